@@ -1,0 +1,53 @@
+"""What every model family promises, whatever library stands behind it.
+
+Knows nothing of batching, requests or storage; a family is one class that keeps one of these promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.float32]
+Vectors = NDArray[np.float32]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Images and texts into one space of unit vectors.
+
+    Methods are called from one thread at a time, except `preprocess`, which must be thread-safe.
+    """
+
+    name: str
+    """Slug this instance is served as, e.g. `lite` or `clip-vit-base-patch32`."""
+    family: str
+    """`lite`, `clip` or `siglip`."""
+    dim: int
+    """Length d of every vector."""
+    temperature: float
+    """Scale t that turns cosines into logits (CLIP: exp(logit_scale))."""
+    fingerprint: str
+    """First 16 hex digits of a SHA-256 over weights and preprocessing; vectors of two fingerprints never mix."""
+    input_size: int
+    """Shorter side in pixels that `preprocess` needs; larger sources may be decoded at a reduced scale."""
+    memory_bytes: int
+    """Resident size of weights and runtime, for the registry's budget."""
+    runtime: str
+    """How it runs, for people: e.g. `onnxruntime float32 cpu`, `torch bfloat16 cuda:0`."""
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """One RGB image to float32[3, h, w], resized, cropped and normalised as the weights expect."""
+        ...
+
+    def encode_images(self, pixels: Pixels) -> Vectors:
+        """float32[n, 3, h, w] to float32[n, d], each row of unit norm."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """n strings to float32[n, d], each row of unit norm, in the space of the images."""
+        ...

@@ -1,0 +1,75 @@
+"""Every setting of the service: its name, default and one line of help; docs/settings.md is checked against it.
+
+Reads the environment (`VISION_*`) and nothing else; knows nothing of what the values are used for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """All limits and choices; each is an environment variable `VISION_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="VISION_", extra="forbid")
+
+    # where it listens and keeps things
+    host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback an API key is needed.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    data_dir: Path = Field(
+        Path("~/.local/share/llamafarm-vision"),
+        description="Folder for embedded databases, images, caches and secrets; `~` is the home folder.",
+    )
+    database_url: str | None = Field(None, description="PostgreSQL with pgvector, as postgresql://...; empty starts the embedded one.")
+    redis_url: str | None = Field(None, description="Redis or Valkey, as redis://...; empty starts the embedded one.")
+    blob_url: str | None = Field(None, description="Where images are kept, any fsspec URL such as s3://bucket/folder; empty means the data folder.")
+    database_pool_size: int = Field(8, ge=1, description="Database connections one process keeps open.")
+
+    # who may come in
+    no_auth: bool = Field(False, description="Serve beyond loopback without API keys.")
+    bootstrap_key_file: Path | None = Field(None, description="On first start beyond loopback, write a new admin key to this file.")
+    allowed_hosts: str = Field("", description="Extra Host names, comma-separated, that are accepted when serving without keys.")
+
+    # models
+    encoder: str = Field("lite", description="Default encoder: a family, a Hugging Face id or a local folder.")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
+    cpu_runtime: Literal["auto", "onnx", "torch"] = Field("auto", description="How encoders run on CPU; auto measures once and keeps the fastest that is exact enough.")
+    int8: bool = Field(True, description="Let auto consider int8 on CPU, behind its parity gate.")
+    parity_cosine: float = Field(0.99, gt=0, le=1, description="Lowest mean cosine to float32 torch that a faster runtime must reach.")
+    threads: int = Field(0, ge=0, description="CPU threads a model may use; 0 means all cores.")
+    model_memory_mb: int = Field(0, ge=0, description="Memory budget for live models; 0 means half of the device's memory.")
+    allow_downloads: bool = Field(True, description="Let models be fetched from the Hugging Face hub.")
+
+    # batching
+    max_batch: int = Field(32, ge=1, description="Largest batch one forward pass takes.")
+    max_queue: int = Field(256, ge=1, description="Items one model lets wait; beyond that requests get 503.")
+    deadline_s: float = Field(30.0, gt=0, description="Seconds an item may wait and run before it is dropped.")
+    decode_threads: int = Field(0, ge=0, description="Threads that decode images; 0 means all cores.")
+    embedding_cache: bool = Field(True, description="Keep embeddings in Redis by image hash and encoder.")
+    embedding_cache_ttl_s: int = Field(86_400, ge=1, description="Seconds an embedding stays cached.")
+
+    # limits on what comes in
+    max_body_mb: int = Field(64, ge=1, description="Largest request body, in MiB, counted while it streams in.")
+    max_part_mb: int = Field(20, ge=1, description="Largest single image or part, in MiB.")
+    max_parts: int = Field(64, ge=1, description="Most parts in one multipart body.")
+    max_images: int = Field(32, ge=1, description="Most images in one request.")
+    receive_timeout_s: float = Field(30.0, gt=0, description="Seconds a client has to send its whole body.")
+    max_uploads: int = Field(32, ge=1, description="Request bodies received at the same time; beyond that requests get 503.")
+    max_megapixels: float = Field(40.0, gt=0, description="Most pixels in one image, in millions.")
+    max_side: int = Field(30_000, ge=1, description="Longest side of an image, in pixels.")
+    max_labels: int = Field(1_000, ge=1, description="Most labels in one zero-shot request.")
+    max_text_chars: int = Field(1_000, ge=1, description="Longest label, description or text, in characters.")
+    max_texts: int = Field(256, ge=1, description="Most texts in one embeddings request.")
+    max_page: int = Field(1_000, ge=1, description="Most rows in one page of a list.")
+
+    # collections
+    watch_interval_s: float = Field(1.0, gt=0, description="Seconds between two looks at collection versions.")
+    max_cached_heads: int = Field(64, ge=1, description="Fitted heads kept in memory.")
+
+    # logs
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line printed.")
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto prints text on a terminal and JSON elsewhere.")
