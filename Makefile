@@ -1,0 +1,60 @@
+# Everything starts here: `make serve` and `make test` need Python 3.11+ and nothing else.
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt -e
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test lint format docs bench upgrade clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name one by PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is needed (on Debian: apt-get install python3-venv)" >&2; rm -rf $(VENV); exit 1; }
+
+# Two stamps, so that serving does not wait for the test and lint tools; the fuller one fulfils both.
+$(VENV)/.serve-ready: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the service into $(VENV) (once; a few minutes)"
+	@$(PIP_INSTALL) '.'
+	@touch $@
+
+$(VENV)/.dev-ready: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the service and its test and lint tools into $(VENV) (once; a few minutes)"
+	@$(PIP_INSTALL) '.[test,lint]'
+	@touch $@ $(VENV)/.serve-ready
+
+setup: $(VENV)/.dev-ready ## Make the virtual environment with everything in it
+
+serve: $(VENV)/.serve-ready ## Serve on http://127.0.0.1:8000 (flags by ARGS='--port 9000')
+	@exec $(BIN)/vision serve $(ARGS)
+
+test: $(VENV)/.dev-ready ## Run every test (choose by ARGS='-k batcher')
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev-ready ## Check style, types, the rooms' imports and the generated docs
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.settings_docs --check
+	$(BIN)/python -m scripts.dependencies_docs
+
+format: $(VENV)/.dev-ready ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(VENV)/.dev-ready ## Write docs/settings.md again from the code
+	$(BIN)/python -m scripts.settings_docs
+
+bench: $(VENV)/.dev-ready ## Measure the service on this machine (some minutes)
+	$(BIN)/python -m benchmarks.service $(ARGS)
+
+upgrade: ## Choose the newest versions that fit and write constraints.txt
+	PYTHON="$(PYTHON)" bash scripts/upgrade.sh
+
+clean: ## Remove the virtual environment and every cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

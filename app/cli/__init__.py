@@ -1,0 +1,50 @@
+"""The `vision` command: which words it understands and which file answers each.
+
+Knows no model and no database: all but `serve` and `migrate` speak to a running service over HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app.cli import collections, keys, models, oneshot, service
+
+app = typer.Typer(
+    name="vision",
+    help="Recognise images and teach new labels."
+    " Exit codes: 0 done, 1 the service said no, 2 wrong usage, 3 no service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("serve")(service.serve)
+app.command("migrate")(service.migrate)
+app.add_typer(keys.app, name="keys")
+app.add_typer(oneshot.app, name="oneshot")
+app.add_typer(collections.app, name="collections")
+app.add_typer(models.app, name="models")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("llamafarm-vision"))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that stand before any command."""
+
+
+def main() -> None:
+    """Run the command line of this process; ends it with one of the exit codes of `app.cli.output`."""
+    app(prog_name="vision")

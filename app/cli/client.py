@@ -1,0 +1,140 @@
+"""Finds the service a command talks to, or starts one for the command's duration, and makes its HTTP calls.
+
+Knows the address, the key and how failures read; knows nothing of what is asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.cli import output
+from app.cli.options import load_settings
+from app.cli.temporary import StartError, temporary_service
+
+_TRIES = 4
+_LONGEST_PAUSE_S = 5.0
+_TIMEOUT = httpx.Timeout(180.0, connect=5.0)  # the first request may load a model
+
+
+class RefusedError(Exception):
+    """The service answered with an error; `str()` is its sentence."""
+
+    def __init__(self, status: int, detail: str, retry_after_s: float | None = None) -> None:
+        self.status = status
+        self.retry_after_s = retry_after_s
+        super().__init__(detail)
+
+
+class UnreachableError(Exception):
+    """No service answered."""
+
+
+class Service:
+    """One reachable service, as commands use it; safe to share between threads."""
+
+    def __init__(self, url: str, api_key: str | None) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self.url = url
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT, trust_env=False)
+
+    def call(self, method: str, path: str, *, again: bool = False, **request: Any) -> Any:
+        """The reply's JSON (None when it has no body).
+
+        `again` repeats a call that the service was too busy for, as long as it asks to; only for calls that
+        may safely happen twice. Raises `RefusedError` on an error reply and `UnreachableError` without one.
+        """
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return self._call_once(method, path, **request)
+            except RefusedError as error:
+                if not again or error.retry_after_s is None or attempt == _TRIES:
+                    raise
+                time.sleep(min(error.retry_after_s * attempt, _LONGEST_PAUSE_S))
+        raise AssertionError("unreachable")
+
+    def _call_once(self, method: str, path: str, **request: Any) -> Any:
+        try:
+            reply = self._http.request(method, path, **request)
+        except httpx.TimeoutException as error:
+            raise UnreachableError(f"{self.url} did not answer in time") from error
+        except httpx.HTTPError as error:
+            raise UnreachableError(f"no service answers at {self.url} ({error})") from error
+        if reply.is_success:
+            return reply.json() if reply.content else None
+        raise _refusal(reply)
+
+    def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """Every row of a paged list, page after page."""
+        while True:
+            page = self.call(
+                "GET", path, params={k: v for k, v in query.items() if v is not None}, again=True
+            )
+            yield from page["data"]
+            if not page.get("next"):
+                return
+            query["cursor"] = page["next"]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+
+@contextmanager
+def connect(server: str | None, api_key: str | None, data_dir: Path | None) -> Iterator[Service]:
+    """The service to talk to: the named one, a running one, or one that lives as long as the block.
+
+    Ends the command with a sentence and an exit code when the service refuses or none can be reached.
+    """
+    with ExitStack() as stack:
+        try:
+            url = server.rstrip("/") if server else find_service(data_dir)
+            if url is None:
+                url = stack.enter_context(temporary_service(data_dir))
+            elif "://" not in url:
+                url = f"http://{url}"
+            service = Service(url, api_key)
+            stack.callback(service.close)
+            yield service
+        except RefusedError as error:
+            output.fail(str(error), output.REFUSED)
+        except (UnreachableError, StartError) as error:
+            output.fail(str(error), output.NO_SERVICE)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            output.fail(f"{server!r} is no address of a service: {error}", output.USAGE)
+
+
+def find_service(data_dir: Path | None) -> str | None:
+    """Address of the data folder's running service; without a named folder also one on the default port."""
+    from app.serve import running_server
+
+    settings = load_settings(data_dir=data_dir)
+    url = running_server(settings.data_dir)
+    if url is not None or data_dir is not None:
+        return url  # a service on the default port keeps another folder than the one that was named
+    default = f"http://127.0.0.1:{settings.port or 8000}"
+    try:
+        reply = httpx.get(f"{default}/healthz", timeout=2.0, trust_env=False)
+        ours = reply.is_success and reply.json().get("service") == "llamafarm-vision"
+    except (httpx.HTTPError, ValueError, AttributeError):
+        return None
+    return default if ours else None
+
+
+def _refusal(reply: httpx.Response) -> RefusedError:
+    try:
+        problem = reply.json()
+        detail = str(problem.get("detail") or problem.get("title") or "")
+    except (ValueError, AttributeError):
+        detail = ""
+    retry = reply.headers.get("Retry-After", "")
+    return RefusedError(
+        reply.status_code,
+        detail or f"the service answered {reply.status_code} {reply.reason_phrase}",
+        float(retry) if retry.isdigit() else None,
+    )

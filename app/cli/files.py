@@ -1,0 +1,52 @@
+"""Which files a path on the command line means, and which label each gets.
+
+Knows file names only; whether a file is a readable image is for the service to say.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+
+
+def image_files(paths: list[Path]) -> list[Path]:
+    """The named files as they are, and every image below the named folders; hidden ones are left out."""
+    files: list[Path] = []
+    for path in paths:
+        files += _below(path) if path.is_dir() else [path]
+    return files
+
+
+def labelled_files(paths: list[Path], label: str | None) -> list[tuple[str, Path]]:
+    """(label, file) pairs: all of `label`, or without one each inner folder's name for what lies in it."""
+    if label is not None:
+        return [(label, file) for file in image_files(paths)]
+    pairs: list[tuple[str, Path]] = []
+    for path in paths:
+        folders = sorted(child for child in path.iterdir() if child.is_dir()) if path.is_dir() else []
+        if not folders:
+            raise typer.BadParameter(
+                f"{path} is no folder of folders, so a --label is needed", param_hint="--label"
+            )
+        for folder in folders:
+            if not folder.name.startswith("."):
+                pairs += [(folder.name, file) for file in image_files([folder])]
+    return pairs
+
+
+def _below(folder: Path) -> list[Path]:
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not found:
+        raise typer.BadParameter(
+            f"{folder} holds no images ({' '.join(sorted(SUFFIXES))})", param_hint="--image"
+        )
+    return found

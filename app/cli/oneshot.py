@@ -1,0 +1,216 @@
+"""`vision oneshot ...`: teach labels with images and recognise them.
+
+Knows which files to send and how replies read; how learning works is the service's business.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.cli import output
+from app.cli.client import RefusedError, Service, connect
+from app.cli.collections import quoted
+from app.cli.files import image_files, labelled_files
+from app.cli.options import ApiKey, Collection, DataDir, Json, Server
+
+app = typer.Typer(help="Teach labels with one image each, and recognise them.", no_args_is_help=True)
+_AT_ONCE = 8
+"""Requests one command keeps in flight: enough to fill the service's batches from two cores on."""
+
+
+@app.command()
+def learn(
+    image: Annotated[
+        list[Path],
+        typer.Option(
+            exists=True,
+            help="Image or folder of images; repeat for several. A folder of folders teaches"
+            " each inner folder's name as a label.",
+        ),
+    ],
+    label: Annotated[str | None, typer.Option(help="What the images show.")] = None,
+    description: Annotated[str | None, typer.Option(help="A few more words about the label.")] = None,
+    collection: Collection = "default",
+    server: Server = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Teach a label with one or more images."""
+    files = labelled_files(image, label)
+    path = f"/v1/collections/{quoted(collection)}/examples"
+    with connect(server, api_key, data_dir) as service:
+        rows = _each("Learning", files, partial(_learn_one, service, path, description or ""))
+    learned = [row for row in rows if "error" not in row]
+    if json:
+        output.print_json({"data": rows})
+    else:
+        shown = ([row["label"], row["file"], row.get("id", ""), row.get("error", "")] for row in rows)
+        output.print_table(["label", "image", "id", "error"], shown, empty="")
+        output.say(f"Learned {len(learned)} of {len(rows)} examples in {collection}")
+    _end(rows)
+
+
+@app.command()
+def classify(
+    image: Annotated[
+        list[Path], typer.Option(exists=True, help="Image or folder of images; repeat for several.")
+    ],
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Reject below this score; 0 accepts everything.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Scores to show for one image.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Comma-separated: choose among these, without any example.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model to recognise with.")] = None,
+    collection: Collection = "default",
+    server: Server = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Say what an image shows, or each image of a folder."""
+    files = image_files(image)
+    wanted = {
+        "threshold": threshold,
+        "top_k": top_k,
+        "labels": labels,
+        "model": model,
+        "collection": collection,
+    }
+    form = {name: str(value) for name, value in wanted.items() if value is not None}
+    single = len(files) == 1 and not image[0].is_dir()
+    with connect(server, api_key, data_dir) as service:
+        if single:
+            reply = _classify_one(service, form, files[0])
+        else:
+            rows = _each(
+                "Classifying", [(None, file) for file in files], partial(_classify_row, service, form)
+            )
+    if single:
+        output.print_json(reply) if json else _show_one(reply)
+        return
+    if json:
+        output.print_json({"data": rows})
+    else:
+        output.print_table(
+            ["image", "label", "score", "error"],
+            ([row["file"], *_verdict(row), row.get("error", "")] for row in rows),
+            empty="",
+        )
+    _end(rows)
+
+
+@app.command("list-examples")
+def list_examples(
+    label: Annotated[str | None, typer.Option(help="Only this label's.")] = None,
+    collection: Collection = "default",
+    server: Server = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Show what was taught, oldest first."""
+    with connect(server, api_key, data_dir) as service:
+        rows = list(service.pages(f"/v1/collections/{quoted(collection)}/examples", label=label))
+    if json:
+        output.print_json({"data": rows, "next": None})
+        return
+    output.print_table(
+        ["id", "label", "taught"],
+        ([row["id"], row["label"], str(row["created_at"])[:19].replace("T", " ")] for row in rows),
+        empty=f"Nothing was taught in {collection} yet: vision oneshot learn --image FILE --label NAME",
+    )
+
+
+@app.command()
+def forget(
+    example: Annotated[list[str], typer.Argument(help="Ids, as list-examples shows them.")],
+    collection: Collection = "default",
+    server: Server = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Remove examples."""
+    with connect(server, api_key, data_dir) as service:
+        for one in example:
+            service.call("DELETE", f"/v1/collections/{quoted(collection)}/examples/{quoted(one)}")
+            output.say(f"Forgot {one}")
+
+
+def _learn_one(service: Service, path: str, description: str, label: str, file: Path) -> dict[str, Any]:
+    form = {"label": label} | ({"description": description} if description else {})
+    reply = service.call(
+        "POST", path, again=True, data=form, files={"images": (file.name, file.read_bytes())}
+    )
+    return {"label": label, **reply["data"][0]}
+
+
+def _classify_one(service: Service, form: dict[str, str], file: Path) -> dict[str, Any]:
+    reply: dict[str, Any] = service.call(
+        "POST", "/v1/classify", again=True, data=form, files={"image": (file.name, file.read_bytes())}
+    )
+    return reply
+
+
+def _classify_row(service: Service, form: dict[str, str], _label: str | None, file: Path) -> dict[str, Any]:
+    return _classify_one(service, form, file)
+
+
+def _each(title: str, files: list[tuple[Any, Path]], call: Any) -> list[dict[str, Any]]:
+    """One row a file, in order; one refused by the service or unreadable is a row with its error."""
+
+    def row(item: tuple[Any, Path]) -> dict[str, Any]:
+        label, file = item
+        try:
+            return {"file": str(file), **call(label, file)}
+        except RefusedError as error:
+            if error.status in (401, 403):
+                raise  # no other file would fare better
+            return {"file": str(file), **({"label": label} if label else {}), "error": str(error)}
+        except OSError as error:
+            return {"file": str(file), "error": error.strerror or str(error)}
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with (
+        ThreadPoolExecutor(_AT_ONCE) as pool,
+        Progress(*columns, console=output.err, disable=len(files) == 1, transient=True) as progress,
+    ):
+        try:
+            return list(progress.track(pool.map(row, files), total=len(files), description=title))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _show_one(reply: dict[str, Any]) -> None:
+    shown = "none of these" if reply["rejected"] else f"{reply['label']}"
+    output.out.print(f"[bold]{shown}[/bold]" if output.out.is_terminal else shown)
+    scores = [[s["label"], f"{s['score']:.3f}", _similarity(s)] for s in reply["scores"]]
+    scores.append(["(none of these)", f"{reply['none']:.3f}", ""])
+    output.print_table(["label", "score", "similarity"], scores, empty="")
+
+
+def _similarity(score: dict[str, Any]) -> str:
+    return "" if score["similarity"] is None else f"{score['similarity']:.3f}"
+
+
+def _verdict(row: dict[str, Any]) -> tuple[str, str]:
+    if "error" in row:
+        return "", ""
+    if row["rejected"]:
+        return "(none of these)", f"{row['none']:.3f}"
+    return row["label"], f"{row['scores'][0]['score']:.3f}"
+
+
+def _end(rows: list[dict[str, Any]]) -> None:
+    failed = sum("error" in row for row in rows)
+    if failed:
+        output.fail(f"{failed} of {len(rows)} images failed", output.REFUSED)

@@ -1,0 +1,51 @@
+"""How the command line speaks: tables and JSON on standard output, everything else on standard error.
+
+Knows nothing of HTTP or of what the rows mean.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+OK, REFUSED, USAGE, NO_SERVICE = 0, 1, 2, 3
+"""Exit codes: done; the service (or a file of several) said no; wrong usage; no service could be reached."""
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print exactly one JSON document, for programs to read."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]], *, empty: str) -> None:
+    """Print rows under column heads, or say the sentence `empty`; a pipe gets unwrapped lines."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    if table.row_count:
+        out.print(table, width=None if out.is_terminal else 10_000)
+    else:
+        say(empty)
+
+
+def say(sentence: str) -> None:
+    """Print one line for a person, on standard error so that piped output stays clean."""
+    err.print(Text(sentence))
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    """Print one line on standard error and end the command with `code`."""
+    err.print(Text(f"vision: {sentence}", style="red"), soft_wrap=True)
+    raise typer.Exit(code)

@@ -1,0 +1,68 @@
+"""`vision serve` and `vision migrate`: the two commands that are the service instead of calling it.
+
+Knows their flags; what they do lives in `app.serve` and `app.database`, imported only when they run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli import output
+from app.cli.options import load_settings
+
+_DataDir = Annotated[Path | None, typer.Option(help="Folder for databases, images, caches and secrets.")]
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = None,
+    data_dir: _DataDir = None,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Serve beyond loopback without keys.")] = False,
+    encoder: Annotated[str | None, typer.Option(help="Default encoder: family, hub id or folder.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+) -> None:
+    """Serve until Ctrl-C; every other setting is an environment variable (docs/settings.md)."""
+    flags = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "no_auth": no_auth or None,
+        "encoder": encoder,
+        "device": device,
+        "log_level": log_level,
+    }
+    settings = load_settings(**flags)
+    from app.serve import serve as run
+
+    raise typer.Exit(run(settings))
+
+
+def migrate(
+    database_url: Annotated[
+        str | None, typer.Option(help="postgresql://...; without it VISION_DATABASE_URL or the embedded one.")
+    ] = None,
+    data_dir: _DataDir = None,
+) -> None:
+    """Bring the database's tables up to date."""
+    settings = load_settings(database_url=database_url, data_dir=data_dir)
+    from app.database import migrate as run
+
+    if settings.database_url:
+        applied = run(settings.database_url)
+    else:
+        from app.embedded import EmbeddedServers
+
+        servers = EmbeddedServers(
+            settings.data_dir.expanduser(), database_url=settings.database_url, redis_url=settings.redis_url
+        )
+        try:
+            applied = run(servers.start().database_url)
+        finally:
+            servers.stop()
+    for revision in applied:
+        output.out.print(revision)
+    output.say(f"{len(applied)} migrations applied" if applied else "The database is up to date")

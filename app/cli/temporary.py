@@ -1,0 +1,99 @@
+"""A service for one command: starts `vision serve` on a free loopback port and stops it when the block ends.
+
+Knows processes and ports; what is asked of the service is no business of this file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from app.cli import output
+
+_START_S = 180.0  # the very first start prepares a database and the model
+_STOP_S = 30.0
+_PR_SET_PDEATHSIG = 1
+
+
+class StartError(Exception):
+    """The service for this command did not start; `str()` carries the end of its log."""
+
+
+@contextmanager
+def temporary_service(data_dir: Path | None) -> Iterator[str]:
+    """Address of a service that lives as long as the block; raises `StartError`."""
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "app.cli", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    if data_dir is not None:
+        command += ["--data-dir", str(data_dir)]
+    with tempfile.TemporaryFile("w+") as log:
+        # a session of its own: Ctrl-C reaches this command first, which then stops the service in order
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+        try:
+            with output.err.status("Starting a service for this command (`vision serve` keeps one ready)..."):
+                _wait_until_ready(process, url, log)
+            yield url
+        finally:
+            _stop(process)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    """Runs in the child: a killed command must not leave its service behind (Linux)."""
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: IO[str]) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise StartError(f"the service did not start (exit code {process.returncode})\n{_tail(log)}")
+        try:
+            if httpx.get(f"{url}/readyz", timeout=2.0, trust_env=False).is_success:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    raise StartError(f"the service was not ready after {_START_S:.0f} s\n{_tail(log)}")
+
+
+def _tail(log: IO[str], lines: int = 20) -> str:
+    log.seek(0)
+    return "\n".join(log.read().splitlines()[-lines:])
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,29 @@
+"""The generated pages agree with the code; knows nothing of what they mean."""
+
+from __future__ import annotations
+
+import re
+
+from app.settings import Settings
+from scripts import dependencies_docs, settings_docs
+
+
+def test_settings_page_is_what_the_code_says() -> None:
+    assert settings_docs.PAGE.read_text() == settings_docs.page(), "run `make docs`"
+
+
+def test_every_setting_is_on_the_page_with_help() -> None:
+    page = settings_docs.PAGE.read_text()
+    for name, field in Settings.model_fields.items():
+        assert re.search(rf"^\| `VISION_{name.upper()}` \|", page, re.MULTILINE), name
+        assert field.description, name
+
+
+def test_every_dependency_has_a_reason_and_every_reason_a_dependency() -> None:
+    assert dependencies_docs.explained() == dependencies_docs.declared()
+
+
+def test_constraints_name_exact_versions_and_no_place() -> None:
+    lines = (dependencies_docs.ROOT / "constraints.txt").read_text().splitlines()
+    for line in lines:
+        assert re.fullmatch(r"#.*|[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line), line
