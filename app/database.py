@@ -9,20 +9,47 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from importlib.resources import files
+from typing import Any, ClassVar
 
 from pgvector.sqlalchemy import Vector
-from sqlalchemy import ARRAY, BigInteger, DateTime, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, func
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    NullPool,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    func,
+    text,
+)
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from app.errors import StoreUnavailableError
+
 DEFAULT_WORKSPACE = "default"
 DEFAULT_COLLECTION = "default"
+MIGRATION_LOCK = 0x6C66_7669_7369_6F6E
+"""Advisory lock (the letters lfvision) that one migration at a time holds."""
+CONNECT_TIMEOUT_S = 10
 
 
 class Base(DeclarativeBase):
     """Every table of the service."""
 
-    type_annotation_map = {str: Text, datetime: DateTime(timezone=True), int: BigInteger, bytes: LargeBinary}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text,
+        datetime: DateTime(timezone=True),
+        int: BigInteger,
+        bytes: LargeBinary,
+    }
 
 
 class Workspace(Base):
@@ -52,7 +79,7 @@ class ApiKey(Base):
 
 
 class Collection(Base):
-    """A named set of labels, bound to one encoder; `version` grows by one with every change of its examples."""
+    """A named set of labels, bound to one encoder; `version` grows by one with each change of examples."""
 
     __tablename__ = "collections"
     __table_args__ = (UniqueConstraint("workspace", "name"),)
@@ -100,20 +127,24 @@ class Example(Base):
 class ExampleVector(Base):
     """An example's embedding by one encoder; `encoder` is `<name>@<fingerprint>`, so weights never mix.
 
-    The vector column carries no length (encoders differ); an expression HNSW index per encoder is made when the
-    encoder is first used, since pgvector indexes no untyped column.
+    The vector column carries no length (encoders differ); an expression HNSW index per encoder is made when
+    the encoder is first used, since pgvector indexes no untyped column.
     """
 
     __tablename__ = "example_vectors"
 
-    example_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("examples.id", ondelete="CASCADE"), primary_key=True)
+    example_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("examples.id", ondelete="CASCADE"), primary_key=True
+    )
     encoder: Mapped[str] = mapped_column(primary_key=True)
-    collection_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"), index=True)
+    collection_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("collections.id", ondelete="CASCADE"), index=True
+    )
     vector: Mapped[list[float]] = mapped_column(Vector())
 
 
 class Removal(Base):
-    """What a removed example took along, so that other processes subtract it instead of reading everything again.
+    """What a removed example took along, so that other processes subtract it instead of reading all again.
 
     Rows older than the processes' watch interval by far are purged; a process that missed one starts over.
     """
@@ -133,8 +164,9 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
         """`url` is postgresql://...; connections are opened on first use and checked before each loan."""
-        url = url.replace("postgres://", "postgresql://", 1).replace("postgresql://", "postgresql+psycopg://", 1)
-        self.engine = create_async_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+        self.engine = create_async_engine(
+            driver_url(url), pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True
+        )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
     @asynccontextmanager
@@ -146,3 +178,83 @@ class Database:
     async def close(self) -> None:
         """Close every pooled connection."""
         await self.engine.dispose()
+
+
+def driver_url(url: str) -> URL:
+    """A libpq URL (`postgresql://...`, `postgres://...`) for psycopg 3; raises StoreUnavailableError."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or parsed.drivername.partition("+")[0] not in {"postgres", "postgresql"}:
+        raise StoreUnavailableError(
+            "The database URL must look like postgresql://user:password@host:5432/name."
+        )
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def sync_engine(url: str) -> Engine:
+    """An engine for tools and workers, which block; it keeps no connection."""
+    return create_engine(
+        driver_url(url), poolclass=NullPool, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}
+    )
+
+
+def check(url: str) -> None:
+    """Raise StoreUnavailableError, in one sentence without the password, unless the database answers."""
+    engine = sync_engine(url)
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+    except OperationalError as error:
+        raise StoreUnavailableError(f"{_place(engine.url)} cannot be reached: {_reason(error)}") from error
+
+
+def migrate(url: str) -> list[str]:
+    """Bring the database at `url` up to date; the revisions applied, oldest first.
+
+    All in one transaction under an advisory lock: several processes may start at once, and one that dies
+    leaves the database as it was. Raises StoreUnavailableError.
+    """
+    # alembic takes a while to import and only this needs it
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    applied: list[str] = []
+
+    def note(*, step: Any, **_: Any) -> None:
+        applied.append(step.up_revision_id)
+
+    check(url)
+    engine = sync_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(files("migrations")).replace("%", "%%"))
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            config.attributes.update(connection=connection, on_version_apply=note)
+            command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreUnavailableError(
+            f"{_place(engine.url)} was brought up to date by a newer version of this service: {error}."
+        ) from error
+    except DBAPIError as error:
+        raise StoreUnavailableError(
+            f"{_place(engine.url)} cannot be brought up to date (it needs pgvector, and a user who may "
+            f"create tables and the extension): {_reason(error)}"
+        ) from error
+    return applied
+
+
+def _place(url: URL) -> str:
+    """Which database a message is about, without the password."""
+    host = url.host or url.query.get("host") or "the local socket"
+    return f"PostgreSQL database '{url.database or url.username or ''}' at {host}" + (
+        f":{url.port}" if url.port else ""
+    )
+
+
+def _reason(error: DBAPIError) -> str:
+    """The driver's own words, on one line."""
+    return " ".join(str(error.orig).split())

@@ -1,0 +1,198 @@
+"""Both embedded servers of one data folder, shared by every process that serves it.
+
+Knows nothing of what uses them. A shared lock counts the users; whoever leaves last stops the servers, and a
+killed user's lock goes with it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.embedded.errors import BusyError, EmbeddedError
+from app.embedded.layout import Layout, forget, lay_out, state_folder
+from app.embedded.postgres import Postgres
+from app.embedded.valkey import Valkey
+
+LOCK_S = 150.0
+"""Longest wait for another process that starts or stops the servers."""
+GUARD_S = 1.0
+GUARD_PAUSE_S = 30.0
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where PostgreSQL and Redis are, passwords included: keep it out of logs."""
+
+    database_url: str = field(repr=False)
+    """`postgresql://...` as libpq reads it."""
+    redis_url: str = field(repr=False)
+    """`redis://...` or `unix://...` as redis-py reads it."""
+
+
+class EmbeddedServers:
+    """The servers of `data_dir`, unless their URL is given."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        database_url: str | None = None,
+        redis_url: str | None = None,
+        durable: bool = True,
+    ) -> None:
+        """Nothing happens before `start`.
+
+        Not `durable` trades surviving a power cut for speed, for databases that are thrown away, such as tests'.
+        """
+        self._data_dir = data_dir.expanduser().resolve()
+        self._database_url = database_url or None
+        self._redis_url = redis_url or None
+        self._durable = durable
+        self._addresses: Addresses | None = None
+        self._users: int | None = None
+        self._servers: list[Postgres | Valkey] = []
+        self._leaving = threading.Event()
+        self._guard: threading.Thread | None = None
+
+    def start(self) -> Addresses:
+        """Start or join what is not given by URL; blocks until it answers; raises EmbeddedError.
+
+        Also recovers: a stale lock file, an unfinished first start, servers that outlived a killed service.
+        """
+        if self._addresses is None:
+            if self._database_url and self._redis_url:
+                self._addresses = Addresses(self._database_url, self._redis_url)
+            else:
+                self._addresses = self._join()
+        return self._addresses
+
+    def stop(self) -> None:
+        """Leave; the last user stops the servers. Safe to call twice, or without a start."""
+        self._addresses = None
+        self._leaving.set()
+        if self._guard is not None:
+            self._guard.join()
+            self._guard = None
+        if self._users is not None:
+            with exclusive(self._data_dir):
+                self._leave()
+
+    def __enter__(self) -> Addresses:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _join(self) -> Addresses:
+        self._leaving.clear()
+        with exclusive(self._data_dir):
+            self._users = _open(state_folder(self._data_dir) / "users")
+            fcntl.flock(self._users, fcntl.LOCK_SH)
+            try:
+                layout = lay_out(self._data_dir)
+                postgres, valkey = Postgres(layout, durable=self._durable), Valkey(layout)
+                # Valkey first: it is up in milliseconds, while PostgreSQL's first start takes a second.
+                redis_url = self._redis_url or valkey.ensure()
+                database_url = self._database_url or postgres.ensure()
+            except BaseException:
+                self._leave()
+                raise
+        if not self._redis_url:
+            self._servers.append(valkey)
+        if not self._database_url:
+            self._servers.append(postgres)
+        self._guard = threading.Thread(target=self._watch, name="embedded-servers", daemon=True)
+        self._guard.start()
+        return Addresses(database_url, redis_url)
+
+    def _leave(self) -> None:
+        """Give up our share; stop the servers if nobody else has one. The data folder's lock is held."""
+        users, self._users, self._servers = self._users, None, []
+        if users is None:
+            return
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        else:
+            _stop_all(lay_out(self._data_dir))
+        finally:
+            os.close(users)
+
+    def _watch(self) -> None:
+        """Start a server again that died under us, with a growing pause while that fails."""
+        pause = GUARD_S
+        while not self._leaving.wait(pause):
+            if all(server.running() for server in self._servers):
+                pause = GUARD_S
+                continue
+            try:
+                with exclusive(self._data_dir):
+                    for server in self._servers:
+                        if not self._leaving.is_set() and not server.running():
+                            server.ensure()
+                            log.warning(
+                                "the embedded %s had ended and was started again", type(server).__name__
+                            )
+            except Exception as error:  # whatever it is, the guard must outlive it
+                pause = min(2 * pause, GUARD_PAUSE_S)
+                log.error("an embedded server ended and could not be started again: %s", error)
+
+
+def purge(data_dir: Path) -> None:
+    """Stop the servers of `data_dir` and remove all they keep, databases too; BusyError while in use."""
+    data_dir = data_dir.expanduser().resolve()
+    with exclusive(data_dir):
+        users = _open(state_folder(data_dir) / "users")
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _stop_all(lay_out(data_dir))
+            forget(data_dir)
+        except BlockingIOError:
+            raise BusyError(f"Another process uses {data_dir}.") from None
+        finally:
+            os.close(users)
+
+
+@contextmanager
+def exclusive(data_dir: Path) -> Iterator[None]:
+    """Let one process at a time start or stop the servers of `data_dir`; raises BusyError after LOCK_S."""
+    handle = _open(state_folder(data_dir) / "lock")
+    deadline = time.monotonic() + LOCK_S
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise BusyError(f"Another process is still starting or stopping in {data_dir}.") from None
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _stop_all(layout: Layout) -> None:
+    """Stop both, even where one of them was given by URL to us: a killed service may have left it."""
+    problems = []
+    for server in (Valkey(layout), Postgres(layout)):
+        try:
+            server.stop()
+        except EmbeddedError as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -1,0 +1,97 @@
+"""The tables come out of the migrations as the code knows them, once, however many processes ask."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from app.database import Base, check, migrate, sync_engine
+from app.embedded import Addresses
+from app.errors import StoreUnavailableError
+from tests.conftest import database_named
+
+
+@pytest.fixture
+def empty_url(servers: Addresses) -> str:
+    """URL of a database without any table."""
+    with psycopg.connect(servers.database_url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS empty WITH (FORCE)")
+        connection.execute("CREATE DATABASE empty")
+    return database_named(servers, "empty")
+
+
+def test_an_empty_database_gets_every_table_and_the_default_workspace(empty_url: str) -> None:
+    assert migrate(empty_url) == ["0001"]
+    with psycopg.connect(empty_url) as connection:
+        assert connection.execute("SELECT name FROM workspaces").fetchall() == [("default",)]
+        assert connection.execute("SELECT '[1,2,3]'::vector <-> '[1,2,5]'").fetchone() == (2.0,)
+
+
+def test_migrating_again_changes_nothing(database_url: str) -> None:
+    assert migrate(database_url) == []
+
+
+def test_the_tables_are_those_that_the_code_declares(database_url: str) -> None:
+    with sync_engine(database_url).connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_many_at_once_apply_each_revision_once(empty_url: str) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        applied = list(pool.map(migrate, [empty_url] * 6))
+    assert sorted(applied) == [[], [], [], [], [], ["0001"]]
+
+
+def test_a_killed_migration_leaves_nothing_behind(empty_url: str) -> None:
+    # the revisions run, and the process dies before the transaction ends
+    script = (
+        "import os, sqlalchemy, app.database as d\n"
+        "sqlalchemy.event.listen(sqlalchemy.engine.Engine, 'commit', lambda c: os.kill(os.getpid(), 9))\n"
+        f"d.migrate({empty_url!r})\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=60)
+    assert killed.returncode == -9, killed.stderr
+    with psycopg.connect(empty_url) as connection:
+        left = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
+    assert left == (0,)
+    assert migrate(empty_url) == ["0001"]
+
+
+def test_an_unknown_newer_revision_is_one_clear_sentence(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StoreUnavailableError, match="newer version of this service"):
+        migrate(database_url)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://someone:s3cret@127.0.0.1:1/pictures", "'pictures' at 127.0.0.1:1 cannot be reached"),
+        ("postgresql:///pictures?host=/nowhere&password=s3cret", "'pictures' at /nowhere cannot be reached"),
+        ("mysql://someone:s3cret@127.0.0.1/pictures", "must look like postgresql://"),
+        ("s3cret", "must look like postgresql://"),
+    ],
+)
+def test_a_database_that_is_not_there_is_one_sentence_without_the_password(url: str, words: str) -> None:
+    with pytest.raises(StoreUnavailableError) as caught:
+        check(url)
+    assert words in caught.value.detail
+    assert "s3cret" not in caught.value.detail
+    assert "\n" not in caught.value.detail
+
+
+def test_migrations_lie_beside_the_installed_package() -> None:
+    # from any folder, with no alembic.ini in sight
+    script = (
+        "from importlib.resources import files; print(sorted(p.name for p in files('migrations').iterdir()))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "env.py" in found.stdout
