@@ -125,6 +125,30 @@ class ImageTooLargeError(TooLargeError):
     code = "image_too_large"
 
 
+class TooManyValuesError(TooLargeError):
+    """The JSON body holds more values than this service accepts."""
+
+    code = "too_many_values"
+
+
+class UriTooLongError(VisionError):
+    """The query string is longer than this service accepts: send the values in the body."""
+
+    status, code, title = 414, "uri_too_long", "URI too long"
+
+
+class HeadersTooLargeError(VisionError):
+    """The request's headers are larger than this service accepts."""
+
+    status, code, title = 431, "headers_too_large", "Request header fields too large"
+
+
+class MethodNotAllowedError(VisionError):
+    """This address does not answer that method."""
+
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+
 class UnsupportedMediaTypeError(VisionError):
     """Send images as multipart/form-data, as a raw image/* body, or as base64 in JSON."""
 
@@ -156,6 +180,18 @@ class OverloadedError(VisionError):
 
     def __init__(self, detail: str | None = None, *, retry_after_s: int | None = 1, **context: Any) -> None:
         super().__init__(detail, retry_after_s=retry_after_s, **context)
+
+
+class TooManyUploadsError(OverloadedError):
+    """Too many uploads are arriving at once: try again shortly."""
+
+    code = "too_many_uploads"
+
+
+class NotReadyError(OverloadedError):
+    """The service is starting or misses something that it needs."""
+
+    code = "not_ready"
 
 
 class DeadlineExceededError(OverloadedError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     # who may come in
     no_auth: bool = Field(False, description="Serve beyond loopback without API keys.")
     bootstrap_key_file: Path | None = Field(None, description="On first start beyond loopback, write a new admin key to this file.")
+    secret: SecretStr | None = Field(None, description="Secret that API keys are hashed with, at least 16 characters; processes with different data folders and one database must share it. Empty makes one in the data folder.")
     allowed_hosts: str = Field("", description="Extra Host names, comma-separated, that are accepted when serving without keys.")
 
     # models
@@ -51,16 +52,23 @@ class Settings(BaseSettings):
     decode_threads: int = Field(0, ge=0, description="Threads that decode images; 0 means all cores.")
     embedding_cache: bool = Field(True, description="Keep embeddings in Redis by image hash and encoder.")
     embedding_cache_ttl_s: int = Field(86_400, ge=1, description="Seconds an embedding stays cached.")
+    max_cached_texts: int = Field(2_048, ge=0, description="Text vectors each live model keeps in memory.")
 
     # limits on what comes in
     max_body_mb: int = Field(64, ge=1, description="Largest request body, in MiB, counted while it streams in.")
     max_part_mb: int = Field(20, ge=1, description="Largest single image or part, in MiB.")
     max_parts: int = Field(64, ge=1, description="Most parts in one multipart body.")
     max_images: int = Field(32, ge=1, description="Most images in one request.")
+    max_field_kb: int = Field(1024, ge=1, description="Largest text field in a form, in KiB.")
+    max_json_values: int = Field(500_000, ge=1, description="Most values in one JSON body, counted by its separators while it streams in.")
+    max_header_kb: int = Field(32, ge=1, description="Largest headers of one request, in KiB.")
+    max_query_kb: int = Field(16, ge=1, description="Longest query string, in KiB.")
+    max_spool_mb: int = Field(1024, ge=1, description="Most bytes of uploads held at the same time, in memory and in the temporary folder, in MiB.")
     receive_timeout_s: float = Field(30.0, gt=0, description="Seconds a client has to send its whole body.")
     max_uploads: int = Field(32, ge=1, description="Request bodies received at the same time; beyond that requests get 503.")
     max_megapixels: float = Field(40.0, gt=0, description="Most pixels in one image, in millions.")
     max_side: int = Field(30_000, ge=1, description="Longest side of an image, in pixels.")
+    stored_side: int = Field(2_048, ge=256, description="Longest side of a stored example, in pixels; larger images are scaled down to it.")
     max_labels: int = Field(1_000, ge=1, description="Most labels in one zero-shot request.")
     max_text_chars: int = Field(1_000, ge=1, description="Longest label, description or text, in characters.")
     max_texts: int = Field(256, ge=1, description="Most texts in one embeddings request.")

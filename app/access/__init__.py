@@ -1,0 +1,9 @@
+"""Who may come in: API keys, their scopes and workspaces, and the rules for serving without any.
+
+Knows keys and addresses; knows nothing of what is behind the door.
+"""
+
+from app.access.dependency import Caller, require
+from app.access.scopes import SCOPES, Scope
+
+__all__ = ["SCOPES", "Caller", "Scope", "require"]

@@ -1,0 +1,65 @@
+"""`/keys`: making, listing and ending keys, for administrators.
+
+Knows who may manage which workspace: an administrator of `default` every one, any other only their own.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from app import errors, problems
+from app.access.dependency import Caller, require
+from app.access.schemas import Key, KeyList, KeyRequest, NewKey
+from app.database import DEFAULT_WORKSPACE
+from app.services import services_of
+
+router = APIRouter(tags=["keys"])
+
+Admin = Annotated[Caller, Depends(require("admin"))]
+
+
+@router.post("/keys", status_code=201)
+async def create_key(request: Request, caller: Admin, wanted: KeyRequest) -> NewKey:
+    """Make a key. The answer is the only place where its text is ever shown."""
+    workspace = wanted.workspace or caller.workspace
+    if _reach(caller) not in (None, workspace):
+        raise errors.ForbiddenError(
+            "Only administrators of the workspace 'default' make keys for other workspaces."
+        )
+    row, text = await services_of(request).keys.create(
+        name=wanted.name, workspace=workspace, scopes=wanted.scopes, expires_at=wanted.end()
+    )
+    return NewKey(**Key.model_validate(row).model_dump(), key=text)
+
+
+@router.get("/keys")
+async def list_keys(
+    request: Request,
+    caller: Admin,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: Annotated[uuid.UUID | None, Query(description="`next` of the page before.")] = None,
+) -> KeyList:
+    """List the keys that still work or have expired, oldest first; revoked ones are gone."""
+    rows = await services_of(request).keys.page(workspace=_reach(caller), limit=limit + 1, after=cursor)
+    page = [Key.model_validate(row) for row in rows[:limit]]
+    return KeyList(data=page, next=str(page[-1].id) if len(rows) > limit else None)
+
+
+@router.delete("/keys/{key_id}", status_code=204, responses=problems.responses(errors.KeyNotFoundError))
+async def revoke_key(request: Request, caller: Admin, key_id: str) -> Response:
+    """End a key; every process refuses it within a second."""
+    try:
+        wanted = uuid.UUID(key_id)
+    except ValueError:
+        raise errors.KeyNotFoundError() from None
+    if not await services_of(request).keys.revoke(wanted, workspace=_reach(caller)):
+        raise errors.KeyNotFoundError()
+    return Response(status_code=204)
+
+
+def _reach(caller: Caller) -> str | None:
+    """The only workspace whose keys `caller` manages; None for all."""
+    return None if caller.workspace == DEFAULT_WORKSPACE else caller.workspace

@@ -1,0 +1,109 @@
+"""Puts the rooms together: `create_app` is routers, middleware, the error handler and the services' lifetime.
+
+Knows the order of the layers; knows nothing of what happens inside any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app import errors, problems
+from app.access.routes import router as keys_router
+from app.catalog.routes import router as catalog_router
+from app.embedded import Addresses
+from app.limits import LimitsMiddleware
+from app.observability.logs import configure
+from app.observability.metrics import Metrics
+from app.observability.middleware import ObservabilityMiddleware
+from app.platform import VERSION
+from app.platform import router as platform_router
+from app.recognition.routes import router as recognition_router
+from app.services import open_services
+from app.settings import Settings
+
+PREFIX = "/v1"
+
+_DESCRIPTION = """Recognises images and learns new ones: post an image and get its label, teach a label with
+one image.
+
+Images travel as `multipart/form-data`, as a raw `image/*` body, or as base64 or `data:` URIs in JSON. Every
+failure is an `application/problem+json` document (RFC 9457) whose member `error` repeats it for OpenAI-style
+clients; every answer carries its request's id in `X-Request-ID`.
+"""
+
+_TAGS = [
+    {"name": "recognition", "description": "Classify, search and embed images."},
+    {"name": "collections", "description": "Named sets of labels and the examples that taught them."},
+    {"name": "models", "description": "What can recognise."},
+    {"name": "keys", "description": "Who may call; for administrators."},
+    {"name": "platform", "description": "Health, readiness and numbers of this process."},
+]
+
+# what any route under /v1 may answer besides what it states itself
+_EVERYWHERE = problems.responses(
+    errors.BadRequestError,
+    errors.UnauthorizedError,
+    errors.ForbiddenError,
+    errors.ForeignOriginError,
+    errors.InvalidInputError,
+    errors.OverloadedError,
+    errors.StoreUnavailableError,
+)
+
+
+def create_app(settings: Settings, addresses: Addresses) -> FastAPI:
+    """The service over the databases at `addresses`, which are migrated already.
+
+    Starting it raises `BindRefusedError` where it would listen beyond this machine without a key.
+    """
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        configure(settings)
+        async with open_services(settings, addresses, metrics) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="llamafarm-vision",
+        version=VERSION,
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        openapi_url=None,  # served by app.platform, which guards it and keeps it off other people's networks
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    problems.install(app)
+    app.add_middleware(LimitsMiddleware, settings=settings)
+    app.add_middleware(ObservabilityMiddleware, metrics=metrics)  # added last, so outermost
+    app.include_router(platform_router)
+    for router in (recognition_router, catalog_router, keys_router):
+        app.include_router(router, prefix=PREFIX, responses=_EVERYWHERE)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document with our own problem schema in the place of its validation errors."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            tags=app.openapi_tags,
+            routes=app.routes,
+        )
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = problems.SCHEMA
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        app.openapi_schema = document
+    return app.openapi_schema

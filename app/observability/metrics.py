@@ -1,0 +1,126 @@
+"""The numbers the service counts about itself, for Prometheus.
+
+Knows names and units; knows nothing of where the numbers come from. Each app has its own registry.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BATCH = (1, 2, 4, 8, 16, 32, 64, 128)
+STAGES = ("decode", "preprocess", "queue", "forward", "head")
+
+
+@dataclass(frozen=True)
+class ModelGauge:
+    """What one live model looks like at the moment of a scrape."""
+
+    model: str
+    queue_depth: int
+    memory_bytes: int
+
+
+class _Live(Collector):
+    """Gauges that are read when somebody asks, never kept up to date in between."""
+
+    def __init__(self) -> None:
+        self.read: Callable[[], Iterable[ModelGauge]] = tuple
+
+    def collect(self) -> Iterator[Metric]:
+        depth = GaugeMetricFamily("vision_queue_depth", "Items waiting for a model.", labels=["model"])
+        memory = GaugeMetricFamily("vision_model_memory_bytes", "Memory of a live model.", labels=["model"])
+        for one in self.read():
+            depth.add_metric([one.model], one.queue_depth)
+            memory.add_metric([one.model], one.memory_bytes)
+        yield depth
+        yield memory
+
+
+class Metrics:
+    """Every metric of one app."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "vision_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
+        )
+        self.latency = Histogram(
+            "vision_request_seconds",
+            "Time from a request's first byte to its answer's last.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.stages = Histogram(
+            "vision_stage_seconds",
+            "Time one stage of recognising took.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.batch_size = Histogram(
+            "vision_batch_size",
+            "Items in one forward pass.",
+            ["model"],
+            buckets=_BATCH,
+            registry=self.registry,
+        )
+        self.cache = Counter(
+            "vision_embedding_cache", "Look-ups of cached embeddings.", ["outcome"], registry=self.registry
+        )
+        for stage in STAGES:
+            self.stages.labels(stage)
+        for outcome in ("hit", "miss"):
+            self.cache.labels(outcome)
+        self._live = _Live()
+        self.registry.register(self._live)
+
+    def watch_models(self, read: Callable[[], Iterable[ModelGauge]]) -> None:
+        """`read` tells of every live model; it is called at each scrape and must not block."""
+        self._live.read = read
+
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        """One stage of one item or batch took `seconds`; `stage` is one of `STAGES`."""
+        self.stages.labels(stage).observe(seconds)
+
+    @contextmanager
+    def stage(self, stage: str) -> Iterator[None]:
+        """Time the block as one stage."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.observe_stage(stage, time.perf_counter() - begun)
+
+    def observe_batch(self, model: str, size: int) -> None:
+        """One forward pass of `model` took `size` items."""
+        self.batch_size.labels(model).observe(size)
+
+    def observe_cache(self, *, hits: int = 0, misses: int = 0) -> None:
+        """Embeddings found and not found in the cache."""
+        if hits:
+            self.cache.labels("hit").inc(hits)
+        if misses:
+            self.cache.labels("miss").inc(misses)
+
+    def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """One request was answered (or left: 499); `route` is the template, never the path itself."""
+        self.requests.labels(route, method, str(status)).inc()
+        self.latency.labels(route).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,110 @@
+"""Everything a request may lean on, opened once by the app and closed in the opposite order.
+
+Knows what there is and in which order it starts; knows nothing of routes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+from fastapi import Request
+from redis.asyncio import Redis
+
+from app.access.bootstrap import admit
+from app.access.keys import load_secret
+from app.access.repository import KeyRing
+from app.database import Database
+from app.embedded import Addresses
+from app.inference.registry import ModelRegistry
+from app.observability.metrics import Metrics
+from app.settings import Settings
+from app.spool import Spool
+
+# A cache that does not answer at once is worth less than none.
+_REDIS_TIMEOUT_S = 1.0
+
+log = structlog.get_logger("app")
+
+
+@dataclass
+class Services:
+    """What `request.app.state.services` holds while the app runs; `services_of(request)` reads it."""
+
+    settings: Settings
+    addresses: Addresses
+    metrics: Metrics
+    pool: ThreadPoolExecutor
+    """Threads that decode and preprocess images."""
+    spool: Spool
+    database: Database
+    redis: Redis
+    """A cache and a way to announce changes; whoever uses it goes on without it when it is away."""
+    keys: KeyRing
+    registry: ModelRegistry
+    default_model: asyncio.Task[None]
+    """Loads the default model while the app already answers; `/readyz` looks at it."""
+
+
+def services_of(request: Request) -> Services:
+    """The services of the app that `request` came to."""
+    services: Services = request.app.state.services
+    return services
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings, addresses: Addresses, metrics: Metrics
+) -> AsyncIterator[Services]:
+    """Open everything, in order; close it in the opposite one, whatever happens.
+
+    Raises `BindRefusedError` and `SecretError` before anything listens.
+    """
+    async with AsyncExitStack() as stack:
+        data_dir = settings.data_dir.expanduser()
+        pool = ThreadPoolExecutor(settings.decode_threads or os.cpu_count() or 1, thread_name_prefix="decode")
+        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+        spool = Spool(data_dir / "tmp" / "uploads", settings.max_spool_mb * 1024 * 1024)
+        database = Database(addresses.database_url, pool_size=settings.database_pool_size)
+        stack.push_async_callback(database.close)
+        redis = Redis.from_url(
+            addresses.redis_url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
+        )
+        stack.push_async_callback(redis.aclose)
+        keys = KeyRing(database, load_secret(settings))
+        await admit(settings, keys)
+        registry = ModelRegistry(settings, pool=pool)
+        stack.push_async_callback(registry.close)
+        loading = asyncio.create_task(_load_default(registry))
+        stack.push_async_callback(_cancelled, loading)
+        yield Services(
+            settings=settings,
+            addresses=addresses,
+            metrics=metrics,
+            pool=pool,
+            spool=spool,
+            database=database,
+            redis=redis,
+            keys=keys,
+            registry=registry,
+            default_model=loading,
+        )
+
+
+async def _load_default(registry: ModelRegistry) -> None:
+    """Load the default model before the first request asks for it; that request shares the load when it is
+    early.
+    """
+    async with registry.encoder() as live:
+        log.info("default model is live", model=live.key, runtime=live.encoder.runtime)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await task
