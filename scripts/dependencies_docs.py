@@ -1,4 +1,4 @@
-"""Checks that docs/dependencies.md gives a reason for each dependency in pyproject.toml, and for nothing else.
+"""Checks that docs/dependencies.md gives a reason for each dependency in pyproject.toml and nothing else.
 
 Knows names only; versions are constraints.txt's business.
 """

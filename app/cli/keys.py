@@ -21,8 +21,13 @@ app = typer.Typer(help="API keys of the service.", no_args_is_help=True)
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     scope: Annotated[
-        list[str], typer.Option(help="What it may do: recognise, learn, train or admin; repeat for several.")
-    ] = ["recognise"],  # noqa: B006 - typer copies it
+        list[str] | None,
+        typer.Option(
+            help="What it may do: recognise, learn, train or admin; repeat for several."
+            " Without it: recognise and learn."
+        ),
+    ] = None,
+    workspace: Annotated[str | None, typer.Option(help="Workspace it belongs to, made if new.")] = None,
     expires_days: Annotated[int | None, typer.Option(min=1, help="Days until it ends.")] = None,
     server: Server = None,
     api_key: ApiKey = None,
@@ -30,7 +35,8 @@ def create(
     json: Json = False,
 ) -> None:
     """Create a key and show it, this once."""
-    body = {"name": name, "scopes": scope} | ({"expires_in_days": expires_days} if expires_days else {})
+    wanted = {"name": name, "scopes": scope, "workspace": workspace, "expires_in_days": expires_days}
+    body = {word: value for word, value in wanted.items() if value is not None}
     with connect(server, api_key, data_dir) as service:
         made = service.call("POST", "/v1/keys", json=body)
     if json:
@@ -51,9 +57,16 @@ def list_keys(
         output.print_json({"data": rows, "next": None})
         return
     output.print_table(
-        ["id", "name", "begins with", "scopes", "expires"],
+        ["id", "name", "begins with", "workspace", "scopes", "expires"],
         (
-            [r["id"], r["name"], r["hint"], ", ".join(r["scopes"]), str(r["expires_at"] or "never")[:10]]
+            [
+                r["id"],
+                r["name"],
+                r["hint"],
+                r["workspace"],
+                ", ".join(r["scopes"]),
+                str(r["expires_at"] or "never")[:10],
+            ]
             for r in rows
         ),
         empty="There are no keys.",

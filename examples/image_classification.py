@@ -1,0 +1,31 @@
+"""Teach a running service what your pictures show, then ask it about another one.
+
+    make serve                                     # in another terminal
+    python examples/image_classification.py cat=cat.jpg coffee=cup.jpg -- unknown.jpg
+
+Set VISION_API_KEY and VISION_SERVER for a service that is not on this machine.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import httpx
+
+key = os.environ.get("VISION_API_KEY")
+client = httpx.Client(
+    base_url=os.environ.get("VISION_SERVER", "http://127.0.0.1:8000") + "/v1",
+    headers={"Authorization": f"Bearer {key}"} if key else {},
+    timeout=60,
+)
+
+examples, images = sys.argv[1 : sys.argv.index("--")], sys.argv[sys.argv.index("--") + 1 :]
+for example in examples:
+    label, path = example.split("=", 1)
+    files = {"images": Path(path).read_bytes()}
+    client.post("/collections/default/examples", data={"label": label}, files=files).raise_for_status()
+
+for path in images:
+    answer = client.post("/classify", files={"image": Path(path).read_bytes()}).raise_for_status().json()
+    scores = ", ".join(f"{score['label']} {score['score']:.2f}" for score in answer["scores"][:3])
+    sys.stdout.write(f"{path}: {answer['label'] or 'none of these'} ({scores}, none {answer['none']:.2f})\n")

@@ -1,0 +1,34 @@
+"""One running service and one folder of photos for each module of acceptance tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live import Live, purge_all, serving
+from tests.photos import saved
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _purge() -> Iterator[None]:
+    """Leaves no database behind."""
+    yield
+    purge_all()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A ready service on an empty data folder."""
+    with serving(tmp_path_factory.mktemp("service") / "data") as live:
+        yield live
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """chelsea.jpg, coffee.jpg, rocket.jpg, camera.jpg, brick.jpg, coins.jpg."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ["chelsea", "coffee", "rocket", "camera", "brick", "coins"]:
+        saved(folder, name)
+    return folder

@@ -1,0 +1,140 @@
+"""A real `vision` command and a real service as processes, the way a user meets them.
+
+Knows flags, ports and signals; of the service's code only how its data folders are removed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+VISION = str(Path(sys.executable).parent / "vision")
+_data_dirs: set[Path] = set()
+START_S = 90.0
+STOP_S = 30.0
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's environment without any setting of the service, plus `extra`."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
+    return clean | {"NO_COLOR": "1", "COLUMNS": "160"} | extra
+
+
+def run(*words: str | Path, timeout: float = 120, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run `vision WORDS` to its end."""
+    if "--data-dir" in words:
+        _data_dirs.add(Path(words[words.index("--data-dir") + 1]))
+    return subprocess.run(
+        [VISION, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment(**extra),
+        check=False,
+    )
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Live:
+    """One `vision serve` process."""
+
+    data_dir: Path
+    log: Path
+    port: int
+    process: subprocess.Popen[bytes]
+    extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def wait_until_ready(self, deadline_s: float = START_S) -> None:
+        """Poll /readyz; raises with the log when the process ends or the deadline passes."""
+        deadline = time.monotonic() + deadline_s
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(
+                    f"vision serve ended with {self.process.returncode}:\n{self.log.read_text()}"
+                )
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).is_success:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.05)
+        raise RuntimeError(f"vision serve was not ready in {deadline_s} s:\n{self.log.read_text()}")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code; raises when the process outlives the deadline."""
+        self.process.send_signal(how)
+        return self.process.wait(STOP_S)
+
+    def client(self) -> httpx.Client:
+        """A client of this service with a deadline no healthy request misses."""
+        return httpx.Client(base_url=self.url, timeout=60)
+
+    def family(self) -> list[int]:
+        """Process ids of the service and of everything it started, its embedded servers included."""
+        me = psutil.Process(self.process.pid)
+        return [me.pid, *(child.pid for child in me.children(recursive=True))]
+
+
+def launch(data_dir: Path, *, port: int | None = None, **extra: str) -> Live:
+    """Start `vision serve` and return at once."""
+    _data_dirs.add(data_dir)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    port = port or free_port()
+    log = data_dir.parent / f"{data_dir.name}.{port}.log"
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            [VISION, "serve", "--port", str(port), "--data-dir", str(data_dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            env=environment(**extra),
+            start_new_session=True,
+        )
+    return Live(data_dir, log, port, process, extra)
+
+
+@contextmanager
+def serving(data_dir: Path, **extra: str) -> Iterator[Live]:
+    """A ready service for a block."""
+    live = launch(data_dir, **extra)
+    try:
+        live.wait_until_ready()
+        yield live
+    finally:
+        if live.process.poll() is None:
+            try:
+                live.stop()
+            except subprocess.TimeoutExpired:
+                live.process.kill()
+                live.process.wait()
+
+
+def purge_all() -> None:
+    """Remove the databases of every data folder that this test run made (run as root they lie elsewhere)."""
+    from app.embedded import purge
+
+    for data_dir in _data_dirs:
+        if data_dir.is_dir():
+            purge(data_dir)
