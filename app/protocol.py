@@ -1,0 +1,79 @@
+"""The HTTP/1.1 connection with a clock: whoever connects must send a whole request head in time.
+
+Knows connections before there is a request; bodies are `app.limits`' business. uvicorn itself waits forever for a
+head that trickles in, and answers a malformed one in plain text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app import errors, problems
+
+HEAD_S = 10.0
+"""Seconds from the first byte (or from connecting) to the end of the head."""
+
+
+class TimedH11Protocol(H11Protocol):
+    """uvicorn's own protocol; pass it as `http=` to `uvicorn.Config`."""
+
+    head_s = HEAD_S
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:
+            self._disarm()
+        elif self.cycle is None or self.cycle.response_complete:
+            # part of a head, or a body that nobody reads any more: neither may take forever
+            self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(errors.BadRequestError("This is not an HTTP request that can be understood."))
+
+    def _arm(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_s, self._late)
+
+    def _disarm(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _late(self) -> None:
+        self._head_timer = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            return
+        if self.cycle is None:
+            self._refuse(errors.SlowUploadError("The request did not arrive in time."))
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: errors.VisionError) -> None:
+        """Answer without a request to answer to, and hang up."""
+        if self.transport.is_closing():
+            return
+        started = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if not started:
+            body = json.dumps(problems.document(error)).encode()
+            reason = {400: "Bad Request", 408: "Request Timeout"}[error.status]
+            head = [
+                f"HTTP/1.1 {error.status} {reason}",
+                f"Content-Type: {problems.MEDIA_TYPE}",
+                f"Content-Length: {len(body)}",
+                "Connection: close",
+            ]
+            self.transport.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+        self.transport.close()
