@@ -51,7 +51,7 @@ class EmbeddedServers:
     ) -> None:
         """Nothing happens before `start`.
 
-        Not `durable` trades surviving a power cut for speed, for databases that are thrown away, such as tests'.
+        Not `durable` trades surviving a power cut for speed: for databases that are thrown away.
         """
         self._data_dir = data_dir.expanduser().resolve()
         self._database_url = database_url or None

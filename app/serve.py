@@ -1,0 +1,282 @@
+"""`vision serve`: one process, and the order in which its parts start and stop.
+
+Knows databases, sockets and signals; knows nothing of requests, which are `app.main`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import redis
+import uvicorn
+from rich.console import Console
+
+from app import __version__
+from app.access.bootstrap import admit
+from app.access.keys import SecretError, load_secret
+from app.access.policy import BindRefusedError, needs_key
+from app.access.repository import KeyRing
+from app.database import Database, migrate
+from app.embedded import Addresses, EmbeddedError, EmbeddedServers
+from app.errors import StoreUnavailableError, VisionError
+from app.observability.logs import configure
+from app.running import announce, running_server, withdraw
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = ["running_server", "serve"]
+
+FORCED = 130
+HEADERS_BYTES = 65_536
+EARLY_CLIENTS = 128
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class ListenError(Exception):
+    """The address to listen on cannot be had."""
+
+
+class StoppedError(Exception):
+    """The service was asked to stop before it had started."""
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGINT, SIGTERM or SIGHUP; the exit code: 0 stopped, 1 could not start, 130 forced.
+
+    The port is taken first, so that a taken one costs nothing; nobody is answered before all is ready. The
+    embedded servers stop last. What prevents a start is one sentence, never a traceback.
+    """
+    settings = settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve()})
+    configure(settings)
+    stop = _Stop()
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(stop.handlers())
+            sock = stack.enter_context(_listening_socket(settings.host, settings.port))
+            addresses = _databases(settings, stack, stop)
+            code = _run(settings, addresses, sock, stop)
+    except (EmbeddedError, ListenError, BindRefusedError, SecretError, VisionError, OSError) as error:
+        _say(err, f"[bold red]vision serve:[/] {_plain(error)}")
+        return 1
+    except StoppedError:
+        return 0
+    except KeyboardInterrupt:
+        return FORCED
+    if stop.forced:
+        # a model that is busy on a thread must not keep the process that was told twice to go
+        os._exit(FORCED)
+    if code == 0:
+        _say(out, "Stopped")
+    return code
+
+
+def _databases(settings: Settings, stack: ExitStack, stop: _Stop) -> Addresses:
+    """PostgreSQL and Redis, started or joined and brought up to date; `stack` stops what was started."""
+    data_dir = settings.data_dir
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    servers = EmbeddedServers(data_dir, database_url=settings.database_url, redis_url=settings.redis_url)
+    if not (settings.database_url and settings.redis_url):
+        _say(out, f"Starting the databases in {_plain(data_dir)}")
+    stack.callback(servers.stop)
+    addresses = servers.start()
+    stop.check()
+    migrate(addresses.database_url)
+    _check_redis(addresses.redis_url)
+    stop.check()
+    key_file = asyncio.run(_admit(settings, addresses.database_url))
+    if key_file is not None:
+        _say(out, f"The first admin key is in {_plain(key_file)}")
+    stop.check()
+    return addresses
+
+
+async def _admit(settings: Settings, database_url: str) -> Path | None:
+    """Who may come in, settled before anything listens; the file of a key that was made for it."""
+    database = Database(database_url, pool_size=1)
+    try:
+        return await admit(settings, KeyRing(database, load_secret(settings)))
+    finally:
+        await database.close()
+
+
+def _check_redis(url: str) -> None:
+    """Raise StoreUnavailableError, in one sentence without the password, unless Redis answers."""
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=10, socket_timeout=10) as client:
+            client.ping()
+    except (redis.RedisError, ValueError, OSError) as error:
+        place = url.rpartition("@")[2].partition("?")[0]
+        raise StoreUnavailableError(f"Redis at {place} cannot be reached: {error}") from error
+
+
+def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: _Stop) -> int:
+    """Answer requests until asked to stop; the exit code."""
+    # imports torch: seconds that a refusal to start must not cost
+    from app.main import create_app
+
+    stop.check()
+    app = create_app(settings, addresses)
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.max_concurrency,
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=settings.shutdown_grace_s,
+        h11_max_incomplete_event_size=max(
+            HEADERS_BYTES, 2 * 1024 * (settings.max_header_kb + settings.max_query_kb)
+        ),
+    )
+    server = _Server(config, ready=lambda: _announce(settings, app, _url(sock)))
+    stop.server = server
+    try:
+        stop.check()
+        server.run(sockets=[sock])
+    finally:
+        withdraw(settings.data_dir)
+    if not server.started:
+        _say(err, "[bold red]vision serve:[/] the service did not start; the lines above say why.")
+        return 1
+    return 0
+
+
+def _announce(settings: Settings, app: FastAPI, url: str) -> None:
+    """Say where the service listens at once, and what it serves when the default model is live."""
+    announce(settings.data_dir, url)
+    _say(out, f"Listening on {url}, loading the model '{_plain(settings.encoder)}'")
+    services = app.state.services
+    services.default_model.add_done_callback(lambda task: _say_ready(settings, services.registry, task, url))
+
+
+def _say_ready(settings: Settings, registry: Any, loaded: asyncio.Task[None], url: str) -> None:
+    if loaded.cancelled():
+        return
+    if (error := loaded.exception()) is not None:
+        _say(err, f"[bold red]The model '{_plain(settings.encoder)}' could not be loaded:[/] {_plain(error)}")
+        return
+    key = ' -H "Authorization: Bearer $VISION_API_KEY"' if needs_key(settings) else ""
+    models = ", ".join(f"{info.name} ({info.runtime})" for info in registry.live())
+    _say(
+        out,
+        f"""
+[bold]llamafarm-vision {__version__}[/] recognises images and learns new ones
+  serves    {url}   docs {url}/docs
+  models    {_plain(models)}
+  data      {_plain(settings.data_dir)}
+  try       vision oneshot classify --image photo.jpg --labels cat,dog --server {url}
+            curl{key} -F image=@photo.jpg -F labels=cat,dog {url}/v1/classify
+Ctrl-C stops it""",
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with our signals instead of its own, which would end the process before the databases."""
+
+    def __init__(self, config: uvicorn.Config, *, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """`serve` has handlers of its own."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening, then say so."""
+        await super().startup(sockets)
+        if self.started and not self.should_exit:
+            self._ready()
+
+
+class _Stop:
+    """What signals ask for: the first to stop in order, a second Ctrl-C to stop at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.forced = False
+        self.server: uvicorn.Server | None = None
+
+    def check(self) -> None:
+        """Raise StoppedError between two steps of the start once asked to stop."""
+        if self.asked:
+            raise StoppedError
+
+    @contextmanager
+    def handlers(self) -> Iterator[None]:
+        """Listen to signals for a block; only the main thread can, elsewhere nothing is changed."""
+        before: dict[signal.Signals, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # such as SIGHUP under nohup
+                    before[number] = signal.signal(number, self._handle)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if not self.asked:
+            self.asked = True
+            if self.server is not None:
+                self.server.should_exit = True
+        elif number == signal.SIGINT:
+            self.forced = True
+            if self.server is None:
+                raise KeyboardInterrupt
+            self.server.force_exit = True
+
+
+@contextmanager
+def _listening_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that holds the address, where early clients wait until all is ready; raises ListenError."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ListenError(f"The host {host} is not known: {error}.") from error
+    family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    with socket.socket(family, kind, protocol) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(address)
+            # a second service could bind the same address until one of the two listens
+            sock.listen(EARLY_CLIENTS)
+        except OSError as error:
+            raise ListenError(
+                f"Cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}. "
+                "Choose another with --port, or 0 for any free one."
+            ) from error
+        yield sock
+
+
+def _url(sock: socket.socket) -> str:
+    """How a client on this machine reaches the socket."""
+    host, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _plain(value: object) -> str:
+    """A value's text, with what rich would take for markup escaped."""
+    return str(value).replace("[", r"\[")
+
+
+def _say(console: Console, text: str) -> None:
+    """Print; a terminal that went away is no reason to stop serving."""
+    with suppress(OSError):
+        console.print(text)
