@@ -1,0 +1,155 @@
+"""One loaded encoder at work: images prepared in the decode pool, batched with everyone's, texts remembered.
+
+Knows nothing of how encoders are found or loaded, nor of files, requests or storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from app.errors import DeadlineExceededError
+from app.inference.batcher import Batcher
+from app.inference.observing import BatcherStats, BatchObserver
+from app.inference.protocols import Encoder, Pixels, Vectors
+
+ImageOrMaker = Image.Image | Callable[[], Image.Image]
+"""An image, or what makes one when it is called in the decode pool (such as decoding an upload)."""
+
+_MAX_ASPECT = 16
+"""Longer sides are cropped to this many times the shorter: scaling a 1 x 30,000 image up to a model's input
+size would take gigabytes, and models see its middle at most."""
+
+
+class LiveEncoder:
+    """An encoder and its batcher. All methods belong to one event loop, except `close`."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        pool: ThreadPoolExecutor,
+        max_batch: int,
+        max_queue: int,
+        max_cached_texts: int,
+        observer: BatchObserver | None = None,
+    ) -> None:
+        """`pool` prepares images; it is shared and not closed here."""
+        self.encoder = encoder
+        self.key = f"{encoder.name}@{encoder.fingerprint}"
+        """Names the vector space: vectors of two keys never mix."""
+        self._pool = pool
+        self._text_wave = min(max_batch, max_queue)
+        self._max_cached_texts = max_cached_texts
+        self._texts: OrderedDict[str, Vectors] = OrderedDict()
+        self._max_batch = max_batch
+        self._stack: Pixels | None = None
+        self._batcher: Batcher[Any, Vectors] = Batcher(
+            encoder.name, self._run, max_batch=max_batch, max_queue=max_queue, observer=observer
+        )
+
+    async def embed_images(self, images: Sequence[ImageOrMaker], *, deadline_s: float) -> Vectors:
+        """float32[n, d], one unit row an image, in order.
+
+        Given functions instead of images, each is called in the decode pool right before its image is
+        prepared, so that never more full-size images exist than the pool has threads. Raises what these
+        functions raise, OverloadedError, DeadlineExceededError and OutOfMemoryError; then, and when the
+        caller is cancelled, the images still waiting are dropped.
+        """
+        if not images:
+            return self._no_vectors()
+        deadline = time.monotonic() + deadline_s
+        try:
+            async with asyncio.timeout(deadline_s):
+                if len(images) == 1:
+                    return (await self._embed_image(images[0], deadline))[np.newaxis]
+                tasks = [asyncio.create_task(self._embed_image(image, deadline)) for image in images]
+                try:
+                    return np.stack(await asyncio.gather(*tasks))
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+        except TimeoutError:
+            raise DeadlineExceededError from None
+
+    async def embed_texts(self, texts: Sequence[str], *, deadline_s: float) -> Vectors:
+        """float32[n, d], one unit row a text, in order; repeated texts are computed once and remembered.
+
+        New texts are queued a batch at a time, so that a long list neither fills the queue nor holds up
+        others. Raises OverloadedError, DeadlineExceededError and OutOfMemoryError.
+        """
+        if not texts:
+            return self._no_vectors()
+        deadline = time.monotonic() + deadline_s
+        vectors: dict[str, Vectors] = {}
+        for text in dict.fromkeys(texts):
+            if text in self._texts:
+                self._texts.move_to_end(text)
+                vectors[text] = self._texts[text]
+        # Texts of one length share a batch: the shorter would be padded to the longest.
+        missing = sorted({text for text in texts if text not in vectors}, key=lambda text: (len(text), text))
+        for start in range(0, len(missing), self._text_wave):
+            wave = missing[start : start + self._text_wave]
+            rows = await self._batcher.submit_many("text", wave, deadline=deadline)
+            for text, row in zip(wave, rows, strict=True):
+                vectors[text] = self._texts[text] = row
+        while len(self._texts) > self._max_cached_texts:
+            self._texts.popitem(last=False)
+        return np.stack([vectors[text] for text in texts])
+
+    def stats(self) -> BatcherStats:
+        """The batcher's totals so far."""
+        return self._batcher.stats()
+
+    def close(self) -> None:
+        """Fail what waits, let the running batch finish and end the thread. Blocks."""
+        self._batcher.close()
+
+    async def _embed_image(self, image: ImageOrMaker, deadline: float) -> Vectors:
+        loop = asyncio.get_running_loop()
+        pixels = await loop.run_in_executor(self._pool, self._prepare, image, deadline)
+        return await self._batcher.submit("image", pixels, deadline=deadline)
+
+    def _prepare(self, image: ImageOrMaker, deadline: float) -> Pixels:
+        if time.monotonic() >= deadline:
+            raise DeadlineExceededError
+        return self.encoder.preprocess(_bounded(image() if callable(image) else image))
+
+    def _run(self, group: str, items: list[Any]) -> Sequence[Vectors]:
+        """In the batcher's thread. Rows are copied, or one result would keep its whole batch alive."""
+        if group == "image":
+            return [row.copy() for row in self.encoder.encode_images(self._stacked(items))]
+        return [row.copy() for row in self.encoder.encode_texts(items)]
+
+    def _stacked(self, items: list[Pixels]) -> Pixels:
+        """The items as one array, in memory that every batch uses again."""
+        shape = items[0].shape
+        if any(item.shape != shape for item in items):
+            raise ValueError("images of one batch must have one shape")
+        if self._stack is None or self._stack.shape[1:] != shape:
+            self._stack = np.empty((self._max_batch, *shape), np.float32)
+        for row, item in zip(self._stack, items, strict=False):
+            row[...] = item
+        return self._stack[: len(items)]
+
+    def _no_vectors(self) -> Vectors:
+        return np.zeros((0, self.encoder.dim), np.float32)
+
+
+def _bounded(image: Image.Image) -> Image.Image:
+    """The middle of an image whose sides differ too much."""
+    width, height = image.size
+    limit = _MAX_ASPECT * min(width, height)
+    if max(width, height) <= limit:
+        return image
+    kept = (min(width, limit), min(height, limit))
+    left, top = (width - kept[0]) // 2, (height - kept[1]) // 2
+    return image.crop((left, top, left + kept[0], top + kept[1]))
