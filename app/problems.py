@@ -72,6 +72,8 @@ def name_error(exc: BaseException) -> VisionError | None:
     match exc:
         case VisionError():
             return exc
+        case RequestValidationError() if any(one["type"] == "json_invalid" for one in exc.errors()):
+            return errors.BadRequestError("The body is not valid JSON.")
         case RequestValidationError():
             return errors.InvalidInputError(_fields(exc.errors()))
         case HTTPException():
@@ -121,9 +123,6 @@ def _fields(found: Sequence[Any]) -> str:
     sentences = []
     for one in found[:_MOST_FIELDS]:
         place = [str(part) for part in one["loc"]]
-        if one["type"] == "json_invalid":
-            sentences.append("The body is not valid JSON.")
-            continue
         if place and place[0] in {"body", "query", "path", "header"}:
             place = place[1:] or place
         name = ".".join(place)[:_LONGEST_NAME].encode("ascii", "replace").decode()

@@ -1,33 +1,45 @@
 """The HTTP/1.1 connection with a clock: whoever connects must send a whole request head in time.
 
-Knows connections before there is a request; bodies are `app.limits`' business. uvicorn itself waits forever for a
-head that trickles in, and answers a malformed one in plain text.
+Knows connections before there is a request, and how many there may be; bodies are `app.limits`' business.
+uvicorn itself waits forever for a head that trickles in, and answers a malformed one in plain text.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from http import HTTPStatus
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app import errors, problems
 
-HEAD_S = 10.0
-"""Seconds from the first byte (or from connecting) to the end of the head."""
+
+def protocol(head_s: float) -> type[TimedH11Protocol]:
+    """The class to pass as `http=` to `uvicorn.Config`; heads have `head_s` seconds, from their first byte or
+    from connecting.
+    """
+    return type("Protocol", (TimedH11Protocol,), {"head_s": head_s})
 
 
 class TimedH11Protocol(H11Protocol):
-    """uvicorn's own protocol; pass it as `http=` to `uvicorn.Config`."""
+    """uvicorn's own protocol with a deadline for heads and an answer for surplus connections."""
 
-    head_s = HEAD_S
+    head_s = 10.0
     _head_timer: asyncio.TimerHandle | None = None
+    _surplus = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        limit, self.limit_concurrency = self.limit_concurrency, None  # its own answer is plain text
+        self._surplus = limit is not None and len(self.connections) > limit
         self._arm()
 
     def data_received(self, data: bytes) -> None:
+        if self._surplus:
+            # not before the client has spoken: hanging up earlier, it would not see why
+            self._refuse(errors.OverloadedError())
+            return
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before:
@@ -68,12 +80,13 @@ class TimedH11Protocol(H11Protocol):
         started = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
         if not started:
             body = json.dumps(problems.document(error)).encode()
-            reason = {400: "Bad Request", 408: "Request Timeout"}[error.status]
             head = [
-                f"HTTP/1.1 {error.status} {reason}",
+                f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
                 f"Content-Type: {problems.MEDIA_TYPE}",
                 f"Content-Length: {len(body)}",
                 "Connection: close",
             ]
+            if error.retry_after_s is not None:
+                head.append(f"Retry-After: {error.retry_after_s}")
             self.transport.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
         self.transport.close()

@@ -29,6 +29,7 @@ from app.database import Database, migrate
 from app.embedded import Addresses, EmbeddedError, EmbeddedServers
 from app.errors import StoreUnavailableError, VisionError
 from app.observability.logs import configure
+from app.protocol import protocol
 from app.running import announce, running_server, withdraw
 from app.settings import Settings
 
@@ -130,6 +131,7 @@ def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: _S
     app = create_app(settings, addresses)
     config = uvicorn.Config(
         app,
+        http=protocol(settings.head_timeout_s),
         lifespan="on",
         log_config=None,
         access_log=False,

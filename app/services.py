@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +22,8 @@ from app.access.repository import KeyRing
 from app.database import Database
 from app.embedded import Addresses
 from app.inference.registry import ModelRegistry
-from app.observability.metrics import Metrics
+from app.observability.metrics import Metrics, ModelGauge
+from app.observability.observer import ModelMetrics
 from app.settings import Settings
 from app.spool import Spool
 
@@ -78,7 +79,8 @@ async def open_services(
         stack.push_async_callback(redis.aclose)
         keys = KeyRing(database, load_secret(settings))
         await admit(settings, keys)
-        registry = ModelRegistry(settings, pool=pool)
+        registry = ModelRegistry(settings, pool=pool, observer=ModelMetrics(metrics))
+        metrics.watch_models(lambda: _gauges(registry))
         stack.push_async_callback(registry.close)
         loading = asyncio.create_task(_load_default(registry))
         stack.push_async_callback(_cancelled, loading)
@@ -94,6 +96,11 @@ async def open_services(
             registry=registry,
             default_model=loading,
         )
+
+
+def _gauges(registry: ModelRegistry) -> Iterator[ModelGauge]:
+    for info in registry.live():
+        yield ModelGauge(info.name, info.batches.queue_depth if info.batches else 0, info.memory_bytes or 0)
 
 
 async def _load_default(registry: ModelRegistry) -> None:

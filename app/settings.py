@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     max_header_kb: int = Field(32, ge=1, description="Largest headers of one request, in KiB.")
     max_query_kb: int = Field(16, ge=1, description="Longest query string, in KiB.")
     max_spool_mb: int = Field(1024, ge=1, description="Most bytes of uploads held at the same time, in memory and in the temporary folder, in MiB.")
+    head_timeout_s: float = Field(10.0, gt=0, description="Seconds a client has to send a request's head, from connecting or from its first byte.")
     receive_timeout_s: float = Field(30.0, gt=0, description="Seconds a client has to send its whole body.")
     max_uploads: int = Field(32, ge=1, description="Request bodies received at the same time; beyond that requests get 503.")
     max_concurrency: int = Field(1024, ge=1, description="Connections, idle ones included, that are served at the same time; beyond that they get 503.")

@@ -16,7 +16,7 @@ from typing import Any
 
 import uvicorn
 
-from app.protocol import TimedH11Protocol
+from app.protocol import protocol
 
 DEADLINE_S = 15.0
 
@@ -79,10 +79,17 @@ def post(path: str, *headers: str, body: bytes = b"", length: int | None = None)
 
 
 @contextmanager
-def serve(app: Any, *, head_s: float = 10.0) -> Iterator[Wire]:
+def serve(app: Any, *, head_s: float = 10.0, connections: int | None = None) -> Iterator[Wire]:
     """Serve `app` on a free port for a block, lifespan included."""
-    protocol = type("Protocol", (TimedH11Protocol,), {"head_s": head_s})
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=protocol, log_config=None, access_log=False)
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=0,
+        http=protocol(head_s),
+        log_config=None,
+        access_log=False,
+        limit_concurrency=connections,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="uvicorn")
     thread.start()

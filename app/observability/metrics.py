@@ -78,6 +78,12 @@ class Metrics:
             buckets=_BATCH,
             registry=self.registry,
         )
+        self.dropped = Counter(
+            "vision_dropped_items",
+            "Items that left before they reached the device: queue full, expired or cancelled.",
+            ["model", "reason"],
+            registry=self.registry,
+        )
         self.cache = Counter(
             "vision_embedding_cache", "Look-ups of cached embeddings.", ["outcome"], registry=self.registry
         )
@@ -108,6 +114,10 @@ class Metrics:
     def observe_batch(self, model: str, size: int) -> None:
         """One forward pass of `model` took `size` items."""
         self.batch_size.labels(model).observe(size)
+
+    def observe_dropped(self, model: str, reason: str, count: int) -> None:
+        """`count` items of `model` left its queue unserved."""
+        self.dropped.labels(model, reason).inc(count)
 
     def observe_cache(self, *, hits: int = 0, misses: int = 0) -> None:
         """Embeddings found and not found in the cache."""
