@@ -25,6 +25,11 @@ START_S = 90.0
 STOP_S = 30.0
 
 
+def remember(data_dir: Path) -> None:
+    """Have this data folder's databases removed when the test run ends."""
+    _data_dirs.add(data_dir)
+
+
 def environment(**extra: str) -> dict[str, str]:
     """This process's environment without any setting of the service, plus `extra`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
@@ -34,7 +39,7 @@ def environment(**extra: str) -> dict[str, str]:
 def run(*words: str | Path, timeout: float = 120, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run `vision WORDS` to its end."""
     if "--data-dir" in words:
-        _data_dirs.add(Path(words[words.index("--data-dir") + 1]))
+        remember(Path(words[words.index("--data-dir") + 1]))
     return subprocess.run(
         [VISION, *map(str, words)],
         capture_output=True,
@@ -99,7 +104,7 @@ class Live:
 
 def launch(data_dir: Path, *, port: int | None = None, **extra: str) -> Live:
     """Start `vision serve` and return at once."""
-    _data_dirs.add(data_dir)
+    remember(data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     log = data_dir.parent / f"{data_dir.name}.{port}.log"

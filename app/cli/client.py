@@ -111,7 +111,7 @@ def connect(server: str | None, api_key: str | None, data_dir: Path | None) -> I
 
 def find_service(data_dir: Path | None) -> str | None:
     """Address of the data folder's running service; without a named folder also one on the default port."""
-    from app.serve import running_server
+    from app.running import running_server
 
     settings = load_settings(data_dir=data_dir)
     url = running_server(settings.data_dir)

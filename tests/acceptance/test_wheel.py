@@ -1,0 +1,64 @@
+"""The wheel carries all that the service needs, and works away from the source tree."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.live import environment, remember
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tracked() -> list[str]:
+    """Files of the two packages, as git knows them."""
+    listed = subprocess.run(
+        ["git", "ls-files", "app", "migrations"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return listed.stdout.split()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy so that nothing is left in the source tree."""
+    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in [*tracked(), "pyproject.toml", "README.md"]:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
+    subprocess.run(pip, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.mark.slow
+def test_every_tracked_file_of_the_packages_is_in_the_wheel(wheel: Path) -> None:
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    assert set(tracked()) <= packed, sorted(set(tracked()) - packed)
+
+
+@pytest.mark.slow
+def test_it_migrates_a_database_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
+    unpacked = tmp_path / "site"
+    remember(tmp_path / "data")
+    zipfile.ZipFile(wheel).extractall(unpacked)
+    where = "import app, migrations; print(app.__file__, migrations.__file__)"
+    for words in [["-c", where], ["-m", "app.cli", "migrate", "--data-dir", str(tmp_path / "data")]]:
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env=environment(PYTHONPATH=str(unpacked)),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        if words[0] == "-c":
+            assert done.stdout.count(str(unpacked)) == 2
+        else:
+            assert "applied" in done.stderr
