@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -93,11 +94,9 @@ def connect(server: str | None, api_key: str | None, data_dir: Path | None) -> I
     """
     with ExitStack() as stack:
         try:
-            url = server.rstrip("/") if server else find_service(data_dir)
+            url = _address(server) if server else find_service(data_dir)
             if url is None:
                 url = stack.enter_context(temporary_service(data_dir))
-            elif "://" not in url:
-                url = f"http://{url}"
             service = Service(url, api_key)
             stack.callback(service.close)
             yield service
@@ -105,8 +104,19 @@ def connect(server: str | None, api_key: str | None, data_dir: Path | None) -> I
             output.fail(str(error), output.REFUSED)
         except (UnreachableError, StartError) as error:
             output.fail(str(error), output.NO_SERVICE)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            output.fail(f"{server!r} is no address of a service: {error}", output.USAGE)
+
+
+def _address(server: str) -> str:
+    """A --server as a URL; `host:port` will do. Ends the command where it can be none."""
+    url = server if "://" in server else f"http://{server}"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        output.fail(f"{server!r} is no address of a service, such as http://127.0.0.1:8000", output.USAGE)
+    return url.rstrip("/")
 
 
 def find_service(data_dir: Path | None) -> str | None:
