@@ -159,7 +159,8 @@ def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: _S
 
 def _announce(settings: Settings, app: FastAPI, url: str) -> None:
     """Say where the service listens at once, and what it serves when the default model is live."""
-    announce(settings.data_dir, url)
+    if settings.announce:
+        announce(settings.data_dir, url)
     _say(out, f"Listening on {url}, loading the model '{_plain(settings.encoder)}'")
     services = app.state.services
     services.default_model.add_done_callback(lambda task: _say_ready(settings, services.registry, task, url))

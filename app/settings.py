@@ -24,6 +24,9 @@ class Settings(BaseSettings):
         Path("~/.local/share/llamafarm-vision"),
         description="Folder for embedded databases, images, caches and secrets; `~` is the home folder.",
     )
+    announce: bool = Field(
+        True, description="Note the address in the data folder, where commands look for a running service."
+    )
     database_url: str | None = Field(None, description="PostgreSQL with pgvector, as postgresql://...; empty starts the embedded one.")
     redis_url: str | None = Field(None, description="Redis or Valkey, as redis://...; empty starts the embedded one.")
     blob_url: str | None = Field(None, description="Where images are kept, any fsspec URL such as s3://bucket/folder; empty means the data folder.")

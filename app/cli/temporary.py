@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -47,7 +48,9 @@ def temporary_service(data_dir: Path | None) -> Iterator[str]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            # other commands must not come to lean on a service that goes when this one is done
+            env=os.environ | {"VISION_ANNOUNCE": "false"},
+            preexec_fn=partial(_die_with_parent, os.getpid()),
         )
         try:
             with output.err.status("Starting a service for this command (`vision serve` keeps one ready)..."):
@@ -63,9 +66,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """Runs in the child: a killed command must not leave its service behind (Linux)."""
-    parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
