@@ -1,6 +1,6 @@
 """A real `vision` command and a real service as processes, the way a user meets them.
 
-Knows flags, ports and signals; of the service's code only how its data folders are removed.
+Knows flags, ports and signals; imports nothing of the service.
 """
 
 from __future__ import annotations
@@ -20,14 +20,8 @@ import httpx
 import psutil
 
 VISION = str(Path(sys.executable).parent / "vision")
-_data_dirs: set[Path] = set()
 START_S = 90.0
 STOP_S = 30.0
-
-
-def remember(data_dir: Path) -> None:
-    """Have this data folder's databases removed when the test run ends."""
-    _data_dirs.add(data_dir)
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -38,8 +32,6 @@ def environment(**extra: str) -> dict[str, str]:
 
 def run(*words: str | Path, timeout: float = 120, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run `vision WORDS` to its end."""
-    if "--data-dir" in words:
-        remember(Path(words[words.index("--data-dir") + 1]))
     return subprocess.run(
         [VISION, *map(str, words)],
         capture_output=True,
@@ -104,7 +96,6 @@ class Live:
 
 def launch(data_dir: Path, *, port: int | None = None, **extra: str) -> Live:
     """Start `vision serve` and return at once."""
-    remember(data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     log = data_dir.parent / f"{data_dir.name}.{port}.log"
@@ -134,12 +125,3 @@ def serving(data_dir: Path, **extra: str) -> Iterator[Live]:
             except subprocess.TimeoutExpired:
                 live.process.kill()
                 live.process.wait()
-
-
-def purge_all() -> None:
-    """Remove the databases of every data folder that this test run made (run as root they lie elsewhere)."""
-    from app.embedded import purge
-
-    for data_dir in _data_dirs:
-        if data_dir.is_dir():
-            purge(data_dir)

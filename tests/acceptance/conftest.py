@@ -7,15 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.live import Live, purge_all, serving
+from tests.live import Live, serving
 from tests.photos import saved
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _purge() -> Iterator[None]:
-    """Leaves no database behind."""
-    yield
-    purge_all()
 
 
 @pytest.fixture(scope="module")

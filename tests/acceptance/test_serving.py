@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from app.embedded import Addresses
 from tests.live import VISION, Live, environment, free_port, launch, run, serving
 from tests.photos import encoded, photo
 
@@ -90,7 +91,7 @@ def test_a_taken_port_is_one_clear_line(service: Live, tmp_path: Path) -> None:
 
 
 def test_refuses_to_listen_beyond_loopback_without_keys(tmp_path: Path) -> None:
-    done = run("serve", "--host", "0.0.0.0", "--port", str(free_port()), "--data-dir", tmp_path / "data")  # noqa: S104
+    done = run("serve", "--host", "0.0.0.0", "--port", str(free_port()), "--data-dir", tmp_path / "data")
     assert done.returncode != 0
     assert "--no-auth" in done.stderr
     assert "Traceback" not in done.stderr
@@ -98,7 +99,7 @@ def test_refuses_to_listen_beyond_loopback_without_keys(tmp_path: Path) -> None:
 
 def test_beyond_loopback_wants_the_key_that_the_first_start_wrote(tmp_path: Path, photos: Path) -> None:
     key_file = tmp_path / "key"
-    settings = {"VISION_HOST": "0.0.0.0", "VISION_BOOTSTRAP_KEY_FILE": str(key_file)}  # noqa: S104
+    settings = {"VISION_HOST": "0.0.0.0", "VISION_BOOTSTRAP_KEY_FILE": str(key_file)}
     with serving(tmp_path / "data", **settings) as live:
         assert key_file.stat().st_mode & 0o077 == 0
         admin = key_file.read_text().strip()
@@ -186,3 +187,15 @@ def test_migrate_brings_a_database_up_to_date_and_twice_is_harmless(tmp_path: Pa
     assert second.returncode == 0
     assert second.stdout.strip() == ""
     assert "up to date" in second.stderr
+
+
+def test_databases_given_by_url_are_used_and_left_running(tmp_path: Path, addresses: Addresses) -> None:
+    urls = {"VISION_DATABASE_URL": addresses.database_url, "VISION_REDIS_URL": addresses.redis_url}
+    migrated = run("migrate", **urls)
+    assert migrated.returncode == 0, migrated.stderr
+    for folder in ["one", "two"]:
+        with serving(tmp_path / folder, **urls) as live:
+            assert len(live.family()) == 1, "no database of its own"
+            if folder == "one":
+                example = teach(live, "chelsea", "cat")
+            assert taught_ids(live) == [example]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live import environment, remember
+from tests.live import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in [*tracked(), "pyproject.toml", "README.md"]:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, source / name)
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(folder),
+        str(source),
+    ]
     subprocess.run(pip, check=True, capture_output=True)
     return next(folder.glob("*.whl"))
 
@@ -44,7 +54,6 @@ def test_every_tracked_file_of_the_packages_is_in_the_wheel(wheel: Path) -> None
 @pytest.mark.slow
 def test_it_migrates_a_database_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
     unpacked = tmp_path / "site"
-    remember(tmp_path / "data")
     zipfile.ZipFile(wheel).extractall(unpacked)
     where = "import app, migrations; print(app.__file__, migrations.__file__)"
     for words in [["-c", where], ["-m", "app.cli", "migrate", "--data-dir", str(tmp_path / "data")]]:

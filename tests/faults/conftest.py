@@ -6,14 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live import Live, purge_all, serving
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _purge() -> Iterator[None]:
-    """Leaves no database behind."""
-    yield
-    purge_all()
+from tests.live import Live, serving
 
 
 @pytest.fixture(scope="module")
