@@ -6,11 +6,13 @@ Knows the families and nothing of their insides; knows nothing of requests, batc
 from __future__ import annotations
 
 from app.errors import ModelUnavailableError
+from app.inference.encoders import files
+from app.inference.encoders.hugging_face import ClipEncoder, SiglipEncoder
 from app.inference.encoders.lite import LiteEncoder
 from app.inference.encoders.source import EncoderConfig, EncoderSource, resolve
 from app.inference.protocols import Encoder
 
-FAMILIES: dict[str, type] = {"lite": LiteEncoder}
+FAMILIES: dict[str, type] = {"lite": LiteEncoder, "clip": ClipEncoder, "siglip": SiglipEncoder}
 """Family name -> class; a new family is one file and one line here."""
 
 __all__ = ["FAMILIES", "EncoderConfig", "EncoderSource", "load_encoder", "resolve"]
@@ -21,6 +23,7 @@ def load_encoder(source: EncoderSource, config: EncoderConfig) -> Encoder:
 
     Raises `ModelNotFoundError` when there are no such weights, `ModelUnavailableError` when they do not load.
     """
+    source = files.located(source, config)
     family = FAMILIES.get(source.family)
     if family is None:
         raise ModelUnavailableError(f"There is no encoder family '{source.family}'.")

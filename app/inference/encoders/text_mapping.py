@@ -28,8 +28,6 @@ class TextMapping(NamedTuple):
     """float32[k, d]: the classifier's rows with their mean subtracted, each of unit norm."""
     anchor_mean: Matrix
     """float32[s]"""
-    row_mean: Matrix
-    """float32[d]"""
     linear: Matrix
     """float32[s, d]: ridge regression from centred anchors to centred rows."""
 
@@ -39,13 +37,15 @@ class TextMapping(NamedTuple):
         One is ridge regression (linear, extrapolates); the other ConSE (Norouzi et al. 2014, eq. 4, with the
         roles of image and text exchanged): the rows of the nearest class names, weighted by a softmax.
         """
-        linear = unit((sentences - self.anchor_mean) @ self.linear + self.row_mean)
+        predicted = np.asarray((sentences - self.anchor_mean) @ self.linear, np.float32)
+        linear = unit(predicted)
         cosines = sentences @ self.anchors.T
         k = min(NEIGHBOURS, cosines.shape[1])
         nearest = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
         weights = np.exp(NEIGHBOUR_TEMPERATURE * (np.take_along_axis(cosines, nearest, axis=1) - 1.0))
         weights /= weights.sum(axis=1, keepdims=True)
-        neighbours = unit(np.matmul(weights[:, None, :], self.rows[nearest])[:, 0])
+        blended: Matrix = np.matmul(weights[:, None, :], self.rows[nearest])[:, 0]
+        neighbours = unit(blended)
         return unit((1.0 - NEIGHBOUR_SHARE) * linear + NEIGHBOUR_SHARE * neighbours)
 
 
@@ -63,7 +63,6 @@ def fit(anchors: Matrix, classifier: Matrix, *, ridge: float = RIDGE) -> TextMap
         anchors=anchors.astype(np.float32),
         rows=unit(rows),
         anchor_mean=anchor_mean.astype(np.float32),
-        row_mean=np.zeros(rows.shape[1], np.float32),
         linear=linear.astype(np.float32),
     )
 

@@ -1,0 +1,135 @@
+"""Image towers in ONNX Runtime: export, int8, and a session on the CPU.
+
+Knows ONNX files and sessions; knows nothing of which tower is worth exporting or whether it is exact enough.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnxruntime
+import torch
+
+from app.inference.protocols import Pixels, Vectors
+
+MODEL = "model.onnx"
+_EXTERNAL_BYTES = 1_500_000_000
+"""A protobuf holds 2 GB at most; beyond this the weights lie beside the graph."""
+_WORKSPACE = 64 * 2**20
+
+
+class OnnxRuntime:
+    """See `app.inference.runtimes.tower.ImageRuntime`."""
+
+    def __init__(self, engine: Path, precision: str, threads: int) -> None:
+        """Opens `engine/model.onnx`; raises whatever ONNX Runtime raises when it is no model."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # idle worker threads must sleep: the cores are shared with image decoding and the database
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(
+            str(engine / MODEL), options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+        self.label = f"onnxruntime {precision} cpu"
+        self.memory_bytes = sum(f.stat().st_size for f in engine.iterdir()) + _WORKSPACE
+
+    def run(self, pixels: Pixels) -> Vectors:
+        """float32[n, 3, h, w] to features float32[n, d]."""
+        features: Vectors = self._session.run(None, {self._input: pixels})[0]
+        return features
+
+
+def export_float32(module: torch.nn.Module, example: Pixels, engine: Path) -> None:
+    """Write the module as `engine/model.onnx`, any batch size; `example` is float32[2 or more, 3, h, w]."""
+    with _whole(engine) as folder, _quiet_export():
+        program = torch.onnx.export(
+            module,
+            (torch.from_numpy(example),),
+            input_names=["pixels"],
+            output_names=["features"],
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            dynamo=True,
+            verbose=False,
+        )
+        if program is None:
+            raise RuntimeError("torch.onnx.export returned no program")
+        size = sum(p.numel() * p.element_size() for p in module.parameters())
+        program.save(folder / MODEL, external_data=size > _EXTERNAL_BYTES)
+
+
+def quantise_int8(float32: Path, engine: Path) -> None:
+    """Turn the constant matrices of `float32/model.onnx` into int8, one scale a column.
+
+    Activations are quantised as they come, one scale for the whole batch: an image's vector depends a little
+    on its neighbours, which the parity gate measures.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _whole(engine) as folder, _quiet_export():
+        quantize_dynamic(
+            float32 / MODEL,
+            folder / MODEL,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=(float32 / MODEL).with_suffix(".onnx.data").exists(),
+        )
+
+
+def load(engine: Path, precision: str, threads: int, make: Callable[[], None]) -> OnnxRuntime:
+    """Open an engine, making it first where it is missing and once more where it does not open."""
+    if (engine / MODEL).is_file():
+        try:
+            return OnnxRuntime(engine, precision, threads)
+        except Exception:  # damaged on disk; ONNX Runtime has no narrower base class
+            shutil.rmtree(engine, ignore_errors=True)
+    make()
+    return OnnxRuntime(engine, precision, threads)
+
+
+@contextmanager
+def _whole(engine: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `engine` in one rename, or not at all; the first of two makers wins."""
+    engine.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".making-", dir=engine.parent))
+    try:
+        yield folder
+        try:
+            os.rename(folder, engine)
+        except OSError:
+            if not (engine / MODEL).is_file():
+                raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _quiet_export() -> Iterator[None]:
+    """Without the exporters' remarks about things that are not so here (no torchvision, no preprocessing)."""
+    exporter = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    root = logging.getLogger()
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "pre-processing before quantization" not in record.getMessage()
+
+    root.addFilter(keep)
+    try:
+        with warnings.catch_warnings():
+            # torch.export copies a tree spec through copyreg, which trips torch's own deprecation
+            warnings.filterwarnings("ignore", r".*treespec, LeafSpec.*", FutureWarning)
+            yield
+    finally:
+        root.removeFilter(keep)
+        exporter.setLevel(level)

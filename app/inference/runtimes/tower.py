@@ -1,0 +1,59 @@
+"""What a runtime is given (a tower) and what it promises (features).
+
+Knows shapes and nothing else; the files beside it do the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from PIL import Image
+
+from app.inference.protocols import Pixels, Vectors
+
+
+@dataclass(frozen=True)
+class Tower:
+    """The image half of an encoder, not yet running anywhere."""
+
+    fingerprint: str
+    """Of the encoder; engines and measurements are cached under it."""
+    build: Callable[[], torch.nn.Module]
+    """Makes the module, float32 on the CPU in eval mode: float[n, 3, h, w] to features float[n, d]."""
+    preprocess: Callable[[Image.Image], Pixels]
+    """One image to float32[3, h, w]."""
+    finish: Callable[[Vectors], Vectors]
+    """Features to unit vectors, always in float32, whatever the runtime computed in."""
+    convolutional: bool
+    """Convolutions want channels-last in torch and gain nothing from int8 matrix products."""
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """What the choice depends on besides the tower and the machine."""
+
+    device: str
+    cpu_runtime: str
+    """`auto`, `onnx` or `torch`."""
+    int8: bool
+    parity_cosine: float
+    threads: int
+    """0 means all cores."""
+    cache_dir: Path
+
+
+class ImageRuntime(Protocol):
+    """A tower that runs; used from one thread at a time."""
+
+    label: str
+    """For people: e.g. `onnxruntime int8 cpu`."""
+    memory_bytes: int
+    """Resident size of weights and runtime, estimated from the weights' size."""
+
+    def run(self, pixels: Pixels) -> Vectors:
+        """float32[n, 3, h, w] to features float32[n, d]."""
+        ...
