@@ -26,7 +26,7 @@ def announce(data_dir: Path, url: str) -> None:
 
 def withdraw(data_dir: Path) -> None:
     """Remove the note, unless another process has put its own in its place."""
-    with suppress(OSError, ValueError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         path = data_dir / NOTE
         if json.loads(path.read_text(encoding="utf-8"))["pid"] == os.getpid():
             path.unlink()

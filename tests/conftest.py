@@ -1,26 +1,45 @@
-"""The real PostgreSQL and Valkey that tests run on, and a fresh database for whoever asks.
+"""The real PostgreSQL and Valkey that tests run on, a fresh database for whoever asks, and the app over them.
 
-Knows nothing of the service: one pair of embedded servers serves the whole run, and every test's database is
-a copy of one that was migrated once, so that tests share nothing and wait for nothing.
+One pair of embedded servers serves the whole run, and every test's database is a copy of one that was
+migrated once, so that tests share nothing and wait for nothing. One app with its model loaded once serves
+every test that asks for a client; each client has a workspace of its own.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import httpx
 import psycopg
 import pytest
+import pytest_asyncio
 import redis
 from psycopg import sql
 
 from app.database import migrate
-from app.embedded import Addresses, EmbeddedServers, purge
+from app.embedded import Addresses, EmbeddedError, EmbeddedServers, purge
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from app.services import Services
 
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """After the run, stop and remove whatever killed services left in its temporary folders."""
+    yield
+    for users in tmp_path_factory.getbasetemp().rglob("embedded/users"):
+        with suppress(EmbeddedError):
+            purge(users.parent.parent)
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +87,65 @@ def database_url(addresses: Addresses) -> str:
 def redis_url(addresses: Addresses) -> str:
     """URL of this test's empty Redis database."""
     return addresses.redis_url
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def app(
+    servers: Addresses, migrated: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[FastAPI]:
+    """The whole service in this process, started, on stores of its own; shared by the run."""
+    from app.main import create_app
+
+    settings = Settings(data_dir=tmp_path_factory.mktemp("app"), log_level="error", log_format="text")
+    with fresh_stores(servers) as stores:
+        made = create_app(settings, stores)
+        async with made.router.lifespan_context(made):
+            await made.state.services.default_model
+            yield made
+
+
+@pytest.fixture
+def services(app: FastAPI) -> Services:
+    """What the app leans on."""
+    found: Services = app.state.services
+    return found
+
+
+ClientMaker = Callable[..., Awaitable[httpx.AsyncClient]]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def make_client(app: FastAPI) -> AsyncIterator[ClientMaker]:
+    """`await make_client(workspace=..., scopes=...)`: a client with a key of its own."""
+    async with AsyncExitStack() as stack:
+
+        async def make(
+            workspace: str | None = None, scopes: Sequence[str] = ("recognise", "learn", "train")
+        ) -> httpx.AsyncClient:
+            workspace = workspace or f"test-{next(_numbers)}"
+            _, key = await app.state.services.keys.create(name="test", workspace=workspace, scopes=scopes)
+            client = httpx.AsyncClient(
+                transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+                base_url="http://127.0.0.1",
+                headers={"Authorization": f"Bearer {key}"},
+            )
+            return await stack.enter_async_context(client)
+
+        yield make
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def client(make_client: ClientMaker) -> httpx.AsyncClient:
+    """A client that may recognise, learn and train in an empty workspace of its own."""
+    return await make_client()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def anonymous(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a key, on this machine: the workspace `default`, all scopes."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as made:
+        yield made
 
 
 @contextmanager

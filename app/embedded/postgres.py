@@ -25,6 +25,7 @@ from app.embedded.processes import POLL_S, alive, end, launch, run, tail
 ROLE = "vision"
 DATABASE = "vision"
 SUPERUSER = "postgres"
+SOCKET = ".s.PGSQL.5432"
 START_S = 120.0
 """Recovery after a crash replays what was not yet in the tables, which may take a while."""
 LINGER_S = 15.0
@@ -118,15 +119,22 @@ class Postgres:
             if not here and (process is None or process.poll() is not None):
                 if process is not None:
                     self._explain(process.returncode, time.monotonic() - began)
-                # Left by a killed server; its number may be another process's by now, which PostgreSQL would
-                # take for a running server. A server that does run is still found by its shared memory.
-                (self.layout.cluster / "postmaster.pid").unlink(missing_ok=True)
+                self._clear_stale()
                 process = self._launch()
             if time.monotonic() - began > START_S:
                 raise ServerStartError(
                     f"The embedded PostgreSQL is not ready after {START_S:.0f} s: see {self.log}."
                 )
             time.sleep(POLL_S)
+
+    def _clear_stale(self) -> None:
+        """Remove what a killed server left: its number may be a zombie's or another process's by now.
+
+        PostgreSQL would take that for a running server; one that does run is found by its shared memory.
+        """
+        (self.layout.cluster / "postmaster.pid").unlink(missing_ok=True)
+        for name in (SOCKET, f"{SOCKET}.lock"):
+            (self.layout.sockets / name).unlink(missing_ok=True)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         settings = SERVER | {"unix_socket_directories": str(self.layout.sockets)}
@@ -169,7 +177,7 @@ class Postgres:
         if status == "stopping":
             return True  # _start waits for its end
         ours = sockets == str(self.layout.sockets) and self._password.exists()
-        return ours and (status != "ready" or (self.layout.sockets / ".s.PGSQL.5432").exists())
+        return ours and (status != "ready" or (self.layout.sockets / SOCKET).exists())
 
     def _pid_file(self) -> tuple[int | None, str, str]:
         """The server's process id, socket folder and status, as it noted them itself."""
@@ -195,7 +203,8 @@ class Postgres:
                 self._login_sql("CREATE"),
                 f"CREATE DATABASE {DATABASE} OWNER {ROLE}",
             ]
-            self._single_user(fresh, *database)
+            # unsynced, since everything is synced at the end
+            self._single_user(fresh, *database, options=("-F",))
             if self._durable:
                 self._tool("initdb", "-D", str(fresh), "--sync-only", "--sync-method=syncfs")
             fresh.rename(self.layout.cluster)
@@ -207,10 +216,10 @@ class Postgres:
     def _login_sql(self, verb: str) -> str:
         return f"{verb} ROLE {ROLE} LOGIN CREATEDB PASSWORD '{secret(self._password)}'"
 
-    def _single_user(self, cluster: Path, *statements: str) -> None:
+    def _single_user(self, cluster: Path, *statements: str, options: tuple[str, ...] = ()) -> None:
         """Run statements as the superuser in template1, whose content every new database gets."""
         text = "".join(f"{statement}\n" for statement in statements)
-        said = self._tool("postgres", "--single", "-D", str(cluster), "template1", text=text)
+        said = self._tool("postgres", "--single", *options, "-D", str(cluster), "template1", text=text)
         for line in said.splitlines():
             if "ERROR:" in line or "FATAL:" in line:
                 raise ServerStartError(f"The embedded PostgreSQL could not be set up: {line}")

@@ -58,6 +58,7 @@ class EmbeddedServers:
         self._redis_url = redis_url or None
         self._durable = durable
         self._addresses: Addresses | None = None
+        self._layout: Layout | None = None
         self._users: int | None = None
         self._servers: list[Postgres | Valkey] = []
         self._leaving = threading.Event()
@@ -98,7 +99,7 @@ class EmbeddedServers:
             self._users = _open(state_folder(self._data_dir) / "users")
             fcntl.flock(self._users, fcntl.LOCK_SH)
             try:
-                layout = lay_out(self._data_dir)
+                layout = self._layout = lay_out(self._data_dir)
                 postgres, valkey = Postgres(layout, durable=self._durable), Valkey(layout)
                 # Valkey first: it is up in milliseconds, while PostgreSQL's first start takes a second.
                 redis_url = self._redis_url or valkey.ensure()
@@ -124,7 +125,8 @@ class EmbeddedServers:
         except BlockingIOError:
             return
         else:
-            _stop_all(lay_out(self._data_dir))
+            if self._layout is not None:
+                _stop_all(self._layout)
         finally:
             os.close(users)
 

@@ -20,7 +20,7 @@ from app.embedded.layout import Layout
 from app.embedded.processes import POLL_S, alive, end, launch, tail
 
 START_S = 20.0
-ANSWER_S = 5.0
+ANSWER_S = 3.0
 # volatile-lru evicts only keys that expire, which is every cached embedding and nothing else: a broker's
 # queues never expire, so a full cache cannot push out a job.
 CONFIG = """\
@@ -81,7 +81,7 @@ class Valkey:
     def stop(self) -> None:
         """Stop the server; raises ServerStopError."""
         pid = self._pid()
-        steps = [(signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)]
+        steps = [(signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)]
         if alive(pid, str(self._config)) and pid and not end(pid, str(self._config), steps):
             raise ServerStopError(f"The embedded Valkey (process {pid}) does not stop: see {self.log}.")
 
