@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -18,15 +17,11 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app import errors
 from app.base64_images import decode_text
+from app.multipart import IMAGE_NAMES, Parts, checked, shown
 from app.settings import Settings
 from app.spool import Entry, Spool
 
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
-
-IMAGE_NAMES = frozenset({"image", "images", "image[]", "images[]"})
 _LARGE_JSON = 256 * 1024
-_LONGEST_NAME = 100
 _MIB = 1024 * 1024
 
 
@@ -83,8 +78,9 @@ class Upload:
         for name in self.fields:
             if name not in names:
                 known = ", ".join(("image", *names))
-                shown = name.encode("ascii", "replace").decode()[:_LONGEST_NAME]
-                raise errors.InvalidInputError(f"{shown}: there is no such field here; known are {known}.")
+                raise errors.InvalidInputError(
+                    f"{shown(name)}: there is no such field here; known are {known}."
+                )
 
     def close(self) -> None:
         """Forget every image; safe to call again."""
@@ -135,22 +131,6 @@ async def read_upload(request: Request, settings: Settings, spool: Spool) -> Upl
     return upload
 
 
-def checked(name: str, text: str) -> str:
-    """`text`, which every store can keep; raises `InvalidInputError` on NUL or lone surrogates."""
-    if "\0" in text or not _is_encodable(text):
-        shown = name.encode("ascii", "replace").decode()[:_LONGEST_NAME]
-        raise errors.InvalidInputError(f"{shown}: this is not text.")
-    return text
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 class _Reader:
     """Fills one `Upload` from one request."""
 
@@ -177,7 +157,7 @@ class _Reader:
         """A multipart body, parsed while it arrives."""
         if not boundary:
             raise errors.BadRequestError("The multipart body has no boundary.")
-        parts = _Parts(self)
+        parts = Parts(self.settings, open_image=self.image, write=self.write)
         try:
             parser = MultipartParser(boundary, parts.callbacks())
             async for chunk in request.stream():
@@ -249,90 +229,4 @@ def _texts(name: str, value: Any) -> list[str] | None:
             return [checked(name, str(value))]
         case list() if all(isinstance(one, str | int | float) for one in value):
             return [text for one in value for text in _texts(name, one) or []]
-    shown = name.encode("ascii", "replace").decode()[:_LONGEST_NAME]
-    raise errors.InvalidInputError(f"{shown}: this must be text, a number or a list of these.")
-
-
-class _Parts:
-    """The parser's callbacks: one part at a time, each counted while it comes in."""
-
-    def __init__(self, reader: _Reader) -> None:
-        self.fields: defaultdict[str, list[str]] = defaultdict(list)
-        self.ended = False
-        self._reader = reader
-        self._count = 0
-        self._header = bytearray()
-        self._value = bytearray()
-        self._disposition = b""
-        self._name = ""
-        self._entry: Entry | None = None
-        self._text = bytearray()
-
-    def callbacks(self) -> MultipartCallbacks:
-        """What the parser calls, by its names."""
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._on_header,
-            "on_header_value": self._on_value,
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._start,
-            "on_part_data": self._data,
-            "on_part_end": self._finish,
-            "on_end": self._end,
-        }
-
-    def _begin(self) -> None:
-        self._count += 1
-        if self._count > self._reader.settings.max_parts:
-            raise errors.TooManyPartsError()
-        self._disposition = b""
-
-    def _on_header(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
-
-    def _on_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _header_end(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._header.clear()
-        self._value.clear()
-
-    def _start(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        name = options.get(b"name")
-        if name is None:
-            raise errors.BadRequestError("A part of the multipart body has no name.")
-        try:
-            self._name = checked("name", name.decode())
-        except UnicodeDecodeError:
-            raise errors.BadRequestError("A part's name is not UTF-8.") from None
-        # what a part says of itself (file name, type) decides nothing: its name and its bytes do
-        self._entry = self._reader.image() if self._name in IMAGE_NAMES else None
-        self._text = bytearray()
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._entry is not None:
-            self._reader.write(self._entry, data[start:end])
-            return
-        most = self._reader.settings.max_field_kb
-        if len(self._text) + end - start > most * 1024:
-            raise errors.TooLargeError(f"One text field has at most {most} KiB.")
-        self._text += data[start:end]
-
-    def _finish(self) -> None:
-        if self._entry is not None:
-            self._entry = None
-            return
-        try:
-            text = self._text.decode()
-        except UnicodeDecodeError:
-            shown = self._name.encode("ascii", "replace").decode()[:_LONGEST_NAME]
-            raise errors.InvalidInputError(
-                f"{shown}: this is not text; images belong in parts named 'image' or 'images'."
-            ) from None
-        self.fields[self._name].append(checked(self._name, text))
-
-    def _end(self) -> None:
-        self.ended = True
+    raise errors.InvalidInputError(f"{shown(name)}: this must be text, a number or a list of these.")
