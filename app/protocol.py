@@ -10,7 +10,7 @@ import asyncio
 import json
 from http import HTTPStatus
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from app import errors, problems
 
@@ -40,11 +40,11 @@ class TimedH11Protocol(H11Protocol):
             # not before the client has spoken: hanging up earlier, it would not see why
             self._refuse(errors.OverloadedError())
             return
-        before = self.cycle
+        before: RequestResponseCycle | None = self.cycle
         super().data_received(data)
         if self.cycle is not before:
             self._disarm()
-        elif self.cycle is None or self.cycle.response_complete:
+        elif before is None or before.response_complete:
             # part of a head, or a body that nobody reads any more: neither may take forever
             self._arm()
 
@@ -66,19 +66,18 @@ class TimedH11Protocol(H11Protocol):
 
     def _late(self) -> None:
         self._head_timer = None
-        if self.cycle is not None and not self.cycle.response_complete:
-            return
-        if self.cycle is None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None:
             self._refuse(errors.SlowUploadError("The request did not arrive in time."))
-        else:
+        elif cycle.response_complete:
             self.transport.close()
 
     def _refuse(self, error: errors.VisionError) -> None:
         """Answer without a request to answer to, and hang up."""
         if self.transport.is_closing():
             return
-        started = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
-        if not started:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete or not cycle.response_started:
             body = json.dumps(problems.document(error)).encode()
             head = [
                 f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",

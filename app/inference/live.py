@@ -46,6 +46,7 @@ class LiveEncoder:
         self.key = f"{encoder.name}@{encoder.fingerprint}"
         """Names the vector space: vectors of two keys never mix."""
         self._pool = pool
+        self._observer = observer
         self._text_wave = min(max_batch, max_queue)
         self._max_cached_texts = max_cached_texts
         self._texts: OrderedDict[str, Vectors] = OrderedDict()
@@ -121,7 +122,13 @@ class LiveEncoder:
     def _prepare(self, image: ImageOrMaker, deadline: float) -> Pixels:
         if time.monotonic() >= deadline:
             raise DeadlineExceededError
-        return self.encoder.preprocess(_bounded(image() if callable(image) else image))
+        began = time.perf_counter()
+        decoded = image() if callable(image) else image
+        ready = time.perf_counter()
+        pixels = self.encoder.preprocess(_bounded(decoded))
+        if self._observer is not None:
+            self._observer.image_prepared(self.encoder.name, ready - began, time.perf_counter() - ready)
+        return pixels
 
     def _run(self, group: str, items: list[Any]) -> Sequence[Vectors]:
         """In the batcher's thread. Rows are copied, or one result would keep its whole batch alive."""

@@ -18,6 +18,9 @@ class BatchObserver(Protocol):
     ) -> None:
         """A batch of `len(waits_s)` items ran for `run_s` seconds; `queue_depth` items wait behind it."""
 
+    def image_prepared(self, model: str, decode_s: float, preprocess_s: float) -> None:
+        """An image was decoded (0 s when it came decoded) and made into pixels; called in the decode pool."""
+
     def items_dropped(self, model: str, reason: str, count: int) -> None:
         """Items left before they reached the device: `full`, `expired` or `cancelled`."""
 

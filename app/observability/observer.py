@@ -29,6 +29,11 @@ class ModelMetrics:
             self._metrics.observe_stage("queue", wait)
         self._metrics.observe_stage("forward", run_s)
 
+    def image_prepared(self, model: str, decode_s: float, preprocess_s: float) -> None:
+        """Counts both stages."""
+        self._metrics.observe_stage("decode", decode_s)
+        self._metrics.observe_stage("preprocess", preprocess_s)
+
     def items_dropped(self, model: str, reason: str, count: int) -> None:
         """Counts items that never reached the device."""
         self._metrics.observe_dropped(model, reason, count)
