@@ -19,6 +19,7 @@ from PIL import Image
 from app.errors import ModelUnavailableError
 from app.inference.encoders import sentences, text_mapping
 from app.inference.encoders.efficientnet_lite import FEATURES, Classifier, EfficientNetLite0, from_state_dict
+from app.inference.encoders.efficientnet_onnx import to_onnx
 from app.inference.encoders.source import EncoderConfig, EncoderSource
 from app.inference.protocols import Pixels, Vectors
 from app.inference.runtimes import Tower, choose
@@ -90,6 +91,7 @@ class LiteEncoder:
             preprocess=self.preprocess,
             finish=self._finish,
             convolutional=True,
+            to_onnx=lambda: to_onnx(read_weights(weights_path())[0], SIDE),
         )
         self._images = choose(tower, config.runtime)
         self.runtime = self._images.label

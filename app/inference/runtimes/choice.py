@@ -35,6 +35,7 @@ ONNX_FLOAT32, ONNX_INT8, TORCH_BFLOAT16, TORCH_FLOAT32 = (
 )
 PARITY_IMAGES = 8
 ROUNDS = 3
+HOPELESS = 2.0
 RECIPE = 1
 """Raised when export or choice changes, so that older caches are not read."""
 
@@ -53,12 +54,20 @@ def choose(tower: Tower, config: RuntimeConfig) -> ImageRuntime:
 
 
 def candidates(tower: Tower, config: RuntimeConfig) -> list[str]:
-    """What is worth measuring on this CPU; `torch-float32` stays out, as the fallback of them all."""
+    """What is worth measuring on this CPU; `torch-float32` stays out, as the fallback of them all.
+
+    For convolutions that is ONNX Runtime's float32 alone: int8 matrix products do not apply to them, and
+    channels-last bfloat16 never came near (benchmarks/encoders.py).
+    """
     onnx = [ONNX_FLOAT32]
-    if config.int8 and not tower.convolutional:
-        onnx.append(ONNX_INT8)
     half = [TORCH_BFLOAT16] if cpu_computes_bfloat16() else []
-    return {"auto": onnx + half, "onnx": onnx, "torch": half}[config.cpu_runtime]
+    if config.cpu_runtime == "torch":
+        return half
+    if tower.convolutional:
+        return onnx
+    if config.int8:
+        onnx.append(ONNX_INT8)
+    return onnx if config.cpu_runtime == "onnx" else onnx + half
 
 
 class _CpuChoice:
@@ -115,7 +124,10 @@ class _CpuChoice:
         engine = self.engines / ONNX_FLOAT32
 
         def make() -> None:
-            onnx_runtime.export_float32(self._build(), self._pixels()[:2], engine)
+            if self.tower.to_onnx is not None:
+                onnx_runtime.write(self.tower.to_onnx(), engine)
+            else:
+                onnx_runtime.export_float32(self._build(), self._pixels()[:2], engine)
 
         return onnx_runtime.load(engine, "float32", self.threads, make)
 
@@ -160,10 +172,15 @@ class _CpuChoice:
 
 
 def _seconds(running: dict[str, ImageRuntime], pixels: Pixels) -> dict[str, float]:
-    """Best time of one pass over all images and one over a lone image; the candidates take turns."""
+    """Best time of one pass over all images and one over a lone image; the candidates take turns.
+
+    One that is hopelessly behind leaves the race after its first turn, so that starting up stays quick.
+    """
     best = dict.fromkeys(running, float("inf"))
     for _ in range(ROUNDS):
         for name, runtime in running.items():
+            if best[name] < float("inf") and best[name] > HOPELESS * min(best.values()):
+                continue
             start = time.perf_counter()
             runtime.run(pixels)
             runtime.run(pixels[:1])

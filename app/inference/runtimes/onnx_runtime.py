@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import onnx
 import onnxruntime
 import torch
 
@@ -65,6 +66,12 @@ def export_float32(module: torch.nn.Module, example: Pixels, engine: Path) -> No
             raise RuntimeError("torch.onnx.export returned no program")
         size = sum(p.numel() * p.element_size() for p in module.parameters())
         program.save(folder / MODEL, external_data=size > _EXTERNAL_BYTES)
+
+
+def write(model: onnx.ModelProto, engine: Path) -> None:
+    """Keep a graph that was written by hand."""
+    with _whole(engine) as folder:
+        onnx.save(model, folder / MODEL)
 
 
 def quantise_int8(float32: Path, engine: Path) -> None:
