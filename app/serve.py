@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 import uvicorn
 from rich.console import Console
+from rich.markup import escape
 
 from app import __version__
 from app.access.bootstrap import admit
@@ -276,7 +277,7 @@ def _url(sock: socket.socket) -> str:
 
 def _plain(value: object) -> str:
     """A value's text, with what rich would take for markup escaped."""
-    return str(value).replace("[", r"\[")
+    return escape(str(value))
 
 
 def _say(console: Console, text: str) -> None:

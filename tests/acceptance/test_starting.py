@@ -1,0 +1,135 @@
+"""What `vision serve` says when it cannot start, and how it ends when it is told to before it has."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from app.embedded import Addresses, EmbeddedServers
+from tests.integration.test_embedded import pids
+from tests.live import VISION, Live, environment, launch, run, serving
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"VISION_DATABASE_URL": "postgresql://me:s3cret@127.0.0.1:1/pictures"}, "'pictures' at 127.0.0.1:1"),
+        ({"VISION_DATABASE_URL": "mysql://me:s3cret@127.0.0.1/pictures"}, "must look like postgresql://"),
+        ({"VISION_REDIS_URL": "redis://:s3cret@127.0.0.1:1/0"}, "Redis at 127.0.0.1:1"),
+        ({"VISION_REDIS_URL": "http://:s3cret@127.0.0.1:1/0"}, "Redis at 127.0.0.1:1"),
+        ({"VISION_HOST": "no-such-host.invalid"}, "no-such-host.invalid is not known"),
+        ({"VISION_HOST": "203.0.113.1"}, "Cannot listen on 203.0.113.1"),
+    ],
+)
+def test_what_prevents_a_start_is_one_sentence(
+    servers: Addresses, migrated: str, tmp_path: Path, settings: dict[str, str], words: str
+) -> None:
+    good = {"VISION_DATABASE_URL": migrated, "VISION_REDIS_URL": servers.redis_url}
+    done = run("serve", "--port", "0", "--data-dir", tmp_path / "data", **(good | settings))
+    assert done.returncode == 1, done.stderr
+    assert words in done.stderr
+    assert "s3cret" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not (tmp_path / "data" / "embedded").exists(), "nothing embedded was started"
+
+
+def test_a_data_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run("serve", "--port", "0", "--data-dir", tmp_path / "file" / "data")
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert str(tmp_path / "file" / "data") in done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_told_to_stop_while_starting_it_stops_in_order(tmp_path: Path, how: signal.Signals) -> None:
+    live = launch(tmp_path / "data")
+    deadline = time.monotonic() + 60
+    while "Starting the databases" not in live.log.read_text():
+        assert time.monotonic() < deadline, live.log.read_text()
+        time.sleep(0.01)
+    assert live.stop(how) == 0, live.log.read_text()
+    assert "Traceback" not in live.log.read_text()
+    assert_stopped(live)
+
+
+def test_a_second_ctrl_c_does_not_wait_for_requests(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as live:
+        with socket.create_connection(("127.0.0.1", live.port)) as slow:
+            # a body that never comes keeps a request under way
+            slow.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n")
+            deadline = time.monotonic() + 10
+            live.process.send_signal(signal.SIGINT)
+            while "Shutting down" not in live.log.read_text():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            began = time.monotonic()
+            live.process.send_signal(signal.SIGINT)
+            assert live.process.wait(10) == 130
+            assert time.monotonic() - began < 5
+        assert_stopped(live)
+
+
+def test_serves_on_given_databases_and_leaves_them_running(addresses: Addresses, tmp_path: Path) -> None:
+    urls = {"VISION_DATABASE_URL": addresses.database_url, "VISION_REDIS_URL": addresses.redis_url}
+    with serving(tmp_path / "data", **urls) as live:
+        note = json.loads((live.data_dir / "server.json").read_text())
+        assert note["url"] == live.url
+        assert note["pid"] == live.process.pid
+        assert live.stop() == 0
+        assert not (live.data_dir / "server.json").exists()
+        assert not (live.data_dir / "embedded").exists()
+    with psycopg.connect(addresses.database_url) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone()
+
+
+def test_two_services_share_one_data_folder(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as one, serving(tmp_path / "data") as two:
+        assert one.stop() == 0
+        with two.client() as client:
+            assert client.get("/readyz").is_success
+        assert two.stop() == 0
+        assert_stopped(two)
+
+
+def test_port_0_takes_a_free_one_and_says_which(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [VISION, "serve", "--port", "0", "--data-dir", str(tmp_path / "data")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if line.startswith("Listening on http://127.0.0.1:"))
+        assert int(line.split()[2].rstrip(",").rpartition(":")[2]) > 0
+        process.terminate()
+        process.stdout.read()
+    assert process.returncode == 0
+
+
+def assert_stopped(live: Live) -> None:
+    """No embedded server of the service is left: a new user of its folder is the only one."""
+    left = [
+        one.pid
+        for one in psutil.process_iter(["cmdline"])
+        if str(live.data_dir) in " ".join(one.info["cmdline"] or []) and one.status() != psutil.STATUS_ZOMBIE
+    ]
+    assert left == []
+    servers = EmbeddedServers(live.data_dir)
+    try:
+        servers.start()
+        # started by this process, so not left over by another
+        assert all(psutil.Process(pid).ppid() == os.getpid() for pid in pids(servers.start()))
+    finally:
+        servers.stop()
