@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
-from app import errors, problems
+from app import errors, openapi, problems
 from app.access.routes import router as keys_router
 from app.catalog.routes import router as catalog_router
 from app.embedded import Addresses
@@ -87,23 +85,5 @@ def create_app(settings: Settings, addresses: Addresses) -> FastAPI:
     app.include_router(platform_router)
     for router in (recognition_router, catalog_router, keys_router):
         app.include_router(router, prefix=PREFIX, responses=_EVERYWHERE)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: openapi.build(app)  # type: ignore[method-assign]
     return app
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document with our own problem schema in the place of its validation errors."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            description=app.description,
-            tags=app.openapi_tags,
-            routes=app.routes,
-        )
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas["Problem"] = problems.SCHEMA
-        for unused in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(unused, None)
-        app.openapi_schema = document
-    return app.openapi_schema

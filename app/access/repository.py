@@ -5,6 +5,7 @@ Knows SQL; knows nothing of requests, and sees a key's text only while it makes 
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 import uuid
@@ -41,6 +42,7 @@ class KeyRing:
     def __init__(self, database: Database, secret: bytes) -> None:
         self._database = database
         self._secret = secret
+        self._looking: dict[bytes, asyncio.Task[Holder | None]] = {}
         self._remembered: OrderedDict[bytes, tuple[float, Holder | None]] = OrderedDict()
 
     async def find(self, key: str) -> Holder | None:
@@ -51,7 +53,7 @@ class KeyRing:
         now = time.monotonic()
         remembered = self._remembered.get(digest)
         if remembered is None or remembered[0] <= now:
-            remembered = (now + REMEMBER_S, await self._look_up(digest))
+            remembered = (now + REMEMBER_S, await self._look_up_once(digest))
             self._remembered[digest] = remembered
             self._remembered.move_to_end(digest)
             while len(self._remembered) > _MOST_REMEMBERED:
@@ -60,6 +62,14 @@ class KeyRing:
         if holder is not None and holder.expires_at is not None and holder.expires_at <= datetime.now(UTC):
             return None
         return holder
+
+    async def _look_up_once(self, digest: bytes) -> Holder | None:
+        """Requests that come together share one look; cancelling one does not end it for the others."""
+        look = self._looking.get(digest)
+        if look is None:
+            look = self._looking[digest] = asyncio.create_task(self._look_up(digest))
+            look.add_done_callback(lambda _: self._looking.pop(digest, None))
+        return await asyncio.shield(look)
 
     async def _look_up(self, digest: bytes) -> Holder | None:
         async with self._database.session() as session:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app import errors, problems
@@ -15,6 +16,8 @@ from app.access.dependency import Caller, require
 from app.access.schemas import Key, KeyList, KeyRequest, NewKey
 from app.database import DEFAULT_WORKSPACE
 from app.services import services_of
+
+log = structlog.get_logger("app.access")
 
 router = APIRouter(tags=["keys"])
 
@@ -32,6 +35,7 @@ async def create_key(request: Request, caller: Admin, wanted: KeyRequest) -> New
     row, text = await services_of(request).keys.create(
         name=wanted.name, workspace=workspace, scopes=wanted.scopes, expires_at=wanted.end()
     )
+    log.info("key made", key_id=str(row.id), workspace=workspace, scopes=row.scopes)
     return NewKey(**Key.model_validate(row).model_dump(), key=text)
 
 
@@ -57,6 +61,7 @@ async def revoke_key(request: Request, caller: Admin, key_id: str) -> Response:
         raise errors.KeyNotFoundError() from None
     if not await services_of(request).keys.revoke(wanted, workspace=_reach(caller)):
         raise errors.KeyNotFoundError()
+    log.info("key revoked", key_id=str(wanted))
     return Response(status_code=204)
 
 
