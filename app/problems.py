@@ -100,6 +100,10 @@ def name_error(exc: BaseException) -> VisionError | None:
             return errors.StoreUnavailableError()
         case redis.exceptions.ConnectionError() | redis.exceptions.TimeoutError():
             return errors.StoreUnavailableError()
+        case MemoryError():
+            return errors.OverloadedError()
+        case BaseExceptionGroup():
+            return next((named for one in exc.exceptions if (named := name_error(one))), None)
     return None
 
 

@@ -49,6 +49,8 @@ def make_app() -> FastAPI:
         "redis": redis.exceptions.ConnectionError(SECRET),
         "data": sqlalchemy.exc.DataError("INSERT", {}, psycopg.DataError(SECRET)),
         "integrity": sqlalchemy.exc.IntegrityError("INSERT", {}, psycopg.IntegrityError(SECRET)),
+        "group": ExceptionGroup("two", [ValueError(SECRET), errors.InvalidImageError()]),
+        "memory": MemoryError(SECRET),
         "programming": sqlalchemy.exc.ProgrammingError("SELEKT", {}, psycopg.ProgrammingError(SECRET)),
     }
 
@@ -98,6 +100,8 @@ def test_codes_are_unique() -> None:
         ("programming", 500, "internal_error"),
         ("database", 503, "store_unavailable"),
         ("pool", 503, "store_unavailable"),
+        ("group", 422, "invalid_image"),
+        ("memory", 503, "overloaded"),
         ("driver", 503, "store_unavailable"),
         ("redis", 503, "store_unavailable"),
         ("data", 422, "invalid_input"),
