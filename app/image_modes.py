@@ -6,13 +6,14 @@ images decoded that way.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 _DEEP_MODES = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
-_BAND = 1 << 22
-"""Pixels converted at a time, so that deep images need little memory beside their own."""
+_BAND = 1 << 20
+"""Pixels converted at a time, so that the conversions need little memory beside the two images."""
 _BITS_PER_SAMPLE = 258
 
 _ORIENTATION = 0x0112
@@ -36,9 +37,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _DEEP_MODES:
         image = _eight_bits(image)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
         canvas = Image.new("RGB", image.size, "white")
-        canvas.paste(image, mask=image.getchannel("A"))
+        for top, band in _bands(image):
+            band = band.convert("RGBA")
+            canvas.paste(band, (0, top), band)
         return canvas
     return image if image.mode == "RGB" else image.convert("RGB")
 
@@ -60,28 +62,37 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     agreed white, so: all within [0, 1] (floats), [0, 255] or [0, 65535] is taken as that range, anything else
     is stretched from its smallest to its largest finite value.
     """
-    values = np.asarray(image)
     low, high = 0.0, 65535.0
     if image.mode in ("I", "F"):
-        low, high = _range(values, is_float=image.mode == "F")
+        low, high = _range(image)
     elif getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (12,):
         high = 4095.0
     scale = 255.0 / (high - low) if high > low else 0.0
-    result = np.empty(values.shape, np.uint8)
-    rows = max(1, _BAND // max(1, values.shape[1]))
-    for top in range(0, values.shape[0], rows):
-        band = np.nan_to_num(values[top : top + rows].astype(np.float64), nan=low, posinf=high, neginf=low)
-        result[top : top + rows] = np.clip((band - low) * scale + 0.5, 0, 255)
-    return Image.fromarray(result)
+    result = Image.new("L", image.size)
+    for top, band in _bands(image):
+        values = np.nan_to_num(np.asarray(band, np.float64), nan=low, posinf=high, neginf=low)
+        result.paste(
+            Image.fromarray(np.clip((values - low) * scale + 0.5, 0, 255).astype(np.uint8)), (0, top)
+        )
+    return result
 
 
-def _range(values: NDArray[np.int32] | NDArray[np.float32], *, is_float: bool) -> tuple[float, float]:
-    finite = values[np.isfinite(values)] if is_float else values
-    if finite.size == 0:
-        return 0.0, 1.0
-    low, high = float(finite.min()), float(finite.max())
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Strips from top to bottom, each with its first row's number."""
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    low, high = np.inf, -np.inf
+    for _, band in _bands(image):
+        values = np.asarray(band)
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
     if low >= 0:
-        for white in (1.0, 255.0, 65535.0) if is_float else (255.0, 65535.0):
+        for white in (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0):
             if high <= white:
                 return 0.0, white
     return low, high

@@ -10,15 +10,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from app.errors import InvalidImageError
 
 MAX_JPEG_SEGMENTS = 4_096
 MAX_JPEG_SCANS = 64
 """Encoders write about ten scans; each costs a pass over the whole image."""
-MAX_PNG_CHUNKS = 65_536
+MAX_JPEG_STRAY_BYTES = 65_536
+"""Bytes between segments, which decoders skip one by one."""
+MAX_PNG_CHUNKS = 16_384
 MAX_GIF_BLOCKS = 65_536
 """Blocks of comments and extensions before the first frame."""
+MAX_BMP_RUNS_BYTES = 1 << 20
+"""Largest run-length coded BMP; Pillow decodes these runs in Python."""
+MAX_TIFF_VALUES = 131_072
+"""Most numbers under one tag, such as the offsets of strips: one row a strip makes 30,000."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SOI, _EOI, _SOS, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xEE
@@ -57,6 +64,12 @@ def check(data: bytes, kind: str) -> None:
         _check_png(data)
     elif kind == "GIF":
         _check_gif(data)
+    elif kind == "BMP":
+        is_runs = int.from_bytes(data[30:34], "little") in (1, 2)
+        if is_runs and len(data) > MAX_BMP_RUNS_BYTES:
+            raise InvalidImageError(reason="too many BMP runs")
+    elif kind == "TIFF":
+        _check_tiff(data)
 
 
 def strip_jpeg(data: bytes) -> bytes:
@@ -81,9 +94,12 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
     As forgiving as decoders are: bytes that belong to no segment are skipped.
     """
-    position = 2
+    position, stray = 2, 0
     while found := _MARKER.search(data, position):
         marker, start = found[1][0], found.end()
+        stray += start - position
+        if stray > MAX_JPEG_STRAY_BYTES:
+            raise InvalidImageError(reason="too many stray bytes in a JPEG")
         if marker == _EOI:
             return
         if marker in _STANDALONE:
@@ -122,3 +138,15 @@ def _check_gif(data: bytes) -> None:
         position += 1
     if count > MAX_GIF_BLOCKS:
         raise InvalidImageError(reason="too many GIF blocks")
+
+
+def _check_tiff(data: bytes) -> None:
+    """Only the first directory is ever read. Bytes and texts (types 1, 2, 6, 7) may be long: profiles are."""
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    position = int.from_bytes(data[4:8], order)
+    entries = int.from_bytes(data[position : position + 2], order)
+    for start in range(position + 2, min(position + 2 + 12 * entries, len(data)), 12):
+        kind = int.from_bytes(data[start + 2 : start + 4], order)
+        count = int.from_bytes(data[start + 4 : start + 8], order)
+        if count > MAX_TIFF_VALUES and kind not in (1, 2, 6, 7):
+            raise InvalidImageError(reason="too many TIFF values")
