@@ -56,6 +56,9 @@ def loading(name: str) -> Iterator[None]:
         yield
     except (VisionError, MemoryError):
         raise
+    except ImportError as error:
+        needed = str(error).strip().splitlines()[0] if str(error).strip() else "an optional dependency"
+        raise ModelUnavailableError(f"'{name}' needs a Python package that is missing: {needed}") from error
     except Exception as error:
         if "out of memory" in str(error).lower():
             raise OutOfMemoryError(f"There is not enough memory to load '{name}'.") from error
