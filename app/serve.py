@@ -42,6 +42,7 @@ __all__ = ["running_server", "serve"]
 FORCED = 130
 HEADERS_BYTES = 65_536
 EARLY_CLIENTS = 128
+THREADS_S = 5.0
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -55,7 +56,7 @@ class StoppedError(Exception):
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGINT, SIGTERM or SIGHUP; the exit code: 0 stopped, 1 could not start, 130 forced.
+    """Serve until SIGINT, SIGTERM or SIGHUP; the exit code: 0 stopped, 1 could not start.
 
     The port is taken first, so that a taken one costs nothing; nobody is answered before all is ready. The
     embedded servers stop last. What prevents a start is one sentence, never a traceback.
@@ -67,8 +68,12 @@ def serve(settings: Settings) -> int:
         with ExitStack() as stack:
             stack.enter_context(stop.handlers())
             sock = stack.enter_context(_listening_socket(settings.host, settings.port))
-            addresses = _databases(settings, stack, stop)
-            code = _run(settings, addresses, sock, stop)
+            servers = EmbeddedServers(
+                settings.data_dir, database_url=settings.database_url, redis_url=settings.redis_url
+            )
+            stack.callback(servers.stop)
+            addresses = _databases(settings, servers, stop)
+            code = _run(settings, addresses, sock, stop, servers)
     except (EmbeddedError, ListenError, BindRefusedError, SecretError, VisionError, OSError) as error:
         _say(err, f"[bold red]vision serve:[/] {_plain(error)}")
         return 1
@@ -76,22 +81,17 @@ def serve(settings: Settings) -> int:
         return 0
     except KeyboardInterrupt:
         return FORCED
-    if stop.forced:
-        # a model that is busy on a thread must not keep the process that was told twice to go
-        os._exit(FORCED)
     if code == 0:
         _say(out, "Stopped")
     return code
 
 
-def _databases(settings: Settings, stack: ExitStack, stop: _Stop) -> Addresses:
-    """PostgreSQL and Redis, started or joined and brought up to date; `stack` stops what was started."""
+def _databases(settings: Settings, servers: EmbeddedServers, stop: _Stop) -> Addresses:
+    """PostgreSQL and Redis, started or joined and brought up to date."""
     data_dir = settings.data_dir
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    servers = EmbeddedServers(data_dir, database_url=settings.database_url, redis_url=settings.redis_url)
     if not (settings.database_url and settings.redis_url):
         _say(out, f"Starting the databases in {_plain(data_dir)}")
-    stack.callback(servers.stop)
     addresses = servers.start()
     stop.check()
     migrate(addresses.database_url)
@@ -123,7 +123,9 @@ def _check_redis(url: str) -> None:
         raise StoreUnavailableError(f"Redis at {place} cannot be reached: {error}") from error
 
 
-def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: _Stop) -> int:
+def _run(
+    settings: Settings, addresses: Addresses, sock: socket.socket, stop: _Stop, servers: EmbeddedServers
+) -> int:
     """Answer requests until asked to stop; the exit code."""
     # imports torch: seconds that a refusal to start must not cost
     from app.main import create_app
@@ -145,7 +147,11 @@ def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: _S
             HEADERS_BYTES, 2 * 1024 * (settings.max_header_kb + settings.max_query_kb)
         ),
     )
-    server = _Server(config, ready=lambda: _announce(settings, app, _url(sock)))
+    server = _Server(
+        config,
+        ready=lambda: _announce(settings, app, _url(sock)),
+        closed=lambda code: _leave_soon(settings, servers, code),
+    )
     stop.server = server
     try:
         stop.check()
@@ -156,6 +162,26 @@ def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: _S
         _say(err, "[bold red]vision serve:[/] the service did not start; the lines above say why.")
         return 1
     return 0
+
+
+def _leave_soon(settings: Settings, servers: EmbeddedServers, code: int) -> None:
+    """End the process with `code` soon, at once if that was forced, unless it ends by itself before.
+
+    All is closed by now; a thread that still loads a model, or downloads one, would hold the process for as
+    long as that takes.
+    """
+
+    def leave() -> None:
+        try:
+            withdraw(settings.data_dir)
+            servers.stop()
+        finally:
+            os._exit(code)
+
+    if threading.current_thread() is threading.main_thread():
+        timer = threading.Timer(0.0 if code == FORCED else THREADS_S, leave)
+        timer.daemon = True
+        timer.start()
 
 
 def _announce(settings: Settings, app: FastAPI, url: str) -> None:
@@ -191,9 +217,12 @@ Ctrl-C stops it""",
 class _Server(uvicorn.Server):
     """uvicorn, with our signals instead of its own, which would end the process before the databases."""
 
-    def __init__(self, config: uvicorn.Config, *, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, ready: Callable[[], None], closed: Callable[[int], None]
+    ) -> None:
         super().__init__(config)
         self._ready = ready
+        self._closed = closed
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -206,13 +235,17 @@ class _Server(uvicorn.Server):
         if self.started and not self.should_exit:
             self._ready()
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop, then hand over the exit code."""
+        await super().serve(sockets)
+        self._closed(FORCED if self.force_exit else 0 if self.started else 1)
+
 
 class _Stop:
     """What signals ask for: the first to stop in order, a second Ctrl-C to stop at once."""
 
     def __init__(self) -> None:
         self.asked = False
-        self.forced = False
         self.server: uvicorn.Server | None = None
 
     def check(self) -> None:
@@ -240,7 +273,6 @@ class _Stop:
             if self.server is not None:
                 self.server.should_exit = True
         elif number == signal.SIGINT:
-            self.forced = True
             if self.server is None:
                 raise KeyboardInterrupt
             self.server.force_exit = True

@@ -8,15 +8,19 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import psutil
 import psycopg
 import pytest
 
 from app.embedded import Addresses, EmbeddedServers
-from tests.integration.test_embedded import pids
-from tests.live import VISION, Live, environment, launch, run, serving
+from app.running import running_server
+from tests.integration.test_embedded import eventually, pids
+from tests.live import VISION, Live, environment, launch, run
 
 
 @pytest.mark.parametrize(
@@ -63,59 +67,69 @@ def test_told_to_stop_while_starting_it_stops_in_order(tmp_path: Path, how: sign
 
 
 def test_a_second_ctrl_c_does_not_wait_for_requests(tmp_path: Path) -> None:
-    with serving(tmp_path / "data") as live:
-        with socket.create_connection(("127.0.0.1", live.port)) as slow:
-            # a body that never comes keeps a request under way
-            slow.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n")
-            deadline = time.monotonic() + 10
-            live.process.send_signal(signal.SIGINT)
-            while "Shutting down" not in live.log.read_text():
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            began = time.monotonic()
-            live.process.send_signal(signal.SIGINT)
-            assert live.process.wait(10) == 130
-            assert time.monotonic() - began < 5
-        assert_stopped(live)
+    with listening(tmp_path / "data") as live, socket.create_connection(("127.0.0.1", live.port)) as slow:
+        # a body that never comes keeps a request under way
+        slow.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n")
+        live.process.send_signal(signal.SIGINT)
+        eventually(lambda: "Shutting down" in live.log.read_text())
+        began = time.monotonic()
+        live.process.send_signal(signal.SIGINT)
+        assert live.process.wait(10) == 130
+        assert time.monotonic() - began < 5
+    assert_stopped(live)
 
 
-def test_serves_on_given_databases_and_leaves_them_running(addresses: Addresses, tmp_path: Path) -> None:
+def test_two_services_share_one_data_folder(tmp_path: Path) -> None:
+    with listening(tmp_path / "data") as one, listening(tmp_path / "data") as two:
+        assert one.stop() == 0
+        with two.client() as client:
+            assert client.get("/readyz").json().get("detail", "") in {"", "Not ready: model: loading."}
+        assert two.stop() == 0
+    assert_stopped(two)
+
+
+def test_given_databases_are_left_running_and_port_0_is_free(addresses: Addresses, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
     urls = {"VISION_DATABASE_URL": addresses.database_url, "VISION_REDIS_URL": addresses.redis_url}
-    with serving(tmp_path / "data", **urls) as live:
-        note = json.loads((live.data_dir / "server.json").read_text())
-        assert note["url"] == live.url
-        assert note["pid"] == live.process.pid
-        assert live.stop() == 0
-        assert not (live.data_dir / "server.json").exists()
-        assert not (live.data_dir / "embedded").exists()
+    with subprocess.Popen(
+        [VISION, "serve", "--port", "0", "--data-dir", str(data_dir)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(**urls),
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        url = next(line.split()[2].rstrip(",") for line in process.stdout if line.startswith("Listening on"))
+        assert running_server(data_dir) == url
+        note = json.loads((data_dir / "server.json").read_text())
+        assert note["pid"] == process.pid
+        process.terminate()
+        process.stdout.read()
+    assert process.returncode == 0
+    assert not (data_dir / "server.json").exists()
+    assert not (data_dir / "embedded").exists()
     with psycopg.connect(addresses.database_url) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone()
 
 
-def test_two_services_share_one_data_folder(tmp_path: Path) -> None:
-    with serving(tmp_path / "data") as one, serving(tmp_path / "data") as two:
-        assert one.stop() == 0
-        with two.client() as client:
-            assert client.get("/readyz").is_success
-        assert two.stop() == 0
-        assert_stopped(two)
+@contextmanager
+def listening(data_dir: Path) -> Iterator[Live]:
+    """A service that answers, its model perhaps not loaded yet."""
+    live = launch(data_dir)
 
+    def answers() -> bool:
+        assert live.process.poll() is None, live.log.read_text()
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{live.url}/healthz", timeout=2).is_success
+        return False
 
-def test_port_0_takes_a_free_one_and_says_which(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [VISION, "serve", "--port", "0", "--data-dir", str(tmp_path / "data")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment(),
-        start_new_session=True,
-    ) as process:
-        assert process.stdout is not None
-        line = next(line for line in process.stdout if line.startswith("Listening on http://127.0.0.1:"))
-        assert int(line.split()[2].rstrip(",").rpartition(":")[2]) > 0
-        process.terminate()
-        process.stdout.read()
-    assert process.returncode == 0
+    try:
+        eventually(answers, 90)
+        yield live
+    finally:
+        if live.process.poll() is None:
+            live.stop()
 
 
 def assert_stopped(live: Live) -> None:
