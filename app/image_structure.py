@@ -28,10 +28,13 @@ MAX_TIFF_VALUES = 131_072
 """Most numbers under one tag, such as the offsets of strips: one row a strip makes 30,000."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_SOI, _EOI, _SOS, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xEE
+_EOI, _SOS, _APP0, _APP14 = 0xD9, 0xDA, 0xE0, 0xEE
+_SCAN_DATA = 0
+"""Stands for the coded pixels that follow a scan's header and have no marker of their own."""
+_SEQUENTIAL = {0xC0, 0xC1, 0xC9}
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
-_MARKER = re.compile(rb"\xff+([^\x00\xff])")
-_MARKER_IN_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_MARKER = re.compile(rb"\xff([^\x00\xff])")
+_MARKER_IN_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _PICTURE_SEGMENTS = {*range(0xC0, 0xD0), _SOS, 0xDB, 0xDC, 0xDD}
 """Frame headers, tables, restart interval, line count and scans: what pixels need, and nothing else."""
 _PLAIN_JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
@@ -55,11 +58,7 @@ def sniff(data: bytes) -> str | None:
 def check(data: bytes, kind: str) -> None:
     """Raise InvalidImageError when the file has more parts than any honest encoder writes."""
     if kind == "JPEG":
-        scans = 0
-        for number, (marker, _, _) in enumerate(_jpeg_segments(data)):
-            scans += marker == _SOS
-            if number >= MAX_JPEG_SEGMENTS or scans > MAX_JPEG_SCANS:
-                raise InvalidImageError(reason="too many JPEG segments")
+        _check_jpeg(data)
     elif kind == "PNG":
         _check_png(data)
     elif kind == "GIF":
@@ -81,6 +80,8 @@ def strip_jpeg(data: bytes) -> bytes:
     for marker, start, end in _jpeg_segments(data):
         if marker in _PICTURE_SEGMENTS:
             kept.append(bytes((0xFF, marker)) + data[start:end])
+        elif marker == _SCAN_DATA:
+            kept.append(data[start:end])
         elif marker == _APP0 and data[start + 2 : start + 7] == b"JFIF\x00":
             kept.append(_PLAIN_JFIF)
         elif marker == _APP14 and data[start + 2 : start + 7] == b"Adobe" and end - start >= 14:
@@ -89,10 +90,23 @@ def strip_jpeg(data: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, start of the length field, end) up to the first end of image; a scan's end follows its data.
+def _check_jpeg(data: bytes) -> None:
+    scans, components = 0, 0
+    for number, (marker, start, _) in enumerate(_jpeg_segments(data)):
+        if marker in _SEQUENTIAL:
+            components = data[start + 7] if start + 7 < len(data) else 0
+        elif marker == _SOS:
+            scans += 1
+            if data[start + 2 : start + 3] == bytes([components]):
+                return  # all of a sequential image in one scan: decoded in one pass, whatever follows
+        if number >= MAX_JPEG_SEGMENTS or scans > MAX_JPEG_SCANS:
+            raise InvalidImageError(reason="too many JPEG segments")
 
-    As forgiving as decoders are: bytes that belong to no segment are skipped.
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start of the length field, end) up to the first end of image.
+
+    As forgiving as decoders are: bytes that belong to no segment are skipped, up to a limit.
     """
     position, stray = 2, 0
     while found := _MARKER.search(data, position):
@@ -102,15 +116,16 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             raise InvalidImageError(reason="too many stray bytes in a JPEG")
         if marker == _EOI:
             return
+        position = start
         if marker in _STANDALONE:
-            position = start
             continue
-        end = start + max(2, int.from_bytes(data[start : start + 2], "big"))
+        position = min(start + max(2, int.from_bytes(data[start : start + 2], "big")), len(data))
+        yield marker, start, position
         if marker == _SOS:
-            following = _MARKER_IN_SCAN.search(data, end)
+            following = _MARKER_IN_SCAN.search(data, position)
             end = following.start() if following else len(data)
-        yield marker, start, min(end, len(data))
-        position = end
+            yield _SCAN_DATA, position, end
+            position = end
 
 
 def _check_png(data: bytes) -> None:
