@@ -29,6 +29,7 @@ from app.access.repository import KeyRing
 from app.database import Database, migrate
 from app.embedded import Addresses, EmbeddedError, EmbeddedServers
 from app.errors import StoreUnavailableError, VisionError
+from app.listening import ListenError, listening_socket, url_of
 from app.observability.logs import configure
 from app.protocol import protocol
 from app.running import announce, running_server, withdraw
@@ -41,14 +42,9 @@ __all__ = ["running_server", "serve"]
 
 FORCED = 130
 HEADERS_BYTES = 65_536
-EARLY_CLIENTS = 128
 THREADS_S = 5.0
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class ListenError(Exception):
-    """The address to listen on cannot be had."""
 
 
 class StoppedError(Exception):
@@ -67,7 +63,7 @@ def serve(settings: Settings) -> int:
     try:
         with ExitStack() as stack:
             stack.enter_context(stop.handlers())
-            sock = stack.enter_context(_listening_socket(settings.host, settings.port))
+            sock = stack.enter_context(listening_socket(settings.host, settings.port))
             servers = EmbeddedServers(
                 settings.data_dir, database_url=settings.database_url, redis_url=settings.redis_url
             )
@@ -149,7 +145,7 @@ def _run(
     )
     server = _Server(
         config,
-        ready=lambda: _announce(settings, app, _url(sock)),
+        ready=lambda: _announce(settings, app, url_of(sock)),
         closed=lambda code: _leave_soon(settings, servers, code),
     )
     stop.server = server
@@ -276,35 +272,6 @@ class _Stop:
             if self.server is None:
                 raise KeyboardInterrupt
             self.server.force_exit = True
-
-
-@contextmanager
-def _listening_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that holds the address, where early clients wait until all is ready; raises ListenError."""
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        raise ListenError(f"The host {host} is not known: {error}.") from error
-    family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    with socket.socket(family, kind, protocol) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind(address)
-            # a second service could bind the same address until one of the two listens
-            sock.listen(EARLY_CLIENTS)
-        except OSError as error:
-            raise ListenError(
-                f"Cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}. "
-                "Choose another with --port, or 0 for any free one."
-            ) from error
-        yield sock
-
-
-def _url(sock: socket.socket) -> str:
-    """How a client on this machine reaches the socket."""
-    host, port = sock.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _plain(value: object) -> str:

@@ -1,0 +1,47 @@
+"""The address a service listens on: taken early, named the way a client would.
+
+Knows sockets and the errors they end in; knows nothing of what is served.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+EARLY_CLIENTS = 128
+"""How many may wait on the socket before the service is ready."""
+
+
+class ListenError(Exception):
+    """The address to listen on cannot be had."""
+
+
+@contextmanager
+def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that holds the address, where early clients wait until all is ready; raises ListenError."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ListenError(f"The host {host} is not known: {error}.") from error
+    family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    with socket.socket(family, kind, protocol) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(address)
+            # a second service could bind the same address until one of the two listens
+            sock.listen(EARLY_CLIENTS)
+        except OSError as error:
+            raise ListenError(
+                f"Cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}. "
+                "Choose another with --port, or 0 for any free one."
+            ) from error
+        yield sock
+
+
+def url_of(sock: socket.socket) -> str:
+    """How a client on this machine reaches the socket."""
+    host, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
