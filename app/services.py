@@ -16,6 +16,7 @@ import structlog
 from fastapi import Request
 from redis.asyncio import Redis
 
+from app import resting_redis
 from app.access.bootstrap import admit
 from app.access.keys import load_secret
 from app.access.repository import KeyRing
@@ -24,11 +25,10 @@ from app.embedded import Addresses
 from app.inference.registry import ModelRegistry
 from app.observability.metrics import Metrics, ModelGauge
 from app.observability.observer import ModelMetrics
+from app.recognition.cache import EmbeddingCache
 from app.settings import Settings
 from app.spool import Spool
-
-# A cache that does not answer at once is worth less than none.
-_REDIS_TIMEOUT_S = 1.0
+from app.storage import BlobStore
 
 log = structlog.get_logger("app")
 
@@ -46,6 +46,8 @@ class Services:
     database: Database
     redis: Redis
     """A cache and a way to announce changes; whoever uses it goes on without it when it is away."""
+    blobs: BlobStore
+    cache: EmbeddingCache
     keys: KeyRing
     registry: ModelRegistry
     default_model: asyncio.Task[None]
@@ -73,9 +75,7 @@ async def open_services(
         spool = Spool(data_dir / "tmp" / "uploads", settings.max_spool_mb * 1024 * 1024)
         database = Database(addresses.database_url, pool_size=settings.database_pool_size)
         stack.push_async_callback(database.close)
-        redis = Redis.from_url(
-            addresses.redis_url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
-        )
+        redis = resting_redis.connect(addresses.redis_url)
         stack.push_async_callback(redis.aclose)
         keys = KeyRing(database, load_secret(settings))
         await admit(settings, keys)
@@ -92,6 +92,10 @@ async def open_services(
             spool=spool,
             database=database,
             redis=redis,
+            blobs=BlobStore.from_settings(settings),
+            cache=EmbeddingCache(
+                redis, ttl_s=settings.embedding_cache_ttl_s, enabled=settings.embedding_cache
+            ),
             keys=keys,
             registry=registry,
             default_model=loading,

@@ -1,0 +1,63 @@
+"""The Redis client while Redis is there, away, silent and back."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from redis.exceptions import RedisError
+
+from app import resting_redis
+
+
+async def test_it_is_a_client_like_any(redis_url: str) -> None:
+    client = resting_redis.connect(redis_url)
+    await client.set("a", b"1")
+    assert await client.get("a") == b"1"
+    await client.aclose()
+
+
+async def test_a_silent_redis_costs_the_first_caller_a_timeout_and_the_next_ones_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = resting_redis.connect(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        with pytest.raises(RedisError):
+            await client.get("a")
+        begun = time.monotonic()
+        for _ in range(100):
+            with pytest.raises(RedisError):
+                await client.get("a")
+        assert time.monotonic() - begun < resting_redis.TIMEOUT_S / 2
+        await client.aclose()
+
+
+async def test_cut_connections_are_made_anew_at_once(redis_url: str) -> None:
+    client, other = resting_redis.connect(redis_url), resting_redis.connect(redis_url)
+    await client.set("a", b"1")
+    await other.client_kill_filter(_type="normal", skipme=True)
+    assert await client.get("a") == b"1"
+    await client.aclose()
+    await other.aclose()
+
+
+async def test_it_comes_back_after_its_rest(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resting_redis, "REST_S", 0.2)
+    real = urlsplit(redis_url).path
+    client = resting_redis.connect(redis_url.replace(real, f"{tmp_path}/valkey.sock"))
+    with pytest.raises(RedisError):
+        await client.ping()
+    (tmp_path / "valkey.sock").symlink_to(real)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            await client.ping()
+            break
+        except RedisError:
+            await asyncio.sleep(0.02)
+    assert await client.ping()
+    await client.aclose()
