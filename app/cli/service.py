@@ -50,19 +50,19 @@ def migrate(
     """Bring the database's tables up to date."""
     settings = load_settings(database_url=database_url, data_dir=data_dir)
     from app.database import migrate as run
+    from app.embedded import EmbeddedError, EmbeddedServers
+    from app.errors import VisionError
 
-    if settings.database_url:
-        applied = run(settings.database_url)
-    else:
-        from app.embedded import EmbeddedServers
-
-        servers = EmbeddedServers(
-            settings.data_dir.expanduser(), database_url=settings.database_url, redis_url=settings.redis_url
-        )
-        try:
-            applied = run(servers.start().database_url)
-        finally:
-            servers.stop()
+    servers = EmbeddedServers(
+        settings.data_dir,
+        database_url=settings.database_url,
+        redis_url=settings.redis_url or "redis://unused",
+    )
+    try:
+        with servers as addresses:
+            applied = run(addresses.database_url)
+    except (EmbeddedError, VisionError) as error:
+        output.fail(str(error), output.REFUSED)
     for revision in applied:
         output.out.print(revision)
     output.say(f"{len(applied)} migrations applied" if applied else "The database is up to date")
