@@ -117,6 +117,17 @@ def alive(pid: int | None, argument: str) -> bool:
     return state not in {"Z", "X"} and os.fsencode(argument) in arguments
 
 
+def find(argument: str, account: Account | None) -> list[int]:
+    """Every process of the servers' user with `argument` on its command line, noted or not."""
+    owner = account.uid if account else os.geteuid()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if entry.stat().st_uid == owner and alive(int(entry.name), argument):
+                found.append(int(entry.name))
+    return found
+
+
 def end(pid: int, argument: str, steps: Sequence[tuple[signal.Signals, float]]) -> bool:
     """Send each signal in turn until process `pid` is gone, waiting so many seconds after each."""
     for sign, patience_s in steps:

@@ -17,7 +17,7 @@ import redis
 from app.embedded.errors import ServerStartError, ServerStopError
 from app.embedded.folders import secret, write_private
 from app.embedded.layout import Layout
-from app.embedded.processes import POLL_S, alive, end, launch, tail
+from app.embedded.processes import POLL_S, alive, end, find, launch, tail
 
 START_S = 20.0
 ANSWER_S = 3.0
@@ -51,6 +51,7 @@ class Valkey:
         self._password = layout.state / "valkey.password"
         self._socket = layout.sockets / "valkey.sock"
         self._config = layout.sockets / "valkey.conf"
+        self._note = layout.sockets / "valkey.pid"
 
     def url(self) -> str:
         """redis-py's URL of database 0, with its password."""
@@ -62,11 +63,12 @@ class Valkey:
 
     def ensure(self) -> str:
         """Start the server unless it runs, and return its URL once it answers; raises EmbeddedError."""
-        if self.running():
-            if self._answers_within(ANSWER_S):
-                return self.url()
-            self.stop()
-        self._socket.unlink(missing_ok=True)
+        if self.running() and self._answers_within(ANSWER_S):
+            return self.url()
+        # one that hangs, or runs on without its files, would outlive us unseen
+        self.stop()
+        for stale in (self._socket, self._note):
+            stale.unlink(missing_ok=True)
         text = CONFIG.format(sockets=self.layout.sockets, password=secret(self._password))
         write_private(self._config, text, self.layout.account)
         argv = [str(self.layout.valkey), str(self._config)]
@@ -79,11 +81,12 @@ class Valkey:
         return self.url()
 
     def stop(self) -> None:
-        """Stop the server; raises ServerStopError."""
-        pid = self._pid()
-        steps = [(signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)]
-        if alive(pid, str(self._config)) and pid and not end(pid, str(self._config), steps):
-            raise ServerStopError(f"The embedded Valkey (process {pid}) does not stop: see {self.log}.")
+        """Stop the server, also one whose files are lost; raises ServerStopError."""
+        argument = str(self._config)
+        noted = self._pid()
+        for pid in {*find(argument, self.layout.account), *([noted] if noted else [])}:
+            if not end(pid, argument, [(signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)]):
+                raise ServerStopError(f"The embedded Valkey (process {pid}) does not stop: see {self.log}.")
 
     def _answers_within(self, seconds: float, process: subprocess.Popen[bytes] | None = None) -> bool:
         deadline = time.monotonic() + seconds
@@ -102,5 +105,5 @@ class Valkey:
 
     def _pid(self) -> int | None:
         with suppress(OSError, ValueError):
-            return int((self.layout.sockets / "valkey.pid").read_text())
+            return int(self._note.read_text())
         return None

@@ -142,9 +142,11 @@ def test_lost_sockets_and_a_lost_password_are_made_again(data_dir: Path) -> None
     with process:
         process.kill()
     layout = lay_out(data_dir)
+    running = pids(addresses)
     shutil.rmtree(layout.sockets)
     with EmbeddedServers(data_dir, durable=False) as joined:
-        pids(joined)
+        assert not set(running) & set(pids(joined))
+        assert all(gone(pid) for pid in running), "what nobody can reach any more does not run on"
     (layout.state / "postgres.password").unlink()
     with (
         EmbeddedServers(data_dir, durable=False) as joined,
