@@ -27,9 +27,11 @@ from app.inference.runtimes import Tower, choose
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 HERE = Path(__file__).resolve().parent
 ANCHORS = HERE / "imagenet_anchors.npz"
+NAMES = HERE / "imagenet_names.txt"
 SIDE = 224
 CROP = 0.875
 TEMPERATURE = 30.0
+"""Measured by scripts/measure_imagenet_mapping.py; docs/encoders.md holds the table."""
 
 
 def weights_path() -> Path:
@@ -72,6 +74,16 @@ def expected_features(module: EfficientNetLite0) -> Vectors:
     return mean
 
 
+def prepare(image: Image.Image) -> Pixels:
+    """float32[3, 224, 224]: shorter side to 256, the middle 224 x 224, (x - 127) / 128 as in training."""
+    scale = SIDE / CROP / min(image.size)
+    left, top = ((edge - SIDE / scale) / 2 for edge in image.size)
+    box = (left, top, left + SIDE / scale, top + SIDE / scale)
+    middle = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box)
+    pixels = (np.asarray(middle, np.float32) - 127.0) / 128.0
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
 class LiteEncoder:
     """See `app.inference.protocols.Encoder`."""
 
@@ -98,13 +110,8 @@ class LiteEncoder:
         self.memory_bytes = self._images.memory_bytes + sentences.MEMORY_BYTES
 
     def preprocess(self, image: Image.Image) -> Pixels:
-        """Shorter side to 256, the middle 224 x 224, scaled to (x - 127) / 128 as in training."""
-        scale = SIDE / CROP / min(image.size)
-        left, top = ((edge - SIDE / scale) / 2 for edge in image.size)
-        box = (left, top, left + SIDE / scale, top + SIDE / scale)
-        middle = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box)
-        pixels = (np.asarray(middle, np.float32) - 127.0) / 128.0
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        """See `prepare`."""
+        return prepare(image)
 
     def encode_images(self, pixels: Pixels) -> Vectors:
         """float32[n, 3, 224, 224] to float32[n, 1280]: centred pooled features of unit norm."""

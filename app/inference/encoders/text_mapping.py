@@ -16,7 +16,7 @@ RIDGE = 1.0
 NEIGHBOURS = 10
 NEIGHBOUR_TEMPERATURE = 10.0
 NEIGHBOUR_SHARE = 0.5
-"""Measured on held-out classes by scripts/measure_text_mapping.py; docs/encoders.md holds the table."""
+"""Measured on held-out classes by scripts/measure_imagenet_mapping.py; docs/encoders.md holds the table."""
 
 
 class TextMapping(NamedTuple):
