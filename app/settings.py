@@ -49,7 +49,8 @@ class Settings(BaseSettings):
     allow_downloads: bool = Field(True, description="Let models be fetched from the Hugging Face hub.")
 
     # batching
-    max_batch: int = Field(32, ge=1, description="Largest batch one forward pass takes.")
+    max_batch: int = Field(32, ge=1, description="Largest batch one forward pass takes on a GPU.")
+    cpu_max_batch: int = Field(8, ge=1, description="Largest batch one forward pass takes on a CPU, where more items only spill its cache.")
     max_queue: int = Field(256, ge=1, description="Items one model lets wait; beyond that requests get 503.")
     deadline_s: float = Field(30.0, gt=0, description="Seconds an item may wait and run before it is dropped.")
     decode_threads: int = Field(0, ge=0, description="Threads that decode images; 0 means all cores.")

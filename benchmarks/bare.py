@@ -15,6 +15,7 @@ import numpy as np
 from app.images import ImageLimits, decode
 from app.inference.encoders import EncoderConfig, load_encoder, resolve
 from app.inference.protocols import Pixels
+from app.inference.registry import largest_batch
 from app.settings import Settings
 
 
@@ -27,7 +28,7 @@ class BareLoop:
         self._limits = ImageLimits.from_settings(settings)
         self._pool = ThreadPoolExecutor(settings.decode_threads or os.cpu_count())
         self._images = images
-        self._max_batch = settings.max_batch
+        self._max_batch = largest_batch(settings)
         for size in {1, self._max_batch}:  # warm
             self.encoder.encode_images(np.stack([self._prepare(images[0])] * size))
 

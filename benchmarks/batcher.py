@@ -1,4 +1,4 @@
-"""What the batcher itself costs: microseconds an item at 1, 8 and 32 concurrent submitters, its work being nothing.
+"""What the batcher itself costs: microseconds an item at 1, 8 and 32 submitters, its work being nothing.
 
 Knows nothing of models; a real model's time comes on top of these numbers.
 """

