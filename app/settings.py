@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     cpu_runtime: Literal["auto", "onnx", "torch"] = Field("auto", description="How encoders run on CPU; auto measures once and keeps the fastest that is exact enough.")
     int8: bool = Field(True, description="Let auto consider int8 on CPU, behind its parity gate.")
-    parity_cosine: float = Field(0.99, gt=0, le=1, description="Lowest mean cosine to float32 torch that a faster runtime must reach.")
+    parity_cosine: float = Field(0.99, gt=0, le=1, description="Lowest cosine to float32 torch that a faster runtime must reach on every parity image.")
     threads: int = Field(0, ge=0, description="CPU threads a model may use; 0 means all cores.")
     model_memory_mb: int = Field(0, ge=0, description="Memory budget for live models; 0 means half of the device's memory.")
     allow_downloads: bool = Field(True, description="Let models be fetched from the Hugging Face hub.")

@@ -14,6 +14,7 @@ from PIL import Image
 from app.errors import ModelUnavailableError
 from app.inference.encoders import EncoderConfig, lite, load_encoder, resolve
 from app.inference.protocols import Encoder
+from scripts import imagenet_anchors
 
 NAMES = (Path(lite.__file__).parent / "imagenet_names.txt").read_text().splitlines()
 
@@ -68,6 +69,14 @@ def test_labels_alone_recognise_photographs(encoder: Encoder, photos: np.ndarray
     assert [labels[i] for i in logits.argmax(axis=1)] == ["cat", "cup of coffee", "rocket"]
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert probabilities.max(axis=1).min() > 0.8
+
+
+def test_the_shipped_class_vectors_are_those_of_the_names() -> None:
+    shipped = np.load(lite.ANCHORS)["anchors"].astype(np.float32)
+    assert shipped.shape == (len(NAMES), 384) == (1000, 384)
+    some = [0, 281, 504, 657, 999]
+    names = [imagenet_anchors.class_names()[i][0] for i in some]
+    np.testing.assert_allclose(shipped[some], imagenet_anchors.anchors(names), atol=1e-3)
 
 
 def test_texts_of_one_meaning_are_closer_than_texts_of_another(encoder: Encoder) -> None:
