@@ -11,7 +11,7 @@ from statistics import median
 
 import numpy as np
 import psycopg
-from app.recognition.heads import Supports, fit_head, load_priors
+from app.recognition.heads import SupportSet, fit_head, priors_of
 from numpy.typing import NDArray
 from pgvector.psycopg import register_vector
 
@@ -118,11 +118,14 @@ def head_fit_s(encoder: Encoder, shots: int = 10) -> float:
     supports = unit_rows(
         np.repeat(rows, shots, 0) + 0.7 * dice.standard_normal((LABELS * shots, encoder.dim))
     )
-    priors = load_priors(encoder)
+    label_ids = np.arange(LABELS, dtype=np.int64)
+    stored = SupportSet(encoder.dim)
+    stored.add(np.repeat(label_ids, shots), supports)
+    priors = priors_of(encoder)
     took = []
     for _ in range(5):
         begun = time.perf_counter()
-        fit_head(labels, texts, Supports(supports, np.repeat(np.arange(LABELS), shots)), priors)
+        fit_head(labels, texts, stored, label_ids.tolist(), priors)
         took.append(time.perf_counter() - begun)
     return median(took)
 

@@ -27,7 +27,7 @@ def list_models(
     if json:
         output.print_json({"data": rows, "next": None})
         return
-    columns = ["id", "family", "loaded"]
+    columns = ["id", "kind", "family", "default", "live", "dim", "runtime"]
     output.print_table(
         columns,
         ([_text(row.get(column)) for column in columns] for row in rows),

@@ -117,7 +117,7 @@ def list_examples(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Show what was taught, oldest first."""
+    """Show what was taught, label by label."""
     with connect(server, api_key, data_dir) as service:
         rows = list(service.pages(f"/v1/collections/{quoted(collection)}/examples", label=label))
     if json:
