@@ -1,0 +1,208 @@
+"""From labels, texts and supports to a fitted head: which kind, with which parameters, how calibrated.
+
+Knows the order of the steps; the mathematics of each is in its own module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from app.recognition.heads import calibration, gda, proker
+from app.recognition.heads.gathering import Gathered, gather
+from app.recognition.heads.head import Evidence, GaussianScorer, Head, KernelScorer, Scorer, TextScorer
+from app.recognition.heads.moments import Moments
+from app.recognition.heads.novelty import ENOUGH, fit_evidence, fit_threshold, rows_with_siblings
+from app.recognition.heads.priors import Priors, ShotPrior
+from app.recognition.heads.supports import SupportSet
+from app.recognition.heads.types import Doubles, Floats, Ints, unit
+from app.recognition.heads.zero_shot import TextRows, trust
+
+WIDTHS = (0.5, 2.0)
+RIDGES = (0.25, 4.0)
+"""Factors on the prior's kernel width and ridge that a collection may choose instead."""
+FOLDS = 3
+
+
+class _Fitted(NamedTuple):
+    """What tells labels apart, and held-out logits to calibrate it with."""
+
+    scorer: Scorer
+    text_scale: float
+    rows: Ints
+    logits: Doubles
+    """float64[r, p]: held-out logits of `rows` over the seen labels; no rows where nothing can be held out."""
+
+
+def zero_shot_head(labels: list[str], texts: Floats, priors: Priors) -> Head:
+    """A head from texts float32[C, d] alone; logits are the temperature times cosines."""
+    rows = TextRows(unit(texts), priors.background)
+    classes = len(labels)
+    offset, slope, count_weight = priors.text_evidence
+    evidence = Evidence(
+        unrelated=priors.unrelated,
+        image_offset=0.0,
+        image_slope=0.0,
+        text_offset=offset + count_weight * float(np.log(classes)),
+        text_slope=slope,
+        seen=np.zeros(0, np.int64),
+        unseen=np.arange(classes),
+    )
+    return Head(
+        labels=list(labels),
+        kind="zero_shot",
+        threshold=priors.text_threshold,
+        anchors=np.zeros((0, rows.rows.shape[1]), np.float32),
+        nearest=None,
+        texts=rows,
+        text_scales=np.full(classes, priors.temperature),
+        scorer=TextScorer(),
+        evidence=evidence,
+    )
+
+
+def fit_head(
+    labels: list[str],
+    texts: Floats | None,
+    supports: SupportSet,
+    label_ids: list[int],
+    priors: Priors,
+    *,
+    kind: str | None = None,
+) -> Head:
+    """The head of a collection: `labels[i]` has the id `label_ids[i]` in `supports` and the text `texts[i]`.
+
+    `texts` is float32[C, d] or None. Labels without vectors are told by their texts alone. The kind follows from
+    the number of vectors unless `kind` (`proker` or `gda`) is given. Raises ValueError when there is neither a
+    text nor a vector to go by, or no label.
+    """
+    if not labels or len(labels) != len(label_ids):
+        raise ValueError("a head needs labels, and an id for each")
+    gathered = gather(supports, label_ids)
+    if not len(gathered.seen):
+        if texts is None:
+            raise ValueError("neither texts nor examples to tell labels by")
+        return zero_shot_head(labels, texts, priors)
+    if kind is None:
+        kind = "proker" if supports.moments is None else "gda"
+    rows = None if texts is None else TextRows(unit(texts), priors.background)
+    cosines = np.zeros((len(gathered.labels), len(labels)))
+    if rows is not None:
+        cosines = rows.cosines(gathered.vectors)
+    prior = priors.at(gathered.shots)
+    believed = 0.0
+    if rows is not None:
+        position = np.searchsorted(gathered.seen, gathered.labels)
+        believed = trust(cosines[:, gathered.seen], position, priors.temperature)
+    prior = replace(prior, text_scale=prior.text_scale * believed)
+    free = priors.at(gathered.shots).text_scale
+    if kind == "proker":
+        fitted = _fit_proker(gathered, cosines, prior, free)
+    else:
+        fitted = _fit_gda(gathered, supports, label_ids, cosines, prior, priors.variance)
+    scales = np.full(len(labels), fitted.text_scale)
+    scales[gathered.unseen] = free
+    among_exemplars = kind == "gda"
+    head = Head(
+        labels=list(labels),
+        kind=kind,
+        threshold=prior.threshold,
+        anchors=gathered.vectors[gathered.exemplars] if among_exemplars else gathered.vectors,
+        nearest=gathered.nearest(among_exemplars=among_exemplars),
+        texts=rows,
+        text_scales=scales,
+        scorer=fitted.scorer,
+        evidence=fit_evidence(gathered, priors),
+    )
+    if len(fitted.rows) and gathered.shots >= ENOUGH:
+        threshold = fit_threshold(head, gathered, priors, fitted.rows, fitted.logits, prior.threshold)
+        head = replace(head, threshold=threshold)
+    return head
+
+
+def _spread(prior: Doubles, free: float) -> Doubles:
+    """How far the scales of text and image may go from the prior."""
+    return np.array([max(0.5 * free, 1e-3), 0.5 * max(prior[1], 1e-3)])
+
+
+def _fit_proker(gathered: Gathered, cosines: Doubles, prior: ShotPrior, free: float) -> _Fitted:
+    vectors = gathered.vectors.astype(np.float64)
+    gram = vectors @ vectors.T
+    onehot = gathered.onehot()
+    seen = gathered.seen
+    rows = rows_with_siblings(gathered)
+    start = np.array([prior.text_scale, prior.image_scale])
+    chosen, scales, logits = (prior.b, prior.ridge), start, np.zeros((0, len(seen)))
+    solver = None
+    if gathered.shots >= ENOUGH and len(seen) > 1:
+        position = np.searchsorted(seen, gathered.labels[rows])
+
+        def attempt(b: float, ridge: float) -> tuple[float, Doubles, Doubles, Doubles]:
+            solved = proker.inverse(gram, b, ridge)
+            left = proker.leave_one_out(solved, onehot[:, seen], cosines[:, seen])
+            parts = np.stack([left.text[rows], left.image[rows]])
+            found, loss = calibration.fit_scales(parts, position, start, _spread(start, free))
+            return loss, found, np.tensordot(found, parts, axes=1), solved
+
+        best = attempt(*chosen)
+        for candidate in [(prior.b, prior.ridge * factor) for factor in RIDGES]:
+            tried = attempt(*candidate)
+            if tried[0] < best[0]:
+                best, chosen = tried, candidate
+        for candidate in [(prior.b * factor, chosen[1]) for factor in WIDTHS]:
+            tried = attempt(*candidate)
+            if tried[0] < best[0]:
+                best, chosen = tried, candidate
+        _, scales, logits, solver = best
+    else:
+        rows = rows[:0]
+    if solver is None:
+        solver = proker.inverse(gram, *chosen)
+    text_scale, image_scale = float(scales[0]), max(float(scales[1]), 1e-6)
+    by_label = np.full(len(gathered.counts), text_scale)
+    by_label[gathered.unseen] = free
+    weighted = cosines * (by_label / image_scale)
+    coefficients = proker.coefficients(solver, onehot, weighted, chosen[1])
+    scorer = KernelScorer(chosen[0], image_scale, coefficients.astype(np.float32))
+    return _Fitted(scorer, text_scale, rows, logits)
+
+
+def _fit_gda(
+    gathered: Gathered,
+    supports: SupportSet,
+    label_ids: list[int],
+    cosines: Doubles,
+    prior: ShotPrior,
+    variance: float,
+) -> _Fitted:
+    seen = gathered.seen
+    ids = [label_ids[i] for i in seen]
+    moments = supports.moments
+    if moments is None:
+        moments = Moments(supports.dim)
+        moments.add(np.asarray(label_ids)[gathered.labels], gathered.vectors)
+    fourth = gda.mean_fourth([gathered.vectors[gathered.labels == i] for i in seen])
+    free = max(prior.text_scale, 1.0)
+    start = np.array([prior.text_scale, prior.gda_scale])
+    scales, logits = start, np.zeros((0, len(seen)))
+    rows = rows_with_siblings(gathered)
+    if gathered.shots >= ENOUGH and len(seen) > 1:
+        position = np.searchsorted(seen, gathered.labels[rows])
+        held = np.empty((len(rows), len(seen)))
+        for fold in range(FOLDS):
+            inside = np.arange(len(rows)) % FOLDS == fold
+            out = rows[inside]
+            rest = moments.copy()
+            rest.remove(np.asarray(label_ids)[gathered.labels[out]], gathered.vectors[out])
+            fitted = gda.fit(rest, ids, fourth=fourth, variance=variance)
+            held[inside] = fitted.discriminants(gathered.vectors[out])
+        parts = np.stack([cosines[np.ix_(rows, seen)], held])
+        scales, _ = calibration.fit_scales(parts, position, start, _spread(start, free))
+        logits = np.tensordot(scales, parts, axes=1)
+    else:
+        rows = rows[:0]
+    final = gda.fit(moments, ids, fourth=fourth, variance=variance)
+    scorer = GaussianScorer(final, float(scales[1]), seen, len(label_ids))
+    return _Fitted(scorer, float(scales[0]), rows, logits)

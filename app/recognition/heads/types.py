@@ -1,0 +1,34 @@
+"""The array types that the heads share, and small arithmetic on them.
+
+Knows numpy; knows nothing of labels, examples or encoders.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def softmax(logits: Doubles) -> Doubles:
+    """Rows that sum to one."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scaled: Doubles = shifted / shifted.sum(axis=1, keepdims=True)
+    return scaled
+
+
+def sigmoid(x: Doubles) -> Doubles:
+    """1 / (1 + exp(-x)) without overflow."""
+    half: Doubles = 0.5 * (1.0 + np.tanh(0.5 * x))
+    return half
+
+
+def unit(x: Floats) -> Floats:
+    """Rows scaled to length one; a row of zeros, or one that is not finite, becomes zeros."""
+    finite = np.nan_to_num(np.asarray(x, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    length = np.linalg.norm(finite, axis=-1, keepdims=True)
+    scaled: Floats = finite / np.maximum(length, 1e-12)
+    return scaled
