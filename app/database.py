@@ -97,6 +97,8 @@ class Collection(Base):
     name: Mapped[str]
     encoder: Mapped[str]
     version: Mapped[int] = mapped_column(default=0)
+    removals_since: Mapped[int] = mapped_column(default=0)
+    """Removals up to this version are no longer noted; a process that knew less must read everything again."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -163,7 +165,13 @@ class Removal(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     collection_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"))
     version: Mapped[int]
+    """The collection's version that the removal made."""
+    added_version: Mapped[int]
+    """The version that the example had made; who never read that far has nothing to subtract."""
     example_id: Mapped[uuid.UUID]
+    label_id: Mapped[int]
+    encoder: Mapped[str]
+    vector: Mapped[list[float]] = mapped_column(Vector())
     removed_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

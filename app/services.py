@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import structlog
 from fastapi import Request
 from redis.asyncio import Redis
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import resting_redis
 from app.access.bootstrap import admit
@@ -22,10 +23,19 @@ from app.access.keys import load_secret
 from app.access.repository import KeyRing
 from app.database import Database
 from app.embedded import Addresses
+from app.errors import VisionError
+from app.images import ImageLimits
 from app.inference.registry import ModelRegistry
 from app.observability.metrics import Metrics, ModelGauge
 from app.observability.observer import ModelMetrics
 from app.recognition.cache import EmbeddingCache
+from app.recognition.directory import Directory
+from app.recognition.embedding import ImageEmbedder
+from app.recognition.encoder_names import EncoderNames
+from app.recognition.head_store import HeadStore
+from app.recognition.learning import Learning
+from app.recognition.renewal import Renewal
+from app.recognition.service import Recognition
 from app.settings import Settings
 from app.spool import Spool
 from app.storage import BlobStore
@@ -47,9 +57,10 @@ class Services:
     redis: Redis
     """A cache and a way to announce changes; whoever uses it goes on without it when it is away."""
     blobs: BlobStore
-    cache: EmbeddingCache
     keys: KeyRing
     registry: ModelRegistry
+    recognition: Recognition
+    learning: Learning
     default_model: asyncio.Task[None]
     """Loads the default model while the app already answers; `/readyz` looks at it."""
 
@@ -82,8 +93,29 @@ async def open_services(
         registry = ModelRegistry(settings, pool=pool, observer=ModelMetrics(metrics))
         metrics.watch_models(lambda: _gauges(registry))
         stack.push_async_callback(registry.close)
+        blobs = BlobStore.from_settings(settings)
+        cache = EmbeddingCache(redis, ttl_s=settings.embedding_cache_ttl_s, enabled=settings.embedding_cache)
+        limits = ImageLimits.from_settings(settings)
+        directory = Directory(database, redis, interval_s=settings.watch_interval_s)
+        deadline_s = settings.deadline_s
+        names = EncoderNames(settings, registry)
+        heads = HeadStore(
+            database, registry, directory, keep=settings.max_cached_heads, deadline_s=deadline_s
+        )
+        stack.push_async_callback(heads.close)
+        renewal = Renewal(database, registry, directory, blobs, limits, deadline_s=deadline_s)
+        stack.push_async_callback(renewal.close)
+        embedder = ImageEmbedder(cache, limits, pool, metrics, deadline_s=deadline_s)
+        recognition = Recognition(
+            database, registry, names, directory, heads, renewal, embedder, metrics, deadline_s=deadline_s
+        )
+        learning = Learning(database, registry, names, directory, recognition, embedder, blobs, limits, pool)
+        stack.push_async_callback(learning.close)
+        directory.start()
+        stack.push_async_callback(directory.close)
         loading = asyncio.create_task(_load_default(registry))
         stack.push_async_callback(_cancelled, loading)
+        stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(learning)))
         yield Services(
             settings=settings,
             addresses=addresses,
@@ -92,10 +124,9 @@ async def open_services(
             spool=spool,
             database=database,
             redis=redis,
-            blobs=BlobStore.from_settings(settings),
-            cache=EmbeddingCache(
-                redis, ttl_s=settings.embedding_cache_ttl_s, enabled=settings.embedding_cache
-            ),
+            blobs=blobs,
+            recognition=recognition,
+            learning=learning,
             keys=keys,
             registry=registry,
             default_model=loading,
@@ -113,6 +144,14 @@ async def _load_default(registry: ModelRegistry) -> None:
     """
     async with registry.encoder() as live:
         log.info("default model is live", model=live.key, runtime=live.encoder.runtime)
+
+
+async def _sweep(learning: Learning) -> None:
+    """Drop what a killed process left behind; a failure is tried again at the next start."""
+    try:
+        await learning.sweep()
+    except (VisionError, SQLAlchemyError, OSError) as error:
+        log.warning("images without examples could not be swept", reason=type(error).__name__)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

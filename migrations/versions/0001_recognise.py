@@ -56,6 +56,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("encoder", sa.Text(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("removals_since", sa.BigInteger(), nullable=False),
         created_at(),
         sa.UniqueConstraint("workspace", "name"),
     )
@@ -97,7 +98,11 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), primary_key=True, autoincrement=True),
         collection(),
         sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("added_version", sa.BigInteger(), nullable=False),
         sa.Column("example_id", sa.Uuid(), nullable=False),
+        sa.Column("label_id", sa.BigInteger(), nullable=False),
+        sa.Column("encoder", sa.Text(), nullable=False),
+        sa.Column("vector", Vector(), nullable=False),
         created_at("removed_at"),
     )
     op.create_index("ix_removals_collection_version", "removals", ["collection_id", "version"])

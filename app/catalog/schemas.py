@@ -1,0 +1,106 @@
+"""What travels when models and hardware are described.
+
+Knows shapes; knows nothing of how they are found out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_LITE: dict[str, Any] = {
+    "id": "lite",
+    "kind": "encoder",
+    "family": "lite",
+    "aliases": [],
+    "default": True,
+    "loaded": True,
+    "dim": 1280,
+    "input_size": 224,
+    "memory_mb": 205.1,
+    "runtime": "onnxruntime float32 cpu",
+    "fingerprint": "0f3a9c1e5b7d2468",
+}
+
+
+class Model(BaseModel):
+    """A model; what only a loaded one knows is null before."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_LITE]})
+
+    id: str
+    kind: Literal["encoder"] = "encoder"
+    family: str
+    aliases: list[str] = Field(description="Other names that mean it, such as its hub id.")
+    default: bool
+    loaded: bool = Field(
+        description="Whether it is in memory now; others are loaded when they are asked for."
+    )
+    dim: int | None = Field(description="Length of its vectors.")
+    input_size: int | None = Field(description="Pixels of an image's shorter side that it looks at.")
+    memory_mb: float | None
+    runtime: str | None = Field(description="How it runs here.")
+    fingerprint: str | None = Field(description="Names its weights; vectors of two fingerprints never mix.")
+
+
+class ModelList(BaseModel):
+    """All models, the default first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"data": [_LITE], "next": None}]})
+
+    data: list[Model]
+    next: str | None = Field(None, description="Always null: models fit one page.")
+
+
+class Cpu(BaseModel):
+    """The processor."""
+
+    name: str
+    architecture: str
+    cores: int = Field(description="Cores that this process may use.")
+    flags: list[str] = Field(description="Those of its abilities that make models faster.")
+
+
+class Memory(BaseModel):
+    """The machine's memory, or the container's where that is less."""
+
+    total_mb: int
+    available_mb: int | None
+
+
+class Gpu(BaseModel):
+    """One CUDA device."""
+
+    index: int
+    name: str
+    memory_mb: int
+    memory_available_mb: int
+    compute_capability: str
+
+
+class Hardware(BaseModel):
+    """What this machine has."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "cpu": {
+                        "name": "Intel(R) Xeon(R) Platinum",
+                        "architecture": "x86_64",
+                        "cores": 2,
+                        "flags": ["avx2", "avx512f", "avx512_vnni", "avx512_bf16"],
+                    },
+                    "memory": {"total_mb": 16384, "available_mb": 9216},
+                    "gpus": [],
+                    "device": "cpu",
+                }
+            ]
+        }
+    )
+
+    cpu: Cpu
+    memory: Memory
+    gpus: list[Gpu]
+    device: str | None = Field(description="What models run on; null where the setting names none of these.")

@@ -1,0 +1,106 @@
+"""`/collections`: named sets of labels, made, listed and dropped.
+
+Knows pages and names; knows nothing of examples' vectors.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from app import errors
+from app.problems import responses
+from app.recognition import repository
+from app.recognition.paging import Cursor, Limit, from_cursor, page_size, to_cursor
+from app.recognition.repository import CollectionRow
+from app.recognition.routes.common import CollectionPath, Learner, Recogniser
+from app.recognition.schemas import CollectionInfo, CollectionList, CollectionRequest, LabelInfo, LabelList
+from app.services import Services, services_of
+
+router = APIRouter(prefix="/collections", tags=["collections"])
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=responses(
+        errors.CollectionExistsError, errors.ModelNotFoundError, errors.ModelUnavailableError
+    ),
+)
+async def create_collection(request: Request, caller: Learner, wanted: CollectionRequest) -> CollectionInfo:
+    """Make a collection, bound to one encoder for good."""
+    services = services_of(request)
+    row = await services.learning.create(caller.workspace, wanted.name, wanted.encoder)
+    return _info(services, row)
+
+
+@router.get("")
+async def list_collections(
+    request: Request, caller: Recogniser, limit: Limit = None, cursor: Cursor = None
+) -> CollectionList:
+    """List collections by name."""
+    services = services_of(request)
+    size = page_size(limit, services.settings)
+    after = from_cursor(cursor, 1)
+    await services.recognition.ensure_default(caller.workspace)
+    async with services.database.session() as session:
+        rows = await repository.list_collections(
+            session, caller.workspace, limit=size + 1, after=after[0] if after else ""
+        )
+    page = [_info(services, row) for row in rows[:size]]
+    return CollectionList(data=page, next=to_cursor(page[-1].name) if len(rows) > size else None)
+
+
+@router.get("/{collection}", responses=responses(errors.CollectionNotFoundError))
+async def get_collection(request: Request, caller: Recogniser, collection: CollectionPath) -> CollectionInfo:
+    """Show one collection."""
+    services = services_of(request)
+    await services.recognition.known(caller.workspace, collection)
+    async with services.database.session() as session:
+        rows = await repository.list_collections(session, caller.workspace, limit=1, name=collection)
+    if not rows:
+        raise errors.CollectionNotFoundError
+    return _info(services, rows[0])
+
+
+@router.delete(
+    "/{collection}",
+    status_code=204,
+    responses=responses(errors.CollectionNotFoundError, errors.DefaultCollectionError),
+)
+async def delete_collection(request: Request, caller: Learner, collection: CollectionPath) -> Response:
+    """Delete a collection with all its labels and examples."""
+    await services_of(request).learning.drop(caller.workspace, collection)
+    return Response(status_code=204)
+
+
+@router.get("/{collection}/labels", responses=responses(errors.CollectionNotFoundError))
+async def list_labels(
+    request: Request,
+    caller: Recogniser,
+    collection: CollectionPath,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> LabelList:
+    """List a collection's labels by name."""
+    services = services_of(request)
+    size = page_size(limit, services.settings)
+    after = from_cursor(cursor, 1)
+    known = await services.recognition.known(caller.workspace, collection)
+    async with services.database.session() as session:
+        rows = await repository.list_labels(
+            session, known.id, limit=size + 1, after=after[0] if after else ""
+        )
+    page = [LabelInfo(label=name, description=text, examples=count) for name, text, count in rows[:size]]
+    return LabelList(data=page, next=to_cursor(page[-1].label) if len(rows) > size else None)
+
+
+def _info(services: Services, row: CollectionRow) -> CollectionInfo:
+    one = row.collection
+    return CollectionInfo(
+        name=one.name,
+        encoder=services.recognition.shown(one.encoder),
+        version=one.version,
+        labels=row.labels,
+        examples=row.examples,
+        created_at=one.created_at,
+    )

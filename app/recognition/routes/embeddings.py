@@ -1,0 +1,60 @@
+"""`POST /embeddings`: images and texts to vectors, in the shape that OpenAI's clients read.
+
+Knows how vectors are written; knows nothing of encoders.
+"""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+from fastapi import APIRouter, Request
+from numpy.typing import NDArray
+
+from app import errors
+from app.disconnect import unless_disconnected
+from app.problems import responses
+from app.recognition.routes.common import Recogniser
+from app.recognition.routes.embedding_input import Encoding, Received, request_body
+from app.recognition.schemas import Embedding, EmbeddingList, Usage
+from app.services import services_of
+
+router = APIRouter(tags=["recognition"])
+
+
+@router.post(
+    "/embeddings",
+    responses=responses(
+        errors.ModelNotFoundError,
+        errors.TooLargeError,
+        errors.TooManyPartsError,
+        errors.ImageTooLargeError,
+        errors.UnsupportedMediaTypeError,
+        errors.InvalidInputError,
+        errors.InvalidImageError,
+        errors.OverloadedError,
+        errors.ModelUnavailableError,
+    ),
+    openapi_extra=request_body(),
+)
+async def embeddings(request: Request, caller: Recogniser, inputs: Received) -> EmbeddingList:
+    """Turn images and texts into unit vectors of one space, in the order of the inputs."""
+    vectors, model = await unless_disconnected(
+        request, services_of(request).recognition.embed(inputs.images, inputs.texts, inputs.model)
+    )
+    count = len(inputs.order)
+    return EmbeddingList(
+        data=[
+            Embedding(index=index, embedding=_written(vectors[place], inputs.encoding))
+            for index, place in enumerate(inputs.order)
+        ],
+        model=model,
+        usage=Usage(prompt_tokens=count, total_tokens=count),
+    )
+
+
+def _written(vector: NDArray[np.float32], encoding: Encoding) -> list[float] | str:
+    if encoding == "base64":
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    numbers: list[float] = vector.tolist()
+    return numbers

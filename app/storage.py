@@ -1,0 +1,173 @@
+"""Where images are kept: each under the SHA-256 of its bytes, in a local folder or behind any fsspec URL.
+
+Knows bytes and hashes; knows nothing of examples, workspaces or what an image shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import fsspec
+
+from app.errors import StoreUnavailableError
+from app.settings import Settings
+
+T = TypeVar("T")
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class _Backend(Protocol):
+    """The blocking half of a store."""
+
+    def put(self, key: str, data: bytes) -> None: ...
+    def get(self, key: str) -> bytes: ...
+    def delete(self, key: str) -> None: ...
+    def exists(self, key: str) -> bool: ...
+    def older_than(self, age_s: float) -> Iterator[str]: ...
+
+
+class BlobStore:
+    """Content-addressed blobs; every call blocks in a thread, not in the event loop.
+
+    Raises FileNotFoundError for a blob that is not there, StoreUnavailableError where the store itself fails.
+    """
+
+    def __init__(self, backend: _Backend) -> None:
+        self._backend = backend
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> BlobStore:
+        """`blob_url`, or the folder `blobs` of the data folder."""
+        if settings.blob_url:
+            return cls(_Fsspec(settings.blob_url))
+        return cls(_Folder(settings.data_dir.expanduser() / "blobs"))
+
+    async def put(self, sha256: str, data: bytes) -> None:
+        """Keep `data`; on disk when this returns. Keeping it again does nothing."""
+        await asyncio.to_thread(self._call, self._put, sha256, data)
+
+    async def get(self, sha256: str) -> bytes:
+        """The bytes."""
+        return await asyncio.to_thread(self._call, self._backend.get, _checked(sha256))
+
+    async def delete(self, sha256: str) -> None:
+        """Forget the bytes; nothing happens where there are none."""
+        await asyncio.to_thread(self._call, self._backend.delete, _checked(sha256))
+
+    async def older_than(self, age_s: float) -> list[str]:
+        """Hashes of the blobs that were written at least `age_s` seconds ago."""
+        return await asyncio.to_thread(self._call, lambda: list(self._backend.older_than(age_s)))
+
+    def _put(self, sha256: str, data: bytes) -> None:
+        if not self._backend.exists(_checked(sha256)):
+            self._backend.put(sha256, data)
+
+    @staticmethod
+    def _call(function: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return function(*arguments)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreUnavailableError("Images cannot be kept right now.", reason=str(error)) from error
+
+
+class _Folder:
+    """Files below one folder, written beside their place, synced and renamed: each is whole or absent."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def _path(self, key: str) -> Path:
+        return self._root / key[:2] / key[2:4] / key
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).rename(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        for folder in (path.parent, path.parent.parent, self._root):
+            _sync(folder)
+
+    def get(self, key: str) -> bytes:
+        return self._path(key).read_bytes()
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def older_than(self, age_s: float) -> Iterator[str]:
+        limit = time.time() - age_s
+        for path in self._root.glob("??/??/*"):
+            if path.stat().st_mtime < limit:
+                if _HASH.fullmatch(path.name):
+                    yield path.name
+                else:
+                    path.unlink(missing_ok=True)  # what a killed process was still writing
+
+
+class _Fsspec:
+    """Objects below any fsspec URL; such stores write an object whole or not at all."""
+
+    def __init__(self, url: str) -> None:
+        self._files, self._root = fsspec.core.url_to_fs(url)
+
+    def _path(self, key: str) -> str:
+        return f"{self._root.rstrip('/')}/{key[:2]}/{key[2:4]}/{key}"
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        self._files.pipe_file(path, data)
+
+    def get(self, key: str) -> bytes:
+        data: bytes = self._files.cat_file(self._path(key))
+        return data
+
+    def delete(self, key: str) -> None:
+        if self._files.exists(self._path(key)):
+            self._files.rm_file(self._path(key))
+
+    def exists(self, key: str) -> bool:
+        return bool(self._files.exists(self._path(key)))
+
+    def older_than(self, age_s: float) -> Iterator[str]:
+        limit = time.time() - age_s
+        for path in self._files.find(self._root):
+            key = str(path).rsplit("/", 1)[-1]
+            if _HASH.fullmatch(key) and self._files.modified(path).timestamp() < limit:
+                yield key
+
+
+def _checked(sha256: str) -> str:
+    """Only a hash ever becomes part of a path."""
+    if not _HASH.fullmatch(sha256):
+        raise ValueError("a blob's name is 64 hex digits")
+    return sha256
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
