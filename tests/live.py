@@ -5,11 +5,14 @@ Knows flags, ports and signals; imports nothing of the service.
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,11 +76,19 @@ class Live:
                 )
             try:
                 if httpx.get(f"{self.url}/readyz", timeout=2).is_success:
+                    self._keep_cache()
                     return
             except httpx.HTTPError:
                 pass
             time.sleep(0.05)
         raise RuntimeError(f"vision serve was not ready in {deadline_s} s:\n{self.log.read_text()}")
+
+    def _keep_cache(self) -> None:
+        global _warm
+        if _warm is None:
+            _warm = Path(tempfile.mkdtemp()) / "cache"
+            atexit.register(shutil.rmtree, _warm.parent, ignore_errors=True)
+            shutil.copytree(self.data_dir / "cache", _warm)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code; raises when the process outlives the deadline."""
@@ -94,8 +105,14 @@ class Live:
         return [me.pid, *(child.pid for child in me.children(recursive=True))]
 
 
+_warm: Path | None = None
+"""Model cache of a service that was ready once: others need not prepare the same model again."""
+
+
 def launch(data_dir: Path, *, port: int | None = None, **extra: str) -> Live:
-    """Start `vision serve` and return at once."""
+    """Start `vision serve` and return at once; a new data folder gets the model cache of an earlier one."""
+    if _warm is not None and not data_dir.exists():
+        shutil.copytree(_warm, data_dir / "cache")
     data_dir.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     log = data_dir.parent / f"{data_dir.name}.{port}.log"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import typer
@@ -27,13 +27,16 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]], *, empty: str) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Iterable[str]], *, empty: str) -> None:
     """Print rows under column heads, or say the sentence `empty`; a pipe gets unwrapped lines."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    rows = [list(row) for row in rows]
+    # a column without a single entry, such as the errors of a good run, only takes room
+    used = [index for index in range(len(columns)) if not rows or any(row[index] for row in rows)]
+    for index in used:
+        table.add_column(columns[index], overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(row[index]) for index in used))
     if table.row_count:
         out.print(table, width=None if out.is_terminal else 10_000)
     else:
