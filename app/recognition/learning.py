@@ -28,11 +28,12 @@ from app.errors import (
 from app.images import ImageLimits, StoredImage
 from app.inference.live import LiveEncoder
 from app.inference.registry import ModelRegistry
-from app.recognition import repository, vectors
+from app.recognition import listing, repository, vectors
 from app.recognition.directory import Directory
 from app.recognition.embedding import ImageEmbedder, naming
 from app.recognition.encoder_names import EncoderNames
-from app.recognition.repository import Added, CollectionRow, NewExample
+from app.recognition.listing import CollectionRow
+from app.recognition.repository import Added, NewExample
 from app.recognition.service import Recognition
 from app.spool import Entry
 from app.storage import BlobStore
@@ -80,7 +81,7 @@ class Learning:
                 session, workspace, name, bound
             ):
                 raise CollectionExistsError
-            row = (await repository.list_collections(session, workspace, limit=1, name=name))[0]
+            row = (await listing.list_collections(session, workspace, limit=1, name=name))[0]
         self._directory.learn(row.collection)
         return row
 

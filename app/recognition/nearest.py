@@ -32,7 +32,8 @@ async def nearest(
 
     The index finds the examples in half precision and may miss some; the cosines are exact.
     """
-    wanted: dict[str, Any] = {"collection": collection_id, "vector": vectors.to_sql(vector), "limit": limit}
+    written = vectors.to_sql(vector)
+    wanted: dict[str, Any] = {"collection": collection_id, "limit": limit, "exact": written, "near": written}
     count_up_to = {"collection": collection_id, "most": EXACT_UP_TO + 1}
     count = await session.scalar(
         text("SELECT count(*) FROM (SELECT FROM examples WHERE collection_id = :collection LIMIT :most) few"),
@@ -51,17 +52,18 @@ async def nearest(
 
 def indexed_sql(key: str, dim: int) -> str:
     """The index's expression and predicate must stand in the statement as they stand in the index."""
-    return _sql(key, f"{vectors.expression(dim)} <=> CAST(:vector AS halfvec({dim}))")
+    return _sql(key, f"{vectors.expression(dim)} <=> CAST(:near AS halfvec({dim}))")
 
 
 def exact_sql(key: str) -> str:
     """No index holds this expression, so every vector of the collection is compared."""
-    return _sql(key, "v.vector <=> CAST(:vector AS vector)")
+    return _sql(key, "v.vector <=> CAST(:near AS vector)")
 
 
 def _sql(key: str, distance: str) -> str:
+    # The same vector goes in twice: of one parameter with two types, PostgreSQL makes the less precise one.
     return (
-        "SELECT near.example_id, l.name, 1 - (near.vector <=> CAST(:vector AS vector)) AS cosine FROM ("  # noqa: S608 - an encoder's key, checked, and numbers
+        "SELECT near.example_id, l.name, 1 - (near.vector <=> CAST(:exact AS vector)) AS cosine FROM ("  # noqa: S608 - an encoder's key, checked, and numbers
         f"SELECT v.example_id, v.vector FROM example_vectors v WHERE v.encoder = {vectors.literal(key)} "
         f"AND v.collection_id = :collection ORDER BY {distance} LIMIT :limit) near "
         "JOIN examples e ON e.id = near.example_id JOIN labels l ON l.id = e.label_id "

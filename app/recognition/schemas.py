@@ -7,13 +7,55 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.recognition.names import COLLECTION_PATTERN
 
 CollectionName = Annotated[str, StringConstraints(pattern=COLLECTION_PATTERN)]
+
+_ID = "8a0f4c3e-7d55-4b61-9c0e-2f6f6a1c9d10"
+_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+_WHEN = "2026-01-31T12:00:00Z"
+_CLASSIFICATION: dict[str, Any] = {
+    "label": "coffee_mug",
+    "scores": [
+        {"label": "coffee_mug", "score": 0.91, "similarity": 0.83},
+        {"label": "teapot", "score": 0.02, "similarity": 0.41},
+    ],
+    "rejected": False,
+    "none": 0.07,
+    "model": "lite",
+    "collection": "default",
+    "timing_ms": {"decode": 2.1, "embed": 11.4, "score": 0.2, "total": 14.0},
+}
+_COLLECTION: dict[str, Any] = {
+    "name": "kitchen",
+    "encoder": "lite",
+    "version": 12,
+    "labels": 3,
+    "examples": 12,
+    "created_at": _WHEN,
+}
+_EXAMPLE: dict[str, Any] = {
+    "id": _ID,
+    "label": "coffee_mug",
+    "collection": "kitchen",
+    "image_sha256": _SHA256,
+    "image": f"/v1/collections/kitchen/examples/{_ID}/image",
+}
+_LABEL: dict[str, Any] = {"label": "coffee_mug", "description": "ceramic white mug", "examples": 4}
+_HIT: dict[str, Any] = {
+    "id": _ID,
+    "label": "coffee_mug",
+    "similarity": 0.87,
+    "image": f"/v1/collections/kitchen/examples/{_ID}/image",
+}
+
+
+def _shown(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
 
 
 class Score(BaseModel):
@@ -27,7 +69,7 @@ class Score(BaseModel):
 
 
 class Timing(BaseModel):
-    """Where the time of an answer went, in milliseconds."""
+    """Where the time of an answer went, in milliseconds; of all images of the request together."""
 
     decode: float
     embed: float
@@ -38,21 +80,7 @@ class Timing(BaseModel):
 class Classification(BaseModel):
     """What an image shows."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "label": "coffee_mug",
-                    "scores": [{"label": "coffee_mug", "score": 0.91, "similarity": 0.83}],
-                    "rejected": False,
-                    "none": 0.07,
-                    "model": "lite",
-                    "collection": "default",
-                    "timing_ms": {"decode": 2.1, "embed": 11.4, "score": 0.2, "total": 14.0},
-                }
-            ]
-        }
-    )
+    model_config = _shown(_CLASSIFICATION)
 
     label: str | None = Field(description="The likeliest label; null where it is rejected.")
     scores: list[Score] = Field(description="The likeliest labels, best first, at most `top_k`.")
@@ -66,6 +94,8 @@ class Classification(BaseModel):
 class Classifications(BaseModel):
     """Several images, in the order in which they came."""
 
+    model_config = _shown({"data": [_CLASSIFICATION]})
+
     data: list[Classification]
 
 
@@ -74,18 +104,20 @@ class CollectionRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "kitchen"}]})
 
-    name: CollectionName
+    name: CollectionName = Field(description="Lower-case letters, digits, '-' and '_'; at most 63.")
     encoder: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
-        None, description="The encoder it is bound to; the service's default if empty."
+        None, description="The encoder it is bound to, one of `/models`; the service's default if empty."
     )
 
 
 class CollectionInfo(BaseModel):
     """A collection and how much is in it."""
 
+    model_config = _shown(_COLLECTION)
+
     name: str
     encoder: str
-    version: int = Field(description="Grows by one with each change of its examples.")
+    version: int = Field(description="Grows by one with each change of its examples or descriptions.")
     labels: int
     examples: int
     created_at: datetime
@@ -94,34 +126,40 @@ class CollectionInfo(BaseModel):
 class CollectionList(BaseModel):
     """A page of collections, by name."""
 
+    model_config = _shown({"data": [_COLLECTION], "next": None})
+
     data: list[CollectionInfo]
     next: str | None = Field(description="Pass as `cursor` for the next page.")
 
 
-class ExampleInfo(BaseModel):
+class _ExampleFields(BaseModel):
+    id: uuid.UUID
+    label: str
+    collection: str
+    image_sha256: str = Field(description="Of the stored image, which is upright and without metadata.")
+    image: str = Field(description="Where its thumbnail is.")
+
+
+class ExampleInfo(_ExampleFields):
     """One image of one label."""
 
-    id: uuid.UUID
-    label: str
-    collection: str
-    image_sha256: str
-    image: str = Field(description="Where its thumbnail is.")
-    created_at: datetime | None = None
+    model_config = _shown(_EXAMPLE | {"created_at": _WHEN})
+
+    created_at: datetime
 
 
-class AddedExample(BaseModel):
-    """An example just taught; `created` is false where the same image had this label before."""
+class AddedExample(_ExampleFields):
+    """An example just taught."""
 
-    id: uuid.UUID
-    label: str
-    collection: str
-    image_sha256: str
-    image: str
-    created: bool
+    model_config = _shown(_EXAMPLE | {"created": True})
+
+    created: bool = Field(description="False where the same image had this label before.")
 
 
 class AddedExamples(BaseModel):
     """One entry an image, in the order in which they came."""
+
+    model_config = _shown({"data": [_EXAMPLE | {"created": True}]})
 
     data: list[AddedExample]
 
@@ -129,12 +167,16 @@ class AddedExamples(BaseModel):
 class ExampleList(BaseModel):
     """A page of examples, by label."""
 
+    model_config = _shown({"data": [_EXAMPLE | {"created_at": _WHEN}], "next": None})
+
     data: list[ExampleInfo]
     next: str | None = Field(description="Pass as `cursor` for the next page.")
 
 
 class LabelInfo(BaseModel):
     """One label of a collection."""
+
+    model_config = _shown(_LABEL)
 
     label: str
     description: str
@@ -144,6 +186,8 @@ class LabelInfo(BaseModel):
 class LabelList(BaseModel):
     """A page of labels, by name."""
 
+    model_config = _shown({"data": [_LABEL], "next": None})
+
     data: list[LabelInfo]
     next: str | None = Field(description="Pass as `cursor` for the next page.")
 
@@ -151,14 +195,18 @@ class LabelList(BaseModel):
 class Hit(BaseModel):
     """An example near what was asked for."""
 
+    model_config = _shown(_HIT)
+
     id: uuid.UUID
     label: str
     similarity: float = Field(description="Cosine.")
-    image: str
+    image: str = Field(description="Where its thumbnail is.")
 
 
 class SearchResult(BaseModel):
     """The nearest examples, best first."""
+
+    model_config = _shown({"data": [_HIT], "model": "lite", "collection": "kitchen"})
 
     data: list[Hit]
     model: str
@@ -181,7 +229,16 @@ class Usage(BaseModel):
 
 
 class EmbeddingList(BaseModel):
-    """Vectors of unit length in the order of the inputs, images before texts in a form."""
+    """Vectors of unit length in the order of the inputs; in a form, images come before texts."""
+
+    model_config = _shown(
+        {
+            "object": "list",
+            "data": [{"object": "embedding", "index": 0, "embedding": [0.0123, -0.0456, 0.0789]}],
+            "model": "lite",
+            "usage": {"prompt_tokens": 1, "total_tokens": 1},
+        }
+    )
 
     object: Literal["list"] = "list"
     data: list[Embedding]

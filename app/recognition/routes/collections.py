@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request, Response
 
 from app import errors
 from app.problems import responses
-from app.recognition import repository
+from app.recognition import listing
+from app.recognition.listing import CollectionRow
 from app.recognition.paging import Cursor, Limit, from_cursor, page_size, to_cursor
-from app.recognition.repository import CollectionRow
 from app.recognition.routes.common import CollectionPath, Learner, Recogniser
 from app.recognition.schemas import CollectionInfo, CollectionList, CollectionRequest, LabelInfo, LabelList
 from app.services import Services, services_of
@@ -43,7 +43,7 @@ async def list_collections(
     after = from_cursor(cursor, 1)
     await services.recognition.ensure_default(caller.workspace)
     async with services.database.session() as session:
-        rows = await repository.list_collections(
+        rows = await listing.list_collections(
             session, caller.workspace, limit=size + 1, after=after[0] if after else ""
         )
     page = [_info(services, row) for row in rows[:size]]
@@ -56,7 +56,7 @@ async def get_collection(request: Request, caller: Recogniser, collection: Colle
     services = services_of(request)
     await services.recognition.known(caller.workspace, collection)
     async with services.database.session() as session:
-        rows = await repository.list_collections(session, caller.workspace, limit=1, name=collection)
+        rows = await listing.list_collections(session, caller.workspace, limit=1, name=collection)
     if not rows:
         raise errors.CollectionNotFoundError
     return _info(services, rows[0])
@@ -87,9 +87,7 @@ async def list_labels(
     after = from_cursor(cursor, 1)
     known = await services.recognition.known(caller.workspace, collection)
     async with services.database.session() as session:
-        rows = await repository.list_labels(
-            session, known.id, limit=size + 1, after=after[0] if after else ""
-        )
+        rows = await listing.list_labels(session, known.id, limit=size + 1, after=after[0] if after else "")
     page = [LabelInfo(label=name, description=text, examples=count) for name, text, count in rows[:size]]
     return LabelList(data=page, next=to_cursor(page[-1].label) if len(rows) > size else None)
 

@@ -16,11 +16,11 @@ from app.errors import ExampleNotFoundError, InvalidInputError
 from app.images import ImageLimits
 from app.openapi import upload_body
 from app.problems import responses
-from app.recognition import repository
+from app.recognition import listing
+from app.recognition.listing import ExampleRow
 from app.recognition.names import description as checked_description
 from app.recognition.names import label_name
 from app.recognition.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
-from app.recognition.repository import ExampleRow
 from app.recognition.routes.common import CollectionPath, Learner, Recogniser, Uploaded, example_id
 from app.recognition.schemas import AddedExample, AddedExamples, ExampleInfo, ExampleList, image_url
 from app.services import Services, services_of
@@ -93,7 +93,7 @@ async def list_examples(
     wanted = None if label is None else label_name(label, services.settings.max_text_chars)
     await services.recognition.known(caller.workspace, collection)
     async with services.database.session() as session:
-        rows = await repository.list_examples(
+        rows = await listing.list_examples(
             session, caller.workspace, collection, limit=size + 1, label=wanted, after=after
         )
     page = [_info(row, collection) for row in rows[:size]]
@@ -143,10 +143,10 @@ async def get_example_image(
     row = await _find(services, caller.workspace, collection, example)
     headers = {
         "ETag": f'"{row.image_sha256}-{size}"',
-        "Cache-Control": "private, max-age=3600",
+        "Cache-Control": "private, max-age=31536000, immutable",  # an example never changes its image
         "Content-Security-Policy": "default-src 'none'",
     }
-    if request.headers.get("if-none-match") == headers["ETag"]:
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     try:
         data = await services.blobs.get(row.image_sha256)
@@ -163,7 +163,7 @@ async def _find(services: Services, workspace: str, collection: str, example: st
     wanted: uuid.UUID = example_id(example)
     await services.recognition.known(workspace, collection)
     async with services.database.session() as session:
-        row = await repository.find_example(session, workspace, collection, wanted)
+        row = await listing.find_example(session, workspace, collection, wanted)
     if row is None:
         raise ExampleNotFoundError
     return row

@@ -1,0 +1,42 @@
+"""What the service says of its models and of the machine."""
+
+from __future__ import annotations
+
+import httpx
+
+from tests.conftest import ClientMaker
+from tests.learning import shown
+
+
+async def test_models_are_listed_the_default_first(client: httpx.AsyncClient) -> None:
+    listed = await shown(client, "/v1/models")
+    assert listed["next"] is None
+    first = listed["data"][0]
+    assert (first["id"], first["default"], first["loaded"], first["kind"]) == ("lite", True, True, "encoder")
+    assert first["dim"] == 1280
+    assert first["memory_mb"] > 1
+    assert "clip-tiny" in [one["id"] for one in listed["data"]]
+    assert not any("/" in one["id"] for one in listed["data"])
+
+
+async def test_one_model_is_shown(client: httpx.AsyncClient) -> None:
+    listed = await shown(client, "/v1/models")
+    for one in listed["data"]:
+        assert (await shown(client, f"/v1/models/{one['id']}"))["family"] == one["family"]
+    for name in ("nothing", "..%2f", "%00", "etc"):
+        reply = await client.get(f"/v1/models/{name}")
+        assert reply.status_code == 404
+
+
+async def test_the_machine_is_described(client: httpx.AsyncClient) -> None:
+    machine = await shown(client, "/v1/hardware")
+    assert machine["cpu"]["cores"] >= 1
+    assert machine["cpu"]["name"]
+    assert 0 < machine["memory"]["available_mb"] <= machine["memory"]["total_mb"]
+    assert machine["device"] in ["cpu", *(f"cuda:{gpu['index']}" for gpu in machine["gpus"])]
+
+
+async def test_a_key_that_may_only_teach_does_not_look(make_client: ClientMaker) -> None:
+    teacher = await make_client(scopes=["learn"])
+    for path in ("/v1/models", "/v1/models/lite", "/v1/hardware"):
+        assert (await teacher.get(path)).status_code == 403

@@ -1,0 +1,119 @@
+"""Vectors of images and texts in the shape that OpenAI's clients read."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from tests.learning import picture
+from tests.photos import encoded, photo
+
+CAT = encoded(photo("chelsea"))
+CAT64 = base64.b64encode(CAT).decode()
+
+
+async def embed(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
+    reply = await client.post("/v1/embeddings", json=body)
+    assert reply.status_code == 200, reply.text
+    answer: dict[str, Any] = reply.json()
+    return answer
+
+
+async def test_the_shape_is_openais(client: httpx.AsyncClient) -> None:
+    answer = await embed(client, input="a photo of a cat", model="lite", user="somebody")
+    assert set(answer) == {"object", "data", "model", "usage"}
+    assert (answer["object"], answer["model"]) == ("list", "lite")
+    (one,) = answer["data"]
+    assert (one["object"], one["index"]) == ("embedding", 0)
+    assert np.linalg.norm(one["embedding"]) == pytest.approx(1, abs=1e-4)
+    assert answer["usage"] == {"prompt_tokens": 1, "total_tokens": 1}
+
+
+async def test_inputs_keep_their_order(client: httpx.AsyncClient) -> None:
+    mixed = await embed(client, input=["dog", {"image": CAT64}, "cat", {"image": f"data:;base64,{CAT64}"}])
+    alone = [await embed(client, input=one) for one in ("dog", {"image": CAT64}, "cat")]
+    rows = np.array([one["embedding"] for one in mixed["data"]])
+    assert [one["index"] for one in mixed["data"]] == [0, 1, 2, 3]
+    for row, single in zip(rows, [*alone, alone[1]], strict=True):
+        np.testing.assert_allclose(row, single["data"][0]["embedding"], atol=1e-3)
+    assert rows[1] @ rows[2] > rows[1] @ rows[0]
+
+
+async def test_base64_holds_the_same_numbers(client: httpx.AsyncClient) -> None:
+    plain = await embed(client, input=["cat"])
+    packed = await embed(client, input=["cat"], encoding_format="base64")
+    numbers = np.frombuffer(base64.b64decode(packed["data"][0]["embedding"]), "<f4")
+    np.testing.assert_allclose(numbers, plain["data"][0]["embedding"], rtol=1e-6)
+
+
+async def test_forms_and_raw_images_are_embedded_too(client: httpx.AsyncClient) -> None:
+    alone = (await embed(client, input={"image": CAT64}))["data"][0]["embedding"]
+    raw = await client.post("/v1/embeddings", content=CAT, headers={"Content-Type": "image/jpeg"})
+    form = await client.post("/v1/embeddings", data={"input": ["cat"]}, files={"image": CAT})
+    np.testing.assert_allclose(raw.json()["data"][0]["embedding"], alone, atol=1e-3)
+    assert len(form.json()["data"]) == 2
+    np.testing.assert_allclose(form.json()["data"][0]["embedding"], alone, atol=1e-3)
+
+
+async def test_another_model_has_its_own_space(client: httpx.AsyncClient) -> None:
+    answer = await embed(client, input="red circle", model="clip-tiny")
+    assert answer["model"] == "clip-tiny"
+    assert len(answer["data"][0]["embedding"]) != 1280
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({}, 422, "invalid_input"),
+        ({"input": []}, 422, "invalid_input"),
+        ({"input": ""}, 422, "invalid_input"),
+        ({"input": ["a", " "]}, 422, "invalid_input"),
+        ({"input": [1, 2, 3]}, 422, "invalid_input"),
+        ({"input": None}, 422, "invalid_input"),
+        ({"input": "x" * 1001}, 422, "invalid_input"),
+        ({"input": ["x"] * 257}, 422, "invalid_input"),
+        ({"input": "a\0b"}, 422, "invalid_input"),
+        ({"input": {"image": "not base64!"}}, 422, "invalid_input"),
+        ({"input": {"image": "https://example.com/cat.jpg"}}, 422, "invalid_input"),
+        ({"input": {"image": base64.b64encode(b"no image").decode()}}, 422, "invalid_image"),
+        ({"input": [{"image": CAT64}] * 33}, 413, "too_many_parts"),
+        ({"input": "a", "encoding_format": "hex"}, 422, "invalid_input"),
+        ({"input": "a", "dimensions": 3}, 422, "invalid_input"),
+        ({"input": "a", "model": "nothing"}, 404, "model_not_found"),
+        ({"input": "a", "model": "/etc"}, 404, "model_not_found"),
+    ],
+)
+async def test_what_cannot_be_embedded_is_refused(
+    client: httpx.AsyncClient, body: dict[str, Any], status: int, code: str
+) -> None:
+    reply = await client.post("/v1/embeddings", json=body)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (status, code), reply.text
+
+
+async def test_a_body_that_is_no_json_is_refused(client: httpx.AsyncClient) -> None:
+    for content in (b"{", b"\xff", b"[" * 10_000):
+        reply = await client.post(
+            "/v1/embeddings", content=content, headers={"Content-Type": "application/json"}
+        )
+        assert reply.status_code in (400, 422)
+
+
+async def test_the_same_image_is_looked_up_the_second_time(client: httpx.AsyncClient, app: FastAPI) -> None:
+    image = base64.b64encode(picture(55_555)).decode()
+    hits = app.state.services.metrics.cache.labels("hit")._value
+    first = await embed(client, input={"image": image})
+    before = hits.get()
+    second = await embed(client, input={"image": image})
+    assert hits.get() == before + 1
+    assert second["data"] == first["data"]
+
+
+async def test_no_upload_stays_held(client: httpx.AsyncClient, app: FastAPI) -> None:
+    await client.post("/v1/embeddings", json={"input": [{"image": CAT64}, {"image": "AAAA"}]})
+    await embed(client, input=[{"image": CAT64}, "cat"])
+    assert app.state.services.spool.held == 0
