@@ -27,7 +27,7 @@ def list_models(
     if json:
         output.print_json({"data": rows, "next": None})
         return
-    columns = ["id", "kind", "family", "default", "live", "dim", "runtime"]
+    columns = ["id", "kind", "family", "default", "loaded", "dim", "runtime"]
     output.print_table(
         columns,
         ([_text(row.get(column)) for column in columns] for row in rows),
