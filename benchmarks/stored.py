@@ -11,12 +11,12 @@ from statistics import median
 
 import numpy as np
 import psycopg
-from app.recognition.heads import SupportSet, fit_head, priors_of
 from numpy.typing import NDArray
 from pgvector.psycopg import register_vector
 
 from app.embedded import EmbeddedServers
 from app.inference.protocols import Encoder
+from app.recognition.heads import SupportSet, fit_head, priors_of
 from tests.live import Live
 
 LABELS = 100

@@ -30,12 +30,12 @@ def print_json(value: Any) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Iterable[str]], *, empty: str) -> None:
     """Print rows under column heads, or say the sentence `empty`; a pipe gets unwrapped lines."""
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
-    rows = [list(row) for row in rows]
+    cells = [list(row) for row in rows]
     # a column without a single entry, such as the errors of a good run, only takes room
-    used = [index for index in range(len(columns)) if not rows or any(row[index] for row in rows)]
+    used = [index for index in range(len(columns)) if not cells or any(row[index] for row in cells)]
     for index in used:
         table.add_column(columns[index], overflow="fold")
-    for row in rows:
+    for row in cells:
         table.add_row(*(Text(row[index]) for index in used))
     if table.row_count:
         out.print(table, width=None if out.is_terminal else 10_000)
