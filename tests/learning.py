@@ -42,9 +42,9 @@ async def ask(client: httpx.AsyncClient, image: bytes, **params: Any) -> dict[st
     return answer
 
 
-async def make(client: httpx.AsyncClient, name: str) -> None:
+async def make(client: httpx.AsyncClient, name: str, encoder: str = "lite") -> None:
     """An empty collection."""
-    reply = await client.post("/v1/collections", json={"name": name})
+    reply = await client.post("/v1/collections", json={"name": name, "encoder": encoder})
     assert reply.status_code == 201, reply.text
 
 

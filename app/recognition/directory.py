@@ -16,7 +16,6 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import select, tuple_
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.database import Collection, Database
 from app.recognition import repository
@@ -124,14 +123,18 @@ class Directory:
                 pause = min(2 * pause, _MOST_PAUSE_S)
 
     async def _look(self) -> None:
+        failing = False
         while True:
             await asyncio.sleep(self._interval_s)
             if not self._known:
                 continue
             try:
                 await self._compare()
-            except (SQLAlchemyError, OSError) as error:
-                log.warning("collection versions could not be read", reason=type(error).__name__)
+                failing = False
+            except Exception as error:  # whatever it is, the next look tries again
+                if not failing:  # said once, not each second
+                    log.warning("collection versions could not be read", reason=repr(error)[:300])
+                failing = True
 
     async def _compare(self) -> None:
         asked = dict(self._known)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,35 +59,34 @@ class ImageEmbedder:
         Raises InvalidImageError and ImageTooLargeError, naming which of several, and what embedding raises.
         """
         began = time.perf_counter()
-        data = [await self._read(entry) for entry in entries]
-        dim = live.encoder.dim
-        hashes = (
-            [hashlib.sha256(one).hexdigest() for one in data] if self._cache.enabled else [""] * len(data)
-        )
-        rows = await self._cache.get(live.key, hashes, dim) if self._cache.enabled else [None] * len(data)
-        missing = [i for i, row in enumerate(rows) if row is None]
+        data, hashes = [], []
+        for entry in entries:
+            one, sha256 = await self._read(entry)
+            data.append(one)
+            hashes.append(sha256)
+        vectors = np.zeros((len(data), live.encoder.dim), np.float32)
+        missing = []
+        for i, row in enumerate(await self._cache.get(live.key, hashes, live.encoder.dim)):
+            if row is None:
+                missing.append(i)
+            else:
+                vectors[i] = row
+        if self._cache.enabled:
+            self._metrics.observe_cache(hits=len(data) - len(missing), misses=len(missing))
         decode_s: list[float] = []
         if missing:
-            if self._cache.enabled:
-                self._metrics.observe_cache(hits=len(rows) - len(missing), misses=len(missing))
             makers = [self._maker(data, i, live.encoder.input_size, decode_s) for i in missing]
-            fresh = await live.embed_images(makers, deadline_s=self._deadline_s)
-            for i, vector in zip(missing, fresh, strict=True):
-                rows[i] = vector
-            await self._cache.put(live.key, {hashes[i]: fresh[n] for n, i in enumerate(missing)})
-        elif rows:
-            self._metrics.observe_cache(hits=len(rows))
-        vectors = (
-            np.stack([row for row in rows if row is not None]) if rows else np.zeros((0, dim), np.float32)
-        )
+            vectors[missing] = await live.embed_images(makers, deadline_s=self._deadline_s)
+            await self._cache.put(live.key, {hashes[i]: vectors[i] for i in missing})
         total = time.perf_counter() - began
         decode = min(sum(decode_s), total)
         return Embedded(vectors, decode_ms=1e3 * decode, embed_ms=1e3 * (total - decode))
 
-    async def _read(self, entry: Entry) -> bytes:
+    async def _read(self, entry: Entry) -> tuple[bytes, str]:
+        """The bytes and what the cache knows them by."""
         if entry.size <= IN_MEMORY_BYTES:
-            return entry.read()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, entry.read)
+            return _hashed(entry)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _hashed, entry)
 
     def _maker(
         self, data: Sequence[bytes], index: int, input_size: int, decode_s: list[float]
@@ -103,15 +103,17 @@ class ImageEmbedder:
         return decode
 
 
-class naming:  # noqa: N801  reads as a statement: with naming(...)
+@contextmanager
+def naming(index: int, count: int) -> Iterator[None]:
     """Says which of several images was refused; the sentence stays the fixed one."""
+    try:
+        yield
+    except (InvalidImageError, ImageTooLargeError) as error:
+        if count == 1:
+            raise
+        raise type(error)(f"Image {index + 1} of {count}: {error.detail}", **error.context) from error
 
-    def __init__(self, index: int, count: int) -> None:
-        self._place = f"Image {index + 1} of {count}: " if count > 1 else ""
 
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self._place and isinstance(error, InvalidImageError | ImageTooLargeError):
-            raise type(error)(self._place + error.detail) from error
+def _hashed(entry: Entry) -> tuple[bytes, str]:
+    data = entry.read()
+    return data, hashlib.sha256(data).hexdigest()

@@ -25,15 +25,15 @@ from app.recognition.directory import Directory, KnownCollection
 from app.recognition.heads import Head, SupportSet, fit_head, priors_of, zero_shot_head
 from app.recognition.texts import label_vectors
 
+# In any order: a `SupportSet` does not depend on it, and sorting long rows takes longer than reading them.
 _ADDED = (
     "SELECT e.label_id, v.vector FROM example_vectors v JOIN examples e ON e.id = v.example_id "
-    "WHERE v.collection_id = %(collection)s AND v.encoder = %(encoder)s AND e.version > %(since)s "
-    "ORDER BY e.version, e.id"
+    "WHERE v.collection_id = %(collection)s AND v.encoder = %(encoder)s AND e.version > %(since)s"
 )
 # An example that came and went since the last look was never read, so there is nothing to take out.
 _REMOVED = (
     "SELECT label_id, vector FROM removals WHERE collection_id = %(collection)s AND encoder = %(encoder)s "
-    "AND version > %(since)s AND added_version <= %(since)s ORDER BY version, id"
+    "AND version > %(since)s AND added_version <= %(since)s"
 )
 
 _Place = tuple[uuid.UUID, str]

@@ -39,7 +39,8 @@ from app.spool import Entry
 from app.storage import BlobStore
 
 _ORPHAN_S = 3600.0
-_CHUNK = 500
+_CHUNK = 200
+_CLOSE_S = 5.0
 
 log = structlog.get_logger("app.recognition")
 
@@ -158,8 +159,12 @@ class Learning:
         return dropped
 
     async def close(self) -> None:
-        """Let images that are being dropped go; the next start's sweep finds what is left."""
-        await asyncio.gather(*self._cleaning, return_exceptions=True)
+        """Give images that are being dropped a moment; the sweep of a later start finds what is left."""
+        if self._cleaning:
+            _, left = await asyncio.wait(self._cleaning, timeout=_CLOSE_S)
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     async def _normalise(self, entry: Entry, index: int, count: int) -> StoredImage:
         def work() -> StoredImage:

@@ -1,0 +1,250 @@
+"""Heads follow their collection: little is read when little changed, and nothing is lost by that."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import httpx
+import numpy as np
+import psycopg
+import pytest
+import pytest_asyncio
+from pgvector.psycopg import register_vector_async
+
+from app.errors import EmptyCollectionError
+from app.inference.live import LiveEncoder
+from app.recognition import head_store, vectors
+from app.recognition.directory import Directory, KnownCollection
+from app.recognition.head_store import HeadStore
+from app.recognition.heads import Head
+from app.services import Services
+from tests.learning import ask, make, picture, teach
+
+ENCODER = "clip-tiny"
+"""Its short vectors are quickly stored, indexed and fitted on."""
+MANY = 2_300
+LABELS = 5
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def live(services: Services) -> AsyncIterator[LiveEncoder]:
+    async with services.registry.encoder(ENCODER) as lent:
+        yield lent
+
+
+class Rows:
+    """Counts the vectors that heads are fitted on as they are read, beside reading them as ever."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.read = 0
+        stream = vectors.stream
+
+        async def counted(*arguments):  # type: ignore[no-untyped-def]
+            async for rows in stream(*arguments):
+                self.read += len(rows)
+                yield rows
+
+        monkeypatch.setattr(head_store.vectors, "stream", counted)
+
+
+async def fill(services: Services, name: str, live: LiveEncoder) -> None:
+    """Many examples around random centres, as one change of the collection's version."""
+    dice = np.random.default_rng(0)
+    centres = dice.standard_normal((LABELS, live.encoder.dim))
+    url = services.addresses.database_url
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await register_vector_async(connection)
+        found = await connection.execute(
+            "UPDATE collections SET version = version + 1 WHERE name = %s RETURNING id, version", [name]
+        )
+        collection, version = await found.fetchone() or (None, 0)
+        ids = [(uuid.uuid4(), row % LABELS) for row in range(MANY)]
+        async with connection.cursor() as cursor:
+            labels = []
+            for label in range(LABELS):
+                made = await cursor.execute(
+                    "INSERT INTO labels (collection_id, name, description) VALUES (%s, %s, '') RETURNING id",
+                    [collection, f"made {label}"],
+                )
+                labels += [(await made.fetchone() or [0])[0]]
+            columns = "(id, collection_id, label_id, image_sha256, version)"
+            async with cursor.copy(f"COPY examples {columns} FROM STDIN") as copy:
+                for one, label in ids:
+                    await copy.write_row((one, collection, labels[label], one.hex, version))
+            columns = "(example_id, encoder, collection_id, vector)"
+            async with cursor.copy(f"COPY example_vectors {columns} FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types(["uuid", "text", "uuid", "vector"])
+                for one, label in ids:
+                    row = centres[label] + dice.standard_normal(live.encoder.dim)
+                    await copy.write_row(
+                        (one, live.key, collection, (row / np.linalg.norm(row)).astype(np.float32))
+                    )
+
+
+def store(services: Services, keep: int = 4) -> HeadStore:
+    """A store that knows nothing yet."""
+    directory = Directory(services.database, services.redis, interval_s=60)
+    return HeadStore(services.database, services.registry, directory, keep=keep, deadline_s=30)
+
+
+async def known(services: Services, client: httpx.AsyncClient, name: str) -> KnownCollection:
+    """The newest version, asked of the database."""
+    workspace = (await services.keys.find(client.headers["authorization"].removeprefix("Bearer "))).workspace  # type: ignore[union-attr]
+    return await Directory(services.database, services.redis, interval_s=60).get(workspace, name)
+
+
+def assert_same(one: Head, other: Head, dim: int) -> None:
+    """Both say the same of anything."""
+    assert one.labels == other.labels
+    assert one.threshold == pytest.approx(other.threshold, abs=1e-3)
+    rows = np.random.default_rng(9).standard_normal((20, dim)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    first, second = one.predict(rows), other.predict(rows)
+    np.testing.assert_allclose(first.scores, second.scores, atol=2e-3)
+    np.testing.assert_allclose(first.none, second.none, atol=2e-3)
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+async def test_following_changes_equals_reading_everything(
+    client: httpx.AsyncClient,
+    services: Services,
+    live: LiveEncoder,
+    monkeypatch: pytest.MonkeyPatch,
+    large: bool,
+) -> None:
+    name = "large" if large else "small"
+    await make(client, name, ENCODER)
+    one, two, _ = await teach(client, "real", picture(1), picture(2), picture(3), collection=name)
+    if large:
+        await fill(services, name, live)
+    rows = Rows(monkeypatch)
+    following = store(services)
+    await following.head(await known(services, client, name), live)
+    assert rows.read == 3 + (MANY if large else 0)
+
+    # one is added, one that was known goes, and one comes and goes before anybody looks
+    rows.read = 0
+    (brief,) = await teach(client, "brief", picture(5), collection=name)
+    await teach(client, "added", picture(4), collection=name)
+    path = f"/v1/collections/{name}/examples"
+    await client.delete(f"{path}/{one['id']}")
+    await client.delete(f"{path}/{brief['id']}")
+    after = await following.head(await known(services, client, name), live)
+    assert rows.read == 2
+    assert "added" in after.labels
+    assert "brief" not in after.labels
+    assert_same(
+        after, await store(services).head(await known(services, client, name), live), live.encoder.dim
+    )
+
+    # what is described anew needs no vector at all; what comes back after it went counts again
+    rows.read = 0
+    await teach(client, "real", picture(2), collection=name, description="a pattern of coloured blocks")
+    await following.head(await known(services, client, name), live)
+    assert rows.read == 0
+    await client.delete(f"{path}/{two['id']}")
+    await teach(client, "real", picture(2), collection=name)
+    after = await following.head(await known(services, client, name), live)
+    assert rows.read == 2
+    assert_same(
+        after, await store(services).head(await known(services, client, name), live), live.encoder.dim
+    )
+
+
+async def test_one_that_slept_through_noted_removals_reads_everything(
+    client: httpx.AsyncClient, services: Services, live: LiveEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(client, "sleepy", ENCODER)
+    added = await teach(client, "a", *(picture(seed) for seed in range(6)), collection="sleepy")
+    following = store(services)
+    await following.head(await known(services, client, "sleepy"), live)
+    await client.delete(f"/v1/collections/sleepy/examples/{added[0]['id']}")
+    async with await psycopg.AsyncConnection.connect(services.addresses.database_url) as connection:
+        await connection.execute("UPDATE removals SET removed_at = now() - interval '1 hour'")
+    await client.delete(f"/v1/collections/sleepy/examples/{added[1]['id']}")  # purges what is noted
+    rows = Rows(monkeypatch)
+    after = await following.head(await known(services, client, "sleepy"), live)
+    assert rows.read == 4
+    fresh = await store(services).head(await known(services, client, "sleepy"), live)
+    assert_same(after, fresh, live.encoder.dim)
+
+
+async def test_requests_that_come_together_share_one_fit(
+    client: httpx.AsyncClient, services: Services, live: LiveEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(client, "shared", ENCODER)
+    await teach(client, "a", picture(1), picture(2), collection="shared")
+    rows = Rows(monkeypatch)
+    fresh = store(services)
+    collection = await known(services, client, "shared")
+    heads = await asyncio.gather(*(fresh.head(collection, live) for _ in range(10)))
+    assert rows.read == 2
+    assert all(head is heads[0] for head in heads)
+
+
+async def test_a_fit_goes_on_when_the_one_who_asked_leaves(
+    client: httpx.AsyncClient, services: Services, live: LiveEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(client, "left", ENCODER)
+    await teach(client, "a", picture(1), collection="left")
+    rows = Rows(monkeypatch)
+    fresh = store(services)
+    collection = await known(services, client, "left")
+    asked = asyncio.create_task(fresh.head(collection, live))
+    await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    assert await fresh.head(collection, live)
+    assert rows.read == 1
+    await fresh.close()
+
+
+async def test_a_version_that_nobody_wrote_is_not_waited_for(
+    client: httpx.AsyncClient, services: Services, live: LiveEncoder
+) -> None:
+    await make(client, "future", ENCODER)
+    await teach(client, "a", picture(1), collection="future")
+    collection = await known(services, client, "future")
+    future = KnownCollection(
+        collection.id, collection.workspace, collection.name, collection.encoder, collection.version + 1000
+    )
+    async with asyncio.timeout(20):
+        assert (await store(services).head(future, live)).labels == ["a"]
+
+
+async def test_only_so_many_heads_are_kept(
+    client: httpx.AsyncClient, services: Services, live: LiveEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = store(services, keep=2)
+    places = []
+    for name in ("x", "y", "z"):
+        await make(client, f"kept-{name}", ENCODER)
+        await teach(client, name, picture(1), collection=f"kept-{name}")
+        places.append(await known(services, client, f"kept-{name}"))
+    for place in places:
+        await few.head(place, live)
+    rows = Rows(monkeypatch)
+    await few.head(places[2], live)
+    assert rows.read == 0
+    await few.head(places[0], live)
+    assert rows.read == 1
+
+
+async def test_an_empty_collection_has_no_head(
+    client: httpx.AsyncClient, services: Services, live: LiveEncoder
+) -> None:
+    await make(client, "empty", ENCODER)
+    with pytest.raises(EmptyCollectionError):
+        await store(services).head(await known(services, client, "empty"), live)
+
+
+async def test_a_description_tells_labels_apart(client: httpx.AsyncClient) -> None:
+    """The same picture under two made-up names: only the descriptions differ."""
+    await teach(client, "SKU-1", picture(1), description="a photo of noise")
+    await teach(client, "SKU-2", picture(1))
+    before = {one["label"]: one["score"] for one in (await ask(client, picture(1)))["scores"]}
+    await teach(client, "SKU-2", picture(1), description="a rocket on its launch pad")
+    after = {one["label"]: one["score"] for one in (await ask(client, picture(1)))["scores"]}
+    assert before != after
