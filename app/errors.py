@@ -167,6 +167,30 @@ class InvalidImageError(InvalidInputError):
     code = "invalid_image"
 
 
+class QuestionTooLongError(InvalidInputError):
+    """The question does not fit into what the model can read."""
+
+    code = "question_too_long"
+
+
+class ModelTaskError(InvalidInputError):
+    """This model cannot do that."""
+
+    code = "model_cannot"
+
+
+class AnswerExampleNotFoundError(NotFoundError):
+    """There is no such answer example in this collection."""
+
+    code = "answer_example_not_found"
+
+
+class RemoteModelError(VisionError):
+    """The remote model's server failed."""
+
+    status, code, title = 502, "remote_model_failed", "Bad gateway"
+
+
 class SlowUploadError(VisionError):
     """The request body did not arrive in time."""
 
@@ -192,6 +216,12 @@ class NotReadyError(OverloadedError):
     """The service is starting or misses something that it needs."""
 
     code = "not_ready"
+
+
+class RemoteModelBusyError(OverloadedError):
+    """The remote model's server is busy: try again shortly."""
+
+    code = "remote_model_busy"
 
 
 class DeadlineExceededError(OverloadedError):

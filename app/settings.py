@@ -48,6 +48,23 @@ class Settings(BaseSettings):
     model_memory_mb: int = Field(0, ge=0, description="Memory budget for live models; 0 means half of the device's memory.")
     allow_downloads: bool = Field(True, description="Let models be fetched from the Hugging Face hub.")
 
+    # vision-language models
+    vlm: str = Field("llava-shapes", description="Default model for questions: a checkpoint of this project, a Hugging Face id, a local folder, or `remote`.")
+    captioner: str = Field("", description="Default model for captions; empty means the one for questions where it can caption, else blip-shapes-caption.")
+    vlm_max_batch: int = Field(16, ge=1, description="Largest batch of answers generated together.")
+    vlm_max_queue: int = Field(64, ge=1, description="Questions one model lets wait; beyond that requests get 503.")
+    vlm_threads: int = Field(1, ge=0, description="CPU threads a vision-language model may use, so that it leaves room for classifying; 0 means all cores.")
+    vlm_deadline_s: float = Field(120.0, gt=0, description="Seconds a question may wait and be answered before it is dropped.")
+    default_new_tokens: int = Field(64, ge=1, description="Longest answer, in tokens, where the client does not say.")
+    max_new_tokens: int = Field(512, ge=1, description="Longest answer a client may ask for, in tokens.")
+    max_question_chars: int = Field(2_000, ge=1, description="Longest question, prompt or answer, in characters.")
+    answer_examples: int = Field(4, ge=0, description="Answer examples shown with a question, where the client does not say.")
+    max_answer_examples: int = Field(16, ge=0, description="Most answer examples a client may ask to be shown.")
+    remote_url: str | None = Field(None, description="OpenAI-compatible server behind the model `remote`, such as http://host:8000/v1.")
+    remote_model: str = Field("default", description="What that server calls its model.")
+    remote_api_key: SecretStr | None = Field(None, description="Key for that server.")
+    remote_attempts: int = Field(3, ge=1, description="Times a busy or unreachable remote server is asked.")
+
     # batching
     max_batch: int = Field(32, ge=1, description="Largest batch one forward pass takes on a GPU.")
     cpu_max_batch: int = Field(8, ge=1, description="Largest batch one forward pass takes on a CPU, where more items only spill its cache.")

@@ -106,6 +106,11 @@ class LiveEncoder:
             self._texts.popitem(last=False)
         return np.stack([vectors[text] for text in texts])
 
+    @property
+    def memory_bytes(self) -> int:
+        """The encoder's."""
+        return self.encoder.memory_bytes
+
     def stats(self) -> BatcherStats:
         """The batcher's totals so far."""
         return self._batcher.stats()

@@ -1,4 +1,4 @@
-"""Which encoders are live in this process: loaded once, shared by everyone, evicted under a memory budget.
+"""Which models are live in this process: loaded once, shared by everyone, evicted under a memory budget.
 
 Knows nothing of what they are used for. Everything but the loading itself happens in one event loop, which is
 what keeps the bookkeeping free of locks.
@@ -12,12 +12,20 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
-from app.errors import ModelUnavailableError, OutOfMemoryError, OverloadedError, VisionError
+from app.errors import (
+    ModelNotFoundError,
+    ModelUnavailableError,
+    OutOfMemoryError,
+    OverloadedError,
+    VisionError,
+)
 from app.inference import device
 from app.inference.encoders import EncoderConfig, EncoderSource, load_encoder, resolve
 from app.inference.encoders.source import CHECKPOINTS
@@ -25,20 +33,29 @@ from app.inference.live import LiveEncoder
 from app.inference.memory import is_out_of_memory
 from app.inference.observing import BatcherStats, ModelObserver
 from app.inference.protocols import Encoder
+from app.inference.vlms import load_vlm, resolve_vlm
+from app.inference.vlms.live import LiveVlm
+from app.inference.vlms.prompts import Prompt, Task
+from app.inference.vlms.remote import RemoteVlm
+from app.inference.vlms.source import REMOTE, declared_tasks
 from app.settings import Settings
 
-_Key = tuple[str, str]
-"""Name and location: two folders of one name are two models."""
+Kind = Literal["encoder", "vlm"]
+_Key = tuple[Kind, str, str]
+"""Kind, name and location: two folders of one name are two models."""
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """An encoder as people and the catalog see it; what only a loaded one knows is None before."""
+    """A model as people and the catalog see it; what only a loaded one knows is None before."""
 
     name: str
     family: str
     aliases: tuple[str, ...]
     default: bool
+    kind: Kind = "encoder"
+    tasks: tuple[str, ...] | None = None
+    """What a vision-language model does: `vqa`, `caption`."""
     live: bool = False
     dim: int | None = None
     input_size: int | None = None
@@ -52,17 +69,18 @@ class ModelInfo:
 
 @dataclass(eq=False)
 class _Slot:
+    kind: Kind
     source: EncoderSource
-    live: LiveEncoder
+    live: LiveEncoder | LiveVlm
     last_used: float = field(default_factory=time.monotonic)
 
     @property
     def memory_bytes(self) -> int:
-        return self.live.encoder.memory_bytes
+        return self.live.memory_bytes
 
 
 class ModelRegistry:
-    """Lends live encoders.
+    """Lends live encoders and vision-language models.
 
     The budget is soft. Idle models are evicted, least recently used first, before and after a load and when a
     loan ends; one in use never is. A model that does not fit beside those in use is loaded all the same (the
@@ -90,6 +108,7 @@ class ModelRegistry:
         self._sizes: dict[_Key, int] = {}
         self._trims: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
+        self._remote: RemoteVlm | None = None
         self._closed = False
 
     @asynccontextmanager
@@ -98,11 +117,32 @@ class ModelRegistry:
 
         Raises ModelNotFoundError, ModelUnavailableError (a later try loads again), OutOfMemoryError.
         """
-        source = resolve(name or self._settings.encoder)
-        key = _key(source)
+        async with self._lend("encoder", resolve(name or self._settings.encoder)) as live:
+            if not isinstance(live, LiveEncoder):
+                raise TypeError("the slot of an encoder holds something else")
+            yield live
+
+    @asynccontextmanager
+    async def vlm(self, name: str | None = None) -> AsyncIterator[LiveVlm | RemoteVlm]:
+        """The vision-language model of that name (the default without one), likewise.
+
+        `remote` is the server that the settings name; it takes no memory here.
+        """
+        name = name or self._settings.vlm
+        if name == REMOTE:
+            yield self._connected()
+            return
+        async with self._lend("vlm", resolve_vlm(name)) as live:
+            if not isinstance(live, LiveVlm):
+                raise TypeError("the slot of a vision-language model holds something else")
+            yield live
+
+    @asynccontextmanager
+    async def _lend(self, kind: Kind, source: EncoderSource) -> AsyncIterator[LiveEncoder | LiveVlm]:
+        key = _key(kind, source)
         self._users[key] += 1  # before the load, or another load could evict it before it was ever used
         try:
-            slot = await self._slot(source)
+            slot = await self._slot(kind, source)
             yield slot.live
             slot.last_used = time.monotonic()
         finally:
@@ -111,24 +151,53 @@ class ModelRegistry:
                 del self._users[key]
             self._trim_later()
 
+    def _connected(self) -> RemoteVlm:
+        """The remote model; raises ModelNotFoundError where the settings name no server."""
+        settings = self._settings
+        if not settings.remote_url:
+            raise ModelNotFoundError("There is no model 'remote': VISION_REMOTE_URL names no server.")
+        if self._remote is None:
+            key = settings.remote_api_key.get_secret_value() if settings.remote_api_key else None
+            self._remote = RemoteVlm(
+                REMOTE, settings.remote_url, settings.remote_model, key, attempts=settings.remote_attempts
+            )
+        return self._remote
+
+    @property
+    def default_name(self) -> str:
+        """What the service's default encoder is called."""
+        return self._settings.encoder
+
+    @staticmethod
+    def name_of(name: str) -> str:
+        """The slug that a name, hub id or folder is served under; raises ModelNotFoundError."""
+        return resolve(name).name
+
     def live(self) -> list[ModelInfo]:
         """Loaded encoders, the most recently used first."""
         slots = sorted(self._slots.values(), key=lambda slot: -slot.last_used)
-        return [self._describe(slot.source, slot) for slot in slots]
+        return [self._describe(slot.kind, slot.source, slot) for slot in slots]
 
     def known(self) -> list[ModelInfo]:
         """The default, what ships with this project, and what is live; each once, under its name."""
-        names = [self._settings.encoder, "lite"]
-        if CHECKPOINTS.is_dir():
-            names += sorted(folder.name for folder in CHECKPOINTS.iterdir())
-        sources: dict[_Key, EncoderSource] = {key: slot.source for key, slot in self._slots.items()}
-        for name in names:
-            try:
-                source = resolve(name)
-            except VisionError:  # a checkpoint of another kind, or a default that is not there (yet)
-                continue
-            sources.setdefault(_key(source), source)
-        return [self._describe(source, self._slots.get(key)) for key, source in sources.items()]
+        settings = self._settings
+        own = sorted(folder.name for folder in CHECKPOINTS.iterdir()) if CHECKPOINTS.is_dir() else []
+        sources = {key: slot.source for key, slot in self._slots.items()}
+        kinds: list[tuple[Kind, Callable[[str], EncoderSource], list[str]]] = [
+            ("encoder", resolve, [settings.encoder, "lite", *own]),
+            ("vlm", resolve_vlm, [settings.vlm, settings.captioner, *own]),
+        ]
+        for kind, find, names in kinds:
+            for name in names:
+                # a checkpoint of the other kind, or a default that is not there (yet)
+                with suppress(VisionError):
+                    source = find(name)
+                    sources.setdefault(_key(kind, source), source)
+        known = [self._describe(key[0], source, self._slots.get(key)) for key, source in sources.items()]
+        if self._settings.remote_url:
+            default = self._settings.vlm == REMOTE
+            known.append(ModelInfo(REMOTE, REMOTE, (), default, "vlm", ("caption", "vqa"), live=True))
+        return known
 
     def budget_bytes(self) -> int:
         """How much memory live models may take together."""
@@ -143,15 +212,17 @@ class ModelRegistry:
         async with self._changing:
             for key in list(self._slots):
                 await self._unload(key)
+        if self._remote is not None:
+            await self._remote.close()
 
-    async def _slot(self, source: EncoderSource) -> _Slot:
-        key = _key(source)
+    async def _slot(self, kind: Kind, source: EncoderSource) -> _Slot:
+        key = _key(kind, source)
         while (slot := self._slots.get(key)) is None:
             if self._closed:
                 raise OverloadedError("The service is shutting down.")
             task = self._loads.get(key)
             if task is None:
-                task = self._loads[key] = asyncio.create_task(self._load(source))
+                task = self._loads[key] = asyncio.create_task(self._load(kind, source))
                 task.add_done_callback(lambda done: self._forget_load(key, done))
             await asyncio.shield(task)  # one caller leaving must not stop the load that others wait for
         return slot
@@ -161,14 +232,18 @@ class ModelRegistry:
         if not task.cancelled():
             task.exception()  # seen, even when every caller has left
 
-    async def _load(self, source: EncoderSource) -> None:
+    async def _load(self, kind: Kind, source: EncoderSource) -> None:
         """One load at a time: two at once would need the memory of both before either is counted."""
-        key = _key(source)
+        key = _key(kind, source)
         async with self._changing:
             await self._make_room(self._sizes.get(key, 0))
             began = time.monotonic()
             try:
-                encoder = await asyncio.to_thread(self._build, source)
+                live: LiveEncoder | LiveVlm
+                if kind == "encoder":
+                    live = await asyncio.to_thread(self._live_encoder, source)
+                else:
+                    live = await asyncio.to_thread(self._live_vlm, source)
             except Exception as error:
                 if self._observer:
                     self._observer.model_load_failed(source.name, type(error).__name__)
@@ -177,28 +252,44 @@ class ModelRegistry:
                 if is_out_of_memory(error):
                     raise OutOfMemoryError from error
                 raise ModelUnavailableError(model=source.name) from error
-            settings = self._settings
-            live = LiveEncoder(
-                encoder,
-                pool=self._pool,
-                max_batch=largest_batch(settings),
-                max_queue=settings.max_queue,
-                max_cached_texts=settings.max_cached_texts,
-                observer=self._observer,
-            )
-            slot = self._slots[key] = _Slot(source, live)
+            slot = self._slots[key] = _Slot(kind, source, live)
             self._sizes[key] = slot.memory_bytes
             if self._observer:
                 self._observer.model_loaded(source.name, time.monotonic() - began, slot.memory_bytes)
             await self._make_room(0, keep=key)
 
-    def _build(self, source: EncoderSource) -> Encoder:
+    def _live_encoder(self, source: EncoderSource) -> LiveEncoder:
         """In a thread: load, then run both towers once, so that no request pays for the first run."""
+        settings = self._settings
         encoder = self._load_encoder(source, self._config)
         blank = Image.new("RGB", (encoder.input_size, encoder.input_size), "gray")
         encoder.encode_images(encoder.preprocess(blank)[None])
         encoder.encode_texts(["a photo"])
-        return encoder
+        return LiveEncoder(
+            encoder,
+            pool=self._pool,
+            max_batch=largest_batch(settings),
+            max_queue=settings.max_queue,
+            max_cached_texts=settings.max_cached_texts,
+            observer=self._observer,
+        )
+
+    def _live_vlm(self, source: EncoderSource) -> LiveVlm:
+        """In a thread: load, then answer once."""
+        settings = self._settings
+        vlm = load_vlm(source, self._config)
+        task: Task = "vqa" if "vqa" in vlm.tasks else "caption"
+        text = "what is this?" if task == "vqa" else ""
+        blank = Image.new("RGB", (64, 64), "gray")
+        vlm.generate([vlm.pack(Prompt(blank, text, task, max_new_tokens=1))])
+        return LiveVlm(
+            vlm,
+            self._pool,
+            max_batch=settings.vlm_max_batch,
+            max_queue=settings.vlm_max_queue,
+            threads=settings.vlm_threads,
+            observer=self._observer,
+        )
 
     async def _make_room(self, needed: int, keep: _Key | None = None) -> None:
         """Evict idle models, the least recently used first, until `needed` more bytes fit the budget."""
@@ -234,32 +325,44 @@ class ModelRegistry:
     def _used_bytes(self) -> int:
         return sum(slot.memory_bytes for slot in self._slots.values())
 
-    def _describe(self, source: EncoderSource, slot: _Slot | None) -> ModelInfo:
-        try:
-            default = _key(source) == _key(resolve(self._settings.encoder))
-        except VisionError:
-            default = False
+    def _describe(self, kind: Kind, source: EncoderSource, slot: _Slot | None) -> ModelInfo:
+        info = ModelInfo(source.name, source.family, source.aliases, self._is_default(kind, source), kind)
         if slot is None:
-            return ModelInfo(source.name, source.family, source.aliases, default)
-        encoder = slot.live.encoder
-        return ModelInfo(
-            name=source.name,
-            family=encoder.family,
-            aliases=source.aliases,
-            default=default,
+            if kind == "vlm" and source.is_local:
+                tasks = declared_tasks(Path(source.location))
+                info = replace(info, tasks=None if tasks is None else tuple(sorted(tasks)))
+            return info
+        live = slot.live
+        info = replace(
+            info,
             live=True,
+            memory_bytes=slot.memory_bytes,
+            users=self._users[_key(kind, source)],
+            batches=live.stats(),
+        )
+        if isinstance(live, LiveVlm):
+            return replace(info, runtime=live.runtime, tasks=tuple(sorted(live.tasks)), family=live.family)
+        encoder = live.encoder
+        return replace(
+            info,
+            family=encoder.family,
             dim=encoder.dim,
             input_size=encoder.input_size,
-            memory_bytes=slot.memory_bytes,
             runtime=encoder.runtime,
             fingerprint=encoder.fingerprint,
-            users=self._users[_key(source)],
-            batches=slot.live.stats(),
         )
 
+    def _is_default(self, kind: Kind, source: EncoderSource) -> bool:
+        try:
+            if kind == "encoder":
+                return _key(kind, resolve(self._settings.encoder)) == _key(kind, source)
+            return _key(kind, resolve_vlm(self._settings.vlm)) == _key(kind, source)
+        except VisionError:
+            return False
 
-def _key(source: EncoderSource) -> _Key:
-    return source.name, source.location
+
+def _key(kind: Kind, source: EncoderSource) -> _Key:
+    return kind, source.name, source.location
 
 
 def largest_batch(settings: Settings) -> int:

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import huggingface_hub
@@ -29,8 +29,10 @@ CONVERTED_TITLE = "Adding `safetensors` variant of this model"
 CONVERTER = "SFconvertbot"
 
 
-def located(source: EncoderSource, config: EncoderConfig) -> EncoderSource:
-    """The same source with its files in a local folder and its family read from their configuration.
+def located(
+    source: EncoderSource, config: EncoderConfig, read_family: Callable[[Path], str] = family_in
+) -> EncoderSource:
+    """The same source with its files in a local folder and its family as `read_family` finds it there.
 
     `lite` passes through. Asks the hub only where downloads are allowed. Raises
     `ModelNotFoundError` when the hub has no such model (or none is cached and downloads are off),
@@ -46,7 +48,7 @@ def located(source: EncoderSource, config: EncoderConfig) -> EncoderSource:
         raise ModelUnavailableError(
             f"'{source.name}' has no weights in safetensors; other formats can carry code and are not loaded."
         )
-    return dataclasses.replace(source, family=family_in(folder), location=str(folder), is_local=True)
+    return dataclasses.replace(source, family=read_family(folder), location=str(folder), is_local=True)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
 MODEL_TYPES = {"clip": "clip", "siglip": "siglip"}
 """`model_type` of a Hugging Face configuration -> family; not `siglip2`, the NaFlex variant of many sizes."""
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _NOT_SLUG = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -87,17 +87,17 @@ def resolve(name: str) -> EncoderSource:
     if name == "lite":
         return EncoderSource("lite", "lite", "", is_local=True)
     own = CHECKPOINTS / name
-    if _slug(name) == name and (own / "config.json").is_file():
+    if slug(name) == name and (own / "config.json").is_file():
         return EncoderSource(family_in(own), name, str(own), is_local=True)
     folder = Path(name).expanduser()
     if name and folder.is_dir():
         folder = folder.resolve()
         return EncoderSource(
-            family_in(folder), _slug(folder.name), str(folder), is_local=True, aliases=(name,)
+            family_in(folder), slug(folder.name), str(folder), is_local=True, aliases=(name,)
         )
-    if _HUB_ID.fullmatch(name) and not name.startswith("."):
+    if HUB_ID.fullmatch(name) and not name.startswith("."):
         family = "siglip" if "siglip" in name.lower() else "clip"
-        return EncoderSource(family, _slug(name.split("/")[1]), name, is_local=False, aliases=(name,))
+        return EncoderSource(family, slug(name.split("/")[1]), name, is_local=False, aliases=(name,))
     raise ModelNotFoundError(
         f"There is no encoder '{name}': name a family, a Hugging Face id or a local folder."
     )
@@ -125,5 +125,6 @@ def family_in(folder: Path) -> str:
     return MODEL_TYPES[model_type]
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """A name as it may stand in an address: lower case, without slashes or spaces."""
     return _NOT_SLUG.sub("-", name.lower()).strip("-.") or "encoder"

@@ -1,0 +1,61 @@
+"""Flamingo's open descendants: Idefics (gated cross-attention) and Idefics3/SmolVLM (image tokens in the text).
+
+Knows how several images and their answered questions are interleaved, which is how these models learn in context.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from PIL import Image
+
+from app.inference.vlms.prompts import Prompt
+from app.inference.vlms.transformers_vlm import TransformersVlm
+
+_CAPTION = "Describe the image briefly."
+
+
+class IdeficsVlm(TransformersVlm):
+    """`IdeficsForVisionText2Text`: each image stands before its question; examples come first, nearest last."""
+
+    family = "flamingo"
+    tasks = frozenset({"vqa", "caption"})
+    several_images = True
+
+    def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
+        """input_ids, attention_mask [1, length], pixel_values [1, images, 3, h, w], image_attention_mask."""
+        parts: list[str | Image.Image] = []
+        for example in reversed(prompt.examples[:examples]):
+            question, answer = self.clean(example.question), self.clean(example.answer)
+            parts += [example.image, f"Question: {question} Answer: {answer}\n"]
+        question = self.clean(prompt.text) or _CAPTION
+        # One string with a blank in it: the processor would fetch a part that is nothing but a URL.
+        parts += [prompt.image, f"Question: {question} Answer:"]
+        return dict(self.processor(text=[parts], return_tensors="pt", add_end_of_utterance_token=False))
+
+
+class Idefics3Vlm(TransformersVlm):
+    """`Idefics3ForConditionalGeneration` and `SmolVLMForConditionalGeneration`, through their chat template."""
+
+    family = "flamingo"
+    tasks = frozenset({"vqa", "caption"})
+    several_images = True
+
+    def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
+        """input_ids, attention_mask [1, length], pixel_values [1, tiles, 3, h, w], pixel_attention_mask."""
+        messages: list[dict[str, Any]] = []
+        images = []
+        for example in reversed(prompt.examples[:examples]):
+            images.append(example.image)
+            messages.append(_asked(self.clean(example.question)))
+            answer = {"type": "text", "text": self.clean(example.answer)}
+            messages.append({"role": "assistant", "content": [answer]})
+        images.append(prompt.image)
+        messages.append(_asked(self.clean(prompt.text) or _CAPTION))
+        text = self.processor.apply_chat_template(messages, add_generation_prompt=True)
+        return dict(self.processor(images=[images], text=[text], return_tensors="pt"))
+
+
+def _asked(question: str) -> dict[str, Any]:
+    return {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}

@@ -1,0 +1,46 @@
+"""LLaVA: an image and a conversation through the processor's chat template, for 1.5 and later templates alike.
+
+Knows nothing of any one checkpoint; the template, the image tokens and the sizes come from its files.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from app.inference.vlms.prompts import Prompt
+from app.inference.vlms.transformers_vlm import TransformersVlm
+
+# LLaVA 1.5's template; only for checkpoints whose files carry none.
+_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'].upper() }}: "
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>\n{% endif %}{% endfor %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }} {% endif %}{% endfor %}"
+    "{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+_CAPTION = "Describe the image briefly."
+
+
+class LlavaVlm(TransformersVlm):
+    """`LlavaForConditionalGeneration`; one image a prompt, so examples are earlier turns without theirs."""
+
+    family = "llava"
+    tasks = frozenset({"vqa", "caption"})
+
+    def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
+        """Chat template, then processor: input_ids, attention_mask int64[1, length], pixel_values [1, 3, h, w]."""
+        messages: list[dict[str, Any]] = []
+        for example in reversed(prompt.examples[:examples]):
+            messages.append(_turn("user", self.clean(example.question)))
+            messages.append(_turn("assistant", self.clean(example.answer)))
+        question = self.clean(prompt.text) or (_CAPTION if prompt.task == "caption" else "")
+        messages.append({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]})
+        text = self.processor.apply_chat_template(
+            messages, chat_template=self.processor.chat_template or _TEMPLATE, add_generation_prompt=True
+        )
+        return dict(self.processor(images=[prompt.image], text=[text], return_tensors="pt"))
+
+
+def _turn(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "content": [{"type": "text", "text": text}]}

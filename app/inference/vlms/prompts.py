@@ -1,0 +1,75 @@
+"""What travels between the answering room and a vision-language model: prompts in, answers out.
+
+Knows nothing of tokenizers or devices; a family turns a prompt into its own format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from PIL import Image
+
+Task = Literal["vqa", "caption"]
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True)
+class AnswerExample:
+    """One shown question and its answer; `image` is an RGB picture."""
+
+    image: Image.Image
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn: temperature 0 is greedy and deterministic, anything above draws from the softmax."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question about (or caption of) one image, with examples ordered from most to least relevant."""
+
+    image: Image.Image
+    text: str
+    task: Task
+    max_new_tokens: int
+    examples: tuple[AnswerExample, ...] = ()
+    sampling: Sampling = Sampling()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said. Token counts follow the model's own tokenizer; image tokens count as prompt tokens."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: FinishReason
+
+
+@dataclass
+class Generation:
+    """One prompt on its way through a model.
+
+    `packed` is the family's own format; `examples_used` indexes `Prompt.examples`. `on_text` receives each new
+    piece of text, `on_done` the answer as soon as this row ends (rows of a batch end on their own), both from the
+    model's thread. `cancelled` is asked between tokens.
+    """
+
+    packed: Any
+    prompt_tokens: int
+    max_new_tokens: int
+    sampling: Sampling
+    examples_used: tuple[int, ...] = ()
+    on_text: Callable[[str], None] | None = None
+    on_done: Callable[[Answer], None] | None = None
+    cancelled: Callable[[], bool] = field(default=lambda: False)
+    sent: int = 0
+    """Characters passed to `on_text` already: a batch that is tried again does not repeat them."""

@@ -1,0 +1,95 @@
+"""Which vision-language model a name means, and what it was trained for.
+
+Knows names, folders and their `config.json`; loads no weights and asks no network.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from app.errors import ModelNotFoundError, ModelUnavailableError
+from app.inference.encoders.source import CHECKPOINTS, HUB_ID, EncoderSource, slug
+
+FAMILIES = {
+    "llava": "llava",
+    "blip": "blip",
+    "idefics": "flamingo",
+    "idefics3": "flamingo",
+    "smolvlm": "flamingo",
+}
+"""`model_type` of a Hugging Face configuration -> family."""
+
+REMOTE = "remote"
+ADAPTER = "adapter_config.json"
+
+
+def resolve_vlm(name: str) -> EncoderSource:
+    """The name of a checkpoint of this project, a local folder or a hub id, in this order.
+
+    Raises ModelNotFoundError when the name is none of these, ModelUnavailableError when the folder holds
+    something else.
+    """
+    name = name.strip()
+    own = CHECKPOINTS / name
+    if slug(name) == name and (own / "config.json").is_file():
+        return EncoderSource(vlm_family_in(own), name, str(own), is_local=True)
+    folder = Path(name).expanduser()
+    if name and folder.is_dir():
+        folder = folder.resolve()
+        return EncoderSource(
+            vlm_family_in(folder), slug(folder.name), str(folder), is_local=True, aliases=(name,)
+        )
+    if HUB_ID.fullmatch(name) and not name.startswith("."):
+        # a guess until its configuration is read
+        return EncoderSource("llava", slug(name.split("/")[1]), name, is_local=False, aliases=(name,))
+    raise ModelNotFoundError(
+        f"There is no vision-language model '{name}': name a checkpoint, a Hugging Face id or a local folder."
+    )
+
+
+def vlm_family_in(folder: Path) -> str:
+    """The family of the model in a folder, or of the one that the adapter in it belongs to.
+
+    Raises ModelNotFoundError without a configuration, ModelUnavailableError when it is damaged or of another
+    kind of model.
+    """
+    if (folder / ADAPTER).is_file():
+        return resolve_vlm(adapter_base(folder)).family
+    model_type = read_json(folder, "config.json").get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise ModelUnavailableError(
+            f"'{folder.name}' is a model of type '{model_type}'; vision-language models are "
+            f"{', '.join(sorted(FAMILIES))}."
+        )
+    return FAMILIES[model_type]
+
+
+def adapter_base(folder: Path) -> str:
+    """The name of the model that an adapter changes; raises ModelUnavailableError."""
+    base = read_json(folder, ADAPTER).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ModelUnavailableError(f"The adapter '{folder.name}' does not name its base model.")
+    return base
+
+
+def declared_tasks(folder: Path) -> frozenset[str] | None:
+    """The tasks that `vision.json` names, where there is one: what the weights were trained for."""
+    if not (folder / "vision.json").is_file():
+        return None
+    tasks = read_json(folder, "vision.json").get("tasks")
+    return frozenset(tasks) if isinstance(tasks, list) else None
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON object beside the weights; raises ModelNotFoundError and ModelUnavailableError."""
+    try:
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelNotFoundError(f"The folder '{folder.name}' holds no model: it has no {name}.") from None
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise ModelUnavailableError(f"The {name} of '{folder.name}' cannot be read.")
+    return found

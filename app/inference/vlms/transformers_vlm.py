@@ -1,0 +1,149 @@
+"""What every vision-language family of transformers shares: loading, collating, batched generation.
+
+Knows nothing of a family's prompt format; each family is one small class beside this file.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+
+from app.errors import QuestionTooLongError
+from app.inference.vlms.decoding import Row, RowsEnded, RowStreamer
+from app.inference.vlms.prompts import Answer, Generation, Prompt, Task
+
+# Tensors that run along the tokens are padded on the left, so that every row's next token is its last column.
+IMAGE, FAKE = "<image>", "<fake_token_around_image>"
+_SEQUENCE_KEYS = ("input_ids", "attention_mask", "image_attention_mask")
+
+
+class TransformersVlm(ABC):
+    """A transformers model and its processor.
+
+    `pack` may run in any thread; `generate` runs in the model's own.
+    """
+
+    family: ClassVar[str]
+    tasks: frozenset[Task]
+    several_images: ClassVar[bool] = False
+
+    def __init__(self, name: str, model: Any, processor: Any, device: torch.device) -> None:
+        self.name = name
+        self.model = model
+        self.processor = processor
+        self.device = device
+        self.memory_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        self.runtime = f"torch {str(model.dtype).removeprefix('torch.')} {device}"
+        self.context_length = self._context_length()
+        special = set(processor.tokenizer.all_special_tokens) | {
+            str(getattr(processor, "image_token", IMAGE))
+        }
+        self._special = sorted(special | {IMAGE, FAKE}, key=len, reverse=True)
+
+    @abstractmethod
+    def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
+        """The prompt with its first `examples` examples as this family's tensors, batch size 1."""
+
+    def pack(self, prompt: Prompt) -> Generation:
+        """Turn a prompt into tensors, with as many examples as fit beside the answer in the context.
+
+        Raises QuestionTooLongError when not even the bare question fits.
+        """
+        for examples in range(len(prompt.examples), -1, -1):
+            packed = self.encode(prompt, examples)
+            length = self._prompt_length(packed)
+            if length + prompt.max_new_tokens <= self.context_length:
+                return Generation(
+                    packed=packed,
+                    prompt_tokens=length,
+                    max_new_tokens=prompt.max_new_tokens,
+                    sampling=prompt.sampling,
+                    examples_used=tuple(range(examples)),
+                )
+        raise QuestionTooLongError(
+            f"The question and {prompt.max_new_tokens} new tokens do not fit into the {self.context_length} "
+            f"tokens of {self.name}."
+        )
+
+    @torch.inference_mode()
+    def generate(self, batch: Sequence[Generation]) -> list[Answer]:
+        """Answer a batch that shares one sampling; each row ends, and is handed over, on its own."""
+        inputs = {
+            key: value.to(self.device) for key, value in self._collate([g.packed for g in batch]).items()
+        }
+        for key, value in inputs.items():
+            if value.is_floating_point():
+                inputs[key] = value.to(self.model.dtype)
+        rows = [Row(generation, self.processor.tokenizer) for generation in batch]
+        sampling = batch[0].sampling
+        options: dict[str, Any] = {"do_sample": sampling.temperature > 0}
+        if sampling.temperature > 0:
+            options |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
+        self.model.generate(
+            **inputs,
+            max_new_tokens=max(g.max_new_tokens for g in batch),
+            num_beams=1,
+            streamer=RowStreamer(rows, self.end_tokens()),
+            stopping_criteria=[RowsEnded(rows, self._generated_from(inputs))],
+            **options,
+        )
+        return [row.close("cancelled" if row.generation.cancelled() else "length") for row in rows]
+
+    def group(self, generation: Generation) -> str:
+        """What may share a batch: one way of sampling, and prompts whose lengths differ by less than half."""
+        sampling = generation.sampling
+        bucket = generation.prompt_tokens.bit_length()
+        return f"{bucket} {sampling.temperature} {sampling.top_p}"
+
+    def end_tokens(self) -> frozenset[int]:
+        """Ids that end an answer."""
+        end = self.model.generation_config.eos_token_id
+        return frozenset([end] if isinstance(end, int) else end or [self.processor.tokenizer.eos_token_id])
+
+    def clean(self, text: str) -> str:
+        """A client's text without the model's own control tokens, which would forge turns or images."""
+        before = None
+        while before != text:  # taking one out may put another together
+            before = text
+            for token in self._special:
+                text = text.replace(token, " ")
+        return text.strip()
+
+    def close(self) -> None:
+        """Drop the weights."""
+        del self.model
+
+    def _prompt_length(self, packed: dict[str, torch.Tensor]) -> int:
+        return int(packed["input_ids"].shape[1])
+
+    def _generated_from(self, inputs: dict[str, torch.Tensor]) -> int:
+        return int(inputs["input_ids"].shape[1])
+
+    def _context_length(self) -> int:
+        text = self.model.config.get_text_config()
+        return int(text.max_position_embeddings)
+
+    def _collate(self, items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """Stack tensors of batch size 1: tokens padded left, images padded with zeros behind the last."""
+        collated = {}
+        for key in items[0]:
+            tensors = [item[key] for item in items]
+            shape = [max(t.shape[d] for t in tensors) for d in range(1, tensors[0].ndim)]
+            fill = self.processor.tokenizer.pad_token_id if key == "input_ids" else 0
+            out = torch.full((len(tensors), *shape), fill, dtype=tensors[0].dtype)
+            for row, tensor in enumerate(tensors):
+                window: list[Any] = [slice(0, size) for size in tensor.shape[1:]]
+                if key in _SEQUENCE_KEYS:
+                    window[0] = slice(shape[0] - tensor.shape[1], shape[0])
+                out[(row, *window)] = tensor[0]
+            collated[key] = out
+        return collated
+
+
+def images_of(prompt: Prompt, examples: int) -> list[Image.Image]:
+    """The images of the shown examples, least relevant first, then the asked one: the nearest stands closest."""
+    return [example.image for example in reversed(prompt.examples[:examples])] + [prompt.image]
