@@ -14,7 +14,7 @@ from app.recognition.heads import calibration, gda, proker
 from app.recognition.heads.gathering import Gathered, gather
 from app.recognition.heads.head import Evidence, GaussianScorer, Head, KernelScorer, Scorer, TextScorer
 from app.recognition.heads.moments import Moments
-from app.recognition.heads.novelty import ENOUGH, fit_evidence, fit_threshold, rows_with_siblings
+from app.recognition.heads.novelty import ENOUGH, fit_evidence, fit_threshold, likeness, rows_with_siblings
 from app.recognition.heads.priors import Priors, ShotPrior
 from app.recognition.heads.supports import SupportSet
 from app.recognition.heads.types import Doubles, Floats, Ints, unit
@@ -23,6 +23,8 @@ from app.recognition.heads.zero_shot import TextRows, trust
 WIDTHS = (0.5, 2.0)
 RIDGES = (0.25, 4.0)
 """Factors on the prior's kernel width and ridge that a collection may choose instead."""
+CHOSEN_ON = 400
+"""Supports on which they are chosen; the scales are then fitted on all."""
 FOLDS = 3
 
 
@@ -98,8 +100,9 @@ def fit_head(
         believed = trust(cosines[:, gathered.seen], position, priors.temperature)
     prior = replace(prior, text_scale=prior.text_scale * believed)
     free = priors.at(gathered.shots).text_scale
+    alike = likeness(gathered, priors)
     if kind == "proker":
-        fitted = _fit_proker(gathered, cosines, prior, free)
+        fitted = _fit_proker(gathered, cosines, prior, prior.image_scale(alike), free)
     else:
         fitted = _fit_gda(gathered, supports, label_ids, cosines, prior, priors.variance)
     scales = np.full(len(labels), fitted.text_scale)
@@ -114,7 +117,7 @@ def fit_head(
         texts=rows,
         text_scales=scales,
         scorer=fitted.scorer,
-        evidence=fit_evidence(gathered, priors),
+        evidence=fit_evidence(gathered, priors, alike),
     )
     if len(fitted.rows) and gathered.shots >= ENOUGH:
         threshold = fit_threshold(head, gathered, priors, fitted.rows, fitted.logits, prior.threshold)
@@ -127,45 +130,66 @@ def _spread(prior: Doubles, free: float) -> Doubles:
     return np.array([max(0.5 * free, 1e-3), 0.5 * max(prior[1], 1e-3)])
 
 
-def _fit_proker(gathered: Gathered, cosines: Doubles, prior: ShotPrior, free: float) -> _Fitted:
+def _few(gathered: Gathered) -> Ints:
+    """Enough supports to choose kernel width and ridge on: the first so many of each label."""
+    most = max(ENOUGH, CHOSEN_ON // len(gathered.seen))
+    starts = np.cumsum(gathered.counts) - gathered.counts
+    rank = np.arange(len(gathered.labels)) - starts[gathered.labels]
+    return np.flatnonzero(rank < most)
+
+
+def _typical_distance(gram: Doubles) -> float:
+    """Median of 1 - cosine over pairs of supports, at most 500 of them; 1 where there is no pair."""
+    few = gram[:: max(1, len(gram) // 500)]
+    few = few[:, :: max(1, len(gram) // 500)]
+    apart = 1.0 - few[~np.eye(len(few), dtype=bool)]
+    return max(float(np.median(apart)), 1e-3) if len(apart) else 1.0
+
+
+def _fit_proker(
+    gathered: Gathered, cosines: Doubles, prior: ShotPrior, image_scale: float, free: float
+) -> _Fitted:
     vectors = gathered.vectors.astype(np.float64)
     gram = vectors @ vectors.T
     onehot = gathered.onehot()
     seen = gathered.seen
     rows = rows_with_siblings(gathered)
-    start = np.array([prior.text_scale, prior.image_scale])
-    chosen, scales, logits = (prior.b, prior.ridge), start, np.zeros((0, len(seen)))
+    start = np.array([prior.text_scale, image_scale])
+    width = prior.width / _typical_distance(gram)
+    chosen, scales, logits = (width, prior.ridge), start, np.zeros((0, len(seen)))
     solver = None
     if gathered.shots >= ENOUGH and len(seen) > 1:
-        position = np.searchsorted(seen, gathered.labels[rows])
+        position = np.searchsorted(seen, gathered.labels)
 
-        def attempt(b: float, ridge: float) -> tuple[float, Doubles, Doubles, Doubles]:
-            solved = proker.inverse(gram, b, ridge)
-            left = proker.leave_one_out(solved, onehot[:, seen], cosines[:, seen])
-            parts = np.stack([left.text[rows], left.image[rows]])
-            found, loss = calibration.fit_scales(parts, position, start, _spread(start, free))
+        def attempt(b: float, ridge: float, among: Ints) -> tuple[float, Doubles, Doubles, Doubles]:
+            solved = proker.inverse(gram[np.ix_(among, among)], b, ridge)
+            left = proker.leave_one_out(solved, onehot[np.ix_(among, seen)], cosines[np.ix_(among, seen)])
+            judged = np.flatnonzero(np.isin(among, rows))
+            parts = np.stack([left.text[judged], left.image[judged]])
+            found, loss = calibration.fit_scales(parts, position[among[judged]], start, _spread(start, free))
             return loss, found, np.tensordot(found, parts, axes=1), solved
 
-        best = attempt(*chosen)
-        for candidate in [(prior.b, prior.ridge * factor) for factor in RIDGES]:
-            tried = attempt(*candidate)
-            if tried[0] < best[0]:
-                best, chosen = tried, candidate
-        for candidate in [(prior.b * factor, chosen[1]) for factor in WIDTHS]:
-            tried = attempt(*candidate)
-            if tried[0] < best[0]:
-                best, chosen = tried, candidate
-        _, scales, logits, solver = best
+        few = _few(gathered)
+        best = attempt(*chosen, few)[0]
+        for candidate in [(width, prior.ridge * factor) for factor in RIDGES]:
+            loss = attempt(*candidate, few)[0]
+            if loss < best:
+                best, chosen = loss, candidate
+        for candidate in [(width * factor, chosen[1]) for factor in WIDTHS]:
+            loss = attempt(*candidate, few)[0]
+            if loss < best:
+                best, chosen = loss, candidate
+        _, scales, logits, solver = attempt(*chosen, np.arange(len(gram)))
     else:
         rows = rows[:0]
     if solver is None:
         solver = proker.inverse(gram, *chosen)
-    text_scale, image_scale = float(scales[0]), max(float(scales[1]), 1e-6)
+    text_scale, scale = float(scales[0]), max(float(scales[1]), 1e-6)
     by_label = np.full(len(gathered.counts), text_scale)
     by_label[gathered.unseen] = free
-    weighted = cosines * (by_label / image_scale)
+    weighted = cosines * (by_label / scale)
     coefficients = proker.coefficients(solver, onehot, weighted, chosen[1])
-    scorer = KernelScorer(chosen[0], image_scale, coefficients.astype(np.float32))
+    scorer = KernelScorer(chosen[0], scale, coefficients.astype(np.float32))
     return _Fitted(scorer, text_scale, rows, logits)
 
 

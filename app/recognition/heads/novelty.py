@@ -28,23 +28,28 @@ def rows_with_siblings(gathered: Gathered) -> Ints:
     return rows
 
 
-def fit_evidence(gathered: Gathered, priors: Priors) -> Evidence:
+def likeness(gathered: Gathered, priors: Priors) -> float:
+    """Mean relative similarity of supports to the nearest exemplar of another label; 0 with a single label."""
+    if len(gathered.seen) < 2:
+        return 0.0
+    rows = np.arange(len(gathered.labels))
+    if len(rows) > _ROWS:
+        rows = rows[np.linspace(0, len(rows) - 1, _ROWS).astype(np.int64)]
+    _, other = gathered.left_out(rows)
+    return float(priors.relative(other).mean())
+
+
+def fit_evidence(gathered: Gathered, priors: Priors, alike: float) -> Evidence:
     """Log-odds of an image showing some label, from shipped priors, and from 3 shots on from the supports.
 
     Known: each support against the exemplars without itself. Unknown: background images, and each support
     against the other labels only, so that a collection of look-alikes learns to be strict.
     """
     offset, slope, between_weight, count_weight = priors.image_evidence
-    every = np.arange(len(gathered.labels))
-    if len(every) > _ROWS:
-        every = every[np.linspace(0, len(every) - 1, _ROWS).astype(np.int64)]
-    several = len(gathered.seen) > 1
-    if several:
-        _, other = gathered.left_out(every)
-        offset += between_weight * float(priors.relative(other).mean())
+    offset += between_weight * alike
     offset += count_weight * float(np.log(len(gathered.exemplars)))
     if gathered.shots >= ENOUGH:
-        offset, slope = _refit(gathered, priors, offset, slope, several)
+        offset, slope = _refit(gathered, priors, offset, slope)
     text_offset, text_slope, text_count = priors.text_evidence
     return Evidence(
         unrelated=priors.unrelated,
@@ -57,12 +62,10 @@ def fit_evidence(gathered: Gathered, priors: Priors) -> Evidence:
     )
 
 
-def _refit(
-    gathered: Gathered, priors: Priors, offset: float, slope: float, several: bool
-) -> tuple[float, float]:
+def _refit(gathered: Gathered, priors: Priors, offset: float, slope: float) -> tuple[float, float]:
     rows = rows_with_siblings(gathered)
     own, other = gathered.left_out(rows)
-    unknown = [other] if several else []
+    unknown = [other] if len(gathered.seen) > 1 else []
     if priors.background is not None:
         near = priors.background @ gathered.vectors[gathered.exemplars].T
         unknown.append(near.max(axis=1).astype(np.float64))

@@ -24,18 +24,26 @@ class ShotPrior:
     """What fits best with so many examples a label."""
 
     shots: int
-    b: float
-    """Width of the kernel exp(-b (1 - cosine))."""
+    width: float
+    """b of exp(-b (1 - cosine)) is this over the median of 1 - cosine among the supports, so that one table
+    serves collections of look-alikes and of unlike things, whatever the encoder."""
     ridge: float
     """l of (K / l + I)."""
-    image_scale: float
-    """Logits a predicted one-hot entry of one is worth."""
+    unlike_scale: float
+    """Logits a predicted one-hot entry of one is worth where labels have nothing in common."""
+    alike_scale: float
+    """The same where the labels' examples are all but the same."""
     text_scale: float
     """Logits a cosine with a trusted text is worth beside examples."""
     gda_scale: float
     """Logits a GDA discriminant is worth."""
     threshold: float
-    """Score below which to reject, with few labels."""
+    """Score below which to reject."""
+
+    def image_scale(self, likeness: float) -> float:
+        """Between the two scales, by how much the labels' examples are alike, 0 to 1."""
+        share = min(max(likeness, 0.0), 1.0)
+        return (1.0 - share) * self.unlike_scale + share * self.alike_scale
 
 
 @dataclass(frozen=True)
