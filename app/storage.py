@@ -11,10 +11,13 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import fsspec
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
 
 from app.errors import StoreUnavailableError
 from app.settings import Settings
@@ -47,7 +50,8 @@ class BlobStore:
     def from_settings(cls, settings: Settings) -> BlobStore:
         """`blob_url`, or the folder `blobs` of the data folder."""
         if settings.blob_url:
-            return cls(_Fsspec(settings.blob_url))
+            files, root = fsspec.core.url_to_fs(settings.blob_url)
+            return cls(_Folder(Path(root)) if isinstance(files, LocalFileSystem) else _Fsspec(files, root))
         return cls(_Folder(settings.data_dir.expanduser() / "blobs"))
 
     async def put(self, sha256: str, data: bytes) -> None:
@@ -88,11 +92,16 @@ class _Folder:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def _path(self, key: str) -> Path:
-        return self._root / key[:2] / key[2:4] / key
+        return self._root / key[:2] / key
 
     def put(self, key: str, data: bytes) -> None:
         path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir()
+        except FileExistsError:
+            pass
+        else:
+            _sync(self._root)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -103,8 +112,7 @@ class _Folder:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-        for folder in (path.parent, path.parent.parent, self._root):
-            _sync(folder)
+        _sync(path.parent)
 
     def get(self, key: str) -> bytes:
         return self._path(key).read_bytes()
@@ -117,27 +125,32 @@ class _Folder:
 
     def older_than(self, age_s: float) -> Iterator[str]:
         limit = time.time() - age_s
-        for path in self._root.glob("??/??/*"):
-            if path.stat().st_mtime < limit:
+        for path in self._root.glob("??/*"):
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                if path.stat().st_mtime >= limit:
+                    continue
                 if _HASH.fullmatch(path.name):
                     yield path.name
                 else:
-                    path.unlink(missing_ok=True)  # what a killed process was still writing
+                    path.unlink()  # what a killed process was still writing
 
 
 class _Fsspec:
-    """Objects below any fsspec URL; such stores write an object whole or not at all."""
+    """Objects of a remote store, which writes each whole or not at all."""
 
-    def __init__(self, url: str) -> None:
-        self._files, self._root = fsspec.core.url_to_fs(url)
+    def __init__(self, files: AbstractFileSystem, root: str) -> None:
+        self._files, self._root = files, root
 
     def _path(self, key: str) -> str:
-        return f"{self._root.rstrip('/')}/{key[:2]}/{key[2:4]}/{key}"
+        return f"{self._root.rstrip('/')}/{key[:2]}/{key}"
 
     def put(self, key: str, data: bytes) -> None:
         path = self._path(key)
-        self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        self._files.pipe_file(path, data)
+        try:
+            self._files.pipe_file(path, data)
+        except FileNotFoundError:  # object stores know no folders, others want theirs made
+            self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            self._files.pipe_file(path, data)
 
     def get(self, key: str) -> bytes:
         data: bytes = self._files.cat_file(self._path(key))

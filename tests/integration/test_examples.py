@@ -265,7 +265,7 @@ async def test_images_that_nothing_shows_are_swept_once_they_are_old(
     await services.blobs.put(orphan, b"orphan")
     await services.blobs.put(fresh, b"fresh")
     for sha256 in (orphan, one["image_sha256"]):
-        os.utime(services.settings.data_dir / "blobs" / sha256[:2] / sha256[2:4] / sha256, (0, 0))
+        os.utime(services.settings.data_dir / "blobs" / sha256[:2] / sha256, (0, 0))
     assert await services.learning.sweep() == 1
     assert await gone(services, orphan)
     assert await services.blobs.get(fresh) == b"fresh"

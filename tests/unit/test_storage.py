@@ -17,9 +17,14 @@ DATA = b"some image"
 HASH = hashlib.sha256(DATA).hexdigest()
 
 
-@pytest.fixture(params=["folder", "url"])
+@pytest.fixture(params=["folder", "memory", "file", "path"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    url = f"memory://{uuid.uuid4()}/blobs" if request.param == "url" else None
+    url = {
+        "folder": None,
+        "memory": f"memory://{uuid.uuid4()}/blobs",
+        "file": f"file://{tmp_path}/elsewhere",
+        "path": f"{tmp_path}/elsewhere",
+    }[request.param]
     return BlobStore.from_settings(Settings(data_dir=tmp_path, blob_url=url))
 
 
@@ -49,14 +54,14 @@ async def test_age_is_counted_from_the_last_write(store: BlobStore) -> None:
 async def test_a_folder_fans_out_and_is_private(tmp_path: Path) -> None:
     store = BlobStore.from_settings(Settings(data_dir=tmp_path))
     await store.put(HASH, DATA)
-    assert (tmp_path / "blobs" / HASH[:2] / HASH[2:4] / HASH).read_bytes() == DATA
+    assert (tmp_path / "blobs" / HASH[:2] / HASH).read_bytes() == DATA
     assert (tmp_path / "blobs").stat().st_mode & 0o077 == 0
 
 
 async def test_what_a_killed_process_was_writing_is_no_blob_and_goes_when_old(tmp_path: Path) -> None:
     store = BlobStore.from_settings(Settings(data_dir=tmp_path))
     await store.put(HASH, DATA)
-    half = tmp_path / "blobs" / HASH[:2] / HASH[2:4] / ".new-killed"
+    half = tmp_path / "blobs" / HASH[:2] / ".new-killed"
     half.write_bytes(b"some")
     assert await store.older_than(3600) == []
     assert half.exists()
