@@ -18,7 +18,7 @@ from app.forms import Upload
 from app.openapi import upload_body
 from app.problems import responses
 from app.recognition.names import label_name
-from app.recognition.routes.common import Recogniser, Uploaded
+from app.recognition.routes.common import UPLOAD_ERRORS, Recogniser, Uploaded
 from app.recognition.schemas import Classification, Classifications, Score, Timing
 from app.recognition.service import Answer, Question
 from app.services import services_of
@@ -61,12 +61,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
         errors.ModelNotFoundError,
         errors.EmptyCollectionError,
         errors.EncoderMismatchError,
-        errors.TooLargeError,
-        errors.TooManyPartsError,
-        errors.ImageTooLargeError,
-        errors.UnsupportedMediaTypeError,
-        errors.InvalidImageError,
-        errors.ModelUnavailableError,
+        *UPLOAD_ERRORS,
     ),
     openapi_extra=upload_body(_FIELDS),
 )

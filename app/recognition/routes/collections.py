@@ -12,7 +12,7 @@ from app.problems import responses
 from app.recognition import listing
 from app.recognition.listing import CollectionRow
 from app.recognition.paging import Cursor, Limit, from_cursor, page_size, to_cursor
-from app.recognition.routes.common import CollectionPath, Learner, Recogniser
+from app.recognition.routes.common import MODEL_ERRORS, CollectionPath, Learner, Recogniser
 from app.recognition.schemas import CollectionInfo, CollectionList, CollectionRequest, LabelInfo, LabelList
 from app.services import Services, services_of
 
@@ -22,9 +22,7 @@ router = APIRouter(prefix="/collections", tags=["collections"])
 @router.post(
     "",
     status_code=201,
-    responses=responses(
-        errors.CollectionExistsError, errors.ModelNotFoundError, errors.ModelUnavailableError
-    ),
+    responses=responses(errors.CollectionExistsError, errors.ModelNotFoundError, *MODEL_ERRORS),
 )
 async def create_collection(request: Request, caller: Learner, wanted: CollectionRequest) -> CollectionInfo:
     """Make a collection, bound to one encoder for good."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from app import errors
 from app.disconnect import unless_disconnected
 from app.problems import responses
-from app.recognition.routes.common import Recogniser
+from app.recognition.routes.common import UPLOAD_ERRORS, Recogniser
 from app.recognition.routes.embedding_input import Encoding, Received, request_body
 from app.recognition.schemas import Embedding, EmbeddingList, Usage
 from app.services import services_of
@@ -24,17 +24,7 @@ router = APIRouter(tags=["recognition"])
 
 @router.post(
     "/embeddings",
-    responses=responses(
-        errors.ModelNotFoundError,
-        errors.TooLargeError,
-        errors.TooManyPartsError,
-        errors.ImageTooLargeError,
-        errors.UnsupportedMediaTypeError,
-        errors.InvalidInputError,
-        errors.InvalidImageError,
-        errors.OverloadedError,
-        errors.ModelUnavailableError,
-    ),
+    responses=responses(errors.ModelNotFoundError, *UPLOAD_ERRORS),
     openapi_extra=request_body(),
 )
 async def embeddings(request: Request, caller: Recogniser, inputs: Received) -> EmbeddingList:

@@ -21,7 +21,14 @@ from app.recognition.listing import ExampleRow
 from app.recognition.names import description as checked_description
 from app.recognition.names import label_name
 from app.recognition.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
-from app.recognition.routes.common import CollectionPath, Learner, Recogniser, Uploaded, example_id
+from app.recognition.routes.common import (
+    UPLOAD_ERRORS,
+    CollectionPath,
+    Learner,
+    Recogniser,
+    Uploaded,
+    example_id,
+)
 from app.recognition.schemas import AddedExample, AddedExamples, ExampleInfo, ExampleList, image_url
 from app.services import Services, services_of
 
@@ -40,15 +47,7 @@ ExamplePath = Annotated[str, Path(alias="id", description="Id of an example.")]
 @router.post(
     "",
     status_code=201,
-    responses=responses(
-        errors.CollectionNotFoundError,
-        errors.TooLargeError,
-        errors.TooManyPartsError,
-        errors.ImageTooLargeError,
-        errors.UnsupportedMediaTypeError,
-        errors.InvalidImageError,
-        errors.ModelUnavailableError,
-    ),
+    responses=responses(errors.CollectionNotFoundError, *UPLOAD_ERRORS),
     openapi_extra=upload_body(_FIELDS, required=("images", "label")),
 )
 async def add_examples(

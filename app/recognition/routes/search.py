@@ -15,7 +15,7 @@ from app.disconnect import unless_disconnected
 from app.errors import InvalidInputError
 from app.openapi import upload_body
 from app.problems import responses
-from app.recognition.routes.common import Recogniser, Uploaded
+from app.recognition.routes.common import UPLOAD_ERRORS, Recogniser, Uploaded
 from app.recognition.schemas import Hit, SearchResult, image_url
 from app.services import services_of
 
@@ -30,14 +30,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
 
 @router.post(
     "/search",
-    responses=responses(
-        errors.CollectionNotFoundError,
-        errors.TooLargeError,
-        errors.ImageTooLargeError,
-        errors.UnsupportedMediaTypeError,
-        errors.InvalidImageError,
-        errors.ModelUnavailableError,
-    ),
+    responses=responses(errors.CollectionNotFoundError, *UPLOAD_ERRORS),
     openapi_extra=upload_body(_FIELDS, several=False, required=()),
 )
 async def search(request: Request, caller: Recogniser, upload: Uploaded) -> SearchResult:
