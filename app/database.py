@@ -175,6 +175,29 @@ class Removal(Base):
     removed_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class AnswerExample(Base):
+    """A question about an image and its answer, shown to models beside questions like it.
+
+    Both vectors are by the encoder `encoder`, as in `example_vectors`.
+    """
+
+    __tablename__ = "answer_examples"
+    __table_args__ = (
+        UniqueConstraint("collection_id", "image_sha256", "question"),
+        Index("ix_answer_examples_image", "image_sha256"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    collection_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"))
+    image_sha256: Mapped[str]
+    question: Mapped[str]
+    answer: Mapped[str]
+    encoder: Mapped[str]
+    image_vector: Mapped[list[float]] = mapped_column(Vector())
+    question_vector: Mapped[list[float]] = mapped_column(Vector())
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class Database:
     """The async engine of one process."""
 

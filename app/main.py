@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from app import errors, openapi, problems
 from app.access.routes import router as keys_router
+from app.answering.routes import router as answering_router
 from app.catalog.routes import router as catalog_router
 from app.embedded import Addresses
 from app.limits import LimitsMiddleware
@@ -37,6 +38,7 @@ clients; every answer carries its request's id in `X-Request-ID`.
 _TAGS = [
     {"name": "recognition", "description": "Classify, search and embed images."},
     {"name": "collections", "description": "Named sets of labels and the examples that taught them."},
+    {"name": "answering", "description": "Questions about images, captions, and examples of answers."},
     {"name": "models", "description": "What can recognise."},
     {"name": "keys", "description": "Who may call; for administrators."},
     {"name": "platform", "description": "Health, readiness and numbers of this process."},
@@ -83,7 +85,7 @@ def create_app(settings: Settings, addresses: Addresses) -> FastAPI:
     app.add_middleware(LimitsMiddleware, settings=settings)
     app.add_middleware(ObservabilityMiddleware, metrics=metrics)  # added last, so outermost
     app.include_router(platform_router)
-    for router in (recognition_router, catalog_router, keys_router):
+    for router in (recognition_router, answering_router, catalog_router, keys_router):
         app.include_router(router, prefix=PREFIX, responses=_EVERYWHERE)
     app.openapi = lambda: openapi.build(app)  # type: ignore[method-assign]
     return app

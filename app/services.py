@@ -21,6 +21,8 @@ from app import resting_redis
 from app.access.bootstrap import admit
 from app.access.keys import load_secret
 from app.access.repository import KeyRing
+from app.answering.service import Answering
+from app.answering.teaching import Teaching
 from app.database import Database
 from app.embedded import Addresses
 from app.errors import VisionError
@@ -61,6 +63,8 @@ class Services:
     registry: ModelRegistry
     recognition: Recognition
     learning: Learning
+    answering: Answering
+    teaching: Teaching
     default_model: asyncio.Task[None]
     """Loads the default model while the app already answers; `/readyz` looks at it."""
 
@@ -111,6 +115,8 @@ async def open_services(
         )
         learning = Learning(database, registry, names, directory, recognition, embedder, blobs, limits, pool)
         stack.push_async_callback(learning.close)
+        answering = Answering(settings, database, registry, recognition, embedder, blobs, limits, pool)
+        teaching = Teaching(database, registry, recognition, learning, embedder, blobs, deadline_s=deadline_s)
         directory.start()
         stack.push_async_callback(directory.close)
         loading = asyncio.create_task(_load_default(registry))
@@ -127,6 +133,8 @@ async def open_services(
             blobs=blobs,
             recognition=recognition,
             learning=learning,
+            answering=answering,
+            teaching=teaching,
             keys=keys,
             registry=registry,
             default_model=loading,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 _LITE: dict[str, Any] = {
     "id": "lite",
     "kind": "encoder",
+    "tasks": None,
     "family": "lite",
     "aliases": [],
     "default": True,
@@ -30,7 +31,10 @@ class Model(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_LITE]})
 
     id: str
-    kind: Literal["encoder"] = "encoder"
+    kind: Literal["encoder", "vlm"] = Field(description="`encoder`, or `vlm`: a vision-language model.")
+    tasks: list[str] | None = Field(
+        description="What a vision-language model does: `vqa`, `caption`; null where only loading it tells."
+    )
     family: str
     aliases: list[str] = Field(description="Other names that mean it, such as its hub id.")
     default: bool

@@ -110,6 +110,8 @@ def _available_mb() -> int | None:
 def _model(info: ModelInfo) -> Model:
     return Model(
         id=info.name,
+        kind=info.kind,
+        tasks=None if info.tasks is None else list(info.tasks),
         family=info.family,
         # a folder of this machine is nobody's business but its own
         aliases=[one for one in info.aliases if _HUB_ID.fullmatch(one) and not Path(one).exists()],

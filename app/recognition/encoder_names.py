@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.errors import ModelNotFoundError, VisionError
 from app.inference.encoders import resolve
-from app.inference.registry import ModelRegistry
+from app.inference.registry import ModelInfo, ModelRegistry
 from app.settings import Settings
 
 
@@ -24,7 +24,7 @@ class EncoderNames:
 
     def asked(self, name: str) -> str:
         """What a client calls `name`, as a word that the registry takes; raises ModelNotFoundError."""
-        for known in self._registry.known():
+        for known in self._encoders():
             if name == known.name or name in known.aliases:
                 return self.default if known.default else (known.aliases or (known.name,))[0]
         raise ModelNotFoundError(f"There is no model of that name here: {self._shown()}.")
@@ -41,6 +41,9 @@ class EncoderNames:
         """Whether two words mean one encoder."""
         return one == other or self.shown(one) == self.shown(other)
 
+    def _encoders(self) -> list[ModelInfo]:
+        return [one for one in self._registry.known() if one.kind == "encoder"]
+
     def _shown(self) -> str:
-        names = ", ".join(f"'{one.name}'" for one in self._registry.known())
+        names = ", ".join(f"'{one.name}'" for one in self._encoders())
         return f"known are {names}" if names else "none is known"

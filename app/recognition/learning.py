@@ -99,7 +99,7 @@ class Learning:
             await session.execute(delete(Collection).where(Collection.id == row.id))
         self._directory.forget(workspace, name)
         await self._directory.announce(row, gone=True)
-        self._drop_later(hashes)
+        self.drop_later(hashes)
 
     async def add(
         self, workspace: str, collection: str, label: str, description: str, entries: Sequence[Entry]
@@ -110,7 +110,7 @@ class Learning:
         """
         known = await self._recognition.known(workspace, collection)
         stored = await asyncio.gather(
-            *[self._normalise(entry, i, len(entries)) for i, entry in enumerate(entries)]
+            *[self.normalise(entry, i, len(entries)) for i, entry in enumerate(entries)]
         )
         async with self._registry.encoder(known.encoder) as live:
             await self._ensure_index(live)
@@ -149,7 +149,7 @@ class Learning:
                 raise ExampleNotFoundError
         self._directory.learn(row)
         await self._directory.announce(row)
-        self._drop_later([sha256])
+        self.drop_later([sha256])
 
     async def sweep(self) -> int:
         """Drop images that no example shows: what a process killed between image and commit left behind."""
@@ -166,14 +166,18 @@ class Learning:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
 
-    async def _normalise(self, entry: Entry, index: int, count: int) -> StoredImage:
+    async def normalise(self, entry: Entry, index: int, count: int) -> StoredImage:
+        """An upload as it is kept; raises what `images.normalise_for_storage` raises, naming which of several."""
+
         def work() -> StoredImage:
             with naming(index, count):
                 return images.normalise_for_storage(entry.read(), self._limits)
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    def _drop_later(self, hashes: Sequence[str]) -> None:
+    def drop_later(self, hashes: Sequence[str]) -> None:
+        """Drop those of the images that no example shows any more, in the background."""
+
         async def drop() -> None:
             try:
                 await self._drop_images(hashes)

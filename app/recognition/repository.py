@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, text
+from sqlalchemy import ColumnElement, and_, delete, func, select, text, union
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import Collection, Example, ExampleVector, Label, Removal, Workspace
+from app.database import AnswerExample, Collection, Example, ExampleVector, Label, Removal, Workspace
 from app.errors import CollectionNotFoundError
 
 _KEEP_REMOVALS = text("interval '10 minutes'")
@@ -191,17 +191,21 @@ async def remove_example(session: AsyncSession, collection: Collection, example_
 
 
 async def unreferenced(session: AsyncSession, hashes: Sequence[str]) -> list[str]:
-    """Those of the images that no example of any workspace shows."""
-    found = await session.scalars(
-        select(Example.image_sha256).where(Example.image_sha256.in_(hashes)).distinct()
+    """Those of the images that no example of any workspace shows, whether it has a label or an answer."""
+    wanted = union(
+        select(Example.image_sha256).where(Example.image_sha256.in_(hashes)),
+        select(AnswerExample.image_sha256).where(AnswerExample.image_sha256.in_(hashes)),
     )
-    shown = set(found)
+    shown = set(await session.scalars(wanted))
     return [sha256 for sha256 in hashes if sha256 not in shown]
 
 
 async def image_hashes(session: AsyncSession, collection_id: uuid.UUID) -> list[str]:
     """Every image that the collection shows."""
-    wanted = select(Example.image_sha256).where(Example.collection_id == collection_id).distinct()
+    wanted = union(
+        select(Example.image_sha256).where(Example.collection_id == collection_id),
+        select(AnswerExample.image_sha256).where(AnswerExample.collection_id == collection_id),
+    )
     return list(await session.scalars(wanted))
 
 

@@ -28,7 +28,8 @@ class IdeficsVlm(TransformersVlm):
         parts: list[str | Image.Image] = []
         for example in reversed(prompt.examples[:examples]):
             question, answer = self.clean(example.question), self.clean(example.answer)
-            parts += [example.image, f"Question: {question} Answer: {answer}\n"]
+            picture = [] if example.image is None else [example.image]
+            parts += [*picture, f"Question: {question} Answer: {answer}\n"]
         question = self.clean(prompt.text) or _CAPTION
         # One string with a blank in it: the processor would fetch a part that is nothing but a URL.
         parts += [prompt.image, f"Question: {question} Answer:"]
@@ -47,8 +48,9 @@ class Idefics3Vlm(TransformersVlm):
         messages: list[dict[str, Any]] = []
         images = []
         for example in reversed(prompt.examples[:examples]):
-            images.append(example.image)
-            messages.append(_asked(self.clean(example.question)))
+            if example.image is not None:
+                images.append(example.image)
+            messages.append(_asked(self.clean(example.question), with_image=example.image is not None))
             answer = {"type": "text", "text": self.clean(example.answer)}
             messages.append({"role": "assistant", "content": [answer]})
         images.append(prompt.image)
@@ -57,5 +59,6 @@ class Idefics3Vlm(TransformersVlm):
         return dict(self.processor(images=[images], text=[text], return_tensors="pt"))
 
 
-def _asked(question: str) -> dict[str, Any]:
-    return {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+def _asked(question: str, *, with_image: bool = True) -> dict[str, Any]:
+    picture = [{"type": "image"}] if with_image else []
+    return {"role": "user", "content": [*picture, {"type": "text", "text": question}]}

@@ -17,9 +17,9 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True)
 class AnswerExample:
-    """One shown question and its answer; `image` is an RGB picture."""
+    """One shown question and its answer; `image` is an RGB picture, or None where a model gets only the text."""
 
-    image: Image.Image
+    image: Image.Image | None
     question: str
     answer: str
 

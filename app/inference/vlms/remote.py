@@ -140,7 +140,9 @@ class RemoteVlm:
             "stream_options": {"include_usage": True},
         }
 
-    def _user(self, image: Image.Image, text: str) -> dict[str, Any]:
+    def _user(self, image: Image.Image | None, text: str) -> dict[str, Any]:
+        if image is None:
+            return {"role": "user", "content": text}
         small = image.copy()
         small.thumbnail((self._max_side, self._max_side))
         buffer = BytesIO()

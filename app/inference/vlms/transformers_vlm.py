@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from PIL import Image
 
 from app.errors import QuestionTooLongError
 from app.inference.vlms.decoding import Row, RowsEnded, RowStreamer
@@ -142,8 +141,3 @@ class TransformersVlm(ABC):
                 out[(row, *window)] = tensor[0]
             collated[key] = out
         return collated
-
-
-def images_of(prompt: Prompt, examples: int) -> list[Image.Image]:
-    """The images of the shown examples, least relevant first, then the asked one: the nearest stands closest."""
-    return [example.image for example in reversed(prompt.examples[:examples])] + [prompt.image]

@@ -1,0 +1,155 @@
+"""`/collections/{c}/answers`: teach, list, look at and forget answer examples.
+
+Knows the fields and their bounds; knows nothing of vectors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from app import errors, images
+from app.answering.schemas import (
+    AddedAnswerExample,
+    AnswerExampleInfo,
+    AnswerExampleList,
+    answer_image_url,
+)
+from app.database import AnswerExample
+from app.errors import AnswerExampleNotFoundError, InvalidInputError
+from app.images import ImageLimits
+from app.openapi import upload_body
+from app.problems import responses
+from app.recognition.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
+from app.recognition.routes.common import UPLOAD_ERRORS, CollectionPath, Learner, Recogniser, Uploaded
+from app.services import services_of
+
+router = APIRouter(prefix="/collections/{collection}/answers", tags=["answering"])
+
+_FIELDS: dict[str, dict[str, Any]] = {
+    "question": {"type": "string"},
+    "answer": {"type": "string", "description": "What the model should have answered."},
+}
+_NOT_FOUND = responses(errors.CollectionNotFoundError, errors.AnswerExampleNotFoundError)
+AnswerPath = Annotated[str, Path(alias="id", description="Id of an answer example.")]
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=responses(
+        errors.CollectionNotFoundError,
+        *UPLOAD_ERRORS,
+        errors.QuestionTooLongError,
+        errors.ModelUnavailableError,
+    ),
+    openapi_extra=upload_body(_FIELDS, several=False, required=("image", "question", "answer")),
+)
+async def add_answer(
+    request: Request, caller: Learner, collection: CollectionPath, upload: Uploaded
+) -> AddedAnswerExample:
+    """Teach an answer to a question about an image; asking again replaces the answer."""
+    services = services_of(request)
+    upload.only(*_FIELDS)
+    if len(upload.images) != 1:
+        raise InvalidInputError("image: send exactly one.")
+    question, answer = upload.text("question"), upload.text("answer")
+    if question is None or answer is None:
+        raise InvalidInputError("question, answer: both are needed.")
+    services.answering.check(question)
+    services.answering.check(answer)
+    row, created = await services.teaching.add(
+        caller.workspace, collection, upload.images[0], question, answer
+    )
+    return AddedAnswerExample(**_info(row, collection).model_dump(), created=created)
+
+
+@router.get("", responses=responses(errors.CollectionNotFoundError))
+async def list_answers(
+    request: Request,
+    caller: Recogniser,
+    collection: CollectionPath,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> AnswerExampleList:
+    """List answer examples."""
+    services = services_of(request)
+    size = page_size(limit, services.settings)
+    after = _after(cursor)
+    rows = await services.teaching.list(caller.workspace, collection, limit=size + 1, after=after)
+    page = [_info(row, collection) for row in rows[:size]]
+    return AnswerExampleList(data=page, next=to_cursor(str(page[-1].id)) if len(rows) > size else None)
+
+
+@router.get("/{id}", responses=_NOT_FOUND)
+async def get_answer(
+    request: Request, caller: Recogniser, collection: CollectionPath, example: AnswerPath
+) -> AnswerExampleInfo:
+    """Show one answer example."""
+    teaching = services_of(request).teaching
+    return _info(await teaching.find(caller.workspace, collection, _id(example)), collection)
+
+
+@router.delete("/{id}", status_code=204, responses=_NOT_FOUND)
+async def delete_answer(
+    request: Request, caller: Learner, collection: CollectionPath, example: AnswerPath
+) -> Response:
+    """Forget one answer example."""
+    await services_of(request).teaching.remove(caller.workspace, collection, _id(example))
+    return Response(status_code=204)
+
+
+@router.get(
+    "/{id}/image",
+    response_class=Response,
+    responses={200: {"description": "A JPEG.", "content": {"image/jpeg": {}}}, **_NOT_FOUND},
+)
+async def get_answer_image(
+    request: Request,
+    caller: Recogniser,
+    collection: CollectionPath,
+    example: AnswerPath,
+    size: Annotated[int, Query(ge=16, le=1024, description="Longest side in pixels.")] = 256,
+) -> Response:
+    """Show what an answer example is about, scaled down."""
+    services = services_of(request)
+    row = await services.teaching.find(caller.workspace, collection, _id(example))
+    try:
+        data = await services.blobs.get(row.image_sha256)
+    except FileNotFoundError:
+        raise AnswerExampleNotFoundError("The image of this example is gone.") from None
+    limits = ImageLimits.from_settings(services.settings)
+    small = await asyncio.get_running_loop().run_in_executor(
+        services.pool, images.thumbnail, data, size, limits
+    )
+    return Response(small, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+
+def _id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise AnswerExampleNotFoundError from None
+
+
+def _after(cursor: str | None) -> uuid.UUID | None:
+    place = from_cursor(cursor, 1)
+    try:
+        return uuid.UUID(place[0]) if place else None
+    except ValueError:
+        raise bad_cursor() from None
+
+
+def _info(row: AnswerExample, collection: str) -> AnswerExampleInfo:
+    return AnswerExampleInfo(
+        id=row.id,
+        question=row.question,
+        answer=row.answer,
+        collection=collection,
+        image_sha256=row.image_sha256,
+        image=answer_image_url(collection, row.id),
+        created_at=row.created_at,
+    )

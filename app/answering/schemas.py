@@ -1,0 +1,115 @@
+"""What travels when something is asked, described or taught by answers.
+
+Knows shapes and examples for the documentation page; knows nothing of how answers come about.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_USAGE: dict[str, Any] = {"prompt_tokens": 77, "completion_tokens": 1, "total_tokens": 78}
+
+
+class Usage(BaseModel):
+    """Tokens by the model's own count; an image's count as prompt tokens where the model has such."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class UsedExample(BaseModel):
+    """An answer example that the model saw, the most similar first."""
+
+    id: uuid.UUID
+    question: str
+    answer: str
+    similarity: float = Field(description="Cosine of its image to the image asked about.")
+
+
+class AnswerReply(BaseModel):
+    """The answer to a question about an image."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "answer": "blue",
+                    "model": "llava-shapes",
+                    "examples_used": [],
+                    "finish_reason": "stop",
+                    "usage": _USAGE,
+                    "total_ms": 61.2,
+                }
+            ]
+        }
+    )
+
+    answer: str
+    model: str
+    examples_used: list[UsedExample]
+    finish_reason: Literal["stop", "length", "cancelled"] = Field(
+        description="`stop`: the model ended by itself; `length`: it was cut at `max_new_tokens`."
+    )
+    usage: Usage
+    total_ms: float
+
+
+class CaptionReply(BaseModel):
+    """What an image shows, in words."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "caption": "a red circle",
+                    "model": "llava-shapes",
+                    "finish_reason": "stop",
+                    "usage": _USAGE,
+                    "total_ms": 70.4,
+                }
+            ]
+        }
+    )
+
+    caption: str
+    model: str
+    finish_reason: Literal["stop", "length", "cancelled"]
+    usage: Usage
+    total_ms: float
+
+
+class AnswerExampleInfo(BaseModel):
+    """A question about an image and its answer."""
+
+    id: uuid.UUID
+    question: str
+    answer: str
+    collection: str
+    image_sha256: str
+    image: str = Field(description="Where its thumbnail is.")
+    created_at: datetime
+
+
+class AddedAnswerExample(AnswerExampleInfo):
+    """An answer example just taught."""
+
+    created: bool = Field(
+        description="False where this question about this image was there before; its answer is the new one."
+    )
+
+
+class AnswerExampleList(BaseModel):
+    """A page of answer examples, by id."""
+
+    data: list[AnswerExampleInfo]
+    next: str | None = Field(description="Pass as `cursor` for the next page.")
+
+
+def answer_image_url(collection: str, example_id: uuid.UUID) -> str:
+    """Where an answer example's thumbnail is."""
+    return f"/v1/collections/{collection}/answers/{example_id}/image"

@@ -1,0 +1,177 @@
+"""What happens when a question is asked: examples chosen, the model lent, the answer handed on as it comes.
+
+Knows the order of the steps; knows nothing of HTTP or of prompt formats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from PIL import Image
+
+from app import images
+from app.answering import repository
+from app.answering.repository import NearAnswer
+from app.database import Database
+from app.errors import ModelNotFoundError, ModelTaskError, QuestionTooLongError, VisionError
+from app.images import ImageLimits
+from app.inference.registry import ModelRegistry
+from app.inference.vlms.prompts import Answer, AnswerExample, Prompt, Sampling, Task
+from app.recognition import vectors
+from app.recognition.embedding import ImageEmbedder
+from app.recognition.service import Recognition
+from app.settings import Settings
+from app.spool import Entry
+from app.storage import BlobStore
+
+BUILT_IN_CAPTIONER = "blip-shapes-caption"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a client wants to know of one image."""
+
+    text: str
+    task: Task
+    model: str | None
+    max_new_tokens: int
+    sampling: Sampling
+    collection: str | None = None
+    shots: int = 0
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answer, by whom, and which examples the model saw."""
+
+    answer: Answer
+    model: str
+    examples: tuple[NearAnswer, ...]
+    total_ms: float
+
+
+class Answering:
+    """Asks the vision-language models of one process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        registry: ModelRegistry,
+        recognition: Recognition,
+        embedder: ImageEmbedder,
+        blobs: BlobStore,
+        limits: ImageLimits,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._registry = registry
+        self._recognition = recognition
+        self._embedder = embedder
+        self._blobs = blobs
+        self._limits = limits
+        self._pool = pool
+
+    async def ask(
+        self, workspace: str, entry: Entry, asked: Asked, on_text: Callable[[str], None] | None = None
+    ) -> Answered:
+        """The answer; `on_text` gets each piece of it as it comes, in the event loop.
+
+        Raises ModelNotFoundError, ModelTaskError, QuestionTooLongError, CollectionNotFoundError, what reading the
+        image raises, and what the model raises.
+        """
+        began = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        image = await loop.run_in_executor(self._pool, lambda: images.decode(entry.read(), self._limits))
+        near = await self._examples(workspace, entry, asked)
+        async with self._registry.vlm(self._model(asked)) as live:
+            if asked.task not in live.tasks:
+                verb = "answer questions" if asked.task == "vqa" else "write captions"
+                raise ModelTaskError(f"The model '{live.name}' does not {verb}.")
+            shown = await self._shown(near, with_images=live.several_images)
+            prompt = Prompt(image, asked.text, asked.task, asked.max_new_tokens, shown, asked.sampling)
+            answer, used = await live.answer(
+                prompt, deadline_s=self._settings.vlm_deadline_s, on_text=on_text
+            )
+            return Answered(
+                answer=answer,
+                model=live.name,
+                examples=tuple(near[index] for index in used),
+                total_ms=round(1e3 * (time.perf_counter() - began), 3),
+            )
+
+    def check(self, text: str) -> None:
+        """Raise QuestionTooLongError for a text that no model is asked."""
+        most = self._settings.max_question_chars
+        if len(text) > most:
+            raise QuestionTooLongError(f"A question has at most {most} characters.")
+
+    def _model(self, asked: Asked) -> str:
+        """What the client asked for, as a word that the registry takes: a client names only what is known here."""
+        if asked.model is not None:
+            for one in self._registry.known():
+                if asked.model == one.name or asked.model in one.aliases:
+                    if one.kind != "vlm":
+                        raise ModelTaskError(f"'{one.name}' compares images and texts; it does not answer.")
+                    return self._settings.vlm if one.default else (one.aliases or (one.name,))[0]
+            raise ModelNotFoundError(f"There is no model '{asked.model[:100]}' here.")
+        if asked.task == "vqa":
+            return self._settings.vlm
+        return self._settings.captioner or self._captioner()
+
+    def _captioner(self) -> str:
+        """The default model for questions where it is known to caption, else the built-in one."""
+        for one in self._registry.known():
+            if one.kind == "vlm" and one.default:
+                # what only loading would tell is taken to be a general model
+                return (
+                    self._settings.vlm if one.tasks is None or "caption" in one.tasks else BUILT_IN_CAPTIONER
+                )
+        return BUILT_IN_CAPTIONER
+
+    async def _examples(self, workspace: str, entry: Entry, asked: Asked) -> list[NearAnswer]:
+        """The answer examples nearest to image and question (RICES, Yang et al. 2022, section 3.2)."""
+        if asked.collection is None or not asked.shots or asked.task != "vqa":
+            return []
+        known = await self._recognition.known(workspace, asked.collection)
+        async with self._database.session() as session:
+            if not await repository.count(session, known.id):
+                return []
+        async with self._registry.encoder(known.encoder) as live:
+            image_vector = (await self._embedder.embed(live, [entry])).vectors[0]
+            deadline_s = self._settings.deadline_s
+            question_vector = (await live.embed_texts([asked.text], deadline_s=deadline_s))[0]
+            key = live.key
+        async with self._database.session() as session:
+            return await repository.nearest(
+                session,
+                known.id,
+                key,
+                vectors.to_sql(image_vector),
+                vectors.to_sql(question_vector),
+                asked.shots,
+            )
+
+    async def _shown(self, near: Sequence[NearAnswer], *, with_images: bool) -> tuple[AnswerExample, ...]:
+        """The examples as a model takes them; one whose image cannot be had any more is shown as text."""
+        if not with_images:
+            return tuple(AnswerExample(None, one.question, one.answer) for one in near)
+        pictures = await asyncio.gather(*[self._picture(one.image_sha256) for one in near])
+        return tuple(
+            AnswerExample(picture, one.question, one.answer)
+            for one, picture in zip(near, pictures, strict=True)
+        )
+
+    async def _picture(self, sha256: str) -> Image.Image | None:
+        try:
+            data = await self._blobs.get(sha256)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._pool, images.decode, data, self._limits
+            )
+        except (FileNotFoundError, VisionError):
+            return None
