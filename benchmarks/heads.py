@@ -157,7 +157,8 @@ def methods() -> dict[str, Callable[[Episode, Priors], tuple[Classifier, float]]
         "GDA": head("gda", text=False),
         "GDA + text": head("gda", text=True),
         "ProKeR": head("proker", text=False),
-        "ProKeR + text (default)": head("proker", text=True),
+        "ProKeR + text": head("proker", text=True),
+        "default": head(None, text=True),
     }
 
 

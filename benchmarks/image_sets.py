@@ -118,7 +118,7 @@ def shapes(model: Encoder, *, split: str) -> ImageSet:
         ask = easy_vqa.get_train_questions if split == "train" else easy_vqa.get_test_questions
         color: dict[int, int] = {}
         shape: dict[int, int] = {}
-        for question, answer, image in zip(*ask(), strict=True):
+        for _question, answer, image in zip(*ask(), strict=True):
             if answer in COLORS:
                 color[image] = COLORS.index(answer)
             elif answer in SHAPES:

@@ -19,8 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from app.inference.encoders import lite, text_mapping
 from app.inference.protocols import Encoder
-from app.recognition.heads import Head, SupportSet, fit_head, zero_shot_head
-from app.recognition.heads import calibration, gda, proker
+from app.recognition.heads import Head, SupportSet, calibration, fit_head, gda, proker, zero_shot_head
 from app.recognition.heads.gathering import gather
 from app.recognition.heads.moments import Moments
 from app.recognition.heads.novelty import likeness
@@ -175,7 +174,8 @@ def fit_shots(episodes: list[Episode], draft: Priors, shots: int) -> ShotPrior:
             scales, loss = calibration.fit_scales(parts, answers, start, np.full(3, 100.0))
             if best is None or loss < best[0]:
                 best = (loss, width, ridge, scales)
-    assert best is not None
+    if best is None:
+        raise ValueError("no widths to choose from")
     loss, width, ridge, scales = best
     print(f"{shots:2d} shots: width {width}, ridge {ridge}, scales {np.round(scales, 2)}, loss {loss:.3f}")
     return ShotPrior(
@@ -357,8 +357,7 @@ def write(priors: Priors, model: Encoder) -> None:
         ],
     }
     (SHIPPED / f"{model.name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    assert priors.background is not None
-    np.savez_compressed(SHIPPED / f"{model.name}.npz", background=priors.background.astype(np.float16))
+    np.savez_compressed(SHIPPED / f"{model.name}.npz", background=np.asarray(priors.background, np.float16))
     print(json.dumps(content, indent=2))
 
 

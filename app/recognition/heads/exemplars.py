@@ -24,8 +24,9 @@ def spread(vectors: Floats, limit: int = LIMIT) -> Ints:
     chosen = np.empty(limit, np.int64)
     chosen[0] = int(np.argmax(vectors @ vectors.mean(axis=0)))
     nearest = vectors @ vectors[chosen[0]]
+    nearest[chosen[0]] = np.inf
     for i in range(1, limit):
         chosen[i] = int(np.argmin(nearest))
         nearest = np.maximum(nearest, vectors @ vectors[chosen[i]])
-        nearest[chosen[: i + 1]] = np.inf
+        nearest[chosen[i]] = np.inf
     return np.sort(chosen)

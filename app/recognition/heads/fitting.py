@@ -5,6 +5,7 @@ Knows the order of the steps; the mathematics of each is in its own module.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ class _Fitted(NamedTuple):
     rows: Ints
     logits: Doubles
     """float64[r, p]: held-out logits of `rows` over the seen labels; no rows where nothing can be held out."""
+    loss: float
+    """Cross-entropy of a held-out row, with what keeps the scales near the prior; 0 where none is held out."""
 
 
 def zero_shot_head(labels: list[str], texts: Floats, priors: Priors) -> Head:
@@ -76,9 +79,9 @@ def fit_head(
 ) -> Head:
     """The head of a collection: `labels[i]` has the id `label_ids[i]` in `supports` and the text `texts[i]`.
 
-    `texts` is float32[C, d] or None. Labels without vectors are told by their texts alone. The kind follows from
-    the number of vectors unless `kind` (`proker` or `gda`) is given. Raises ValueError when there is neither a
-    text nor a vector to go by, or no label.
+    `texts` is float32[C, d] or None. Labels without vectors are told by their texts alone. Past `EXACT` vectors
+    the kind is `gda`; from `ENOUGH` a label on it is what tells held-out supports apart better; below, `proker`.
+    `kind` forces either. Raises ValueError when there is neither a text nor a vector to go by, or no label.
     """
     if not labels or len(labels) != len(label_ids):
         raise ValueError("a head needs labels, and an id for each")
@@ -87,8 +90,6 @@ def fit_head(
         if texts is None:
             raise ValueError("neither texts nor examples to tell labels by")
         return zero_shot_head(labels, texts, priors)
-    if kind is None:
-        kind = "proker" if supports.moments is None else "gda"
     rows = None if texts is None else TextRows(unit(texts), priors.background)
     cosines = np.zeros((len(gathered.labels), len(labels)))
     if rows is not None:
@@ -101,10 +102,13 @@ def fit_head(
     prior = replace(prior, text_scale=prior.text_scale * believed)
     free = priors.at(gathered.shots).text_scale
     alike = likeness(gathered, priors)
-    if kind == "proker":
-        fitted = _fit_proker(gathered, cosines, prior, prior.image_scale(alike), free)
-    else:
-        fitted = _fit_gda(gathered, supports, label_ids, cosines, prior, priors.variance)
+    tried: dict[str, _Fitted] = {}
+    if kind == "proker" or (kind is None and supports.moments is None):
+        tried["proker"] = _fit_proker(gathered, cosines, prior, prior.image_scale(alike), free)
+    if kind == "gda" or (kind is None and _gda_may_win(gathered, supports)):
+        tried["gda"] = _fit_gda(gathered, supports, label_ids, cosines, prior, free, priors.variance)
+    kind = min(tried, key=lambda name: tried[name].loss)
+    fitted = tried[kind]
     scales = np.full(len(labels), fitted.text_scale)
     scales[gathered.unseen] = free
     among_exemplars = kind == "gda"
@@ -123,6 +127,10 @@ def fit_head(
         threshold = fit_threshold(head, gathered, priors, fitted.rows, fitted.logits, prior.threshold)
         head = replace(head, threshold=threshold)
     return head
+
+
+def _gda_may_win(gathered: Gathered, supports: SupportSet) -> bool:
+    return supports.moments is not None or (gathered.shots >= ENOUGH and len(gathered.seen) > 1)
 
 
 def _spread(prior: Doubles, free: float) -> Doubles:
@@ -157,7 +165,7 @@ def _fit_proker(
     start = np.array([prior.text_scale, image_scale])
     width = prior.width / _typical_distance(gram)
     chosen, scales, logits = (width, prior.ridge), start, np.zeros((0, len(seen)))
-    solver = None
+    solver, loss = None, 0.0
     if gathered.shots >= ENOUGH and len(seen) > 1:
         position = np.searchsorted(seen, gathered.labels)
 
@@ -172,14 +180,14 @@ def _fit_proker(
         few = _few(gathered)
         best = attempt(*chosen, few)[0]
         for candidate in [(width, prior.ridge * factor) for factor in RIDGES]:
-            loss = attempt(*candidate, few)[0]
-            if loss < best:
-                best, chosen = loss, candidate
+            tried = attempt(*candidate, few)[0]
+            if tried < best:
+                best, chosen = tried, candidate
         for candidate in [(width * factor, chosen[1]) for factor in WIDTHS]:
-            loss = attempt(*candidate, few)[0]
-            if loss < best:
-                best, chosen = loss, candidate
-        _, scales, logits, solver = attempt(*chosen, np.arange(len(gram)))
+            tried = attempt(*candidate, few)[0]
+            if tried < best:
+                best, chosen = tried, candidate
+        loss, scales, logits, solver = attempt(*chosen, np.arange(len(gram)))
     else:
         rows = rows[:0]
     if solver is None:
@@ -190,7 +198,7 @@ def _fit_proker(
     weighted = cosines * (by_label / scale)
     coefficients = proker.coefficients(solver, onehot, weighted, chosen[1])
     scorer = KernelScorer(chosen[0], scale, coefficients.astype(np.float32))
-    return _Fitted(scorer, text_scale, rows, logits)
+    return _Fitted(scorer, text_scale, rows, logits, loss)
 
 
 def _fit_gda(
@@ -199,34 +207,58 @@ def _fit_gda(
     label_ids: list[int],
     cosines: Doubles,
     prior: ShotPrior,
+    free: float,
     variance: float,
 ) -> _Fitted:
     seen = gathered.seen
-    ids = [label_ids[i] for i in seen]
-    moments = supports.moments
-    if moments is None:
-        moments = Moments(supports.dim)
-        moments.add(np.asarray(label_ids)[gathered.labels], gathered.vectors)
-    fourth = gda.mean_fourth([gathered.vectors[gathered.labels == i] for i in seen])
-    free = max(prior.text_scale, 1.0)
+    places = np.searchsorted(seen, gathered.labels)
+    if supports.moments is None and len(gathered.labels) < supports.dim:
+        fit = _few_fit(gathered, places, variance)
+    else:
+        fit = _moment_fit(gathered, supports, label_ids, variance)
     start = np.array([prior.text_scale, prior.gda_scale])
-    scales, logits = start, np.zeros((0, len(seen)))
+    scales, logits, loss = start, np.zeros((0, len(seen))), 0.0
     rows = rows_with_siblings(gathered)
     if gathered.shots >= ENOUGH and len(seen) > 1:
-        position = np.searchsorted(seen, gathered.labels[rows])
         held = np.empty((len(rows), len(seen)))
         for fold in range(FOLDS):
             inside = np.arange(len(rows)) % FOLDS == fold
-            out = rows[inside]
-            rest = moments.copy()
-            rest.remove(np.asarray(label_ids)[gathered.labels[out]], gathered.vectors[out])
-            fitted = gda.fit(rest, ids, fourth=fourth, variance=variance)
-            held[inside] = fitted.discriminants(gathered.vectors[out])
+            held[inside] = fit(rows[inside]).discriminants(gathered.vectors[rows[inside]])
         parts = np.stack([cosines[np.ix_(rows, seen)], held])
-        scales, _ = calibration.fit_scales(parts, position, start, _spread(start, free))
+        scales, loss = calibration.fit_scales(parts, places[rows], start, _spread(start, free))
         logits = np.tensordot(scales, parts, axes=1)
     else:
         rows = rows[:0]
-    final = gda.fit(moments, ids, fourth=fourth, variance=variance)
-    scorer = GaussianScorer(final, float(scales[1]), seen, len(label_ids))
-    return _Fitted(scorer, float(scales[0]), rows, logits)
+    scorer = GaussianScorer(fit(rows[:0]), float(scales[1]), seen, len(label_ids))
+    return _Fitted(scorer, float(scales[0]), rows, logits, loss)
+
+
+def _few_fit(gathered: Gathered, places: Ints, variance: float) -> Callable[[Ints], gda.Gda]:
+    """Fits from fewer vectors than dimensions, less some rows of `gathered`."""
+
+    def fit(out: Ints) -> gda.Gda:
+        rest = np.setdiff1d(np.arange(len(places)), out)
+        return gda.fit_few(gathered.vectors[rest], places[rest], len(gathered.seen), variance=variance)
+
+    return fit
+
+
+def _moment_fit(
+    gathered: Gathered, supports: SupportSet, label_ids: list[int], variance: float
+) -> Callable[[Ints], gda.Gda]:
+    """Fits from moments, less some rows of `gathered`."""
+    ids = np.asarray(label_ids)[gathered.labels]
+    seen = [label_ids[i] for i in gathered.seen]
+    fourth = gda.mean_fourth([gathered.vectors[gathered.labels == i] for i in gathered.seen])
+
+    def fit(out: Ints) -> gda.Gda:
+        moments = supports.moments
+        if moments is None:
+            moments = Moments(supports.dim)
+            moments.add(ids, gathered.vectors)
+        if len(out):
+            moments = moments.copy()
+            moments.remove(ids[out], gathered.vectors[out])
+        return gda.fit(moments, seen, fourth=fourth, variance=variance)
+
+    return fit

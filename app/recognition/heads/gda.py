@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from app.recognition.heads.moments import Moments
-from app.recognition.heads.types import Doubles, Floats
+from app.recognition.heads.types import Doubles, Floats, Ints
 
 
 class Gda(NamedTuple):
@@ -30,42 +30,73 @@ class Gda(NamedTuple):
         return values
 
 
-def shrinkage(covariance: Doubles, freedom: int, fourth: float) -> float:
+def shrinkage(trace: float, squared: float, dim: int, freedom: int, fourth: float) -> float:
     """Ledoit and Wolf's share of the identity, between 0 and 1.
 
-    `covariance` float64[d, d] is the scatter divided by `freedom`; `fourth` is the mean of |z|^4 over vectors z
-    centred on their label's mean (Lemma 3.3 needs no other fourth moment).
+    `trace` and `squared` are the trace and the sum of squared entries of the d x d covariance, the scatter divided
+    by `freedom`; `fourth` is the mean of |z|^4 over vectors z centred on their label's mean (Lemma 3.3 needs no
+    other fourth moment).
     """
-    dim = len(covariance)
-    squared = float(np.sum(covariance * covariance))
-    distance = squared - float(np.trace(covariance)) ** 2 / dim
+    distance = squared - trace**2 / dim
     if distance <= 0.0 or freedom < 1:
         return 1.0
-    noise = (fourth - squared) / freedom
-    return float(np.clip(noise / distance, 0.0, 1.0))
+    return float(np.clip((fourth - squared) / freedom / distance, 0.0, 1.0))
 
 
-def fit(
-    moments: Moments, label_ids: list[int], *, fourth: float, variance: float, means: Doubles | None = None
-) -> Gda:
+def fit(moments: Moments, label_ids: list[int], *, fourth: float, variance: float) -> Gda:
     """W = P mu and b = -mu P mu / 2 with P the inverse of the shrunk within-label covariance.
 
     The labels' shares are taken as equal: how many examples somebody happened to upload says little about what
     will be asked. `variance` is the within-label variance of one dimension where the examples do not tell it,
-    as with one example a label; `means` float64[C, d] replaces the labels' means.
+    as with one example a label.
     """
-    centres = moments.means(label_ids) if means is None else means
+    centres = moments.means(label_ids)
     scatter, freedom = moments.within()
     if freedom < 1:
-        weights = centres.T / variance
-        return Gda(weights, -0.5 * np.sum(centres.T * weights, axis=0))
+        return _discriminants(centres, centres / variance)
     covariance = scatter / freedom
-    share = shrinkage(covariance, freedom, fourth)
-    level = float(np.trace(covariance)) / moments.dim
+    trace, squared = float(np.trace(covariance)), float(np.sum(covariance * covariance))
+    share = shrinkage(trace, squared, moments.dim, freedom, fourth)
     covariance *= 1.0 - share
-    covariance[np.diag_indices_from(covariance)] += share * level + 1e-6 * max(level, 1e-3 * variance)
-    weights = cho_solve(cho_factor(covariance, lower=True, overwrite_a=True), centres.T)
-    return Gda(weights, -0.5 * np.sum(centres.T * weights, axis=0))
+    covariance[np.diag_indices_from(covariance)] += _ridge(share, trace / moments.dim, variance)
+    solved = cho_solve(cho_factor(covariance, lower=True, overwrite_a=True), centres.T)
+    return _discriminants(centres, solved.T)
+
+
+def fit_few(vectors: Floats, labels: Ints, classes: int, *, variance: float) -> Gda:
+    """The same from fewer vectors float32[n, d] than dimensions, labels int64[n] below `classes`: n x n work.
+
+    By Woodbury's identity (r I + c Z'Z)^-1 mu = (mu - Z' (r/c I + ZZ')^-1 Z mu) / r for centred vectors Z.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    shares = (labels == np.arange(classes)[:, None]) / counts[:, None]
+    centres = shares @ vectors
+    z = vectors - centres[labels]
+    freedom = len(vectors) - classes
+    if freedom < 1:
+        return _discriminants(centres, centres / variance)
+    gram = z @ z.T
+    lengths = np.diagonal(gram) * (counts / np.maximum(counts - 1, 1))[labels]
+    trace, squared = float(np.trace(gram)) / freedom, float(np.sum(gram * gram)) / freedom**2
+    fourth = float(np.mean(lengths[counts[labels] > 1] ** 2))
+    share = shrinkage(trace, squared, vectors.shape[1], freedom, fourth)
+    ridge = _ridge(share, trace / vectors.shape[1], variance)
+    weight = (1.0 - share) / freedom
+    if weight < 1e-12:
+        return _discriminants(centres, centres / ridge)
+    crossed = z @ centres.T
+    gram[np.diag_indices_from(gram)] += ridge / weight
+    solved = centres - cho_solve(cho_factor(gram, lower=True, overwrite_a=True), crossed).T @ z
+    return _discriminants(centres, solved / ridge)
+
+
+def _ridge(share: float, level: float, variance: float) -> float:
+    """What is added to the diagonal; never nothing, since identical vectors have no covariance."""
+    return share * level + 1e-6 * max(level, 1e-3 * variance)
+
+
+def _discriminants(centres: Doubles, solved: Doubles) -> Gda:
+    return Gda(np.ascontiguousarray(solved.T), -0.5 * np.sum(centres * solved, axis=1))
 
 
 def mean_fourth(centred: list[Floats]) -> float:

@@ -74,13 +74,13 @@ class KernelScorer:
 
     def logits(self, features: Floats, cosines: Doubles, texts: Doubles) -> Doubles:
         """See `Scorer`."""
-        residual: Doubles = kernel(cosines, self.b).astype(np.float32) @ self.coefficients
-        return texts + self.scale * residual
+        residual = kernel(cosines, self.b).astype(np.float32) @ self.coefficients
+        return texts + self.scale * residual.astype(np.float64)
 
 
 @dataclass(frozen=True)
 class GaussianScorer:
-    """Texts plus discriminants; labels without examples have none and get `absent` in their place."""
+    """Texts plus discriminants; labels without examples get the mean of the others."""
 
     gda: Gda
     scale: float

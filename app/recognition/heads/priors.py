@@ -9,11 +9,12 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from app.inference.protocols import Encoder
-from app.recognition.heads.types import Floats, unit
+from app.recognition.heads.types import Doubles, Floats, unit
 
 SHIPPED = Path(__file__).resolve().parent / "shipped"
 GENERIC = "generic"
@@ -72,10 +73,9 @@ class Priors:
         """The entry nearest to so many shots, by ratio."""
         return min(self.shots, key=lambda one: abs(np.log(one.shots / max(shots, 1.0))))
 
-    def relative(self, cosines: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def relative(self, cosines: Doubles) -> Doubles:
         """Cosines so that unrelated images are about 0 and the same image is 1, whatever the encoder."""
-        scaled: np.ndarray = (cosines - self.unrelated) / (1.0 - self.unrelated)  # type: ignore[type-arg]
-        return scaled
+        return (cosines - self.unrelated) / (1.0 - self.unrelated)
 
 
 def priors_of(encoder: Encoder) -> Priors:
@@ -95,7 +95,7 @@ def _priors(name: str, fingerprint: str, temperature: float, dim: int) -> Priors
     return _read(GENERIC, content, temperature, None)
 
 
-def _read(name: str, content: dict, temperature: float, background: Floats | None) -> Priors:  # type: ignore[type-arg]
+def _read(name: str, content: dict[str, Any], temperature: float, background: Floats | None) -> Priors:
     """A shipped file; text scales in it are fractions of the temperature."""
     return Priors(
         name=name,
