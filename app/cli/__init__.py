@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from app.cli import collections, keys, models, oneshot, service
+from app.cli import answering, collections, fewshot, keys, models, oneshot, service
 
 app = typer.Typer(
     name="vision",
-    help="Recognise images and teach new labels."
+    help="Recognise images, teach new labels, and ask about pictures."
     " Exit codes: 0 done, 1 the service said no, 2 wrong usage, 3 no service.",
     no_args_is_help=True,
     add_completion=False,
@@ -22,8 +22,11 @@ app = typer.Typer(
 )
 app.command("serve")(service.serve)
 app.command("migrate")(service.migrate)
+app.command("ask")(answering.ask)
+app.command("caption")(answering.caption)
 app.add_typer(keys.app, name="keys")
 app.add_typer(oneshot.app, name="oneshot")
+app.add_typer(fewshot.app, name="fewshot")
 app.add_typer(collections.app, name="collections")
 app.add_typer(models.app, name="models")
 

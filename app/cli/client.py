@@ -5,6 +5,7 @@ Knows the address, the key and how failures read; knows nothing of what is asked
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -69,6 +70,25 @@ class Service:
         if reply.is_success:
             return reply.json() if reply.content else None
         raise _refusal(reply)
+
+    def events(self, path: str, **request: Any) -> Iterator[tuple[str, Any]]:
+        """Server-sent events of a POST as (name, JSON), while they come; raises as `call` does."""
+        try:
+            with self._http.stream("POST", path, **request) as reply:
+                if not reply.is_success:
+                    reply.read()
+                    raise _refusal(reply)
+                name = "message"
+                for line in reply.iter_lines():
+                    kind, _, value = line.partition(": ")
+                    if kind == "event":
+                        name = value
+                    elif kind == "data":
+                        yield name, json.loads(value)
+        except httpx.TimeoutException as error:
+            raise UnreachableError(f"{self.url} did not answer in time") from error
+        except (httpx.HTTPError, ValueError) as error:
+            raise UnreachableError(f"{self.url} ended its answer early ({error})") from error
 
     def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
         """Every row of a paged list, page after page."""

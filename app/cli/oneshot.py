@@ -5,23 +5,20 @@ Knows which files to send and how replies read; how learning works is the servic
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.cli import output
-from app.cli.client import RefusedError, Service, connect
+from app.cli.client import Service, connect
 from app.cli.collections import quoted
 from app.cli.files import image_files, labelled_files
 from app.cli.options import ApiKey, Collection, DataDir, Json, Server
+from app.cli.rows import each, end
 
 app = typer.Typer(help="Teach labels with one image each, and recognise them.", no_args_is_help=True)
-_AT_ONCE = 8
-"""Requests one command keeps in flight: enough to fill the service's batches from two cores on."""
 
 
 @app.command()
@@ -46,7 +43,7 @@ def learn(
     files = labelled_files(image, label)
     path = f"/v1/collections/{quoted(collection)}/examples"
     with connect(server, api_key, data_dir) as service:
-        rows = _each("Learning", files, partial(_learn_one, service, path, description or ""))
+        rows = each("Learning", files, partial(_learn_one, service, path, description or ""))
     learned = [row for row in rows if "error" not in row]
     if json:
         output.print_json({"data": rows})
@@ -54,7 +51,7 @@ def learn(
         shown = ([row["label"], row["file"], row.get("id", ""), row.get("error", "")] for row in rows)
         output.print_table(["label", "image", "id", "error"], shown, empty="")
         output.say(f"Learned {len(learned)} of {len(rows)} examples in {collection}")
-    _end(rows)
+    end(rows)
 
 
 @app.command()
@@ -91,7 +88,7 @@ def classify(
         if single:
             reply = _classify_one(service, form, files[0])
         else:
-            rows = _each(
+            rows = each(
                 "Classifying", [(None, file) for file in files], partial(_classify_row, service, form)
             )
     if single:
@@ -105,7 +102,7 @@ def classify(
             ([row["file"], *_verdict(row), row.get("error", "")] for row in rows),
             empty="",
         )
-    _end(rows)
+    end(rows)
 
 
 @app.command("list-examples")
@@ -164,32 +161,6 @@ def _classify_row(service: Service, form: dict[str, str], _label: str | None, fi
     return _classify_one(service, form, file)
 
 
-def _each(title: str, files: list[tuple[Any, Path]], call: Any) -> list[dict[str, Any]]:
-    """One row a file, in order; one refused by the service or unreadable is a row with its error."""
-
-    def row(item: tuple[Any, Path]) -> dict[str, Any]:
-        label, file = item
-        try:
-            return {"file": str(file), **call(label, file)}
-        except RefusedError as error:
-            if error.status in (401, 403):
-                raise  # no other file would fare better
-            return {"file": str(file), **({"label": label} if label else {}), "error": str(error)}
-        except OSError as error:
-            return {"file": str(file), "error": error.strerror or str(error)}
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        ThreadPoolExecutor(_AT_ONCE) as pool,
-        Progress(*columns, console=output.err, disable=len(files) == 1, transient=True) as progress,
-    ):
-        try:
-            return list(progress.track(pool.map(row, files), total=len(files), description=title))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
 def _show_one(reply: dict[str, Any]) -> None:
     shown = "none of these" if reply["rejected"] else f"{reply['label']}"
     output.out.print(f"[bold]{shown}[/bold]" if output.out.is_terminal else shown)
@@ -208,9 +179,3 @@ def _verdict(row: dict[str, Any]) -> tuple[str, str]:
     if row["rejected"]:
         return "(none of these)", f"{row['none']:.3f}"
     return row["label"], f"{row['scores'][0]['score']:.3f}"
-
-
-def _end(rows: list[dict[str, Any]]) -> None:
-    failed = sum("error" in row for row in rows)
-    if failed:
-        output.fail(f"{failed} of {len(rows)} images failed", output.REFUSED)

@@ -163,16 +163,6 @@ class ModelRegistry:
             )
         return self._remote
 
-    @property
-    def default_name(self) -> str:
-        """What the service's default encoder is called."""
-        return self._settings.encoder
-
-    @staticmethod
-    def name_of(name: str) -> str:
-        """The slug that a name, hub id or folder is served under; raises ModelNotFoundError."""
-        return resolve(name).name
-
     def live(self) -> list[ModelInfo]:
         """Loaded encoders, the most recently used first."""
         slots = sorted(self._slots.values(), key=lambda slot: -slot.last_used)

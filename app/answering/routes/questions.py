@@ -59,7 +59,7 @@ _CAPTION: dict[str, dict[str, Any]] = {
     "prompt": {"type": "string", "description": "What to describe, or how; the caption may continue it."},
     **_COMMON,
 }
-_ERRORS = (
+_ERRORS: tuple[type[errors.VisionError], ...] = (
     errors.ModelNotFoundError,
     *UPLOAD_ERRORS,
     errors.QuestionTooLongError,

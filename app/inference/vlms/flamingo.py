@@ -10,10 +10,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from app.inference.vlms.prompts import Prompt
+from app.inference.vlms.prompts import CAPTION_PROMPT, Prompt
 from app.inference.vlms.transformers_vlm import TransformersVlm
-
-_CAPTION = "Describe the image briefly."
 
 
 class IdeficsVlm(TransformersVlm):
@@ -30,7 +28,7 @@ class IdeficsVlm(TransformersVlm):
             question, answer = self.clean(example.question), self.clean(example.answer)
             picture = [] if example.image is None else [example.image]
             parts += [*picture, f"Question: {question} Answer: {answer}\n"]
-        question = self.clean(prompt.text) or _CAPTION
+        question = self.clean(prompt.text) or CAPTION_PROMPT
         # One string with a blank in it: the processor would fetch a part that is nothing but a URL.
         parts += [prompt.image, f"Question: {question} Answer:"]
         return dict(self.processor(text=[parts], return_tensors="pt", add_end_of_utterance_token=False))
@@ -54,7 +52,7 @@ class Idefics3Vlm(TransformersVlm):
             answer = {"type": "text", "text": self.clean(example.answer)}
             messages.append({"role": "assistant", "content": [answer]})
         images.append(prompt.image)
-        messages.append(_asked(self.clean(prompt.text) or _CAPTION))
+        messages.append(_asked(self.clean(prompt.text) or CAPTION_PROMPT))
         text = self.processor.apply_chat_template(messages, add_generation_prompt=True)
         return dict(self.processor(images=[images], text=[text], return_tensors="pt"))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from app.inference.vlms.prompts import Prompt
+from app.inference.vlms.prompts import CAPTION_PROMPT, Prompt
 from app.inference.vlms.transformers_vlm import TransformersVlm
 
 # LLaVA 1.5's template; only for checkpoints whose files carry none.
@@ -19,7 +19,6 @@ _TEMPLATE = (
     "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }} {% endif %}{% endfor %}"
     "{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
-_CAPTION = "Describe the image briefly."
 
 
 class LlavaVlm(TransformersVlm):
@@ -34,7 +33,7 @@ class LlavaVlm(TransformersVlm):
         for example in reversed(prompt.examples[:examples]):
             messages.append(_turn("user", self.clean(example.question)))
             messages.append(_turn("assistant", self.clean(example.answer)))
-        question = self.clean(prompt.text) or (_CAPTION if prompt.task == "caption" else "")
+        question = self.clean(prompt.text) or CAPTION_PROMPT
         messages.append({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]})
         text = self.processor.apply_chat_template(
             messages, chat_template=self.processor.chat_template or _TEMPLATE, add_generation_prompt=True

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from PIL import Image
 
 Task = Literal["vqa", "caption"]
+CAPTION_PROMPT = "Describe the image in one sentence."
+"""What a model that only knows questions is asked for a caption."""
 FinishReason = Literal["stop", "length", "cancelled"]
 
 

@@ -18,12 +18,11 @@ import httpx
 from PIL import Image
 
 from app.errors import DeadlineExceededError, RemoteModelBusyError, RemoteModelError
-from app.inference.vlms.prompts import Answer, Prompt, Task
+from app.inference.vlms.prompts import CAPTION_PROMPT, Answer, Prompt, Task
 
 _RETRIED = frozenset({429, 500, 502, 503, 504})
 _FIRST_PAUSE_S = 0.25
 _JPEG_QUALITY = 92
-_CAPTION = "Describe the image briefly."
 
 
 class RemoteVlm:
@@ -129,7 +128,7 @@ class RemoteVlm:
         for example in reversed(prompt.examples):
             messages.append(self._user(example.image, example.question))
             messages.append({"role": "assistant", "content": example.answer})
-        messages.append(self._user(prompt.image, prompt.text or _CAPTION))
+        messages.append(self._user(prompt.image, prompt.text or CAPTION_PROMPT))
         return {
             "model": self._model,
             "messages": messages,

@@ -1,0 +1,110 @@
+"""`vision ask` and `vision caption`: questions about a picture, and what it shows in words.
+
+Knows which fields to send and how an answer is shown while it comes; models are the service's business.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.cli import output
+from app.cli.client import RefusedError, Service, connect
+from app.cli.files import image_files
+from app.cli.options import ApiKey, DataDir, Json, Server
+from app.cli.rows import each, end
+
+Image = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The picture.")]
+Model = Annotated[str | None, typer.Option(help="Vision-language model; the service's default without it.")]
+Tokens = Annotated[int | None, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")]
+
+
+def ask(
+    image: Image,
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    collection: Annotated[
+        str | None,
+        typer.Option("--collection", "-c", help="Show the model this collection's answer examples."),
+    ] = None,
+    k: Annotated[int | None, typer.Option("-k", min=0, help="How many answer examples; 0 for none.")] = None,
+    model: Model = None,
+    max_new_tokens: Tokens = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Answer a question about a picture."""
+    fields = {
+        "question": question,
+        "collection": collection,
+        "k": k,
+        "model": model,
+        "max_new_tokens": max_new_tokens,
+    }
+    with connect(server, api_key, data_dir) as service:
+        answered(service, "/v1/vqa", image, fields, json=json)
+
+
+def caption(
+    image: Annotated[
+        list[Path], typer.Option(exists=True, help="Image or folder of images; repeat for several.")
+    ],
+    prompt: Annotated[str | None, typer.Option(help="What to describe, or how.")] = None,
+    model: Model = None,
+    max_new_tokens: Tokens = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Say in words what a picture shows, or each picture of a folder."""
+    files = image_files(image)
+    fields = {"prompt": prompt, "model": model, "max_new_tokens": max_new_tokens}
+    with connect(server, api_key, data_dir) as service:
+        if len(files) == 1 and not image[0].is_dir():
+            answered(service, "/v1/caption", files[0], fields, json=json)
+            return
+        rows = each(
+            "Captioning", [(None, file) for file in files], lambda _, file: _captioned(service, file, fields)
+        )
+    if json:
+        output.print_json({"data": rows})
+    else:
+        shown = ([row["file"], row.get("caption", ""), row.get("error", "")] for row in rows)
+        output.print_table(["image", "caption", "error"], shown, empty="")
+    end(rows)
+
+
+def answered(
+    service: Service, path: str, image: Path, fields: dict[str, Any], *, json: bool
+) -> dict[str, Any]:
+    """Ask, and show the answer: as JSON when it is whole, else piece by piece. The whole reply."""
+    form = {name: str(value) for name, value in fields.items() if value is not None}
+    files = {"image": image.read_bytes()}
+    if json:
+        reply: dict[str, Any] = service.call("POST", path, data=form, files=files, again=True)
+        output.print_json(reply)
+        return reply
+    for name, event in service.events(path, data={**form, "stream": "true"}, files=files):
+        if name == "token":
+            sys.stdout.write(event["text"])
+            sys.stdout.flush()
+        elif name == "error":
+            sys.stdout.write("\n")
+            raise RefusedError(event["status"], event["detail"])
+        elif name == "done":
+            sys.stdout.write("\n")
+            return dict(event)
+    raise RefusedError(502, "the answer ended early")
+
+
+def _captioned(service: Service, file: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    form = {name: str(value) for name, value in fields.items() if value is not None}
+    reply: dict[str, Any] = service.call(
+        "POST", "/v1/caption", data=form, files={"image": file.read_bytes()}, again=True
+    )
+    return reply
