@@ -22,6 +22,7 @@ from app.recognition import repository
 
 _CHANNEL = "vision:collections"
 _MOST_KNOWN = 4_096
+_CANCEL_AGAIN_S = 0.1
 _LISTEN_S = 1.0
 _MOST_PAUSE_S = 30.0
 
@@ -55,9 +56,11 @@ class Directory:
 
     async def close(self) -> None:
         """Stop both."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # redis-py swallows a cancellation that meets it while it connects: one may not be enough
+        while pending := [task for task in self._tasks if not task.done()]:
+            for task in pending:
+                task.cancel()
+            await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
 
     async def get(self, workspace: str, name: str) -> KnownCollection:
         """The collection as this process knows it; raises CollectionNotFoundError."""
