@@ -186,7 +186,7 @@ COLUMNS = (
     "accuracy %",
     "ECE %",
     "AUROC near/far",
-    "kept / refused near / far %",
+    "accepted / refused near / far %",
     "fit ms",
 )
 
