@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import time
 from collections.abc import AsyncIterator, Callable
 from io import BytesIO
@@ -16,6 +15,7 @@ from typing import Any
 
 import httpx
 from PIL import Image
+from pydantic import BaseModel, ValidationError
 
 from app.errors import DeadlineExceededError, RemoteModelBusyError, RemoteModelError
 from app.inference.vlms.prompts import CAPTION_PROMPT, Answer, Prompt, Task
@@ -98,7 +98,7 @@ class RemoteVlm:
         self, body: dict[str, Any], deadline: float, said: list[str], on_text: Callable[[str], None] | None
     ) -> Answer:
         timeout = httpx.Timeout(max(0.1, deadline - time.monotonic()), connect=5.0)
-        usage: dict[str, int] = {}
+        usage = _Usage()
         finish = "stop"
         async with self._client.stream("POST", "chat/completions", json=body, timeout=timeout) as response:
             if response.status_code in _RETRIED:
@@ -108,18 +108,17 @@ class RemoteVlm:
                     f"The remote model's server refused the request ({response.status_code})."
                 )
             async for event in _events(response):
-                usage = event.get("usage") or usage
-                for choice in event.get("choices") or []:
-                    finish = choice.get("finish_reason") or finish
-                    piece = (choice.get("delta") or {}).get("content")
-                    if piece:
-                        said.append(piece)
+                usage = event.usage or usage
+                for choice in event.choices:
+                    finish = choice.finish_reason or finish
+                    if choice.delta.content:
+                        said.append(choice.delta.content)
                         if on_text is not None:
-                            on_text(piece)
+                            on_text(choice.delta.content)
         return Answer(
             text="".join(said).strip(),
-            prompt_tokens=int(usage.get("prompt_tokens", 0)),
-            completion_tokens=int(usage.get("completion_tokens", 0)),
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
             finish_reason="length" if finish == "length" else "stop",
         )
 
@@ -151,21 +150,43 @@ class RemoteVlm:
         return {"role": "user", "content": parts}
 
 
-async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """The JSON objects of a server-sent event stream; raises RemoteModelError on garbage or an early end."""
-    try:
-        async for line in response.aiter_lines():
-            if not line.startswith("data:"):
-                continue
-            data = line.removeprefix("data:").strip()
-            if data == "[DONE]":
-                return
-            event = json.loads(data)
-            if not isinstance(event, dict) or "error" in event:
-                raise RemoteModelError("The remote model's server reported an error while answering.")
-            yield event
-    except ValueError as error:
-        raise RemoteModelError("The remote model's server sent what is not JSON.") from error
+class _Delta(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    delta: _Delta = _Delta()
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Event(BaseModel):
+    """The part of a chat-completion chunk that matters here."""
+
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: Any = None
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[_Event]:
+    """The chunks of a server-sent event stream; raises RemoteModelError on garbage or an early end."""
+    async for line in response.aiter_lines():
+        if not line.startswith("data:"):
+            continue
+        data = line.removeprefix("data:").strip()
+        if data == "[DONE]":
+            return
+        try:
+            event = _Event.model_validate_json(data)
+        except ValidationError as error:
+            raise RemoteModelError("The remote model's server sent what cannot be understood.") from error
+        if event.error is not None:
+            raise RemoteModelError("The remote model's server reported an error while answering.")
+        yield event
     raise RemoteModelError("The remote model's server ended its answer early.")
 
 
