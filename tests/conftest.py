@@ -8,12 +8,15 @@ every test that asks for a client; each client has a workspace of its own.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `vision serve` does, before numpy comes in
 
 import httpx
 import psycopg
