@@ -33,6 +33,13 @@ class IdeficsVlm(TransformersVlm):
         parts += [prompt.image, f"Question: {question} Answer:"]
         return dict(self.processor(text=[parts], return_tensors="pt", add_end_of_utterance_token=False))
 
+    def end_tokens(self) -> frozenset[int]:
+        """Also a line's end: a model that was only pretrained would go on and ask itself the next question."""
+        tokenizer = self.processor.tokenizer
+        lines = tokenizer.encode("\n", add_special_tokens=False)[-1:]
+        ends = [one for one in lines if tokenizer.decode([one]) == "\n"]
+        return super().end_tokens() | frozenset(ends)
+
 
 class Idefics3Vlm(TransformersVlm):
     """`Idefics3ForConditionalGeneration` and `SmolVLMForConditionalGeneration`, through their chat template."""

@@ -1,0 +1,126 @@
+"""A fresh service answers questions about pictures: by command, by HTTP, streaming, and in the examples."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import shapes
+from tests.live import Live, environment, run
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+NUMBERS = sorted(shapes.shown())[20:26]
+
+
+def test_ask_prints_the_right_colour(service: Live) -> None:
+    said = [
+        run("ask", "--image", shapes.paths()[number], "what color is the shape?", VISION_SERVER=service.url)
+        for number in NUMBERS
+    ]
+    assert [one.returncode for one in said] == [0] * len(NUMBERS)
+    right = [one.stdout.strip() == shapes.shown()[n][0] for one, n in zip(said, NUMBERS, strict=True)]
+    assert sum(right) >= len(NUMBERS) - 1
+
+
+def test_ask_as_json_is_the_services_reply(service: Live) -> None:
+    image = shapes.paths()[NUMBERS[0]]
+    done = run("ask", "--image", image, "What color is this?", "--json", VISION_SERVER=service.url)
+    reply = json.loads(done.stdout)
+    assert reply["answer"] == shapes.shown()[NUMBERS[0]][0]
+    assert reply["model"] == "llava-shapes"
+
+
+def test_caption_describes_one_and_a_folder(service: Live, tmp_path: Path) -> None:
+    image = shapes.paths()[NUMBERS[0]]
+    caption = "a {} {}".format(*shapes.shown()[NUMBERS[0]])
+    assert run("caption", "--image", image, VISION_SERVER=service.url).stdout.strip() == caption
+    (tmp_path / "one.png").write_bytes(image.read_bytes())
+    (tmp_path / "two.png").write_bytes(b"nothing")
+    done = run("caption", "--image", tmp_path, "--json", VISION_SERVER=service.url)
+    assert done.returncode == 1
+    rows = json.loads(done.stdout)["data"]
+    assert rows[0]["caption"] == caption
+    assert "error" in rows[1]
+
+
+def test_answers_are_taught_shown_and_forgotten(service: Live) -> None:
+    image = shapes.paths()[NUMBERS[0]]
+    said = {"VISION_SERVER": service.url}
+    added = run(
+        "fewshot",
+        "add-example",
+        "--image",
+        image,
+        "--question",
+        "What color is this?",
+        "--answer",
+        "teal",
+        **said,
+    )
+    assert added.returncode == 0, added.stderr
+    query = run("fewshot", "query", "--image", image, "--question", "What color is this?", "--json", **said)
+    used = json.loads(query.stdout)["examples_used"]
+    assert [one["answer"] for one in used] == ["teal"]
+    assert "teal" in run("fewshot", "list-examples", **said).stdout
+    assert run("fewshot", "forget", used[0]["id"], **said).returncode == 0
+    assert json.loads(run("fewshot", "list-examples", "--json", **said).stdout)["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["--model", "lite"], 1, "compares images"),
+        (["--model", "no-such"], 1, "no model"),
+        (["--collection", "nowhere"], 1, "no collection"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(service: Live, words: list[str], code: int, sentence: str) -> None:
+    image = shapes.paths()[NUMBERS[0]]
+    done = run("ask", "--image", image, "what is this?", *words, VISION_SERVER=service.url)
+    assert done.returncode == code
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_curl_streams_the_same_answer(service: Live) -> None:
+    form = {"question": "what color is the shape?"}
+    files = {"image": shapes.data(NUMBERS[0])}
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        whole = client.post("/v1/vqa", data=form, files=files).json()["answer"]
+        with client.stream("POST", "/v1/vqa", data=form | {"stream": "true"}, files=files) as reply:
+            lines = [line for line in reply.iter_lines() if line]
+    assert whole == shapes.shown()[NUMBERS[0]][0]
+    assert lines[0] == "event: token"
+    assert json.loads(lines[-1].removeprefix("data: "))["answer"] == whole
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "expected"),
+    [
+        ("visual_qa.py", ["what color is this?"], "{0}"),
+        ("image_captioning.py", [], "a {0} {1}"),
+    ],
+)
+def test_the_examples_run(service: Live, script: str, words: list[str], expected: str) -> None:
+    image = str(shapes.paths()[NUMBERS[0]])
+    env = environment(VISION_SERVER=service.url, PATH=os.environ["PATH"])
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / script), image, *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=env,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith(expected.format(*shapes.shown()[NUMBERS[0]]))
+
+
+def test_the_examples_fit_a_screen() -> None:
+    assert all(len(file.read_text().splitlines()) < 40 for file in EXAMPLES.glob("*.py"))
