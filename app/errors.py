@@ -15,7 +15,9 @@ class VisionError(Exception):
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal error"
 
-    def __init__(self, detail: str | None = None, *, retry_after_s: int | None = None, **context: Any) -> None:
+    def __init__(
+        self, detail: str | None = None, *, retry_after_s: int | None = None, **context: Any
+    ) -> None:
         """`detail` replaces the docstring as the client's sentence; `context` goes to the log only."""
         self.detail = detail or (type(self).__doc__ or "").strip()
         self.retry_after_s = retry_after_s

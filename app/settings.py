@@ -27,82 +27,170 @@ class Settings(BaseSettings):
     announce: bool = Field(
         True, description="Note the address in the data folder, where commands look for a running service."
     )
-    database_url: str | None = Field(None, description="PostgreSQL with pgvector, as postgresql://...; empty starts the embedded one.")
-    redis_url: str | None = Field(None, description="Redis or Valkey, as redis://...; empty starts the embedded one.")
-    blob_url: str | None = Field(None, description="Where images are kept, any fsspec URL such as s3://bucket/folder; empty means the data folder.")
+    database_url: str | None = Field(
+        None, description="PostgreSQL with pgvector, as postgresql://...; empty starts the embedded one."
+    )
+    redis_url: str | None = Field(
+        None, description="Redis or Valkey, as redis://...; empty starts the embedded one."
+    )
+    blob_url: str | None = Field(
+        None,
+        description="Where images are kept, any fsspec URL such as s3://bucket/folder; empty means the data folder.",
+    )
     database_pool_size: int = Field(8, ge=1, description="Database connections one process keeps open.")
 
     # who may come in
     no_auth: bool = Field(False, description="Serve beyond loopback without API keys.")
-    bootstrap_key_file: Path | None = Field(None, description="On first start beyond loopback, write a new admin key to this file.")
-    secret: SecretStr | None = Field(None, description="Secret that API keys are hashed with, at least 16 characters; processes with different data folders and one database must share it. Empty makes one in the data folder.")
-    allowed_hosts: str = Field("", description="Extra Host names, comma-separated, that are accepted when serving without keys.")
+    bootstrap_key_file: Path | None = Field(
+        None, description="On first start beyond loopback, write a new admin key to this file."
+    )
+    secret: SecretStr | None = Field(
+        None,
+        description="Secret that API keys are hashed with, at least 16 characters; processes with different data folders and one database must share it. Empty makes one in the data folder.",
+    )
+    allowed_hosts: str = Field(
+        "", description="Extra Host names, comma-separated, that are accepted when serving without keys."
+    )
 
     # models
-    encoder: str = Field("lite", description="Default encoder: a family, a Hugging Face id or a local folder.")
+    encoder: str = Field(
+        "lite", description="Default encoder: a family, a Hugging Face id or a local folder."
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
-    cpu_runtime: Literal["auto", "onnx", "torch"] = Field("auto", description="How encoders run on CPU; auto measures once and keeps the fastest that is exact enough.")
+    cpu_runtime: Literal["auto", "onnx", "torch"] = Field(
+        "auto",
+        description="How encoders run on CPU; auto measures once and keeps the fastest that is exact enough.",
+    )
     int8: bool = Field(True, description="Let auto consider int8 on CPU, behind its parity gate.")
-    parity_cosine: float = Field(0.99, gt=0, le=1, description="Lowest cosine to float32 torch that a faster runtime must reach on every parity image.")
+    parity_cosine: float = Field(
+        0.99,
+        gt=0,
+        le=1,
+        description="Lowest cosine to float32 torch that a faster runtime must reach on every parity image.",
+    )
     threads: int = Field(0, ge=0, description="CPU threads a model may use; 0 means all cores.")
-    model_memory_mb: int = Field(0, ge=0, description="Memory budget for live models; 0 means half of the device's memory.")
+    model_memory_mb: int = Field(
+        0, ge=0, description="Memory budget for live models; 0 means half of the device's memory."
+    )
     allow_downloads: bool = Field(True, description="Let models be fetched from the Hugging Face hub.")
 
     # vision-language models
-    vlm: str = Field("llava-shapes", description="Default model for questions: a checkpoint of this project, a Hugging Face id, a local folder, or `remote`.")
-    captioner: str = Field("", description="Default model for captions; empty means the one for questions where it can caption, else blip-shapes-caption.")
+    vlm: str = Field(
+        "llava-shapes",
+        description="Default model for questions: a checkpoint of this project, a Hugging Face id, a local folder, or `remote`.",
+    )
+    captioner: str = Field(
+        "",
+        description="Default model for captions; empty means the one for questions where it can caption, else blip-shapes-caption.",
+    )
     vlm_max_batch: int = Field(16, ge=1, description="Largest batch of answers generated together.")
-    vlm_max_queue: int = Field(64, ge=1, description="Questions one model lets wait; beyond that requests get 503.")
-    vlm_threads: int = Field(1, ge=0, description="CPU threads a vision-language model may use, so that it leaves room for classifying; 0 means all cores.")
-    vlm_deadline_s: float = Field(120.0, gt=0, description="Seconds a question may wait and be answered before it is dropped.")
-    default_new_tokens: int = Field(64, ge=1, description="Longest answer, in tokens, where the client does not say.")
+    vlm_max_queue: int = Field(
+        64, ge=1, description="Questions one model lets wait; beyond that requests get 503."
+    )
+    vlm_threads: int = Field(
+        1,
+        ge=0,
+        description="CPU threads a vision-language model may use, so that it leaves room for classifying; 0 means all cores.",
+    )
+    vlm_deadline_s: float = Field(
+        120.0, gt=0, description="Seconds a question may wait and be answered before it is dropped."
+    )
+    default_new_tokens: int = Field(
+        64, ge=1, description="Longest answer, in tokens, where the client does not say."
+    )
     max_new_tokens: int = Field(512, ge=1, description="Longest answer a client may ask for, in tokens.")
-    max_question_chars: int = Field(2_000, ge=1, description="Longest question, prompt or answer, in characters.")
-    answer_examples: int = Field(4, ge=0, description="Answer examples shown with a question, where the client does not say.")
-    max_answer_examples: int = Field(16, ge=0, description="Most answer examples a client may ask to be shown.")
-    remote_url: str | None = Field(None, description="OpenAI-compatible server behind the model `remote`, such as http://host:8000/v1.")
+    max_question_chars: int = Field(
+        2_000, ge=1, description="Longest question, prompt or answer, in characters."
+    )
+    answer_examples: int = Field(
+        4, ge=0, description="Answer examples shown with a question, where the client does not say."
+    )
+    max_answer_examples: int = Field(
+        16, ge=0, description="Most answer examples a client may ask to be shown."
+    )
+    remote_url: str | None = Field(
+        None, description="OpenAI-compatible server behind the model `remote`, such as http://host:8000/v1."
+    )
     remote_model: str = Field("default", description="What that server calls its model.")
     remote_api_key: SecretStr | None = Field(None, description="Key for that server.")
     remote_attempts: int = Field(3, ge=1, description="Times a busy or unreachable remote server is asked.")
 
     # batching
     max_batch: int = Field(32, ge=1, description="Largest batch one forward pass takes on a GPU.")
-    cpu_max_batch: int = Field(8, ge=1, description="Largest batch one forward pass takes on a CPU, where more items only spill its cache.")
+    cpu_max_batch: int = Field(
+        8,
+        ge=1,
+        description="Largest batch one forward pass takes on a CPU, where more items only spill its cache.",
+    )
     max_queue: int = Field(256, ge=1, description="Items one model lets wait; beyond that requests get 503.")
-    deadline_s: float = Field(30.0, gt=0, description="Seconds an item may wait and run before it is dropped.")
+    deadline_s: float = Field(
+        30.0, gt=0, description="Seconds an item may wait and run before it is dropped."
+    )
     decode_threads: int = Field(0, ge=0, description="Threads that decode images; 0 means all cores.")
     embedding_cache: bool = Field(True, description="Keep embeddings in Redis by image hash and encoder.")
     embedding_cache_ttl_s: int = Field(86_400, ge=1, description="Seconds an embedding stays cached.")
     max_cached_texts: int = Field(2_048, ge=0, description="Text vectors each live model keeps in memory.")
 
     # limits on what comes in
-    max_body_mb: int = Field(64, ge=1, description="Largest request body, in MiB, counted while it streams in.")
+    max_body_mb: int = Field(
+        64, ge=1, description="Largest request body, in MiB, counted while it streams in."
+    )
     max_part_mb: int = Field(20, ge=1, description="Largest single image or part, in MiB.")
     max_parts: int = Field(64, ge=1, description="Most parts in one multipart body.")
     max_images: int = Field(32, ge=1, description="Most images in one request.")
     max_field_kb: int = Field(1024, ge=1, description="Largest text field in a form, in KiB.")
-    max_json_values: int = Field(500_000, ge=1, description="Most values in one JSON body, counted by its separators while it streams in.")
+    max_json_values: int = Field(
+        500_000,
+        ge=1,
+        description="Most values in one JSON body, counted by its separators while it streams in.",
+    )
     max_header_kb: int = Field(32, ge=1, description="Largest headers of one request, in KiB.")
     max_query_kb: int = Field(16, ge=1, description="Longest query string, in KiB.")
-    max_spool_mb: int = Field(1024, ge=1, description="Most bytes of uploads held at the same time, in memory and in the temporary folder, in MiB.")
-    head_timeout_s: float = Field(10.0, gt=0, description="Seconds a client has to send a request's head, from connecting or from its first byte.")
+    max_spool_mb: int = Field(
+        1024,
+        ge=1,
+        description="Most bytes of uploads held at the same time, in memory and in the temporary folder, in MiB.",
+    )
+    head_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds a client has to send a request's head, from connecting or from its first byte.",
+    )
     receive_timeout_s: float = Field(30.0, gt=0, description="Seconds a client has to send its whole body.")
-    max_uploads: int = Field(32, ge=1, description="Request bodies received at the same time; beyond that requests get 503.")
-    max_concurrency: int = Field(1024, ge=1, description="Connections, idle ones included, that are served at the same time; beyond that they get 503.")
+    max_uploads: int = Field(
+        32, ge=1, description="Request bodies received at the same time; beyond that requests get 503."
+    )
+    max_concurrency: int = Field(
+        1024,
+        ge=1,
+        description="Connections, idle ones included, that are served at the same time; beyond that they get 503.",
+    )
     keep_alive_s: int = Field(5, ge=1, description="Seconds an idle connection stays open.")
-    shutdown_grace_s: int = Field(20, ge=1, description="Seconds that requests under way get to finish when the service stops.")
+    shutdown_grace_s: int = Field(
+        20, ge=1, description="Seconds that requests under way get to finish when the service stops."
+    )
     max_megapixels: float = Field(40.0, gt=0, description="Most pixels in one image, in millions.")
     max_side: int = Field(30_000, ge=1, description="Longest side of an image, in pixels.")
-    stored_side: int = Field(2_048, ge=256, description="Longest side of a stored example, in pixels; larger images are scaled down to it.")
+    stored_side: int = Field(
+        2_048,
+        ge=256,
+        description="Longest side of a stored example, in pixels; larger images are scaled down to it.",
+    )
     max_labels: int = Field(1_000, ge=1, description="Most labels in one zero-shot request.")
     max_text_chars: int = Field(1_000, ge=1, description="Longest label, description or text, in characters.")
     max_texts: int = Field(256, ge=1, description="Most texts in one embeddings request.")
     max_page: int = Field(1_000, ge=1, description="Most rows in one page of a list.")
 
     # collections
-    watch_interval_s: float = Field(1.0, gt=0, description="Seconds between two looks at collection versions.")
+    watch_interval_s: float = Field(
+        1.0, gt=0, description="Seconds between two looks at collection versions."
+    )
     max_cached_heads: int = Field(64, ge=1, description="Fitted heads kept in memory.")
 
     # logs
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line printed.")
-    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto prints text on a terminal and JSON elsewhere.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line printed."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="auto prints text on a terminal and JSON elsewhere."
+    )

@@ -23,7 +23,9 @@ def serve(
     data_dir: _DataDir = None,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Serve beyond loopback without keys.")] = False,
     encoder: Annotated[str | None, typer.Option(help="Default encoder: family, hub id or folder.")] = None,
-    vlm: Annotated[str | None, typer.Option(help="Default model for questions: name, hub id or folder.")] = None,
+    vlm: Annotated[
+        str | None, typer.Option(help="Default model for questions: name, hub id or folder.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
