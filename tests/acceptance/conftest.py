@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import shapes
 from tests.live import Live, serving
 from tests.photos import saved
 
@@ -20,8 +21,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """chelsea.jpg, coffee.jpg, rocket.jpg, camera.jpg, brick.jpg, coins.jpg."""
+    """chelsea.jpg, coffee.jpg, rocket.jpg, camera.jpg, brick.jpg, coins.jpg, and easy-VQA's shape.png."""
     folder = tmp_path_factory.mktemp("photos")
     for name in ["chelsea", "coffee", "rocket", "camera", "brick", "coins"]:
         saved(folder, name)
+    (folder / "shape.png").write_bytes(shapes.data(0))
     return folder
