@@ -12,7 +12,8 @@ from pathlib import Path
 from app.catalog.schemas import Cpu, Gpu, Hardware, Memory, Model
 from app.errors import ModelNotFoundError, VisionError
 from app.inference import device
-from app.inference.registry import ModelInfo, ModelRegistry
+from app.inference.model_info import ModelInfo
+from app.inference.registry import ModelRegistry
 from app.settings import Settings
 
 _MIB = 1024 * 1024

@@ -107,6 +107,16 @@ class LiveEncoder:
         return np.stack([vectors[text] for text in texts])
 
     @property
+    def family(self) -> str:
+        """The encoder's."""
+        return self.encoder.family
+
+    @property
+    def runtime(self) -> str:
+        """The encoder's."""
+        return self.encoder.runtime
+
+    @property
     def memory_bytes(self) -> int:
         """The encoder's."""
         return self.encoder.memory_bytes

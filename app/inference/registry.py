@@ -13,9 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Literal
+from dataclasses import dataclass, field
 
 from PIL import Image
 
@@ -31,40 +29,18 @@ from app.inference.encoders import EncoderConfig, EncoderSource, load_encoder, r
 from app.inference.encoders.source import CHECKPOINTS
 from app.inference.live import LiveEncoder
 from app.inference.memory import is_out_of_memory
-from app.inference.observing import BatcherStats, ModelObserver
+from app.inference.model_info import Kind, ModelInfo, describe
+from app.inference.observing import ModelObserver
 from app.inference.protocols import Encoder
 from app.inference.vlms import load_vlm, resolve_vlm
 from app.inference.vlms.live import LiveVlm
 from app.inference.vlms.prompts import Prompt, Task
 from app.inference.vlms.remote import RemoteVlm
-from app.inference.vlms.source import REMOTE, declared_tasks
+from app.inference.vlms.source import REMOTE
 from app.settings import Settings
 
-Kind = Literal["encoder", "vlm"]
 _Key = tuple[Kind, str, str]
 """Kind, name and location: two folders of one name are two models."""
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """A model as people and the catalog see it; what only a loaded one knows is None before."""
-
-    name: str
-    family: str
-    aliases: tuple[str, ...]
-    default: bool
-    kind: Kind = "encoder"
-    tasks: tuple[str, ...] | None = None
-    """What a vision-language model does: `vqa`, `caption`."""
-    live: bool = False
-    dim: int | None = None
-    input_size: int | None = None
-    memory_bytes: int | None = None
-    runtime: str | None = None
-    fingerprint: str | None = None
-    users: int = 0
-    """Requests using it right now."""
-    batches: BatcherStats | None = None
 
 
 @dataclass(eq=False)
@@ -316,31 +292,9 @@ class ModelRegistry:
         return sum(slot.memory_bytes for slot in self._slots.values())
 
     def _describe(self, kind: Kind, source: EncoderSource, slot: _Slot | None) -> ModelInfo:
-        info = ModelInfo(source.name, source.family, source.aliases, self._is_default(kind, source), kind)
-        if slot is None:
-            if kind == "vlm" and source.is_local:
-                tasks = declared_tasks(Path(source.location))
-                info = replace(info, tasks=None if tasks is None else tuple(sorted(tasks)))
-            return info
-        live = slot.live
-        info = replace(
-            info,
-            live=True,
-            memory_bytes=slot.memory_bytes,
-            users=self._users[_key(kind, source)],
-            batches=live.stats(),
-        )
-        if isinstance(live, LiveVlm):
-            return replace(info, runtime=live.runtime, tasks=tuple(sorted(live.tasks)), family=live.family)
-        encoder = live.encoder
-        return replace(
-            info,
-            family=encoder.family,
-            dim=encoder.dim,
-            input_size=encoder.input_size,
-            runtime=encoder.runtime,
-            fingerprint=encoder.fingerprint,
-        )
+        live = None if slot is None else slot.live
+        default = self._is_default(kind, source)
+        return describe(kind, source, live, default=default, users=self._users[_key(kind, source)])
 
     def _is_default(self, kind: Kind, source: EncoderSource) -> bool:
         try:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from app.errors import ModelNotFoundError, VisionError
 from app.inference.encoders import resolve
-from app.inference.registry import ModelInfo, ModelRegistry
+from app.inference.model_info import ModelInfo
+from app.inference.registry import ModelRegistry
 from app.settings import Settings
 
 

@@ -5,13 +5,12 @@ Knows the fields and their bounds; knows nothing of vectors.
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
-from app import errors, images
+from app import errors
 from app.answering.schemas import (
     AddedAnswerExample,
     AnswerExampleInfo,
@@ -20,11 +19,11 @@ from app.answering.schemas import (
 )
 from app.database import AnswerExample
 from app.errors import AnswerExampleNotFoundError, InvalidInputError
-from app.images import ImageLimits
 from app.openapi import upload_body
 from app.problems import responses
 from app.recognition.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
 from app.recognition.routes.common import UPLOAD_ERRORS, CollectionPath, Learner, Recogniser, Uploaded
+from app.recognition.thumbnails import Size, thumbnail
 from app.services import services_of
 
 router = APIRouter(prefix="/collections/{collection}/answers", tags=["answering"])
@@ -112,20 +111,13 @@ async def get_answer_image(
     caller: Recogniser,
     collection: CollectionPath,
     example: AnswerPath,
-    size: Annotated[int, Query(ge=16, le=1024, description="Longest side in pixels.")] = 256,
+    size: Size = 256,
 ) -> Response:
     """Show what an answer example is about, scaled down."""
-    services = services_of(request)
-    row = await services.teaching.find(caller.workspace, collection, _id(example))
-    try:
-        data = await services.blobs.get(row.image_sha256)
-    except FileNotFoundError:
-        raise AnswerExampleNotFoundError("The image of this example is gone.") from None
-    limits = ImageLimits.from_settings(services.settings)
-    small = await asyncio.get_running_loop().run_in_executor(
-        services.pool, images.thumbnail, data, size, limits
+    row = await services_of(request).teaching.find(caller.workspace, collection, _id(example))
+    return await thumbnail(
+        request, row.image_sha256, size, AnswerExampleNotFoundError("The image of this example is gone.")
     )
-    return Response(small, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
 
 def _id(text: str) -> uuid.UUID:

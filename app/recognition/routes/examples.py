@@ -5,15 +5,13 @@ Knows the fields and their bounds; knows nothing of vectors.
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from app import errors, images
+from app import errors
 from app.errors import ExampleNotFoundError, InvalidInputError
-from app.images import ImageLimits
 from app.openapi import upload_body
 from app.problems import responses
 from app.recognition import listing
@@ -30,6 +28,7 @@ from app.recognition.routes.common import (
     example_id,
 )
 from app.recognition.schemas import AddedExample, AddedExamples, ExampleInfo, ExampleList, image_url
+from app.recognition.thumbnails import Size, thumbnail
 from app.services import Services, services_of
 
 router = APIRouter(prefix="/collections/{collection}/examples", tags=["collections"])
@@ -135,27 +134,14 @@ async def get_example_image(
     caller: Recogniser,
     collection: CollectionPath,
     example: ExamplePath,
-    size: Annotated[int, Query(ge=16, le=1024, description="Longest side in pixels.")] = 256,
+    size: Size = 256,
 ) -> Response:
     """Show what an example looks like, scaled down."""
     services = services_of(request)
     row = await _find(services, caller.workspace, collection, example)
-    headers = {
-        "ETag": f'"{row.image_sha256}-{size}"',
-        "Cache-Control": "private, max-age=31536000, immutable",  # an example never changes its image
-        "Content-Security-Policy": "default-src 'none'",
-    }
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    try:
-        data = await services.blobs.get(row.image_sha256)
-    except FileNotFoundError:
-        raise ExampleNotFoundError("The image of this example is gone.") from None
-    limits = ImageLimits.from_settings(services.settings)
-    small = await asyncio.get_running_loop().run_in_executor(
-        services.pool, images.thumbnail, data, size, limits
+    return await thumbnail(
+        request, row.image_sha256, size, ExampleNotFoundError("The image of this example is gone.")
     )
-    return Response(small, media_type="image/jpeg", headers=headers)
 
 
 async def _find(services: Services, workspace: str, collection: str, example: str) -> ExampleRow:

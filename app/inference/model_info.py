@@ -1,0 +1,70 @@
+"""A model as people and the catalog see it, loaded or not.
+
+Knows what can be told without loading anything; knows nothing of when models come and go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from app.inference.encoders import EncoderSource
+from app.inference.live import LiveEncoder
+from app.inference.observing import BatcherStats
+from app.inference.vlms.live import LiveVlm
+from app.inference.vlms.source import declared_tasks
+
+Kind = Literal["encoder", "vlm"]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What only a loaded model knows is None before."""
+
+    name: str
+    family: str
+    aliases: tuple[str, ...]
+    default: bool
+    kind: Kind = "encoder"
+    tasks: tuple[str, ...] | None = None
+    """What a vision-language model does: `vqa`, `caption`."""
+    live: bool = False
+    dim: int | None = None
+    input_size: int | None = None
+    memory_bytes: int | None = None
+    runtime: str | None = None
+    fingerprint: str | None = None
+    users: int = 0
+    """Requests using it right now."""
+    batches: BatcherStats | None = None
+
+
+def describe(
+    kind: Kind,
+    source: EncoderSource,
+    live: LiveEncoder | LiveVlm | None,
+    *,
+    default: bool,
+    users: int,
+) -> ModelInfo:
+    """What is known of a model; `live` is it in memory, or None."""
+    info = ModelInfo(source.name, source.family, source.aliases, default, kind)
+    if live is None:
+        if kind == "vlm" and source.is_local:
+            tasks = declared_tasks(Path(source.location))
+            info = replace(info, tasks=None if tasks is None else tuple(sorted(tasks)))
+        return info
+    info = replace(
+        info,
+        live=True,
+        family=live.family,
+        runtime=live.runtime,
+        memory_bytes=live.memory_bytes,
+        users=users,
+        batches=live.stats(),
+    )
+    if isinstance(live, LiveVlm):
+        return replace(info, tasks=tuple(sorted(live.tasks)))
+    encoder = live.encoder
+    return replace(info, dim=encoder.dim, input_size=encoder.input_size, fingerprint=encoder.fingerprint)
