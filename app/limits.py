@@ -18,8 +18,8 @@ _MOST_HEADERS = 100
 
 # After an early refusal the rest of the body is read and thrown away for a moment, so that a client that is
 # still sending gets to see the answer instead of a reset connection; then the connection closes.
-LINGER_S = 2.0
-LINGER_BYTES = 8 * MIB
+LINGER_S = 4.0
+LINGER_BYTES = 32 * MIB
 # Unread bodies up to this size are left to the server, which skips them and keeps the connection.
 KEEP_BYTES = MIB // 4
 

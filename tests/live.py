@@ -22,6 +22,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # or services started from a run under nohup would ignore it too
+
 VISION = str(Path(sys.executable).parent / "vision")
 START_S = 90.0
 STOP_S = 30.0
