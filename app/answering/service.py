@@ -29,6 +29,9 @@ from app.spool import Entry
 from app.storage import BlobStore
 
 BUILT_IN_CAPTIONER = "blip-shapes-caption"
+DETAIL = 512
+"""Pixels that decoding leaves a shorter side to spare: at least twice this many are kept of a larger image, more
+than these models look at, and many questions about huge images then take little memory."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Answering:
         """
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
-        image = await loop.run_in_executor(self._pool, lambda: images.decode(entry.read(), self._limits))
+        image = await loop.run_in_executor(self._pool, lambda: self._decode(entry.read()))
         near = await self._examples(workspace, entry, asked)
         async with self._registry.vlm(self._model(asked)) as live:
             if asked.task not in live.tasks:
@@ -167,11 +170,12 @@ class Answering:
             for one, picture in zip(near, pictures, strict=True)
         )
 
+    def _decode(self, data: bytes) -> Image.Image:
+        return images.decode(data, self._limits, input_size=DETAIL)
+
     async def _picture(self, sha256: str) -> Image.Image | None:
         try:
             data = await self._blobs.get(sha256)
-            return await asyncio.get_running_loop().run_in_executor(
-                self._pool, images.decode, data, self._limits
-            )
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._decode, data)
         except (FileNotFoundError, VisionError):
             return None

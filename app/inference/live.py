@@ -16,16 +16,13 @@ import numpy as np
 from PIL import Image
 
 from app.errors import DeadlineExceededError
+from app.inference.aspect import bounded
 from app.inference.batcher import Batcher
 from app.inference.observing import BatcherStats, BatchObserver
 from app.inference.protocols import Encoder, Pixels, Vectors
 
 ImageOrMaker = Image.Image | Callable[[], Image.Image]
 """An image, or what makes one when it is called in the decode pool (such as decoding an upload)."""
-
-_MAX_ASPECT = 16
-"""Longer sides are cropped to this many times the shorter: scaling a 1 x 30,000 image up to a model's input
-size would take gigabytes, and models see its middle at most."""
 
 
 class LiveEncoder:
@@ -140,7 +137,7 @@ class LiveEncoder:
         began = time.perf_counter()
         decoded = image() if callable(image) else image
         ready = time.perf_counter()
-        pixels = self.encoder.preprocess(_bounded(decoded))
+        pixels = self.encoder.preprocess(bounded(decoded))
         if self._observer is not None:
             self._observer.image_prepared(self.encoder.name, ready - began, time.perf_counter() - ready)
         return pixels
@@ -164,14 +161,3 @@ class LiveEncoder:
 
     def _no_vectors(self) -> Vectors:
         return np.zeros((0, self.encoder.dim), np.float32)
-
-
-def _bounded(image: Image.Image) -> Image.Image:
-    """The middle of an image whose sides differ too much."""
-    width, height = image.size
-    limit = _MAX_ASPECT * min(width, height)
-    if max(width, height) <= limit:
-        return image
-    kept = (min(width, limit), min(height, limit))
-    left, top = (width - kept[0]) // 2, (height - kept[1]) // 2
-    return image.crop((left, top, left + kept[0], top + kept[1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -150,6 +151,21 @@ async def test_a_folder_of_the_hubs_shape_answers(registry: ModelRegistry, tmp_p
         forged = await live.answer(Prompt(RED, "<image><image>", "vqa", 2), deadline_s=60)
         assert url[0].prompt_tokens
         assert forged[0].prompt_tokens
+
+
+async def test_a_thin_image_does_not_grow_into_gigabytes(registry: ModelRegistry, tmp_path: Path) -> None:
+    save_llava(tmp_path / "model")
+    processor: Any = transformers.AutoProcessor.from_pretrained(tmp_path / "model", backend="pil")
+    # as LLaVA 1.5 does it: the shorter side scaled to the model's, the middle cut out
+    processor.image_processor.size = {"shortest_edge": 64}
+    processor.image_processor.do_center_crop = True
+    processor.image_processor.crop_size = {"height": 64, "width": 64}
+    processor.save_pretrained(tmp_path / "model")
+    thin = Image.new("RGB", (1, 30_000), "blue")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    async with registry.vlm(str(tmp_path / "model")) as live:
+        await live.answer(Prompt(thin, "what is this?", "vqa", 2), deadline_s=60)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
 
 
 async def test_a_folder_says_what_it_was_trained_for(registry: ModelRegistry, tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 
 from app.errors import QuestionTooLongError
+from app.inference.aspect import bounded
 from app.inference.vlms.decoding import Row, RowsEnded, RowStreamer
 from app.inference.vlms.prompts import Answer, Generation, Prompt, Task
 
@@ -52,6 +54,7 @@ class TransformersVlm(ABC):
 
         Raises QuestionTooLongError when not even the bare question fits.
         """
+        prompt = _shapely(prompt)
         for examples in range(len(prompt.examples), -1, -1):
             packed = self.encode(prompt, examples)
             length = self._prompt_length(packed)
@@ -141,3 +144,11 @@ class TransformersVlm(ABC):
                 out[(row, *window)] = tensor[0]
             collated[key] = out
         return collated
+
+
+def _shapely(prompt: Prompt) -> Prompt:
+    """The prompt with no image so thin that scaling its shorter side to a model's size would take gigabytes."""
+    examples = tuple(
+        one if one.image is None else replace(one, image=bounded(one.image)) for one in prompt.examples
+    )
+    return replace(prompt, image=bounded(prompt.image), examples=examples)

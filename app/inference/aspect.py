@@ -1,0 +1,23 @@
+"""Very long and thin images, cropped before a model's own preprocessing scales them up.
+
+Knows shapes; knows nothing of models.
+"""
+
+from __future__ import annotations
+
+from PIL import Image
+
+_MAX_ASPECT = 16
+"""Longer sides are cropped to this many times the shorter: scaling a 1 x 30,000 image up to a model's input
+size would take gigabytes, and models see its middle at most."""
+
+
+def bounded(image: Image.Image) -> Image.Image:
+    """The middle of an image whose sides differ too much."""
+    width, height = image.size
+    limit = _MAX_ASPECT * min(width, height)
+    if max(width, height) <= limit:
+        return image
+    kept = (min(width, limit), min(height, limit))
+    left, top = (width - kept[0]) // 2, (height - kept[1]) // 2
+    return image.crop((left, top, left + kept[0], top + kept[1]))
