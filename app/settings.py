@@ -87,11 +87,6 @@ class Settings(BaseSettings):
     vlm_max_queue: int = Field(
         64, ge=1, description="Questions one model lets wait; beyond that requests get 503."
     )
-    vlm_threads: int = Field(
-        1,
-        ge=0,
-        description="CPU threads a vision-language model may use, so that it leaves room for classifying; 0 means all cores.",
-    )
     vlm_deadline_s: float = Field(
         120.0, gt=0, description="Seconds a question may wait and be answered before it is dropped."
     )

@@ -253,7 +253,6 @@ class ModelRegistry:
             self._pool,
             max_batch=settings.vlm_max_batch,
             max_queue=settings.vlm_max_queue,
-            threads=settings.vlm_threads,
             observer=self._observer,
         )
 

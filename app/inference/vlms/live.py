@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import torch
-
 from app.inference.batcher import Batcher
 from app.inference.observing import BatcherStats, BatchObserver
 from app.inference.vlms.prompts import Answer, Generation, Prompt, Task
@@ -32,10 +30,9 @@ class LiveVlm:
         *,
         max_batch: int,
         max_queue: int,
-        threads: int = 0,
         observer: BatchObserver | None = None,
     ) -> None:
-        """`threads` CPU threads generate (0: all), at a lower priority than what serves short requests."""
+        """On a CPU, generating has a lower priority than what serves short requests."""
         self.name = vlm.name
         self.family = vlm.family
         self.runtime = vlm.runtime
@@ -44,8 +41,7 @@ class LiveVlm:
         self.tasks: frozenset[Task] = vlm.tasks
         self._vlm = vlm
         self._pool = pool
-        self._threads = threads if vlm.device.type == "cpu" else 0
-        self._prepared = False
+        self._yields = vlm.device.type == "cpu"
         self._tails: set[asyncio.Task[Answer]] = set()
         self._batcher: Batcher[Generation, Answer] = Batcher(
             vlm.name, self._run, max_batch=max_batch, max_queue=max_queue, observer=observer
@@ -89,9 +85,9 @@ class LiveVlm:
             task.exception()
 
     def _run(self, group: str, batch: list[Generation]) -> Sequence[Answer]:
-        if not self._prepared:
-            self._prepared = True
-            _yield_to_others(self._threads)
+        if self._yields:
+            self._yields = False
+            _yield_to_others()
         return self._vlm.generate(batch)
 
     def stats(self) -> BatcherStats:
@@ -104,11 +100,11 @@ class LiveVlm:
         self._vlm.close()
 
 
-def _yield_to_others(threads: int) -> None:
-    """In the model's thread: few threads of low priority, so that a long answer leaves the cores to short requests."""
-    if not threads:
-        return
-    torch.set_num_threads(threads)  # of this thread alone, once it has run nothing in parallel
+def _yield_to_others() -> None:
+    """In the model's thread, before it has helpers, which inherit it: a long answer leaves the cores to others.
+
+    Fewer threads would do so too, but torch counts them for the whole process, encoders included.
+    """
     if hasattr(os, "setpriority"):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
