@@ -183,7 +183,10 @@ class AnswerExample(Base):
 
     __tablename__ = "answer_examples"
     __table_args__ = (
-        UniqueConstraint("collection_id", "image_sha256", "question"),
+        # by the question's digest: an index row has room for 2,704 bytes, a question may be longer
+        Index(
+            "uq_answer_examples_question", "collection_id", "image_sha256", text("md5(question)"), unique=True
+        ),
         Index("ix_answer_examples_image", "image_sha256"),
     )
 

@@ -62,7 +62,11 @@ async def put(session: AsyncSession, collection_id: uuid.UUID, new: NewAnswer) -
     fresh = statement.excluded
     made = await session.scalar(
         statement.on_conflict_do_update(
-            index_elements=["collection_id", "image_sha256", "question"],
+            index_elements=[
+                AnswerExample.collection_id,
+                AnswerExample.image_sha256,
+                text("md5(question)"),
+            ],
             set_={
                 "answer": fresh.answer,
                 "encoder": fresh.encoder,
@@ -127,10 +131,16 @@ async def nearest(
     """
     rows = await session.execute(
         text(
-            "SELECT id, image_sha256, question, answer, 1 - (image_vector <=> CAST(:image AS vector)) AS likeness "
-            "FROM answer_examples WHERE collection_id = :collection AND encoder = :encoder "
-            "ORDER BY round(CAST(1 - (image_vector <=> CAST(:image AS vector)) AS numeric), 2) DESC, "
-            "question_vector <=> CAST(:question AS vector), id LIMIT :limit"
+            # the cosines of questions are only taken where they can matter: among the ties of the last place
+            "WITH likely AS MATERIALIZED ("
+            "SELECT id, 1 - (image_vector <=> CAST(:image AS vector)) AS likeness FROM answer_examples "
+            "WHERE collection_id = :collection AND encoder = :encoder"
+            "), ranked AS MATERIALIZED ("
+            "SELECT id, likeness, round(CAST(likeness AS numeric), 2) AS place FROM likely"
+            "), last AS (SELECT place FROM ranked ORDER BY place DESC OFFSET :limit - 1 LIMIT 1) "
+            "SELECT id, image_sha256, question, answer, likeness FROM ranked JOIN answer_examples USING (id) "
+            "WHERE place >= coalesce((SELECT place FROM last), -2) "
+            "ORDER BY place DESC, question_vector <=> CAST(:question AS vector), id LIMIT :limit"
         ),
         {
             "image": image_vector,

@@ -28,6 +28,11 @@ def upgrade() -> None:
         sa.Column("image_vector", Vector(), nullable=False),
         sa.Column("question_vector", Vector(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
-        sa.UniqueConstraint("collection_id", "image_sha256", "question"),
+    )
+    op.create_index(
+        "uq_answer_examples_question",
+        "answer_examples",
+        ["collection_id", "image_sha256", sa.text("md5(question)")],
+        unique=True,
     )
     op.create_index("ix_answer_examples_image", "answer_examples", ["image_sha256"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import random
 import uuid
 from typing import Any
 
@@ -153,6 +154,16 @@ async def test_answer_examples_are_kept_listed_and_forgotten(client: httpx.Async
     assert (await client.delete(f"{path}/{one}")).status_code == 204
     assert (await client.get(f"{path}/{one}")).status_code == 404
     assert (await client.delete(f"{path}/{one}")).json()["error"]["code"] == "answer_example_not_found"
+
+
+async def test_the_longest_question_of_any_script_is_kept(client: httpx.AsyncClient) -> None:
+    letters = random.Random(0).choices([chr(code) for code in range(0x4E00, 0x9FFF)], k=2_000)
+    question = "".join(letters)  # three bytes a letter, and nothing that compression could shorten
+    first = await add(client, 0, question, "one")
+    again = await add(client, 0, question, "two")
+    other = await add(client, 0, question[:-1], "three")
+    assert (again["id"], again["created"], again["question"]) == (first["id"], False, question)
+    assert other["created"]
 
 
 @pytest.mark.parametrize("cursor", ["x", "!!!", "WyJhIl0", "W10", "é"])
