@@ -74,11 +74,20 @@ async def test_streaming_gives_the_same_answer_in_pieces(client: httpx.AsyncClie
     assert done["answer"] == whole["answer"]
 
 
-async def test_a_failure_while_streaming_is_an_event(client: httpx.AsyncClient) -> None:
-    reply = await vqa(client, 0, model="nothing-like-it", stream="true")
-    (name, problem), *rest = events(reply.text)
-    assert (name, rest) == ("error", [])
-    assert problem["error"]["code"] == "model_not_found"
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"model": "nothing-like-it"}, 404, "model_not_found"),
+        ({"collection": "nowhere"}, 404, "collection_not_found"),
+        ({"question": "what? " * 300, "max_new_tokens": "512"}, 422, "question_too_long"),
+    ],
+)
+async def test_a_stream_that_never_begins_keeps_its_status(
+    client: httpx.AsyncClient, fields: dict[str, str], status: int, code: str
+) -> None:
+    reply = await vqa(client, 0, **{"question": COLOR, "stream": "true"} | fields)
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert (reply.status_code, reply.json()["error"]["code"]) == (status, code)
 
 
 @pytest.mark.parametrize("fields", [{}, {"model": "blip-shapes-caption"}, {"prompt": "a photo of"}])

@@ -9,11 +9,16 @@ from collections.abc import Callable
 import pytest
 from fastapi import Request
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
 from app.answering.service import Answered
 from app.answering.streaming import streamed
 from app.errors import OverloadedError
 from app.inference.vlms.prompts import Answer
+
+SCOPE = {"type": "http", "vision.request_id": "r1", "headers": []}
+WHOLE = Answered(Answer("a\né", 3, 2, "stop"), "m", (), 1.0)
 
 
 class Reply(BaseModel):
@@ -22,12 +27,49 @@ class Reply(BaseModel):
     text: str
 
 
+class Client:
+    """Who asks: listens until `gone` is set."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        self.reads = asyncio.Event()
+        self.messages: list[Message] = []
+        self.request = Request(SCOPE, self.receive)
+
+    async def receive(self) -> Message:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        self.messages.append(message)
+        if message.get("body"):
+            self.reads.set()
+
+    def events(self) -> list[str]:
+        body = b"".join(one.get("body", b"") for one in self.messages).decode()
+        return body.strip().split("\n\n")
+
+
+class Endless:
+    """An answer that begins with `pieces` and never ends by itself."""
+
+    def __init__(self, *pieces: str) -> None:
+        self.pieces = pieces
+        self.cancelled = asyncio.Event()
+
+    async def ask(self, on_text: Callable[[str], None]) -> Answered:
+        for piece in self.pieces:
+            on_text(piece)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        raise AssertionError("nobody sets this event")
+
+
 def written(answered: Answered) -> Reply:
     return Reply(text=answered.answer.text)
-
-
-def request() -> Request:
-    return Request({"type": "http", "vision.request_id": "r1", "headers": []})
 
 
 async def test_pieces_come_in_order_and_the_whole_reply_last() -> None:
@@ -35,42 +77,74 @@ async def test_pieces_come_in_order_and_the_whole_reply_last() -> None:
         on_text("a\n")
         await asyncio.sleep(0)
         on_text("é")
-        return Answered(Answer("a\né", 3, 2, "stop"), "m", (), 1.0)
+        return WHOLE
 
-    found = [str(chunk) async for chunk in streamed(request(), ask, written).body_iterator]
-    assert found[:2] == ['event: token\ndata: {"text": "a\\n"}\n\n', 'event: token\ndata: {"text": "é"}\n\n']
-    assert found[2].startswith("event: done\n")
-    assert json.loads(found[2].splitlines()[1].removeprefix("data: ")) == {"text": "a\né"}
+    client = Client()
+    await (await streamed(client.request, ask, written))(SCOPE, client.receive, client.send)
+    *tokens, done = client.events()
+    assert tokens == ['event: token\ndata: {"text": "a\\n"}', 'event: token\ndata: {"text": "é"}']
+    assert done.startswith("event: done\n")
+    assert json.loads(done.splitlines()[1].removeprefix("data: ")) == {"text": "a\né"}
+
+
+async def test_an_answer_without_a_word_is_done_at_once() -> None:
+    async def ask(on_text: Callable[[str], None]) -> Answered:
+        return WHOLE
+
+    client = Client()
+    await (await streamed(client.request, ask, written))(SCOPE, client.receive, client.send)
+    assert [one.splitlines()[0] for one in client.events()] == ["event: done"]
 
 
 @pytest.mark.parametrize(
     ("error", "code"), [(OverloadedError(), "overloaded"), (RuntimeError("inside"), "internal_error")]
 )
-async def test_a_failure_is_an_event_without_the_inside(error: Exception, code: str) -> None:
+async def test_a_failure_after_the_start_is_an_event_without_the_inside(error: Exception, code: str) -> None:
     async def ask(on_text: Callable[[str], None]) -> Answered:
         on_text("a")
         raise error
 
-    *_, last = [str(chunk) async for chunk in streamed(request(), ask, written).body_iterator]
+    client = Client()
+    await (await streamed(client.request, ask, written))(SCOPE, client.receive, client.send)
+    *_, last = client.events()
     assert last.startswith("event: error\n")
     problem = json.loads(last.splitlines()[1].removeprefix("data: "))
     assert problem["error"]["code"] == code
     assert "inside" not in last
 
 
-async def test_leaving_cancels_the_work() -> None:
-    cancelled = asyncio.Event()
-
+async def test_a_failure_before_the_start_is_raised() -> None:
     async def ask(on_text: Callable[[str], None]) -> Answered:
-        on_text("a")
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-        raise AssertionError("nobody sets this event")
+        raise OverloadedError
 
-    events = streamed(request(), ask, written).body_iterator
-    assert "token" in str(await anext(events))
-    await events.aclose()  # type: ignore[attr-defined]
-    assert cancelled.is_set()
+    with pytest.raises(OverloadedError):
+        await streamed(Client().request, ask, written)
+
+
+async def test_leaving_before_the_first_piece_cancels_the_work() -> None:
+    client, endless = Client(), Endless()
+    client.gone.set()
+    with pytest.raises(ClientDisconnect):
+        await streamed(client.request, endless.ask, written)
+    assert endless.cancelled.is_set()
+
+
+async def test_leaving_amid_the_answer_cancels_the_work() -> None:
+    client, endless = Client(), Endless("a")
+    response = await streamed(client.request, endless.ask, written)
+    sending = asyncio.create_task(response(SCOPE, client.receive, client.send))
+    await asyncio.wait_for(client.reads.wait(), 10)
+    client.gone.set()
+    await asyncio.wait_for(sending, 10)
+    assert endless.cancelled.is_set()
+
+
+async def test_a_stream_that_cannot_be_sent_cancels_the_work() -> None:
+    async def refuse(message: Message) -> None:
+        raise OSError("the connection is gone")
+
+    client, endless = Client(), Endless("a")
+    response = await streamed(client.request, endless.ask, written)
+    with pytest.raises((OSError, ExceptionGroup)):
+        await response(SCOPE, client.receive, refuse)
+    assert endless.cancelled.is_set()

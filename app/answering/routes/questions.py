@@ -154,7 +154,7 @@ async def _reply(
     if stream not in ("true", "false", "1", "0"):
         raise InvalidInputError("stream: it is true or false.")
     if stream in ("true", "1"):
-        return streamed(
+        return await streamed(
             request, lambda on_text: services.answering.ask(workspace, image, asked, on_text), written
         )
     return written(await unless_disconnected(request, services.answering.ask(workspace, image, asked)))
