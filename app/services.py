@@ -21,6 +21,7 @@ from app import resting_redis
 from app.access.bootstrap import admit
 from app.access.keys import load_secret
 from app.access.repository import KeyRing
+from app.answering.renewal import AnswerRenewal
 from app.answering.service import Answering
 from app.answering.teaching import Teaching
 from app.database import Database
@@ -115,7 +116,11 @@ async def open_services(
         )
         learning = Learning(database, registry, names, directory, recognition, embedder, blobs, limits, pool)
         stack.push_async_callback(learning.close)
-        answering = Answering(settings, database, registry, recognition, embedder, blobs, limits, pool)
+        answer_renewal = AnswerRenewal(database, registry, blobs, limits, deadline_s=deadline_s)
+        stack.push_async_callback(answer_renewal.close)
+        answering = Answering(
+            settings, database, registry, recognition, answer_renewal, embedder, blobs, limits, pool
+        )
         teaching = Teaching(database, registry, recognition, learning, embedder, blobs, deadline_s=deadline_s)
         directory.start()
         stack.push_async_callback(directory.close)

@@ -12,8 +12,14 @@ from typing import Any
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
 
 from app.database import AnswerExample
+
+_WITHOUT_VECTORS = select(AnswerExample).options(
+    defer(AnswerExample.image_vector), defer(AnswerExample.question_vector)
+)
+"""Vectors are long, and are compared where they are."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class NearAnswer:
 
 async def put(session: AsyncSession, collection_id: uuid.UUID, new: NewAnswer) -> tuple[AnswerExample, bool]:
     """Keep an example; the same question about the same image gets the new answer. False where it was there."""
-    wanted = select(AnswerExample).where(
+    wanted = _WITHOUT_VECTORS.where(
         AnswerExample.collection_id == collection_id,
         AnswerExample.image_sha256 == new.image_sha256,
         AnswerExample.question == new.question,
@@ -85,7 +91,7 @@ async def page(
     session: AsyncSession, collection_id: uuid.UUID, *, limit: int, after: uuid.UUID | None = None
 ) -> list[AnswerExample]:
     """By id, beginning after `after`."""
-    wanted = select(AnswerExample).where(AnswerExample.collection_id == collection_id)
+    wanted = _WITHOUT_VECTORS.where(AnswerExample.collection_id == collection_id)
     if after is not None:
         wanted = wanted.where(AnswerExample.id > after)
     return list(await session.scalars(wanted.order_by(AnswerExample.id).limit(limit)))
@@ -96,9 +102,7 @@ async def find(
 ) -> AnswerExample | None:
     """One example of a collection."""
     return await session.scalar(
-        select(AnswerExample).where(
-            AnswerExample.collection_id == collection_id, AnswerExample.id == example_id
-        )
+        _WITHOUT_VECTORS.where(AnswerExample.collection_id == collection_id, AnswerExample.id == example_id)
     )
 
 
@@ -115,6 +119,36 @@ async def count(session: AsyncSession, collection_id: uuid.UUID) -> int:
     """How many examples a collection has."""
     wanted = select(func.count()).where(AnswerExample.collection_id == collection_id)
     return await session.scalar(wanted) or 0
+
+
+async def of_other_encoders(
+    session: AsyncSession,
+    collection_id: uuid.UUID,
+    key: str,
+    *,
+    limit: int,
+    after: uuid.UUID = uuid.UUID(int=0),  # noqa: B008 - a constant
+) -> list[AnswerExample]:
+    """Examples that another encoder embedded, by id, beginning after `after`."""
+    wanted = _WITHOUT_VECTORS.where(
+        AnswerExample.collection_id == collection_id,
+        AnswerExample.encoder != key,
+        AnswerExample.id > after,
+    )
+    return list(await session.scalars(wanted.order_by(AnswerExample.id).limit(limit)))
+
+
+async def put_vectors(
+    session: AsyncSession, example_id: uuid.UUID, key: str, image_vector: str, question_vector: str
+) -> None:
+    """Replace an example's vectors by those of an encoder; nothing where the example is gone."""
+    await session.execute(
+        text(
+            "UPDATE answer_examples SET encoder = :key, image_vector = CAST(:image AS vector), "
+            "question_vector = CAST(:question AS vector) WHERE id = :example"
+        ),
+        {"example": example_id, "key": key, "image": image_vector, "question": question_vector},
+    )
 
 
 async def nearest(

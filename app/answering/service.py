@@ -15,6 +15,7 @@ from PIL import Image
 
 from app import images
 from app.answering import repository
+from app.answering.renewal import AnswerRenewal
 from app.answering.repository import NearAnswer
 from app.database import Database
 from app.errors import ModelNotFoundError, ModelTaskError, QuestionTooLongError, VisionError
@@ -66,6 +67,7 @@ class Answering:
         database: Database,
         registry: ModelRegistry,
         recognition: Recognition,
+        renewal: AnswerRenewal,
         embedder: ImageEmbedder,
         blobs: BlobStore,
         limits: ImageLimits,
@@ -75,6 +77,7 @@ class Answering:
         self._database = database
         self._registry = registry
         self._recognition = recognition
+        self._renewal = renewal
         self._embedder = embedder
         self._blobs = blobs
         self._limits = limits
@@ -85,8 +88,8 @@ class Answering:
     ) -> Answered:
         """The answer; `on_text` gets each piece of it as it comes, in the event loop.
 
-        Raises ModelNotFoundError, ModelTaskError, QuestionTooLongError, CollectionNotFoundError, what reading the
-        image raises, and what the model raises.
+        Raises ModelNotFoundError, ModelTaskError, QuestionTooLongError, CollectionNotFoundError, NotReadyError while
+        examples are embedded again, what reading the image raises, and what the model raises.
         """
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
@@ -150,6 +153,7 @@ class Answering:
             deadline_s = self._settings.deadline_s
             question_vector = (await live.embed_texts([asked.text], deadline_s=deadline_s))[0]
             key = live.key
+        await self._renewal.check(known, key)
         async with self._database.session() as session:
             return await repository.nearest(
                 session,
