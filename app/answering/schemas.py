@@ -22,6 +22,15 @@ class Usage(BaseModel):
     total_tokens: int
 
 
+class Timing(BaseModel):
+    """Where the time of an answer went, in milliseconds."""
+
+    decode: float
+    examples: float = Field(description="Choosing examples.")
+    generate: float = Field(description="From waiting for the model to its last token.")
+    total: float
+
+
 class UsedExample(BaseModel):
     """An answer example that the model saw, the most similar first."""
 
@@ -43,7 +52,7 @@ class AnswerReply(BaseModel):
                     "examples_used": [],
                     "finish_reason": "stop",
                     "usage": _USAGE,
-                    "total_ms": 61.2,
+                    "timing_ms": {"decode": 0.6, "examples": 0.0, "generate": 60.6, "total": 61.2},
                 }
             ]
         }
@@ -56,7 +65,7 @@ class AnswerReply(BaseModel):
         description="`stop`: the model ended by itself; `length`: it was cut at `max_new_tokens`."
     )
     usage: Usage
-    total_ms: float
+    timing_ms: Timing
 
 
 class CaptionReply(BaseModel):
@@ -70,7 +79,7 @@ class CaptionReply(BaseModel):
                     "model": "llava-shapes",
                     "finish_reason": "stop",
                     "usage": _USAGE,
-                    "total_ms": 70.4,
+                    "timing_ms": {"decode": 0.6, "examples": 0.0, "generate": 69.8, "total": 70.4},
                 }
             ]
         }
@@ -80,7 +89,7 @@ class CaptionReply(BaseModel):
     model: str
     finish_reason: Literal["stop", "length", "cancelled"]
     usage: Usage
-    total_ms: float
+    timing_ms: Timing
 
 
 class AnswerExampleInfo(BaseModel):

@@ -50,11 +50,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answered:
-    """The answer, by whom, and which examples the model saw."""
+    """The answer, by whom, which examples the model saw, and where the time went in milliseconds."""
 
     answer: Answer
     model: str
     examples: tuple[NearAnswer, ...]
+    decode_ms: float
+    examples_ms: float
+    generate_ms: float
     total_ms: float
 
 
@@ -94,7 +97,9 @@ class Answering:
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
         image = await loop.run_in_executor(self._pool, lambda: self._decode(entry.read()))
+        decoded = time.perf_counter()
         near = await self._examples(workspace, entry, asked)
+        found = time.perf_counter()
         async with self._registry.vlm(self._model(asked)) as live:
             if asked.task not in live.tasks:
                 verb = "answer questions" if asked.task == "vqa" else "write captions"
@@ -104,11 +109,15 @@ class Answering:
             answer, used = await live.answer(
                 prompt, deadline_s=self._settings.vlm_deadline_s, on_text=on_text
             )
+            ended = time.perf_counter()
             return Answered(
                 answer=answer,
                 model=live.name,
                 examples=tuple(near[index] for index in used),
-                total_ms=round(1e3 * (time.perf_counter() - began), 3),
+                decode_ms=1e3 * (decoded - began),
+                examples_ms=1e3 * (found - decoded),
+                generate_ms=1e3 * (ended - found),
+                total_ms=1e3 * (ended - began),
             )
 
     def check(self, text: str) -> None:

@@ -19,6 +19,13 @@ from app.cli.rows import each, end
 
 Image = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The picture.")]
 Model = Annotated[str | None, typer.Option(help="Vision-language model; the service's default without it.")]
+Shots = Annotated[
+    int | None,
+    typer.Option("--k", "-k", min=0, help="How many answer examples to show the model; 0 for none."),
+]
+NoStream = Annotated[
+    bool, typer.Option("--no-stream", help="Print the answer when it is whole, not while it comes.")
+]
 Tokens = Annotated[int | None, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")]
 
 
@@ -29,9 +36,10 @@ def ask(
         str | None,
         typer.Option("--collection", "-c", help="Show the model this collection's answer examples."),
     ] = None,
-    k: Annotated[int | None, typer.Option("-k", min=0, help="How many answer examples; 0 for none.")] = None,
+    k: Shots = None,
     model: Model = None,
     max_new_tokens: Tokens = None,
+    no_stream: NoStream = False,
     server: Server = None,
     api_key: ApiKey = None,
     data_dir: DataDir = None,
@@ -46,7 +54,7 @@ def ask(
         "max_new_tokens": max_new_tokens,
     }
     with connect(server, api_key, data_dir) as service:
-        answered(service, "/v1/vqa", image, fields, json=json)
+        answered(service, "/v1/vqa", image, fields, json=json, stream=not no_stream)
 
 
 def caption(
@@ -56,6 +64,7 @@ def caption(
     prompt: Annotated[str | None, typer.Option(help="What to describe, or how.")] = None,
     model: Model = None,
     max_new_tokens: Tokens = None,
+    no_stream: NoStream = False,
     server: Server = None,
     api_key: ApiKey = None,
     data_dir: DataDir = None,
@@ -66,7 +75,7 @@ def caption(
     fields = {"prompt": prompt, "model": model, "max_new_tokens": max_new_tokens}
     with connect(server, api_key, data_dir) as service:
         if len(files) == 1 and not image[0].is_dir():
-            answered(service, "/v1/caption", files[0], fields, json=json)
+            answered(service, "/v1/caption", files[0], fields, json=json, stream=not no_stream)
             return
         rows = each(
             "Captioning", [(None, file) for file in files], lambda _, file: _captioned(service, file, fields)
@@ -80,14 +89,17 @@ def caption(
 
 
 def answered(
-    service: Service, path: str, image: Path, fields: dict[str, Any], *, json: bool
+    service: Service, path: str, image: Path, fields: dict[str, Any], *, json: bool, stream: bool = True
 ) -> dict[str, Any]:
-    """Ask, and show the answer: as JSON when it is whole, else piece by piece. The whole reply."""
+    """Ask, and show the answer: when it is whole as JSON or without `stream`, else piece by piece. The whole reply."""
     form = {name: str(value) for name, value in fields.items() if value is not None}
     files = {"image": image.read_bytes()}
-    if json:
+    if json or not stream:
         reply: dict[str, Any] = service.call("POST", path, data=form, files=files, again=True)
-        output.print_json(reply)
+        if json:
+            output.print_json(reply)
+        else:
+            sys.stdout.write(f"{reply['answer'] if 'answer' in reply else reply['caption']}\n")
         return reply
     for name, event in service.events(path, data={**form, "stream": "true"}, files=files):
         if name == "token":

@@ -72,7 +72,17 @@ class Service:
         raise _refusal(reply)
 
     def events(self, path: str, **request: Any) -> Iterator[tuple[str, Any]]:
-        """Server-sent events of a POST as (name, JSON), while they come; raises as `call` does."""
+        """Server-sent events of a POST as (name, JSON), while they come; repeats and raises as `call(again=True)`."""
+        for attempt in range(1, _TRIES + 1):
+            try:
+                yield from self._events_once(path, **request)
+                return
+            except RefusedError as error:  # before the first event, or there would be a stream
+                if error.retry_after_s is None or attempt == _TRIES:
+                    raise
+                time.sleep(min(error.retry_after_s * attempt, _LONGEST_PAUSE_S))
+
+    def _events_once(self, path: str, **request: Any) -> Iterator[tuple[str, Any]]:
         try:
             with self._http.stream("POST", path, **request) as reply:
                 if not reply.is_success:

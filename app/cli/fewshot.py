@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from app.cli import output
-from app.cli.answering import Image, Model, Tokens, answered
+from app.cli.answering import Image, Model, NoStream, Shots, Tokens, answered
 from app.cli.client import connect
 from app.cli.collections import quoted
 from app.cli.options import ApiKey, Collection, DataDir, Json, Server
@@ -51,9 +51,10 @@ def add_example(
 def query(
     image: Image,
     question: Annotated[str, typer.Option(help="What you want to know.")],
-    k: Annotated[int | None, typer.Option("-k", min=0, help="How many examples to show; 0 for none.")] = None,
+    k: Shots = None,
     model: Model = None,
     max_new_tokens: Tokens = None,
+    no_stream: NoStream = False,
     collection: Collection = "default",
     server: Server = None,
     api_key: ApiKey = None,
@@ -69,7 +70,7 @@ def query(
         "max_new_tokens": max_new_tokens,
     }
     with connect(server, api_key, data_dir) as service:
-        reply = answered(service, "/v1/vqa", image, fields, json=json)
+        reply = answered(service, "/v1/vqa", image, fields, json=json, stream=not no_stream)
     if not json:
         used = len(reply["examples_used"])
         output.say(f"{reply['model']} saw {used} example{'' if used == 1 else 's'} of {collection}")

@@ -61,6 +61,10 @@ async def test_a_question_is_answered_in_every_dress(client: httpx.AsyncClient) 
         assert reply.json()["examples_used"] == []
     usage = form.json()["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    timing = form.json()["timing_ms"]
+    assert timing["total"] == pytest.approx(
+        timing["decode"] + timing["examples"] + timing["generate"], abs=0.01
+    )
 
 
 async def test_streaming_gives_the_same_answer_in_pieces(client: httpx.AsyncClient) -> None:

@@ -18,7 +18,7 @@ from app.errors import OverloadedError
 from app.inference.vlms.prompts import Answer
 
 SCOPE = {"type": "http", "vision.request_id": "r1", "headers": []}
-WHOLE = Answered(Answer("a\né", 3, 2, "stop"), "m", (), 1.0)
+WHOLE = Answered(Answer("a\né", 3, 2, "stop"), "m", (), 0.1, 0.2, 0.7, 1.0)
 
 
 class Reply(BaseModel):

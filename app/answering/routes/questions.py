@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from app import errors
-from app.answering.schemas import AnswerReply, CaptionReply, UsedExample
+from app.answering.schemas import AnswerReply, CaptionReply, Timing, UsedExample
 from app.answering.schemas import Usage as UsageInfo
 from app.answering.service import Answered, Asked
 from app.answering.streaming import EVENT_STREAM, streamed
@@ -170,7 +170,7 @@ def _answer_reply(answered: Answered) -> AnswerReply:
         ],
         finish_reason=answered.answer.finish_reason,
         usage=_usage(answered.answer),
-        total_ms=answered.total_ms,
+        timing_ms=_timing(answered),
     )
 
 
@@ -180,7 +180,16 @@ def _caption_reply(answered: Answered) -> CaptionReply:
         model=answered.model,
         finish_reason=answered.answer.finish_reason,
         usage=_usage(answered.answer),
-        total_ms=answered.total_ms,
+        timing_ms=_timing(answered),
+    )
+
+
+def _timing(answered: Answered) -> Timing:
+    return Timing(
+        decode=round(answered.decode_ms, 3),
+        examples=round(answered.examples_ms, 3),
+        generate=round(answered.generate_ms, 3),
+        total=round(answered.total_ms, 3),
     )
 
 
