@@ -79,6 +79,30 @@ class KeyNotFoundError(NotFoundError):
     code = "key_not_found"
 
 
+class JobNotFoundError(NotFoundError):
+    """There is no such job."""
+
+    code = "job_not_found"
+
+
+class DatasetNotFoundError(NotFoundError):
+    """There is no such dataset."""
+
+    code = "dataset_not_found"
+
+
+class StrategyNotFoundError(NotFoundError):
+    """There is no strategy of that name."""
+
+    code = "strategy_not_found"
+
+
+class ArtifactNotFoundError(NotFoundError):
+    """There is no such artifact."""
+
+    code = "artifact_not_found"
+
+
 class ConflictError(VisionError):
     """The request conflicts with what is stored."""
 
@@ -107,6 +131,24 @@ class EncoderMismatchError(ConflictError):
     """This collection is bound to another encoder."""
 
     code = "encoder_mismatch"
+
+
+class JobStateError(ConflictError):
+    """The job is not in a state in which that can be done."""
+
+    code = "job_state"
+
+
+class ModelExistsError(ConflictError):
+    """A model of that name exists already."""
+
+    code = "model_exists"
+
+
+class BaseModelChangedError(ConflictError):
+    """The model was trained over another version of its base model: train it again."""
+
+    code = "base_model_changed"
 
 
 class TooLargeError(VisionError):
@@ -173,6 +215,18 @@ class QuestionTooLongError(InvalidInputError):
     """The question does not fit into what the model can read."""
 
     code = "question_too_long"
+
+
+class IdempotencyKeyError(InvalidInputError):
+    """This Idempotency-Key was used with another request."""
+
+    code = "idempotency_key_reused"
+
+
+class NotTrainableError(InvalidInputError):
+    """These examples cannot be trained on."""
+
+    code = "not_trainable"
 
 
 class ModelTaskError(InvalidInputError):

@@ -182,6 +182,43 @@ class Settings(BaseSettings):
     )
     max_cached_heads: int = Field(64, ge=1, description="Fitted heads kept in memory.")
 
+    # jobs
+    worker: bool = Field(
+        True,
+        description="Let `vision serve` run a worker and the sweeper beside itself; false where others work.",
+    )
+    job_slots: int = Field(1, ge=1, description="Jobs one worker runs at the same time.")
+    job_attempts: int = Field(
+        5, ge=1, description="Attempts of a job whose process dies before it counts as failed."
+    )
+    job_lease_s: float = Field(
+        60.0, gt=0, description="Seconds after which a job whose worker fell silent is another's."
+    )
+    job_heartbeat_s: float = Field(10.0, gt=0, description="Seconds between two renewals of a job's lease.")
+    job_sweep_s: float = Field(
+        30.0, gt=0, description="Seconds between two looks for jobs that no worker heard of or holds."
+    )
+    job_cancel_poll_s: float = Field(2.0, gt=0, description="Seconds between two looks whether to cancel.")
+    job_stop_grace_s: float = Field(
+        20.0, gt=0, description="Seconds a job gets to write a checkpoint when its worker stops."
+    )
+    job_log_lines: int = Field(10_000, ge=0, description="Log lines kept of one job.")
+    job_memory_mb: int = Field(
+        0, ge=0, description="Memory a job may take on its worker, in MiB; 0 means what is available."
+    )
+    max_open_jobs: int = Field(
+        1_000, ge=1, description="Queued and running jobs of one workspace; beyond that requests get 503."
+    )
+    scratch_dir: Path | None = Field(
+        None, description="Where workers keep a job's local files; empty means the data folder."
+    )
+    strategies_dir: Path | None = Field(
+        None, description="Folder of your own strategies, one YAML file each, beside those that ship."
+    )
+    event_poll_s: float = Field(
+        0.5, gt=0, description="Seconds between two looks for new events of a job that is followed."
+    )
+
     # logs
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line printed."

@@ -8,6 +8,7 @@ from __future__ import annotations
 from alembic import context
 
 from app.database import Base
+from app.training import tables  # noqa: F401  registers the tables of jobs
 
 options = context.config.attributes
 context.configure(

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import AnswerExample, Collection, Example, ExampleVector, Label, Removal, Workspace
 from app.errors import CollectionNotFoundError
+from app.training.tables import DatasetImage
 
 _KEEP_REMOVALS = text("interval '10 minutes'")
 
@@ -191,10 +192,11 @@ async def remove_example(session: AsyncSession, collection: Collection, example_
 
 
 async def unreferenced(session: AsyncSession, hashes: Sequence[str]) -> list[str]:
-    """Those of the images that no example of any workspace shows, whether it has a label or an answer."""
+    """Those of the images that no example and no dataset of any workspace shows."""
     wanted = union(
         select(Example.image_sha256).where(Example.image_sha256.in_(hashes)),
         select(AnswerExample.image_sha256).where(AnswerExample.image_sha256.in_(hashes)),
+        select(DatasetImage.image_sha256).where(DatasetImage.image_sha256.in_(hashes)),
     )
     shown = set(await session.scalars(wanted))
     return [sha256 for sha256 in hashes if sha256 not in shown]

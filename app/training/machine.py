@@ -1,0 +1,159 @@
+"""The job's state machine: what may happen to a job, and the one SQL statement that lets it happen.
+
+Knows rows, fences and leases; knows nothing of queues, processes or training. The service runs these
+statements asynchronously, the workers synchronously; nobody else writes to `jobs`.
+
+    state      event                          becomes     who
+    -          submit                         queued      service
+    queued     claim                          running     a worker; fence + 1, attempt + 1
+    running    claim, its lease lapsed        running     another worker; fence + 1, attempt + 1
+    running    renew, report, checkpoint      running     the owner
+    running    succeed                        succeeded   the owner
+    running    fail                           failed      the owner: the work itself failed
+    running    crash                          queued      the owner: the process died; the attempt stays charged
+    running    release                        queued      the owner: a drain; the attempt is given back
+    running    stop, cancel asked             cancelled   the owner
+    queued     cancel                         cancelled   service
+    running    cancel                         running     service; the owner sees the column and stops
+    running    sweep, lapsed, cancel asked    cancelled   the sweeper
+    open       sweep, no attempt left         failed      the sweeper
+    failed     retry                          queued      service; attempts start again, the checkpoint stays
+    cancelled  retry                          queued      service; likewise
+
+The owner is whoever holds the newest fence and a lease that has not lapsed: every statement of an owner says
+so, and when it touches no row, somebody else owns the job. "Lapsed" is the database's clock, never a
+worker's.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import TextClause, text
+
+_MINE: Final = "id = :id AND fence = :fence AND state = 'running' AND lease > now()"
+_LAPSED: Final = "state = 'running' AND lease <= now()"
+
+SUBMIT: Final = text(
+    "INSERT INTO jobs (id, workspace, kind, strategy, spec, queue, idempotency_key, body_digest, max_attempts) "
+    "VALUES (:id, :workspace, :kind, :strategy, CAST(:spec AS jsonb), :queue, :idempotency_key, :body_digest, "
+    ":max_attempts) ON CONFLICT (workspace, idempotency_key) DO NOTHING RETURNING id"
+)
+"""No row: a job of that key exists already."""
+
+PUBLISHED: Final = text("UPDATE jobs SET published_at = now() WHERE id = :id AND state = 'queued'")
+
+CLAIM: Final = text(
+    "UPDATE jobs SET state = 'running', fence = fence + 1, attempt = attempt + 1, worker = :worker, "
+    "lease = now() + make_interval(secs => :lease_s), started_at = COALESCE(started_at, now()), "
+    "phase = NULL, error = NULL "
+    "WHERE id = :id AND NOT cancel AND attempt < max_attempts "
+    f"AND (state = 'queued' OR ({_LAPSED})) "
+    "RETURNING fence, attempt, max_attempts, workspace, kind, spec, checkpoint"
+)
+"""No row: it is done, cancelled, out of attempts or somebody else's."""
+
+RENEW: Final = text(
+    f"UPDATE jobs SET lease = now() + make_interval(secs => :lease_s) WHERE {_MINE} RETURNING cancel"
+)
+
+LOOK: Final = text(f"SELECT cancel FROM jobs WHERE {_MINE}")
+"""Whether cancelling was asked for; no row: not the owner any more."""
+
+REPORT: Final = text(
+    "UPDATE jobs SET phase = COALESCE(:phase, phase), step = COALESCE(:step, step), "
+    "of = COALESCE(:of, of), eta_s = :eta_s, metrics = metrics || CAST(:metrics AS jsonb) "
+    f"WHERE {_MINE} RETURNING id"
+)
+
+CHECKPOINT: Final = text(
+    f"UPDATE jobs SET checkpoint = CAST(:checkpoint AS jsonb) WHERE {_MINE} RETURNING id"
+)
+
+SUCCEED: Final = text(
+    "UPDATE jobs SET state = 'succeeded', finished_at = now(), lease = NULL, eta_s = 0, checkpoint = NULL, "
+    "metrics = metrics || CAST(:metrics AS jsonb), result = CAST(:result AS jsonb), model = :model "
+    f"WHERE {_MINE} RETURNING id"
+)
+"""In one transaction with the rows of the model and the artefacts: they exist together or not at all."""
+
+FAIL: Final = text(
+    "UPDATE jobs SET state = 'failed', finished_at = now(), lease = NULL, eta_s = NULL, "
+    f"error = CAST(:error AS jsonb) WHERE {_MINE} RETURNING id"
+)
+
+CRASH: Final = text(
+    "UPDATE jobs SET state = 'queued', lease = NULL, published_at = NULL, eta_s = NULL, "
+    f"error = CAST(:error AS jsonb) WHERE {_MINE} RETURNING id"
+)
+
+RELEASE: Final = text(
+    "UPDATE jobs SET state = 'queued', lease = NULL, published_at = NULL, eta_s = NULL, "
+    f"attempt = attempt - 1 WHERE {_MINE} RETURNING id"
+)
+
+STOP: Final = text(
+    "UPDATE jobs SET state = 'cancelled', finished_at = now(), lease = NULL, eta_s = NULL "
+    f"WHERE {_MINE} AND cancel RETURNING id"
+)
+
+CANCEL: Final = text(
+    "UPDATE jobs SET cancel = true, "
+    "state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END, "
+    "finished_at = CASE WHEN state = 'queued' THEN now() END "
+    "WHERE id = :id AND workspace = :workspace AND state IN ('queued', 'running') RETURNING state"
+)
+
+RETRY: Final = text(
+    "UPDATE jobs SET state = 'queued', cancel = false, attempt = 0, error = NULL, finished_at = NULL, "
+    "published_at = NULL, lease = NULL "
+    "WHERE id = :id AND workspace = :workspace AND state IN ('failed', 'cancelled') RETURNING queue"
+)
+
+SWEEP_CANCELLED: Final = text(
+    "UPDATE jobs SET state = 'cancelled', finished_at = now(), lease = NULL, eta_s = NULL "
+    f"WHERE cancel AND (state = 'queued' OR ({_LAPSED})) RETURNING id"
+)
+
+SWEEP_EXHAUSTED: Final = text(
+    "UPDATE jobs SET state = 'failed', finished_at = now(), lease = NULL, eta_s = NULL, "
+    "error = jsonb_build_object('code', 'attempts_exhausted', 'detail', "
+    "'The job was given up after ' || attempt || ' attempts. ' || "
+    "COALESCE('The last one said: ' || (error->>'detail'), 'Its worker was lost each time.')) "
+    f"WHERE NOT cancel AND attempt >= max_attempts AND (state = 'queued' OR ({_LAPSED})) "
+    "RETURNING id, error"
+)
+
+SWEEP_STALE: Final = text(
+    "UPDATE jobs SET published_at = now() WHERE id IN (SELECT id FROM jobs "
+    f"WHERE NOT cancel AND attempt < max_attempts AND (state = 'queued' OR ({_LAPSED})) "
+    "AND (published_at IS NULL OR published_at <= now() - make_interval(secs => :stale_s)) "
+    "ORDER BY created_at LIMIT :limit FOR UPDATE SKIP LOCKED) RETURNING id, queue"
+)
+"""Jobs that a worker should hear of (again)."""
+
+EVENT: Final = text("INSERT INTO job_events (job_id, kind, data) VALUES (:id, :kind, CAST(:data AS jsonb))")
+"""Always after the statement above that touched the job's row in the same transaction: the row's lock is what
+makes ids grow in the order of the events."""
+
+TABLE: Final[dict[tuple[str, str], tuple[str, TextClause]]] = {
+    ("queued", "claim"): ("running", CLAIM),
+    ("running", "claim"): ("running", CLAIM),
+    ("running", "renew"): ("running", RENEW),
+    ("running", "report"): ("running", REPORT),
+    ("running", "checkpoint"): ("running", CHECKPOINT),
+    ("running", "succeed"): ("succeeded", SUCCEED),
+    ("running", "fail"): ("failed", FAIL),
+    ("running", "crash"): ("queued", CRASH),
+    ("running", "release"): ("queued", RELEASE),
+    ("running", "stop"): ("cancelled", STOP),
+    ("queued", "cancel"): ("cancelled", CANCEL),
+    ("running", "cancel"): ("running", CANCEL),
+    ("queued", "sweep cancelled"): ("cancelled", SWEEP_CANCELLED),
+    ("running", "sweep cancelled"): ("cancelled", SWEEP_CANCELLED),
+    ("queued", "sweep exhausted"): ("failed", SWEEP_EXHAUSTED),
+    ("running", "sweep exhausted"): ("failed", SWEEP_EXHAUSTED),
+    ("failed", "retry"): ("queued", RETRY),
+    ("cancelled", "retry"): ("queued", RETRY),
+}
+"""(state, event) -> (next state, statement). What is not here does not happen: its statement touches no row."""

@@ -1,0 +1,175 @@
+"""Every hyper-parameter of every training method: its default, its range and what it does.
+
+Knows numbers and their sources; knows nothing of how a method uses them. The service checks a job's `params`
+against these before it accepts it, and the strategies are checked against them when they are read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.errors import InvalidInputError
+from app.training.spec import Method
+
+
+class Params(BaseModel):
+    """What every method takes."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"additionalProperties": False})
+
+    validation_share: float = Field(
+        0.2,
+        ge=0,
+        le=0.5,
+        description="Share of the examples held out, at least one a label, to choose the best checkpoint; 0 uses "
+        "none and keeps the last. Ignored where the data brings its own split.",
+    )
+    augment: bool = Field(True, description="Show changed copies of the examples; see docs/training.md.")
+    flip: bool = Field(
+        False, description="Let augmentation mirror images: only where a mirrored image keeps its label."
+    )
+    checkpoint_every: int = Field(50, ge=1, description="Steps between two checkpoints.")
+    patience: int = Field(
+        10, ge=0, description="Evaluations without improvement before training stops; 0 never stops early."
+    )
+    evaluate_every: int = Field(25, ge=1, description="Steps between two looks at the held-out examples.")
+
+
+class HeadParams(Params):
+    """The closed-form head alone, published as a model."""
+
+
+class LoraParams(Params):
+    """LoRA (Hu et al. 2021); for CLIP as in CLIP-LoRA (Zanella and Ben Ayed 2024): rank 2 on q, k, v of both towers,
+    AdamW 2e-4, dropout .25. For vision-language models on all linear layers of the language model.
+    """
+
+    steps: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Optimiser steps; empty: 500 times the shots of CLIP-LoRA, "
+        "capped so that the default ends in about a minute on two cores.",
+    )
+    learning_rate: float = Field(2e-4, gt=0, le=1, description="AdamW's, after warm-up.")
+    rank: int | None = Field(None, ge=1, le=1024, description="Empty: 2 for encoders, 16 for VLMs.")
+    alpha: float | None = Field(
+        None, gt=0, description="Scale of the update; empty: rank for encoders, twice the rank for VLMs."
+    )
+    dropout: float = Field(0.25, ge=0, lt=1, description="Before the low-rank update.")
+    targets: list[str] | None = Field(None, description="Names of linear layers; empty: by family.")
+    train_projector: bool = Field(True, description="Train a VLM's projector beside the adapter.")
+    batch_size: int = Field(8, ge=1, le=4096, description="Examples a forward pass.")
+    accumulation: int = Field(1, ge=1, le=4096, description="Forward passes an optimiser step.")
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations: less memory, a third more time."
+    )
+    four_bit: bool = Field(False, description="Load the base in 4 bits (needs CUDA and bitsandbytes).")
+    warmup_share: float = Field(
+        0.05, ge=0, le=1, description="Share of the steps during which the rate rises."
+    )
+    weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's.")
+
+
+class EpisodicParams(Params):
+    """What methods that learn from episodes share: `ways` labels, `shots` supports and `queries` a label."""
+
+    steps: int = Field(300, ge=1, le=1_000_000, description="Episodes.")
+    ways: int | None = Field(None, ge=2, le=1000, description="Labels an episode; empty: all, at most 20.")
+    shots: int | None = Field(
+        None, ge=1, le=100, description="Supports a label; empty: half of the examples, at most 5."
+    )
+    queries: int | None = Field(
+        None, ge=1, le=100, description="Queries a label; empty: the rest, at most 15."
+    )
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="Adam's in the outer loop.")
+    dim: int = Field(256, ge=8, le=4096, description="Size of the learned embedding.")
+    end_to_end: bool = Field(
+        False,
+        description="Train the encoder's last stages too, on pixels; else a projection of its features.",
+    )
+
+
+class PrototypicalParams(EpisodicParams):
+    """Prototypical networks (Snell et al. 2017): squared Euclidean distance to class means."""
+
+
+class MamlParams(EpisodicParams):
+    """MAML (Finn et al. 2017) or ANIL (Raghu et al. 2020), whose inner loop adapts the head alone."""
+
+    steps: int = Field(200, ge=1, le=1_000_000, description="Outer steps.")
+    algorithm: Literal["anil", "maml"] = Field(
+        "anil", description="What the inner loop adapts: the head, or all."
+    )
+    first_order: bool = Field(False, description="Leave second derivatives out (FOMAML).")
+    inner_steps: int = Field(5, ge=1, le=100, description="Gradient steps of the inner loop.")
+    inner_rate: float = Field(0.1, gt=0, le=10, description="Its learning rate.")
+    tasks_per_step: int = Field(4, ge=1, le=64, description="Episodes an outer step.")
+
+
+class SiameseParams(Params):
+    """Siamese networks on pairs (contrastive: Hadsell et al. 2006) or triplets (Schroff et al. 2015)."""
+
+    steps: int = Field(300, ge=1, le=1_000_000, description="Optimiser steps.")
+    loss: Literal["contrastive", "triplet"] = Field("triplet", description="Pairs or triplets.")
+    margin: float = Field(0.3, gt=0, le=4, description="Of the loss, in Euclidean distance of unit vectors.")
+    batch_size: int = Field(32, ge=2, le=4096, description="Examples a step.")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="AdamW's.")
+    dim: int = Field(256, ge=8, le=4096, description="Size of the learned embedding.")
+    end_to_end: bool = Field(False, description="Train the encoder's last stages too, on pixels.")
+
+
+class FinetuneParams(Params):
+    """Many-shot training of a whole model (or of LoRA adapters) with the transformers Trainer."""
+
+    epochs: float = Field(5, gt=0, le=10_000, description="Passes over the training split.")
+    batch_size: int | Literal["auto"] = Field(
+        "auto", description="Examples a forward pass and device; auto measures."
+    )
+    accumulation: int | None = Field(
+        None, ge=1, description="Forward passes an optimiser step; empty: chosen with the batch."
+    )
+    learning_rate: float = Field(5e-5, gt=0, le=1, description="Peak rate.")
+    head_learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak rate of a new classification head.")
+    schedule: Literal["linear", "cosine", "constant"] = Field("cosine", description="Decay after warm-up.")
+    warmup_steps: int = Field(0, ge=0, description="Steps during which the rate rises.")
+    warmup_share: float = Field(
+        0.1, ge=0, le=1, description="The same as a share; used when warmup_steps is 0."
+    )
+    weight_decay: float = Field(0.05, ge=0, le=1, description="AdamW's.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 where the device has it."
+    )
+    gradient_checkpointing: bool = Field(False, description="Recompute activations.")
+    class_weights: bool = Field(True, description="Weigh labels by the inverse of their frequency.")
+    lora: LoraParams | None = Field(None, description="Train adapters instead of the whole model.")
+    processes: int = Field(1, ge=1, le=1024, description="Ranks on one node.")
+    nodes: int = Field(1, ge=1, le=1024, description="Nodes; the worker's rendezvous setting joins them.")
+    deepspeed: Literal["off", "zero2", "zero3"] = Field("off", description="ZeRO stage.")
+    offload_optimizer: bool = Field(False, description="Keep optimizer state in host memory.")
+    offload_parameters: bool = Field(
+        False, description="Keep parameters in host memory; raises the stage to 3."
+    )
+
+
+PARAMS: dict[Method, type[Params]] = {
+    "head": HeadParams,
+    "lora": LoraParams,
+    "prototypical": PrototypicalParams,
+    "maml": MamlParams,
+    "siamese": SiameseParams,
+    "finetune": FinetuneParams,
+}
+
+
+def checked(method: Method, values: dict[str, Any]) -> dict[str, Any]:
+    """The method's parameters with defaults filled in; raises InvalidInputError naming each wrong field."""
+    try:
+        return PARAMS[method].model_validate(values).model_dump()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"params.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()
+        )
+        raise InvalidInputError(f"The parameters of '{method}' are wrong: {wrong}.") from None
