@@ -1,0 +1,4 @@
+"""Datasets: a folder of files in one of the known formats becomes a manifest over stored images.
+
+Knows formats, splits and refusals; knows nothing of training.
+"""

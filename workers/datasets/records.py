@@ -1,0 +1,93 @@
+"""What a dataset's files say: one record an example, and one refusal for each that cannot be one.
+
+Knows paths inside the dataset's folder and texts; opens no image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from workers.examples import Split
+
+Format = Literal["directory", "coco", "jsonl"]
+FORMATS: tuple[Format, ...] = ("directory", "coco", "jsonl")
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+
+_SPLITS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class Box:
+    """A region in pixels of the upright image."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """One example as the files tell it; `path` is relative to the dataset's folder."""
+
+    path: str
+    split: Split | None = None
+    label: str | None = None
+    question: str | None = None
+    answer: str | None = None
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a file or a line is no example."""
+
+    path: str
+    reason: str
+
+
+Found = Iterator[Record | Refusal]
+
+
+def split_named(name: str) -> Split | None:
+    """The split that a folder's, file's or field's name stands for, such as `val` or `train2017`."""
+    return _SPLITS.get(name.strip().lower().rstrip("0123456789_-"))
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Relative paths of all files, sorted, without hidden ones and what archivers of other systems add."""
+    found = (one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file())
+    return iter(sorted(path for path in found if not _is_litter(path)))
+
+
+def inside(folder: Path, name: str, *bases: str) -> str | None:
+    """The relative path of a file that a dataset names, looked for below `bases` in order; None where there is
+    none or where the name leads out of the folder.
+    """
+    root = folder.resolve()
+    for base in bases:
+        candidate = (root / base / name).resolve()
+        if candidate.is_relative_to(root) and candidate.is_file():
+            return candidate.relative_to(root).as_posix()
+    return None
+
+
+def is_image(path: str) -> bool:
+    """By its name; what the bytes are is found out when it is read."""
+    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _is_litter(path: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) or part == "Thumbs.db" for part in path.split("/"))
