@@ -79,6 +79,8 @@ class JobEvent(Base):
     kind: Mapped[str]
     """state, progress, metric or log."""
     data: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """state: {"state", "attempt"}, and {"error": {"code", "detail"}} of a failure; progress: {"step", "of", "eta_s",
+    "phase"}; metric: {"step", "values": {name: number}}; log: {"line"}."""
     at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
