@@ -96,7 +96,7 @@ class LiteEncoder:
         self.name = source.name
         module, self._classifier = read_weights(weights_path())
         self._mean = expected_features(module)
-        self.fingerprint = _fingerprint()
+        self.fingerprint = fingerprint()
         tower = Tower(
             fingerprint=self.fingerprint,
             build=lambda: read_weights(weights_path())[0],
@@ -134,7 +134,8 @@ class LiteEncoder:
         return text_mapping.fit(text_mapping.unit(anchors), self._classifier.weight.numpy())
 
 
-def _fingerprint() -> str:
+def fingerprint() -> str:
+    """16 hex digits over everything that decides what a vector of `lite` is."""
     digest = hashlib.sha256()
     digest.update(f"{WEIGHTS_SHA256} {SIDE} {CROP} bilinear (x-127)/128 centred".encode())
     digest.update(f"{sentences.WEIGHTS_SHA256} {sentences.MAX_TOKENS}".encode())

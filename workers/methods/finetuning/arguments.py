@@ -1,0 +1,129 @@
+"""The Trainer's arguments and DeepSpeed's configuration, from a job's parameters.
+
+Knows both libraries' words; starts nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from app.training.params import FinetuneParams
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How the examples of one optimiser step are cut up."""
+
+    size: int
+    """Examples a forward pass and rank."""
+    accumulation: int
+    reason: str
+
+
+def world_size() -> int:
+    """Ranks that train together, as torchrun says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def training_arguments(
+    params: FinetuneParams,
+    batches: Batches,
+    *,
+    folder: Path,
+    examples: int,
+    evaluates: bool,
+    seed: int,
+    device: str,
+    metric: str,
+    log: Callable[[str], None],
+) -> Any:
+    """`transformers.TrainingArguments` for `examples` training examples.
+
+    Evaluations and checkpoints share their rhythm, since the best checkpoint can only be one that was saved;
+    `metric` is what makes one better. `device` is torch's name.
+    """
+    per_step = batches.size * batches.accumulation * world_size()
+    steps = max(math.ceil(examples / per_step * params.epochs), 1)
+    every = max(min(params.evaluate_every, params.checkpoint_every, steps), 1)
+    cuda = device.startswith("cuda")
+    precision = params.precision
+    if precision == "auto":
+        precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
+    warmup = params.warmup_steps or math.ceil(steps * params.warmup_share)
+    return transformers.TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=params.epochs,
+        per_device_train_batch_size=batches.size,
+        per_device_eval_batch_size=batches.size,
+        gradient_accumulation_steps=batches.accumulation,
+        learning_rate=params.learning_rate,
+        lr_scheduler_type=params.schedule,
+        warmup_steps=warmup,
+        weight_decay=params.weight_decay,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        gradient_checkpointing=params.gradient_checkpointing,
+        eval_strategy="steps" if evaluates else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=evaluates,
+        metric_for_best_model=metric if evaluates else None,
+        greater_is_better=not metric.endswith("loss"),
+        logging_steps=max(min(every // 5, 10), 1),
+        report_to=[],
+        disable_tqdm=True,
+        seed=seed,
+        data_seed=seed,
+        use_cpu=not cuda,
+        ddp_backend=None if world_size() == 1 else "nccl" if cuda else "gloo",
+        deepspeed=deepspeed_config(params, log),
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_drop_last=False,
+    )
+
+
+def deepspeed_config(
+    params: FinetuneParams, log: Callable[[str], None] | None = None
+) -> dict[str, Any] | None:
+    """What DeepSpeed reads, its `auto` values filled from the Trainer's arguments; None where it is off.
+
+    Parameters can be offloaded at stage 3 only (Ren et al. 2021; DeepSpeed's documentation of
+    `offload_param`), so asking for it raises the stage, and says so.
+    """
+    stage = {"off": 0, "zero2": 2, "zero3": 3}[params.deepspeed]
+    if params.offload_parameters and stage < 3:
+        if log is not None:
+            log("DeepSpeed offloads parameters at ZeRO stage 3 only: the stage is raised to 3.")
+        stage = 3
+    if not stage:
+        return None
+    zero: dict[str, Any] = {"stage": stage, "overlap_comm": False, "contiguous_gradients": True}
+    if params.offload_optimizer:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    if params.offload_parameters:
+        zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    if stage == 3:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True
+    return {
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+        "bf16": {"enabled": "auto"},
+        "fp16": {"enabled": "auto"},
+        "steps_per_print": 1_000_000,
+    }

@@ -1,0 +1,110 @@
+"""What the Trainer tells a job, and how a job's checkpoints and stops reach the Trainer.
+
+Knows both protocols and the ranks that must agree; knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import transformers
+
+from workers.methods.base import Run
+
+_STATE = "trainer_state.json"
+
+
+class JobCallback(transformers.TrainerCallback):
+    """Reports steps and figures, hands checkpoints to the job, and stops all ranks at the same step."""
+
+    def __init__(self, run: Run, every: int) -> None:
+        self._run = run
+        self._every = every
+        self._newest: dict[str, float] = {}
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Keep figures for the next report."""
+        for name, value in (logs or {}).items():
+            if isinstance(value, int | float) and math.isfinite(value) and name in _FIGURES:
+                self._newest[_FIGURES[name]] = float(value)
+        self._report(state)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Report; where any rank was asked to stop, have all of them save and stop."""
+        self._report(state)
+        if self._run.rank == 0 or dist.is_initialized():
+            due = self._run.checkpoint_due(state.global_step, 1 << 62)
+            if _any_rank(due):
+                control.should_save = True
+                control.should_training_stop = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """After every rank wrote its part: the newest checkpoint and the best one go to the job's store."""
+        _barrier()
+        if self._run.rank == 0:
+            folder = Path(args.output_dir)
+            self._run.checkpoint(state.global_step, lambda target: _copy(folder, target))
+        _barrier()
+        self._run.stop_if_asked()
+
+    def _report(self, state: Any) -> None:
+        if self._run.rank == 0:
+            newest, self._newest = self._newest, {}
+            self._run.step(state.global_step, state.max_steps, **newest)
+
+
+_FIGURES = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "eval_loss": "validation_loss",
+    "eval_accuracy": "validation_accuracy",
+    "eval_exact_match": "validation_exact_match",
+}
+
+
+def restored(run: Run, folder: Path) -> Path | None:
+    """Put the files of the job's checkpoint where the Trainer looks for them; the newest, or None.
+
+    The Trainer notes its best checkpoint by its path, which another attempt's folder has not.
+    """
+    if run.restored is None:
+        return None
+    if run.rank == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(run.restored, folder)
+        for state in folder.glob(f"checkpoint-*/{_STATE}"):
+            noted = json.loads(state.read_text())
+            if noted.get("best_model_checkpoint"):
+                noted["best_model_checkpoint"] = str(folder / Path(noted["best_model_checkpoint"]).name)
+                state.write_text(json.dumps(noted))
+    _barrier()
+    found = sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.rpartition("-")[2]))
+    return found[-1] if found else None
+
+
+def _copy(folder: Path, target: Path) -> None:
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.copytree(checkpoint, target / checkpoint.name)
+
+
+def _any_rank(mine: bool) -> bool:
+    if not (dist.is_available() and dist.is_initialized()):
+        return mine
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    flag = torch.tensor([int(mine)], device=device)
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag.item())
+
+
+def _barrier() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
