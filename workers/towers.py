@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from app.errors import NotTrainableError
-from app.inference.encoders import files, lite, resolve
+from app.inference.encoders import efficientnet_lite, files, lite, resolve
 from app.inference.encoders.hugging_face import ClipEncoder, SiglipEncoder, read_scalar
 from app.inference.encoders.source import EncoderConfig
 from app.inference.protocols import Pixels
@@ -73,13 +73,14 @@ def image_tower(name: str, settings: Settings) -> ImageTower:
     config = EncoderConfig.from_settings(settings)
     if source.family == "lite":
         module, _ = lite.read_weights(lite.weights_path())
+        centre = torch.from_numpy(lite.expected_features(module))
         return ImageTower(
             source.name,
             "lite",
             module.requires_grad_(True),
             lite.prepare,
-            torch.from_numpy(lite.expected_features(module)),
-            lite.FEATURES,
+            centre,
+            efficientnet_lite.FEATURES,
             lite.SIDE,
             lite.TEMPERATURE,
             lite.fingerprint(),
