@@ -1,0 +1,168 @@
+"""LoRA adapters in peft's format: read from files with nothing trusted, laid over a module, selected, taken off.
+
+Knows peft's objects; knows nothing of locks, of who shares a module or of which adapter is wanted when.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from app.errors import ModelUnavailableError
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+_SHAPE = (
+    *("r", "lora_alpha", "target_modules", "exclude_modules", "fan_in_fan_out", "use_rslora", "use_dora"),
+    *(
+        "modules_to_save",
+        "layers_to_transform",
+        "layers_pattern",
+        "rank_pattern",
+        "alpha_pattern",
+        "lora_bias",
+    ),
+)
+"""What decides how an adapter lies over its base; the rest of the file must be at its default."""
+
+_WITHOUT_EFFECT = {
+    *("peft_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping"),
+    *("task_type", "lora_dropout", "megatron_core", "loftq_config", "eva_config", "corda_config"),
+    *("lora_ga_config", "ensure_weight_tying", "qalora_group_size"),
+}
+"""Of interest to training alone, or unread while what they belong to is off."""
+
+_STARTS = (True, False, "gaussian", "eva", "orthogonal")
+"""Ways to initialise that leave the base's own weights as they are; `pissa` and its like subtract from them."""
+
+
+def read(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
+    """The adapter in `folder`, on the CPU; raises ModelUnavailableError in one sentence.
+
+    Only what this module knows to leave the base unchanged is accepted: LoRA on layers, and whole modules trained
+    beside it. In particular nothing that would import a module the file names (`megatron_config`).
+    """
+    try:
+        found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        weights = load_file(folder / WEIGHTS)
+    except FileNotFoundError as error:
+        missing = Path(error.filename or WEIGHTS).name
+        raise ModelUnavailableError(
+            f"The adapter '{folder.name}' has no {missing}; weights in other formats are not loaded."
+        ) from None
+    except (OSError, ValueError, SafetensorError):
+        raise ModelUnavailableError(f"The files of the adapter '{folder.name}' cannot be read.") from None
+    _check(found, folder.name)
+    try:
+        config = LoraConfig(
+            **{key: found[key] for key in _SHAPE if found.get(key) is not None},
+            inference_mode=True,
+            init_lora_weights=False,
+        )
+        most = max([config.r, *(config.rank_pattern or {}).values()])
+    except (TypeError, ValueError) as error:
+        raise ModelUnavailableError(
+            f"The {CONFIG} of '{folder.name}' is damaged.", cause=str(error)
+        ) from None
+    rows = [tensor.shape[0] for key, tensor in weights.items() if key.endswith("lora_A.weight")]
+    if most > max(rows, default=0):
+        raise ModelUnavailableError(f"The weights of the adapter '{folder.name}' are not of its rank {most}.")
+    return config, weights
+
+
+def _check(found: Any, name: str) -> None:
+    if not isinstance(found, dict) or str(found.get("peft_type", "")).upper() != "LORA":
+        raise ModelUnavailableError(
+            f"The adapter '{name}' is not a LoRA adapter, the only kind that is served."
+        )
+    normal: dict[str, Any] = LoraConfig().to_dict()  # type: ignore[no-untyped-call]
+    for key, value in found.items():
+        if key in _SHAPE or key in _WITHOUT_EFFECT:
+            continue
+        good = value in _STARTS if key == "init_lora_weights" else not value or value == normal.get(key)
+        if not good:
+            raise ModelUnavailableError(f"The adapter '{name}' uses '{key}', which is not served.")
+
+
+def lay_over(module: torch.nn.Module, peft: Any, name: str, config: LoraConfig) -> Any:
+    """Give `module` one more adapter, in place, with weights still to be filled in; peft's wrapper of them all.
+
+    `peft` is what an earlier call returned, or None for the first. Raises ModelUnavailableError where the layers
+    that the configuration names do not exist.
+    """
+    try:
+        if peft is None:
+            # `autocast_adapter_dtype`: adapters of a base in half precision stay in it, as the rest of serving
+            return PeftModel(module, config, adapter_name=name, autocast_adapter_dtype=False).eval()
+        peft.add_adapter(name, config, autocast_adapter_dtype=False)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelUnavailableError("The adapter does not fit its base model.", cause=str(error)) from error
+    return peft.eval()
+
+
+def fill(peft: Any, name: str, weights: dict[str, torch.Tensor], shown: str) -> None:
+    """Copy the weights into adapter `name`; raises ModelUnavailableError unless they match it one to one."""
+    try:
+        result: Any = set_peft_model_state_dict(peft, weights, adapter_name=name)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise ModelUnavailableError(
+            f"The weights of the adapter '{shown}' do not fit its base model.", cause=str(error)
+        ) from error
+    missing = [key for key in result.missing_keys if f".{name}." in key]
+    if missing or result.unexpected_keys:
+        raise ModelUnavailableError(
+            f"The weights of the adapter '{shown}' do not fit its base model.",
+            cause=f"missing {missing[:3]}, unexpected {list(result.unexpected_keys)[:3]}",
+        )
+
+
+def select(peft: Any, name: str | None) -> None:
+    """Let adapter `name` take part in the forward pass and no other; None: the bare base, exactly."""
+    for module in peft.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            # one that another adapter trained, but not this one, is the base's own
+            active = [name] if name is not None and name in module.modules_to_save else []
+            module.set_adapter(active, inference_mode=True)
+            module.enable_adapters(bool(active))
+        elif isinstance(module, BaseTunerLayer):
+            module.enable_adapters(name is not None)
+            module.set_adapter([] if name is None else [name], inference_mode=True)
+    peft.requires_grad_(False)  # enabling switches gradients on
+
+
+def take_out(peft: Any, name: str) -> None:
+    """Free one adapter of several."""
+    select(peft, None)
+    for module in peft.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            if module.active_adapters == [name]:
+                module.set_adapter([], inference_mode=True)
+            module.delete_adapter(name, new_active_adapters=None)
+        elif isinstance(module, BaseTunerLayer):
+            module.delete_adapter(name)
+    peft.peft_config.pop(name, None)
+    # what peft looks up when the next one is added; `select` decides what takes part
+    peft.active_adapter = peft.base_model.active_adapter = next(iter(peft.peft_config))
+
+
+def take_off(module: torch.nn.Module) -> None:
+    """Free all adapters, half-laid ones included, and put the base's own layers back into their places."""
+    wrapped = [
+        (path, one)
+        for path, one in module.named_modules()
+        if isinstance(one, BaseTunerLayer | ModulesToSaveWrapper)
+    ]
+    for path, one in reversed(wrapped):  # what lies inside a wrapper before the wrapper itself
+        parent, _, child = path.rpartition(".")
+        inner = one.original_module if isinstance(one, ModulesToSaveWrapper) else one.get_base_layer()
+        setattr(module.get_submodule(parent), child, inner)
+    if hasattr(module, "peft_config"):
+        del module.peft_config
