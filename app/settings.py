@@ -218,6 +218,9 @@ class Settings(BaseSettings):
     event_poll_s: float = Field(
         0.5, gt=0, description="Seconds between two looks for new events of a job that is followed."
     )
+    max_followers: int = Field(
+        100, ge=1, description="Clients that follow jobs on one process; beyond that requests get 503."
+    )
 
     # logs
     log_level: Literal["debug", "info", "warning", "error"] = Field(
