@@ -1,0 +1,121 @@
+"""Modules as ONNX files, and the gate that an exported file must pass: ONNX Runtime agrees with the module.
+
+Knows graphs, sessions and figures of agreement; knows nothing of encoders or labels.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+from torch import nn
+
+from app.errors import NotTrainableError
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+BATCHES = (1, 3)
+"""Two sizes that every exported graph must take: neither is the one it was traced with."""
+_EXTERNAL_BYTES = 1_500_000_000
+"""A protobuf holds 2 GB at most; beyond this the weights lie beside the graph."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How near an exported graph comes to the served model on the same inputs."""
+
+    examples: int
+    max_difference: float
+    """Of any single output value."""
+    least_cosine: float
+    """Of any example's output."""
+    top1: float
+    """Share of the examples with the same largest output."""
+
+    def check(self, name: str, *, cosine: float, top1: float) -> None:
+        """Raise NotTrainableError where the file is not exact enough to be handed out."""
+        if not (self.least_cosine >= cosine and self.top1 >= top1):
+            raise NotTrainableError(
+                f"'{name}' does not compute what the model does: cosine {self.least_cosine:.6f} (at least {cosine}), "
+                f"same best label {self.top1:.1%} (at least {top1:.1%}), largest difference {self.max_difference:.2g}."
+            )
+
+
+def export(
+    module: nn.Module,
+    example: Arrays,
+    file: Path,
+    outputs: Sequence[str],
+    *,
+    dynamic: Mapping[str, Sequence[int]],
+) -> None:
+    """Write the module as `file`; `example` has two rows or more, `dynamic` the axes of each input that vary."""
+    exporter = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # torch.export copies a tree spec through copyreg, which trips torch's own deprecation
+            warnings.filterwarnings("ignore", r".*treespec, LeafSpec.*", FutureWarning)
+            program = torch.onnx.export(
+                module.eval(),
+                kwargs={name: torch.from_numpy(np.ascontiguousarray(one)) for name, one in example.items()},
+                input_names=list(example),
+                output_names=list(outputs),
+                dynamic_shapes={
+                    name: dict.fromkeys(dynamic.get(name, ()), torch.export.Dim.DYNAMIC) for name in example
+                },
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        exporter.setLevel(level)
+    if program is None:
+        raise NotTrainableError("The model cannot be written as ONNX.")
+    size = sum(one.numel() * one.element_size() for one in module.parameters())
+    program.save(file, external_data=size > _EXTERNAL_BYTES)
+
+
+def run(file: Path, inputs: Arrays, *, batch: int = 16) -> list[npt.NDArray[np.float32]]:
+    """The graph's outputs for all rows of the inputs, through ONNX Runtime on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    count = len(next(iter(inputs.values())))
+    parts = [
+        session.run(
+            None, {name: np.ascontiguousarray(one[start : start + batch]) for name, one in inputs.items()}
+        )
+        for start in range(0, count, batch)
+    ]
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def agreement(
+    reference: npt.NDArray[Any], other: npt.NDArray[Any], *, gallery: npt.NDArray[Any] | None = None
+) -> Agreement:
+    """Both float[n, k], row by row. The best label of a row is its largest value, or for vectors the row of
+    `gallery` float[m, k] that is nearest.
+    """
+    difference = float(np.abs(reference - other).max())
+    norms = np.linalg.norm(reference, axis=1) * np.linalg.norm(other, axis=1)
+    cosines = (reference * other).sum(axis=1) / np.maximum(norms, 1e-12)
+    cosines = np.where(np.isfinite(cosines), cosines, -1.0)
+    ours, theirs = (one if gallery is None else one @ gallery.T for one in (reference, other))
+    same = ours.argmax(axis=1) == theirs.argmax(axis=1)
+    return Agreement(len(reference), difference, float(cosines.min()), float(same.mean()))
+
+
+def takes_any_batch(file: Path, inputs: Arrays) -> None:
+    """Raise NotTrainableError unless the graph gives each row the same answer in batches of both sizes."""
+    results = [run(file, {name: one[:3] for name, one in inputs.items()}, batch=size) for size in BATCHES]
+    for one, other in zip(*results, strict=True):
+        if one.shape != other.shape or not np.allclose(one, other, atol=1e-4):
+            raise NotTrainableError(f"'{file.name}' answers differently in larger batches.")
