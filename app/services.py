@@ -24,9 +24,11 @@ from app.access.repository import KeyRing
 from app.answering.renewal import AnswerRenewal
 from app.answering.service import Answering
 from app.answering.teaching import Teaching
+from app.catalog.strategies import Strategies
 from app.database import Database
 from app.embedded import Addresses
 from app.errors import VisionError
+from app.files import FileStore
 from app.images import ImageLimits
 from app.inference.registry import ModelRegistry
 from app.observability.metrics import Metrics, ModelGauge
@@ -42,6 +44,10 @@ from app.recognition.service import Recognition
 from app.settings import Settings
 from app.spool import Spool
 from app.storage import BlobStore
+from app.training.bases import BaseModels
+from app.training.queueing import JobQueue
+from app.training.service import Jobs
+from app.training.streaming import Followers
 
 log = structlog.get_logger("app")
 
@@ -60,12 +66,16 @@ class Services:
     redis: Redis
     """A cache and a way to announce changes; whoever uses it goes on without it when it is away."""
     blobs: BlobStore
+    files: FileStore
     keys: KeyRing
     registry: ModelRegistry
     recognition: Recognition
     learning: Learning
     answering: Answering
     teaching: Teaching
+    strategies: Strategies
+    jobs: Jobs
+    followers: Followers
     default_model: asyncio.Task[None]
     """Loads the default model while the app already answers; `/readyz` looks at it."""
 
@@ -122,6 +132,17 @@ async def open_services(
             settings, database, registry, recognition, answer_renewal, embedder, blobs, limits, pool
         )
         teaching = Teaching(database, registry, recognition, learning, embedder, blobs, deadline_s=deadline_s)
+        strategies = Strategies.load(settings)
+        jobs = Jobs(
+            settings,
+            database,
+            recognition,
+            strategies,
+            BaseModels(settings, registry, names),
+            JobQueue(addresses.redis_url),
+        )
+        followers = Followers(database, poll_s=settings.event_poll_s, most=settings.max_followers)
+        stack.callback(followers.close)
         directory.start()
         stack.push_async_callback(directory.close)
         loading = asyncio.create_task(_load_default(registry))
@@ -140,6 +161,10 @@ async def open_services(
             learning=learning,
             answering=answering,
             teaching=teaching,
+            strategies=strategies,
+            jobs=jobs,
+            followers=followers,
+            files=FileStore.from_settings(settings),
             keys=keys,
             registry=registry,
             default_model=loading,

@@ -215,6 +215,8 @@ class Settings(BaseSettings):
     strategies_dir: Path | None = Field(
         None, description="Folder of your own strategies, one YAML file each, beside those that ship."
     )
+    max_strategies: int = Field(200, ge=1, description="Most files that folder may hold.")
+    max_strategy_kb: int = Field(64, ge=1, description="Largest of them, in KiB.")
     event_poll_s: float = Field(
         0.5, gt=0, description="Seconds between two looks for new events of a job that is followed."
     )

@@ -1,0 +1,157 @@
+"""What a strategy is: a way to learn, on which model, with which settings, for how many examples, on what machine.
+
+Knows shapes and what contradicts itself; knows nothing of files, lines or the machine at hand.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.json_schema import models_json_schema
+
+from app.training.params import PARAMS
+from app.training.spec import Method, Task
+
+LearningType = Literal["one_shot", "few_shot", "many_shot"]
+Kind = Literal["encoder", "vlm"]
+
+DEFAULT = "default"
+"""As a checkpoint: the collection's own encoder, or the service's model for questions or captions. As a family:
+any.
+"""
+
+_TASKS: dict[Kind, frozenset[Task]] = {
+    "encoder": frozenset({"classification"}),
+    "vlm": frozenset({"vqa", "caption"}),
+}
+_METHODS: dict[Kind, frozenset[Method]] = {
+    "encoder": frozenset(get_args(Method)),
+    "vlm": frozenset({"lora", "finetune"}),
+}
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Gigabytes = Annotated[float, Field(ge=0, le=1_000_000)]
+
+
+class _Part(BaseModel):
+    """Every field is known, no value is infinite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LargerCheckpoint(_Part):
+    """Other weights of the same family, and what they need."""
+
+    checkpoint: Word
+    gpu_memory_gb: Gigabytes | None = Field(
+        None, description="Memory of each GPU that it needs; null: a CPU will do."
+    )
+    cpu_memory_gb: Gigabytes
+
+
+class StrategyModel(_Part):
+    """The model that learns."""
+
+    family: Word = Field(description="`lite`, `clip`, `llava`, ...; `default`: any.")
+    checkpoint: Word = Field(
+        DEFAULT,
+        description="A word that the service loads models by: one of its own checkpoints, a Hugging Face id, a "
+        "folder; `default`: the collection's own encoder, or the service's model for questions or captions.",
+    )
+    kind: Kind
+    larger: list[LargerCheckpoint] = Field(
+        default_factory=list,
+        description="Larger weights of this family: by `VISION_ENCODER` or `VISION_VLM`, or by a strategy of your own.",
+    )
+
+
+class Samples(_Part):
+    """How many examples it is meant for, all labels together."""
+
+    min: int = Field(1, ge=1, le=1_000_000_000, description="Fewer are refused.")
+    best: int = Field(ge=1, le=1_000_000_000, description="Where it does best; recommendations go by it.")
+    max: int | None = Field(
+        None, ge=1, le=1_000_000_000, description="Beyond it another strategy does better; null: no limit."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.best < self.min or (self.max is not None and self.max < self.best):
+            raise ValueError("min, best and max must rise")
+        return self
+
+
+class StrategyHardware(_Part):
+    """What it needs with its own checkpoint, and how long it takes."""
+
+    gpu_memory_gb: Gigabytes | None = Field(
+        None, description="Memory of each GPU that it needs; null: a CPU will do."
+    )
+    cpu_memory_gb: Gigabytes = Field(description="Memory of the process that trains or answers.")
+    expected_time_s: float | None = Field(None, ge=0, le=1e9, description="Seconds until it has learned.")
+    note: Sentence | None = Field(None, description="On which machine that was measured, or how estimated.")
+
+
+class Strategy(_Part):
+    """One way to learn; a file of `strategies/`."""
+
+    name: Name = Field(description="The file's name without `.yaml`.")
+    aliases: list[Name] = Field(default_factory=list, description="Other names that mean it.")
+    description: Sentence
+    learning_types: list[LearningType] = Field(min_length=1)
+    task: Task
+    model: StrategyModel
+    method: Method | None = Field(
+        None,
+        description="How it trains; null: nothing is trained, examples count as soon as they are added.",
+    )
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="The method's settings that differ from its defaults."
+    )
+    samples: Samples
+    hardware: StrategyHardware
+    strengths: list[Sentence] = Field(min_length=1)
+    use_cases: list[Sentence] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        kind = self.model.kind
+        if self.task not in _TASKS[kind]:
+            raise ValueError(f"a model of kind '{kind}' does not learn the task '{self.task}'")
+        if self.method is None and self.params:
+            raise ValueError("params without a method: nothing is trained")
+        if self.method is not None and self.method not in _METHODS[kind]:
+            raise ValueError(f"the method '{self.method}' does not train a model of kind '{kind}'")
+        return self
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs one job of it uses at the same time; 0 where it needs none."""
+        processes = int(self.params.get("processes") or 1) * int(self.params.get("nodes") or 1)
+        return processes if self.hardware.gpu_memory_gb else 0
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a strategy's file, each method's settings included, as editors understand it."""
+    models: list[type[BaseModel]] = [Strategy, *PARAMS.values()]
+    found, definitions = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/$defs/{model}"
+    )
+    defs = definitions["$defs"]
+    schema: dict[str, Any] = defs.pop(found[(Strategy, "validation")]["$ref"].rpartition("/")[2])
+    rules = [
+        {
+            "if": {"properties": {"method": {"const": method}}, "required": ["method"]},
+            "then": {"properties": {"params": found[(model, "validation")]}},
+        }
+        for method, model in PARAMS.items()
+    ]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "allOf": rules,
+        "$defs": defs,
+    }
