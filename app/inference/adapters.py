@@ -92,69 +92,76 @@ def _check(found: Any, name: str) -> None:
             raise ModelUnavailableError(f"The adapter '{name}' uses '{key}', which is not served.")
 
 
-def lay_over(module: torch.nn.Module, peft: Any, name: str, config: LoraConfig) -> Any:
-    """Give `module` one more adapter, in place, with weights still to be filled in; peft's wrapper of them all.
+class Overlay:
+    """The adapters that lie over one module, by name. Changes the module in place; not safe among threads."""
 
-    `peft` is what an earlier call returned, or None for the first. Raises ModelUnavailableError where the layers
-    that the configuration names do not exist.
-    """
-    try:
-        if peft is None:
-            # `autocast_adapter_dtype`: adapters of a base in half precision stay in it, as the rest of serving
-            return PeftModel(module, config, adapter_name=name, autocast_adapter_dtype=False).eval()
-        peft.add_adapter(name, config, autocast_adapter_dtype=False)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelUnavailableError("The adapter does not fit its base model.", cause=str(error)) from error
-    return peft.eval()
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.module = module
+        self._peft: Any = None
+
+    def add(self, name: str, folder: Path) -> None:
+        """Lay the adapter in `folder` over the module; nothing is selected afterwards.
+
+        Raises ModelUnavailableError where it cannot be read or does not fit, with the module as before.
+        """
+        config, weights = read(folder)
+        try:
+            self._lay(name, config)
+            self._fill(name, weights)
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+            self.remove(name)
+            raise ModelUnavailableError(
+                f"The adapter '{folder.name}' does not fit its base model.", cause=str(error)
+            ) from error
+        self.select(None)
+
+    def select(self, name: str | None) -> None:
+        """Let adapter `name` take part in the forward pass and no other; None: the bare base, exactly."""
+        for module in self.module.modules():
+            if isinstance(module, ModulesToSaveWrapper):
+                # one that another adapter trained, but not this one, is the base's own
+                active = [name] if name is not None and name in module.modules_to_save else []
+                module.set_adapter(active, inference_mode=True)
+                module.enable_adapters(bool(active))
+            elif isinstance(module, BaseTunerLayer):
+                module.enable_adapters(name is not None)
+                module.set_adapter([] if name is None else [name], inference_mode=True)
+        self.module.requires_grad_(False)  # enabling switches gradients on
+
+    def remove(self, name: str) -> None:
+        """Free one adapter; with the last one, peft's wrappers go and the base's layers are back in their places."""
+        others = [] if self._peft is None else [one for one in self._peft.peft_config if one != name]
+        if not others:
+            _take_off(self.module)
+            self._peft = None
+            return
+        self.select(None)
+        for module in self.module.modules():
+            if isinstance(module, ModulesToSaveWrapper):
+                module.delete_adapter(name, new_active_adapters=None)
+            elif isinstance(module, BaseTunerLayer):
+                module.delete_adapter(name)
+        self._peft.peft_config.pop(name, None)
+        # what peft looks up when the next one is added; `select` decides what takes part
+        self._peft.active_adapter = self._peft.base_model.active_adapter = others[0]
+
+    def _lay(self, name: str, config: LoraConfig) -> None:
+        # without `autocast`, adapters of a base in half precision stay in it, as the rest of serving
+        if self._peft is None:
+            self._peft = PeftModel(self.module, config, adapter_name=name, autocast_adapter_dtype=False)
+        else:
+            self._peft.add_adapter(name, config, autocast_adapter_dtype=False)
+        self.module.eval()
+
+    def _fill(self, name: str, weights: dict[str, torch.Tensor]) -> None:
+        result: Any = set_peft_model_state_dict(self._peft, weights, adapter_name=name)
+        missing = [key for key in result.missing_keys if f".{name}." in key]
+        if missing or result.unexpected_keys:
+            raise ValueError(f"missing {missing[:3]}, unexpected {list(result.unexpected_keys)[:3]}")
 
 
-def fill(peft: Any, name: str, weights: dict[str, torch.Tensor], shown: str) -> None:
-    """Copy the weights into adapter `name`; raises ModelUnavailableError unless they match it one to one."""
-    try:
-        result: Any = set_peft_model_state_dict(peft, weights, adapter_name=name)
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise ModelUnavailableError(
-            f"The weights of the adapter '{shown}' do not fit its base model.", cause=str(error)
-        ) from error
-    missing = [key for key in result.missing_keys if f".{name}." in key]
-    if missing or result.unexpected_keys:
-        raise ModelUnavailableError(
-            f"The weights of the adapter '{shown}' do not fit its base model.",
-            cause=f"missing {missing[:3]}, unexpected {list(result.unexpected_keys)[:3]}",
-        )
-
-
-def select(peft: Any, name: str | None) -> None:
-    """Let adapter `name` take part in the forward pass and no other; None: the bare base, exactly."""
-    for module in peft.modules():
-        if isinstance(module, ModulesToSaveWrapper):
-            # one that another adapter trained, but not this one, is the base's own
-            active = [name] if name is not None and name in module.modules_to_save else []
-            module.set_adapter(active, inference_mode=True)
-            module.enable_adapters(bool(active))
-        elif isinstance(module, BaseTunerLayer):
-            module.enable_adapters(name is not None)
-            module.set_adapter([] if name is None else [name], inference_mode=True)
-    peft.requires_grad_(False)  # enabling switches gradients on
-
-
-def take_out(peft: Any, name: str) -> None:
-    """Free one adapter of several."""
-    select(peft, None)
-    for module in peft.modules():
-        if isinstance(module, ModulesToSaveWrapper):
-            if module.active_adapters == [name]:
-                module.set_adapter([], inference_mode=True)
-            module.delete_adapter(name, new_active_adapters=None)
-        elif isinstance(module, BaseTunerLayer):
-            module.delete_adapter(name)
-    peft.peft_config.pop(name, None)
-    # what peft looks up when the next one is added; `select` decides what takes part
-    peft.active_adapter = peft.base_model.active_adapter = next(iter(peft.peft_config))
-
-
-def take_off(module: torch.nn.Module) -> None:
-    """Free all adapters, half-laid ones included, and put the base's own layers back into their places."""
+def _take_off(module: torch.nn.Module) -> None:
+    """Take every wrapper of peft out, half-laid adapters included."""
     wrapped = [
         (path, one)
         for path, one in module.named_modules()

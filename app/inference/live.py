@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from app.errors import DeadlineExceededError
+from app.inference.accounting import Base
 from app.inference.aspect import bounded
 from app.inference.batcher import Batcher
 from app.inference.observing import BatcherStats, BatchObserver
@@ -117,6 +118,11 @@ class LiveEncoder:
     def memory_bytes(self) -> int:
         """The encoder's."""
         return self.encoder.memory_bytes
+
+    @property
+    def bases(self) -> tuple[Base, ...]:
+        """What an adapted encoder shares with others; nothing for one that is whole."""
+        return tuple(getattr(self.encoder, "bases", ()))
 
     def stats(self) -> BatcherStats:
         """The batcher's totals so far."""

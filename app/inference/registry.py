@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
@@ -25,6 +25,7 @@ from app.errors import (
     VisionError,
 )
 from app.inference import device
+from app.inference.accounting import charged
 from app.inference.encoders import EncoderConfig, EncoderSource, load_encoder, resolve
 from app.inference.encoders.source import CHECKPOINTS
 from app.inference.live import LiveEncoder
@@ -49,10 +50,6 @@ class _Slot:
     source: EncoderSource
     live: LiveEncoder | LiveVlm
     last_used: float = field(default_factory=time.monotonic)
-
-    @property
-    def memory_bytes(self) -> int:
-        return self.live.memory_bytes
 
 
 class ModelRegistry:
@@ -142,7 +139,8 @@ class ModelRegistry:
     def live(self) -> list[ModelInfo]:
         """Loaded encoders, the most recently used first."""
         slots = sorted(self._slots.values(), key=lambda slot: -slot.last_used)
-        return [self._describe(slot.kind, slot.source, slot) for slot in slots]
+        sizes = self._charged()
+        return [self._describe(slot.kind, slot.source, slot, sizes) for slot in slots]
 
     def known(self) -> list[ModelInfo]:
         """The default, what ships with this project, and what is live; each once, under its name."""
@@ -159,7 +157,10 @@ class ModelRegistry:
                 with suppress(VisionError):
                     source = find(name)
                     sources.setdefault(_key(kind, source), source)
-        known = [self._describe(key[0], source, self._slots.get(key)) for key, source in sources.items()]
+        sizes = self._charged()
+        known = [
+            self._describe(key[0], source, self._slots.get(key), sizes) for key, source in sources.items()
+        ]
         if self._settings.remote_url:
             default = self._settings.vlm == REMOTE
             known.append(ModelInfo(REMOTE, REMOTE, (), default, "vlm", ("caption", "vqa"), live=True))
@@ -218,10 +219,10 @@ class ModelRegistry:
                 if is_out_of_memory(error):
                     raise OutOfMemoryError from error
                 raise ModelUnavailableError(model=source.name) from error
-            slot = self._slots[key] = _Slot(kind, source, live)
-            self._sizes[key] = slot.memory_bytes
+            self._slots[key] = _Slot(kind, source, live)
+            size = self._sizes[key] = self._charged()[key]
             if self._observer:
-                self._observer.model_loaded(source.name, time.monotonic() - began, slot.memory_bytes)
+                self._observer.model_loaded(source.name, time.monotonic() - began, size)
             await self._make_room(0, keep=key)
 
     def _live_encoder(self, source: EncoderSource) -> LiveEncoder:
@@ -247,7 +248,11 @@ class ModelRegistry:
         task: Task = "vqa" if "vqa" in vlm.tasks else "caption"
         text = "what is this?" if task == "vqa" else ""
         blank = Image.new("RGB", (64, 64), "gray")
-        vlm.generate([vlm.pack(Prompt(blank, text, task, max_new_tokens=1))])
+        try:
+            vlm.generate([vlm.pack(Prompt(blank, text, task, max_new_tokens=1))])
+        except BaseException:
+            vlm.close()  # or its adapter would stay with the base that others hold
+            raise
         return LiveVlm(
             vlm,
             self._pool,
@@ -288,12 +293,20 @@ class ModelRegistry:
         task.add_done_callback(self._trims.discard)
 
     def _used_bytes(self) -> int:
-        return sum(slot.memory_bytes for slot in self._slots.values())
+        return sum(self._charged().values())
 
-    def _describe(self, kind: Kind, source: EncoderSource, slot: _Slot | None) -> ModelInfo:
+    def _charged(self) -> dict[_Key, int]:
+        """Bytes by model; a base that several share counts once."""
+        return charged({key: slot.live for key, slot in self._slots.items()})
+
+    def _describe(
+        self, kind: Kind, source: EncoderSource, slot: _Slot | None, sizes: dict[_Key, int]
+    ) -> ModelInfo:
         live = None if slot is None else slot.live
+        key = _key(kind, source)
         default = self._is_default(kind, source)
-        return describe(kind, source, live, default=default, users=self._users[_key(kind, source)])
+        info = describe(kind, source, live, default=default, users=self._users[key])
+        return info if live is None else replace(info, memory_bytes=sizes[key])
 
     def _is_default(self, kind: Kind, source: EncoderSource) -> bool:
         try:

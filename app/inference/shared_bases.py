@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from app.inference import adapters
+if TYPE_CHECKING:
+    from app.inference.adapters import Overlay
 
 
 class BaseKey(NamedTuple):
@@ -45,7 +46,7 @@ class SharedBase:
         self.memory_bytes = tensor_bytes(module)
         """Bytes of the base alone, however many adapters are loaded."""
         self._turns = _Turns()
-        self._peft: Any = None
+        self._overlay: Overlay | None = None
         self._numbers = itertools.count(1)
         self._sizes: dict[str, int] = {}
         self._selected: str | None = None
@@ -65,26 +66,24 @@ class SharedBase:
         Each call loads another copy, under a name of its own. Raises ModelUnavailableError when the files are
         damaged, fit another base, or ask for what would change the base itself; the base is then as before.
         """
-        config, weights = adapters.read(folder)
+        from app.inference.adapters import Overlay  # brings peft along, which most services never need
+
         with self._turns:
+            if self._overlay is None:
+                self._overlay = Overlay(self.module)
             name = f"adapter-{next(self._numbers)}"
             before = tensor_bytes(self.module)
-            try:
-                self._peft = adapters.lay_over(self.module, self._peft, name, config)
-                adapters.fill(self._peft, name, weights, folder.name)
-            except BaseException:
-                self._drop(name)
-                raise
-            self._selected = name  # a new adapter is the active one
+            self._selected = None
+            self._overlay.add(name, folder)
             self._sizes[name] = tensor_bytes(self.module) - before
-            self._select(None)
         return name
 
     def remove(self, name: str) -> None:
         """Free an adapter's memory, after whatever runs now; one that is not there is no error."""
         with self._turns:
-            if self._sizes.pop(name, None) is not None:
-                self._drop(name)
+            if self._sizes.pop(name, None) is not None and self._overlay is not None:
+                self._selected = None
+                self._overlay.remove(name)
 
     @contextmanager
     def using(self, name: str | None) -> Iterator[torch.nn.Module]:
@@ -96,23 +95,10 @@ class SharedBase:
         with self._turns:
             if name is not None and name not in self._sizes:
                 raise KeyError(name)
-            self._select(name)
+            if self._overlay is not None and name != self._selected:
+                self._overlay.select(name)
+                self._selected = name
             yield self.module
-
-    def _select(self, name: str | None) -> None:
-        if self._peft is None or name == self._selected:
-            return
-        adapters.select(self._peft, name)
-        self._selected = name
-
-    def _drop(self, name: str) -> None:
-        """Take an adapter out; with the last one go peft's wrappers, so that the base is itself again."""
-        self._selected = None
-        if self._sizes:
-            adapters.take_out(self._peft, name)
-        else:
-            adapters.take_off(self.module)
-            self._peft = None
 
 
 _bases: weakref.WeakValueDictionary[BaseKey, SharedBase] = weakref.WeakValueDictionary()

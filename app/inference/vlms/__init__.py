@@ -1,108 +1,80 @@
-"""Vision-language models: which families exist and how a name becomes a loaded model.
+"""Vision-language models: how a name becomes a model that answers, over a base that others may share.
 
-Knows the families and nothing of their prompts; knows nothing of requests, batches or budgets.
+Knows bases and the adapters over them; knows nothing of prompts, requests, batches or budgets.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
-from app.errors import ModelUnavailableError
+from app.errors import BaseModelChangedError
 from app.inference import device as devices
-from app.inference.encoders import files
 from app.inference.encoders.source import EncoderConfig, EncoderSource
-from app.inference.vlms.blip import BlipCaption, BlipVqa
-from app.inference.vlms.flamingo import Idefics3Vlm, IdeficsVlm
-from app.inference.vlms.llava import LlavaVlm
+from app.inference.shared_bases import BaseKey, SharedBase, shared
+from app.inference.vlms.loading import CLASSES, VlmFiles, located_vlm
 from app.inference.vlms.source import (
-    ADAPTER,
-    adapter_base,
-    declared_tasks,
+    adapter_source,
+    is_adapter,
+    narrowed,
     read_json,
     resolve_vlm,
-    vlm_family_in,
 )
 from app.inference.vlms.transformers_vlm import TransformersVlm
-
-CLASSES: dict[str, tuple[type[TransformersVlm], str]] = {
-    "LlavaForConditionalGeneration": (LlavaVlm, "LlavaForConditionalGeneration"),
-    "BlipForQuestionAnswering": (BlipVqa, "BlipForQuestionAnswering"),
-    "BlipForConditionalGeneration": (BlipCaption, "BlipForConditionalGeneration"),
-    "IdeficsForVisionText2Text": (IdeficsVlm, "IdeficsForVisionText2Text"),
-    "Idefics3ForConditionalGeneration": (Idefics3Vlm, "Idefics3ForConditionalGeneration"),
-    "SmolVLMForConditionalGeneration": (Idefics3Vlm, "SmolVLMForConditionalGeneration"),
-}
-"""Architecture in `config.json` -> our class and transformers'; a new family is one file and a line here."""
 
 __all__ = ["CLASSES", "load_vlm", "resolve_vlm"]
 
 
 def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
-    """Load weights, and an adapter over them where the folder holds one; blocks for seconds.
+    """A model ready to answer; blocks for seconds unless its base is in memory already.
 
-    Raises ModelNotFoundError when there are no such weights, ModelUnavailableError when they do not load.
+    A folder that holds an adapter gives a model over the same weights as its base model and as every other
+    adapter of that base. Raises ModelNotFoundError when there are no such weights, ModelUnavailableError when they
+    do not load, BaseModelChangedError when the base is not the one that the adapter was trained over.
     """
-    adapter = None
-    folder = Path(source.location)
-    if source.is_local and (folder / ADAPTER).is_file():
-        adapter, base = folder, resolve_vlm(adapter_base(folder))
-    else:
-        base = source
-    located = files.located(base, config, vlm_family_in)
-    folder = Path(located.location)
-    architecture = next(iter(read_json(folder, "config.json").get("architectures") or [""]))
-    if architecture not in CLASSES:
-        raise ModelUnavailableError(
-            f"'{source.name}' has the architecture '{architecture}', which is not served."
-        )
-    ours, theirs = CLASSES[architecture]
+    adapter = Path(source.location) if is_adapter(source) else None
+    base_files = located_vlm(source if adapter is None else adapter_source(adapter), config)
+    if adapter is not None:
+        _check_base(adapter, base_files)
     device = devices.parse(config.device)
-    with files.loading(source.name), _quiet():
-        load_processor: Any = transformers.AutoProcessor.from_pretrained
-        processor = load_processor(folder, local_files_only=True, backend="pil")
-        model, report = getattr(transformers, theirs).from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=getattr(torch, device.dtype_name),
-            output_loading_info=True,
+    base = _shared(base_files, device)
+    name = None if adapter is None else base.load(adapter)
+    try:
+        vlm = base_files.family_class(
+            source.name,
+            base.module,
+            base_files.processor(),
+            torch.device(device.torch_name),
+            base=base,
+            adapter=name,
         )
-        if report["missing_keys"]:
-            raise ModelUnavailableError(f"The weights of '{source.name}' are incomplete.")
-        if adapter is not None:
-            model = _with_adapter(model, adapter)
-        model = model.to(device.torch_name).eval().requires_grad_(False)
-    vlm = ours(source.name, model, processor, torch.device(device.torch_name))
-    tasks = declared_tasks(adapter or folder)
-    if tasks is not None:
-        vlm.tasks = vlm.tasks & tasks
+    except BaseException:
+        if name is not None:
+            base.remove(name)
+        raise
+    vlm.tasks = base_files.tasks
+    if adapter is not None:
+        vlm.tasks = narrowed(vlm.tasks, adapter)
     return vlm
 
 
-def _with_adapter(model: Any, folder: Path) -> Any:
-    """The model with a LoRA adapter folded in: served answers cost what the base's cost."""
-    from peft import PeftModel
+def _shared(found: VlmFiles, device: devices.Device) -> SharedBase:
+    def build() -> Any:
+        return found.model(device.torch_name, getattr(torch, device.dtype_name))
 
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise ModelUnavailableError(
-            f"The adapter '{folder.name}' has no weights in safetensors; other formats are not loaded."
+    return shared(BaseKey(found.fingerprint, device.torch_name, device.dtype_name), build)
+
+
+def _check_base(adapter: Path, base: VlmFiles) -> None:
+    """An adapter of this project names its base's fingerprint; one from elsewhere need not."""
+    trained_over = (
+        read_json(adapter, "vision.json").get("base_fingerprint")
+        if (adapter / "vision.json").is_file()
+        else None
+    )
+    if trained_over and trained_over != base.fingerprint:
+        raise BaseModelChangedError(
+            f"'{adapter.name}' was trained over another version of '{base.name}': train it again."
         )
-    return PeftModel.from_pretrained(model, folder, is_trainable=False).merge_and_unload()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' notes on attention of sub-models, which no operator can act on."""
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(before)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from app.inference.accounting import Base
 from app.inference.batcher import Batcher
 from app.inference.observing import BatcherStats, BatchObserver
 from app.inference.vlms.prompts import Answer, Generation, Prompt, Task
@@ -37,6 +38,8 @@ class LiveVlm:
         self.family = vlm.family
         self.runtime = vlm.runtime
         self.memory_bytes = vlm.memory_bytes
+        self.bases: tuple[Base, ...] = () if vlm.base is None else (vlm.base,)
+        """What it shares with the base model and with other adapters."""
         self.several_images = vlm.several_images
         self.tasks: frozenset[Task] = vlm.tasks
         self._vlm = vlm
@@ -98,6 +101,7 @@ class LiveVlm:
         """Fail what waits, end the thread, drop the weights. Blocks."""
         self._batcher.close()
         self._vlm.close()
+        self.bases = ()
 
 
 def _yield_to_others() -> None:

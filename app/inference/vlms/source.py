@@ -11,6 +11,7 @@ from typing import Any
 
 from app.errors import ModelNotFoundError, ModelUnavailableError
 from app.inference.encoders.source import CHECKPOINTS, HUB_ID, EncoderSource, slug
+from app.inference.vlms.prompts import Task
 
 FAMILIES = {
     "llava": "llava",
@@ -56,7 +57,7 @@ def vlm_family_in(folder: Path) -> str:
     kind of model.
     """
     if (folder / ADAPTER).is_file():
-        return resolve_vlm(adapter_base(folder)).family
+        return adapter_source(folder).family
     model_type = read_json(folder, "config.json").get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ModelUnavailableError(
@@ -66,12 +67,35 @@ def vlm_family_in(folder: Path) -> str:
     return FAMILIES[model_type]
 
 
+def is_adapter(source: EncoderSource) -> bool:
+    """Whether the name leads to an adapter over another model."""
+    return source.is_local and (Path(source.location) / ADAPTER).is_file()
+
+
+def adapter_source(folder: Path) -> EncoderSource:
+    """The model that an adapter changes; raises ModelNotFoundError and ModelUnavailableError."""
+    name = adapter_base(folder)
+    base = Path(name).expanduser()
+    if (base / ADAPTER).is_file():
+        raise ModelUnavailableError(f"The adapter '{folder.name}' lies over another adapter.")
+    return resolve_vlm(name)
+
+
 def adapter_base(folder: Path) -> str:
     """The name of the model that an adapter changes; raises ModelUnavailableError."""
-    base = read_json(folder, ADAPTER).get("base_model_name_or_path")
+    base = None
+    if (folder / "vision.json").is_file():
+        base = read_json(folder, "vision.json").get("base_model")
+    base = base or read_json(folder, ADAPTER).get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise ModelUnavailableError(f"The adapter '{folder.name}' does not name its base model.")
     return base
+
+
+def narrowed(tasks: frozenset[Task], folder: Path) -> frozenset[Task]:
+    """Those of `tasks` that the `vision.json` of the folder does not leave out."""
+    declared = declared_tasks(folder)
+    return tasks if declared is None else tasks & declared
 
 
 def declared_tasks(folder: Path) -> frozenset[str] | None:

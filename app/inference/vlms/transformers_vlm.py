@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ import torch
 
 from app.errors import QuestionTooLongError
 from app.inference.aspect import bounded
+from app.inference.shared_bases import SharedBase, tensor_bytes
 from app.inference.vlms.decoding import Row, RowsEnded, RowStreamer
 from app.inference.vlms.prompts import Answer, Generation, Prompt, Task
 
@@ -32,12 +34,27 @@ class TransformersVlm(ABC):
     tasks: frozenset[Task]
     several_images: ClassVar[bool] = False
 
-    def __init__(self, name: str, model: Any, processor: Any, device: torch.device) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        processor: Any,
+        device: torch.device,
+        *,
+        base: SharedBase | None = None,
+        adapter: str | None = None,
+    ) -> None:
+        """`base` is what lends `model` where others share it, `adapter` the one of its adapters that answers."""
         self.name = name
         self.model = model
         self.processor = processor
         self.device = device
-        self.memory_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        self.base = base
+        self.adapter = adapter
+        self.memory_bytes = tensor_bytes(model) if base is None else base.memory_bytes
+        """All that answering takes; what `base` counts of it is shared."""
+        if base is not None and adapter is not None:
+            self.memory_bytes += base.adapter_bytes(adapter)
         self.runtime = f"torch {str(model.dtype).removeprefix('torch.')} {device}"
         self.context_length = self._context_length()
         special = set(processor.tokenizer.all_special_tokens) | {
@@ -85,14 +102,15 @@ class TransformersVlm(ABC):
         options: dict[str, Any] = {"do_sample": sampling.temperature > 0}
         if sampling.temperature > 0:
             options |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
-        self.model.generate(
-            **inputs,
-            max_new_tokens=max(g.max_new_tokens for g in batch),
-            num_beams=1,
-            streamer=RowStreamer(rows, self.end_tokens()),
-            stopping_criteria=[RowsEnded(rows, self._generated_from(inputs))],
-            **options,
-        )
+        with self._turn() as model:
+            model.generate(
+                **inputs,
+                max_new_tokens=max(g.max_new_tokens for g in batch),
+                num_beams=1,
+                streamer=RowStreamer(rows, self.end_tokens()),
+                stopping_criteria=[RowsEnded(rows, self._generated_from(inputs))],
+                **options,
+            )
         return [row.close("cancelled" if row.generation.cancelled() else "length") for row in rows]
 
     def group(self, generation: Generation) -> str:
@@ -116,8 +134,15 @@ class TransformersVlm(ABC):
         return text.strip()
 
     def close(self) -> None:
-        """Drop the weights."""
+        """Drop the weights: those of its own at once, shared ones when nobody else holds them."""
+        if self.base is not None and self.adapter is not None:
+            self.base.remove(self.adapter)
+        self.base = None
         del self.model
+
+    def _turn(self) -> AbstractContextManager[Any]:
+        """The model for one batch; whoever shares it waits for its turn."""
+        return nullcontext(self.model) if self.base is None else self.base.using(self.adapter)
 
     def _prompt_length(self, packed: dict[str, torch.Tensor]) -> int:
         return int(packed["input_ids"].shape[1])

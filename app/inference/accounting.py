@@ -1,0 +1,44 @@
+"""How much memory live models take together, where some of them share a base.
+
+Knows sizes and who holds which base; knows nothing of budgets or of who is evicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Base(Protocol):
+    """Weights that several models may share (`shared_bases.SharedBase`)."""
+
+    memory_bytes: int
+
+
+class Holder(Protocol):
+    """A live model."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """All that it takes, what it shares included."""
+
+    @property
+    def bases(self) -> Sequence[Base]:
+        """What it shares."""
+
+
+def charged(live: Mapping[Key, Holder]) -> dict[Key, int]:
+    """Bytes by model, a shared base charged to one of its holders: the smallest, which is the bare base itself
+    where it is live. So they add up to what is really in memory.
+    """
+    own = {key: one.memory_bytes - sum(base.memory_bytes for base in one.bases) for key, one in live.items()}
+    total = dict(own)
+    seen: set[int] = set()
+    for key in sorted(live, key=lambda key: own[key]):
+        for base in live[key].bases:
+            if id(base) not in seen:
+                seen.add(id(base))
+                total[key] += base.memory_bytes
+    return total
