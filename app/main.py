@@ -24,6 +24,7 @@ from app.platform import router as platform_router
 from app.recognition.routes import router as recognition_router
 from app.services import open_services
 from app.settings import Settings
+from app.training.routes import router as jobs_router
 
 PREFIX = "/v1"
 
@@ -39,6 +40,7 @@ _TAGS = [
     {"name": "recognition", "description": "Classify, search and embed images."},
     {"name": "collections", "description": "Named sets of labels and the examples that taught them."},
     {"name": "answering", "description": "Questions about images, captions, and examples of answers."},
+    {"name": "jobs", "description": "Long work: training and whatever else takes a while."},
     {"name": "models", "description": "What can recognise."},
     {"name": "keys", "description": "Who may call; for administrators."},
     {"name": "platform", "description": "Health, readiness and numbers of this process."},
@@ -85,7 +87,7 @@ def create_app(settings: Settings, addresses: Addresses) -> FastAPI:
     app.add_middleware(LimitsMiddleware, settings=settings)
     app.add_middleware(ObservabilityMiddleware, metrics=metrics)  # added last, so outermost
     app.include_router(platform_router)
-    for router in (recognition_router, answering_router, catalog_router, keys_router):
+    for router in (recognition_router, answering_router, jobs_router, catalog_router, keys_router):
         app.include_router(router, prefix=PREFIX, responses=_EVERYWHERE)
     app.openapi = lambda: openapi.build(app)  # type: ignore[method-assign]
     return app

@@ -22,6 +22,7 @@ from app.cli.temporary import StartError, temporary_service
 _TRIES = 4
 _LONGEST_PAUSE_S = 5.0
 _TIMEOUT = httpx.Timeout(180.0, connect=5.0)  # the first request may load a model
+_FOLLOW_TIMEOUT = httpx.Timeout(60.0, connect=5.0)  # a followed job is heard of several times a minute
 
 
 class RefusedError(Exception):
@@ -40,9 +41,11 @@ class UnreachableError(Exception):
 class Service:
     """One reachable service, as commands use it; safe to share between threads."""
 
-    def __init__(self, url: str, api_key: str | None) -> None:
+    def __init__(self, url: str, api_key: str | None, *, temporary: bool = False) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.url = url
+        self.temporary = temporary
+        """Whether it goes when the command ends."""
         self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT, trust_env=False)
 
     def call(self, method: str, path: str, *, again: bool = False, **request: Any) -> Any:
@@ -83,18 +86,44 @@ class Service:
                 time.sleep(min(error.retry_after_s * attempt, _LONGEST_PAUSE_S))
 
     def _events_once(self, path: str, **request: Any) -> Iterator[tuple[str, Any]]:
+        for _, name, data in self._stream("POST", path, **request):
+            yield name, data
+
+    def follow(self, path: str, after: str | None) -> Iterator[tuple[str, str, Any]]:
+        """Server-sent events of a GET as (id, name, JSON), those after the one of the id `after`, until they end.
+
+        Raises `RefusedError`, and `UnreachableError` where the connection breaks: call again with the last id.
+        """
+        headers = {} if after is None else {"Last-Event-ID": after}
+        yield from self._stream("GET", path, headers=headers, timeout=_FOLLOW_TIMEOUT)
+
+    def save(self, path: str, target: Path) -> None:
+        """Download a file, chunk by chunk; raises as `call`."""
         try:
-            with self._http.stream("POST", path, **request) as reply:
+            with self._http.stream("GET", path) as reply, target.open("wb") as file:
                 if not reply.is_success:
                     reply.read()
                     raise _refusal(reply)
-                name = "message"
+                for chunk in reply.iter_bytes():
+                    file.write(chunk)
+        except httpx.HTTPError as error:
+            raise UnreachableError(f"{self.url} ended its answer early ({error})") from error
+
+    def _stream(self, method: str, path: str, **request: Any) -> Iterator[tuple[str, str, Any]]:
+        try:
+            with self._http.stream(method, path, **request) as reply:
+                if not reply.is_success:
+                    reply.read()
+                    raise _refusal(reply)
+                number, name = "", "message"
                 for line in reply.iter_lines():
                     kind, _, value = line.partition(": ")
-                    if kind == "event":
+                    if kind == "id":
+                        number = value
+                    elif kind == "event":
                         name = value
                     elif kind == "data":
-                        yield name, json.loads(value)
+                        yield number, name, json.loads(value)
         except httpx.TimeoutException as error:
             raise UnreachableError(f"{self.url} did not answer in time") from error
         except (httpx.HTTPError, ValueError) as error:
@@ -125,9 +154,10 @@ def connect(server: str | None, api_key: str | None, data_dir: Path | None) -> I
     with ExitStack() as stack:
         try:
             url = _address(server) if server else find_service(data_dir)
+            temporary = url is None
             if url is None:
                 url = stack.enter_context(temporary_service(data_dir))
-            service = Service(url, api_key)
+            service = Service(url, api_key, temporary=temporary)
             stack.callback(service.close)
             yield service
         except RefusedError as error:

@@ -102,12 +102,14 @@ async def published(session: AsyncSession, job_id: uuid.UUID) -> None:
 
 async def cancel(session: AsyncSession, workspace: str, job_id: uuid.UUID) -> str | None:
     """Ask an open job to stop; the state it is in now, or None where there is no open one."""
-    return await session.scalar(machine.CANCEL, {"id": job_id, "workspace": workspace})
+    state: str | None = await session.scalar(machine.CANCEL, {"id": job_id, "workspace": workspace})
+    return state
 
 
 async def retry(session: AsyncSession, workspace: str, job_id: uuid.UUID) -> str | None:
     """Queue a failed or cancelled job again; its queue, or None where there is none such."""
-    return await session.scalar(machine.RETRY, {"id": job_id, "workspace": workspace})
+    queue: str | None = await session.scalar(machine.RETRY, {"id": job_id, "workspace": workspace})
+    return queue
 
 
 async def find(session: AsyncSession, workspace: str, job_id: uuid.UUID) -> Job | None:

@@ -1,0 +1,190 @@
+"""A job from here to its end: a live bar with the time left and the loss, or its events as JSON lines.
+
+Knows events and broken connections; what a job does is the service's business.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from app.cli import output
+from app.cli.client import RefusedError, Service, UnreachableError
+
+FINISHED = ("succeeded", "failed", "cancelled")
+INTERRUPTED = 130
+_PATIENCE_S = 180.0
+_PAUSE_S = 1.0
+_MOST_METRICS = 3
+
+
+def follow(service: Service, job: dict[str, Any], *, json: bool) -> dict[str, Any]:
+    """Show the job until it has ended, across broken connections; the job as it is then.
+
+    Raises UnreachableError when the service stays away for minutes. Ctrl-C ends the command, not the job.
+    """
+    shown: _Lines | _Bar = _Lines() if json else _Bar(job)
+    try:
+        with shown:
+            return _to_the_end(service, job["id"], shown)
+    except KeyboardInterrupt:
+        later = "goes on when the service runs again" if service.temporary else "goes on"
+        output.say(f"The job {later}: vision jobs follow {job['id']}")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def end(job: dict[str, Any], *, json: bool) -> None:
+    """Say how the job ended; exit code 1 unless it succeeded."""
+    if job["state"] == "succeeded":
+        if not json and job.get("model"):
+            output.say(f"Published the model '{job['model']}'")
+        return
+    reason = f": {job['error']['detail']}" if job.get("error") else ""
+    output.fail(
+        f"the job {'was cancelled' if job['state'] == 'cancelled' else 'failed'}{reason}", output.REFUSED
+    )
+
+
+def _to_the_end(service: Service, job_id: str, shown: _Lines | _Bar) -> dict[str, Any]:
+    path = f"/v1/jobs/{job_id}"
+    after: str | None = None
+    heard = time.monotonic()
+    while True:
+        try:
+            for after, name, data in service.follow(f"{path}/events", after):  # noqa: B020 - where the next call begins
+                heard = time.monotonic()
+                shown.event(after, name, data)
+            job: dict[str, Any] = service.call("GET", path)
+            if job["state"] in FINISHED:
+                shown.end(job)
+                return job
+        except RefusedError as error:
+            if error.retry_after_s is None or time.monotonic() - heard > _PATIENCE_S:
+                raise
+        except UnreachableError:
+            if time.monotonic() - heard > _PATIENCE_S:
+                raise
+            shown.broken()
+        time.sleep(_PAUSE_S)
+
+
+class _Lines:
+    """Every event as one line of JSON on standard output."""
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def event(self, number: str, name: str, data: dict[str, Any]) -> None:
+        """Print it."""
+        line = {"id": int(number), "event": name, **data}
+        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    def broken(self) -> None:
+        """Nothing: the events go on where they stopped."""
+
+    def end(self, job: dict[str, Any]) -> None:
+        """Nothing: the last event said it."""
+
+
+class _Bar:
+    """A bar on a terminal; elsewhere a line for each change of state and each log line."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self._stack = ExitStack()
+        self._said_broken = False
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[eta]}"),
+            TextColumn("{task.fields[metrics]}"),
+            TimeElapsedColumn(),
+            console=output.err,
+            disable=not output.err.is_terminal,
+        )
+        self._task: TaskID = self._progress.add_task(_word(job), total=None, eta="", metrics="")
+
+    def __enter__(self) -> _Bar:
+        self._stack.enter_context(self._progress)
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._stack.close()
+
+    def event(self, _number: str, name: str, data: dict[str, Any]) -> None:
+        """Move the bar, or print a line above it."""
+        self._said_broken = False
+        if name == "progress":
+            self._move(data)
+        elif name == "metric":
+            values = list(data.get("values", {}).items())[:_MOST_METRICS]
+            text = "  ".join(f"{key} {value:.4g}" for key, value in values)
+            self._progress.update(self._task, metrics=text)
+        elif name == "log":
+            self._say(str(data.get("line", "")))
+        elif name == "state":
+            self._say(_state(data))
+            self._progress.update(self._task, description=str(data.get("state", "")))
+
+    def broken(self) -> None:
+        """Say once that the connection broke."""
+        if not self._said_broken:
+            self._say("The connection broke; trying again")
+            self._said_broken = True
+
+    def end(self, job: dict[str, Any]) -> None:
+        """Fill the bar."""
+        done = job["progress"]
+        self._progress.update(
+            self._task,
+            description=job["state"],
+            eta="",
+            total=done["of"] or None,
+            completed=done["of"] if job["state"] == "succeeded" else done["step"],
+        )
+
+    def _move(self, data: dict[str, Any]) -> None:
+        eta = data.get("eta_s")
+        self._progress.update(
+            self._task,
+            description=str(data.get("phase") or "running"),
+            completed=data.get("step") or 0,
+            total=data.get("of") or None,
+            eta="" if eta is None else f"{_span(eta)} left",
+        )
+
+    def _say(self, line: str) -> None:
+        if line:
+            self._progress.console.print(Text(line))
+
+
+def _word(job: dict[str, Any]) -> str:
+    return str(job.get("phase") or job["state"])
+
+
+def _state(data: dict[str, Any]) -> str:
+    state = str(data.get("state", ""))
+    if state == "running" and int(data.get("attempt") or 1) > 1:
+        return f"running, attempt {data['attempt']}"
+    error = data.get("error")
+    return f"{state}: {error['detail']}" if isinstance(error, dict) and error.get("detail") else state
+
+
+def _span(seconds: float) -> str:
+    """4 s, 1:05 or 2:01:05."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    if hours:
+        return f"{hours}:{rest // 60:02}:{rest % 60:02}"
+    return f"{rest // 60}:{rest % 60:02}" if rest >= 60 else f"{rest} s"

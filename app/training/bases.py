@@ -1,0 +1,105 @@
+"""Which base model a job trains: what the client named, the strategy names, or the data is bound to.
+
+Knows names and families; loads nothing. A client names only what the service knows already, a strategy (which the
+service's owner wrote) anything the registry takes.
+"""
+
+from __future__ import annotations
+
+from app.answering.service import BUILT_IN_CAPTIONER
+from app.errors import EncoderMismatchError, ModelNotFoundError, NotTrainableError, VisionError
+from app.inference.encoders import resolve
+from app.inference.registry import ModelRegistry
+from app.inference.vlms import resolve_vlm
+from app.inference.vlms.source import REMOTE
+from app.recognition.encoder_names import EncoderNames
+from app.settings import Settings
+from app.training.learning_data import LearningData
+from app.training.spec import Task
+
+DEFAULT = "default"
+"""A strategy's word for the collection's own encoder, or the service's model for questions or captions."""
+
+
+class BaseModels:
+    """Base models of one process by the words of clients and strategies."""
+
+    def __init__(self, settings: Settings, registry: ModelRegistry, names: EncoderNames) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._names = names
+
+    def encoder(
+        self, asked: str | None, checkpoint: str, family: str | None, data: LearningData, strategy: str
+    ) -> str:
+        """The encoder to train, as a word that the registry takes.
+
+        Raises ModelNotFoundError for a name that is not known here, EncoderMismatchError where the collection is
+        bound to another encoder, NotTrainableError where the strategy is for another family.
+        """
+        word = self._names.asked(asked) if asked else None if checkpoint == DEFAULT else checkpoint
+        if data.encoder is not None:
+            if word is not None and not self._names.same(word, data.encoder):
+                raise EncoderMismatchError(
+                    f"{data.name[0].upper()}{data.name[1:]} is bound to the encoder "
+                    f"'{self._names.shown(data.encoder)}', not to '{self._names.shown(word)}': take a strategy for "
+                    f"its encoder, or bind the collection to the other with PATCH /v1/collections/{data.slug}."
+                )
+            word = data.encoder
+        word = word or self._names.default
+        self._check_family(resolve(word).family, family, self._names.shown(word), strategy)
+        return word
+
+    def vlm(self, asked: str | None, checkpoint: str, family: str | None, task: Task, strategy: str) -> str:
+        """The vision-language model to train, likewise."""
+        if asked:
+            word = self._known_vlm(asked)
+        elif checkpoint != DEFAULT:
+            word = checkpoint
+        else:
+            word = self._default_vlm(task)
+        if word == REMOTE:
+            raise NotTrainableError(
+                "The service's default model runs on a remote server, which trains nothing: name a `base_model`."
+            )
+        source = resolve_vlm(word)
+        self._check_family(source.family, family, source.name, strategy)
+        return word
+
+    def shown(self, word: str, kind: str | None) -> str:
+        """What clients call a base model; never a folder of this machine."""
+        if kind != "vlm":
+            return self._names.shown(word)
+        try:
+            return resolve_vlm(word).name
+        except VisionError:
+            return self._names.shown(word)
+
+    def taken(self, slug: str) -> bool:
+        """Whether a model that is not trained here goes by that name."""
+        return any(slug == one.name or slug in one.aliases for one in self._registry.known())
+
+    def _known_vlm(self, asked: str) -> str:
+        for one in self._registry.known():
+            if asked == one.name or asked in one.aliases:
+                if one.kind != "vlm":
+                    break
+                return self._settings.vlm if one.default else (one.aliases or (one.name,))[0]
+        raise ModelNotFoundError(f"There is no vision-language model '{asked[:100]}' here.")
+
+    def _default_vlm(self, task: Task) -> str:
+        if task != "caption":
+            return self._settings.vlm
+        if self._settings.captioner:
+            return self._settings.captioner
+        for one in self._registry.known():
+            if one.kind == "vlm" and one.default and (one.tasks is None or "caption" in one.tasks):
+                return self._settings.vlm
+        return BUILT_IN_CAPTIONER
+
+    @staticmethod
+    def _check_family(found: str, wanted: str | None, model: str, strategy: str) -> None:
+        if wanted not in (None, DEFAULT, found):
+            raise NotTrainableError(
+                f"The strategy '{strategy}' trains models of the family '{wanted}'; '{model}' is of '{found}'."
+            )

@@ -1,0 +1,53 @@
+"""Tells workers of jobs: one message with the job's id, by the task's name.
+
+Knows the broker's address and the names that workers listen to; knows nothing of rows. A message is a hint, so one
+that cannot be sent is no error.
+"""
+
+from __future__ import annotations
+
+import uuid
+from urllib.parse import parse_qs, urlsplit
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+RUN_JOB = "vision.run_job"
+_TIMEOUT_S = 2.0
+
+log = structlog.get_logger("app.training")
+
+
+def broker_url(redis_url: str) -> str:
+    """A URL as redis-py reads it, as Celery reads it: `unix://` is `redis+socket://` there."""
+    parts = urlsplit(redis_url)
+    if parts.scheme != "unix":
+        return redis_url
+    database = parse_qs(parts.query).get("db", ["0"])[0]
+    login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+    return f"redis+socket://{login}{parts.path}?virtual_host={database}"
+
+
+class JobQueue:
+    """Sends messages; safe to share between threads."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._celery = Celery("vision", broker=broker_url(redis_url), set_as_current=False)
+        self._celery.conf.update(
+            task_ignore_result=True,
+            broker_transport_options={
+                "socket_timeout": _TIMEOUT_S,
+                "socket_connect_timeout": _TIMEOUT_S,
+                "max_retries": 0,
+            },
+        )
+
+    def publish(self, job_id: uuid.UUID, queue: str) -> bool:
+        """Tell the workers of `queue` of a job; False where the broker is away. Blocks for seconds at most."""
+        try:
+            self._celery.send_task(RUN_JOB, args=[str(job_id)], queue=queue, retry=False)
+        except (OperationalError, OSError) as error:
+            log.warning("the broker is away", reason=type(error).__name__)
+            return False
+        return True

@@ -1,0 +1,208 @@
+"""From a client's wish to a job's specification: what is trained, on what, how, and where it fits.
+
+Knows strategies, counts and what makes no sense to queue; knows nothing of HTTP, rows or training itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from app.errors import NotTrainableError
+from app.inference.encoders.source import slug
+from app.training import params as hyper
+from app.training.bases import BaseModels
+from app.training.learning_data import LearningData
+from app.training.spec import JobSpec, Method, Queue, Task
+
+MODEL_NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
+_LONGEST_NAME = 63
+_EPISODIC: frozenset[Method] = frozenset({"prototypical", "maml"})
+_MOST_NAMED = 5
+
+
+class _Model(Protocol):
+    @property
+    def family(self) -> str: ...
+    @property
+    def checkpoint(self) -> str: ...
+    @property
+    def kind(self) -> Literal["encoder", "vlm"]: ...
+
+
+class _Samples(Protocol):
+    @property
+    def min(self) -> int: ...
+    @property
+    def max(self) -> int | None: ...
+
+
+class _Hardware(Protocol):
+    @property
+    def gpu_memory_gb(self) -> float | None: ...
+
+
+class Recipe(Protocol):
+    """What a job needs to know of a strategy, or of a configuration that takes a strategy's place."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def method(self) -> Method | None: ...
+    @property
+    def params(self) -> Mapping[str, Any]: ...
+    @property
+    def model(self) -> _Model: ...
+    @property
+    def samples(self) -> _Samples: ...
+    @property
+    def hardware(self) -> _Hardware: ...
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a client asked for beside the strategy and the data."""
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    base_model: str | None = None
+    name: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A job that may be queued."""
+
+    spec: JobSpec
+    queue: Queue
+    strategy: str | None = None
+    warnings: tuple[str, ...] = ()
+    """What the job's log begins with."""
+
+
+def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels) -> Resolved:
+    """What the strategy makes of the data.
+
+    Raises NotTrainableError for what cannot be trained, InvalidInputError for wrong parameters, EncoderMismatchError
+    and ModelNotFoundError for a base model that does not go with the data or is not known.
+    """
+    if strategy.method is None:
+        raise NotTrainableError(_trains_nothing(strategy, data))
+    if strategy.task not in data.tasks:
+        has = " and ".join(sorted(data.tasks))
+        raise NotTrainableError(
+            f"The strategy '{strategy.name}' is for {strategy.task}; {data.name} holds examples of {has}."
+        )
+    params = hyper.checked(strategy.method, merged(strategy.params, wish.params))
+    if strategy.task == "classification":
+        check_labels(strategy.method, params, data)
+    elif not data.answers:
+        raise NotTrainableError(
+            f"{_capital(data.name)} holds no examples of answers: add some with "
+            f"POST /v1/collections/{data.slug}/answers, or `vision fewshot add-example`."
+        )
+    warnings = _check_amount(strategy, data)
+    model = strategy.model
+    if model.kind == "encoder":
+        base = bases.encoder(wish.base_model, model.checkpoint, model.family, data, strategy.name)
+    else:
+        base = bases.vlm(wish.base_model, model.checkpoint, model.family, strategy.task, strategy.name)
+    spec = JobSpec(
+        kind="train",
+        task=strategy.task,
+        method=strategy.method,
+        base_model=base,
+        base_kind=model.kind,
+        data=data.ref,
+        params=params,
+        model=wish.name or default_name(data.slug, strategy.name),
+        seed=wish.seed,
+    )
+    return Resolved(spec, queue_of(params, strategy.hardware.gpu_memory_gb), strategy.name, warnings)
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`; an object within is merged, not replaced."""
+    result = dict(base)
+    for name, value in over.items():
+        old = result.get(name)
+        result[name] = (
+            merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        )
+    return result
+
+
+def check_labels(method: Method, params: Mapping[str, Any], data: LearningData) -> None:
+    """Raise NotTrainableError where there are too few labels, or too few examples of one, for the method."""
+    if len(data.labels) < 2:
+        found = "only one label" if data.labels else "no labelled examples"
+        raise NotTrainableError(
+            f"A classifier needs at least two labels; {data.name} has {found}: teach more with "
+            f"POST /v1/collections/{data.slug}/examples."
+        )
+    single = [label for label, count in data.labels.items() if count < 2]
+    if not single or data.is_split:
+        return
+    named = ", ".join(f"'{label}'" for label in single[:_MOST_NAMED])
+    if len(single) > _MOST_NAMED:
+        named += f" and {len(single) - _MOST_NAMED} more"
+    which = f"{named} {'has' if len(single) == 1 else 'have'} only one"
+    if method in _EPISODIC:
+        raise NotTrainableError(
+            f"The method '{method}' compares examples of a label with one another and needs two of each; {which}."
+        )
+    if params.get("validation_share"):
+        raise NotTrainableError(
+            f"Holding examples out needs two of each label; {which}: teach another one, or pass "
+            '"params": {"validation_share": 0} to train on all.'
+        )
+
+
+def queue_of(params: Mapping[str, Any], gpu_memory_gb: float | None) -> Queue:
+    """Where a job fits: several processes, one GPU, or a CPU."""
+    if int(params.get("processes") or 1) * int(params.get("nodes") or 1) > 1:
+        return "multi-gpu"
+    return "gpu" if gpu_memory_gb else "cpu"
+
+
+def default_name(source: str, strategy: str) -> str:
+    """A model's name when nobody chose one, such as `mugs-lite-fewshot`."""
+    ending = "-" + slug(strategy).replace("_", "-")
+    name = slug(source)[: _LONGEST_NAME - len(ending)].rstrip("-.") + ending
+    return name if re.fullmatch(MODEL_NAME, name) else ending.lstrip("-")[:_LONGEST_NAME]
+
+
+def _check_amount(strategy: Recipe, data: LearningData) -> tuple[str, ...]:
+    """Refuse too few examples for the strategy; what to warn of where there are more than it is meant for."""
+    count, least, most = data.examples(strategy.task), strategy.samples.min, strategy.samples.max
+    if count < least:
+        raise NotTrainableError(
+            f"The strategy '{strategy.name}' needs at least {least} examples; {data.name} has {count}."
+        )
+    if most is not None and count > most:
+        return (
+            f"{_capital(data.name)} has {count} examples, more than the {most} that the strategy "
+            f"'{strategy.name}' is meant for: another one may use them better (GET /v1/strategies).",
+        )
+    return ()
+
+
+def _trains_nothing(strategy: Recipe, data: LearningData) -> str:
+    place = f"/v1/collections/{data.slug if data.encoder is not None else '{collection}'}"
+    if strategy.task == "classification":
+        return (
+            f"The strategy '{strategy.name}' needs no training: teach images with POST {place}/examples, and "
+            "POST /v1/classify knows them at once."
+        )
+    return (
+        f"The strategy '{strategy.name}' needs no training: add answers with POST {place}/answers, and POST /v1/vqa "
+        "shows them to the model."
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

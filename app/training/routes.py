@@ -1,0 +1,318 @@
+"""`/jobs`: ask for long work, follow it, stop it, try it again, and fetch what it left behind.
+
+Knows parameters and headers; what happens is in `service`.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from app import errors, problems
+from app.access import Caller, require
+from app.errors import ArtifactNotFoundError, InvalidInputError, JobNotFoundError, VisionError
+from app.problems import responses
+from app.recognition.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
+from app.services import Services, services_of
+from app.training import repository, streaming
+from app.training.resolving import Wish
+from app.training.schemas import (
+    ArtifactInfo,
+    ArtifactList,
+    JobInfo,
+    JobList,
+    JobPage,
+    JobRequest,
+    MetricList,
+    MetricSeries,
+    Progress,
+    State,
+)
+from app.training.service import Submission
+from app.training.tables import Artifact, Job
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+RETRY_AFTER_S = 2
+"""How soon a client that polls should look at a new job."""
+USUAL_POINTS = 500
+MOST_POINTS = 5_000
+_LONGEST_KEY = 255
+_EVENT_ID = re.compile("[0-9]{1,18}")
+
+Trainer = Annotated[Caller, Depends(require("train"))]
+Reader = Annotated[Caller, Depends(require("recognise"))]
+JobPath = Annotated[str, Path(alias="job", description="Id of a job.")]
+_NOT_FOUND = responses(errors.JobNotFoundError)
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "`state`, `progress`, `metric` and `log` events, each with an id to go on from.",
+        "content": {streaming.EVENT_STREAM: {"schema": {"type": "string"}}},
+    }
+}
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The file.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses=responses(
+        errors.StrategyNotFoundError,
+        errors.CollectionNotFoundError,
+        errors.DatasetNotFoundError,
+        errors.ModelNotFoundError,
+        errors.EncoderMismatchError,
+        errors.ModelExistsError,
+        errors.InvalidInputError,
+        errors.NotTrainableError,
+        errors.IdempotencyKeyError,
+        errors.OverloadedError,
+        errors.StoreUnavailableError,
+    ),
+)
+async def create_job(
+    request: Request,
+    response: Response,
+    caller: Trainer,
+    wanted: JobRequest,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="Sent again with the same body it answers with the same job, with another one with 422."
+        ),
+    ] = None,
+) -> JobInfo:
+    """Queue long work; `Location` is where it can be followed."""
+    if idempotency_key is not None and not 1 <= len(idempotency_key) <= _LONGEST_KEY:
+        raise InvalidInputError(f"Idempotency-Key: it has 1 to {_LONGEST_KEY} characters.")
+    services = services_of(request)
+    submission = Submission(
+        strategy=wanted.strategy,
+        collection=wanted.collection,
+        dataset=wanted.dataset,
+        wish=Wish(wanted.params, wanted.base_model, wanted.name, wanted.seed),
+    )
+    job = await services.jobs.submit(
+        caller.workspace,
+        submission,
+        key=idempotency_key,
+        digest=repository.digest(wanted.model_dump(mode="json")),
+    )
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return await described(services, job)
+
+
+@router.get("")
+async def list_jobs(
+    request: Request,
+    caller: Reader,
+    state: Annotated[
+        list[State] | None, Query(description="Only jobs in this state; may be repeated.")
+    ] = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> JobList:
+    """List jobs, the newest first."""
+    services = services_of(request)
+    size = page_size(limit, services.settings)
+    rows = await services.jobs.page(
+        caller.workspace, limit=size + 1, states=state or (), before=_before(cursor)
+    )
+    page = rows[:size]
+    names = await services.jobs.names_of_data(page)
+    last = page[-1] if len(rows) > size else None
+    return JobList(
+        data=[_info(services, job, names) for job in page],
+        next=to_cursor(last.created_at.isoformat(), str(last.id)) if last else None,
+    )
+
+
+@router.get("/{job}", responses=_NOT_FOUND)
+async def get_job(request: Request, response: Response, caller: Reader, job: JobPath) -> JobPage:
+    """Show one job with its evaluation and the files it left behind."""
+    services = services_of(request)
+    row = await services.jobs.get(caller.workspace, _id(job))
+    if row.state in repository.OPEN:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    files = await services.jobs.artifacts(caller.workspace, row.id)
+    info = await described(services, row)
+    return JobPage(**info.model_dump(), artifacts=[_artifact(row.id, one) for one in files])
+
+
+@router.post("/{job}/cancel", responses=responses(errors.JobNotFoundError, errors.JobStateError))
+async def cancel_job(request: Request, caller: Trainer, job: JobPath) -> JobInfo:
+    """Stop a job: at once where it waits, within seconds where it runs."""
+    services = services_of(request)
+    return await described(services, await services.jobs.cancel(caller.workspace, _id(job)))
+
+
+@router.post(
+    "/{job}/retry", status_code=202, responses=responses(errors.JobNotFoundError, errors.JobStateError)
+)
+async def retry_job(request: Request, response: Response, caller: Trainer, job: JobPath) -> JobInfo:
+    """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
+    services = services_of(request)
+    row = await services.jobs.retry(caller.workspace, _id(job))
+    response.headers["Location"] = f"/v1/jobs/{row.id}"
+    response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return await described(services, row)
+
+
+@router.get("/{job}/events", response_class=StreamingResponse, responses={**_STREAM, **_NOT_FOUND})
+async def follow_job(
+    request: Request,
+    caller: Reader,
+    job: JobPath,
+    last_event_id: Annotated[
+        str | None, Header(description="Go on after this event; from the first one without it.")
+    ] = None,
+) -> StreamingResponse:
+    """Follow a job as server-sent events, from its first one to its end; lines beginning with ':' mean nothing."""
+    services = services_of(request)
+    row = await services.jobs.get(caller.workspace, _id(job))
+    after = 0
+    if last_event_id:
+        if not _EVENT_ID.fullmatch(last_event_id):
+            raise InvalidInputError("Last-Event-ID: send the id of an event of this job.")
+        after = int(last_event_id)
+    return services.followers.follow(caller.workspace, row.id, after)
+
+
+@router.get("/{job}/metrics", responses=_NOT_FOUND)
+async def get_metrics(
+    request: Request,
+    caller: Reader,
+    job: JobPath,
+    points: Annotated[
+        int,
+        Query(
+            ge=2,
+            le=MOST_POINTS,
+            description="Most values of each metric; longer ones are thinned out evenly.",
+        ),
+    ] = USUAL_POINTS,
+) -> MetricList:
+    """Show a job's metrics by step."""
+    found = await services_of(request).jobs.metrics(caller.workspace, _id(job), points=points)
+    return MetricList(
+        data=[MetricSeries(name=s.name, steps=s.steps, values=s.values, total=s.total) for s in found]
+    )
+
+
+@router.get("/{job}/artifacts", responses=_NOT_FOUND)
+async def list_artifacts(request: Request, caller: Reader, job: JobPath) -> ArtifactList:
+    """List the files that a job left behind."""
+    job_id = _id(job)
+    files = await services_of(request).jobs.artifacts(caller.workspace, job_id)
+    return ArtifactList(data=[_artifact(job_id, one) for one in files])
+
+
+@router.get(
+    "/{job}/artifacts/{file:path}",
+    response_class=StreamingResponse,
+    responses={**_FILE, **responses(errors.JobNotFoundError, errors.ArtifactNotFoundError)},
+)
+async def get_artifact(
+    request: Request, caller: Reader, job: JobPath, file: Annotated[str, Path(max_length=1_000)]
+) -> StreamingResponse:
+    """Download one file."""
+    services = services_of(request)
+    if "\0" in file:
+        raise ArtifactNotFoundError
+    found = await services.jobs.artifact(caller.workspace, _id(job), file)
+    return await streaming.download(services.files, found)
+
+
+async def described(services: Services, job: Job) -> JobInfo:
+    """A job as clients see it."""
+    return _info(services, job, await services.jobs.names_of_data([job]))
+
+
+def _info(services: Services, job: Job, names: dict[uuid.UUID, str]) -> JobInfo:
+    spec = job.spec
+    data = spec.get("data") or {}
+    collection = data.get("collection")
+    return JobInfo(
+        id=job.id,
+        kind=spec["kind"],
+        state=job.state,
+        phase=job.phase if job.state == "running" else None,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        strategy=job.strategy,
+        task=spec.get("task"),
+        method=spec.get("method"),
+        base_model=services.jobs.shown_base(spec),
+        collection=names.get(uuid.UUID(collection)) if collection else None,
+        dataset=data.get("dataset"),
+        params=spec.get("params") or {},
+        name=spec.get("model"),
+        seed=spec.get("seed") or 0,
+        progress=Progress(step=job.step, of=job.of, eta_s=job.eta_s),
+        metrics=job.metrics,
+        model=job.model,
+        result=job.result,
+        error=_problem(job),
+        cancelling=job.cancel and job.state in repository.OPEN,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
+
+
+def _problem(job: Job) -> dict[str, Any] | None:
+    """A failure as the document that a request would have been answered with."""
+    if job.error is None:
+        return None
+    detail = str(job.error.get("detail") or "The job failed.")
+    kind = _kinds().get(str(job.error.get("code")))
+    document = problems.document((kind or VisionError)(detail))
+    if kind is None:
+        code = str(job.error.get("code") or VisionError.code)
+        document |= {"type": f"urn:llamafarm-vision:problem:{code}", "title": "The job failed"}
+        document["error"] = {**document["error"], "code": code}
+    return document | {"instance": f"urn:llamafarm-vision:job:{job.id}"}
+
+
+def _kinds() -> dict[str, type[VisionError]]:
+    found: dict[str, type[VisionError]] = {}
+    waiting: list[type[VisionError]] = [VisionError]
+    while waiting:
+        kind = waiting.pop()
+        found.setdefault(kind.code, kind)
+        waiting += kind.__subclasses__()
+    return found
+
+
+def _artifact(job_id: uuid.UUID, row: Artifact) -> ArtifactInfo:
+    return ArtifactInfo(
+        name=row.name, size=row.size, sha256=row.sha256, url=f"/v1/jobs/{job_id}/artifacts/{row.name}"
+    )
+
+
+def _id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise JobNotFoundError from None
+
+
+def _before(cursor: str | None) -> tuple[datetime, uuid.UUID] | None:
+    place = from_cursor(cursor, 2)
+    if place is None:
+        return None
+    try:
+        return datetime.fromisoformat(place[0]), uuid.UUID(place[1])
+    except ValueError:
+        raise bad_cursor() from None

@@ -1,0 +1,190 @@
+"""What travels when long work is asked for, followed and looked at.
+
+Knows shapes, bounds and examples for the documentation page; knows nothing of how jobs are carried out.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from app.recognition.schemas import CollectionName
+from app.training.resolving import MODEL_NAME
+from app.training.spec import Kind, Method, Task
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+_ID = "5b0c7f0e-3c8a-4c57-9f2e-0d6f6a1c9d10"
+_JOB: dict[str, Any] = {
+    "id": _ID,
+    "kind": "train",
+    "state": "running",
+    "phase": "fitting",
+    "attempt": 1,
+    "max_attempts": 5,
+    "strategy": "lite_fewshot",
+    "task": "classification",
+    "method": "lora",
+    "base_model": "lite",
+    "collection": "mugs",
+    "dataset": None,
+    "params": {"steps": 200},
+    "name": "mugs-lite-fewshot",
+    "seed": 0,
+    "progress": {"step": 40, "of": 200, "eta_s": 31.5},
+    "metrics": {"loss": 0.42},
+    "model": None,
+    "result": None,
+    "error": None,
+    "cancelling": False,
+    "created_at": "2026-01-31T12:00:00Z",
+    "started_at": "2026-01-31T12:00:01Z",
+    "finished_at": None,
+}
+_ARTIFACT: dict[str, Any] = {
+    "name": "head.safetensors",
+    "size": 40960,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "url": f"/v1/jobs/{_ID}/artifacts/head.safetensors",
+}
+
+
+def _shown(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
+class JobRequest(BaseModel):
+    """Long work to be done."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"strategy": "lite_fewshot", "collection": "mugs", "params": {"steps": 200}}]
+        },
+    )
+
+    strategy: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
+        description="How to train, one of `/strategies`."
+    )
+    collection: CollectionName | None = Field(
+        None, description="Learn from this collection's examples; `default` where no dataset is named either."
+    )
+    dataset: uuid.UUID | None = Field(None, description="Learn from this dataset instead.")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Hyper-parameters that differ from the strategy's."
+    )
+    base_model: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+        None, description="Train this one of `/models` instead of the strategy's."
+    )
+    name: Annotated[str, StringConstraints(pattern=f"^{MODEL_NAME}$")] | None = Field(
+        None, description="What the model shall be called; lower-case letters, digits, '.', '_' and '-'."
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="The same seed on the same machine gives the same model."
+    )
+
+
+class Progress(BaseModel):
+    """How far a job is."""
+
+    step: int
+    of: int = Field(description="Steps in all; 0 while that is not known.")
+    eta_s: float | None = Field(description="Seconds that are likely left.")
+
+
+class JobInfo(BaseModel):
+    """A job and how it is doing."""
+
+    model_config = _shown(_JOB)
+
+    id: uuid.UUID
+    kind: Kind
+    state: State
+    phase: str | None = Field(description="`preparing`, `fitting`, `evaluating` or `saving` while it runs.")
+    attempt: int = Field(description="Grows by one when a lost worker's job goes on elsewhere.")
+    max_attempts: int
+    strategy: str | None
+    task: Task | None
+    method: Method | None
+    base_model: str | None
+    collection: str | None = Field(description="What it learns from, or `dataset`.")
+    dataset: uuid.UUID | None
+    params: dict[str, Any]
+    name: str | None = Field(description="What its model is to be called.")
+    seed: int
+    progress: Progress
+    metrics: dict[str, Any] = Field(description="The newest value of each.")
+    model: str | None = Field(description="The model that it published, once it succeeded.")
+    result: dict[str, Any] | None = Field(description="Its evaluation and whatever else it found.")
+    error: dict[str, Any] | None = Field(
+        description="The problem document of its failure, or of the last attempt's while it is tried again."
+    )
+    cancelling: bool = Field(description="Whether it was asked to stop and has not yet.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobList(BaseModel):
+    """A page of jobs, the newest first."""
+
+    model_config = _shown({"data": [_JOB], "next": None})
+
+    data: list[JobInfo]
+    next: str | None = Field(description="Pass as `cursor` for the next page.")
+
+
+class ArtifactInfo(BaseModel):
+    """A file that a job left behind."""
+
+    model_config = _shown(_ARTIFACT)
+
+    name: str
+    size: int = Field(description="In bytes.")
+    sha256: str
+    url: str = Field(description="Where to download it.")
+
+
+class JobPage(JobInfo):
+    """A job with the files it left behind."""
+
+    model_config = _shown({**_JOB, "artifacts": [_ARTIFACT]})
+
+    artifacts: list[ArtifactInfo]
+
+
+class ArtifactList(BaseModel):
+    """All files of a job, by name."""
+
+    model_config = _shown({"data": [_ARTIFACT], "next": None})
+
+    data: list[ArtifactInfo]
+    next: str | None = Field(None, description="Always null: they fit one page.")
+
+
+class MetricSeries(BaseModel):
+    """One metric's values by step."""
+
+    name: str
+    steps: list[int]
+    values: list[float] = Field(description="One for each of `steps`.")
+    total: int = Field(
+        description="Steps it was reported for; more than are listed where it was thinned out."
+    )
+
+
+class MetricList(BaseModel):
+    """Every metric of a job, by name."""
+
+    model_config = _shown(
+        {
+            "data": [{"name": "loss", "steps": [1, 2, 3], "values": [0.9, 0.6, 0.4], "total": 3}],
+            "next": None,
+        }
+    )
+
+    data: list[MetricSeries]
+    next: str | None = Field(None, description="Always null: they fit one page.")

@@ -1,0 +1,251 @@
+"""What happens when long work is asked for: resolved, written down, announced; later looked at, stopped or retried.
+
+Knows the order that loses no job (the row is committed before a worker hears of it); knows nothing of HTTP, and
+leaves the work to the workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.database import DEFAULT_COLLECTION, Database
+from app.errors import (
+    ArtifactNotFoundError,
+    IdempotencyKeyError,
+    InvalidInputError,
+    JobNotFoundError,
+    JobStateError,
+    ModelExistsError,
+    OverloadedError,
+)
+from app.recognition.service import Recognition
+from app.settings import Settings
+from app.training import learning_data, repository
+from app.training.bases import BaseModels
+from app.training.learning_data import LearningData
+from app.training.repository import NewJob, Series
+from app.training.resolving import Recipe, Resolved, Wish, resolved
+from app.training.tables import Artifact, Job
+
+_FULL_RETRY_S = 30
+
+log = structlog.get_logger("app.training")
+
+
+class Recipes(Protocol):
+    """Where strategies are found."""
+
+    def get(self, name: str) -> Recipe:
+        """By name or alias; raises StrategyNotFoundError."""
+
+
+class Publisher(Protocol):
+    """Where workers hear of jobs."""
+
+    def publish(self, job_id: uuid.UUID, queue: str) -> bool:
+        """Send a message; False where the broker is away. Blocks for a moment."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A request for long work."""
+
+    strategy: str
+    collection: str | None
+    dataset: uuid.UUID | None
+    wish: Wish
+
+
+class Jobs:
+    """The jobs of one service, whoever carries them out."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        recognition: Recognition,
+        strategies: Recipes,
+        bases: BaseModels,
+        queue: Publisher,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._recognition = recognition
+        self._strategies = strategies
+        self._bases = bases
+        self._queue = queue
+
+    async def submit(
+        self, workspace: str, wanted: Submission, *, key: str | None = None, digest: str | None = None
+    ) -> Job:
+        """Queue a job, or find the one that the same `key` and body (its `digest`) made before.
+
+        Raises IdempotencyKeyError for that key with another body, StrategyNotFoundError, CollectionNotFoundError,
+        DatasetNotFoundError, ModelExistsError, OverloadedError where too many jobs are open, and whatever
+        `resolving.resolved` refuses.
+        """
+        if key is not None and (before := await self._repeated(workspace, key, digest)) is not None:
+            return before
+        data = await self._data(workspace, wanted)
+        job = resolved(self._strategies.get(wanted.strategy), data, wanted.wish, self._bases)
+        if wanted.wish.name is not None:
+            await self._check_name(workspace, wanted.wish.name)
+        return await self.queue(workspace, job, key=key, digest=digest)
+
+    async def queue(
+        self, workspace: str, wanted: Resolved, *, key: str | None = None, digest: str | None = None
+    ) -> Job:
+        """Write a resolved job down, then tell the workers; raises OverloadedError and IdempotencyKeyError."""
+        job_id = uuid.uuid4()
+        new = NewJob(
+            workspace,
+            wanted.strategy,
+            wanted.spec,
+            wanted.queue,
+            self._settings.job_attempts,
+            idempotency_key=key,
+            body_digest=digest,
+        )
+        most = self._settings.max_open_jobs
+        async with self._database.session() as session:
+            made = await repository.submit(session, new, job_id, max_open=most)
+            if made:
+                await repository.tell(session, job_id, "state", {"state": "queued", "attempt": 0})
+                for line in wanted.warnings:
+                    await repository.tell(session, job_id, "log", {"line": line})
+        if made is None:
+            raise OverloadedError(
+                f"{most} jobs wait or run already: try again when some are done.", retry_after_s=_FULL_RETRY_S
+            )
+        if not made:  # another request with this key came in between
+            if key is None or (before := await self._repeated(workspace, key, digest)) is None:
+                raise RuntimeError("a job was neither inserted nor there before")
+            return before
+        await self._publish(job_id, wanted.queue)
+        return await self.get(workspace, job_id)
+
+    async def get(self, workspace: str, job_id: uuid.UUID) -> Job:
+        """One job; raises JobNotFoundError."""
+        async with self._database.session() as session:
+            job = await repository.find(session, workspace, job_id)
+        if job is None:
+            raise JobNotFoundError
+        return job
+
+    async def page(
+        self,
+        workspace: str,
+        *,
+        limit: int,
+        states: Sequence[str] = (),
+        before: tuple[datetime, uuid.UUID] | None = None,
+    ) -> list[Job]:
+        """Jobs, the newest first."""
+        async with self._database.session() as session:
+            return await repository.listing(session, workspace, limit=limit, states=states, before=before)
+
+    async def cancel(self, workspace: str, job_id: uuid.UUID) -> Job:
+        """Stop a job: at once where it waits, within seconds where it runs; one that is cancelled already stays so.
+
+        Raises JobNotFoundError, and JobStateError for one that ended otherwise.
+        """
+        async with self._database.session() as session:
+            state = await repository.cancel(session, workspace, job_id)
+            if state == "cancelled":
+                await repository.tell(session, job_id, "state", {"state": "cancelled"})
+            elif state == "running":
+                await repository.tell(session, job_id, "log", {"line": "Cancelling was asked for."})
+        job = await self.get(workspace, job_id)
+        if state is None and job.state != "cancelled":
+            raise JobStateError(f"The job has {job.state} already.")
+        return job
+
+    async def retry(self, workspace: str, job_id: uuid.UUID) -> Job:
+        """Queue a failed or cancelled job again; it goes on from its last checkpoint where there is one.
+
+        Raises JobNotFoundError, and JobStateError for a job in another state.
+        """
+        async with self._database.session() as session:
+            queue = await repository.retry(session, workspace, job_id)
+            if queue is not None:
+                await repository.tell(session, job_id, "state", {"state": "queued", "attempt": 0})
+        if queue is None:
+            job = await self.get(workspace, job_id)
+            raise JobStateError(
+                f"Only failed and cancelled jobs can be tried again; this one is {job.state}."
+            )
+        await self._publish(job_id, queue)
+        return await self.get(workspace, job_id)
+
+    async def metrics(self, workspace: str, job_id: uuid.UUID, *, points: int) -> list[Series]:
+        """A job's metrics by step, at most `points` of each; raises JobNotFoundError."""
+        await self.get(workspace, job_id)
+        async with self._database.session() as session:
+            return await repository.metrics(session, job_id, points=points)
+
+    async def artifacts(self, workspace: str, job_id: uuid.UUID) -> list[Artifact]:
+        """What a job left behind; raises JobNotFoundError."""
+        await self.get(workspace, job_id)
+        async with self._database.session() as session:
+            return await repository.artifacts(session, workspace, job_id)
+
+    async def artifact(self, workspace: str, job_id: uuid.UUID, name: str) -> Artifact:
+        """One file of them; raises JobNotFoundError and ArtifactNotFoundError."""
+        await self.get(workspace, job_id)
+        async with self._database.session() as session:
+            found = await repository.artifact(session, workspace, job_id, name)
+        if found is None:
+            raise ArtifactNotFoundError
+        return found
+
+    async def names_of_data(self, jobs: Sequence[Job]) -> dict[uuid.UUID, str]:
+        """Names of the collections that jobs learn from."""
+        async with self._database.session() as session:
+            return await repository.names_of_data(session, jobs)
+
+    def shown_base(self, spec: dict[str, Any]) -> str | None:
+        """What clients call the base model of a job's specification."""
+        word = spec.get("base_model")
+        return None if word is None else self._bases.shown(word, spec.get("base_kind"))
+
+    async def _data(self, workspace: str, wanted: Submission) -> LearningData:
+        if wanted.dataset is not None:
+            if wanted.collection is not None:
+                raise InvalidInputError("collection, dataset: name one of them.")
+            async with self._database.session() as session:
+                return await learning_data.of_dataset(session, workspace, wanted.dataset)
+        known = await self._recognition.known(workspace, wanted.collection or DEFAULT_COLLECTION)
+        async with self._database.session() as session:
+            return await learning_data.of_collection(session, known)
+
+    async def _check_name(self, workspace: str, name: str) -> None:
+        async with self._database.session() as session:
+            taken = await repository.model_named(session, workspace, name)
+        if taken or self._bases.taken(name):
+            raise ModelExistsError(f"There is a model '{name}' already, or a job that is making one.")
+
+    async def _repeated(self, workspace: str, key: str, digest: str | None) -> Job | None:
+        async with self._database.session() as session:
+            job = await repository.by_key(session, workspace, key)
+        if job is not None and job.body_digest != digest:
+            raise IdempotencyKeyError
+        return job
+
+    async def _publish(self, job_id: uuid.UUID, queue: str) -> None:
+        """Tell the workers; who cannot be told now is told by the sweeper."""
+        if not await asyncio.to_thread(self._queue.publish, job_id, queue):
+            log.warning("workers could not be told of a job yet", job=str(job_id), queue=queue)
+            return
+        try:
+            async with self._database.session() as session:
+                await repository.published(session, job_id)
+        except SQLAlchemyError as error:  # it is told again
+            log.warning("a message could not be noted", job=str(job_id), reason=type(error).__name__)
