@@ -15,6 +15,8 @@ from app.settings import Settings
 
 MIB = 1024 * 1024
 _MOST_HEADERS = 100
+ARCHIVES = frozenset({("POST", "/v1/datasets"), ("POST", "/v1/models")})
+"""Routes that take archives, which are larger and slower than images."""
 
 # After an early refusal the rest of the body is read and thrown away for a moment, so that a client that is
 # still sending gets to see the answer instead of a reset connection; then the connection closes.
@@ -30,6 +32,8 @@ class _Body:
 
     declared: int | None
     json: bool
+    most_bytes: int
+    timeout_s: float
     received: int = 0
     values: int = 0
     complete: bool = False
@@ -72,7 +76,7 @@ class LimitsMiddleware:
                 message = {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
 
-        body = _Body(None, False)
+        body = _Body(None, False, 0, 0.0)
         try:
             body = self._open(scope)
 
@@ -104,14 +108,17 @@ class LimitsMiddleware:
             raise errors.BadRequestError("The request states its length in two ways.")
         if any(name == b"content-encoding" and value not in (b"", b"identity") for name, value in headers):
             raise errors.UnsupportedMediaTypeError("Compressed request bodies are not accepted.")
-        body = _Body(None if chunked else 0, b"json" in kind.lower())
+        archive = (scope["method"], scope["path"].rstrip("/")) in ARCHIVES
+        most_mb = self.settings.max_archive_mb if archive else self.settings.max_body_mb
+        timeout_s = self.settings.archive_timeout_s if archive else self.settings.receive_timeout_s
+        body = _Body(None if chunked else 0, b"json" in kind.lower(), most_mb * MIB, timeout_s)
         if lengths:
             stated = lengths.pop()
             if not stated.isdigit() or len(stated) > 18:
                 raise errors.BadRequestError("The request's Content-Length is not a number.")
             body.declared = int(stated)
-        if body.declared is not None and body.declared > self.settings.max_body_mb * MIB:
-            raise self._too_large()
+        if body.declared is not None and body.declared > body.most_bytes:
+            raise _too_large(body)
         body.complete = body.declared == 0
         return body
 
@@ -121,7 +128,7 @@ class LimitsMiddleware:
             return await receive()  # nothing more to limit: this waits for the client to leave
         loop = asyncio.get_running_loop()
         if body.deadline is None:
-            body.deadline = loop.time() + self.settings.receive_timeout_s
+            body.deadline = loop.time() + body.timeout_s
         try:
             async with asyncio.timeout_at(body.deadline):
                 message = await receive()
@@ -133,8 +140,8 @@ class LimitsMiddleware:
             return message
         chunk = message.get("body", b"")
         body.received += len(chunk)
-        if body.received > self.settings.max_body_mb * MIB:
-            raise self._too_large()
+        if body.received > body.most_bytes:
+            raise _too_large(body)
         if body.json:
             # a small body can unfold into gigabytes of empty lists; every value costs a separator or a
             # bracket
@@ -159,9 +166,6 @@ class LimitsMiddleware:
             body.holds_slot = False
             self.uploads -= 1
 
-    def _too_large(self) -> errors.TooLargeError:
-        return errors.TooLargeError(f"The request is larger than {self.settings.max_body_mb} MiB.")
-
     async def _drain(self, receive: Receive, body: _Body) -> None:
         """Throw away what still arrives, for `LINGER_S` seconds or `LINGER_BYTES` bytes at most."""
         self._release(body)
@@ -176,3 +180,7 @@ class LimitsMiddleware:
         except TimeoutError:
             pass
         body.complete = True
+
+
+def _too_large(body: _Body) -> errors.TooLargeError:
+    return errors.TooLargeError(f"The request is larger than {body.most_bytes // MIB} MiB.")

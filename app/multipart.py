@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from python_multipart.multipart import parse_options_header
 
 from app import errors
 from app.settings import Settings
-from app.spool import Entry
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -21,14 +20,24 @@ if TYPE_CHECKING:
 IMAGE_NAMES = frozenset({"image", "images", "image[]", "images[]"})
 _LONGEST_NAME = 100
 
+T = TypeVar("T")
+"""Where a file's bytes go."""
 
-class Parts:
+
+class Parts(Generic[T]):
     """The parser's callbacks: one part at a time, each counted while it comes in."""
 
     def __init__(
-        self, settings: Settings, *, open_image: Callable[[], Entry], write: Callable[[Entry, bytes], None]
+        self,
+        settings: Settings,
+        *,
+        open_image: Callable[[], T],
+        write: Callable[[T, bytes], None],
+        files: frozenset[str] = IMAGE_NAMES,
     ) -> None:
-        """`open_image` starts the next image, `write` appends to one; both refuse what is too much."""
+        """`open_image` starts the next file of a part named in `files`, `write` appends to one; both refuse what is
+        too much.
+        """
         self.fields: defaultdict[str, list[str]] = defaultdict(list)
         self.ended = False
         self._settings = settings
@@ -39,7 +48,8 @@ class Parts:
         self._value = bytearray()
         self._disposition = b""
         self._name = ""
-        self._entry: Entry | None = None
+        self._entry: T | None = None
+        self._files = files
         self._text = bytearray()
 
     def callbacks(self) -> MultipartCallbacks:
@@ -83,7 +93,7 @@ class Parts:
         except UnicodeDecodeError:
             raise errors.BadRequestError("A part's name is not UTF-8.") from None
         # what a part says of itself (file name, type) decides nothing: its name and its bytes do
-        self._entry = self._open_image() if self._name in IMAGE_NAMES else None
+        self._entry = self._open_image() if self._name in self._files else None
         self._text = bytearray()
 
     def _data(self, data: bytes, start: int, end: int) -> None:

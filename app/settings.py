@@ -164,6 +164,17 @@ class Settings(BaseSettings):
     shutdown_grace_s: int = Field(
         20, ge=1, description="Seconds that requests under way get to finish when the service stops."
     )
+    max_archive_mb: int = Field(
+        20_480, ge=1, description="Largest uploaded archive (a dataset or a model), in MiB."
+    )
+    archive_timeout_s: float = Field(
+        3_600.0, gt=0, description="Seconds a client has to send a whole archive."
+    )
+    max_archive_entries: int = Field(2_000_000, ge=1, description="Most files in one archive.")
+    max_archive_ratio: int = Field(
+        200, ge=1, description="How many times its own size an archive may unfold to, beyond 100 MiB."
+    )
+    max_unpacked_mb: int = Field(102_400, ge=1, description="Most an archive may unfold to, in MiB.")
     max_megapixels: float = Field(40.0, gt=0, description="Most pixels in one image, in millions.")
     max_side: int = Field(30_000, ge=1, description="Longest side of an image, in pixels.")
     stored_side: int = Field(
