@@ -146,6 +146,7 @@ def _run(
     server = _Server(
         config,
         ready=lambda: _announce(settings, app, url_of(sock)),
+        closing=lambda: app.state.services.followers.close(),
         closed=lambda code: _leave_soon(settings, servers, code),
     )
     stop.server = server
@@ -214,10 +215,16 @@ class _Server(uvicorn.Server):
     """uvicorn, with our signals instead of its own, which would end the process before the databases."""
 
     def __init__(
-        self, config: uvicorn.Config, *, ready: Callable[[], None], closed: Callable[[int], None]
+        self,
+        config: uvicorn.Config,
+        *,
+        ready: Callable[[], None],
+        closing: Callable[[], None],
+        closed: Callable[[int], None],
     ) -> None:
         super().__init__(config)
         self._ready = ready
+        self._closing = closing
         self._closed = closed
 
     @contextmanager
@@ -230,6 +237,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started and not self.should_exit:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what would go on for as long as a client listens, then wait for the requests under way."""
+        self._closing()
+        await super().shutdown(sockets)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop, then hand over the exit code."""

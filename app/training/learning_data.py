@@ -61,7 +61,7 @@ async def of_collection(session: AsyncSession, known: KnownCollection) -> Learni
         name=f"the collection '{known.name}'",
         slug=known.name,
         tasks=frozenset({"classification", "vqa", "caption"}),
-        labels=dict(rows.tuples().all()),
+        labels=dict(rows.all()),
         answers=answers or 0,
         encoder=known.encoder,
     )

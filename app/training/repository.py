@@ -147,7 +147,7 @@ async def names_of_data(session: AsyncSession, jobs: Sequence[Job]) -> dict[uuid
     if not ids:
         return {}
     rows = await session.execute(select(Collection.id, Collection.name).where(Collection.id.in_(ids)))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 async def told(

@@ -6,7 +6,7 @@ Knows strategies, counts and what makes no sense to queue; knows nothing of HTTP
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -23,6 +23,13 @@ _EPISODIC: frozenset[Method] = frozenset({"prototypical", "maml"})
 _MOST_NAMED = 5
 
 
+class _Larger(Protocol):
+    @property
+    def checkpoint(self) -> str: ...
+    @property
+    def gpu_memory_gb(self) -> float | None: ...
+
+
 class _Model(Protocol):
     @property
     def family(self) -> str: ...
@@ -30,6 +37,8 @@ class _Model(Protocol):
     def checkpoint(self) -> str: ...
     @property
     def kind(self) -> Literal["encoder", "vlm"]: ...
+    @property
+    def larger(self) -> Sequence[_Larger]: ...
 
 
 class _Samples(Protocol):
@@ -122,7 +131,10 @@ def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels
         model=wish.name or default_name(data.slug, strategy.name),
         seed=wish.seed,
     )
-    return Resolved(spec, queue_of(params, strategy.hardware.gpu_memory_gb), strategy.name, warnings)
+    memory_gb = next(
+        (one.gpu_memory_gb for one in model.larger if one.checkpoint == base), strategy.hardware.gpu_memory_gb
+    )
+    return Resolved(spec, queue_of(params, memory_gb), strategy.name, warnings)
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,8 @@ class Followers:
         self._database = database
         self._poll_s = poll_s
         self._most = most
-        self._count = 0
+        self.count = 0
+        """Clients that listen right now."""
         self._closing = asyncio.Event()
 
     def follow(self, workspace: str, job_id: uuid.UUID, after: int) -> StreamingResponse:
@@ -52,17 +53,9 @@ class Followers:
 
         Raises OverloadedError where too many follow already.
         """
-        if self._count >= self._most:
+        if self.count >= self._most:
             raise OverloadedError("Too many clients follow jobs here: try again, or poll the job.")
         return _Following(self, self._events(workspace, job_id, after))
-
-    def enter(self) -> None:
-        """One more listens."""
-        self._count += 1
-
-    def leave(self) -> None:
-        """One has left."""
-        self._count -= 1
 
     def close(self) -> None:
         """End every stream; clients go on elsewhere, from the last event they saw."""
@@ -113,11 +106,11 @@ class _Following(StreamingResponse):
         self._followers = followers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._followers.enter()
+        self._followers.count += 1
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._followers.leave()
+            self._followers.count -= 1
 
 
 def _written(event: Told) -> str:

@@ -1,0 +1,311 @@
+"""Jobs over HTTP: asked for once, followed from anywhere, stopped, retried, and refused before they are queued."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.services import Services
+from app.training.streaming import Followers
+from tests import shapes
+from tests.conftest import ClientMaker
+from tests.jobs import Owner, told
+from tests.learning import make, picture, shown, teach
+
+TRAIN = {"strategy": "lite_fewshot", "params": {"steps": 10}}
+
+
+@pytest.fixture
+async def taught(client: httpx.AsyncClient) -> httpx.AsyncClient:
+    """A client whose default collection has two labels of three images."""
+    for number, label in enumerate(("mug", "plate")):
+        await teach(client, label, *[picture(10 * number + i) for i in range(3)])
+    return client
+
+
+async def train(client: httpx.AsyncClient, body: dict[str, Any] = TRAIN, **headers: str) -> dict[str, Any]:
+    reply = await client.post("/v1/jobs", json=body, headers=headers)
+    assert reply.status_code == 202, reply.text
+    assert reply.headers["location"] == f"/v1/jobs/{reply.json()['id']}"
+    assert int(reply.headers["retry-after"]) > 0
+    job: dict[str, Any] = reply.json()
+    return job
+
+
+async def claimed(services: Services, job: dict[str, Any]) -> Owner:
+    owner = Owner(services, uuid.UUID(job["id"]))
+    await owner.claim()
+    return owner
+
+
+async def test_a_job_says_what_it_will_do(taught: httpx.AsyncClient, services: Services) -> None:
+    job = await train(taught, {**TRAIN, "name": "my-mugs", "seed": 7})
+    assert job["state"] == "queued"
+    assert (job["kind"], job["task"], job["method"], job["base_model"]) == (
+        "train",
+        "classification",
+        "lora",
+        "lite",
+    )
+    assert (job["collection"], job["dataset"], job["name"], job["seed"]) == ("default", None, "my-mugs", 7)
+    assert job["params"]["steps"] == 10
+    assert job["params"]["learning_rate"] == 2e-4  # defaults are filled in
+    page = await shown(taught, f"/v1/jobs/{job['id']}")
+    assert page == {**job, "artifacts": []}
+    other = await train(taught)
+    assert other["name"] == "default-lite-fewshot"
+
+
+async def test_the_same_key_and_body_is_the_same_job(taught: httpx.AsyncClient) -> None:
+    first = await train(taught, **{"Idempotency-Key": "a"})
+    again, *more = await asyncio.gather(*[train(taught, **{"Idempotency-Key": "a"}) for _ in range(4)])
+    assert {one["id"] for one in (again, *more)} == {first["id"]}
+    assert (await train(taught, **{"Idempotency-Key": "b"}))["id"] != first["id"]
+    other = await taught.post("/v1/jobs", json={**TRAIN, "seed": 1}, headers={"Idempotency-Key": "a"})
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
+    raced = await asyncio.gather(*[train(taught, **{"Idempotency-Key": "c"}) for _ in range(4)])
+    assert len({one["id"] for one in raced}) == 1
+
+
+async def test_jobs_are_listed_newest_first_by_state(taught: httpx.AsyncClient, services: Services) -> None:
+    made = [(await train(taught))["id"] for _ in range(3)]
+    await claimed(services, {"id": made[1]})
+    listed, cursor = [], None
+    while True:
+        page = await shown(taught, "/v1/jobs", limit=2, **({"cursor": cursor} if cursor else {}))
+        listed += [job["id"] for job in page["data"]]
+        if not (cursor := page["next"]):
+            break
+    assert listed == made[::-1]
+    assert [job["id"] for job in (await shown(taught, "/v1/jobs", state="running"))["data"]] == [made[1]]
+    assert (await taught.get("/v1/jobs", params={"state": "odd"})).status_code == 422
+    assert (await taught.get("/v1/jobs", params={"cursor": "bm8"})).status_code == 422
+
+
+async def test_a_followed_job_tells_everything_once_and_ends(
+    taught: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
+    job = await train(taught)
+    following = asyncio.create_task(taught.get(f"/v1/jobs/{job['id']}/events", timeout=30))
+    owner = await claimed(services, job)
+    await owner.step(1, 2, 3.5, loss=0.5)
+    page = await shown(taught, f"/v1/jobs/{job['id']}")
+    assert (page["state"], page["phase"], page["attempt"]) == ("running", "fitting", 1)
+    assert page["progress"] == {"step": 1, "of": 2, "eta_s": 3.5}
+    assert page["metrics"] == {"loss": 0.5}
+    await owner.step(2, 2, 0.0, loss=0.25)
+    await owner.succeed("my-mugs", {"vision.json": b"{}", "lora/a.bin": b"12345"}, tmp_path)
+    reply = await following
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    events = told(reply.text)
+    assert [(name, data.get("state") or data.get("step")) for _, name, data in events] == [
+        ("state", "queued"),
+        ("state", "running"),
+        ("progress", 1),
+        ("metric", 1),
+        ("progress", 2),
+        ("metric", 2),
+        ("state", "succeeded"),
+    ]
+    numbers = [number for number, _, _ in events]
+    assert numbers == sorted(set(numbers))
+    # going on from any event gives exactly the rest
+    rest = await taught.get(f"/v1/jobs/{job['id']}/events", headers={"Last-Event-ID": str(numbers[3])})
+    assert told(rest.text) == events[4:]
+    odd = await taught.get(f"/v1/jobs/{job['id']}/events", headers={"Last-Event-ID": "x"})
+    assert odd.status_code == 422
+
+
+async def test_files_of_a_job_are_listed_and_downloaded(
+    taught: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
+    job = await train(taught)
+    owner = await claimed(services, job)
+    await owner.succeed("my-mugs", {"vision.json": b"{}", "lora/a.bin": b"12345"}, tmp_path)
+    page = await shown(taught, f"/v1/jobs/{job['id']}")
+    assert (page["state"], page["model"], page["result"]) == ("succeeded", "my-mugs", {"accuracy": 0.9})
+    assert page["artifacts"] == (await shown(taught, f"/v1/jobs/{job['id']}/artifacts"))["data"]
+    assert [(one["name"], one["size"]) for one in page["artifacts"]] == [
+        ("lora/a.bin", 5),
+        ("vision.json", 2),
+    ]
+    reply = await taught.get(page["artifacts"][0]["url"])
+    assert (reply.content, reply.headers["content-length"]) == (b"12345", "5")
+    assert reply.headers["content-disposition"].startswith("attachment")
+    for name in ("nothing.bin", "lora", "../vision.json", "%2e%2e/vision.json", "a%00b"):
+        assert (await taught.get(f"/v1/jobs/{job['id']}/artifacts/{name}")).status_code == 404
+    services.files.delete(f"jobs/{job['id']}")
+    gone = await taught.get(page["artifacts"][0]["url"])
+    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "artifact_not_found")
+
+
+async def test_cancel_is_at_once_or_soon_and_retry_starts_over(
+    taught: httpx.AsyncClient, services: Services
+) -> None:
+    job = await train(taught)
+    path = f"/v1/jobs/{job['id']}"
+    for _ in range(2):  # the second time it is cancelled already
+        stopped = await taught.post(f"{path}/cancel")
+        assert (stopped.status_code, stopped.json()["state"]) == (200, "cancelled")
+    again = await taught.post(f"{path}/retry")
+    assert (again.status_code, again.json()["state"]) == (202, "queued")
+    assert (await taught.post(f"{path}/retry")).json()["error"]["code"] == "job_state"
+    owner = await claimed(services, job)
+    asked = (await taught.post(f"{path}/cancel")).json()
+    assert (asked["state"], asked["cancelling"]) == ("running", True)
+    await owner.stop()
+    page = await shown(taught, path)
+    assert (page["state"], page["cancelling"], page["phase"]) == ("cancelled", False, None)
+    # a stream goes past the ends of earlier attempts
+    events = told((await taught.get(f"{path}/events")).text)
+    states = [data["state"] for _, name, data in events if name == "state"]
+    assert states == ["queued", "cancelled", "queued", "running", "cancelled"]
+
+
+async def test_a_failed_job_says_why_as_a_problem(taught: httpx.AsyncClient, services: Services) -> None:
+    job = await train(taught)
+    await (await claimed(services, job)).fail("not_trainable", "Every image is the same.")
+    page = await shown(taught, f"/v1/jobs/{job['id']}")
+    assert page["state"] == "failed"
+    assert (page["error"]["status"], page["error"]["detail"]) == (422, "Every image is the same.")
+    assert page["error"]["error"]["code"] == "not_trainable"
+    assert (await taught.post(f"/v1/jobs/{job['id']}/cancel")).status_code == 409
+    other = await train(taught)
+    await (await claimed(services, other)).fail("worker_lost", "The process died.")
+    error = (await shown(taught, f"/v1/jobs/{other['id']}"))["error"]
+    assert (error["status"], error["error"]["code"]) == (500, "worker_lost")
+
+
+async def test_metrics_are_thinned_out_and_the_last_attempt_counts(
+    taught: httpx.AsyncClient, services: Services
+) -> None:
+    job = await train(taught)
+    owner = await claimed(services, job)
+    await owner.steps([(step, {"loss": 100.0 - step}) for step in range(1, 101)])
+    await owner.steps([(100, {"loss": 7.0, "accuracy": 0.5})])
+    path = f"/v1/jobs/{job['id']}/metrics"
+    accuracy, loss = (await shown(taught, path))["data"]
+    assert accuracy == {"name": "accuracy", "steps": [100], "values": [0.5], "total": 1}
+    assert loss["steps"] == list(range(1, 101))
+    assert loss["values"][-2:] == [1.0, 7.0]
+    for points in (2, 3, 10, 99):
+        _, few = (await shown(taught, path, points=points))["data"]
+        assert few["total"] == 100
+        assert points - 1 <= len(few["steps"]) <= points
+        assert (few["steps"][0], few["steps"][-1]) == (1, 100)
+        gaps = [b - a for a, b in zip(few["steps"], few["steps"][1:], strict=False)]
+        assert max(gaps) <= 2 * min(gaps)
+    assert (await taught.get(path, params={"points": 10**6})).status_code == 422
+
+
+async def test_what_cannot_be_trained_is_refused_before_it_is_queued(client: httpx.AsyncClient) -> None:
+    async def refusal(status: int = 422, **body: Any) -> str:
+        reply = await client.post("/v1/jobs", json={"strategy": "lite_fewshot", **body})
+        assert reply.status_code == status, reply.text
+        return str(reply.json()["detail"])
+
+    assert "no labelled examples" in await refusal()
+    await teach(client, "mug", *[picture(i) for i in range(5)])
+    assert "only one label" in await refusal()
+    await teach(client, "plate", picture(9))
+    assert "'plate' has only one" in await refusal()
+    assert "'plate' has only one" in await refusal(
+        strategy="prototypical_fewshot", params={"validation_share": 0}
+    )
+    assert "needs no training" in await refusal(strategy="lite_oneshot")
+    assert "/v1/collections/default/examples" in await refusal(strategy="clip_oneshot")
+    assert "no examples of answers" in await refusal(strategy="llava_fewshot")
+    assert "params.rank" in await refusal(params={"rank": 0, "validation_share": 0})
+    assert "params.nothing" in await refusal(params={"nothing": 1, "validation_share": 0})
+    assert "no strategy" in await refusal(404, strategy="nothing")
+    assert "no collection" in await refusal(404, collection="nowhere")
+    assert "no such dataset" in await refusal(404, dataset=str(uuid.uuid4()))
+    assert "name one" in await refusal(collection="default", dataset=str(uuid.uuid4()))
+    free = {"validation_share": 0}
+    assert "family 'clip'" in await refusal(strategy="clip_fewshot_lora", params=free)
+    assert "bound to the encoder 'lite'" in await refusal(409, base_model="clip-tiny", params=free)
+    assert "no model" in await refusal(404, base_model="google/anything", params=free)
+    assert "already" in await refusal(409, name="lite", params=free)
+    assert "name" in await refusal(name="A/B", params=free)
+    assert (await shown(client, "/v1/jobs"))["data"] == []
+
+
+async def test_few_answers_are_refused_and_the_service_names_the_model(client: httpx.AsyncClient) -> None:
+    for number in range(4):
+        assert (await client.post("/v1/jobs", json={"strategy": "llava_fewshot"})).status_code == 422
+        reply = await client.post(
+            "/v1/collections/default/answers",
+            data={"question": "how many corners?", "answer": str(number)},
+            files={"image": shapes.data(number)},
+        )
+        assert reply.status_code == 201
+    job = await train(client, {"strategy": "visual_qa_fewshot"})
+    assert (job["strategy"], job["task"], job["base_model"]) == ("llava_fewshot", "vqa", "llava-shapes")
+    wrong = await client.post("/v1/jobs", json={"strategy": "llava_fewshot", "base_model": "blip-shapes-vqa"})
+    assert wrong.status_code == 422
+    assert "family 'llava'" in wrong.json()["detail"]
+
+
+async def test_a_collection_on_a_clip_trains_clip(client: httpx.AsyncClient) -> None:
+    await make(client, "tiny", "clip-tiny")
+    for label, seed in (("mug", 1), ("plate", 5)):
+        await teach(client, label, picture(seed), picture(seed + 1), collection="tiny")
+    job = await train(client, {"strategy": "clip_fewshot_lora", "collection": "tiny"})
+    assert (job["base_model"], job["params"]["rank"]) == ("clip-tiny", 2)
+
+
+async def test_workspaces_and_scopes_are_kept_apart(
+    taught: httpx.AsyncClient, make_client: ClientMaker
+) -> None:
+    job = await train(taught, **{"Idempotency-Key": "mine"})
+    stranger = await make_client()
+    for method, path in (
+        ("GET", ""),
+        ("GET", "/events"),
+        ("GET", "/metrics"),
+        ("GET", "/artifacts"),
+        ("POST", "/cancel"),
+        ("POST", "/retry"),
+    ):
+        reply = await stranger.request(method, f"/v1/jobs/{job['id']}{path}")
+        assert (reply.status_code, reply.json()["error"]["code"]) == (404, "job_not_found")
+    assert (await stranger.get("/v1/jobs/no-id")).status_code == 404
+    assert (await shown(stranger, "/v1/jobs"))["data"] == []
+    reader = await make_client(scopes=("recognise",))
+    assert (await reader.get("/v1/jobs")).status_code == 200
+    assert (await reader.post("/v1/jobs", json=TRAIN)).status_code == 403
+
+
+async def test_too_many_open_jobs_and_followers_are_told_to_wait(
+    taught: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await train(taught)
+    monkeypatch.setattr(services.settings, "max_open_jobs", 1)
+    full = await taught.post("/v1/jobs", json=TRAIN)
+    assert (full.status_code, full.json()["error"]["code"]) == (503, "overloaded")
+    assert int(full.headers["retry-after"]) > 0
+    monkeypatch.setattr(services, "followers", Followers(services.database, poll_s=0.05, most=1))
+    following = asyncio.create_task(taught.get(f"/v1/jobs/{job['id']}/events", timeout=30))
+    async with asyncio.timeout(10):
+        while not services.followers.count:
+            await shown(taught, "/v1/jobs")
+    late = await taught.get(f"/v1/jobs/{job['id']}/events")
+    assert late.status_code == 503
+    services.followers.close()  # what stopping the service does
+    assert told((await following).text)[-1][2]["state"] == "queued"
+
+
+async def test_a_broker_that_is_away_loses_no_job(
+    taught: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from app.training.queueing import JobQueue
+
+    away = JobQueue(f"unix://{tmp_path}/nobody.sock?db=0")
+    monkeypatch.setattr(services.jobs, "_queue", away)
+    job = await train(taught)
+    assert (await shown(taught, f"/v1/jobs/{job['id']}"))["state"] == "queued"

@@ -1,0 +1,115 @@
+"""What a worker does to a job's row, done by the state machine's own statements: for tests without a worker.
+
+Knows SQL of `app.training.machine`; trains nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import TextClause, text
+
+from app.services import Services
+from app.training import machine
+
+
+@dataclass
+class Owner:
+    """Who has claimed a job; every call is one transaction."""
+
+    services: Services
+    job: uuid.UUID
+    fence: int = 0
+    lease_s: float = 60
+    row: dict[str, Any] = field(default_factory=dict)
+
+    async def claim(self) -> None:
+        """Take the job; fails where it cannot be had."""
+        async with self.services.database.session() as session:
+            found = await session.execute(
+                machine.CLAIM, {"id": self.job, "worker": "test", "lease_s": self.lease_s}
+            )
+            self.row = dict(found.mappings().one())
+            self.fence = self.row["fence"]
+            await self._event(session, "state", {"state": "running", "attempt": self.row["attempt"]})
+
+    async def step(self, step: int, of: int, eta_s: float | None = None, **values: float) -> None:
+        """Report progress and metrics."""
+        numbers = {"phase": "fitting", "step": step, "of": of, "eta_s": eta_s}
+        async with self.services.database.session() as session:
+            await self._mine(session, machine.REPORT, **numbers, metrics=json.dumps(values))
+            await self._event(session, "progress", numbers)
+            if values:
+                await self._event(session, "metric", {"step": step, "values": values})
+
+    async def steps(self, values: Sequence[tuple[int, dict[str, float]]]) -> None:
+        """Report many metrics at once."""
+        async with self.services.database.session() as session:
+            await self._mine(session, machine.LOOK)
+            for step, one in values:
+                await self._event(session, "metric", {"step": step, "values": one})
+
+    async def succeed(self, model: str | None, files: dict[str, bytes], folder: Path) -> None:
+        """Publish files and end well."""
+        for name, data in files.items():
+            path = folder / name.replace("/", "-")
+            path.write_bytes(data)
+            key = f"jobs/{self.job}/{self.fence}/{name}"
+            sha256, size = self.services.files.put(key, path)
+            async with self.services.database.session() as session:
+                await session.execute(
+                    text(
+                        "INSERT INTO artifacts (workspace, job_id, model, name, key, sha256, size) "
+                        "SELECT workspace, id, CAST(:model AS text), :name, :key, :sha256, :size FROM jobs "
+                        "WHERE id = :id"
+                    ),
+                    {
+                        "id": self.job,
+                        "model": model,
+                        "name": name,
+                        "key": key,
+                        "sha256": sha256,
+                        "size": size,
+                    },
+                )
+        async with self.services.database.session() as session:
+            await self._mine(
+                session, machine.SUCCEED, metrics="{}", result=json.dumps({"accuracy": 0.9}), model=model
+            )
+            await self._event(session, "state", {"state": "succeeded"})
+
+    async def fail(self, code: str, detail: str) -> None:
+        """End badly."""
+        error = {"code": code, "detail": detail}
+        async with self.services.database.session() as session:
+            await self._mine(session, machine.FAIL, error=json.dumps(error))
+            await self._event(session, "state", {"state": "failed", "error": error})
+
+    async def stop(self) -> None:
+        """End as asked."""
+        async with self.services.database.session() as session:
+            await self._mine(session, machine.STOP)
+            await self._event(session, "state", {"state": "cancelled"})
+
+    async def _mine(self, session: Any, statement: TextClause, **values: Any) -> None:
+        done = await session.execute(statement, {"id": self.job, "fence": self.fence, **values})
+        if done.one_or_none() is None:
+            raise RuntimeError("somebody else owns the job")
+
+    async def _event(self, session: Any, kind: str, data: dict[str, Any]) -> None:
+        await session.execute(machine.EVENT, {"id": self.job, "kind": kind, "data": json.dumps(data)})
+
+
+def told(stream: str) -> list[tuple[int, str, dict[str, Any]]]:
+    """The events of a stream as (id, name, data)."""
+    found = []
+    for block in stream.strip().split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":"))
+        if "id" in lines:
+            found.append((int(lines["id"]), lines["event"], json.loads(lines["data"])))
+    return found
