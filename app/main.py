@@ -14,6 +14,7 @@ from app import errors, openapi, problems
 from app.access.routes import router as keys_router
 from app.answering.routes import router as answering_router
 from app.catalog.routes import router as catalog_router
+from app.catalog.strategies.routes import router as strategies_router
 from app.embedded import Addresses
 from app.limits import LimitsMiddleware
 from app.observability.logs import configure
@@ -24,6 +25,7 @@ from app.platform import router as platform_router
 from app.recognition.routes import router as recognition_router
 from app.services import open_services
 from app.settings import Settings
+from app.training.datasets.routes import router as datasets_router
 from app.training.routes import router as jobs_router
 
 PREFIX = "/v1"
@@ -41,7 +43,9 @@ _TAGS = [
     {"name": "collections", "description": "Named sets of labels and the examples that taught them."},
     {"name": "answering", "description": "Questions about images, captions, and examples of answers."},
     {"name": "jobs", "description": "Long work: training and whatever else takes a while."},
+    {"name": "datasets", "description": "Many examples at once: uploaded, checked, split."},
     {"name": "models", "description": "What can recognise."},
+    {"name": "strategies", "description": "Ways to learn, and which of them fit."},
     {"name": "keys", "description": "Who may call; for administrators."},
     {"name": "platform", "description": "Health, readiness and numbers of this process."},
 ]
@@ -87,7 +91,15 @@ def create_app(settings: Settings, addresses: Addresses) -> FastAPI:
     app.add_middleware(LimitsMiddleware, settings=settings)
     app.add_middleware(ObservabilityMiddleware, metrics=metrics)  # added last, so outermost
     app.include_router(platform_router)
-    for router in (recognition_router, answering_router, jobs_router, catalog_router, keys_router):
+    for router in (
+        recognition_router,
+        answering_router,
+        jobs_router,
+        datasets_router,
+        catalog_router,
+        strategies_router,
+        keys_router,
+    ):
         app.include_router(router, prefix=PREFIX, responses=_EVERYWHERE)
     app.openapi = lambda: openapi.build(app)  # type: ignore[method-assign]
     return app

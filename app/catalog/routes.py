@@ -14,6 +14,7 @@ from app import errors
 from app.access import Caller, require
 from app.catalog import service
 from app.catalog.schemas import Hardware, Model, ModelList
+from app.catalog.strategies.here import fits
 from app.problems import responses
 from app.services import services_of
 
@@ -38,5 +39,8 @@ async def get_model(
 
 @router.get("/hardware")
 async def get_hardware(request: Request, caller: Recogniser) -> Hardware:
-    """Show what this machine has."""
-    return await asyncio.to_thread(service.hardware, services_of(request).settings)
+    """Show what this machine has, and which strategies it is enough for."""
+    services = services_of(request)
+    hardware = await asyncio.to_thread(service.hardware, services.settings)
+    fitting = fits(services.strategies.all(), hardware, services.registry.known())
+    return hardware.model_copy(update={"strategies": fitting})

@@ -83,6 +83,14 @@ class Gpu(BaseModel):
     compute_capability: str
 
 
+class StrategyFit(BaseModel):
+    """Whether this machine is enough for a strategy."""
+
+    name: str
+    fits: bool
+    reason: str | None = Field(description="What the machine lacks; null where it fits.")
+
+
 class Hardware(BaseModel):
     """What this machine has."""
 
@@ -99,6 +107,7 @@ class Hardware(BaseModel):
                     "memory": {"total_mb": 16384, "available_mb": 9216},
                     "gpus": [],
                     "device": "cpu",
+                    "strategies": [{"name": "lite_oneshot", "fits": True, "reason": None}],
                 }
             ]
         }
@@ -108,3 +117,6 @@ class Hardware(BaseModel):
     memory: Memory
     gpus: list[Gpu]
     device: str | None = Field(description="What models run on; null where the setting names none of these.")
+    strategies: list[StrategyFit] = Field(
+        default_factory=list, description="Which strategies this machine is enough for."
+    )

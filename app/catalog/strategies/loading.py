@@ -6,7 +6,6 @@ fits where.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -41,21 +40,23 @@ class Refused:
 class Strategies:
     """All strategies of one service, in order of their names."""
 
-    def __init__(self, found: list[Strategy], refused: list[Refused]) -> None:
-        """`found` must not share names or aliases."""
+    def __init__(self, found: list[Strategy], refused: list[Refused], own: frozenset[str]) -> None:
+        """`found` must not share names or aliases; `own` are the names of the user's."""
         self._all = sorted(found, key=lambda one: one.name)
         self._named = {name: one for one in found for name in (*one.aliases, one.name)}
         self.refused = tuple(refused)
+        self.own = own
 
     @classmethod
     def load(cls, settings: Settings) -> Strategies:
         """Those that ship and those in `settings.strategies_dir`; the user's comes before one that ships."""
         found: dict[str, Strategy] = {}
         refused: list[Refused] = []
-        _add(files("strategies"), settings, found, refused, own=False)
+        own: set[str] = set()
+        _add(files("strategies"), settings, found, refused)
         if settings.strategies_dir is not None:
-            _add(settings.strategies_dir.expanduser(), settings, found, refused, own=True)
-        return cls(list(found.values()), refused)
+            own = _add(settings.strategies_dir.expanduser(), settings, found, refused)
+        return cls(list(found.values()), refused, frozenset(own))
 
     def get(self, name: str) -> Strategy:
         """A strategy by its name or an alias; raises StrategyNotFoundError."""
@@ -107,29 +108,25 @@ def _invalid(error: ValidationError, document: Document, file: str, inside: Loc)
 
 
 def _add(
-    folder: Traversable, settings: Settings, found: dict[str, Strategy], refused: list[Refused], *, own: bool
-) -> None:
+    folder: Traversable, settings: Settings, found: dict[str, Strategy], refused: list[Refused]
+) -> set[str]:
+    """Put a folder's strategies into `found`, over those of the same name; their names."""
+    added: set[str] = set()
     for number, file in enumerate(_yaml_files(folder, refused)):
         try:
             if number >= settings.max_strategies:
-                raise StrategyFileError(f"{file.name}: there are more than {settings.max_strategies} files")
+                raise StrategyFileError(f"{file.name}: there are more than {settings.max_strategies} files.")
             strategy = parse(_read(file, settings.max_strategy_kb), file.name)
-            replaced = found.pop(strategy.name, None)
-            try:
-                _check_names(strategy, found.values(), file.name)
-            except StrategyFileError:
-                if replaced is not None:
-                    found[replaced.name] = replaced
-                raise
+            _check_names(strategy, found, added, file.name)
         except StrategyFileError as error:
             log.warning("strategy refused", reason=str(error))
             refused.append(Refused(file.name, str(error)))
             continue
-        if replaced is not None:
-            log.info("strategy replaced by your own", strategy=strategy.name, file=file.name)
-        elif own:
-            log.info("your own strategy", strategy=strategy.name, file=file.name)
+        if strategy.name in found:
+            log.info("a strategy of your own replaces one that ships", strategy=strategy.name)
         found[strategy.name] = strategy
+        added.add(strategy.name)
+    return added
 
 
 def _yaml_files(folder: Traversable, refused: list[Refused]) -> list[Traversable]:
@@ -154,8 +151,16 @@ def _read(file: Traversable, most_kb: int) -> bytes:
     return text
 
 
-def _check_names(strategy: Strategy, others: Iterable[Strategy], file: str) -> None:
-    taken = {name: one.name for one in others for name in (*one.aliases, one.name)}
+def _check_names(strategy: Strategy, found: dict[str, Strategy], added: set[str], file: str) -> None:
+    """Raise StrategyFileError where a name already means another strategy than the one that is replaced."""
+    if strategy.name in added:
+        raise StrategyFileError(f"{file}: there is another file for '{strategy.name}'.")
+    taken = {
+        name: one.name
+        for one in found.values()
+        if one.name != strategy.name
+        for name in (*one.aliases, one.name)
+    }
     for name in (strategy.name, *strategy.aliases):
         if name in taken:
             raise StrategyFileError(f"{file}: the name '{name}' already means the strategy '{taken[name]}'.")

@@ -5,6 +5,7 @@ Knows shapes and what contradicts itself; knows nothing of files, lines or the m
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -29,6 +30,9 @@ _METHODS: dict[Kind, frozenset[Method]] = {
     "encoder": frozenset(get_args(Method)),
     "vlm": frozenset({"lora", "finetune"}),
 }
+
+_RESERVED = frozenset({"schema", "recommend"})
+"""Words that stand where names do in the service's addresses."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
@@ -91,6 +95,7 @@ class StrategyHardware(_Part):
         None, description="Memory of each GPU that it needs; null: a CPU will do."
     )
     cpu_memory_gb: Gigabytes = Field(description="Memory of the process that trains or answers.")
+    cpu_cores: int = Field(1, ge=1, le=65_536, description="With fewer it takes too long to be of use.")
     expected_time_s: float | None = Field(None, ge=0, le=1e9, description="Seconds until it has learned.")
     note: Sentence | None = Field(None, description="On which machine that was measured, or how estimated.")
 
@@ -119,6 +124,8 @@ class Strategy(_Part):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         kind = self.model.kind
+        for name in _RESERVED.intersection((self.name, *self.aliases)):
+            raise ValueError(f"'{name}' cannot be a name: it is an address of its own")
         if self.task not in _TASKS[kind]:
             raise ValueError(f"a model of kind '{kind}' does not learn the task '{self.task}'")
         if self.method is None and self.params:
@@ -126,6 +133,17 @@ class Strategy(_Part):
         if self.method is not None and self.method not in _METHODS[kind]:
             raise ValueError(f"the method '{self.method}' does not train a model of kind '{kind}'")
         return self
+
+    def larger(self, checkpoint: str) -> LargerCheckpoint | None:
+        """Which of its larger checkpoints a word of the model registry means, a hub id or a folder called like it."""
+        called = PurePath(checkpoint).name.lower()
+        same = (one for one in self.model.larger if PurePath(one.checkpoint).name.lower() == called)
+        return next(same, None)
+
+    def gpu_memory_gb(self, checkpoint: str) -> float | None:
+        """Memory of each GPU that it needs to train this checkpoint; None where a CPU will do."""
+        larger = self.larger(checkpoint)
+        return self.hardware.gpu_memory_gb if larger is None else larger.gpu_memory_gb
 
     @property
     def gpus(self) -> int:
