@@ -1,21 +1,25 @@
-"""`vision fewshot ...`: teach answers by example, and ask with these examples shown.
+"""`vision fewshot ...`: teach answers by example, ask with these examples shown, and train on what was taught.
 
-Knows which fields to send; how examples are chosen is the service's business.
+Knows which fields to send; how examples are chosen and learned is the service's business.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.cli import output
+from app.cli import output, saving
 from app.cli.answering import Image, Model, NoStream, Shots, Tokens, answered
-from app.cli.client import connect
+from app.cli.client import Service, connect
 from app.cli.collections import quoted
 from app.cli.options import ApiKey, Collection, DataDir, Json, Server
+from app.cli.train import Ending, Force, Lines, ModelName, Params, Seed, params, submitted
 
-app = typer.Typer(help="Teach answers by example, and ask with them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Teach answers by example, ask with them, and train on a few examples.", no_args_is_help=True
+)
 
 
 @app.command("add-example")
@@ -76,6 +80,39 @@ def query(
         output.say(f"{reply['model']} saw {used} example{'' if used == 1 else 's'} of {collection}")
 
 
+@app.command()
+def train(
+    collection: Collection = "default",
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="How to learn; without it by what the collection holds and is bound to."),
+    ] = None,
+    output_dir: Annotated[Path, typer.Option(help="Save the model's files in this folder.")] = Path(
+        "./few_shot_model"
+    ),
+    param: Params = None,
+    name: ModelName = None,
+    seed: Seed = 0,
+    force: Force = False,
+    server: Server = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    json: Lines = False,
+) -> None:
+    """Train a model on what was taught, follow it, and save its files."""
+    values = params(param)
+    saving.check_free(output_dir, force=force)
+    with connect(server, api_key, data_dir) as service:
+        body = {
+            "strategy": strategy or _fitting_strategy(service, collection),
+            "collection": collection,
+            "params": values,
+            "seed": seed,
+            **({"name": name} if name else {}),
+        }
+        submitted(service, body, Ending(output_dir=output_dir, force=force, json=json))
+
+
 @app.command("list-examples")
 def list_examples(
     collection: Collection = "default",
@@ -106,3 +143,13 @@ def forget(
     with connect(server, api_key, data_dir) as service:
         service.call("DELETE", f"/v1/collections/{quoted(collection)}/answers/{quoted(example)}")
     output.say(f"Forgot {example}")
+
+
+def _fitting_strategy(service: Service, collection: str) -> str:
+    """Answers are taught to the vision-language model; labels to the encoder that the collection is bound to."""
+    path = f"/v1/collections/{quoted(collection)}"
+    if service.call("GET", f"{path}/answers", params={"limit": 1}, again=True)["data"]:
+        return "llava_fewshot"
+    encoder = service.call("GET", path, again=True)["encoder"]
+    family = service.call("GET", f"/v1/models/{quoted(encoder)}", again=True)["family"]
+    return {"lite": "lite_fewshot", "clip": "clip_fewshot_lora"}.get(family, "prototypical_fewshot")

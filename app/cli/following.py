@@ -30,14 +30,12 @@ def follow(service: Service, job: dict[str, Any], *, json: bool) -> dict[str, An
 
     Raises UnreachableError when the service stays away for minutes. Ctrl-C ends the command, not the job.
     """
-    shown: _Lines | _Bar = _Lines() if json else _Bar(job)
-    try:
-        with shown:
-            return _to_the_end(service, job["id"], shown)
-    except KeyboardInterrupt:
-        later = "goes on when the service runs again" if service.temporary else "goes on"
-        output.say(f"The job {later}: vision jobs follow {job['id']}")
-        raise typer.Exit(INTERRUPTED) from None
+    return _followed(service, job, _Lines() if json else _Bar(job))
+
+
+def wait(service: Service, job: dict[str, Any]) -> dict[str, Any]:
+    """The same without a word."""
+    return _followed(service, job, _Silence())
 
 
 def end(job: dict[str, Any], *, json: bool) -> None:
@@ -52,7 +50,17 @@ def end(job: dict[str, Any], *, json: bool) -> None:
     )
 
 
-def _to_the_end(service: Service, job_id: str, shown: _Lines | _Bar) -> dict[str, Any]:
+def _followed(service: Service, job: dict[str, Any], shown: _Silence) -> dict[str, Any]:
+    try:
+        with shown:
+            return _to_the_end(service, job["id"], shown)
+    except KeyboardInterrupt:
+        later = "goes on when the service runs again" if service.temporary else "goes on"
+        output.say(f"The job {later}: vision jobs follow {job['id']}")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _to_the_end(service: Service, job_id: str, shown: _Silence) -> dict[str, Any]:
     path = f"/v1/jobs/{job_id}"
     after: str | None = None
     heard = time.monotonic()
@@ -75,14 +83,27 @@ def _to_the_end(service: Service, job_id: str, shown: _Lines | _Bar) -> dict[str
         time.sleep(_PAUSE_S)
 
 
-class _Lines:
-    """Every event as one line of JSON on standard output."""
+class _Silence:
+    """Shows nothing."""
 
-    def __enter__(self) -> _Lines:
+    def __enter__(self) -> _Silence:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *about: object) -> None:
         return
+
+    def event(self, number: str, name: str, data: dict[str, Any]) -> None:
+        """One event of the job."""
+
+    def broken(self) -> None:
+        """The connection broke; the events go on where they stopped."""
+
+    def end(self, job: dict[str, Any]) -> None:
+        """The job has ended."""
+
+
+class _Lines(_Silence):
+    """Every event as one line of JSON on standard output."""
 
     def event(self, number: str, name: str, data: dict[str, Any]) -> None:
         """Print it."""
@@ -90,14 +111,8 @@ class _Lines:
         sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
         sys.stdout.flush()
 
-    def broken(self) -> None:
-        """Nothing: the events go on where they stopped."""
 
-    def end(self, job: dict[str, Any]) -> None:
-        """Nothing: the last event said it."""
-
-
-class _Bar:
+class _Bar(_Silence):
     """A bar on a terminal; elsewhere a line for each change of state and each log line."""
 
     def __init__(self, job: dict[str, Any]) -> None:
@@ -122,7 +137,7 @@ class _Bar:
     def __exit__(self, *about: object) -> None:
         self._stack.close()
 
-    def event(self, _number: str, name: str, data: dict[str, Any]) -> None:
+    def event(self, number: str, name: str, data: dict[str, Any]) -> None:
         """Move the bar, or print a line above it."""
         self._said_broken = False
         if name == "progress":

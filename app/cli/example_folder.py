@@ -1,0 +1,129 @@
+"""A folder of examples on this machine: a folder a label, or an `examples.jsonl`, and how each is sent.
+
+Knows file names and the two kinds of example; whether they can be learned from is for the service to say.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from app.cli.client import RefusedError, Service
+from app.cli.collections import quoted
+from app.cli.files import labelled_files
+from app.cli.rows import each, end
+
+LINES = "examples.jsonl"
+DESCRIBE = "Describe the image."
+"""The question that a caption answers."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image and what it teaches: a label, or the answer to a question."""
+
+    image: Path
+    label: str | None = None
+    question: str | None = None
+    answer: str | None = None
+
+
+def read(folder: Path) -> list[Example]:
+    """The folder's examples; ends the command with a sentence where it has none."""
+    lines = folder / LINES
+    if lines.is_file():
+        return _lines(lines)
+    return [Example(file, label=label) for label, file in labelled_files([folder], None)]
+
+
+def upload(service: Service, collection: str, examples: list[Example]) -> int:
+    """Send all examples; how many are new. Ends the command where one was refused."""
+    path = f"/v1/collections/{quoted(collection)}"
+
+    def send(example: Example, file: Path) -> dict[str, Any]:
+        return _send(service, path, example, file)
+
+    rows = each("Uploading", [(example, example.image) for example in examples], send)
+    for row in rows:
+        row.pop("label", None)
+    refused = [row for row in rows if "error" in row]
+    if refused:
+        for row in refused[:10]:
+            typer.echo(f"{row['file']}: {row['error']}", err=True)
+        end(rows)
+    return sum(bool(row["created"]) for row in rows)
+
+
+def ensure_collection(service: Service, name: str, encoder: str | None) -> None:
+    """Make the collection where there is none, bound to `encoder` or the service's default."""
+    body = {"name": name} | ({"encoder": encoder} if encoder else {})
+    try:
+        service.call("GET", f"/v1/collections/{quoted(name)}", again=True)
+        return
+    except RefusedError as error:
+        if error.status != 404:
+            raise
+    service.call("POST", "/v1/collections", json=body, again=True)
+
+
+def collection_named(folder: Path) -> str:
+    """A folder's name as a collection's: lower case, '-' for what may not stand in one."""
+    kept = "".join(
+        c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in folder.resolve().name.lower()
+    )
+    return kept.strip("-_")[:63] or "examples"
+
+
+def _send(service: Service, path: str, example: Example, file: Path) -> dict[str, Any]:
+    image = (file.name, file.read_bytes())
+    if example.label is not None:
+        reply = service.call(
+            "POST", f"{path}/examples", again=True, data={"label": example.label}, files={"images": image}
+        )
+        return {"created": reply["data"][0]["created"]}
+    texts = {"question": example.question or DESCRIBE, "answer": example.answer or ""}
+    reply = service.call("POST", f"{path}/answers", again=True, data=texts, files={"image": image})
+    return {"created": reply["created"]}
+
+
+def _lines(file: Path) -> list[Example]:
+    examples = []
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise typer.BadParameter(f"{file} cannot be read as text", param_hint="--examples") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            examples.append(_example(file, number, line))
+    if not examples:
+        raise typer.BadParameter(f"{file} holds no examples", param_hint="--examples")
+    return examples
+
+
+def _example(file: Path, number: int, line: str) -> Example:
+    try:
+        row = json.loads(line)
+        image = file.parent / str(row["image"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise typer.BadParameter(
+            f"{file}:{number} is no JSON object with an image", param_hint="--examples"
+        ) from None
+    if not image.is_file():
+        raise typer.BadParameter(f"{file}:{number}: there is no {image}", param_hint="--examples")
+    texts = {
+        name: str(row[name]).strip() for name in ("label", "question", "answer", "caption") if row.get(name)
+    }
+    if "label" in texts:
+        return Example(image, label=texts["label"])
+    if "question" in texts and "answer" in texts:
+        return Example(image, question=texts["question"], answer=texts["answer"])
+    if "caption" in texts:
+        return Example(image, question=DESCRIBE, answer=texts["caption"])
+    raise typer.BadParameter(
+        f"{file}:{number} has neither a label, a caption, nor a question with its answer",
+        param_hint="--examples",
+    )

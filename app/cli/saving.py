@@ -1,0 +1,76 @@
+"""A published model as a folder on this machine: all its files or none.
+
+Knows downloads and folders; knows nothing of what the files mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from app.cli import output
+from app.cli.client import Service
+
+
+def check_free(folder: Path, *, force: bool) -> None:
+    """End the command where `folder` is a file, or holds something and `force` is not given."""
+    if folder.exists() and not folder.is_dir():
+        output.fail(f"{folder} is not a folder", output.USAGE)
+    if folder.is_dir() and any(folder.iterdir()) and not force:
+        output.fail(f"{folder} is not empty: --force replaces what is in it", output.USAGE)
+
+
+def save_artifacts(service: Service, job: dict[str, Any], folder: Path, *, force: bool) -> None:
+    """Download all files of a job into `folder`, which appears whole or stays as it was.
+
+    Raises what `Service.save` raises; ends the command where a file arrives damaged or cannot be written.
+    """
+    files = service.call("GET", f"/v1/jobs/{job['id']}/artifacts", again=True)["data"]
+    folder = folder.absolute()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            for one in files:
+                _fetch(service, one, draft)
+            check_free(folder, force=force)
+            _swap(draft, folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        output.fail(f"{folder}: {error.strerror or error}", output.REFUSED)
+    output.say(f"Saved {len(files)} files in {folder}")
+
+
+def _fetch(service: Service, file: dict[str, Any], draft: Path) -> None:
+    target = (draft / file["name"]).resolve()
+    if not target.is_relative_to(draft.resolve()):
+        output.fail(f"the service names a file outside its folder: {file['name']}", output.REFUSED)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    service.save(file["url"], target)
+    with target.open("rb") as data:
+        if hashlib.file_digest(data, "sha256").hexdigest() != file["sha256"]:
+            output.fail(f"{file['name']} arrived damaged", output.REFUSED)
+
+
+def _swap(draft: Path, folder: Path) -> None:
+    """Put `draft` in the place of `folder`; what was there goes once the new one stands."""
+    umask = os.umask(0)
+    os.umask(umask)
+    draft.chmod(0o777 & ~umask)
+    if not folder.exists():
+        draft.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+    folder.rename(old / "was")
+    try:
+        draft.rename(folder)
+    except OSError:
+        (old / "was").rename(folder)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,208 @@
+"""`vision train`: examples sent where they belong, a job asked for, followed, and its model saved.
+
+Knows what a strategy needs from this machine; how it trains is the service's business.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.cli import example_folder, following, output, saving
+from app.cli.client import Service, connect
+from app.cli.collections import quoted
+from app.cli.example_folder import Example
+from app.cli.files import labelled_files
+from app.cli.options import ApiKey, DataDir, Server
+
+DEFAULT_COLLECTION = "default"
+Params = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", metavar="KEY=VALUE", help="A hyper-parameter, such as steps=200; repeat."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed on the same machine gives the same model.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is in the output folder.")]
+Lines = Annotated[bool, typer.Option("--json", help="Print the job's events, one line of JSON each.")]
+ModelName = Annotated[str | None, typer.Option("--name", help="What the model shall be called.")]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What happens once a job is asked for."""
+
+    detach: bool = False
+    output_dir: Path | None = None
+    force: bool = False
+    json: bool = False
+
+
+def train(
+    strategy: Annotated[str, typer.Option(help="How to learn; `vision strategies list` shows them.")],
+    collection: Annotated[
+        str | None,
+        typer.Option(
+            "--collection", "-c", help="Learn from (and add examples to) this one; `default` without it."
+        ),
+    ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(exists=True, help="Add this image, or folder of images, of --label.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="What the images show.")] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Add a folder of examples: one folder a label, or an examples.jsonl whose lines have an image and a"
+            " label, a caption, or a question with its answer. Its name is the collection's where none is given.",
+        ),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Learn from this dataset, by its id.")] = None,
+    param: Params = None,
+    base_model: Annotated[
+        str | None, typer.Option(help="Train this model instead of the strategy's.")
+    ] = None,
+    name: ModelName = None,
+    seed: Seed = 0,
+    output_dir: Annotated[Path | None, typer.Option(help="Save the model's files in this folder.")] = None,
+    force: Force = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Ask for the job and do not wait for it.")] = False,
+    server: Server = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    json: Lines = False,
+) -> None:
+    """Train a model by a strategy and follow it; a strategy that needs no training learns the examples at once."""
+    if dataset is not None and (image or examples or collection):
+        raise typer.BadParameter(
+            "a job learns from a dataset or from a collection, not from both", param_hint="--dataset"
+        )
+    values = params(param)
+    given = _given(image or [], label, examples)
+    place = collection or (example_folder.collection_named(examples) if examples else DEFAULT_COLLECTION)
+    ending = Ending(detach, output_dir, force, json)
+    if output_dir is not None:
+        saving.check_free(output_dir, force=force)
+    with connect(server, api_key, data_dir) as service:
+        _check_detach(service, ending)
+        found = service.call("GET", f"/v1/strategies/{quoted(strategy)}", again=True)
+        if found["method"] is None and not given:
+            example = (
+                "--examples FOLDER" if found["task"] != "classification" else "--image FILE --label NAME"
+            )
+            output.fail(f"{strategy} needs no training, only examples: pass {example}", output.USAGE)
+        if given:
+            _add(service, place, given, found, quiet=json)
+        if found["method"] is None:
+            _learned(found, place, len(given), json=json)
+            return
+        body: dict[str, Any] = {
+            "strategy": strategy,
+            "params": values,
+            "seed": seed,
+            **({"dataset": dataset} if dataset else {"collection": place}),
+            **({"name": name} if name else {}),
+            **({"base_model": base_model} if base_model else {}),
+        }
+        submitted(service, body, ending)
+
+
+def submitted(service: Service, body: dict[str, Any], ending: Ending) -> None:
+    """Ask for a job, follow it to its end and save its files; ends the command with 1 where it did not succeed."""
+    job = service.call(
+        "POST", "/v1/jobs", json=body, headers={"Idempotency-Key": str(uuid.uuid4())}, again=True
+    )
+    if ending.detach:
+        if ending.json:
+            output.print_json(job)
+        else:
+            output.out.print(job["id"])
+            output.say(f"Queued; vision jobs follow {job['id']}")
+        return
+    if not ending.json:
+        output.say(f"Job {job['id']} trains by {job['strategy']} on {job['collection'] or job['dataset']}")
+    ended = following.follow(service, job, json=ending.json)
+    following.end(ended, json=ending.json)
+    if ending.output_dir is not None:
+        saving.save_artifacts(service, ended, ending.output_dir, force=ending.force)
+
+
+def params(given: list[str] | None) -> dict[str, Any]:
+    """`key=value` pairs as an object; a value that is JSON counts as such, dots in a key lead into objects."""
+    values: dict[str, Any] = {}
+    for one in given or []:
+        key, equals, text = one.partition("=")
+        *path, last = key.strip().split(".")
+        if not equals or not last or not all(path):
+            raise typer.BadParameter(f"{one!r} is not KEY=VALUE", param_hint="--param")
+        place = values
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise typer.BadParameter(f"{part!r} has a value already", param_hint="--param")
+        try:
+            place[last] = json.loads(text)
+        except ValueError:
+            place[last] = text
+    return values
+
+
+def _check_detach(service: Service, ending: Ending) -> None:
+    if ending.detach and service.temporary:
+        output.fail(
+            "--detach needs a service that goes on when this command ends: start one with `vision serve`",
+            output.USAGE,
+        )
+
+
+def _given(images: list[Path], label: str | None, examples: Path | None) -> list[Example]:
+    if label is not None and not images:
+        raise typer.BadParameter("a label needs an --image", param_hint="--label")
+    found = [Example(file, label=name) for name, file in labelled_files(images, label)] if images else []
+    return found + (example_folder.read(examples) if examples is not None else [])
+
+
+def _add(
+    service: Service, collection: str, examples: list[Example], strategy: dict[str, Any], *, quiet: bool
+) -> None:
+    example_folder.ensure_collection(service, collection, _encoder(service, strategy))
+    new = example_folder.upload(service, collection, examples)
+    if not quiet:
+        known = f", {len(examples) - new} were there" if new < len(examples) else ""
+        output.say(f"Added {new} examples to {collection}{known}")
+
+
+def _encoder(service: Service, strategy: dict[str, Any]) -> str | None:
+    """The encoder that a new collection must be bound to for the strategy; None where the service's default will do."""
+    model = strategy["model"]
+    if model["kind"] != "encoder" or model["family"] == "default":
+        return None
+    encoders = [
+        one for one in service.call("GET", "/v1/models", again=True)["data"] if one["kind"] == "encoder"
+    ]
+    of_family = [one for one in encoders if one["family"] == model["family"]]
+    if model["checkpoint"] != "default":
+        return str(model["checkpoint"])
+    if not of_family or of_family[0]["default"]:
+        return None
+    return str(of_family[0]["id"])
+
+
+def _learned(strategy: dict[str, Any], collection: str, count: int, *, json: bool) -> None:
+    """Say that a strategy without training is done."""
+    if json:
+        output.print_json(
+            {"strategy": strategy["name"], "collection": collection, "examples": count, "job": None}
+        )
+        return
+    ask = (
+        f"vision oneshot classify --image FILE --collection {collection}"
+        if strategy["task"] == "classification"
+        else f'vision fewshot query --image FILE --question "..." --collection {collection}'
+    )
+    output.say(f"{strategy['name']} needs no training, these examples count at once: {ask}")
