@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import answering, collections, fewshot, keys, models, oneshot, service
+from app.cli import answering, collections, fewshot, jobs, keys, models, oneshot, service, strategies, train
 
 app = typer.Typer(
     name="vision",
@@ -24,11 +24,14 @@ app.command("serve")(service.serve)
 app.command("migrate")(service.migrate)
 app.command("ask")(answering.ask)
 app.command("caption")(answering.caption)
+app.command("train")(train.train)
 app.add_typer(keys.app, name="keys")
 app.add_typer(oneshot.app, name="oneshot")
 app.add_typer(fewshot.app, name="fewshot")
 app.add_typer(collections.app, name="collections")
 app.add_typer(models.app, name="models")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(strategies.app, name="strategies")
 
 
 def _show_version(wanted: bool) -> None:

@@ -8,7 +8,15 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import models_json_schema
 
 from app.training.params import PARAMS
@@ -121,29 +129,41 @@ class Strategy(_Part):
     strengths: list[Sentence] = Field(min_length=1)
     use_cases: list[Sentence] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        kind = self.model.kind
-        for name in _RESERVED.intersection((self.name, *self.aliases)):
-            raise ValueError(f"'{name}' cannot be a name: it is an address of its own")
-        if self.task not in _TASKS[kind]:
-            raise ValueError(f"a model of kind '{kind}' does not learn the task '{self.task}'")
-        if self.method is None and self.params:
-            raise ValueError("params without a method: nothing is trained")
-        if self.method is not None and self.method not in _METHODS[kind]:
-            raise ValueError(f"the method '{self.method}' does not train a model of kind '{kind}'")
-        return self
+    @field_validator("name", "aliases")
+    @classmethod
+    def _no_address(cls, value: Any) -> Any:
+        for name in _RESERVED.intersection([value] if isinstance(value, str) else value):
+            raise ValueError(f"'{name}' is an address of its own")
+        return value
+
+    @field_validator("model")
+    @classmethod
+    def _learns_the_task(cls, model: StrategyModel, info: ValidationInfo) -> StrategyModel:
+        task = info.data.get("task")
+        if task is not None and task not in _TASKS[model.kind]:
+            raise ValueError(f"a model of kind '{model.kind}' does not learn the task '{task}'")
+        return model
+
+    @field_validator("method")
+    @classmethod
+    def _trains_the_model(cls, method: Method | None, info: ValidationInfo) -> Method | None:
+        model = info.data.get("model")
+        if method is not None and model is not None and method not in _METHODS[model.kind]:
+            raise ValueError(f"the method '{method}' does not train a model of kind '{model.kind}'")
+        return method
+
+    @field_validator("params")
+    @classmethod
+    def _of_a_method(cls, params: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if params and info.data.get("method", params) is None:
+            raise ValueError("without a method nothing is trained")
+        return params
 
     def larger(self, checkpoint: str) -> LargerCheckpoint | None:
         """Which of its larger checkpoints a word of the model registry means, a hub id or a folder called like it."""
         called = PurePath(checkpoint).name.lower()
         same = (one for one in self.model.larger if PurePath(one.checkpoint).name.lower() == called)
         return next(same, None)
-
-    def gpu_memory_gb(self, checkpoint: str) -> float | None:
-        """Memory of each GPU that it needs to train this checkpoint; None where a CPU will do."""
-        larger = self.larger(checkpoint)
-        return self.hardware.gpu_memory_gb if larger is None else larger.gpu_memory_gb
 
     @property
     def gpus(self) -> int:
