@@ -3,57 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import typer
 
 from app.cli.client import RefusedError, Service, UnreachableError, connect
+from tests.scripted import Answer, Scripted, serving
 
-Answer = tuple[int, dict[str, str], bytes]
-
-
-class Scripted(ThreadingHTTPServer):
-    """Answers one of `answers` after the other, and keeps what was asked."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: list[Answer] = []
-        self.asked: list[tuple[str, str]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Scripted
-
-    def do_GET(self) -> None:
-        self.server.asked.append((self.path, self.headers.get("Authorization", "")))
-        status, headers, body = self.server.answers.pop(0)
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
-@pytest.fixture
-def server() -> Iterator[Scripted]:
-    """A scripted server on a free port."""
-    with Scripted() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
+server = pytest.fixture(serving)
 
 BUSY: Answer = (503, {"Retry-After": "0"}, b'{"detail": "The service is busy: try again shortly."}')
 FINE: Answer = (200, {}, b'{"data": []}')

@@ -1,0 +1,95 @@
+"""Following a job from the command line: every event once, across broken connections, to the right exit code."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import typer
+
+from app.cli import following
+from app.cli.client import RefusedError, Service
+from tests.scripted import Answer, Scripted, serving
+
+server = pytest.fixture(serving)
+
+JOB = {"id": "j1", "state": "running", "phase": None, "progress": {"step": 0, "of": 0, "eta_s": None}}
+DONE = {
+    **JOB,
+    "state": "succeeded",
+    "progress": {"step": 2, "of": 2, "eta_s": 0},
+    "model": "m",
+    "error": None,
+}
+STREAM = {"Content-Type": "text/event-stream"}
+
+
+def event(number: int, name: str, **data: Any) -> str:
+    return f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+def stream(*events: str, broken: bool = False) -> Answer:
+    body = ": still here\n\n" + "".join(events)
+    return 200, {**STREAM, **({"Content-Length": str(len(body) + 9)} if broken else {})}, body.encode()
+
+
+def answer(job: dict[str, Any]) -> Answer:
+    return 200, {}, json.dumps(job).encode()
+
+
+def test_a_broken_stream_goes_on_after_the_last_event(
+    server: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service = Service(server.url, None)
+    server.answers = [
+        stream(event(3, "state", state="running"), event(4, "progress", step=1, of=2), broken=True),
+        (503, {"Retry-After": "1"}, b"{}"),
+        stream(event(7, "metric", step=2, values={"loss": 0.5})),  # ended without the job having ended
+        answer(JOB),
+        stream(event(9, "state", state="succeeded")),
+        answer(DONE),
+    ]
+    assert following.follow(service, JOB, json=True) == DONE
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["id"], line["event"]) for line in lines] == [
+        (3, "state"),
+        (4, "progress"),
+        (7, "metric"),
+        (9, "state"),
+    ]
+    seen = [one.get("Last-Event-ID") for one in server.headers]
+    assert seen == [None, "4", "4", None, "7", None]
+    service.close()
+
+
+def test_a_person_reads_states_and_log_lines(server: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    service = Service(server.url, None)
+    failed = {**DONE, "state": "failed", "error": {"detail": "Every image is the same."}}
+    server.answers = [
+        stream(
+            event(1, "state", state="running", attempt=2),
+            event(2, "log", line="ten examples [bold]here[/bold]"),
+            event(3, "progress", step=1, of=2, eta_s=65.0, phase="fitting"),
+            event(4, "metric", step=1, values={"loss": 0.123456}),
+            event(5, "state", state="failed", error={"code": "x", "detail": "Every image is the same."}),
+        ),
+        answer(failed),
+    ]
+    ended = following.follow(service, JOB, json=False)
+    with pytest.raises(typer.Exit) as end:
+        following.end(ended, json=False)
+    assert end.value.exit_code == 1
+    said = capsys.readouterr().err
+    assert "running, attempt 2" in said
+    assert "ten examples [bold]here[/bold]" in said
+    assert "the job failed: Every image is the same." in said
+    service.close()
+
+
+def test_a_job_that_is_not_there_is_not_waited_for(server: Scripted) -> None:
+    service = Service(server.url, None)
+    server.answers = [(404, {}, b'{"detail": "There is no such job."}')]
+    with pytest.raises(RefusedError, match="no such job"):
+        following.wait(service, JOB)
+    service.close()
