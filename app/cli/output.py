@@ -38,7 +38,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Iterable[str]], *, empty:
     for row in cells:
         table.add_row(*(Text(row[index]) for index in used))
     if table.row_count:
-        out.print(table, width=None if out.is_terminal else 10_000)
+        # a width given to print() is cut to the console's own, which is 80 where there is no terminal
+        console = out if out.is_terminal else Console(highlight=False, width=10_000)
+        console.print(table)
     else:
         say(empty)
 

@@ -30,7 +30,7 @@ def list_strategies(
         output.print_json(found)
         return
     output.print_table(
-        ["name", "learns", "task", "model", "method", "examples", "description"],
+        ["name", "learns", "task", "model", "method", "examples"],
         (
             [
                 one["name"] + (" (yours)" if one["own"] else ""),
@@ -39,7 +39,6 @@ def list_strategies(
                 _model(one["model"]),
                 one["method"] or "-",
                 _samples(one["samples"]),
-                one["description"],
             ]
             for one in found["data"]
         ),

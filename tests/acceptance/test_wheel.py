@@ -16,9 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def tracked() -> list[str]:
-    """Files of the two packages, as git knows them."""
+    """Files of the packages, as git knows them."""
+    packages = ["app", "migrations", "strategies", "workers"]
     listed = subprocess.run(
-        ["git", "ls-files", "app", "migrations"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", *packages], cwd=ROOT, capture_output=True, text=True, check=True
     )
     return listed.stdout.split()
 
@@ -55,7 +56,11 @@ def test_every_tracked_file_of_the_packages_is_in_the_wheel(wheel: Path) -> None
 def test_it_migrates_a_database_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
     unpacked = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(unpacked)
-    where = "import app, migrations; print(app.__file__, migrations.__file__)"
+    where = (
+        "import app, migrations; print(app.__file__, migrations.__file__)\n"
+        "from app.catalog.strategies import Strategies; from app.settings import Settings\n"
+        "Strategies.load(Settings()).get('lite_oneshot')"
+    )
     for words in [["-c", where], ["-m", "app.cli", "migrate", "--data-dir", str(tmp_path / "data")]]:
         done = subprocess.run(
             [sys.executable, *words],

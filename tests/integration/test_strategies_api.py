@@ -1,0 +1,148 @@
+"""Strategies over HTTP and on the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+import uvicorn
+from fastapi import FastAPI
+from typer.testing import CliRunner, Result
+
+from app.cli import app as cli
+from app.services import Services
+from tests.conftest import ClientMaker
+from tests.learning import shown
+
+
+async def recommended(client: httpx.AsyncClient, **wanted: Any) -> dict[str, Any]:
+    """The recommendation for `wanted`."""
+    reply = await client.post("/v1/strategies/recommend", json=wanted)
+    assert reply.status_code == 200, reply.text
+    found: dict[str, Any] = reply.json()
+    return found
+
+
+async def test_strategies_are_listed_and_shown_by_any_name(client: httpx.AsyncClient) -> None:
+    listed = await shown(client, "/v1/strategies")
+    assert listed["refused"] == []
+    assert listed["next"] is None
+    for one in listed["data"]:
+        for name in (one["name"], *one["aliases"]):
+            assert await shown(client, f"/v1/strategies/{name}") == one
+    siamese = await shown(client, "/v1/strategies/siamese_oneshot")
+    assert siamese["params"]["loss"] == "triplet"
+    assert siamese["defaults"]["batch_size"] == 32
+    assert not siamese["own"]
+    assert (await client.get("/v1/strategies/nothing")).status_code == 404
+
+
+async def test_the_schema_is_served(client: httpx.AsyncClient) -> None:
+    schema = await shown(client, "/v1/strategies/schema")
+    assert {"name", "samples"} <= set(schema["required"])
+
+
+async def test_auto_is_the_machine_that_answers(client: httpx.AsyncClient) -> None:
+    found = await recommended(client, learning_type="few_shot", dataset_size=50, hardware="auto")
+    machine = await shown(client, "/v1/hardware")
+    assert found["hardware"]["cores"] == machine["cpu"]["cores"]
+    assert found["data"][0]["name"] == "lite_fewshot"
+    everything = {one["name"] for one in (await shown(client, "/v1/strategies"))["data"]}
+    assert {one["name"] for one in found["data"] + found["left_out"]} == everything
+    assert {one["name"] for one in machine["strategies"]} == everything
+    fitting = {one["name"] for one in machine["strategies"] if one["fits"]}
+    assert {one["name"] for one in found["data"]} <= fitting
+
+
+async def test_a_named_machine_and_numbers_say_the_same(client: httpx.AsyncClient) -> None:
+    named = await recommended(client, task="vqa", dataset_size=20, hardware="A100_40GB")
+    numbers = await recommended(client, task="vqa", dataset_size=20, hardware=named["hardware"])
+    assert numbers == named
+    assert named["data"][0]["name"] == "llava_fewshot"
+    assert "llava-hf/llava-1.5-13b-hf" in named["data"][0]["larger"]
+
+
+async def test_nothing_fits_a_tiny_machine_and_each_reason_is_given(client: httpx.AsyncClient) -> None:
+    found = await recommended(client, hardware={"cpu_memory_gb": 0.5})
+    assert found["data"] == []
+    assert all("the machine has 0.5 GB" in one["reason"] for one in found["left_out"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ({"hardware": "abacus"}, "known are auto, raspberry_pi_5, laptop_cpu, mac_m2"),
+        ({"hardware": {"gpus": 2}}, "how much memory each GPU has"),
+        ({"hardware": {"gpu_memory_gb": -1}}, "gpu_memory_gb"),
+        ({"hardware": {"gpu_memory_gb": "NaN"}}, "finite"),
+        ({"hardware": {"tpus": 4}}, "tpus"),
+        ({"hardware": 8}, "hardware"),
+        ({"learning_type": "no_shot"}, "learning_type"),
+        ({"dataset_size": 0}, "dataset_size"),
+        ({"datasets": 5}, "datasets"),
+    ],
+)
+async def test_a_wrong_wish_is_refused(client: httpx.AsyncClient, wanted: dict[str, Any], says: str) -> None:
+    reply = await client.post("/v1/strategies/recommend", json=wanted)
+    assert reply.status_code == 422
+    assert says in reply.json()["detail"]
+
+
+async def test_a_key_that_may_only_teach_does_not_look(make_client: ClientMaker) -> None:
+    teacher = await make_client(scopes=["learn"])
+    for path in ("/v1/strategies", "/v1/strategies/lite_oneshot", "/v1/strategies/schema"):
+        assert (await teacher.get(path)).status_code == 403
+    assert (await teacher.post("/v1/strategies/recommend", json={})).status_code == 403
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def address(app: FastAPI, services: Services) -> AsyncIterator[str]:
+    """Where the app listens for commands."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+        if serving.done():
+            serving.result()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    with suppress(asyncio.CancelledError):
+        await serving
+
+
+async def vision(address: str, *words: str) -> Result:
+    """What a command of `vision strategies` does."""
+    return await asyncio.to_thread(CliRunner().invoke, cli, ["strategies", *words, "--server", address])
+
+
+async def test_the_command_line_lists_shows_and_recommends(address: str) -> None:
+    listed = await vision(address, "list")
+    assert listed.exit_code == 0, listed.output
+    assert re.search(
+        r"^clip_fewshot_lora +few-shot +classification +clip +lora +4 - 5,000", listed.output, re.M
+    )
+    one = await vision(address, "show", "clip_classification")
+    assert re.search(r"^name +clip_oneshot *$", one.output, re.M)
+    assert "openai/clip-vit-large-patch14 (4 GB of GPU memory, 6 GB of memory)" in one.output
+    words = ["--learning-type", "few-shot", "--dataset-size", "50", "--hardware", "auto"]
+    fitting = await vision(address, "recommend", *words)
+    assert re.search(r"^1 +lite_fewshot", fitting.output, re.M)
+    assert re.search(r"^lite_oneshot +It is for one-shot", fitting.output, re.M)
+    numbers = await vision(address, "recommend", "--cpu-memory-gb", "0.5", "--json")
+    assert json.loads(numbers.stdout)["data"] == []
+
+
+async def test_the_command_line_says_what_is_wrong(address: str) -> None:
+    missing = await vision(address, "show", "nothing")
+    assert missing.exit_code == 1
+    assert "There is no strategy 'nothing'" in missing.stderr
+    both = await vision(address, "recommend", "--hardware", "t4", "--gpus", "2")
+    assert both.exit_code == 2
