@@ -17,7 +17,9 @@ from app.training.spec import Method
 class Params(BaseModel):
     """What every method takes."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"additionalProperties": False})
+    model_config = ConfigDict(
+        extra="forbid", allow_inf_nan=False, json_schema_extra={"additionalProperties": False}
+    )
 
     validation_share: float = Field(
         0.2,
