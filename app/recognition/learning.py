@@ -74,9 +74,7 @@ class Learning:
 
     async def create(self, workspace: str, name: str, encoder: str | None) -> CollectionRow:
         """Make a collection; raises CollectionExistsError, ModelNotFoundError and what loading raises."""
-        bound = self._names.default if encoder is None else self._names.asked(encoder)
-        async with self._registry.encoder(bound) as live:
-            await self._ensure_index(live)
+        bound = await self._admit(self._names.default if encoder is None else self._names.asked(encoder))
         async with self._database.session() as session:
             if name == DEFAULT_COLLECTION or not await repository.create_collection(
                 session, workspace, name, bound
@@ -85,6 +83,13 @@ class Learning:
             row = (await listing.list_collections(session, workspace, limit=1, name=name))[0]
         self._directory.learn(row.collection)
         return row
+
+    async def admit_encoder(self, name: str) -> str:
+        """A client's word for an encoder as the registry takes it, once it loads and its vectors have an index.
+
+        Raises ModelNotFoundError and what loading raises.
+        """
+        return await self._admit(self._names.asked(name))
 
     async def drop(self, workspace: str, name: str) -> None:
         """Delete a collection with all it holds; raises DefaultCollectionError and CollectionNotFoundError.
@@ -202,6 +207,11 @@ class Learning:
                     await self._blobs.delete(sha256)
                     dropped += 1
         return dropped
+
+    async def _admit(self, reference: str) -> str:
+        async with self._registry.encoder(reference) as live:
+            await self._ensure_index(live)
+        return reference
 
     async def _ensure_index(self, live: LiveEncoder) -> None:
         if live.key in self._indexed:

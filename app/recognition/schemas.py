@@ -110,6 +110,16 @@ class CollectionRequest(BaseModel):
     )
 
 
+class CollectionChange(BaseModel):
+    """What is to change of a collection."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"encoder": "clip-tiny"}]})
+
+    encoder: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
+        description="Bind it to this one of `/models`; every example is embedded again first."
+    )
+
+
 class CollectionInfo(BaseModel):
     """A collection and how much is in it."""
 

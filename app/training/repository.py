@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Collection, Workspace
 from app.training import machine
-from app.training.spec import JobSpec
+from app.training.spec import JobSpec, Kind
 from app.training.tables import Artifact, Dataset, Job, JobEvent, TrainedModel
 
 OPEN = ("queued", "running")
@@ -88,6 +88,19 @@ async def open_jobs(session: AsyncSession, workspace: str) -> int:
     """How many jobs of a workspace wait or run."""
     wanted = select(func.count()).where(Job.workspace == workspace, Job.state.in_(OPEN))
     return await session.scalar(wanted) or 0
+
+
+async def open_of_kind(
+    session: AsyncSession, workspace: str, kind: Kind, collection: uuid.UUID
+) -> uuid.UUID | None:
+    """An open job of that kind on a collection."""
+    wanted = select(Job.id).where(
+        Job.workspace == workspace,
+        Job.state.in_(OPEN),
+        Job.kind == kind,
+        Job.spec["data"]["collection"].astext == str(collection),
+    )
+    return await session.scalar(wanted.limit(1))
 
 
 async def tell(session: AsyncSession, job_id: uuid.UUID, kind: str, data: dict[str, Any]) -> None:

@@ -13,16 +13,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app import errors, problems
+from app import errors
 from app.access import Caller, require
-from app.errors import ArtifactNotFoundError, InvalidInputError, JobNotFoundError, VisionError
+from app.errors import ArtifactNotFoundError, InvalidInputError, JobNotFoundError
 from app.problems import responses
 from app.recognition.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
-from app.services import Services, services_of
+from app.services import services_of
 from app.training import repository, streaming
+from app.training.describing import artifact_of, described, info_of
 from app.training.resolving import Wish
 from app.training.schemas import (
-    ArtifactInfo,
     ArtifactList,
     JobInfo,
     JobList,
@@ -30,11 +30,9 @@ from app.training.schemas import (
     JobRequest,
     MetricList,
     MetricSeries,
-    Progress,
     State,
 )
 from app.training.service import Submission
-from app.training.tables import Artifact, Job
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -133,7 +131,7 @@ async def list_jobs(
     names = await services.jobs.names_of_data(page)
     last = page[-1] if len(rows) > size else None
     return JobList(
-        data=[_info(services, job, names) for job in page],
+        data=[info_of(services, job, names) for job in page],
         next=to_cursor(last.created_at.isoformat(), str(last.id)) if last else None,
     )
 
@@ -147,7 +145,7 @@ async def get_job(request: Request, response: Response, caller: Reader, job: Job
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     files = await services.jobs.artifacts(caller.workspace, row.id)
     info = await described(services, row)
-    return JobPage(**info.model_dump(), artifacts=[_artifact(row.id, one) for one in files])
+    return JobPage(**info.model_dump(), artifacts=[artifact_of(row.id, one) for one in files])
 
 
 @router.post("/{job}/cancel", responses=responses(errors.JobNotFoundError, errors.JobStateError))
@@ -215,7 +213,7 @@ async def list_artifacts(request: Request, caller: Reader, job: JobPath) -> Arti
     """List the files that a job left behind."""
     job_id = _id(job)
     files = await services_of(request).jobs.artifacts(caller.workspace, job_id)
-    return ArtifactList(data=[_artifact(job_id, one) for one in files])
+    return ArtifactList(data=[artifact_of(job_id, one) for one in files])
 
 
 @router.get(
@@ -223,7 +221,7 @@ async def list_artifacts(request: Request, caller: Reader, job: JobPath) -> Arti
     response_class=StreamingResponse,
     responses={**_FILE, **responses(errors.JobNotFoundError, errors.ArtifactNotFoundError)},
 )
-async def get_artifact(
+async def getartifact_of(
     request: Request, caller: Reader, job: JobPath, file: Annotated[str, Path(max_length=1_000)]
 ) -> StreamingResponse:
     """Download one file."""
@@ -232,73 +230,6 @@ async def get_artifact(
         raise ArtifactNotFoundError
     found = await services.jobs.artifact(caller.workspace, _id(job), file)
     return await streaming.download(services.files, found)
-
-
-async def described(services: Services, job: Job) -> JobInfo:
-    """A job as clients see it."""
-    return _info(services, job, await services.jobs.names_of_data([job]))
-
-
-def _info(services: Services, job: Job, names: dict[uuid.UUID, str]) -> JobInfo:
-    spec = job.spec
-    data = spec.get("data") or {}
-    collection = data.get("collection")
-    return JobInfo(
-        id=job.id,
-        kind=spec["kind"],
-        state=job.state,
-        phase=job.phase if job.state == "running" else None,
-        attempt=job.attempt,
-        max_attempts=job.max_attempts,
-        strategy=job.strategy,
-        task=spec.get("task"),
-        method=spec.get("method"),
-        base_model=services.jobs.shown_base(spec),
-        collection=names.get(uuid.UUID(collection)) if collection else None,
-        dataset=data.get("dataset"),
-        params=spec.get("params") or {},
-        name=spec.get("model"),
-        seed=spec.get("seed") or 0,
-        progress=Progress(step=job.step, of=job.of, eta_s=job.eta_s),
-        metrics=job.metrics,
-        model=job.model,
-        result=job.result,
-        error=_problem(job),
-        cancelling=job.cancel and job.state in repository.OPEN,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
-    )
-
-
-def _problem(job: Job) -> dict[str, Any] | None:
-    """A failure as the document that a request would have been answered with."""
-    if job.error is None:
-        return None
-    detail = str(job.error.get("detail") or "The job failed.")
-    kind = _kinds().get(str(job.error.get("code")))
-    document = problems.document((kind or VisionError)(detail))
-    if kind is None:
-        code = str(job.error.get("code") or VisionError.code)
-        document |= {"type": f"urn:llamafarm-vision:problem:{code}", "title": "The job failed"}
-        document["error"] = {**document["error"], "code": code}
-    return document | {"instance": f"urn:llamafarm-vision:job:{job.id}"}
-
-
-def _kinds() -> dict[str, type[VisionError]]:
-    found: dict[str, type[VisionError]] = {}
-    waiting: list[type[VisionError]] = [VisionError]
-    while waiting:
-        kind = waiting.pop()
-        found.setdefault(kind.code, kind)
-        waiting += kind.__subclasses__()
-    return found
-
-
-def _artifact(job_id: uuid.UUID, row: Artifact) -> ArtifactInfo:
-    return ArtifactInfo(
-        name=row.name, size=row.size, sha256=row.sha256, url=f"/v1/jobs/{job_id}/artifacts/{row.name}"
-    )
 
 
 def _id(text: str) -> uuid.UUID:

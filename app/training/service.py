@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.database import DEFAULT_COLLECTION, Database
 from app.errors import (
     ArtifactNotFoundError,
+    ConflictError,
     IdempotencyKeyError,
     InvalidInputError,
     JobNotFoundError,
@@ -26,6 +27,7 @@ from app.errors import (
     ModelExistsError,
     OverloadedError,
 )
+from app.recognition.directory import KnownCollection
 from app.recognition.service import Recognition
 from app.settings import Settings
 from app.training import learning_data, repository
@@ -33,6 +35,7 @@ from app.training.bases import BaseModels
 from app.training.learning_data import LearningData
 from app.training.repository import NewJob, Series
 from app.training.resolving import Recipe, Resolved, Wish, resolved
+from app.training.spec import DataRef, JobSpec
 from app.training.tables import Artifact, Job
 
 _FULL_RETRY_S = 30
@@ -131,6 +134,25 @@ class Jobs:
             return before
         await self._publish(job_id, wanted.queue)
         return await self.get(workspace, job_id)
+
+    async def reembed(self, workspace: str, known: KnownCollection, encoder: str) -> Job:
+        """Queue embedding a collection again by `encoder`, a word that the registry takes, and then the swap.
+
+        Raises ConflictError where it is bound to that encoder, or a job of this kind is open, already.
+        """
+        shown = self._bases.shown(encoder, "encoder")
+        if shown == self._bases.shown(known.encoder, "encoder"):
+            raise ConflictError(f"The collection '{known.name}' is bound to the encoder '{shown}' already.")
+        async with self._database.session() as session:
+            open_one = await repository.open_of_kind(session, workspace, "reembed", known.id)
+        if open_one is not None:
+            raise ConflictError(
+                f"The job {open_one} is binding '{known.name}' to another encoder: wait for it, or cancel it."
+            )
+        spec = JobSpec(
+            kind="reembed", base_model=encoder, base_kind="encoder", data=DataRef(collection=known.id)
+        )
+        return await self.queue(workspace, Resolved(spec, "cpu"))
 
     async def get(self, workspace: str, job_id: uuid.UUID) -> Job:
         """One job; raises JobNotFoundError."""

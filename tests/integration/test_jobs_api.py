@@ -309,3 +309,26 @@ async def test_a_broker_that_is_away_loses_no_job(
     monkeypatch.setattr(services.jobs, "_queue", away)
     job = await train(taught)
     assert (await shown(taught, f"/v1/jobs/{job['id']}"))["state"] == "queued"
+
+
+async def test_another_encoder_is_a_job(taught: httpx.AsyncClient, services: Services) -> None:
+    path = "/v1/collections/default"
+    for body, status, word in (
+        ({"encoder": "lite"}, 409, "already"),
+        ({"encoder": "google/anything"}, 404, "no model"),
+        ({"encoder": "llava-shapes"}, 404, "no model"),
+        ({"name": "other"}, 422, "encoder"),
+    ):
+        refused = await taught.patch(path, json=body)
+        assert (refused.status_code, word in refused.json()["detail"]) == (status, True), refused.text
+    reply = await taught.patch(path, json={"encoder": "clip-tiny"})
+    assert reply.status_code == 202, reply.text
+    job = reply.json()
+    assert reply.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert (job["kind"], job["base_model"], job["collection"]) == ("reembed", "clip-tiny", "default")
+    again = await taught.patch(path, json={"encoder": "clip-tiny"})
+    assert again.status_code == 409
+    assert job["id"] in again.json()["detail"]
+    # until it is done everything goes on as before
+    assert (await shown(taught, path))["encoder"] == "lite"
+    await teach(taught, "bowl", picture(99))

@@ -1,4 +1,4 @@
-"""`/collections`: named sets of labels, made, listed and dropped.
+"""`/collections`: named sets of labels, made, listed, bound to another encoder and dropped.
 
 Knows pages and names; knows nothing of examples' vectors.
 """
@@ -13,8 +13,17 @@ from app.recognition import listing
 from app.recognition.listing import CollectionRow
 from app.recognition.paging import Cursor, Limit, from_cursor, page_size, to_cursor
 from app.recognition.routes.common import MODEL_ERRORS, CollectionPath, Learner, Recogniser
-from app.recognition.schemas import CollectionInfo, CollectionList, CollectionRequest, LabelInfo, LabelList
+from app.recognition.schemas import (
+    CollectionChange,
+    CollectionInfo,
+    CollectionList,
+    CollectionRequest,
+    LabelInfo,
+    LabelList,
+)
 from app.services import Services, services_of
+from app.training.describing import described
+from app.training.schemas import JobInfo
 
 router = APIRouter(prefix="/collections", tags=["collections"])
 
@@ -25,7 +34,7 @@ router = APIRouter(prefix="/collections", tags=["collections"])
     responses=responses(errors.CollectionExistsError, errors.ModelNotFoundError, *MODEL_ERRORS),
 )
 async def create_collection(request: Request, caller: Learner, wanted: CollectionRequest) -> CollectionInfo:
-    """Make a collection, bound to one encoder for good."""
+    """Make a collection, bound to one encoder."""
     services = services_of(request)
     row = await services.learning.create(caller.workspace, wanted.name, wanted.encoder)
     return _info(services, row)
@@ -58,6 +67,32 @@ async def get_collection(request: Request, caller: Recogniser, collection: Colle
     if not rows:
         raise errors.CollectionNotFoundError
     return _info(services, rows[0])
+
+
+@router.patch(
+    "/{collection}",
+    status_code=202,
+    responses=responses(
+        errors.CollectionNotFoundError,
+        errors.ModelNotFoundError,
+        errors.ConflictError,
+        *MODEL_ERRORS,
+    ),
+)
+async def change_collection(
+    request: Request,
+    response: Response,
+    caller: Learner,
+    collection: CollectionPath,
+    wanted: CollectionChange,
+) -> JobInfo:
+    """Bind a collection to another encoder: a job embeds every example again, then swaps; until then all goes on."""
+    services = services_of(request)
+    known = await services.recognition.known(caller.workspace, collection)
+    encoder = await services.learning.admit_encoder(wanted.encoder)
+    job = await services.jobs.reembed(caller.workspace, known, encoder)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return await described(services, job)
 
 
 @router.delete(
