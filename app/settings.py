@@ -223,6 +223,10 @@ class Settings(BaseSettings):
     scratch_dir: Path | None = Field(
         None, description="Where workers keep a job's local files; empty means the data folder."
     )
+    rendezvous: str | None = Field(
+        None,
+        description="host:port where the nodes of a job that runs on several meet; the first node's address.",
+    )
     strategies_dir: Path | None = Field(
         None, description="Folder of your own strategies, one YAML file each, beside those that ship."
     )

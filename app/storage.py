@@ -6,6 +6,7 @@ Knows bytes and hashes; knows nothing of examples, workspaces or what an image s
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import re
 import tempfile
@@ -69,6 +70,16 @@ class BlobStore:
     async def older_than(self, age_s: float) -> list[str]:
         """Hashes of the blobs that were written at least `age_s` seconds ago."""
         return await asyncio.to_thread(self._call, lambda: list(self._backend.older_than(age_s)))
+
+    def read(self, sha256: str) -> bytes:
+        """The bytes, for callers without an event loop."""
+        return self._call(self._backend.get, _checked(sha256))
+
+    def keep(self, data: bytes) -> str:
+        """Keep `data`, for callers without an event loop; its SHA-256 in hex."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        self._call(self._put, sha256, data)
+        return sha256
 
     def _put(self, sha256: str, data: bytes) -> None:
         if not self._backend.exists(_checked(sha256)):

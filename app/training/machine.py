@@ -63,7 +63,7 @@ LOOK: Final = text(f"SELECT cancel FROM jobs WHERE {_MINE}")
 REPORT: Final = text(
     "UPDATE jobs SET phase = COALESCE(:phase, phase), step = COALESCE(:step, step), "
     "of = COALESCE(:of, of), eta_s = :eta_s, metrics = metrics || CAST(:metrics AS jsonb) "
-    f"WHERE {_MINE} RETURNING id"
+    f"WHERE {_MINE} RETURNING phase, step, of"
 )
 
 CHECKPOINT: Final = text(

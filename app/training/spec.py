@@ -87,10 +87,25 @@ class ModelCard(BaseModel):
     size_bytes: int | None = None
 
 
+class DatasetOutcome(BaseModel):
+    """What preparing found."""
+
+    id: uuid.UUID
+    task: Task
+    format: str
+    summary: dict[str, Any]
+    manifest: str
+    """Key of the manifest in the file store."""
+
+
 class Outcome(BaseModel):
     """What a successful attempt hands over for publication."""
 
     card: ModelCard | None = None
+    """The model that it publishes."""
+    model: str | None = None
+    """Where it publishes none: the model that its artifacts belong to."""
+    dataset: DatasetOutcome | None = None
     artifacts: list[FileRef] = Field(default_factory=list)
     metrics: dict[str, Any] = Field(default_factory=dict)
     result: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,170 @@
+"""One attempt as seen from inside the training process: what it is to do, and how it tells what it did.
+
+Knows the event pipe, checkpoints and the stores; knows nothing of leases. See `workers.methods.base.Run`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.files import FileStore
+from app.settings import Settings
+from app.storage import BlobStore
+from app.training.spec import Checkpoint, FileRef, JobSpec
+from workers.methods.base import StoppingError
+from workers.store import worker_engine
+
+_QUIET_S = 0.3
+_SMOOTHING = 0.3
+_LINE = 2_000
+
+
+class Task(BaseModel):
+    """What the supervisor writes down for the process it starts."""
+
+    job: uuid.UUID
+    workspace: str
+    fence: int
+    attempt: int
+    spec: JobSpec
+    strategy: str | None = None
+    checkpoint: Checkpoint | None = None
+    events: str
+    """Path of the named pipe that takes events, one line of JSON each."""
+    heartbeat: str
+    scratch: str
+
+
+class JobRun:
+    """See `workers.methods.base.Run`; beside it the stores, for kinds of work that are no training."""
+
+    def __init__(self, task: Task, settings: Settings) -> None:
+        self.task = task
+        self.spec = task.spec
+        self.settings = settings
+        self.scratch = Path(task.scratch) / "work"
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.files = FileStore.from_settings(settings)
+        self.images = BlobStore.from_settings(settings)
+        self.engine = worker_engine(settings.database_url or "")
+        self.restored: Path | None = None
+        self.restored_step = 0
+        self._prefix = f"jobs/{task.job}/{task.fence}"
+        self._pipe = open(task.events, "w", buffering=1) if self.rank == 0 else None  # noqa: SIM115 - for the whole run
+        self._writing = threading.Lock()
+        self._stopping = threading.Event()
+        self._told = 0.0
+        self._newest: dict[str, float] = {}
+        self._pace: float | None = None
+        self._last: tuple[int, float] | None = None
+
+    def listen(self) -> None:
+        """From now on SIGTERM asks the work to stop at its next checkpoint."""
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            self._stopping.set()
+
+        signal.signal(signal.SIGTERM, stop)
+
+    def emit(self, event: str, **data: Any) -> None:
+        """Tell the supervisor; only rank 0 does."""
+        if self._pipe is not None:
+            with self._writing:
+                self._pipe.write(json.dumps({"event": event, **data}) + "\n")
+                self._pipe.flush()
+
+    def phase(self, name: str) -> None:
+        """preparing, fitting, evaluating or saving."""
+        self._last = self._pace = None
+        self.emit("progress", phase=name)
+
+    def step(self, step: int, of: int, **metrics: float) -> None:
+        """See `Run`."""
+        now = time.monotonic()
+        if self._last is not None and step > self._last[0]:
+            pace = (now - self._last[1]) / (step - self._last[0])
+            self._pace = pace if self._pace is None else self._pace + _SMOOTHING * (pace - self._pace)
+        if self._last is None or step > self._last[0]:
+            self._last = (step, now)
+        self._newest.update({name: float(value) for name, value in metrics.items() if value == value})
+        if now - self._told < _QUIET_S and step < of:
+            return
+        self._told = now
+        values, self._newest = self._newest, {}
+        eta = None if self._pace is None else round(self._pace * max(of - step, 0), 1)
+        self.emit("progress", step=step, of=of, eta_s=eta, metrics=values)
+
+    def log(self, line: str) -> None:
+        """See `Run`."""
+        self.emit("log", line=line[:_LINE])
+
+    def restore(self) -> None:
+        """Fetch the newest checkpoint; one that is not whole is left aside, and the log says so."""
+        checkpoint = self.task.checkpoint
+        if checkpoint is None:
+            return
+        folder = self.scratch / f"restored-{self.rank}"
+        try:
+            for name, digest in checkpoint.files.items():
+                target = folder / name
+                self.files.get(f"{checkpoint.prefix}/{name}", target)
+                with target.open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                        raise FileNotFoundError(name)
+        except FileNotFoundError:
+            shutil.rmtree(folder, ignore_errors=True)
+            self.log("The last checkpoint is not whole: starting over.")
+            return
+        self.restored, self.restored_step = folder, checkpoint.step
+        self.log(f"Going on after step {checkpoint.step}.")
+
+    def checkpoint(self, step: int, write: Callable[[Path], None]) -> None:
+        """See `Run`: written whole on this machine, then in the file store, then named in the job's row."""
+        folder = self.scratch / f"checkpoint-{step}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write(folder)
+        prefix = f"{self._prefix}/checkpoints/{step}"
+        kept = self._put(folder, prefix)
+        shutil.rmtree(folder, ignore_errors=True)
+        self.emit(
+            "checkpoint",
+            checkpoint=Checkpoint(
+                prefix=prefix, fence=self.task.fence, step=step, files={one.name: one.sha256 for one in kept}
+            ).model_dump(),
+        )
+
+    def checkpoint_due(self, step: int, every: int) -> bool:
+        """See `Run`."""
+        return self._stopping.is_set() or (step > 0 and step % every == 0)
+
+    def stop_if_asked(self) -> None:
+        """See `Run`."""
+        if self._stopping.is_set():
+            raise StoppingError
+
+    def publish(self, folder: Path) -> list[FileRef]:
+        """Put every file below `folder` into the file store; who may see them is decided when the job succeeds."""
+        return self._put(folder, f"{self._prefix}/artifacts")
+
+    def _put(self, folder: Path, prefix: str) -> list[FileRef]:
+        kept = []
+        for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+            name = path.relative_to(folder).as_posix()
+            digest, size = self.files.put(f"{prefix}/{name}", path)
+            kept.append(FileRef(name=name, key=f"{prefix}/{name}", sha256=digest, size=size))
+        return kept

@@ -1,0 +1,248 @@
+"""A worker's side of the job table: claims, and writes that hold only while the claim does.
+
+Knows the statements of `app.training.machine` and the rows that go with them; knows nothing of processes, messages
+or training. All methods block; each is one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, TextClause, create_engine, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from app.database import CONNECT_TIMEOUT_S, driver_url
+from app.training import machine
+from app.training.spec import Checkpoint, JobSpec, Outcome
+from app.training.tables import Artifact, Dataset, TrainedModel
+
+_MOST_NAMES = 1_000
+
+
+class LostError(Exception):
+    """The job is somebody else's now, or nobody's: whatever was done for it since counts for nothing."""
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A job that this worker owns while it renews the lease."""
+
+    id: uuid.UUID
+    fence: int
+    attempt: int
+    max_attempts: int
+    workspace: str
+    spec: JobSpec
+    checkpoint: Checkpoint | None
+
+
+def worker_engine(url: str) -> Engine:
+    """An engine for processes that hold few connections for long; one that broke is replaced unnoticed."""
+    return create_engine(
+        driver_url(url),
+        pool_size=1,
+        max_overflow=4,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+    )
+
+
+class JobStore:
+    """Claims jobs."""
+
+    def __init__(self, engine: Engine, *, lease_s: float, log_lines: int) -> None:
+        self._engine = engine
+        self._lease_s = lease_s
+        self._log_lines = log_lines
+
+    def claim(self, job_id: uuid.UUID, worker: str) -> OwnedJob | None:
+        """The job, owned by this worker from now on; None where it is done, cancelled or somebody else's."""
+        with self._engine.begin() as connection:
+            row = connection.execute(
+                machine.CLAIM, {"id": job_id, "worker": worker, "lease_s": self._lease_s}
+            ).one_or_none()
+            if row is None:
+                return None
+            claimed = Claimed(
+                job_id,
+                row.fence,
+                row.attempt,
+                row.max_attempts,
+                row.workspace,
+                JobSpec.model_validate(row.spec),
+                None if row.checkpoint is None else Checkpoint.model_validate(row.checkpoint),
+            )
+            _tell(connection, job_id, "state", {"state": "running", "attempt": row.attempt, "worker": worker})
+        return OwnedJob(self._engine, claimed, lease_s=self._lease_s, log_lines=self._log_lines)
+
+
+class OwnedJob:
+    """What the owner of a job may write; every method raises LostError where it is the owner no more."""
+
+    def __init__(self, engine: Engine, claimed: Claimed, *, lease_s: float, log_lines: int) -> None:
+        self.claimed = claimed
+        self._engine = engine
+        self._lease_s = lease_s
+        self._log_lines = log_lines
+
+    def renew(self) -> bool:
+        """Own it for another lease; whether cancelling was asked for."""
+        with self._engine.begin() as connection:
+            return bool(self._mine(connection, machine.RENEW, lease_s=self._lease_s).cancel)
+
+    def cancel_asked(self) -> bool:
+        """Whether cancelling was asked for."""
+        with self._engine.begin() as connection:
+            return bool(self._mine(connection, machine.LOOK).cancel)
+
+    def report(
+        self,
+        *,
+        phase: str | None = None,
+        step: int | None = None,
+        of: int | None = None,
+        eta_s: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Progress, and metrics as of `step`."""
+        values = dict(metrics or {})
+        with self._engine.begin() as connection:
+            row = self._mine(
+                connection,
+                machine.REPORT,
+                phase=phase,
+                step=step,
+                of=of,
+                eta_s=eta_s,
+                metrics=json.dumps(values),
+            )
+            progress = {"phase": row.phase, "step": row.step, "of": row.of, "eta_s": eta_s}
+            _tell(connection, self.claimed.id, "progress", progress)
+            if values:
+                _tell(connection, self.claimed.id, "metric", {"step": row.step, "values": values})
+
+    def log(self, lines: list[str]) -> None:
+        """Lines for the job's log; beyond the cap they are dropped, and that is said once."""
+        with self._engine.begin() as connection:
+            self._mine(connection, machine.LOOK)
+            count = connection.execute(
+                text("SELECT count(*) FROM job_events WHERE job_id = :id AND kind = 'log'"),
+                {"id": self.claimed.id},
+            ).scalar_one()
+            room = self._log_lines - count
+            for line in lines[: max(room, 0)]:
+                _tell(connection, self.claimed.id, "log", {"line": line})
+            if 0 <= room < len(lines):
+                dropped = f"Further lines are dropped: a job keeps {self._log_lines}."
+                _tell(connection, self.claimed.id, "log", {"line": dropped})
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Where the next attempt goes on from."""
+        with self._engine.begin() as connection:
+            self._mine(connection, machine.CHECKPOINT, checkpoint=checkpoint.model_dump_json())
+
+    def succeed(self, outcome: Outcome) -> None:
+        """Publish what the attempt made, and end the job, in one transaction."""
+        claimed = self.claimed
+        with self._engine.begin() as connection:
+            name = None if outcome.card is None else self._free_name(connection, outcome.card.id)
+            self._mine(
+                connection,
+                machine.SUCCEED,
+                metrics=json.dumps(outcome.metrics),
+                result=json.dumps(outcome.result),
+                model=name,
+            )
+            if outcome.card is not None and name is not None:
+                card = outcome.card.model_copy(update={"id": name})
+                connection.execute(
+                    insert(TrainedModel).values(
+                        workspace=claimed.workspace,
+                        id=name,
+                        job_id=claimed.id,
+                        card=card.model_dump(mode="json"),
+                    )
+                )
+            self._keep_files(connection, outcome, name or outcome.model)
+            if outcome.dataset is not None:
+                connection.execute(
+                    update(Dataset)
+                    .where(Dataset.id == outcome.dataset.id, Dataset.workspace == claimed.workspace)
+                    .values(state="ready", **outcome.dataset.model_dump(exclude={"id"}))
+                )
+            _tell(connection, claimed.id, "state", {"state": "succeeded", "model": name})
+
+    def fail(self, code: str, detail: str) -> None:
+        """End the job: the work itself failed."""
+        self._end(machine.FAIL, "failed", code, detail)
+
+    def crash(self, code: str, detail: str) -> None:
+        """Give the job back: its process died. The attempt stays charged."""
+        self._end(machine.CRASH, "queued", code, detail)
+
+    def release(self) -> None:
+        """Give the job back: this worker stops. The attempt is not charged."""
+        with self._engine.begin() as connection:
+            self._mine(connection, machine.RELEASE)
+            _tell(connection, self.claimed.id, "state", {"state": "queued", "why": "its worker stops"})
+
+    def stop(self) -> None:
+        """End the job as cancelled; LostError where nobody asked for that."""
+        with self._engine.begin() as connection:
+            self._mine(connection, machine.STOP)
+            _tell(connection, self.claimed.id, "state", {"state": "cancelled"})
+
+    def _end(self, statement: TextClause, state: str, code: str, detail: str) -> None:
+        error = {"code": code, "detail": detail}
+        with self._engine.begin() as connection:
+            self._mine(connection, statement, error=json.dumps(error))
+            _tell(connection, self.claimed.id, "state", {"state": state, "error": error})
+
+    def _mine(self, connection: Connection, statement: TextClause, **values: Any) -> Any:
+        row = connection.execute(
+            statement, {"id": self.claimed.id, "fence": self.claimed.fence, **values}
+        ).one_or_none()
+        if row is None:
+            raise LostError
+        return row
+
+    def _free_name(self, connection: Connection, wanted: str) -> str:
+        """`wanted`, or with the next free number behind it; the workspace's row keeps two from taking one."""
+        workspace = self.claimed.workspace
+        connection.execute(
+            text("SELECT name FROM workspaces WHERE name = :workspace FOR NO KEY UPDATE"),
+            {"workspace": workspace},
+        )
+        taken = set(
+            connection.execute(
+                text("SELECT id FROM trained_models WHERE workspace = :workspace"), {"workspace": workspace}
+            ).scalars()
+        )
+        names = [wanted, *(f"{wanted}-{number}" for number in range(2, _MOST_NAMES))]
+        return next(name for name in names if name not in taken)
+
+    def _keep_files(self, connection: Connection, outcome: Outcome, model: str | None) -> None:
+        for file in outcome.artifacts:
+            row = {
+                "workspace": self.claimed.workspace,
+                "job_id": self.claimed.id,
+                "model": model,
+                "name": file.name,
+                "key": file.key,
+                "sha256": file.sha256,
+                "size": file.size,
+            }
+            newer = {key: row[key] for key in ("job_id", "key", "sha256", "size")}
+            connection.execute(
+                insert(Artifact)
+                .values(**row)
+                .on_conflict_do_update(index_elements=["workspace", "model", "name"], set_=newer)
+            )
+
+
+def _tell(connection: Connection, job_id: uuid.UUID, kind: str, data: dict[str, Any]) -> None:
+    connection.execute(machine.EVENT, {"id": job_id, "kind": kind, "data": json.dumps(data)})

@@ -1,0 +1,86 @@
+"""The process that does a job's work: `python -m workers.trainer TASK`, started afresh for every attempt.
+
+Knows which function carries out which kind of work, and how its end is told; what the work is, those functions know.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from app.errors import OverloadedError, VisionError
+from app.settings import Settings
+from app.training.spec import Kind, Outcome
+from workers import liveness
+from workers.methods.base import StoppingError
+from workers.run import JobRun, Task
+
+STOPPED = 75
+"""Exit code of work that goes on elsewhere."""
+_NICENESS = 10
+_TRACE_LINES = 30
+
+KINDS: dict[Kind, str] = {
+    "train": "workers.training:train",
+    "prepare": "workers.datasets.job:prepare",
+    "evaluate": "workers.evaluation.job:evaluate",
+    "export": "workers.exporting.job:export",
+    "reembed": "workers.reembed:reembed",
+}
+"""Kind of job -> the function that carries it out: takes the run, returns its outcome."""
+
+
+def main(path: str) -> int:
+    """Do the work that the file describes; the exit code: 0 done, 1 failed, 75 stopped on the way."""
+    task = Task.model_validate_json(Path(path).read_text())
+    settings = Settings()
+    liveness.watch(Path(task.heartbeat), settings.job_lease_s)
+    os.nice(_NICENESS)  # requests come first where both share a machine
+    run = JobRun(task, settings)
+    run.listen()
+    warnings.simplefilter("ignore")  # libraries' remarks to programmers are not for a job's log
+    try:
+        run.phase("preparing")
+        run.restore()
+        module, _, name = KINDS[task.spec.kind].partition(":")
+        work: Callable[[JobRun], Outcome] = getattr(import_module(module), name)
+        outcome = work(run)
+    except StoppingError:
+        run.log("Stopping: the work goes on from the last checkpoint.")
+        return STOPPED
+    except Exception as error:
+        for line in traceback.format_exc().splitlines()[-_TRACE_LINES:]:
+            run.log(line)
+        run.emit("error", **_told(error))
+        return 1
+    run.emit("done", outcome=outcome.model_dump(mode="json"))
+    return 0
+
+
+def _told(error: Exception) -> dict[str, object]:
+    """An error as the job's page shows it; `again` where another attempt may fare better."""
+    if isinstance(error, VisionError):
+        return {"code": error.code, "detail": error.detail, "again": isinstance(error, OverloadedError)}
+    if isinstance(error, DBAPIError | ConnectionError):
+        return {"code": "store_unavailable", "detail": "The database went away.", "again": True}
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        detail = (
+            "The device ran out of memory: a smaller batch_size or gradient_checkpointing would need less."
+        )
+        return {"code": "out_of_memory", "detail": detail, "again": False}
+    said = " ".join(str(error).split())[:500]
+    return {
+        "code": "training_failed",
+        "detail": f"{type(error).__name__}: {said}" if said else type(error).__name__,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,78 @@
+"""A training job from its examples to its published model, whatever the method.
+
+Knows the order of the steps and what every model card holds; knows nothing of any one method.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from typing import Any
+
+from app.training.params import PARAMS
+from app.training.spec import ModelCard, Outcome
+from workers.data import load_examples
+from workers.examples import Examples
+from workers.methods import method_class
+from workers.run import JobRun
+
+CARD = "vision.json"
+
+
+def train(run: JobRun) -> Outcome:
+    """Validate, prepare, fit, evaluate, save; raises NotTrainableError and what the method raises."""
+    began = time.monotonic()
+    spec = run.spec
+    found = method_class(spec)
+    params = PARAMS[spec.method or "head"].model_validate(spec.params)
+    examples = load_examples(run)
+    found.validate(params, examples)
+    method = found(run, params, examples)
+    method.prepare()
+    run.phase("fitting")
+    method.fit()
+    run.phase("evaluating")
+    evaluation = method.evaluate()
+    run.phase("saving")
+    folder = run.scratch / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    if run.rank != 0:
+        return Outcome()
+    card = method.save(folder)
+    _fill(card, run, examples, evaluation)
+    _name(folder, card)
+    (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
+    files = run.publish(folder)
+    card.size_bytes = sum(one.size for one in files)
+    flat = {name: value for name, value in evaluation.items() if isinstance(value, int | float)}
+    return Outcome(
+        card=card,
+        artifacts=files,
+        metrics=flat,
+        result={"evaluation": evaluation, "seconds": round(time.monotonic() - began, 1)},
+    )
+
+
+def _fill(card: ModelCard, run: JobRun, examples: Examples, evaluation: dict[str, Any]) -> None:
+    """What the card says of every model alike."""
+    spec = run.spec
+    card.id = spec.model or card.id
+    card.metrics = {name: value for name, value in evaluation.items() if isinstance(value, int | float | str)}
+    card.settings = spec.params
+    card.seed = spec.seed
+    card.data = {
+        "source": examples.source,
+        "examples": len(examples.items),
+        "labels": dict(examples.counts),
+        **card.data,
+    }
+
+
+def _name(folder: Any, card: ModelCard) -> None:
+    """The folder says by itself what it holds."""
+    file = folder / CARD
+    noted = json.loads(file.read_text())
+    noted["id"] = card.id
+    file.write_text(json.dumps(noted, indent=2) + "\n")
