@@ -163,6 +163,12 @@ class TooManyPartsError(TooLargeError):
     code = "too_many_parts"
 
 
+class ArchiveTooLargeError(TooLargeError):
+    """The archive unfolds to more than this service accepts."""
+
+    code = "archive_too_large"
+
+
 class ImageTooLargeError(TooLargeError):
     """The image has more pixels than this service accepts."""
 
@@ -215,6 +221,12 @@ class QuestionTooLongError(InvalidInputError):
     """The question does not fit into what the model can read."""
 
     code = "question_too_long"
+
+
+class ArchiveError(InvalidInputError):
+    """The archive cannot be unpacked."""
+
+    code = "invalid_archive"
 
 
 class IdempotencyKeyError(InvalidInputError):

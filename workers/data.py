@@ -42,7 +42,7 @@ def _snapshot(run: JobRun, task: Task) -> Examples:
     key = f"jobs/{run.task.job}/{SNAPSHOT}"
     path = run.scratch / SNAPSHOT
     if not run.files.exists(key):
-        found = _of_collection(run, task)
+        found = collection_items(run, task)
         if run.rank == 0:
             noted = {
                 "source": found.source,
@@ -58,7 +58,8 @@ def _snapshot(run: JobRun, task: Task) -> Examples:
     return Examples(task, items, run.images.read, descriptions=noted["descriptions"], source=noted["source"])
 
 
-def _of_collection(run: JobRun, task: Task) -> Examples:
+def collection_items(run: JobRun, task: Task) -> Examples:
+    """A collection as it is now; raises CollectionNotFoundError."""
     with Session(run.engine) as session:
         collection = session.scalar(
             select(Collection).where(

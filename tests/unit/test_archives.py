@@ -1,0 +1,119 @@
+"""Archives unpack inside their folder and within their limits, or not at all and leave nothing."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.archives import ArchiveLimits, unpack
+from app.errors import ArchiveError, ArchiveTooLargeError
+from app.settings import Settings
+
+LIMITS = ArchiveLimits(entries=50, ratio=100, unpacked_bytes=200 << 20)
+
+
+def zipped(path: Path, files: dict[str, bytes], **link: str) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+        for name, target in link.items():
+            about = zipfile.ZipInfo(name)
+            about.external_attr = 0o120777 << 16
+            archive.writestr(about, target)
+    return path
+
+
+def tarred(path: Path, *entries: tarfile.TarInfo | tuple[str, bytes], mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for entry in entries:
+            if isinstance(entry, tarfile.TarInfo):
+                archive.addfile(entry)
+            else:
+                about = tarfile.TarInfo(entry[0])
+                about.size = len(entry[1])
+                archive.addfile(about, io.BytesIO(entry[1]))
+    return path
+
+
+def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    about = tarfile.TarInfo(name)
+    about.type = kind
+    about.linkname = target
+    return about
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_every_kind_unpacks_whatever_it_is_called(tmp_path: Path, kind: str) -> None:
+    archive = tmp_path / "upload"
+    if kind == "zip":
+        zipped(archive, {"a/1.txt": b"one", "a/b/ü.txt": b"two", "empty/": b""})
+    else:
+        tarred(archive, ("a/1.txt", b"one"), ("a/b/ü.txt", b"two"), mode="w:gz" if kind == "tar.gz" else "w")
+    assert unpack(archive, tmp_path / "out", Settings()) == 2
+    assert (tmp_path / "out/a/1.txt").read_bytes() == b"one"
+    assert (tmp_path / "out/a/b/ü.txt").read_bytes() == b"two"
+
+
+HOSTILE: dict[str, Callable[[Path], Path]] = {
+    "zip with ..": lambda path: zipped(path, {"ok": b"x", "../evil": b"x"}),
+    "zip with an absolute name": lambda path: zipped(path, {"/tmp/evil": b"x"}),  # noqa: S108
+    "zip with a backslash": lambda path: zipped(path, {"..\\evil": b"x"}),
+    "zip with a link": lambda path: zipped(path, {}, evil="/etc/passwd"),
+    "tar with ..": lambda path: tarred(path, ("a/../../evil", b"x")),
+    "tar with an absolute name": lambda path: tarred(path, ("/evil", b"x")),
+    "tar with a symbolic link": lambda path: tarred(
+        path, special("evil", tarfile.SYMTYPE, "/etc"), ("evil/x", b"x")
+    ),
+    "tar with a hard link": lambda path: tarred(path, ("a", b"x"), special("evil", tarfile.LNKTYPE, "a")),
+    "tar with a device": lambda path: tarred(path, special("evil", tarfile.CHRTYPE)),
+    "tar with a pipe": lambda path: tarred(path, special("evil", tarfile.FIFOTYPE)),
+    "the same name twice": lambda path: tarred(path, ("a", b"x"), ("a", b"y")),
+    "a file where a folder is": lambda path: tarred(path, ("a/b", b"x"), ("a", b"y")),
+    "a folder where a file is": lambda path: tarred(path, ("a", b"x"), ("a/b", b"y")),
+    "a name of control characters": lambda path: tarred(path, ("a\nb", b"x")),
+    "too deep": lambda path: tarred(path, ("a/" * 40 + "b", b"x")),
+    "no archive": lambda path: path.write_bytes(b"hello" * 1000) and path,  # type: ignore[func-returns-value,return-value]
+    "half a zip": lambda path: _cut(zipped(path, {f"{i}": bytes(range(256)) * 50 for i in range(20)})),
+    "half a tar.gz": lambda path: _cut(tarred(path, ("a", bytes(range(256)) * 500), mode="w:gz")),
+}
+
+
+def _cut(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_archives_are_refused_and_leave_nothing(tmp_path: Path, name: str) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    archive = HOSTILE[name](tmp_path / "upload")
+    with pytest.raises(ArchiveError):
+        unpack(archive, inner / "out", Settings(), limits=LIMITS)
+    assert list(inner.iterdir()) == []
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["inner", "upload"]
+
+
+def test_a_bomb_is_stopped_while_it_unfolds(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "bomb", {f"{i}": bytes(40 << 20) for i in range(4)})
+    assert archive.stat().st_size < 1 << 20
+    with pytest.raises(ArchiveTooLargeError, match="unfolds"):
+        unpack(archive, tmp_path / "out", Settings(), limits=LIMITS)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_too_many_entries_are_refused(tmp_path: Path, kind: str) -> None:
+    files = {f"{i}": b"" for i in range(51)}
+    archive = tmp_path / "many"
+    if kind == "zip":
+        zipped(archive, files)
+    else:
+        tarred(archive, *files.items())
+    with pytest.raises(ArchiveTooLargeError, match="50 entries"):
+        unpack(archive, tmp_path / "out", Settings(), limits=LIMITS)

@@ -1,0 +1,146 @@
+"""A preparation job: an archive or a collection becomes a dataset's manifest and its report.
+
+Knows the stores and the row that images are noted in; how files become examples is `workers.datasets.preparing`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.archives import unpack
+from app.errors import DatasetNotFoundError
+from app.images import ImageLimits
+from app.training.spec import DatasetOutcome, Outcome
+from app.training.tables import Dataset, DatasetImage
+from workers.data import collection_items
+from workers.datasets import formats
+from workers.datasets.preparing import ACCEPTED, REFUSED, Checker, finish
+from workers.run import JobRun
+
+_CHECKPOINT_EVERY = 2_048
+_MANIFEST, _REPORT, _UPLOAD = "manifest.jsonl", "report.jsonl", "upload"
+_PROGRESS = "progress.json"
+
+
+@dataclass(frozen=True)
+class _How:
+    dataset: uuid.UUID
+    format: formats.Format | Literal["auto"]
+    boxes: formats.Boxes
+    split: list[float]
+    seed: int
+
+
+def prepare(run: JobRun) -> Outcome:
+    """Check, split and write the manifest of the dataset that the job names.
+
+    Raises ArchiveError for an upload that cannot be unpacked, NotTrainableError where nothing can be used,
+    DatasetNotFoundError where the dataset was removed meanwhile.
+    """
+    params = run.spec.params
+    how = _How(
+        uuid.UUID(params["dataset"]), params["format"], params["boxes"], params["split"], params["seed"]
+    )
+    state = run.scratch / "state"
+    state.mkdir(exist_ok=True)
+    run.phase("fitting")
+    if run.spec.data is not None and run.spec.data.collection is not None:
+        format_ = "collection"
+        _copy_collection(run, state)
+    else:
+        format_ = _check_upload(run, how, state)
+    _note_images(run, how.dataset, _images(state))
+    run.phase("saving")
+    manifest, report = run.scratch / _MANIFEST, run.scratch / _REPORT
+    prepared = finish(state, manifest, report, how.split, how.seed)
+    folder = f"datasets/{how.dataset}"
+    run.files.put(f"{folder}/{_MANIFEST}", manifest)
+    run.files.put(f"{folder}/{_REPORT}", report)
+    run.files.delete(f"{folder}/{_UPLOAD}")
+    return Outcome(
+        dataset=DatasetOutcome(
+            id=how.dataset,
+            task=prepared.task,
+            format=format_,
+            summary=prepared.summary,
+            manifest=f"{folder}/{_MANIFEST}",
+        ),
+        result={"dataset": str(how.dataset), **prepared.summary},
+        metrics={name: prepared.summary[name] for name in ("examples", "images", "refused_total")},
+    )
+
+
+def _check_upload(run: JobRun, how: _How, state: Path) -> str:
+    """Unpack and check every file, going on where an earlier attempt stopped; the format."""
+    folder = run.scratch / "unpacked"
+    archive = run.scratch / _UPLOAD
+    run.files.get(f"datasets/{how.dataset}/{_UPLOAD}", archive)
+    unpack(archive, folder, run.settings)
+    archive.unlink()
+    format_ = formats.detect(folder) if how.format == "auto" else how.format
+    total = sum(1 for _ in formats.read(folder, format_, boxes=how.boxes))
+    run.log(f"{total} entries in the format '{format_}'")
+    done = 0
+    if run.restored is not None:
+        for name in (ACCEPTED, REFUSED):
+            shutil.copy(run.restored / name, state / name)
+        done = int(json.loads((run.restored / _PROGRESS).read_text())["done"])
+    limits = ImageLimits.from_settings(run.settings)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        checker = Checker(
+            folder, limits, run.images.keep, pool, max_image_bytes=run.settings.max_part_mb << 20
+        )
+        found = formats.read(folder, format_, boxes=how.boxes)
+        for reached, stored in checker.check(found, state, done=done):
+            _note_images(run, how.dataset, stored)
+            run.step(reached, total)
+            if run.checkpoint_due(reached, _CHECKPOINT_EVERY):
+                run.checkpoint(reached, partial(_keep, state, reached))
+                run.stop_if_asked()
+    shutil.rmtree(folder, ignore_errors=True)
+    return format_
+
+
+def _keep(state: Path, done: int, target: Path) -> None:
+    for name in (ACCEPTED, REFUSED):
+        shutil.copy(state / name, target / name)
+    (target / _PROGRESS).write_text(json.dumps({"done": done}))
+
+
+def _copy_collection(run: JobRun, state: Path) -> None:
+    """Its labelled examples, whose images are checked and stored already."""
+    items = collection_items(run, "classification").items
+    with (state / ACCEPTED).open("w") as out:
+        for number, item in enumerate(items, 1):
+            size = len(run.images.read(item.sha256))
+            line = {"path": item.sha256, "label": item.label, "image": item.sha256, "side": 0, "size": size}
+            out.write(json.dumps(line) + "\n")
+            run.step(number, len(items))
+    (state / REFUSED).touch()
+
+
+def _images(state: Path) -> Iterable[str]:
+    with (state / ACCEPTED).open() as lines:
+        return [json.loads(line)["image"] for line in lines]
+
+
+def _note_images(run: JobRun, dataset: uuid.UUID, images: Iterable[str]) -> None:
+    """That the dataset shows these images, so that nobody sweeps them away."""
+    rows = [{"dataset_id": dataset, "image_sha256": image} for image in dict.fromkeys(images)]
+    with Session(run.engine) as session, session.begin():
+        if session.get(Dataset, dataset) is None:
+            raise DatasetNotFoundError("The dataset was removed.")
+        for start in range(0, len(rows), 1_000):
+            session.execute(insert(DatasetImage).values(rows[start : start + 1_000]).on_conflict_do_nothing())
