@@ -26,6 +26,7 @@ from app.recognition.routes import router as recognition_router
 from app.services import open_services
 from app.settings import Settings
 from app.training.datasets.routes import router as datasets_router
+from app.training.preview import router as preview_router
 from app.training.routes import router as jobs_router
 
 PREFIX = "/v1"
@@ -45,7 +46,10 @@ _TAGS = [
     {"name": "jobs", "description": "Long work: training and whatever else takes a while."},
     {"name": "datasets", "description": "Many examples at once: uploaded, checked, split."},
     {"name": "models", "description": "What can recognise."},
-    {"name": "strategies", "description": "Ways to learn, and which of them fit."},
+    {
+        "name": "strategies",
+        "description": "Ways to learn, which of them fit, and what augmentation makes of an image.",
+    },
     {"name": "keys", "description": "Who may call; for administrators."},
     {"name": "platform", "description": "Health, readiness and numbers of this process."},
 ]
@@ -98,6 +102,7 @@ def create_app(settings: Settings, addresses: Addresses) -> FastAPI:
         datasets_router,
         catalog_router,
         strategies_router,
+        preview_router,
         keys_router,
     ):
         app.include_router(router, prefix=PREFIX, responses=_EVERYWHERE)

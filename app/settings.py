@@ -185,6 +185,9 @@ class Settings(BaseSettings):
     max_labels: int = Field(1_000, ge=1, description="Most labels in one zero-shot request.")
     max_text_chars: int = Field(1_000, ge=1, description="Longest label, description or text, in characters.")
     max_texts: int = Field(256, ge=1, description="Most texts in one embeddings request.")
+    max_preview_images: int = Field(
+        64, ge=1, description="Most changed copies in one preview of augmentation."
+    )
     max_page: int = Field(1_000, ge=1, description="Most rows in one page of a list.")
 
     # collections

@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from app.cli import answering, collections, fewshot, jobs, keys, models, oneshot, service, strategies, train
+from app.cli import (
+    answering,
+    augment,
+    collections,
+    fewshot,
+    jobs,
+    keys,
+    models,
+    oneshot,
+    service,
+    strategies,
+    train,
+)
 
 app = typer.Typer(
     name="vision",
@@ -32,6 +44,7 @@ app.add_typer(collections.app, name="collections")
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(strategies.app, name="strategies")
+app.add_typer(augment.app, name="augment")
 
 
 def _show_version(wanted: bool) -> None:

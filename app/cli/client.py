@@ -97,15 +97,16 @@ class Service:
         headers = {} if after is None else {"Last-Event-ID": after}
         yield from self._stream("GET", path, headers=headers, timeout=_FOLLOW_TIMEOUT)
 
-    def save(self, path: str, target: Path) -> None:
-        """Download a file, chunk by chunk; raises as `call`."""
+    def save(self, path: str, target: Path, *, method: str = "GET", **request: Any) -> None:
+        """Download a file, chunk by chunk; raises as `call`, before it touches `target` where the service refuses."""
         try:
-            with self._http.stream("GET", path) as reply, target.open("wb") as file:
+            with self._http.stream(method, path, **request) as reply:
                 if not reply.is_success:
                     reply.read()
                     raise _refusal(reply)
-                for chunk in reply.iter_bytes():
-                    file.write(chunk)
+                with target.open("wb") as file:
+                    for chunk in reply.iter_bytes():
+                        file.write(chunk)
         except httpx.HTTPError as error:
             raise UnreachableError(f"{self.url} ended its answer early ({error})") from error
 

@@ -1,23 +1,28 @@
-"""Strategies over HTTP and on the command line."""
+"""Strategies, and the preview of augmentation, over HTTP and on the command line."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import pytest_asyncio
 import uvicorn
 from fastapi import FastAPI
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from app.cli import app as cli
 from app.services import Services
+from tests import learning
 from tests.conftest import ClientMaker
 from tests.learning import shown
 
@@ -119,30 +124,94 @@ async def address(app: FastAPI, services: Services) -> AsyncIterator[str]:
 
 
 async def vision(address: str, *words: str) -> Result:
-    """What a command of `vision strategies` does."""
-    return await asyncio.to_thread(CliRunner().invoke, cli, ["strategies", *words, "--server", address])
+    """What a command does."""
+    return await asyncio.to_thread(CliRunner().invoke, cli, [*words, "--server", address])
 
 
 async def test_the_command_line_lists_shows_and_recommends(address: str) -> None:
-    listed = await vision(address, "list")
+    listed = await vision(address, "strategies", "list")
     assert listed.exit_code == 0, listed.output
     assert re.search(
         r"^clip_fewshot_lora +few-shot +classification +clip +lora +4 - 5,000", listed.output, re.M
     )
-    one = await vision(address, "show", "clip_classification")
+    one = await vision(address, "strategies", "show", "clip_classification")
     assert re.search(r"^name +clip_oneshot *$", one.output, re.M)
     assert "openai/clip-vit-large-patch14 (4 GB of GPU memory, 6 GB of memory)" in one.output
     words = ["--learning-type", "few-shot", "--dataset-size", "50", "--hardware", "auto"]
-    fitting = await vision(address, "recommend", *words)
+    fitting = await vision(address, "strategies", "recommend", *words)
     assert re.search(r"^1 +lite_fewshot", fitting.output, re.M)
     assert re.search(r"^lite_oneshot +It is for one-shot", fitting.output, re.M)
-    numbers = await vision(address, "recommend", "--cpu-memory-gb", "0.5", "--json")
+    numbers = await vision(address, "strategies", "recommend", "--cpu-memory-gb", "0.5", "--json")
     assert json.loads(numbers.stdout)["data"] == []
 
 
 async def test_the_command_line_says_what_is_wrong(address: str) -> None:
-    missing = await vision(address, "show", "nothing")
+    missing = await vision(address, "strategies", "show", "nothing")
     assert missing.exit_code == 1
     assert "There is no strategy 'nothing'" in missing.stderr
-    both = await vision(address, "recommend", "--hardware", "t4", "--gpus", "2")
+    both = await vision(address, "strategies", "recommend", "--hardware", "t4", "--gpus", "2")
     assert both.exit_code == 2
+
+
+def sheet(data: bytes) -> Image.Image:
+    """The picture in a PNG."""
+    picture = Image.open(io.BytesIO(data), formats=["PNG"])
+    picture.load()
+    return picture
+
+
+async def test_augmentation_is_previewed(client: httpx.AsyncClient) -> None:
+    async def preview(**form: Any) -> bytes:
+        reply = await client.post("/v1/augment", data=form, files={"image": learning.picture(3)})
+        assert reply.status_code == 200, reply.text
+        assert reply.headers["content-type"] == "image/png"
+        return reply.content
+
+    first = await preview(count=8, seed=1)
+    assert await preview(count=8, seed=1) == first
+    assert await preview(count=8, seed=2) != first
+    assert sheet(await preview(count=30)).size > sheet(first).size
+    same = np.asarray(sheet(await preview(count=1, rotation=0, brightness=0, noise=0, crop=0)))
+    middle = same.shape[1] // 2
+    # the left tile has a frame about it
+    assert (same[20:100, 20:100] == same[20:100, middle + 17 : middle + 97]).all()
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ({"count": 0}, "count: it lies between 1 and 64"),
+        ({"count": 65}, "count: it lies between 1 and 64"),
+        ({"seed": -1}, "seed"),
+        ({"rotation": 181}, "rotation: Input should be less than or equal to 180"),
+        ({"noise": "nan"}, "noise"),
+        ({"flip": "perhaps"}, "flip"),
+        ({"blur": 1}, "blur: there is no such field"),
+    ],
+)
+async def test_a_wrong_preview_is_refused(client: httpx.AsyncClient, form: dict[str, Any], says: str) -> None:
+    reply = await client.post("/v1/augment", data=form, files={"image": learning.picture(3)})
+    assert reply.status_code == 422
+    assert says in reply.json()["detail"]
+
+
+async def test_a_preview_needs_one_image(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/augment", json={})).status_code == 422
+    two = [("image", learning.picture(1)), ("image", learning.picture(2))]
+    assert (await client.post("/v1/augment", files=two)).status_code == 422
+    assert (await client.post("/v1/augment", files={"image": b"text"})).status_code == 422
+
+
+async def test_the_command_line_writes_a_sheet(address: str, tmp_path: Path) -> None:
+    image, written = tmp_path / "x.png", tmp_path / "sheet.png"
+    image.write_bytes(learning.picture(3))
+    words = ["augment", "preview", "--image", str(image), "--output", str(written)]
+    done = await vision(address, *words, "--count", "8", "--flip")
+    assert done.exit_code == 0, done.output
+    assert sheet(written.read_bytes()).size[0] == 3 * 166 + 6
+    refused = await vision(address, *words, "--rotation", "999")
+    assert refused.exit_code == 1
+    assert "rotation" in refused.stderr
+    nowhere = await vision(address, *words[:-1], str(tmp_path / "nowhere" / "sheet.png"))
+    assert nowhere.exit_code == 1
+    assert "No such file" in nowhere.stderr
