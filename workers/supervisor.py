@@ -124,6 +124,8 @@ class _Attempt:
                 _kill(child)
             self._read(pipe)
             self._read_output(child)
+            if child.stdout is not None:
+                child.stdout.close()
         finally:
             os.close(pipe)
         return self._conclude(child.returncode)

@@ -1,0 +1,135 @@
+"""Datasets over HTTP: an archive goes in, a worker checks it, and what was found can be seen, trained on, removed."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+
+import httpx
+import pytest
+from PIL import Image
+
+from app.services import Services
+from tests.conftest import ClientMaker
+from tests.working import carried_out
+
+
+def picture(colour: tuple[int, int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def colours(count: int = 10) -> dict[str, bytes]:
+    red = {f"d/red/{i}.png": picture((200 + i, 0, 0)) for i in range(count)}
+    return red | {f"d/blue/{i}.png": picture((0, 0, 200 + i)) for i in range(count)}
+
+
+async def test_an_archive_becomes_a_dataset(client: httpx.AsyncClient, services: Services) -> None:
+    files = colours() | {"d/red/broken.png": b"no", "d/blue/again.png": picture((0, 0, 200))}
+    reply = await client.post(
+        "/v1/datasets", files={"archive": zipped(files)}, data={"name": "colours", "split": "0.8,0.1,0.1"}
+    )
+    assert reply.status_code == 202
+    made = reply.json()
+    assert (made["state"], made["task"], made["format"]) == ("preparing", None, "auto")
+    job = await carried_out(services, client, made["job"])
+    assert (job["state"], job["kind"]) == ("succeeded", "prepare"), job["error"]
+
+    found = (await client.get(f"/v1/datasets/{made['id']}")).json()
+    assert (found["state"], found["task"], found["format"]) == ("ready", "classification", "directory")
+    assert found["summary"]["splits"] == {"train": 16, "validation": 2, "test": 2}
+    assert found["summary"]["refused_total"] == 1
+    assert found["summary"]["duplicates"] == 1
+    report = (await client.get(f"/v1/datasets/{made['id']}/report")).text
+    assert json.loads(report)["path"] == "d/red/broken.png"
+    rows = [
+        json.loads(line)
+        for line in (await client.get(f"/v1/datasets/{made['id']}/manifest")).text.splitlines()
+    ]
+    assert {(row["label"], row["split"]) for row in rows} >= {("red", "test"), ("blue", "train")}
+    listed = (await client.get("/v1/datasets")).json()["data"]
+    assert [one["id"] for one in listed] == [made["id"]]
+
+    shown = rows[0]["image"]
+    assert await services.blobs.get(shown)
+    assert await services.learning.sweep() == 0 or await services.blobs.get(shown)
+    assert (await client.delete(f"/v1/datasets/{made['id']}")).status_code == 204
+    assert (await client.get(f"/v1/datasets/{made['id']}")).status_code == 404
+
+
+async def test_a_raw_tar_is_taken_too(client: httpx.AsyncClient, services: Services) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, data in colours(3).items():
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+    reply = await client.post(
+        "/v1/datasets?name=raw", content=buffer.getvalue(), headers={"Content-Type": "application/gzip"}
+    )
+    assert reply.status_code == 202
+    job = await carried_out(services, client, reply.json()["job"])
+    assert job["state"] == "succeeded", job["error"]
+
+
+async def test_what_cannot_be_prepared_says_why(client: httpx.AsyncClient, services: Services) -> None:
+    reply = await client.post("/v1/datasets", files={"archive": zipped({"../evil": b"x"})})
+    job = await carried_out(services, client, reply.json()["job"])
+    assert (job["state"], job["error"]["error"]["code"]) == ("failed", "invalid_archive")
+    found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
+    assert found["state"] == "failed"
+    assert "not a name" in found["error"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"split": "0.5,0.1"}, "split"),
+        ({"split": "[1"}, "split"),
+        ({"format": "voc"}, "format"),
+        ({"seed": "-1"}, "seed"),
+        ({"sped": "1"}, "no such field"),
+    ],
+)
+async def test_wrong_fields_are_named(client: httpx.AsyncClient, fields: dict[str, str], words: str) -> None:
+    reply = await client.post("/v1/datasets", files={"archive": b"x"}, data=fields)
+    assert reply.status_code == 422
+    assert words in reply.json()["detail"]
+
+
+async def test_no_archive_is_refused(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/datasets", data={"name": "x"}, files={"other": b"x"})).status_code == 422
+    assert (await client.post("/v1/datasets", json={})).status_code == 415
+    empty = await client.post("/v1/datasets", content=b"", headers={"Content-Type": "application/zip"})
+    assert empty.status_code == 422
+
+
+async def test_a_collection_becomes_a_dataset(client: httpx.AsyncClient, services: Services) -> None:
+    for label, data in (("red", picture((250, 0, 0))), ("blue", picture((0, 0, 250)))):
+        await client.post("/v1/collections/default/examples", data={"label": label}, files={"images": data})
+    reply = await client.post("/v1/datasets/from-collection", json={"collection": "default"})
+    assert reply.status_code == 202
+    job = await carried_out(services, client, reply.json()["job"])
+    assert job["state"] == "succeeded", job["error"]
+    found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
+    assert set(found["summary"]["labels"]) == {"red", "blue"}
+
+
+async def test_other_workspaces_see_nothing(make_client: ClientMaker) -> None:
+    mine, other = await make_client(), await make_client()
+    made = (await mine.post("/v1/datasets", files={"archive": zipped(colours(2))})).json()
+    assert (await other.get(f"/v1/datasets/{made['id']}")).status_code == 404
+    assert (await other.delete(f"/v1/datasets/{made['id']}")).status_code == 404
+    assert (await other.get("/v1/datasets")).json()["data"] == []
+    assert (await mine.delete(f"/v1/datasets/{made['id']}")).status_code == 204
