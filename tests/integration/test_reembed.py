@@ -1,0 +1,153 @@
+"""A collection bound to another encoder while it is used: nothing is lost, and the swap is the owner's alone."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from app.services import Services
+from app.training.spec import JobSpec, Outcome
+from tests import shapes
+from tests.jobs import Owner
+from tests.learning import ask, picture, shown, teach
+from workers.methods.base import StoppingError
+from workers.reembed import reembed
+from workers.run import JobRun, Task
+from workers.store import LostError
+
+
+async def asked(client: httpx.AsyncClient, encoder: str) -> uuid.UUID:
+    reply = await client.patch("/v1/collections/default", json={"encoder": encoder})
+    assert reply.status_code == 202, reply.text
+    return uuid.UUID(reply.json()["id"])
+
+
+def attempt(services: Services, owner: Owner, scratch: Path) -> JobRun:
+    """What the trainer would make of a claimed job."""
+    scratch.mkdir()
+    task = Task(
+        job=owner.job,
+        workspace=owner.row["workspace"],
+        fence=owner.fence,
+        attempt=1,
+        spec=JobSpec.model_validate(owner.row["spec"]),
+        events=str(scratch / "events"),
+        heartbeat="",
+        scratch=str(scratch),
+    )
+    settings = services.settings.model_copy(update={"database_url": services.addresses.database_url})
+    return JobRun(task, settings)
+
+
+async def carried_out(services: Services, owner: Owner, scratch: Path) -> Outcome:
+    run = attempt(services, owner, scratch)
+    try:
+        return await asyncio.to_thread(reembed, run)
+    finally:
+        run.engine.dispose()
+        if run._pipe is not None:
+            run._pipe.close()
+
+
+async def answer(client: httpx.AsyncClient, number: int, text_: str) -> dict[str, Any]:
+    reply = await client.post(
+        "/v1/collections/default/answers",
+        data={"question": "what is it?", "answer": text_},
+        files={"image": shapes.data(number)},
+    )
+    assert reply.status_code == 201, reply.text
+    made: dict[str, Any] = reply.json()
+    return made
+
+
+async def test_all_is_embedded_then_swapped(
+    client: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
+    mugs = [picture(seed) for seed in range(3)]
+    plates = [picture(seed) for seed in range(10, 13)]
+    await teach(client, "mug", *mugs)
+    await teach(client, "plate", *plates)
+    first = await answer(client, 0, "a shape")
+    assert (await ask(client, mugs[0]))["model"] == "lite"
+    owner = Owner(services, await asked(client, "clip-tiny"))
+    await owner.claim()
+    # what is taught before the swap comes along
+    await teach(client, "bowl", picture(20), picture(21))
+    second = await answer(client, 1, "another shape")
+    outcome = await carried_out(services, owner, tmp_path / "one")
+    assert outcome.result == {"encoder": "clip-tiny", "examples": 8, "answers": 2, "unreadable": 0}
+    await owner.succeed(None, {}, tmp_path)
+    assert (await shown(client, "/v1/collections/default"))["encoder"] == "clip-tiny"
+    async with asyncio.timeout(10):
+        while (await ask(client, mugs[1]))["model"] != "clip-tiny":
+            pass  # this process hears of it within a second
+    for label, image in (("mug", mugs[1]), ("bowl", picture(21))):
+        reply = await client.post("/v1/search", data={"top_k": "1"}, files={"image": image})
+        (hit,) = reply.json()["data"]
+        assert (hit["label"], hit["similarity"]) == (label, pytest.approx(1, abs=0.02))
+    reply = await client.post(
+        "/v1/vqa",
+        data={"question": "what is it?", "collection": "default", "k": "2"},
+        files={"image": shapes.data(0)},
+        timeout=60,
+    )
+    used = [one["id"] for one in reply.json()["examples_used"]]
+    assert used == [first["id"], second["id"]]
+    # the way back finds the old vectors
+    back = Owner(services, await asked(client, "lite"))
+    await back.claim()
+    outcome = await carried_out(services, back, tmp_path / "two")
+    assert outcome.result["examples"] == 0
+    assert (await shown(client, "/v1/collections/default"))["encoder"] == "lite"
+
+
+async def test_who_does_not_own_the_job_swaps_nothing(
+    client: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
+    await teach(client, "mug", picture(1))
+    owner = Owner(services, await asked(client, "clip-tiny"), lease_s=-1)
+    await owner.claim()  # the lease has run out already
+    with pytest.raises(LostError):
+        await carried_out(services, owner, tmp_path / "late")
+    other = Owner(services, owner.job)
+    await other.claim()
+    with pytest.raises(LostError):
+        await carried_out(services, owner, tmp_path / "older")
+    assert (await client.post(f"/v1/jobs/{owner.job}/cancel")).json()["cancelling"]
+    with pytest.raises(StoppingError):
+        await carried_out(services, other, tmp_path / "cancelled")
+    assert (await shown(client, "/v1/collections/default"))["encoder"] == "lite"
+
+
+async def test_a_lost_image_holds_nothing_up(
+    client: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
+    (lost,) = await teach(client, "mug", picture(1))
+    await teach(client, "plate", picture(2))
+    await services.blobs.delete(lost["image_sha256"])
+    owner = Owner(services, await asked(client, "clip-tiny"))
+    await owner.claim()
+    outcome = await carried_out(services, owner, tmp_path / "lost")
+    assert outcome.result == {"encoder": "clip-tiny", "examples": 1, "answers": 0, "unreadable": 1}
+    assert (await shown(client, "/v1/collections/default"))["encoder"] == "clip-tiny"
+
+
+async def test_a_collection_that_is_gone_ends_the_job(
+    client: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
+    await teach(client, "mug", picture(1))
+    owner = Owner(services, await asked(client, "clip-tiny"))
+    await owner.claim()
+    async with services.database.session() as session:
+        wanted = {"id": uuid.UUID(owner.row["spec"]["data"]["collection"])}
+        await session.execute(text("DELETE FROM collections WHERE id = :id"), wanted)
+    with pytest.raises(Exception, match="gone"):
+        await carried_out(services, owner, tmp_path / "gone")
+    page = await shown(client, f"/v1/jobs/{owner.job}")
+    assert page["collection"] is None
