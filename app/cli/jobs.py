@@ -134,14 +134,17 @@ def _facts(job: dict[str, Any]) -> list[list[str]]:
         ["progress", _steps(job)],
         ["model", job["model"] or ""],
         *([name, _number(value)] for name, value in job["metrics"].items()),
-        *([name, _number(value)] for name, value in (job["result"] or {}).items() if _is_plain(value)),
+        *([name, _number(value)] for name, value in _result(job).items() if name not in job["metrics"]),
         ["error", job["error"]["detail"] if job["error"] else ""],
     ]
     return [row for row in rows if row[1]]
 
 
-def _is_plain(value: object) -> bool:
-    return isinstance(value, int | float | str)
+def _result(job: dict[str, Any]) -> dict[str, Any]:
+    """What is plain in the job's result, its evaluation first."""
+    result = job["result"] or {}
+    both = {**(result.get("evaluation") or {}), **result}
+    return {name: value for name, value in both.items() if isinstance(value, int | float | str)}
 
 
 def _number(value: object) -> str:

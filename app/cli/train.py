@@ -16,6 +16,7 @@ import typer
 from app.cli import example_folder, following, output, saving
 from app.cli.client import Service, connect
 from app.cli.collections import quoted
+from app.cli.datasets import dataset_id
 from app.cli.example_folder import Example
 from app.cli.files import labelled_files
 from app.cli.options import ApiKey, DataDir, Server
@@ -62,7 +63,12 @@ def train(
             " label, a caption, or a question with its answer. Its name is the collection's where none is given.",
         ),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Learn from this dataset, by its id.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Learn from this dataset: its id, a prepared folder, or a folder of examples, which is sent first."
+        ),
+    ] = None,
     param: Params = None,
     base_model: Annotated[
         str | None, typer.Option(help="Train this model instead of the strategy's.")
@@ -101,6 +107,8 @@ def train(
         if found["method"] is None:
             _learned(found, place, len(given), json=json)
             return
+        if dataset is not None:
+            dataset = dataset_id(service, dataset)
         body: dict[str, Any] = {
             "strategy": strategy,
             "params": values,
