@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fastapi import FastAPI
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from app.catalog.strategies import Strategies
 from app.cli import app as cli
 from app.services import Services
 from tests import learning
@@ -47,6 +49,35 @@ async def test_strategies_are_listed_and_shown_by_any_name(client: httpx.AsyncCl
     assert siamese["defaults"]["batch_size"] == 32
     assert not siamese["own"]
     assert (await client.get("/v1/strategies/nothing")).status_code == 404
+
+
+async def test_ones_own_are_listed_and_what_is_refused_beside_them(
+    client: httpx.AsyncClient,
+    address: str,
+    services: Services,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = files("strategies").joinpath("siamese_oneshot.yaml").read_text()
+    own = text.replace("name: siamese_oneshot", "name: parts").replace(
+        "{family: default,", f"{{family: clip, checkpoint: {tmp_path},"
+    )
+    (tmp_path / "parts.yaml").write_text(own)
+    (tmp_path / "wrong.yaml").write_text(text.replace("min: 2", "min: -2"))
+    own_settings = services.settings.model_copy(update={"strategies_dir": tmp_path})
+    monkeypatch.setattr(services, "strategies", Strategies.load(own_settings))
+    listed = await shown(client, "/v1/strategies")
+    parts = next(one for one in listed["data"] if one["name"] == "parts")
+    assert parts["own"]
+    assert parts["model"]["checkpoint"] == tmp_path.name  # a folder of this machine is nobody's business
+    assert [one["file"] for one in listed["refused"]] == ["wrong.yaml"]
+    assert re.match(r"wrong.yaml, line \d+: samples\.min: ", listed["refused"][0]["reason"])
+    done = await vision(address, "strategies", "list")
+    assert re.search(r"^parts \(yours\) ", done.stdout, re.M)
+    assert "Refused: wrong.yaml, line" in done.stderr
+    everything = await recommended(client, task="classification")
+    assert str(tmp_path) not in json.dumps(everything)
+    assert everything["data"][-1]["name"] == "parts"
 
 
 async def test_the_schema_is_served(client: httpx.AsyncClient) -> None:
@@ -140,7 +171,7 @@ async def test_the_command_line_lists_shows_and_recommends(address: str) -> None
     words = ["--learning-type", "few-shot", "--dataset-size", "50", "--hardware", "auto"]
     fitting = await vision(address, "strategies", "recommend", *words)
     assert re.search(r"^1 +lite_fewshot", fitting.output, re.M)
-    assert re.search(r"^lite_oneshot +It is for one-shot", fitting.output, re.M)
+    assert re.search(r"^custom_manyshot +It is for many-shot", fitting.output, re.M)
     numbers = await vision(address, "strategies", "recommend", "--cpu-memory-gb", "0.5", "--json")
     assert json.loads(numbers.stdout)["data"] == []
 

@@ -6,7 +6,6 @@ Knows the registry's descriptions and `/hardware`; loads nothing and knows nothi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from app.catalog.schemas import Hardware, StrategyFit
 from app.catalog.strategies.presets import Machine
@@ -54,9 +53,3 @@ def ready_with(known: Sequence[ModelInfo]) -> Ready:
         return None
 
     return ready
-
-
-def shown(checkpoint: str) -> str:
-    """What clients call a checkpoint: of a folder of this machine no more than its name."""
-    folder = Path(checkpoint).expanduser()
-    return folder.name if folder.is_absolute() or folder.is_dir() else checkpoint

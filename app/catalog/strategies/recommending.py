@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from app.catalog.strategies.presets import Machine
-from app.catalog.strategies.schema import DEFAULT, LearningType, Strategy
+from app.catalog.strategies.schema import DEFAULT, LearningType, Strategy, shown
 from app.training.spec import Task
 
 _WORDS: dict[LearningType, str] = {"one_shot": "one-shot", "few_shot": "few-shot", "many_shot": "many-shot"}
@@ -155,9 +155,11 @@ def _in_favour(strategy: Strategy, wanted: Wanted, here: Here | None, absent: bo
 
 def _how_to_get(strategy: Strategy) -> str:
     model = strategy.model
-    which = model.larger[0].checkpoint if model.checkpoint == DEFAULT and model.larger else model.checkpoint
+    if model.checkpoint != DEFAULT:
+        return f"it uses the model '{shown(model.checkpoint)}'"
     setting = "VISION_ENCODER" if model.kind == "encoder" else "VISION_VLM"
-    return f"it needs a model of the family {model.family}, such as {setting}={which}"
+    such_as = f", such as {setting}={shown(model.larger[0].checkpoint)}" if model.larger else f" as {setting}"
+    return f"it needs a model of the family {model.family}{such_as}"
 
 
 def _examples(count: int) -> str:

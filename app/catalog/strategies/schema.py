@@ -5,7 +5,7 @@ Knows shapes and what contradicts itself; knows nothing of files, lines or the m
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -170,6 +170,12 @@ class Strategy(_Part):
         """How many GPUs one job of it uses at the same time; 0 where it needs none."""
         processes = int(self.params.get("processes") or 1) * int(self.params.get("nodes") or 1)
         return processes if self.hardware.gpu_memory_gb else 0
+
+
+def shown(checkpoint: str) -> str:
+    """What clients call a checkpoint: of a folder of this machine no more than its name."""
+    folder = Path(checkpoint).expanduser()
+    return folder.name if folder.is_absolute() or folder.is_dir() else checkpoint
 
 
 def json_schema() -> dict[str, Any]:
