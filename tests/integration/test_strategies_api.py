@@ -77,7 +77,8 @@ async def test_ones_own_are_listed_and_what_is_refused_beside_them(
     assert "Refused: wrong.yaml, line" in done.stderr
     everything = await recommended(client, task="classification")
     assert str(tmp_path) not in json.dumps(everything)
-    assert everything["data"][-1]["name"] == "parts"
+    reason = next(one["reason"] for one in everything["data"] if one["name"] == "parts")
+    assert f"it uses the model '{tmp_path.name}'" in reason
 
 
 async def test_the_schema_is_served(client: httpx.AsyncClient) -> None:
