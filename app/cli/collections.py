@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import output
+from app.cli import following, output
 from app.cli.client import connect
 from app.cli.options import ApiKey, DataDir, Json, Server
 
@@ -51,6 +51,26 @@ def create(
         output.print_json(made)
     else:
         output.say(f"Created {made['name']} on {made['encoder']}")
+
+
+@app.command()
+def bind(
+    name: _Name,
+    encoder: Annotated[str, typer.Option(help="Encoder to bind it to.")],
+    server: Server = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the job's events, one line of JSON each.")
+    ] = False,
+) -> None:
+    """Bind a collection to another encoder: all its examples are embedded again, then it changes over."""
+    with connect(server, api_key, data_dir) as service:
+        job = service.call("PATCH", f"/v1/collections/{quoted(name)}", json={"encoder": encoder})
+        ended = following.follow(service, job, json=json)
+    following.end(ended, json=json)
+    if not json:
+        output.say(f"{name} is bound to {encoder}")
 
 
 @app.command()

@@ -47,7 +47,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Iterable[str]], *, empty:
 
 def say(sentence: str) -> None:
     """Print one line for a person, on standard error so that piped output stays clean."""
-    err.print(Text(sentence))
+    err.print(Text(sentence), soft_wrap=True)
 
 
 def fail(sentence: str, code: int) -> NoReturn:

@@ -105,7 +105,8 @@ def train(
         if given:
             _add(service, place, given, found, quiet=json)
         if found["method"] is None:
-            _learned(found, place, len(given), json=json)
+            encoder = service.call("GET", f"/v1/collections/{quoted(place)}", again=True)["encoder"]
+            _learned(found, place, encoder, len(given), json=json)
             return
         if dataset is not None:
             dataset = dataset_id(service, dataset)
@@ -182,7 +183,7 @@ def _add(
     new = example_folder.upload(service, collection, examples)
     if not quiet:
         known = f", {len(examples) - new} were there" if new < len(examples) else ""
-        output.say(f"Added {new} examples to {collection}{known}")
+        output.say(f"Added {new} example{'' if new == 1 else 's'} to {collection}{known}")
 
 
 def _encoder(service: Service, strategy: dict[str, Any]) -> str | None:
@@ -201,16 +202,24 @@ def _encoder(service: Service, strategy: dict[str, Any]) -> str | None:
     return str(of_family[0]["id"])
 
 
-def _learned(strategy: dict[str, Any], collection: str, count: int, *, json: bool) -> None:
-    """Say that a strategy without training is done."""
+def _learned(strategy: dict[str, Any], collection: str, encoder: str, count: int, *, json: bool) -> None:
+    """Say that a strategy without training is done, and by which encoder where that is the collection's choice."""
     if json:
         output.print_json(
-            {"strategy": strategy["name"], "collection": collection, "examples": count, "job": None}
+            {
+                "strategy": strategy["name"],
+                "collection": collection,
+                "encoder": encoder,
+                "examples": count,
+                "job": None,
+            }
         )
         return
-    ask = (
-        f"vision oneshot classify --image FILE --collection {collection}"
-        if strategy["task"] == "classification"
-        else f'vision fewshot query --image FILE --question "..." --collection {collection}'
-    )
-    output.say(f"{strategy['name']} needs no training, these examples count at once: {ask}")
+    if strategy["task"] == "classification":
+        output.say(f"{strategy['name']} needs no training: {collection} knows them at once, by {encoder}")
+        output.say(f"Try: vision oneshot classify --image FILE --collection {collection}")
+    else:
+        output.say(
+            f"{strategy['name']} needs no training: these examples are shown to the model with a question"
+        )
+        output.say(f'Try: vision fewshot query --image FILE --question "..." --collection {collection}')

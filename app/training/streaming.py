@@ -11,7 +11,7 @@ import json
 import mimetypes
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import PurePosixPath
 from typing import IO
 from urllib.parse import quote
@@ -74,10 +74,10 @@ class Followers:
                 if found is None:
                     return
                 state, events = found
-                for event in events:
-                    after = event.id
+                for event in _newest(events):
                     yield _written(event)
                     quiet_since = time.monotonic()
+                after = events[-1].id if events else after
                 if len(events) == _BATCH:
                     continue
                 if state in FINISHED:
@@ -111,6 +111,12 @@ class _Following(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._followers.count -= 1
+
+
+def _newest(events: Sequence[Told]) -> list[Told]:
+    """Without progress that later progress among them supersedes: a long job has told of very much."""
+    last = max((one.id for one in events if one.kind == "progress"), default=0)
+    return [one for one in events if one.kind != "progress" or one.id == last]
 
 
 def _written(event: Told) -> str:
