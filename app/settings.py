@@ -212,6 +212,14 @@ class Settings(BaseSettings):
     job_sweep_s: float = Field(
         30.0, gt=0, description="Seconds between two looks for jobs that no worker heard of or holds."
     )
+    job_tidy_s: float = Field(
+        3_600.0, gt=0, description="Seconds between two looks for files that no job or model needs any more."
+    )
+    job_checkpoint_days: float = Field(
+        7.0,
+        ge=0,
+        description="Days a failed or cancelled job keeps the checkpoint that a retry goes on from.",
+    )
     job_cancel_poll_s: float = Field(2.0, gt=0, description="Seconds between two looks whether to cancel.")
     job_stop_grace_s: float = Field(
         20.0, gt=0, description="Seconds a job gets to write a checkpoint when its worker stops."

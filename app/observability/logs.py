@@ -64,7 +64,8 @@ def configure(settings: Settings) -> None:
     root.addHandler(handler)
     root.setLevel(logging.WARNING)  # libraries speak up only when something is wrong
     level = settings.log_level.upper()
-    logging.getLogger("app").setLevel(level)
+    for name in ("app", "workers"):
+        logging.getLogger(name).setLevel(level)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

@@ -127,10 +127,16 @@ SWEEP_EXHAUSTED: Final = text(
 SWEEP_STALE: Final = text(
     "UPDATE jobs SET published_at = now() WHERE id IN (SELECT id FROM jobs "
     f"WHERE NOT cancel AND attempt < max_attempts AND (state = 'queued' OR ({_LAPSED})) "
-    "AND (published_at IS NULL OR published_at <= now() - make_interval(secs => :stale_s)) "
+    "AND queue = ANY(:queues) AND (published_at IS NULL OR published_at <= now() - make_interval(secs => :stale_s)) "
     "ORDER BY created_at LIMIT :limit FOR UPDATE SKIP LOCKED) RETURNING id, queue"
 )
 """Jobs that a worker should hear of (again)."""
+
+FORGET_CHECKPOINTS: Final = text(
+    "UPDATE jobs SET checkpoint = NULL WHERE checkpoint IS NOT NULL AND state IN ('failed', 'cancelled') "
+    "AND finished_at <= now() - make_interval(secs => :keep_s)"
+)
+"""A retry after that starts from the beginning."""
 
 EVENT: Final = text("INSERT INTO job_events (job_id, kind, data) VALUES (:id, :kind, CAST(:data AS jsonb))")
 """Always after the statement above that touched the job's row in the same transaction: the row's lock is what

@@ -1,0 +1,9 @@
+"""Where `celery -A workers` finds the application, made from the environment.
+
+Knows nothing else.
+"""
+
+from app.settings import Settings
+from workers.celery_app import make_app
+
+app = make_app(Settings())

@@ -1,0 +1,152 @@
+"""Looks after what no worker looks after: jobs that were cancelled, used up, forgotten or dropped, and their files.
+
+Knows the sweeping statements of `app.training.machine` and the folders of jobs in the file store; runs no job.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Connection, text
+
+from app.embedded import Addresses
+from app.files import FileStore
+from app.settings import Settings
+from app.training import machine
+from app.training.queueing import JobQueue
+from workers.store import worker_engine
+
+SWEEP_LOCK: Final = 0x6C66_7669_7377_6570
+"""Advisory lock (the letters lfviswep) that one sweep at a time holds."""
+TIDY_LOCK: Final = SWEEP_LOCK + 1
+_MOST_WAITING = 100
+"""A queue this long is left alone: while nobody is free to work, more messages tell nobody anything."""
+_DAY_S = 86_400.0
+_SETTLED_S = 2 * _DAY_S
+
+log = structlog.get_logger("workers.sweeper")
+
+
+class Sweeper:
+    """Sweeps; one instance serves all threads of a process."""
+
+    def __init__(self, settings: Settings, addresses: Addresses) -> None:
+        """Nothing is opened before the first sweep."""
+        self._settings = settings
+        self._engine = worker_engine(addresses.database_url)
+        self._queue = JobQueue(addresses.redis_url)
+        self._keep_s = settings.job_checkpoint_days * _DAY_S
+
+    def sweep(self) -> None:
+        """End what is cancelled or out of attempts, and tell workers of what waits; nothing while another sweeps.
+
+        Raises SQLAlchemyError where the database is away.
+        """
+        with self._alone(SWEEP_LOCK) as connection:
+            if connection is None:
+                return
+            self._end(connection)
+            told = self._stale(connection)
+            connection.commit()
+            for job in told:
+                self._queue.publish(job.id, job.queue)
+        if told:
+            log.info("told workers of waiting jobs", jobs=len(told))
+
+    def tidy(self) -> None:
+        """Remove files that no job or model needs: of attempts that lost their job, and of jobs that ended.
+
+        Raises SQLAlchemyError, StoreUnavailableError where a store is away.
+        """
+        with self._alone(TIDY_LOCK) as connection:
+            if connection is None:
+                return
+            connection.execute(machine.FORGET_CHECKPOINTS, {"keep_s": self._keep_s})
+            connection.commit()
+            files = FileStore.from_settings(self._settings)
+            for name in files.children("jobs"):
+                # what is listed before the row is read is older than the row
+                found = files.children(f"jobs/{name}")
+                for key in self._dead(connection, files, name, found):
+                    files.delete(key)
+
+    def _end(self, connection: Connection) -> None:
+        for job in connection.execute(machine.SWEEP_CANCELLED).all():
+            _tell(connection, job.id, {"state": "cancelled"})
+        for job in connection.execute(machine.SWEEP_EXHAUSTED).all():
+            log.warning("gave a job up", job=str(job.id))
+            _tell(connection, job.id, {"state": "failed", "error": job.error})
+
+    def _stale(self, connection: Connection) -> list[Any]:
+        """Jobs to tell workers of, marked as told."""
+        used = connection.execute(
+            text("SELECT DISTINCT queue FROM jobs WHERE state IN ('queued', 'running')")
+        ).scalars()
+        waiting = {queue: self._queue.waiting(queue) for queue in used}
+        short = [queue for queue, count in waiting.items() if count is not None and count < _MOST_WAITING]
+        return list(
+            connection.execute(
+                machine.SWEEP_STALE,
+                {"queues": short, "stale_s": self._settings.job_sweep_s, "limit": _MOST_WAITING},
+            )
+        )
+
+    def _dead(self, connection: Connection, files: FileStore, name: str, found: list[str]) -> Iterator[str]:
+        """Keys below one job's folder that nobody needs; none for what is no job of this database."""
+        try:
+            job_id = uuid.UUID(name)
+        except ValueError:
+            return
+        job = connection.execute(
+            text(
+                "SELECT state, fence, checkpoint, COALESCE(finished_at > now() - make_interval(secs => :keep_s), true)"
+                " AS fresh, COALESCE(finished_at < now() - make_interval(secs => :settled_s), false) AS settled "
+                "FROM jobs WHERE id = :id"
+            ),
+            {"id": job_id, "keep_s": self._keep_s, "settled_s": self._keep_s + _SETTLED_S},
+        ).one_or_none()
+        if job is None or job.settled:
+            return
+        folder = f"jobs/{name}"
+        published = set(
+            connection.execute(
+                text("SELECT DISTINCT split_part(key, '/', 3) FROM artifacts WHERE key LIKE :folder"),
+                {"folder": f"{folder}/%"},
+            ).scalars()
+        )
+        resumed = {str(job.checkpoint["fence"])} if job.checkpoint else set()
+        running = job.state in {"queued", "running"}
+        for entry in found:
+            if entry in resumed or (running and (not entry.isdigit() or int(entry) >= job.fence)):
+                continue
+            if entry in published:
+                if "checkpoints" in files.children(f"{folder}/{entry}"):
+                    yield f"{folder}/{entry}/checkpoints"
+            elif entry.isdigit() or job.state == "succeeded" or not job.fresh:
+                yield f"{folder}/{entry}"
+
+    @contextmanager
+    def _alone(self, lock: int) -> Iterator[Connection | None]:
+        """A connection that holds the lock for a block, committed after it; None where another holds it."""
+        with self._engine.connect() as connection:
+            taken = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": lock}).scalar_one()
+            connection.commit()
+            if not taken:
+                yield None
+                return
+            try:
+                yield connection
+                connection.commit()
+            finally:
+                connection.rollback()
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": lock})
+                connection.commit()
+
+
+def _tell(connection: Connection, job_id: uuid.UUID, data: dict[str, Any]) -> None:
+    connection.execute(machine.EVENT, {"id": job_id, "kind": "state", "data": json.dumps(data)})
