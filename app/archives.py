@@ -15,8 +15,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from app.errors import ArchiveError, ArchiveTooLargeError, OverloadedError
 from app.settings import Settings
@@ -128,20 +129,20 @@ def _zip(archive: Path, limits: ArchiveLimits) -> Iterator[_Entry]:
                 raise ArchiveError("The archive is encrypted.")
             kind = about.external_attr >> 16 & 0o170000
             plain = kind in (0, 0o100000) and not about.is_dir()
-            yield _Entry(about.filename, plain, about.is_dir(), lambda about=about: opened.open(about))  # type: ignore[misc]
+            yield _Entry(about.filename, plain, about.is_dir(), partial(opened.open, about))
 
 
 def _tar(archive: Path, mode: str) -> Iterator[_Entry]:
     with tarfile.open(archive, mode) as opened:  # type: ignore[call-overload]
         for about in opened:
-            opened.members = []  # type: ignore[attr-defined]  # a stream needs none, and a million take gigabytes
+            opened.members = []  # a stream needs none, and a million take gigabytes
             plain = about.isreg() and not about.issparse()
 
             def start(about: tarfile.TarInfo = about) -> IO[bytes]:
                 found = opened.extractfile(about)
                 if found is None:
                     raise ArchiveError(f"'{_shown(about.name)}' is no file.")
-                return found
+                return cast(IO[bytes], found)
 
             yield _Entry(about.name, plain, about.isdir(), start)
 

@@ -27,6 +27,7 @@ from app.training.tables import Dataset, DatasetImage
 from workers.data import collection_items
 from workers.datasets import formats
 from workers.datasets.preparing import ACCEPTED, REFUSED, Checker, finish
+from workers.datasets.records import Format
 from workers.run import JobRun
 
 _CHECKPOINT_EVERY = 2_048
@@ -37,7 +38,7 @@ _PROGRESS = "progress.json"
 @dataclass(frozen=True)
 class _How:
     dataset: uuid.UUID
-    format: formats.Format | Literal["auto"]
+    format: Format | Literal["auto"]
     boxes: formats.Boxes
     split: list[float]
     seed: int

@@ -80,11 +80,12 @@ class Priors:
 
 def priors_of(encoder: Encoder) -> Priors:
     """What is shipped for exactly these weights, or the generic priors at the encoder's own temperature."""
-    return _priors(encoder.name, encoder.fingerprint, float(encoder.temperature), encoder.dim)
+    return named_priors(encoder.name, encoder.fingerprint, float(encoder.temperature), encoder.dim)
 
 
 @lru_cache(maxsize=64)
-def _priors(name: str, fingerprint: str, temperature: float, dim: int) -> Priors:
+def named_priors(name: str, fingerprint: str, temperature: float, dim: int) -> Priors:
+    """The same for an encoder that is not at hand."""
     written = SHIPPED / f"{name}.json"
     if written.is_file():
         content = json.loads(written.read_text(encoding="utf-8"))
