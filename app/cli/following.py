@@ -181,7 +181,7 @@ class _Bar(_Silence):
 
     def _say(self, line: str) -> None:
         if line:
-            self._progress.console.print(Text(line))
+            self._progress.console.print(Text(line), soft_wrap=True)
 
 
 def _word(job: dict[str, Any]) -> str:
