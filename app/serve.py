@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from app.access.bootstrap import admit
 from app.access.keys import SecretError, load_secret
 from app.access.policy import BindRefusedError, needs_key
 from app.access.repository import KeyRing
+from app.children import Children
 from app.database import Database, migrate
 from app.embedded import Addresses, EmbeddedError, EmbeddedServers
 from app.errors import StoreUnavailableError, VisionError
@@ -43,6 +45,8 @@ __all__ = ["running_server", "serve"]
 FORCED = 130
 HEADERS_BYTES = 65_536
 THREADS_S = 5.0
+CHILDREN_S = 30.0
+"""Longest that the worker waits for the default model."""
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -69,7 +73,9 @@ def serve(settings: Settings) -> int:
             )
             stack.callback(servers.stop)
             addresses = _databases(settings, servers, stop)
-            code = _run(settings, addresses, sock, stop, servers)
+            around = _Around(Children(settings, addresses), servers)
+            stack.callback(around.stop)
+            code = _run(settings, addresses, sock, stop, around)
     except (EmbeddedError, ListenError, BindRefusedError, SecretError, VisionError, OSError) as error:
         _say(err, f"[bold red]vision serve:[/] {_plain(error)}")
         return 1
@@ -119,15 +125,18 @@ def _check_redis(url: str) -> None:
         raise StoreUnavailableError(f"Redis at {place} cannot be reached: {error}") from error
 
 
-def _run(
-    settings: Settings, addresses: Addresses, sock: socket.socket, stop: _Stop, servers: EmbeddedServers
-) -> int:
+def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: _Stop, around: _Around) -> int:
     """Answer requests until asked to stop; the exit code."""
     # imports torch: seconds that a refusal to start must not cost
     from app.main import create_app
 
     stop.check()
     app = create_app(settings, addresses)
+
+    def closing() -> None:
+        app.state.services.followers.close()
+        around.children.drain()
+
     config = uvicorn.Config(
         app,
         http=protocol(settings.head_timeout_s),
@@ -145,9 +154,9 @@ def _run(
     )
     server = _Server(
         config,
-        ready=lambda: _announce(settings, app, url_of(sock)),
-        closing=lambda: app.state.services.followers.close(),
-        closed=lambda code: _leave_soon(settings, servers, code),
+        ready=lambda: _announce(settings, app, url_of(sock), around.children),
+        closing=closing,
+        closed=lambda code: _leave_soon(settings, around, code),
     )
     stop.server = server
     try:
@@ -161,7 +170,24 @@ def _run(
     return 0
 
 
-def _leave_soon(settings: Settings, servers: EmbeddedServers, code: int) -> None:
+class _Around:
+    """What a service stops after itself, in order, whichever thread comes first."""
+
+    def __init__(self, children: Children, servers: EmbeddedServers) -> None:
+        self.children = children
+        self._servers = servers
+        self._stopping = threading.Lock()
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Return when nothing is left; safe to call twice."""
+        if at_once:
+            self.children.kill()
+        with self._stopping:
+            self.children.stop()
+            self._servers.stop()
+
+
+def _leave_soon(settings: Settings, around: _Around, code: int) -> None:
     """End the process with `code` soon, at once if that was forced, unless it ends by itself before.
 
     All is closed by now; a thread that still loads a model, or downloads one, would hold the process for as
@@ -171,23 +197,26 @@ def _leave_soon(settings: Settings, servers: EmbeddedServers, code: int) -> None
     def leave() -> None:
         try:
             withdraw(settings.data_dir)
-            servers.stop()
+            around.stop(at_once=code == FORCED)
+            if code != FORCED:
+                time.sleep(THREADS_S)
         finally:
             os._exit(code)
 
     if threading.current_thread() is threading.main_thread():
-        timer = threading.Timer(0.0 if code == FORCED else THREADS_S, leave)
-        timer.daemon = True
-        timer.start()
+        threading.Thread(target=leave, name="leave", daemon=True).start()
 
 
-def _announce(settings: Settings, app: FastAPI, url: str) -> None:
+def _announce(settings: Settings, app: FastAPI, url: str, children: Children) -> None:
     """Say where the service listens at once, and what it serves when the default model is live."""
     if settings.announce:
         announce(settings.data_dir, url)
     _say(out, f"Listening on {url}, loading the model '{_plain(settings.encoder)}'")
     services = app.state.services
     services.default_model.add_done_callback(lambda task: _say_ready(settings, services.registry, task, url))
+    # the processor is the model's until it is live
+    services.default_model.add_done_callback(lambda _: children.start(services.job_asked))
+    asyncio.get_running_loop().call_later(CHILDREN_S, children.start, services.job_asked)
 
 
 def _say_ready(settings: Settings, registry: Any, loaded: asyncio.Task[None], url: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -76,6 +77,8 @@ class Services:
     strategies: Strategies
     jobs: Jobs
     followers: Followers
+    job_asked: threading.Event
+    """Set once a job was asked for or followed."""
     default_model: asyncio.Task[None]
     """Loads the default model while the app already answers; `/readyz` looks at it."""
 
@@ -133,15 +136,18 @@ async def open_services(
         )
         teaching = Teaching(database, registry, recognition, learning, embedder, blobs, deadline_s=deadline_s)
         strategies = Strategies.load(settings)
+        asked = threading.Event()
         jobs = Jobs(
             settings,
             database,
             recognition,
             strategies,
             BaseModels(settings, registry, names),
-            JobQueue(addresses.redis_url),
+            JobQueue(addresses.redis_url, asked=asked),
         )
-        followers = Followers(database, poll_s=settings.event_poll_s, most=settings.max_followers)
+        followers = Followers(
+            database, poll_s=settings.event_poll_s, most=settings.max_followers, asked=asked
+        )
         stack.callback(followers.close)
         directory.start()
         stack.push_async_callback(directory.close)
@@ -164,6 +170,7 @@ async def open_services(
             strategies=strategies,
             jobs=jobs,
             followers=followers,
+            job_asked=asked,
             files=FileStore.from_settings(settings),
             keys=keys,
             registry=registry,

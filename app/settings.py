@@ -201,6 +201,10 @@ class Settings(BaseSettings):
         True,
         description="Let `vision serve` run a worker and the sweeper beside itself; false where others work.",
     )
+    worker_at_once: bool = Field(
+        True,
+        description="Start them with the service; false waits until a job is asked for or followed, as services do that a command starts for itself.",
+    )
     job_slots: int = Field(1, ge=1, description="Jobs one worker runs at the same time.")
     job_attempts: int = Field(
         5, ge=1, description="Attempts of a job whose process dies before it counts as failed."

@@ -30,9 +30,12 @@ STOP_S = 30.0
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This process's environment without any setting of the service, plus `extra`."""
+    """This process's environment without any setting of the service, plus `extra`.
+
+    No worker runs beside a service unless `VISION_WORKER="true"` asks for it.
+    """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
-    return clean | {"NO_COLOR": "1", "COLUMNS": "160"} | extra
+    return clean | {"NO_COLOR": "1", "COLUMNS": "160", "VISION_WORKER": "false"} | extra
 
 
 def run(*words: str | Path, timeout: float = 120, **extra: str) -> subprocess.CompletedProcess[str]:

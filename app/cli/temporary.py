@@ -24,7 +24,7 @@ import httpx
 from app.cli import output
 
 _START_S = 180.0  # the very first start prepares a database and the model
-_STOP_S = 30.0
+_STOP_S = 45.0  # a job under way first writes a checkpoint
 _PR_SET_PDEATHSIG = 1
 
 
@@ -48,8 +48,9 @@ def temporary_service(data_dir: Path | None) -> Iterator[str]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            # other commands must not come to lean on a service that goes when this one is done
-            env=os.environ | {"VISION_ANNOUNCE": "false"},
+            # other commands must not come to lean on a service that goes when this one is done; and waiting
+            # jobs are begun only by a command that is about jobs
+            env=os.environ | {"VISION_ANNOUNCE": "false", "VISION_WORKER_AT_ONCE": "false"},
             preexec_fn=partial(_die_with_parent, os.getpid()),
         )
         try:

@@ -6,6 +6,7 @@ that cannot be sent is no error.
 
 from __future__ import annotations
 
+import threading
 import uuid
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -46,7 +47,9 @@ def broker_options(timeout_s: float) -> dict[str, Any]:
 class JobQueue:
     """Sends messages; safe to share between threads."""
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, *, asked: threading.Event | None = None) -> None:
+        """`asked` is set with the first message, sent or not."""
+        self._asked = asked
         self._celery = Celery("vision", broker=broker_url(redis_url), set_as_current=False)
         self._celery.conf.update(
             task_ignore_result=True,
@@ -55,6 +58,8 @@ class JobQueue:
 
     def publish(self, job_id: uuid.UUID, queue: str) -> bool:
         """Tell the workers of `queue` of a job; False where the broker is away. Blocks for seconds at most."""
+        if self._asked is not None:
+            self._asked.set()
         try:
             self._celery.send_task(RUN_JOB, args=[str(job_id)], queue=queue, retry=False)
         except (OperationalError, RedisError, OSError) as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import mimetypes
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -40,7 +41,11 @@ log = structlog.get_logger("app.training")
 class Followers:
     """Who follows jobs on this process."""
 
-    def __init__(self, database: Database, *, poll_s: float, most: int) -> None:
+    def __init__(
+        self, database: Database, *, poll_s: float, most: int, asked: threading.Event | None = None
+    ) -> None:
+        """`asked` is set when somebody first follows."""
+        self._asked = asked
         self._database = database
         self._poll_s = poll_s
         self._most = most
@@ -55,6 +60,8 @@ class Followers:
         """
         if self.count >= self._most:
             raise OverloadedError("Too many clients follow jobs here: try again, or poll the job.")
+        if self._asked is not None:
+            self._asked.set()
         return _Following(self, self._events(workspace, job_id, after))
 
     def close(self) -> None:
