@@ -46,6 +46,8 @@ from app.settings import Settings
 from app.spool import Spool
 from app.storage import BlobStore
 from app.training.bases import BaseModels
+from app.training.datasets.service import Datasets
+from app.training.models import TrainedModels
 from app.training.queueing import JobQueue
 from app.training.service import Jobs
 from app.training.streaming import Followers
@@ -68,6 +70,7 @@ class Services:
     """A cache and a way to announce changes; whoever uses it goes on without it when it is away."""
     blobs: BlobStore
     files: FileStore
+    trained: TrainedModels
     keys: KeyRing
     registry: ModelRegistry
     recognition: Recognition
@@ -76,6 +79,7 @@ class Services:
     teaching: Teaching
     strategies: Strategies
     jobs: Jobs
+    datasets: Datasets
     followers: Followers
     job_asked: threading.Event
     """Set once a job was asked for or followed."""
@@ -124,15 +128,26 @@ async def open_services(
         renewal = Renewal(database, registry, directory, blobs, limits, deadline_s=deadline_s)
         stack.push_async_callback(renewal.close)
         embedder = ImageEmbedder(cache, limits, pool, metrics, deadline_s=deadline_s)
+        files = FileStore.from_settings(settings)
+        trained = TrainedModels(settings, database, files, registry)
         recognition = Recognition(
-            database, registry, names, directory, heads, renewal, embedder, metrics, deadline_s=deadline_s
+            database,
+            registry,
+            names,
+            directory,
+            heads,
+            renewal,
+            embedder,
+            metrics,
+            trained,
+            deadline_s=deadline_s,
         )
         learning = Learning(database, registry, names, directory, recognition, embedder, blobs, limits, pool)
         stack.push_async_callback(learning.close)
         answer_renewal = AnswerRenewal(database, registry, blobs, limits, deadline_s=deadline_s)
         stack.push_async_callback(answer_renewal.close)
         answering = Answering(
-            settings, database, registry, recognition, answer_renewal, embedder, blobs, limits, pool
+            settings, database, registry, recognition, answer_renewal, embedder, blobs, limits, pool, trained
         )
         teaching = Teaching(database, registry, recognition, learning, embedder, blobs, deadline_s=deadline_s)
         strategies = Strategies.load(settings)
@@ -169,9 +184,11 @@ async def open_services(
             teaching=teaching,
             strategies=strategies,
             jobs=jobs,
+            datasets=Datasets(database, files, jobs, recognition, learning),
             followers=followers,
             job_asked=asked,
-            files=FileStore.from_settings(settings),
+            files=files,
+            trained=trained,
             keys=keys,
             registry=registry,
             default_model=loading,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 from PIL import Image
 
@@ -61,6 +62,13 @@ class Answered:
     total_ms: float
 
 
+class TrainedVlms(Protocol):
+    """Where a workspace's trained vision-language models are found."""
+
+    async def vlm(self, workspace: str, name: str) -> str | None:
+        """The folder of the model of that id; None where there is none."""
+
+
 class Answering:
     """Asks the vision-language models of one process."""
 
@@ -75,7 +83,9 @@ class Answering:
         blobs: BlobStore,
         limits: ImageLimits,
         pool: ThreadPoolExecutor,
+        trained: TrainedVlms,
     ) -> None:
+        self._trained = trained
         self._settings = settings
         self._database = database
         self._registry = registry
@@ -100,7 +110,8 @@ class Answering:
         decoded = time.perf_counter()
         near = await self._examples(workspace, entry, asked)
         found = time.perf_counter()
-        async with self._registry.vlm(self._model(asked)) as live:
+        folder = None if asked.model is None else await self._trained.vlm(workspace, asked.model)
+        async with self._registry.vlm(folder or self._model(asked)) as live:
             if asked.task not in live.tasks:
                 verb = "answer questions" if asked.task == "vqa" else "write captions"
                 raise ModelTaskError(f"The model '{live.name}' does not {verb}.")

@@ -1,4 +1,4 @@
-"""`/models` and `/hardware`.
+"""`/hardware`; `/models` is in `model_routes`.
 
 Knows who may look; knows nothing of how things are found out.
 """
@@ -8,33 +8,19 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Request
 
-from app import errors
 from app.access import Caller, require
 from app.catalog import service
-from app.catalog.schemas import Hardware, Model, ModelList
+from app.catalog.model_routes import router as models_router
+from app.catalog.schemas import Hardware
 from app.catalog.strategies.here import fits
-from app.problems import responses
 from app.services import services_of
 
 router = APIRouter(tags=["models"])
+router.include_router(models_router)
 
 Recogniser = Annotated[Caller, Depends(require("recognise"))]
-
-
-@router.get("/models")
-async def list_models(request: Request, caller: Recogniser) -> ModelList:
-    """List the models, the default first."""
-    return ModelList(data=service.models(services_of(request).registry))
-
-
-@router.get("/models/{model}", responses=responses(errors.ModelNotFoundError))
-async def get_model(
-    request: Request, caller: Recogniser, model: Annotated[str, Path(max_length=200)]
-) -> Model:
-    """Show one model."""
-    return service.model(services_of(request).registry, model)
 
 
 @router.get("/hardware")

@@ -5,6 +5,8 @@ Knows shapes; knows nothing of how they are found out.
 
 from __future__ import annotations
 
+import uuid
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,13 +27,37 @@ _LITE: dict[str, Any] = {
 }
 
 
+class TrainedFacts(BaseModel):
+    """What only a trained model has."""
+
+    base_model: str = Field(description="The model it was trained over.")
+    method: str
+    task: str
+    labels: list[str] | None = Field(description="What a classifier tells apart.")
+    strategy: str | None
+    job_id: uuid.UUID | None = Field(description="The job that made it; null for an uploaded one.")
+    data: dict[str, Any] = Field(description="What it was trained on, counted.")
+    settings: dict[str, Any] = Field(description="Its hyper-parameters.")
+    seed: int | None
+    metrics: dict[str, Any] = Field(description="On examples it was not trained on, chance beside them.")
+    parameters: int | None = Field(description="How many numbers were trained.")
+    size_mb: float | None = Field(description="Of its files.")
+    base_changed: bool = Field(
+        description="Whether the base model here is not the one it was trained over: then it must be trained again."
+    )
+    note: str | None = Field(None, description="What there is to know, in one sentence.")
+    created_at: datetime
+
+
 class Model(BaseModel):
     """A model; what only a loaded one knows is null before."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_LITE]})
 
     id: str
-    kind: Literal["encoder", "vlm"] = Field(description="`encoder`, or `vlm`: a vision-language model.")
+    kind: Literal["encoder", "vlm", "classifier"] = Field(
+        description="`encoder`, `vlm` (a vision-language model), or `classifier`: one trained for labels of its own."
+    )
     tasks: list[str] | None = Field(
         description="What a vision-language model does: `vqa`, `caption`; null where only loading it tells."
     )
@@ -46,6 +72,23 @@ class Model(BaseModel):
     memory_mb: float | None
     runtime: str | None = Field(description="How it runs here.")
     fingerprint: str | None = Field(description="Names its weights; vectors of two fingerprints never mix.")
+    trained: TrainedFacts | None = Field(None, description="Null for a model that was not trained here.")
+
+
+class ModelFile(BaseModel):
+    """A file of a trained model, or one that was made of it since."""
+
+    name: str
+    size: int = Field(description="In bytes.")
+    sha256: str
+    url: str
+
+
+class ModelFiles(BaseModel):
+    """All files of a model, by name."""
+
+    data: list[ModelFile]
+    next: str | None = Field(None, description="Always null: files fit one page.")
 
 
 class ModelList(BaseModel):

@@ -10,10 +10,11 @@ import asyncio
 import gc
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from PIL import Image
 
@@ -80,6 +81,8 @@ class ModelRegistry:
         self._users: Counter[_Key] = Counter()
         self._sizes: dict[_Key, int] = {}
         self._trims: set[asyncio.Task[None]] = set()
+        self._doomed: set[_Key] = set()
+        """Models that were removed while somebody used them."""
         self._changing = asyncio.Lock()
         self._remote: RemoteVlm | None = None
         self._closed = False
@@ -122,6 +125,9 @@ class ModelRegistry:
             self._users[key] -= 1
             if not self._users[key]:
                 del self._users[key]
+                if key in self._doomed:
+                    self._doomed.discard(key)
+                    self._later(self.forget(key[2]))
             self._trim_later()
 
     def _connected(self) -> RemoteVlm:
@@ -165,6 +171,16 @@ class ModelRegistry:
             default = self._settings.vlm == REMOTE
             known.append(ModelInfo(REMOTE, REMOTE, (), default, "vlm", ("caption", "vqa"), live=True))
         return known
+
+    async def forget(self, location: str) -> None:
+        """Give back the memory of a model that was removed: at once where it is idle, else when its last user goes."""
+        for key in [one for one in self._slots if one[2] == location]:
+            if self._users[key]:
+                self._doomed.add(key)
+                continue
+            async with self._changing:
+                if key in self._slots and not self._users[key]:
+                    await self._unload(key)
 
     def budget_bytes(self) -> int:
         """How much memory live models may take together."""
@@ -288,7 +304,10 @@ class ModelRegistry:
                 newest = max(self._slots, key=lambda key: self._slots[key].last_used, default=None)
                 await self._make_room(0, keep=newest)
 
-        task = asyncio.create_task(trim())
+        self._later(trim())
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._trims.add(task)
         task.add_done_callback(self._trims.discard)
 

@@ -9,24 +9,26 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.database import DEFAULT_COLLECTION, Database
-from app.errors import CollectionNotFoundError, EncoderMismatchError
+from app.errors import BaseModelChangedError, CollectionNotFoundError, EncoderMismatchError, InvalidInputError
 from app.inference.live import LiveEncoder
 from app.inference.registry import ModelRegistry
 from app.observability.metrics import Metrics
 from app.recognition import repository
 from app.recognition.directory import Directory, KnownCollection
-from app.recognition.embedding import ImageEmbedder
+from app.recognition.embedding import Embedded, ImageEmbedder
 from app.recognition.encoder_names import EncoderNames
 from app.recognition.head_store import HeadStore
 from app.recognition.heads import Head, Prediction
 from app.recognition.names import is_collection_name
 from app.recognition.nearest import Near, nearest
 from app.recognition.renewal import Renewal
+from app.recognition.trained import TrainedClassifier
 from app.spool import Entry
 
 
@@ -34,7 +36,7 @@ from app.spool import Entry
 class Question:
     """What a client wants to know of its images; `labels` asks without a collection."""
 
-    collection: str = DEFAULT_COLLECTION
+    collection: str | None = None
     labels: tuple[str, ...] = ()
     threshold: float | None = None
     model: str | None = None
@@ -44,7 +46,7 @@ class Question:
 class Answer:
     """What a head said of all images of a request, and where the time went in milliseconds."""
 
-    head: Head
+    labels: list[str]
     prediction: Prediction
     threshold: float
     model: str
@@ -53,6 +55,13 @@ class Answer:
     embed_ms: float
     score_ms: float
     total_ms: float
+
+
+class TrainedClassifiers(Protocol):
+    """Where a workspace's trained classifiers are found."""
+
+    async def classifier(self, workspace: str, name: str) -> tuple[TrainedClassifier, str] | None:
+        """The classifier of that id and the word for its encoder; None where there is none."""
 
 
 class Recognition:
@@ -68,6 +77,7 @@ class Recognition:
         renewal: Renewal,
         embedder: ImageEmbedder,
         metrics: Metrics,
+        trained: TrainedClassifiers,
         *,
         deadline_s: float,
     ) -> None:
@@ -79,32 +89,74 @@ class Recognition:
         self._renewal = renewal
         self._embedder = embedder
         self._metrics = metrics
+        self._trained = trained
         self._deadline_s = deadline_s
 
     async def classify(self, workspace: str, images: Sequence[Entry], question: Question) -> Answer:
         """What the images show, in order.
 
-        Raises CollectionNotFoundError, EmptyCollectionError, EncoderMismatchError, ModelNotFoundError and
+        Raises CollectionNotFoundError, EmptyCollectionError, EncoderMismatchError, ModelNotFoundError,
+        BaseModelChangedError, ModelTaskError, InvalidInputError for labels beside a trained classifier, and
         what reading and embedding an image raises.
         """
         began = time.perf_counter()
-        known = None if question.labels else await self.known(workspace, question.collection)
+        if question.model is not None:
+            found = await self._trained.classifier(workspace, question.model)
+            if found is not None:
+                return await self._by_trained(images, question, *found, began)
+        known = (
+            None
+            if question.labels
+            else await self.known(workspace, question.collection or DEFAULT_COLLECTION)
+        )
         async with self._encoder(known, question.model) as live:
             if known is None:
                 head = await self._heads.zero_shot(live, question.labels)
             else:
                 head = await self._heads.head(known, live)
             embedded = await self._embedder.embed(live, images)
+        return self._answer(
+            head, embedded, question, live.encoder.name, None if known is None else known.name, began
+        )
+
+    async def _by_trained(
+        self,
+        images: Sequence[Entry],
+        question: Question,
+        classifier: TrainedClassifier,
+        encoder: str,
+        began: float,
+    ) -> Answer:
+        """By a trained classifier, which has labels of its own."""
+        if question.labels or question.collection is not None:
+            raise InvalidInputError(
+                f"The model '{question.model}' has labels of its own: leave out `labels` and `collection`."
+            )
+        async with self._registry.encoder(encoder) as live:
+            if not classifier.adapted and live.encoder.fingerprint != classifier.note.base_fingerprint:
+                raise BaseModelChangedError
+            embedded = await self._embedder.embed(live, images)
+        return self._answer(classifier, embedded, question, question.model or "", None, began)
+
+    def _answer(
+        self,
+        head: Head | TrainedClassifier,
+        embedded: Embedded,
+        question: Question,
+        model: str,
+        collection: str | None,
+        began: float,
+    ) -> Answer:
         scoring = time.perf_counter()
         prediction = head.predict(embedded.vectors)
         ended = time.perf_counter()
         self._metrics.observe_stage("head", ended - scoring)
         return Answer(
-            head=head,
+            labels=head.labels,
             prediction=prediction,
             threshold=head.threshold if question.threshold is None else question.threshold,
-            model=live.encoder.name,
-            collection=None if known is None else known.name,
+            model=model,
+            collection=collection,
             decode_ms=embedded.decode_ms,
             embed_ms=embedded.embed_ms,
             score_ms=1e3 * (ended - scoring),

@@ -50,7 +50,10 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "default": _USUAL_TOP_K,
         "description": "Most scores in the answer.",
     },
-    "model": {"type": "string", "description": "The encoder; a collection is bound to its own."},
+    "model": {
+        "type": "string",
+        "description": "A trained classifier, with labels of its own; or the encoder that a collection is bound to.",
+    },
 }
 
 
@@ -61,6 +64,8 @@ _FIELDS: dict[str, dict[str, Any]] = {
         errors.ModelNotFoundError,
         errors.EmptyCollectionError,
         errors.EncoderMismatchError,
+        errors.BaseModelChangedError,
+        errors.ModelTaskError,
         *UPLOAD_ERRORS,
     ),
     openapi_extra=upload_body(_FIELDS),
@@ -92,7 +97,7 @@ def _question(upload: Upload, settings: Settings) -> Question:
     if "labels" in upload.fields and not labels:
         raise InvalidInputError("labels: they are empty.")
     return Question(
-        collection=upload.text("collection") or DEFAULT_COLLECTION,
+        collection=upload.text("collection"),
         labels=tuple(labels),
         threshold=threshold,
         model=upload.text("model"),
@@ -111,7 +116,7 @@ def _classification(answer: Answer, row: int, top_k: int) -> Classification:
     order = np.argsort(-scores, kind="stable")[:top_k]
     best = order[0]
     rejected = bool(scores[best] < answer.threshold)
-    labels = answer.head.labels
+    labels = answer.labels
     return Classification(
         label=None if rejected else labels[best],
         scores=[

@@ -1,0 +1,157 @@
+"""`/models`: what there is, what was trained, its files; models come in and go.
+
+Knows who may do what; knows nothing of how things are found out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.responses import StreamingResponse
+from sqlalchemy.exc import IntegrityError
+
+from app import errors
+from app.access import Caller, require
+from app.archive_upload import received_archive
+from app.catalog import service, trained
+from app.catalog.schemas import Model, ModelFile, ModelFiles, ModelList
+from app.errors import ConflictError, InvalidInputError, ModelExistsError, ModelNotFoundError
+from app.problems import responses
+from app.services import Services, services_of
+from app.training import streaming
+from app.training.models import Trained
+
+router = APIRouter(prefix="/models", tags=["models"])
+
+Recogniser = Annotated[Caller, Depends(require("recognise"))]
+Trainer = Annotated[Caller, Depends(require("train"))]
+ModelPath = Annotated[str, Path(alias="model", max_length=200, description="Id of a model.")]
+_NOT_FOUND = responses(errors.ModelNotFoundError)
+_FILE = {"type": "string", "format": "binary", "description": "A zip, tar or tar.gz of a model's folder."}
+_UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"archive": _FILE}, "required": ["archive"]}
+            },
+            "application/zip": {"schema": _FILE},
+            "application/x-tar": {"schema": _FILE},
+            "application/gzip": {"schema": _FILE},
+        },
+    }
+}
+
+
+@router.get("")
+async def list_models(request: Request, caller: Recogniser) -> ModelList:
+    """List the models, the default first, then those trained here, the newest first."""
+    services = services_of(request)
+    found = [await _described(services, one) for one in await services.trained.all(caller.workspace)]
+    return ModelList(data=[*service.models(services.registry), *found])
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=responses(
+        errors.SlowUploadError,
+        errors.TooLargeError,
+        errors.UnsupportedMediaTypeError,
+        errors.ArchiveError,
+        errors.ModelExistsError,
+        errors.ModelUnavailableError,
+        errors.OverloadedError,
+    ),
+    openapi_extra=_UPLOAD,
+)
+async def upload_model(request: Request, response: Response, caller: Trainer) -> Model:
+    """Bring a model that was trained elsewhere: the files that a training job publishes, as an archive."""
+    services = services_of(request)
+    async with received_archive(request, services.settings) as upload:
+        if upload.fields:
+            raise InvalidInputError(f"{next(iter(upload.fields))[:80]}: there is no such field here.")
+        folder, card = await asyncio.to_thread(trained.unpacked, upload.path, services.settings)
+    try:
+        known = services.registry.known()
+        trained.check_base(card, known)
+        taken = any(card.id in (one.name, *one.aliases) for one in known)
+        if taken or await services.trained.find(caller.workspace, card.id) is not None:
+            raise ModelExistsError(f"There is a model '{card.id}' already.")
+        try:
+            made = await services.trained.publish(caller.workspace, card, folder)
+        except IntegrityError:
+            raise ModelExistsError(f"There is a model '{card.id}' already.") from None
+    finally:
+        root = folder if folder.name == "model" else folder.parent
+        await asyncio.to_thread(shutil.rmtree, root.parent, ignore_errors=True)
+    response.headers["Location"] = f"/v1/models/{made.card.id}"
+    return await _described(services, made)
+
+
+@router.get("/{model}", responses=_NOT_FOUND)
+async def get_model(request: Request, caller: Recogniser, model: ModelPath) -> Model:
+    """Show one model."""
+    services = services_of(request)
+    found = await services.trained.find(caller.workspace, model)
+    if found is not None:
+        return await _described(services, found)
+    return service.model(services.registry, model)
+
+
+@router.delete(
+    "/{model}", status_code=204, responses=responses(errors.ModelNotFoundError, errors.ConflictError)
+)
+async def delete_model(request: Request, caller: Trainer, model: ModelPath) -> Response:
+    """Forget a trained model, its files and what it takes in memory."""
+    services = services_of(request)
+    try:
+        await services.trained.delete(caller.workspace, model)
+    except ModelNotFoundError:
+        service.model(services.registry, model)
+        raise ConflictError("Models that come with the service cannot be removed.") from None
+    return Response(status_code=204)
+
+
+@router.get("/{model}/artifacts", responses=_NOT_FOUND)
+async def list_model_files(request: Request, caller: Recogniser, model: ModelPath) -> ModelFiles:
+    """List a trained model's files and whatever was made of it since: evaluations, exports."""
+    services = services_of(request)
+    rows = await services.trained.artifacts(caller.workspace, model)
+    if not rows and await services.trained.find(caller.workspace, model) is None:
+        service.model(services.registry, model)
+    return ModelFiles(
+        data=[
+            ModelFile(
+                name=one.name,
+                size=one.size,
+                sha256=one.sha256,
+                url=f"/v1/models/{model}/artifacts/{one.name}",
+            )
+            for one in rows
+        ]
+    )
+
+
+@router.get(
+    "/{model}/artifacts/{file:path}",
+    response_class=StreamingResponse,
+    responses=responses(errors.ModelNotFoundError, errors.ArtifactNotFoundError),
+)
+async def get_model_file(
+    request: Request, caller: Recogniser, model: ModelPath, file: Annotated[str, Path(max_length=1_000)]
+) -> StreamingResponse:
+    """Download one file."""
+    services = services_of(request)
+    if "\0" in file:
+        raise errors.ArtifactNotFoundError
+    found = await services.trained.artifact(caller.workspace, model, file)
+    return await streaming.download(services.files, found)
+
+
+async def _described(services: Services, one: Trained) -> Model:
+    live = services.registry.live()
+    return await asyncio.to_thread(trained.described, one, services.settings, live)

@@ -1,0 +1,181 @@
+"""A trained model from its job to its end: published, listed, used by its id, moved elsewhere, removed."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.services import Services
+from tests import shapes
+from tests.conftest import ClientMaker
+from tests.working import carried_out
+
+LABELS = ("circle", "rectangle", "triangle")
+
+
+def of_shape(shape: str, count: int, skip: int = 0) -> list[bytes]:
+    numbers = [number for number, (_, one) in shapes.shown().items() if one == shape]
+    return [shapes.data(number) for number in numbers[skip : skip + count]]
+
+
+async def taught(client: httpx.AsyncClient, count: int = 5) -> None:
+    for label in LABELS:
+        files = [("images", data) for data in of_shape(label, count)]
+        reply = await client.post("/v1/collections/default/examples", data={"label": label}, files=files)
+        assert reply.status_code == 201
+
+
+async def trained(client: httpx.AsyncClient, services: Services, **wanted: Any) -> dict[str, Any]:
+    body = {"strategy": "prototypical_fewshot", "params": {"steps": 30, "augment": False}, **wanted}
+    reply = await client.post("/v1/jobs", json=body)
+    assert reply.status_code == 202, reply.text
+    job = await carried_out(services, client, reply.json()["id"])
+    assert job["state"] == "succeeded", job["error"]
+    return job
+
+
+async def folder_of(client: httpx.AsyncClient, model: str) -> dict[str, bytes]:
+    listed = (await client.get(f"/v1/models/{model}/artifacts")).json()["data"]
+    return {one["name"]: (await client.get(one["url"])).content for one in listed}
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+async def test_a_model_is_served_from_the_moment_it_is_published(
+    make_client: ClientMaker, services: Services
+) -> None:
+    client, other = await make_client(), await make_client()
+    await taught(client)
+    job = await trained(client, services, name="shapes")
+    assert job["model"] == "shapes"
+    assert job["result"]["evaluation"]["chance"] == pytest.approx(1 / 3)
+    assert {one["name"] for one in job["artifacts"]} >= {"vision.json", "head.safetensors", "evaluation.json"}
+
+    listed = {one["id"]: one for one in (await client.get("/v1/models")).json()["data"]}
+    facts = listed["shapes"]["trained"]
+    assert listed["shapes"]["kind"] == "classifier"
+    assert (facts["base_model"], facts["method"], facts["labels"]) == ("lite", "prototypical", list(LABELS))
+    assert facts["data"]["labels"] == {"circle": 5, "rectangle": 5, "triangle": 5}
+    assert facts["job_id"] == job["id"]
+    assert not facts["base_changed"]
+    assert listed["lite"]["trained"] is None
+
+    right = 0
+    for label in LABELS:
+        for data in of_shape(label, 6, skip=5):
+            reply = (
+                await client.post(
+                    "/v1/classify", data={"model": "shapes", "threshold": "0"}, files={"image": data}
+                )
+            ).json()
+            assert (reply["model"], reply["collection"]) == ("shapes", None)
+            assert sum(one["score"] for one in reply["scores"]) + reply["none"] == pytest.approx(1, abs=1e-4)
+            right += reply["label"] == label
+    assert right >= 12  # of 18; chance is 6
+
+    for path, form in (
+        ("/v1/classify", {"model": "shapes"}),
+        ("/v1/vqa", {"model": "shapes", "question": "what?"}),
+    ):
+        reply = await other.post(path, data=form, files={"image": of_shape("circle", 1)[0]})
+        assert reply.status_code == 404
+    assert (await other.get("/v1/models/shapes")).status_code == 404
+    assert (await other.delete("/v1/models/shapes")).status_code == 404
+    assert (await other.get("/v1/models/shapes/artifacts/vision.json")).status_code == 404
+
+    image = {"image": of_shape("circle", 1)[0]}
+    both = await client.post("/v1/classify", data={"model": "shapes", "collection": "default"}, files=image)
+    assert (both.status_code, "labels of its own" in both.json()["detail"]) == (422, True)
+    asked = await client.post("/v1/vqa", data={"model": "shapes", "question": "what?"}, files=image)
+    assert asked.status_code == 422
+
+    assert (await client.delete("/v1/models/shapes")).status_code == 204
+    gone = await client.post("/v1/classify", data={"model": "shapes"}, files=image)
+    assert gone.status_code == 404
+    assert (await client.get(f"/v1/jobs/{job['id']}")).json()["artifacts"] == []
+    assert (await client.delete("/v1/models/lite")).status_code == 409
+
+
+async def test_a_model_travels_as_an_archive(make_client: ClientMaker, services: Services) -> None:
+    client, other = await make_client(), await make_client()
+    await taught(client, 3)
+    await trained(client, services, name="travels", strategy="prototypical_fewshot")
+    files = await folder_of(client, "travels")
+    reply = await other.post("/v1/models", files={"archive": zipped(files)})
+    assert reply.status_code == 201, reply.text
+    assert reply.json()["trained"]["job_id"] is None
+    image = {"image": of_shape("triangle", 1, skip=9)[0]}
+    answers = [
+        (await one.post("/v1/classify", data={"model": "travels"}, files=image)).json()
+        for one in (client, other)
+    ]
+    assert answers[0]["scores"] == answers[1]["scores"]
+    assert (await other.post("/v1/models", files={"archive": zipped(files)})).status_code == 409
+
+    note = json.loads(files["vision.json"])
+    wrong: list[tuple[dict[str, bytes], str]] = [
+        ({"head.safetensors": files["head.safetensors"]}, "vision.json"),
+        ({**files, "code.py": b"import os"}, "code.py"),
+        ({**files, "head.safetensors": b"x" * 100}, "head.safetensors"),
+        ({**files, "vision.json": json.dumps({**note, "id": "../x"}).encode()}, "id"),
+        (
+            {**files, "vision.json": json.dumps({**note, "id": "n1", "base_model": "/etc"}).encode()},
+            "base_model",
+        ),
+        ({**files, "vision.json": json.dumps({**note, "id": "n2", "labels": ["a"]}).encode()}, "go together"),
+        ({**files, "../vision.json": b"x"}, "not a name"),
+    ]
+    for archive, words in wrong:
+        reply = await other.post("/v1/models", files={"archive": zipped(archive)})
+        assert reply.status_code in (422, 503), (words, reply.text)
+        assert words in reply.json()["detail"]
+
+
+async def test_a_model_over_another_version_of_its_base_says_so(
+    make_client: ClientMaker, services: Services
+) -> None:
+    client, other = await make_client(), await make_client()
+    await taught(client, 3)
+    await trained(client, services, name="old-base")
+    files = await folder_of(client, "old-base")
+    note = json.loads(files["vision.json"]) | {"base_fingerprint": "0" * 16}
+    await other.post(
+        "/v1/models", files={"archive": zipped({**files, "vision.json": json.dumps(note).encode()})}
+    )
+    shown = (await other.get("/v1/models/old-base")).json()["trained"]
+    assert shown["base_changed"]
+    assert "train it again" in shown["note"]
+    reply = await other.post(
+        "/v1/classify", data={"model": "old-base"}, files={"image": of_shape("circle", 1)[0]}
+    )
+    assert (reply.status_code, reply.json()["error"]["code"]) == (409, "base_model_changed")
+
+
+async def test_damaged_files_are_noticed(
+    client: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
+    await taught(client, 2)
+    job = await trained(client, services, name="damaged")
+    key = next(
+        one
+        for one in (await client.get("/v1/models/damaged/artifacts")).json()["data"]
+        if one["name"] == "head.safetensors"
+    )
+    stored = next((services.settings.data_dir / "files" / "jobs" / job["id"]).rglob(key["name"]))
+    stored.write_bytes(stored.read_bytes()[:-4] + b"xxxx")
+    reply = await client.post(
+        "/v1/classify", data={"model": "damaged"}, files={"image": of_shape("circle", 1)[0]}
+    )
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_unavailable")
