@@ -19,11 +19,13 @@ RUN /opt/vision/bin/pip install -c constraints.txt torch \
 COPY pyproject.toml README.md ./
 COPY migrations ./migrations
 COPY app ./app
+COPY workers ./workers
+COPY strategies ./strategies
 RUN /opt/vision/bin/pip install -c constraints.txt .
 
 FROM python:${PYTHON}-slim-bookworm
 ARG DEVICE=auto
-RUN useradd --create-home --uid 10001 vision && install -d -o vision -g vision /data
+RUN useradd --create-home --uid 10001 vision && install -d -o vision -g vision /data /blobs
 COPY --from=build /opt/vision /opt/vision
 # Beyond loopback the service wants API keys: the first start writes an admin key into the data volume.
 ENV PATH=/opt/vision/bin:$PATH \
