@@ -45,7 +45,8 @@ class HeadParams(Params):
 
 class LoraParams(Params):
     """LoRA (Hu et al. 2021); for CLIP as in CLIP-LoRA (Zanella and Ben Ayed 2024): rank 2 on q, k, v of both towers,
-    AdamW 2e-4, dropout .25. For vision-language models on all linear layers of the language model.
+    AdamW 2e-4, dropout .25. For vision-language models (VLMs) on all linear layers of the language model, rank 16,
+    dropout .05 (Dettmers et al. 2023).
     """
 
     steps: int | None = Field(
@@ -53,16 +54,32 @@ class LoraParams(Params):
         ge=1,
         le=1_000_000,
         description="Optimiser steps; empty: 500 times the shots of CLIP-LoRA, "
-        "capped so that the default ends in about a minute on two cores.",
+        "capped so that the default ends in about a minute on two cores; VLMs: 150 passes, between 60 and 300 steps, but at least 3 passes.",
     )
-    learning_rate: float = Field(2e-4, gt=0, le=1, description="AdamW's, after warm-up.")
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="AdamW's, after warm-up; empty: 2e-4 for encoders; for VLMs by the width of the language "
+        "model, 2.9e-4 at 4,096 and more for narrower ones (Schulman et al. 2025).",
+    )
     rank: int | None = Field(None, ge=1, le=1024, description="Empty: 2 for encoders, 16 for VLMs.")
     alpha: float | None = Field(
         None, gt=0, description="Scale of the update; empty: rank for encoders, twice the rank for VLMs."
     )
-    dropout: float = Field(0.25, ge=0, lt=1, description="Before the low-rank update.")
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="Before the low-rank update; empty: .25 for encoders, .05 for VLMs."
+    )
     targets: list[str] | None = Field(None, description="Names of linear layers; empty: by family.")
     train_projector: bool = Field(True, description="Train a VLM's projector beside the adapter.")
+    rehearsal: float = Field(
+        0.5,
+        ge=0,
+        le=4,
+        description="VLMs learning questions: for each example of a batch, how many of the base's own answers to "
+        "everyday questions about the same images go in, so that it keeps what it knew (Li and Hoiem 2016); 0 "
+        "lets it forget.",
+    )
     batch_size: int = Field(8, ge=1, le=4096, description="Examples a forward pass.")
     accumulation: int = Field(1, ge=1, le=4096, description="Forward passes an optimiser step.")
     gradient_checkpointing: bool = Field(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from app.inference.vlms.chat import lead_in, turn
 from app.inference.vlms.prompts import CAPTION_PROMPT, Prompt
 from app.inference.vlms.transformers_vlm import TransformersVlm
 
@@ -56,12 +57,18 @@ class Idefics3Vlm(TransformersVlm):
             if example.image is not None:
                 images.append(example.image)
             messages.append(_asked(self.clean(example.question), with_image=example.image is not None))
-            answer = {"type": "text", "text": self.clean(example.answer)}
-            messages.append({"role": "assistant", "content": [answer]})
+            messages.append(turn("assistant", self.clean(example.answer)))
         images.append(prompt.image)
         messages.append(_asked(self.clean(prompt.text) or CAPTION_PROMPT))
-        text = self.processor.apply_chat_template(messages, add_generation_prompt=True)
+        text = self._written(messages, answering=True)
         return dict(self.processor(images=[images], text=[text], return_tensors="pt"))
+
+    def answer_lead(self) -> str:
+        """As the checkpoint's own template puts an earlier answer."""
+        return lead_in(self._written)
+
+    def _written(self, messages: list[dict[str, Any]], *, answering: bool) -> str:
+        return str(self.processor.apply_chat_template(messages, add_generation_prompt=answering))
 
 
 def _asked(question: str, *, with_image: bool = True) -> dict[str, Any]:

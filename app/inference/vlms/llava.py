@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from app.inference.vlms.chat import lead_in, turn
 from app.inference.vlms.prompts import CAPTION_PROMPT, Prompt
 from app.inference.vlms.transformers_vlm import TransformersVlm
 
@@ -31,15 +32,21 @@ class LlavaVlm(TransformersVlm):
         """Chat template, then processor: input_ids, attention_mask int64[1, length], pixel_values [1, 3, h, w]."""
         messages: list[dict[str, Any]] = []
         for example in reversed(prompt.examples[:examples]):
-            messages.append(_turn("user", self.clean(example.question)))
-            messages.append(_turn("assistant", self.clean(example.answer)))
+            messages.append(turn("user", self.clean(example.question)))
+            messages.append(turn("assistant", self.clean(example.answer)))
         question = self.clean(prompt.text) or CAPTION_PROMPT
         messages.append({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]})
-        text = self.processor.apply_chat_template(
-            messages, chat_template=self.processor.chat_template or _TEMPLATE, add_generation_prompt=True
-        )
+        text = self._written(messages, answering=True)
         return dict(self.processor(images=[prompt.image], text=[text], return_tensors="pt"))
 
+    def answer_lead(self) -> str:
+        """As the checkpoint's own template puts an earlier answer."""
+        return lead_in(self._written)
 
-def _turn(role: str, text: str) -> dict[str, Any]:
-    return {"role": role, "content": [{"type": "text", "text": text}]}
+    def _written(self, messages: list[dict[str, Any]], *, answering: bool) -> str:
+        template = self.processor.chat_template or _TEMPLATE
+        return str(
+            self.processor.apply_chat_template(
+                messages, chat_template=template, add_generation_prompt=answering
+            )
+        )

@@ -22,6 +22,7 @@ from app.inference.vlms.prompts import Answer, Generation, Prompt, Task
 # Tensors that run along the tokens are padded on the left, so that every row's next token is its last column.
 IMAGE, FAKE = "<image>", "<fake_token_around_image>"
 _SEQUENCE_KEYS = ("input_ids", "attention_mask", "image_attention_mask")
+_FILLS = {"labels": -100}
 
 
 class TransformersVlm(ABC):
@@ -92,7 +93,7 @@ class TransformersVlm(ABC):
     def generate(self, batch: Sequence[Generation]) -> list[Answer]:
         """Answer a batch that shares one sampling; each row ends, and is handed over, on its own."""
         inputs = {
-            key: value.to(self.device) for key, value in self._collate([g.packed for g in batch]).items()
+            key: value.to(self.device) for key, value in self.collate([g.packed for g in batch]).items()
         }
         for key, value in inputs.items():
             if value.is_floating_point():
@@ -133,6 +134,29 @@ class TransformersVlm(ABC):
                 text = text.replace(token, " ")
         return text.strip()
 
+    def answer_lead(self) -> str:
+        """What stands between the end of a prompt and the answer: a blank, unless the format says otherwise."""
+        return " "
+
+    def collate(
+        self, items: Sequence[dict[str, torch.Tensor]], *, left: bool = True
+    ) -> dict[str, torch.Tensor]:
+        """Stack tensors of batch size 1: tokens padded on one side, images padded with zeros behind the last."""
+        padding = self.processor.tokenizer.pad_token_id
+        collated = {}
+        for key in items[0]:
+            tensors = [item[key] for item in items]
+            shape = [max(t.shape[d] for t in tensors) for d in range(1, tensors[0].ndim)]
+            fill = padding if key.endswith("input_ids") else _FILLS.get(key, 0)
+            out = torch.full((len(tensors), *shape), fill, dtype=tensors[0].dtype)
+            for row, tensor in enumerate(tensors):
+                window: list[Any] = [slice(0, size) for size in tensor.shape[1:]]
+                if left and key in _SEQUENCE_KEYS:
+                    window[0] = slice(shape[0] - tensor.shape[1], shape[0])
+                out[(row, *window)] = tensor[0]
+            collated[key] = out
+        return collated
+
     def close(self) -> None:
         """Drop the weights: those of its own at once, shared ones when nobody else holds them."""
         if self.base is not None and self.adapter is not None:
@@ -153,22 +177,6 @@ class TransformersVlm(ABC):
     def _context_length(self) -> int:
         text = self.model.config.get_text_config()
         return int(text.max_position_embeddings)
-
-    def _collate(self, items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """Stack tensors of batch size 1: tokens padded left, images padded with zeros behind the last."""
-        collated = {}
-        for key in items[0]:
-            tensors = [item[key] for item in items]
-            shape = [max(t.shape[d] for t in tensors) for d in range(1, tensors[0].ndim)]
-            fill = self.processor.tokenizer.pad_token_id if key == "input_ids" else 0
-            out = torch.full((len(tensors), *shape), fill, dtype=tensors[0].dtype)
-            for row, tensor in enumerate(tensors):
-                window: list[Any] = [slice(0, size) for size in tensor.shape[1:]]
-                if key in _SEQUENCE_KEYS:
-                    window[0] = slice(shape[0] - tensor.shape[1], shape[0])
-                out[(row, *window)] = tensor[0]
-            collated[key] = out
-        return collated
 
 
 def _shapely(prompt: Prompt) -> Prompt:

@@ -1,0 +1,30 @@
+"""Conversations as the chat templates of transformers take them.
+
+Knows turns and what a template puts around them; knows nothing of images, tokenizers or models.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+_PROBE = "Probe"
+
+
+class Written(Protocol):
+    """Turns as the text that a model reads; `answering` ends it where an answer begins."""
+
+    def __call__(self, messages: list[dict[str, Any]], *, answering: bool) -> str: ...
+
+
+def turn(role: str, text: str) -> dict[str, Any]:
+    """A turn of nothing but text."""
+    return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
+def lead_in(written: Written) -> str:
+    """What a template puts between where an answer begins and its first letter; a blank where it is not to tell."""
+    asked = [turn("user", "?")]
+    begun = written(asked, answering=True)
+    told = written([*asked, turn("assistant", _PROBE)], answering=False)
+    between, found, _ = told[len(begun) :].partition(_PROBE)
+    return between if found and told.startswith(begun) and not between.strip() else " "

@@ -1,0 +1,191 @@
+"""How each vision-language family is shown an answer: which tokens, which loss, which layers are trained.
+
+Knows the families' architectures; the prompts come from the code that serves them (`app.inference.vlms`), so that
+training and serving cannot drift apart. Knows nothing of steps, optimisers or checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+
+from app.inference.vlms.blip import BlipCaption, BlipVqa
+from app.inference.vlms.flamingo import Idefics3Vlm, IdeficsVlm
+from app.inference.vlms.llava import LlavaVlm
+from app.inference.vlms.prompts import Prompt
+from app.inference.vlms.transformers_vlm import TransformersVlm
+
+Tensors = dict[str, torch.Tensor]
+IGNORED = -100
+"""The label of a token that is given, not learned."""
+
+
+class Lessons:
+    """A decoder that reads image, question and answer as one sequence: LLaVA and both of Flamingo's kind."""
+
+    language: Sequence[str]
+    """Paths of the language model's modules."""
+    projector: str | None = None
+    """The module that turns image features into the language model's inputs."""
+
+    def __init__(self, vlm: TransformersVlm) -> None:
+        self.vlm = vlm
+        end = sorted(vlm.end_tokens())
+        own = vlm.processor.tokenizer.eos_token_id
+        self.end = own if own in end else end[0]
+        """The token that ends a taught answer."""
+
+    def lesson(self, prompt: Prompt, answer: str) -> Tensors:
+        """One prompt and its answer, batch size 1; `labels` int64[1, length] are the answer's tokens and its end.
+
+        Raises QuestionTooLongError.
+        """
+        said = self.said(answer)
+        packed: Tensors = dict(self.vlm.pack(_with_room(prompt, len(said))).packed)
+        given = packed["input_ids"].shape[1]
+        packed["input_ids"] = torch.cat([packed["input_ids"], torch.tensor([said])], dim=1)
+        packed["attention_mask"] = functional.pad(packed["attention_mask"], (0, len(said)), value=1)
+        if "image_attention_mask" in packed:  # the answer sees the image that the question saw last
+            mask = packed["image_attention_mask"]
+            packed["image_attention_mask"] = torch.cat([mask, mask[:, -1:].expand(-1, len(said), -1)], dim=1)
+        packed["labels"] = torch.tensor([[IGNORED] * given + said])
+        return packed
+
+    def said(self, answer: str) -> list[int]:
+        """The tokens a model should generate for this answer, the end among them."""
+        return [*self._tokens(self.vlm.clean(answer), self.vlm.answer_lead()), self.end]
+
+    def loss(self, batch: Tensors) -> torch.Tensor:
+        """Mean cross-entropy of the answers' tokens."""
+        inputs = {key: value for key, value in batch.items() if key != "labels"}
+        return answer_loss(self.vlm.model(**inputs, use_cache=False).logits, batch["labels"])
+
+    def batch(self, taught: Sequence[tuple[Prompt, str]]) -> Tensors:
+        """Prompts and their answers on the model's device, padded behind."""
+        lessons = [self.lesson(prompt, answer) for prompt, answer in taught]
+        stacked = self.vlm.collate(lessons, left=False)
+        return {
+            key: value.to(self.vlm.device, self.vlm.model.dtype if value.is_floating_point() else None)
+            for key, value in stacked.items()
+        }
+
+    def _tokens(self, answer: str, lead: str) -> list[int]:
+        """The answer's tokens where it follows `lead`: some tokenizers split a lone text as no model sees it."""
+        tokenizer = self.vlm.processor.tokenizer
+        before = ":" if lead else "\n"
+        alone = tokenizer.encode(before, add_special_tokens=False)
+        joined = tokenizer.encode(f"{before}{lead}{answer}", add_special_tokens=False)
+        if joined[: len(alone)] == alone and len(joined) > len(alone):
+            return list(joined[len(alone) :])
+        return list(tokenizer.encode(f"{lead}{answer}", add_special_tokens=False))
+
+
+class LlavaLessons(Lessons):
+    language = ("model.language_model",)
+    projector = "model.multi_modal_projector"
+
+
+class IdeficsLessons(Lessons):
+    language = ("model.layers", "model.gated_cross_attn_layers")
+    projector = "model.perceiver_resampler"
+
+
+class Idefics3Lessons(Lessons):
+    language = ("model.text_model",)
+    projector = "model.connector"
+
+
+class BlipCaptionLessons(Lessons):
+    """A decoder that continues a text and looks at the image through cross-attention."""
+
+    language = ("text_decoder.bert",)
+
+    def lesson(self, prompt: Prompt, answer: str) -> Tensors:
+        """As `generate` begins: [DEC], the prompt without its [CLS] and [SEP], then the caption and [SEP]."""
+        packed = self.vlm.pack(_with_room(prompt, 0)).packed
+        given = packed["input_ids"][0, 1:-1].tolist() if "input_ids" in packed else []
+        said = [*self._tokens(self.vlm.clean(answer), " " if given else ""), self.end]
+        packed = self.vlm.pack(_with_room(prompt, len(said))).packed
+        begun = [self.vlm.model.config.text_config.bos_token_id, *given]
+        ids = torch.tensor([begun + said])
+        return {
+            "pixel_values": packed["pixel_values"],
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "labels": torch.tensor([[IGNORED] * len(begun) + said]),
+        }
+
+    def loss(self, batch: Tensors) -> torch.Tensor:
+        """Through the parts of the model, whose own forward smooths the labels."""
+        model = self.vlm.model
+        seen = model.vision_model(pixel_values=batch["pixel_values"]).last_hidden_state
+        logits = model.text_decoder(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            encoder_hidden_states=seen,
+            use_cache=False,
+        ).logits
+        return answer_loss(logits, batch["labels"])
+
+
+class BlipVqaLessons(Lessons):
+    """An encoder reads the question beside the image, a decoder writes the answer."""
+
+    language = ("text_encoder", "text_decoder.bert")
+
+    def lesson(self, prompt: Prompt, answer: str) -> Tensors:
+        """The question as it is served; `decoder_input_ids` [DEC] and the answer, which `labels` repeat."""
+        said = [*self._tokens(self.vlm.clean(answer), ""), self.end]
+        packed: Tensors = dict(self.vlm.pack(_with_room(prompt, len(said))).packed)
+        start = self.vlm.model.decoder_start_token_id
+        packed["decoder_input_ids"] = torch.tensor([[start, *said]])
+        packed["labels"] = torch.tensor([[IGNORED, *said]])
+        return packed
+
+    def loss(self, batch: Tensors) -> torch.Tensor:
+        """Likewise; answers of one batch are padded behind, where no token before can see it."""
+        model = self.vlm.model
+        seen = model.vision_model(pixel_values=batch["pixel_values"]).last_hidden_state
+        asked = model.text_encoder(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            encoder_hidden_states=seen,
+        ).last_hidden_state
+        logits = model.text_decoder(
+            input_ids=batch["decoder_input_ids"],
+            encoder_hidden_states=asked,
+            encoder_attention_mask=batch["attention_mask"],
+            use_cache=False,
+        ).logits
+        return answer_loss(logits, batch["labels"])
+
+
+_LESSONS: dict[type[TransformersVlm], type[Lessons]] = {
+    LlavaVlm: LlavaLessons,
+    IdeficsVlm: IdeficsLessons,
+    Idefics3Vlm: Idefics3Lessons,
+    BlipCaption: BlipCaptionLessons,
+    BlipVqa: BlipVqaLessons,
+}
+
+
+def lessons_for(vlm: TransformersVlm) -> Lessons:
+    """How this model is taught."""
+    return _LESSONS[type(vlm)](vlm)
+
+
+def answer_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy in float32 of logits[b, t, v] against the next of labels[b, t], without the IGNORED ones:
+    the mean over an answer's tokens, then over answers, so that a long one counts as much as a short one.
+    """
+    wanted = labels[:, 1:]
+    losses = functional.cross_entropy(
+        logits[:, :-1].transpose(1, 2).float(), wanted, ignore_index=IGNORED, reduction="none"
+    )
+    return (losses.sum(1) / (wanted != IGNORED).sum(1)).mean()
+
+
+def _with_room(prompt: Prompt, tokens: int) -> Prompt:
+    return Prompt(prompt.image, prompt.text, prompt.task, tokens)
