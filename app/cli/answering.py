@@ -14,11 +14,14 @@ import typer
 from app.cli import output
 from app.cli.client import RefusedError, Service, connect
 from app.cli.files import image_files
+from app.cli.model_folders import model_id
 from app.cli.options import ApiKey, DataDir, Json, Server
 from app.cli.rows import each, end
 
 Image = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The picture.")]
-Model = Annotated[str | None, typer.Option(help="Vision-language model; the service's default without it.")]
+Model = Annotated[
+    str | None, typer.Option(help="Vision-language model: an id, or the folder of a trained one.")
+]
 Shots = Annotated[
     int | None,
     typer.Option("--k", "-k", min=0, help="How many answer examples to show the model; 0 for none."),
@@ -54,6 +57,7 @@ def ask(
         "max_new_tokens": max_new_tokens,
     }
     with connect(server, api_key, data_dir) as service:
+        fields["model"] = model_id(service, model)
         answered(service, "/v1/vqa", image, fields, json=json, stream=not no_stream)
 
 
@@ -74,6 +78,7 @@ def caption(
     files = image_files(image)
     fields = {"prompt": prompt, "model": model, "max_new_tokens": max_new_tokens}
     with connect(server, api_key, data_dir) as service:
+        fields["model"] = model_id(service, model)
         if len(files) == 1 and not image[0].is_dir():
             answered(service, "/v1/caption", files[0], fields, json=json, stream=not no_stream)
             return

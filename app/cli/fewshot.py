@@ -14,6 +14,7 @@ from app.cli import output, saving
 from app.cli.answering import Image, Model, NoStream, Shots, Tokens, answered
 from app.cli.client import Service, connect
 from app.cli.collections import quoted
+from app.cli.model_folders import model_id
 from app.cli.options import ApiKey, Collection, DataDir, Json, Server
 from app.cli.train import Ending, Force, Lines, ModelName, Params, Seed, params, submitted
 
@@ -74,6 +75,7 @@ def query(
         "max_new_tokens": max_new_tokens,
     }
     with connect(server, api_key, data_dir) as service:
+        fields["model"] = model_id(service, model)
         reply = answered(service, "/v1/vqa", image, fields, json=json, stream=not no_stream)
     if not json:
         used = len(reply["examples_used"])

@@ -1,15 +1,16 @@
-"""`vision models ...`: what the service can recognise with.
+"""`vision models ...`: what the service can recognise with; trained ones are shown, saved, brought and removed.
 
 Knows nothing of how models run.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from app.cli import output
+from app.cli import model_folders, output, saving
 from app.cli.client import connect
 from app.cli.collections import quoted
 from app.cli.options import ApiKey, DataDir, Json, Server
@@ -29,8 +30,8 @@ def list_models(
         return
     columns = ["id", "kind", "family", "default", "loaded", "dim", "runtime"]
     output.print_table(
-        columns,
-        ([_text(row.get(column)) for column in columns] for row in rows),
+        [*columns, "trained by", "on"],
+        ([*(_text(row.get(column)) for column in columns), *_training(row)] for row in rows),
         empty="There are no models.",
     )
 
@@ -50,6 +51,58 @@ def show(
         output.print_json(found)
     else:
         output.print_table(["", ""], ([name, _text(value)] for name, value in found.items()), empty="")
+
+
+@app.command()
+def remove(
+    model: Annotated[str, typer.Argument(help="Id of a trained model.")],
+    server: Server = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Forget a trained model and its files."""
+    with connect(server, api_key, data_dir) as service:
+        service.call("DELETE", f"/v1/models/{quoted(model)}", again=True)
+    output.say(f"Removed {model}")
+
+
+@app.command()
+def download(
+    model: Annotated[str, typer.Argument(help="Id of a trained model.")],
+    output_dir: Annotated[Path, typer.Option(help="Save its files in this folder.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace what is in the folder.")] = False,
+    server: Server = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Save a trained model's files; the folder works as --model, here and elsewhere."""
+    saving.check_free(output_dir, force=force)
+    with connect(server, api_key, data_dir) as service:
+        files = service.call("GET", f"/v1/models/{quoted(model)}/artifacts", again=True)["data"]
+        saving.save_files(service, files, output_dir, force=force)
+
+
+@app.command("upload")
+def upload_model(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of a trained model.")],
+    server: Server = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Bring a model that was trained elsewhere."""
+    model_folders.noted_id(folder)
+    with connect(server, api_key, data_dir) as service:
+        made = model_folders.upload(service, folder)
+    if json:
+        output.print_json(made)
+    else:
+        output.say(f"The service has the model '{made['id']}' now")
+
+
+def _training(row: dict[str, Any]) -> list[str]:
+    trained = row.get("trained") or {}
+    return [str(trained.get("method", "")), str((trained.get("data") or {}).get("source", ""))]
 
 
 def _text(value: Any) -> str:

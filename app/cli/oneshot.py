@@ -15,6 +15,7 @@ from app.cli import output
 from app.cli.client import Service, connect
 from app.cli.collections import quoted
 from app.cli.files import image_files, labelled_files
+from app.cli.model_folders import model_id
 from app.cli.options import ApiKey, Collection, DataDir, Json, Server
 from app.cli.rows import each, end
 
@@ -66,8 +67,12 @@ def classify(
     labels: Annotated[
         str | None, typer.Option(help="Comma-separated: choose among these, without any example.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Model to recognise with.")] = None,
-    collection: Collection = "default",
+    model: Annotated[
+        str | None, typer.Option(help="Model to recognise with: an id, or the folder of a trained one.")
+    ] = None,
+    collection: Annotated[
+        str | None, typer.Option("--collection", "-c", help="Set of labels; `default` without it.")
+    ] = None,
     server: Server = None,
     api_key: ApiKey = None,
     data_dir: DataDir = None,
@@ -85,6 +90,8 @@ def classify(
     form = {name: str(value) for name, value in wanted.items() if value is not None}
     single = len(files) == 1 and not image[0].is_dir()
     with connect(server, api_key, data_dir) as service:
+        if model is not None:
+            form["model"] = model_id(service, model) or model
         if single:
             reply = _classify_one(service, form, files[0])
         else:

@@ -25,11 +25,16 @@ def check_free(folder: Path, *, force: bool) -> None:
 
 
 def save_artifacts(service: Service, job: dict[str, Any], folder: Path, *, force: bool) -> None:
-    """Download all files of a job into `folder`, which appears whole or stays as it was.
+    """Download all files of a job, as `save_files` does."""
+    files = service.call("GET", f"/v1/jobs/{job['id']}/artifacts", again=True)["data"]
+    save_files(service, files, folder, force=force)
+
+
+def save_files(service: Service, files: list[dict[str, Any]], folder: Path, *, force: bool) -> None:
+    """Download files into `folder`, which appears whole or stays as it was.
 
     Raises what `Service.save` raises; ends the command where a file arrives damaged or cannot be written.
     """
-    files = service.call("GET", f"/v1/jobs/{job['id']}/artifacts", again=True)["data"]
     folder = folder.absolute()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -25,6 +26,7 @@ from app.files import FileStore
 from app.inference.registry import ModelRegistry
 from app.recognition.trained import TrainedClassifier
 from app.settings import Settings
+from app.training.resolving import MODEL_NAME
 from app.training.spec import FileRef, ModelCard
 from app.training.tables import Artifact, TrainedModel
 
@@ -54,6 +56,8 @@ class TrainedModels:
 
     async def find(self, workspace: str, name: str) -> Trained | None:
         """The trained model of that id."""
+        if not re.fullmatch(MODEL_NAME, name):
+            return None
         async with self._database.session() as session:
             row = await session.get(TrainedModel, (workspace, name))
         return None if row is None else _trained(row)

@@ -1,0 +1,77 @@
+"""A trained model's folder as the name of a model: the service is sent what it does not have yet.
+
+Knows the note in the folder and the files beside it; knows nothing of how models answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from app.cli import output
+from app.cli.client import RefusedError, Service
+from app.cli.collections import quoted
+from app.cli.packing import files_of, packed
+
+NOTE = "vision.json"
+_NOT_FOUND = 404
+
+
+def model_id(service: Service, given: str | None) -> str | None:
+    """The id that `given` stands for: an id itself, or the folder of a model, which is sent where it is missing.
+
+    Ends the command for a folder that holds no model, or one whose id means another model there.
+    """
+    if given is None or not Path(given).is_dir():
+        return given
+    folder = Path(given)
+    name = noted_id(folder)
+    try:
+        service.call("GET", f"/v1/models/{quoted(name)}", again=True)
+    except RefusedError as error:
+        if error.status != _NOT_FOUND:
+            raise
+        return str(upload(service, folder)["id"])
+    there = service.call("GET", f"/v1/models/{quoted(name)}/artifacts", again=True)["data"]
+    digests = {one["name"]: one["sha256"] for one in there}
+    for name_, digest in _weights(folder).items():
+        if digests.get(name_) != digest:
+            output.fail(
+                f"the service has another model '{name}': remove that one, or change the id in {folder / NOTE}",
+                output.REFUSED,
+            )
+    return name
+
+
+def upload(service: Service, folder: Path) -> dict[str, Any]:
+    """Send a model's folder; the model as the service describes it."""
+    made: dict[str, Any] = service.call(
+        "POST",
+        "/v1/models",
+        content=packed(folder, files_of(folder)),
+        headers={"Content-Type": "application/x-tar"},
+        timeout=None,
+    )
+    return made
+
+
+def noted_id(folder: Path) -> str:
+    """The id in the folder's note; ends the command where there is none."""
+    try:
+        found = json.loads((folder / NOTE).read_text(encoding="utf-8"))["id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        found = None
+    if not isinstance(found, str) or not found:
+        output.fail(f"{folder} holds no model: it has no {NOTE} with an id", output.USAGE)
+    return found
+
+
+def _weights(folder: Path) -> dict[str, str]:
+    found = {}
+    for path in files_of(folder):
+        if path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
