@@ -67,7 +67,7 @@ def read(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
             inference_mode=True,
             init_lora_weights=False,
         )
-        most = max([config.r, *(config.rank_pattern or {}).values()])
+        most = max(int(one) for one in (config.r, *(config.rank_pattern or {}).values()))
     except (TypeError, ValueError) as error:
         raise ModelUnavailableError(
             f"The {CONFIG} of '{folder.name}' is damaged.", cause=str(error)

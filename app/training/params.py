@@ -54,7 +54,8 @@ class LoraParams(Params):
         ge=1,
         le=1_000_000,
         description="Optimiser steps; empty: 500 times the shots of CLIP-LoRA, "
-        "capped so that the default ends in about a minute on two cores; VLMs: 150 passes, between 60 and 300 steps, but at least 3 passes.",
+        "capped so that the default ends in about a minute on two cores; VLMs: 150 passes within 60 and 300 steps, "
+        "but at least 3 passes.",
     )
     learning_rate: float | None = Field(
         None,
