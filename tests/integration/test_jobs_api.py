@@ -10,7 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
+from app.errors import NotTrainableError
+from app.recognition.encoder_names import EncoderNames
 from app.services import Services
+from app.training.bases import BaseModels
+from app.training.learning_data import LearningData
+from app.training.queueing import JobQueue
+from app.training.resolving import Resolved, Wish, default_name, merged, queue_of, resolved
+from app.training.spec import DataRef
 from app.training.streaming import Followers
 from tests import shapes
 from tests.conftest import ClientMaker
@@ -306,8 +313,6 @@ async def test_too_many_open_jobs_and_followers_are_told_to_wait(
 async def test_a_broker_that_is_away_loses_no_job(
     taught: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from app.training.queueing import JobQueue
-
     away = JobQueue(f"unix://{tmp_path}/nobody.sock?db=0")
     monkeypatch.setattr(services.jobs, "_queue", away)
     job = await train(taught)
@@ -335,3 +340,41 @@ async def test_another_encoder_is_a_job(taught: httpx.AsyncClient, services: Ser
     # until it is done everything goes on as before
     assert (await shown(taught, path))["encoder"] == "lite"
     await teach(taught, "bowl", picture(99))
+
+
+def test_amounts_and_hardware_are_weighed(services: Services) -> None:
+    bases = BaseModels(
+        services.settings, services.registry, EncoderNames(services.settings, services.registry)
+    )
+    strategies = services.strategies
+
+    def of(strategy: str, *counts: int, answers: int = 0, **params: Any) -> Resolved:
+        data = LearningData(
+            DataRef(collection=uuid.uuid4()),
+            "the collection 'A.b'",
+            "a.b",
+            frozenset({"classification", "vqa"}),
+            labels={f"label {number}": count for number, count in enumerate(counts)},
+            answers=answers,
+        )
+        return resolved(strategies.get(strategy), data, Wish(params), bases)
+
+    usual = of("lite_fewshot", 10, 10)
+    assert (usual.queue, usual.warnings, usual.spec.model) == ("cpu", (), "a.b-lite-fewshot")
+    (remark,) = of("lite_fewshot", 4000, 4000).warnings
+    assert "8000 examples" in remark
+    with pytest.raises(NotTrainableError, match="at least 4 examples"):
+        of("lite_fewshot", 2, 1, validation_share=0)
+    assert of("custom_manyshot", 100, 100, processes=2).queue == "multi-gpu"
+    with pytest.raises(NotTrainableError, match="compares examples of a label"):
+        of("prototypical_fewshot", 9, 1, validation_share=0)
+    assert of("siamese_oneshot", 1, 1).spec.method == "siamese"
+    large = strategies.get("llava_fewshot").model.larger[0]
+    assert large.gpu_memory_gb
+    assert queue_of({}, large.gpu_memory_gb) == "gpu"
+    assert default_name("x" * 200, "lite_fewshot").endswith("-lite-fewshot")
+    assert len(default_name("x" * 200, "lite_fewshot")) <= 63
+    assert merged({"steps": 1, "lora": {"rank": 2, "alpha": 3}}, {"lora": {"rank": 4}}) == {
+        "steps": 1,
+        "lora": {"rank": 4, "alpha": 3},
+    }

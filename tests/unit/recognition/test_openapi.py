@@ -11,7 +11,7 @@ from app.embedded import Addresses
 from app.main import create_app
 from app.settings import Settings
 
-TAGS = {"recognition", "collections", "models"}
+TAGS = {"recognition", "collections", "models", "jobs"}
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,10 @@ def test_every_answer_has_an_example(document: dict[str, Any]) -> None:
         ("POST /v1/search", {"collection_not_found", "invalid_image", "not_ready"}),
         ("POST /v1/embeddings", {"model_not_found", "invalid_image", "too_many_parts"}),
         ("GET /v1/models/{model}", {"model_not_found"}),
+        ("PATCH /v1/collections/{collection}", {"conflict", "model_not_found"}),
+        ("POST /v1/jobs", {"not_trainable", "idempotency_key_reused", "strategy_not_found"}),
+        ("POST /v1/jobs/{job}/cancel", {"job_not_found", "job_state"}),
+        ("GET /v1/jobs/{job}/artifacts/{file}", {"artifact_not_found"}),
     ],
 )  # fmt: skip
 def test_what_may_go_wrong_is_documented(document: dict[str, Any], operation: str, codes: set[str]) -> None:
