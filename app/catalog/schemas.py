@@ -75,6 +75,14 @@ class Model(BaseModel):
     trained: TrainedFacts | None = Field(None, description="Null for a model that was not trained here.")
 
 
+_FILE: dict[str, Any] = {
+    "name": "head.safetensors",
+    "size": 40960,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "url": "/v1/models/mugs-lite-fewshot/artifacts/head.safetensors",
+}
+
+
 class ModelFile(BaseModel):
     """A file of a trained model, or one that was made of it since."""
 
@@ -86,6 +94,8 @@ class ModelFile(BaseModel):
 
 class ModelFiles(BaseModel):
     """All files of a model, by name."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"data": [_FILE], "next": None}]})
 
     data: list[ModelFile]
     next: str | None = Field(None, description="Always null: files fit one page.")
