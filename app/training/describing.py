@@ -45,7 +45,6 @@ def info_of(services: Services, job: Job, names: dict[uuid.UUID, str]) -> JobInf
         progress=Progress(step=job.step, of=job.of, eta_s=job.eta_s),
         metrics=job.metrics,
         model=job.model,
-        result=job.result,
         error=_problem(job),
         cancelling=job.cancel and job.state in repository.OPEN,
         created_at=job.created_at,

@@ -145,7 +145,9 @@ async def get_job(request: Request, response: Response, caller: Reader, job: Job
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     files = await services.jobs.artifacts(caller.workspace, row.id)
     info = await described(services, row)
-    return JobPage(**info.model_dump(), artifacts=[artifact_of(row.id, one) for one in files])
+    return JobPage(
+        **info.model_dump(), result=row.result, artifacts=[artifact_of(row.id, one) for one in files]
+    )
 
 
 @router.post("/{job}/cancel", responses=responses(errors.JobNotFoundError, errors.JobStateError))

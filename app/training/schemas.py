@@ -37,7 +37,6 @@ _JOB: dict[str, Any] = {
     "progress": {"step": 40, "of": 200, "eta_s": 31.5},
     "metrics": {"loss": 0.42},
     "model": None,
-    "result": None,
     "error": None,
     "cancelling": False,
     "created_at": "2026-01-31T12:00:00Z",
@@ -118,7 +117,6 @@ class JobInfo(BaseModel):
     progress: Progress
     metrics: dict[str, Any] = Field(description="The newest value of each.")
     model: str | None = Field(description="The model that it published, once it succeeded.")
-    result: dict[str, Any] | None = Field(description="Its evaluation and whatever else it found.")
     error: dict[str, Any] | None = Field(
         description="The problem document of its failure, or of the last attempt's while it is tried again."
     )
@@ -149,10 +147,11 @@ class ArtifactInfo(BaseModel):
 
 
 class JobPage(JobInfo):
-    """A job with the files it left behind."""
+    """A job with what it found and the files it left behind."""
 
-    model_config = _shown({**_JOB, "artifacts": [_ARTIFACT]})
+    model_config = _shown({**_JOB, "result": {"evaluation": {"accuracy": 0.93}}, "artifacts": [_ARTIFACT]})
 
+    result: dict[str, Any] | None = Field(description="Its evaluation and whatever else it found.")
     artifacts: list[ArtifactInfo]
 
 

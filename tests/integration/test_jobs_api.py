@@ -63,7 +63,7 @@ async def test_a_job_says_what_it_will_do(taught: httpx.AsyncClient, services: S
     assert job["params"]["steps"] == 10
     assert job["params"]["validation_share"] == 0.2  # defaults are filled in
     page = await shown(taught, f"/v1/jobs/{job['id']}")
-    assert page == {**job, "artifacts": []}
+    assert page == {**job, "result": None, "artifacts": []}
     other = await train(taught)
     assert other["name"] == "default-lite-fewshot"
 
