@@ -54,6 +54,12 @@ class Owner:
             for step, one in values:
                 await self._event(session, "metric", {"step": step, "values": one})
 
+    async def log(self, line: str) -> None:
+        """Add a line to the job's log."""
+        async with self.services.database.session() as session:
+            await self._mine(session, machine.LOOK)
+            await self._event(session, "log", {"line": line})
+
     async def succeed(self, model: str | None, files: dict[str, bytes], folder: Path) -> None:
         """Publish files and end well."""
         for name, data in files.items():

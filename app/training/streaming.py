@@ -127,7 +127,8 @@ def _newest(events: Sequence[Told]) -> list[Told]:
 
 
 def _written(event: Told) -> str:
-    data = json.dumps({**event.data, "at": event.at.isoformat()}, ensure_ascii=False)
+    # in ASCII: some clients take U+2028 and its like for the end of a line
+    data = json.dumps({**event.data, "at": event.at.isoformat()})
     return f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n"
 
 
