@@ -1,0 +1,180 @@
+"""Jobs survive: real workers, PostgreSQL and Valkey, killed, stopped, emptied and restarted under a real training.
+
+No worker shares the service's data folder: they meet in the databases and in a folder of blobs.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import redis
+
+from app.training.queueing import JobQueue
+from tests.cluster import Cluster, running, until
+from tests.integration.test_embedded import pids
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared: Cluster) -> Iterator[Cluster]:
+    """The cluster, its workers gone after the test."""
+    yield shared
+    shared.stop_workers()
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> Iterator[httpx.Client]:
+    with cluster.api.client() as client:
+        yield client
+
+
+def step_of(row: dict[str, Any]) -> int:
+    """The step that the job's checkpoint was written after; -1 without one."""
+    return row["checkpoint"]["step"] if row["checkpoint"] else -1
+
+
+def assert_succeeded_once(cluster: Cluster, client: httpx.Client, row: dict[str, Any]) -> None:
+    """One end, one model, all its files from the attempt that owned the job, and it is there to be used."""
+    assert row["state"] == "succeeded", row["error"]
+    states = cluster.rows(
+        "SELECT data->>'state' AS state FROM job_events WHERE job_id = %s AND kind = 'state'", row["id"]
+    )
+    assert [one["state"] for one in states].count("succeeded") == 1
+    assert states[-1]["state"] == "succeeded"
+    models = cluster.rows("SELECT id FROM trained_models WHERE job_id = %s", row["id"])
+    assert [one["id"] for one in models] == [row["model"]]
+    keys = [one["key"] for one in cluster.rows("SELECT key FROM artifacts WHERE job_id = %s", row["id"])]
+    assert keys
+    assert all(key.startswith(f"jobs/{row['id']}/{row['fence']}/") for key in keys)
+    assert all((cluster.folder / "blobs" / "files" / key).is_file() for key in keys)
+    assert row["model"] in {model["id"] for model in client.get("/v1/models").json()["data"]}
+
+
+def test_killed_at_every_step_a_job_ends_once(cluster: Cluster, client: httpx.Client) -> None:
+    worker = cluster.worker()
+    job = cluster.submit(client)
+
+    # the child, before it has written anything
+    cluster.reaches(job, lambda row: row["phase"] == "preparing")
+    for child in worker.children():
+        child.kill()
+    # the worker, after the first checkpoint
+    first = cluster.reaches(job, lambda row: row["attempt"] == 2 and row["checkpoint"])
+    orphans = worker.children()
+    worker.kill()
+    worker = cluster.worker()
+    until(lambda: not any(one.is_running() and one.status() != "zombie" for one in orphans), 5)
+    # both at once, when it had gone on from there
+    second = cluster.reaches(job, lambda row: row["attempt"] == 3 and step_of(row) > step_of(first))
+    children = worker.children()
+    worker.kill()
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    worker = cluster.worker()
+    # told to stop: it writes a checkpoint, and the attempt is not charged
+    cluster.reaches(job, lambda row: row["attempt"] == 4 and step_of(row) > step_of(second))
+    assert worker.stop() == 0
+    drained = cluster.row(job)
+    assert (drained["state"], drained["attempt"], drained["fence"]) == ("queued", 3, 4)
+    assert drained["lease"] is None
+    cluster.worker()
+
+    ended = cluster.ends(job)
+    assert (ended["attempt"], ended["fence"]) == (4, 5)
+    assert_succeeded_once(cluster, client, ended)
+    lines = cluster.rows(
+        "SELECT data->>'line' AS line FROM job_events WHERE job_id = %s AND kind = 'log'", job
+    )
+    gone_on = [one["line"] for one in lines if one["line"].startswith("Going on after step")]
+    assert len(gone_on) == 3
+    assert f"Going on after step {step_of(drained)}." in gone_on
+
+
+def test_a_stopped_worker_that_wakes_changes_nothing(cluster: Cluster, client: httpx.Client) -> None:
+    asleep = cluster.worker()
+    job = cluster.submit(client)
+    cluster.reaches(job, lambda row: row["checkpoint"])
+    (child,) = asleep.children()
+    asleep.process.send_signal(signal.SIGSTOP)
+    cluster.worker()
+    cluster.reaches(job, lambda row: row["fence"] == 2)
+    until(lambda: not child.is_running() or child.status() == "zombie", 5)
+    asleep.process.send_signal(signal.SIGCONT)
+    until(lambda: "no longer this worker's" in asleep.log.read_text(), 20)
+    ended = cluster.ends(job)
+    assert (ended["attempt"], ended["fence"]) == (2, 2)
+    assert_succeeded_once(cluster, client, ended)
+    assert asleep.process.poll() is None, "it goes on with other jobs"
+
+
+def test_servers_that_restart_and_messages_that_are_lost_or_repeated(
+    cluster: Cluster, client: httpx.Client
+) -> None:
+    cluster.worker()
+    postmaster, valkey = pids(cluster.addresses)
+    psutil.Process(valkey).kill()  # whoever serves the folder starts it again
+    job = cluster.submit(client)
+    with redis.Redis.from_url(cluster.addresses.redis_url) as broker:
+        until(lambda: answers(broker))
+        broker.flushall()
+        cluster.reaches(job, lambda row: row["phase"] == "preparing")
+        queue = JobQueue(cluster.addresses.redis_url)
+        assert all(queue.publish(job, "cpu") for _ in range(5))
+        cluster.reaches(job, lambda row: row["checkpoint"])
+        psutil.Process(postmaster).kill()
+        ended = cluster.ends(job)
+        # every message was taken, and all but one found nothing to do
+        until(lambda: queue.waiting("cpu") == 0)
+    assert ended["attempt"] == ended["fence"] <= 2, "at most the restart cost an attempt"
+    assert_succeeded_once(cluster, client, ended)
+
+
+def answers(broker: redis.Redis) -> bool:
+    with suppress(redis.RedisError):
+        return bool(broker.ping())
+    return False
+
+
+def test_cancel_ends_the_training_within_seconds(cluster: Cluster, client: httpx.Client) -> None:
+    worker = cluster.worker()
+    job = cluster.submit(client, steps=1_000_000)
+    cluster.reaches(job, lambda row: row["phase"] == "fitting" and row["step"])
+    (child,) = worker.children()
+    began = time.monotonic()
+    assert client.post(f"/v1/jobs/{job}/cancel").is_success
+    row = cluster.ends(job)
+    until(lambda: not child.is_running() or child.status() == "zombie", 5)
+    assert time.monotonic() - began < 5
+    assert row["state"] == "cancelled"
+    assert worker.children() == [], "its memory is free"
+
+
+def test_a_job_that_kills_its_process_stops_at_the_cap(cluster: Cluster, client: httpx.Client) -> None:
+    worker = cluster.worker()
+    job = cluster.submit(client)
+    while cluster.row(job)["state"] in {"queued", "running"}:
+        for child in worker.children():
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        time.sleep(0.03)
+    told = client.get(f"/v1/jobs/{uuid.UUID(str(job))}").json()
+    assert (told["state"], told["attempt"], told["max_attempts"]) == ("failed", 5, 5)
+    assert told["error"]["error"]["code"] == "attempts_exhausted"
+    assert "after 5 attempts" in told["error"]["detail"]
+    assert "SIGKILL" in told["error"]["detail"] or "signal" in told["error"]["detail"]
