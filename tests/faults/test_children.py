@@ -1,0 +1,107 @@
+"""The worker and the sweeper beside `vision serve`: small, started again, and never left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from app.children import Children
+from app.embedded import Addresses
+from app.settings import Settings
+from tests.cluster import PERIODS, until
+from tests.live import serving
+
+IDLE_MB = 1_536
+
+
+def beside(parent: int) -> dict[str, psutil.Process]:
+    """The processes beside a service, by the first queue they listen to."""
+    found = {}
+    for process in psutil.Process(parent).children():
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            words = process.cmdline()
+            if "workers.beside" in words:
+                found[words[words.index("workers.beside") + 1].split(",")[0]] = process
+    return found
+
+
+def both(parent: int) -> dict[str, psutil.Process]:
+    """Both of them, once they listen."""
+    found: dict[str, psutil.Process] = until(lambda: len(now := beside(parent)) == 2 and now, 20)
+    until(lambda: all(listens(one) for one in found.values()), 20)
+    return found
+
+
+def listens(process: psutil.Process) -> bool:
+    """Whether it has taken SIGTERM into its own hands, and watches over its service."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")), 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1) and process.num_threads() > 1
+
+
+def left(processes: dict[str, psutil.Process]) -> list[psutil.Process]:
+    """Those that still run."""
+    found = []
+    for process in processes.values():
+        with suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def test_they_are_small_say_no_password_and_go_with_a_killed_service(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", VISION_WORKER="true", **PERIODS) as live:
+        found = both(live.process.pid)
+        assert set(found) == {"cpu", "sweep"}
+        for process in found.values():
+            # neither supervising nor sweeping needs what trains
+            assert "torch" not in Path(f"/proc/{process.pid}/maps").read_text()
+            assert "://" not in " ".join(process.cmdline())
+        used = sum(psutil.Process(pid).memory_full_info().uss for pid in live.family())
+        assert used < IDLE_MB << 20
+        live.process.kill()
+        live.process.wait(10)
+        until(lambda: not left(found), 10, "they outlived their service")
+
+
+def test_one_that_dies_comes_back_until_all_are_stopped(addresses: Addresses, tmp_path: Path) -> None:
+    me = os.getpid()
+    children = Children(Settings(data_dir=tmp_path, job_stop_grace_s=5), addresses)
+    asked = threading.Event()
+    try:
+        children.start(asked)
+        before = both(me)
+        before["cpu"].kill()
+        until(lambda: len(now := beside(me)) == 2 and now["cpu"] != before["cpu"])
+        after = both(me)
+        assert after["sweep"] == before["sweep"]
+        began = time.monotonic()
+        children.stop()
+        assert time.monotonic() - began < 5
+        assert not left(after)
+        children.start(asked)
+        assert beside(me) == {}, "what was stopped stays so"
+    finally:
+        children.kill()
+
+
+def test_they_wait_for_a_job_where_told_to(addresses: Addresses, tmp_path: Path) -> None:
+    me = os.getpid()
+    children = Children(Settings(data_dir=tmp_path, worker_at_once=False), addresses)
+    asked = threading.Event()
+    try:
+        children.start(asked)
+        time.sleep(0.5)
+        assert beside(me) == {}
+        asked.set()
+        found = until(lambda: len(now := beside(me)) == 2 and now)
+        children.kill()
+        until(lambda: not left(found), 5)
+    finally:
+        children.stop()
