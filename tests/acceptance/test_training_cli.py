@@ -1,0 +1,101 @@
+"""Training from the command line alone: ten examples, one command, a model in a folder and in the service."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests import shapes
+from tests.live import Live, run, serving
+
+QUICK = ("--param", "steps=4", "--param", "augment=false")
+
+
+@pytest.fixture(scope="module")
+def working(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A service with its worker, on a data folder of its own."""
+    with serving(tmp_path_factory.mktemp("working") / "data", VISION_WORKER="true") as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def ten(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five pictures of each of two shapes, a folder a label."""
+    folder = tmp_path_factory.mktemp("ten") / "two-shapes"
+    for label in ("circle", "triangle"):
+        (folder / label).mkdir(parents=True)
+        numbers = [number for number, (_, shape) in sorted(shapes.shown().items()) if shape == label]
+        for number in numbers[:5]:
+            (folder / label / f"{number}.png").write_bytes(shapes.data(number))
+    return folder
+
+
+def test_ten_examples_become_a_model_in_a_folder(working: Live, ten: Path, tmp_path: Path) -> None:
+    said = {"VISION_SERVER": working.url}
+    assert run("oneshot", "learn", "--image", ten, **said).returncode == 0
+    folder = tmp_path / "few_shot_model"
+    began = time.monotonic()
+    done = run("fewshot", "train", "--output-dir", folder, "--name", "two-shapes", *QUICK, **said)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 110
+    note = json.loads((folder / "vision.json").read_text())
+    assert (note["id"], note["kind"], sorted(note["labels"])) == (
+        "two-shapes",
+        "classifier",
+        ["circle", "triangle"],
+    )
+    jobs = json.loads(run("jobs", "list", "--json", **said).stdout)["data"]
+    assert [(job["state"], job["model"], job["strategy"]) for job in jobs] == [
+        ("succeeded", "two-shapes", "lite_fewshot")
+    ]
+    shown = json.loads(run("jobs", "show", jobs[0]["id"], "--json", **said).stdout)
+    assert {one["name"] for one in shown["artifacts"]} == {
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
+    }
+    assert shown["result"]["evaluation"]
+    assert "two-shapes" in run("jobs", "show", jobs[0]["id"], **said).stdout
+    # a folder that holds something is left alone
+    again = run("fewshot", "train", "--output-dir", folder, *QUICK, **said)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+
+
+def test_a_folder_is_sent_and_its_job_followed_until_it_is_cancelled(working: Live, ten: Path) -> None:
+    said = {"VISION_SERVER": working.url}
+    words = ("train", "--strategy", "prototypical_fewshot", "--examples", ten, "--detach")
+    asked = run(*words, "--param", "steps=1000000", "--param", "patience=0", **said)
+    assert asked.returncode == 0, asked.stderr
+    job = asked.stdout.strip()
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(run, "jobs", "follow", job, "--json", timeout=60, **said)
+        with working.client() as client:
+            deadline = time.monotonic() + 40
+            while (
+                not client.get(f"/v1/jobs/{job}").json()["progress"]["step"] and time.monotonic() < deadline
+            ):
+                time.sleep(0.1)
+        assert run("jobs", "cancel", job, **said).returncode == 0
+        followed = following.result()
+    assert followed.returncode == 1
+    assert "cancelled" in followed.stderr
+    events = [json.loads(line) for line in followed.stdout.splitlines()]
+    assert [one["id"] for one in events] == sorted({one["id"] for one in events})
+    states = [one["state"] for one in events if one["event"] == "state"]
+    assert states == ["queued", "running", "cancelled"]
+    assert any(one["event"] == "progress" and one["step"] for one in events)
+    assert any(one["event"] == "metric" for one in events)
+
+
+def test_what_needs_no_training_is_learned_at_once(working: Live, photos: Path) -> None:
+    said = {"VISION_SERVER": working.url}
+    words = ("train", "--strategy", "clip_oneshot")
+    done = run(*words, "--image", photos / "chelsea.jpg", "--label", "cat", **said)
+    assert done.returncode == 0, done.stderr
+    assert "needs no training" in done.stderr
+    assert "cat" in run("oneshot", "list-examples", **said).stdout
+    assert run(*words, **said).returncode == 2
