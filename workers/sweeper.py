@@ -14,12 +14,12 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import Connection, text
 
+from app.database import sync_engine
 from app.embedded import Addresses
 from app.files import FileStore
 from app.settings import Settings
 from app.training import machine
 from app.training.queueing import JobQueue
-from workers.store import worker_engine
 
 SWEEP_LOCK: Final = 0x6C66_7669_7377_6570
 """Advisory lock (the letters lfviswep) that one sweep at a time holds."""
@@ -38,7 +38,7 @@ class Sweeper:
     def __init__(self, settings: Settings, addresses: Addresses) -> None:
         """Nothing is opened before the first sweep."""
         self._settings = settings
-        self._engine = worker_engine(addresses.database_url)
+        self._engine = sync_engine(addresses.database_url)
         self._queue = JobQueue(addresses.redis_url)
         self._keep_s = settings.job_checkpoint_days * _DAY_S
 
