@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -24,6 +24,14 @@ from app.inference.protocols import Encoder, Pixels, Vectors
 
 ImageOrMaker = Image.Image | Callable[[], Image.Image]
 """An image, or what makes one when it is called in the decode pool (such as decoding an upload)."""
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """An encoder that holds what others share."""
+
+    def close(self) -> None:
+        """Let go of it."""
 
 
 class LiveEncoder:
@@ -129,8 +137,10 @@ class LiveEncoder:
         return self._batcher.stats()
 
     def close(self) -> None:
-        """Fail what waits, let the running batch finish and end the thread. Blocks."""
+        """Fail what waits, let the running batch finish, end the thread and give back what is shared. Blocks."""
         self._batcher.close()
+        if isinstance(self.encoder, Closable):
+            self.encoder.close()
 
     async def _embed_image(self, image: ImageOrMaker, deadline: float) -> Vectors:
         loop = asyncio.get_running_loop()

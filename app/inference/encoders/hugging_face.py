@@ -69,7 +69,7 @@ class HuggingFaceEncoder:
             load_processor: Any = transformers.AutoImageProcessor.from_pretrained
             self._processor = load_processor(self._folder, local_files_only=True, backend="pil")
             self.temperature = math.exp(read_scalar(self._folder, "logit_scale"))
-        self.input_size = _input_size(self._processor)
+        self.input_size = input_size(self._processor)
         self.dim = self._dim()
         self.fingerprint = files.fingerprint(self._folder, config.cache_dir)
         tower = Tower(
@@ -198,7 +198,7 @@ def read_scalar(folder: Path, name: str) -> float:
         return float(tensors.get_tensor(name).float().item())
 
 
-def _input_size(processor: Any) -> int:
+def input_size(processor: Any) -> int:
     """The shorter side before cropping: `shortest_edge`, or the smaller of a fixed height and width."""
     size = dict(processor.size)
     if size.get("shortest_edge"):

@@ -96,14 +96,14 @@ class LiteEncoder:
         self.name = source.name
         module, self._classifier = read_weights(weights_path())
         self._mean = expected_features(module)
-        self.fingerprint = fingerprint()
+        self.fingerprint = self._own_fingerprint()
         tower = Tower(
             fingerprint=self.fingerprint,
-            build=lambda: read_weights(weights_path())[0],
+            build=self._module,
             preprocess=self.preprocess,
             finish=self._finish,
             convolutional=True,
-            to_onnx=lambda: to_onnx(read_weights(weights_path())[0], SIDE),
+            to_onnx=lambda: to_onnx(self._module(), SIDE),
         )
         self._images = choose(tower, config.runtime)
         self.runtime = self._images.label
@@ -120,6 +120,12 @@ class LiteEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """n strings to float32[n, 1280]: the row a classifier would have for them, of unit norm."""
         return self._mapping.apply(self._sentences.encode(texts))
+
+    def _module(self) -> EfficientNetLite0:
+        return read_weights(weights_path())[0]
+
+    def _own_fingerprint(self) -> str:
+        return fingerprint()
 
     def _finish(self, features: Vectors) -> Vectors:
         return text_mapping.unit(features - self._mean)

@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from app.errors import ModelNotFoundError, ModelUnavailableError
 from app.inference.runtimes import RuntimeConfig
@@ -92,6 +93,11 @@ def resolve(name: str) -> EncoderSource:
     folder = Path(name).expanduser()
     if name and folder.is_dir():
         folder = folder.resolve()
+        note = adapted_note(folder)
+        if note is not None:
+            family = resolve(str(note.get("base_model", ""))).family
+            known_as = slug(str(note.get("id") or folder.name))
+            return EncoderSource(family, known_as, str(folder), is_local=True, aliases=(name,))
         return EncoderSource(
             family_in(folder), slug(folder.name), str(folder), is_local=True, aliases=(name,)
         )
@@ -101,6 +107,15 @@ def resolve(name: str) -> EncoderSource:
     raise ModelNotFoundError(
         f"There is no encoder '{name}': name a family, a Hugging Face id or a local folder."
     )
+
+
+def adapted_note(folder: Path) -> dict[str, Any] | None:
+    """What `vision.json` says of a folder that changes another encoder; None for any other folder."""
+    try:
+        note = json.loads((folder / "vision.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return note if isinstance(note, dict) and note.get("adapted") in ("peft", "tail") else None
 
 
 def family_in(folder: Path) -> str:
