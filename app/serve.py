@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -36,6 +34,7 @@ from app.observability.logs import configure
 from app.protocol import protocol
 from app.running import announce, running_server, withdraw
 from app.settings import Settings
+from app.stopping import Stop, StoppedError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -51,10 +50,6 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-class StoppedError(Exception):
-    """The service was asked to stop before it had started."""
-
-
 def serve(settings: Settings) -> int:
     """Serve until SIGINT, SIGTERM or SIGHUP; the exit code: 0 stopped, 1 could not start.
 
@@ -63,7 +58,7 @@ def serve(settings: Settings) -> int:
     """
     settings = settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve()})
     configure(settings)
-    stop = _Stop()
+    stop = Stop()
     try:
         with ExitStack() as stack:
             stack.enter_context(stop.handlers())
@@ -75,6 +70,7 @@ def serve(settings: Settings) -> int:
             addresses = _databases(settings, servers, stop)
             around = _Around(Children(settings, addresses), servers)
             stack.callback(around.stop)
+            stop.hurry = around.children.kill
             code = _run(settings, addresses, sock, stop, around)
     except (EmbeddedError, ListenError, BindRefusedError, SecretError, VisionError, OSError) as error:
         _say(err, f"[bold red]vision serve:[/] {_plain(error)}")
@@ -88,7 +84,7 @@ def serve(settings: Settings) -> int:
     return code
 
 
-def _databases(settings: Settings, servers: EmbeddedServers, stop: _Stop) -> Addresses:
+def _databases(settings: Settings, servers: EmbeddedServers, stop: Stop) -> Addresses:
     """PostgreSQL and Redis, started or joined and brought up to date."""
     data_dir = settings.data_dir
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -125,7 +121,7 @@ def _check_redis(url: str) -> None:
         raise StoreUnavailableError(f"Redis at {place} cannot be reached: {error}") from error
 
 
-def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: _Stop, around: _Around) -> int:
+def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: Stop, around: _Around) -> int:
     """Answer requests until asked to stop; the exit code."""
     # imports torch: seconds that a refusal to start must not cost
     from app.main import create_app
@@ -276,43 +272,6 @@ class _Server(uvicorn.Server):
         """Serve until told to stop, then hand over the exit code."""
         await super().serve(sockets)
         self._closed(FORCED if self.force_exit else 0 if self.started else 1)
-
-
-class _Stop:
-    """What signals ask for: the first to stop in order, a second Ctrl-C to stop at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.server: uvicorn.Server | None = None
-
-    def check(self) -> None:
-        """Raise StoppedError between two steps of the start once asked to stop."""
-        if self.asked:
-            raise StoppedError
-
-    @contextmanager
-    def handlers(self) -> Iterator[None]:
-        """Listen to signals for a block; only the main thread can, elsewhere nothing is changed."""
-        before: dict[signal.Signals, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # such as SIGHUP under nohup
-                    before[number] = signal.signal(number, self._handle)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if not self.asked:
-            self.asked = True
-            if self.server is not None:
-                self.server.should_exit = True
-        elif number == signal.SIGINT:
-            if self.server is None:
-                raise KeyboardInterrupt
-            self.server.force_exit = True
 
 
 def _plain(value: object) -> str:
