@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from app.inference import device as devices
 from app.inference.vlms.prompts import Prompt
 from app.training.augmentation import AugmentationSettings, augment
 from app.training.params import LoraParams, Params
@@ -74,6 +75,7 @@ class VlmLora:
         self._sides, gone = self._items.sides(params.validation_share, run.spec.seed)
         if gone:
             run.log(f"{gone} examples are left out: their images are gone")
+        torch.set_num_threads(devices.threads(run.settings.threads))
         torch.manual_seed(run.spec.seed)
         self._adapted = AdaptedVlm(run.spec.base_model or "", params, run.settings)
         self._judge = Judge(

@@ -98,7 +98,8 @@ class AdaptedVlm:
         config = self.model.peft_config["default"]
         config.base_model_name_or_path, config.inference_mode = base, True
         config.save_pretrained(str(folder))
-        weights = get_peft_model_state_dict(self.model)
+        # told that no embeddings are among them, peft need not ask the hub what the base's are like
+        weights = get_peft_model_state_dict(self.model, save_embedding_layers=False)
         save_file({name: one.contiguous().cpu() for name, one in weights.items()}, folder / WEIGHTS)
         if not (folder / CONFIG).is_file():
             raise OSError(f"peft wrote no {CONFIG}")
@@ -178,4 +179,6 @@ def _has(module: torch.nn.Module, path: str) -> bool:
 def _recompute(module: Any, name: str) -> None:
     if not module.supports_gradient_checkpointing:
         raise NotTrainableError(f"'{name}' cannot recompute activations: leave `gradient_checkpointing` out.")
-    module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    # by its newer name where transformers has it
+    enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
+    enable({"use_reentrant": False})

@@ -145,7 +145,9 @@ class BlipVqaLessons(Lessons):
         return packed
 
     def loss(self, batch: Tensors) -> torch.Tensor:
-        """Likewise; answers of one batch are padded behind, where no token before can see it."""
+        """Likewise, questions of one length at a time: transformers ignores the mask over a question's padding, which
+        the answer would look at. Answers are padded behind, where no token before can see it.
+        """
         model = self.vlm.model
         seen = model.vision_model(pixel_values=batch["pixel_values"]).last_hidden_state
         asked = model.text_encoder(
@@ -153,13 +155,17 @@ class BlipVqaLessons(Lessons):
             attention_mask=batch["attention_mask"],
             encoder_hidden_states=seen,
         ).last_hidden_state
-        logits = model.text_decoder(
-            input_ids=batch["decoder_input_ids"],
-            encoder_hidden_states=asked,
-            encoder_attention_mask=batch["attention_mask"],
-            use_cache=False,
-        ).logits
-        return answer_loss(logits, batch["labels"])
+        lengths = batch["attention_mask"].sum(1)
+        total = torch.zeros((), device=asked.device)
+        for length in sorted(set(lengths.tolist())):
+            rows = lengths == length
+            logits = model.text_decoder(
+                input_ids=batch["decoder_input_ids"][rows],
+                encoder_hidden_states=asked[rows, :length],
+                use_cache=False,
+            ).logits
+            total = total + answer_loss(logits, batch["labels"][rows]) * rows.sum()
+        return total / len(lengths)
 
 
 _LESSONS: dict[type[TransformersVlm], type[Lessons]] = {
