@@ -134,7 +134,12 @@ class SiameseParams(Params):
 
     steps: int = Field(300, ge=1, le=1_000_000, description="Optimiser steps.")
     loss: Literal["contrastive", "triplet"] = Field("triplet", description="Pairs or triplets.")
-    margin: float = Field(0.3, gt=0, le=4, description="Of the loss, in Euclidean distance of unit vectors.")
+    margin: float | None = Field(
+        None,
+        gt=0,
+        le=4,
+        description="Between unit vectors; empty: .3 of squared distance for triplets, 1 of distance for pairs.",
+    )
     batch_size: int = Field(32, ge=2, le=4096, description="Examples a step.")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="AdamW's.")
     dim: int = Field(256, ge=8, le=4096, description="Size of the learned embedding.")

@@ -9,19 +9,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from app.inference.encoders import EncoderConfig, load_encoder, resolve
+from app.errors import NotTrainableError
+from app.inference import device as devices
+from app.inference.encoders import EncoderConfig, lite, load_encoder, resolve
 from app.inference.protocols import Encoder, Vectors
 from app.recognition.texts import prompts
 from app.training.augmentation import AugmentationSettings, augment
 from workers.examples import Examples, Item
 from workers.methods.base import Run
+from workers.methods.lite_tail import LiteTail, LiteTrunk
 
 _FILE = "features.safetensors"
 _BATCH = 8
+ACTIVATIONS = (192, 7, 7)
 
 
 class Features:
@@ -40,15 +45,15 @@ class Features:
         if known is not None and known.shape[:2] == (len(items), copies + 1):
             return known
         rng = np.random.default_rng([self._run.spec.seed, len(items), copies])
-        found = np.empty((len(items), copies + 1, self.encoder.dim), np.float32)
+        found = []
         for index, item in enumerate(items):
             image = self._examples.image(item)
             views = [image, *(augment(image, rng, settings) for _ in range(copies))]
-            found[index] = self._encoded(views)
+            found.append(self._encoded(views))
             self._run.step(index + 1, len(items))
             if self._run.checkpoint_due(index + 1, 1 << 62):
                 self._run.stop_if_asked()
-        return found
+        return np.stack(found) if found else self._encoded([])[:, None]
 
     def texts(self, labels: Sequence[str], descriptions: dict[str, str]) -> Vectors:
         """float32[C, d]: for each label the mean of its prompts, of unit norm."""
@@ -59,6 +64,8 @@ class Features:
         return np.stack(rows).astype(np.float32)
 
     def _encoded(self, views: Sequence[Image.Image]) -> Vectors:
+        if not views:
+            return np.empty((0, self.encoder.dim), np.float32)
         pixels = np.stack([self.encoder.preprocess(view) for view in views])
         parts = [self.encoder.encode_images(pixels[i : i + _BATCH]) for i in range(0, len(pixels), _BATCH)]
         return np.concatenate(parts)
@@ -68,6 +75,32 @@ class Features:
         if restored is None or not (restored / _FILE).is_file():
             return None
         return load_file(restored / _FILE).get(name)
+
+
+class Activations(Features):
+    """float16[n, copies, 192, 7, 7]: what the last stages of `lite` are given, where these learn along."""
+
+    def __init__(self, run: Run, examples: Examples) -> None:
+        """Raises NotTrainableError for encoders without a cheap cut, whose own weights LoRA trains."""
+        super().__init__(run, examples)
+        if self.encoder.family != "lite":
+            raise NotTrainableError(
+                f"Only 'lite' is trained end to end by this method; use the method 'lora' for "
+                f"'{run.spec.base_model}'."
+            )
+        self._module, _ = lite.read_weights(lite.weights_path())
+        device = torch.device(devices.parse(run.settings.device).torch_name)
+        self._centre = torch.from_numpy(lite.expected_features(self._module))
+        self._trunk = LiteTrunk(self._module, device)
+
+    def tail(self) -> LiteTail:
+        """The last stages, pretrained, to be learned on."""
+        return LiteTail(self._module, self._centre)
+
+    def _encoded(self, views: Sequence[Image.Image]) -> Vectors:
+        if not views:
+            return np.empty((0, *ACTIVATIONS), np.float16)
+        return self._trunk.activations([lite.prepare(view) for view in views])
 
 
 def remember(folder: Path, arrays: dict[str, NDArray[np.float32]]) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from app.inference.protocols import Vectors
 from app.recognition.trained import Weights
+from app.training.params import Params
 from workers.methods.on_features import FeatureMethod
 
 _MOST = 100
@@ -22,7 +23,11 @@ class HeadMethod(FeatureMethod):
     """See `workers.methods.base.TrainingMethod`."""
 
     name = "head"
-    least_examples = 1
+
+    @classmethod
+    def least(cls, params: Params) -> int:
+        """See `FeatureMethod`."""
+        return 1
 
     def build(self) -> nn.Module:
         """Nothing to train."""

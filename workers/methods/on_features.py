@@ -1,13 +1,14 @@
-"""What methods share that learn a small network on an encoder's features: data, checkpoints, judging, saving.
+"""What methods share that learn a small network on an encoder's features: data, steps, checkpoints, judging, saving.
 
 Knows the order of the steps and how a network and its class means become a classifier; what the network learns from
-is each method's own.
+is each method's own. End to end, the network begins with the encoder's last stages.
 """
 
 from __future__ import annotations
 
 import ast
 import copy
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,21 +29,25 @@ from app.training.spec import ModelCard
 from workers.evaluation import metrics
 from workers.examples import Examples, Item
 from workers.methods.base import Run
-from workers.methods.features import Features, remember
+from workers.methods.features import Activations, Features, remember
+from workers.methods.lite_tail import LiteTail
+from workers.methods.reproducible import deterministic
 from workers.methods.splits import split_items, targets
 
 COPIES = 4
 """Changed copies of each example whose features are learned from, beside the example's own."""
 _STATE = "state.pt"
-_SCALES = (1e-1, 1e3)
+_BATCH = 64
+_TAIL_RATE = 0.2
+"""Pretrained stages move more slowly than what is new."""
 
 
 class FeatureMethod:
     """See `workers.methods.base.TrainingMethod`; a method implements `build`, `loss` and says its name."""
 
     name: ClassVar[str]
-    least_examples: ClassVar[int] = 2
-    """Of each label."""
+    usual_scale: ClassVar[float] = 10.0
+    """Of logits, where there is little to fit it on."""
 
     def __init__(self, run: Run, params: Any, examples: Examples) -> None:
         self.run, self.params, self.examples = run, params, examples
@@ -56,28 +61,34 @@ class FeatureMethod:
             raise NotTrainableError("This method learns labels: these examples have none.")
         if len(examples.labels) < 2:
             raise NotTrainableError("Training needs at least two labels.")
-        few = sorted(label for label, count in examples.counts.items() if count < cls.least_examples)
+        learned = Counter(one.label for one in examples.items if one.split in (None, "train"))
+        least = cls.least(params)
+        few = [label for label in examples.labels if learned[label] < least]
         if few:
             raise NotTrainableError(
-                f"The method needs at least {cls.least_examples} examples a label; '{few[0]}' has "
-                f"{examples.counts[few[0]]}."
+                f"The method needs at least {least} examples a label to learn from; '{few[0]}' has "
+                f"{learned[few[0]]}."
             )
+
+    @classmethod
+    def least(cls, params: Params) -> int:
+        """Examples of each label that it takes."""
+        return 2
 
     def prepare(self) -> None:
         """Split, compute features, build the network, and go on from a checkpoint where there is one."""
         run, params = self.run, self.params
         torch.manual_seed(run.spec.seed)
         self.rng = np.random.default_rng(run.spec.seed)
-        self.features = Features(run, self.examples)
+        self.end_to_end = bool(getattr(params, "end_to_end", False))
+        self.features = Activations(run, self.examples) if self.end_to_end else Features(run, self.examples)
         self.encoder = self.features.encoder
-        self.train, self.validation, self.test = split_items(
-            self.examples, params.validation_share, run.spec.seed
-        )
+        self.train, self.validation, self.test = self._sides()
         copies, settings = (COPIES, AugmentationSettings(flip=params.flip)) if params.augment else (0, OFF)
         self.x = self.features.of(self.train, copies, settings, name="train")
         self.held = self.features.of(self.validation, 0, OFF, name="validation")[:, 0]
         self.y = np.array(targets(self.train, self.labels))
-        self.held_y = np.array(targets(self.validation, self.labels))
+        self.held_y = np.array(targets(self.validation, self.labels), np.int64)
         self.net = self.build().to(self.device)
         self.best, self.best_score, self.best_step = copy.deepcopy(self.net.state_dict()), -np.inf, 0
         run.log(
@@ -86,8 +97,9 @@ class FeatureMethod:
         )
 
     def build(self) -> nn.Module:
-        """The network: float[n, d] to float[n, k], unit rows."""
-        return Projection(self.encoder.dim, min(self.params.dim, self.encoder.dim))
+        """The network: float[n, d] (or activations) to float[n, k], unit rows."""
+        tail = self.features.tail() if isinstance(self.features, Activations) else None
+        return Projection(self.encoder.dim, min(self.params.dim, self.encoder.dim), tail)
 
     def loss(self, step: int) -> torch.Tensor:
         """Of one step, with gradients towards `self.net`."""
@@ -95,13 +107,33 @@ class FeatureMethod:
 
     def optimiser(self) -> torch.optim.Optimizer:
         """What moves the network."""
-        return torch.optim.AdamW(self.net.parameters(), lr=self.params.learning_rate, weight_decay=1e-4)
+        rate = self.params.learning_rate
+        tail = [
+            one for name, one in self.net.named_parameters() if name.startswith("tail.") and one.requires_grad
+        ]
+        rest = [one for name, one in self.net.named_parameters() if not name.startswith("tail.")]
+        groups = [{"params": rest, "lr": rate}]
+        if tail:
+            groups.append({"params": tail, "lr": rate * _TAIL_RATE})
+        return torch.optim.AdamW(groups, weight_decay=1e-4)
+
+    def shown(self, rows: np.ndarray[Any, Any]) -> torch.Tensor:
+        """Of each of these training examples (int64 of any shape) one copy, drawn anew: float[*rows.shape, ...]."""
+        chosen = self.x[rows, self.rng.integers(0, self.x.shape[1], rows.shape)]
+        return torch.from_numpy(chosen.astype(np.float32)).to(self.device)
 
     def fit(self) -> None:
         """Steps with looks at the held-out examples; ends early, and with the best network."""
+        with deterministic(None if self.end_to_end else 1):
+            self._steps()
+        self.net.load_state_dict(self.best)
+
+    def _steps(self) -> None:
         run, params = self.run, self.params
         optimiser = self.optimiser()
         start, waited = self._restored(optimiser)
+        if start == 0:
+            self.best_score = self._score()[0]  # what it starts from may be hard to beat
         for step in range(start + 1, params.steps + 1):
             self.net.train()
             optimiser.zero_grad()
@@ -114,11 +146,8 @@ class FeatureMethod:
                 seen |= figures
                 waited = 0 if score > self.best_score else waited + 1
                 if score > self.best_score:
-                    self.best, self.best_score, self.best_step = (
-                        copy.deepcopy(self.net.state_dict()),
-                        score,
-                        step,
-                    )
+                    self.best, self.best_score = copy.deepcopy(self.net.state_dict()), score
+                    self.best_step = step
             run.step(step, params.steps, **seen)
             if run.checkpoint_due(step, params.checkpoint_every):
                 run.checkpoint(step, lambda folder, at=step, w=waited: self._keep(folder, optimiser, at, w))  # type: ignore[misc]
@@ -126,16 +155,16 @@ class FeatureMethod:
             if params.patience and waited > params.patience:
                 run.log(f"No better for {waited} looks: stopping after step {step}.")
                 break
-        self.net.load_state_dict(self.best)
 
     def evaluate(self) -> dict[str, Any]:
         """Figures of the classifier that only saw the training examples, on examples it has not seen."""
+        chosen = {"best_step": self.best_step, "chosen_by": self.chosen_by}
         items = self.test or self.validation
         if not items:
-            return {"evaluated_on": "nothing: no examples were held out", "best_step": self.best_step}
-        features = self.features.of(self.test, 0, OFF, name="test")[:, 0] if self.test else self.held
-        found = self._judged(items, features, self.classifier(self.x, self.y).predict(features))
-        return {**found, "best_step": self.best_step}
+            return {**self._without_held_out(), **chosen}
+        x = self.features.of(self.test, 0, OFF, name="test")[:, 0] if self.test else self.held
+        found = self.classifier(self.x, self.y).predict(self.served(x))
+        return {**self._judged(items, found), **chosen}
 
     def save(self, folder: Path) -> ModelCard:
         """The network with class means over all examples, held-out ones included."""
@@ -144,7 +173,9 @@ class FeatureMethod:
         weights = self.weights(x[:, None], y)
         note = self.note()
         files = save_classifier(folder, note, weights)
-        trained = sum(one.numel() for one in self.net.parameters())
+        if isinstance(self.net, Projection) and self.net.tail is not None:
+            files.append(self.net.tail.write(folder))
+        trained = sum(one.numel() for one in self.net.parameters() if one.requires_grad)
         return ModelCard(
             id="",
             kind="classifier",
@@ -167,6 +198,7 @@ class FeatureMethod:
             base_model=self.run.spec.base_model or "lite",
             base_fingerprint=self.encoder.fingerprint,
             labels=self.labels,
+            adapted="tail" if self.end_to_end else None,
             dim=self.encoder.dim,
             temperature=float(self.encoder.temperature),
         )
@@ -177,62 +209,107 @@ class FeatureMethod:
         means = np.stack(
             [z[y == label].reshape(-1, z.shape[-1]).mean(axis=0) for label in range(len(self.labels))]
         )
-        scale = self._scale()
-        exemplars, owners = few_exemplars(x[:, 0], y)
-        layer = self.net.layer if isinstance(self.net, Projection) else None
-        layers = () if layer is None else ((_array(layer.weight), _array(layer.bias)),)
+        scale = self.scale()
         rows = (2 * scale * means).astype(np.float32)
         bias = (-scale * (means**2).sum(axis=1)).astype(np.float32)
-        return Weights(exemplars, owners, None, layers, rows, bias)
+        return Weights(*few_exemplars(self.served(x[:, 0]), y), None, self.layers(), rows, bias)
+
+    def layers(self) -> tuple[tuple[Vectors, Vectors], ...]:
+        """The projection as the classifier takes it."""
+        return ((array(self.net.layer.weight), array(self.net.layer.bias)),)  # type: ignore[union-attr,arg-type]
 
     def classifier(self, x: Vectors, y: np.ndarray[Any, Any]) -> TrainedClassifier:
         """As it would be served, had it seen only these."""
         return TrainedClassifier(self.note(), self.weights(x, y))
 
     def embedded(self, x: Vectors) -> Vectors:
-        """float32[..., d] through the network: float32[..., k]."""
-        self.net.eval()
-        with torch.no_grad():
-            z = self.net(torch.from_numpy(x.reshape(-1, x.shape[-1])).to(self.device))
-        found: Vectors = z.cpu().numpy().reshape(*x.shape[:-1], -1)
-        return found
+        """What was computed of images, float32[..., d] or activations, through the network: float32[..., k]."""
+        return self._through(self.net, x)
 
-    def _score(self) -> tuple[float, dict[str, float]]:
-        """Better is larger: held-out accuracy, ties broken by the log loss; without held-out examples by leaving
-        one out.
-        """
-        distances, y = self._held_distances()
-        scale = _fitted_scale(distances, y)
-        log_odds = _log_softmax(-scale * distances)
-        loss = -float(log_odds[np.arange(len(y)), y].mean())
-        accuracy = float((distances.argmin(axis=1) == y).mean())
-        name = "validation" if len(self.held_y) else "leave_one_out"
-        return accuracy - 1e-2 * loss, {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
+    def served(self, x: Vectors) -> Vectors:
+        """The features float32[..., d] that the trained encoder gives for the images."""
+        tail = self.net.tail if isinstance(self.net, Projection) else None
+        return x if tail is None else self._through(tail, x)
 
-    def _scale(self) -> float:
-        return _fitted_scale(*self._held_distances())
-
-    def _held_distances(self) -> tuple[Vectors, np.ndarray[Any, Any]]:
-        """float[m, C]: squared distances of held-out examples to the class means of the others."""
+    def held_logits(self) -> tuple[Vectors, np.ndarray[Any, Any]]:
+        """float[m, C] for examples that were not learned from, and their labels int64[m]; see `chosen_by`."""
         z = self.embedded(self.x)
         flat = z.mean(axis=1)
-        sums = np.stack([flat[self.y == label].sum(axis=0) for label in range(len(self.labels))])
+        sums: Vectors = np.stack([flat[self.y == label].sum(axis=0) for label in range(len(self.labels))])
         counts = np.bincount(self.y, minlength=len(self.labels)).astype(np.float32)
+        means = np.asarray(sums / counts[:, None], np.float32)
         if len(self.held_y):
-            means = sums / counts[:, None]
-            held = self.embedded(self.held)
-            return ((held[:, None] - means[None]) ** 2).sum(axis=-1), self.held_y
+            return -squared(self.embedded(self.held), means), self.held_y
+        if self.chosen_by != "leave_one_out":
+            views = z[:, 1:] if z.shape[1] > 1 else z
+            return -squared(views.reshape(-1, z.shape[-1]), means), np.repeat(self.y, views.shape[1])
         rows = np.flatnonzero(counts[self.y] > 1)
-        own = z[rows, 0]
         distances = np.empty((len(rows), len(self.labels)), np.float32)
         for place, row in enumerate(rows):
-            left, fewer = sums.copy(), counts.copy()
-            left[self.y[row]] -= flat[row]
-            fewer[self.y[row]] -= 1
-            distances[place] = ((own[place] - left / fewer[:, None]) ** 2).sum(axis=-1)
-        return distances, self.y[rows]
+            left = means.copy()
+            left[self.y[row]] = (sums[self.y[row]] - flat[row]) / (counts[self.y[row]] - 1)
+            distances[place] = squared(z[row, :1], left)[0]
+        return -distances, self.y[rows]
 
-    def _judged(self, items: Sequence[Item], features: Vectors, found: Prediction) -> dict[str, Any]:
+    @property
+    def chosen_by(self) -> str:
+        """What the best step is chosen by, and what is stated where nothing was held out."""
+        if len(self.held_y):
+            return "validation"
+        if (np.bincount(self.y) > 1).any():
+            return "leave_one_out"
+        return "augmented_copies" if self.x.shape[1] > 1 else "train"
+
+    def scale(self) -> float:
+        """The factor on logits that calibrates them."""
+        return fitted_scale(*self.held_logits(), self.usual_scale)
+
+    def _score(self) -> tuple[float, dict[str, float]]:
+        """Better is larger: accuracy, ties broken by the log loss."""
+        logits, y = self.held_logits()
+        log_odds = _log_softmax(fitted_scale(logits, y, self.usual_scale) * logits)
+        loss = -float(log_odds[np.arange(len(y)), y].mean())
+        accuracy = float((logits.argmax(axis=1) == y).mean())
+        name = self.chosen_by
+        return accuracy - 1e-2 * loss, {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
+
+    def _without_held_out(self) -> dict[str, Any]:
+        logits, y = self.held_logits()
+        shares = np.exp(_log_softmax(self.scale() * logits)).astype(np.float32)
+        figures = metrics.classification([self.labels[one] for one in y], shares, self.labels)
+        return {**figures, "evaluated_on": self.chosen_by}
+
+    def _sides(self) -> tuple[list[Item], list[Item], list[Item]]:
+        """What a method would be left too few of to learn from stays with what it learns from."""
+        share, seed, least = self.params.validation_share, self.run.spec.seed, self.least(self.params)
+        train, validation, test = split_items(self.examples, share, seed)
+        if self.examples.is_split:
+            return train, validation, test
+        left = Counter(one.label for one in train)
+        back = []
+        for one in validation:
+            if left[one.label] < least:
+                back.append(one)
+                left[one.label] += 1
+        kept = {id(one) for one in validation} - {id(one) for one in back}
+        wanted = {id(one) for one in train} | {id(one) for one in back}
+        return (
+            [one for one in self.examples.items if id(one) in wanted],
+            [one for one in self.examples.items if id(one) in kept],
+            test,
+        )
+
+    def _through(self, module: nn.Module, x: Vectors) -> Vectors:
+        inner = self.x.shape[2:]
+        lead = x.shape[: x.ndim - len(inner)]
+        flat = torch.from_numpy(np.ascontiguousarray(x.reshape(-1, *inner)))
+        module.eval()
+        with torch.no_grad():
+            parts = [module(part.float().to(self.device)).cpu() for part in torch.split(flat, _BATCH)]
+        found: Vectors = torch.cat(parts).numpy() if parts else np.empty((0, self.encoder.dim), np.float32)
+        return found.reshape(*lead, -1) if parts else found
+
+    def _judged(self, items: Sequence[Item], found: Prediction) -> dict[str, Any]:
         known = found.scores / np.maximum(found.scores.sum(axis=1, keepdims=True), 1e-12)
         truth = [one.label or "" for one in items]
         figures = metrics.classification(truth, known, self.labels, none=found.none)
@@ -269,29 +346,44 @@ class FeatureMethod:
 
 
 class Projection(nn.Module):
-    """A linear map to unit vectors; starts as a random rotation, which keeps the features' distances."""
+    """A linear map to unit vectors, after the encoder's last stages if they learn along; starts as a random rotation,
+    which keeps the features' distances.
+    """
 
-    def __init__(self, dim: int, out: int) -> None:
+    def __init__(self, dim: int, out: int, tail: LiteTail | None = None) -> None:
         super().__init__()
         self.layer = nn.Linear(dim, out)
         nn.init.orthogonal_(self.layer.weight)
         nn.init.zeros_(self.layer.bias)
+        self.tail = tail
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.normalize(self.layer(x), dim=-1)
+        return self.projected(x if self.tail is None else self.tail(x))
+
+    def projected(self, features: torch.Tensor) -> torch.Tensor:
+        """float[n, d] to float[n, k]."""
+        return nn.functional.normalize(self.layer(features), dim=-1)
 
 
-def _fitted_scale(distances: Vectors, y: np.ndarray[Any, Any]) -> float:
-    """s of softmax(-s d²) with the least log loss on these examples, drawn towards 10 as by two more examples."""
+def squared(points: Vectors, centres: Vectors) -> Vectors:
+    """float[m, k] and float[C, k] to their squared Euclidean distances float[m, C]."""
+    found: Vectors = ((points[:, None] - centres[None]) ** 2).sum(axis=-1)
+    return found
+
+
+def fitted_scale(logits: Vectors, y: np.ndarray[Any, Any], usual: float) -> float:
+    """s of softmax(s * logits) with the least log loss on these examples (temperature scaling, Guo et al. 2017),
+    drawn towards the usual one as by two more examples.
+    """
     if not len(y):
-        return 10.0
+        return usual
 
     def cost(log_scale: float) -> float:
-        log_odds = _log_softmax(-float(np.exp(log_scale)) * distances)
-        return float(-log_odds[np.arange(len(y)), y].sum() + 2.0 * (log_scale - np.log(10.0)) ** 2)
+        log_odds = _log_softmax(float(np.exp(log_scale)) * logits)
+        return float(-log_odds[np.arange(len(y)), y].sum() + 2.0 * (log_scale - np.log(usual)) ** 2)
 
-    found = minimize_scalar(cost, bounds=tuple(np.log(_SCALES)), method="bounded")
-    return float(np.exp(found.x))
+    bounds = np.log(usual / 100), np.log(usual * 100)
+    return float(np.exp(minimize_scalar(cost, bounds=bounds, method="bounded").x))
 
 
 def _log_softmax(logits: Vectors) -> Vectors:
@@ -300,6 +392,7 @@ def _log_softmax(logits: Vectors) -> Vectors:
     return found
 
 
-def _array(tensor: torch.Tensor) -> Vectors:
+def array(tensor: torch.Tensor) -> Vectors:
+    """float32 in memory."""
     found: Vectors = tensor.detach().cpu().float().numpy()
     return found

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workers.methods.episodes import Episode, Episodes
-from workers.methods.on_features import FeatureMethod, Projection
+from workers.methods.episodes import Episodes
+from workers.methods.on_features import FeatureMethod
 
 _SCALE = 10.0
 
@@ -22,7 +22,7 @@ class Prototypical(FeatureMethod):
     def build(self) -> nn.Module:
         """A projection, and the scale of its distances, which learns along."""
         self.episodes = Episodes(self.y, self.params, self.rng)
-        net = Projection(self.encoder.dim, min(self.params.dim, self.encoder.dim))
+        net = super().build()
         net.log_scale = nn.Parameter(torch.tensor(_SCALE).log())
         return net
 
@@ -32,19 +32,10 @@ class Prototypical(FeatureMethod):
         Each example shows one of its copies, drawn anew.
         """
         episode = self.episodes.draw()
-        supports, queries = self._shown(episode)
-        prototypes = self.net(supports).mean(dim=1)
+        supports, queries = self.shown(episode.supports), self.shown(episode.queries)
+        prototypes = self.net(supports.flatten(0, 1)).unflatten(0, supports.shape[:2]).mean(dim=1)
         embedded = self.net(queries.flatten(0, 1))
-        distances = torch.cdist(embedded, prototypes).square()
+        distances = (embedded[:, None] - prototypes[None]).square().sum(dim=-1)
         truth = torch.arange(len(episode.ways), device=self.device).repeat_interleave(queries.shape[1])
         scale: torch.Tensor = self.net.log_scale.exp()  # type: ignore[operator]
         return nn.functional.cross_entropy(-scale * distances, truth)
-
-    def _shown(self, episode: Episode) -> tuple[torch.Tensor, torch.Tensor]:
-        """float[w, s, d] and float[w, q, d]."""
-        copies = self.x.shape[1]
-        chosen = [
-            torch.from_numpy(self.x[rows, self.rng.integers(0, copies, rows.shape)]).to(self.device)
-            for rows in (episode.supports, episode.queries)
-        ]
-        return chosen[0], chosen[1]

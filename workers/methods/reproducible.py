@@ -1,0 +1,30 @@
+"""Training that gives the same weights for the same seed on the same machine.
+
+Knows torch's switches for it; knows nothing of what is trained.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def deterministic(threads: int | None = None) -> Iterator[None]:
+    """Deterministic kernels where there are any, as before afterwards; the others run with a warning.
+
+    `threads` is how many compute: networks of one small layer lose more by waiting for one another than they gain.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    warned, had = torch.is_deterministic_algorithms_warn_only_enabled(), torch.get_num_threads()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_num_threads(threads or had)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(had)
+        torch.use_deterministic_algorithms(before, warn_only=warned)
