@@ -28,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.embedded import Addresses
 from app.errors import VisionError
 from app.files import FileStore
+from app.inference import device as devices
 from app.settings import Settings
 from app.training.spec import Checkpoint, Outcome
 from workers import liveness
@@ -347,6 +348,7 @@ def _environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
         "TOKENIZERS_PARALLELISM": "false",
+        **({"DS_ACCELERATOR": "cpu"} if devices.parse(settings.device).kind == "cpu" else {}),
     }
 
 

@@ -144,7 +144,7 @@ class EncoderTraining:
     def evaluate(self) -> dict[str, Any]:
         """Figures of the served classifier on examples that were not trained on."""
         features = self.features_of(self.validation)
-        self.scale = _fitted_scale(self.logits_of(features), self.held_y)
+        self.scale = fitted_scale(self.logits_of(features), self.held_y)
         items = self.test or self.validation
         if not items:
             return {"evaluated_on": "nothing: no examples were held out", "best_step": self.best_step}
@@ -193,7 +193,7 @@ class EncoderTraining:
         if not len(self.held_y):
             return float(self.best_step), {}
         logits = self.logits_of(self.features_of(self.validation))
-        log_odds = _log_softmax(_fitted_scale(logits, self.held_y) * logits)
+        log_odds = _log_softmax(fitted_scale(logits, self.held_y) * logits)
         loss = -float(log_odds[np.arange(len(self.held_y)), self.held_y].mean())
         accuracy = float((logits.argmax(axis=1) == self.held_y).mean())
         return accuracy - 1e-2 * loss, {"validation_accuracy": accuracy, "validation_loss": loss}
@@ -255,7 +255,7 @@ class EncoderTraining:
         return int(state["step"]), int(state["waited"])
 
 
-def _fitted_scale(logits: NDArray[np.float64], y: NDArray[Any]) -> float:
+def fitted_scale(logits: NDArray[np.float64], y: NDArray[Any]) -> float:
     """The factor on logits with the least log loss on these examples (temperature scaling, Guo et al. 2017, section
     4.2), drawn towards 1 as by two more examples.
     """

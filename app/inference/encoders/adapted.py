@@ -49,6 +49,9 @@ def load_adapted(source: EncoderSource, config: EncoderConfig) -> Encoder:
     if note.get("adapted") == "tail" and base.family == "lite":
         _check_base(note, lite.fingerprint())
         return AdaptedLite(source, config)
+    if note.get("adapted") == "full" and base.family in _WHOLE:
+        encoder: Encoder = _WHOLE[base.family][0](source, config)  # whole, so that no base is needed
+        return encoder
     base = files.located(base, config)
     if note.get("adapted") == "peft" and base.family in _WHOLE:
         _check_base(note, files.fingerprint(Path(base.location), config.cache_dir))

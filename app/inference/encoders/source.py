@@ -115,7 +115,7 @@ def adapted_note(folder: Path) -> dict[str, Any] | None:
         note = json.loads((folder / "vision.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return note if isinstance(note, dict) and note.get("adapted") in ("peft", "tail") else None
+    return note if isinstance(note, dict) and note.get("adapted") in ("peft", "tail", "full") else None
 
 
 def family_in(folder: Path) -> str:

@@ -23,9 +23,8 @@ _STATE = "trainer_state.json"
 class JobCallback(transformers.TrainerCallback):
     """Reports steps and figures, hands checkpoints to the job, and stops all ranks at the same step."""
 
-    def __init__(self, run: Run, every: int) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
-        self._every = every
         self._newest: dict[str, float] = {}
 
     def on_log(
@@ -89,6 +88,26 @@ def restored(run: Run, folder: Path) -> Path | None:
     _barrier()
     found = sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.rpartition("-")[2]))
     return found[-1] if found else None
+
+
+def whole(trainer: Any, module: Any) -> Any:
+    """The trained module with all its weights; under ZeRO stage 3, where each rank holds a part, gathered first."""
+    if not trainer.is_deepspeed_enabled or trainer.accelerator.state.deepspeed_plugin.zero_stage < 3:
+        return trainer.accelerator.unwrap_model(trainer.model)
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(list(module.parameters()), modifier_rank=None):
+        gathered = {name: one.detach().cpu().clone() for name, one in module.state_dict().items()}
+    return _filled(module, gathered)
+
+
+def _filled(module: Any, weights: dict[str, torch.Tensor]) -> Any:
+    """The module with plain parameters again, which DeepSpeed had emptied."""
+    for name, one in list(module.named_parameters()):
+        parent, _, last = name.rpartition(".")
+        place = module.get_submodule(parent)
+        place._parameters[last] = torch.nn.Parameter(weights[name], requires_grad=one.requires_grad)
+    return module
 
 
 def _copy(folder: Path, target: Path) -> None:

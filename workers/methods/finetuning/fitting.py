@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 
 from app.errors import NotTrainableError
+from app.inference import device as devices
 from app.inference.memory import is_out_of_memory
+from app.settings import Settings
 from app.training.params import FinetuneParams
 from workers.methods.finetuning.arguments import Batches, world_size
 
@@ -72,6 +74,20 @@ def fitting_batches(
 def state_bytes(module: torch.nn.Module) -> int:
     """Gradients and AdamW's two moments, in float32, of what is trained (Rajbhandari et al. 2020, section 3.1)."""
     return sum(12 * one.numel() for one in module.parameters() if one.requires_grad)
+
+
+def available_bytes(settings: Settings, device: torch.device) -> int:
+    """What training may take: `job_memory_mb`, or what is free on the device now."""
+    if settings.job_memory_mb:
+        return settings.job_memory_mb * _MIB
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return devices.host_memory_bytes() // 2
+    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    return min(free, devices.host_memory_bytes()) // world_size()
 
 
 def _peak(step: Step, size: int, device: torch.device, room: int) -> int | None:

@@ -1,0 +1,231 @@
+"""Many-shot classification: an encoder's image tower and a linear head on it, trained together by the Trainer.
+
+Knows towers, labels and splits; what every many-shot training shares is in `workers.methods.finetuning`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from app.errors import NotTrainableError
+from app.inference import device as devices
+from app.inference.protocols import Vectors
+from app.recognition.trained import ClassifierNote, TrainedClassifier, save_classifier
+from app.training.params import FinetuneParams, Params
+from app.training.spec import ModelCard
+from workers.evaluation import metrics
+from workers.examples import Examples, Item
+from workers.methods.base import Run
+from workers.methods.encoder_training import fitted_scale
+from workers.methods.finetuning.arguments import training_arguments
+from workers.methods.finetuning.callbacks import JobCallback, restored, whole
+from workers.methods.finetuning.classifier import Classifier, head_weights, write_tower
+from workers.methods.finetuning.fitting import available_bytes, fitting_batches, state_bytes
+from workers.methods.finetuning.pixels import PixelData
+from workers.methods.splits import split_items, targets
+from workers.towers import image_tower
+
+_LEAST = 2
+_EXEMPLARS, _MEANS = 16, 32
+"""Examples a label that stand for it in the served classifier, and that the head's start is the mean of."""
+_BATCH = 32
+
+
+class FinetuneEncoder:
+    """See `workers.methods.base.TrainingMethod`."""
+
+    def __init__(self, run: Run, params: FinetuneParams, examples: Examples) -> None:
+        self.run, self.params, self.examples = run, params, examples
+        self.device = torch.device(devices.parse(run.settings.device).torch_name)
+        self.labels = examples.labels
+        self.factor = 1.0
+        self.best_step = 0
+
+    @classmethod
+    def validate(cls, params: Params, examples: Examples) -> None:
+        """At least two labels with two examples each."""
+        if examples.task != "classification":
+            raise NotTrainableError("An encoder learns labels: these examples have none.")
+        if len(examples.labels) < 2:
+            raise NotTrainableError("Training needs at least two labels.")
+        few = [label for label, count in sorted(examples.counts.items()) if count < _LEAST]
+        if few:
+            raise NotTrainableError(
+                f"Training needs at least {_LEAST} examples a label; '{few[0]}' has fewer."
+            )
+
+    def prepare(self) -> None:
+        """Load the tower, split, choose the batch size by a dry run, and start the head at the class means."""
+        run, params = self.run, self.params
+        transformers.set_seed(run.spec.seed)
+        self.tower = image_tower(run.spec.base_model or "lite", run.settings)
+        self.train, self.validation, self.test = split_items(
+            self.examples, params.validation_share, run.spec.seed
+        )
+        counts = Counter(one.label for one in self.train)
+        self.model = Classifier(self.tower, len(self.labels), params, [counts[one] for one in self.labels])
+        self.model.to(self.device)
+        if run.restored is None:
+            chosen = _first_of_each(self.train, _MEANS)
+            features, y = self.features_of(chosen), np.array(targets(chosen, self.labels))
+            means = np.stack([features[y == label].mean(axis=0) for label in range(len(self.labels))])
+            self.model.start_head(torch.from_numpy(means))
+        if params.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable()
+        self.batches = fitting_batches(
+            params,
+            partial(_dry_step, self.model, self.tower.side, self.device),
+            device=self.device,
+            budget_bytes=available_bytes(run.settings, self.device),
+            state_bytes=state_bytes(self.model),
+        )
+        run.log(
+            f"{len(self.train)} examples to train on, {len(self.validation)} to choose by, {len(self.test)} to judge by"
+        )
+        run.log(self.batches.reason)
+
+    def fit(self) -> None:
+        """The Trainer's loop, with early stopping by accuracy on the held-out examples."""
+        run, params = self.run, self.params
+        folder = run.scratch / "trainer"
+        data = partial(PixelData, self.examples, self.tower.preprocess, self.labels)
+        arguments = training_arguments(
+            params,
+            self.batches,
+            folder=folder,
+            examples=len(self.train),
+            evaluates=bool(self.validation),
+            seed=run.spec.seed,
+            device=str(self.device),
+            metric="eval_accuracy",
+            log=run.log,
+        )
+        callbacks: list[Any] = [JobCallback(run)]
+        if params.patience and self.validation:
+            callbacks.append(transformers.EarlyStoppingCallback(params.patience))
+        optimiser = None
+        if arguments.deepspeed is None or not params.offload_optimizer:
+            optimiser = torch.optim.AdamW(self.model.groups(params), weight_decay=params.weight_decay)
+        trainer = transformers.Trainer(
+            model=self.model,
+            args=arguments,
+            train_dataset=data(self.train, seed=run.spec.seed, augmented=params.augment, flip=params.flip),
+            eval_dataset=data(self.validation) if self.validation else None,
+            compute_metrics=_accuracy,
+            optimizers=(optimiser, None),
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        checkpoint = restored(run, folder)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        run.stop_if_asked()
+        self.best_step = _best_step(trainer.state)
+        self.model = whole(trainer, self.model).to(self.device)
+
+    def evaluate(self) -> dict[str, Any]:
+        """Figures on the test split, or on the held-out examples where there is none (and then says so)."""
+        held = self.features_of(self.validation)
+        rows, bias = self.model.head_rows(1.0)
+        y = np.array(targets(self.validation, self.labels), int)
+        self.factor = fitted_scale(np.asarray(held @ rows.T + bias, np.float64), y)
+        items = self.test or self.validation
+        if not items:
+            return {"evaluated_on": "nothing: no examples were held out", "best_step": self.best_step}
+        found = self._classifier().predict(self.features_of(items) if self.test else held)
+        known = found.scores / np.maximum(found.scores.sum(axis=1, keepdims=True), 1e-12)
+        figures = metrics.classification(
+            [one.label or "" for one in items], known, self.labels, none=found.none
+        )
+        return {**figures, "evaluated_on": "test" if self.test else "validation", "best_step": self.best_step}
+
+    def save(self, folder: Path) -> ModelCard:
+        """The tower's weights, the head, and how they fit."""
+        note = self._note()
+        note.adapted, files = write_tower(self.model, self.tower, folder)
+        files = [*save_classifier(folder, note, self._weights()), *files]
+        return ModelCard(
+            id="",
+            kind="classifier",
+            family=self.tower.family,
+            task="classification",
+            method="finetune",
+            base_model=note.base_model,
+            base_fingerprint=note.base_fingerprint,
+            labels=self.labels,
+            files=files,
+            data={"trained_on": len(self.train), "batches": self.batches.reason},
+            parameters=sum(one.numel() for one in self.model.parameters() if one.requires_grad),
+        )
+
+    def features_of(self, items: Sequence[Item]) -> Vectors:
+        """float32[n, d]: unit features of unchanged images by the tower as it is now."""
+        self.model.eval()
+        parts = [np.zeros((0, self.tower.dim), np.float32)]
+        with torch.no_grad():
+            for start in range(0, len(items), _BATCH):
+                images = [
+                    self.tower.preprocess(self.examples.image(one)) for one in items[start : start + _BATCH]
+                ]
+                pixels = torch.from_numpy(np.stack(images)).to(self.device)
+                parts.append(self.model.features(pixels).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def _note(self) -> ClassifierNote:
+        return ClassifierNote(
+            method="finetune",
+            family=self.tower.family,
+            base_model=self.run.spec.base_model or "lite",
+            base_fingerprint=self.tower.fingerprint,
+            labels=self.labels,
+            adapted="tail" if self.tower.folder is None else "full",
+            dim=self.tower.dim,
+            temperature=self.tower.temperature,
+        )
+
+    def _weights(self) -> Any:
+        chosen = _first_of_each(self.train, _EXEMPLARS)
+        owners = np.array(targets(chosen, self.labels))
+        return head_weights(self.model, self.features_of(chosen), owners, self.factor)
+
+    def _classifier(self) -> TrainedClassifier:
+        return TrainedClassifier(self._note(), self._weights())
+
+
+def _first_of_each(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many items of each label, in the order of their hashes, which says nothing of what they show."""
+    counts: Counter[str] = Counter()
+    chosen = []
+    for one in items:
+        label = one.label or ""
+        if counts[label] < most:
+            counts[label] += 1
+            chosen.append(one)
+    return chosen
+
+
+def _dry_step(model: Classifier, side: int, device: torch.device, size: int) -> None:
+    model.train()
+    pixels = torch.zeros(size, 3, side, side, device=device)
+    labels = torch.zeros(size, dtype=torch.long, device=device)
+    model(pixels, labels)["loss"].backward()
+    model.zero_grad(set_to_none=True)
+
+
+def _accuracy(found: Any) -> dict[str, float]:
+    logits: NDArray[Any] = found.predictions
+    return {"accuracy": float((logits.argmax(axis=-1) == found.label_ids).mean())}
+
+
+def _best_step(state: Any) -> int:
+    best = state.best_model_checkpoint
+    return int(Path(best).name.rpartition("-")[2]) if best else math.floor(state.global_step)
