@@ -44,7 +44,7 @@ T = TypeVar("T")
 _numbers = itertools.count(1)
 
 
-def until(found: Callable[[], T], deadline_s: float = 40, why: str = "") -> T:
+def until(found: Callable[[], T], deadline_s: float = 90, why: str = "") -> T:
     """Poll for something true."""
     deadline = time.monotonic() + deadline_s
     while not (value := found()):
@@ -112,7 +112,7 @@ class Cluster:
 
     def submit(self, client: httpx.Client, **params: Any) -> uuid.UUID:
         """A job that trains on the default collection, with many checkpoints."""
-        params = {"steps": 400, "checkpoint_every": 20, "patience": 0, "evaluate_every": 200, **params}
+        params = {"steps": 300, "checkpoint_every": 20, "evaluate_every": 300, "augment": False, **params}
         body = {"strategy": "prototypical_fewshot", "base_model": "lite", "params": params}
         reply = client.post("/v1/jobs", json=body)
         assert reply.status_code == 202, reply.text
@@ -137,7 +137,7 @@ class Cluster:
         return until(ask, 20)[0]
 
     def reaches(
-        self, job: uuid.UUID, found: Callable[[dict[str, Any]], Any], deadline_s: float = 40
+        self, job: uuid.UUID, found: Callable[[dict[str, Any]], Any], deadline_s: float = 90
     ) -> dict[str, Any]:
         """The job's row once it is as wanted."""
         seen: dict[str, Any] = {}
@@ -153,7 +153,7 @@ class Cluster:
             raise AssertionError(f"the job stayed {seen}\n{logs}") from None
         return seen
 
-    def ends(self, job: uuid.UUID, deadline_s: float = 60) -> dict[str, Any]:
+    def ends(self, job: uuid.UUID, deadline_s: float = 120) -> dict[str, Any]:
         """The job's row once it has ended."""
         return self.reaches(job, lambda row: row["state"] in FINISHED, deadline_s)
 
