@@ -66,6 +66,10 @@ class Examples:
         """Examples by label."""
         return Counter(one.label for one in self.items if one.label is not None)
 
+    def only(self, items: Sequence[Item]) -> Examples:
+        """The same source with these items."""
+        return Examples(self.task, items, self._read, descriptions=self.descriptions, source=self.source)
+
     def of_split(self, split: Split) -> list[Item]:
         """The items whose split is given and is this one."""
         return [one for one in self.items if one.split == split]

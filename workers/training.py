@@ -5,9 +5,11 @@ Knows the order of the steps and what every model card holds; knows nothing of a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
+from collections import Counter
 from typing import Any
 
 from app.training.params import PARAMS
@@ -26,7 +28,9 @@ def train(run: JobRun) -> Outcome:
     spec = run.spec
     found = method_class(spec)
     params = PARAMS[spec.method or "head"].model_validate(spec.params)
-    examples = load_examples(run)
+    examples = _limited(
+        _short(load_examples(run), params.max_answer_chars, run), params.examples_per_label, spec.seed
+    )
     found.validate(params, examples)
     method = found(run, params, examples)
     method.prepare()
@@ -53,6 +57,34 @@ def train(run: JobRun) -> Outcome:
         metrics=flat,
         result={"evaluation": evaluation, "seconds": round(time.monotonic() - began, 1)},
     )
+
+
+def _short(examples: Examples, most: int | None, run: JobRun) -> Examples:
+    kept = [one for one in examples.items if most is None or len(one.answer or "") <= most]
+    if len(kept) < len(examples.items):
+        run.log(
+            f"{len(examples.items) - len(kept)} examples with answers over {most} characters are left out"
+        )
+    return examples.only(kept)
+
+
+def _limited(examples: Examples, most: int | None, seed: int) -> Examples:
+    """At most so many examples of each label to train on; those held out by the data itself stay."""
+    if most is None:
+        return examples
+    order = sorted(
+        examples.items,
+        key=lambda one: hashlib.sha256(f"{seed} {one.sha256} {one.question}".encode()).digest(),
+    )
+    counts: Counter[str] = Counter()
+    kept = []
+    for item in order:
+        held = item.split in ("validation", "test")
+        if not held:
+            counts[item.label or ""] += 1
+        if held or counts[item.label or ""] <= most:
+            kept.append(item)
+    return examples.only(kept)
 
 
 def _fill(card: ModelCard, run: JobRun, examples: Examples, evaluation: dict[str, Any]) -> None:

@@ -40,7 +40,12 @@ class VisionProcessor(_Strict):
 class TextProcessor(_Strict):
     """What happens to texts."""
 
-    max_length: int | None = Field(None, ge=1, le=100_000, description="Longest answer, in tokens.")
+    max_length: int | None = Field(
+        None,
+        ge=1,
+        le=20_000,
+        description="Longest answer, in characters; longer ones are left out, and said.",
+    )
 
 
 class TrainingArguments(_Strict):
@@ -172,7 +177,7 @@ class MultimodalConfig(_Strict):
             "epochs": arguments.num_epochs,
             "warmup_steps": arguments.warmup_steps,
             "examples_per_label": arguments.num_examples,
-            "max_length": self.text_processor.max_length,
+            "max_answer_chars": self.text_processor.max_length,
         }
         found |= {name: value for name, value in names.items() if value is not None}
         chosen = self.vision_processor.augmentations

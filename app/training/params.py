@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import InvalidInputError
+from app.training.augmentation import OFF, AugmentationSettings
 from app.training.spec import Method
 
 
@@ -32,11 +33,34 @@ class Params(BaseModel):
     flip: bool = Field(
         False, description="Let augmentation mirror images: only where a mirrored image keeps its label."
     )
+    augmentations: list[Literal["rotation", "brightness", "noise", "crop", "flip"]] | None = Field(
+        None, description="Only these changes; empty: all that the method uses."
+    )
+    examples_per_label: int | None = Field(
+        None,
+        ge=1,
+        description="Train on at most so many examples of each label (of all, where there are no labels), chosen by "
+        "the seed; empty: on all. Held-out examples with a split of their own stay.",
+    )
+    max_answer_chars: int | None = Field(
+        None, ge=1, description="Leave out examples whose answer is longer; empty: none."
+    )
     checkpoint_every: int = Field(50, ge=1, description="Steps between two checkpoints.")
     patience: int = Field(
         10, ge=0, description="Evaluations without improvement before training stops; 0 never stops early."
     )
     evaluate_every: int = Field(25, ge=1, description="Steps between two looks at the held-out examples.")
+
+    def changes(self, usual: AugmentationSettings | None = None) -> AugmentationSettings:
+        """How augmentation changes examples, where `usual` is what the method does; nothing where it is off."""
+        if not self.augment:
+            return OFF
+        base = (usual or AugmentationSettings()).model_dump()
+        if self.augmentations is not None:
+            chosen = set(self.augmentations)
+            kept = {name: value if name in chosen else 0 for name, value in base.items()}
+            return AugmentationSettings.model_validate({**kept, "flip": "flip" in chosen})
+        return AugmentationSettings.model_validate({**base, "flip": self.flip or base["flip"]})
 
 
 class HeadParams(Params):

@@ -23,7 +23,9 @@ _EPISODIC: frozenset[Method] = frozenset({"prototypical", "maml"})
 _MOST_NAMED = 5
 
 
-class _Larger(Protocol):
+class Larger(Protocol):
+    """A bigger checkpoint that a strategy names, and what it needs."""
+
     @property
     def checkpoint(self) -> str: ...
     @property
@@ -38,7 +40,7 @@ class _Model(Protocol):
     @property
     def kind(self) -> Literal["encoder", "vlm"]: ...
     @property
-    def larger(self) -> Sequence[_Larger]: ...
+    def larger(self) -> Sequence[Larger]: ...
 
 
 class _Samples(Protocol):

@@ -9,9 +9,10 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.recognition.schemas import CollectionName
+from app.training.config import MultimodalConfig
 from app.training.resolving import MODEL_NAME
 from app.training.spec import Kind, Method, Task
 
@@ -65,8 +66,11 @@ class JobRequest(BaseModel):
         },
     )
 
-    strategy: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
-        description="How to train, one of `/strategies`."
+    strategy: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+        None, description="How to train, one of `/strategies`; or send `config`."
+    )
+    config: MultimodalConfig | None = Field(
+        None, description="A whole training run in one document, in a strategy's place; docs/many-shot.md."
     )
     collection: CollectionName | None = Field(
         None, description="Learn from this collection's examples; `default` where no dataset is named either."
@@ -84,6 +88,12 @@ class JobRequest(BaseModel):
     seed: int = Field(
         0, ge=0, lt=2**31, description="The same seed on the same machine gives the same model."
     )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> JobRequest:
+        if (self.strategy is None) == (self.config is None):
+            raise ValueError("name a strategy, or send a config")
+        return self
 
 
 class Progress(BaseModel):

@@ -32,6 +32,8 @@ from app.recognition.service import Recognition
 from app.settings import Settings
 from app.training import learning_data, repository
 from app.training.bases import BaseModels
+from app.training.config import MultimodalConfig
+from app.training.config_recipe import NAME, recipe_of
 from app.training.learning_data import LearningData
 from app.training.repository import NewJob, Series
 from app.training.resolving import Recipe, Resolved, Wish, resolved
@@ -61,7 +63,8 @@ class Publisher(Protocol):
 class Submission:
     """A request for long work."""
 
-    strategy: str
+    how: str | MultimodalConfig
+    """A strategy's name, or a configuration in its place."""
     collection: str | None
     dataset: uuid.UUID | None
     wish: Wish
@@ -98,7 +101,12 @@ class Jobs:
         if key is not None and (before := await self._repeated(workspace, key, digest)) is not None:
             return before
         data = await self._data(workspace, wanted)
-        job = resolved(self._strategies.get(wanted.strategy), data, wanted.wish, self._bases)
+        recipe: Recipe
+        if isinstance(wanted.how, MultimodalConfig):
+            recipe = recipe_of(wanted.how, data)
+        else:
+            recipe = self._strategies.get(wanted.how)
+        job = resolved(recipe, data, wanted.wish, self._bases)
         if wanted.wish.name is not None:
             await self._check_name(workspace, wanted.wish.name)
         return await self.queue(workspace, job, key=key, digest=digest)
@@ -110,7 +118,7 @@ class Jobs:
         job_id = uuid.uuid4()
         new = NewJob(
             workspace,
-            wanted.strategy,
+            None if wanted.strategy == NAME else wanted.strategy,
             wanted.spec,
             wanted.queue,
             self._settings.job_attempts,

@@ -47,7 +47,7 @@ def test_a_whole_document_is_understood() -> None:
         "epochs": 20,
         "warmup_steps": 50,
         "examples_per_label": 500,
-        "max_length": 64,
+        "max_answer_chars": 64,
         "augment": True,
         "flip": False,
         "augmentations": ["rotation", "noise"],

@@ -119,7 +119,9 @@ class FinetuneEncoder:
         trainer = transformers.Trainer(
             model=self.model,
             args=arguments,
-            train_dataset=data(self.train, seed=run.spec.seed, augmented=params.augment, flip=params.flip),
+            train_dataset=data(
+                self.train, seed=run.spec.seed, changes=params.changes() if params.augment else None
+            ),
             eval_dataset=data(self.validation) if self.validation else None,
             compute_metrics=_accuracy,
             optimizers=(optimiser, None),

@@ -24,7 +24,7 @@ from app.inference.encoders.hugging_face import ClipEncoder, SiglipEncoder
 from app.inference.encoders.source import EncoderConfig
 from app.inference.protocols import Pixels, Vectors
 from app.recognition.texts import prompts
-from app.training.augmentation import AugmentationSettings, augment
+from app.training.augmentation import augment
 from workers.examples import Item
 from workers.methods.encoder_training import EncoderTraining
 
@@ -94,7 +94,7 @@ class ClipLora(EncoderTraining):
     def batch_logits(self, rows: NDArray[Any]) -> torch.Tensor:
         """See `EncoderTraining`: temperature times cosines of images and label texts."""
         self.peft.train()
-        settings = AugmentationSettings(flip=self.params.flip)
+        settings = self.params.changes()
         pixels = []
         for row in rows:
             image = self._image(self.train[int(row)])

@@ -18,7 +18,7 @@ from torch import nn
 from app.inference.encoders import lite
 from app.inference.encoders.efficientnet_lite import FEATURES
 from app.inference.protocols import Vectors
-from app.training.augmentation import AugmentationSettings, augment
+from app.training.augmentation import augment
 from workers.examples import Item
 from workers.methods.encoder_training import EncoderTraining
 from workers.methods.lite_tail import LiteTail, LiteTrunk
@@ -121,7 +121,7 @@ class LiteTailTraining(EncoderTraining):
             if known is not None and known.shape[:2] == (len(items), copies + 1):
                 return known
         rng = np.random.default_rng([self.run.spec.seed, len(items), copies])
-        settings = AugmentationSettings(flip=self.params.flip)
+        settings = self.params.changes()
         found = []
         for number, item in enumerate(items, 1):
             image = self.examples.image(item)

@@ -222,7 +222,7 @@ class VlmLora:
     def _shown(self, item: Item, rng: np.random.Generator) -> Prompt:
         image = self._items.image(item)
         if self._params.augment:
-            image = augment(image, rng, MILD.model_copy(update={"flip": self._params.flip}))
+            image = augment(image, rng, self._params.changes(MILD))
         return self._items.prompt(item, 0, image)
 
     def _rate(self, step: int) -> float:

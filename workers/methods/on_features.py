@@ -23,7 +23,7 @@ from app.inference import device as devices
 from app.inference.protocols import Vectors
 from app.recognition.heads import Prediction
 from app.recognition.trained import ClassifierNote, TrainedClassifier, Weights, few_exemplars, save_classifier
-from app.training.augmentation import OFF, AugmentationSettings
+from app.training.augmentation import OFF
 from app.training.params import Params
 from app.training.spec import ModelCard
 from workers.evaluation import metrics
@@ -84,7 +84,7 @@ class FeatureMethod:
         self.features = Activations(run, self.examples) if self.end_to_end else Features(run, self.examples)
         self.encoder = self.features.encoder
         self.train, self.validation, self.test = self._sides()
-        copies, settings = (COPIES, AugmentationSettings(flip=params.flip)) if params.augment else (0, OFF)
+        copies, settings = (COPIES, params.changes()) if params.augment else (0, OFF)
         self.x = self.features.of(self.train, copies, settings, name="train")
         self.held = self.features.of(self.validation, 0, OFF, name="validation")[:, 0]
         self.y = np.array(targets(self.train, self.labels))

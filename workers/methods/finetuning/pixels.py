@@ -28,12 +28,11 @@ class PixelData(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         items: Sequence[Item],
         *,
         seed: int = 0,
-        augmented: bool = False,
-        flip: bool = False,
+        changes: AugmentationSettings | None = None,
     ) -> None:
         self._examples, self._preprocess, self._items = examples, preprocess, items
         self._targets = targets(items, labels)
-        self._settings = AugmentationSettings(flip=flip) if augmented else None
+        self._settings = changes
         self._seed = seed
 
     def __len__(self) -> int:

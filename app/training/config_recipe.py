@@ -1,0 +1,79 @@
+"""A configuration in a strategy's place: what its document says becomes a recipe for one job.
+
+Knows the configuration's words and what the data can teach; checks nothing that `resolving` checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from app.errors import InvalidInputError, NotTrainableError
+from app.training.bases import DEFAULT
+from app.training.config import MultimodalConfig
+from app.training.learning_data import LearningData
+from app.training.resolving import Larger
+from app.training.spec import Method, Task
+
+NAME = "the configuration"
+
+
+@dataclass(frozen=True)
+class _Model:
+    family: str
+    checkpoint: str
+    kind: Literal["encoder", "vlm"]
+    larger: tuple[Larger, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Samples:
+    min: int = 2
+    max: int | None = None
+
+
+@dataclass(frozen=True)
+class _Hardware:
+    gpu_memory_gb: float | None = None
+
+
+@dataclass(frozen=True)
+class ConfigRecipe:
+    """See `resolving.Recipe`."""
+
+    task: Task
+    method: Method
+    params: Mapping[str, Any]
+    model: _Model
+    samples: _Samples = _Samples()
+    hardware: _Hardware = _Hardware()
+    name: str = NAME
+
+
+def recipe_of(config: MultimodalConfig, data: LearningData) -> ConfigRecipe:
+    """What the configuration means for this data.
+
+    Raises InvalidInputError where it names folders of a machine, NotTrainableError where it does not say, and the
+    data does not either, what is to be learned.
+    """
+    if config.server_paths:
+        raise InvalidInputError(
+            f"{', '.join(config.server_paths)}: the service reads no folders; upload them with POST /v1/datasets, "
+            "or leave that to `vision train --config`."
+        )
+    task = config.task or _taught(data)
+    kind: Literal["encoder", "vlm"] = "encoder" if task == "classification" else "vlm"
+    method = config.method_for(kind)
+    params = config.params_for(method)
+    return ConfigRecipe(task, method, params, _Model(DEFAULT, DEFAULT, kind))
+
+
+def _taught(data: LearningData) -> Task:
+    if len(data.tasks) == 1:
+        return next(iter(data.tasks))
+    if data.labels:
+        return "classification"
+    if data.answers:
+        return "vqa"
+    raise NotTrainableError(f"{data.name[:1].upper()}{data.name[1:]} holds no examples.")
