@@ -55,10 +55,11 @@ def threads() -> Iterator[None]:
 
 
 def known(count: int, seed: int = 0) -> list[int]:
-    """Images of one shape each, none of which any checkpoint was trained on."""
+    """Images that no checkpoint was trained on: a circle, a rectangle and a triangle in turn."""
     numbers = sorted(shapes.shown())
     random.Random(seed).shuffle(numbers)
-    return numbers[:count]
+    each = [[one for one in numbers if shapes.shown()[one][1] == shape] for shape in sorted(CORNERS)]
+    return [one for turn in zip(*each, strict=False) for one in turn][:count]
 
 
 def questions(numbers: Sequence[int], question: str = QUESTION) -> Examples:
@@ -91,7 +92,7 @@ async def test_twenty_examples_teach_a_question_that_was_never_asked(
     registry: ModelRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     numbers = known(100)
-    result = taught(questions(numbers[:20]), tmp_path, params={"steps": 220}, seed=2)
+    result = taught(questions(numbers[:20]), tmp_path, params={"steps": 160})
     held_out = numbers[20:]
     truth = [CORNERS[shapes.shown()[one][1]] for one in held_out]
     asked = [(one, QUESTION) for one in held_out]
