@@ -90,7 +90,7 @@ def _listen(app: Celery, settings: Settings, draining: threading.Event) -> None:
 
     def ready(**_: Any) -> None:
         if SWEEP_QUEUE in app.amqp.queues.consume_from:
-            EmbeddedService(app, thread=True).start()
+            EmbeddedService(app, thread=True, scheduler_cls=app.conf.beat_scheduler).start()
             for task in (SWEEP, TIDY):
                 # what waited for this worker need not wait for a period's end; a broker away is asked again then
                 with suppress(OperationalError):

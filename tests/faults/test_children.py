@@ -65,6 +65,7 @@ def test_they_are_small_say_no_password_and_go_with_a_killed_service(tmp_path: P
             assert "://" not in " ".join(process.cmdline())
         used = sum(psutil.Process(pid).memory_full_info().uss for pid in live.family())
         assert used < IDLE_MB << 20
+        assert not list(Path.cwd().glob("celerybeat*")), "a file where the service was started"
         live.process.kill()
         live.process.wait(10)
         until(lambda: not left(found), 10, "they outlived their service")
