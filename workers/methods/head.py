@@ -29,6 +29,10 @@ class HeadMethod(FeatureMethod):
         """See `FeatureMethod`."""
         return 1
 
+    def copies(self) -> int:
+        """None are learned from; they are judged by where nothing else is left for that."""
+        return 0 if self.validation or self.test else super().copies()
+
     def build(self) -> nn.Module:
         """Nothing to train."""
         self.texts = self.features.texts(self.labels, self.examples.descriptions)

@@ -84,8 +84,8 @@ class FeatureMethod:
         self.features = Activations(run, self.examples) if self.end_to_end else Features(run, self.examples)
         self.encoder = self.features.encoder
         self.train, self.validation, self.test = self._sides()
-        copies, settings = (COPIES, params.changes()) if params.augment else (0, OFF)
-        self.x = self.features.of(self.train, copies, settings, name="train")
+        copies = self.copies() if params.augment else 0
+        self.x = self.features.of(self.train, copies, params.changes(), name="train")
         self.held = self.features.of(self.validation, 0, OFF, name="validation")[:, 0]
         self.y = np.array(targets(self.train, self.labels))
         self.held_y = np.array(targets(self.validation, self.labels), np.int64)
@@ -95,6 +95,10 @@ class FeatureMethod:
             f"{len(self.train)} examples to train on, {copies} changed copies of each, {len(self.validation)} to "
             f"choose by, {len(self.test)} to judge by"
         )
+
+    def copies(self) -> int:
+        """Changed copies of each example to learn from, where augmentation is on."""
+        return COPIES
 
     def build(self) -> nn.Module:
         """The network: float[n, d] (or activations) to float[n, k], unit rows."""
