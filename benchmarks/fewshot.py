@@ -3,7 +3,7 @@
 Knows two image sets from installed packages, digits and coloured shapes; every method learns from the same images
 and is asked about the same others, which none of them saw.
 
-    nice -n 10 python -m benchmarks.fewshot [--seeds 3] [--sets digits] [--shots 5 10] [--methods prototypical lora] [--markdown]
+    nice -n 10 python -m benchmarks.fewshot [--seeds 3] [--sets digits] [--shots 5 10] [--methods lora] [--markdown]
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "siamese (triplet)": ("siamese", {}),
     "siamese (pairs)": ("siamese", {"loss": "contrastive"}),
     "prototypical, end to end": ("prototypical", {"end_to_end": True, "steps": 40}),
-    "lora (last stages)": ("lora", {}),
+    "lora": ("lora", {}),
 }
 COLLECTION = "collection"
 """The head of a collection: no job, nothing published."""
