@@ -149,7 +149,9 @@ class MamlParams(EpisodicParams):
     )
     first_order: bool = Field(False, description="Leave second derivatives out (FOMAML).")
     inner_steps: int = Field(5, ge=1, le=100, description="Gradient steps of the inner loop.")
-    inner_rate: float = Field(0.1, gt=0, le=10, description="Its learning rate.")
+    inner_rate: float = Field(
+        0.1, gt=0, le=10, description="Its learning rate for the head; a tenth of it for the projection."
+    )
     tasks_per_step: int = Field(4, ge=1, le=64, description="Episodes an outer step.")
 
 

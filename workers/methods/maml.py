@@ -21,6 +21,8 @@ from workers.methods.on_features import FeatureMethod, Projection, array
 
 _SCALE = 10.0
 _FOLDS = 5
+_BODY_RATE = 0.1
+"""Of the head's inner rate: at the whole of it the projection leaves what it had learned, and training diverges."""
 Fast = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 """Projection (weight float[k, d], bias float[k]) and head (weight float[w, k], bias float[w])."""
 
@@ -98,7 +100,11 @@ class Maml(FeatureMethod):
             moved = fast if every else fast[2:]
             loss = functional.cross_entropy(self._logits(features, fast), y)
             slopes = torch.autograd.grad(loss, moved, create_graph=second, retain_graph=learning)
-            stepped = [one - self.params.inner_rate * slope for one, slope in zip(moved, slopes, strict=True)]
+            rates = (_BODY_RATE, _BODY_RATE, 1.0, 1.0)[-len(moved) :]
+            stepped = [
+                one - self.params.inner_rate * rate * slope
+                for one, rate, slope in zip(moved, rates, slopes, strict=True)
+            ]
             fast = (*fast[: 4 - len(stepped)], *stepped)
         return fast
 
