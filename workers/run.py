@@ -30,6 +30,7 @@ from workers.store import worker_engine
 _QUIET_S = 0.3
 _SMOOTHING = 0.3
 _LINE = 2_000
+_EVERY_STEP = frozenset({"loss", "learning_rate", "grad_norm"})
 
 
 class Task(BaseModel):
@@ -101,7 +102,8 @@ class JobRun:
         if self._last is None or step > self._last[0]:
             self._last = (step, now)
         self._newest.update({name: float(value) for name, value in metrics.items() if value == value})
-        if now - self._told < _QUIET_S and step < of:
+        judged = any(name not in _EVERY_STEP for name in metrics)  # a rare figure keeps its own step
+        if now - self._told < _QUIET_S and step < of and not judged:
             return
         self._told = now
         values, self._newest = self._newest, {}

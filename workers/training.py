@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections import Counter
 from typing import Any
 
+from app.inference import device as devices
+from app.settings import Settings
 from app.training.params import PARAMS
 from app.training.spec import ModelCard, Outcome
 from workers.data import load_examples
@@ -27,6 +30,7 @@ def train(run: JobRun) -> Outcome:
     began = time.monotonic()
     spec = run.spec
     found = method_class(spec)
+    _share_cores(run.settings)
     params = PARAMS[spec.method or "head"].model_validate(spec.params)
     examples = _limited(
         _short(load_examples(run), params.max_answer_chars, run), params.examples_per_label, spec.seed
@@ -57,6 +61,14 @@ def train(run: JobRun) -> Outcome:
         metrics=flat,
         result={"evaluation": evaluation, "seconds": round(time.monotonic() - began, 1)},
     )
+
+
+def _share_cores(settings: Settings) -> None:
+    """As many threads as the service's models take, divided among the ranks of a node."""
+    import torch  # every method has loaded it by now; this module is read before one is chosen
+
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(max(devices.threads(settings.threads) // ranks, 1))
 
 
 def _short(examples: Examples, most: int | None, run: JobRun) -> Examples:

@@ -68,7 +68,9 @@ class LiteTailTraining(EncoderTraining):
         shown = self.x[rows, self.rng.integers(0, self.x.shape[1], len(rows))]
         self.tail.train()
         features = self.tail(torch.from_numpy(shown.astype(np.float32)).to(self.device))
-        dropped = nn.functional.dropout(features, self.params.dropout or 0.25)
+        dropped = nn.functional.dropout(
+            features, 0.25 if self.params.dropout is None else self.params.dropout
+        )
         logits: torch.Tensor = self._scale() * self.linear(dropped)
         return logits
 

@@ -1,0 +1,105 @@
+"""Two ranks under DeepSpeed on the CPU: the same curve as one process, and after a kill -9 the same end."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+import zipfile
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from app.services import Services
+from tests import shapes
+from tests.working import carried_out
+
+pytestmark = pytest.mark.slow
+
+PARAMS = {
+    "epochs": 4,
+    "batch_size": 8,
+    "evaluate_every": 8,
+    "checkpoint_every": 8,
+    "augment": False,
+    "learning_rate": 1e-4,
+}
+TWO = {**PARAMS, "batch_size": 4, "processes": 2, "deepspeed": "zero2", "offload_optimizer": False}
+
+
+async def prepared(client: httpx.AsyncClient, services: Services) -> str:
+    """96 easy-VQA images by shape and colour, split by their order."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for place, (number, (colour, shape)) in enumerate(sorted(shapes.shown().items())[:96]):
+            split = ("train", "train", "train", "validation")[place % 4]
+            archive.writestr(
+                f"{split}/{'dark' if colour in ('black', 'brown') else shape}/{number}.png",
+                shapes.data(number),
+            )
+    made = (await client.post("/v1/datasets", files={"archive": buffer.getvalue()})).json()
+    job = await carried_out(services, client, made["job"])
+    assert job["state"] == "succeeded", job["error"]
+    return str(made["id"])
+
+
+async def submitted(client: httpx.AsyncClient, dataset: str, params: dict[str, Any], name: str) -> str:
+    body = {
+        "strategy": "custom_manyshot",
+        "base_model": "clip-tiny",
+        "dataset": dataset,
+        "params": params,
+        "name": name,
+    }
+    reply = await client.post("/v1/jobs", json=body)
+    assert reply.status_code == 202, reply.text
+    return str(reply.json()["id"])
+
+
+async def losses(client: httpx.AsyncClient, job: str) -> dict[int, float]:
+    series = (await client.get(f"/v1/jobs/{job}/metrics")).json()["data"]
+    one = next(one for one in series if one["name"] == "validation_loss")
+    return dict(zip(one["steps"], one["values"], strict=True))
+
+
+async def killed_after_a_checkpoint(services: Services, client: httpx.AsyncClient, job: str) -> None:
+    """Run an attempt and kill every process of it, once a checkpoint is in the file store."""
+    attempt = asyncio.create_task(carried_out(services, client, job))
+    folder = services.settings.data_dir / "files" / "jobs" / job
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("*/checkpoints/*/*/trainer_state.json")):
+        assert not attempt.done(), attempt.result()
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        await asyncio.sleep(0.05)
+    for process in psutil.Process().children(recursive=True):
+        if "workers.trainer" in " ".join(process.cmdline()):
+            process.kill()
+    assert (await attempt)["state"] == "queued"
+
+
+async def test_two_ranks_learn_as_one_and_survive_a_kill(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    dataset = await prepared(client, services)
+    one = await carried_out(services, client, await submitted(client, dataset, PARAMS, "one"))
+    assert one["state"] == "succeeded", one["error"]
+    whole = await carried_out(services, client, await submitted(client, dataset, TWO, "two"))
+    assert whole["state"] == "succeeded", whole["error"]
+    ours, theirs = await losses(client, one["id"]), await losses(client, whole["id"])
+    assert ours.keys() == theirs.keys()
+    assert [theirs[step] for step in ours] == pytest.approx(list(ours.values()), rel=0.15, abs=0.02)
+
+    job = await submitted(client, dataset, TWO, "killed")
+    await killed_after_a_checkpoint(services, client, job)
+    again = await carried_out(services, client, job)
+    assert (again["state"], again["attempt"]) == ("succeeded", 2), again["error"]
+    assert again["metrics"]["accuracy"] == pytest.approx(whole["metrics"]["accuracy"], abs=0.05)
+    resumed = await losses(client, job)
+    assert resumed.keys() == theirs.keys()
+    assert [resumed[step] for step in theirs] == pytest.approx(list(theirs.values()), rel=0.05, abs=0.01)
+    labels = {
+        one["trained"]["method"] for one in (await client.get("/v1/models")).json()["data"] if one["trained"]
+    }
+    assert labels == {"finetune"}
