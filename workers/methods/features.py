@@ -23,6 +23,7 @@ from app.training.augmentation import AugmentationSettings, augment
 from workers.examples import Examples, Item
 from workers.methods.base import Run
 from workers.methods.lite_tail import LiteTail, LiteTrunk
+from workers.methods.reproducible import deterministic
 
 _FILE = "features.safetensors"
 _BATCH = 8
@@ -100,7 +101,9 @@ class Activations(Features):
     def _encoded(self, views: Sequence[Image.Image]) -> Vectors:
         if not views:
             return np.empty((0, *ACTIVATIONS), np.float16)
-        return self._trunk.activations([lite.prepare(view) for view in views])
+        pixels = [lite.prepare(view) for view in views]
+        with deterministic():
+            return self._trunk.activations(pixels)
 
 
 def remember(folder: Path, arrays: dict[str, NDArray[np.float32]]) -> None:

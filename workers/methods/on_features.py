@@ -128,7 +128,7 @@ class FeatureMethod:
 
     def fit(self) -> None:
         """Steps with looks at the held-out examples; ends early, and with the best network."""
-        with deterministic(None if self.end_to_end else 1):
+        with deterministic():
             self._steps()
         self.net.load_state_dict(self.best)
 
@@ -308,7 +308,7 @@ class FeatureMethod:
         lead = x.shape[: x.ndim - len(inner)]
         flat = torch.from_numpy(np.ascontiguousarray(x.reshape(-1, *inner)))
         module.eval()
-        with torch.no_grad():
+        with deterministic(), torch.no_grad():
             parts = [module(part.float().to(self.device)).cpu() for part in torch.split(flat, _BATCH)]
         found: Vectors = torch.cat(parts).numpy() if parts else np.empty((0, self.encoder.dim), np.float32)
         return found.reshape(*lead, -1) if parts else found

@@ -13,16 +13,17 @@ import torch
 
 
 @contextmanager
-def deterministic(threads: int | None = None) -> Iterator[None]:
-    """Deterministic kernels where there are any, as before afterwards; the others run with a warning.
+def deterministic() -> Iterator[None]:
+    """Deterministic kernels where there are any (the others run with a warning), and one thread on the CPU.
 
-    `threads` is how many compute: networks of one small layer lose more by waiting for one another than they gain.
+    Sums do not depend on the number of cores then; and networks this small lose more by threads that wait for one
+    another than they gain: beside other work, `lite` took sixty times as long with two. As before afterwards.
     """
     before = torch.are_deterministic_algorithms_enabled()
     warned, had = torch.is_deterministic_algorithms_warn_only_enabled(), torch.get_num_threads()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.set_num_threads(threads or had)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
