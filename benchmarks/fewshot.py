@@ -82,7 +82,7 @@ class Result(NamedTuple):
 
 
 def digits() -> Pictures:
-    """scikit-learn's handwritten digits (8 x 8 pixels), enlarged; the halves are by different writers."""
+    """scikit-learn's handwritten digits (8 x 8 pixels), enlarged: examples from one half, questions from the other."""
     data = load_digits()
     sides: tuple[list[Shown], list[Shown]] = ([], [])
     for digit, word in enumerate(DIGITS):
