@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import example_folder, following, output, saving
+from app.cli import configured, example_folder, following, output, saving
 from app.cli.client import Service, connect
 from app.cli.collections import quoted
 from app.cli.datasets import dataset_id
@@ -43,7 +43,17 @@ class Ending:
 
 
 def train(
-    strategy: Annotated[str, typer.Option(help="How to learn; `vision strategies list` shows them.")],
+    strategy: Annotated[
+        str | None, typer.Option(help="How to learn; `vision strategies list` shows them.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="A whole training run in one YAML file, in a strategy's place; the folders it names are sent.",
+        ),
+    ] = None,
     collection: Annotated[
         str | None,
         typer.Option(
@@ -84,6 +94,10 @@ def train(
     json: Lines = False,
 ) -> None:
     """Train a model by a strategy and follow it; a strategy that needs no training learns the examples at once."""
+    if (strategy is None) == (config is None):
+        raise typer.BadParameter(
+            "name a strategy, or a configuration file", param_hint="--strategy / --config"
+        )
     if dataset is not None and (image or examples or collection):
         raise typer.BadParameter(
             "a job learns from a dataset or from a collection, not from both", param_hint="--dataset"
@@ -96,6 +110,9 @@ def train(
         saving.check_free(output_dir, force=force)
     with connect(server, api_key, data_dir) as service:
         _check_detach(service, ending)
+        if strategy is None:
+            _by_config(service, config or Path(), (dataset, collection, name, seed), values, ending)
+            return
         found = service.call("GET", f"/v1/strategies/{quoted(strategy)}", again=True)
         if found["method"] is None and not given:
             example = (
@@ -121,8 +138,37 @@ def train(
         submitted(service, body, ending)
 
 
-def submitted(service: Service, body: dict[str, Any], ending: Ending) -> None:
-    """Ask for a job, follow it to its end and save its files; ends the command with 1 where it did not succeed."""
+def _by_config(
+    service: Service,
+    file: Path,
+    place: tuple[str | None, str | None, str | None, int],
+    values: dict[str, Any],
+    ending: Ending,
+) -> None:
+    dataset, collection, name, seed = place
+    document, sent, held_out = configured.sent(service, configured.read(file), file)
+    if dataset is not None:
+        sent = dataset_id(service, dataset)
+    body: dict[str, Any] = {
+        "config": document,
+        "params": values,
+        "seed": seed,
+        **({"dataset": sent} if sent else {"collection": collection or DEFAULT_COLLECTION}),
+        **({"name": name} if name else {}),
+    }
+    model = submitted(service, body, ending)
+    if held_out is not None and model is not None:
+        job = service.call(
+            "POST", f"/v1/models/{quoted(model)}/evaluate", json={"dataset": held_out, "split": "all"}
+        )
+        following.end(following.follow(service, job, json=ending.json), json=ending.json)
+
+
+def submitted(service: Service, body: dict[str, Any], ending: Ending) -> str | None:
+    """Ask for a job, follow it to its end and save its files; the model's id, or None where nobody waits for it.
+
+    Ends the command with 1 where the job did not succeed.
+    """
     job = service.call(
         "POST", "/v1/jobs", json=body, headers={"Idempotency-Key": str(uuid.uuid4())}, again=True
     )
@@ -132,13 +178,15 @@ def submitted(service: Service, body: dict[str, Any], ending: Ending) -> None:
         else:
             output.out.print(job["id"])
             output.say(f"Queued; vision jobs follow {job['id']}")
-        return
+        return None
     if not ending.json:
-        output.say(f"Job {job['id']} trains by {job['strategy']} on {job['collection'] or job['dataset']}")
+        how, data = job["strategy"] or "your configuration", job["collection"] or job["dataset"]
+        output.say(f"Job {job['id']} trains by {how} on {data}")
     ended = following.follow(service, job, json=ending.json)
     following.end(ended, json=ending.json)
     if ending.output_dir is not None:
         saving.save_artifacts(service, ended, ending.output_dir, force=ending.force)
+    return ended["model"] and str(ended["model"])
 
 
 def params(given: list[str] | None) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""A configuration file on its way to the service: the folders it names are sent, the rest goes as it is.
+
+Knows YAML and the two fields that name folders of this machine; what the rest means is the service's business.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from app.cli import output
+from app.cli.client import Service
+from app.cli.datasets import uploaded
+
+_FORMATS = {"custom": "jsonl"}
+_LARGEST = 1 << 20
+
+
+def read(file: Path) -> dict[str, Any]:
+    """The document; ends the command where the file is no YAML object, naming the line."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        if len(text) > _LARGEST:
+            output.fail(f"{file} is larger than 1 MiB", output.USAGE)
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        output.fail(f"{file}{where}: this is no valid YAML", output.USAGE)
+    except (OSError, UnicodeDecodeError) as error:
+        output.fail(f"{file} cannot be read: {error}", output.USAGE)
+    if not isinstance(document, dict):
+        output.fail(f"{file} holds no configuration", output.USAGE)
+    return document
+
+
+def sent(
+    service: Service, document: dict[str, Any], file: Path
+) -> tuple[dict[str, Any], str | None, str | None]:
+    """Send the folders that the document names; the document without them, and the two datasets' ids.
+
+    Relative folders are looked for beside the file.
+    """
+    left = dict(document)
+    data = _folder(left, "dataset", "data_dir", file)
+    test = _folder(left, "evaluation", "test_data_dir", file)
+    about = left.get("dataset") if isinstance(left.get("dataset"), dict) else {}
+    dataset = None if data is None else _dataset(service, data, about or {})
+    held_out = None if test is None else _dataset(service, test, {"format": (about or {}).get("format")})
+    return left, dataset, held_out
+
+
+def _folder(document: dict[str, Any], section: str, field: str, file: Path) -> Path | None:
+    inner = document.get(section)
+    if not isinstance(inner, dict) or not inner.get(field):
+        return None
+    folder = file.parent / Path(str(inner[field])).expanduser()
+    if not folder.is_dir():
+        output.fail(f"{file}: {section}.{field}: there is no folder {folder}", output.USAGE)
+    document[section] = {name: value for name, value in inner.items() if name != field}
+    return folder
+
+
+def _dataset(service: Service, folder: Path, about: dict[str, Any]) -> str:
+    format_ = str(about.get("format") or "auto")
+    fields = {"name": folder.resolve().name or "dataset", "format": _FORMATS.get(format_, format_)}
+    split = about.get("split_ratio")
+    if isinstance(split, list):
+        fields["split"] = ",".join(str(one) for one in split)
+    return str(uploaded(service, folder, fields)["id"])
