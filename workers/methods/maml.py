@@ -17,7 +17,8 @@ from torch.nn import functional
 from app.inference.protocols import Vectors
 from app.recognition.trained import Weights, few_exemplars
 from workers.methods.episodes import Episodes
-from workers.methods.on_features import FeatureMethod, Projection, array
+from workers.methods.on_features import FeatureMethod
+from workers.methods.projecting import Projection, array
 
 _SCALE = 10.0
 _FOLDS = 5

@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from torch import nn
 
 from app.errors import NotTrainableError
@@ -30,9 +29,9 @@ from workers.evaluation import metrics
 from workers.examples import Examples, Item
 from workers.methods.base import Run
 from workers.methods.features import Activations, Features, remember
-from workers.methods.lite_tail import LiteTail
+from workers.methods.projecting import Projection, array, fitted_scale, log_softmax, squared
 from workers.methods.reproducible import deterministic
-from workers.methods.splits import split_items, targets
+from workers.methods.splits import split_leaving, targets
 
 COPIES = 4
 """Changed copies of each example whose features are learned from, beside the example's own."""
@@ -83,7 +82,9 @@ class FeatureMethod:
         self.end_to_end = bool(getattr(params, "end_to_end", False))
         self.features = Activations(run, self.examples) if self.end_to_end else Features(run, self.examples)
         self.encoder = self.features.encoder
-        self.train, self.validation, self.test = self._sides()
+        self.train, self.validation, self.test = split_leaving(
+            self.examples, params.validation_share, run.spec.seed, least=self.least(params)
+        )
         copies = self.copies() if params.augment else 0
         self.x = self.features.of(self.train, copies, params.changes(), name="train")
         self.held = self.features.of(self.validation, 0, OFF, name="validation")[:, 0]
@@ -271,7 +272,7 @@ class FeatureMethod:
     def _score(self) -> tuple[float, dict[str, float]]:
         """Better is larger: accuracy, ties broken by the log loss."""
         logits, y = self.held_logits()
-        log_odds = _log_softmax(fitted_scale(logits, y, self.usual_scale) * logits)
+        log_odds = log_softmax(fitted_scale(logits, y, self.usual_scale) * logits)
         loss = -float(log_odds[np.arange(len(y)), y].mean())
         accuracy = float((logits.argmax(axis=1) == y).mean())
         name = self.chosen_by
@@ -279,29 +280,9 @@ class FeatureMethod:
 
     def _without_held_out(self) -> dict[str, Any]:
         logits, y = self.held_logits()
-        shares = np.exp(_log_softmax(self.scale() * logits)).astype(np.float32)
+        shares = np.exp(log_softmax(self.scale() * logits)).astype(np.float32)
         figures = metrics.classification([self.labels[one] for one in y], shares, self.labels)
         return {**figures, "evaluated_on": self.chosen_by}
-
-    def _sides(self) -> tuple[list[Item], list[Item], list[Item]]:
-        """What a method would be left too few of to learn from stays with what it learns from."""
-        share, seed, least = self.params.validation_share, self.run.spec.seed, self.least(self.params)
-        train, validation, test = split_items(self.examples, share, seed)
-        if self.examples.is_split:
-            return train, validation, test
-        left = Counter(one.label for one in train)
-        back = []
-        for one in validation:
-            if left[one.label] < least:
-                back.append(one)
-                left[one.label] += 1
-        kept = {id(one) for one in validation} - {id(one) for one in back}
-        wanted = {id(one) for one in train} | {id(one) for one in back}
-        return (
-            [one for one in self.examples.items if id(one) in wanted],
-            [one for one in self.examples.items if id(one) in kept],
-            test,
-        )
 
     def _through(self, module: nn.Module, x: Vectors) -> Vectors:
         inner = self.x.shape[2:]
@@ -347,56 +328,3 @@ class FeatureMethod:
         torch.set_rng_state(state["torch_rng"].cpu())
         self.rng.bit_generator.state = ast.literal_eval(state["numpy_rng"])
         return int(state["step"]), int(state["waited"])
-
-
-class Projection(nn.Module):
-    """A linear map to unit vectors, after the encoder's last stages if they learn along; starts as a random rotation,
-    which keeps the features' distances.
-    """
-
-    def __init__(self, dim: int, out: int, tail: LiteTail | None = None) -> None:
-        super().__init__()
-        self.layer = nn.Linear(dim, out)
-        nn.init.orthogonal_(self.layer.weight)
-        nn.init.zeros_(self.layer.bias)
-        self.tail = tail
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.projected(x if self.tail is None else self.tail(x))
-
-    def projected(self, features: torch.Tensor) -> torch.Tensor:
-        """float[n, d] to float[n, k]."""
-        return nn.functional.normalize(self.layer(features), dim=-1)
-
-
-def squared(points: Vectors, centres: Vectors) -> Vectors:
-    """float[m, k] and float[C, k] to their squared Euclidean distances float[m, C]."""
-    found: Vectors = ((points[:, None] - centres[None]) ** 2).sum(axis=-1)
-    return found
-
-
-def fitted_scale(logits: Vectors, y: np.ndarray[Any, Any], usual: float) -> float:
-    """s of softmax(s * logits) with the least log loss on these examples (temperature scaling, Guo et al. 2017),
-    drawn towards the usual one as by two more examples.
-    """
-    if not len(y):
-        return usual
-
-    def cost(log_scale: float) -> float:
-        log_odds = _log_softmax(float(np.exp(log_scale)) * logits)
-        return float(-log_odds[np.arange(len(y)), y].sum() + 2.0 * (log_scale - np.log(usual)) ** 2)
-
-    bounds = np.log(usual / 100), np.log(usual * 100)
-    return float(np.exp(minimize_scalar(cost, bounds=bounds, method="bounded").x))
-
-
-def _log_softmax(logits: Vectors) -> Vectors:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    found: Vectors = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return found
-
-
-def array(tensor: torch.Tensor) -> Vectors:
-    """float32 in memory."""
-    found: Vectors = tensor.detach().cpu().float().numpy()
-    return found

@@ -5,6 +5,7 @@ Knows items and labels; knows nothing of images.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from workers.datasets.splitting import SPLITS, stratified
@@ -25,6 +26,22 @@ def split_items(examples: Examples, validation_share: float, seed: int) -> Split
     sides = stratified(strata, (1 - validation_share, 0.0, validation_share), seed)
     train = [one for one in examples.items if sides[one.sha256] == "train"]
     return train, [one for one in examples.items if sides[one.sha256] != "train"], []
+
+
+def split_leaving(examples: Examples, validation_share: float, seed: int, *, least: int) -> Splits:
+    """As `split_items`, but of each label so many examples stay to train on, if it has them."""
+    train, validation, test = split_items(examples, validation_share, seed)
+    if examples.is_split:
+        return train, validation, test
+    left = Counter(one.label for one in train)
+    held = []
+    for one in validation:
+        if left[one.label] < least:
+            left[one.label] += 1
+        else:
+            held.append(one)
+    away = {one.sha256 for one in held}
+    return [one for one in examples.items if one.sha256 not in away], held, test
 
 
 def targets(items: Sequence[Item], labels: Sequence[str]) -> list[int]:
