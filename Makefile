@@ -23,7 +23,7 @@ $(VENV)/.serve-ready: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev-ready: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing the service and its test and lint tools into $(VENV) (once; a few minutes)"
-	@$(PIP_INSTALL) '.[test,lint]'
+	@$(PIP_INSTALL) '.[test,lint,scale]'
 	@touch $@ $(VENV)/.serve-ready
 
 setup: $(VENV)/.dev-ready ## Make the virtual environment with everything in it
