@@ -132,7 +132,7 @@ class ClipLora(EncoderTraining):
         config = self.peft.peft_config["default"]
         config.base_model_name_or_path, config.inference_mode = self.word, True
         config.save_pretrained(str(folder))
-        weights = get_peft_model_state_dict(self.peft)
+        weights = get_peft_model_state_dict(self.peft, save_embedding_layers=False)  # "auto" asks a hub
         save_file({name: one.contiguous().cpu() for name, one in weights.items()}, folder / WEIGHTS)
         return ["adapter_config.json", WEIGHTS]
 
