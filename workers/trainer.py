@@ -33,6 +33,7 @@ KINDS: dict[Kind, str] = {
     "evaluate": "workers.evaluation.job:evaluate",
     "export": "workers.exporting.job:export",
     "reembed": "workers.reembed:reembed",
+    "teach": "workers.teaching:teach",
 }
 """Kind of job -> the function that carries it out: takes the run, returns its outcome."""
 

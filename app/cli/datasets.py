@@ -76,6 +76,24 @@ def remove(dataset: _Id, server: Server = None, api_key: ApiKey = None, data_dir
     output.say(f"Removed {dataset}")
 
 
+@app.command()
+def teach(
+    dataset: _Id,
+    collection: Annotated[str, typer.Option("--collection", "-c", help="What learns.")] = "default",
+    split: Annotated[
+        list[str] | None, typer.Option(help="Only these: train, validation, test; repeat. train without it.")
+    ] = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Teach a collection the dataset's labelled examples."""
+    with connect(server, api_key, data_dir) as service:
+        body = {"collection": collection, "splits": split or ["train"]}
+        job = service.call("POST", f"/v1/datasets/{quoted(dataset)}/teach", json=body)
+        following.end(following.follow(service, job, json=False), json=False)
+
+
 def prepare_dataset(
     data_dir: Annotated[
         Path, typer.Option("--data-dir", exists=True, file_okay=False, help="Folder with the examples.")

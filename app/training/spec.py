@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Task = Literal["classification", "vqa", "caption"]
-Kind = Literal["train", "evaluate", "export", "prepare", "reembed"]
+Kind = Literal["train", "evaluate", "export", "prepare", "reembed", "teach"]
 Queue = Literal["cpu", "gpu", "multi-gpu"]
 Method = Literal["head", "lora", "prototypical", "maml", "siamese", "finetune"]
 

@@ -29,7 +29,7 @@ class Job(Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     workspace: Mapped[str] = mapped_column(ForeignKey("workspaces.name", ondelete="CASCADE"))
     kind: Mapped[str]
-    """train, evaluate, export, prepare or reembed."""
+    """train, evaluate, export, prepare, reembed or teach."""
     strategy: Mapped[str | None]
     spec: Mapped[dict[str, Any]] = mapped_column(JSONB)
     """`app.training.spec.JobSpec`, resolved: a worker needs nothing else to begin."""

@@ -126,6 +126,19 @@ async def test_a_collection_becomes_a_dataset(client: httpx.AsyncClient, service
     assert set(found["summary"]["labels"]) == {"red", "blue"}
 
 
+async def test_a_dataset_teaches_a_collection(client: httpx.AsyncClient, services: Services) -> None:
+    made = (await client.post("/v1/datasets", files={"archive": zipped(colours(5))})).json()
+    early = await client.post(f"/v1/datasets/{made['id']}/teach", json={"collection": "default"})
+    assert early.status_code == 409
+    await carried_out(services, client, made["job"])
+    reply = await client.post(f"/v1/datasets/{made['id']}/teach", json={"collection": "default"})
+    assert reply.status_code == 202, reply.text
+    job = await carried_out(services, client, reply.json()["id"])
+    assert (job["state"], job["metrics"]["added"]) == ("succeeded", 6), job["error"]
+    labels = (await client.get("/v1/collections/default/labels")).json()["data"]
+    assert {one["label"]: one["examples"] for one in labels} == {"blue": 3, "red": 3}
+
+
 async def test_other_workspaces_see_nothing(make_client: ClientMaker) -> None:
     mine, other = await make_client(), await make_client()
     made = (await mine.post("/v1/datasets", files={"archive": zipped(colours(2))})).json()

@@ -25,6 +25,8 @@ from app.services import services_of
 from app.training import streaming
 from app.training.datasets.schemas import DatasetInfo, DatasetList
 from app.training.datasets.service import MANIFEST, REPORT, DatasetView, Preparation
+from app.training.describing import described
+from app.training.schemas import JobInfo
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
@@ -84,6 +86,15 @@ class FromCollection(BaseModel):
     seed: int = Field(0, ge=0, lt=_LARGEST_SEED)
 
 
+class IntoCollection(BaseModel):
+    """Which of a dataset's examples a collection learns."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    collection: CollectionName
+    splits: list[Literal["train", "validation", "test"]] = Field(["train"], min_length=1)
+
+
 @router.post(
     "",
     status_code=202,
@@ -121,6 +132,28 @@ async def create_from_collection(
     view = await services.datasets.from_collection(caller.workspace, wanted.collection, how)
     _located(response, view)
     return info(view)
+
+
+@router.post(
+    "/{dataset}/teach",
+    status_code=202,
+    responses=responses(
+        errors.DatasetNotFoundError,
+        errors.CollectionNotFoundError,
+        errors.ConflictError,
+        errors.NotTrainableError,
+        errors.OverloadedError,
+    ),
+)
+async def teach_collection(
+    request: Request, response: Response, caller: Trainer, dataset: DatasetPath, wanted: IntoCollection
+) -> JobInfo:
+    """Teach a collection the dataset's labelled examples."""
+    services = services_of(request)
+    job = await services.datasets.teach(caller.workspace, _id(dataset), wanted.collection, wanted.splits)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = "2"
+    return await described(services, job)
 
 
 @router.get("")

@@ -18,7 +18,13 @@ from sqlalchemy import delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
-from app.errors import DatasetNotFoundError, JobNotFoundError, JobStateError
+from app.errors import (
+    ConflictError,
+    DatasetNotFoundError,
+    JobNotFoundError,
+    JobStateError,
+    NotTrainableError,
+)
 from app.files import FileStore
 from app.recognition.learning import Learning
 from app.recognition.service import Recognition
@@ -109,6 +115,30 @@ class Datasets:
         wanted = wanted.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(limit)
         async with self._database.session() as session:
             return await self._views(session, wanted)
+
+    async def teach(
+        self, workspace: str, dataset_id: uuid.UUID, collection: str, splits: Sequence[str]
+    ) -> Job:
+        """Have a worker add the dataset's labelled examples to a collection.
+
+        Raises DatasetNotFoundError, CollectionNotFoundError, ConflictError for a dataset that is not ready,
+        NotTrainableError for one without labels, OverloadedError.
+        """
+        view = await self.get(workspace, dataset_id)
+        if view.state != "ready":
+            raise ConflictError("The dataset is not ready.")
+        if view.row.task != "classification":
+            raise NotTrainableError("The dataset's examples have no labels that a collection could learn.")
+        known = await self._recognition.known(workspace, collection)
+        spec = JobSpec(
+            kind="teach",
+            task="classification",
+            data=DataRef(dataset=dataset_id),
+            base_model=known.encoder,
+            base_kind="encoder",
+            params={"collection": str(known.id), "splits": list(splits)},
+        )
+        return await self._jobs.queue(workspace, Resolved(spec, "cpu"))
 
     async def delete(self, workspace: str, dataset_id: uuid.UUID) -> None:
         """Forget a dataset, its files and the images that nothing else shows; raises DatasetNotFoundError."""
