@@ -26,6 +26,7 @@ from app.training.spec import ModelCard
 from workers.evaluation import metrics
 from workers.examples import Examples, Item
 from workers.methods.base import Run
+from workers.methods.reproducible import deterministic
 from workers.methods.splits import split_items, targets
 
 _STATE = "state.pt"
@@ -39,6 +40,8 @@ class EncoderTraining:
     """`peft` or `tail`."""
     rate = 2e-4
     steps = 300
+    one_thread = True
+    """Whether what is trained is too small to gain by more threads."""
 
     def __init__(self, run: Run, params: LoraParams, examples: Examples) -> None:
         self.run, self.params, self.examples = run, params, examples
@@ -71,7 +74,8 @@ class EncoderTraining:
         )
         self.y = np.array(targets(self.train, self.labels))
         self.held_y = np.array(targets(self.validation, self.labels), int)
-        self.build()
+        with deterministic(one_thread=self.one_thread):
+            self.build()
         run.log(
             f"{len(self.train)} examples to train on, {len(self.validation)} to choose by, {len(self.test)} to judge "
             f"by; {sum(one.numel() for one in self.trained().values())} numbers are trained"
@@ -111,6 +115,11 @@ class EncoderTraining:
 
     def fit(self) -> None:
         """AdamW, warm-up, then a cosine to nothing; ends early, and with the best weights."""
+        with deterministic(one_thread=self.one_thread):
+            self._fit()
+        self._put(self.best)
+
+    def _fit(self) -> None:
         run, params = self.run, self.params
         parameters = self.trained()
         rate = params.learning_rate or self.rate
@@ -139,10 +148,13 @@ class EncoderTraining:
             if params.patience and waited > params.patience:
                 run.log(f"No better for {waited} looks: stopping after step {step}.")
                 break
-        self._put(self.best)
 
     def evaluate(self) -> dict[str, Any]:
         """Figures of the served classifier on examples that were not trained on."""
+        with deterministic(one_thread=self.one_thread):
+            return self._evaluated()
+
+    def _evaluated(self) -> dict[str, Any]:
         features = self.features_of(self.validation)
         self.scale = fitted_scale(self.logits_of(features), self.held_y)
         items = self.test or self.validation
@@ -157,7 +169,8 @@ class EncoderTraining:
 
     def save(self, folder: Path) -> ModelCard:
         """The changed weights, the head, and vision.json."""
-        note, weights = self._note(), self._head_weights()
+        with deterministic(one_thread=self.one_thread):
+            note, weights = self._note(), self._head_weights()
         files = [*save_classifier(folder, note, weights), *self.write(folder)]
         return ModelCard(
             id="",

@@ -33,6 +33,8 @@ MOST_TRAINED_TEXTS = 64
 """Labels up to which texts are encoded anew in every step; beyond, the text tower stays as it is and its vectors are
 computed once."""
 _BATCH = 16
+_LARGE = 20_000_000
+"""Numbers in a model from which more than one thread pays."""
 _FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
     "clip": (transformers.CLIPModel, ClipEncoder),
     "siglip": (transformers.SiglipModel, SiglipEncoder),
@@ -64,6 +66,7 @@ class ClipLora(EncoderTraining):
                 folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
             )
         self.temperature = float(model.logit_scale.detach().exp())
+        self.one_thread = sum(one.numel() for one in model.parameters()) < _LARGE
         if params.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         with_texts = len(self.labels) <= MOST_TRAINED_TEXTS

@@ -13,8 +13,9 @@ import torch
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
-    """Deterministic kernels where there are any (the others run with a warning), and one thread on the CPU.
+def deterministic(*, one_thread: bool = True) -> Iterator[None]:
+    """Deterministic kernels where there are any (the others run with a warning), and one thread on the CPU unless a
+    network is large enough to gain by more.
 
     Sums do not depend on the number of cores then; and networks this small lose more by threads that wait for one
     another than they gain: beside other work, `lite` took sixty times as long with two. As before afterwards.
@@ -23,7 +24,8 @@ def deterministic() -> Iterator[None]:
     warned, had = torch.is_deterministic_algorithms_warn_only_enabled(), torch.get_num_threads()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.set_num_threads(1)
+    if one_thread:
+        torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -1,0 +1,244 @@
+"""Adapters of encoders: what they recognise, that they share their base, go on where they stopped, and are refused.
+
+Real images (easy-VQA's shapes) and real encoders: the embedded one and this project's small CLIP.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from app.errors import BaseModelChangedError, ModelUnavailableError, NotTrainableError
+from app.inference.encoders import EncoderConfig, load_encoder, resolve
+from app.inference.encoders.adapted import AdaptedLite, PeftEncoder
+from app.inference.protocols import Encoder, Vectors
+from app.recognition.trained import TrainedClassifier
+from app.settings import Settings
+from tests import shapes
+from tests.training import Trained, picked, trained
+from workers.examples import Examples
+from workers.methods.base import StoppingError
+
+SHOTS, ASKED, CHANCE = 5, 12, 1 / 3
+BASES = {"clip-tiny": "adapter_model.safetensors", "lite": "tail.safetensors"}
+"""Base -> the file of its changed weights."""
+STEPS = {"clip-tiny": 20, "lite": 20}
+Rows = list[tuple[str, bytes, str]]
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[Rows, Rows]:
+    """Examples to learn from, and images that no method is shown."""
+    by_shape: dict[str, Rows] = {}
+    for number, (_, shape) in sorted(shapes.shown().items()):
+        by_shape.setdefault(shape, []).append((str(number), shapes.data(number), shape))
+    return (
+        [row for found in by_shape.values() for row in found[:SHOTS]],
+        [row for found in by_shape.values() for row in found[SHOTS : SHOTS + ASKED]],
+    )
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """One folder for what encoders cache."""
+    return Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def models(
+    rows: tuple[Rows, Rows], settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Trained]:
+    """One adapter over each base."""
+    return {
+        base: trained(
+            picked(rows[0]),
+            "lora",
+            tmp_path_factory.mktemp(base),
+            base=base,
+            params={"steps": STEPS[base], "evaluate_every": 10},
+            settings=settings,
+        )
+        for base in BASES
+    }
+
+
+def loaded(word: str | Path, settings: Settings) -> Encoder:
+    return load_encoder(resolve(str(word)), EncoderConfig.from_settings(settings))
+
+
+def features(encoder: Encoder, examples: Examples) -> Vectors:
+    """float32[n, d] in the examples' own order."""
+    pixels = [encoder.preprocess(examples.image(one))[None] for one in examples.items]
+    return np.concatenate([encoder.encode_images(one) for one in pixels])
+
+
+def accuracy(made: Trained, encoder: Encoder, examples: Examples) -> float:
+    """Of the best label; every row is checked to be a distribution."""
+    classifier = TrainedClassifier.load(made.folder)
+    found = classifier.predict(features(encoder, examples))
+    assert np.allclose(found.scores.sum(axis=1) + found.none, 1, atol=1e-4)
+    best = [classifier.labels[index] for index in found.scores.argmax(axis=1)]
+    return float(np.mean([label == one.label for label, one in zip(best, examples.items, strict=True)]))
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_an_adapted_encoder_is_no_worse_than_the_closed_form_head(
+    rows: tuple[Rows, Rows], models: dict[str, Trained], settings: Settings, tmp_path: Path, base: str
+) -> None:
+    untouched = picked(rows[1])
+    right = accuracy(models[base], loaded(models[base].folder, settings), untouched)
+    plain = trained(
+        picked(rows[0]), "head", tmp_path, base=base, params={"augment": False}, settings=settings
+    )
+    closed = accuracy(plain, loaded(base, settings), untouched)
+    noise = 2 * np.sqrt(0.25 / len(untouched.items))  # two standard errors at their largest
+    assert right > CHANCE + noise
+    assert right >= closed - noise
+    assert models[base].evaluation["evaluated_on"] == "validation"
+    assert models[base].evaluation["chance"] == pytest.approx(CHANCE, abs=0.01)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_folder_is_an_encoder_like_any_other(
+    rows: tuple[Rows, Rows], models: dict[str, Trained], settings: Settings, base: str
+) -> None:
+    made = models[base]
+    assert made.card.files[:2] == ["vision.json", "head.safetensors"]
+    assert BASES[base] in made.card.files
+    source = resolve(str(made.folder))
+    assert (source.name, source.family) == ("test", resolve(base).family)
+    own, plain = loaded(made.folder, settings), loaded(base, settings)
+    assert (own.dim, own.input_size) == (plain.dim, plain.input_size)
+    assert own.fingerprint != plain.fingerprint
+    few = picked(rows[1][:3])
+    moved = features(own, few)
+    assert np.allclose(np.linalg.norm(moved, axis=1), 1, atol=1e-4)
+    assert not np.allclose(moved, features(plain, few), atol=1e-3)
+    assert own.encode_texts(["a circle", "a triangle"]).shape == (2, own.dim)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_stopped_run_ends_as_one_that_was_left_alone(
+    rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path, base: str
+) -> None:
+    params = {"steps": 6, "evaluate_every": 2}
+    examples = picked(rows[0][::2])
+
+    def run(name: str, seed: int = 3, **more: Any) -> Trained:
+        return trained(
+            examples, "lora", tmp_path / name, base=base, params=params, seed=seed, settings=settings, **more
+        )
+
+    whole, again, other = run("whole"), run("again"), run("other", seed=4)
+    with pytest.raises(StoppingError):
+        run("cut", stop_at=3)
+    resumed = run("rest", restored=tmp_path / "cut" / "scratch" / "checkpoint")
+    assert [step for step, _, _ in resumed.run.reports] == [4, 5, 6]
+    for made in (again, resumed):
+        assert same(whole, made, BASES[base])
+    assert not same(whole, other, BASES[base])
+    assert resumed.evaluation == whole.evaluation
+
+
+def same(one: Trained, other: Trained, changed: str) -> bool:
+    """Whether both left the same weights, bit by bit."""
+    for name in ("head.safetensors", changed):
+        first, second = (load_file(made.folder / name) for made in (one, other))
+        if first.keys() != second.keys() or any(not np.array_equal(first[k], second[k]) for k in first):
+            return False
+    return True
+
+
+def test_two_adapters_lie_over_one_base(
+    rows: tuple[Rows, Rows], models: dict[str, Trained], settings: Settings, tmp_path: Path
+) -> None:
+    few = picked(rows[1][:3])
+    alone = loaded(models["clip-tiny"].folder, settings)
+    expected = features(alone, few)
+    other_folder = mirrored(models["clip-tiny"].folder, tmp_path / "other")
+    one, two = alone, loaded(other_folder, settings)
+    assert isinstance(one, PeftEncoder)
+    assert isinstance(two, PeftEncoder)
+    (base,) = one.bases
+    assert two.bases[0] is base
+    assert len(base.adapters) == 2
+    assert one.fingerprint != two.fingerprint
+    beside = [encoder.memory_bytes - base.memory_bytes for encoder in (one, two)]
+    assert all(0 < own < base.memory_bytes / 10 for own in beside)
+    assert np.array_equal(features(one, few), expected)
+    assert not np.allclose(features(two, few), expected, atol=1e-3)
+    assert np.array_equal(features(one, few), expected)
+    two.close()
+    assert len(base.adapters) == 1
+    assert np.array_equal(features(one, few), expected)
+
+
+def mirrored(folder: Path, to: Path) -> Path:
+    """The same adapter with its changes turned round and made large."""
+    shutil.copytree(folder, to)
+    weights = load_file(to / BASES["clip-tiny"])
+    turned = {name: -50 * one if "lora_B" in name else one for name, one in weights.items()}
+    save_file(turned, to / BASES["clip-tiny"])
+    return to
+
+
+def test_a_base_goes_with_its_last_adapter(models: dict[str, Trained], settings: Settings) -> None:
+    gc.collect()
+    first = loaded(models["clip-tiny"].folder, settings)
+    assert isinstance(first, PeftEncoder)
+    before = id(first.bases[0])
+    kept = loaded(models["clip-tiny"].folder, settings)
+    assert isinstance(kept, PeftEncoder)
+    first.close()
+    del first
+    gc.collect()
+    assert id(kept.bases[0]) == before
+    assert len(kept.bases[0].adapters) == 1
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_another_base_than_it_was_trained_over_is_refused(
+    models: dict[str, Trained], settings: Settings, tmp_path: Path, base: str
+) -> None:
+    folder = shutil.copytree(models[base].folder, tmp_path / "moved")
+    note = json.loads((folder / "vision.json").read_text())
+    (folder / "vision.json").write_text(json.dumps({**note, "base_fingerprint": "0" * 16}))
+    with pytest.raises(BaseModelChangedError, match="train it again"):
+        loaded(folder, settings)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_damaged_weights_are_refused(
+    models: dict[str, Trained], settings: Settings, tmp_path: Path, base: str
+) -> None:
+    folder = shutil.copytree(models[base].folder, tmp_path / "damaged")
+    (folder / BASES[base]).write_bytes(b"not a model")
+    with pytest.raises(ModelUnavailableError):
+        loaded(folder, settings)
+
+
+def test_the_texts_of_lite_are_its_bases(models: dict[str, Trained], settings: Settings) -> None:
+    own = loaded(models["lite"].folder, settings)
+    assert isinstance(own, AdaptedLite)
+    assert np.array_equal(own.encode_texts(["circle"]), loaded("lite", settings).encode_texts(["circle"]))
+
+
+def test_what_an_encoder_cannot_learn_from_is_refused(
+    rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path
+) -> None:
+    for number, (some, params, sentence) in enumerate(
+        (
+            (rows[0][:SHOTS], {}, "at least two labels"),
+            (rows[0][: SHOTS + 1], {}, "needs 2 a label"),
+            (rows[0], {"four_bit": True}, "not trained in 4 bits"),
+        )
+    ):
+        with pytest.raises(NotTrainableError, match=sentence):
+            trained(picked(some), "lora", tmp_path / str(number), params=params, settings=settings)
