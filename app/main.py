@@ -26,6 +26,7 @@ from app.recognition.routes import router as recognition_router
 from app.services import open_services
 from app.settings import Settings
 from app.training.datasets.routes import router as datasets_router
+from app.training.model_jobs import router as model_jobs_router
 from app.training.preview import router as preview_router
 from app.training.routes import router as jobs_router
 
@@ -100,6 +101,7 @@ def create_app(settings: Settings, addresses: Addresses) -> FastAPI:
         answering_router,
         jobs_router,
         datasets_router,
+        model_jobs_router,
         catalog_router,
         strategies_router,
         preview_router,

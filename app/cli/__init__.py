@@ -13,9 +13,11 @@ from app.cli import (
     answering,
     augment,
     collections,
+    datasets,
     fewshot,
     jobs,
     keys,
+    manyshot,
     models,
     oneshot,
     service,
@@ -42,6 +44,8 @@ app.add_typer(oneshot.app, name="oneshot")
 app.add_typer(fewshot.app, name="fewshot")
 app.add_typer(collections.app, name="collections")
 app.add_typer(models.app, name="models")
+app.add_typer(manyshot.app, name="manyshot")
+app.add_typer(datasets.app, name="datasets")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(strategies.app, name="strategies")
 app.add_typer(augment.app, name="augment")

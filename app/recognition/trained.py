@@ -94,10 +94,10 @@ class TrainedClassifier:
         self.labels = note.labels
         self.base_model = note.base_model
         self.adapted = note.adapted
-        self._weights = weights
+        self.weights = weights
         _check(note, weights)
-        self._head = _closed_form(note, weights)
-        self.threshold = self._head.threshold if note.threshold is None else note.threshold
+        self.head = _closed_form(note, weights)
+        self.threshold = self.head.threshold if note.threshold is None else note.threshold
 
     @classmethod
     def load(cls, folder: Path) -> TrainedClassifier:
@@ -125,15 +125,15 @@ class TrainedClassifier:
     def predict(self, features: Vectors) -> Prediction:
         """Scores of float32[m, d], unit rows by this classifier's encoder; see `app.recognition.heads.Prediction`."""
         features = unit(np.atleast_2d(features))
-        found = self._head.predict(features)
-        if self._weights.rows is None:
+        found = self.head.predict(features)
+        if self.weights.rows is None:
             return found
         scores = softmax(self.logits(features)) * (1.0 - found.none.astype(np.float64))[:, None]
         return Prediction(scores.astype(np.float32), found.none, found.similarity)
 
     def logits(self, features: Vectors) -> NDArray[np.float64]:
         """float64[m, C] of float32[m, d]; only where the method learned rows."""
-        weights = self._weights
+        weights = self.weights
         if weights.rows is None or weights.bias is None:
             raise ValueError("the closed-form head has no logits of its own")
         projected = project(features, weights.layers, unit_norm=self.note.unit_norm)
@@ -142,7 +142,7 @@ class TrainedClassifier:
     @property
     def memory_bytes(self) -> int:
         """Of the weights, without the encoder's."""
-        return sum(one.nbytes for one in self._weights.tensors().values())
+        return sum(one.nbytes for one in self.weights.tensors().values())
 
 
 def project(features: Vectors, layers: tuple[tuple[Vectors, Vectors], ...], *, unit_norm: bool) -> Vectors:

@@ -37,7 +37,7 @@ class BaseModels:
         Raises ModelNotFoundError for a name that is not known here, EncoderMismatchError where the collection is
         bound to another encoder, NotTrainableError where the strategy is for another family.
         """
-        word = self._names.asked(asked) if asked else None if checkpoint == DEFAULT else checkpoint
+        word = self._asked_encoder(asked) if asked else None if checkpoint == DEFAULT else checkpoint
         if data.encoder is not None:
             if word is not None and not self._names.same(word, data.encoder):
                 raise EncoderMismatchError(
@@ -53,7 +53,7 @@ class BaseModels:
     def vlm(self, asked: str | None, checkpoint: str, family: str | None, task: Task, strategy: str) -> str:
         """The vision-language model to train, likewise."""
         if asked:
-            word = self._known_vlm(asked)
+            word = self._known_vlm(asked, task)
         elif checkpoint != DEFAULT:
             word = checkpoint
         else:
@@ -79,7 +79,23 @@ class BaseModels:
         """Whether a model that is not trained here goes by that name."""
         return any(slug == one.name or slug in one.aliases for one in self._registry.known())
 
-    def _known_vlm(self, asked: str) -> str:
+    def _asked_encoder(self, asked: str) -> str:
+        """A known name, or a family's: the default where it is of that family, else the first known one."""
+        encoders = [one for one in self._registry.known() if one.kind == "encoder"]
+        if not any(asked in (one.name, *one.aliases) for one in encoders):
+            family = sorted((one for one in encoders if one.family == asked), key=lambda one: not one.default)
+            if family:
+                return self._names.asked(family[0].name)
+        return self._names.asked(asked)
+
+    def _known_vlm(self, asked: str, task: Task) -> str:
+        known = [one for one in self._registry.known() if one.kind == "vlm"]
+        if not any(asked in (one.name, *one.aliases) for one in known):
+            family = [
+                one for one in known if one.family == asked and (one.tasks is None or task in one.tasks)
+            ]
+            if family:
+                asked = min(family, key=lambda one: not one.default).name
         for one in self._registry.known():
             if asked == one.name or asked in one.aliases:
                 if one.kind != "vlm":

@@ -49,7 +49,7 @@ CLAIM: Final = text(
     "phase = NULL, error = NULL "
     "WHERE id = :id AND NOT cancel AND attempt < max_attempts "
     f"AND (state = 'queued' OR ({_LAPSED})) "
-    "RETURNING fence, attempt, max_attempts, workspace, kind, spec, checkpoint"
+    "RETURNING fence, attempt, max_attempts, workspace, kind, strategy, spec, checkpoint"
 )
 """No row: it is done, cancelled, out of attempts or somebody else's."""
 

@@ -1,0 +1,156 @@
+"""An evaluation job: a model asked about examples it was not trained on; figures and pictures among its artefacts.
+
+Knows which model answers how and what is published; the figures are `metrics`'s, the pictures `pictures`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.errors import ModelTaskError, NotTrainableError
+from app.inference.encoders import EncoderConfig, load_encoder, resolve
+from app.inference.vlms import load_vlm, resolve_vlm
+from app.inference.vlms.prompts import Prompt
+from app.recognition.trained import TrainedClassifier
+from app.training.spec import Outcome
+from app.training.tables import JobEvent
+from workers.data import load_examples
+from workers.evaluation import metrics, pictures
+from workers.examples import Examples, Item
+from workers.model_files import ModelFiles, model_files
+from workers.run import JobRun
+
+_BATCH = 16
+_WORST = 25
+_MOST_TOKENS = 128
+
+
+def evaluate(run: JobRun) -> Outcome:
+    """Figures of the model on the split that the job names.
+
+    Raises NotTrainableError where the split is empty, ModelTaskError where the model does something else, and what
+    loading it raises.
+    """
+    found = model_files(run)
+    task = run.spec.task
+    examples = load_examples(run)
+    items = _of_split(examples, str(run.spec.params.get("split", "test")))
+    run.phase("evaluating")
+    folder = run.scratch / "evaluation"
+    folder.mkdir(exist_ok=True)
+    if task == "classification":
+        figures = _classifier(run, found, examples, items, folder)
+    else:
+        figures = _vlm(run, found, examples, items, folder)
+    figures["source"], figures["split"] = examples.source, run.spec.params.get("split", "test")
+    _curves(run, found.job, folder)
+    (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
+    run.phase("saving")
+    kept = run.publish(folder)
+    for one in kept:
+        one.name = f"evaluations/{run.task.job}/{one.name}"
+    flat = {name: value for name, value in figures.items() if isinstance(value, int | float)}
+    model = None if found.card is None else found.card.id
+    return Outcome(model=model, artifacts=kept, metrics=flat, result={"evaluation": figures})
+
+
+def _of_split(examples: Examples, split: str) -> list[Item]:
+    if split == "all" or not examples.is_split:
+        return list(examples.items)
+    items = [one for one in examples.items if one.split == split]
+    if not items:
+        raise NotTrainableError(f"The data has no examples in the split '{split}'.")
+    return items
+
+
+def _classifier(
+    run: JobRun, found: ModelFiles, examples: Examples, items: Sequence[Item], folder: Path
+) -> dict[str, Any]:
+    if found.folder is None or found.card is None or found.card.kind != "classifier":
+        raise ModelTaskError("This model has no labels of its own to be judged by.")
+    classifier = TrainedClassifier.load(found.folder)
+    encoder = load_encoder(resolve(found.word), EncoderConfig.from_settings(run.settings))
+    scores, none = [], []
+    for start in range(0, len(items), _BATCH):
+        part = items[start : start + _BATCH]
+        pixels = np.stack([encoder.preprocess(examples.image(one)) for one in part])
+        prediction = classifier.predict(encoder.encode_images(pixels))
+        scores.append(prediction.scores)
+        none.append(prediction.none)
+        run.step(start + len(part), len(items))
+    shares, unknown = np.concatenate(scores), np.concatenate(none)
+    known = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
+    truth = [one.label or "" for one in items]
+    figures = metrics.classification(truth, known, classifier.labels, none=unknown)
+    (folder / "confusion.png").write_bytes(pictures.confusion_matrix(**figures["confusion"]))
+    curve = pictures.reliability_curve(figures["reliability"], figures["calibration_error"])
+    (folder / "reliability.png").write_bytes(curve)
+    said = [classifier.labels[index] for index in known.argmax(axis=1)]
+    wrong = [index for index, (one, other) in enumerate(zip(said, truth, strict=True)) if one != other]
+    wrong.sort(key=lambda index: -known[index].max())
+    mistakes = [
+        pictures.Mistake(examples.image(items[i]), truth[i], said[i], float(known[i].max()))
+        for i in wrong[:_WORST]
+    ]
+    (folder / "mistakes.png").write_bytes(pictures.contact_sheet(mistakes))
+    return figures
+
+
+def _vlm(
+    run: JobRun, found: ModelFiles, examples: Examples, items: Sequence[Item], folder: Path
+) -> dict[str, Any]:
+    if found.card is not None and found.card.kind != "vlm":
+        raise ModelTaskError("This model classifies; it does not answer questions.")
+    vlm = load_vlm(resolve_vlm(found.word), EncoderConfig.from_settings(run.settings))
+    task = "vqa" if run.spec.task == "vqa" else "caption"
+    if task not in vlm.tasks:
+        raise ModelTaskError(f"The model does not do what these examples ask for ({task}).")
+    said: list[str] = []
+    for number, item in enumerate(items, 1):
+        said.append(_asked(vlm, examples, item, task))
+        run.step(number, len(items))
+    questions = [one.question for one in items] if task == "vqa" else None
+    references = _references(items)
+    figures = metrics.texts(said, references, questions)
+    wrong = [
+        pictures.Mistake(examples.image(item), f"{item.question or ''} {right[0]}".strip(), answer)
+        for item, answer, right in zip(items, said, references, strict=True)
+        if metrics.normalised(answer) not in {metrics.normalised(one) for one in right}
+    ]
+    (folder / "mistakes.png").write_bytes(pictures.contact_sheet(wrong[:_WORST]))
+    return figures
+
+
+def _asked(vlm: Any, examples: Examples, item: Item, task: Any) -> str:
+    prompt = Prompt(examples.image(item), item.question or "", task, max_new_tokens=_MOST_TOKENS)
+    return str(vlm.generate([vlm.pack(prompt)])[0].text)
+
+
+def _references(items: Sequence[Item]) -> list[list[str]]:
+    """Every right answer to the same question about the same image, or every caption of the image."""
+    known: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
+    for one in items:
+        known[one.sha256, one.question].append(one.answer or "")
+    return [known[one.sha256, one.question] for one in items]
+
+
+def _curves(run: JobRun, job: str | None, folder: Path) -> None:
+    """How the model's losses and accuracies went while it was trained, where its job is still known."""
+    series: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
+    if job is not None:
+        with Session(run.engine) as session:
+            wanted = select(JobEvent.data).where(JobEvent.job_id == job, JobEvent.kind == "metric")
+            for data in session.scalars(wanted.order_by(JobEvent.id)):
+                for name, value in data["values"].items():
+                    if "loss" in name or "accuracy" in name:
+                        series[name].append((data["step"], value))
+    if series:
+        (folder / "curves.png").write_bytes(pictures.curves(series))

@@ -1,0 +1,146 @@
+"""An export job: a model as ONNX graphs that passed the parity gate, or as merged safetensors, with its card.
+
+Knows which parts a model has and what is published; graphs are written by `onnx_files`, weights by `weights`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from app.errors import ModelTaskError, VisionError
+from app.inference.encoders import EncoderConfig, load_encoder, resolve
+from app.inference.encoders.source import adapted_note
+from app.inference.protocols import Pixels
+from app.inference.runtimes import parity
+from app.recognition.trained import TrainedClassifier
+from app.settings import Settings
+from app.training.spec import Outcome
+from workers.data import load_examples
+from workers.exporting import cards, onnx_files, weights
+from workers.exporting.classifier_module import ClassifierModule
+from workers.exporting.modules import ImageSide, text_side
+from workers.model_files import ModelFiles, model_files
+from workers.run import JobRun
+from workers.towers import ImageTower, image_tower
+
+TOP1 = 0.99
+"""Least share of the parity images whose best label is the served model's."""
+_IMAGES = 64
+_SENTENCES = ("a photo of a cat", "red", "a large dog on the beach at sunset", "SKU-123")
+
+
+def export(run: JobRun) -> Outcome:
+    """The files, published among the model's artefacts below `exports/<format>/`.
+
+    Raises NotTrainableError where a graph does not compute what the model does, ModelTaskError for a family that
+    cannot be written so.
+    """
+    found = model_files(run)
+    format_ = str(run.spec.params["format"])
+    folder = run.scratch / "export"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    if format_ == "safetensors":
+        report: dict[str, Any] = weights.write(found, folder, run.settings)
+    elif run.spec.base_kind == "vlm":
+        raise ModelTaskError("Vision-language models cannot be written as ONNX: export them as safetensors.")
+    else:
+        report = _onnx(run, found, folder)
+    cards.write(folder, found, run.spec.model or "", report)
+    (folder / "export.json").write_text(json.dumps(report, indent=2) + "\n")
+    run.phase("saving")
+    kept = run.publish(folder)
+    for one in kept:
+        one.name = f"exports/{format_}/{one.name}"
+    model = None if found.card is None else found.card.id
+    return Outcome(model=model, artifacts=kept, result={"export": report})
+
+
+def _onnx(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
+    config = EncoderConfig.from_settings(run.settings)
+    tower = served_tower(found, run.settings)
+    encoder = load_encoder(resolve(found.word), config)
+    images = _parity_images(run, found)
+    pixels: Pixels = np.stack([encoder.preprocess(one) for one in images])
+    served = np.concatenate([encoder.encode_images(pixels[i : i + 8]) for i in range(0, len(pixels), 8)])
+    limit = run.settings.parity_cosine
+    report: dict[str, Any] = {"images": len(images), "files": {}}
+    side = ImageSide(tower).eval().requires_grad_(False)
+
+    def passed(file: Path, reference: Any, inputs: onnx_files.Arrays, gallery: Any = None) -> None:
+        onnx_files.takes_any_batch(file, inputs)
+        result = onnx_files.agreement(reference, onnx_files.run(file, inputs)[0], gallery=gallery)
+        result.check(file.name, cosine=limit, top1=TOP1)
+        report["files"][file.name] = asdict(result)
+
+    of = 3
+    file = folder / "image_encoder.onnx"
+    onnx_files.export(side, {"pixels": pixels[:2]}, file, ["features"], dynamic={"pixels": [0]})
+    passed(file, served, {"pixels": pixels}, served)
+    run.step(1, of)
+    text = text_side(tower, run.settings)
+    file = folder / "text_encoder.onnx"
+    tokens = text.tokenize(_SENTENCES)
+    two = {name: one[:2] for name, one in tokens.items()}
+    onnx_files.export(
+        text.module.requires_grad_(False), two, file, ["features"], dynamic={n: [0, 1] for n in two}
+    )
+    words = encoder.encode_texts(_SENTENCES)
+    passed(file, words, tokens, words)
+    text.tokenizer.save_pretrained(folder / "tokenizer")
+    run.step(2, of)
+    if found.folder is not None:
+        classifier = TrainedClassifier.load(found.folder)
+        file = folder / "classifier.onnx"
+        module = ClassifierModule(side, classifier).eval().requires_grad_(False)
+        onnx_files.export(module, {"pixels": pixels[:2]}, file, ["scores", "none"], dynamic={"pixels": [0]})
+        passed(file, classifier.predict(served).scores, {"pixels": pixels})
+        report["labels"] = classifier.labels
+        report["threshold"] = classifier.threshold
+    (folder / "preprocessing.json").write_text(json.dumps(_preprocessing(tower), indent=2) + "\n")
+    run.step(3, of)
+    return report
+
+
+def served_tower(found: ModelFiles, settings: Settings) -> ImageTower:
+    """The image tower with a trained model's changes in it."""
+    base = found.card.base_model if found.card is not None else found.word
+    tower = image_tower(base, settings)
+    note = None if found.folder is None else adapted_note(found.folder)
+    if note is not None and found.folder is not None:
+        weights.apply(tower, str(note["adapted"]), found.folder)
+    tower.module.eval()
+    return tower
+
+
+def _preprocessing(tower: ImageTower) -> dict[str, Any]:
+    if tower.folder is None:
+        return {
+            "resize_shorter_side": 256,
+            "center_crop": tower.side,
+            "interpolation": "bilinear",
+            "formula": "(x - 127) / 128",
+            "layout": "NCHW, RGB, float32",
+        }
+    found: dict[str, Any] = json.loads((tower.folder / "preprocessor_config.json").read_text())
+    return found
+
+
+def _parity_images(run: JobRun, found: ModelFiles) -> Sequence[Image.Image]:
+    """Images that the model was made for, where they are still there; made-up ones otherwise."""
+    if run.spec.data is not None and run.spec.task is not None and found.card is not None:
+        try:
+            examples = load_examples(run)
+            step = max(len(examples.items) // _IMAGES, 1)
+            return [examples.image(one) for one in examples.items[::step][:_IMAGES]]
+        except (VisionError, FileNotFoundError):
+            run.log("The data it was trained on is gone: compared on made-up images.")
+    return parity.images(_IMAGES // 2)
