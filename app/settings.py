@@ -6,10 +6,12 @@ Reads the environment (`VISION_*`) and nothing else; knows nothing of what the v
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Optimisation = Literal["auto", "none", "basic", "standard", "aggressive"]
 
 
 class Settings(BaseSettings):
@@ -67,6 +69,19 @@ class Settings(BaseSettings):
         gt=0,
         le=1,
         description="Lowest cosine to float32 torch that a faster runtime must reach on every parity image.",
+    )
+    parity_tokens: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="Least share of tokens that a vision-language model at a level of optimisation must answer as float32 torch does.",
+    )
+    optimisation: Optimisation = Field(
+        "auto",
+        description="How boldly models are made faster (docs/encoders.md); each level is measured and refused where it strays too far.",
+    )
+    optimisations: str = Field(
+        "", description="Levels of single models, such as `clip-tiny=aggressive,lite=none`."
     )
     threads: int = Field(0, ge=0, description="CPU threads a model may use; 0 means all cores.")
     model_memory_mb: int = Field(
@@ -261,3 +276,19 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="auto prints text on a terminal and JSON elsewhere."
     )
+
+    @property
+    def levels_by_model(self) -> dict[str, str]:
+        """`optimisations` taken apart."""
+        pairs = (one.partition("=") for one in self.optimisations.split(",") if one.strip())
+        return {name.strip(): level.strip() for name, _, level in pairs}
+
+    @field_validator("optimisations")
+    @classmethod
+    def _known_levels(cls, text: str) -> str:
+        levels = get_args(Optimisation)
+        for one in filter(str.strip, text.split(",")):
+            name, _, level = (part.strip() for part in one.partition("="))
+            if not name or level not in levels:
+                raise ValueError(f"'{one.strip()}' is not a model's name, '=' and one of {', '.join(levels)}")
+        return text

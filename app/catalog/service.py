@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import platform
 import re
+from dataclasses import asdict
 from pathlib import Path
 
-from app.catalog.schemas import Cpu, Gpu, Hardware, Memory, Model
+from app.catalog.schemas import Cpu, Gpu, Hardware, Memory, Model, ModelOptimisation
 from app.errors import ModelNotFoundError, VisionError
 from app.inference import device
 from app.inference.model_info import ModelInfo
@@ -123,4 +124,5 @@ def _model(info: ModelInfo) -> Model:
         memory_mb=None if info.memory_bytes is None else round(info.memory_bytes / _MIB, 1),
         runtime=info.runtime,
         fingerprint=info.fingerprint,
+        optimisation=None if info.optimisation is None else ModelOptimisation(**asdict(info.optimisation)),
     )

@@ -12,6 +12,8 @@ from typing import Literal
 from app.inference.encoders import EncoderSource
 from app.inference.live import LiveEncoder
 from app.inference.observing import BatcherStats
+from app.inference.optimisation import Optimisation
+from app.inference.protocols import Optimised
 from app.inference.vlms.live import LiveVlm
 from app.inference.vlms.source import declared_tasks
 
@@ -35,6 +37,7 @@ class ModelInfo:
     memory_bytes: int | None = None
     runtime: str | None = None
     fingerprint: str | None = None
+    optimisation: Optimisation | None = None
     users: int = 0
     """Requests using it right now."""
     batches: BatcherStats | None = None
@@ -65,6 +68,8 @@ def describe(
         batches=live.stats(),
     )
     if isinstance(live, LiveVlm):
-        return replace(info, tasks=tuple(sorted(live.tasks)))
+        return replace(info, tasks=tuple(sorted(live.tasks)), optimisation=live.optimisation)
     encoder = live.encoder
+    if isinstance(encoder, Optimised):
+        info = replace(info, optimisation=encoder.optimisation)
     return replace(info, dim=encoder.dim, input_size=encoder.input_size, fingerprint=encoder.fingerprint)

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.inference.optimisation import Optimisation
+
 Pixels = NDArray[np.float32]
 Vectors = NDArray[np.float32]
 
@@ -51,3 +53,10 @@ class Encoder(Protocol):
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """n strings to float32[n, d], each row of unit norm, in the space of the images."""
         ...
+
+
+@runtime_checkable
+class Optimised(Protocol):
+    """An encoder that knows at which level of optimisation it runs."""
+
+    optimisation: Optimisation

@@ -25,12 +25,16 @@ from app.inference.encoders.efficientnet_lite import EfficientNetLite0
 from app.inference.encoders.hugging_face import ClipEncoder, SiglipEncoder, input_size, read_scalar
 from app.inference.encoders.source import EncoderConfig, EncoderSource, adapted_note, resolve
 from app.inference.encoders.text_mapping import unit
+from app.inference.optimisation import AUTO, Optimisation
 from app.inference.protocols import Encoder, Pixels, Vectors
 from app.inference.shared_bases import BaseKey, SharedBase, shared
 
 TAIL = "tail.safetensors"
 """Weights of the last stages of `lite`, by their names in `EfficientNetLite0`."""
 _TEXT_BATCH = 64
+_AS_IT_IS = (
+    "Levels change nothing for an adapter: it runs in torch over weights that it shares with its base."
+)
 _WHOLE: dict[str, tuple[type[Any], type[Any]]] = {
     "clip": (ClipEncoder, transformers.CLIPModel),
     "siglip": (SiglipEncoder, transformers.SiglipModel),
@@ -127,6 +131,12 @@ class PeftEncoder:
         ).hexdigest()[:16]
         self.memory_bytes = self._base.memory_bytes + self._base.adapter_bytes(self._adapter)
         self.runtime = f"torch {device.dtype_name} {self._device}, adapter"
+        asked = config.level_of(source)
+        self.optimisation = Optimisation(
+            asked,
+            "none" if device.kind == "cpu" else "basic",
+            note=None if asked == AUTO else _AS_IT_IS,
+        )
 
     @property
     def bases(self) -> tuple[SharedBase, ...]:

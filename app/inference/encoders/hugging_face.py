@@ -80,7 +80,7 @@ class HuggingFaceEncoder:
             convolutional=False,
         )
         with files.loading(self.name):
-            self._images = choose(tower, config.runtime)
+            self._images, self.optimisation = choose(tower, config.runtime_for(source))
         self.runtime = self._images.label
         self.memory_bytes = self._images.memory_bytes + self._text_bytes()
 

