@@ -147,6 +147,32 @@ def test_a_stopped_run_ends_as_one_that_was_left_alone(
     assert resumed.evaluation == whole.evaluation
 
 
+@pytest.mark.parametrize("base", BASES)
+def test_without_held_out_examples_the_last_weights_are_kept(
+    rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path, base: str
+) -> None:
+    params = {"steps": 4, "evaluate_every": 1, "patience": 1, "validation_share": 0, "augment": False}
+    examples = picked(rows[0][::3])
+    made, shorter = (
+        trained(
+            examples,
+            "lora",
+            tmp_path / str(steps),
+            base=base,
+            params=params | {"steps": steps},
+            settings=settings,
+        )
+        for steps in (4, 2)
+    )
+    assert made.run.reports[-1][0] == 4
+    assert made.evaluation["best_step"] == 4
+    assert "nothing" in made.evaluation["evaluated_on"]
+    assert not same(made, shorter, BASES[base])
+    if base == "clip-tiny":
+        weights = load_file(made.folder / BASES[base])
+        assert all(one.any() for name, one in weights.items() if "lora_B" in name)
+
+
 def same(one: Trained, other: Trained, changed: str) -> bool:
     """Whether both left the same weights, bit by bit."""
     for name in ("head.safetensors", changed):

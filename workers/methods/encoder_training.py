@@ -138,8 +138,11 @@ class EncoderTraining:
             if step % params.evaluate_every == 0 or step == steps:
                 score, figures = self._score()
                 seen |= figures
-                waited = 0 if score > self.best_score else waited + 1
-                if score > self.best_score:
+                better = score > self.best_score or not len(
+                    self.held_y
+                )  # nothing to choose by: keep the last
+                waited = 0 if better else waited + 1
+                if better:
                     self.best, self.best_score, self.best_step = self._weights(), score, step
             run.step(step, steps, **seen)
             if run.checkpoint_due(step, params.checkpoint_every):
@@ -202,9 +205,9 @@ class EncoderTraining:
         return total
 
     def _score(self) -> tuple[float, dict[str, float]]:
-        """Better is larger: accuracy on held-out examples, ties broken by the log loss; constant without any."""
+        """Better is larger: accuracy on held-out examples, ties broken by the log loss; 0 without any."""
         if not len(self.held_y):
-            return float(self.best_step), {}
+            return 0.0, {}
         logits = self.logits_of(self.features_of(self.validation))
         log_odds = _log_softmax(fitted_scale(logits, self.held_y) * logits)
         loss = -float(log_odds[np.arange(len(self.held_y)), self.held_y].mean())
