@@ -40,13 +40,14 @@ MIGRATION_LOCK = 0x6C66_7669_7369_6F6E
 """Advisory lock (the letters lfvision) that one migration at a time holds."""
 CONNECT_TIMEOUT_S = 10
 # a database that went silent, its machine gone, is noticed within seconds instead of many minutes
-_NETWORK = {
+NETWORK = {
     "connect_timeout": CONNECT_TIMEOUT_S,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 2,
     "tcp_user_timeout": CONNECT_TIMEOUT_S * 1000,
 }
+"""Connection parameters of engines that hold connections."""
 
 
 class Base(DeclarativeBase):
@@ -212,7 +213,7 @@ class Database:
             max_overflow=pool_size,
             pool_pre_ping=True,
             pool_timeout=CONNECT_TIMEOUT_S,
-            connect_args=_NETWORK,
+            connect_args=NETWORK,
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 

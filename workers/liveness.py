@@ -7,8 +7,10 @@ process beside its successor's.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
+import signal
 import sys
 import threading
 import time
@@ -16,6 +18,7 @@ from pathlib import Path
 
 ORPHANED = 76
 """Exit code of a process that left."""
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def beat(file: Path) -> None:
@@ -26,14 +29,26 @@ def beat(file: Path) -> None:
 
 
 def watch(file: Path, lease_s: float) -> None:
-    """In a rank: leave once standard input ends, or the file is older than a lease."""
+    """In a rank, on its main thread: leave once standard input ends, or the file is older than a lease.
+
+    Work that keeps Python from running does not keep the process: on Linux the kernel ends it with its parent, and
+    everywhere an alarm does once nobody has looked for two leases.
+    """
     poll = select.poll()
     poll.register(sys.stdin.fileno(), select.POLLHUP)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.setitimer(signal.ITIMER_REAL, 2 * lease_s)  # the thread below may not run before the work does
 
     def look() -> None:
         while True:
+            age = _age(file)
+            if age > lease_s:
+                os._exit(ORPHANED)
+            signal.setitimer(signal.ITIMER_REAL, 2 * lease_s - age)
             # nothing is ever written: the only event is the end
-            if poll.poll(min(lease_s / 6, 1.0) * 1e3) or _age(file) > lease_s:
+            if poll.poll(min(lease_s / 6, 1.0) * 1e3):
                 os._exit(ORPHANED)
 
     threading.Thread(target=look, name="liveness", daemon=True).start()

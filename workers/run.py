@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -65,7 +66,7 @@ class JobRun:
         self.restored: Path | None = None
         self.restored_step = 0
         self._prefix = f"jobs/{task.job}/{task.fence}"
-        self._pipe = open(task.events, "w", buffering=1) if self.rank == 0 else None  # noqa: SIM115 - for the whole run
+        self._pipe = open(task.events, "w", buffering=1)  # noqa: SIM115 - for the whole run
         self._writing = threading.Lock()
         self._stopping = threading.Event()
         self._told = 0.0
@@ -82,8 +83,8 @@ class JobRun:
         signal.signal(signal.SIGTERM, stop)
 
     def emit(self, event: str, **data: Any) -> None:
-        """Tell the supervisor; only rank 0 does."""
-        if self._pipe is not None:
+        """Tell the supervisor; ranks other than 0 tell of errors alone."""
+        if self.rank == 0 or event == "error":
             with self._writing:
                 self._pipe.write(json.dumps({"event": event, **data}) + "\n")
                 self._pipe.flush()
@@ -101,7 +102,7 @@ class JobRun:
             self._pace = pace if self._pace is None else self._pace + _SMOOTHING * (pace - self._pace)
         if self._last is None or step > self._last[0]:
             self._last = (step, now)
-        self._newest.update({name: float(value) for name, value in metrics.items() if value == value})
+        self._newest.update({name: float(value) for name, value in metrics.items() if math.isfinite(value)})
         judged = any(name not in _EVERY_STEP for name in metrics)  # a rare figure keeps its own step
         if now - self._told < _QUIET_S and step < of and not judged:
             return

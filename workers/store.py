@@ -7,20 +7,25 @@ or training. All methods block; each is one transaction.
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, TextClause, create_engine, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.database import CONNECT_TIMEOUT_S, driver_url
+from app.database import NETWORK, driver_url
 from app.training import machine
 from app.training.spec import Checkpoint, JobSpec, Outcome
 from app.training.tables import Artifact, Dataset, TrainedModel
 
 _MOST_NAMES = 1_000
+_UNREADABLE = (
+    "This worker cannot read what the job asks for: it may come from another version of the service."
+)
 
 
 class LostError(Exception):
@@ -38,6 +43,7 @@ class Claimed:
     workspace: str
     spec: JobSpec
     checkpoint: Checkpoint | None
+    strategy: str | None = None
 
 
 def worker_engine(url: str) -> Engine:
@@ -47,7 +53,7 @@ def worker_engine(url: str) -> Engine:
         pool_size=1,
         max_overflow=4,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+        connect_args=NETWORK,
     )
 
 
@@ -60,23 +66,24 @@ class JobStore:
         self._log_lines = log_lines
 
     def claim(self, job_id: uuid.UUID, worker: str) -> OwnedJob | None:
-        """The job, owned by this worker from now on; None where it is done, cancelled or somebody else's."""
+        """The job, owned by this worker from now on; None where it is done, cancelled or somebody else's, or where
+        it cannot be read: then it was given back, the attempt charged, for a worker that can.
+        """
         with self._engine.begin() as connection:
             row = connection.execute(
                 machine.CLAIM, {"id": job_id, "worker": worker, "lease_s": self._lease_s}
             ).one_or_none()
             if row is None:
                 return None
-            claimed = Claimed(
-                job_id,
-                row.fence,
-                row.attempt,
-                row.max_attempts,
-                row.workspace,
-                JobSpec.model_validate(row.spec),
-                None if row.checkpoint is None else Checkpoint.model_validate(row.checkpoint),
-            )
             _tell(connection, job_id, "state", {"state": "running", "attempt": row.attempt, "worker": worker})
+            try:
+                claimed = _read(job_id, row)
+            except ValidationError:
+                error = {"code": "spec_unreadable", "detail": _UNREADABLE}
+                values = {"id": job_id, "fence": row.fence, "error": _json(error)}
+                connection.execute(machine.CRASH, values)
+                _tell(connection, job_id, "state", {"state": "queued", "error": error})
+                return None
         return OwnedJob(self._engine, claimed, lease_s=self._lease_s, log_lines=self._log_lines)
 
 
@@ -109,7 +116,7 @@ class OwnedJob:
         metrics: Mapping[str, float] | None = None,
     ) -> None:
         """Progress, and metrics as of `step`."""
-        values = dict(metrics or {})
+        values = {name: value for name, value in (metrics or {}).items() if math.isfinite(value)}
         with self._engine.begin() as connection:
             row = self._mine(
                 connection,
@@ -118,7 +125,7 @@ class OwnedJob:
                 step=step,
                 of=of,
                 eta_s=eta_s,
-                metrics=json.dumps(values),
+                metrics=_json(values),
             )
             progress = {"phase": row.phase, "step": row.step, "of": row.of, "eta_s": eta_s}
             _tell(connection, self.claimed.id, "progress", progress)
@@ -153,8 +160,8 @@ class OwnedJob:
             self._mine(
                 connection,
                 machine.SUCCEED,
-                metrics=json.dumps(outcome.metrics),
-                result=json.dumps(outcome.result),
+                metrics=_json(outcome.metrics),
+                result=_json(outcome.result),
                 model=name,
             )
             if outcome.card is not None and name is not None:
@@ -164,7 +171,7 @@ class OwnedJob:
                         workspace=claimed.workspace,
                         id=name,
                         job_id=claimed.id,
-                        card=card.model_dump(mode="json"),
+                        card=_storable(card.model_dump()),
                     )
                 )
             self._keep_files(connection, outcome, name or outcome.model)
@@ -172,7 +179,7 @@ class OwnedJob:
                 connection.execute(
                     update(Dataset)
                     .where(Dataset.id == outcome.dataset.id, Dataset.workspace == claimed.workspace)
-                    .values(state="ready", **outcome.dataset.model_dump(exclude={"id"}))
+                    .values(state="ready", **_storable(outcome.dataset.model_dump(exclude={"id"})))
                 )
             _tell(connection, claimed.id, "state", {"state": "succeeded", "model": name})
 
@@ -199,7 +206,7 @@ class OwnedJob:
     def _end(self, statement: TextClause, state: str, code: str, detail: str) -> None:
         error = {"code": code, "detail": detail}
         with self._engine.begin() as connection:
-            self._mine(connection, statement, error=json.dumps(error))
+            self._mine(connection, statement, error=_json(error))
             _tell(connection, self.claimed.id, "state", {"state": state, "error": error})
 
     def _mine(self, connection: Connection, statement: TextClause, **values: Any) -> Any:
@@ -244,5 +251,35 @@ class OwnedJob:
             )
 
 
+def _read(job_id: uuid.UUID, row: Any) -> Claimed:
+    return Claimed(
+        job_id,
+        row.fence,
+        row.attempt,
+        row.max_attempts,
+        row.workspace,
+        JobSpec.model_validate(row.spec),
+        None if row.checkpoint is None else Checkpoint.model_validate(row.checkpoint),
+        row.strategy,
+    )
+
+
 def _tell(connection: Connection, job_id: uuid.UUID, kind: str, data: dict[str, Any]) -> None:
-    connection.execute(machine.EVENT, {"id": job_id, "kind": kind, "data": json.dumps(data)})
+    connection.execute(machine.EVENT, {"id": job_id, "kind": kind, "data": _json(data)})
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_storable(value))
+
+
+def _storable(value: Any) -> Any:
+    """`value` as PostgreSQL takes it: null for what is no number, no NUL characters, no half characters."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.replace("\0", "").encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {_storable(key): _storable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(one) for one in value]
+    return value

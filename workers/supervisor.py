@@ -10,28 +10,26 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from app.embedded import Addresses
 from app.errors import VisionError
 from app.files import FileStore
-from app.inference import device as devices
 from app.settings import Settings
 from app.training.spec import Checkpoint, Outcome
-from workers import liveness
+from workers import launching, liveness
 from workers.store import Claimed, JobStore, LostError, OwnedJob, worker_engine
 
 _TICK_S = 0.1
@@ -39,7 +37,9 @@ _RETRY_S = 1.0
 _CANCEL_GRACE_S = 1.5
 _MOST_WAITING = 10_000
 _LOG_WAVE = 200
+_MOST_WRITES = 50
 _READ = 1 << 16
+_REFUSED = "What the job made could not be written down: something that it belongs to is gone or in the way."
 
 log = structlog.get_logger("workers")
 
@@ -99,9 +99,9 @@ class _Attempt:
         self._addresses = addresses
         self._draining = draining
         self._leased_until = leased_until
-        base = (settings.scratch_dir or settings.data_dir / "scratch").expanduser().resolve()
-        self._scratch = base / f"{self._job.id}-{self._job.fence}"
-        self._heartbeat = self._scratch / "heartbeat"
+        self._renew_at = 0.0
+        self._scratch = launching.folder_of(self._job, settings)
+        self._heartbeat = self._scratch / launching.HEARTBEAT
         self._waiting: deque[dict[str, Any]] = deque()
         self._partial: dict[int, bytes] = {}
         self._cancelled = False
@@ -112,6 +112,19 @@ class _Attempt:
 
     def run(self) -> bool:
         """The attempt; whether the job waits for a worker again."""
+        code = 0
+        try:
+            code = self._carry_out()
+        except (OSError, ValueError) as error:
+            log.exception("an attempt went wrong", job=str(self._job.id))
+            said = error.strerror if isinstance(error, OSError) else None
+            detail = f"Its worker could not go on: {said or type(error).__name__}."
+            self._error = self._error or {"code": "worker_failed", "detail": detail, "again": True}
+        return self._conclude(code)
+
+    def _carry_out(self) -> int:
+        """Start the child and stay with it; its exit code."""
+        launching.clear(self._settings)
         self._scratch.mkdir(parents=True, mode=0o700)
         liveness.beat(self._heartbeat)
         events = self._scratch / "events"
@@ -122,14 +135,14 @@ class _Attempt:
             try:
                 self._follow(child, pipe)
             finally:
-                _kill(child)
+                launching.kill(child)
             self._read(pipe)
             self._read_output(child)
             if child.stdout is not None:
                 child.stdout.close()
         finally:
             os.close(pipe)
-        return self._conclude(child.returncode)
+        return child.returncode
 
     def clean_up(self) -> None:
         """Remove what lies on this machine; checkpoints of a job that has ended go from the store, too."""
@@ -142,6 +155,7 @@ class _Attempt:
             "workspace": job.workspace,
             "fence": job.fence,
             "attempt": job.attempt,
+            "strategy": job.strategy,
             "spec": job.spec.model_dump(mode="json"),
             "checkpoint": None if job.checkpoint is None else job.checkpoint.model_dump(),
             "events": str(events),
@@ -150,62 +164,53 @@ class _Attempt:
         }
         file = self._scratch / "task.json"
         file.write_text(json.dumps(task))
-        child = subprocess.Popen(
-            [*_launcher(job, self._settings), "-m", "workers.trainer", str(file)],
-            stdin=subprocess.PIPE,  # never written to: its end tells the child that this process is gone
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=_environment(self._settings, self._addresses),
-            start_new_session=True,
-            cwd=self._scratch,
-        )
-        if child.stdout is not None:
-            os.set_blocking(child.stdout.fileno(), False)
-        return child
+        return launching.start(job, self._settings, self._addresses, file)
 
     def _follow(self, child: subprocess.Popen[bytes], pipe: int) -> None:
         """Until the child has ended, or is no longer wanted."""
-        settings = self._settings
-        heartbeat = look = 0.0
+        look = 0.0
         drained_at: float | None = None
         while child.poll() is None:
             time.sleep(_TICK_S)
             now = time.monotonic()
             self._read(pipe)
             self._read_output(child)
-            if now >= self._leased_until:
-                self._lost = True  # the database was away for a lease: another worker may own the job by now
             try:
-                if now >= heartbeat:
-                    heartbeat = now + _RETRY_S
-                    self._cancelled |= self._owned.renew()
-                    self._leased_until = now + settings.job_lease_s
-                    liveness.beat(self._heartbeat)
-                    heartbeat = now + settings.job_heartbeat_s
+                self._renew()
                 if now >= look:
-                    look = now + settings.job_cancel_poll_s
+                    look = now + self._settings.job_cancel_poll_s
                     self._cancelled |= self._owned.cancel_asked()
-                self._flush()
+                self._flush(_MOST_WRITES)
             except LostError:
                 self._lost = True
             except SQLAlchemyError as error:
-                log.warning("the database is away", job=str(self._job.id), reason=type(error).__name__)
+                self._away(error)
             if self._lost:
                 return
             if self._cancelled:
-                self._ask_to_stop(child, _CANCEL_GRACE_S)
+                launching.stop(child, _CANCEL_GRACE_S)
                 return
             if self._draining.is_set():
                 if drained_at is None:
                     drained_at = now
                     child.terminate()
-                elif now - drained_at > settings.job_stop_grace_s:
+                elif now - drained_at > self._settings.job_stop_grace_s:
                     return
 
-    def _ask_to_stop(self, child: subprocess.Popen[bytes], grace_s: float) -> None:
-        child.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(grace_s)
+    def _renew(self) -> None:
+        """Renew the lease where that is due; raises LostError where it may have lapsed, and what `renew` raises."""
+        now = time.monotonic()
+        if now >= self._leased_until:
+            raise LostError  # the database was away for a lease: another worker may own the job by now
+        if now >= self._renew_at:
+            self._renew_at = now + _RETRY_S
+            self._cancelled |= self._owned.renew()
+            self._leased_until = now + self._settings.job_lease_s
+            liveness.beat(self._heartbeat)
+            self._renew_at = now + self._settings.job_heartbeat_s
+
+    def _away(self, error: SQLAlchemyError) -> None:
+        log.warning("the database is away", job=str(self._job.id), reason=type(error).__name__)
 
     def _read(self, pipe: int) -> None:
         """Whole events from the pipe."""
@@ -217,7 +222,7 @@ class _Attempt:
             if event["event"] == "done":
                 self._outcome = Outcome.model_validate(event["outcome"])
             elif event["event"] == "error":
-                self._error = event
+                self._error = self._error or event  # of several ranks the first knows why
             else:
                 self._wait(event)
 
@@ -243,31 +248,34 @@ class _Attempt:
         if len(self._waiting) < _MOST_WAITING or event["event"] == "checkpoint":
             self._waiting.append(event)
 
-    def _flush(self) -> None:
-        while self._waiting:
-            event = self._waiting[0]
-            kind = event["event"]
-            if kind == "log":
-                lines = [one["line"] for one in list(self._waiting)[:_LOG_WAVE] if one["event"] == "log"]
-                count = next(
-                    (i for i, one in enumerate(self._waiting) if one["event"] != "log"), len(self._waiting)
-                )
-                lines = lines[:count]
+    def _flush(self, most: int = _MOST_WAITING) -> None:
+        """Write down what was told, the oldest first; the lease is kept meanwhile."""
+        for _ in range(most):
+            if not self._waiting:
+                return
+            self._renew()
+            count = 1
+            try:
+                count = self._write()
+            except DataError as error:
+                log.warning("an event was refused", job=str(self._job.id), reason=str(error.orig))
+            for _ in range(count):
+                self._waiting.popleft()
+
+    def _write(self) -> int:
+        """Write the oldest event down, or the log lines that come first; how many events that were."""
+        event = self._waiting[0]
+        match event["event"]:
+            case "log":
+                lines = [one["line"] for one in takewhile(_is_log, islice(self._waiting, _LOG_WAVE))]
                 self._owned.log(lines)
-                for _ in lines:
-                    self._waiting.popleft()
-                continue
-            if kind == "progress":
-                self._owned.report(
-                    phase=event.get("phase"),
-                    step=event.get("step"),
-                    of=event.get("of"),
-                    eta_s=event.get("eta_s"),
-                    metrics=event.get("metrics"),
-                )
-            elif kind == "checkpoint":
+                return len(lines)
+            case "progress":
+                names = ("phase", "step", "of", "eta_s", "metrics")
+                self._owned.report(**{name: event.get(name) for name in names})
+            case "checkpoint":
                 self._point_at(Checkpoint.model_validate(event["checkpoint"]))
-            self._waiting.popleft()
+        return 1
 
     def _point_at(self, checkpoint: Checkpoint) -> None:
         self._owned.checkpoint(checkpoint)
@@ -283,20 +291,23 @@ class _Attempt:
 
     def _conclude(self, code: int) -> bool:
         """What the job becomes, tried until the lease ends; whether it waits for a worker again."""
-        if self._lost:
-            log.info("the job is no longer this worker's", job=str(self._job.id))
-            return False
-        while True:
+        while not self._lost:
             try:
+                self._renew()
                 self._flush()
                 return self._end(code)
             except LostError:
-                return False
+                self._lost = True
+            except (DataError, IntegrityError) as error:
+                # trying again would end the same way
+                log.warning("the end of a job was refused", job=str(self._job.id), reason=str(error.orig))
+                self._outcome = None
+                self._error = self._error or {"code": "not_publishable", "detail": _REFUSED}
             except SQLAlchemyError as error:
-                log.warning("the database is away", job=str(self._job.id), reason=type(error).__name__)
-                if time.monotonic() > self._leased_until:
-                    return False
+                self._away(error)
                 time.sleep(_RETRY_S)
+        log.info("the job is no longer this worker's", job=str(self._job.id))
+        return False
 
     def _end(self, code: int) -> bool:
         owned = self._owned
@@ -316,54 +327,9 @@ class _Attempt:
         if self._error is not None:
             owned.crash(str(self._error["code"]), str(self._error["detail"]))
         else:
-            owned.crash("process_died", _reason(code))
+            owned.crash("process_died", launching.reason(code))
         return True
 
 
-def _launcher(job: Claimed, settings: Settings) -> list[str]:
-    """Python itself for one process, torchrun for several."""
-    ranks, nodes = int(job.spec.params.get("processes") or 1), int(job.spec.params.get("nodes") or 1)
-    if ranks * nodes == 1:
-        return [sys.executable]
-    where = ["--standalone"]
-    if nodes > 1:
-        where = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-id", str(job.id)]
-        where += ["--rdzv-endpoint", settings.rendezvous or "127.0.0.1:29400"]
-    return [sys.executable, "-m", "torch.distributed.run", *where, "--nproc-per-node", str(ranks)]
-
-
-def _environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
-    """This process's, with every setting and both addresses as this worker has them."""
-    values = {
-        f"VISION_{name.upper()}": str(getattr(settings, name))
-        for name in settings.model_fields_set
-        if getattr(settings, name) is not None and name not in ("secret", "remote_api_key")
-    }
-    return {
-        **os.environ,
-        **values,
-        "VISION_DATA_DIR": str(settings.data_dir.expanduser().resolve()),
-        "VISION_DATABASE_URL": addresses.database_url,
-        "VISION_REDIS_URL": addresses.redis_url,
-        "PYTHONUNBUFFERED": "1",
-        "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
-        "TOKENIZERS_PARALLELISM": "false",
-        **({"DS_ACCELERATOR": "cpu"} if devices.parse(settings.device).kind == "cpu" else {}),
-    }
-
-
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    """End the child and everything it started."""
-    if child.stdin is not None:
-        child.stdin.close()  # ranks in sessions of their own see this
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-
-
-def _reason(code: int) -> str:
-    if code < 0:
-        name = signal.Signals(-code).name
-        hint = " (often: out of memory)" if -code == signal.SIGKILL else ""
-        return f"Its process was killed by {name}{hint}."
-    return f"Its process ended with code {code} before it was done."
+def _is_log(event: dict[str, Any]) -> bool:
+    return bool(event["event"] == "log")

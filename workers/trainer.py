@@ -59,6 +59,8 @@ def main(path: str) -> int:
     except Exception as error:
         for line in traceback.format_exc().splitlines()[-_TRACE_LINES:]:
             run.log(line)
+        if run.rank != 0:
+            traceback.print_exc()
         run.emit("error", **_told(error))
         return 1
     run.emit("done", outcome=outcome.model_dump(mode="json"))

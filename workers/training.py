@@ -105,6 +105,7 @@ def _fill(card: ModelCard, run: JobRun, examples: Examples, evaluation: dict[str
     card.id = spec.model or card.id
     card.metrics = {name: value for name, value in evaluation.items() if isinstance(value, int | float | str)}
     card.settings = spec.params
+    card.strategy = run.task.strategy
     card.seed = spec.seed
     card.data = {
         "source": examples.source,

@@ -1,0 +1,77 @@
+"""A training process whose supervisor is gone or silent leaves, even while its work keeps Python from running."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from workers import liveness
+
+LEASE_S = 1.0
+LONG_S = 60.0
+IDLE = "import time; time.sleep(60)"
+BUSY = "import ctypes; ctypes.PyDLL(None).sleep(60)"  # holds the interpreter's lock all the while
+RANK = (
+    "import sys; from pathlib import Path; from workers import liveness; "
+    "liveness.watch(Path(sys.argv[1]), float(sys.argv[2])); print('watching', flush=True); "
+)
+SUPERVISOR = (
+    "import subprocess, sys, time; from pathlib import Path; from workers import liveness; "
+    "child = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE); print(child.pid, flush=True); "
+    "[(liveness.beat(Path(sys.argv[1])), time.sleep(0.1)) for _ in range(600)]"
+)
+
+
+def rank(work: str, beat: Path, lease_s: float) -> list[str]:
+    return [sys.executable, "-c", RANK + work, str(beat), str(lease_s)]
+
+
+@pytest.mark.parametrize(("work", "codes"), [(IDLE, {liveness.ORPHANED}), (BUSY, {-signal.SIGALRM})])
+def test_silence_for_a_lease_ends_it(work: str, codes: set[int], tmp_path: Path) -> None:
+    beat = tmp_path / "heartbeat"
+    liveness.beat(beat)
+    child = subprocess.Popen(rank(work, beat, LEASE_S), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        while not child.stdout.readline():
+            liveness.beat(beat)
+        for _ in range(15):  # as long as the lease is renewed, it stays
+            liveness.beat(beat)
+            time.sleep(LEASE_S / 10)
+        if work == IDLE:
+            assert child.poll() is None
+        silent = time.monotonic()
+        assert child.wait(10) in codes
+        assert time.monotonic() - silent < 4 * LEASE_S
+    finally:
+        child.kill()
+        child.communicate()
+
+
+@pytest.mark.parametrize("work", [IDLE, BUSY])
+def test_it_ends_with_its_supervisor(work: str, tmp_path: Path) -> None:
+    beat = tmp_path / "heartbeat"
+    liveness.beat(beat)
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR, str(beat), *rank(work, beat, LONG_S)], stdout=subprocess.PIPE
+    )
+    try:
+        assert supervisor.stdout is not None
+        child = psutil.Process(int(supervisor.stdout.readline()))
+        assert supervisor.stdout.readline() == b"watching\n"
+        supervisor.kill()
+        killed = time.monotonic()
+        with suppress(psutil.NoSuchProcess):
+            while child.status() != psutil.STATUS_ZOMBIE:
+                assert time.monotonic() - killed < 5
+                time.sleep(0.01)
+    finally:
+        supervisor.kill()
+        supervisor.communicate()

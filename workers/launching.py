@@ -1,0 +1,117 @@
+"""How the process that does a job's work is started and ended, and the folder it works in.
+
+Knows commands, environments and process groups; knows nothing of leases or of what the process tells.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from app.embedded import Addresses
+from app.inference import device as devices
+from app.settings import Settings
+from workers.store import Claimed
+
+HEARTBEAT = "heartbeat"
+"""File of an attempt's folder that is written anew with each renewed lease."""
+_LEFT_BEHIND_LEASES = 10
+
+
+def folder_of(job: Claimed, settings: Settings) -> Path:
+    """Where an attempt keeps its files on this machine; the folder is not made."""
+    return _scratch(settings) / f"{job.id}-{job.fence}"
+
+
+def clear(settings: Settings) -> None:
+    """Remove folders that killed supervisors left: no lease of theirs was renewed for long."""
+    oldest = time.time() - _LEFT_BEHIND_LEASES * settings.job_lease_s
+    for beat in _scratch(settings).glob(f"*/{HEARTBEAT}"):
+        with contextlib.suppress(FileNotFoundError):
+            if beat.stat().st_mtime < oldest:
+                shutil.rmtree(beat.parent, ignore_errors=True)
+
+
+def start(job: Claimed, settings: Settings, addresses: Addresses, task: Path) -> subprocess.Popen[bytes]:
+    """The process, in a group of its own: its standard input ends with this process, and what it prints can be
+    read without waiting.
+    """
+    child = subprocess.Popen(
+        [*_launcher(job, settings), "-m", "workers.trainer", str(task)],
+        stdin=subprocess.PIPE,  # never written to: its end tells the child that this process is gone
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=_environment(settings, addresses),
+        start_new_session=True,
+        cwd=task.parent,
+    )
+    if child.stdout is not None:
+        os.set_blocking(child.stdout.fileno(), False)
+    return child
+
+
+def stop(child: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Ask the process to end, and wait for so long that it does."""
+    child.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(grace_s)
+
+
+def kill(child: subprocess.Popen[bytes]) -> None:
+    """End the process and everything it started."""
+    if child.stdin is not None:
+        child.stdin.close()  # ranks in sessions of their own see this
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def reason(code: int) -> str:
+    """Why a process ended that told nothing, from its exit code."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = " (often: out of memory)" if -code == signal.SIGKILL else ""
+        return f"Its process was killed by {name}{hint}."
+    return f"Its process ended with code {code} before it was done."
+
+
+def _scratch(settings: Settings) -> Path:
+    return (settings.scratch_dir or settings.data_dir / "scratch").expanduser().resolve()
+
+
+def _launcher(job: Claimed, settings: Settings) -> list[str]:
+    """Python itself for one process, torchrun for several."""
+    ranks, nodes = int(job.spec.params.get("processes") or 1), int(job.spec.params.get("nodes") or 1)
+    if ranks * nodes == 1:
+        return [sys.executable]
+    where = ["--standalone"]
+    if nodes > 1:
+        where = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-id", str(job.id)]
+        where += ["--rdzv-endpoint", settings.rendezvous or "127.0.0.1:29400"]
+    return [sys.executable, "-m", "torch.distributed.run", *where, "--nproc-per-node", str(ranks)]
+
+
+def _environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
+    """This process's, with every setting and both addresses as this worker has them."""
+    values = {
+        f"VISION_{name.upper()}": str(getattr(settings, name))
+        for name in settings.model_fields_set
+        if getattr(settings, name) is not None and name not in ("secret", "remote_api_key")
+    }
+    return {
+        **os.environ,
+        **values,
+        "VISION_DATA_DIR": str(settings.data_dir.expanduser().resolve()),
+        "VISION_DATABASE_URL": addresses.database_url,
+        "VISION_REDIS_URL": addresses.redis_url,
+        "PYTHONUNBUFFERED": "1",
+        "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
+        "TOKENIZERS_PARALLELISM": "false",
+        **({"DS_ACCELERATOR": "cpu"} if devices.parse(settings.device).kind == "cpu" else {}),
+    }
