@@ -6,6 +6,7 @@ Knows names of runtimes, how they are loaded and which need a package of their o
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
@@ -53,12 +54,13 @@ class CpuOffers:
         self.note = self._engines.note
 
     def at(self, level: str, reference: Vectors, pixels: Pixels) -> Offer:
-        """What this level adds."""
+        """What this level adds. bfloat16 convolutions never came near ONNX Runtime's (benchmarks/encoders.py)."""
+        convolutional = self._engines.tower.convolutional
         if level == "basic":
             return Offer([ONNX_FLOAT32], [])
         if level == "standard":
-            return Offer([ONNX_FLOAT32, *([TORCH_BFLOAT16] if cpu_computes_bfloat16() else [])], [])
-        convolutional = self._engines.tower.convolutional
+            half = cpu_computes_bfloat16() and not convolutional
+            return Offer([ONNX_FLOAT32, *([TORCH_BFLOAT16] if half else [])], [])
         whole = ONNX_FLOAT32 if convolutional else ONNX_INT8
         names = [] if convolutional else [ONNX_INT8]
         remarks = (
@@ -76,23 +78,24 @@ class CpuOffers:
             )
         return Offer(names, remarks)
 
-    def keep(self, name: str) -> None:
-        """Remove the engines that the chosen one does not need."""
+    def keep(self, names: Iterable[str]) -> None:
+        """Remove the engines that no level runs; those of lower levels are what a stricter parity falls back to."""
         self._engines.forget_module()
-        self._engines.keep([name])
+        self._engines.keep(names)
 
     def _prunable(self, reference: Vectors, pixels: Pixels) -> tuple[int, float]:
-        """The largest share (in per cent, or 0) of channels the vectors do not miss, and its least cosine."""
-        cosine = -1.0
+        """The largest share (in per cent, or 0) of channels the vectors do not miss, and the last cosine seen."""
+        largest, cosine = 0, -1.0
         tower = self._engines.tower
         for percent in pruning.SHARES:
             module = deepcopy(self._engines.build())
             if not pruning.prune(module, percent):
-                return 0, cosine
+                break
             cosine = parity.compare(reference, reference_of(tower, module, pixels)).least
-            if cosine >= self._least_cosine:
-                return percent, cosine
-        return 0, cosine
+            if cosine < self._least_cosine:
+                break
+            largest = percent
+        return largest, cosine
 
 
 class CudaOffers:
@@ -151,6 +154,6 @@ class CudaOffers:
         """Where the outcome of measuring is kept."""
         return note_in(self._folder, kind, asked)
 
-    def keep(self, name: str) -> None:
+    def keep(self, names: Iterable[str]) -> None:
         """Give back what measuring the others took; compiled kernels lie in torch's own cache."""
         torch.cuda.empty_cache()

@@ -11,9 +11,9 @@ import math
 import torch
 from torch import nn
 
-SHARES = (20, 10, 5)
-"""Per cent of hidden channels that are tried, the most first. Zeros scattered over a matrix (unstructured pruning)
-are not tried at all: dense kernels multiply them like anything else."""
+SHARES = (5, 10, 20)
+"""Per cent of hidden channels that are tried, until one is too many. Zeros scattered over a matrix (unstructured
+pruning) are not tried at all: dense kernels multiply them like anything else."""
 _MULTIPLE = 8
 """Widths stay divisible by this, or vectorised kernels get slower than they were."""
 
