@@ -48,6 +48,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "maml (full)": ("maml", {"algorithm": "maml"}),
     "siamese (triplet)": ("siamese", {}),
     "siamese (pairs)": ("siamese", {"loss": "contrastive"}),
+    "siamese, none held out": ("siamese", {"validation_share": 0}),
     "prototypical, end to end": ("prototypical", {"end_to_end": True, "steps": 40}),
     "lora": ("lora", {}),
 }
