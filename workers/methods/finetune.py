@@ -5,7 +5,6 @@ Knows towers, labels and splits; what every many-shot training shares is in `wor
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -28,7 +27,7 @@ from workers.examples import Examples, Item
 from workers.methods.base import Run
 from workers.methods.encoder_training import fitted_scale
 from workers.methods.finetuning.arguments import training_arguments
-from workers.methods.finetuning.callbacks import JobCallback, restored, whole
+from workers.methods.finetuning.callbacks import JobCallback, best_step, restored, whole
 from workers.methods.finetuning.classifier import Classifier, head_weights, write_tower
 from workers.methods.finetuning.fitting import available_bytes, fitting_batches, state_bytes
 from workers.methods.finetuning.pixels import PixelData
@@ -131,7 +130,7 @@ class FinetuneEncoder:
         checkpoint = restored(run, folder)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         run.stop_if_asked()
-        self.best_step = _best_step(trainer.state)
+        self.best_step = best_step(trainer.state)
         self.model = whole(trainer, self.model).to(self.device)
 
     def evaluate(self) -> dict[str, Any]:
@@ -226,8 +225,3 @@ def _dry_step(model: Classifier, side: int, device: torch.device, size: int) -> 
 def _accuracy(found: Any) -> dict[str, float]:
     logits: NDArray[Any] = found.predictions
     return {"accuracy": float((logits.argmax(axis=-1) == found.label_ids).mean())}
-
-
-def _best_step(state: Any) -> int:
-    best = state.best_model_checkpoint
-    return int(Path(best).name.rpartition("-")[2]) if best else math.floor(state.global_step)

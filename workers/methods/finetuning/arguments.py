@@ -70,7 +70,6 @@ def training_arguments(
         weight_decay=params.weight_decay,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
-        gradient_checkpointing=params.gradient_checkpointing,
         eval_strategy="steps" if evaluates else "no",
         eval_steps=every,
         save_strategy="steps",

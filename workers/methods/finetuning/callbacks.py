@@ -90,6 +90,12 @@ def restored(run: Run, folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
+def best_step(state: Any) -> int:
+    """The step whose weights the Trainer ended with."""
+    best = state.best_model_checkpoint
+    return int(Path(best).name.rpartition("-")[2]) if best else int(state.global_step)
+
+
 def whole(trainer: Any, module: Any) -> Any:
     """The trained module with all its weights; under ZeRO stage 3, where each rank holds a part, gathered first."""
     if not trainer.is_deepspeed_enabled or trainer.accelerator.state.deepspeed_plugin.zero_stage < 3:

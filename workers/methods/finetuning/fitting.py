@@ -62,8 +62,9 @@ def fitting_batches(
                 "or a smaller model would."
             )
         size //= 2
-    accumulation = params.accumulation or max(round(TARGET / (size * world_size())), 1)
-    how = "as asked" if isinstance(wanted, int) else "the largest that fitted a dry run"
+    open_ = not isinstance(wanted, int)  # a size that was asked for is a whole step unless more is asked for
+    accumulation = params.accumulation or (max(round(TARGET / (size * world_size())), 1) if open_ else 1)
+    how = "the largest that fitted a dry run" if open_ else "as asked"
     return Batches(
         size,
         accumulation,
