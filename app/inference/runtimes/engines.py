@@ -13,13 +13,13 @@ import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
-import transformers
 
 from app.inference import device as devices
 from app.inference.protocols import Pixels, Vectors
@@ -69,7 +69,9 @@ class CpuEngines:
         Raises whatever torch or ONNX Runtime raises where this model or machine cannot have it.
         """
         if match := _PRUNED.fullmatch(name):
-            return self._without(int(match[2])).load_as(match[1], name)
+            runtime = self._without(int(match[2])).load_as(match[1], name)
+            runtime.label += f", {match[2]}% of its hidden channels pruned"
+            return runtime
         return self.load_as(name, name)
 
     def load_as(self, kind: str, folder: str) -> ImageRuntime:
@@ -171,7 +173,7 @@ def machine_key(*more: str) -> str:
         RECIPE,
         torch.__version__,
         onnxruntime.__version__,
-        transformers.__version__,
+        version("transformers"),
         platform.machine(),
         *more,
     )

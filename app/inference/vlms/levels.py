@@ -22,7 +22,7 @@ from app.inference.vlms.transformers_vlm import TransformersVlm
 
 log = logging.getLogger(__name__)
 
-PROMPTS = 8
+PROMPTS = 4
 NEW_TOKENS = 16
 ROUNDS = 2
 NOISE = 1.05
