@@ -19,6 +19,14 @@ async def test_models_are_listed_the_default_first(client: httpx.AsyncClient) ->
     assert not any("/" in one["id"] for one in listed["data"])
 
 
+async def test_a_loaded_model_shows_how_boldly_it_runs(client: httpx.AsyncClient) -> None:
+    found = (await shown(client, "/v1/models/lite"))["optimisation"]
+    assert set(found) == {"asked", "level", "speed_up", "parity", "note"}
+    assert found["asked"] == "auto"
+    assert found["level"] in {"none", "basic"}
+    assert found["level"] == "none" or found["parity"] >= 0.99
+
+
 async def test_one_model_is_shown(client: httpx.AsyncClient) -> None:
     listed = await shown(client, "/v1/models")
     for one in listed["data"]:
