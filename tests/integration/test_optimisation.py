@@ -122,8 +122,8 @@ def test_an_unknown_level_is_an_error_that_names_the_levels() -> None:
     }
 
 
-def test_pruning_shrinks_the_layers_and_spares_what_matters() -> None:
-    encoder = load_encoder(resolve("lite"), EncoderConfig("cpu", "torch", False, 0.99, 0, Path(), False))
+def test_pruning_shrinks_the_layers_that_it_prunes(cache: Path) -> None:
+    encoder = load_encoder(resolve("lite"), config_in(cache, "none"))
     module = encoder._module()  # type: ignore[attr-defined]
     assert isinstance(module, EfficientNetLite0)
     before = sum(one.numel() for one in module.parameters())
