@@ -100,6 +100,7 @@ class _Attempt:
         self._draining = draining
         self._leased_until = leased_until
         self._renew_at = 0.0
+        self._following = False
         self._scratch = launching.folder_of(self._job, settings)
         self._heartbeat = self._scratch / launching.HEARTBEAT
         self._waiting: deque[dict[str, Any]] = deque()
@@ -116,7 +117,7 @@ class _Attempt:
         try:
             code = self._carry_out()
         except (OSError, ValueError) as error:
-            log.exception("an attempt went wrong", job=str(self._job.id))
+            log.error("an attempt went wrong", job=str(self._job.id), reason=repr(error))
             said = error.strerror if isinstance(error, OSError) else None
             detail = f"Its worker could not go on: {said or type(error).__name__}."
             self._error = self._error or {"code": "worker_failed", "detail": detail, "again": True}
@@ -132,9 +133,11 @@ class _Attempt:
         pipe = os.open(events, os.O_RDONLY | os.O_NONBLOCK)
         try:
             child = self._start(events)
+            self._following = True
             try:
                 self._follow(child, pipe)
             finally:
+                self._following = False
                 launching.kill(child)
             self._read(pipe)
             self._read_output(child)
@@ -206,7 +209,8 @@ class _Attempt:
             self._renew_at = now + _RETRY_S
             self._cancelled |= self._owned.renew()
             self._leased_until = now + self._settings.job_lease_s
-            liveness.beat(self._heartbeat)
+            if self._following:
+                liveness.beat(self._heartbeat)
             self._renew_at = now + self._settings.job_heartbeat_s
 
     def _away(self, error: SQLAlchemyError) -> None:

@@ -1,0 +1,262 @@
+"""One worker's attempts at a job, the real supervisor in this process and its real child beside it, under ill use."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import psycopg
+import pytest
+import pytest_asyncio
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from app.embedded import Addresses
+from app.services import Services
+from tests import shapes
+from tests.conftest import ClientMaker
+from workers import launching
+from workers.supervisor import supervise
+
+pytestmark = pytest.mark.slow
+
+DEADLINE_S = 60
+LEASE_S = 3.0
+PERIODS = {"job_lease_s": LEASE_S, "job_heartbeat_s": 0.5, "job_cancel_poll_s": 0.3, "job_stop_grace_s": 8.0}
+LONG = 1_000_000
+
+
+class Bench:
+    """A workspace with examples, its jobs, and attempts at them."""
+
+    def __init__(self, client: httpx.AsyncClient, services: Services) -> None:
+        self.client = client
+        self.services = services
+        self.settings = services.settings.model_copy(update=PERIODS)
+
+    async def submit(self, **params: Any) -> uuid.UUID:
+        params = {"augment": False, **params}
+        body = {"strategy": "prototypical_fewshot", "base_model": "lite", "params": params}
+        reply = await self.client.post("/v1/jobs", json=body)
+        assert reply.status_code == 202, reply.text
+        return uuid.UUID(reply.json()["id"])
+
+    def attempt(self, job: uuid.UUID, **settings: Any) -> asyncio.Task[None]:
+        """One attempt, in a thread."""
+        used = self.settings.model_copy(update=settings)
+        return asyncio.create_task(
+            asyncio.to_thread(supervise, job, used, self.services.addresses, threading.Event())
+        )
+
+    async def ask(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        def now() -> list[dict[str, Any]]:
+            url = self.services.addresses.database_url
+            with psycopg.connect(url, row_factory=dict_row) as connection:
+                return connection.execute(query, values).fetchall()  # type: ignore[arg-type]
+
+        return await asyncio.to_thread(now)
+
+    async def row(self, job: uuid.UUID) -> dict[str, Any]:
+        return (await self.ask("SELECT * FROM jobs WHERE id = %s", job))[0]
+
+    async def log(self, job: uuid.UUID) -> list[str]:
+        rows = await self.ask(
+            "SELECT data->>'line' AS line FROM job_events WHERE job_id = %s AND kind = 'log' ORDER BY id", job
+        )
+        return [one["line"] for one in rows]
+
+    async def reaches(
+        self, job: uuid.UUID, found: Callable[[dict[str, Any]], Any], attempt: asyncio.Task[None]
+    ) -> dict[str, Any]:
+        """The job's row once it is as wanted."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not found(row := await self.row(job)):
+            assert not attempt.done(), f"the attempt ended before: {row}\n{await self.log(job)}"
+            assert time.monotonic() < deadline, row
+            await asyncio.sleep(0.01)
+        return row
+
+
+@pytest_asyncio.fixture
+async def bench(make_client: ClientMaker, services: Services) -> AsyncIterator[Bench]:
+    client = await make_client()
+    for number in range(8):
+        reply = await client.post(
+            "/v1/collections/default/examples",
+            data={"label": "circle" if number % 2 else "square"},
+            files={"images": shapes.data(number)},
+        )
+        assert reply.is_success, reply.text
+    yield Bench(client, services)
+    for left in children():
+        left.kill()
+
+
+def children() -> list[psutil.Process]:
+    """The training processes below this one."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE and "workers.trainer" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+async def stopped_while_evaluating(bench: Bench, job: uuid.UUID, attempt: asyncio.Task[None]) -> None:
+    """From the first checkpoint on let the child run in short bursts, until it evaluates."""
+    row = await bench.reaches(job, lambda row: row["phase"] == "fitting" and row["checkpoint"], attempt)
+    (child,) = children()
+    while True:
+        child.suspend()
+        await asyncio.sleep(0.15)  # more than the supervisor takes to hear what was told
+        row = await bench.row(job)
+        if row["phase"] == "evaluating":
+            return
+        child.resume()
+        await asyncio.sleep(max(0.004, (row["of"] - row["step"]) * 0.001))
+        assert child.status() != psutil.STATUS_ZOMBIE, row
+
+
+async def stopped_while_saving(bench: Bench, job: uuid.UUID, attempt: asyncio.Task[None]) -> None:
+    """As soon as there is a folder for the model."""
+    (begun,) = (bench.settings.data_dir / "scratch").glob(f"{job}-*")
+    while not list(begun.glob("work/model")):
+        assert not attempt.done()
+        await asyncio.sleep(0.001)
+    (child,) = children()
+    child.suspend()
+    await bench.reaches(job, lambda row: row["phase"] == "saving", attempt)
+
+
+async def stopped_while_preparing(bench: Bench, job: uuid.UUID, attempt: asyncio.Task[None]) -> None:
+    """As soon as it says so."""
+    await bench.reaches(job, lambda row: row["phase"] == "preparing", attempt)
+
+
+async def test_killed_before_and_after_fitting_a_job_ends_once(bench: Bench) -> None:
+    """What happens to a fit that is killed, test_jobs.py shows."""
+    job = await bench.submit(steps=300, checkpoint_every=50, evaluate_every=300)
+    steps = []
+    for number, stopped in enumerate(
+        (stopped_while_preparing, stopped_while_evaluating, stopped_while_saving), 1
+    ):
+        attempt = bench.attempt(job, job_lease_s=60.0)
+        await bench.reaches(job, lambda row, number=number: row["fence"] == number and row["phase"], attempt)
+        await stopped(bench, job, attempt)
+        for child in children():
+            child.kill()
+        await attempt
+        row = await bench.row(job)
+        assert (row["state"], row["attempt"], row["fence"]) == ("queued", number, number)
+        assert row["error"]["code"] == "process_died"
+        assert "SIGKILL" in row["error"]["detail"]
+        assert not await bench.ask("SELECT id FROM trained_models WHERE job_id = %s", job)
+        steps.append(row["checkpoint"]["step"] if row["checkpoint"] else 0)
+    assert steps == [0, 300, 300]
+
+    await bench.attempt(job)
+    row = await bench.row(job)
+    assert (row["state"], row["attempt"], row["error"]) == ("succeeded", 4, None)
+    (model,) = await bench.ask("SELECT id, card FROM trained_models WHERE job_id = %s", job)
+    assert model["id"] == row["model"]
+    assert model["card"]["strategy"] == "prototypical_fewshot"
+    keys = await bench.ask("SELECT key FROM artifacts WHERE job_id = %s", job)
+    assert keys
+    assert all(one["key"].startswith(f"jobs/{job}/4/artifacts/") for one in keys)
+    assert (await bench.log(job)).count("Going on after step 300.") == 2
+
+
+async def test_what_goes_wrong_in_the_work_is_the_jobs_error(bench: Bench, tmp_path: Path) -> None:
+    old, young = tmp_path / "old-1", tmp_path / "young-1"
+    for folder in (old, young):
+        (folder / "work").mkdir(parents=True)
+        (folder / launching.HEARTBEAT).touch()
+    long_ago = time.time() - 100 * LEASE_S
+    os.utime(old / launching.HEARTBEAT, (long_ago, long_ago))
+    job = await bench.submit(steps=1)
+    rows = await bench.ask("SELECT DISTINCT image_sha256 AS image FROM examples")
+    hidden = []
+    for one in rows:  # behind the service's back
+        (path,) = (bench.settings.data_dir / "blobs").rglob(f"{one['image']}*")
+        hidden.append((path, path.rename(path.with_name(f"hidden-{path.name}"))))
+    try:
+        await bench.attempt(job, scratch_dir=tmp_path)
+    finally:
+        for path, where in hidden:
+            where.rename(path)
+    row = await bench.row(job)
+    assert (row["state"], row["attempt"]) == ("failed", 1), "the same would happen again"
+    assert row["error"]["code"] == "training_failed"
+    assert row["error"]["detail"].startswith("FileNotFoundError")
+    assert any(line.startswith("FileNotFoundError") for line in await bench.log(job))
+    assert os.listdir(tmp_path) == ["young-1"], "its own folder went, and what a killed worker left long ago"
+
+
+async def test_a_cancelled_training_ends_within_seconds(bench: Bench) -> None:
+    job = await bench.submit(steps=LONG, checkpoint_every=LONG, evaluate_every=LONG)
+    attempt = bench.attempt(job)
+    await bench.reaches(job, lambda row: row["step"], attempt)
+    began = time.monotonic()
+    assert (await bench.client.post(f"/v1/jobs/{job}/cancel")).is_success
+    await attempt
+    assert time.monotonic() - began < 5
+    assert children() == []
+    row = await bench.row(job)
+    assert (row["state"], row["lease"]) == ("cancelled", None)
+    assert row["checkpoint"]["step"] > 0, "a retry goes on from there"
+
+
+async def test_without_a_database_it_trains_until_the_lease_ends_and_no_longer(
+    bench: Bench, servers: Addresses
+) -> None:
+    job = await bench.submit(steps=LONG, checkpoint_every=LONG, evaluate_every=LONG)
+    name = sql.Identifier(urlsplit(bench.services.addresses.database_url).path[1:])
+    with psycopg.connect(servers.database_url, autocommit=True) as database:
+        others = database.execute("SELECT array_agg(pid) FROM pg_stat_activity").fetchone()
+        attempt = bench.attempt(job)
+        row = await bench.reaches(job, lambda row: row["step"], attempt)
+        (child,) = children()
+        database.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+        try:
+            database.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid <> ALL(%s) AND backend_type = 'client backend'",
+                others,
+            )
+            away = time.monotonic()
+            while time.monotonic() - away < LEASE_S / 2:
+                assert child.is_running()
+                assert not attempt.done()
+                await asyncio.sleep(0.05)
+            await attempt
+            assert time.monotonic() - away < LEASE_S + 3
+            assert children() == []
+        finally:
+            database.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+    left = await bench.row(job)
+    assert (left["state"], left["fence"], left["attempt"]) == ("running", 1, 1), "the sweeper's to tell of"
+    assert left["lease"] < datetime.now(UTC)
+    assert left["step"] >= row["step"]
+    assert (await bench.client.post(f"/v1/jobs/{job}/cancel")).is_success
+
+
+async def test_a_worker_that_cannot_work_says_why(bench: Bench, tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    job = await bench.submit(steps=1)
+    await bench.attempt(job, scratch_dir=in_the_way)
+    row = await bench.row(job)
+    assert (row["state"], row["attempt"], row["error"]["code"]) == ("queued", 1, "worker_failed")
+    assert "Not a directory" in row["error"]["detail"]
+    assert str(tmp_path) not in row["error"]["detail"]
