@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sys
+import threading
 import time
+import uuid
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +18,9 @@ import pytest
 
 from app.services import Services
 from tests import shapes
+from tests.live import environment, free_port
 from tests.working import carried_out
+from workers.supervisor import supervise
 
 pytestmark = pytest.mark.slow
 
@@ -103,3 +109,30 @@ async def test_two_ranks_learn_as_one_and_survive_a_kill(
         one["trained"]["method"] for one in (await client.get("/v1/models")).json()["data"] if one["trained"]
     }
     assert labels == {"finetune"}
+
+
+async def test_a_second_node_joins(client: httpx.AsyncClient, services: Services, tmp_path: Path) -> None:
+    dataset = await prepared(client, services)
+    params = {**PARAMS, "batch_size": 4, "epochs": 1, "nodes": 2}
+    job = await submitted(client, dataset, params, "nodes")
+    meeting = f"127.0.0.1:{free_port()}"
+    first = services.settings.model_copy(update={"rendezvous": meeting})
+    second = environment(
+        VISION_DATABASE_URL=services.addresses.database_url,
+        VISION_DATA_DIR=str(services.settings.data_dir),
+        VISION_SCRATCH_DIR=str(tmp_path / "second node"),
+        VISION_RENDEZVOUS=meeting,
+    )
+    joined = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "workers.join", job, env=second, cwd=tmp_path
+    )
+    try:
+        await asyncio.to_thread(supervise, uuid.UUID(job), first, services.addresses, threading.Event())
+        found = (await client.get(f"/v1/jobs/{job}")).json()
+        assert found["state"] == "succeeded", found["error"]
+        assert await asyncio.wait_for(joined.wait(), 60) == 0
+    finally:
+        if joined.returncode is None:
+            joined.kill()
+            await joined.wait()
+    assert not list((tmp_path / "second node").iterdir())
