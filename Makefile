@@ -31,8 +31,10 @@ setup: $(VENV)/.dev-ready ## Make the virtual environment with everything in it
 serve: $(VENV)/.serve-ready ## Serve on http://127.0.0.1:8000 (flags by ARGS='--port 9000')
 	@exec $(BIN)/vision serve $(ARGS)
 
-test: $(VENV)/.dev-ready ## Run every test (choose by ARGS='-k batcher')
-	$(BIN)/python -m pytest $(ARGS)
+WORKERS ?= 2
+
+test: $(VENV)/.dev-ready ## Run every test (choose by ARGS='-k batcher'), WORKERS=2 at a time
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev-ready ## Check style, types, the rooms' imports and the generated docs
 	$(BIN)/ruff check

@@ -22,7 +22,6 @@ from app.recognition.trained import Adapted, Weights
 from app.training.params import FinetuneParams
 from workers.towers import ImageTower
 
-_DROPOUT = 0.1
 _KEPT = (".json", ".txt", ".model", ".jinja")
 """Files of a base that say how to feed it."""
 
@@ -65,8 +64,7 @@ class Classifier(nn.Module):
     def forward(
         self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
-        features = nn.functional.dropout(self.features(pixel_values), _DROPOUT, self.training)
-        logits = self.scale * self.head(features)
+        logits = self.scale * self.head(self.features(pixel_values))
         if labels is None:
             return {"logits": logits}
         loss = nn.functional.cross_entropy(logits.float(), labels, weight=self.weights)
