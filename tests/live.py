@@ -22,7 +22,10 @@ from pathlib import Path
 import httpx
 import psutil
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # or services started from a run under nohup would ignore it too
+# Services started from a run under nohup, or from one that a shell put in the background, would ignore these too.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 VISION = str(Path(sys.executable).parent / "vision")
 START_S = 90.0

@@ -40,14 +40,14 @@ def train(run: JobRun) -> Outcome:
     method.prepare()
     run.phase("fitting")
     method.fit()
+    if run.rank != 0:  # what follows is one process's, and so is the folder
+        return Outcome()
     run.phase("evaluating")
     evaluation = method.evaluate()
     run.phase("saving")
     folder = run.scratch / "model"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    if run.rank != 0:
-        return Outcome()
     card = method.save(folder)
     _fill(card, run, examples, evaluation)
     _name(folder, card)

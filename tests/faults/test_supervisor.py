@@ -185,7 +185,12 @@ async def test_what_goes_wrong_in_the_work_is_the_jobs_error(bench: Bench, tmp_p
     long_ago = time.time() - 100 * LEASE_S
     os.utime(old / launching.HEARTBEAT, (long_ago, long_ago))
     job = await bench.submit(steps=1)
-    rows = await bench.ask("SELECT DISTINCT image_sha256 AS image FROM examples")
+    rows = await bench.ask(
+        "SELECT DISTINCT e.image_sha256 AS image FROM examples e JOIN collections c ON c.id = e.collection_id "
+        "JOIN jobs j ON j.workspace = c.workspace WHERE j.id = %s",
+        job,
+    )
+    assert rows
     hidden = []
     for one in rows:  # behind the service's back
         (path,) = (bench.settings.data_dir / "blobs").rglob(f"{one['image']}*")
