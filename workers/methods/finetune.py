@@ -22,10 +22,9 @@ from app.inference.protocols import Vectors
 from app.recognition.trained import ClassifierNote, TrainedClassifier, save_classifier
 from app.training.params import FinetuneParams, Params
 from app.training.spec import ModelCard
-from workers.evaluation import metrics
 from workers.examples import Examples, Item
 from workers.methods.base import Run
-from workers.methods.encoder_training import fitted_scale
+from workers.methods.calibrating import fitted_scale, judged
 from workers.methods.finetuning.arguments import training_arguments
 from workers.methods.finetuning.callbacks import JobCallback, best_step, restored, whole
 from workers.methods.finetuning.classifier import Classifier, head_weights, write_tower
@@ -143,10 +142,7 @@ class FinetuneEncoder:
         if not items:
             return {"evaluated_on": "nothing: no examples were held out", "best_step": self.best_step}
         found = self._classifier().predict(self.features_of(items) if self.test else held)
-        known = found.scores / np.maximum(found.scores.sum(axis=1, keepdims=True), 1e-12)
-        figures = metrics.classification(
-            [one.label or "" for one in items], known, self.labels, none=found.none
-        )
+        figures = judged(items, found, self.labels)
         return {**figures, "evaluated_on": "test" if self.test else "validation", "best_step": self.best_step}
 
     def save(self, folder: Path) -> ModelCard:

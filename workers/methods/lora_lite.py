@@ -134,8 +134,8 @@ class LiteTailTraining(EncoderTraining):
                 self.run.stop_if_asked()
         return np.stack(found)
 
-    def _keep(self, folder: Path, optimiser: torch.optim.Optimizer, step: int, waited: int) -> None:
-        super()._keep(folder, optimiser, step, waited)
+    def remember(self, folder: Path) -> None:
+        """See `Stepped`."""
         save_file(
             {"train": self.x, **{name: one[:, None] for name, one in self.seen.items()}}, folder / _CACHE
         )

@@ -1,15 +1,13 @@
-"""What methods share that learn a small network on an encoder's features: data, steps, checkpoints, judging, saving.
+"""What methods share that learn a small network on an encoder's features: data, looks, judging, saving.
 
-Knows the order of the steps and how a network and its class means become a classifier; what the network learns from
-is each method's own. End to end, the network begins with the encoder's last stages.
+Knows how a network and its class means become a classifier; what the network learns from is each method's own. End to
+end, the network begins with the encoder's last stages.
 """
 
 from __future__ import annotations
 
-import ast
 import copy
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,28 +18,28 @@ from torch import nn
 from app.errors import NotTrainableError
 from app.inference import device as devices
 from app.inference.protocols import Vectors
-from app.recognition.heads import Prediction
 from app.recognition.trained import ClassifierNote, TrainedClassifier, Weights, few_exemplars, save_classifier
 from app.training.augmentation import OFF
 from app.training.params import Params
 from app.training.spec import ModelCard
 from workers.evaluation import metrics
-from workers.examples import Examples, Item
+from workers.examples import Examples
 from workers.methods.base import Run
+from workers.methods.calibrating import fitted_scale, judged, log_softmax, looked_at
 from workers.methods.features import Activations, Features, remember
-from workers.methods.projecting import Projection, array, fitted_scale, log_softmax, squared
+from workers.methods.looping import Parts, Stepped
+from workers.methods.projecting import Projection, array, squared
 from workers.methods.reproducible import deterministic
 from workers.methods.splits import split_leaving, targets
 
 COPIES = 4
 """Changed copies of each example whose features are learned from, beside the example's own."""
-_STATE = "state.pt"
 _BATCH = 64
 _TAIL_RATE = 0.2
 """Pretrained stages move more slowly than what is new."""
 
 
-class FeatureMethod:
+class FeatureMethod(Stepped):
     """See `workers.methods.base.TrainingMethod`; a method implements `build`, `loss` and says its name."""
 
     name: ClassVar[str]
@@ -91,7 +89,7 @@ class FeatureMethod:
         self.y = np.array(targets(self.train, self.labels))
         self.held_y = np.array(targets(self.validation, self.labels), np.int64)
         self.net = self.build().to(self.device)
-        self.best, self.best_score, self.best_step = copy.deepcopy(self.net.state_dict()), -np.inf, 0
+        self.best_step = 0
         run.log(
             f"{len(self.train)} examples to train on, {copies} changed copies of each, {len(self.validation)} to "
             f"choose by, {len(self.test)} to judge by"
@@ -128,38 +126,35 @@ class FeatureMethod:
         return torch.from_numpy(chosen.astype(np.float32)).to(self.device)
 
     def fit(self) -> None:
-        """Steps with looks at the held-out examples; ends early, and with the best network."""
+        """Ends early, and with the best network."""
         with deterministic():
-            self._steps()
-        self.net.load_state_dict(self.best)
+            self.learn(self.params.steps)
 
-    def _steps(self) -> None:
-        run, params = self.run, self.params
-        optimiser = self.optimiser()
-        start, waited = self._restored(optimiser)
-        if start == 0:
-            self.best_score = self._score()[0]  # what it starts from may be hard to beat
-        for step in range(start + 1, params.steps + 1):
-            self.net.train()
-            optimiser.zero_grad()
-            loss = self.loss(step)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            seen: dict[str, float] = {"loss": float(loss.detach())}
-            if step % params.evaluate_every == 0 or step == params.steps:
-                score, figures = self._score()
-                seen |= figures
-                waited = 0 if score > self.best_score else waited + 1
-                if score > self.best_score:
-                    self.best, self.best_score = copy.deepcopy(self.net.state_dict()), score
-                    self.best_step = step
-            run.step(step, params.steps, **seen)
-            if run.checkpoint_due(step, params.checkpoint_every):
-                run.checkpoint(step, lambda folder, at=step, w=waited: self._keep(folder, optimiser, at, w))  # type: ignore[misc]
-                run.stop_if_asked()
-            if params.patience and waited > params.patience:
-                run.log(f"No better for {waited} looks: stopping after step {step}.")
-                break
+    def advance(self, step: int, optimiser: torch.optim.Optimizer) -> dict[str, float]:
+        """One step down the method's loss."""
+        self.net.train()
+        optimiser.zero_grad()
+        loss = self.loss(step)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        return {"loss": float(loss.detach())}
+
+    def look(self) -> tuple[float | None, dict[str, float]]:
+        """See `Stepped`: by what `chosen_by` names."""
+        score, accuracy, loss = looked_at(*self.held_logits(), self.usual_scale)
+        return score, {f"{self.chosen_by}_accuracy": accuracy, f"{self.chosen_by}_loss": loss}
+
+    def current(self) -> Parts:
+        """See `Stepped`."""
+        return copy.deepcopy(self.net.state_dict())
+
+    def put(self, parts: Parts) -> None:
+        """See `Stepped`."""
+        self.net.load_state_dict(parts)
+
+    def remember(self, folder: Path) -> None:
+        """The features, which took the longest."""
+        remember(folder, {"train": self.x, "validation": self.held[:, None]})
 
     def evaluate(self) -> dict[str, Any]:
         """Figures of the classifier that only saw the training examples, on examples it has not seen."""
@@ -169,7 +164,8 @@ class FeatureMethod:
             return {**self._without_held_out(), **chosen}
         x = self.features.of(self.test, 0, OFF, name="test")[:, 0] if self.test else self.held
         found = self.classifier(self.x, self.y).predict(self.served(x))
-        return {**self._judged(items, found), **chosen}
+        on = "test" if self.test else "validation"
+        return {**judged(items, found, self.labels), "evaluated_on": on, **chosen}
 
     def save(self, folder: Path) -> ModelCard:
         """The network with class means over all examples, held-out ones included."""
@@ -269,15 +265,6 @@ class FeatureMethod:
         """The factor on logits that calibrates them."""
         return fitted_scale(*self.held_logits(), self.usual_scale)
 
-    def _score(self) -> tuple[float, dict[str, float]]:
-        """Better is larger: accuracy, ties broken by the log loss."""
-        logits, y = self.held_logits()
-        log_odds = log_softmax(fitted_scale(logits, y, self.usual_scale) * logits)
-        loss = -float(log_odds[np.arange(len(y)), y].mean())
-        accuracy = float((logits.argmax(axis=1) == y).mean())
-        name = self.chosen_by
-        return accuracy - 1e-2 * loss, {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
-
     def _without_held_out(self) -> dict[str, Any]:
         logits, y = self.held_logits()
         shares = np.exp(log_softmax(self.scale() * logits)).astype(np.float32)
@@ -293,38 +280,3 @@ class FeatureMethod:
             parts = [module(part.float().to(self.device)).cpu() for part in torch.split(flat, _BATCH)]
         found: Vectors = torch.cat(parts).numpy() if parts else np.empty((0, self.encoder.dim), np.float32)
         return found.reshape(*lead, -1) if parts else found
-
-    def _judged(self, items: Sequence[Item], found: Prediction) -> dict[str, Any]:
-        known = found.scores / np.maximum(found.scores.sum(axis=1, keepdims=True), 1e-12)
-        truth = [one.label or "" for one in items]
-        figures = metrics.classification(truth, known, self.labels, none=found.none)
-        return {**figures, "evaluated_on": "test" if self.test else "validation"}
-
-    def _keep(self, folder: Path, optimiser: torch.optim.Optimizer, step: int, waited: int) -> None:
-        remember(folder, {"train": self.x, "validation": self.held[:, None]})
-        torch.save(
-            {
-                "net": self.net.state_dict(),
-                "best": self.best,
-                "best_score": float(self.best_score),
-                "best_step": self.best_step,
-                "optimiser": optimiser.state_dict(),
-                "torch_rng": torch.get_rng_state(),
-                "numpy_rng": repr(self.rng.bit_generator.state),
-                "step": step,
-                "waited": waited,
-            },
-            folder / _STATE,
-        )
-
-    def _restored(self, optimiser: torch.optim.Optimizer) -> tuple[int, int]:
-        """Take everything up again that decides the next step; the step and how long it got no better."""
-        if self.run.restored is None:
-            return 0, 0
-        state = torch.load(self.run.restored / _STATE, weights_only=True, map_location=self.device)
-        self.net.load_state_dict(state["net"])
-        optimiser.load_state_dict(state["optimiser"])
-        self.best, self.best_score, self.best_step = state["best"], state["best_score"], state["best_step"]
-        torch.set_rng_state(state["torch_rng"].cpu())
-        self.rng.bit_generator.state = ast.literal_eval(state["numpy_rng"])
-        return int(state["step"]), int(state["waited"])

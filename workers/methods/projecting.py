@@ -1,15 +1,11 @@
-"""The small network that methods learn on features, and how distances in its space become calibrated scores.
+"""The small network that methods learn on features, and distances in its space.
 
-Knows vectors and distances; knows nothing of examples, steps or files.
+Knows vectors; knows nothing of examples, steps or files.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from torch import nn
 
 from app.inference.protocols import Vectors
@@ -39,28 +35,6 @@ class Projection(nn.Module):
 def squared(points: Vectors, centres: Vectors) -> Vectors:
     """float[m, k] and float[C, k] to their squared Euclidean distances float[m, C]."""
     found: Vectors = ((points[:, None] - centres[None]) ** 2).sum(axis=-1)
-    return found
-
-
-def fitted_scale(logits: Vectors, y: np.ndarray[Any, Any], usual: float) -> float:
-    """s of softmax(s * logits) with the least log loss on these examples (temperature scaling, Guo et al. 2017),
-    drawn towards the usual one as by two more examples.
-    """
-    if not len(y):
-        return usual
-
-    def cost(log_scale: float) -> float:
-        log_odds = log_softmax(float(np.exp(log_scale)) * logits)
-        return float(-log_odds[np.arange(len(y)), y].sum() + 2.0 * (log_scale - np.log(usual)) ** 2)
-
-    bounds = np.log(usual / 100), np.log(usual * 100)
-    return float(np.exp(minimize_scalar(cost, bounds=bounds, method="bounded").x))
-
-
-def log_softmax(logits: Vectors) -> Vectors:
-    """float[m, C], along the last axis."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    found: Vectors = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return found
 
 
