@@ -130,7 +130,10 @@ class ClassifierModule(nn.Module):
             self.rows.weight, self.rows.bias = _fixed(weights.rows), _fixed(weights.bias)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        features = self.image_side(pixels)
+        return self.judged(self.image_side(pixels))
+
+    def judged(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same of the image side's unit features float[n, d]."""
         logits, odds = self.head(features)
         if self.rows is not None:
             z = features

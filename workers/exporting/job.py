@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from app.errors import ModelTaskError, VisionError
 from app.inference.encoders import EncoderConfig, load_encoder, resolve
 from app.inference.encoders.source import adapted_note
-from app.inference.protocols import Pixels
+from app.inference.protocols import Pixels, Vectors
 from app.inference.runtimes import parity
+from app.recognition.heads import Prediction
 from app.recognition.trained import TrainedClassifier
 from app.settings import Settings
 from app.training.spec import Outcome
@@ -77,7 +79,9 @@ def _onnx(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
 
     def passed(file: Path, reference: Any, inputs: onnx_files.Arrays, gallery: Any = None) -> None:
         onnx_files.takes_any_batch(file, inputs)
-        result = onnx_files.agreement(reference, onnx_files.run(file, inputs)[0], gallery=gallery)
+        result = onnx_files.agreement(
+            reference, np.column_stack(onnx_files.run(file, inputs)), gallery=gallery
+        )
         result.check(file.name, cosine=limit, top1=TOP1)
         report["files"][file.name] = asdict(result)
 
@@ -101,8 +105,9 @@ def _onnx(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
         classifier = TrainedClassifier.load(found.folder)
         file = folder / "classifier.onnx"
         module = ClassifierModule(side, classifier).eval().requires_grad_(False)
+        _heads_agree(module, classifier, file.name, limit)
         onnx_files.export(module, {"pixels": pixels[:2]}, file, ["scores", "none"], dynamic={"pixels": [0]})
-        passed(file, classifier.predict(served).scores, {"pixels": pixels})
+        passed(file, _shares(classifier.predict(served)), {"pixels": pixels})
         report["labels"] = classifier.labels
         report["threshold"] = classifier.threshold
     (folder / "preprocessing.json").write_text(json.dumps(_preprocessing(tower), indent=2) + "\n")
@@ -119,6 +124,25 @@ def served_tower(found: ModelFiles, settings: Settings) -> ImageTower:
         weights.apply(tower, str(note["adapted"]), found.folder)
     tower.module.eval()
     return tower
+
+
+def _heads_agree(module: ClassifierModule, classifier: TrainedClassifier, name: str, limit: float) -> None:
+    """Raise NotTrainableError unless the head gives its own examples the same labels.
+
+    The images at hand may all show something else, and then say little of the labels.
+    """
+    known = classifier.weights.exemplars
+    found = module.judged(torch.from_numpy(np.ascontiguousarray(known, np.float32)))
+    ours = np.column_stack([one.numpy() for one in found])
+    result = onnx_files.agreement(_shares(classifier.predict(known)), ours)
+    result.check(name, cosine=limit, top1=TOP1)
+
+
+def _shares(found: Prediction) -> Vectors:
+    """float32[n, C + 1] that add up to 1: the scores, then the share for none of the labels. Of something unlike all
+    labels only that share tells anything.
+    """
+    return np.column_stack([found.scores, found.none])
 
 
 def _preprocessing(tower: ImageTower) -> dict[str, Any]:
