@@ -47,7 +47,9 @@ def write_images(folder: Path, count: int) -> None:
 def timed(*words: str | Path) -> tuple[float, str]:
     """Seconds that a command takes, and what it prints."""
     began = time.perf_counter()
-    done = subprocess.run([VISION, *map(str, words)], check=True, capture_output=True, text=True)
+    done = subprocess.run([VISION, *map(str, words)], check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"vision {' '.join(map(str, words))} failed:\n{done.stderr}")
     return time.perf_counter() - began, done.stdout
 
 
