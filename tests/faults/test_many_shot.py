@@ -1,4 +1,4 @@
-"""Two ranks under DeepSpeed on the CPU: the same curve as one process, and after a kill -9 the same end."""
+"""Two ranks under DeepSpeed on the CPU: the same curve as one process, and at stage 3, killed midway, the same end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from workers.supervisor import supervise
 pytestmark = pytest.mark.slow
 
 PARAMS = {
-    "epochs": 4,
+    "epochs": 2,
     "batch_size": 8,
     "evaluate_every": 8,
     "checkpoint_every": 8,
@@ -34,6 +34,8 @@ PARAMS = {
     "learning_rate": 1e-4,
 }
 TWO = {**PARAMS, "batch_size": 4, "processes": 2, "deepspeed": "zero2", "offload_optimizer": False}
+SPREAD = {**TWO, "offload_parameters": True}
+"""Stage 2 with what only stage 3 has."""
 
 
 async def prepared(client: httpx.AsyncClient, services: Services) -> str:
@@ -97,20 +99,21 @@ async def test_two_ranks_learn_as_one_and_survive_a_kill(
     assert whole["state"] == "succeeded", whole["error"]
     ours, theirs = await losses(client, one["id"]), await losses(client, whole["id"])
     assert ours.keys() == theirs.keys()
-    assert [theirs[step] for step in ours] == pytest.approx(list(ours.values()), rel=0.15, abs=0.02)
+    assert [theirs[step] for step in ours] == pytest.approx(list(ours.values()), rel=0.1, abs=0.005)
 
-    job = await submitted(client, dataset, TWO, "killed")
+    job = await submitted(client, dataset, SPREAD, "killed")
     await killed_after_a_checkpoint(services, client, job)
     again = await carried_out(services, client, job)
     assert (again["state"], again["attempt"]) == ("succeeded", 2), again["error"]
-    assert again["metrics"]["accuracy"] == pytest.approx(whole["metrics"]["accuracy"], abs=0.05)
+    assert "raised to 3" in (await client.get(f"/v1/jobs/{job}/events", params={"follow": "false"})).text
+    assert again["metrics"]["accuracy"] == pytest.approx(one["metrics"]["accuracy"], abs=0.05)
     resumed = await losses(client, job)
     assert resumed.keys() == theirs.keys()
     assert [resumed[step] for step in theirs] == pytest.approx(list(theirs.values()), rel=0.05, abs=0.01)
-    labels = {
-        one["trained"]["method"] for one in (await client.get("/v1/models")).json()["data"] if one["trained"]
-    }
-    assert labels == {"finetune"}
+    models = [one for one in (await client.get("/v1/models")).json()["data"] if one["trained"]]
+    assert {one["id"] for one in models} == {"one", "two", "killed"}
+    asked = {"data": {"model": "killed", "threshold": "0"}, "files": {"image": shapes.data(0)}}
+    assert (await client.post("/v1/classify", **asked)).json()["label"]  # type: ignore[arg-type]
 
 
 async def test_a_second_node_joins(client: httpx.AsyncClient, services: Services, tmp_path: Path) -> None:

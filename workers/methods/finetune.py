@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -111,10 +111,8 @@ class FinetuneEncoder:
         callbacks: list[Any] = [JobCallback(run)]
         if params.patience and self.validation:
             callbacks.append(transformers.EarlyStoppingCallback(params.patience))
-        optimiser = None
-        if arguments.deepspeed is None or not params.offload_optimizer:
-            optimiser = torch.optim.AdamW(self.model.groups(params), weight_decay=params.weight_decay)
-        trainer = transformers.Trainer(
+        trainer = _Fitter(
+            params,
             model=self.model,
             args=arguments,
             train_dataset=data(
@@ -122,7 +120,6 @@ class FinetuneEncoder:
             ),
             eval_dataset=data(self.validation) if self.validation else None,
             compute_metrics=_accuracy,
-            optimizers=(optimiser, None),
             callbacks=callbacks,
         )
         trainer.remove_callback(transformers.PrinterCallback)
@@ -148,6 +145,7 @@ class FinetuneEncoder:
     def save(self, folder: Path) -> ModelCard:
         """The tower's weights, the head, and how they fit."""
         note = self._note()
+        trained = sum(one.numel() for one in self.model.parameters() if one.requires_grad)
         note.adapted, files = write_tower(self.model, self.tower, folder)
         files = [*save_classifier(folder, note, self._weights()), *files]
         return ModelCard(
@@ -161,7 +159,7 @@ class FinetuneEncoder:
             labels=self.labels,
             files=files,
             data={"trained_on": len(self.train), "batches": self.batches.reason},
-            parameters=sum(one.numel() for one in self.model.parameters() if one.requires_grad),
+            parameters=trained,
         )
 
     def features_of(self, items: Sequence[Item]) -> Vectors:
@@ -196,6 +194,21 @@ class FinetuneEncoder:
 
     def _classifier(self) -> TrainedClassifier:
         return TrainedClassifier(self._note(), self._weights())
+
+
+class _Fitter(transformers.Trainer):
+    """A Trainer with the rates of `Classifier.groups`; one that is handed over is dropped where DeepSpeed is on."""
+
+    def __init__(self, params: FinetuneParams, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._params = params
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """AdamW over two groups: the tower and the head."""
+        if self.optimizer is None:
+            groups = cast(Classifier, self.model).groups(self._params)
+            self.optimizer = torch.optim.AdamW(groups, weight_decay=self._params.weight_decay)
+        return self.optimizer
 
 
 def _first_of_each(items: Sequence[Item], most: int) -> list[Item]:

@@ -230,6 +230,8 @@ class _Teacher(transformers.Trainer):
     """Writes tensors that share memory (tied embeddings) once, as safetensors wants it; loading ties them again."""
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        if not self.args.should_save:
+            return
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         state = self.accelerator.unwrap_model(self.model).state_dict() if state_dict is None else state_dict

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import transformers
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from workers.methods.base import Run
 
@@ -73,11 +75,12 @@ _FIGURES = {
 def restored(run: Run, folder: Path) -> Path | None:
     """Put the files of the job's checkpoint where the Trainer looks for them; the newest, or None.
 
-    The Trainer notes its best checkpoint by its path, which another attempt's folder has not.
+    Every node has a folder of its own, which the first of its ranks fills. The Trainer notes its best checkpoint
+    by its path, which another attempt's folder has not.
     """
     if run.restored is None:
         return None
-    if run.rank == 0:
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(run.restored, folder)
         for state in folder.glob(f"checkpoint-*/{_STATE}"):
@@ -97,22 +100,27 @@ def best_step(state: Any) -> int:
 
 
 def whole(trainer: Any, module: Any) -> Any:
-    """The trained module with all its weights; under ZeRO stage 3, where each rank holds a part, gathered first."""
+    """The trained module with all its weights; under ZeRO stage 3, where each rank holds a part, gathered first.
+
+    Every rank calls this; rank 0's module alone is whole then, on the CPU, and the others hold no weights.
+    """
     if not trainer.is_deepspeed_enabled or trainer.accelerator.state.deepspeed_plugin.zero_stage < 3:
         return trainer.accelerator.unwrap_model(trainer.model)
     import deepspeed
 
-    with deepspeed.zero.GatheredParameters(list(module.parameters()), modifier_rank=None):
-        gathered = {name: one.detach().cpu().clone() for name, one in module.state_dict().items()}
-    return _filled(module, gathered)
-
-
-def _filled(module: Any, weights: dict[str, torch.Tensor]) -> Any:
-    """The module with plain parameters again, which DeepSpeed had emptied."""
-    for name, one in list(module.named_parameters()):
-        parent, _, last = name.rpartition(".")
-        place = module.get_submodule(parent)
-        place._parameters[last] = torch.nn.Parameter(weights[name], requires_grad=one.requires_grad)
+    plain: dict[int, torch.nn.Parameter] = {}  # by identity, since tied weights have several names
+    for one in module.parameters():
+        with deepspeed.zero.GatheredParameters(
+            [one], modifier_rank=None
+        ):  # one at a time: all together may not fit a device
+            kept = one.detach().cpu().clone() if trainer.args.process_index == 0 else torch.empty(0)
+        plain[id(one)] = torch.nn.Parameter(kept, requires_grad=one.requires_grad)
+    trainer.model_wrapped.destroy()  # takes its hooks out, which want parameters of its own kind
+    unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]  # or `generate` waits for ranks that are done
+    for part in module.modules():
+        part._parameters = {
+            name: None if one is None else plain[id(one)] for name, one in part._parameters.items()
+        }
     return module
 
 
