@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -89,13 +89,16 @@ class Service:
         for _, name, data in self._stream("POST", path, **request):
             yield name, data
 
-    def follow(self, path: str, after: str | None) -> Iterator[tuple[str, str, Any]]:
-        """Server-sent events of a GET as (id, name, JSON), those after the one of the id `after`, until they end.
+    def follow(
+        self, path: str, after: str | None, heard: Callable[[], None]
+    ) -> Iterator[tuple[str, str, Any]]:
+        """Server-sent events of a GET as (id, name, JSON), those after the one of the id `after`, until they end;
+        `heard` is called for each line, those that mean nothing included.
 
         Raises `RefusedError`, and `UnreachableError` where the connection breaks: call again with the last id.
         """
         headers = {} if after is None else {"Last-Event-ID": after}
-        yield from self._stream("GET", path, headers=headers, timeout=_FOLLOW_TIMEOUT)
+        yield from self._stream("GET", path, heard, headers=headers, timeout=_FOLLOW_TIMEOUT)
 
     def save(self, path: str, target: Path, *, method: str = "GET", **request: Any) -> None:
         """Download a file, chunk by chunk; raises as `call`, before it touches `target` where the service refuses."""
@@ -110,7 +113,9 @@ class Service:
         except httpx.HTTPError as error:
             raise UnreachableError(f"{self.url} ended its answer early ({error})") from error
 
-    def _stream(self, method: str, path: str, **request: Any) -> Iterator[tuple[str, str, Any]]:
+    def _stream(
+        self, method: str, path: str, heard: Callable[[], None] = lambda: None, **request: Any
+    ) -> Iterator[tuple[str, str, Any]]:
         try:
             with self._http.stream(method, path, **request) as reply:
                 if not reply.is_success:
@@ -118,6 +123,7 @@ class Service:
                     raise _refusal(reply)
                 number, name = "", "message"
                 for line in reply.iter_lines():
+                    heard()
                     kind, _, value = line.partition(": ")
                     if kind == "id":
                         number = value

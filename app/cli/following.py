@@ -63,21 +63,26 @@ def _followed(service: Service, job: dict[str, Any], shown: _Silence) -> dict[st
 def _to_the_end(service: Service, job_id: str, shown: _Silence) -> dict[str, Any]:
     path = f"/v1/jobs/{job_id}"
     after: str | None = None
-    heard = time.monotonic()
+    last = time.monotonic()
+
+    def heard() -> None:
+        nonlocal last
+        last = time.monotonic()
+
     while True:
         try:
-            for after, name, data in service.follow(f"{path}/events", after):  # noqa: B020 - where the next call begins
-                heard = time.monotonic()
+            for after, name, data in service.follow(f"{path}/events", after, heard):  # noqa: B020 - where the next call begins
                 shown.event(after, name, data)
             job: dict[str, Any] = service.call("GET", path)
+            heard()
             if job["state"] in FINISHED:
                 shown.end(job)
                 return job
         except RefusedError as error:
-            if error.retry_after_s is None or time.monotonic() - heard > _PATIENCE_S:
+            if error.retry_after_s is None or time.monotonic() - last > _PATIENCE_S:
                 raise
         except UnreachableError:
-            if time.monotonic() - heard > _PATIENCE_S:
+            if time.monotonic() - last > _PATIENCE_S:
                 raise
             shown.broken()
         time.sleep(_PAUSE_S)

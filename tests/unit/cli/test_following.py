@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,6 +62,24 @@ def test_a_broken_stream_goes_on_after_the_last_event(
     ]
     seen = [one.get("Last-Event-ID") for one in server.headers]
     assert seen == [None, "4", "4", None, "7", None]
+    service.close()
+
+
+def test_a_job_that_is_quiet_for_long_is_not_a_service_that_is_away(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look at the clock is most of the patience later than the one before."""
+    later = itertools.count(0, following._PATIENCE_S * 0.9)
+    clock = SimpleNamespace(monotonic=lambda: float(next(later)), sleep=lambda _: None)
+    monkeypatch.setattr(following, "time", clock)
+    service = Service(server.url, None)
+    server.answers = [
+        stream(broken=True),
+        stream(broken=True),
+        stream(event(1, "state", state="succeeded")),
+        answer(DONE),
+    ]
+    assert following.wait(service, JOB) == DONE
     service.close()
 
 
