@@ -50,14 +50,14 @@ class Owner:
     async def steps(self, values: Sequence[tuple[int, dict[str, float]]]) -> None:
         """Report many metrics at once."""
         async with self.services.database.session() as session:
-            await self._mine(session, machine.LOOK)
+            await self._mine(session, machine.HOLD)
             for step, one in values:
                 await self._event(session, "metric", {"step": step, "values": one})
 
     async def log(self, line: str) -> None:
         """Add a line to the job's log."""
         async with self.services.database.session() as session:
-            await self._mine(session, machine.LOOK)
+            await self._mine(session, machine.HOLD)
             await self._event(session, "log", {"line": line})
 
     async def succeed(self, model: str | None, files: dict[str, bytes], folder: Path) -> None:

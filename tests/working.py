@@ -1,6 +1,7 @@
 """A worker in this process: jobs that were queued over HTTP are carried out by the real supervisor and its child.
 
-Knows the supervisor; knows nothing of what jobs do. Brokers and worker processes are tests/faults' business.
+Knows the supervisor, and the child's work without the child; knows nothing of what jobs do. Brokers and worker
+processes are tests/faults' business.
 """
 
 from __future__ import annotations
@@ -8,11 +9,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from app.services import Services
+from app.training.spec import JobSpec, Outcome
+from tests.jobs import Owner
+from workers.run import JobRun, Task
 from workers.supervisor import supervise
 
 
@@ -24,3 +30,26 @@ async def carried_out(services: Services, client: httpx.AsyncClient, job: str) -
     reply = await client.get(f"/v1/jobs/{job}")
     found: dict[str, Any] = reply.json()
     return found
+
+
+async def worked(
+    services: Services, owner: Owner, scratch: Path, work: Callable[[JobRun], Outcome]
+) -> Outcome:
+    """What `work` makes of a claimed job in a thread of this process; what it tells goes nowhere."""
+    await asyncio.to_thread(scratch.mkdir)
+    task = Task(
+        job=owner.job,
+        workspace=owner.row["workspace"],
+        fence=owner.fence,
+        attempt=1,
+        spec=JobSpec.model_validate(owner.row["spec"]),
+        events=str(scratch / "events"),
+        heartbeat="",
+        scratch=str(scratch),
+    )
+    settings = services.settings.model_copy(update={"database_url": services.addresses.database_url})
+    run = JobRun(task, settings)
+    try:
+        return await asyncio.to_thread(work, run)
+    finally:
+        run.close()

@@ -1,25 +1,33 @@
 """A node that lends its ranks to a job that runs on several: `python -m workers.join JOB`, on every node but the first.
 
 Knows where the job's owner is found (its row) and how ranks are started; owns nothing and writes nothing. It starts
-again with each attempt of the owner's, and leaves when the job has ended.
+again with each attempt of the owner's, and leaves when the job has ended. Without the database its ranks go on for as
+long as the last lease that was seen.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
 import uuid
 from typing import Any
 
+import structlog
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.embedded import Addresses
+from app.observability.logs import configure
 from app.settings import Settings
 from app.training.spec import Checkpoint, JobSpec
 from workers import launching, liveness
+from workers.lines import Lines
 from workers.run import Task
 from workers.store import Claimed, worker_engine
+
+log = structlog.get_logger("workers.join")
 
 _OPEN = ("queued", "running")
 _LOOK_S = 1.0
@@ -28,13 +36,18 @@ _LOOK_S = 1.0
 def join(job_id: uuid.UUID, settings: Settings, addresses: Addresses) -> int:
     """Take part in every attempt of the job until it has ended; 0 when it succeeded, 1 otherwise."""
     engine = worker_engine(addresses.database_url)
+    launching.clear(settings)
     try:
         while True:
-            row = _row(engine, job_id)
-            if row is None or row.state not in _OPEN:
-                return 0 if row is not None and row.state == "succeeded" else 1
-            if row.state == "running" and row.leased:
-                _take_part(engine, row, settings, addresses)
+            try:
+                row = _row(engine, job_id)
+            except SQLAlchemyError as error:
+                _away(error)
+            else:
+                if row is None or row.state not in _OPEN:
+                    return 0 if row is not None and row.state == "succeeded" else 1
+                if row.state == "running" and row.leased:
+                    _take_part(engine, row, settings, addresses)
             time.sleep(_LOOK_S)
     finally:
         engine.dispose()
@@ -47,7 +60,8 @@ def _take_part(engine: Engine, row: Any, settings: Settings, addresses: Addresse
     job = Claimed(
         row.id, row.fence, row.attempt, row.max_attempts, row.workspace, spec, checkpoint, row.strategy
     )
-    folder = launching.folder_of(job, settings)
+    # another's than the owner's, which may work on the same disk
+    folder = launching.folder_of(job, settings).with_name(f"{job.id}-{job.fence}-joined-{os.getpid()}")
     folder.mkdir(parents=True, mode=0o700)
     heartbeat = folder / launching.HEARTBEAT
     liveness.beat(heartbeat)
@@ -65,22 +79,30 @@ def _take_part(engine: Engine, row: Any, settings: Settings, addresses: Addresse
     )
     file = folder / "task.json"
     file.write_text(task.model_dump_json())
-    child = launching.start(job, settings, addresses, file)
+    child, output = launching.start(job, settings, addresses, file)
+    printed = Lines(output.fileno(), printed=True)
     try:
         while child.poll() is None:
-            now = _row(engine, job.id)
-            if now is None or now.fence != job.fence or now.state != "running":
-                return
-            if now.leased:
-                liveness.beat(heartbeat)
-            if child.stdout is not None and child.stdout.readable():
-                child.stdout.read()  # or a full pipe would stop the ranks
+            for line in printed.read():  # or a full pipe would stop the ranks
+                log.info("a rank said", job=str(job.id), line=line.decode(errors="replace"))
+            try:
+                now = _row(engine, job.id)
+            except SQLAlchemyError as error:
+                _away(error)
+            else:
+                if now is None or now.fence != job.fence or now.state != "running":
+                    return
+                if now.leased:
+                    liveness.beat(heartbeat)
             time.sleep(_LOOK_S)
     finally:
         launching.kill(child)
-        if child.stdout is not None:
-            child.stdout.close()
+        output.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _away(error: SQLAlchemyError) -> None:
+    log.warning("the database is away", reason=type(error).__name__)
 
 
 def _row(engine: Engine, job_id: uuid.UUID) -> Any:
@@ -97,6 +119,7 @@ def _row(engine: Engine, job_id: uuid.UUID) -> Any:
 def main() -> int:
     """The command."""
     settings = Settings()
+    configure(settings)
     if len(sys.argv) != 2 or not settings.database_url:
         sys.stderr.write("Usage: VISION_DATABASE_URL=... VISION_BLOB_URL=... python -m workers.join JOB\n")
         return 2

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO, cast
 
 from app.embedded import Addresses
 from app.inference import device as devices
@@ -38,9 +39,11 @@ def clear(settings: Settings) -> None:
                 shutil.rmtree(beat.parent, ignore_errors=True)
 
 
-def start(job: Claimed, settings: Settings, addresses: Addresses, task: Path) -> subprocess.Popen[bytes]:
-    """The process, in a group of its own: its standard input ends with this process, and what it prints can be
-    read without waiting.
+def start(
+    job: Claimed, settings: Settings, addresses: Addresses, task: Path
+) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """The process, in a group of its own, and what it prints, which can be read without waiting; its standard input
+    ends with this process.
     """
     child = subprocess.Popen(
         [*_launcher(job, settings), "-m", "workers.trainer", str(task)],
@@ -51,9 +54,9 @@ def start(job: Claimed, settings: Settings, addresses: Addresses, task: Path) ->
         start_new_session=True,
         cwd=task.parent,
     )
-    if child.stdout is not None:
-        os.set_blocking(child.stdout.fileno(), False)
-    return child
+    output = cast(IO[bytes], child.stdout)  # a pipe was asked for
+    os.set_blocking(output.fileno(), False)
+    return child, output
 
 
 def stop(child: subprocess.Popen[bytes], grace_s: float) -> None:

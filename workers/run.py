@@ -29,8 +29,11 @@ from workers.methods.base import StoppingError
 from workers.store import worker_engine
 
 _QUIET_S = 0.3
-_SMOOTHING = 0.3
+_SPREAD = 2_000
+"""Figures lie at least this part of an attempt's age apart: a week of training tells of some 15,000 steps."""
 _LINE = 2_000
+STOPPED = 75
+"""Exit code of a process whose work goes on elsewhere."""
 _EVERY_STEP = frozenset({"loss", "learning_rate", "grad_norm"})
 
 
@@ -69,18 +72,27 @@ class JobRun:
         self._pipe = open(task.events, "w", buffering=1)  # noqa: SIM115 - for the whole run
         self._writing = threading.Lock()
         self._stopping = threading.Event()
-        self._told = 0.0
+        self._began = time.monotonic()
+        self._told = self._measured = 0.0
         self._newest: dict[str, float] = {}
-        self._pace: float | None = None
-        self._last: tuple[int, float] | None = None
+        self._first: tuple[int, float] | None = None
+        self._last = 0
+        self._preparing = True
 
     def listen(self) -> None:
-        """From now on SIGTERM asks the work to stop at its next checkpoint."""
+        """From now on SIGTERM asks the work to stop at its next checkpoint; before there is any, it stops at once."""
 
         def stop(_number: int, _frame: FrameType | None) -> None:
+            if self._preparing:
+                os._exit(STOPPED)
             self._stopping.set()
 
         signal.signal(signal.SIGTERM, stop)
+
+    def close(self) -> None:
+        """Nothing is told after this."""
+        self._pipe.close()
+        self.engine.dispose()
 
     def emit(self, event: str, **data: Any) -> None:
         """Tell the supervisor; ranks other than 0 tell of errors alone."""
@@ -91,25 +103,33 @@ class JobRun:
 
     def phase(self, name: str) -> None:
         """preparing, fitting, evaluating or saving."""
-        self._last = self._pace = None
+        self._first, self._preparing = None, name == "preparing"
         self.emit("progress", phase=name)
 
     def step(self, step: int, of: int, **metrics: float) -> None:
         """See `Run`."""
         now = time.monotonic()
-        if self._last is not None and step > self._last[0]:
-            pace = (now - self._last[1]) / (step - self._last[0])
-            self._pace = pace if self._pace is None else self._pace + _SMOOTHING * (pace - self._pace)
-        if self._last is None or step > self._last[0]:
-            self._last = (step, now)
+        if self._first is None or step < self._last:
+            self._first = (step, now)
+        self._last = step
         self._newest.update({name: float(value) for name, value in metrics.items() if math.isfinite(value)})
-        judged = any(name not in _EVERY_STEP for name in metrics)  # a rare figure keeps its own step
-        if now - self._told < _QUIET_S and step < of and not judged:
+        # a rare figure keeps its own step, and so do the last ones
+        whole = step >= of or any(name not in _EVERY_STEP for name in metrics)
+        if now - self._told < _QUIET_S and not whole:
             return
         self._told = now
-        values, self._newest = self._newest, {}
-        eta = None if self._pace is None else round(self._pace * max(of - step, 0), 1)
-        self.emit("progress", step=step, of=of, eta_s=eta, metrics=values)
+        values: dict[str, float] = {}
+        if whole or now - self._measured >= (now - self._began) / _SPREAD:
+            self._measured = now
+            values, self._newest = self._newest, {}
+        self.emit("progress", step=step, of=of, eta_s=self._left(step, of, now), metrics=values)
+
+    def _left(self, step: int, of: int, now: float) -> float | None:
+        """Seconds that the steps left will take at the pace so far, pauses to evaluate included."""
+        if self._first is None or step <= self._first[0]:
+            return None
+        pace = (now - self._first[1]) / (step - self._first[0])
+        return round(pace * max(of - step, 0), 1)
 
     def log(self, line: str) -> None:
         """See `Run`."""

@@ -95,6 +95,8 @@ class OwnedJob:
         self._engine = engine
         self._lease_s = lease_s
         self._log_lines = log_lines
+        self._told: int | None = None
+        """The event that progress was last told in."""
 
     def renew(self) -> bool:
         """Own it for another lease; whether cancelling was asked for."""
@@ -128,14 +130,17 @@ class OwnedJob:
                 metrics=_json(values),
             )
             progress = {"phase": row.phase, "step": row.step, "of": row.of, "eta_s": eta_s}
-            _tell(connection, self.claimed.id, "progress", progress)
+            told: int = connection.execute(
+                machine.PROGRESS, {"id": self.claimed.id, "before": self._told, "data": _json(progress)}
+            ).scalar_one()
             if values:
                 _tell(connection, self.claimed.id, "metric", {"step": row.step, "values": values})
+        self._told = told
 
     def log(self, lines: list[str]) -> None:
         """Lines for the job's log; beyond the cap they are dropped, and that is said once."""
         with self._engine.begin() as connection:
-            self._mine(connection, machine.LOOK)
+            self._mine(connection, machine.HOLD)
             count = connection.execute(
                 text("SELECT count(*) FROM job_events WHERE job_id = :id AND kind = 'log'"),
                 {"id": self.claimed.id},

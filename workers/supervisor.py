@@ -6,7 +6,6 @@ what this writes counts, and only while the lease holds.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -19,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import structlog
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
@@ -30,6 +29,7 @@ from app.files import FileStore
 from app.settings import Settings
 from app.training.spec import Checkpoint, Outcome
 from workers import launching, liveness
+from workers.lines import Lines
 from workers.store import Claimed, JobStore, LostError, OwnedJob, worker_engine
 
 _TICK_S = 0.1
@@ -38,7 +38,8 @@ _CANCEL_GRACE_S = 1.5
 _MOST_WAITING = 10_000
 _LOG_WAVE = 200
 _MOST_WRITES = 50
-_READ = 1 << 16
+_AT_ONCE = frozenset({"process_died", "rank_lost"})
+"""Ends that another attempt may well not meet; what else may pass needs time, and waits for a later sweep."""
 _REFUSED = "What the job made could not be written down: something that it belongs to is gone or in the way."
 
 log = structlog.get_logger("workers")
@@ -104,7 +105,6 @@ class _Attempt:
         self._scratch = launching.folder_of(self._job, settings)
         self._heartbeat = self._scratch / launching.HEARTBEAT
         self._waiting: deque[dict[str, Any]] = deque()
-        self._partial: dict[int, bytes] = {}
         self._cancelled = False
         self._lost = False
         self._outcome: Outcome | None = None
@@ -112,7 +112,7 @@ class _Attempt:
         self._previous: Checkpoint | None = self._job.checkpoint
 
     def run(self) -> bool:
-        """The attempt; whether the job waits for a worker again."""
+        """The attempt; whether other workers shall hear of the job at once."""
         code = 0
         try:
             code = self._carry_out()
@@ -132,26 +132,25 @@ class _Attempt:
         os.mkfifo(events, 0o600)
         pipe = os.open(events, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            child = self._start(events)
-            self._following = True
-            try:
-                self._follow(child, pipe)
-            finally:
-                self._following = False
-                launching.kill(child)
-            self._read(pipe)
-            self._read_output(child)
-            if child.stdout is not None:
-                child.stdout.close()
+            child, output = self._start(events)
+            with output:
+                told, printed = Lines(pipe), Lines(output.fileno(), printed=True)
+                self._following = True
+                try:
+                    self._follow(child, told, printed)
+                finally:
+                    self._following = False
+                    launching.kill(child)
+                self._read(told, printed)
         finally:
             os.close(pipe)
         return child.returncode
 
     def clean_up(self) -> None:
-        """Remove what lies on this machine; checkpoints of a job that has ended go from the store, too."""
+        """Remove what lies on this machine."""
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _start(self, events: Path) -> subprocess.Popen[bytes]:
+    def _start(self, events: Path) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
         job = self._job
         task = {
             "job": str(job.id),
@@ -169,15 +168,14 @@ class _Attempt:
         file.write_text(json.dumps(task))
         return launching.start(job, self._settings, self._addresses, file)
 
-    def _follow(self, child: subprocess.Popen[bytes], pipe: int) -> None:
+    def _follow(self, child: subprocess.Popen[bytes], told: Lines, printed: Lines) -> None:
         """Until the child has ended, or is no longer wanted."""
         look = 0.0
         drained_at: float | None = None
         while child.poll() is None:
             time.sleep(_TICK_S)
             now = time.monotonic()
-            self._read(pipe)
-            self._read_output(child)
+            self._read(told, printed)
             try:
                 self._renew()
                 if now >= look:
@@ -216,9 +214,9 @@ class _Attempt:
     def _away(self, error: SQLAlchemyError) -> None:
         log.warning("the database is away", job=str(self._job.id), reason=type(error).__name__)
 
-    def _read(self, pipe: int) -> None:
-        """Whole events from the pipe."""
-        for line in self._lines(pipe):
+    def _read(self, told: Lines, printed: Lines) -> None:
+        """Whole events, and what the child printed, which becomes its log."""
+        for line in told.read():
             try:
                 event = json.loads(line)
             except ValueError:
@@ -229,26 +227,12 @@ class _Attempt:
                 self._error = self._error or event  # of several ranks the first knows why
             else:
                 self._wait(event)
-
-    def _read_output(self, child: subprocess.Popen[bytes]) -> None:
-        """What the child printed becomes its log."""
-        if child.stdout is not None:
-            for line in self._lines(child.stdout.fileno()):
-                if text := line.decode(errors="replace").replace("\0", "").rstrip():
-                    self._wait({"event": "log", "line": text[:2_000]})
-
-    def _lines(self, handle: int) -> list[bytes]:
-        pieces = [self._partial.pop(handle, b"")]
-        with contextlib.suppress(BlockingIOError):
-            while piece := os.read(handle, _READ):
-                pieces.append(piece)
-        *whole, rest = b"".join(pieces).split(b"\n")
-        if rest:
-            self._partial[handle] = rest
-        return whole
+        for line in printed.read():
+            if text := line.decode(errors="replace").replace("\0", ""):
+                self._wait({"event": "log", "line": text})
 
     def _wait(self, event: dict[str, Any]) -> None:
-        """Keep an event until the database has it; of progress only the newest matters."""
+        """Keep an event until the database has it; where too many wait, checkpoints alone."""
         if len(self._waiting) < _MOST_WAITING or event["event"] == "checkpoint":
             self._waiting.append(event)
 
@@ -287,14 +271,14 @@ class _Attempt:
         if before is not None and before.prefix != checkpoint.prefix:
             self._forget(before.prefix)
 
-    def _forget(self, prefix: str) -> None:
+    def _forget(self, key: str) -> None:
         try:
-            FileStore.from_settings(self._settings).delete(prefix)
-        except VisionError as error:  # the sweeper finds it
-            log.warning("an old checkpoint could not be removed", reason=error.detail)
+            FileStore.from_settings(self._settings).delete(key)
+        except VisionError as error:  # of checkpoints the sweeper finds it
+            log.warning("what nobody needs could not be removed", key=key, reason=error.detail)
 
     def _conclude(self, code: int) -> bool:
-        """What the job becomes, tried until the lease ends; whether it waits for a worker again."""
+        """What the job becomes, tried until the lease ends; whether other workers shall hear of it at once."""
         while not self._lost:
             try:
                 self._renew()
@@ -317,7 +301,8 @@ class _Attempt:
         owned = self._owned
         if self._outcome is not None:
             owned.succeed(self._outcome)
-            self._forget(f"jobs/{self._job.id}/{self._job.fence}/checkpoints")
+            for key in (f"jobs/{self._job.id}/{self._job.fence}/checkpoints", *self._outcome.used_up):
+                self._forget(key)
             return False
         if self._cancelled:
             owned.stop()
@@ -328,11 +313,9 @@ class _Attempt:
         if self._draining.is_set():
             owned.release()
             return True
-        if self._error is not None:
-            owned.crash(str(self._error["code"]), str(self._error["detail"]))
-        else:
-            owned.crash("process_died", launching.reason(code))
-        return True
+        error = self._error or {"code": "process_died", "detail": launching.reason(code)}
+        owned.crash(str(error["code"]), str(error["detail"]))
+        return error["code"] in _AT_ONCE
 
 
 def _is_log(event: dict[str, Any]) -> bool:

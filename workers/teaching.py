@@ -1,7 +1,7 @@
 """Teaches a collection the labelled examples of a dataset: embedded in order, added a few at a time.
 
-Knows manifests, an encoder and the transaction that adds examples; knows nothing of heads. Adding an example that is
-there already changes nothing, so an attempt that is repeated does no harm.
+Knows manifests, an encoder and the transaction that adds examples, which only the job's owner commits; knows nothing
+of heads. Adding an example that is there already changes nothing, so an attempt that is repeated does no harm.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from app.inference.protocols import Encoder
 from app.recognition import repository
 from app.recognition.repository import NewExample
 from app.recognition.vectors import to_sql
+from app.training import machine
 from app.training.spec import Outcome
 from workers.data import load_examples
 from workers.examples import Item
 from workers.run import JobRun
+from workers.store import LostError
 
 _CHUNK = 32
 
@@ -52,12 +54,15 @@ async def _add(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> int:
     database = Database(run.settings.database_url or "", pool_size=1)
     key = f"{encoder.name}@{encoder.fingerprint}"
     collection = uuid.UUID(run.spec.params["collection"])
+    mine = {"id": run.task.job, "fence": run.task.fence}
     added = done = 0
     try:
         for label, group in itertools.groupby(items, key=lambda one: one.label or ""):
             while chunk := list(itertools.islice(group, _CHUNK)):
                 new = _embedded(run, encoder, chunk)
                 async with database.session() as session:
+                    if await session.scalar(machine.HOLD, mine) is None:
+                        raise LostError
                     await repository.lock_images(session, [one.image_sha256 for one in new])
                     row = await session.get(Collection, collection, with_for_update=True)
                     if row is None or row.encoder != run.spec.base_model:

@@ -6,6 +6,7 @@ Knows which function carries out which kind of work, and how its end is told; wh
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -20,12 +21,12 @@ from app.settings import Settings
 from app.training.spec import Kind, Outcome
 from workers import liveness
 from workers.methods.base import StoppingError
-from workers.run import JobRun, Task
+from workers.run import STOPPED, JobRun, Task
 
-STOPPED = 75
-"""Exit code of work that goes on elsewhere."""
 _NICENESS = 10
 _TRACE_LINES = 30
+_PEERS = re.compile(r"gloo|nccl|by peer|broken pipe|TCPStore", re.IGNORECASE)
+"""What ranks say that wait for one that is gone."""
 
 KINDS: dict[Kind, str] = {
     "train": "workers.training:train",
@@ -79,6 +80,8 @@ def _told(error: Exception) -> dict[str, object]:
         )
         return {"code": "out_of_memory", "detail": detail, "again": False}
     said = " ".join(str(error).split())[:500]
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and _PEERS.search(said):
+        return {"code": "rank_lost", "detail": "One of the job's processes was lost.", "again": True}
     return {
         "code": "training_failed",
         "detail": f"{type(error).__name__}: {said}" if said else type(error).__name__,

@@ -60,6 +60,9 @@ RENEW: Final = text(
 LOOK: Final = text(f"SELECT cancel FROM jobs WHERE {_MINE}")
 """Whether cancelling was asked for; no row: not the owner any more."""
 
+HOLD: Final = text(f"SELECT cancel FROM jobs WHERE {_MINE} FOR NO KEY UPDATE")
+"""The same for who writes beside the row: until the transaction ends, nobody else touches the job."""
+
 REPORT: Final = text(
     "UPDATE jobs SET phase = COALESCE(:phase, phase), step = COALESCE(:step, step), "
     "of = COALESCE(:of, of), eta_s = :eta_s, metrics = metrics || CAST(:metrics AS jsonb) "
@@ -83,9 +86,10 @@ FAIL: Final = text(
 )
 
 CRASH: Final = text(
-    "UPDATE jobs SET state = 'queued', lease = NULL, published_at = NULL, eta_s = NULL, "
+    "UPDATE jobs SET state = 'queued', lease = NULL, published_at = now(), eta_s = NULL, "
     f"error = CAST(:error AS jsonb) WHERE {_MINE} RETURNING id"
 )
+"""Who crashed tells other workers at once, or leaves it to a later sweep."""
 
 RELEASE: Final = text(
     "UPDATE jobs SET state = 'queued', lease = NULL, published_at = NULL, eta_s = NULL, "
@@ -132,6 +136,14 @@ SWEEP_STALE: Final = text(
 )
 """Jobs that a worker should hear of (again)."""
 
+UNSERVED: Final = text(
+    "SELECT id FROM jobs WHERE state = 'queued' AND NOT cancel AND queue = :queue AND (SELECT "
+    "at <= now() - make_interval(secs => :stale_s) AND data->>'line' IS DISTINCT FROM CAST(:line AS text) "
+    "FROM job_events WHERE job_id = jobs.id ORDER BY job_events.id DESC LIMIT 1) "
+    "ORDER BY created_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED"
+)
+"""Jobs that have told nothing for so long, and not this line last."""
+
 FORGET_CHECKPOINTS: Final = text(
     "UPDATE jobs SET checkpoint = NULL WHERE checkpoint IS NOT NULL AND state IN ('failed', 'cancelled') "
     "AND finished_at <= now() - make_interval(secs => :keep_s)"
@@ -141,6 +153,19 @@ FORGET_CHECKPOINTS: Final = text(
 EVENT: Final = text("INSERT INTO job_events (job_id, kind, data) VALUES (:id, :kind, CAST(:data AS jsonb))")
 """Always after the statement above that touched the job's row in the same transaction: the row's lock is what
 makes ids grow in the order of the events."""
+
+PROGRESS: Final = text(
+    "WITH superseded AS (DELETE FROM job_events WHERE id = :before) "
+    "INSERT INTO job_events (job_id, kind, data) VALUES (:id, 'progress', CAST(:data AS jsonb)) RETURNING id"
+)
+"""Likewise; takes the place of the progress that an attempt told before, so that a long job's do not pile up."""
+
+FORGET_EVENTS: Final = text(
+    "DELETE FROM job_events WHERE id IN (SELECT e.id FROM job_events e JOIN jobs j ON j.id = e.job_id "
+    "WHERE j.finished_at <= now() - make_interval(secs => :keep_s) AND e.kind <> 'state' LIMIT :limit) "
+    "RETURNING id"
+)
+"""What an ended job told, but for its states."""
 
 TABLE: Final[dict[tuple[str, str], tuple[str, TextClause]]] = {
     ("queued", "claim"): ("running", CLAIM),

@@ -110,3 +110,5 @@ class Outcome(BaseModel):
     metrics: dict[str, Any] = Field(default_factory=dict)
     result: dict[str, Any] = Field(default_factory=dict)
     """Whatever else the job's page shows: an evaluation, a report."""
+    used_up: list[str] = Field(default_factory=list)
+    """Keys of the file store that nobody needs once the job has succeeded; until then another attempt may."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -62,6 +64,11 @@ def jobs(module_addresses: Addresses) -> Iterator[Jobs]:
     engine.dispose()
 
 
+@pytest.fixture
+def database_of_module(module_addresses: Addresses) -> str:
+    return module_addresses.database_url
+
+
 def outcome(job: OwnedJob, **changes: Any) -> Outcome:
     card = ModelCard(
         id="mugs", kind="classifier", family="lite", task="classification", method="head", base_model="lite"
@@ -79,6 +86,33 @@ def test_a_loss_that_overflowed_is_left_out(jobs: Jobs) -> None:
     assert jobs.told(job.claimed.id, "metric") == [{"step": 7, "values": {"a": 1.5}}]
     row = jobs.row(job.claimed.id)
     assert (row["phase"], row["step"], row["of"], row["metrics"]) == ("fitting", 7, 9, {"a": 1.5})
+
+
+def test_of_progress_the_newest_is_kept_and_of_figures_all(jobs: Jobs) -> None:
+    job = jobs.claimed()
+    for step in range(3):
+        job.report(step=step, of=3, eta_s=1.0, metrics={"loss": 1.0 / (step + 1)})
+    assert [one["step"] for one in jobs.told(job.claimed.id, "progress")] == [2]
+    assert [one["step"] for one in jobs.told(job.claimed.id, "metric")] == [0, 1, 2]
+
+
+def test_a_line_never_gets_ahead_of_what_others_tell(jobs: Jobs, database_of_module: str) -> None:
+    """Who follows the job has seen every event before the one he saw last."""
+    job = jobs.claimed()
+    with psycopg.connect(database_of_module) as service, ThreadPoolExecutor(1) as worker:
+        service.execute("UPDATE jobs SET cancel = true WHERE id = %s", (job.claimed.id,))
+        event = "INSERT INTO job_events (job_id, kind, data) VALUES (%s, 'log', %s)"
+        service.execute(event, (job.claimed.id, json.dumps({"line": "Cancelling was asked for."})))
+        told = worker.submit(job.log, ["a line"])
+        waits = "SELECT 1 AS one FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
+        deadline = time.monotonic() + 20
+        while not jobs.ask(waits, "%FOR NO KEY UPDATE%"):
+            assert not told.done(), "it was told while the other's was not there to be seen yet"
+            assert time.monotonic() < deadline
+        service.commit()
+        told.result(20)
+    lines = [one["line"] for one in jobs.told(job.claimed.id, "log")]
+    assert lines == ["Cancelling was asked for.", "a line"]
 
 
 def test_a_model_without_a_figure_is_published_all_the_same(jobs: Jobs) -> None:

@@ -12,13 +12,12 @@ import pytest
 from sqlalchemy import text
 
 from app.services import Services
-from app.training.spec import JobSpec, Outcome
 from tests import shapes
 from tests.jobs import Owner
 from tests.learning import ask, picture, shown, teach
+from tests.working import worked
 from workers.methods.base import StoppingError
 from workers.reembed import reembed
-from workers.run import JobRun, Task
 from workers.store import LostError
 
 
@@ -26,33 +25,6 @@ async def asked(client: httpx.AsyncClient, encoder: str) -> uuid.UUID:
     reply = await client.patch("/v1/collections/default", json={"encoder": encoder})
     assert reply.status_code == 202, reply.text
     return uuid.UUID(reply.json()["id"])
-
-
-def attempt(services: Services, owner: Owner, scratch: Path) -> JobRun:
-    """What the trainer would make of a claimed job."""
-    scratch.mkdir()
-    task = Task(
-        job=owner.job,
-        workspace=owner.row["workspace"],
-        fence=owner.fence,
-        attempt=1,
-        spec=JobSpec.model_validate(owner.row["spec"]),
-        events=str(scratch / "events"),
-        heartbeat="",
-        scratch=str(scratch),
-    )
-    settings = services.settings.model_copy(update={"database_url": services.addresses.database_url})
-    return JobRun(task, settings)
-
-
-async def carried_out(services: Services, owner: Owner, scratch: Path) -> Outcome:
-    run = attempt(services, owner, scratch)
-    try:
-        return await asyncio.to_thread(reembed, run)
-    finally:
-        run.engine.dispose()
-        if run._pipe is not None:
-            run._pipe.close()
 
 
 async def answer(client: httpx.AsyncClient, number: int, text_: str) -> dict[str, Any]:
@@ -80,7 +52,7 @@ async def test_all_is_embedded_then_swapped(
     # what is taught before the swap comes along
     await teach(client, "bowl", picture(20), picture(21))
     second = await answer(client, 1, "another shape")
-    outcome = await carried_out(services, owner, tmp_path / "one")
+    outcome = await worked(services, owner, tmp_path / "one", reembed)
     assert outcome.result == {"encoder": "clip-tiny", "examples": 8, "answers": 2, "unreadable": 0}
     await owner.succeed(None, {}, tmp_path)
     assert (await shown(client, "/v1/collections/default"))["encoder"] == "clip-tiny"
@@ -102,7 +74,7 @@ async def test_all_is_embedded_then_swapped(
     # the way back finds the old vectors
     back = Owner(services, await asked(client, "lite"))
     await back.claim()
-    outcome = await carried_out(services, back, tmp_path / "two")
+    outcome = await worked(services, back, tmp_path / "two", reembed)
     assert outcome.result["examples"] == 0
     assert (await shown(client, "/v1/collections/default"))["encoder"] == "lite"
 
@@ -114,14 +86,14 @@ async def test_who_does_not_own_the_job_swaps_nothing(
     owner = Owner(services, await asked(client, "clip-tiny"), lease_s=-1)
     await owner.claim()  # the lease has run out already
     with pytest.raises(LostError):
-        await carried_out(services, owner, tmp_path / "late")
+        await worked(services, owner, tmp_path / "late", reembed)
     other = Owner(services, owner.job)
     await other.claim()
     with pytest.raises(LostError):
-        await carried_out(services, owner, tmp_path / "older")
+        await worked(services, owner, tmp_path / "older", reembed)
     assert (await client.post(f"/v1/jobs/{owner.job}/cancel")).json()["cancelling"]
     with pytest.raises(StoppingError):
-        await carried_out(services, other, tmp_path / "cancelled")
+        await worked(services, other, tmp_path / "cancelled", reembed)
     assert (await shown(client, "/v1/collections/default"))["encoder"] == "lite"
 
 
@@ -133,7 +105,7 @@ async def test_a_lost_image_holds_nothing_up(
     await services.blobs.delete(lost["image_sha256"])
     owner = Owner(services, await asked(client, "clip-tiny"))
     await owner.claim()
-    outcome = await carried_out(services, owner, tmp_path / "lost")
+    outcome = await worked(services, owner, tmp_path / "lost", reembed)
     assert outcome.result == {"encoder": "clip-tiny", "examples": 1, "answers": 0, "unreadable": 1}
     assert (await shown(client, "/v1/collections/default"))["encoder"] == "clip-tiny"
 
@@ -148,6 +120,6 @@ async def test_a_collection_that_is_gone_ends_the_job(
         wanted = {"id": uuid.UUID(owner.row["spec"]["data"]["collection"])}
         await session.execute(text("DELETE FROM collections WHERE id = :id"), wanted)
     with pytest.raises(Exception, match="gone"):
-        await carried_out(services, owner, tmp_path / "gone")
+        await worked(services, owner, tmp_path / "gone", reembed)
     page = await shown(client, f"/v1/jobs/{owner.job}")
     assert page["collection"] is None

@@ -69,7 +69,6 @@ def prepare(run: JobRun) -> Outcome:
     folder = f"datasets/{how.dataset}"
     run.files.put(f"{folder}/{_MANIFEST}", manifest)
     run.files.put(f"{folder}/{_REPORT}", report)
-    run.files.delete(f"{folder}/{_UPLOAD}")
     return Outcome(
         dataset=DatasetOutcome(
             id=how.dataset,
@@ -80,6 +79,7 @@ def prepare(run: JobRun) -> Outcome:
         ),
         result={"dataset": str(how.dataset), **prepared.summary},
         metrics={name: prepared.summary[name] for name in ("examples", "images", "refused_total")},
+        used_up=[f"{folder}/{_UPLOAD}"],
     )
 
 

@@ -1,0 +1,55 @@
+"""Jobs that are no training, done by a worker that is lost at the end: another one does them again, once."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.services import Services
+from tests import shapes
+from tests.jobs import Owner
+from tests.learning import shown
+from tests.working import carried_out, worked
+from workers.datasets.job import prepare
+from workers.store import LostError
+from workers.teaching import teach
+
+
+def archive() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as made:
+        for number in range(8):
+            made.writestr(f"train/{'circle' if number % 2 else 'square'}/{number}.png", shapes.data(number))
+    return buffer.getvalue()
+
+
+async def test_an_upload_stays_until_its_dataset_is_ready_and_only_an_owner_teaches_it(
+    client: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
+    made = (await client.post("/v1/datasets", files={"archive": archive()})).json()
+    upload = f"datasets/{made['id']}/upload"
+    lost = Owner(services, made["job"], lease_s=0)
+    await lost.claim()
+    await worked(services, lost, tmp_path / "lost", prepare)  # all is done, and nobody hears of it
+    assert services.files.exists(upload)
+    job = await carried_out(services, client, made["job"])
+    assert (job["state"], job["attempt"]) == ("succeeded", 2), job["error"]
+    assert not services.files.exists(upload)
+
+    reply = await client.post(f"/v1/datasets/{made['id']}/teach", json={"collection": "default"})
+    assert reply.status_code == 202, reply.text
+    late = Owner(services, reply.json()["id"], lease_s=0)
+    await late.claim()
+    with pytest.raises(LostError):
+        await worked(services, late, tmp_path / "late", teach)
+    assert (await shown(client, "/v1/collections/default/labels"))["data"] == []
+    owner = Owner(services, late.job)
+    await owner.claim()
+    outcome = await worked(services, owner, tmp_path / "owner", teach)
+    many = (await shown(client, f"/v1/datasets/{made['id']}"))["summary"]["splits"]["train"]
+    assert outcome.result == {"added": many, "examples": many}
+    assert many
