@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Optimisation = Literal["auto", "none", "basic", "standard", "aggressive"]
@@ -227,7 +227,12 @@ class Settings(BaseSettings):
     job_lease_s: float = Field(
         60.0, gt=0, description="Seconds after which a job whose worker fell silent is another's."
     )
-    job_heartbeat_s: float = Field(10.0, gt=0, description="Seconds between two renewals of a job's lease.")
+    job_heartbeat_s: float = Field(
+        10.0,
+        gt=0,
+        validate_default=True,
+        description="Seconds between two renewals of a job's lease; at most half of it.",
+    )
     job_sweep_s: float = Field(
         30.0, gt=0, description="Seconds between two looks for jobs that no worker heard of or holds."
     )
@@ -238,6 +243,9 @@ class Settings(BaseSettings):
         7.0,
         ge=0,
         description="Days a failed or cancelled job keeps the checkpoint that a retry goes on from.",
+    )
+    job_history_days: float = Field(
+        90.0, ge=0, description="Days after a job's end that its log and the course of its metrics are kept."
     )
     job_cancel_poll_s: float = Field(2.0, gt=0, description="Seconds between two looks whether to cancel.")
     job_stop_grace_s: float = Field(
@@ -282,6 +290,13 @@ class Settings(BaseSettings):
         """`optimisations` taken apart."""
         pairs = (one.partition("=") for one in self.optimisations.split(",") if one.strip())
         return {name.strip(): level.strip() for name, _, level in pairs}
+
+    @field_validator("job_heartbeat_s")
+    @classmethod
+    def _renewed_in_time(cls, period_s: float, others: ValidationInfo) -> float:
+        if period_s > others.data.get("job_lease_s", period_s * 2) / 2:
+            raise ValueError(f"{period_s:g} is more than half of job_lease_s: every job would be lost")
+        return period_s
 
     @field_validator("optimisations")
     @classmethod

@@ -19,6 +19,7 @@ from kombu.exceptions import OperationalError
 from app.embedded import Addresses
 from app.observability.logs import configure
 from app.settings import Settings
+from app.training.presence import announce
 from app.training.queueing import broker_options, broker_url
 from workers.tasks import SWEEP, TIDY, add_tasks
 
@@ -89,7 +90,13 @@ def _listen(app: Celery, settings: Settings, draining: threading.Event) -> None:
         configure(settings)
 
     def ready(**_: Any) -> None:
-        if SWEEP_QUEUE in app.amqp.queues.consume_from:
+        queues = set(app.amqp.queues.consume_from)
+        if works := queues - {SWEEP_QUEUE}:
+            told = {"every_s": settings.job_heartbeat_s, "for_s": settings.job_lease_s, "until": draining}
+            threading.Thread(
+                target=announce, args=(settings.redis_url, works), kwargs=told, daemon=True
+            ).start()
+        if SWEEP_QUEUE in queues:
             EmbeddedService(app, thread=True, scheduler_cls=app.conf.beat_scheduler).start()
             for task in (SWEEP, TIDY):
                 # what waited for this worker need not wait for a period's end; a broker away is asked again then

@@ -19,6 +19,7 @@ from app.embedded import Addresses
 from app.files import FileStore
 from app.settings import Settings
 from app.training import machine
+from app.training.presence import unserved
 from app.training.queueing import JobQueue
 
 SWEEP_LOCK: Final = 0x6C66_7669_7377_6570
@@ -26,6 +27,7 @@ SWEEP_LOCK: Final = 0x6C66_7669_7377_6570
 TIDY_LOCK: Final = SWEEP_LOCK + 1
 _MOST_WAITING = 100
 """A queue this long is left alone: while nobody is free to work, more messages tell nobody anything."""
+_MOST_FORGOTTEN = 10_000
 _DAY_S = 86_400.0
 _SETTLED_S = 2 * _DAY_S
 
@@ -40,10 +42,14 @@ class Sweeper:
         self._settings = settings
         self._engine = sync_engine(addresses.database_url)
         self._queue = JobQueue(addresses.redis_url)
+        self._redis_url = addresses.redis_url
         self._keep_s = settings.job_checkpoint_days * _DAY_S
+        self._unserved: set[str] = set()
+        """Queues that no worker listened to at the last sweep."""
 
     def sweep(self) -> None:
-        """End what is cancelled or out of attempts, and tell workers of what waits; nothing while another sweeps.
+        """End what is cancelled or out of attempts, tell workers of what waits, and say where there are none; nothing
+        while another sweeps.
 
         Raises SQLAlchemyError where the database is away.
         """
@@ -51,7 +57,11 @@ class Sweeper:
             if connection is None:
                 return
             self._end(connection)
-            told = self._stale(connection)
+            connection.commit()
+            used = self._used(connection)
+            told = self._stale(connection, used)
+            connection.commit()
+            self._say_unserved(connection, used)
             connection.commit()
             for job in told:
                 self._queue.publish(job.id, job.queue)
@@ -68,12 +78,33 @@ class Sweeper:
                 return
             connection.execute(machine.FORGET_CHECKPOINTS, {"keep_s": self._keep_s})
             connection.commit()
+            self._forget_events(connection)
             files = FileStore.from_settings(self._settings)
-            for name in files.children("jobs"):
+            names = files.children("jobs")
+            settled = self._settled(connection)
+            for name in names:
+                if name in settled:
+                    continue
                 # what is listed before the row is read is older than the row
                 found = files.children(f"jobs/{name}")
-                for key in self._dead(connection, files, name, found):
+                dead = list(self._dead(connection, files, name, found))
+                connection.commit()  # a look at all files may take long
+                for key in dead:
                     files.delete(key)
+
+    def _forget_events(self, connection: Connection) -> None:
+        wanted = {"keep_s": self._settings.job_history_days * _DAY_S, "limit": _MOST_FORGOTTEN}
+        while len(connection.execute(machine.FORGET_EVENTS, wanted).all()) == _MOST_FORGOTTEN:
+            connection.commit()
+        connection.commit()
+
+    def _settled(self, connection: Connection) -> set[str]:
+        """Jobs that ended so long ago that all was looked at since."""
+        rows = connection.execute(
+            text("SELECT id FROM jobs WHERE finished_at < now() - make_interval(secs => :settled_s)"),
+            {"settled_s": self._keep_s + _SETTLED_S},
+        )
+        return {str(one) for one in rows.scalars()}
 
     def _end(self, connection: Connection) -> None:
         for job in connection.execute(machine.SWEEP_CANCELLED).all():
@@ -82,11 +113,29 @@ class Sweeper:
             log.warning("gave a job up", job=str(job.id))
             _tell(connection, job.id, {"state": "failed", "error": job.error})
 
-    def _stale(self, connection: Connection) -> list[Any]:
+    def _used(self, connection: Connection) -> list[str]:
+        """Queues with jobs that are not done."""
+        wanted = text("SELECT DISTINCT queue FROM jobs WHERE state IN ('queued', 'running')")
+        return list(connection.execute(wanted).scalars())
+
+    def _say_unserved(self, connection: Connection, used: list[str]) -> None:
+        """In the log of a job that waits for a worker that is not there; those that have just started are not yet."""
+        before, self._unserved = self._unserved, unserved(self._redis_url, used)
+        for queue in before & self._unserved:
+            line = f"No worker listens to the queue '{queue}': the job waits until one does."
+            wanted = {
+                "queue": queue,
+                "line": line,
+                "stale_s": self._settings.job_sweep_s,
+                "limit": _MOST_WAITING,
+            }
+            for job in connection.execute(machine.UNSERVED, wanted).all():
+                connection.execute(
+                    machine.EVENT, {"id": job.id, "kind": "log", "data": json.dumps({"line": line})}
+                )
+
+    def _stale(self, connection: Connection, used: list[str]) -> list[Any]:
         """Jobs to tell workers of, marked as told."""
-        used = connection.execute(
-            text("SELECT DISTINCT queue FROM jobs WHERE state IN ('queued', 'running')")
-        ).scalars()
         waiting = {queue: self._queue.waiting(queue) for queue in used}
         short = [queue for queue, count in waiting.items() if count is not None and count < _MOST_WAITING]
         return list(
@@ -105,12 +154,11 @@ class Sweeper:
         job = connection.execute(
             text(
                 "SELECT state, fence, checkpoint, COALESCE(finished_at > now() - make_interval(secs => :keep_s), true)"
-                " AS fresh, COALESCE(finished_at < now() - make_interval(secs => :settled_s), false) AS settled "
-                "FROM jobs WHERE id = :id"
+                " AS fresh FROM jobs WHERE id = :id"
             ),
-            {"id": job_id, "keep_s": self._keep_s, "settled_s": self._keep_s + _SETTLED_S},
+            {"id": job_id, "keep_s": self._keep_s},
         ).one_or_none()
-        if job is None or job.settled:
+        if job is None:
             return
         folder = f"jobs/{name}"
         published = set(

@@ -42,7 +42,7 @@ def list_jobs(
         (
             [
                 job["id"],
-                job["state"],
+                _state(job),
                 job["strategy"] or job["kind"],
                 job["collection"] or job["dataset"] or "",
                 _steps(job),
@@ -123,10 +123,16 @@ def _steps(job: dict[str, Any]) -> str:
     return f"{done['step']}/{done['of']}" if done["of"] else ""
 
 
+def _state(job: dict[str, Any]) -> str:
+    if job["served"] is False:
+        return f"{job['state']}, no worker for '{job['queue']}'"
+    return str(job["state"]) + (f", {job['phase']}" if job["phase"] else "")
+
+
 def _facts(job: dict[str, Any]) -> list[list[str]]:
     rows = [
         ["id", job["id"]],
-        ["state", job["state"] + (f", {job['phase']}" if job["phase"] else "")],
+        ["state", _state(job)],
         ["what", f"{job['kind']} {job['strategy'] or ''}".strip()],
         ["learns from", job["collection"] or job["dataset"] or ""],
         ["base model", job["base_model"] or ""],

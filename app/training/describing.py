@@ -6,23 +6,34 @@ Knows the row, its specification and how a failure becomes a problem document; c
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from app import problems
 from app.errors import VisionError
 from app.services import Services
-from app.training import repository
+from app.training import presence, repository
 from app.training.schemas import ArtifactInfo, JobInfo, Progress
 from app.training.tables import Artifact, Job
 
 
 async def described(services: Services, job: Job) -> JobInfo:
     """A job as clients see it."""
-    return info_of(services, job, await services.jobs.names_of_data([job]))
+    (info,) = await all_described(services, [job])
+    return info
 
 
-def info_of(services: Services, job: Job, names: dict[uuid.UUID, str]) -> JobInfo:
-    """The same where the names of collections were looked up for several jobs at once."""
+async def all_described(services: Services, jobs: Sequence[Job]) -> list[JobInfo]:
+    """Several at once."""
+    names = await services.jobs.names_of_data(jobs)
+    queues = {job.queue for job in jobs if job.state == "queued"}
+    served = {queue: await presence.served(services.redis, queue) for queue in queues}
+    return [_info(services, job, names, served) for job in jobs]
+
+
+def _info(
+    services: Services, job: Job, names: dict[uuid.UUID, str], served: dict[str, bool | None]
+) -> JobInfo:
     spec = job.spec
     data = spec.get("data") or {}
     collection = data.get("collection")
@@ -30,6 +41,8 @@ def info_of(services: Services, job: Job, names: dict[uuid.UUID, str]) -> JobInf
         id=job.id,
         kind=spec["kind"],
         state=job.state,
+        queue=job.queue,
+        served=served[job.queue] if job.state == "queued" else None,
         phase=job.phase if job.state == "running" else None,
         attempt=job.attempt,
         max_attempts=job.max_attempts,

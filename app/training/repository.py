@@ -23,6 +23,8 @@ from app.training.tables import Artifact, Dataset, Job, JobEvent, TrainedModel
 
 OPEN = ("queued", "running")
 FINISHED = ("succeeded", "failed", "cancelled")
+AGAIN = ("failed", "cancelled")
+"""What a retry queues again."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,7 @@ class Series:
 
 async def submit(session: AsyncSession, new: NewJob, job_id: uuid.UUID, *, max_open: int) -> bool | None:
     """Insert the job: True; False where its idempotency key is taken; None where `max_open` are open already."""
-    # one submission of a workspace at a time, so that the count holds; foreign keys to the row do not wait
-    await session.execute(
-        select(Workspace.name).where(Workspace.name == new.workspace).with_for_update(key_share=True)
-    )
-    if await open_jobs(session, new.workspace) >= max_open:
+    if await open_jobs(session, new.workspace, lock=True) >= max_open:
         return None
     made = await session.scalar(
         machine.SUBMIT,
@@ -84,8 +82,12 @@ async def submit(session: AsyncSession, new: NewJob, job_id: uuid.UUID, *, max_o
     return made is not None
 
 
-async def open_jobs(session: AsyncSession, workspace: str) -> int:
-    """How many jobs of a workspace wait or run."""
+async def open_jobs(session: AsyncSession, workspace: str, *, lock: bool = False) -> int:
+    """How many jobs of a workspace wait or run; with `lock` no other is queued before the transaction's end."""
+    if lock:  # foreign keys to the row do not wait
+        await session.execute(
+            select(Workspace.name).where(Workspace.name == workspace).with_for_update(key_share=True)
+        )
     wanted = select(func.count()).where(Job.workspace == workspace, Job.state.in_(OPEN))
     return await session.scalar(wanted) or 0
 
@@ -179,6 +181,13 @@ async def told(
     if not rows:
         return None
     return rows[0][0], [Told(*row[1:]) for row in rows if row[1] is not None]
+
+
+async def told_all(session: AsyncSession, job_id: uuid.UUID, after: int) -> bool:
+    """Whether a job has ended and told nothing after the event of that id."""
+    later = select(JobEvent.id).where(JobEvent.job_id == job_id, JobEvent.id > after).exists()
+    ended = select(Job.id).where(Job.id == job_id, Job.state.in_(FINISHED), ~later)
+    return await session.scalar(ended) is not None
 
 
 async def metrics(session: AsyncSession, job_id: uuid.UUID, *, points: int) -> list[Series]:

@@ -21,7 +21,7 @@ from app.recognition.paging import Cursor, Limit, bad_cursor, from_cursor, page_
 from app.services import services_of
 from app.training import repository, streaming
 from app.training.bases import DEFAULT
-from app.training.describing import artifact_of, described, info_of
+from app.training.describing import all_described, artifact_of, described
 from app.training.resolving import Wish
 from app.training.schemas import (
     ArtifactList,
@@ -52,7 +52,10 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`state`, `progress`, `metric` and `log` events, each with an id to go on from.",
         "content": {streaming.EVENT_STREAM: {"schema": {"type": "string"}}},
-    }
+    },
+    204: {
+        "description": "The job has ended, and the event of `Last-Event-ID` was its last: do not come back."
+    },
 }
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {
@@ -132,10 +135,9 @@ async def list_jobs(
         caller.workspace, limit=size + 1, states=state or (), before=_before(cursor)
     )
     page = rows[:size]
-    names = await services.jobs.names_of_data(page)
     last = page[-1] if len(rows) > size else None
     return JobList(
-        data=[info_of(services, job, names) for job in page],
+        data=await all_described(services, page),
         next=to_cursor(last.created_at.isoformat(), str(last.id)) if last else None,
     )
 
@@ -162,7 +164,9 @@ async def cancel_job(request: Request, caller: Trainer, job: JobPath) -> JobInfo
 
 
 @router.post(
-    "/{job}/retry", status_code=202, responses=responses(errors.JobNotFoundError, errors.JobStateError)
+    "/{job}/retry",
+    status_code=202,
+    responses=responses(errors.JobNotFoundError, errors.JobStateError, errors.OverloadedError),
 )
 async def retry_job(request: Request, response: Response, caller: Trainer, job: JobPath) -> JobInfo:
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
@@ -181,7 +185,7 @@ async def follow_job(
     last_event_id: Annotated[
         str | None, Header(description="Go on after this event; from the first one without it.")
     ] = None,
-) -> StreamingResponse:
+) -> Response:
     """Follow a job as server-sent events, from its first one to its end; lines beginning with ':' mean nothing."""
     services = services_of(request)
     row = await services.jobs.get(caller.workspace, _id(job))
@@ -190,6 +194,8 @@ async def follow_job(
         if not _EVENT_ID.fullmatch(last_event_id):
             raise InvalidInputError("Last-Event-ID: send the id of an event of this job.")
         after = int(last_event_id)
+        if await services.jobs.told_all(row.id, after):
+            return Response(status_code=204)  # or a browser would ask again for ever
     return services.followers.follow(caller.workspace, row.id, after)
 
 

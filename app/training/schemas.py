@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from app.recognition.schemas import CollectionName
 from app.training.config import MultimodalConfig
 from app.training.resolving import MODEL_NAME
-from app.training.spec import Kind, Method, Task
+from app.training.spec import Kind, Method, Queue, Task
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -23,6 +23,8 @@ _JOB: dict[str, Any] = {
     "id": _ID,
     "kind": "train",
     "state": "running",
+    "queue": "cpu",
+    "served": None,
     "phase": "fitting",
     "attempt": 1,
     "max_attempts": 5,
@@ -112,6 +114,10 @@ class JobInfo(BaseModel):
     id: uuid.UUID
     kind: Kind
     state: State
+    queue: Queue = Field(description="Where it fits; workers listen to one queue or several.")
+    served: bool | None = Field(
+        description="Of a job that waits: whether a worker listens to its queue; null where that is not known."
+    )
     phase: str | None = Field(description="`preparing`, `fitting`, `evaluating` or `saving` while it runs.")
     attempt: int = Field(description="Grows by one when a lost worker's job goes on elsewhere.")
     max_attempts: int

@@ -132,14 +132,12 @@ class Jobs:
                 await repository.tell(session, job_id, "state", {"state": "queued", "attempt": 0})
                 for line in wanted.warnings:
                     await repository.tell(session, job_id, "log", {"line": line})
-        if made is None:
-            raise OverloadedError(
-                f"{most} jobs wait or run already: try again when some are done.", retry_after_s=_FULL_RETRY_S
-            )
-        if not made:  # another request with this key came in between
-            if key is None or (before := await self._repeated(workspace, key, digest)) is None:
-                raise RuntimeError("a job was neither inserted nor there before")
-            return before
+        if not made:
+            if key is not None and (before := await self._repeated(workspace, key, digest)) is not None:
+                return before  # another request with this key came in between
+            if made is None:
+                raise _full(most)
+            raise RuntimeError("a job was neither inserted nor there before")
         await self._publish(job_id, wanted.queue)
         return await self.get(workspace, job_id)
 
@@ -201,14 +199,18 @@ class Jobs:
     async def retry(self, workspace: str, job_id: uuid.UUID) -> Job:
         """Queue a failed or cancelled job again; it goes on from its last checkpoint where there is one.
 
-        Raises JobNotFoundError, and JobStateError for a job in another state.
+        Raises JobNotFoundError, JobStateError for a job in another state, OverloadedError where too many are open.
         """
+        most = self._settings.max_open_jobs
         async with self._database.session() as session:
-            queue = await repository.retry(session, workspace, job_id)
+            full = await repository.open_jobs(session, workspace, lock=True) >= most
+            queue = None if full else await repository.retry(session, workspace, job_id)
             if queue is not None:
                 await repository.tell(session, job_id, "state", {"state": "queued", "attempt": 0})
         if queue is None:
             job = await self.get(workspace, job_id)
+            if full and job.state in repository.AGAIN:
+                raise _full(most)
             raise JobStateError(
                 f"Only failed and cancelled jobs can be tried again; this one is {job.state}."
             )
@@ -220,6 +222,11 @@ class Jobs:
         await self.get(workspace, job_id)
         async with self._database.session() as session:
             return await repository.metrics(session, job_id, points=points)
+
+    async def told_all(self, job_id: uuid.UUID, after: int) -> bool:
+        """Whether a job has ended and told nothing after the event of that id."""
+        async with self._database.session() as session:
+            return await repository.told_all(session, job_id, after)
 
     async def artifacts(self, workspace: str, job_id: uuid.UUID) -> list[Artifact]:
         """What a job left behind; raises JobNotFoundError."""
@@ -279,3 +286,9 @@ class Jobs:
                 await repository.published(session, job_id)
         except SQLAlchemyError as error:  # it is told again
             log.warning("a message could not be noted", job=str(job_id), reason=type(error).__name__)
+
+
+def _full(most: int) -> OverloadedError:
+    return OverloadedError(
+        f"{most} jobs wait or run already: try again when some are done.", retry_after_s=_FULL_RETRY_S
+    )

@@ -62,6 +62,7 @@ async def test_a_job_says_what_it_will_do(taught: httpx.AsyncClient, services: S
     assert (job["collection"], job["dataset"], job["name"], job["seed"]) == ("default", None, "my-mugs", 7)
     assert job["params"]["steps"] == 10
     assert job["params"]["validation_share"] == 0.2  # defaults are filled in
+    assert (job["queue"], job["served"]) == ("cpu", False), "no worker listens in this test"
     page = await shown(taught, f"/v1/jobs/{job['id']}")
     assert page == {**job, "result": None, "artifacts": []}
     other = await train(taught)
@@ -130,6 +131,8 @@ async def test_a_followed_job_tells_everything_once_and_ends(
     assert [one for one in told(rest.text) if one[1] != "progress"] == [
         one for one in events[2:] if one[1] != "progress"
     ]
+    end = await taught.get(f"/v1/jobs/{job['id']}/events", headers={"Last-Event-ID": str(numbers[-1])})
+    assert (end.status_code, end.content) == (204, b""), "a browser would come back for ever"
     odd = await taught.get(f"/v1/jobs/{job['id']}/events", headers={"Last-Event-ID": "x"})
     assert odd.status_code == 422
 
@@ -297,8 +300,12 @@ async def test_workspaces_and_scopes_are_kept_apart(
 async def test_too_many_open_jobs_and_followers_are_told_to_wait(
     taught: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = await train(taught)
+    job, other = await train(taught, **{"Idempotency-Key": "a"}), await train(taught)
+    assert (await taught.post(f"/v1/jobs/{other['id']}/cancel")).is_success
     monkeypatch.setattr(services.settings, "max_open_jobs", 1)
+    assert (await taught.post(f"/v1/jobs/{other['id']}/retry")).json()["error"]["code"] == "overloaded"
+    assert (await taught.post(f"/v1/jobs/{job['id']}/retry")).json()["error"]["code"] == "job_state"
+    assert (await train(taught, **{"Idempotency-Key": "a"}))["id"] == job["id"]
     full = await taught.post("/v1/jobs", json=TRAIN)
     assert (full.status_code, full.json()["error"]["code"]) == (503, "overloaded")
     assert int(full.headers["retry-after"]) > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from psycopg.rows import dict_row
 from app.embedded import Addresses
 from app.files import FileStore
 from app.settings import Settings
+from app.training import presence
 from app.training.queueing import JobQueue
 from workers.sweeper import SWEEP_LOCK, Sweeper
 
@@ -63,7 +65,7 @@ def table(addresses: Addresses) -> Table:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path)
+    return Settings(data_dir=tmp_path, job_history_days=7.5)
 
 
 @pytest.fixture
@@ -122,6 +124,34 @@ def test_a_queue_that_nobody_empties_does_not_grow_for_ever(
     assert queue.waiting("cpu") == 100
 
 
+def test_a_job_that_no_worker_can_hear_of_says_so_once(
+    table: Table, sweeper: Sweeper, addresses: Addresses
+) -> None:
+    waits = {queue: table.job(queue=queue) for queue in ("cpu", "gpu")}
+    for job in waits.values():
+        told = "INSERT INTO job_events (job_id, kind, data, at) VALUES (%s, 'state', %s, '2020-01-01')"
+        table.ask(told, job, json.dumps({"state": "queued"}))
+    stop = threading.Event()
+    listening = threading.Thread(
+        target=presence.announce,
+        args=(addresses.redis_url, {"cpu"}),
+        kwargs={"every_s": 0.05, "for_s": 60, "until": stop},
+    )
+    listening.start()
+    try:
+        while "cpu" in presence.unserved(addresses.redis_url, ["cpu"]):
+            assert listening.is_alive()
+        for _ in range(4):
+            sweeper.sweep()
+            lines = table.told(waits["gpu"])[1:]
+            assert len(lines) <= 1
+        assert table.told(waits["cpu"]) == [{"state": "queued"}]
+        assert "No worker listens to the queue 'gpu'" in lines[0]["line"]
+    finally:
+        stop.set()
+        listening.join()
+
+
 def test_one_sweep_at_a_time(table: Table, addresses: Addresses, sweeper: Sweeper, queue: JobQueue) -> None:
     table.job()
     with psycopg.connect(addresses.database_url) as other:
@@ -170,6 +200,8 @@ def test_tidying_keeps_what_is_published_resumed_or_written(
     old = table.job("cancelled", fence=1, finished_at="now", checkpoint=at(1))
     table.ask("UPDATE jobs SET finished_at = now() - interval '8 days' WHERE id = %s", old)
     put(old, "examples.json", "1/checkpoints/1/s")
+    for job, kind in ((old, "log"), (old, "state"), (failed, "log")):
+        table.ask("INSERT INTO job_events (job_id, kind, data) VALUES (%s, %s, '{}')", job, kind)
     stranger = uuid.uuid4()
     put(stranger, "1/artifacts/a")
 
@@ -184,4 +216,6 @@ def test_tidying_keeps_what_is_published_resumed_or_written(
     assert found(failed) == {"examples.json", "1/checkpoints/1/s"}
     assert found(old) == set()
     assert table.state(old)["checkpoint"] is None, "a retry starts over"
+    kept = table.ask("SELECT job_id, kind FROM job_events ORDER BY id")
+    assert [(one["job_id"], one["kind"]) for one in kept] == [(old, "state"), (failed, "log")]
     assert found(stranger) == {"1/artifacts/a"}, "another service's, for all this one knows"
