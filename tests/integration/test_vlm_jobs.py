@@ -1,0 +1,117 @@
+"""Vision-language models on a dataset, from its archive to files for other programs: trained, judged, exported."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import transformers
+
+from app.services import Services
+from tests import shapes
+from tests.integration.test_model_jobs import asked
+from tests.working import carried_out
+
+pytestmark = pytest.mark.slow
+QUESTION = "tell me the tint"
+PARAMS = {"batch_size": 8, "evaluate_every": 6, "checkpoint_every": 6, "augment": False}
+SPLITS = ("train", "train", "train", "test")
+COUNT = 64
+
+
+def archive(task: str) -> bytes:
+    """easy-VQA images as JSON lines: a wording that no checkpoint was taught, or captions of a style of their own."""
+    buffer = io.BytesIO()
+    lines = []
+    with zipfile.ZipFile(buffer, "w") as made:
+        for place, (number, (colour, shape)) in enumerate(sorted(shapes.shown().items())[:COUNT]):
+            texts = {"question": QUESTION, "answer": colour} if task == "vqa" else {"caption": f"a {shape}"}
+            lines.append(json.dumps({"image": f"{number}.png", "split": SPLITS[place % 4], **texts}))
+            made.writestr(f"{number}.png", shapes.data(number))
+        made.writestr("rows.jsonl", "\n".join(lines))
+    return buffer.getvalue()
+
+
+async def prepared(client: httpx.AsyncClient, services: Services, task: str) -> str:
+    made = (await client.post("/v1/datasets", files={"archive": archive(task)})).json()
+    job = await carried_out(services, client, made["job"])
+    assert job["state"] == "succeeded", job["error"]
+    assert (await client.get(f"/v1/datasets/{made['id']}")).json()["task"] == task
+    return str(made["id"])
+
+
+async def learned(client: httpx.AsyncClient, services: Services, body: dict[str, Any]) -> dict[str, Any]:
+    """A many-shot job by a configuration, carried out."""
+    config = {
+        "training_args": {"learning_type": "many_shot", "num_epochs": 2},
+        "base_model": body.pop("base"),
+    }
+    found = await asked(client, services, "/v1/jobs", {"config": config, **body})
+    assert found["method"] == "finetune"
+    return found
+
+
+async def test_adapters_of_idefics_are_judged_and_leave_as_one_checkpoint(
+    client: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
+    data = await prepared(client, services, "vqa")
+    judged = {"dataset": data, "split": "test"}
+    params = {**PARAMS, "learning_rate": 3e-3, "lora": {"rank": 8}}
+    wanted = {"base": "flamingo-shapes", "dataset": data, "params": params, "name": "tints"}
+    trained = await learned(client, services, wanted)
+    after = (await asked(client, services, "/v1/models/tints/evaluate", judged))["result"]["evaluation"]
+    assert after["exact_match"] > trained["result"]["evaluation"]["before"]["exact_match"] + 0.3
+    assert after["exact_match"] == pytest.approx(trained["metrics"]["exact_match"], abs=0.07)
+    assert after["bleu"] > 0
+    files = {one["name"] for one in (await client.get("/v1/models/tints/artifacts")).json()["data"]}
+    assert {Path(one).name for one in files} >= {"evaluation.json", "mistakes.png", "curves.png"}
+
+    refused = await client.post("/v1/models/tints/export", json={"format": "onnx"})
+    assert refused.status_code == 422
+    assert "safetensors" in refused.json()["detail"]
+    await asked(client, services, "/v1/models/tints/export", {"format": "safetensors"})
+    folder = tmp_path / "tints"
+    folder.mkdir()
+    for one in (await client.get("/v1/models/tints/artifacts")).json()["data"]:
+        if one["name"].startswith("exports/safetensors/"):
+            (folder / Path(one["name"]).name).write_bytes((await client.get(one["url"])).content)
+    assert "`flamingo-shapes`" in (folder / "README.md").read_text()
+    model = transformers.IdeficsForVisionText2Text.from_pretrained(folder, local_files_only=True).eval()
+    processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
+    numbers = sorted(shapes.shown())[COUNT : COUNT + 12]
+    said = []
+    for number in numbers:
+        text = [[shapes.image(number), f"Question: {QUESTION} Answer:"]]
+        inputs = processor(text=text, return_tensors="pt", add_end_of_utterance_token=False)
+        found = model.generate(**inputs, max_new_tokens=4, do_sample=False)[:, inputs["input_ids"].shape[1] :]
+        said.append(processor.batch_decode(found, skip_special_tokens=True)[0].split("\n")[0].strip())
+    served = []
+    for number in numbers:
+        form = {"question": QUESTION, "model": "tints"}
+        reply = await client.post("/v1/vqa", data=form, files={"image": shapes.data(number)})
+        served.append(reply.json()["answer"])
+    assert said == served
+    assert sum(one == shapes.shown()[number][0] for one, number in zip(said, numbers, strict=True)) >= 8
+
+
+async def test_blip_learns_a_style_of_captions(client: httpx.AsyncClient, services: Services) -> None:
+    data = await prepared(client, services, "caption")
+    wanted = {
+        "base": "blip-shapes-caption",
+        "dataset": data,
+        "params": {**PARAMS, "learning_rate": 1e-3},
+        "name": "plain",
+    }
+    trained = await learned(client, services, wanted)
+    assert trained["task"] == "caption"
+    figures = trained["result"]["evaluation"]
+    assert figures["exact_match"] > figures["commonest"] + 0.2
+    assert figures["bleu"] > 50
+    number = sorted(shapes.shown())[COUNT]
+    reply = await client.post("/v1/caption", data={"model": "plain"}, files={"image": shapes.data(number)})
+    assert reply.json()["caption"].startswith("a ")
