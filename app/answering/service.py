@@ -46,7 +46,9 @@ class Asked:
     max_new_tokens: int
     sampling: Sampling
     collection: str | None = None
-    shots: int = 0
+    shots: int | None = None
+    """How many answer examples to show; None: as many as the setting says, and none to a trained model, which was
+    never shown any while it learned (llava-shapes with an adapter then answers none of its questions right)."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,12 @@ class Answering:
         loop = asyncio.get_running_loop()
         image = await loop.run_in_executor(self._pool, lambda: self._decode(entry.read()))
         decoded = time.perf_counter()
-        near = await self._examples(workspace, entry, asked)
-        found = time.perf_counter()
         folder = None if asked.model is None else await self._trained.vlm(workspace, asked.model)
+        shots = asked.shots
+        if shots is None:
+            shots = 0 if folder else self._settings.answer_examples
+        near = await self._examples(workspace, entry, asked, shots)
+        found = time.perf_counter()
         async with self._registry.vlm(folder or self._model(asked)) as live:
             if asked.task not in live.tasks:
                 verb = "answer questions" if asked.task == "vqa" else "write captions"
@@ -160,9 +165,9 @@ class Answering:
                 )
         return BUILT_IN_CAPTIONER
 
-    async def _examples(self, workspace: str, entry: Entry, asked: Asked) -> list[NearAnswer]:
+    async def _examples(self, workspace: str, entry: Entry, asked: Asked, shots: int) -> list[NearAnswer]:
         """The answer examples nearest to image and question (RICES, Yang et al. 2022, section 3.2)."""
-        if asked.collection is None or not asked.shots or asked.task != "vqa":
+        if asked.collection is None or not shots or asked.task != "vqa":
             return []
         known = await self._recognition.known(workspace, asked.collection)
         async with self._database.session() as session:
@@ -181,7 +186,7 @@ class Answering:
                 key,
                 vectors.to_sql(image_vector),
                 vectors.to_sql(question_vector),
-                asked.shots,
+                shots,
             )
 
     async def _shown(self, near: Sequence[NearAnswer], *, with_images: bool) -> tuple[AnswerExample, ...]:

@@ -24,7 +24,12 @@ Model = Annotated[
 ]
 Shots = Annotated[
     int | None,
-    typer.Option("--k", "-k", min=0, help="How many answer examples to show the model; 0 for none."),
+    typer.Option(
+        "--k",
+        "-k",
+        min=0,
+        help="How many answer examples to show the model; 0 for none, as with a trained one.",
+    ),
 ]
 NoStream = Annotated[
     bool, typer.Option("--no-stream", help="Print the answer when it is whole, not while it comes.")

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.inference.encoders.source import CHECKPOINTS
 from app.services import Services
 from tests import shapes
 from tests.conftest import ClientMaker
@@ -179,3 +180,31 @@ async def test_damaged_files_are_noticed(
         "/v1/classify", data={"model": "damaged"}, files={"image": of_shape("circle", 1)[0]}
     )
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_unavailable")
+
+
+async def test_a_trained_model_is_shown_examples_only_where_asked(
+    client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """It learned its answers from images alone; examples beside the question spoil them."""
+    import peft
+    from transformers import LlavaForConditionalGeneration
+
+    base = LlavaForConditionalGeneration.from_pretrained(CHECKPOINTS / "llava-shapes")
+    peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    note = {"id": "adapted", "kind": "vlm", "task": "vqa", "base_model": "llava-shapes", "format": 1}
+    files = {
+        "vision.json": json.dumps({**note, "tasks": ["vqa"], "method": "lora", "adapted": "peft"}).encode(),
+        "adapter_config.json": json.dumps({**config, "base_model_name_or_path": "llava-shapes"}).encode(),
+        "adapter_model.safetensors": (tmp_path / "adapter_model.safetensors").read_bytes(),
+    }
+    reply = await client.post("/v1/models", files={"archive": zipped(files)})
+    assert reply.status_code == 201, reply.text
+    image = {"image": of_shape("circle", 1)[0]}
+    taught = {"question": "what shape?", "answer": "round"}
+    await client.post("/v1/collections/default/answers", data=taught, files=image)
+    shown = []
+    for fields in ({}, {"model": "adapted"}, {"model": "adapted", "k": "1"}):
+        data = {"question": "what shape?", "collection": "default", **fields}
+        shown.append(len((await client.post("/v1/vqa", data=data, files=image)).json()["examples_used"]))
+    assert shown == [1, 0, 1]

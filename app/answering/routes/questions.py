@@ -52,7 +52,12 @@ _VQA: dict[str, dict[str, Any]] = {
         "type": "string",
         "description": "Show the model answer examples of this collection; none are shown without it.",
     },
-    "k": {"type": "integer", "minimum": 0, "description": "How many answer examples; 0 for none."},
+    "k": {
+        "type": "integer",
+        "minimum": 0,
+        "description": "How many answer examples; 0 for none. Without it VISION_ANSWER_EXAMPLES, and none for a model "
+        "trained here, which has learned its answers and was never shown others beside a question.",
+    },
     **_COMMON,
 }
 _CAPTION: dict[str, dict[str, Any]] = {
@@ -87,7 +92,8 @@ async def vqa(request: Request, caller: Recogniser, upload: Uploaded) -> AnswerR
     if question is None:
         raise InvalidInputError("question: it is missing.")
     settings = services.settings
-    shots = _whole(upload, "k", 0, settings.max_answer_examples, settings.answer_examples)
+    most = settings.max_answer_examples
+    shots = None if upload.text("k") is None else _whole(upload, "k", 0, most, most)
     named = upload.text("collection")
     asked = _asked(upload, services, question, "vqa", named, shots)
     return await _reply(request, services, caller.workspace, upload, asked, _answer_reply)
@@ -108,7 +114,7 @@ async def caption(request: Request, caller: Recogniser, upload: Uploaded) -> Cap
 
 
 def _asked(
-    upload: Upload, services: Services, text: str, task: Task, collection: str | None, shots: int
+    upload: Upload, services: Services, text: str, task: Task, collection: str | None, shots: int | None
 ) -> Asked:
     """The fields both calls share; raises InvalidInputError and QuestionTooLongError."""
     if len(upload.images) != 1:
