@@ -22,6 +22,7 @@ from starlette.responses import Response
 
 from app import errors
 from app.errors import VisionError
+from app.wrong_fields import complaint
 
 MEDIA_TYPE = "application/problem+json"
 _LONGEST_NAME = 80
@@ -130,9 +131,7 @@ def _fields(found: Sequence[Any]) -> str:
         if place and place[0] in {"body", "query", "path", "header"}:
             place = place[1:] or place
         name = ".".join(place)[:_LONGEST_NAME].encode("ascii", "replace").decode()
-        # a validator of our own states a sentence in its ValueError; pydantic's messages never quote the
-        # input
-        sentences.append(f"{name}: {one['msg'].removeprefix('Value error, ')}.".replace("..", "."))
+        sentences.append(f"{name}: {complaint(one)}.")
     if len(found) > _MOST_FIELDS:
         sentences.append(f"And {len(found) - _MOST_FIELDS} more.")
     return " ".join(sentences)

@@ -41,9 +41,10 @@ def load_settings(**flags: Any) -> Settings:
     from pydantic import ValidationError
 
     from app.settings import Settings
+    from app.wrong_fields import complaint
 
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        output.fail(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}", output.USAGE)
+        output.fail(f"setting {'.'.join(map(str, first['loc']))}: {complaint(first)}", output.USAGE)

@@ -5,6 +5,7 @@ Knows how they are shown; what fits is for the service to say.
 
 from __future__ import annotations
 
+import json as json_module
 from typing import Annotated, Any
 
 import typer
@@ -105,14 +106,13 @@ def recommend(
         output.print_json(found)
         return
     output.print_table(
-        ["", "fits", "time", "larger models that fit too", "why"],
+        ["", "fits", "time", "why"],
         (
             [
                 str(rank),
                 one["name"],
-                _time(one["expected_time_s"]),
-                ", ".join(one["larger"]),
-                one["reason"],
+                _time(one["expected_time_s"], one["expected_examples"]),
+                f"{one['reason']} {_larger_too(one['larger'])}".strip(),
             ]
             for rank, one in enumerate(found["data"], 1)
         ),
@@ -140,11 +140,17 @@ def _described(one: dict[str, Any]) -> list[list[str]]:
         *(("larger model", _larger(larger)) for larger in one["model"]["larger"]),
         ("method", one["method"] or "nothing is trained"),
         ("settings", _settings(one["params"])),
-        ("other settings", _settings(one["defaults"])),
-        ("examples", f"{_samples(samples)}, best {samples['best']:,}"),
+        (
+            "defaults",
+            _settings({name: value for name, value in one["defaults"].items() if value is not None}),
+        ),
+        ("left open", ", ".join(name for name, value in one["defaults"].items() if value is None)),
+        ("examples", f"{_samples(samples)}, meant for about {samples['best']:,}"),
         ("GPU memory", "no GPU needed" if not needs["gpu_memory_gb"] else f"{needs['gpu_memory_gb']:g} GB"),
         ("CPU memory", f"{needs['cpu_memory_gb']:g} GB"),
-        ("time", f"{_time(needs['expected_time_s'])} {needs['note'] or ''}".strip()),
+        ("CPU cores", "" if needs["cpu_cores"] == 1 else str(needs["cpu_cores"])),
+        ("time", _time(needs["expected_time_s"], needs["expected_examples"])),
+        ("note", needs["note"] or ""),
         *(("strength", text) for text in one["strengths"]),
         *(("use case", text) for text in one["use_cases"]),
     ]
@@ -156,9 +162,9 @@ def _learns(one: dict[str, Any]) -> str:
 
 
 def _model(model: dict[str, Any]) -> str:
-    """`clip`, `blip: blip-shapes-vqa`, `any encoder`."""
+    """`clip`, `blip-shapes-vqa`, `any encoder`."""
     family = f"any {model['kind']}" if model["family"] == "default" else model["family"]
-    return family if model["checkpoint"] == "default" else f"{family}: {model['checkpoint']}"
+    return family if model["checkpoint"] == "default" else str(model["checkpoint"])
 
 
 def _larger(one: dict[str, Any]) -> str:
@@ -167,16 +173,22 @@ def _larger(one: dict[str, Any]) -> str:
 
 
 def _samples(samples: dict[str, Any]) -> str:
-    return f"{samples['min']:,} - {samples['max']:,}" if samples["max"] else f"from {samples['min']:,}"
+    return f"{samples['min']:,}-{samples['max']:,}" if samples["max"] else f"from {samples['min']:,}"
 
 
 def _settings(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {'-' if value is None else value}" for name, value in values.items())
+    """As --param takes them."""
+    return ", ".join(f"{name}={json_module.dumps(value)}" for name, value in values.items())
 
 
-def _time(seconds: float | None) -> str:
+def _larger_too(names: list[str]) -> str:
+    return f"Larger models fit too: {', '.join(names)}." if names else ""
+
+
+def _time(seconds: float | None, examples: int | None) -> str:
     if seconds is None:
         return ""
     if seconds < 1:
         return "at once"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    text = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{text} for {examples:,}" if examples else text

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from app.errors import InvalidInputError
 from app.training.spec import Method, Task
+from app.wrong_fields import complaint
 
 Augmentation = Literal["rotation", "brightness", "noise", "crop", "flip"]
 Metric = Literal[
@@ -213,9 +214,6 @@ def _field(location: tuple[int | str, ...]) -> str:
 
 
 def _said(error: Any) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        return "there is no such field"
-    if error["type"] in ("missing", "literal_error") or "input" not in error:
-        return message
-    return f"{message}, not {str(error['input'])[:60]!r}"
+    if error["type"] in ("missing", "extra_forbidden", "literal_error") or "input" not in error:
+        return complaint(error)
+    return f"{complaint(error)}, not {str(error['input'])[:60]!r}"

@@ -20,6 +20,7 @@ from app.problems import responses
 from app.recognition.routes.common import UPLOAD_ERRORS, Recogniser, Uploaded
 from app.services import services_of
 from app.training.augmentation import AugmentationSettings, contact_sheet
+from app.wrong_fields import complaints
 
 router = APIRouter(tags=["strategies"])
 
@@ -79,8 +80,7 @@ def _settings(upload: Upload) -> AugmentationSettings:
     try:
         return _SETTINGS.validate_python(given)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise InvalidInputError(f"{wrong}.") from None
+        raise InvalidInputError(f"{complaints(error.errors())}.") from None
 
 
 def _whole(upload: Upload, name: str, least: int, most: int, usual: int) -> int:

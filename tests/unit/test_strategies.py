@@ -87,14 +87,14 @@ def test_an_unknown_name_is_said(shipped: Strategies) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("min: 4", "min: 0", "line 11: samples.min: input should be greater than or equal to 1"),
-        ("min: 4", "min: many", "line 11: samples.min: input should be a valid integer"),
+        ("min: 4", "min: 0", "line 11: samples.min: it must be at least 1"),
+        ("min: 4", "min: many", "line 11: samples.min: it must be a whole number"),
         ("max: 100", "max: 3", "line 11: samples: min, best and max must rise"),
-        ("margin: 0.5", "margin: -1", "line 10: params.margin: input should be greater than 0"),
-        ("margin: 0.5", "margn: 1", "line 10: params.margn: extra inputs are not permitted"),
+        ("margin: 0.5", "margin: -1", "line 10: params.margin: it must be more than 0"),
+        ("margin: 0.5", "margn: 1", "line 10: params.margn: there is no such field"),
         ("margin: 0.5", "margin: .inf", "line 10: params.margin: this is not a finite number"),
-        ("method: siamese", "method: magic", "line 8: method: input should be 'head'"),
-        ("task: class", "tsk: class", r"line 1: task: field required \(and 1 more\)"),
+        ("method: siamese", "method: magic", "line 8: method: it must be 'head'"),
+        ("task: class", "tsk: class", r"line 1: task: it is missing \(and 1 more\)"),
         (
             "task: classification",
             "task: vqa",
@@ -102,10 +102,10 @@ def test_an_unknown_name_is_said(shipped: Strategies) -> None:
         ),
         ("method: siamese\n", "", "line 8: params: without a method nothing is trained"),
         ("name: mine", "name: schema", "line 1: name: 'schema' is an address of its own"),
-        ("name: mine", "name: Mine", "line 1: name: string should match pattern"),
+        ("name: mine", "name: Mine", "line 1: name: it must match"),
         ("name: mine", "name: yours", "line 1: name: it must be 'mine'"),
-        ("[Quick.]", "[Quick., 3]", r"line 14: strengths\[1\]: input should be a valid string"),
-        ("[few_shot]", "[few_shot, few]", r"line 3: learning_types\[1\]: input should be 'one_shot'"),
+        ("[Quick.]", "[Quick., 3]", r"line 14: strengths\[1\]: it must be text"),
+        ("[few_shot]", "[few_shot, few]", r"line 3: learning_types\[1\]: it must be 'one_shot'"),
         ("  kind: encoder", "  kind: encoder\n  family: clip", "line 8: family: this key is given twice"),
         ("[Quick.]", "&a [Quick.]", "line 14: anchors"),
         ("[Quick.]", "*a", "line 14: anchors"),
@@ -117,7 +117,7 @@ def test_an_unknown_name_is_said(shipped: Strategies) -> None:
         ("[Quick.]", "[" * 3000, "line 1: this is not YAML that can be read"),
         ("name: mine", "name: \x00", "line 1: this is not YAML that can be read"),
         (MINE, "", "line 1: the file is empty"),
-        (MINE, "- a\n- b\n", "line 1: input should be a valid dictionary"),
+        (MINE, "- a\n- b\n", "line 1: it must be an object"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line_and_field(old: str, new: str, says: str) -> None:
@@ -129,7 +129,7 @@ def test_a_wrong_file_is_refused_with_its_line_and_field(old: str, new: str, say
 
 def test_a_setting_within_a_setting_has_its_line() -> None:
     text = MINE.replace("siamese", "finetune").replace("  margin: 0.5", "  epochs: 3\n  lora:\n    rank: 0")
-    with pytest.raises(StrategyFileError, match=r"line 12: params\.lora\.rank: input should be greater"):
+    with pytest.raises(StrategyFileError, match=r"line 12: params\.lora\.rank: it must be at least"):
         parse(text.encode(), "mine.yaml")
 
 
@@ -220,8 +220,8 @@ def test_the_nearest_amount_comes_first_and_the_rest_has_reasons() -> None:
     fits, verdicts = judged([few, more, large], dataset_size=50)
     assert fits == ["few", "more"]
     assert judged([few, more], dataset_size=90)[0] == ["more", "few"]
-    assert "50 examples are about what it does best with" in verdicts["few"].reason
-    assert "50 examples will do, though 200" in verdicts["more"].reason
+    assert "50 examples are about what it is meant for" in verdicts["few"].reason
+    assert "50 examples will do, though it is meant for about 200" in verdicts["more"].reason
     assert verdicts["large"].reason == "It needs a CUDA GPU with 22 GB; the machine has none."
     _, verdicts = judged([few, more], dataset_size=1)
     assert verdicts["few"].reason == "It needs at least 4 examples; there is 1."

@@ -63,7 +63,7 @@ def test_the_shortest_document_has_sensible_defaults() -> None:
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        ({}, "training_args: Field required"),
+        ({}, "training_args: it is missing"),
         ({"training_args": {"learning_type": "lots"}}, "training_args.learning_type: .*few_shot.*many_shot"),
         (
             {"training_args": {"learning_type": "few_shot", "epoch": 3}},

@@ -18,6 +18,7 @@ from app.catalog.strategies.schema import Strategy
 from app.errors import StrategyNotFoundError
 from app.settings import Settings
 from app.training.params import PARAMS
+from app.wrong_fields import complaint
 
 _ENDINGS = (".yaml", ".yml")
 
@@ -63,7 +64,7 @@ class Strategies:
         found = self._named.get(name)
         if found is None:
             raise StrategyNotFoundError(
-                f"There is no strategy '{name[:100]}': GET /v1/strategies lists them."
+                f"There is no strategy '{name[:100]}': GET /v1/strategies or `vision strategies list` shows them."
             )
         return found
 
@@ -101,10 +102,9 @@ def _invalid(error: ValidationError, document: Document, file: str, inside: Loc)
     """The first thing that is wrong, and how much more is."""
     first, *more = error.errors(include_url=False, include_input=False)
     loc = (*inside, *first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
     field = f"{dotted(loc)}: " if loc else ""
     rest = f" (and {len(more)} more)" if more else ""
-    return _wrong(file, document.line(loc), f"{field}{message[:1].lower()}{message[1:]}{rest}")
+    return _wrong(file, document.line(loc), f"{field}{complaint(first)}{rest}")
 
 
 def _add(

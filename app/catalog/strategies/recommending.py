@@ -135,9 +135,9 @@ def _in_favour(strategy: Strategy, wanted: Wanted, here: Here | None, absent: bo
     if size is not None:
         near = abs(math.log(size / best)) <= math.log(3)
         said.append(
-            f"{_examples(size)} {'are' if size > 1 else 'is'} about what it does best with"
+            f"{_examples(size)} {'are' if size > 1 else 'is'} about what it is meant for"
             if near
-            else f"{_examples(size)} will do, though {best:,} are where it does best"
+            else f"{_examples(size)} will do, though it is meant for about {best:,}"
         )
     needs = strategy.hardware if here is None else strategy.larger(here.checkpoint) or strategy.hardware
     said.append(

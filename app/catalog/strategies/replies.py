@@ -16,6 +16,20 @@ from app.training.spec import Task
 AUTO = "auto"
 
 
+_FITS: dict[str, Any] = {
+    "name": "lite_fewshot",
+    "task": "classification",
+    "family": "lite",
+    "checkpoint": "default",
+    "method": "lora",
+    "expected_time_s": 90,
+    "expected_examples": 50,
+    "larger": [],
+    "reason": "Trains with the method lora; 50 examples are about what it is meant for; needs no GPU and 2 GB of "
+    "memory; the service's model 'lite' can be used.",
+}
+
+
 class StrategyInfo(Strategy):
     """A strategy."""
 
@@ -82,6 +96,7 @@ class Recommended(BaseModel):
     checkpoint: str
     method: str | None
     expected_time_s: float | None
+    expected_examples: int | None = Field(description="With how many examples that is; null: with each one.")
     larger: list[str] = Field(description="Larger checkpoints of its family that fit the machine too.")
     reason: str
 
@@ -95,6 +110,23 @@ class LeftOut(BaseModel):
 
 class Recommendation(BaseModel):
     """What fits, best first, and why the others do not."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "hardware": {"gpu_memory_gb": 0, "gpus": 0, "cpu_memory_gb": 16, "cores": 8},
+                    "data": [_FITS],
+                    "left_out": [
+                        {
+                            "name": "custom_manyshot",
+                            "reason": "It is for many-shot learning, not for few-shot.",
+                        }
+                    ],
+                }
+            ]
+        }
+    )
 
     hardware: Machine = Field(description="What was compared with.")
     data: list[Recommended]

@@ -56,7 +56,9 @@ async def strategy_schema(caller: Recogniser) -> dict[str, Any]:
 
 @router.get("/{strategy}", responses=responses(errors.StrategyNotFoundError))
 async def get_strategy(
-    request: Request, caller: Recogniser, strategy: Annotated[str, Path(max_length=200)]
+    request: Request,
+    caller: Recogniser,
+    strategy: Annotated[str, Path(max_length=200, description="Its name or an alias.")],
 ) -> StrategyInfo:
     """Show one strategy, by its name or an alias."""
     strategies = services_of(request).strategies
@@ -119,6 +121,7 @@ def _recommended(verdict: Verdict) -> Recommended:
         checkpoint=shown(strategy.model.checkpoint),
         method=strategy.method,
         expected_time_s=strategy.hardware.expected_time_s,
+        expected_examples=strategy.hardware.expected_examples,
         larger=[shown(one) for one in verdict.larger],
         reason=verdict.reason,
     )

@@ -84,7 +84,9 @@ class Samples(_Part):
     """How many examples it is meant for, all labels together."""
 
     min: int = Field(1, ge=1, le=1_000_000_000, description="Fewer are refused.")
-    best: int = Field(ge=1, le=1_000_000_000, description="Where it does best; recommendations go by it.")
+    best: int = Field(
+        ge=1, le=1_000_000_000, description="About how many it is meant for; recommendations go by it."
+    )
     max: int | None = Field(
         None, ge=1, le=1_000_000_000, description="Beyond it another strategy does better; null: no limit."
     )
@@ -105,6 +107,9 @@ class StrategyHardware(_Part):
     cpu_memory_gb: Gigabytes = Field(description="Memory of the process that trains or answers.")
     cpu_cores: int = Field(1, ge=1, le=65_536, description="With fewer it takes too long to be of use.")
     expected_time_s: float | None = Field(None, ge=0, le=1e9, description="Seconds until it has learned.")
+    expected_examples: int | None = Field(
+        None, ge=1, le=1_000_000_000, description="With how many examples that is; null: with each one."
+    )
     note: Sentence | None = Field(None, description="On which machine that was measured, or how estimated.")
 
 
