@@ -6,6 +6,8 @@ Knows folders and how a prepared one is found again; what is in a dataset the se
 from __future__ import annotations
 
 import json as json_module
+import shlex
+import uuid
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +22,7 @@ from app.cli.packing import files_of, packed
 app = typer.Typer(help="Datasets: many examples, checked and split.", no_args_is_help=True)
 NOTE = "dataset.json"
 _MOST_LABELS = 20
+_SPLITS = ("train", "validation", "test")
 _Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a dataset, as list shows it.")]
 
 
@@ -139,7 +142,7 @@ def prepare_dataset(
     else:
         summarised(found)
         if output_dir is not None:
-            output.say(f"Train on it: vision manyshot train --dataset {output_dir}")
+            output.say(f"Train on it: vision manyshot train --dataset {shlex.quote(str(output_dir))}")
 
 
 def uploaded(
@@ -185,13 +188,19 @@ def dataset_id(service: Service, given: str) -> str:
             output.fail(f"{note} cannot be read: prepare the dataset again", output.USAGE)
     if folder.is_dir():
         return str(uploaded(service, folder, {"name": folder.resolve().name or "dataset"})["id"])
-    return given
+    try:
+        return str(uuid.UUID(given))
+    except ValueError:
+        output.fail(
+            f"{given} is neither a folder nor a dataset's id: vision datasets list shows them", output.USAGE
+        )
 
 
 def summarised(dataset: dict[str, Any]) -> None:
     """Print what was found, for a person."""
     summary = dataset["summary"] or {}
-    splits = summary.get("splits", {})
+    counts = summary.get("splits", {})
+    splits = {name: counts[name] for name in (*_SPLITS, *counts) if name in counts}
     refused = summary.get("refused", {})
     rows = [
         ["id", dataset["id"]],
@@ -214,7 +223,7 @@ def summarised(dataset: dict[str, Any]) -> None:
         shown = list(labels.items())[:_MOST_LABELS]
         output.print_table(
             ["label", *splits],
-            [[label, *(str(counts.get(split, 0)) for split in splits)] for label, counts in shown],
+            [[label, *(str(of.get(split, 0)) for split in splits)] for label, of in shown],
             empty="",
         )
         if len(labels) > _MOST_LABELS:

@@ -23,6 +23,7 @@ INTERRUPTED = 130
 _PATIENCE_S = 180.0
 _PAUSE_S = 1.0
 _MOST_METRICS = 3
+_DULL = frozenset({"learning_rate"})
 
 
 def follow(service: Service, job: dict[str, Any], *, json: bool) -> dict[str, Any]:
@@ -56,7 +57,8 @@ def _followed(service: Service, job: dict[str, Any], shown: _Silence) -> dict[st
             return _to_the_end(service, job["id"], shown)
     except KeyboardInterrupt:
         later = "goes on when the service runs again" if service.temporary else "goes on"
-        output.say(f"The job {later}: vision jobs follow {job['id']}")
+        output.say(f"The job {later}. To watch it: vision jobs follow {job['id']}")
+        output.say(f"To stop it: vision jobs cancel {job['id']}")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -123,6 +125,7 @@ class _Bar(_Silence):
     def __init__(self, job: dict[str, Any]) -> None:
         self._stack = ExitStack()
         self._said_broken = False
+        self._metrics: dict[str, float] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -148,7 +151,9 @@ class _Bar(_Silence):
         if name == "progress":
             self._move(data)
         elif name == "metric":
-            values = list(data.get("values", {}).items())[:_MOST_METRICS]
+            # held-out figures come now and then: they stay beside the loss of every step
+            self._metrics |= {key: value for key, value in data.get("values", {}).items() if key not in _DULL}
+            values = list(self._metrics.items())[:_MOST_METRICS]
             text = "  ".join(f"{key} {value:.4g}" for key, value in values)
             self._progress.update(self._task, metrics=text)
         elif name == "log":

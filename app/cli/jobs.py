@@ -47,11 +47,13 @@ def list_jobs(
                 job["collection"] or job["dataset"] or "",
                 _steps(job),
                 job["model"] or "",
-                str(job["created_at"])[:19].replace("T", " "),
+                _time(job["created_at"]),
             ]
             for job in page["data"]
         ),
-        empty="There are no jobs: vision train --strategy NAME makes one",
+        empty=f"No job is {' or '.join(state)}."
+        if state
+        else "There are no jobs: vision train --strategy NAME makes one",
     )
 
 
@@ -120,11 +122,16 @@ def _found(service: Service, job: str) -> dict[str, Any]:
 
 def _steps(job: dict[str, Any]) -> str:
     done = job["progress"]
-    return f"{done['step']}/{done['of']}" if done["of"] else ""
+    early = job["state"] == "succeeded" and done["step"] < done["of"]
+    return f"{done['step']}/{done['of']}{', ended early' if early else ''}" if done["of"] else ""
+
+
+def _time(moment: str | None) -> str:
+    return (moment or "")[:19].replace("T", " ")
 
 
 def _state(job: dict[str, Any]) -> str:
-    if job["served"] is False:
+    if job.get("served") is False:
         return f"{job['state']}, no worker for '{job['queue']}'"
     return str(job["state"]) + (f", {job['phase']}" if job["phase"] else "")
 
@@ -138,6 +145,9 @@ def _facts(job: dict[str, Any]) -> list[list[str]]:
         ["base model", job["base_model"] or ""],
         ["attempt", f"{job['attempt']} of {job['max_attempts']}"],
         ["progress", _steps(job)],
+        ["asked for", _time(job["created_at"])],
+        ["started", _time(job["started_at"])],
+        ["ended", _time(job["finished_at"])],
         ["model", job["model"] or ""],
         *([name, _number(value)] for name, value in job["metrics"].items()),
         *([name, _number(value)] for name, value in _result(job).items() if name not in job["metrics"]),

@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
+
+from app.cli import tables
 
 OK, REFUSED, USAGE, NO_SERVICE = 0, 1, 2, 3
 """Exit codes: done; the service (or a file of several) said no; wrong usage; no service could be reached."""
@@ -28,21 +29,21 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Iterable[str]], *, empty: str) -> None:
-    """Print rows under column heads, or say the sentence `empty`; a pipe gets unwrapped lines."""
-    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
+    """Print rows under column heads, or say the sentence `empty` (nothing where it is ''); a pipe gets whole lines."""
     cells = [list(row) for row in rows]
+    if not cells:
+        if empty:
+            say(empty)
+        return
     # a column without a single entry, such as the errors of a good run, only takes room
-    used = [index for index in range(len(columns)) if not cells or any(row[index] for row in cells)]
-    for index in used:
-        table.add_column(columns[index], overflow="fold")
-    for row in cells:
-        table.add_row(*(Text(row[index]) for index in used))
-    if table.row_count:
-        # a width given to print() is cut to the console's own, which is 80 where there is no terminal
-        console = out if out.is_terminal else Console(highlight=False, width=10_000)
-        console.print(table)
-    else:
-        say(empty)
+    used = [index for index in range(len(columns)) if any(row[index] for row in cells)]
+    head = [[columns[index] for index in used]] if any(columns) else []
+    rows_of_lines = tables.lines(
+        [*head, *([row[index] for index in used] for row in cells)], out.width if out.is_terminal else None
+    )
+    for number, lines in enumerate(rows_of_lines):
+        bold = out.is_terminal and number < len(head)
+        sys.stdout.writelines(f"{typer.style(line, bold=True) if bold else line}\n" for line in lines)
 
 
 def say(sentence: str) -> None:

@@ -57,7 +57,12 @@ def packed(folder: Path, files: list[Path]) -> Iterator[bytes]:
     thread = threading.Thread(
         target=_pack, args=(folder, files, os.fdopen(writer, "wb"), failure), daemon=True
     )
-    with Progress(*columns, console=output.err, transient=True) as progress, os.fdopen(reader, "rb") as pipe:
+    with (
+        Progress(
+            *columns, console=output.err, disable=not output.err.is_terminal, transient=True
+        ) as progress,
+        os.fdopen(reader, "rb") as pipe,
+    ):
         task = progress.add_task("Sending", total=total)
         thread.start()
         while piece := pipe.read(_CHUNK):

@@ -35,7 +35,12 @@ def each(title: str, files: list[tuple[Any, Path]], call: Any) -> list[dict[str,
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         ThreadPoolExecutor(_AT_ONCE) as pool,
-        Progress(*columns, console=output.err, disable=len(files) == 1, transient=True) as progress,
+        Progress(
+            *columns,
+            console=output.err,
+            disable=len(files) == 1 or not output.err.is_terminal,
+            transient=True,
+        ) as progress,
     ):
         try:
             return list(progress.track(pool.map(row, files), total=len(files), description=title))
