@@ -25,6 +25,7 @@ from app.platform import router as platform_router
 from app.recognition.routes import router as recognition_router
 from app.services import open_services
 from app.settings import Settings
+from app.training.config_routes import router as configurations_router
 from app.training.datasets.routes import router as datasets_router
 from app.training.model_jobs import router as model_jobs_router
 from app.training.preview import router as preview_router
@@ -100,6 +101,7 @@ def create_app(settings: Settings, addresses: Addresses) -> FastAPI:
         recognition_router,
         answering_router,
         jobs_router,
+        configurations_router,
         datasets_router,
         model_jobs_router,
         catalog_router,

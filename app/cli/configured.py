@@ -5,6 +5,7 @@ Knows YAML and the two fields that name folders of this machine; what the rest m
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,12 @@ def read(file: Path) -> dict[str, Any]:
         output.fail(f"{file} cannot be read: {error}", output.USAGE)
     if not isinstance(document, dict):
         output.fail(f"{file} holds no configuration", output.USAGE)
-    return document
+    try:
+        # YAML has dates and keys that are no words; JSON, which travels, has neither
+        plain: dict[str, Any] = json.loads(json.dumps(document, default=str, allow_nan=False))
+    except (TypeError, ValueError):
+        output.fail(f"{file} holds a number or a key that cannot be sent", output.USAGE)
+    return plain
 
 
 def sent(
@@ -41,8 +47,9 @@ def sent(
 ) -> tuple[dict[str, Any], str | None, str | None]:
     """Send the folders that the document names; the document without them, and the two datasets' ids.
 
-    Relative folders are looked for beside the file.
+    Relative folders are looked for beside the file. Nothing is sent of a document that the service finds wrong.
     """
+    service.call("POST", "/v1/configurations/check", json=document, again=True)
     left = dict(document)
     data = _folder(left, "dataset", "data_dir", file)
     test = _folder(left, "evaluation", "test_data_dir", file)

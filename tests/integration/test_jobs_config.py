@@ -20,6 +20,28 @@ async def taught(client: httpx.AsyncClient) -> None:
         await client.post("/v1/collections/default/examples", data={"label": label}, files=files)
 
 
+async def test_a_configuration_is_checked_before_anything_is_sent(client: httpx.AsyncClient) -> None:
+    right = {"training_args": {"learning_type": "many_shot"}, "dataset": {"data_dir": "./images"}}
+    reply = await client.post("/v1/configurations/check", json=right)
+    assert (reply.status_code, reply.json()["dataset"]["data_dir"]) == (200, "./images")
+    wrong = {
+        "tpye": "image_classification",
+        "training_args": {"learning_type": "many", "num_epochs": 0},
+        "dataset": {"format": "folder"},
+    }
+    reply = await client.post("/v1/configurations/check", json=wrong)
+    assert reply.status_code == 422
+    for words in (
+        "tpye: there is no such field",
+        "learning_type: it must be 'one_shot', 'few_shot' or 'many_shot'",
+        "num_epochs: it must be more than 0, not '0'",
+        "dataset.format: it must be 'coco', 'custom', 'directory' or 'auto'",
+    ):
+        assert words in reply.json()["detail"]
+    schema = (await client.get("/v1/configurations/schema")).json()
+    assert set(right) < set(schema["properties"])
+
+
 async def test_a_configuration_becomes_a_job(client: httpx.AsyncClient) -> None:
     await taught(client)
     config = {
