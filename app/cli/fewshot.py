@@ -150,8 +150,13 @@ def forget(
 def _fitting_strategy(service: Service, collection: str) -> str:
     """Answers are taught to the vision-language model; labels to the encoder that the collection is bound to."""
     path = f"/v1/collections/{quoted(collection)}"
-    if service.call("GET", f"{path}/answers", params={"limit": 1}, again=True)["data"]:
-        return "llava_fewshot"
-    encoder = service.call("GET", path, again=True)["encoder"]
-    family = service.call("GET", f"/v1/models/{quoted(encoder)}", again=True)["family"]
-    return {"lite": "lite_fewshot", "clip": "clip_fewshot_lora"}.get(family, "prototypical_fewshot")
+    about = service.call("GET", path, again=True)
+    family = service.call("GET", f"/v1/models/{quoted(about['encoder'])}", again=True)["family"]
+    for_labels = {"lite": "lite_fewshot", "clip": "clip_fewshot_lora"}.get(family, "prototypical_fewshot")
+    if not service.call("GET", f"{path}/answers", params={"limit": 1}, again=True)["data"]:
+        return for_labels
+    if about["labels"]:
+        output.say(
+            f"{collection} holds answers and labels: this trains on the answers, --strategy {for_labels} on the labels"
+        )
+    return "llava_fewshot"

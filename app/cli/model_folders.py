@@ -25,6 +25,9 @@ def model_id(service: Service, given: str | None) -> str | None:
     Ends the command for a folder that holds no model, or one whose id means another model there.
     """
     if given is None or not Path(given).is_dir():
+        # ids are plain words and hub names have one slash, so this was meant for a folder
+        if given is not None and (given.startswith((".", "/", "~")) or given.endswith("/")):
+            output.fail(f"there is no folder {given}", output.USAGE)
         return given
     folder = Path(given)
     name = noted_id(folder)

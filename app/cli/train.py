@@ -102,6 +102,11 @@ def train(
         raise typer.BadParameter(
             "a job learns from a dataset or from a collection, not from both", param_hint="--dataset"
         )
+    if config is not None and (image or label or examples or base_model):
+        raise typer.BadParameter(
+            "a configuration names its own data and base model; only --dataset or --collection may replace its data",
+            param_hint="--config",
+        )
     values = params(param)
     given = _given(image or [], label, examples)
     place = collection or (example_folder.collection_named(examples) if examples else DEFAULT_COLLECTION)
@@ -119,11 +124,13 @@ def train(
                 "--examples FOLDER" if found["task"] != "classification" else "--image FILE --label NAME"
             )
             output.fail(f"{strategy} needs no training, only examples: pass {example}", output.USAGE)
+        asked = {"--param": values, "--name": name, "--base-model": base_model, "--output-dir": output_dir}
+        _check_fits(found, {**asked, "--detach": detach}, values)
         if given:
             _add(service, place, given, found, quiet=json)
         if found["method"] is None:
             encoder = service.call("GET", f"/v1/collections/{quoted(place)}", again=True)["encoder"]
-            _learned(found, place, encoder, len(given), json=json)
+            _learned(service, found, place, encoder, len(given), json=json)
             return
         if dataset is not None:
             dataset = dataset_id(service, dataset)
@@ -217,6 +224,20 @@ def _check_detach(service: Service, ending: Ending) -> None:
         )
 
 
+def _check_fits(strategy: dict[str, Any], asked: dict[str, Any], values: dict[str, Any]) -> None:
+    """End the command, before anything is sent, for options of training without a training, or unknown settings."""
+    if strategy["method"] is None:
+        for option in (name for name, value in asked.items() if value):
+            output.fail(f"{strategy['name']} trains no model: {option} does not go with it", output.USAGE)
+        return
+    known = [*strategy["params"], *strategy["defaults"]]
+    for name in values:
+        if name not in known:
+            output.fail(
+                f"{strategy['name']} has no setting '{name}': there are {', '.join(known)}", output.USAGE
+            )
+
+
 def _given(images: list[Path], label: str | None, examples: Path | None) -> list[Example]:
     if label is not None and not images:
         raise typer.BadParameter("a label needs an --image", param_hint="--label")
@@ -250,7 +271,9 @@ def _encoder(service: Service, strategy: dict[str, Any]) -> str | None:
     return str(of_family[0]["id"])
 
 
-def _learned(strategy: dict[str, Any], collection: str, encoder: str, count: int, *, json: bool) -> None:
+def _learned(
+    service: Service, strategy: dict[str, Any], collection: str, encoder: str, count: int, *, json: bool
+) -> None:
     """Say that a strategy without training is done, and by which encoder where that is the collection's choice."""
     if json:
         output.print_json(
@@ -265,6 +288,15 @@ def _learned(strategy: dict[str, Any], collection: str, encoder: str, count: int
         return
     if strategy["task"] == "classification":
         output.say(f"{strategy['name']} needs no training: {collection} knows them at once, by {encoder}")
+        wanted = strategy["model"]["family"]
+        if wanted not in (
+            "default",
+            service.call("GET", f"/v1/models/{quoted(encoder)}", again=True)["family"],
+        ):
+            output.say(
+                f"{collection} is bound to {encoder}, which is no model of the family {wanted}:"
+                " --collection NEW makes a collection that is"
+            )
         output.say(f"Try: vision oneshot classify --image FILE --collection {collection}")
     else:
         output.say(

@@ -98,3 +98,9 @@ def test_what_needs_no_training_is_learned_at_once(working: Live, photos: Path) 
     assert "needs no training" in done.stderr
     assert "cat" in run("oneshot", "list-examples", **said).stdout
     assert run(*words, **said).returncode == 2
+    # there is no model to save; and a misspelt setting is told before anything is sent
+    taught = ("--image", photos / "coffee.jpg", "--label", "coffee")
+    assert "trains no model" in run(*words, *taught, "--output-dir", "x", **said).stderr
+    wrong = run("train", "--strategy", "lite_fewshot", *taught, "-p", "stepz=3", **said)
+    assert (wrong.returncode, "steps" in wrong.stderr) == (2, True)
+    assert "coffee" not in run("oneshot", "list-examples", **said).stdout
