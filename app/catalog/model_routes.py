@@ -142,7 +142,10 @@ async def list_model_files(request: Request, caller: Recogniser, model: ModelPat
     responses=responses(errors.ModelNotFoundError, errors.ArtifactNotFoundError),
 )
 async def get_model_file(
-    request: Request, caller: Recogniser, model: ModelPath, file: Annotated[str, Path(max_length=1_000)]
+    request: Request,
+    caller: Recogniser,
+    model: ModelPath,
+    file: Annotated[str, Path(max_length=1_000, description="A file's name, as the list shows it.")],
 ) -> StreamingResponse:
     """Download one file."""
     services = services_of(request)

@@ -234,7 +234,10 @@ async def list_artifacts(request: Request, caller: Reader, job: JobPath) -> Arti
     responses={**_FILE, **responses(errors.JobNotFoundError, errors.ArtifactNotFoundError)},
 )
 async def getartifact_of(
-    request: Request, caller: Reader, job: JobPath, file: Annotated[str, Path(max_length=1_000)]
+    request: Request,
+    caller: Reader,
+    job: JobPath,
+    file: Annotated[str, Path(max_length=1_000, description="A file's name, as the list shows it.")],
 ) -> StreamingResponse:
     """Download one file."""
     services = services_of(request)

@@ -120,14 +120,14 @@ class JobInfo(BaseModel):
     )
     phase: str | None = Field(description="`preparing`, `fitting`, `evaluating` or `saving` while it runs.")
     attempt: int = Field(description="Grows by one when a lost worker's job goes on elsewhere.")
-    max_attempts: int
-    strategy: str | None
+    max_attempts: int = Field(description="After so many lost workers it counts as failed.")
+    strategy: str | None = Field(description="Null where a configuration, or no training, was asked for.")
     task: Task | None
     method: Method | None
     base_model: str | None
     collection: str | None = Field(description="What it learns from, or `dataset`.")
-    dataset: uuid.UUID | None
-    params: dict[str, Any]
+    dataset: uuid.UUID | None = Field(description="What it learns from, judges by or prepares.")
+    params: dict[str, Any] = Field(description="What was asked for beyond the strategy's own.")
     name: str | None = Field(description="What its model is to be called.")
     seed: int
     progress: Progress
@@ -138,8 +138,8 @@ class JobInfo(BaseModel):
     )
     cancelling: bool = Field(description="Whether it was asked to stop and has not yet.")
     created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+    started_at: datetime | None = Field(description="When its first attempt began.")
+    finished_at: datetime | None = Field(description="When it succeeded, failed or was cancelled.")
 
 
 class JobList(BaseModel):

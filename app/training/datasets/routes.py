@@ -40,8 +40,17 @@ _LONGEST_NAME = 100
 _LARGEST_SEED = 2**31
 _NOT_FOUND = responses(errors.DatasetNotFoundError)
 _FIELDS: dict[str, dict[str, Any]] = {
-    "name": {"type": "string", "maxLength": _LONGEST_NAME},
-    "format": {"type": "string", "enum": list(get_args(Format)), "default": "auto"},
+    "name": {
+        "type": "string",
+        "maxLength": _LONGEST_NAME,
+        "description": "What to call it.",
+    },
+    "format": {
+        "type": "string",
+        "enum": list(get_args(Format)),
+        "default": "auto",
+        "description": "How the archive is laid out: a folder a label, COCO, JSON lines; auto looks.",
+    },
     "boxes": {
         "type": "string",
         "enum": list(get_args(Boxes)),
@@ -53,10 +62,19 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "default": "0.8,0.1,0.1",
         "description": "Shares of train, validation and test, where the data brings no split of its own.",
     },
-    "seed": {"type": "integer", "default": 0},
+    "seed": {"type": "integer", "default": 0, "description": "The same one splits the same images alike."},
 }
 _FILE = {"type": "string", "format": "binary", "description": "A zip, tar or tar.gz."}
 _UPLOAD: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": name,
+            "in": "query",
+            "description": f"Beside an archive as the whole body. {about['description']}",
+            "schema": {key: value for key, value in about.items() if key != "description"},
+        }
+        for name, about in _FIELDS.items()
+    ],
     "requestBody": {
         "required": True,
         "content": {
@@ -71,28 +89,38 @@ _UPLOAD: dict[str, Any] = {
             "application/x-tar": {"schema": _FILE},
             "application/gzip": {"schema": _FILE},
         },
-    }
+    },
 }
 
 
 class FromCollection(BaseModel):
     """A dataset made of a collection's labelled examples."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"collection": "mugs", "name": "mugs of May"}]}
+    )
 
-    collection: CollectionName
-    name: str | None = Field(None, min_length=1, max_length=_LONGEST_NAME)
-    split: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    seed: int = Field(0, ge=0, lt=_LARGEST_SEED)
+    collection: CollectionName = Field(description="Whose examples.")
+    name: str | None = Field(
+        None, min_length=1, max_length=_LONGEST_NAME, description="Empty: the collection's."
+    )
+    split: tuple[float, float, float] = Field(
+        (0.8, 0.1, 0.1), description="Shares of train, validation and test."
+    )
+    seed: int = Field(0, ge=0, lt=_LARGEST_SEED, description="The same one splits the same images alike.")
 
 
 class IntoCollection(BaseModel):
     """Which of a dataset's examples a collection learns."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"collection": "mugs", "splits": ["train"]}]}
+    )
 
-    collection: CollectionName
-    splits: list[Literal["train", "validation", "test"]] = Field(["train"], min_length=1)
+    collection: CollectionName = Field(description="What learns.")
+    splits: list[Literal["train", "validation", "test"]] = Field(
+        ["train"], min_length=1, description="Which of its examples."
+    )
 
 
 @router.post(
