@@ -124,6 +124,7 @@ async def test_a_collection_becomes_a_dataset(client: httpx.AsyncClient, service
     assert job["state"] == "succeeded", job["error"]
     found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
     assert set(found["summary"]["labels"]) == {"red", "blue"}
+    assert found["summary"]["median_side"] == 32
 
 
 async def test_a_dataset_teaches_a_collection(client: httpx.AsyncClient, services: Services) -> None:

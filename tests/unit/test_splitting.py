@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.datasets.splitting import one_side, stratified
+from workers.datasets.splitting import stratified
 
 SHARES = (0.8, 0.1, 0.1)
 
@@ -53,11 +53,3 @@ def test_every_label_keeps_an_image_to_train_on(count: int, shares: tuple[float,
         assert all(
             found[side] for side, share in zip(("validation", "test"), normal[1:], strict=True) if share > 0
         )
-
-
-def test_an_image_on_two_sides_stays_where_models_are_judged() -> None:
-    sides, several = one_side(
-        {"a": {"train", "test"}, "b": {"train"}, "c": {"train", "validation"}, "d": set()}
-    )
-    assert sides == {"a": "test", "b": "train", "c": "validation"}
-    assert several == 2

@@ -33,12 +33,11 @@ _MOST_TEXT = 20_000
 
 def detect(folder: Path) -> Format:
     """The format that the files have; raises NotTrainableError where they have none."""
-    names = list(files_below(folder))
-    if any(name.lower().endswith(".jsonl") for name in names):
+    if any(name.lower().endswith(".jsonl") for name in files_below(folder)):
         return "jsonl"
-    if any(_is_coco(folder / name) for name in names if name.lower().endswith(".json")):
+    if any(_is_coco(folder / name) for name in files_below(folder) if name.lower().endswith(".json")):
         return "coco"
-    if any(is_image(name) and "/" in name for name in names):
+    if any(is_image(name) and "/" in name for name in files_below(folder)):
         return "directory"
     raise NotTrainableError(
         "No known format was found: images in a folder a label, a COCO annotation file (.json), or JSON lines "
@@ -72,20 +71,19 @@ def task_of(records: Iterator[Record]) -> Task:
 
 def _directory(folder: Path) -> Found:
     """`[split/]label/.../image`; one folder around everything is skipped."""
-    names = list(files_below(folder))
-    depth = 0
-    tops = {name.split("/")[0] for name in names}
-    if len(tops) == 1 and split_named(next(iter(tops))) is None and all(n.count("/") >= 2 for n in names):
-        depth = 1
-    paths = [name.split("/")[depth:] for name in names]
-    splits = any(len(parts) > 2 and split_named(parts[0]) for parts in paths)
-    for name, parts in zip(names, paths, strict=True):
+    tops = {name.split("/", 1)[0] for name in files_below(folder)}
+    around = len(tops) == 1 and split_named(next(iter(tops))) is None
+    depth = int(around and all(name.count("/") >= 2 for name in files_below(folder)))
+    paths = ((name, name.split("/")[depth:]) for name in files_below(folder))
+    splits = any(len(parts) > 2 and split_named(parts[0]) for _, parts in paths)
+    for name in files_below(folder):
+        parts = name.split("/")[depth:]
         if not is_image(name):
             yield Refusal(name, "not an image by its name")
             continue
         split = split_named(parts[0]) if splits else None
         labels = parts[1:-1] if split else parts[:-1]
-        if not labels:
+        if not labels or not labels[0].strip():
             yield Refusal(name, "in no label's folder")
             continue
         yield Record(name, split, label=labels[0].strip())

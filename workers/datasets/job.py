@@ -5,17 +5,20 @@ Knows the stores and the row that images are noted in; how files become examples
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from PIL import Image
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -30,7 +33,10 @@ from workers.datasets.preparing import ACCEPTED, REFUSED, Checker, finish
 from workers.datasets.records import Format
 from workers.run import JobRun
 
-_CHECKPOINT_EVERY = 2_048
+_CHECKPOINT_EVERY, _CHECKPOINT_SHARE = 2_048, 8
+"""Entries between two checkpoints at least, and that share of what is done: each checkpoint holds all lines so far."""
+_NOTED = 1_000
+"""Images noted in one statement."""
 _MANIFEST, _REPORT, _UPLOAD = "manifest.jsonl", "report.jsonl", "upload"
 _PROGRESS = "progress.json"
 
@@ -107,9 +113,11 @@ def _check_upload(run: JobRun, how: _How, state: Path) -> str:
         for reached, stored in checker.check(found, state, done=done):
             _note_images(run, how.dataset, stored)
             run.step(reached, total)
-            if run.checkpoint_due(reached, _CHECKPOINT_EVERY):
+            due = reached - done >= max(_CHECKPOINT_EVERY, done // _CHECKPOINT_SHARE)
+            if due or run.checkpoint_due(reached, 1 << 62):
                 run.checkpoint(reached, partial(_keep, state, reached))
                 run.stop_if_asked()
+                done = reached
     shutil.rmtree(folder, ignore_errors=True)
     return format_
 
@@ -125,23 +133,33 @@ def _copy_collection(run: JobRun, state: Path) -> None:
     items = collection_items(run, "classification").items
     with (state / ACCEPTED).open("w") as out:
         for number, item in enumerate(items, 1):
-            size = len(run.images.read(item.sha256))
-            line = {"path": item.sha256, "label": item.label, "image": item.sha256, "side": 0, "size": size}
+            data = run.images.read(item.sha256)
+            with Image.open(io.BytesIO(data)) as image:
+                side = min(image.size)
+            line = {
+                "path": item.sha256,
+                "label": item.label,
+                "image": item.sha256,
+                "side": side,
+                "size": len(data),
+            }
             out.write(json.dumps(line) + "\n")
             run.step(number, len(items))
     (state / REFUSED).touch()
 
 
-def _images(state: Path) -> Iterable[str]:
+def _images(state: Path) -> Iterator[str]:
     with (state / ACCEPTED).open() as lines:
-        return [json.loads(line)["image"] for line in lines]
+        for line in lines:
+            yield json.loads(line)["image"]
 
 
 def _note_images(run: JobRun, dataset: uuid.UUID, images: Iterable[str]) -> None:
     """That the dataset shows these images, so that nobody sweeps them away."""
-    rows = [{"dataset_id": dataset, "image_sha256": image} for image in dict.fromkeys(images)]
+    rest = iter(images)
     with Session(run.engine) as session, session.begin():
         if session.get(Dataset, dataset) is None:
             raise DatasetNotFoundError("The dataset was removed.")
-        for start in range(0, len(rows), 1_000):
-            session.execute(insert(DatasetImage).values(rows[start : start + 1_000]).on_conflict_do_nothing())
+        while wave := list(islice(rest, _NOTED)):
+            rows = [{"dataset_id": dataset, "image_sha256": image} for image in wave]
+            session.execute(insert(DatasetImage).values(rows).on_conflict_do_nothing())

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 import json
-import statistics
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,12 +23,12 @@ from app.errors import InvalidImageError, VisionError
 from app.images import ImageLimits, normalise_for_storage
 from app.training.spec import Task
 from workers.datasets.formats import task_of
+from workers.datasets.index import Index
 from workers.datasets.records import Box, Found, Record, Refusal
-from workers.datasets.splitting import SPLITS, one_side, stratified
-from workers.examples import Split
 
 ACCEPTED = "accepted.jsonl"
 REFUSED = "refused.jsonl"
+_INDEX = "index.sqlite"
 _WAVE = 64
 _MOST_REASONS = 50
 
@@ -132,94 +132,39 @@ def finish(state: Path, manifest: Path, report: Path, shares: Sequence[float], s
     """Decide the splits and write the manifest (one example a line) and the report of refusals.
 
     The same image with the same text counts once; an image that has two labels is refused with its second
-    one. Images are kept on one side: see `workers.datasets.splitting`. Raises NotTrainableError where nothing
-    is left.
+    one. Images are kept on one side: see `Index.split`. Raises NotTrainableError where nothing is left.
     """
     refused = Counter[str]()
     task = task_of(_records(state))
-    first: dict[str, str] = {}
-    named: defaultdict[str, set[Split]] = defaultdict(set)
     duplicates = 0
-    seen: set[tuple[str, ...]] = set()
-    rows: list[dict[str, Any]] = []
-    with report.open("w") as out:
-        for line in _lines(state / REFUSED):
-            refused[_reason(line["reason"])] += 1
-            out.write(json.dumps(line) + "\n")
-        for line in _lines(state / ACCEPTED):
-            image, label = line["image"], line.get("label", "")
-            if "split" in line:
-                named[image].add(line["split"])
-            if first.setdefault(image, label) != label:
-                refused["the same image has another label elsewhere"] += 1
-                out.write(
-                    json.dumps({"path": line["path"], "reason": f"the same image is '{first[image]}'"}) + "\n"
-                )
-                continue
-            text = (image, label, line.get("question", ""), line.get("answer", ""))
-            if text in seen:
-                duplicates += 1
-                continue
-            seen.add(text)
-            rows.append(line)
-    sides, across = one_side(named)
-    kept = {row["image"] for row in rows}
-    strata = {image: first[image] for image in sorted(kept)}
-    sides = _completed(sides, strata, shares, seed)
-    with manifest.open("w") as out:
-        for row in sorted(
-            rows, key=lambda row: (row["image"], row.get("question", ""), row.get("answer", ""))
-        ):
-            texts = {key: row[key] for key in ("label", "question", "answer") if key in row}
-            out.write(json.dumps({"image": row["image"], "split": sides[row["image"]], **texts}) + "\n")
-    return Prepared(task, _summary(rows, sides, refused, duplicates, across))
-
-
-def _completed(
-    named: dict[str, Split], strata: dict[str, str], shares: Sequence[float], seed: int
-) -> dict[str, Split]:
-    """A split for every image: the data's own where it says more than `train`, else by shares.
-
-    Images that the data leaves out train; where it has nothing to choose by, a tenth of those that train is.
-    """
-    if set(named.values()) <= {"train"}:
-        return stratified(strata, shares, seed)
-    sides: dict[str, Split] = {image: named.get(image, "train") for image in strata}
-    if "validation" not in sides.values():
-        training = {image: strata[image] for image, side in sides.items() if side == "train"}
-        sides |= stratified(training, (0.9, 0.1, 0.0), seed)
-    return sides
-
-
-def _summary(
-    rows: Sequence[dict[str, Any]],
-    sides: dict[str, Split],
-    refused: Counter[str],
-    duplicates: int,
-    across: int,
-) -> dict[str, Any]:
-    splits = Counter(sides[row["image"]] for row in rows)
-    labels: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        if "label" in row:
-            labels[row["label"]][sides[row["image"]]] += 1
-    totals = [counts.total() for counts in labels.values()]
-    sizes = {row["image"]: row["size"] for row in rows}
-    return {
-        "examples": len(rows),
-        "images": len(sizes),
-        "bytes": sum(sizes.values()),
-        "median_side": statistics.median(row["side"] for row in rows),
-        "splits": {split: splits[split] for split in SPLITS},
-        "labels": {
-            label: {split: counts[split] for split in SPLITS} for label, counts in sorted(labels.items())
-        },
-        "imbalance": max(totals) / min(totals) if totals else None,
-        "refused": dict(refused.most_common(_MOST_REASONS)),
-        "refused_total": refused.total(),
-        "duplicates": duplicates,
-        "images_on_several_sides": across,
-    }
+    (state / _INDEX).unlink(missing_ok=True)
+    with closing(Index(state / _INDEX, seed)) as index:
+        with report.open("w") as out:
+            for line in _lines(state / REFUSED):
+                refused[_reason(line["reason"])] += 1
+                out.write(json.dumps(line) + "\n")
+            for line in _lines(state / ACCEPTED):
+                added = index.add(line)
+                duplicates += added == "duplicate"
+                if added == "mislabelled":
+                    refused["the same image has another label elsewhere"] += 1
+                    reason = f"the same image is '{index.label_of(line['image'])}'"
+                    out.write(json.dumps({"path": line["path"], "reason": reason}) + "\n")
+        across = index.split(shares)
+        with manifest.open("w") as out:
+            for image, split, *texts in index.examples():
+                named = zip(("label", "question", "answer"), texts, strict=True)
+                said = {name: text for name, text in named if text}
+                out.write(json.dumps({"image": image, "split": split, **said}) + "\n")
+        summary = {
+            **index.summary(),
+            "refused": dict(refused.most_common(_MOST_REASONS)),
+            "refused_total": refused.total(),
+            "duplicates": duplicates,
+            "images_on_several_sides": across,
+        }
+    (state / _INDEX).unlink()
+    return Prepared(task, summary)
 
 
 def _reason(text: str) -> str:

@@ -5,6 +5,7 @@ Knows paths inside the dataset's folder and texts; opens no image.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -66,10 +67,19 @@ def split_named(name: str) -> Split | None:
     return _SPLITS.get(name.strip().lower().rstrip("0123456789_-"))
 
 
-def files_below(folder: Path) -> Iterator[str]:
-    """Relative paths of all files, sorted, without hidden ones and what archivers of other systems add."""
-    found = (one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file())
-    return iter(sorted(path for path in found if not _is_litter(path)))
+def files_below(folder: Path, below: str = "") -> Iterator[str]:
+    """Relative paths of all files, folder by folder in the order of their names, without hidden ones and what
+    archivers of other systems add. Only one folder's names are held at a time.
+    """
+    with os.scandir(folder / below) as found:
+        entries = sorted((one.name, one.is_dir(follow_symlinks=False)) for one in found)
+    for name, is_folder in entries:
+        if _is_litter(name):
+            continue
+        if is_folder:
+            yield from files_below(folder, f"{below}{name}/")
+        else:
+            yield f"{below}{name}"
 
 
 def inside(folder: Path, name: str, *bases: str) -> str | None:
@@ -89,5 +99,5 @@ def is_image(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
 
 
-def _is_litter(path: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) or part == "Thumbs.db" for part in path.split("/"))
+def _is_litter(name: str) -> bool:
+    return name.startswith((".", "__MACOSX")) or name == "Thumbs.db"

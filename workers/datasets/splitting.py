@@ -12,19 +12,6 @@ from collections.abc import Mapping, Sequence
 from workers.examples import Split
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-_PREFERENCE: tuple[Split, ...] = ("test", "validation", "train")
-
-
-def one_side(named: Mapping[str, set[Split]]) -> tuple[dict[str, Split], int]:
-    """The split of each image (by its hash) that the data put into some, and how many it put into several.
-
-    An image on several sides stays where judging happens: a test image that a model trained on would flatter
-    it.
-    """
-    sides = {
-        image: next(one for one in _PREFERENCE if one in splits) for image, splits in named.items() if splits
-    }
-    return sides, sum(len(splits) > 1 for splits in named.values())
 
 
 def stratified(strata: Mapping[str, str], shares: Sequence[float], seed: int) -> dict[str, Split]:
@@ -40,14 +27,23 @@ def stratified(strata: Mapping[str, str], shares: Sequence[float], seed: int) ->
         members[stratum].append(image)
     result: dict[str, Split] = {}
     for images in members.values():
-        images.sort(key=lambda image: hashlib.sha256(f"{seed} {image}".encode()).digest())
-        count = len(images)
-        test = _share(count, shares[2], keep=2 if shares[1] > 0 and count > 2 else 1)
-        left = count - test
-        validation = _share(left, shares[1] / (shares[0] + shares[1]), keep=1) if count > 2 else 0
+        images.sort(key=lambda image: place_of(image, seed))
+        validation, test = shares_of(len(images), shares)
         for index, image in enumerate(images):
             result[image] = "test" if index < test else "validation" if index < test + validation else "train"
     return result
+
+
+def place_of(image: str, seed: int) -> bytes:
+    """Where an image stands in its stratum: those that come first are taken for test, the next for validation."""
+    return hashlib.sha256(f"{seed} {image}".encode()).digest()
+
+
+def shares_of(count: int, shares: Sequence[float]) -> tuple[int, int]:
+    """How many of so many images go to validation and to test; see `stratified`."""
+    test = _share(count, shares[2], keep=2 if shares[1] > 0 and count > 2 else 1)
+    validation = _share(count - test, shares[1] / (shares[0] + shares[1]), keep=1) if count > 2 else 0
+    return validation, test
 
 
 def _share(count: int, share: float, *, keep: int) -> int:
