@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from app.errors import ModelTaskError
 from app.inference.encoders import files, resolve
-from app.inference.encoders.adapted import TAIL
 from app.inference.encoders.hugging_face import ClipEncoder, SiglipEncoder
+from app.inference.encoders.lite import TAIL
 from app.inference.encoders.source import EncoderConfig, adapted_note
 from app.inference.vlms import resolve_vlm
 from app.inference.vlms.loading import located_vlm

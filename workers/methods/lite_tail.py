@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from app.inference.encoders.adapted import TAIL
 from app.inference.encoders.efficientnet_lite import EfficientNetLite0
+from app.inference.encoders.lite import TAIL
 from app.inference.protocols import Pixels, Vectors
 
 CUT = 15

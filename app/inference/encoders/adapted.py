@@ -29,8 +29,6 @@ from app.inference.optimisation import AUTO, Optimisation
 from app.inference.protocols import Encoder, Pixels, Vectors
 from app.inference.shared_bases import BaseKey, SharedBase, shared
 
-TAIL = "tail.safetensors"
-"""Weights of the last stages of `lite`, by their names in `EfficientNetLite0`."""
 _TEXT_BATCH = 64
 _AS_IT_IS = (
     "Levels change nothing for an adapter: it runs in torch over weights that it shares with its base."
@@ -79,13 +77,13 @@ class AdaptedLite(lite.LiteEncoder):
     """
 
     def __init__(self, source: EncoderSource, config: EncoderConfig) -> None:
-        file = Path(source.location) / TAIL
+        file = Path(source.location) / lite.TAIL
         try:
             self._tail = load_file(file)
             self._digest = hashlib.sha256(file.read_bytes()).hexdigest()
             with_tail(EfficientNetLite0(), self._tail)
         except (OSError, SafetensorError, ValueError):
-            raise ModelUnavailableError(f"The file {TAIL} of '{source.name}' cannot be read.") from None
+            raise ModelUnavailableError(f"The file {lite.TAIL} of '{source.name}' cannot be read.") from None
         super().__init__(source, config)
 
     def _module(self) -> EfficientNetLite0:

@@ -26,6 +26,8 @@ from app.inference.runtimes import Tower, choose
 from app.inference.runtimes.pruning import clipped_mean
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+TAIL = "tail.safetensors"
+"""Weights of the last stages where training changed them, by their names in `EfficientNetLite0`."""
 HERE = Path(__file__).resolve().parent
 ANCHORS = HERE / "imagenet_anchors.npz"
 NAMES = HERE / "imagenet_names.txt"

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from app.errors import NotTrainableError
-from app.inference.encoders.adapted import TAIL
+from app.inference.encoders.lite import TAIL
 from app.inference.protocols import Vectors
 from app.recognition.trained import Adapted, Weights
 from app.training.params import FinetuneParams
