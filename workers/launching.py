@@ -23,6 +23,8 @@ from workers.store import Claimed
 HEARTBEAT = "heartbeat"
 """File of an attempt's folder that is written anew with each renewed lease."""
 _LEFT_BEHIND_LEASES = 10
+_RANKS = {"OMP_NUM_THREADS": "1"}
+"""Or torchrun sets it and says so; each rank takes its share of the cores later."""
 
 
 def folder_of(job: Claimed, settings: Settings) -> Path:
@@ -45,12 +47,13 @@ def start(
     """The process, in a group of its own, and what it prints, which can be read without waiting; its standard input
     ends with this process.
     """
+    command = _launcher(job, settings)
     child = subprocess.Popen(
-        [*_launcher(job, settings), "-m", "workers.trainer", str(task)],
+        [*command, "-m", "workers.trainer", str(task)],
         stdin=subprocess.PIPE,  # never written to: its end tells the child that this process is gone
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=_environment(settings, addresses),
+        env=_environment(settings, addresses) | ({} if command == [sys.executable] else _RANKS),
         start_new_session=True,
         cwd=task.parent,
     )
@@ -114,6 +117,9 @@ def _environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
         "VISION_DATABASE_URL": addresses.database_url,
         "VISION_REDIS_URL": addresses.redis_url,
         "PYTHONUNBUFFERED": "1",
+        # threads that wait by spinning take the cores that others need: where a service and a job, or two jobs, share a
+        # machine, a step would take ten times as long
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
         "TOKENIZERS_PARALLELISM": "false",
         **({"DS_ACCELERATOR": "cpu"} if devices.parse(settings.device).kind == "cpu" else {}),

@@ -5,6 +5,7 @@ Knows which function carries out which kind of work, and how its end is told; wh
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -25,6 +26,7 @@ from workers.run import STOPPED, JobRun, Task
 
 _NICENESS = 10
 _TRACE_LINES = 30
+_LONGEST = 500
 _PEERS = re.compile(r"gloo|nccl|by peer|broken pipe|TCPStore", re.IGNORECASE)
 """What ranks say that wait for one that is gone."""
 
@@ -45,7 +47,11 @@ def main(path: str) -> int:
     settings = Settings()
     liveness.watch(Path(task.heartbeat), settings.job_lease_s)
     os.nice(_NICENESS)  # requests come first where both share a machine
-    run = JobRun(task, settings)
+    try:
+        run = JobRun(task, settings)
+    except Exception as error:
+        _tell_no_start(task, error)
+        raise
     run.listen()
     warnings.simplefilter("ignore")  # libraries' remarks to programmers are not for a job's log
     try:
@@ -68,6 +74,13 @@ def main(path: str) -> int:
     return 0
 
 
+def _tell_no_start(task: Task, error: Exception) -> None:
+    detail = f"Its worker cannot reach what jobs need: {type(error).__name__}: {error}"[:_LONGEST]
+    told = {"event": "error", "code": "worker_failed", "detail": detail, "again": True}
+    with open(task.events, "w") as pipe:
+        pipe.write(json.dumps(told) + "\n")
+
+
 def _told(error: Exception) -> dict[str, object]:
     """An error as the job's page shows it; `again` where another attempt may fare better."""
     if isinstance(error, VisionError):
@@ -79,7 +92,7 @@ def _told(error: Exception) -> dict[str, object]:
             "The device ran out of memory: a smaller batch_size or gradient_checkpointing would need less."
         )
         return {"code": "out_of_memory", "detail": detail, "again": False}
-    said = " ".join(str(error).split())[:500]
+    said = " ".join(str(error).split())[:_LONGEST]
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and _PEERS.search(said):
         return {"code": "rank_lost", "detail": "One of the job's processes was lost.", "again": True}
     return {

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import and_, func, or_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
 
 from app.database import Collection, Workspace
 from app.training import machine
@@ -146,7 +147,7 @@ async def listing(
     before: tuple[datetime, uuid.UUID] | None = None,
 ) -> list[Job]:
     """The newest first, of these states if any are named, beginning after the job at `before`."""
-    wanted = select(Job).where(Job.workspace == workspace)
+    wanted = select(Job).where(Job.workspace == workspace).options(defer(Job.result))
     if states:
         wanted = wanted.where(Job.state.in_(states))
     if before is not None:

@@ -69,15 +69,18 @@ class Followers:
         self._closing.set()
 
     async def _events(self, workspace: str, job_id: uuid.UUID, after: int) -> AsyncIterator[str]:
-        quiet_since = time.monotonic()
+        quiet_since, away = time.monotonic(), False
         yield f"retry: {round(1e3 * max(self._poll_s, 1.0))}\n\n"
         while not self._closing.is_set():
             try:
                 async with self._database.session() as session:
                     found = await repository.told(session, workspace, job_id, after=after, limit=_BATCH)
             except SQLAlchemyError as error:
-                log.warning("a job's events could not be read", reason=type(error).__name__)
+                if not away:  # once: it is looked for several times a second, by everybody who follows
+                    log.warning("a job's events could not be read", reason=type(error).__name__)
+                away = True
             else:
+                away = False
                 if found is None:
                     return
                 state, events = found
