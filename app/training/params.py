@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import InvalidInputError
 from app.training.augmentation import OFF, AugmentationSettings
-from app.training.spec import Method
+from app.training.spec import Method, Metric
 
 
 class Params(BaseModel):
@@ -45,6 +45,9 @@ class Params(BaseModel):
     max_answer_chars: int | None = Field(
         None, ge=1, description="Leave out examples whose answer is longer; empty: none."
     )
+    metrics: list[Metric] | None = Field(
+        None, description="Figures of the evaluation that are kept; empty: all that apply."
+    )
     checkpoint_every: int = Field(50, ge=1, description="Steps between two checkpoints.")
     patience: int = Field(
         10, ge=0, description="Evaluations without improvement before training stops; 0 never stops early."
@@ -67,7 +70,24 @@ class HeadParams(Params):
     """The closed-form head alone, published as a model."""
 
 
-class LoraParams(Params):
+class AdapterParams(BaseModel):
+    """What low-rank adapters are like, whoever trains them."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    rank: int | None = Field(None, ge=1, le=1024, description="Empty: 2 for encoders, 16 for VLMs.")
+    alpha: float | None = Field(
+        None, gt=0, description="Scale of the update; empty: rank for encoders, twice the rank for VLMs."
+    )
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="Before the low-rank update; empty: .25 for encoders, .05 for VLMs."
+    )
+    targets: list[str] | None = Field(None, description="Names of linear layers; empty: by family.")
+    train_projector: bool = Field(True, description="Train a VLM's projector beside the adapter.")
+    four_bit: bool = Field(False, description="Load the base in 4 bits (needs CUDA and bitsandbytes).")
+
+
+class LoraParams(AdapterParams, Params):
     """LoRA (Hu et al. 2021); for CLIP as in CLIP-LoRA (Zanella and Ben Ayed 2024): rank 2 on q, k, v of both towers,
     AdamW 2e-4, dropout .25. For vision-language models (VLMs) on all linear layers of the language model, rank 16,
     dropout .05 (Dettmers et al. 2023).
@@ -88,15 +108,6 @@ class LoraParams(Params):
         description="AdamW's, after warm-up; empty: 2e-4 for encoders; for VLMs by the width of the language "
         "model, 2.9e-4 at 4,096 and more for narrower ones (Schulman et al. 2025).",
     )
-    rank: int | None = Field(None, ge=1, le=1024, description="Empty: 2 for encoders, 16 for VLMs.")
-    alpha: float | None = Field(
-        None, gt=0, description="Scale of the update; empty: rank for encoders, twice the rank for VLMs."
-    )
-    dropout: float | None = Field(
-        None, ge=0, lt=1, description="Before the low-rank update; empty: .25 for encoders, .05 for VLMs."
-    )
-    targets: list[str] | None = Field(None, description="Names of linear layers; empty: by family.")
-    train_projector: bool = Field(True, description="Train a VLM's projector beside the adapter.")
     rehearsal: float = Field(
         0.5,
         ge=0,
@@ -105,12 +116,16 @@ class LoraParams(Params):
         "everyday questions about the same images go in, so that it keeps what it knew (Li and Hoiem 2016); 0 "
         "lets it forget.",
     )
+    refit: bool = Field(
+        True,
+        description="Encoders, where examples were held out to choose the number of steps by: train again on all of "
+        "them for as many. The figures are those of the first training. Data with a split of its own keeps it.",
+    )
     batch_size: int = Field(8, ge=1, le=4096, description="Examples a forward pass.")
     accumulation: int = Field(1, ge=1, le=4096, description="Forward passes an optimiser step.")
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations: less memory, a third more time."
     )
-    four_bit: bool = Field(False, description="Load the base in 4 bits (needs CUDA and bitsandbytes).")
     warmup_share: float = Field(
         0.05, ge=0, le=1, description="Share of the steps during which the rate rises."
     )
@@ -195,7 +210,9 @@ class FinetuneParams(Params):
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations.")
     class_weights: bool = Field(True, description="Weigh labels by the inverse of their frequency.")
-    lora: LoraParams | None = Field(None, description="Train adapters instead of the whole model.")
+    lora: AdapterParams | None = Field(
+        None, description="Train adapters instead of the whole model; `{}` takes them as they usually are."
+    )
     processes: int = Field(1, ge=1, le=1024, description="Ranks on one node.")
     nodes: int = Field(1, ge=1, le=1024, description="Nodes; the worker's rendezvous setting joins them.")
     deepspeed: Literal["off", "zero2", "zero3"] = Field("off", description="ZeRO stage.")

@@ -137,14 +137,18 @@ def test_a_stopped_run_ends_as_one_that_was_left_alone(
         )
 
     whole, again, other = run("whole"), run("again"), run("other", seed=4)
-    with pytest.raises(StoppingError):
-        run("cut", stop_at=3)
-    resumed = run("rest", restored=tmp_path / "cut" / "scratch" / "checkpoint")
-    assert [step for step, _, _ in resumed.run.reports] == [4, 5, 6]
-    for made in (again, resumed):
-        assert same(whole, made, BASES[base])
+    made = [step for step, _, _ in whole.run.reports]
+    assert made == list(range(1, 7 + whole.evaluation["best_step"])), "then on all, as long as did best"
+    assert whole.evaluation["trained_again_on"] == len(examples.items)
+    assert same(whole, again, BASES[base])
     assert not same(whole, other, BASES[base])
-    assert resumed.evaluation == whole.evaluation
+    for stop in (3, 7):
+        with pytest.raises(StoppingError):
+            run(f"cut {stop}", stop_at=stop)
+        resumed = run(f"rest {stop}", restored=tmp_path / f"cut {stop}" / "scratch" / "checkpoint")
+        assert [step for step, _, _ in resumed.run.reports] == made[stop:]
+        assert same(whole, resumed, BASES[base])
+        assert resumed.evaluation == whole.evaluation
 
 
 @pytest.mark.parametrize("base", BASES)

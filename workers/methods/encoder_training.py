@@ -24,7 +24,7 @@ from app.training.spec import ModelCard
 from workers.examples import Examples, Item
 from workers.methods.base import Run
 from workers.methods.calibrating import fitted_scale, judged, looked_at
-from workers.methods.looping import Parts, Stepped
+from workers.methods.looping import Parts, Pass, Stepped, noted
 from workers.methods.reproducible import deterministic
 from workers.methods.splits import split_items, targets
 
@@ -48,6 +48,8 @@ class EncoderTraining(Stepped):
         self.device = torch.device(devices.parse(run.settings.device).torch_name)
         self.word = run.spec.base_model or "lite"
         self.scale = 1.0
+        self.first: dict[str, Any] | None = None
+        """Of the first pass, once there is a second."""
 
     @classmethod
     def validate(cls, params: Params, examples: Examples) -> None:
@@ -84,6 +86,10 @@ class EncoderTraining(Stepped):
         """Load the base and lay out what is trained."""
         raise NotImplementedError
 
+    def restart(self) -> None:
+        """Lay out anew what is trained; the examples that were held out now follow the others in `train`."""
+        raise NotImplementedError
+
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """What is trained, by name, in a fixed order."""
         raise NotImplementedError
@@ -118,10 +124,27 @@ class EncoderTraining(Stepped):
         return torch.optim.AdamW(self.trained().values(), lr=rate, weight_decay=decay)
 
     def fit(self) -> None:
-        """Warm-up, then a cosine to nothing; ends early, and with the best weights."""
+        """Warm-up, then a cosine to nothing; ends early, and with the best weights.
+
+        Where a few examples were held out of those that were given, a second pass over all of them then makes as
+        many steps as did best in the first, which is what the figures are of.
+        """
         self.total = self.params.steps or self.steps
+        came_from = self.run.restored
         with deterministic(one_thread=self.one_thread):
-            self.learn(self.total)
+            first = noted(came_from)
+            if not first:
+                after = self.total if self.refits else 0
+                self.learn(Pass(self.total, after=after), came_from)
+                if not self.refits:
+                    return
+                first = {"figures": self._evaluated(), "scale": self.scale, "made": self.last_step}
+                came_from = None
+            self.first, self.scale = first, first["scale"]
+            steps = first["figures"]["best_step"]
+            self._take_all_in()
+            self.run.log(f"Training again on all {len(self.train)} examples, for {steps} steps.")
+            self.learn(Pass(steps, before=first["made"], note=first), came_from)
 
     def advance(self, step: int, optimiser: torch.optim.Optimizer) -> dict[str, float]:
         """`accumulation` batches, then one move at the rate of this step."""
@@ -160,7 +183,9 @@ class EncoderTraining(Stepped):
                 one.copy_(parts[name])
 
     def evaluate(self) -> dict[str, Any]:
-        """Figures of the served classifier on examples that were not trained on."""
+        """Figures of the classifier on examples that it was not trained on."""
+        if self.first is not None:
+            return {**self.first["figures"], "trained_again_on": len(self.train)}
         with deterministic(one_thread=self.one_thread):
             return self._evaluated()
 
@@ -192,6 +217,19 @@ class EncoderTraining(Stepped):
             data={"trained_on": len(self.train)},
             parameters=sum(one.numel() for one in self.trained().values()),
         )
+
+    @property
+    def refits(self) -> bool:
+        """Whether a second pass takes in what was held out. Data that brings a split of its own keeps it."""
+        return self.params.refit and bool(self.validation) and not self.examples.is_split
+
+    def _take_all_in(self) -> None:
+        """Start over, with nothing held out."""
+        torch.manual_seed(self.run.spec.seed)
+        self.rng = np.random.default_rng([self.run.spec.seed, 1])
+        self.train, self.validation = [*self.train, *self.validation], []
+        self.y, self.held_y = np.concatenate([self.y, self.held_y]), np.zeros(0, int)
+        self.restart()
 
     def _turn(self, step: int) -> float:
         """The share of the peak rate at this step."""

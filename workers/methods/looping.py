@@ -7,7 +7,9 @@ subclass knows.
 from __future__ import annotations
 
 import ast
+import json
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,19 @@ _STATE = "state.pt"
 Parts = dict[str, torch.Tensor]
 
 
+@dataclass(frozen=True)
+class Pass:
+    """So many steps of a job, which may make several passes."""
+
+    steps: int
+    before: int = 0
+    """Steps of the passes before it."""
+    after: int = 0
+    """Steps that may come after it, at most."""
+    note: dict[str, Any] = field(default_factory=dict)
+    """What its checkpoints tell the next attempt, as JSON: `noted` reads it."""
+
+
 class Stepped:
     """A subclass sets `run`, `params`, `device` and `rng`, and says how the rest goes."""
 
@@ -28,6 +43,8 @@ class Stepped:
     device: torch.device
     rng: np.random.Generator
     best_step: int
+    last_step: int
+    """The last one made of the pass."""
 
     def optimiser(self) -> torch.optim.Optimizer:
         """What moves the weights."""
@@ -54,35 +71,39 @@ class Stepped:
     def remember(self, folder: Path) -> None:
         """Put what was computed before the first step into a checkpoint, where that saves the next attempt time."""
 
-    def learn(self, steps: int) -> None:
-        """So many steps, fewer where it got no better for longer than `patience`; ends with the best weights.
+    def learn(self, one: Pass, came_from: Path | None) -> None:
+        """Make the pass, shorter where it got no better for longer than `patience`; ends with the best weights.
 
-        Goes on from the run's checkpoint where there is one.
+        Goes on from the checkpoint in `came_from` where there is one, which must be of this pass.
         """
         run, params, optimiser = self.run, self.params, self.optimiser()
-        best, best_score, start, waited = self.current(), -math.inf, 0, 0
+        best, best_score, step, waited = self.current(), -math.inf, 0, 0
         self.best_step = 0
-        if run.restored is None:
+        if came_from is None:
             best_score = _or_least(self.look()[0])  # what it starts from may be hard to beat
         else:
-            best, best_score, start, waited = self._taken_up(run.restored, optimiser)
-        for step in range(start + 1, steps + 1):
+            best, best_score, step, waited = self._taken_up(came_from, optimiser)
+        while step < one.steps:
+            step += 1
             figures = self.advance(step, optimiser)
-            if step % params.evaluate_every == 0 or step == steps:
+            if step % params.evaluate_every == 0 or step == one.steps:
                 score, seen = self.look()
                 figures |= seen
                 if score is None or score > best_score:
                     best, best_score, self.best_step, waited = self.current(), _or_least(score), step, 0
                 else:
                     waited += 1
-            run.step(step, steps, **figures)
-            if run.checkpoint_due(step, params.checkpoint_every):
+            made = one.before + step
+            run.step(made, one.before + one.steps + one.after, **figures)
+            if run.checkpoint_due(made, params.checkpoint_every):
                 state = {"best": best, "best_score": best_score, "step": step, "waited": waited}
-                run.checkpoint(step, lambda folder, state=state: self._keep(folder, optimiser, state))  # type: ignore[misc]
+                state["note"] = json.dumps(one.note)
+                run.checkpoint(made, lambda folder, state=state: self._keep(folder, optimiser, state))  # type: ignore[misc]
                 run.stop_if_asked()
             if params.patience and waited > params.patience:
                 run.log(f"No better for {waited} looks: stopping after step {step}.")
                 break
+        self.last_step = step
         self.put(best)
 
     def _keep(self, folder: Path, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -105,6 +126,15 @@ class Stepped:
         self.rng.bit_generator.state = ast.literal_eval(state["numpy_rng"])
         self.best_step = state["best_step"]
         return state["best"], state["best_score"], state["step"], state["waited"]
+
+
+def noted(folder: Path | None) -> dict[str, Any]:
+    """The note of the pass that wrote this checkpoint; empty without one."""
+    if folder is None:
+        return {}
+    state = torch.load(folder / _STATE, weights_only=True, map_location="cpu")
+    found: dict[str, Any] = json.loads(state["note"])
+    return found
 
 
 def _or_least(score: float | None) -> float:

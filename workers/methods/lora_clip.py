@@ -89,6 +89,11 @@ class ClipLora(EncoderTraining):
             run.log(f"More than {MOST_TRAINED_TEXTS} labels: the text tower stays as it is.")
         self.steps = min(_STEPS_A_SHOT * max(len(self.train) // len(self.labels), 1), _MOST_STEPS)
         self.images: dict[str, Any] = {}
+        self.untrained = self.current()
+
+    def restart(self) -> None:
+        """See `EncoderTraining`."""
+        self.put(self.untrained)
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """The low-rank matrices."""

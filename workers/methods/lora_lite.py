@@ -24,6 +24,8 @@ from workers.methods.encoder_training import EncoderTraining
 from workers.methods.lite_tail import LiteTail, LiteTrunk
 
 COPIES = 8
+_UNCHANGED = 0.5
+"""Share of what is shown that is no changed copy."""
 _CACHE = "activations.safetensors"
 _HEAD_RATE = 10.0
 """The head may move faster than the pretrained stages below it."""
@@ -40,16 +42,28 @@ class LiteTailTraining(EncoderTraining):
     def build(self) -> None:
         """Activations of every example and of its changed copies, once; then the tail, with a head on top."""
         module, _ = lite.read_weights(lite.weights_path())
-        centre = torch.from_numpy(lite.expected_features(module))
         self.trunk = LiteTrunk(module, self.device)
         copies = COPIES if self.params.augment else 0
-        self.x = self._cached("train", self.train, copies)
-        self.seen = {
-            name: self._cached(name, items, 0)[:, 0]
-            for name, items in (("validation", self.validation), ("test", self.test))
-            if items
-        }
-        self.tail = LiteTail(module, centre).to(self.device)
+        sides = (
+            ("train", self.train, copies),
+            ("validation", self.validation, copies if self.refits else 0),
+            ("test", self.test, 0),
+        )
+        self.cached = {name: self._cached(name, items, several) for name, items, several in sides if items}
+        self.x = self.cached["train"]
+        self._lay_out()
+
+    def restart(self) -> None:
+        """See `EncoderTraining`."""
+        self.x = np.concatenate([self.x, self.cached["validation"]])
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """The pretrained tail, and a head that starts at the class means."""
+        module, _ = lite.read_weights(
+            lite.weights_path()
+        )  # not the trunk's: what is trained changes in place
+        self.tail = LiteTail(module, torch.from_numpy(lite.expected_features(module))).to(self.device)
         features = self._embedded(self.x[:, 0])
         means = np.stack([features[self.y == label].mean(axis=0) for label in range(len(self.labels))])
         means /= np.linalg.norm(means, axis=1, keepdims=True)
@@ -64,8 +78,12 @@ class LiteTailTraining(EncoderTraining):
         return tail | {f"head.{name}": one for name, one in self.linear.named_parameters()}
 
     def batch_logits(self, rows: NDArray[Any]) -> torch.Tensor:
-        """See `EncoderTraining`; the head's weights are kept small and scaled, so that one rate suits both."""
-        shown = self.x[rows, self.rng.integers(0, self.x.shape[1], len(rows))]
+        """See `EncoderTraining`; the head's weights are kept small and scaled, so that one rate suits both.
+
+        Every other example is shown as it is, since that is how images come to be asked about.
+        """
+        copies = self.rng.integers(0, self.x.shape[1], len(rows))
+        shown = self.x[rows, np.where(self.rng.random(len(rows)) < _UNCHANGED, 0, copies)]
         self.tail.train()
         features = self.tail(torch.from_numpy(shown.astype(np.float32)).to(self.device))
         dropped = nn.functional.dropout(
@@ -78,10 +96,8 @@ class LiteTailTraining(EncoderTraining):
         """See `EncoderTraining`; activations of all items are at hand."""
         if not items:
             return np.zeros((0, FEATURES), np.float32)
-        known = (
-            self.x[:, 0] if items is self.train else self.seen["test" if items is self.test else "validation"]
-        )
-        return self._embedded(known)
+        known = self.x if items is self.train else self.cached["test" if items is self.test else "validation"]
+        return self._embedded(known[:, 0])
 
     def logits_of(self, features: Vectors) -> NDArray[np.float64]:
         """See `EncoderTraining`."""
@@ -136,6 +152,4 @@ class LiteTailTraining(EncoderTraining):
 
     def remember(self, folder: Path) -> None:
         """See `Stepped`."""
-        save_file(
-            {"train": self.x, **{name: one[:, None] for name, one in self.seen.items()}}, folder / _CACHE
-        )
+        save_file(self.cached, folder / _CACHE)

@@ -27,7 +27,7 @@ from workers.examples import Examples
 from workers.methods.base import Run
 from workers.methods.calibrating import fitted_scale, judged, log_softmax, looked_at
 from workers.methods.features import Activations, Features, remember
-from workers.methods.looping import Parts, Stepped
+from workers.methods.looping import Parts, Pass, Stepped
 from workers.methods.projecting import Projection, array, squared
 from workers.methods.reproducible import deterministic
 from workers.methods.splits import split_leaving, targets
@@ -128,7 +128,7 @@ class FeatureMethod(Stepped):
     def fit(self) -> None:
         """Ends early, and with the best network."""
         with deterministic():
-            self.learn(self.params.steps)
+            self.learn(Pass(self.params.steps), self.run.restored)
 
     def advance(self, step: int, optimiser: torch.optim.Optimizer) -> dict[str, float]:
         """One step down the method's loss."""
