@@ -18,6 +18,7 @@ from app.settings import Settings
 from app.training.params import PARAMS
 from app.training.spec import ModelCard, Outcome
 from workers.data import load_examples
+from workers.evaluation.metrics import only
 from workers.examples import Examples
 from workers.methods import method_class
 from workers.run import JobRun
@@ -43,7 +44,7 @@ def train(run: JobRun) -> Outcome:
     if run.rank != 0:  # what follows is one process's, and so is the folder
         return Outcome()
     run.phase("evaluating")
-    evaluation = method.evaluate()
+    evaluation = only(method.evaluate(), params.metrics)
     run.phase("saving")
     folder = run.scratch / "model"
     shutil.rmtree(folder, ignore_errors=True)

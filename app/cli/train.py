@@ -165,9 +165,9 @@ def _by_config(
     }
     model = submitted(service, body, ending)
     if held_out is not None and model is not None:
-        job = service.call(
-            "POST", f"/v1/models/{quoted(model)}/evaluate", json={"dataset": held_out, "split": "all"}
-        )
+        chosen = (document.get("evaluation") or {}).get("metrics")
+        asked = {"dataset": held_out, "split": "all", "metrics": chosen}
+        job = service.call("POST", f"/v1/models/{quoted(model)}/evaluate", json=asked)
         following.end(following.follow(service, job, json=ending.json), json=ending.json)
 
 

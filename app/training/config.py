@@ -11,13 +11,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from app.errors import InvalidInputError
-from app.training.spec import Method, Task
+from app.training.spec import Method, Metric, Task
 from app.wrong_fields import complaint
 
 Augmentation = Literal["rotation", "brightness", "noise", "crop", "flip"]
-Metric = Literal[
-    "accuracy", "macro_f1", "per_class", "confusion_matrix", "calibration_error", "bleu", "exact_match"
-]
 LearningType = Literal["one_shot", "few_shot", "many_shot"]
 _LARGEST = 1 << 20
 
@@ -29,9 +26,6 @@ class _Strict(BaseModel):
 class VisionProcessor(_Strict):
     """What happens to images before the model sees them."""
 
-    image_size: int | None = Field(
-        None, ge=16, le=4096, description="Must be the base model's own size where given: it is not changed."
-    )
     augmentations: list[Augmentation] | None = Field(
         None,
         description="Changes that training examples are shown with; empty list: none; left out: the method's own.",
@@ -86,7 +80,11 @@ class DatasetConfig(_Strict):
     data_dir: str | None = Field(
         None, description="A folder of the machine that runs the command line, which uploads it."
     )
-    split_ratio: list[float] = Field([0.8, 0.1, 0.1], description="Shares of train, validation and test.")
+    split_ratio: list[float] = Field(
+        [0.8, 0.1, 0.1],
+        description="Shares of train, validation and test, when `data_dir` is sent and brings no split of its own; a "
+        "dataset that is there already keeps the split it was prepared with.",
+    )
 
     @field_validator("split_ratio")
     @classmethod
@@ -101,7 +99,9 @@ class DatasetConfig(_Strict):
 class EvaluationConfig(_Strict):
     """How the result is judged."""
 
-    metrics: list[Metric] | None = Field(None, description="Which figures to show; empty: all that apply.")
+    metrics: list[Metric] | None = Field(
+        None, description="Figures that are kept; empty: all that apply. Chance stands beside them always."
+    )
     test_data_dir: str | None = Field(
         None, description="A folder of the machine that runs the command line, which uploads it."
     )
@@ -179,6 +179,7 @@ class MultimodalConfig(_Strict):
             "warmup_steps": arguments.warmup_steps,
             "examples_per_label": arguments.num_examples,
             "max_answer_chars": self.text_processor.max_length,
+            "metrics": self.evaluation.metrics,
         }
         found |= {name: value for name, value in names.items() if value is not None}
         chosen = self.vision_processor.augmentations

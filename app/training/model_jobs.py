@@ -22,7 +22,7 @@ from app.training import learning_data
 from app.training.describing import described
 from app.training.resolving import Resolved
 from app.training.schemas import JobInfo
-from app.training.spec import DataRef, JobSpec, Task
+from app.training.spec import DataRef, JobSpec, Metric, Task
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -40,6 +40,9 @@ class EvaluationRequest(BaseModel):
     collection: CollectionName | None = None
     split: Literal["test", "validation", "train", "all"] = Field(
         "test", description="Which of a dataset's examples; a collection has no splits and gives all."
+    )
+    metrics: list[Metric] | None = Field(
+        None, description="Figures that are kept; empty: all that apply. Chance stands beside them always."
     )
 
     @model_validator(mode="after")
@@ -94,7 +97,7 @@ async def evaluate_model(
         base_model=base,
         base_kind=kind,
         data=data.ref if isinstance(data.ref, DataRef) else None,
-        params={"split": wanted.split},
+        params={"split": wanted.split, "metrics": wanted.metrics},
         model=model,
     )
     return await _queued(services, response, caller.workspace, spec)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.errors import InvalidInputError
 from app.training.augmentation import OFF, AugmentationSettings
@@ -220,6 +220,12 @@ class FinetuneParams(Params):
     offload_parameters: bool = Field(
         False, description="Keep parameters in host memory; raises the stage to 3."
     )
+
+    @model_validator(mode="after")
+    def _deepspeeds(self) -> FinetuneParams:
+        if self.offload_optimizer and self.deepspeed == "off" and not self.offload_parameters:
+            raise ValueError("offload_optimizer is DeepSpeed's: set deepspeed to zero2 or zero3 beside it")
+        return self
 
 
 PARAMS: dict[Method, type[Params]] = {

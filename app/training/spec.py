@@ -14,6 +14,9 @@ Task = Literal["classification", "vqa", "caption"]
 Kind = Literal["train", "evaluate", "export", "prepare", "reembed", "teach"]
 Queue = Literal["cpu", "gpu", "multi-gpu"]
 Method = Literal["head", "lora", "prototypical", "maml", "siamese", "finetune"]
+Metric = Literal[
+    "accuracy", "macro_f1", "per_class", "confusion_matrix", "calibration_error", "bleu", "exact_match"
+]
 
 
 class DataRef(BaseModel):

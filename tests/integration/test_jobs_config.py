@@ -84,6 +84,13 @@ async def test_a_configuration_becomes_a_job(client: httpx.AsyncClient) -> None:
             "dataset.data_dir",
         ),
         ({"config": {"training_args": {"learning_type": "few_shot"}, "base_model": "/etc"}}, "There is no"),
+        (
+            {
+                "config": {"training_args": {"learning_type": "many_shot"}},
+                "params": {"offload_optimizer": True},
+            },
+            "set deepspeed to zero2",
+        ),
     ],
 )
 async def test_what_a_configuration_is_refused_for(client: httpx.AsyncClient, body: Any, words: str) -> None:

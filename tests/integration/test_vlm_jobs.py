@@ -50,6 +50,7 @@ async def learned(client: httpx.AsyncClient, services: Services, body: dict[str,
     config = {
         "training_args": {"learning_type": "many_shot", "num_epochs": 2},
         "base_model": body.pop("base"),
+        "evaluation": {"metrics": body.pop("metrics", None)},
     }
     found = await asked(client, services, "/v1/jobs", {"config": config, **body})
     assert found["method"] == "finetune"
@@ -106,12 +107,13 @@ async def test_blip_learns_a_style_of_captions(client: httpx.AsyncClient, servic
         "dataset": data,
         "params": {**PARAMS, "learning_rate": 1e-3},
         "name": "plain",
+        "metrics": ["exact_match"],
     }
     trained = await learned(client, services, wanted)
     assert trained["task"] == "caption"
     figures = trained["result"]["evaluation"]
     assert figures["exact_match"] > figures["commonest"] + 0.2
-    assert figures["bleu"] > 50
+    assert "bleu" not in figures
     number = sorted(shapes.shown())[COUNT]
     reply = await client.post("/v1/caption", data={"model": "plain"}, files={"image": shapes.data(number)})
     assert reply.json()["caption"].startswith("a ")

@@ -64,6 +64,14 @@ def test_equal_texts_have_a_bleu_of_a_hundred() -> None:
     assert metrics.texts(said, [[one] for one in said])["bleu"] == pytest.approx(100)
 
 
+def test_only_what_was_asked_for_is_kept_and_chance_beside_it() -> None:
+    found = metrics.classification(TRUTH, SCORES, LABELS)
+    kept = metrics.only(found, ["macro_f1", "confusion_matrix"])
+    assert kept.keys() >= {"examples", "chance", "commonest", "macro_f1", "confusion"}
+    assert not kept.keys() & {"accuracy", "per_class", "calibration_error", "reliability"}
+    assert metrics.only(found, None) == found
+
+
 def test_nothing_to_judge_is_an_error() -> None:
     with pytest.raises(ValueError, match="no examples"):
         metrics.classification([], np.zeros((0, 3)), LABELS)

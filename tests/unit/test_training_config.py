@@ -14,7 +14,6 @@ version: 1.0
 type: image_classification
 base_model: lite
 vision_processor:
-  image_size: 224
   augmentations: [rotation, noise]
 text_processor:
   max_length: 64
@@ -48,6 +47,7 @@ def test_a_whole_document_is_understood() -> None:
         "warmup_steps": 50,
         "examples_per_label": 500,
         "max_answer_chars": 64,
+        "metrics": ["accuracy", "confusion_matrix"],
         "augment": True,
         "flip": False,
         "augmentations": ["rotation", "noise"],

@@ -31,6 +31,7 @@ from workers.run import JobRun
 _BATCH = 16
 _WORST = 25
 _MOST_TOKENS = 128
+_PICTURES = {"confusion_matrix": "confusion.png", "calibration_error": "reliability.png"}
 
 
 def evaluate(run: JobRun) -> Outcome:
@@ -50,6 +51,7 @@ def evaluate(run: JobRun) -> Outcome:
         figures = _classifier(run, found, examples, items, folder)
     else:
         figures = _vlm(run, found, examples, items, folder)
+    figures = _only(figures, run.spec.params.get("metrics"), folder)
     figures["source"], figures["split"] = examples.source, run.spec.params.get("split", "test")
     _curves(run, found.job, folder)
     (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
@@ -60,6 +62,13 @@ def evaluate(run: JobRun) -> Outcome:
     flat = {name: value for name, value in figures.items() if isinstance(value, int | float)}
     model = None if found.card is None else found.card.id
     return Outcome(model=model, artifacts=kept, metrics=flat, result={"evaluation": figures})
+
+
+def _only(figures: dict[str, Any], wanted: list[str] | None, folder: Path) -> dict[str, Any]:
+    for metric, picture in _PICTURES.items():
+        if wanted is not None and metric not in wanted:
+            (folder / picture).unlink(missing_ok=True)
+    return metrics.only(figures, wanted)
 
 
 def _of_split(examples: Examples, split: str) -> list[Item]:

@@ -16,8 +16,20 @@ import numpy.typing as npt
 import sacrebleu
 from sklearn import metrics
 
+from app.training.spec import Metric
+
 Floats = npt.NDArray[np.floating[Any]]
 BINS = 10
+KEYS: dict[Metric, tuple[str, ...]] = {
+    "accuracy": ("accuracy", "top5_accuracy"),
+    "macro_f1": ("macro_f1",),
+    "per_class": ("per_class",),
+    "confusion_matrix": ("confusion",),
+    "calibration_error": ("calibration_error", "reliability"),
+    "bleu": ("bleu", "bleu_signature"),
+    "exact_match": ("exact_match",),
+}
+"""Metric, as a configuration names it -> its figures."""
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = re.compile(r"[^\w\s]")
 
@@ -74,6 +86,16 @@ def classification(
     if none is not None:
         result["rejected"] = float((none > confidence).mean())
     return result
+
+
+def only(figures: dict[str, Any], wanted: Sequence[str] | None) -> dict[str, Any]:
+    """`figures` without those of metrics that are not among `wanted` (all where it is None); what belongs to no metric
+    stays: counts, and what chance reaches.
+    """
+    left_out = (
+        [] if wanted is None else [key for name, keys in KEYS.items() if name not in wanted for key in keys]
+    )
+    return {name: value for name, value in figures.items() if name not in left_out}
 
 
 def calibration_error(confidence: Floats, right: npt.NDArray[np.bool_]) -> float:

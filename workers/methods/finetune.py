@@ -17,7 +17,6 @@ import transformers
 from numpy.typing import NDArray
 
 from app.errors import NotTrainableError
-from app.inference import device as devices
 from app.inference.protocols import Vectors
 from app.recognition.trained import ClassifierNote, TrainedClassifier, save_classifier
 from app.training.params import FinetuneParams, Params
@@ -25,7 +24,7 @@ from app.training.spec import ModelCard
 from workers.examples import Examples, Item
 from workers.methods.base import Run
 from workers.methods.calibrating import fitted_scale, judged
-from workers.methods.finetuning.arguments import training_arguments
+from workers.methods.finetuning.arguments import rank_device, training_arguments
 from workers.methods.finetuning.callbacks import JobCallback, best_step, restored, whole
 from workers.methods.finetuning.classifier import Classifier, head_weights, write_tower
 from workers.methods.finetuning.fitting import available_bytes, fitting_batches, state_bytes
@@ -44,7 +43,7 @@ class FinetuneEncoder:
 
     def __init__(self, run: Run, params: FinetuneParams, examples: Examples) -> None:
         self.run, self.params, self.examples = run, params, examples
-        self.device = torch.device(devices.parse(run.settings.device).torch_name)
+        self.device = rank_device(run.settings)
         self.labels = examples.labels
         self.factor = 1.0
         self.best_step = 0
@@ -85,7 +84,7 @@ class FinetuneEncoder:
             partial(_dry_step, self.model, self.tower.side, self.device),
             device=self.device,
             budget_bytes=available_bytes(run.settings, self.device),
-            state_bytes=state_bytes(self.model),
+            state_bytes=state_bytes(self.model, params, self.device),
         )
         run.log(
             f"{len(self.train)} examples to train on, {len(self.validation)} to choose by, {len(self.test)} to judge by"

@@ -19,7 +19,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from app.errors import NotTrainableError
-from app.inference import device as devices
 from app.inference.encoders.source import EncoderConfig
 from app.inference.vlms import resolve_vlm
 from app.inference.vlms.loading import located_vlm
@@ -29,7 +28,7 @@ from app.training.params import FinetuneParams, Params
 from app.training.spec import ModelCard
 from workers.examples import Examples, Item
 from workers.methods.base import Run
-from workers.methods.finetuning.arguments import training_arguments
+from workers.methods.finetuning.arguments import rank_device, training_arguments
 from workers.methods.finetuning.callbacks import JobCallback, best_step, restored, whole
 from workers.methods.finetuning.fitting import available_bytes, fitting_batches, state_bytes
 from workers.methods.lora_vlm import MILD
@@ -51,7 +50,7 @@ class FinetuneVlm:
     def __init__(self, run: Run, params: FinetuneParams, examples: Examples) -> None:
         self.run, self.params = run, params
         self.items = VlmItems(examples)
-        self.device = torch.device(devices.parse(run.settings.device).torch_name)
+        self.device = rank_device(run.settings)
         self.best_step = 0
 
     @classmethod
@@ -69,7 +68,12 @@ class FinetuneVlm:
         self.adapted: AdaptedVlm | None = None
         self.lessons: Lessons
         if params.lora is not None:
-            self.adapted = AdaptedVlm(run.spec.base_model or "", params.lora, run.settings)
+            self.adapted = AdaptedVlm(
+                run.spec.base_model or "",
+                params.lora,
+                run.settings.model_copy(update={"device": str(self.device)}),
+                recompute=params.gradient_checkpointing,
+            )
             self.files, self.lessons = self.adapted.files, self.adapted.lessons
         else:
             self._load_whole()
@@ -87,7 +91,7 @@ class FinetuneVlm:
             self._dry_step,
             device=self.device,
             budget_bytes=available_bytes(run.settings, self.device),
-            state_bytes=state_bytes(self.module),
+            state_bytes=state_bytes(self.module, params, self.device),
         )
         run.log(
             f"{len(self.sides.taught)} examples to train on, {len(self.sides.held_out)} to choose by; "

@@ -77,7 +77,9 @@ class VlmLora:
             run.log(f"{gone} examples are left out: their images are gone")
         torch.set_num_threads(devices.threads(run.settings.threads))
         torch.manual_seed(run.spec.seed)
-        self._adapted = AdaptedVlm(run.spec.base_model or "", params, run.settings)
+        self._adapted = AdaptedVlm(
+            run.spec.base_model or "", params, run.settings, recompute=params.gradient_checkpointing
+        )
         self._judge = Judge(
             self._adapted.lessons, self._items, params.batch_size, self._adapted.number_format
         )

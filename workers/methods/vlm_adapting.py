@@ -24,7 +24,7 @@ from app.inference.vlms import resolve_vlm
 from app.inference.vlms.loading import VlmFiles, located_vlm
 from app.inference.vlms.source import is_adapter
 from app.settings import Settings
-from app.training.params import LoraParams
+from app.training.params import AdapterParams
 from workers.methods.vlm_lessons import Lessons, lessons_for
 
 RANK, DROPOUT = 16, 0.05
@@ -33,7 +33,7 @@ RANK, DROPOUT = 16, 0.05
 class AdaptedVlm:
     """The model in training: `lessons.vlm` answers and learns, `model` is peft's view of the same module."""
 
-    def __init__(self, base: str, params: LoraParams, settings: Settings) -> None:
+    def __init__(self, base: str, params: AdapterParams, settings: Settings, *, recompute: bool) -> None:
         """Loads for seconds. Raises NotTrainableError for what cannot be trained, and what loading raises."""
         source = resolve_vlm(base)
         if is_adapter(source):
@@ -50,7 +50,7 @@ class AdaptedVlm:
         vlm = self.files.family_class(self.files.name, module, self.files.processor(), self.device)
         self.lessons: Lessons = lessons_for(vlm)
         self.model: PeftModel = _with_lora(module, self.lessons, params)
-        if params.gradient_checkpointing:
+        if recompute:
             _recompute(module, self.files.name)
 
     @property
@@ -105,7 +105,7 @@ class AdaptedVlm:
             raise OSError(f"peft wrote no {CONFIG}")
 
 
-def _options(device: devices.Device, params: LoraParams, dtype: torch.dtype) -> dict[str, Any]:
+def _options(device: devices.Device, params: AdapterParams, dtype: torch.dtype) -> dict[str, Any]:
     """How transformers shall load the base."""
     if params.four_bit:
         if device.kind != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
@@ -127,7 +127,7 @@ def _options(device: devices.Device, params: LoraParams, dtype: torch.dtype) -> 
     return {"attn_implementation": "eager"} if device.kind == "cpu" else {}
 
 
-def _with_lora(module: Any, lessons: Lessons, params: LoraParams) -> PeftModel:
+def _with_lora(module: Any, lessons: Lessons, params: AdapterParams) -> PeftModel:
     names = _linear_layers(module, lessons, params.targets)
     projector = lessons.projector if params.train_projector else None
     if projector is not None and not _has(module, projector):

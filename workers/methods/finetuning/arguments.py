@@ -1,12 +1,14 @@
 """The Trainer's arguments and DeepSpeed's configuration, from a job's parameters.
 
-Knows both libraries' words; starts nothing.
+Knows both libraries' words, and which device and meeting place a rank has; starts nothing.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,13 @@ from typing import Any
 import torch
 import transformers
 
+from app.errors import NotTrainableError
+from app.inference import device as devices
+from app.settings import Settings
 from app.training.params import FinetuneParams
+
+_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+"""Our words -> the Trainer's, whose `constant` knows no warm-up."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,26 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def rank_device(settings: Settings) -> torch.device:
+    """Where this rank trains: on CUDA each rank of a node has a device of its own, which torch then takes for usual."""
+    device = torch.device(devices.parse(settings.device).torch_name)
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    return device
+
+
+def meet_alone() -> None:
+    """Let a single process be what torchrun makes of several: DeepSpeed asks for a meeting place even then."""
+    if "RANK" in os.environ:
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    alone = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in alone.items()})
+
+
 def training_arguments(
     params: FinetuneParams,
     batches: Batches,
@@ -48,7 +76,8 @@ def training_arguments(
     """`transformers.TrainingArguments` for `examples` training examples.
 
     Evaluations and checkpoints share their rhythm, since the best checkpoint can only be one that was saved;
-    `metric` is what makes one better. `device` is torch's name.
+    `metric` is what makes one better. `device` is torch's name. Raises NotTrainableError for what this worker
+    cannot do.
     """
     per_step = batches.size * batches.accumulation * world_size()
     steps = max(math.ceil(examples / per_step * params.epochs), 1)
@@ -57,6 +86,13 @@ def training_arguments(
     precision = params.precision
     if precision == "auto":
         precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
+    if precision == "fp16" and not cuda:
+        raise NotTrainableError(
+            "Half precision (fp16) trains on CUDA devices only: leave `precision` to auto."
+        )
+    deepspeed = deepspeed_config(params, log)
+    if deepspeed is not None:
+        meet_alone()
     warmup = params.warmup_steps or math.ceil(steps * params.warmup_share)
     return transformers.TrainingArguments(
         output_dir=str(folder),
@@ -65,7 +101,7 @@ def training_arguments(
         per_device_eval_batch_size=batches.size,
         gradient_accumulation_steps=batches.accumulation,
         learning_rate=params.learning_rate,
-        lr_scheduler_type=params.schedule,
+        lr_scheduler_type=_SCHEDULES[params.schedule],
         warmup_steps=warmup,
         weight_decay=params.weight_decay,
         bf16=precision == "bf16",
@@ -85,7 +121,7 @@ def training_arguments(
         data_seed=seed,
         use_cpu=not cuda,
         ddp_backend=None if world_size() == 1 else "nccl" if cuda else "gloo",
-        deepspeed=deepspeed_config(params, log),
+        deepspeed=deepspeed,
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_drop_last=False,
@@ -98,7 +134,8 @@ def deepspeed_config(
     """What DeepSpeed reads, its `auto` values filled from the Trainer's arguments; None where it is off.
 
     Parameters can be offloaded at stage 3 only (Ren et al. 2021; DeepSpeed's documentation of
-    `offload_param`), so asking for it raises the stage, and says so.
+    `offload_param`), so asking for it raises the stage, and says so. Raises NotTrainableError where DeepSpeed is not
+    installed.
     """
     stage = {"off": 0, "zero2": 2, "zero3": 3}[params.deepspeed]
     if params.offload_parameters and stage < 3:
@@ -107,6 +144,10 @@ def deepspeed_config(
         stage = 3
     if not stage:
         return None
+    if importlib.util.find_spec("deepspeed") is None:
+        raise NotTrainableError(
+            "This worker has no DeepSpeed: leave `deepspeed` out, or install 'llamafarm-vision[scale]' on it."
+        )
     zero: dict[str, Any] = {"stage": stage, "overlap_comm": False, "contiguous_gradients": True}
     if params.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}

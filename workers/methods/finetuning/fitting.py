@@ -6,7 +6,10 @@ Knows one training step and the memory it takes; knows nothing of what is traine
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -18,12 +21,13 @@ from app.settings import Settings
 from app.training.params import FinetuneParams
 from workers.methods.finetuning.arguments import Batches, world_size
 
-LARGEST = 64
 TARGET = 32
 """Examples an optimiser step aims for where the parameters leave both sizes open."""
 SHARE = 0.8
 """Of the memory at hand: the rest is for what a dry run does not see, such as a longer text."""
 _MIB = 1 << 20
+_SLACK_BYTES = 64 * _MIB
+"""What threads and libraries set aside beside the tensors, and do not fill."""
 
 Step = Callable[[int], None]
 """Runs a forward and a backward pass over so many examples and drops the gradients."""
@@ -34,10 +38,9 @@ def fitting_batches(
 ) -> Batches:
     """The batch size and accumulation to train with.
 
-    A given size is tried once. With `auto`, sizes from 64 (or what an optimiser step takes, if less) are
-    halved until one passes: on CUDA until none runs out of memory, on CPU until the process grows by no more
-    than fits. `state_bytes` (gradients and optimiser state) is set aside first. Raises NotTrainableError,
-    saying what would fit, where not even one example does.
+    A given size is tried once. With `auto`, 32 is halved until a size passes: until memory does not run out (on the
+    CPU, what there is room for). `state_bytes` (gradients and optimiser state) is set aside first. Raises
+    NotTrainableError, saying what would fit, where not even one example does.
     """
     room = int(budget_bytes * SHARE) - state_bytes
     if room <= 0:
@@ -47,7 +50,7 @@ def fitting_batches(
             "would fit."
         )
     wanted = params.batch_size
-    size = wanted if isinstance(wanted, int) else min(LARGEST, TARGET)
+    size = wanted if isinstance(wanted, int) else TARGET
     while True:
         peak = _peak(step, size, device, room)
         if peak is not None and peak <= room:
@@ -72,9 +75,14 @@ def fitting_batches(
     )
 
 
-def state_bytes(module: torch.nn.Module) -> int:
-    """Gradients and AdamW's two moments, in float32, of what is trained (Rajbhandari et al. 2020, section 3.1)."""
-    return sum(12 * one.numel() for one in module.parameters() if one.requires_grad)
+def state_bytes(module: torch.nn.Module, params: FinetuneParams, device: torch.device) -> int:
+    """Gradients and AdamW's two moments, in float32, of what is trained (Rajbhandari et al. 2020, section 3.1); under
+    ZeRO each rank's share, without the moments where they are offloaded from the device.
+    """
+    zero = params.deepspeed != "off" or params.offload_parameters
+    offloaded = zero and params.offload_optimizer and device.type != "cpu"
+    trained = sum(one.numel() for one in module.parameters() if one.requires_grad)
+    return (4 if offloaded else 12) * trained // (world_size() if zero else 1)
 
 
 def available_bytes(settings: Settings, device: torch.device) -> int:
@@ -88,7 +96,7 @@ def available_bytes(settings: Settings, device: torch.device) -> int:
     except OSError:
         return devices.host_memory_bytes() // 2
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    return min(free, devices.host_memory_bytes()) // world_size()
+    return min(free, devices.host_memory_bytes()) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def _peak(step: Step, size: int, device: torch.device, room: int) -> int | None:
@@ -96,7 +104,8 @@ def _peak(step: Step, size: int, device: torch.device, room: int) -> int | None:
     failed = False
     before = _reset(device)
     try:
-        step(size)
+        with _bounded(room if device.type == "cpu" else None):
+            step(size)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -104,6 +113,23 @@ def _peak(step: Step, size: int, device: torch.device, room: int) -> int | None:
     # outside the except block: the traceback holds the tensors that did not fit
     gc.collect()
     return None if failed else max(_high_water(device) - before, 0)
+
+
+@contextmanager
+def _bounded(room: int | None) -> Iterator[None]:
+    """Let memory run out, as it does on a device, after so many bytes more: the kernel would end the process."""
+    used = _status("VmData")
+    if room is None or not used:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = used + room + _SLACK_BYTES
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _reset(device: torch.device) -> int:
