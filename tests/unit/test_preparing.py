@@ -115,17 +115,37 @@ def test_questions_about_one_image_stay_together(tmp_path: Path, prepare: Any) -
     assert len({(row["image"], row["split"]) for row in rows}) == 20
 
 
+def test_lines_about_one_image_read_it_once_and_may_say_anything(tmp_path: Path, prepare: Any) -> None:
+    write(tmp_path / "d", {"1.png": picture(1), "2.png": picture(2), "bad.png": b"no"})
+    rows = [{"image": "1.png", "caption": text} for text in ("a\0b", "half \ud800", "plain", "Größe")]
+    rows += [{"image": name, "caption": "x"} for name in ("2.png", "bad.png", "bad.png", "\0", "n" * 5000)]
+    (tmp_path / "d" / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    read, before = [], Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        read.append(path.name)
+        return before(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "read_bytes", counted)
+        prepared, kept = prepare(tmp_path / "d")
+    assert sorted(read) == ["1.png", "2.png", "bad.png"]
+    assert {row["answer"] for row in kept} == {"ab", "half ?", "plain", "Größe", "x"}
+    assert prepared.summary["refused_total"] == 4
+
+
 def test_crops_show_their_box(tmp_path: Path, prepare: Any, kept: dict[str, bytes]) -> None:
     image = Image.new("RGB", (40, 40), "red")
     image.paste("blue", (10, 10, 20, 30))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     write(tmp_path / "d", {"1.png": buffer.getvalue()})
-    boxes = [[10, 10, 10, 20], [0, 0, 10, 10], [100, 100, 5, 5]]
+    boxes = [[10, 10, 10, 20], [0, 0, 10, 10], [100, 100, 5, 5], [float("nan"), 0, 1, 1], [10**400, 0, 1, 1]]
     document = {
         "images": [{"id": 1, "file_name": "1.png"}],
-        "annotations": [{"image_id": 1, "category_id": i % 2, "bbox": box} for i, box in enumerate(boxes)],
-        "categories": [{"id": 0, "name": "blue"}, {"id": 1, "name": "red"}],
+        "annotations": [{"image_id": 1, "category_id": i % 2, "bbox": box} for i, box in enumerate(boxes)]
+        + [{"image_id": [1], "category_id": {}, "bbox": 3}],
+        "categories": ["none", {"id": [], "name": "?"}, {"id": 0, "name": "blue"}, {"id": 1, "name": "red"}],
     }
     (tmp_path / "d" / "instances.json").write_text(json.dumps(document))
     _, rows = prepare(tmp_path / "d", boxes="crops")

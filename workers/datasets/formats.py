@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
 
@@ -29,6 +30,8 @@ Boxes = Literal["whole", "crops"]
 _LONGEST_LINE = 1 << 20
 _LARGEST_JSON = 1 << 30
 _MOST_TEXT = 20_000
+_FARTHEST = 1e9
+"""Pixels: no box of any image lies farther out."""
 
 
 def detect(folder: Path) -> Format:
@@ -46,13 +49,26 @@ def detect(folder: Path) -> Format:
 
 
 def read(folder: Path, format_: Format, *, boxes: Boxes = "whole") -> Found:
-    """Every record and refusal, in an order that depends on the files alone."""
+    """Every record and refusal, in an order that depends on the files alone; texts hold what databases take."""
     readers: dict[Format, Callable[[], Found]] = {
         "directory": lambda: _directory(folder),
         "coco": lambda: _coco(folder, boxes),
         "jsonl": lambda: _json_lines(folder),
     }
-    return readers[format_]()
+    return map(_plain, readers[format_]())
+
+
+def _plain(found: Record | Refusal) -> Record | Refusal:
+    """Without NUL characters and halves of surrogate pairs, which JSON can hold and UTF-8 text cannot."""
+    if isinstance(found, Refusal):
+        return found
+    texts = {name: getattr(found, name) for name in ("label", "question", "answer")}
+    changed = {
+        name: text.replace("\0", "").encode(errors="replace").decode()
+        for name, text in texts.items()
+        if text is not None and ("\0" in text or not text.isascii())
+    }
+    return replace(found, **changed) if changed else found
 
 
 def task_of(records: Iterator[Record]) -> Task:
@@ -101,10 +117,15 @@ def _coco_file(folder: Path, name: str, boxes: Boxes) -> Found:
     here = str(PurePosixPath(name).parent)
     words = PurePosixPath(name).stem.replace("-", "_").split("_")
     split = next((found for word in words if (found := split_named(word))), None)
-    categories = {one.get("id"): str(one.get("name", "")).strip() for one in document.get("categories", [])}
+    listed = document.get("categories")
+    categories = {
+        _key(one.get("id")): str(one.get("name", "")).strip()
+        for one in (listed if isinstance(listed, list) else [])
+        if isinstance(one, dict)
+    }
     notes: defaultdict[Any, list[dict[str, Any]]] = defaultdict(list)
     for note in document["annotations"]:
-        notes[note.get("image_id")].append(note)
+        notes[_key(note.get("image_id"))].append(note)
     for image in document["images"]:
         shown = str(image.get("file_name", ""))
         stem = words[-1]
@@ -114,7 +135,7 @@ def _coco_file(folder: Path, name: str, boxes: Boxes) -> Found:
         if path is None:
             yield Refusal(shown, "named in the annotations but not there")
             continue
-        yield from _coco_image(path, split, notes.pop(image.get("id"), []), categories, boxes)
+        yield from _coco_image(path, split, notes.pop(_key(image.get("id")), []), categories, boxes)
 
 
 def _coco_image(
@@ -125,13 +146,13 @@ def _coco_image(
         for caption in captions:
             yield Record(path, split, answer=caption[:_MOST_TEXT])
         return
-    labelled = [(categories.get(note.get("category_id")), note.get("bbox")) for note in notes]
+    labelled = [(categories.get(_key(note.get("category_id"))), note.get("bbox")) for note in notes]
     named = [(label, box) for label, box in labelled if label]
     if not named:
         yield Refusal(path, "has neither a caption nor a category")
     elif boxes == "crops":
         for label, box in named:
-            if isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box):
+            if isinstance(box, list) and len(box) == 4 and all(map(_is_length, box)):
                 yield Record(path, split, label=label, box=Box(*map(float, box)))
             else:
                 yield Refusal(path, f"the box of '{label}' is not four numbers")
@@ -139,6 +160,15 @@ def _coco_image(
         yield Refusal(path, "shows several categories: use crops")
     else:
         yield Record(path, split, label=named[0][0])
+
+
+def _key(value: Any) -> Any:
+    """An id that can be looked up; None for what is none."""
+    return value if isinstance(value, int | str) else None
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < _FARTHEST  # which NaN is not
 
 
 def _json_lines(folder: Path) -> Found:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
@@ -30,6 +30,8 @@ ACCEPTED = "accepted.jsonl"
 REFUSED = "refused.jsonl"
 _INDEX = "index.sqlite"
 _WAVE = 64
+_REMEMBERED = 20_000
+"""Images whose outcome is kept for further lines about them."""
 _MOST_REASONS = 50
 
 
@@ -59,6 +61,7 @@ class Checker:
         self._keep = keep
         self._pool = pool
         self._max_bytes = max_image_bytes
+        self._known: OrderedDict[tuple[str, Box | None], _Stored | Refusal] = OrderedDict()
 
     def check(self, found: Found, state: Path, *, done: int) -> Iterator[tuple[int, list[str]]]:
         """Go on after the first `done` of `found`, appending to the two files in `state`.
@@ -70,7 +73,7 @@ class Checker:
         with (state / ACCEPTED).open("a") as accepted, (state / REFUSED).open("a") as refused:
             while wave := list(islice(rest, _WAVE)):
                 stored: list[str] = []
-                for one, outcome in zip(wave, self._pool.map(self._one, wave), strict=True):
+                for one, outcome in zip(wave, self._outcomes(wave), strict=True):
                     if isinstance(outcome, Refusal):
                         refused.write(json.dumps(asdict(outcome)) + "\n")
                         continue
@@ -81,9 +84,18 @@ class Checker:
                 done += len(wave)
                 yield done, stored
 
-    def _one(self, found: Record | Refusal) -> _Stored | Refusal:
-        if isinstance(found, Refusal):
-            return found
+    def _outcomes(self, wave: Sequence[Record | Refusal]) -> list[_Stored | Refusal]:
+        """One for each: an image that several lines name is read once, as long as they are not too far apart."""
+        records = {(one.path, one.box): one for one in wave if isinstance(one, Record)}
+        new = [one for key, one in records.items() if key not in self._known]
+        for record, outcome in zip(new, self._pool.map(self._one, new), strict=True):
+            self._known[record.path, record.box] = outcome
+        found = [one if isinstance(one, Refusal) else self._known[one.path, one.box] for one in wave]
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return found
+
+    def _one(self, found: Record) -> _Stored | Refusal:
         path = self._folder / found.path
         try:
             if path.stat().st_size > self._max_bytes:

@@ -88,9 +88,12 @@ def inside(folder: Path, name: str, *bases: str) -> str | None:
     """
     root = folder.resolve()
     for base in bases:
-        candidate = (root / base / name).resolve()
-        if candidate.is_relative_to(root) and candidate.is_file():
-            return candidate.relative_to(root).as_posix()
+        try:
+            candidate = (root / base / name).resolve()
+            if candidate.is_relative_to(root) and candidate.is_file():
+                return candidate.relative_to(root).as_posix()
+        except (OSError, ValueError):  # too long, or with a NUL in it: no file has such a name
+            return None
     return None
 
 
