@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 
 from app.settings import Settings
-from scripts import dependencies_docs, settings_docs
+from scripts import dependencies_docs, settings_docs, surface_docs
 
 
 def test_settings_page_is_what_the_code_says() -> None:
     assert settings_docs.PAGE.read_text() == settings_docs.page(), "run `make docs`"
+
+
+def test_every_command_and_call_is_on_its_page_with_a_sentence() -> None:
+    page = surface_docs.page()
+    assert surface_docs.PAGE.read_text() == page, "run `make docs`"
+    assert not re.findall(r"^\| `.*` \|  \|$", page, re.MULTILINE)
 
 
 def test_every_setting_is_on_the_page_with_help() -> None:
