@@ -43,18 +43,23 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def sent(
-    service: Service, document: dict[str, Any], file: Path
+    service: Service, document: dict[str, Any], file: Path, *, data: bool
 ) -> tuple[dict[str, Any], str | None, str | None]:
     """Send the folders that the document names; the document without them, and the two datasets' ids.
 
-    Relative folders are looked for beside the file. Nothing is sent of a document that the service finds wrong.
+    Relative folders are looked for beside the file. Nothing is sent of a document that the service finds wrong, and
+    without `data` not the folder to learn from, in whose place there is another source.
     """
     service.call("POST", "/v1/configurations/check", json=document, again=True)
     left = dict(document)
-    data = _folder(left, "dataset", "data_dir", file)
+    if not data:
+        left["dataset"] = {
+            name: value for name, value in left.get("dataset", {}).items() if name != "data_dir"
+        }
+    folder = _folder(left, "dataset", "data_dir", file)
     test = _folder(left, "evaluation", "test_data_dir", file)
     about = left.get("dataset") if isinstance(left.get("dataset"), dict) else {}
-    dataset = None if data is None else _dataset(service, data, about or {})
+    dataset = None if folder is None else _dataset(service, folder, about or {})
     held_out = None if test is None else _dataset(service, test, {"format": (about or {}).get("format")})
     return left, dataset, held_out
 

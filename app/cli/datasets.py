@@ -152,6 +152,8 @@ def uploaded(
     files = files_of(folder)
     if not files:
         output.fail(f"{folder} holds no files", output.USAGE)
+    if not quiet:
+        output.say(f"Sending {len(files)} files of {folder}")
     made = service.call(
         "POST",
         "/v1/datasets",

@@ -16,7 +16,8 @@ from app.cli.client import Service, connect
 from app.cli.collections import quoted
 from app.cli.model_folders import model_id
 from app.cli.options import ApiKey, Collection, DataDir, Json, Server
-from app.cli.train import Ending, Force, Lines, ModelName, Params, Seed, params, submitted
+from app.cli.submitting import Ending, submitted
+from app.cli.train import Force, Lines, ModelName, Params, Seed, params
 
 app = typer.Typer(
     help="Teach answers by example, ask with them, and train on a few examples.", no_args_is_help=True

@@ -22,7 +22,7 @@ FINISHED = ("succeeded", "failed", "cancelled")
 INTERRUPTED = 130
 _PATIENCE_S = 180.0
 _PAUSE_S = 1.0
-_MOST_METRICS = 3
+_MOST_METRICS = 2
 _DULL = frozenset({"learning_rate"})
 
 
@@ -43,12 +43,23 @@ def end(job: dict[str, Any], *, json: bool) -> None:
     """Say how the job ended; exit code 1 unless it succeeded."""
     if job["state"] == "succeeded":
         if not json and job.get("model"):
-            output.say(f"Published the model '{job['model']}'")
+            output.say(f"Published the model '{job['model']}'{_judged(job)}")
         return
     reason = f": {job['error']['detail']}" if job.get("error") else ""
     output.fail(
         f"the job {'was cancelled' if job['state'] == 'cancelled' else 'failed'}{reason}", output.REFUSED
     )
+
+
+def _judged(job: dict[str, Any]) -> str:
+    """What a training says of its model, where that was asked about examples it had not learned from."""
+    found = (job.get("result") or {}).get("evaluation") or {}
+    for name in ("accuracy", "exact_match"):
+        if isinstance(found.get(name), float) and found.get("held_out") is not False:
+            guessed = max((found[one] for one in ("chance", "commonest") if one in found), default=None)
+            beside = "" if guessed is None else f" (guessing: {guessed:.3g})"
+            return f": {name.replace('_', ' ')} {found[name]:.3g} on {found.get('examples')} held out{beside}"
+    return ""
 
 
 def _followed(service: Service, job: dict[str, Any], shown: _Silence) -> dict[str, Any]:
@@ -153,7 +164,8 @@ class _Bar(_Silence):
         elif name == "metric":
             # held-out figures come now and then: they stay beside the loss of every step
             self._metrics |= {key: value for key, value in data.get("values", {}).items() if key not in _DULL}
-            values = list(self._metrics.items())[:_MOST_METRICS]
+            first = sorted(self._metrics.items(), key=lambda one: (one[0] != "loss", "loss" in one[0]))
+            values = first[:_MOST_METRICS]
             text = "  ".join(f"{key} {value:.4g}" for key, value in values)
             self._progress.update(self._task, metrics=text)
         elif name == "log":

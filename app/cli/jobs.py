@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import following, output
+from app.cli import figures, following, output
 from app.cli.client import Service, connect
 from app.cli.collections import quoted
 from app.cli.options import ApiKey, DataDir, Json, Server
@@ -149,8 +149,12 @@ def _facts(job: dict[str, Any]) -> list[list[str]]:
         ["started", _time(job["started_at"])],
         ["ended", _time(job["finished_at"])],
         ["model", job["model"] or ""],
-        *([name, _number(value)] for name, value in job["metrics"].items()),
-        *([name, _number(value)] for name, value in _result(job).items() if name not in job["metrics"]),
+        *([name, figures.number(value)] for name, value in job["metrics"].items()),
+        *(
+            [name, figures.number(value)]
+            for name, value in _result(job).items()
+            if name not in job["metrics"]
+        ),
         ["error", job["error"]["detail"] if job["error"] else ""],
     ]
     return [row for row in rows if row[1]]
@@ -161,7 +165,3 @@ def _result(job: dict[str, Any]) -> dict[str, Any]:
     result = job["result"] or {}
     both = {**(result.get("evaluation") or {}), **result}
     return {name: value for name, value in both.items() if isinstance(value, int | float | str)}
-
-
-def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -10,29 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import following, output, saving
+from app.cli import figures, following, output, saving
 from app.cli.client import Service, connect
 from app.cli.collections import quoted
 from app.cli.datasets import dataset_id, prepare_dataset
 from app.cli.model_folders import model_id
 from app.cli.options import ApiKey, DataDir, Json, Server
-from app.cli.train import Ending, Force, Lines, ModelName, Params, Seed, params, submitted
+from app.cli.submitting import Ending, check_detach, submitted
+from app.cli.train import Force, Lines, ModelName, Params, Seed, params
 
 app = typer.Typer(help="Train on hundreds of examples and more.", no_args_is_help=True)
 app.command("prepare-dataset")(prepare_dataset)
 _Model = Annotated[str, typer.Option(help="A trained model: its id, or its folder.")]
-_PLAIN = (
-    "examples",
-    "accuracy",
-    "macro_f1",
-    "top5_accuracy",
-    "exact_match",
-    "bleu",
-    "chance",
-    "commonest",
-    "calibration_error",
-    "rejected",
-)
 
 
 @app.command()
@@ -68,7 +57,9 @@ def train(
         saving.check_free(output_dir, force=force)
     given = {"num_epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     arguments = {key: value for key, value in given.items() if value is not None}
+    ending = Ending(detach, output_dir, force, json)
     with connect(server, api_key, data_dir) as service:
+        check_detach(service, ending)
         body: dict[str, Any] = {
             "config": {
                 "training_args": {"learning_type": "many_shot", **arguments},
@@ -79,7 +70,7 @@ def train(
             "seed": seed,
             **({"name": name} if name else {}),
         }
-        submitted(service, body, Ending(detach, output_dir, force, json))
+        submitted(service, body, ending)
 
 
 @app.command()
@@ -108,23 +99,13 @@ def evaluate(
         name = str(model_id(service, model))
         wanted = {"dataset": dataset_id(service, test_data), "split": split or ("all" if fresh else "test")}
         job = _done(service, f"/v1/models/{quoted(name)}/evaluate", wanted, quiet=json)
-        figures = job["result"]["evaluation"]
+        found = job["result"]["evaluation"]
         if output_dir is not None:
             saving.save_artifacts(service, job, output_dir, force=force)
     if json:
-        output.print_json(figures)
+        output.print_json(found)
         return
-    rows = [[key, _number(figures[key])] for key in _PLAIN if key in figures]
-    output.print_table(["", ""], rows, empty="")
-    classes = figures.get("per_class", {})
-    output.print_table(
-        ["label", "precision", "recall", "f1", "examples"],
-        (
-            [label, *(_number(one[key]) for key in ("precision", "recall", "f1")), str(one["support"])]
-            for label, one in classes.items()
-        ),
-        empty="",
-    )
+    figures.show(found)
 
 
 @app.command()
@@ -157,7 +138,3 @@ def _done(service: Service, path: str, body: dict[str, Any], *, quiet: bool) -> 
     following.end(ended, json=quiet)
     found: dict[str, Any] = service.call("GET", f"/v1/jobs/{job['id']}", again=True)
     return found
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

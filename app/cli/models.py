@@ -15,6 +15,8 @@ from app.cli.client import connect
 from app.cli.collections import quoted
 from app.cli.options import ApiKey, DataDir, Json, Server
 
+_WITHIN = ("trained", "optimisation", "metrics")
+
 app = typer.Typer(help="The models the service knows.", no_args_is_help=True)
 
 
@@ -50,7 +52,7 @@ def show(
     if json:
         output.print_json(found)
     else:
-        output.print_table(["", ""], ([name, _text(value)] for name, value in found.items()), empty="")
+        output.print_table(["", ""], _facts(found), empty="")
 
 
 @app.command()
@@ -100,6 +102,17 @@ def upload_model(
         output.say(f"The service has the model '{made['id']}' now")
 
 
+def _facts(found: dict[str, Any]) -> list[list[str]]:
+    """What there is to say, and of a trained model how it came about, each on a line of its own."""
+    rows = []
+    for name, value in found.items():
+        if name in _WITHIN and isinstance(value, dict):
+            rows += _facts(value)
+        elif value not in (None, [], {}):
+            rows.append([name.replace("_", " "), _text(value)])
+    return rows
+
+
 def _training(row: dict[str, Any]) -> list[str]:
     trained = row.get("trained") or {}
     return [str(trained.get("method", "")), str((trained.get("data") or {}).get("source", ""))]
@@ -108,10 +121,12 @@ def _training(row: dict[str, Any]) -> list[str]:
 def _text(value: Any) -> str:
     """A value as a person reads it."""
     match value:
-        case None | [] | {}:
+        case None | []:
             return "-"
         case bool():
             return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
         case list():
             return ", ".join(map(str, value))
         case dict():

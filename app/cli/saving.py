@@ -6,10 +6,11 @@ Knows downloads and folders; knows nothing of what the files mean.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from app.cli import output
@@ -33,15 +34,18 @@ def save_artifacts(service: Service, job: dict[str, Any], folder: Path, *, force
 def save_files(service: Service, files: list[dict[str, Any]], folder: Path, *, force: bool) -> None:
     """Download files into `folder`, which appears whole or stays as it was.
 
+    Folders that all of them lie in, such as an export's own among a model's files, are left away.
+
     Raises what `Service.save` raises; ends the command where a file arrives damaged or cannot be written.
     """
     folder = folder.absolute()
+    within = _common([PurePosixPath(one["name"]).parent for one in files])
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             for one in files:
-                _fetch(service, one, draft)
+                _fetch(service, one, draft, within)
             check_free(folder, force=force)
             _swap(draft, folder)
         finally:
@@ -51,8 +55,18 @@ def save_files(service: Service, files: list[dict[str, Any]], folder: Path, *, f
     output.say(f"Saved {len(files)} files in {folder}")
 
 
-def _fetch(service: Service, file: dict[str, Any], draft: Path) -> None:
-    target = (draft / file["name"]).resolve()
+def _common(folders: list[PurePosixPath]) -> PurePosixPath:
+    """The folder that all of them lie in; none where one leads elsewhere, which `_fetch` then refuses."""
+    if any(folder.is_absolute() or ".." in folder.parts for folder in folders):
+        return PurePosixPath()
+    shared = itertools.takewhile(
+        lambda steps: len(set(steps)) == 1, zip(*(folder.parts for folder in folders), strict=False)
+    )
+    return PurePosixPath(*(steps[0] for steps in shared))
+
+
+def _fetch(service: Service, file: dict[str, Any], draft: Path, within: PurePosixPath) -> None:
+    target = (draft / PurePosixPath(file["name"]).relative_to(within)).resolve()
     if not target.is_relative_to(draft.resolve()):
         output.fail(f"the service names a file outside its folder: {file['name']}", output.REFUSED)
     target.parent.mkdir(parents=True, exist_ok=True)

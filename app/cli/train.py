@@ -6,20 +6,19 @@ Knows what a strategy needs from this machine; how it trains is the service's bu
 from __future__ import annotations
 
 import json
-import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from app.cli import configured, example_folder, following, output, saving
+from app.cli import configured, example_folder, figures, following, output, saving
 from app.cli.client import Service, connect
 from app.cli.collections import quoted
 from app.cli.datasets import dataset_id
 from app.cli.example_folder import Example
 from app.cli.files import labelled_files
 from app.cli.options import ApiKey, DataDir, Server
+from app.cli.submitting import Ending, check_detach, submitted
 
 DEFAULT_COLLECTION = "default"
 Params = Annotated[
@@ -30,16 +29,6 @@ Seed = Annotated[int, typer.Option(min=0, help="The same seed on the same machin
 Force = Annotated[bool, typer.Option("--force", help="Replace what is in the output folder.")]
 Lines = Annotated[bool, typer.Option("--json", help="Print the job's events, one line of JSON each.")]
 ModelName = Annotated[str | None, typer.Option("--name", help="What the model shall be called.")]
-
-
-@dataclass(frozen=True)
-class Ending:
-    """What happens once a job is asked for."""
-
-    detach: bool = False
-    output_dir: Path | None = None
-    force: bool = False
-    json: bool = False
 
 
 def train(
@@ -114,7 +103,7 @@ def train(
     if output_dir is not None:
         saving.check_free(output_dir, force=force)
     with connect(server, api_key, data_dir) as service:
-        _check_detach(service, ending)
+        check_detach(service, ending)
         if strategy is None:
             _by_config(service, config or Path(), (dataset, collection, name, seed), values, ending)
             return
@@ -153,7 +142,9 @@ def _by_config(
     ending: Ending,
 ) -> None:
     dataset, collection, name, seed = place
-    document, sent, held_out = configured.sent(service, configured.read(file), file)
+    document, sent, held_out = configured.sent(
+        service, configured.read(file), file, data=dataset is None and collection is None
+    )
     if dataset is not None:
         sent = dataset_id(service, dataset)
     body: dict[str, Any] = {
@@ -168,32 +159,10 @@ def _by_config(
         chosen = (document.get("evaluation") or {}).get("metrics")
         asked = {"dataset": held_out, "split": "all", "metrics": chosen}
         job = service.call("POST", f"/v1/models/{quoted(model)}/evaluate", json=asked)
-        following.end(following.follow(service, job, json=ending.json), json=ending.json)
-
-
-def submitted(service: Service, body: dict[str, Any], ending: Ending) -> str | None:
-    """Ask for a job, follow it to its end and save its files; the model's id, or None where nobody waits for it.
-
-    Ends the command with 1 where the job did not succeed.
-    """
-    job = service.call(
-        "POST", "/v1/jobs", json=body, headers={"Idempotency-Key": str(uuid.uuid4())}, again=True
-    )
-    if ending.detach:
-        if ending.json:
-            output.print_json(job)
-        else:
-            output.out.print(job["id"])
-            output.say(f"Queued; vision jobs follow {job['id']}")
-        return None
-    if not ending.json:
-        how, data = job["strategy"] or "your configuration", job["collection"] or job["dataset"]
-        output.say(f"Job {job['id']} trains by {how} on {data}")
-    ended = following.follow(service, job, json=ending.json)
-    following.end(ended, json=ending.json)
-    if ending.output_dir is not None:
-        saving.save_artifacts(service, ended, ending.output_dir, force=ending.force)
-    return ended["model"] and str(ended["model"])
+        ended = following.follow(service, job, json=ending.json)
+        following.end(ended, json=ending.json)
+        if not ending.json:
+            figures.show(ended["result"]["evaluation"])
 
 
 def params(given: list[str] | None) -> dict[str, Any]:
@@ -214,14 +183,6 @@ def params(given: list[str] | None) -> dict[str, Any]:
         except ValueError:
             place[last] = text
     return values
-
-
-def _check_detach(service: Service, ending: Ending) -> None:
-    if ending.detach and service.temporary:
-        output.fail(
-            "--detach needs a service that goes on when this command ends: start one with `vision serve`",
-            output.USAGE,
-        )
 
 
 def _check_fits(strategy: dict[str, Any], asked: dict[str, Any], values: dict[str, Any]) -> None:

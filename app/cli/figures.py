@@ -1,0 +1,41 @@
+"""A model's figures as a person reads them: the plain ones first, then each label's.
+
+Knows their names; what they mean is the service's business.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.cli import output
+
+_PLAIN = (
+    "examples",
+    "accuracy",
+    "macro_f1",
+    "top5_accuracy",
+    "exact_match",
+    "bleu",
+    "chance",
+    "commonest",
+    "calibration_error",
+    "rejected",
+)
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print an evaluation."""
+    output.print_table(["", ""], [[key, number(figures[key])] for key in _PLAIN if key in figures], empty="")
+    output.print_table(
+        ["label", "precision", "recall", "f1", "examples"],
+        (
+            [label, *(number(one[key]) for key in ("precision", "recall", "f1")), str(one["support"])]
+            for label, one in figures.get("per_class", {}).items()
+        ),
+        empty="",
+    )
+
+
+def number(value: Any) -> str:
+    """Four digits of what is no whole number."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
