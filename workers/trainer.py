@@ -64,8 +64,9 @@ def main(path: str) -> int:
         run.log("Stopping: the work goes on from the last checkpoint.")
         return STOPPED
     except Exception as error:
-        for line in traceback.format_exc().splitlines()[-_TRACE_LINES:]:
-            run.log(line)
+        if not isinstance(error, VisionError):  # those were foreseen, and say enough in a sentence
+            for line in traceback.format_exc().splitlines()[-_TRACE_LINES:]:
+                run.log(line)
         if run.rank != 0:
             traceback.print_exc()
         run.emit("error", **_told(error))

@@ -37,7 +37,7 @@ class BaseModels:
         Raises ModelNotFoundError for a name that is not known here, EncoderMismatchError where the collection is
         bound to another encoder, NotTrainableError where the strategy is for another family.
         """
-        word = self._asked_encoder(asked) if asked else None if checkpoint == DEFAULT else checkpoint
+        word = self._asked_encoder(asked, data) if asked else None if checkpoint == DEFAULT else checkpoint
         if data.encoder is not None:
             if word is not None and not self._names.same(word, data.encoder):
                 raise EncoderMismatchError(
@@ -79,13 +79,19 @@ class BaseModels:
         """Whether a model that is not trained here goes by that name."""
         return any(slug == one.name or slug in one.aliases for one in self._registry.known())
 
-    def _asked_encoder(self, asked: str) -> str:
+    def _asked_encoder(self, asked: str, data: LearningData) -> str:
         """A known name, or a family's: the default where it is of that family, else the first known one."""
-        encoders = [one for one in self._registry.known() if one.kind == "encoder"]
+        known = self._registry.known()
+        encoders = [one for one in known if one.kind == "encoder"]
         if not any(asked in (one.name, *one.aliases) for one in encoders):
             family = sorted((one for one in encoders if one.family == asked), key=lambda one: not one.default)
             if family:
                 return self._names.asked(family[0].name)
+            if any(asked in (one.name, one.family, *one.aliases) for one in known):
+                raise NotTrainableError(
+                    f"'{asked[:100]}' learns questions and captions, and {data.name} teaches labels: take "
+                    f"{' or '.join(one.name for one in encoders)}."
+                )
         return self._names.asked(asked)
 
     def _known_vlm(self, asked: str, task: Task) -> str:
@@ -101,7 +107,10 @@ class BaseModels:
                 if one.kind != "vlm":
                     break
                 return self._settings.vlm if one.default else (one.aliases or (one.name,))[0]
-        raise ModelNotFoundError(f"There is no vision-language model '{asked[:100]}' here.")
+        able = [one.name for one in known if one.tasks is None or task in one.tasks]
+        raise ModelNotFoundError(
+            f"There is no vision-language model '{asked[:100]}' here: known are {', '.join(able)}."
+        )
 
     def _default_vlm(self, task: Task) -> str:
         if task != "caption":

@@ -36,8 +36,8 @@ class EvaluationRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"collection": "mugs"}]})
 
-    dataset: uuid.UUID | None = None
-    collection: CollectionName | None = None
+    dataset: uuid.UUID | None = Field(None, description="Judge by this dataset's examples.")
+    collection: CollectionName | None = Field(None, description="Judge by this collection's instead.")
     split: Literal["test", "validation", "train", "all"] = Field(
         "test", description="Which of a dataset's examples; a collection has no splits and gives all."
     )
@@ -80,6 +80,10 @@ async def evaluate_model(
     """Judge a model: figures with the level of chance beside them, and pictures among its artifacts."""
     services = services_of(request)
     kind, task, base = await _model(services, caller.workspace, model)
+    if kind == "encoder" and base is not None:
+        raise ModelTaskError(
+            f"'{model[:100]}' has no labels of its own to be judged by: train a model on it first."
+        )
     async with services.database.session() as session:
         if wanted.dataset is not None:
             data = await learning_data.of_dataset(session, caller.workspace, wanted.dataset)
@@ -88,9 +92,11 @@ async def evaluate_model(
             data = await learning_data.of_collection(session, known)
     asked = task or (next(iter(data.tasks)) if len(data.tasks) == 1 else "vqa")
     if asked not in data.tasks:
-        raise ModelTaskError(f"{data.name} holds no examples of what the model does ({asked}).")
+        raise ModelTaskError(
+            f"{data.name[:1].upper()}{data.name[1:]} holds no examples of what the model does ({asked})."
+        )
     if not data.examples(asked):
-        raise NotTrainableError(f"{data.name} holds no examples to judge by.")
+        raise NotTrainableError(f"{data.name[:1].upper()}{data.name[1:]} holds no examples to judge by.")
     spec = JobSpec(
         kind="evaluate",
         task=asked,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from app.errors import InvalidInputError
 from app.training.augmentation import OFF, AugmentationSettings
 from app.training.spec import Method, Metric
+from app.wrong_fields import complaints
 
 
 class Params(BaseModel):
@@ -97,8 +98,8 @@ class LoraParams(AdapterParams, Params):
         None,
         ge=1,
         le=1_000_000,
-        description="Optimiser steps; empty: 500 times the shots of CLIP-LoRA, "
-        "capped so that the default ends in about a minute on two cores; VLMs: 150 passes within 60 and 300 steps, "
+        description="Optimiser steps; empty: 300 for CLIP and SigLIP, 200 for lite; "
+        "VLMs: 150 passes within 60 and 300 steps, "
         "but at least 3 passes.",
     )
     learning_rate: float | None = Field(
@@ -243,7 +244,8 @@ def checked(method: Method, values: dict[str, Any]) -> dict[str, Any]:
     try:
         return PARAMS[method].model_validate(values).model_dump()
     except ValidationError as error:
-        wrong = "; ".join(
-            f"params.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()
-        )
+        found = error.errors()
+        wrong = complaints(found, "params.")
+        if any(one["type"] == "extra_forbidden" and len(one["loc"]) == 1 for one in found):
+            wrong += f". There are {', '.join(PARAMS[method].model_fields)}"
         raise InvalidInputError(f"The parameters of '{method}' are wrong: {wrong}.") from None
