@@ -126,6 +126,18 @@ async def test_a_collection_becomes_a_dataset(client: httpx.AsyncClient, service
     assert set(found["summary"]["labels"]) == {"red", "blue"}
     assert found["summary"]["median_side"] == 32
 
+    form = {"question": "what colour?", "answer": "red"}
+    taught = await client.post(
+        "/v1/collections/default/answers", data=form, files={"image": picture((250, 0, 0))}
+    )
+    assert taught.status_code == 201, taught.text
+    wanted = {"collection": "default", "task": "vqa", "split": [1.0, 0, 0]}
+    reply = await client.post("/v1/datasets/from-collection", json=wanted)
+    job = await carried_out(services, client, reply.json()["job"])
+    assert job["state"] == "succeeded", job["error"]
+    row = json.loads((await client.get(f"/v1/datasets/{reply.json()['id']}/manifest")).text)
+    assert (row["question"], row["answer"], row["split"]) == ("what colour?", "red", "train")
+
 
 async def test_a_dataset_teaches_a_collection(client: httpx.AsyncClient, services: Services) -> None:
     made = (await client.post("/v1/datasets", files={"archive": zipped(colours(5))})).json()

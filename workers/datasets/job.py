@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from app.archives import unpack
 from app.errors import DatasetNotFoundError
 from app.images import ImageLimits
-from app.training.spec import DatasetOutcome, Outcome
+from app.training.spec import DatasetOutcome, Outcome, Task
 from app.training.tables import Dataset, DatasetImage
 from workers.data import collection_items
 from workers.datasets import formats
@@ -65,7 +65,7 @@ def prepare(run: JobRun) -> Outcome:
     run.phase("fitting")
     if run.spec.data is not None and run.spec.data.collection is not None:
         format_ = "collection"
-        _copy_collection(run, state)
+        _copy_collection(run, state, params.get("task", "classification"))
     else:
         format_ = _check_upload(run, how, state)
     _note_images(run, how.dataset, _images(state))
@@ -128,20 +128,21 @@ def _keep(state: Path, done: int, target: Path) -> None:
     (target / _PROGRESS).write_text(json.dumps({"done": done}))
 
 
-def _copy_collection(run: JobRun, state: Path) -> None:
-    """Its labelled examples, whose images are checked and stored already."""
-    items = collection_items(run, "classification").items
+def _copy_collection(run: JobRun, state: Path, task: Task) -> None:
+    """What it was taught, whose images are checked and stored already."""
+    items = collection_items(run, task).items
     with (state / ACCEPTED).open("w") as out:
         for number, item in enumerate(items, 1):
             data = run.images.read(item.sha256)
             with Image.open(io.BytesIO(data)) as image:
                 side = min(image.size)
+            texts = {"label": item.label, "question": item.question, "answer": item.answer}
             line = {
                 "path": item.sha256,
-                "label": item.label,
                 "image": item.sha256,
                 "side": side,
                 "size": len(data),
+                **{name: text for name, text in texts.items() if text is not None},
             }
             out.write(json.dumps(line) + "\n")
             run.step(number, len(items))

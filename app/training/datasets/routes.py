@@ -94,7 +94,7 @@ _UPLOAD: dict[str, Any] = {
 
 
 class FromCollection(BaseModel):
-    """A dataset made of a collection's labelled examples."""
+    """A dataset made of what a collection was taught."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"collection": "mugs", "name": "mugs of May"}]}
@@ -103,6 +103,10 @@ class FromCollection(BaseModel):
     collection: CollectionName = Field(description="Whose examples.")
     name: str | None = Field(
         None, min_length=1, max_length=_LONGEST_NAME, description="Empty: the collection's."
+    )
+    task: Literal["classification", "vqa"] = Field(
+        "classification",
+        description="What of the collection: its labelled examples, or its questions with answers.",
     )
     split: tuple[float, float, float] = Field(
         (0.8, 0.1, 0.1), description="Shares of train, validation and test."
@@ -154,8 +158,13 @@ async def create_dataset(request: Request, response: Response, caller: Trainer) 
 async def create_from_collection(
     request: Request, response: Response, caller: Trainer, wanted: FromCollection
 ) -> DatasetInfo:
-    """Make a dataset of a collection's labelled examples as they are now."""
-    how = Preparation(wanted.name or wanted.collection, split=_shares(list(wanted.split)), seed=wanted.seed)
+    """Make a dataset of a collection's labelled examples, or of its answers, as they are now."""
+    how = Preparation(
+        wanted.name or wanted.collection,
+        split=_shares(list(wanted.split)),
+        seed=wanted.seed,
+        task=wanted.task,
+    )
     services = services_of(request)
     view = await services.datasets.from_collection(caller.workspace, wanted.collection, how)
     _located(response, view)

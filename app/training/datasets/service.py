@@ -47,10 +47,18 @@ class Preparation:
     boxes: Literal["whole", "crops"] = "whole"
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
     seed: int = 0
+    task: Literal["classification", "vqa"] = "classification"
+    """Of a collection: its labelled examples, or its answers. An upload says it by itself."""
 
     def params(self) -> dict[str, Any]:
         """As the worker reads them."""
-        return {"format": self.format, "boxes": self.boxes, "split": list(self.split), "seed": self.seed}
+        return {
+            "format": self.format,
+            "boxes": self.boxes,
+            "split": list(self.split),
+            "seed": self.seed,
+            "task": self.task,
+        }
 
 
 @dataclass(frozen=True)
