@@ -154,14 +154,15 @@ def answers(broker: redis.Redis) -> bool:
 def test_cancel_ends_the_training_within_seconds(cluster: Cluster, client: httpx.Client) -> None:
     worker = cluster.worker()
     job = cluster.submit(client, steps=1_000_000)
-    cluster.reaches(job, lambda row: row["phase"] == "fitting" and row["step"])
+    before = cluster.reaches(job, lambda row: row["phase"] == "fitting" and row["checkpoint"])
     (child,) = worker.children()
     began = time.monotonic()
     assert client.post(f"/v1/jobs/{job}/cancel").is_success
     row = cluster.ends(job)
     until(lambda: not child.is_running() or child.status() == "zombie", 5)
     assert time.monotonic() - began < 5
-    assert row["state"] == "cancelled"
+    assert (row["state"], row["lease"]) == ("cancelled", None)
+    assert step_of(row) >= step_of(before), "a retry goes on from there"
     assert worker.children() == [], "its memory is free"
 
 

@@ -73,20 +73,36 @@ async def losses(client: httpx.AsyncClient, job: str) -> dict[int, float]:
     return dict(zip(one["steps"], one["values"], strict=True))
 
 
-async def killed_after_a_checkpoint(services: Services, client: httpx.AsyncClient, job: str) -> None:
-    """Run an attempt and kill every process of it, once a checkpoint is in the file store."""
-    attempt = asyncio.create_task(carried_out(services, client, job))
+async def a_checkpoint(services: Services, job: str, attempt: asyncio.Task[Any]) -> None:
+    """Wait until the attempt has put one into the file store."""
     folder = services.settings.data_dir / "files" / "jobs" / job
     deadline = time.monotonic() + 120
     while not list(folder.glob("*/checkpoints/*/*/trainer_state.json")):
         assert not attempt.done(), attempt.result()
         assert time.monotonic() < deadline, "no checkpoint was written"
         await asyncio.sleep(0.05)
+
+
+async def killed_after_a_checkpoint(services: Services, client: httpx.AsyncClient, job: str) -> None:
+    """Run an attempt and kill one of its ranks, once a checkpoint is in the file store; nothing is left of the rest."""
+    attempt = asyncio.create_task(carried_out(services, client, job))
+    await a_checkpoint(services, job, attempt)
+    (rank,) = (one for one in ranks() if one.environ().get("RANK") == "1")
+    rank.kill()
+    found = await attempt
+    assert (found["state"], found["attempt"]) == ("queued", 1), found["error"]
+    assert found["error"]["error"]["code"] in {"rank_lost", "process_died"}
+    assert not ranks()
+
+
+def ranks() -> list[psutil.Process]:
+    """Training processes below this one."""
+    found = []
     for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # ranks end with the process that started them
-            if "workers.trainer" in " ".join(process.cmdline()):
-                process.kill()
-    assert (await attempt)["state"] == "queued"
+        with suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE and "workers.trainer" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 async def test_two_ranks_learn_as_one_and_survive_a_kill(
@@ -116,9 +132,11 @@ async def test_two_ranks_learn_as_one_and_survive_a_kill(
     assert (await client.post("/v1/classify", **asked)).json()["label"]  # type: ignore[arg-type]
 
 
-async def test_a_second_node_joins(client: httpx.AsyncClient, services: Services, tmp_path: Path) -> None:
+async def test_a_second_node_joins_and_goes_on_after_a_stop(
+    client: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
     dataset = await prepared(client, services)
-    params = {**PARAMS, "batch_size": 4, "epochs": 1, "nodes": 2}
+    params = {**TWO, "epochs": 1, "processes": 1, "nodes": 2, "evaluate_every": 3, "checkpoint_every": 3}
     job = await submitted(client, dataset, params, "nodes")
     meeting = f"127.0.0.1:{free_port()}"
     first = services.settings.model_copy(update={"rendezvous": meeting})
@@ -132,9 +150,19 @@ async def test_a_second_node_joins(client: httpx.AsyncClient, services: Services
         sys.executable, "-m", "workers.join", job, env=second, cwd=tmp_path
     )
     try:
+        stopping = threading.Event()
+        attempt = asyncio.create_task(
+            asyncio.to_thread(supervise, uuid.UUID(job), first, services.addresses, stopping)
+        )
+        await a_checkpoint(services, job, attempt)
+        stopping.set()
+        await attempt
+        assert (await client.get(f"/v1/jobs/{job}")).json()["state"] == "queued"
         await asyncio.to_thread(supervise, uuid.UUID(job), first, services.addresses, threading.Event())
         found = (await client.get(f"/v1/jobs/{job}")).json()
         assert found["state"] == "succeeded", found["error"]
+        log = (await client.get(f"/v1/jobs/{job}/events", params={"follow": "false"})).text
+        assert "Going on after step" in log
         assert await asyncio.wait_for(joined.wait(), 60) == 0
     finally:
         if joined.returncode is None:
