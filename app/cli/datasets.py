@@ -94,7 +94,34 @@ def teach(
     with connect(server, api_key, data_dir) as service:
         body = {"collection": collection, "splits": split or ["train"]}
         job = service.call("POST", f"/v1/datasets/{quoted(dataset)}/teach", json=body)
-        following.end(following.follow(service, job, json=False), json=False)
+        ended = following.follow(service, job, json=False)
+        following.end(ended, json=False)
+    output.say(f"{collection} was taught {ended['result']['examples']} examples")
+
+
+@app.command("from-collection")
+def from_collection(
+    collection: Annotated[str, typer.Argument(help="What was taught.")],
+    name: Annotated[str | None, typer.Option(help="What to call it; the collection's name without.")] = None,
+    split: Annotated[str, typer.Option(help="Shares of train, validation and test.")] = "0.8,0.1,0.1",
+    seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    server: Server = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Make a dataset of what a collection was taught."""
+    with connect(server, api_key, data_dir) as service:
+        body = {"collection": collection, "split": split.split(","), "seed": seed}
+        made = service.call(
+            "POST", "/v1/datasets/from-collection", json=body | ({"name": name} if name else {})
+        )
+        found = _prepared(service, made, quiet=json)
+    if json:
+        output.print_json(found)
+    else:
+        summarised(found)
+        output.say(f"Train on it: vision manyshot train --dataset {found['id']}")
 
 
 def prepare_dataset(
@@ -162,6 +189,10 @@ def uploaded(
         headers={"Content-Type": "application/x-tar"},
         timeout=None,
     )
+    return _prepared(service, made, quiet=quiet)
+
+
+def _prepared(service: Service, made: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     job = service.call("GET", f"/v1/jobs/{made['job']}", again=True)
     ended = following.follow(service, job, json=False) if not quiet else following.wait(service, job)
     following.end(ended, json=quiet)

@@ -81,6 +81,8 @@ def download(
     saving.check_free(output_dir, force=force)
     with connect(server, api_key, data_dir) as service:
         files = service.call("GET", f"/v1/models/{quoted(model)}/artifacts", again=True)["data"]
+        if not files:
+            output.fail(f"{model} comes with the service: there are no files of it to save", output.REFUSED)
         saving.save_files(service, files, output_dir, force=force)
 
 

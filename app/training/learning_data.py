@@ -17,6 +17,7 @@ from app.errors import ConflictError, DatasetNotFoundError
 from app.recognition.directory import KnownCollection
 from app.training import repository
 from app.training.spec import DataRef, Task
+from app.training.tables import Job
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,13 @@ async def of_dataset(session: AsyncSession, workspace: str, dataset_id: uuid.UUI
     if row is None:
         raise DatasetNotFoundError
     if row.state != "ready" or row.task is None:
-        why = "could not be prepared" if row.state == "failed" else "is still being prepared"
+        job = None if row.job_id is None else await session.get(Job, row.job_id)
+        waits = job is not None and job.state not in repository.FINISHED
+        why = (
+            "is still being prepared"
+            if waits
+            else f"could not be prepared: GET /v1/datasets/{row.id} says why"
+        )
         raise ConflictError(f"The dataset '{row.name}' {why}.")
     summary = row.summary or {}
     labels = {label: sum(splits.values()) for label, splits in summary.get("labels", {}).items()}

@@ -89,6 +89,8 @@ async def test_what_cannot_be_prepared_says_why(client: httpx.AsyncClient, servi
     assert (job["state"], job["error"]["error"]["code"]) == ("failed", "invalid_archive")
     found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
     assert found["state"] == "failed"
+    reply = await client.post("/v1/jobs", json={"strategy": "lite_fewshot", "dataset": found["id"]})
+    assert (reply.status_code, "could not be prepared" in reply.json()["detail"]) == (409, True)
     assert "not a name" in found["error"]["detail"]
 
 
