@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `vision serve` does, before numpy comes in
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as jobs do, since tests share a machine with one another
+# as jobs do, since tests share a machine with one another
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import httpx
 import psycopg
