@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,12 @@ class LocalRun:
     def log(self, line: str) -> None:
         self.lines.append(line)
 
-    def checkpoint(self, step: int, write: Callable[[Path], None]) -> None:
+    def lend(self, step: int, write: Callable[[Path], None]) -> dict[str, str]:
+        raise AssertionError("there is one node")
+
+    def checkpoint(
+        self, step: int, write: Callable[[Path], None], lent: Mapping[str, str] | None = None
+    ) -> None:
         folder = self.scratch / "checkpoint"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

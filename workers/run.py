@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -155,21 +155,27 @@ class JobRun:
         self.restored, self.restored_step = folder, checkpoint.step
         self.log(f"Going on after step {checkpoint.step}.")
 
-    def checkpoint(self, step: int, write: Callable[[Path], None]) -> None:
+    def checkpoint(
+        self, step: int, write: Callable[[Path], None], lent: Mapping[str, str] | None = None
+    ) -> None:
         """See `Run`: written whole on this machine, then in the file store, then named in the job's row."""
+        files = {**(lent or {}), **self.lend(step, write)}
+        prefix = self._checkpoints(step)
+        checkpoint = Checkpoint(prefix=prefix, fence=self.task.fence, step=step, files=files)
+        self.emit("checkpoint", checkpoint=checkpoint.model_dump())
+
+    def lend(self, step: int, write: Callable[[Path], None]) -> dict[str, str]:
+        """See `Run`."""
         folder = self.scratch / f"checkpoint-{step}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         write(folder)
-        prefix = f"{self._prefix}/checkpoints/{step}"
-        kept = self._put(folder, prefix)
+        kept = self._put(folder, self._checkpoints(step))
         shutil.rmtree(folder, ignore_errors=True)
-        self.emit(
-            "checkpoint",
-            checkpoint=Checkpoint(
-                prefix=prefix, fence=self.task.fence, step=step, files={one.name: one.sha256 for one in kept}
-            ).model_dump(),
-        )
+        return {one.name: one.sha256 for one in kept}
+
+    def _checkpoints(self, step: int) -> str:
+        return f"{self._prefix}/checkpoints/{step}"
 
     def checkpoint_due(self, step: int, every: int) -> bool:
         """See `Run`."""

@@ -6,7 +6,7 @@ where checkpoints end up: that is behind `Run`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,9 +42,17 @@ class Run(Protocol):
     def log(self, line: str) -> None:
         """A line in the job's log."""
 
-    def checkpoint(self, step: int, write: Callable[[Path], None]) -> None:
+    def checkpoint(
+        self, step: int, write: Callable[[Path], None], lent: Mapping[str, str] | None = None
+    ) -> None:
         """Have `write` fill a new folder with all that resuming needs (weights as safetensors, the rest as JSON
-        or as a torch file read back with `weights_only=True`); whole and durable when this returns.
+        or as a torch file read back with `weights_only=True`); whole and durable when this returns. `lent` are the
+        files that other nodes added.
+        """
+
+    def lend(self, step: int, write: Callable[[Path], None]) -> dict[str, str]:
+        """On a node that is not the first: add this node's files to the checkpoint; their names and SHA-256, which
+        count once rank 0 has handed them to `checkpoint`.
         """
 
     def checkpoint_due(self, step: int, every: int) -> bool:

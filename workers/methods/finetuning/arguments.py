@@ -157,6 +157,8 @@ def deepspeed_config(
         zero["stage3_gather_16bit_weights_on_model_save"] = True
     return {
         "zero_optimization": zero,
+        # each node reads and writes on its own disk; what is kept of all of them is the job's business
+        "checkpoint": {"use_node_local_storage": params.nodes > 1},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "train_batch_size": "auto",

@@ -50,11 +50,28 @@ class JobCallback(transformers.TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """After every rank wrote its part: the newest checkpoint and the best one go to the job's store."""
         _barrier()
+        folder = Path(args.output_dir)
+        lent = self._lent(state.global_step, folder) if args.world_size > _ranks_here() else {}
         if self._run.rank == 0:
-            folder = Path(args.output_dir)
-            self._run.checkpoint(state.global_step, lambda target: _copy(folder, target))
+            self._run.checkpoint(state.global_step, lambda target: _copy(folder, target), lent)
         _barrier()
         self._run.stop_if_asked()
+
+    def _lent(self, step: int, folder: Path) -> dict[str, str]:
+        """What nodes other than the first add, each by its first rank: under DeepSpeed a part of every weight."""
+        kept: list[Any] = [None]
+        if self._run.rank == 0:
+            kept = [[one.name for one in folder.glob("checkpoint-*")]]
+        dist.broadcast_object_list(kept)
+        mine: dict[str, str] = {}
+        if self._run.rank != 0 and _local_rank() == 0:
+            for one in folder.glob("checkpoint-*"):
+                if one.name not in kept[0]:  # the Trainer removes old ones on the first node alone
+                    shutil.rmtree(one)
+            mine = self._run.lend(step, lambda target: _copy(folder, target))
+        everybodys: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(everybodys, mine)
+        return {name: digest for one in everybodys for name, digest in one.items()}
 
     def _report(self, state: Any) -> None:
         if self._run.rank == 0:
@@ -80,7 +97,7 @@ def restored(run: Run, folder: Path) -> Path | None:
     """
     if run.restored is None:
         return None
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+    if _local_rank() == 0:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(run.restored, folder)
         for state in folder.glob(f"checkpoint-*/{_STATE}"):
@@ -127,6 +144,14 @@ def whole(trainer: Any, module: Any) -> Any:
 def _copy(folder: Path, target: Path) -> None:
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.copytree(checkpoint, target / checkpoint.name)
+
+
+def _local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def _ranks_here() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def _any_rank(mine: bool) -> bool:
