@@ -98,7 +98,7 @@ def _launcher(job: Claimed, settings: Settings) -> list[str]:
         return [sys.executable]
     where = ["--standalone"]
     if nodes > 1:
-        where = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-id", str(job.id)]
+        where = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-id", f"{job.id}-{job.fence}"]
         where += ["--rdzv-endpoint", settings.rendezvous or "127.0.0.1:29400"]
     return [sys.executable, "-m", "torch.distributed.run", *where, "--nproc-per-node", str(ranks)]
 

@@ -12,7 +12,7 @@ from tests.faults.chaos import LONGEST_S, Chaos, queue_depth
 from tests.live import Live
 from tests.photos import TAUGHT, encoded, photo
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "20"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "12"))
 """`CHAOS_SECONDS=60 make test ARGS='-k chaos'` lets it rage for a whole minute."""
 MAX_QUEUE = 64
 _MIB = 1024 * 1024
