@@ -14,6 +14,7 @@ from app.cli.client import connect
 from app.cli.options import ApiKey, DataDir, Json, Server
 
 app = typer.Typer(help="Named sets of labels.", no_args_is_help=True)
+_COUNTS = ("labels", "examples", "answers")
 _Name = Annotated[str, typer.Argument(help="Name of the collection.")]
 
 
@@ -28,8 +29,8 @@ def list_collections(
         output.print_json({"data": rows, "next": None})
         return
     output.print_table(
-        ["collection", "encoder", "labels", "examples"],
-        ([r["name"], r["encoder"], str(r.get("labels", "")), str(r.get("examples", ""))] for r in rows),
+        ["collection", "encoder", *_COUNTS],
+        ([row["name"], row["encoder"], *(str(row.get(one, "")) for one in _COUNTS)] for row in rows),
         empty="There are no collections.",
     )
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import Collection, Example, Label
+from app.database import AnswerExample, Collection, Example, Label
 from app.recognition.repository import in_workspace
 
 
@@ -23,6 +23,7 @@ class CollectionRow:
     collection: Collection
     labels: int
     examples: int
+    answers: int
 
 
 async def list_collections(
@@ -41,7 +42,14 @@ async def list_collections(
         .correlate(Collection)
         .scalar_subquery()
     )
-    wanted = select(Collection, labels, examples).where(in_workspace(workspace), Collection.name > after)
+    answers = (
+        select(func.count())
+        .where(AnswerExample.collection_id == Collection.id)
+        .correlate(Collection)
+        .scalar_subquery()
+    )
+    wanted = select(Collection, labels, examples, answers)
+    wanted = wanted.where(in_workspace(workspace), Collection.name > after)
     if name is not None:
         wanted = wanted.where(Collection.name == name)
     rows = await session.execute(wanted.order_by(Collection.name).limit(limit))

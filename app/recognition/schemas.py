@@ -36,6 +36,7 @@ _COLLECTION: dict[str, Any] = {
     "version": 12,
     "labels": 3,
     "examples": 12,
+    "answers": 5,
     "created_at": _WHEN,
 }
 _EXAMPLE: dict[str, Any] = {
@@ -129,7 +130,8 @@ class CollectionInfo(BaseModel):
     encoder: str
     version: int = Field(description="Grows by one with each change of its examples or descriptions.")
     labels: int
-    examples: int
+    examples: int = Field(description="Images with a label.")
+    answers: int = Field(description="Examples of questions with their answers.")
     created_at: datetime
 
 

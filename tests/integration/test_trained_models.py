@@ -208,3 +208,5 @@ async def test_a_trained_model_is_shown_examples_only_where_asked(
         data = {"question": "what shape?", "collection": "default", **fields}
         shown.append(len((await client.post("/v1/vqa", data=data, files=image)).json()["examples_used"]))
     assert shown == [1, 0, 1]
+    about = (await client.get("/v1/collections/default")).json()
+    assert (about["labels"], about["examples"], about["answers"]) == (0, 0, 1)

@@ -133,5 +133,6 @@ def _info(services: Services, row: CollectionRow) -> CollectionInfo:
         version=one.version,
         labels=row.labels,
         examples=row.examples,
+        answers=row.answers,
         created_at=one.created_at,
     )
