@@ -37,6 +37,10 @@ def read(folder: Path) -> list[Example]:
     lines = folder / LINES
     if lines.is_file():
         return _lines(lines)
+    if not any(one.is_dir() and not one.name.startswith(".") for one in folder.iterdir()):
+        raise typer.BadParameter(
+            f"{folder} holds neither a folder for each label nor an {LINES}", param_hint="--examples"
+        )
     return [Example(file, label=label) for label, file in labelled_files([folder], None)]
 
 

@@ -23,6 +23,11 @@ INTERRUPTED = 130
 _PATIENCE_S = 180.0
 _PAUSE_S = 1.0
 _MOST_METRICS = 2
+_JUDGED_BY = {
+    "test": "of the test split",
+    "validation": "held out, which it was also chosen by",
+    "leave_one_out": "of its own, each left out of the head in turn",
+}
 _DULL = frozenset({"learning_rate"})
 
 
@@ -52,13 +57,15 @@ def end(job: dict[str, Any], *, json: bool) -> None:
 
 
 def _judged(job: dict[str, Any]) -> str:
-    """What a training says of its model, where that was asked about examples it had not learned from."""
+    """What a training says of its model, and which examples that was found on."""
     found = (job.get("result") or {}).get("evaluation") or {}
     for name in ("accuracy", "exact_match"):
         if isinstance(found.get(name), float) and found.get("held_out") is not False:
             guessed = max((found[one] for one in ("chance", "commonest") if one in found), default=None)
             beside = "" if guessed is None else f" (guessing: {guessed:.3g})"
-            return f": {name.replace('_', ' ')} {found[name]:.3g} on {found.get('examples')} held out{beside}"
+            which = _JUDGED_BY.get(str(found.get("evaluated_on")), "held out")
+            figure = f"{name.replace('_', ' ')} {found[name]:.3g}"
+            return f": {figure} on {found.get('examples')} {which}{beside}"
     return ""
 
 

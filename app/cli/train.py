@@ -115,6 +115,7 @@ def train(
             output.fail(f"{strategy} needs no training, only examples: pass {example}", output.USAGE)
         asked = {"--param": values, "--name": name, "--base-model": base_model, "--output-dir": output_dir}
         _check_fits(found, {**asked, "--detach": detach}, values)
+        _check_taught(found, given)
         if given:
             _add(service, place, given, found, quiet=json)
         if found["method"] is None:
@@ -197,6 +198,14 @@ def _check_fits(strategy: dict[str, Any], asked: dict[str, Any], values: dict[st
             output.fail(
                 f"{strategy['name']} has no setting '{name}': there are {', '.join(known)}", output.USAGE
             )
+
+
+def _check_taught(strategy: dict[str, Any], given: list[Example]) -> None:
+    """End the command, before anything is sent, for examples of which none is of the strategy's kind."""
+    labels = strategy["task"] == "classification"
+    if given and not any((one.label is not None) == labels for one in given):
+        wanted, got = ("labels", "answers") if labels else ("answers or captions", "labels")
+        output.fail(f"{strategy['name']} learns {wanted}; these examples teach {got}", output.USAGE)
 
 
 def _given(images: list[Path], label: str | None, examples: Path | None) -> list[Example]:
