@@ -56,9 +56,15 @@ class _Projected(nn.Module):
         features: torch.Tensor = getattr(self.model(pixel_values=pixels), self.output)
         return features
 
-    def gradient_checkpointing_enable(self, **options: Any) -> None:
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any]) -> None:
         """Recompute the transformer's activations in the backward pass."""
-        self.model.gradient_checkpointing_enable(**options)  # type: ignore[operator]
+        recompute(self.model, gradient_checkpointing_kwargs)
+
+
+def recompute(model: Any, options: dict[str, Any]) -> None:
+    """Have a transformers model recompute activations, by the newer name where it has one."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable(options)
 
 
 _FAMILIES: dict[str, type[Any]] = {"clip": ClipEncoder, "siglip": SiglipEncoder}

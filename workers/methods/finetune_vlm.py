@@ -32,7 +32,7 @@ from workers.methods.finetuning.arguments import rank_device, training_arguments
 from workers.methods.finetuning.callbacks import JobCallback, best_step, restored, whole
 from workers.methods.finetuning.fitting import available_bytes, fitting_batches, state_bytes
 from workers.methods.lora_vlm import MILD
-from workers.methods.vlm_adapting import AdaptedVlm
+from workers.methods.vlm_adapting import AdaptedVlm, recompute
 from workers.methods.vlm_answering import Judge
 from workers.methods.vlm_items import VlmItems
 from workers.methods.vlm_lessons import Lessons, lessons_for
@@ -72,7 +72,7 @@ class FinetuneVlm:
                 run.spec.base_model or "",
                 params.lora,
                 run.settings.model_copy(update={"device": str(self.device)}),
-                recompute=params.gradient_checkpointing,
+                recomputing=params.gradient_checkpointing,
             )
             self.files, self.lessons = self.adapted.files, self.adapted.lessons
         else:
@@ -83,9 +83,7 @@ class FinetuneVlm:
             judge.figures(self.sides.judged[:JUDGED]) if run.restored is None and run.rank == 0 else {}
         )
         if params.gradient_checkpointing and self.adapted is None:
-            self.lessons.vlm.model.gradient_checkpointing_enable(
-                gradient_checkpointing_kwargs={"use_reentrant": False}
-            )
+            recompute(self.lessons.vlm.model, self.files.name)
         self.batches = fitting_batches(
             params,
             self._dry_step,

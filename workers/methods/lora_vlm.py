@@ -78,7 +78,7 @@ class VlmLora:
         torch.set_num_threads(devices.threads(run.settings.threads))
         torch.manual_seed(run.spec.seed)
         self._adapted = AdaptedVlm(
-            run.spec.base_model or "", params, run.settings, recompute=params.gradient_checkpointing
+            run.spec.base_model or "", params, run.settings, recomputing=params.gradient_checkpointing
         )
         self._judge = Judge(
             self._adapted.lessons, self._items, params.batch_size, self._adapted.number_format

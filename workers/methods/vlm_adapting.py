@@ -25,6 +25,7 @@ from app.inference.vlms.loading import VlmFiles, located_vlm
 from app.inference.vlms.source import is_adapter
 from app.settings import Settings
 from app.training.params import AdapterParams
+from workers import towers
 from workers.methods.vlm_lessons import Lessons, lessons_for
 
 RANK, DROPOUT = 16, 0.05
@@ -33,7 +34,7 @@ RANK, DROPOUT = 16, 0.05
 class AdaptedVlm:
     """The model in training: `lessons.vlm` answers and learns, `model` is peft's view of the same module."""
 
-    def __init__(self, base: str, params: AdapterParams, settings: Settings, *, recompute: bool) -> None:
+    def __init__(self, base: str, params: AdapterParams, settings: Settings, *, recomputing: bool) -> None:
         """Loads for seconds. Raises NotTrainableError for what cannot be trained, and what loading raises."""
         source = resolve_vlm(base)
         if is_adapter(source):
@@ -50,8 +51,8 @@ class AdaptedVlm:
         vlm = self.files.family_class(self.files.name, module, self.files.processor(), self.device)
         self.lessons: Lessons = lessons_for(vlm)
         self.model: PeftModel = _with_lora(module, self.lessons, params)
-        if recompute:
-            _recompute(module, self.files.name)
+        if recomputing:
+            recompute(module, self.files.name)
 
     @property
     def width(self) -> int:
@@ -176,9 +177,8 @@ def _has(module: torch.nn.Module, path: str) -> bool:
     return True
 
 
-def _recompute(module: Any, name: str) -> None:
+def recompute(module: Any, name: str) -> None:
+    """Have the model recompute activations; raises NotTrainableError for one that cannot."""
     if not module.supports_gradient_checkpointing:
         raise NotTrainableError(f"'{name}' cannot recompute activations: leave `gradient_checkpointing` out.")
-    # by its newer name where transformers has it
-    enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
-    enable({"use_reentrant": False})
+    towers.recompute(module, {"use_reentrant": False})

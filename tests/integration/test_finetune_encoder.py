@@ -1,0 +1,93 @@
+"""Many-shot training of an encoder, in process: rates, weights, early stopping, adapters, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from app.errors import NotTrainableError
+from app.settings import Settings
+from app.training.params import FinetuneParams
+from tests import shapes
+from tests.training import Trained, trained
+from workers.examples import Examples, Item
+from workers.methods.finetuning.classifier import Classifier
+from workers.towers import image_tower
+
+PARAMS = {"batch_size": 8, "evaluate_every": 1, "checkpoint_every": 1, "augment": False}
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def learned(folder: Path, base: str = "clip-tiny", **params: Any) -> Trained:
+    rows = sorted(shapes.shown().items())[:40]
+    items = [Item(str(number), label=shape) for number, (_, shape) in rows]
+    examples = Examples("classification", items, lambda name: shapes.data(int(name)))
+    settings = Settings(data_dir=folder / "data", device="cpu", threads=1)
+    return trained(examples, "finetune", folder, base=base, params={**PARAMS, **params}, settings=settings)
+
+
+def series(done: Trained, name: str) -> dict[int, float]:
+    return {step: figures[name] for step, _, figures in done.run.reports if name in figures}
+
+
+def test_adapters_are_merged_and_rates_rise_then_stay(tmp_path: Path) -> None:
+    done = learned(
+        tmp_path,
+        epochs=1.5,
+        schedule="constant",
+        warmup_steps=3,
+        learning_rate=1e-3,
+        lora={"rank": 4},
+        gradient_checkpointing=True,
+    )
+    rates = series(done, "learning_rate")
+    assert [rates[step] for step in sorted(rates)] == pytest.approx([0, 1e-3 / 3, 2e-3 / 3, 1e-3, 1e-3, 1e-3])
+    assert 3 * 64 + 3 < (done.card.parameters or 0) < 50_000  # more than the head, less than the tower
+    assert "model.safetensors" in done.card.files
+    assert not [name for name in done.card.files if "adapter" in name]
+
+
+def test_it_stops_when_nothing_improves_and_keeps_the_best(tmp_path: Path) -> None:
+    done = learned(tmp_path, epochs=50, patience=2, learning_rate=1e-12, head_learning_rate=1e-12)
+    looks = series(done, "validation_accuracy")
+    assert len(looks) == 3
+    assert done.evaluation["best_step"] == 1
+    assert done.evaluation["accuracy"] == pytest.approx(looks[1], abs=0.01)
+
+
+def test_rare_labels_weigh_more_unless_told_otherwise(tmp_path: Path) -> None:
+    tower = image_tower("clip-tiny", Settings(data_dir=tmp_path, device="cpu"))
+    fair = Classifier(tower, 2, FinetuneParams(), [30, 10])
+    assert fair.weights.tolist() == pytest.approx([40 / 60, 2.0])
+    plain = Classifier(tower, 2, FinetuneParams(class_weights=False), [30, 10])
+    assert plain.weights.tolist() == [1.0, 1.0]
+    pixels, labels = torch.zeros(2, 3, tower.side, tower.side), torch.tensor([0, 1])
+    for one in (fair, plain):
+        one.eval().requires_grad_(False)
+    fair.head.load_state_dict(plain.head.state_dict())
+    each = torch.nn.functional.cross_entropy(plain(pixels)["logits"], labels, reduction="none")
+    assert float(fair(pixels, labels)["loss"]) == pytest.approx(float((each[0] + 3 * each[1]) / 4), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("base", "params", "words"),
+    [
+        ("clip-tiny", {"precision": "fp16"}, "CUDA devices only"),
+        ("lite", {"lora": {}}, "takes no adapters"),
+        ("lite", {"gradient_checkpointing": True}, "too small to recompute"),
+    ],
+)
+def test_what_cannot_be_done_is_said(tmp_path: Path, base: str, params: Any, words: str) -> None:
+    with pytest.raises(NotTrainableError, match=words):
+        learned(tmp_path, base, **params)
