@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests import shapes
@@ -89,9 +90,16 @@ def test_a_configuration_file_trains(working: Live, images: Path, tmp_path: Path
         "base_model: clip\n"
         "training_args: {learning_type: many_shot, num_epochs: 1, num_examples: 10, batch_size: 8}\n"
         f"dataset: {{format: directory, data_dir: {images}, split_ratio: [0.8, 0.1, 0.1]}}\n"
+        f"evaluation: {{metrics: [accuracy], test_data_dir: {images}}}\n"
     )
     done = run("train", "--config", config, "--name", "by-config", timeout=300, VISION_SERVER=working.url)
     assert done.returncode == 0, done.stderr
+    files = httpx.get(f"{working.url}/v1/models/by-config/artifacts").json()["data"]
+    (judged,) = (one for one in files if Path(one["name"]).match("evaluations/*/evaluation.json"))
+    figures = httpx.get(f"{working.url}{judged['url']}").json()
+    assert (figures["examples"], figures["split"]) == (COUNT, "all")
+    assert figures["accuracy"] > figures["chance"]
+    assert "macro_f1" not in figures
     config.write_text("training_args: {learning_type: lots}\n")
     done = run("train", "--config", config, VISION_SERVER=working.url)
     assert done.returncode == 1
