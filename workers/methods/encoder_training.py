@@ -172,6 +172,14 @@ class EncoderTraining(Stepped):
         score, accuracy, loss = looked_at(logits, self.held_y)
         return score, {"validation_accuracy": accuracy, "validation_loss": loss}
 
+    def tolerance(self, best: float) -> float:
+        """One standard error of the best accuracy (Breiman et al. 1984, for trees): a few held-out examples cannot
+        tell such looks apart, and longer training did better on others (docs/training.md).
+        """
+        count = len(self.held_y) + 2  # by Laplace's rule, since none would be left where all were right
+        right = (max(best, 0.0) * len(self.held_y) + 1) / count
+        return math.sqrt(right * (1 - right) / count)
+
     def current(self) -> Parts:
         """See `Stepped`."""
         return {name: one.detach().cpu().clone() for name, one in self.trained().items()}

@@ -60,6 +60,10 @@ class Stepped:
         """
         raise NotImplementedError
 
+    def tolerance(self, best: float) -> float:
+        """How much worse than the best score a later look may be and still count as its equal: the noise of looking."""
+        return 0.0
+
     def current(self) -> Parts:
         """A copy of what is trained."""
         raise NotImplementedError
@@ -72,7 +76,8 @@ class Stepped:
         """Put what was computed before the first step into a checkpoint, where that saves the next attempt time."""
 
     def learn(self, one: Pass, came_from: Path | None) -> None:
-        """Make the pass, shorter where it got no better for longer than `patience`; ends with the best weights.
+        """Make the pass, shorter where it got no better for longer than `patience`; ends with the best weights, or
+        the last ones within `tolerance` of these.
 
         Goes on from the checkpoint in `came_from` where there is one, which must be of this pass.
         """
@@ -89,10 +94,12 @@ class Stepped:
             if step % params.evaluate_every == 0 or step == one.steps:
                 score, seen = self.look()
                 figures |= seen
-                if score is None or score > best_score:
-                    best, best_score, self.best_step, waited = self.current(), _or_least(score), step, 0
-                else:
-                    waited += 1
+                better = score is None or score > best_score
+                waited = 0 if better else waited + 1
+                if better:
+                    best_score = _or_least(score)
+                if better or _or_least(score) > best_score - self.tolerance(best_score):
+                    best, self.best_step = self.current(), step
             made = one.before + step
             run.step(made, one.before + one.steps + one.after, **figures)
             if run.checkpoint_due(made, params.checkpoint_every):
