@@ -29,7 +29,7 @@ def write(folder: Path, found: ModelFiles, name: str, report: dict[str, Any]) ->
             "",
             "## Metrics",
             "",
-            "On examples that it was not trained on, with the level of chance beside them.",
+            _judged_on(card.metrics),
             "",
             *(f"- {key}: {_short(value)}" for key, value in card.metrics.items()),
             "",
@@ -51,6 +51,15 @@ def write(folder: Path, found: ModelFiles, name: str, report: dict[str, Any]) ->
             )
         lines.append("")
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _judged_on(figures: dict[str, Any]) -> str:
+    """What the figures stand for, as far as the method that trained it tells."""
+    where = str(figures.get("evaluated_on", ""))
+    if figures.get("held_out") is False or where.startswith("nothing"):
+        return "No examples were held out: these figures say nothing of images that it has not seen."
+    chosen = ", by which the best checkpoint was chosen too" if where == "validation" else ""
+    return f"On examples that it was not trained on{chosen}; the level of chance stands beside them."
 
 
 def _short(value: Any) -> str:
