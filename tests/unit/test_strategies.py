@@ -63,6 +63,9 @@ def test_what_ships_is_whole(shipped: Strategies) -> None:
     for one in shipped.all():
         if one.method:
             checked(one.method, one.params)
+        # a training's time means nothing without the number of examples, nor any without where it was found
+        assert (one.hardware.expected_examples is None) == (one.method is None), one.name
+        assert one.hardware.note, one.name
 
 
 @pytest.mark.parametrize(
