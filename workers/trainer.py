@@ -54,6 +54,7 @@ def main(path: str) -> int:
         raise
     run.listen()
     warnings.simplefilter("ignore")  # libraries' remarks to programmers are not for a job's log
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # before it is imported, for the same reason
     try:
         run.phase("preparing")
         run.restore()
