@@ -11,6 +11,7 @@ from itertools import zip_longest
 from rich.cells import cell_len, set_cell_size
 
 _GAP = "  "
+_CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")
 
 
 def lines(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[list[str]]:
@@ -18,8 +19,8 @@ def lines(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[list[str
 
     A name or an id stays in one piece, so that it can be copied.
     """
-    # what would end or move a line is nobody's to send through a cell
-    cells = [[" ".join(cell.split()) for cell in row] for row in rows]
+    # what would end a line or command the terminal is nobody's to send through a cell
+    cells = [[" ".join(cell.translate(_CONTROLS).split()) for cell in row] for row in rows]
     columns = list(zip(*cells, strict=True))
     widths = [max(map(cell_len, column)) for column in columns]
     if width is not None:

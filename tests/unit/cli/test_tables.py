@@ -16,7 +16,7 @@ def test_a_pipe_gets_one_line_a_row_and_nothing_behind_it() -> None:
     assert [len(one) for one in found] == [1, 1, 1]
     assert found[1] == ["a-name-of-its-own  a sentence that is too long for the line"]
     assert all(line == line.rstrip() for one in found for line in one)
-    assert list(lines([["two\nlines\tand more"]], None)) == [["two lines and more"]]
+    assert list(lines([["two\nlines\tand \x1b[2Jmore"]], None)) == [["two lines and [2Jmore"]]
 
 
 def test_a_terminal_gets_lines_that_fit_it_with_names_in_one_piece() -> None:
