@@ -62,13 +62,13 @@ class Worker:
 
     def children(self) -> list[psutil.Process]:
         """The training processes that it started."""
+        found = []
         with suppress(psutil.NoSuchProcess):
-            return [
-                child
-                for child in psutil.Process(self.process.pid).children(recursive=True)
-                if child.status() != psutil.STATUS_ZOMBIE
-            ]
-        return []
+            for child in psutil.Process(self.process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):  # it has just ended
+                    if child.status() != psutil.STATUS_ZOMBIE:
+                        found.append(child)
+        return found
 
     def kill(self) -> None:
         """kill -9."""

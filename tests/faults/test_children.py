@@ -63,8 +63,11 @@ def test_they_are_small_say_no_password_and_go_with_a_killed_service(tmp_path: P
             # neither supervising nor sweeping needs what trains
             assert "torch" not in Path(f"/proc/{process.pid}/maps").read_text()
             assert "://" not in " ".join(process.cmdline())
-        used = sum(psutil.Process(pid).memory_full_info().uss for pid in live.family())
-        assert used < IDLE_MB << 20
+        used = 0
+        for pid in live.family():
+            with suppress(psutil.NoSuchProcess):  # a connection's process may have ended since
+                used += psutil.Process(pid).memory_full_info().uss
+        assert 0 < used < IDLE_MB << 20
         assert not list(Path.cwd().glob("celerybeat*")), "a file where the service was started"
         live.process.kill()
         live.process.wait(10)
