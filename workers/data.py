@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -112,6 +113,12 @@ def _of_dataset(run: JobRun, task: Task) -> Examples:
 
 
 def _items(lines: Iterator[str]) -> Iterator[Item]:
+    """One a line; words that come again and again (splits, labels, questions) are kept once."""
+    words: dict[str | None, Any] = {}
     for line in lines:
         row = json.loads(line)
-        yield Item(row["image"], row.get("split"), row.get("label"), row.get("question"), row.get("answer"))
+        split, label, question, answer = (
+            words.setdefault(row.get(name), row.get(name))
+            for name in ("split", "label", "question", "answer")
+        )
+        yield Item(row["image"], split, label, question, answer)

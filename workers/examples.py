@@ -19,7 +19,7 @@ from app.training.spec import Task
 Split = Literal["train", "validation", "test"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One example. Without a split of its own the method splits; which of the texts are set follows the task:
     classification has `label`, captions have `answer`, questions `question` and `answer`.
