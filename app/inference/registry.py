@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -27,7 +28,7 @@ from app.errors import (
 )
 from app.inference import device
 from app.inference.accounting import charged
-from app.inference.encoders import EncoderConfig, EncoderSource, load_encoder, resolve
+from app.inference.encoders import FAMILIES, EncoderConfig, EncoderSource, load_encoder, resolve
 from app.inference.encoders.source import CHECKPOINTS
 from app.inference.live import LiveEncoder
 from app.inference.memory import is_out_of_memory
@@ -38,6 +39,7 @@ from app.inference.vlms import load_vlm, resolve_vlm
 from app.inference.vlms.live import LiveVlm
 from app.inference.vlms.prompts import Prompt, Task
 from app.inference.vlms.remote import RemoteVlm
+from app.inference.vlms.source import FAMILIES as VLM_FAMILIES
 from app.inference.vlms.source import REMOTE
 from app.settings import Settings
 
@@ -149,10 +151,13 @@ class ModelRegistry:
         return [self._describe(slot.kind, slot.source, slot, sizes) for slot in slots]
 
     def known(self) -> list[ModelInfo]:
-        """The default, what ships with this project, and what is live; each once, under its name."""
+        """The default, what ships with this project, and what is live; each once, under its name.
+
+        Not the trained models of a workspace, loaded or not: what is known here, any client may name.
+        """
         settings = self._settings
         own = sorted(folder.name for folder in CHECKPOINTS.iterdir()) if CHECKPOINTS.is_dir() else []
-        sources = {key: slot.source for key, slot in self._slots.items()}
+        sources = {key: slot.source for key, slot in self._slots.items() if not self._is_private(slot.source)}
         kinds: list[tuple[Kind, Callable[[str], EncoderSource], list[str]]] = [
             ("encoder", resolve, [settings.encoder, "lite", *own]),
             ("vlm", resolve_vlm, [settings.vlm, settings.captioner, *own]),
@@ -172,15 +177,39 @@ class ModelRegistry:
             known.append(ModelInfo(REMOTE, REMOTE, (), default, "vlm", ("caption", "vqa"), live=True))
         return known
 
+    def live_at(self, location: str) -> ModelInfo | None:
+        """The loaded model whose files lie there; None where it is not in memory."""
+        for key, slot in self._slots.items():
+            if key[2] == location:
+                return self._describe(slot.kind, slot.source, slot, self._charged())
+        return None
+
+    def taken(self, name: str) -> bool:
+        """Whether clients mean something else by it than a trained model: one that is known, a family, `remote`."""
+        words = {*FAMILIES, *VLM_FAMILIES.values(), REMOTE, "default"}
+        return name in words or any(name in (one.name, *one.aliases) for one in self.known())
+
     async def forget(self, location: str) -> None:
-        """Give back the memory of a model that was removed: at once where it is idle, else when its last user goes."""
-        for key in [one for one in self._slots if one[2] == location]:
+        """Give back the memory of a model that was removed.
+
+        At once where it is idle, else when its last user goes, or when the load ends that is under way.
+        """
+        for key in [one for one in {*self._slots, *self._loads, *self._users} if one[2] == location]:
             if self._users[key]:
                 self._doomed.add(key)
-                continue
-            async with self._changing:
-                if key in self._slots and not self._users[key]:
-                    await self._unload(key)
+            elif key in self._loads:
+                self._later(self._retire(key))
+            else:
+                await self._retire(key)
+
+    async def _retire(self, key: _Key) -> None:
+        if load := self._loads.get(key):
+            await asyncio.wait([load])
+        async with self._changing:
+            if self._users[key]:  # somebody came while this waited
+                self._doomed.add(key)
+            elif key in self._slots:
+                await self._unload(key)
 
     def budget_bytes(self) -> int:
         """How much memory live models may take together."""
@@ -326,6 +355,9 @@ class ModelRegistry:
         default = self._is_default(kind, source)
         info = describe(kind, source, live, default=default, users=self._users[key])
         return info if live is None else replace(info, memory_bytes=sizes[key])
+
+    def _is_private(self, source: EncoderSource) -> bool:
+        return source.is_local and Path(source.location).is_relative_to(self._config.trained_dir)
 
     def _is_default(self, kind: Kind, source: EncoderSource) -> bool:
         try:

@@ -77,7 +77,7 @@ class BaseModels:
 
     def taken(self, slug: str) -> bool:
         """Whether a model that is not trained here goes by that name."""
-        return any(slug == one.name or slug in one.aliases for one in self._registry.known())
+        return self._registry.taken(slug)
 
     def _asked_encoder(self, asked: str, data: LearningData) -> str:
         """A known name, or a family's: the default where it is of that family, else the first known one."""

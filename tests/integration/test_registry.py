@@ -82,10 +82,13 @@ class Loader:
         self.failures: list[Exception] = []
         self.memory: dict[str, int] = {}
         self.seconds = 0.02
+        self.gate = threading.Event()
+        self.gate.set()
 
     def __call__(self, source: EncoderSource, config: EncoderConfig) -> Encoder:
         self.loads.append(source.name)
         time.sleep(self.seconds)
+        self.gate.wait(20)
         if self.failures:
             raise self.failures.pop()
         self.made[source.name] = MeanColour(source.name, self.memory.get(source.name, 10 * MIB))
@@ -169,6 +172,32 @@ async def test_a_caller_that_leaves_does_not_stop_the_load(registry: ModelRegist
     first.cancel()
     await second
     assert loader.loads == ["lite"]
+
+
+async def test_a_model_that_is_removed_while_it_loads_does_not_stay(
+    registry: ModelRegistry, loader: Loader, tmp_path: Path
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "clip"}')
+
+    async def use() -> None:
+        async with registry.encoder(str(folder)):
+            pass
+
+    for caller_stays in (True, False):
+        loader.gate.clear()
+        using = asyncio.create_task(use())
+        await until(lambda: "gone" in loader.loads)
+        if not caller_stays:
+            using.cancel()
+            await asyncio.wait([using])
+        await registry.forget(str(folder))
+        loader.gate.set()
+        await asyncio.wait([using])
+        await until(lambda: not registry._loads and not registry._trims)
+        assert registry.live() == []
+        loader.loads.clear()
 
 
 async def test_an_unknown_name_is_not_found(registry: ModelRegistry) -> None:

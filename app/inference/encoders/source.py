@@ -59,6 +59,11 @@ class EncoderConfig:
     parity_tokens: float = 0.9
     """Least share of tokens that an optimised vision-language model must have in common with float32."""
 
+    @property
+    def trained_dir(self) -> Path:
+        """Where models of single workspaces lie on this machine: nobody may name what was loaded from there."""
+        return self.cache_dir.resolve() / "models"
+
     def level_of(self, source: EncoderSource) -> str:
         """`auto` or the level that is asked of this model."""
         for name in (source.name, *source.aliases):
@@ -122,7 +127,7 @@ def resolve(name: str) -> EncoderSource:
         family = "siglip" if "siglip" in name.lower() else "clip"
         return EncoderSource(family, slug(name.split("/")[1]), name, is_local=False, aliases=(name,))
     raise ModelNotFoundError(
-        f"There is no encoder '{name}': name a family, a Hugging Face id or a local folder."
+        f"There is no encoder '{last_of(name)}': name a family, a Hugging Face id or a local folder."
     )
 
 
@@ -155,6 +160,11 @@ def family_in(folder: Path) -> str:
             f"'{folder.name}' is a model of type '{model_type}'; encoders are {' and '.join(MODEL_TYPES)}."
         )
     return MODEL_TYPES[model_type]
+
+
+def last_of(name: str) -> str:
+    """A name as errors show it to clients: of a folder of this machine the last part only."""
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def slug(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ModelNotFoundError, ModelUnavailableError
-from app.inference.encoders.source import CHECKPOINTS, HUB_ID, EncoderSource, slug
+from app.inference.encoders.source import CHECKPOINTS, HUB_ID, EncoderSource, last_of, slug
 from app.inference.vlms.prompts import Task
 
 FAMILIES = {
@@ -46,7 +46,7 @@ def resolve_vlm(name: str) -> EncoderSource:
         # a guess until its configuration is read
         return EncoderSource("llava", slug(name.split("/")[1]), name, is_local=False, aliases=(name,))
     raise ModelNotFoundError(
-        f"There is no vision-language model '{name}': name a checkpoint, a Hugging Face id or a local folder."
+        f"There is no vision-language model '{last_of(name)}': name a checkpoint, a Hugging Face id or a local folder."
     )
 
 
