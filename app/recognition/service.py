@@ -132,9 +132,7 @@ class Recognition:
             raise InvalidInputError(
                 f"The model '{question.model}' has labels of its own: leave out `labels` and `collection`."
             )
-        async with self._registry.encoder(encoder) as live:
-            if not classifier.adapted and live.encoder.fingerprint != classifier.note.base_fingerprint:
-                raise BaseModelChangedError
+        async with self._of_trained(classifier, encoder) as live:
             embedded = await self._embedder.embed(live, images)
         return self._answer(classifier, embedded, question, question.model or "", None, began)
 
@@ -177,16 +175,22 @@ class Recognition:
                 return await nearest(session, known.id, live.key, vector, limit), live.encoder.name
 
     async def embed(
-        self, images: Sequence[Entry], texts: Sequence[str], model: str | None
+        self, workspace: str, images: Sequence[Entry], texts: Sequence[str], model: str | None
     ) -> tuple[NDArray[np.float32], str]:
-        """float32[images + texts, d], and the encoder's name."""
-        async with self._encoder(None, model) as live:
-            return np.concatenate(
+        """float32[images + texts, d], and the model's name.
+
+        The vectors of a trained classifier are those that its encoder makes, before any projection of its own:
+        images and texts of one space. Raises as `classify` does.
+        """
+        found = None if model is None else await self._trained.classifier(workspace, model)
+        async with self._of_trained(*found) if found else self._encoder(None, model) as live:
+            vectors = np.concatenate(
                 [
                     (await self._embedder.embed(live, images)).vectors,
                     await live.embed_texts(texts, deadline_s=self._deadline_s),
                 ]
-            ), live.encoder.name
+            )
+            return vectors, model if found and model else live.encoder.name
 
     async def known(self, workspace: str, collection: str) -> KnownCollection:
         """The collection; `default` is made where it is missing. Raises CollectionNotFoundError."""
@@ -214,6 +218,14 @@ class Recognition:
     def shown(self, encoder: str) -> str:
         """The name under which clients know what a collection is bound to."""
         return self._names.shown(encoder)
+
+    @asynccontextmanager
+    async def _of_trained(self, classifier: TrainedClassifier, encoder: str) -> AsyncIterator[LiveEncoder]:
+        """The encoder that feeds a trained classifier; raises BaseModelChangedError."""
+        async with self._registry.encoder(encoder) as live:
+            if not classifier.adapted and live.encoder.fingerprint != classifier.note.base_fingerprint:
+                raise BaseModelChangedError
+            yield live
 
     @asynccontextmanager
     async def _encoder(self, known: KnownCollection | None, asked: str | None) -> AsyncIterator[LiveEncoder]:

@@ -44,7 +44,10 @@ class EmbeddingsRequest(BaseModel):
     )
 
     input: str | ImageInput | list[str | ImageInput] = Field(description="Texts and images, in any order.")
-    model: str | None = Field(None, description="The encoder; the service's default if empty.")
+    model: str | None = Field(
+        None,
+        description="An encoder, or a trained classifier, whose encoder is meant; the default encoder if empty.",
+    )
     encoding_format: Encoding = "float"
     user: str | None = Field(None, description="OpenAI's clients send it; nothing here depends on it.")
 
@@ -97,7 +100,10 @@ def request_body() -> dict[str, Any]:
     texts = {"type": "array", "items": {"type": "string"}, "description": "Texts; they follow the images."}
     fields: dict[str, dict[str, Any]] = {
         "input": texts,
-        "model": {"type": "string", "description": "The encoder; the service's default if empty."},
+        "model": {
+            "type": "string",
+            "description": "An encoder, or a trained classifier, whose encoder is meant; the default encoder if empty.",
+        },
         "encoding_format": {"type": "string", "enum": list(get_args(Encoding)), "default": "float"},
     }
     body = upload_body(fields, required=())

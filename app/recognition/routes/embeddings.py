@@ -24,13 +24,16 @@ router = APIRouter(tags=["recognition"])
 
 @router.post(
     "/embeddings",
-    responses=responses(errors.ModelNotFoundError, *UPLOAD_ERRORS),
+    responses=responses(
+        errors.ModelNotFoundError, errors.BaseModelChangedError, errors.ModelTaskError, *UPLOAD_ERRORS
+    ),
     openapi_extra=request_body(),
 )
 async def embeddings(request: Request, caller: Recogniser, inputs: Received) -> EmbeddingList:
     """Turn images and texts into unit vectors of one space, in the order of the inputs."""
     vectors, model = await unless_disconnected(
-        request, services_of(request).recognition.embed(inputs.images, inputs.texts, inputs.model)
+        request,
+        services_of(request).recognition.embed(caller.workspace, inputs.images, inputs.texts, inputs.model),
     )
     count = len(inputs.order)
     return EmbeddingList(
