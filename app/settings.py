@@ -190,6 +190,10 @@ class Settings(BaseSettings):
         200, ge=1, description="How many times its own size an archive may unfold to, beyond 100 MiB."
     )
     max_unpacked_mb: int = Field(102_400, ge=1, description="Most an archive may unfold to, in MiB.")
+    max_model_labels: int = Field(10_000, ge=2, description="Most labels of an uploaded classifier.")
+    max_head_mb: int = Field(
+        1_024, ge=1, description="Largest head.safetensors of an uploaded classifier, in MiB."
+    )
     max_megapixels: float = Field(40.0, gt=0, description="Most pixels in one image, in millions.")
     max_side: int = Field(30_000, ge=1, description="Longest side of an image, in pixels.")
     stored_side: int = Field(

@@ -6,7 +6,6 @@ Knows who may do what; knows nothing of how things are found out.
 from __future__ import annotations
 
 import asyncio
-import shutil
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
@@ -16,8 +15,9 @@ from sqlalchemy.exc import IntegrityError
 from app import errors
 from app.access import Caller, require
 from app.archive_upload import received_archive
-from app.catalog import service, trained
+from app.catalog import service, trained, uploads
 from app.catalog.schemas import Model, ModelFile, ModelFiles, ModelList
+from app.catalog.trial import tried
 from app.errors import ConflictError, InvalidInputError, ModelExistsError, ModelNotFoundError
 from app.problems import responses
 from app.services import Services, services_of
@@ -63,7 +63,6 @@ async def list_models(request: Request, caller: Recogniser) -> ModelList:
         errors.UnsupportedMediaTypeError,
         errors.ArchiveError,
         errors.ModelExistsError,
-        errors.ModelUnavailableError,
         errors.OverloadedError,
     ),
     openapi_extra=_UPLOAD,
@@ -74,20 +73,19 @@ async def upload_model(request: Request, response: Response, caller: Trainer) ->
     async with received_archive(request, services.settings) as upload:
         if upload.fields:
             raise InvalidInputError(f"{next(iter(upload.fields))[:80]}: there is no such field here.")
-        folder, card = await asyncio.to_thread(trained.unpacked, upload.path, services.settings)
+        folder, card = await asyncio.to_thread(uploads.unpacked, upload.path, services.settings)
     try:
-        known = services.registry.known()
-        trained.check_base(card, known)
-        taken = any(card.id in (one.name, *one.aliases) for one in known)
-        if taken or await services.trained.find(caller.workspace, card.id) is not None:
+        uploads.check_base(card, services.registry.known())
+        found = await services.trained.find(caller.workspace, card.id)
+        if found is not None or services.registry.taken(card.id):
             raise ModelExistsError(f"There is a model '{card.id}' already.")
+        await tried(folder, card, services.registry, services.settings)
         try:
             made = await services.trained.publish(caller.workspace, card, folder)
         except IntegrityError:
             raise ModelExistsError(f"There is a model '{card.id}' already.") from None
     finally:
-        root = folder if folder.name == "model" else folder.parent
-        await asyncio.to_thread(shutil.rmtree, root.parent, ignore_errors=True)
+        await asyncio.to_thread(uploads.discard, folder)
     response.headers["Location"] = f"/v1/models/{made.card.id}"
     return await _described(services, made)
 
@@ -156,5 +154,5 @@ async def get_model_file(
 
 
 async def _described(services: Services, one: Trained) -> Model:
-    live = services.registry.live()
+    live = services.trained.live(one)
     return await asyncio.to_thread(trained.described, one, services.settings, live)

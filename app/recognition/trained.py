@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -27,6 +27,10 @@ NOTE = "vision.json"
 WEIGHTS = "head.safetensors"
 EXEMPLARS = 16
 """Examples kept a label, from which likeness and the share for none are fitted again when it is loaded."""
+MOST_DIM = 16_384
+"""Longest features: the closed-form part takes memory by their square."""
+_LARGEST = 1e18
+"""No number on the way to a score is larger, so that none overflows in float32, nor its square."""
 
 Adapted = Literal["peft", "tail", "full"]
 
@@ -48,12 +52,12 @@ class ClassifierNote(BaseModel):
     labels: list[str]
     adapted: Adapted | None = None
     """How the encoder was changed: a LoRA adapter, its last stages, all of it, or (null) not at all."""
-    dim: int
-    temperature: float
+    dim: int = Field(ge=1, le=MOST_DIM)
+    temperature: float = Field(gt=0, le=10_000, allow_inf_nan=False)
     """The base encoder's."""
     unit_norm: bool = True
     """Whether the projection's output is scaled to unit norm."""
-    threshold: float | None = None
+    threshold: float | None = Field(None, ge=0, le=1)
     """Best score below which an image is rejected; null: as for a collection."""
 
 
@@ -96,7 +100,13 @@ class TrainedClassifier:
         self.adapted = note.adapted
         self.weights = weights
         _check(note, weights)
-        self.head = _closed_form(note, weights)
+        try:
+            self.head = _closed_form(note, weights)
+            found = self.head.predict(weights.exemplars[:EXEMPLARS])
+        except (ValueError, ArithmeticError):
+            found = None
+        if found is None or not (np.isfinite(found.scores).all() and np.isfinite(found.none).all()):
+            raise ModelUnavailableError(f"The examples of '{note.id}' tell nothing: no head can be fitted.")
         self.threshold = self.head.threshold if note.threshold is None else note.threshold
 
     @classmethod
@@ -105,7 +115,13 @@ class TrainedClassifier:
         note = read_note(folder)
         try:
             tensors = load_file(folder / WEIGHTS)
-        except (OSError, SafetensorError):
+        except (
+            OSError,
+            SafetensorError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ):  # a type that numpy lacks among them
             raise ModelUnavailableError(f"The file {WEIGHTS} of '{note.id}' cannot be read.") from None
         count = sum(name.endswith(".weight") for name in tensors)
         try:
@@ -217,5 +233,32 @@ def _check(note: ClassifierNote, weights: Weights) -> None:
         size = len(weight)
     if weights.rows is not None:
         shapes.append(weights.rows.shape[-1] == size)
+    tensors = weights.tensors()
+    types = [one.dtype == (np.int64 if name == "owners" else np.float32) for name, one in tensors.items()]
+    if not all(types):
+        raise ModelUnavailableError(f"The tensors of '{note.id}' are not float32, its owners not int64.")
     if not all(shapes) or len(set(note.labels)) != count or count < 2:
         raise ModelUnavailableError(f"The parts of '{note.id}' do not go together.")
+    if not _bounded(note, weights):
+        raise ModelUnavailableError(
+            f"Tensors of '{note.id}' hold numbers that are not finite, or far too large."
+        )
+
+
+def _bounded(note: ClassifierNote, weights: Weights) -> bool:
+    """Whether features of length one can lead to nothing but finite numbers."""
+
+    def norm(matrix: NDArray[Any]) -> float:
+        return float(np.linalg.norm(matrix.astype(np.float64)))
+
+    sizes, size = [norm(weights.exemplars)], 1.0
+    if weights.texts is not None:
+        sizes.append(norm(weights.texts))
+    for weight, bias in weights.layers:
+        size = norm(weight) * size + norm(bias)
+        sizes.append(size)
+    if weights.layers and note.unit_norm:
+        size = 1.0
+    if weights.rows is not None and weights.bias is not None:
+        sizes.append(norm(weights.rows) * size + norm(weights.bias))
+    return all(one < _LARGEST for one in sizes)  # false of what is no number

@@ -11,24 +11,30 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from weakref import WeakValueDictionary
 
-from sqlalchemy import delete, select
+from sqlalchemy import Select, delete, select
 
 from app.database import Database
 from app.errors import ArtifactNotFoundError, ModelNotFoundError, ModelTaskError, ModelUnavailableError
 from app.files import FileStore
+from app.inference.model_info import ModelInfo
 from app.inference.registry import ModelRegistry
 from app.recognition.trained import TrainedClassifier
 from app.settings import Settings
 from app.training.resolving import MODEL_NAME
 from app.training.spec import FileRef, ModelCard
 from app.training.tables import Artifact, TrainedModel
+
+_STALE_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class Trained:
     card: ModelCard
     job_id: uuid.UUID | None
     created_at: datetime
+    folder: Path
+    """Where its files lie on this machine once they were fetched: a place of its workspace's own."""
 
 
 class TrainedModels:
@@ -51,8 +59,12 @@ class TrainedModels:
         self._registry = registry
         self._cache = settings.data_dir.expanduser().resolve() / "cache" / "models"
         self._keep = settings.max_cached_heads
+        for left in self._cache.glob(".upload-*"):  # of a service that was killed
+            if time.time() - left.stat().st_mtime > _STALE_S:
+                shutil.rmtree(left, ignore_errors=True)
         self._classifiers: OrderedDict[Path, TrainedClassifier] = OrderedDict()
-        self._fetching: dict[Path, asyncio.Lock] = {}
+        self._turns: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
+        """Fetching and removing of one folder wait for each other."""
 
     async def find(self, workspace: str, name: str) -> Trained | None:
         """The trained model of that id."""
@@ -60,14 +72,24 @@ class TrainedModels:
             return None
         async with self._database.session() as session:
             row = await session.get(TrainedModel, (workspace, name))
-        return None if row is None else _trained(row)
+            files = [] if row is None else list(await session.scalars(_files_of(workspace, name)))
+            return None if row is None else self._trained(row, files)
 
     async def all(self, workspace: str) -> list[Trained]:
         """Every one, the newest first."""
         wanted = select(TrainedModel).where(TrainedModel.workspace == workspace)
         async with self._database.session() as session:
             rows = await session.scalars(wanted.order_by(TrainedModel.created_at.desc(), TrainedModel.id))
-            return [_trained(row) for row in rows]
+            files: dict[str, list[Artifact]] = {}
+            for file in await session.scalars(_files_of(workspace)):
+                files.setdefault(file.model or "", []).append(file)
+            return [self._trained(row, files.get(row.id, [])) for row in rows]
+
+    def live(self, one: Trained) -> tuple[bool, ModelInfo | None]:
+        """Whether it is in memory, and what is known there of a model that is more than a head over its base."""
+        info = self._registry.live_at(str(one.folder))
+        head = self._classifiers.get(one.folder)
+        return info is not None or (head is not None and not head.adapted), info
 
     async def classifier(self, workspace: str, name: str) -> tuple[TrainedClassifier, str] | None:
         """The classifier of that id and the encoder that feeds it, as a word that the registry takes.
@@ -79,17 +101,19 @@ class TrainedModels:
         if found is None:
             return None
         if found.card.kind != "classifier":
-            raise ModelTaskError(f"The model '{name}' answers questions; it does not classify.")
-        folder = await self.folder(workspace, found.card)
-        known = self._classifiers.get(folder)
+            raise ModelTaskError(
+                f"The model '{name}' answers questions; it neither classifies nor makes vectors."
+            )
+        known = self._classifiers.get(found.folder)
         if known is None:
-            known = await asyncio.to_thread(TrainedClassifier.load, folder)
-            self._classifiers[folder] = known
+            async with self._present(workspace, found):
+                known = await asyncio.to_thread(TrainedClassifier.load, found.folder)
+                self._classifiers[found.folder] = known
             while len(self._classifiers) > self._keep:
                 self._classifiers.popitem(last=False)
         else:
-            self._classifiers.move_to_end(folder)
-        return known, str(folder) if known.adapted else known.base_model
+            self._classifiers.move_to_end(found.folder)
+        return known, str(found.folder) if known.adapted else known.base_model
 
     async def vlm(self, workspace: str, name: str) -> str | None:
         """The folder of the vision-language model of that id; None, and errors, likewise."""
@@ -98,13 +122,13 @@ class TrainedModels:
             return None
         if found.card.kind != "vlm":
             raise ModelTaskError(f"The model '{name}' classifies; it does not answer questions.")
-        return str(await self.folder(workspace, found.card))
+        async with self._present(workspace, found):
+            return str(found.folder)
 
     async def artifacts(self, workspace: str, name: str) -> list[Artifact]:
         """The model's files and whatever was made of it since, by name."""
-        wanted = select(Artifact).where(Artifact.workspace == workspace, Artifact.model == name)
         async with self._database.session() as session:
-            return list(await session.scalars(wanted.order_by(Artifact.name)))
+            return list(await session.scalars(_files_of(workspace, name)))
 
     async def artifact(self, workspace: str, name: str, file: str) -> Artifact:
         """One of them; raises ArtifactNotFoundError."""
@@ -113,35 +137,36 @@ class TrainedModels:
                 return one
         raise ArtifactNotFoundError
 
-    async def folder(self, workspace: str, card: ModelCard) -> Path:
-        """The model's files on this machine, fetched and checked once; the folder's name is the model's id.
+    @asynccontextmanager
+    async def _present(self, workspace: str, one: Trained) -> AsyncIterator[None]:
+        """A block in which the model's files are on this machine, fetched and checked; nobody removes it meanwhile.
 
-        Raises ModelUnavailableError where a file is missing or not what it was, StoreUnavailableError.
+        Raises ModelNotFoundError where it was removed before, ModelUnavailableError where a file is missing or not
+        what it was, StoreUnavailableError.
         """
-        rows = [one for one in await self.artifacts(workspace, card.id) if one.name in set(card.files)]
-        if {one.name for one in rows} != set(card.files):
-            raise ModelUnavailableError(f"Files of the model '{card.id}' are missing.")
-        digest = hashlib.sha256(repr(sorted((one.name, one.sha256) for one in rows)).encode()).hexdigest()[
-            :32
-        ]
-        folder = self._cache / digest / card.id
-        if not await asyncio.to_thread(folder.is_dir):
-            async with self._fetching.setdefault(folder, asyncio.Lock()):
-                if not await asyncio.to_thread(folder.is_dir):
-                    await asyncio.to_thread(self._fetch, rows, folder)
-            self._fetching.pop(folder, None)
-        return folder
+        async with self._turns.setdefault(one.folder, asyncio.Lock()):
+            if not await asyncio.to_thread(one.folder.is_dir):
+                now = await self.find(workspace, one.card.id)
+                if now is None or now.folder != one.folder:
+                    raise ModelNotFoundError
+                rows = [
+                    row for row in await self.artifacts(workspace, one.card.id) if row.name in one.card.files
+                ]
+                if {row.name for row in rows} != set(one.card.files):
+                    raise ModelUnavailableError(f"Files of the model '{one.card.id}' are missing.")
+                await asyncio.to_thread(self._fetch, rows, one.folder)
+            yield
 
     async def publish(self, workspace: str, card: ModelCard, folder: Path) -> Trained:
         """Keep an uploaded model's files and its row; raises IntegrityError where the id is taken meanwhile."""
         prefix = f"models/{uuid.uuid4()}"
-        kept = await asyncio.to_thread(self._store, folder, card.files, prefix)
-        card = card.model_copy(update={"size_bytes": sum(one.size for one in kept)})
         try:
+            kept = await asyncio.to_thread(self._store, folder, card.files, prefix)
+            card = card.model_copy(update={"size_bytes": sum(one.size for one in kept)})
             async with self._database.session() as session:
                 row = TrainedModel(workspace=workspace, id=card.id, card=card.model_dump(mode="json"))
                 session.add(row)
-                session.add_all(
+                files = [
                     Artifact(
                         workspace=workspace,
                         model=card.id,
@@ -151,10 +176,11 @@ class TrainedModels:
                         size=one.size,
                     )
                     for one in kept
-                )
+                ]
+                session.add_all(files)
                 await session.flush()
                 await session.refresh(row)
-                return _trained(row)
+                return self._trained(row, files)
         except BaseException:
             await asyncio.to_thread(self._files.delete, prefix)
             raise
@@ -164,21 +190,28 @@ class TrainedModels:
         found = await self.find(workspace, name)
         if found is None:
             raise ModelNotFoundError
-        rows = await self.artifacts(workspace, name)
-        folders = list(self._cache.glob(f"*/{name}"))
-        async with self._database.session() as session:
-            await session.execute(
-                delete(Artifact).where(Artifact.workspace == workspace, Artifact.model == name)
-            )
-            await session.execute(
-                delete(TrainedModel).where(TrainedModel.workspace == workspace, TrainedModel.id == name)
-            )
-        for folder in folders:
-            self._classifiers.pop(folder, None)
-            await self._registry.forget(str(folder))
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        for row in rows:
-            await asyncio.to_thread(self._files.delete, row.key)
+        async with self._turns.setdefault(found.folder, asyncio.Lock()):
+            async with self._database.session() as session:
+                gone = delete(Artifact).where(Artifact.workspace == workspace, Artifact.model == name)
+                keys = list(await session.scalars(gone.returning(Artifact.key)))
+                await session.execute(
+                    delete(TrainedModel).where(TrainedModel.workspace == workspace, TrainedModel.id == name)
+                )
+            self._classifiers.pop(found.folder, None)
+            # out of reach first, so that nobody begins to load what is about to go
+            await asyncio.to_thread(self._put_aside, found.folder)
+            await self._registry.forget(str(found.folder))
+        for key in {_of_one_upload(key) for key in keys}:
+            await asyncio.to_thread(self._files.delete, key)
+
+    def _put_aside(self, folder: Path) -> None:
+        """Remove a model's folder, whole as others see it, and the one above it where that held no other."""
+        aside = folder.with_name(f".old-{uuid.uuid4()}")
+        with suppress(FileNotFoundError):
+            folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):
+            folder.parent.rmdir()
 
     def _fetch(self, rows: Sequence[Artifact], folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -203,6 +236,12 @@ class TrainedModels:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
+    def _trained(self, row: TrainedModel, files: Sequence[Artifact]) -> Trained:
+        card = ModelCard.model_validate(row.card)
+        parts = sorted((one.name, one.sha256) for one in files if one.name in card.files)
+        digest = hashlib.sha256(repr((row.workspace, parts)).encode()).hexdigest()[:32]
+        return Trained(card, row.job_id, row.created_at, self._cache / digest / card.id)
+
     def _store(self, folder: Path, names: Sequence[str], prefix: str) -> list[FileRef]:
         kept = []
         for name in names:
@@ -211,5 +250,11 @@ class TrainedModels:
         return kept
 
 
-def _trained(row: TrainedModel) -> Trained:
-    return Trained(ModelCard.model_validate(row.card), row.job_id, row.created_at)
+def _of_one_upload(key: str) -> str:
+    """The folder that holds an uploaded model's files and nothing else; of a job's file the file itself."""
+    return "/".join(key.split("/")[:2]) if key.startswith("models/") else key
+
+
+def _files_of(workspace: str, model: str | None = None) -> Select[Artifact]:
+    wanted = select(Artifact).where(Artifact.workspace == workspace).order_by(Artifact.name)
+    return wanted.where(Artifact.model.is_not(None) if model is None else Artifact.model == model)
