@@ -107,8 +107,19 @@ class EvaluationConfig(_Strict):
     )
 
 
+EXAMPLE: dict[str, Any] = {
+    "version": "1.0",
+    "type": "image_classification",
+    "base_model": "lite",
+    "training_args": {"learning_type": "many_shot", "num_epochs": 5},
+    "dataset": {"format": "directory"},
+}
+
+
 class MultimodalConfig(_Strict):
     """A whole training run in one document."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     version: Literal["1", "1.0"] = Field("1.0", description="Of this schema.")
     type: Literal["multimodal", "image_classification", "visual_qa", "image_captioning"] = Field(

@@ -11,22 +11,26 @@ from fastapi import APIRouter, Body, Depends
 
 from app.access import Caller, require
 from app.training import config
-from app.training.config import MultimodalConfig
+from app.training.config import EXAMPLE, MultimodalConfig
 from app.training.params import checked
 
 router = APIRouter(prefix="/configurations", tags=["jobs"])
 
 Reader = Annotated[Caller, Depends(require("recognise"))]
-_EXAMPLE = {
-    "version": "1.0",
-    "type": "image_classification",
-    "base_model": "lite",
-    "training_args": {"learning_type": "many_shot", "num_epochs": 5},
-    "dataset": {"format": "directory"},
+_SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "MultimodalConfig",
+    "type": "object",
+    "properties": {"type": {"enum": ["image_classification", "visual_qa"], "type": "string"}},
+    "required": ["type"],
 }
 
 
-@router.get("/schema", response_model=dict[str, Any])
+@router.get(
+    "/schema",
+    response_model=dict[str, Any],
+    responses={200: {"content": {"application/json": {"example": _SCHEMA}}}},
+)
 async def configuration_schema(caller: Reader) -> dict[str, Any]:
     """The JSON Schema of a configuration, for editors."""
     return {
@@ -37,7 +41,7 @@ async def configuration_schema(caller: Reader) -> dict[str, Any]:
 
 @router.post("/check")
 async def check_configuration(
-    caller: Reader, document: Annotated[dict[str, Any], Body(examples=[_EXAMPLE])]
+    caller: Reader, document: Annotated[dict[str, Any], Body(examples=[EXAMPLE])]
 ) -> MultimodalConfig:
     """Say whether a configuration is right, every wrong field by name; the configuration with its defaults.
 

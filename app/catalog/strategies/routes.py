@@ -48,7 +48,19 @@ async def list_strategies(request: Request, caller: Recogniser) -> StrategyList:
     )
 
 
-@router.get("/schema", response_model=dict[str, Any])
+_SCHEMA = {
+    "title": "Strategy",
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "description": {"type": "string"}},
+    "required": ["name", "description"],
+}
+
+
+@router.get(
+    "/schema",
+    response_model=dict[str, Any],
+    responses={200: {"content": {"application/json": {"example": _SCHEMA}}}},
+)
 async def strategy_schema(caller: Recogniser) -> dict[str, Any]:
     """The JSON Schema of a strategy's file, for editors."""
     return json_schema()
