@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -173,7 +174,25 @@ def fresh_stores(servers: Addresses) -> Iterator[Addresses]:
     try:
         yield Addresses(database_named(servers, f"test_{number}"), redis_url)
     finally:
-        _maintain(servers, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+        drop_database(servers, f"test_{number}")
+
+
+def drop_database(servers: Addresses, name: str, deadline_s: float = 10) -> None:
+    """Drop a database with whoever is connected to it, if it is there.
+
+    PostgreSQL refuses while its own autovacuum, which only a superuser may end, is at work there.
+    """
+    deadline = time.monotonic() + deadline_s
+    while True:
+        try:
+            _maintain(
+                servers, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+            return
+        except psycopg.errors.InsufficientPrivilege:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def database_named(servers: Addresses, name: str) -> str:

@@ -14,14 +14,14 @@ from alembic.migration import MigrationContext
 from app.database import Base, check, migrate, sync_engine
 from app.embedded import Addresses
 from app.errors import StoreUnavailableError
-from tests.conftest import database_named
+from tests.conftest import database_named, drop_database
 
 
 @pytest.fixture
 def empty_url(servers: Addresses) -> str:
     """URL of a database without any table."""
+    drop_database(servers, "empty")
     with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS empty WITH (FORCE)")
         connection.execute("CREATE DATABASE empty")
     return database_named(servers, "empty")
 
