@@ -14,8 +14,8 @@ from app.cli import output
 from app.cli.client import RefusedError, Service
 from app.cli.collections import quoted
 from app.cli.packing import files_of, packed
+from app.cli.saving import NOTE
 
-NOTE = "vision.json"
 _NOT_FOUND = 404
 
 

@@ -83,7 +83,7 @@ def download(
         files = service.call("GET", f"/v1/models/{quoted(model)}/artifacts", again=True)["data"]
         if not files:
             output.fail(f"{model} comes with the service: there are no files of it to save", output.REFUSED)
-        saving.save_files(service, files, output_dir, force=force)
+        saving.save_files(service, files, output_dir, force=force, model=model)
 
 
 @app.command("upload")

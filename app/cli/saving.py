@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import shutil
 import tempfile
@@ -15,6 +16,8 @@ from typing import Any
 
 from app.cli import output
 from app.cli.client import Service
+
+NOTE = "vision.json"
 
 
 def check_free(folder: Path, *, force: bool) -> None:
@@ -28,13 +31,16 @@ def check_free(folder: Path, *, force: bool) -> None:
 def save_artifacts(service: Service, job: dict[str, Any], folder: Path, *, force: bool) -> None:
     """Download all files of a job, as `save_files` does."""
     files = service.call("GET", f"/v1/jobs/{job['id']}/artifacts", again=True)["data"]
-    save_files(service, files, folder, force=force)
+    save_files(service, files, folder, force=force, model=job.get("model"))
 
 
-def save_files(service: Service, files: list[dict[str, Any]], folder: Path, *, force: bool) -> None:
+def save_files(
+    service: Service, files: list[dict[str, Any]], folder: Path, *, force: bool, model: str | None = None
+) -> None:
     """Download files into `folder`, which appears whole or stays as it was.
 
-    Folders that all of them lie in, such as an export's own among a model's files, are left away.
+    Folders that all of them lie in, such as an export's own among a model's files, are left away. A note among them
+    is given the id of the `model`, which a job that wished for a taken name does not know while it trains.
 
     Raises what `Service.save` raises; ends the command where a file arrives damaged or cannot be written.
     """
@@ -46,6 +52,8 @@ def save_files(service: Service, files: list[dict[str, Any]], folder: Path, *, f
         try:
             for one in files:
                 _fetch(service, one, draft, within)
+            if model is not None and (draft / NOTE).is_file():
+                _name(draft / NOTE, model)
             check_free(folder, force=force)
             _swap(draft, folder)
         finally:
@@ -74,6 +82,14 @@ def _fetch(service: Service, file: dict[str, Any], draft: Path, within: PurePosi
     with target.open("rb") as data:
         if hashlib.file_digest(data, "sha256").hexdigest() != file["sha256"]:
             output.fail(f"{file['name']} arrived damaged", output.REFUSED)
+
+
+def _name(note: Path, model: str) -> None:
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+        note.write_text(json.dumps({**found, "id": model}, indent=2) + "\n", encoding="utf-8")
+    except (ValueError, TypeError):
+        output.fail(f"{NOTE} arrived damaged", output.REFUSED)
 
 
 def _swap(draft: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -36,7 +36,7 @@ from app.training.config import MultimodalConfig
 from app.training.config_recipe import NAME, recipe_of
 from app.training.learning_data import LearningData
 from app.training.repository import NewJob, Series
-from app.training.resolving import Recipe, Resolved, Wish, resolved
+from app.training.resolving import Recipe, Resolved, Wish, default_name, resolved
 from app.training.spec import DataRef, JobSpec
 from app.training.tables import Artifact, Job
 
@@ -102,11 +102,13 @@ class Jobs:
             return before
         data = await self._data(workspace, wanted)
         recipe: Recipe
+        wish = wanted.wish
         if isinstance(wanted.how, MultimodalConfig):
-            recipe = recipe_of(wanted.how, data)
+            recipe = configured = recipe_of(wanted.how, data)
+            wish = replace(wish, name=wish.name or default_name(data.slug, configured.method))
         else:
             recipe = self._strategies.get(wanted.how)
-        job = resolved(recipe, data, wanted.wish, self._bases)
+        job = resolved(recipe, data, wish, self._bases)
         if wanted.wish.name is not None:
             await self._check_name(workspace, wanted.wish.name)
         return await self.queue(workspace, job, key=key, digest=digest)

@@ -89,6 +89,16 @@ def listing(files: dict[str, bytes], **changed: str) -> bytes:
     return json.dumps({"data": rows}).encode()
 
 
+def test_a_saved_model_goes_by_the_name_it_got(server: Scripted, tmp_path: Path) -> None:
+    """Two jobs that wish for one name publish two models."""
+    service, job, folder = Service(server.url, None), {"id": "j1", "model": "mugs-2"}, tmp_path / "model"
+    files = {"vision.json": b'{"id": "mugs", "kind": "classifier"}'}
+    server.answers = [(200, {}, listing(files)), *[(200, {}, data) for data in files.values()]]
+    saving.save_artifacts(service, job, folder, force=False)
+    assert json.loads((folder / "vision.json").read_text()) == {"id": "mugs-2", "kind": "classifier"}
+    service.close()
+
+
 def test_a_model_is_saved_whole_or_not_at_all(server: Scripted, tmp_path: Path) -> None:
     service, job, folder = Service(server.url, None), {"id": "j1"}, tmp_path / "out" / "model"
     files = {"vision.json": b"{}", "lora/adapter.bin": b"12345"}
