@@ -129,6 +129,7 @@ async def export_model(
         task=task,
         base_model=base,
         base_kind=kind,
+        data=None if kind == "vlm" else await _trained_on(services, caller.workspace, model),
         params={"format": wanted.format},
         model=model,
     )
@@ -146,6 +147,15 @@ async def _model(
         if name == one.name or name in one.aliases:
             return one.kind, _task(one), (one.aliases or (one.name,))[0]
     raise ModelNotFoundError
+
+
+async def _trained_on(services: Services, workspace: str, name: str) -> DataRef | None:
+    """What a model learned from, as far as is known."""
+    found = await services.trained.find(workspace, name)
+    if found is None or found.job_id is None:
+        return None
+    job = await services.jobs.get(workspace, found.job_id)
+    return JobSpec.model_validate(job.spec).data
 
 
 def _task(info: ModelInfo) -> Task | None:

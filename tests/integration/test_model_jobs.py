@@ -82,6 +82,7 @@ async def test_the_exported_classifier_gives_the_services_labels(
 ) -> None:
     job = await asked(owner, services, "/v1/models/shapes/export", {"format": "onnx"})
     report = job["result"]["export"]
+    assert report["trained_on"], "compared on what it learned from"
     assert set(report["files"]) == {"image_encoder.onnx", "text_encoder.onnx", "classifier.onnx"}
     assert all(one["least_cosine"] > 0.999 for one in report["files"].values())
     files = {
