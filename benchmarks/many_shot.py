@@ -2,8 +2,8 @@
 
     python -m benchmarks.many_shot [--images 2400] [--base lite] [--epochs 3]
 
-The images are easy-VQA's training ones, labelled by colour and shape (24 labels); both learn from the same training
-split and are judged on the same test split, which neither has seen.
+The images are scikit-learn's 1,797 handwritten digits and, for the rest, easy-VQA's training ones by colour and shape:
+34 labels. Both learn from the same training split and are judged on the same test split, which neither has seen.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import easy_vqa
 import numpy as np
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from app.inference.encoders import EncoderConfig, load_encoder, resolve
 from app.recognition.heads import SupportSet, fit_head, priors_of
@@ -32,13 +33,19 @@ VISION = str(Path(sys.executable).parent / "vision")
 
 def write_images(folder: Path, count: int) -> None:
     """A folder a label."""
+    data = load_digits()
+    for row, digit in enumerate(data.target[:count]):
+        label = folder / f"digit {digit}"
+        label.mkdir(parents=True, exist_ok=True)
+        grey = Image.fromarray((255 - data.images[row] * 15.9).astype(np.uint8))
+        grey.resize((96, 96), Image.Resampling.BICUBIC).convert("RGB").save(label / f"{row}.png")
     known: dict[int, dict[str, str]] = {}
     for question, answer, number in zip(*easy_vqa.get_train_questions(), strict=True):
         if answer not in ("yes", "no"):
             known.setdefault(number, {})["colour" if "color" in question else "shape"] = answer
     paths = easy_vqa.get_train_image_paths()
-    chosen = [number for number, one in sorted(known.items()) if len(one) == 2][:count]
-    for number in chosen:
+    rest = max(count - len(data.target), 0)
+    for number in [number for number, one in sorted(known.items()) if len(one) == 2][:rest]:
         label = folder / f"{known[number]['colour']} {known[number]['shape']}"
         label.mkdir(parents=True, exist_ok=True)
         shutil.copy(paths[number], label / f"{number}.png")

@@ -33,8 +33,10 @@ from workers.methods.splits import split_items, targets
 from workers.towers import image_tower
 
 _LEAST = 2
-_EXEMPLARS, _MEANS = 16, 32
-"""Examples a label that stand for it in the served classifier, and that the head's start is the mean of."""
+_EXEMPLARS = 16
+"""Examples a label that stand for it in the served classifier."""
+_PROBED, _PROBED_ALL = 64, 1024
+"""Most examples a label, and of all labels together, that the head's start is fitted on."""
 _BATCH = 32
 
 
@@ -62,7 +64,7 @@ class FinetuneEncoder:
             )
 
     def prepare(self) -> None:
-        """Load the tower, split, choose the batch size by a dry run, and start the head at the class means."""
+        """Load the tower, split, choose the batch size by a dry run, and start the head as a linear probe."""
         run, params = self.run, self.params
         transformers.set_seed(run.spec.seed)
         self.tower = image_tower(run.spec.base_model or "lite", run.settings)
@@ -73,10 +75,8 @@ class FinetuneEncoder:
         self.model = Classifier(self.tower, len(self.labels), params, [counts[one] for one in self.labels])
         self.model.to(self.device)
         if run.restored is None:
-            chosen = _first_of_each(self.train, _MEANS)
-            features, y = self.features_of(chosen), np.array(targets(chosen, self.labels))
-            means = np.stack([features[y == label].mean(axis=0) for label in range(len(self.labels))])
-            self.model.start_head(torch.from_numpy(means))
+            chosen = _first_of_each(self.train, max(min(_PROBED, _PROBED_ALL // len(self.labels)), _LEAST))
+            self.model.start_head(self.features_of(chosen), np.array(targets(chosen, self.labels)))
         if params.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
         self.batches = fitting_batches(

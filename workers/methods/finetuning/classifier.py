@@ -6,13 +6,17 @@ Knows modules, rates and files; knows nothing of the Trainer or of data.
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from app.errors import NotTrainableError
@@ -24,6 +28,8 @@ from workers.towers import ImageTower
 
 _KEPT = (".json", ".txt", ".model", ".jinja")
 """Files of a base that say how to feed it."""
+_PROBE_C, _PROBE_STEPS = 1000.0, 300
+"""Inverse strength of the probe's regularisation, weak since the features have unit length, and its most steps."""
 
 
 class Classifier(nn.Module):
@@ -38,6 +44,7 @@ class Classifier(nn.Module):
         self.tower = tower.module
         self.scale = tower.temperature
         self.merged = False
+        self.weighted = params.class_weights
         if params.lora is not None:
             self.tower = _with_lora(tower, params)
         self.head = nn.Linear(tower.dim, labels)
@@ -82,12 +89,20 @@ class Classifier(nn.Module):
         enable(gradient_checkpointing_kwargs=gradient_checkpointing_kwargs or {"use_reentrant": False})
 
     @torch.no_grad()
-    def start_head(self, means: torch.Tensor) -> None:
-        """Begin at the class means float[C, d] of the untrained tower: a head that is random at first spoils the
-        features below it (Kumar et al. 2022).
+    def start_head(self, features: Vectors, y: NDArray[np.int64]) -> None:
+        """Begin with the linear probe of the untrained tower's features float32[n, d], labels int64[n]: a head that is
+        random at first spoils the features below it (LP-FT, Kumar et al. 2022).
         """
-        self.head.weight.copy_(nn.functional.normalize(means, dim=-1))
-        self.head.bias.zero_()
+        balance = "balanced" if self.weighted else None
+        probe = LogisticRegression(C=_PROBE_C, class_weight=balance, max_iter=_PROBE_STEPS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # near enough: training goes on from there
+            probe.fit(features, y)
+        rows, bias = probe.coef_, probe.intercept_
+        if len(rows) == 1:  # of two labels scikit-learn keeps the second one's
+            rows, bias = np.concatenate([-rows, rows]) / 2, np.concatenate([-bias, bias]) / 2
+        self.head.weight.copy_(torch.from_numpy(rows / self.scale))
+        self.head.bias.copy_(torch.from_numpy(bias / self.scale))
 
     def groups(self, params: FinetuneParams) -> list[dict[str, Any]]:
         """For the optimiser: the tower, and the head with its own rate, which counts in logits."""
