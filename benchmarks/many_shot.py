@@ -1,6 +1,6 @@
 """Four commands on a few thousand images: the time of each, and what fine-tuning gains over the closed-form head.
 
-    python -m benchmarks.many_shot [--images 2400] [--base lite] [--epochs 3]
+    python -m benchmarks.many_shot [--images 2400] [--base lite] [--epochs 3] [--param learning_rate=1e-4]
 
 The images are scikit-learn's 1,797 handwritten digits and, for the rest, easy-VQA's training ones by colour and shape:
 34 labels. Both learn from the same training split and are judged on the same test split, which neither has seen.
@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2400)
     parser.add_argument("--base", default="lite")
     parser.add_argument("--epochs", default="3")
+    parser.add_argument("--param", action="append", default=[], help="name=value, of the training")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
@@ -106,7 +107,7 @@ def main() -> None:
         )
         times["train"], _ = timed(
             "manyshot", "train", "--dataset", root / "processed", "--model", given.base, "--epochs", given.epochs,
-            "--output", root / "trained",
+            "--output", root / "trained", *(word for one in given.param for word in ("--param", one)),
         )  # fmt: skip
         times["evaluate"], printed = timed(
             "manyshot", "evaluate", "--model", root / "trained", "--test-data", root / "processed", "--json"
