@@ -11,11 +11,13 @@ import torch
 
 from app.errors import NotTrainableError
 from app.settings import Settings
-from app.training.params import FinetuneParams
+from app.training.params import FinetuneParams, LoraParams, Params
 from tests import shapes
 from tests.training import Trained, trained
-from workers.examples import Examples, Item
+from workers.examples import Examples, Item, Split
+from workers.methods.finetune import FinetuneEncoder
 from workers.methods.finetuning.classifier import Classifier
+from workers.methods.lora import EncoderLora
 from workers.towers import image_tower
 
 PARAMS = {"batch_size": 8, "evaluate_every": 1, "checkpoint_every": 1, "augment": False}
@@ -91,3 +93,13 @@ def test_rare_labels_weigh_more_unless_told_otherwise(tmp_path: Path) -> None:
 def test_what_cannot_be_done_is_said(tmp_path: Path, base: str, params: Any, words: str) -> None:
     with pytest.raises(NotTrainableError, match=words):
         learned(tmp_path, base, **params)
+
+
+@pytest.mark.parametrize(
+    ("method", "params"), [(FinetuneEncoder, FinetuneParams()), (EncoderLora, LoraParams())]
+)
+def test_a_label_that_is_only_judged_is_named(method: Any, params: Params) -> None:
+    sides: list[tuple[str, Split]] = [("a", "train"), ("b", "train"), ("c", "test")]
+    items = [Item(f"{label}{n}", label=label, split=side) for label, side in sides for n in range(3)]
+    with pytest.raises(NotTrainableError, match="training split holds no example of 'c'"):
+        method.validate(params, Examples("classification", items, lambda _: b""))

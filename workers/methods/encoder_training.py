@@ -26,7 +26,7 @@ from workers.methods.base import Run
 from workers.methods.calibrating import fitted_scale, judged, looked_at
 from workers.methods.looping import Parts, Pass, Stepped, noted
 from workers.methods.reproducible import deterministic
-from workers.methods.splits import split_items, targets
+from workers.methods.splits import check_taught, split_items, targets
 
 _GRADIENT_NORM = 1.0
 
@@ -62,6 +62,7 @@ class EncoderTraining(Stepped):
         few = sorted(label for label, count in examples.counts.items() if count < least)
         if few:
             raise NotTrainableError(f"Holding examples out needs {least} a label; '{few[0]}' has fewer.")
+        check_taught(examples)
         if isinstance(params, LoraParams) and params.four_bit:
             raise NotTrainableError("Encoders are not trained in 4 bits: leave `four_bit` out.")
 

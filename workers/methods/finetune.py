@@ -29,7 +29,7 @@ from workers.methods.finetuning.callbacks import JobCallback, best_step, restore
 from workers.methods.finetuning.classifier import Classifier, head_weights, write_tower
 from workers.methods.finetuning.fitting import available_bytes, fitting_batches, state_bytes
 from workers.methods.finetuning.pixels import PixelData
-from workers.methods.splits import split_items, targets
+from workers.methods.splits import check_taught, split_items, targets
 from workers.towers import image_tower
 
 _LEAST = 2
@@ -52,7 +52,7 @@ class FinetuneEncoder:
 
     @classmethod
     def validate(cls, params: Params, examples: Examples) -> None:
-        """At least two labels with two examples each."""
+        """At least two labels with two examples each, one of them to train on."""
         if examples.task != "classification":
             raise NotTrainableError("An encoder learns labels: these examples have none.")
         if len(examples.labels) < 2:
@@ -62,6 +62,7 @@ class FinetuneEncoder:
             raise NotTrainableError(
                 f"Training needs at least {_LEAST} examples a label; '{few[0]}' has fewer."
             )
+        check_taught(examples)
 
     def prepare(self) -> None:
         """Load the tower, split, choose the batch size by a dry run, and start the head as a linear probe."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from app.errors import NotTrainableError
 from workers.datasets.splitting import SPLITS, stratified
 from workers.examples import Examples, Item
 
@@ -42,6 +43,14 @@ def split_leaving(examples: Examples, validation_share: float, seed: int, *, lea
             held.append(one)
     away = {one.sha256 for one in held}
     return [one for one in examples.items if one.sha256 not in away], held, test
+
+
+def check_taught(examples: Examples) -> None:
+    """Raise NotTrainableError where a label stands on no side but those that models are judged on."""
+    taught = {one.label for one in examples.items if one.split in (None, "train")}
+    missing = [label for label in examples.labels if label not in taught]
+    if missing:
+        raise NotTrainableError(f"The training split holds no example of '{missing[0]}'.")
 
 
 def targets(items: Sequence[Item], labels: Sequence[str]) -> list[int]:
