@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from app import errors
 from app.access import Caller, require
 from app.catalog import service
+from app.catalog.strategies.describing import json_schema
 from app.catalog.strategies.here import machine_of, ready_with
 from app.catalog.strategies.presets import PRESETS, Machine
 from app.catalog.strategies.recommending import Verdict, Wanted, recommend
@@ -26,7 +27,7 @@ from app.catalog.strategies.replies import (
     StrategyInfo,
     StrategyList,
 )
-from app.catalog.strategies.schema import Strategy, json_schema, shown
+from app.catalog.strategies.schema import Strategy, shown
 from app.errors import InvalidInputError
 from app.problems import responses
 from app.services import services_of
