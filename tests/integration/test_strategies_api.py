@@ -90,7 +90,7 @@ async def test_auto_is_the_machine_that_answers(client: httpx.AsyncClient) -> No
     found = await recommended(client, learning_type="few_shot", dataset_size=50, hardware="auto")
     machine = await shown(client, "/v1/hardware")
     assert found["hardware"]["cores"] == machine["cpu"]["cores"]
-    assert found["data"][0]["name"] == "lite_fewshot"
+    assert found["data"][0]["name"] == "lite_oneshot"
     everything = {one["name"] for one in (await shown(client, "/v1/strategies"))["data"]}
     assert {one["name"] for one in found["data"] + found["left_out"]} == everything
     assert {one["name"] for one in machine["strategies"]} == everything
@@ -171,7 +171,7 @@ async def test_the_command_line_lists_shows_and_recommends(address: str) -> None
     assert "openai/clip-vit-large-patch14 (4 GB of GPU memory, 6 GB of memory)" in one.output
     words = ["--learning-type", "few-shot", "--dataset-size", "50", "--hardware", "auto"]
     fitting = await vision(address, "strategies", "recommend", *words)
-    assert re.search(r"^1 +lite_fewshot", fitting.output, re.M)
+    assert re.search(r"^1 +lite_oneshot", fitting.output, re.M)
     assert re.search(r"^custom_manyshot +It is for many-shot", fitting.output, re.M)
     numbers = await vision(address, "strategies", "recommend", "--cpu-memory-gb", "0.5", "--json")
     assert json.loads(numbers.stdout)["data"] == []

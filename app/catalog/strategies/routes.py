@@ -6,7 +6,7 @@ Knows who may look; what fits is decided in `recommending`.
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, Path, Request
 
@@ -15,23 +15,26 @@ from app.access import Caller, require
 from app.catalog import service
 from app.catalog.strategies.describing import json_schema
 from app.catalog.strategies.here import machine_of, ready_with
-from app.catalog.strategies.presets import PRESETS, Machine
+from app.catalog.strategies.presets import PRESETS, Machine, facts, preset_called
 from app.catalog.strategies.recommending import Verdict, Wanted, recommend
 from app.catalog.strategies.replies import (
     AUTO,
     LeftOut,
     Recommendation,
     Recommended,
+    RecommendedMachine,
     RecommendRequest,
     RefusedFile,
     StrategyInfo,
     StrategyList,
+    TaskGroup,
 )
 from app.catalog.strategies.schema import Strategy, shown
 from app.errors import InvalidInputError
 from app.problems import responses
 from app.services import services_of
 from app.training.params import checked
+from app.training.spec import Task
 
 router = APIRouter(prefix="/strategies", tags=["strategies"])
 
@@ -83,9 +86,9 @@ async def get_strategy(
 async def recommend_strategies(
     request: Request, caller: Recogniser, wanted: RecommendRequest
 ) -> Recommendation:
-    """Which strategies fit, best first, and why each of the others does not."""
+    """Which strategies fit each task, best first, and why each of the others does not."""
     services = services_of(request)
-    machine, ready = _preset(wanted.hardware), None
+    (name, machine), ready = _machine(wanted.hardware), None
     if machine is None:
         machine = machine_of(await asyncio.to_thread(service.hardware, services.settings))
         ready = ready_with(services.registry.known())
@@ -94,25 +97,32 @@ async def recommend_strategies(
         Wanted(machine, wanted.learning_type, wanted.dataset_size, wanted.task),
         ready,
     )
+    data = [_recommended(verdict) for verdict in fitting]
+    tasks: tuple[Task, ...] = (wanted.task,) if wanted.task else get_args(Task)
     return Recommendation(
         hardware=machine,
-        data=[_recommended(one) for one in fitting],
-        left_out=[LeftOut(name=one.strategy.name, reason=one.reason) for one in left_out],
+        machine=RecommendedMachine(name=name, **facts(machine).model_dump()),
+        data=data,
+        groups=[TaskGroup(task=task, data=[found for found in data if found.task == task]) for task in tasks],
+        left_out=[
+            LeftOut(name=verdict.strategy.name, task=verdict.strategy.task, reason=verdict.reason)
+            for verdict in left_out
+        ],
     )
 
 
-def _preset(hardware: str | Machine) -> Machine | None:
-    """The machine that was named or described; None for the one that answers. Raises InvalidInputError."""
+def _machine(hardware: str | Machine) -> tuple[str | None, Machine | None]:
+    """A machine's name and figures; without figures the one that answers. Raises InvalidInputError."""
     if isinstance(hardware, Machine):
-        return hardware
-    word = hardware.strip().lower()
-    if word == AUTO:
-        return None
-    if word not in PRESETS:
+        return None, hardware
+    if hardware.strip().lower() == AUTO:
+        return AUTO, None
+    name = preset_called(hardware)
+    if name is None:
         raise InvalidInputError(
             f"hardware: there is no machine of that name; known are {AUTO}, {', '.join(PRESETS)}."
         )
-    return PRESETS[word]
+    return name, PRESETS[name]
 
 
 def _info(strategy: Strategy, own: bool) -> StrategyInfo:
@@ -126,15 +136,18 @@ def _info(strategy: Strategy, own: bool) -> StrategyInfo:
 
 
 def _recommended(verdict: Verdict) -> Recommended:
-    strategy = verdict.strategy
+    strategy, time = verdict.strategy, verdict.time
     return Recommended(
         name=strategy.name,
         task=strategy.task,
         family=strategy.model.family,
         checkpoint=shown(strategy.model.checkpoint),
         method=strategy.method,
-        expected_time_s=strategy.hardware.expected_time_s,
-        expected_examples=strategy.hardware.expected_examples,
-        larger=[shown(one) for one in verdict.larger],
+        expected_time_s=time.seconds,
+        expected_examples=time.examples,
+        expected_time_note=time.note,
+        params=verdict.params,
+        larger=[shown(checkpoint) for checkpoint in verdict.larger],
+        larger_params={shown(checkpoint): settings for checkpoint, settings in verdict.larger_params.items()},
         reason=verdict.reason,
     )

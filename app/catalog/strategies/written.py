@@ -158,7 +158,8 @@ class WrittenStrategy(Part):
         return {
             "name": name,
             "aliases": self.aliases,
-            "description": self.description or f"{self.model_type} for {task}, by {learns} learning.",
+            "description": self.description
+            or f"A model of the type {self.model_type} for {task}, by {learns} learning.",
             "learning_types": learning_types,
             "task": task,
             "model": {
