@@ -18,36 +18,45 @@ _TASKS = {
 _MINUTE_S, _HOUR_S = 60, 3600
 
 
-def show(found: dict[str, Any]) -> None:
-    """Print a reply of `POST /v1/strategies/recommend`."""
-    output.out.print(_machine(found["machine"], found["hardware"]), soft_wrap=True)
+def show(found: dict[str, Any], machine: str, examples: int | None) -> None:
+    """Print a reply of `POST /v1/strategies/recommend` for a machine called `machine` and so many examples."""
+    _print(_machine(machine, found["machine"], found["hardware"]))
     for group in found["groups"]:
-        output.out.print(f"\n{_TASKS[group['task']]}", soft_wrap=True)
-        if not group["data"]:
-            output.out.print("No strategy fits; the reasons are below.", soft_wrap=True)
-            continue
-        rows = (
-            [
-                str(rank),
-                strategy["name"],
-                time_said(strategy["expected_time_s"], strategy["expected_examples"]),
-                _why(strategy),
-            ]
-            for rank, strategy in enumerate(group["data"], 1)
-        )
-        output.print_table(["", "fits", "time", "why"], rows, empty="")
-        for rank, strategy in enumerate(group["data"]):
-            if rank == 0 or strategy["params"]:
-                output.out.print(f"Try: {_command(strategy)}", soft_wrap=True)
-    if any(group["data"] for group in found["groups"]):
-        output.out.print(
-            "\nTimes are estimated from measured ones; --json says from which, docs/strategies.md how.",
-            soft_wrap=True,
-        )
-    if found["left_out"]:
-        output.out.print()
-        rows = ([strategy["name"], strategy["reason"]] for strategy in found["left_out"])
+        _print(f"\n{_TASKS[group['task']]}")
+        if group["data"]:
+            _show_fitting(group["data"], examples)
+        else:
+            _print("No strategy fits; the reasons are below.")
+    if found["data"]:
+        _print("\nTimes are estimated from measured ones; --json says from which, docs/strategies.md how.")
+    tasks = {group["task"] for group in found["groups"]}
+    left_out = [strategy for strategy in found["left_out"] if strategy["task"] in tasks]
+    if left_out:
+        _print("")
+        rows = ([strategy["name"], strategy["reason"]] for strategy in left_out)
         output.print_table(["left out", "why"], rows, empty="")
+
+
+def _show_fitting(fitting: list[dict[str, Any]], examples: int | None) -> None:
+    best, *others = fitting
+    _print(f"Begin with {best['name']}: {_command(best, examples)}")
+    rows = (
+        [
+            str(rank),
+            strategy["name"],
+            time_said(strategy["expected_time_s"], strategy["expected_examples"]),
+            _why(strategy),
+        ]
+        for rank, strategy in enumerate(fitting, 1)
+    )
+    output.print_table(["", "fits", "time", "why"], rows, empty="")
+    for strategy in others:
+        if strategy["params"]:
+            _print(f"{strategy['name']} on all GPUs: {_command(strategy, examples)}")
+
+
+def _print(line: str) -> None:
+    output.out.print(line, soft_wrap=True, markup=False)
 
 
 def time_said(seconds: float | None, examples: int | None) -> str:
@@ -65,21 +74,17 @@ def time_said(seconds: float | None, examples: int | None) -> str:
     return f"about {text} for {examples:,}" if examples else f"about {text}"
 
 
-def _machine(machine: dict[str, Any], hardware: dict[str, Any]) -> str:
+def _machine(name: str, machine: dict[str, Any], hardware: dict[str, Any]) -> str:
     """One sentence of the machine and one of what it is for."""
-    name = {"auto": "The service's machine", None: "A machine of these figures"}.get(
-        machine["name"], machine["name"]
-    )
     has = [f"{hardware['cores']} CPU cores"] if hardware["cores"] else []
     if hardware["cpu_memory_gb"] is not None:
         has.append(f"{hardware['cpu_memory_gb']:g} GB of memory")
     has.append(machine["memory_limit"] if hardware["gpu_memory_gb"] else "no CUDA GPU")
     words = [word.replace("_", "-") for word in machine["recommended_learning"]]
     suits = f"{', '.join(words[:-1])} and {words[-1]} learning suit it"
-    answers = (
-        f"; models of up to {machine['max_model_size']} answer on it" if machine["max_model_size"] else ""
-    )
-    return f"{name}: {', '.join(has)}. By its memory, {suits}{answers}."
+    size = machine["max_model_size"]
+    fits = f"; models of up to {size.removesuffix('b')} billion parameters fit" if size else ""
+    return f"{name}: {', '.join(has)}. By its memory, {suits}{fits}."
 
 
 def _why(strategy: dict[str, Any]) -> str:
@@ -101,10 +106,10 @@ def _why(strategy: dict[str, Any]) -> str:
     return " ".join(said)
 
 
-def _command(strategy: dict[str, Any]) -> str:
+def _command(strategy: dict[str, Any], examples: int | None) -> str:
     """What to type; words in capitals are the reader's."""
     words = f"vision train --strategy {strategy['name']}"
-    if strategy["method"] is None and strategy["task"] == "classification":
+    if strategy["method"] is None and strategy["task"] == "classification" and examples in (None, 1):
         return f"{words} --image FILE --label NAME"
     if strategy["method"] == "finetune":
         return " ".join(filter(None, [words, "--dataset FOLDER", _flags(strategy["params"])]))

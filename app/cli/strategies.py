@@ -18,6 +18,7 @@ from app.cli.options import ApiKey, DataDir, Json, Server
 app = typer.Typer(help="Ways to learn: what there is and what fits.", no_args_is_help=True)
 
 _AUTO = "auto"
+_CALLED = {_AUTO: "The service's machine"}
 
 
 @app.command("list")
@@ -108,7 +109,7 @@ def recommend(
     if json:
         output.print_json(found)
         return
-    recommended.show(found)
+    recommended.show(found, "These figures" if numbers else _CALLED.get(hardware, hardware), dataset_size)
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def _described(one: dict[str, Any]) -> list[list[str]]:
         ("CPU memory", f"{needs['cpu_memory_gb']:g} GB"),
         ("CPU cores", "" if needs["cpu_cores"] == 1 else str(needs["cpu_cores"])),
         ("time", recommended.time_said(needs["expected_time_s"], needs["expected_examples"])),
-        ("training time", _hours(one["hardware_requirements"]["training_time_hours"])),
+        ("training time", _hours(needs["training_time_hours"])),
         ("inference time", f"{needs['inference_time_ms']:g} ms" if needs["inference_time_ms"] else ""),
         ("note", needs["note"] or ""),
         ("first up to", _first_up_to(one["as_good_as_training"])),

@@ -47,9 +47,10 @@ class Strategies:
         found: dict[str, Strategy] = {}
         refused: list[Refused] = []
         own: set[str] = set()
-        _add(files("strategies"), settings, found, refused)
+        _add(files("strategies"), settings.max_strategy_kb, None, found, refused)
         if settings.strategies_dir is not None:
-            own = _add(settings.strategies_dir.expanduser(), settings, found, refused)
+            folder = settings.strategies_dir.expanduser()
+            own = _add(folder, settings.max_strategy_kb, settings.max_strategies, found, refused)
         return cls(list(found.values()), refused, frozenset(own))
 
     def get(self, name: str) -> Strategy:
@@ -67,7 +68,11 @@ class Strategies:
 
 
 def _add(
-    folder: Traversable, settings: Settings, found: dict[str, Strategy], refused: list[Refused]
+    folder: Traversable,
+    max_kb: int,
+    max_strategies: int | None,
+    found: dict[str, Strategy],
+    refused: list[Refused],
 ) -> set[str]:
     """Put a folder's strategies into `found`, over those of the same name; their names."""
     added: set[str] = set()
@@ -78,9 +83,9 @@ def _add(
 
     for number, file in enumerate(_yaml_files(folder, refused)):
         try:
-            if number >= settings.max_strategies:
-                raise StrategyFileError(f"{file.name}: there are more than {settings.max_strategies} files.")
-            parsed = parse(_read(file, settings.max_strategy_kb), file.name)
+            if max_strategies is not None and number >= max_strategies:
+                raise StrategyFileError(f"{file.name}: there are more than {max_strategies} files.")
+            parsed = parse(_read(file, max_kb), file.name)
         except StrategyFileError as error:
             refuse(file.name, error)
             continue
@@ -88,10 +93,8 @@ def _add(
             refuse(file.name, error)
         for strategy in parsed.strategies:
             try:
-                if len(added) >= settings.max_strategies:
-                    raise StrategyFileError(
-                        f"{file.name}: there are more than {settings.max_strategies} strategies."
-                    )
+                if max_strategies is not None and len(added) >= max_strategies:
+                    raise StrategyFileError(f"{file.name}: there are more than {max_strategies} strategies.")
                 _check_names(strategy, found, added, file.name)
             except StrategyFileError as error:
                 refuse(file.name, error)

@@ -18,6 +18,8 @@ from app.training.spec import Task
 
 _WORDS: dict[LearningType, str] = {"one_shot": "one-shot", "few_shot": "few-shot", "many_shot": "many-shot"}
 
+_NOT_ESTIMATED = ExpectedTime(None, None, "")
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -37,7 +39,7 @@ class Verdict:
     strategy: Strategy
     fits: bool
     reason: str
-    time: ExpectedTime = ExpectedTime(None, None, "")
+    time: ExpectedTime = _NOT_ESTIMATED
     """Of one that fits."""
     params: dict[str, Any] = field(default_factory=dict)
     """Settings that a job needs on the machine beside the strategy's own: processes and ZeRO stage."""

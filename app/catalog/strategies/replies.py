@@ -178,12 +178,6 @@ class LeftOut(BaseModel):
     reason: str
 
 
-class RecommendedMachine(MachineFacts):
-    """The machine, in words."""
-
-    name: str | None = Field(description="`auto`, a preset's name, or null of one in numbers.")
-
-
 class Recommendation(BaseModel):
     """What fits, best first, and why the others do not."""
 
@@ -193,7 +187,6 @@ class Recommendation(BaseModel):
                 {
                     "hardware": {"gpu_memory_gb": 0, "gpus": 0, "cpu_memory_gb": 16, "cores": 8},
                     "machine": {
-                        "name": "mac_m2",
                         "memory_limit": "16 GB of memory",
                         "max_model_size": "3.2b",
                         "max_trained_size": "0.8b",
@@ -214,7 +207,7 @@ class Recommendation(BaseModel):
     )
 
     hardware: Machine = Field(description="What was compared with.")
-    machine: RecommendedMachine
+    machine: MachineFacts
     data: list[Recommended] = Field(description="Over all tasks; comparable within one.")
     groups: list[TaskGroup] = Field(
         description="The same for each task, or for the one that was asked for; empty `data` where nothing fits."

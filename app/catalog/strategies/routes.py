@@ -22,7 +22,6 @@ from app.catalog.strategies.replies import (
     LeftOut,
     Recommendation,
     Recommended,
-    RecommendedMachine,
     RecommendRequest,
     RefusedFile,
     StrategyInfo,
@@ -88,7 +87,7 @@ async def recommend_strategies(
 ) -> Recommendation:
     """Which strategies fit each task, best first, and why each of the others does not."""
     services = services_of(request)
-    (name, machine), ready = _machine(wanted.hardware), None
+    machine, ready = _machine(wanted.hardware), None
     if machine is None:
         machine = machine_of(await asyncio.to_thread(service.hardware, services.settings))
         ready = ready_with(services.registry.known())
@@ -101,7 +100,7 @@ async def recommend_strategies(
     tasks: tuple[Task, ...] = (wanted.task,) if wanted.task else get_args(Task)
     return Recommendation(
         hardware=machine,
-        machine=RecommendedMachine(name=name, **facts(machine).model_dump()),
+        machine=facts(machine),
         data=data,
         groups=[TaskGroup(task=task, data=[found for found in data if found.task == task]) for task in tasks],
         left_out=[
@@ -111,18 +110,18 @@ async def recommend_strategies(
     )
 
 
-def _machine(hardware: str | Machine) -> tuple[str | None, Machine | None]:
-    """A machine's name and figures; without figures the one that answers. Raises InvalidInputError."""
+def _machine(hardware: str | Machine) -> Machine | None:
+    """The machine that was named or described; None for the one that answers. Raises InvalidInputError."""
     if isinstance(hardware, Machine):
-        return None, hardware
+        return hardware
     if hardware.strip().lower() == AUTO:
-        return AUTO, None
+        return None
     name = preset_called(hardware)
     if name is None:
         raise InvalidInputError(
             f"hardware: there is no machine of that name; known are {AUTO}, {', '.join(PRESETS)}."
         )
-    return name, PRESETS[name]
+    return PRESETS[name]
 
 
 def _info(strategy: Strategy, own: bool) -> StrategyInfo:

@@ -3,11 +3,13 @@
 Knows the figures that strategies carry, which were measured on CPUs, and how they are scaled. Measures nothing.
 
     seconds = (fixed + (expected - fixed) * examples / expected examples)
-              * expected cores / min(cores, useful cores)
-              / (ASSUMED_GPU_SPEED * (1 + (GPUs - 1) * GPU_EFFICIENCY))
+              * speed
 
-The last factor counts only where a strategy trains on a GPU, and the term of the GPUs beyond the first only where it
-trains on several. Without a number of examples it is the strategy's own, without a number of cores the strategy's own.
+    on a CPU  speed = expected cores / min(cores, useful cores)
+    on a GPU  speed = 1 / (ASSUMED_GPU_SPEED * (1 + (processes - 1) * GPU_EFFICIENCY))
+
+A GPU counts for `lora` and `finetune` of other models than lite. Without a number of examples, or of cores, it is the
+strategy's own.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from app.catalog.strategies.presets import Machine
 from app.catalog.strategies.schema import Strategy
 
 ASSUMED_GPU_SPEED = 10.0
-"""How many times as fast as the cores a GPU is taken to be. An assumption: no figure of the service is from a GPU."""
+"""How many times as fast as the cores of a strategy's figure a GPU is taken to be: an assumption, never measured."""
 GPU_EFFICIENCY = 0.8
 """What each further GPU adds, as a share of the first. An assumption too."""
 _ON_GPU = frozenset({"lora", "finetune"})
@@ -65,12 +67,12 @@ def expected_time(
         seconds = (
             needs.expected_fixed_s + (seconds - needs.expected_fixed_s) * examples / needs.expected_examples
         )
-    if machine.cores is not None:
-        seconds *= needs.expected_cores / min(machine.cores, max(needs.useful_cores, needs.expected_cores))
     note = f"Estimated from {_measured(strategy)}"
     if machine.usable_gpus and strategy.method in _ON_GPU and strategy.model.family != _CPU_ONLY_FAMILY:
         seconds /= ASSUMED_GPU_SPEED * (1 + (processes - 1) * GPU_EFFICIENCY)
         note += f"; a GPU is assumed to be {ASSUMED_GPU_SPEED:g} times as fast, none was measured"
+    elif machine.cores is not None:
+        seconds *= needs.expected_cores / min(machine.cores, max(needs.useful_cores, needs.expected_cores))
     shown = examples if examples is not None else needs.expected_examples
     return ExpectedTime(round(seconds, 3), shown, f"{note}.")
 

@@ -78,6 +78,12 @@ class WrittenHardware(Part):
         Annotated[float, Field(ge=0, le=1e6)] | Annotated[str, StringConstraints(pattern=_RANGE)] | None
     ) = Field(None, description="Hours, or least and most of them as `4-48`; shown as it is.")
 
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.hours is not None and self.hours[0] > self.hours[1]:
+            raise ValueError("training_time_hours must rise")
+        return self
+
     @property
     def hours(self) -> tuple[float, float] | None:
         """Least and most hours of training."""
