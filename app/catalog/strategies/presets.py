@@ -94,7 +94,7 @@ class MachineFacts(BaseModel):
     )
     max_model_size: str | None = Field(
         description="Largest model that answers on one device, such as `32b` parameters: four fifths of the memory, "
-        "at 2 bytes a parameter on a GPU and 4 on a CPU. Weights in 4 bits would take a quarter of the GPU's."
+        "at 2 bytes a parameter on a GPU and 4 on a CPU."
     )
     max_trained_size: str | None = Field(
         description="Largest model that is trained whole: four fifths of the memory, of all GPUs together (ZeRO-3), "

@@ -52,10 +52,16 @@ async def list_strategies(request: Request, caller: Recogniser) -> StrategyList:
 
 
 _SCHEMA = {
-    "title": "Strategy",
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Strategies of one file",
     "type": "object",
-    "properties": {"name": {"type": "string"}, "description": {"type": "string"}},
-    "required": ["name", "description"],
+    "$defs": {
+        "WrittenStrategy": {
+            "type": "object",
+            "properties": {"model_type": {"enum": ["clip", "llava", "custom"]}},
+            "required": ["model_type"],
+        }
+    },
 }
 
 
