@@ -76,7 +76,8 @@ def time_said(seconds: float | None, examples: int | None) -> str:
 
 def _machine(name: str, machine: dict[str, Any], hardware: dict[str, Any]) -> str:
     """One sentence of the machine and one of what it is for."""
-    has = [f"{hardware['cores']} CPU cores"] if hardware["cores"] else []
+    cores = hardware["cores"]
+    has = [f"{cores} CPU core{'' if cores == 1 else 's'}"] if cores else []
     if hardware["cpu_memory_gb"] is not None:
         has.append(f"{hardware['cpu_memory_gb']:g} GB of memory")
     has.append(machine["memory_limit"] if hardware["gpu_memory_gb"] else "no CUDA GPU")

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from app.catalog.strategies import Strategies, Strategy
+from app.catalog.strategies.here import ready_with
 from app.catalog.strategies.presets import PRESETS, Machine, facts, preset_called
 from app.catalog.strategies.recommending import Verdict, Wanted, judge, recommend
 from app.catalog.strategies.timing import ASSUMED_GPU_SPEED, GPU_EFFICIENCY, expected_time
+from app.inference.model_info import ModelInfo
 from app.settings import Settings
 from app.training.params import checked
 
@@ -104,6 +106,10 @@ def test_what_was_not_measured_has_no_time(shipped: Strategies) -> None:
     )
     assert other.seconds is None
     assert "llava-1.5-7b-hf" in other.note
+    hub = "llava-hf/llava-1.5-7b-hf"
+    ready = ready_with([ModelInfo("llava-1.5-7b-hf", "llava", (hub,), default=True, kind="vlm")])
+    served = judge(shipped.get("llava_fewshot"), Wanted(PRESETS["l4"], dataset_size=20), ready)
+    assert (served.fits, served.time.seconds) == (True, None)
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,8 @@ def _add(
         except StrategyFileError as error:
             refuse(file.name, error)
             continue
-        for error in parsed.wrong:
-            refuse(file.name, error)
+        for wrong in parsed.wrong:
+            refuse(file.name, wrong)
         for strategy in parsed.strategies:
             try:
                 if max_strategies is not None and len(added) >= max_strategies:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from app.catalog.strategies.schema import (
     DEFAULT,
@@ -98,6 +98,10 @@ class WrittenHardware(Part):
 
 class WrittenStrategy(Part):
     """A strategy in short."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["learning_type"]}, {"required": ["learning_types"]}]}
+    )
 
     name: Name | None = Field(None, description="Left out: its key, or the file's name without `.yaml`.")
     aliases: list[Name] = Field(default_factory=list)
