@@ -270,9 +270,12 @@ class Settings(BaseSettings):
         description="host:port where the nodes of a job that runs on several meet; the first node's address.",
     )
     strategies_dir: Path | None = Field(
-        None, description="Folder of your own strategies, one YAML file each, beside those that ship."
+        None,
+        description="Folder of your own strategies, YAML files of one or several, beside those that ship.",
     )
-    max_strategies: int = Field(200, ge=1, description="Most files that folder may hold.")
+    max_strategies: int = Field(
+        200, ge=1, description="Most files that folder may hold, and most strategies in them."
+    )
     max_strategy_kb: int = Field(64, ge=1, description="Largest of them, in KiB.")
     event_poll_s: float = Field(
         0.5, gt=0, description="Seconds between two looks for new events of a job that is followed."

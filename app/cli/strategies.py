@@ -1,6 +1,6 @@
 """`vision strategies ...`: ways to learn, and which of them fit.
 
-Knows how they are shown; what fits is for the service to say.
+Knows how strategies are shown; what fits is for the service to say.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import output
+from app.cli import output, recommended
 from app.cli.client import connect
 from app.cli.collections import quoted
 from app.cli.options import ApiKey, DataDir, Json, Server
@@ -18,6 +18,7 @@ from app.cli.options import ApiKey, DataDir, Json, Server
 app = typer.Typer(help="Ways to learn: what there is and what fits.", no_args_is_help=True)
 
 _AUTO = "auto"
+_CALLED = {_AUTO: "The service's machine"}
 
 
 @app.command("list")
@@ -76,7 +77,10 @@ def recommend(
     ] = None,
     task: Annotated[str | None, typer.Option(help="classification, vqa or caption; any without it.")] = None,
     hardware: Annotated[
-        str, typer.Option(help="auto: the service's machine; or a machine's name, such as a100_80gb.")
+        str,
+        typer.Option(
+            help="auto: the service's machine; or a machine's name, such as mac_m2, a100_80gb or 4x_a100_40gb."
+        ),
     ] = _AUTO,
     gpu_memory_gb: Annotated[
         float | None, typer.Option(min=0, help="Instead of --hardware: memory of each GPU.")
@@ -105,23 +109,7 @@ def recommend(
     if json:
         output.print_json(found)
         return
-    output.print_table(
-        ["", "fits", "time", "why"],
-        (
-            [
-                str(rank),
-                one["name"],
-                _time(one["expected_time_s"], one["expected_examples"]),
-                f"{one['reason']} {_larger_too(one['larger'])}".strip(),
-            ]
-            for rank, one in enumerate(found["data"], 1)
-        ),
-        empty="No strategy fits.",
-    )
-    if found["left_out"]:
-        output.out.print()
-        rows = ([one["name"], one["reason"]] for one in found["left_out"])
-        output.print_table(["left out", "why"], rows, empty="")
+    recommended.show(found, "These figures" if numbers else _CALLED.get(hardware, hardware), dataset_size)
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -137,6 +125,8 @@ def _described(one: dict[str, Any]) -> list[list[str]]:
         ("learns", _learns(one)),
         ("task", one["task"]),
         ("model", _model(one["model"])),
+        ("model type", one["model_type"]),
+        ("base models", ", ".join(one["base_models"])),
         *(("larger model", _larger(larger)) for larger in one["model"]["larger"]),
         ("method", one["method"] or "nothing is trained"),
         ("settings", _settings(one["params"])),
@@ -149,8 +139,11 @@ def _described(one: dict[str, Any]) -> list[list[str]]:
         ("GPU memory", "no GPU needed" if not needs["gpu_memory_gb"] else f"{needs['gpu_memory_gb']:g} GB"),
         ("CPU memory", f"{needs['cpu_memory_gb']:g} GB"),
         ("CPU cores", "" if needs["cpu_cores"] == 1 else str(needs["cpu_cores"])),
-        ("time", _time(needs["expected_time_s"], needs["expected_examples"])),
+        ("time", recommended.time_said(needs["expected_time_s"], needs["expected_examples"])),
+        ("training time", _hours(needs["training_time_hours"])),
+        ("inference time", f"{needs['inference_time_ms']:g} ms" if needs["inference_time_ms"] else ""),
         ("note", needs["note"] or ""),
+        ("first up to", _first_up_to(one["as_good_as_training"])),
         *(("strength", text) for text in one["strengths"]),
         *(("use case", text) for text in one["use_cases"]),
     ]
@@ -181,14 +174,12 @@ def _settings(values: dict[str, Any]) -> str:
     return ", ".join(f"{name}={json_module.dumps(value)}" for name, value in values.items())
 
 
-def _larger_too(names: list[str]) -> str:
-    return f"Larger models fit too: {', '.join(names)}." if names else ""
-
-
-def _time(seconds: float | None, examples: int | None) -> str:
-    if seconds is None:
+def _hours(hours: list[float] | None) -> str:
+    if hours is None:
         return ""
-    if seconds < 1:
-        return "at once"
-    text = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-    return f"{text} for {examples:,}" if examples else text
+    least, most = hours
+    return f"{least:g} h" if least == most else f"{least:g}-{most:g} h"
+
+
+def _first_up_to(found: dict[str, Any] | None) -> str:
+    return f"{found['up_to_examples']:,} examples: {found['says']}" if found else ""

@@ -83,14 +83,14 @@ async def test_ones_own_are_listed_and_what_is_refused_beside_them(
 
 async def test_the_schema_is_served(client: httpx.AsyncClient) -> None:
     schema = await shown(client, "/v1/strategies/schema")
-    assert {"name", "samples"} <= set(schema["required"])
+    assert {"name", "samples"} <= set(schema["$defs"]["Strategy"]["required"])
 
 
 async def test_auto_is_the_machine_that_answers(client: httpx.AsyncClient) -> None:
     found = await recommended(client, learning_type="few_shot", dataset_size=50, hardware="auto")
     machine = await shown(client, "/v1/hardware")
     assert found["hardware"]["cores"] == machine["cpu"]["cores"]
-    assert found["data"][0]["name"] == "lite_fewshot"
+    assert found["data"][0]["name"] == "lite_oneshot"
     everything = {one["name"] for one in (await shown(client, "/v1/strategies"))["data"]}
     assert {one["name"] for one in found["data"] + found["left_out"]} == everything
     assert {one["name"] for one in machine["strategies"]} == everything
@@ -104,6 +104,44 @@ async def test_a_named_machine_and_numbers_say_the_same(client: httpx.AsyncClien
     assert numbers == named
     assert named["data"][0]["name"] == "llava_fewshot"
     assert "llava-hf/llava-1.5-13b-hf" in named["data"][0]["larger"]
+
+
+async def test_without_a_task_each_task_has_its_own_answer(client: httpx.AsyncClient) -> None:
+    found = await recommended(client, learning_type="few_shot", dataset_size=50, hardware="mac-M2")
+    groups = {group["task"]: [one["name"] for one in group["data"]] for group in found["groups"]}
+    assert list(groups) == ["classification", "vqa", "caption"]
+    assert groups["classification"][0] in ("lite_oneshot", "clip_oneshot")
+    assert "llava_fewshot" in groups["vqa"]
+    assert groups["caption"] == ["blip_caption"]
+    assert sorted(name for names in groups.values() for name in names) == sorted(
+        one["name"] for one in found["data"]
+    )
+    assert found["machine"]["memory_limit"] == "16 GB of memory"
+    lite = next(one for one in found["data"] if one["name"] == "lite_oneshot")
+    assert (lite["expected_time_s"], lite["expected_examples"]) == (0.625, 50)
+    assert lite["expected_time_note"].startswith("Estimated from 0.05 s for each example")
+    asked = await recommended(client, task="caption", learning_type="one_shot")
+    assert asked["groups"] == [{"task": "caption", "data": []}]
+
+
+async def test_several_gpus_get_settings_that_a_job_takes(client: httpx.AsyncClient) -> None:
+    found = await recommended(
+        client, learning_type="many_shot", dataset_size=5_000, task="classification", hardware="4x_a100_40gb"
+    )
+    best = found["data"][0]
+    assert best["name"] == "custom_manyshot"
+    assert best["params"] == {"processes": 4, "deepspeed": "zero2"}
+    assert best["larger_params"]["openai/clip-vit-large-patch14"] == best["params"]
+
+
+async def test_a_strategy_also_shows_the_words_of_one_in_short(client: httpx.AsyncClient) -> None:
+    clip = await shown(client, "/v1/strategies/clip_classification")
+    assert (clip["model_type"], clip["learning_type"], clip["base_model"]) == ("clip", "one_shot", None)
+    assert (clip["min_samples"], clip["max_samples"]) == (1, 2_000)
+    assert clip["hardware_requirements"]["cpu_memory_gb"] == clip["hardware"]["cpu_memory_gb"]
+    custom = await shown(client, "/v1/strategies/custom_vision_training")
+    assert custom["model_type"] == "custom"
+    assert custom["learning_types"] == ["many_shot"]
 
 
 async def test_nothing_fits_a_tiny_machine_and_each_reason_is_given(client: httpx.AsyncClient) -> None:
@@ -171,8 +209,20 @@ async def test_the_command_line_lists_shows_and_recommends(address: str) -> None
     assert "openai/clip-vit-large-patch14 (4 GB of GPU memory, 6 GB of memory)" in one.output
     words = ["--learning-type", "few-shot", "--dataset-size", "50", "--hardware", "auto"]
     fitting = await vision(address, "strategies", "recommend", *words)
-    assert re.search(r"^1 +lite_fewshot", fitting.output, re.M)
+    assert re.search(r"^1 +lite_oneshot", fitting.output, re.M)
     assert re.search(r"^custom_manyshot +It is for many-shot", fitting.output, re.M)
+    assert "Begin with lite_oneshot: vision train --strategy lite_oneshot --examples FOLDER" in fitting.output
+    for title in ("Labels for images", "Answers to questions about images", "Descriptions of images"):
+        assert re.search(rf"^{title} \(", fitting.output, re.M)
+    gpus = await vision(address, "strategies", "recommend", "--hardware", "4x_A100_40GB")
+    assert "4 GPUs of 40 GB" in gpus.output
+    command = (
+        "vision train --strategy custom_manyshot --dataset FOLDER --param processes=4 --param deepspeed=zero2"
+    )
+    assert f"custom_manyshot on all GPUs: {command}" in gpus.output
+    unknown = await vision(address, "strategies", "recommend", "--hardware", "abacus")
+    assert unknown.exit_code == 1
+    assert "known are auto, raspberry_pi_5" in unknown.stderr
     numbers = await vision(address, "strategies", "recommend", "--cpu-memory-gb", "0.5", "--json")
     assert json.loads(numbers.stdout)["data"] == []
 

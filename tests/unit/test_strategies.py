@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.catalog.schemas import Cpu, Gpu, Hardware, Memory
-from app.catalog.strategies import Strategies, Strategy, StrategyFileError, json_schema, parse
+from app.catalog.strategies import Strategies, Strategy, json_schema
 from app.catalog.strategies.here import machine_of, ready_with
+from app.catalog.strategies.parsing import StrategyFileError, parse
 from app.catalog.strategies.presets import PRESETS, Machine
 from app.catalog.strategies.recommending import Ready, Verdict, Wanted, recommend
 from app.errors import StrategyNotFoundError
@@ -37,6 +38,15 @@ strengths: [Quick.]
 use_cases: [Trying things out.]
 """
 BIG = {"gpu_memory_gb": 22, "cpu_memory_gb": 32}
+
+
+def only(text: bytes, file: str = "mine.yaml") -> Strategy:
+    """The strategy of a file that holds one; raises what is wrong with it."""
+    parsed = parse(text, file)
+    for error in parsed.wrong:
+        raise error
+    (found,) = parsed.strategies
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -126,20 +136,20 @@ def test_an_unknown_name_is_said(shipped: Strategies) -> None:
 def test_a_wrong_file_is_refused_with_its_line_and_field(old: str, new: str, says: str) -> None:
     assert old in MINE
     with pytest.raises(StrategyFileError, match=f"^mine.yaml, {says}") as refusal:
-        parse(MINE.replace(old, new).encode(), "mine.yaml")
+        only(MINE.replace(old, new).encode())
     assert "\n" not in str(refusal.value)
 
 
 def test_a_setting_within_a_setting_has_its_line() -> None:
     text = MINE.replace("siamese", "finetune").replace("  margin: 0.5", "  epochs: 3\n  lora:\n    rank: 0")
     with pytest.raises(StrategyFileError, match=r"line 12: params\.lora\.rank: it must be at least"):
-        parse(text.encode(), "mine.yaml")
+        only(text.encode())
 
 
 @given(st.binary(max_size=400) | st.text(max_size=300).map(str.encode))
 def test_no_bytes_do_harm(text: bytes) -> None:
     with pytest.raises(StrategyFileError, match=r"^mine\.yaml, line \d+: "):
-        parse(text, "mine.yaml")
+        only(text)
 
 
 def test_a_folder_of_ones_own_adds_and_replaces(tmp_path: Path) -> None:
@@ -194,17 +204,19 @@ def test_too_many_files_and_no_folder_stop_nothing(shipped: Strategies, tmp_path
 def test_the_schema_knows_each_methods_settings() -> None:
     schema = json_schema()
     assert schema["$schema"].endswith("2020-12/schema")
-    methods = {rule["if"]["properties"]["method"]["const"] for rule in schema["allOf"]}
-    assert methods == {"head", "lora", "prototypical", "maml", "siamese", "finetune"}
-    for rule in schema["allOf"]:
-        target = rule["then"]["properties"]["params"]["$ref"].rpartition("/")[2]
-        assert schema["$defs"][target]["additionalProperties"] is False
-    assert set(schema["required"]) >= {"name", "model", "samples", "hardware"}
+    for form in (schema["$defs"]["Strategy"], schema["$defs"]["NamedStrategy"]):
+        methods = {rule["if"]["properties"]["method"]["const"] for rule in form["allOf"]}
+        assert methods == {"head", "lora", "prototypical", "maml", "siamese", "finetune"}
+        for rule in form["allOf"]:
+            target = rule["then"]["properties"]["params"]["$ref"].rpartition("/")[2]
+            assert schema["$defs"][target]["additionalProperties"] is False
+    assert set(schema["$defs"]["Strategy"]["required"]) >= {"name", "model", "samples", "hardware"}
+    assert schema["$defs"]["WrittenStrategy"]["required"] == ["model_type"]
 
 
 def strategy(name: str, **changes: object) -> Strategy:
     """A strategy that differs from MINE."""
-    values = parse(MINE.encode(), "mine.yaml").model_dump()
+    values = only(MINE.encode()).model_dump()
     return Strategy.model_validate({**values, "name": name, **changes})
 
 

@@ -3,8 +3,9 @@
 Knows the files, their schema and what they say they need; knows nothing of training.
 """
 
-from app.catalog.strategies.loading import Refused, Strategies, StrategyFileError, parse
-from app.catalog.strategies.schema import DEFAULT, LearningType, Strategy, json_schema
+from app.catalog.strategies.describing import json_schema
+from app.catalog.strategies.loading import Refused, Strategies
+from app.catalog.strategies.schema import DEFAULT, LearningType, Strategy
 
 __all__ = [
     "DEFAULT",
@@ -12,7 +13,5 @@ __all__ = [
     "Refused",
     "Strategies",
     "Strategy",
-    "StrategyFileError",
     "json_schema",
-    "parse",
 ]

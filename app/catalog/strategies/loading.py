@@ -1,7 +1,7 @@
-"""Reads strategies from YAML files: those that ship, then the user's own, each checked and each error at its line.
+"""Reads strategies from folders of YAML files: those that ship, then the user's own.
 
-Knows files and lines; a file that is wrong is refused with one sentence and stops nothing. Knows nothing of what
-fits where.
+Knows folders and names; what is wrong is refused with one sentence and stops nothing. Knows nothing of what fits
+where.
 """
 
 from __future__ import annotations
@@ -11,27 +11,20 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 import structlog
-from pydantic import ValidationError
 
-from app.catalog.strategies.reading import Document, Loc, YamlError, dotted
+from app.catalog.strategies.parsing import StrategyFileError, parse
 from app.catalog.strategies.schema import Strategy
 from app.errors import StrategyNotFoundError
 from app.settings import Settings
-from app.training.params import PARAMS
-from app.wrong_fields import complaint
 
 _ENDINGS = (".yaml", ".yml")
 
 log = structlog.get_logger("app")
 
 
-class StrategyFileError(ValueError):
-    """A strategy's file is wrong; `str()` names file, line and field."""
-
-
 @dataclass(frozen=True)
 class Refused:
-    """A file that was left out."""
+    """A file, or a strategy in one, that was left out."""
 
     file: str
     """Its name, without its folder."""
@@ -54,9 +47,10 @@ class Strategies:
         found: dict[str, Strategy] = {}
         refused: list[Refused] = []
         own: set[str] = set()
-        _add(files("strategies"), settings, found, refused)
+        _add(files("strategies"), settings.max_strategy_kb, None, found, refused)
         if settings.strategies_dir is not None:
-            own = _add(settings.strategies_dir.expanduser(), settings, found, refused)
+            folder = settings.strategies_dir.expanduser()
+            own = _add(folder, settings.max_strategy_kb, settings.max_strategies, found, refused)
         return cls(list(found.values()), refused, frozenset(own))
 
     def get(self, name: str) -> Strategy:
@@ -73,60 +67,57 @@ class Strategies:
         return list(self._all)
 
 
-def parse(text: bytes, file: str) -> Strategy:
-    """The strategy in one file's text; raises StrategyFileError."""
-    try:
-        document = Document(text)
-    except YamlError as error:
-        raise _wrong(file, error.line, str(error)) from None
-    try:
-        strategy = Strategy.model_validate(document.values)
-    except ValidationError as error:
-        raise _invalid(error, document, file, ()) from None
-    if strategy.method is not None:
-        try:
-            PARAMS[strategy.method].model_validate(strategy.params)
-        except ValidationError as error:
-            raise _invalid(error, document, file, ("params",)) from None
-    stem = file.rpartition(".")[0]
-    if strategy.name != stem:
-        raise _wrong(file, document.line(("name",)), f"name: it must be '{stem}', as the file is called")
-    return strategy
-
-
-def _wrong(file: str, line: int, reason: str) -> StrategyFileError:
-    return StrategyFileError(f"{file}, line {line}: {reason}.")
-
-
-def _invalid(error: ValidationError, document: Document, file: str, inside: Loc) -> StrategyFileError:
-    """The first thing that is wrong, and how much more is."""
-    first, *more = error.errors(include_url=False, include_input=False)
-    loc = (*inside, *first["loc"])
-    field = f"{dotted(loc)}: " if loc else ""
-    rest = f" (and {len(more)} more)" if more else ""
-    return _wrong(file, document.line(loc), f"{field}{complaint(first)}{rest}")
-
-
 def _add(
-    folder: Traversable, settings: Settings, found: dict[str, Strategy], refused: list[Refused]
+    folder: Traversable,
+    max_kb: int,
+    max_strategies: int | None,
+    found: dict[str, Strategy],
+    refused: list[Refused],
 ) -> set[str]:
     """Put a folder's strategies into `found`, over those of the same name; their names."""
     added: set[str] = set()
+
+    def refuse(file: str, error: StrategyFileError) -> None:
+        log.warning("strategy refused", reason=str(error))
+        refused.append(Refused(file, str(error)))
+
     for number, file in enumerate(_yaml_files(folder, refused)):
         try:
-            if number >= settings.max_strategies:
-                raise StrategyFileError(f"{file.name}: there are more than {settings.max_strategies} files.")
-            strategy = parse(_read(file, settings.max_strategy_kb), file.name)
-            _check_names(strategy, found, added, file.name)
+            if max_strategies is not None and number >= max_strategies:
+                raise StrategyFileError(f"{file.name}: there are more than {max_strategies} files.")
+            parsed = parse(_read(file, max_kb), file.name)
         except StrategyFileError as error:
-            log.warning("strategy refused", reason=str(error))
-            refused.append(Refused(file.name, str(error)))
+            refuse(file.name, error)
             continue
-        if strategy.name in found:
-            log.info("a strategy of your own replaces one that ships", strategy=strategy.name)
-        found[strategy.name] = strategy
-        added.add(strategy.name)
+        for wrong in parsed.wrong:
+            refuse(file.name, wrong)
+        for strategy in parsed.strategies:
+            try:
+                if max_strategies is not None and len(added) >= max_strategies:
+                    raise StrategyFileError(f"{file.name}: there are more than {max_strategies} strategies.")
+                _check_names(strategy, found, added, file.name)
+            except StrategyFileError as error:
+                refuse(file.name, error)
+                continue
+            _put(strategy, found, added)
     return added
+
+
+def _put(strategy: Strategy, found: dict[str, Strategy], added: set[str]) -> None:
+    """Let a strategy stand for its name, which another folder's may have had for its own or for an alias."""
+    if strategy.name in found:
+        log.info("a strategy of your own replaces one that ships", strategy=strategy.name)
+    for shipped in list(found.values()):
+        if strategy.name in shipped.aliases:
+            log.info(
+                "a strategy of your own takes an alias of one that ships",
+                strategy=strategy.name,
+                shipped=shipped.name,
+            )
+            kept = [alias for alias in shipped.aliases if alias != strategy.name]
+            found[shipped.name] = shipped.model_copy(update={"aliases": kept})
+    found[strategy.name] = strategy
+    added.add(strategy.name)
 
 
 def _yaml_files(folder: Traversable, refused: list[Refused]) -> list[Traversable]:
@@ -155,12 +146,9 @@ def _check_names(strategy: Strategy, found: dict[str, Strategy], added: set[str]
     """Raise StrategyFileError where a name already means another strategy than the one that is replaced."""
     if strategy.name in added:
         raise StrategyFileError(f"{file}: there is another file for '{strategy.name}'.")
-    taken = {
-        name: one.name
-        for one in found.values()
-        if one.name != strategy.name
-        for name in (*one.aliases, one.name)
-    }
+    others = [other for other in found.values() if other.name != strategy.name]
+    taken = {name: other.name for other in others for name in (*other.aliases, other.name)}
+    free = {alias for other in others if other.name not in added for alias in other.aliases}
     for name in (strategy.name, *strategy.aliases):
-        if name in taken:
+        if name in taken and not (name == strategy.name and name in free):
             raise StrategyFileError(f"{file}: the name '{name}' already means the strategy '{taken[name]}'.")

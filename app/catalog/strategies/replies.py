@@ -7,36 +7,87 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, computed_field
 
-from app.catalog.strategies.presets import PRESETS, Machine
-from app.catalog.strategies.schema import LearningType, Strategy
+from app.catalog.strategies.presets import PRESETS, Machine, MachineFacts
+from app.catalog.strategies.schema import DEFAULT, LearningType, Strategy
+from app.catalog.strategies.written import CUSTOM
 from app.training.spec import Task
 
 AUTO = "auto"
 
 
 _FITS: dict[str, Any] = {
-    "name": "lite_fewshot",
+    "name": "lite_oneshot",
     "task": "classification",
     "family": "lite",
     "checkpoint": "default",
-    "method": "lora",
-    "expected_time_s": 90,
+    "method": None,
+    "expected_time_s": 2.5,
     "expected_examples": 50,
+    "expected_time_note": "Estimated from 0.05 s for each example on 2 CPU cores.",
+    "params": {},
     "larger": [],
-    "reason": "Trains with the method lora; 50 examples are about what it is meant for; needs no GPU and 2 GB of "
-    "memory; the service's model 'lite' can be used.",
+    "larger_params": {},
+    "reason": "Nothing is trained; needs no GPU and 1.5 GB of memory; the service's model 'lite' can be used.",
 }
 
 
+class HardwareRequirements(BaseModel):
+    """`hardware` in short."""
+
+    gpu_memory_gb: float | None
+    cpu_memory_gb: float
+    inference_time_ms: float | None
+    training_time_hours: tuple[float, float] | None = Field(
+        description="Least and most; where seconds were measured, these twice; null: not known, or nothing is trained."
+    )
+
+
 class StrategyInfo(Strategy):
-    """A strategy."""
+    """A strategy, in full and, from `model_type` on, once more in the words of a file in short."""
 
     own: bool = Field(description="Whether it is from your own folder.")
     defaults: dict[str, Any] = Field(
         description="The settings of its method that it leaves alone; a job's `params` may change any."
     )
+
+    @computed_field(description="The model's family; `custom`: any.")
+    def model_type(self) -> str:
+        return CUSTOM if self.model.family == DEFAULT else self.model.family
+
+    @computed_field(description="The model's checkpoint; null: the service's own.")
+    def base_model(self) -> str | None:
+        return None if self.model.checkpoint == DEFAULT else self.model.checkpoint
+
+    @computed_field(description="What a job may name as `base_model`.")
+    def base_models(self) -> list[str]:
+        return self.model.base_models
+
+    @computed_field(description="The first of `learning_types`.")
+    def learning_type(self) -> LearningType:
+        return self.learning_types[0]
+
+    @computed_field(description="Fewer are refused.")
+    def min_samples(self) -> int:
+        return self.samples.min
+
+    @computed_field(description="More get a warning; null: no limit.")
+    def max_samples(self) -> int | None:
+        return self.samples.max
+
+    @computed_field(description="What it needs.")
+    def hardware_requirements(self) -> HardwareRequirements:
+        needs = self.hardware
+        hours = needs.training_time_hours
+        if hours is None and self.method is not None and needs.expected_time_s is not None:
+            hours = (round(needs.expected_time_s / 3600, 3),) * 2
+        return HardwareRequirements(
+            gpu_memory_gb=needs.gpu_memory_gb,
+            cpu_memory_gb=needs.cpu_memory_gb,
+            inference_time_ms=needs.inference_time_ms,
+            training_time_hours=hours,
+        )
 
 
 class RefusedFile(BaseModel):
@@ -83,7 +134,7 @@ class RecommendRequest(BaseModel):
     ] = Field(
         AUTO,
         description=f"`{AUTO}`: the machine that answers; a machine in numbers; or one of "
-        f"{', '.join(f'`{name}`' for name in PRESETS)}.",
+        f"{', '.join(f'`{name}`' for name in PRESETS)}, in capitals or not, with hyphens or spaces as well.",
     )
 
 
@@ -95,16 +146,35 @@ class Recommended(BaseModel):
     family: str
     checkpoint: str
     method: str | None
-    expected_time_s: float | None
+    expected_time_s: float | None = Field(
+        description="Estimated seconds until it has learned: measured CPU times, scaled with examples and hardware as "
+        "docs/strategies.md says; null: not known."
+    )
     expected_examples: int | None = Field(description="With how many examples that is; null: with each one.")
+    expected_time_note: str = Field(description="What the estimate is made of.")
+    params: dict[str, Any] = Field(
+        description="Settings to give a job on this machine, as its `params`: with several GPUs processes and ZeRO "
+        "stage."
+    )
     larger: list[str] = Field(description="Larger checkpoints of its family that fit the machine too.")
+    larger_params: dict[str, dict[str, Any]] = Field(
+        description="The same settings for each of these that needs any."
+    )
     reason: str
+
+
+class TaskGroup(BaseModel):
+    """What fits for one task, best first."""
+
+    task: Task
+    data: list[Recommended]
 
 
 class LeftOut(BaseModel):
     """A strategy that does not fit."""
 
     name: str
+    task: Task
     reason: str
 
 
@@ -116,10 +186,18 @@ class Recommendation(BaseModel):
             "examples": [
                 {
                     "hardware": {"gpu_memory_gb": 0, "gpus": 0, "cpu_memory_gb": 16, "cores": 8},
+                    "machine": {
+                        "memory_limit": "16 GB of memory",
+                        "max_model_size": "3.2b",
+                        "max_trained_size": "0.8b",
+                        "recommended_learning": ["one_shot", "few_shot"],
+                    },
                     "data": [_FITS],
+                    "groups": [{"task": "classification", "data": [_FITS]}],
                     "left_out": [
                         {
                             "name": "custom_manyshot",
+                            "task": "classification",
                             "reason": "It is for many-shot learning, not for few-shot.",
                         }
                     ],
@@ -129,5 +207,9 @@ class Recommendation(BaseModel):
     )
 
     hardware: Machine = Field(description="What was compared with.")
-    data: list[Recommended]
+    machine: MachineFacts
+    data: list[Recommended] = Field(description="Over all tasks; comparable within one.")
+    groups: list[TaskGroup] = Field(
+        description="The same for each task, or for the one that was asked for; empty `data` where nothing fits."
+    )
     left_out: list[LeftOut]

@@ -6,15 +6,16 @@ Knows who may look; what fits is decided in `recommending`.
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, Path, Request
 
 from app import errors
 from app.access import Caller, require
 from app.catalog import service
+from app.catalog.strategies.describing import json_schema
 from app.catalog.strategies.here import machine_of, ready_with
-from app.catalog.strategies.presets import PRESETS, Machine
+from app.catalog.strategies.presets import PRESETS, Machine, facts, preset_called
 from app.catalog.strategies.recommending import Verdict, Wanted, recommend
 from app.catalog.strategies.replies import (
     AUTO,
@@ -25,12 +26,14 @@ from app.catalog.strategies.replies import (
     RefusedFile,
     StrategyInfo,
     StrategyList,
+    TaskGroup,
 )
-from app.catalog.strategies.schema import Strategy, json_schema, shown
+from app.catalog.strategies.schema import Strategy, shown
 from app.errors import InvalidInputError
 from app.problems import responses
 from app.services import services_of
 from app.training.params import checked
+from app.training.spec import Task
 
 router = APIRouter(prefix="/strategies", tags=["strategies"])
 
@@ -49,10 +52,16 @@ async def list_strategies(request: Request, caller: Recogniser) -> StrategyList:
 
 
 _SCHEMA = {
-    "title": "Strategy",
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Strategies of one file",
     "type": "object",
-    "properties": {"name": {"type": "string"}, "description": {"type": "string"}},
-    "required": ["name", "description"],
+    "$defs": {
+        "WrittenStrategy": {
+            "type": "object",
+            "properties": {"model_type": {"enum": ["clip", "llava", "custom"]}},
+            "required": ["model_type"],
+        }
+    },
 }
 
 
@@ -82,9 +91,9 @@ async def get_strategy(
 async def recommend_strategies(
     request: Request, caller: Recogniser, wanted: RecommendRequest
 ) -> Recommendation:
-    """Which strategies fit, best first, and why each of the others does not."""
+    """Which strategies fit each task, best first, and why each of the others does not."""
     services = services_of(request)
-    machine, ready = _preset(wanted.hardware), None
+    machine, ready = _machine(wanted.hardware), None
     if machine is None:
         machine = machine_of(await asyncio.to_thread(service.hardware, services.settings))
         ready = ready_with(services.registry.known())
@@ -93,25 +102,32 @@ async def recommend_strategies(
         Wanted(machine, wanted.learning_type, wanted.dataset_size, wanted.task),
         ready,
     )
+    data = [_recommended(verdict) for verdict in fitting]
+    tasks: tuple[Task, ...] = (wanted.task,) if wanted.task else get_args(Task)
     return Recommendation(
         hardware=machine,
-        data=[_recommended(one) for one in fitting],
-        left_out=[LeftOut(name=one.strategy.name, reason=one.reason) for one in left_out],
+        machine=facts(machine),
+        data=data,
+        groups=[TaskGroup(task=task, data=[found for found in data if found.task == task]) for task in tasks],
+        left_out=[
+            LeftOut(name=verdict.strategy.name, task=verdict.strategy.task, reason=verdict.reason)
+            for verdict in left_out
+        ],
     )
 
 
-def _preset(hardware: str | Machine) -> Machine | None:
+def _machine(hardware: str | Machine) -> Machine | None:
     """The machine that was named or described; None for the one that answers. Raises InvalidInputError."""
     if isinstance(hardware, Machine):
         return hardware
-    word = hardware.strip().lower()
-    if word == AUTO:
+    if hardware.strip().lower() == AUTO:
         return None
-    if word not in PRESETS:
+    name = preset_called(hardware)
+    if name is None:
         raise InvalidInputError(
             f"hardware: there is no machine of that name; known are {AUTO}, {', '.join(PRESETS)}."
         )
-    return PRESETS[word]
+    return PRESETS[name]
 
 
 def _info(strategy: Strategy, own: bool) -> StrategyInfo:
@@ -125,15 +141,18 @@ def _info(strategy: Strategy, own: bool) -> StrategyInfo:
 
 
 def _recommended(verdict: Verdict) -> Recommended:
-    strategy = verdict.strategy
+    strategy, time = verdict.strategy, verdict.time
     return Recommended(
         name=strategy.name,
         task=strategy.task,
         family=strategy.model.family,
         checkpoint=shown(strategy.model.checkpoint),
         method=strategy.method,
-        expected_time_s=strategy.hardware.expected_time_s,
-        expected_examples=strategy.hardware.expected_examples,
-        larger=[shown(one) for one in verdict.larger],
+        expected_time_s=time.seconds,
+        expected_examples=time.examples,
+        expected_time_note=time.note,
+        params=verdict.params,
+        larger=[shown(checkpoint) for checkpoint in verdict.larger],
+        larger_params={shown(checkpoint): settings for checkpoint, settings in verdict.larger_params.items()},
         reason=verdict.reason,
     )

@@ -17,9 +17,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.json_schema import models_json_schema
 
-from app.training.params import PARAMS
 from app.training.spec import Method, Task
 
 LearningType = Literal["one_shot", "few_shot", "many_shot"]
@@ -46,15 +44,16 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Gigabytes = Annotated[float, Field(ge=0, le=1_000_000)]
+Hours = Annotated[float, Field(ge=0, le=1_000_000)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
     """Every field is known, no value is infinite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class LargerCheckpoint(_Part):
+class LargerCheckpoint(Part):
     """Other weights of the same family, and what they need."""
 
     checkpoint: Word
@@ -64,7 +63,7 @@ class LargerCheckpoint(_Part):
     cpu_memory_gb: Gigabytes
 
 
-class StrategyModel(_Part):
+class StrategyModel(Part):
     """The model that learns."""
 
     family: Word = Field(description="`lite`, `clip`, `llava`, ...; `default`: any.")
@@ -78,9 +77,13 @@ class StrategyModel(_Part):
         default_factory=list,
         description="Larger weights of this family: by `VISION_ENCODER` or `VISION_VLM`, or by a strategy of your own.",
     )
+    base_models: list[Word] = Field(
+        default_factory=list,
+        description="Families, or models by name, that a job may train in its place, as its `base_model`.",
+    )
 
 
-class Samples(_Part):
+class Samples(Part):
     """How many examples it is meant for, all labels together."""
 
     min: int = Field(1, ge=1, le=1_000_000_000, description="Fewer are refused.")
@@ -98,7 +101,7 @@ class Samples(_Part):
         return self
 
 
-class StrategyHardware(_Part):
+class StrategyHardware(Part):
     """What it needs with its own checkpoint, and how long it takes."""
 
     gpu_memory_gb: Gigabytes | None = Field(
@@ -110,10 +113,38 @@ class StrategyHardware(_Part):
     expected_examples: int | None = Field(
         None, ge=1, le=1_000_000_000, description="With how many examples that is; null: with each one."
     )
+    expected_fixed_s: float = Field(
+        0, ge=0, le=1e9, description="Of these seconds, how many pass however few the examples are."
+    )
+    expected_cores: int = Field(2, ge=1, le=65_536, description="On how many CPU cores that is.")
+    useful_cores: int = Field(8, ge=1, le=65_536, description="More CPU cores than these make it no faster.")
+    training_time_hours: tuple[Hours, Hours] | None = Field(
+        None, description="Least and most hours, as its author says, where nobody measured seconds."
+    )
+    inference_time_ms: float | None = Field(
+        None, ge=0, le=1e9, description="Milliseconds for one image, as measured or as its author says."
+    )
     note: Sentence | None = Field(None, description="On which machine that was measured, or how estimated.")
 
+    @model_validator(mode="after")
+    def _times_agree(self) -> Self:
+        if self.expected_fixed_s > (self.expected_time_s or 0):
+            raise ValueError("expected_fixed_s is a part of expected_time_s and cannot be more")
+        if self.training_time_hours and self.training_time_hours[0] > self.training_time_hours[1]:
+            raise ValueError("training_time_hours must rise")
+        return self
 
-class Strategy(_Part):
+
+class Comparison(Part):
+    """How a strategy that trains nothing compares with training: recommendations put it first by this."""
+
+    up_to_examples: int = Field(
+        ge=1, le=1_000_000_000, description="With how many examples at most that was found."
+    )
+    says: Sentence = Field(description="What was measured, and where it is written down.")
+
+
+class Strategy(Part):
     """One way to learn; a file of `strategies/`."""
 
     name: Name = Field(description="The file's name without `.yaml`.")
@@ -133,6 +164,11 @@ class Strategy(_Part):
     hardware: StrategyHardware
     strengths: list[Sentence] = Field(min_length=1)
     use_cases: list[Sentence] = Field(min_length=1)
+    as_good_as_training: Comparison | None = Field(
+        None,
+        description="Of a strategy that trains nothing: up to how many examples it was found as good as those that "
+        "train; recommendations for no more than these put it first.",
+    )
 
     @field_validator("name", "aliases")
     @classmethod
@@ -164,6 +200,13 @@ class Strategy(_Part):
             raise ValueError("without a method nothing is trained")
         return params
 
+    @field_validator("as_good_as_training")
+    @classmethod
+    def _trains_nothing(cls, found: Comparison | None, info: ValidationInfo) -> Comparison | None:
+        if found is not None and info.data.get("method") is not None:
+            raise ValueError("this is said of a strategy without a method, which trains nothing")
+        return found
+
     def larger(self, checkpoint: str) -> LargerCheckpoint | None:
         """Which of its larger checkpoints a word of the model registry means, a hub id or a folder called like it."""
         called = PurePath(checkpoint).name.lower()
@@ -181,26 +224,3 @@ def shown(checkpoint: str) -> str:
     """What clients call a checkpoint: of a folder of this machine no more than its name."""
     folder = Path(checkpoint).expanduser()
     return folder.name if folder.is_absolute() or folder.is_dir() else checkpoint
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a strategy's file, each method's settings included, as editors understand it."""
-    models: list[type[BaseModel]] = [Strategy, *PARAMS.values()]
-    found, definitions = models_json_schema(
-        [(model, "validation") for model in models], ref_template="#/$defs/{model}"
-    )
-    defs = definitions["$defs"]
-    schema: dict[str, Any] = defs.pop(found[(Strategy, "validation")]["$ref"].rpartition("/")[2])
-    rules = [
-        {
-            "if": {"properties": {"method": {"const": method}}, "required": ["method"]},
-            "then": {"properties": {"params": found[(model, "validation")]}},
-        }
-        for method, model in PARAMS.items()
-    ]
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **schema,
-        "allOf": rules,
-        "$defs": defs,
-    }
