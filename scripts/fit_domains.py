@@ -24,15 +24,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.cluster import KMeans
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from easy_vqa_data import load_split
+from shapes_drawings import drawing
+from shapes_pixels import augment, take_apart
 
 from app.inference.domain import Domain, read_domain, write_domain
 from app.inference.encoders.source import CHECKPOINTS, DOMAIN_FILE
 from app.inference.protocols import Encoder
 from benchmarks import image_sets
-from easy_vqa_data import load_split
-from shapes_drawings import drawing
-from shapes_pixels import augment, take_apart
 
 CARRIERS = ("blip-shapes-caption", "blip-shapes-vqa", "clip-tiny", "flamingo-shapes", "llava-shapes")
 KNOWS = "drawings of one coloured shape (easy-VQA)"

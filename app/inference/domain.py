@@ -49,7 +49,7 @@ class Domain:
         if other.encoder != self.encoder:
             raise ValueError("two domains are compared by different encoders")
         return Domain(
-            f"{self.knows}, and {other.knows}",
+            f"{self.knows} and {other.knows}",
             self.encoder,
             np.concatenate([self.rows, other.rows]),
             np.concatenate([self.least, other.least]),
