@@ -137,6 +137,7 @@ def _described(one: dict[str, Any]) -> list[list[str]]:
         ("learns", _learns(one)),
         ("task", one["task"]),
         ("model", _model(one["model"])),
+        ("here", one["here"]),
         *(("larger model", _larger(larger)) for larger in one["model"]["larger"]),
         ("method", one["method"] or "nothing is trained"),
         ("settings", _settings(one["params"])),

@@ -45,6 +45,8 @@ class Here:
     name: str
     checkpoint: str
     """Its hub id where it has one."""
+    knows: str | None = None
+    """Completes "it knows only ..." of a model of a small world."""
 
 
 Ready = Callable[[Strategy], Here | None]
@@ -146,14 +148,16 @@ def _in_favour(strategy: Strategy, wanted: Wanted, here: Here | None, absent: bo
         else f"needs no GPU and {needs.cpu_memory_gb:g} GB of memory"
     )
     if here is not None:
-        said.append(f"the service's model '{here.name}' can be used")
+        small = f", which knows only {here.knows}" if here.knows else ""
+        said.append(f"the service's model '{here.name}' can be used{small}")
     elif absent:
-        said.append(_how_to_get(strategy))
+        said.append(how_to_get(strategy))
     text = "; ".join(said)
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _how_to_get(strategy: Strategy) -> str:
+def how_to_get(strategy: Strategy) -> str:
+    """What a service needs for the strategy, as a part of a sentence."""
     model = strategy.model
     if model.checkpoint != DEFAULT:
         return f"it uses the model '{shown(model.checkpoint)}'"

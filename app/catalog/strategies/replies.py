@@ -34,6 +34,7 @@ class StrategyInfo(Strategy):
     """A strategy."""
 
     own: bool = Field(description="Whether it is from your own folder.")
+    here: str = Field(description="Which model it would use on this service, or what it takes to have one.")
     defaults: dict[str, Any] = Field(
         description="The settings of its method that it leaves alone; a job's `params` may change any."
     )
