@@ -5,7 +5,6 @@ Knows images, vectors and domains; knows nothing of how the model was trained.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +80,7 @@ def _embedded(run: Run, examples: Examples) -> tuple[NDArray[np.float32], str]:
     items = {one.sha256: one for one in examples.items if one.split in (None, "train")}
     order = np.random.default_rng(run.spec.seed).permutation(len(items))[:MAX_TAUGHT]
     shown = [list(items.values())[index] for index in order]
-    # a few pictures are not worth finding out which runtime is the fastest here
-    config = replace(EncoderConfig.from_settings(run.settings), cpu_runtime="torch", int8=False)
-    model = load_encoder(resolve(ENCODER), config)
+    model = load_encoder(resolve(ENCODER), EncoderConfig.from_settings(run.settings))
     parts = []
     for start in range(0, len(shown), _BATCH):
         pixels = []
