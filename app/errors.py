@@ -217,6 +217,12 @@ class InvalidImageError(InvalidInputError):
     code = "invalid_image"
 
 
+class OutsideDomainError(InvalidInputError):
+    """The picture is unlike anything that the model knows, and `strict` asks for no guess."""
+
+    code = "outside_domain"
+
+
 class QuestionTooLongError(InvalidInputError):
     """The question does not fit into what the model can read."""
 

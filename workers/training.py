@@ -20,6 +20,7 @@ from app.training.spec import ModelCard, Outcome
 from workers.data import load_examples
 from workers.evaluation.metrics import only
 from workers.examples import Examples
+from workers.knowing import add_domain
 from workers.methods import method_class
 from workers.run import JobRun
 
@@ -50,6 +51,8 @@ def train(run: JobRun) -> Outcome:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     card = method.save(folder)
+    if spec.base_kind == "vlm":
+        card.files += add_domain(run, examples, folder)
     _fill(card, run, examples, evaluation)
     _name(folder, card)
     (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")

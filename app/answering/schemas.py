@@ -31,6 +31,15 @@ class Timing(BaseModel):
     total: float
 
 
+class AnswerWarning(BaseModel):
+    """What to know of an answer before believing it."""
+
+    code: Literal["outside_domain"] = Field(
+        description="`outside_domain`: the picture is unlike anything that the model knows, so the answer is a guess."
+    )
+    sentence: str
+
+
 class UsedExample(BaseModel):
     """An answer example that the model saw, the most similar first."""
 
@@ -53,6 +62,7 @@ class AnswerReply(BaseModel):
                     "finish_reason": "stop",
                     "usage": _USAGE,
                     "timing_ms": {"decode": 0.6, "examples": 0.0, "generate": 60.6, "total": 61.2},
+                    "warnings": [],
                 }
             ]
         }
@@ -66,6 +76,7 @@ class AnswerReply(BaseModel):
     )
     usage: Usage
     timing_ms: Timing
+    warnings: list[AnswerWarning]
 
 
 class CaptionReply(BaseModel):
@@ -80,6 +91,7 @@ class CaptionReply(BaseModel):
                     "finish_reason": "stop",
                     "usage": _USAGE,
                     "timing_ms": {"decode": 0.6, "examples": 0.0, "generate": 69.8, "total": 70.4},
+                    "warnings": [],
                 }
             ]
         }
@@ -90,6 +102,7 @@ class CaptionReply(BaseModel):
     finish_reason: Literal["stop", "length", "cancelled"]
     usage: Usage
     timing_ms: Timing
+    warnings: list[AnswerWarning]
 
 
 class AnswerExampleInfo(BaseModel):

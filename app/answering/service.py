@@ -16,13 +16,22 @@ from PIL import Image
 
 from app import images
 from app.answering import repository
+from app.answering.domains import Domains, Warned
 from app.answering.renewal import AnswerRenewal
 from app.answering.repository import NearAnswer
 from app.database import Database
-from app.errors import ModelNotFoundError, ModelTaskError, QuestionTooLongError, VisionError
+from app.errors import (
+    ModelNotFoundError,
+    ModelTaskError,
+    OutsideDomainError,
+    QuestionTooLongError,
+    VisionError,
+)
 from app.images import ImageLimits
 from app.inference.registry import ModelRegistry
+from app.inference.vlms.live import LiveVlm
 from app.inference.vlms.prompts import Answer, AnswerExample, Prompt, Sampling, Task
+from app.inference.vlms.remote import RemoteVlm
 from app.recognition import vectors
 from app.recognition.embedding import ImageEmbedder
 from app.recognition.service import Recognition
@@ -49,6 +58,8 @@ class Asked:
     shots: int | None = None
     """How many answer examples to show; None: as many as the setting says, and none to a trained model, which was
     never shown any while it learned (llava-shapes with an adapter then answers none of its questions right)."""
+    strict: bool = False
+    """Whether a picture outside what the model knows is an error, not a warning."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,7 @@ class Answered:
     examples_ms: float
     generate_ms: float
     total_ms: float
+    warnings: tuple[Warned, ...] = ()
 
 
 class TrainedVlms(Protocol):
@@ -97,6 +109,7 @@ class Answering:
         self._blobs = blobs
         self._limits = limits
         self._pool = pool
+        self._domains = Domains(registry, embedder)
 
     async def ask(
         self, workspace: str, entry: Entry, asked: Asked, on_text: Callable[[str], None] | None = None
@@ -104,7 +117,8 @@ class Answering:
         """The answer; `on_text` gets each piece of it as it comes, in the event loop.
 
         Raises ModelNotFoundError, ModelTaskError, QuestionTooLongError, CollectionNotFoundError, NotReadyError while
-        examples are embedded again, what reading the image raises, and what the model raises.
+        examples are embedded again, what reading the image raises, what the model raises, and where the question is
+        `strict` OutsideDomainError and what comparing the picture raises.
         """
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
@@ -114,17 +128,17 @@ class Answering:
         shots = asked.shots
         if shots is None:
             shots = 0 if folder else self._settings.answer_examples
+        word = folder or self._model(asked)
+        if asked.strict:
+            for warned in await self._domains.judged(word, asked.task, entry):
+                raise OutsideDomainError(warned.sentence)
         near = await self._examples(workspace, entry, asked, shots)
         found = time.perf_counter()
-        async with self._registry.vlm(folder or self._model(asked)) as live:
-            if asked.task not in live.tasks:
-                verb = "answer questions" if asked.task == "vqa" else "write captions"
-                raise ModelTaskError(f"The model '{live.name}' does not {verb}.")
-            shown = await self._shown(near, with_images=live.several_images)
-            prompt = Prompt(image, asked.text, asked.task, asked.max_new_tokens, shown, asked.sampling)
-            answer, used = await live.answer(
-                prompt, deadline_s=self._settings.vlm_deadline_s, on_text=on_text
-            )
+        async with (
+            self._domains.judging(word, asked.task, entry) as judging,
+            self._registry.vlm(word) as live,
+        ):
+            answer, used = await self._answered(live, image, asked, near, on_text)
             ended = time.perf_counter()
             return Answered(
                 answer=answer,
@@ -134,6 +148,7 @@ class Answering:
                 examples_ms=1e3 * (found - decoded),
                 generate_ms=1e3 * (ended - found),
                 total_ms=1e3 * (ended - began),
+                warnings=await judging,
             )
 
     def check(self, text: str) -> None:
@@ -141,6 +156,22 @@ class Answering:
         most = self._settings.max_question_chars
         if len(text) > most:
             raise QuestionTooLongError(f"A question has at most {most} characters.")
+
+    async def _answered(
+        self,
+        live: LiveVlm | RemoteVlm,
+        image: Image.Image,
+        asked: Asked,
+        near: Sequence[NearAnswer],
+        on_text: Callable[[str], None] | None,
+    ) -> tuple[Answer, tuple[int, ...]]:
+        """What the model says, and the indices of the examples that it saw."""
+        if asked.task not in live.tasks:
+            verb = "answer questions" if asked.task == "vqa" else "write captions"
+            raise ModelTaskError(f"The model '{live.name}' does not {verb}.")
+        shown = await self._shown(near, with_images=live.several_images)
+        prompt = Prompt(image, asked.text, asked.task, asked.max_new_tokens, shown, asked.sampling)
+        return await live.answer(prompt, deadline_s=self._settings.vlm_deadline_s, on_text=on_text)
 
     def _model(self, asked: Asked) -> str:
         """What the client asked for, as a word that the registry takes: a client names only what is known here."""

@@ -89,6 +89,9 @@ class Model(BaseModel):
     family: str
     aliases: list[str] = Field(description="Other names that mean it, such as its hub id.")
     default: bool
+    knows: str | None = Field(
+        None, description="Completes `it knows only ...` of a model of a small world; null for a general one."
+    )
     loaded: bool = Field(
         description="Whether it is in memory now; others are loaded when they are asked for."
     )

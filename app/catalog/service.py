@@ -118,6 +118,7 @@ def _model(info: ModelInfo) -> Model:
         # a folder of this machine is nobody's business but its own
         aliases=[one for one in info.aliases if _HUB_ID.fullmatch(one) and not Path(one).exists()],
         default=info.default,
+        knows=info.knows,
         loaded=info.live,
         dim=info.dim,
         input_size=info.input_size,

@@ -6,6 +6,7 @@ Knows which fields to send and how an answer is shown while it comes; models are
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,12 @@ Shots = Annotated[
 NoStream = Annotated[
     bool, typer.Option("--no-stream", help="Print the answer when it is whole, not while it comes.")
 ]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Fail, instead of warning, where the model knows nothing like the picture."
+    ),
+]
 Tokens = Annotated[int | None, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")]
 
 
@@ -47,6 +54,7 @@ def ask(
     k: Shots = None,
     model: Model = None,
     max_new_tokens: Tokens = None,
+    strict: Strict = False,
     no_stream: NoStream = False,
     server: Server = None,
     api_key: ApiKey = None,
@@ -60,6 +68,7 @@ def ask(
         "k": k,
         "model": model,
         "max_new_tokens": max_new_tokens,
+        "strict": strict or None,
     }
     with connect(server, api_key, data_dir) as service:
         fields["model"] = model_id(service, model)
@@ -73,6 +82,7 @@ def caption(
     prompt: Annotated[str | None, typer.Option(help="What to describe, or how.")] = None,
     model: Model = None,
     max_new_tokens: Tokens = None,
+    strict: Strict = False,
     no_stream: NoStream = False,
     server: Server = None,
     api_key: ApiKey = None,
@@ -81,7 +91,12 @@ def caption(
 ) -> None:
     """Say in words what a picture shows, or each picture of a folder."""
     files = image_files(image)
-    fields = {"prompt": prompt, "model": model, "max_new_tokens": max_new_tokens}
+    fields = {
+        "prompt": prompt,
+        "model": model,
+        "max_new_tokens": max_new_tokens,
+        "strict": strict or None,
+    }
     with connect(server, api_key, data_dir) as service:
         fields["model"] = model_id(service, model)
         if len(files) == 1 and not image[0].is_dir():
@@ -95,6 +110,7 @@ def caption(
     else:
         shown = ([row["file"], row.get("caption", ""), row.get("error", "")] for row in rows)
         output.print_table(["image", "caption", "error"], shown, empty="")
+        warn([warned for row in rows for warned in row.get("warnings", [])], len(rows))
     end(rows)
 
 
@@ -110,6 +126,7 @@ def answered(
             output.print_json(reply)
         else:
             sys.stdout.write(f"{reply['answer'] if 'answer' in reply else reply['caption']}\n")
+            warn(reply["warnings"])
         return reply
     for name, event in service.events(path, data={**form, "stream": "true"}, files=files):
         if name == "token":
@@ -120,8 +137,17 @@ def answered(
             raise RefusedError(event["status"], event["detail"])
         elif name == "done":
             sys.stdout.write("\n")
+            sys.stdout.flush()
+            warn(event["warnings"])
             return dict(event)
     raise RefusedError(502, "the answer ended early")
+
+
+def warn(warnings: list[dict[str, Any]], pictures: int = 1) -> None:
+    """Say each sentence once, with how many of several pictures it is about."""
+    for sentence, count in Counter(warned["sentence"] for warned in warnings).items():
+        about = f" ({count} of {pictures} pictures)" if pictures > 1 else ""
+        output.say(f"Warning{about}: {sentence}")
 
 
 def _captioned(service: Service, file: Path, fields: dict[str, Any]) -> dict[str, Any]:

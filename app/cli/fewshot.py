@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from app.cli import output, saving
-from app.cli.answering import Image, Model, NoStream, Shots, Tokens, answered
+from app.cli.answering import Image, Model, NoStream, Shots, Strict, Tokens, answered
 from app.cli.client import Service, connect
 from app.cli.collections import quoted
 from app.cli.model_folders import model_id
@@ -60,6 +60,7 @@ def query(
     k: Shots = None,
     model: Model = None,
     max_new_tokens: Tokens = None,
+    strict: Strict = False,
     no_stream: NoStream = False,
     collection: Collection = "default",
     server: Server = None,
@@ -74,6 +75,7 @@ def query(
         "k": k,
         "model": model,
         "max_new_tokens": max_new_tokens,
+        "strict": strict or None,
     }
     with connect(server, api_key, data_dir) as service:
         fields["model"] = model_id(service, model)

@@ -127,6 +127,7 @@ def _described(one: dict[str, Any]) -> list[list[str]]:
         ("model", _model(one["model"])),
         ("model type", one["model_type"]),
         ("base models", ", ".join(one["base_models"])),
+        ("here", one["here"]),
         *(("larger model", _larger(larger)) for larger in one["model"]["larger"]),
         ("method", one["method"] or "nothing is trained"),
         ("settings", _settings(one["params"])),

@@ -15,6 +15,7 @@ from app.cli import configured, example_folder, figures, following, output, savi
 from app.cli.client import Service, connect
 from app.cli.collections import quoted
 from app.cli.datasets import dataset_id
+from app.cli.encoders import encoder_for, warning_of
 from app.cli.example_folder import Example
 from app.cli.files import labelled_files
 from app.cli.options import ApiKey, DataDir, Server
@@ -218,33 +219,21 @@ def _given(images: list[Path], label: str | None, examples: Path | None) -> list
 def _add(
     service: Service, collection: str, examples: list[Example], strategy: dict[str, Any], *, quiet: bool
 ) -> None:
-    example_folder.ensure_collection(service, collection, _encoder(service, strategy))
+    example_folder.ensure_collection(service, collection, encoder_for(service, strategy))
     new = example_folder.upload(service, collection, examples)
     if not quiet:
         known = f", {len(examples) - new} were there" if new < len(examples) else ""
         output.say(f"Added {new} example{'' if new == 1 else 's'} to {collection}{known}")
 
 
-def _encoder(service: Service, strategy: dict[str, Any]) -> str | None:
-    """The encoder that a new collection must be bound to for the strategy; None where the service's default will do."""
-    model = strategy["model"]
-    if model["kind"] != "encoder" or model["family"] == "default":
-        return None
-    encoders = [
-        one for one in service.call("GET", "/v1/models", again=True)["data"] if one["kind"] == "encoder"
-    ]
-    of_family = [one for one in encoders if one["family"] == model["family"]]
-    if model["checkpoint"] != "default":
-        return str(model["checkpoint"])
-    if not of_family or of_family[0]["default"]:
-        return None
-    return str(of_family[0]["id"])
-
-
 def _learned(
     service: Service, strategy: dict[str, Any], collection: str, encoder: str, count: int, *, json: bool
 ) -> None:
     """Say that a strategy without training is done, and by which encoder where that is the collection's choice."""
+    labels = strategy["task"] == "classification"
+    warning = warning_of(service, strategy, collection, encoder) if labels else None
+    if warning is not None:
+        output.say(f"Warning: {warning}")
     if json:
         output.print_json(
             {
@@ -253,20 +242,12 @@ def _learned(
                 "encoder": encoder,
                 "examples": count,
                 "job": None,
+                "warnings": [] if warning is None else [warning],
             }
         )
         return
-    if strategy["task"] == "classification":
+    if labels:
         output.say(f"{strategy['name']} needs no training: {collection} knows them at once, by {encoder}")
-        wanted = strategy["model"]["family"]
-        if wanted not in (
-            "default",
-            service.call("GET", f"/v1/models/{quoted(encoder)}", again=True)["family"],
-        ):
-            output.say(
-                f"{collection} is bound to {encoder}, which is no model of the family {wanted}:"
-                " --collection NEW makes a collection that is"
-            )
         output.say(f"Try: vision oneshot classify --image FILE --collection {collection}")
     else:
         output.say(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from app.inference.domain import domain_of
 from app.inference.encoders import EncoderSource
 from app.inference.live import LiveEncoder
 from app.inference.observing import BatcherStats
@@ -31,6 +32,8 @@ class ModelInfo:
     kind: Kind = "encoder"
     tasks: tuple[str, ...] | None = None
     """What a vision-language model does: `vqa`, `caption`."""
+    knows: str | None = None
+    """Completes "it knows only ..." where a model carries a domain (`app.inference.domain`)."""
     live: bool = False
     dim: int | None = None
     input_size: int | None = None
@@ -52,7 +55,9 @@ def describe(
     users: int,
 ) -> ModelInfo:
     """What is known of a model; `live` is it in memory, or None."""
-    info = ModelInfo(source.name, source.family, source.aliases, default, kind)
+    domain = domain_of(source)
+    knows = None if domain is None else domain.knows
+    info = ModelInfo(source.name, source.family, source.aliases, default, kind, knows=knows)
     if live is None:
         if kind == "vlm" and source.is_local:
             tasks = declared_tasks(Path(source.location))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from app.answering.service import BUILT_IN_CAPTIONER
 from app.errors import EncoderMismatchError, ModelNotFoundError, NotTrainableError, VisionError
+from app.inference.domain import domain_of
 from app.inference.encoders import resolve
 from app.inference.registry import ModelRegistry
 from app.inference.vlms import resolve_vlm
@@ -65,6 +66,21 @@ class BaseModels:
         source = resolve_vlm(word)
         self._check_family(source.family, family, source.name, strategy)
         return word
+
+    def warnings(self, word: str, kind: str) -> tuple[str, ...]:
+        """What to know of a base model before it is trained: that it was made for a small world."""
+        try:
+            source = resolve_vlm(word) if kind == "vlm" else resolve(word)
+        except VisionError:
+            return ()
+        domain = domain_of(source)
+        if domain is None:
+            return ()
+        setting = "VISION_VLM" if kind == "vlm" else "VISION_ENCODER"
+        return (
+            f"The base model '{source.name}' is a small one that knows only {domain.knows}: of other pictures it sees "
+            f"little, and what is trained over it is worse there than over a general model, which {setting} brings.",
+        )
 
     def shown(self, word: str, kind: str | None) -> str:
         """What clients call a base model; never a folder of this machine."""

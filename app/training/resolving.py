@@ -122,6 +122,7 @@ def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels
         base = bases.encoder(wish.base_model, model.checkpoint, model.family, data, strategy.name)
     else:
         base = bases.vlm(wish.base_model, model.checkpoint, model.family, strategy.task, strategy.name)
+    warnings += bases.warnings(base, model.kind)
     spec = JobSpec(
         kind="train",
         task=strategy.task,

@@ -124,3 +124,45 @@ def test_the_examples_run(service: Live, script: str, words: list[str], expected
 
 def test_the_examples_fit_a_screen() -> None:
     assert all(len(file.read_text().splitlines()) < 40 for file in EXAMPLES.glob("*.py"))
+
+
+def test_a_photograph_is_answered_with_a_warning_or_not_at_all(service: Live, photos: Path) -> None:
+    said = {"VISION_SERVER": service.url}
+    words = ("ask", "--image", photos / "coffee.jpg", "what is this?")
+    for more in ((), ("--no-stream",)):
+        done = run(*words, *more, **said)
+        assert (done.returncode, bool(done.stdout.strip())) == (0, True)
+        assert "Warning: 'llava-shapes' knows only drawings of one coloured shape" in done.stderr
+        assert "VISION_VLM=" in done.stderr
+        assert "Warning" not in done.stdout
+    told = json.loads(run(*words, "--json", **said).stdout)
+    assert [one["code"] for one in told["warnings"]] == ["outside_domain"]
+    refused = run(*words, "--strict", **said)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "VISION_VLM=" in refused.stderr
+    shape = run("ask", "--image", photos / "shape.png", "what is this?", "--strict", **said)
+    assert (shape.returncode, shape.stderr) == (0, "")
+    many = run("caption", "--image", photos, **said)
+    assert many.returncode == 0
+    assert many.stderr.count("Warning (6 of 7 pictures): 'llava-shapes' knows only") == 1
+    query = ("fewshot", "query", "--image", photos / "coffee.jpg", "--question", "what is this?")
+    assert run(*query, "--strict", **said).returncode == 1
+
+
+def test_clip_is_not_replaced_in_silence(service: Live, photos: Path) -> None:
+    said = {"VISION_SERVER": service.url}
+    words = ("train", "--strategy", "clip_oneshot", "--image", photos / "coffee.jpg", "--label", "product")
+    for collection in ("default", "products"):
+        done = run(*words, "--collection", collection, **said)
+        assert done.returncode == 0, done.stderr
+        assert "clip-tiny knows only drawings" in done.stderr
+        assert f"{collection} is bound to lite instead" in done.stderr
+        assert "VISION_ENCODER=openai/clip-vit-base-patch32" in done.stderr
+    reply = json.loads(run(*words, "--collection", "products", "--json", **said).stdout)
+    assert (reply["encoder"], len(reply["warnings"])) == ("lite", 1)
+    shown = run("strategies", "show", "clip_oneshot", **said).stdout
+    assert "needs a model of the family clip" in shown
+    # a collection that somebody bound to it on purpose keeps it, and hears what it knows
+    assert run("collections", "create", "shapes", "--encoder", "clip-tiny", **said).returncode == 0
+    own = run(*words, "--collection", "shapes", **said)
+    assert "shapes is bound to clip-tiny, which knows only drawings" in own.stderr

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import transformers
 
+from app.inference.domain import read_domain
 from app.services import Services
 from tests import shapes
 from tests.integration.test_model_jobs import asked
@@ -82,6 +83,9 @@ async def test_adapters_of_idefics_are_judged_and_leave_as_one_checkpoint(
         if one["name"].startswith("exports/safetensors/"):
             (folder / Path(one["name"]).name).write_bytes((await client.get(one["url"])).content)
     assert "`flamingo-shapes`" in (folder / "README.md").read_text()
+    domain = read_domain(folder)  # what it knows goes along
+    assert domain is not None
+    assert "that it was trained with" in domain.knows
     model = transformers.IdeficsForVisionText2Text.from_pretrained(folder, local_files_only=True).eval()
     processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
     numbers = sorted(shapes.shown())[COUNT : COUNT + 12]

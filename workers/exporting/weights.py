@@ -16,7 +16,7 @@ from app.errors import ModelTaskError
 from app.inference.encoders import files, resolve
 from app.inference.encoders.hugging_face import ClipEncoder, SiglipEncoder
 from app.inference.encoders.lite import TAIL
-from app.inference.encoders.source import EncoderConfig, adapted_note
+from app.inference.encoders.source import DOMAIN_FILE, EncoderConfig, adapted_note
 from app.inference.vlms import resolve_vlm
 from app.inference.vlms.loading import located_vlm
 from app.inference.vlms.source import is_adapter
@@ -103,6 +103,9 @@ def _write_vlm(found: ModelFiles, folder: Path, settings: Settings) -> None:
     merged: Any = PeftModel.from_pretrained(model, source.location, is_trainable=False).merge_and_unload()
     merged.save_pretrained(folder, safe_serialization=True)
     _copy_beside(base.folder, folder)
+    for place in (base.folder, Path(source.location)):  # its own domain takes the place of the base's
+        if (place / DOMAIN_FILE).is_file():
+            shutil.copy(place / DOMAIN_FILE, folder)
 
 
 def _merged_clip(family: str, adapter: Path, base: Path) -> Any:

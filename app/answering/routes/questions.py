@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from app import errors
-from app.answering.schemas import AnswerReply, CaptionReply, Timing, UsedExample
+from app.answering.schemas import AnswerReply, AnswerWarning, CaptionReply, Timing, UsedExample
 from app.answering.schemas import Usage as UsageInfo
 from app.answering.service import Answered, Asked
 from app.answering.streaming import EVENT_STREAM, streamed
@@ -40,6 +40,11 @@ _COMMON: dict[str, dict[str, Any]] = {
         "description": "0 gives the same answer every time; more draws from the model's chances.",
     },
     "top_p": {"type": "number", "minimum": 0.01, "maximum": 1, "default": 1},
+    "strict": {
+        "type": "boolean",
+        "default": False,
+        "description": "422 `outside_domain`, not a warning, for a picture unlike anything that the model knows.",
+    },
     "stream": {
         "type": "boolean",
         "default": False,
@@ -69,6 +74,7 @@ _ERRORS: tuple[type[errors.VisionError], ...] = (
     *UPLOAD_ERRORS,
     errors.QuestionTooLongError,
     errors.ModelTaskError,
+    errors.OutsideDomainError,
     errors.RemoteModelError,
     errors.RemoteModelBusyError,
     errors.ModelUnavailableError,
@@ -135,7 +141,15 @@ def _asked(
         sampling=Sampling(temperature or 0.0, 1.0 if top_p is None else top_p),
         collection=collection,
         shots=shots,
+        strict=_is_set(upload, "strict"),
     )
+
+
+def _is_set(upload: Upload, name: str) -> bool:
+    value = (upload.text(name) or "false").lower()
+    if value not in ("true", "false", "1", "0"):
+        raise InvalidInputError(f"{name}: it is true or false.")
+    return value in ("true", "1")
 
 
 def _whole(upload: Upload, name: str, least: int, most: int, usual: int) -> int:
@@ -156,10 +170,7 @@ async def _reply(
     written: Callable[[Answered], Reply],
 ) -> Reply | Response:
     image = upload.images[0]
-    stream = (upload.text("stream") or "false").lower()
-    if stream not in ("true", "false", "1", "0"):
-        raise InvalidInputError("stream: it is true or false.")
-    if stream in ("true", "1"):
+    if _is_set(upload, "stream"):
         return await streamed(
             request, lambda on_text: services.answering.ask(workspace, image, asked, on_text), written
         )
@@ -177,6 +188,7 @@ def _answer_reply(answered: Answered) -> AnswerReply:
         finish_reason=answered.answer.finish_reason,
         usage=_usage(answered.answer),
         timing_ms=_timing(answered),
+        warnings=_warnings(answered),
     )
 
 
@@ -187,7 +199,12 @@ def _caption_reply(answered: Answered) -> CaptionReply:
         finish_reason=answered.answer.finish_reason,
         usage=_usage(answered.answer),
         timing_ms=_timing(answered),
+        warnings=_warnings(answered),
     )
+
+
+def _warnings(answered: Answered) -> list[AnswerWarning]:
+    return [AnswerWarning(code=warned.code, sentence=warned.sentence) for warned in answered.warnings]
 
 
 def _timing(answered: Answered) -> Timing:

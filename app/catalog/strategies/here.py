@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from app.catalog.schemas import Hardware, StrategyFit
 from app.catalog.strategies.presets import Machine
-from app.catalog.strategies.recommending import Here, Ready, lacking
+from app.catalog.strategies.recommending import Here, Ready, how_to_get, lacking
 from app.catalog.strategies.schema import DEFAULT, Strategy
 from app.inference.model_info import ModelInfo
 
@@ -35,6 +35,15 @@ def fits(strategies: Iterable[Strategy], hardware: Hardware, known: Sequence[Mod
     return [StrategyFit(name=name, fits=reason is None, reason=reason) for name, reason in lacks.items()]
 
 
+def use_here(strategy: Strategy, known: Sequence[ModelInfo]) -> str:
+    """Which of the known models the strategy would use, or what it takes to have one, in a sentence."""
+    here = ready_with(known)(strategy)
+    if here is None:
+        return f"{(how := how_to_get(strategy))[0].upper()}{how[1:]}; none is here."
+    small = f", which knows only {here.knows}" if here.knows else ""
+    return f"The service's model '{here.name}'{small}."
+
+
 def ready_with(known: Sequence[ModelInfo]) -> Ready:
     """Which of the known models a strategy would use; None where it needs one that is not here."""
 
@@ -47,9 +56,9 @@ def ready_with(known: Sequence[ModelInfo]) -> Ready:
                 continue
             if wanted.checkpoint == DEFAULT:
                 if one.default or one.family == wanted.family == _BUILT_IN:
-                    return Here(one.name, (*one.aliases, one.name)[0])
+                    return Here(one.name, (*one.aliases, one.name)[0], one.knows)
             elif wanted.checkpoint in (one.name, *one.aliases):
-                return Here(one.name, (*one.aliases, one.name)[0])
+                return Here(one.name, (*one.aliases, one.name)[0], one.knows)
         return None
 
     return ready

@@ -56,6 +56,8 @@ class Here:
     name: str
     checkpoint: str
     """Its hub id where it has one."""
+    knows: str | None = None
+    """Completes "it knows only ..." of a model of a small world."""
 
 
 Ready = Callable[[Strategy], Here | None]
@@ -181,9 +183,10 @@ def _in_favour(
     if params:
         said.append(f"uses all {params['processes']} GPUs with DeepSpeed (the extra 'scale')")
     if here is not None:
-        said.append(f"the service's model '{here.name}' can be used")
+        small = f", which knows only {here.knows}" if here.knows else ""
+        said.append(f"the service's model '{here.name}' can be used{small}")
     elif absent:
-        said.append(_how_to_get(strategy))
+        said.append(how_to_get(strategy))
     text = "; ".join(said)
     text = f"{text[:1].upper()}{text[1:]}."
     if is_as_good and strategy.as_good_as_training is not None:
@@ -198,7 +201,8 @@ def _amount(strategy: Strategy, size: int) -> str:
     return f"{_examples(size)} will do, though it is meant for about {best:,}"
 
 
-def _how_to_get(strategy: Strategy) -> str:
+def how_to_get(strategy: Strategy) -> str:
+    """What a service needs for the strategy, as a part of a sentence."""
     model = strategy.model
     if model.checkpoint != DEFAULT:
         return f"it uses the model '{shown(model.checkpoint)}'"

@@ -48,6 +48,7 @@ class StrategyInfo(Strategy):
     """A strategy, in full and, from `model_type` on, once more in the words of a file in short."""
 
     own: bool = Field(description="Whether it is from your own folder.")
+    here: str = Field(description="Which model it would use on this service, or what it takes to have one.")
     defaults: dict[str, Any] = Field(
         description="The settings of its method that it leaves alone; a job's `params` may change any."
     )

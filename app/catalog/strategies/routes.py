@@ -6,6 +6,7 @@ Knows who may look; what fits is decided in `recommending`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -14,7 +15,7 @@ from app import errors
 from app.access import Caller, require
 from app.catalog import service
 from app.catalog.strategies.describing import json_schema
-from app.catalog.strategies.here import machine_of, ready_with
+from app.catalog.strategies.here import machine_of, ready_with, use_here
 from app.catalog.strategies.presets import PRESETS, Machine, facts, preset_called
 from app.catalog.strategies.recommending import Verdict, Wanted, recommend
 from app.catalog.strategies.replies import (
@@ -30,6 +31,7 @@ from app.catalog.strategies.replies import (
 )
 from app.catalog.strategies.schema import Strategy, shown
 from app.errors import InvalidInputError
+from app.inference.model_info import ModelInfo
 from app.problems import responses
 from app.services import services_of
 from app.training.params import checked
@@ -44,8 +46,9 @@ Recogniser = Annotated[Caller, Depends(require("recognise"))]
 async def list_strategies(request: Request, caller: Recogniser) -> StrategyList:
     """List the strategies, and which files of your own were refused."""
     strategies = services_of(request).strategies
+    known = services_of(request).registry.known()
     return StrategyList(
-        data=[_info(one, one.name in strategies.own) for one in strategies.all()],
+        data=[_info(one, one.name in strategies.own, known) for one in strategies.all()],
         refused=[RefusedFile(file=one.file, reason=one.reason) for one in strategies.refused],
         next=None,
     )
@@ -84,7 +87,7 @@ async def get_strategy(
     """Show one strategy, by its name or an alias."""
     strategies = services_of(request).strategies
     found = strategies.get(strategy)
-    return _info(found, found.name in strategies.own)
+    return _info(found, found.name in strategies.own, services_of(request).registry.known())
 
 
 @router.post("/recommend")
@@ -130,14 +133,14 @@ def _machine(hardware: str | Machine) -> Machine | None:
     return PRESETS[name]
 
 
-def _info(strategy: Strategy, own: bool) -> StrategyInfo:
+def _info(strategy: Strategy, own: bool, known: Sequence[ModelInfo]) -> StrategyInfo:
     settings = checked(strategy.method, strategy.params) if strategy.method else {}
     values = strategy.model_dump()
     values["model"]["checkpoint"] = shown(strategy.model.checkpoint)
     for larger in values["model"]["larger"]:
         larger["checkpoint"] = shown(larger["checkpoint"])
     defaults = {name: value for name, value in settings.items() if name not in strategy.params}
-    return StrategyInfo(**values, own=own, defaults=defaults)
+    return StrategyInfo(**values, own=own, here=use_here(strategy, known), defaults=defaults)
 
 
 def _recommended(verdict: Verdict) -> Recommended:

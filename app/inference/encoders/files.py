@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 )
 
 from app.errors import ModelNotFoundError, ModelUnavailableError, OutOfMemoryError, VisionError
-from app.inference.encoders.source import EncoderConfig, EncoderSource, family_in
+from app.inference.encoders.source import DOMAIN_FILE, EncoderConfig, EncoderSource, family_in
 
 WANTED = ("*.json", "*.txt", "*.model", "*.safetensors")
 CONVERTED_TITLE = "Adding `safetensors` variant of this model"
@@ -99,7 +99,10 @@ def fingerprint(folder: Path, cache_dir: Path) -> str:
 
 
 def _counts(name: str) -> bool:
-    return name.endswith((".safetensors", ".json", ".txt", ".model")) and name != "vision.json"
+    return name.endswith((".safetensors", ".json", ".txt", ".model")) and name not in (
+        "vision.json",
+        DOMAIN_FILE,
+    )
 
 
 def _has_weights(folder: Path) -> bool:

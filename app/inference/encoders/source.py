@@ -23,6 +23,9 @@ CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
 MODEL_TYPES = {"clip": "clip", "siglip": "siglip"}
 """`model_type` of a Hugging Face configuration -> family; not `siglip2`, the NaFlex variant of many sizes."""
 
+DOMAIN_FILE = "domain.safetensors"
+"""What a checkpoint knows of the world (`app.inference.domain`); it changes nothing of what the model computes."""
+
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _NOT_SLUG = re.compile(r"[^a-z0-9._-]+")
 
