@@ -27,7 +27,7 @@ def empty_url(servers: Addresses) -> str:
 
 
 def test_an_empty_database_gets_every_table_and_the_default_workspace(empty_url: str) -> None:
-    assert migrate(empty_url) == ["0001", "0002", "0003"]
+    assert migrate(empty_url) == ["0001", "0002", "0003", "0004"]
     with psycopg.connect(empty_url) as connection:
         assert connection.execute("SELECT name FROM workspaces").fetchall() == [("default",)]
         assert connection.execute("SELECT '[1,2,3]'::vector <-> '[1,2,5]'").fetchone() == (2.0,)
@@ -46,7 +46,7 @@ def test_the_tables_are_those_that_the_code_declares(database_url: str) -> None:
 def test_many_at_once_apply_each_revision_once(empty_url: str) -> None:
     with ThreadPoolExecutor(6) as pool:
         applied = list(pool.map(migrate, [empty_url] * 6))
-    assert sorted(applied) == [[], [], [], [], [], ["0001", "0002", "0003"]]
+    assert sorted(applied) == [[], [], [], [], [], ["0001", "0002", "0003", "0004"]]
 
 
 def test_a_killed_migration_leaves_nothing_behind(empty_url: str) -> None:
@@ -61,7 +61,7 @@ def test_a_killed_migration_leaves_nothing_behind(empty_url: str) -> None:
     with psycopg.connect(empty_url) as connection:
         left = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
     assert left == (0,)
-    assert migrate(empty_url) == ["0001", "0002", "0003"]
+    assert migrate(empty_url) == ["0001", "0002", "0003", "0004"]
 
 
 def test_an_unknown_newer_revision_is_one_clear_sentence(database_url: str) -> None:
