@@ -116,7 +116,7 @@ def check_room(folder: Path, min_free_mb: int, *, what: str = "data", more_bytes
     """Raise InsufficientStorageError where `shortage` finds one."""
     if (found := shortage(folder, min_free_mb, more_bytes=more_bytes)) is not None:
         raise InsufficientStorageError(
-            f"The disk that keeps {what} is full: {found}. Free some space there, then try again.",
+            f"The disk that keeps {what} has no room: {found}. Free some space there, then try again.",
             retry_after_s=_RETRY_SECONDS,
         )
 

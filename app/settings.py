@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     )
     min_free_mb: int = Field(
         256,
-        ge=0,
+        ge=1,
         description="MiB that are kept free on the disks of the data folder and of jobs: below that `/readyz` says so, uploads get 507 and jobs wait. The default is room for the uploads under way and for the database's log to end a transaction.",
     )
     database_pool_size: int = Field(8, ge=1, description="Database connections one process keeps open.")
