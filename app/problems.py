@@ -28,7 +28,9 @@ from app.wrong_fields import complaint
 MEDIA_TYPE = "application/problem+json"
 _LONGEST_NAME = 80
 _MOST_FIELDS = 10
-_LOG_WORDS = frozenset({"event", "level", "timestamp", "logger", "request_id", "code", "reason", "self"})
+_LOG_WORDS = frozenset(
+    {"event", "level", "timestamp", "logger", "request_id", "code", "reason", "exc_info", "self"}
+)
 
 _ERROR_TYPES = {
     401: "authentication_error",

@@ -88,6 +88,27 @@ def test_a_database_that_is_not_there_is_one_sentence_without_the_password(url: 
     assert "\n" not in caught.value.detail
 
 
+def test_jobs_of_the_release_before_stay_as_they_were(database_url: str) -> None:
+    """As 0003 left them: queued, running or done, none of them was ever put off."""
+    columns = "(id, workspace, kind, spec, queue, max_attempts, state, fence, attempt, checkpoint)"
+    checkpoint = '{"prefix": "jobs/x/1/checkpoints/20", "fence": 1, "step": 20, "files": {}}'
+    with psycopg.connect(database_url) as connection:
+        connection.execute("ALTER TABLE jobs DROP COLUMN waits, DROP COLUMN not_before")
+        connection.execute("UPDATE alembic_version SET version_num = '0003'")
+        for state in ("queued", "running", "succeeded"):
+            connection.execute(
+                f"INSERT INTO jobs {columns} "  # noqa: S608
+                "VALUES (gen_random_uuid(), 'default', 'train', '{}', 'cpu', 5, %s, 1, 1, %s)",
+                (state, checkpoint),
+            )
+    assert migrate(database_url) == ["0004"]
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute(
+            "SELECT state, attempt, checkpoint->>'step', waits, not_before FROM jobs ORDER BY state"
+        ).fetchall()
+    assert found == [(state, 1, "20", 0, None) for state in ("queued", "running", "succeeded")]
+
+
 def test_migrations_lie_beside_the_installed_package() -> None:
     # from any folder, with no alembic.ini in sight
     script = (
