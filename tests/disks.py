@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +36,15 @@ class SmallDisk:
         return self.folder / "ballast"
 
     def fill(self, left_mb: int = 8) -> None:
-        """Leave less room than is to be kept free; of a disk of its own, so many MiB."""
+        """Leave less room than is to be kept free; of a disk of its own, so many MiB, or with 0 not one byte."""
         size = shutil.disk_usage(self.folder).free - left_mb * _MIB if self.own else 2 * _SLACK_MB * _MIB
-        with self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(size, 1))
+        with self._ballast.open("wb", buffering=0) as file:
+            if left_mb or not self.own:
+                os.posix_fallocate(file.fileno(), 0, size)
+                return
+            with suppress(OSError):  # others may write meanwhile: until there is no room at all
+                while file.write(bytes(_MIB)):
+                    pass
 
     def clear(self) -> None:
         """Give the room back."""

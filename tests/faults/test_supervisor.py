@@ -294,7 +294,9 @@ async def test_out_of_room_in_the_middle_a_job_is_given_back_and_goes_on_from_it
         child.rlimit(resource.RLIMIT_NOFILE, (3, child.rlimit(resource.RLIMIT_NOFILE)[1]))
         await attempt
         first = await bench.row(job)
-        assert (first["state"], first["attempt"], first["fence"], first["waits"]) == ("queued", 0, 1, 1)
+        assert (first["state"], first["attempt"], first["fence"], first["waits"]) == ("queued", 0, 1, 1), (
+            first["error"]
+        )
         assert first["error"]["code"] == "too_many_open_files"
 
         await bench.attempt(job, **used)
