@@ -17,6 +17,7 @@ from app.errors import (
     OverloadedError,
     StoreUnavailableError,
     TooManyOpenFilesError,
+    VisionError,
 )
 
 _MIB = 1 << 20
@@ -65,9 +66,12 @@ def fault_of(
     return None
 
 
-def waits(error: BaseException) -> bool:
-    """Whether a job that met `error` is to wait for room rather than be charged with an attempt."""
-    return isinstance(error, InsufficientStorageError | TooManyOpenFilesError)
+def want_of_room(error: BaseException, folder: Path, *, what: str) -> OverloadedError | None:
+    """The full disk or the open files that `error` is about, named or not yet; they pass without anybody's doing, so a
+    job that met them waits. None for any other failure.
+    """
+    named = error if isinstance(error, VisionError) else fault_of(error, folder, what=what)
+    return named if isinstance(named, InsufficientStorageError | TooManyOpenFilesError) else None
 
 
 def full(folder: Path | None = None, *, what: str = "data", reason: str = "") -> InsufficientStorageError:

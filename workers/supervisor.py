@@ -132,12 +132,7 @@ class _Attempt:
         return self._conclude(code)
 
     def _went_wrong(self, error: Exception) -> dict[str, Any]:
-        named = (
-            error
-            if isinstance(error, VisionError)
-            else disk.fault_of(error, self._scratch, what=launching.JOB_FILES)
-        )
-        if named is not None and disk.waits(named):
+        if (named := disk.want_of_room(error, self._scratch, what=launching.JOB_FILES)) is not None:
             return _no_room(named)
         said = error.strerror if isinstance(error, OSError) else None
         detail = f"Its worker could not go on: {said or type(error).__name__}."

@@ -89,12 +89,10 @@ def _tell_no_start(task: Task, error: Exception) -> None:
 
 def _no_room(error: Exception, scratch: Path) -> dict[str, object] | None:
     """The same for a full disk or too many open files, which end by themselves: the job waits, uncharged."""
-    named = (
-        error if isinstance(error, VisionError) else disk.fault_of(error, scratch, what=launching.JOB_FILES)
-    )
-    if named is None and disk.is_full(scratch):
+    named = disk.want_of_room(error, scratch, what=launching.JOB_FILES)
+    if named is None and not isinstance(error, VisionError) and disk.is_full(scratch):
         named = disk.full(scratch, what=launching.JOB_FILES)  # whatever the library made of it
-    if named is None or not disk.waits(named):
+    if named is None:
         return None
     return {"code": named.code, "detail": named.detail, "again": True, "wait": True}
 

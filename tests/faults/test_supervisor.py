@@ -76,11 +76,8 @@ class Bench:
 
     async def comes_up(self, job: uuid.UUID) -> None:
         """Let the time pass that the job is put off for."""
-        rows = await self.ask(
-            "UPDATE jobs SET not_before = now() - interval '1 ms' WHERE id = %s AND not_before > now() RETURNING id",
-            job,
-        )
-        assert rows, "it was not put off"
+        assert (await self.row(job))["not_before"] > datetime.now(UTC)
+        await self.ask("UPDATE jobs SET not_before = now() WHERE id = %s RETURNING id", job)
 
     async def log(self, job: uuid.UUID) -> list[str]:
         rows = await self.ask(
@@ -287,7 +284,7 @@ async def test_out_of_room_in_the_middle_a_job_is_given_back_and_goes_on_from_it
     """First its child may open no more files, then the disk has no room."""
     job = await bench.submit(steps=1_500, checkpoint_every=50, evaluate_every=1_500)
     with small_disk(tmp_path / "disk") as disk:
-        used = {"scratch_dir": disk.folder / "scratch", "min_free_mb": disk.min_free_mb, "job_wait_s": 600}
+        used = {"scratch_dir": disk.folder / "scratch", "min_free_mb": disk.min_free_mb}
         attempt = bench.attempt(job, **used)
         await bench.reaches(job, lambda row: row["checkpoint"], attempt)
         (child,) = children()
@@ -319,8 +316,7 @@ async def test_out_of_room_in_the_middle_a_job_is_given_back_and_goes_on_from_it
     row = await bench.row(job)
     assert (row["state"], row["attempt"], row["fence"]) == ("succeeded", 1, 3)
     log = await bench.log(job)
-    going_on = [line for line in log if line.startswith("Going on after step")]
-    assert going_on[-1] == f"Going on after step {second['checkpoint']['step']}."
+    assert f"Going on after step {second['checkpoint']['step']}." in log
     assert sum("The job waits until" in line for line in log) == 2
 
 

@@ -78,7 +78,8 @@ def test_a_full_disk_is_known_whatever_a_library_makes_of_it(
     assert isinstance(named, InsufficientStorageError)
     assert named.status == 507
     assert "The disk that keeps models is full (" in named.detail
-    assert disk.waits(named)
+    assert disk.want_of_room(caught.value, Path("/"), what="models") is not None
+    assert disk.want_of_room(named, Path("/"), what="models") is named
 
 
 def wrapped(*, hidden: bool) -> None:
@@ -104,7 +105,8 @@ def test_too_many_open_files_are_known_with_their_limit() -> None:
     assert isinstance(named, TooManyOpenFilesError)
     assert named.status == 503
     assert "ulimit -n" in named.detail
-    assert disk.waits(named)
+    assert disk.want_of_room(caught.value, Path("/"), what="models") is not None
+    assert disk.want_of_room(named, Path("/"), what="models") is named
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_other_failures_of_a_disk_name_their_cause(number: int, words: str) -> N
     assert isinstance(named, StoreUnavailableError)
     assert words in named.detail
     assert "/secret" not in named.detail
-    assert not disk.waits(named)
+    assert disk.want_of_room(named, Path("/"), what="models") is None
 
 
 def test_what_no_disk_did_has_no_name_here() -> None:
