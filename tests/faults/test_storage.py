@@ -193,7 +193,8 @@ def test_without_a_file_to_open_uploads_are_503_and_then_accepted(
 
 def test_who_connects_while_no_file_may_be_opened_is_answered_later(live: Live) -> None:
     size = live.log.stat().st_size
-    with live.client() as known:
+    kept = httpx.Limits(keepalive_expiry=60)
+    with httpx.Client(base_url=live.url, timeout=60, limits=kept) as known:
         known.get("/healthz").raise_for_status()
         with no_file_to_open(live):
             with pytest.raises(httpx.TimeoutException):
