@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +18,7 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app import errors
+from app import disk, errors
 from app.multipart import Parts, checked
 from app.settings import Settings
 
@@ -34,8 +33,6 @@ _RAW = frozenset(
         b"application/octet-stream",
     }
 )
-_ROOM = 1 << 30
-"""Bytes of the disk that an upload leaves free."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +51,18 @@ async def received_archive(request: Request, settings: Settings) -> AsyncIterato
     """The request's archive, on disk for the length of the block.
 
     Raises BadRequestError, UnsupportedMediaTypeError, InvalidInputError (no archive, or two), TooLargeError,
-    OverloadedError (no room on the disk), and what the limits on bodies raise.
+    InsufficientStorageError (no room on the disk), and what the limits on bodies raise.
     """
     folder = settings.data_dir.expanduser() / "tmp" / "archives"
+    declared = request.headers.get("content-length", "")  # `app.limits` has seen that it is a number
+    expected = int(declared) if declared.isdigit() else 0
+    disk.check_room(folder, settings.min_free_mb, what="uploads", more_bytes=expected)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, name = tempfile.mkstemp(dir=folder)
     path = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            sink = _Sink(file, settings.data_dir.expanduser())
+            sink = _Sink(file, folder, settings.min_free_mb)
             fields = await _receive(request, settings, sink)
         for field in request.query_params:
             fields.setdefault(field, checked(field, request.query_params[field]))
@@ -113,9 +113,9 @@ class _Sink:
 
     _WAVE = 4 << 20
 
-    def __init__(self, file: IO[bytes], folder: Path) -> None:
+    def __init__(self, file: IO[bytes], folder: Path, min_free_mb: int) -> None:
         self.size = 0
-        self._file, self._folder = file, folder
+        self._file, self._folder, self._min_free_mb = file, folder, min_free_mb
         self._opened = False
         self._waiting = bytearray()
 
@@ -134,7 +134,6 @@ class _Sink:
             await asyncio.to_thread(self._flush)
 
     def _flush(self) -> None:
-        if shutil.disk_usage(self._folder).free < _ROOM:
-            raise errors.OverloadedError("There is no room for archives right now.", retry_after_s=60)
+        disk.check_room(self._folder, self._min_free_mb, what="uploads", more_bytes=len(self._waiting))
         self._file.write(self._waiting)
         self._waiting.clear()

@@ -291,6 +291,13 @@ class NotReadyError(OverloadedError):
 
     code = "not_ready"
 
+    def __init__(
+        self, detail: str | None = None, *, checks: dict[str, str] | None = None, **context: Any
+    ) -> None:
+        """`checks` says of each part how it is; the problem document shows it."""
+        super().__init__(detail, **context)
+        self.checks = checks
+
 
 class RemoteModelBusyError(OverloadedError):
     """The remote model's server is busy: try again shortly."""
@@ -320,3 +327,15 @@ class StoreUnavailableError(OverloadedError):
     """The database is not reachable right now."""
 
     code = "store_unavailable"
+
+
+class TooManyOpenFilesError(OverloadedError):
+    """The service has too many open files: try again shortly, or raise the limit (ulimit -n)."""
+
+    code = "too_many_open_files"
+
+
+class InsufficientStorageError(OverloadedError):
+    """The disk that keeps data is full: free some space there, then try again."""
+
+    status, code, title = 507, "insufficient_storage", "Insufficient storage"

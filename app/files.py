@@ -19,6 +19,7 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from app import disk
 from app.errors import StoreUnavailableError
 from app.settings import Settings
 
@@ -28,12 +29,14 @@ _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 class FileStore:
     """Files under keys such as `jobs/<job>/<fence>/model.safetensors`. Every method blocks.
 
-    Raises FileNotFoundError for a key that is not there, StoreUnavailableError where the store itself fails,
-    ValueError for a key that is no plain relative path.
+    Raises FileNotFoundError for a key that is not there, ValueError for a key that is no plain relative path, and where
+    the store itself fails InsufficientStorageError (a full disk), TooManyOpenFilesError or StoreUnavailableError.
     """
 
-    def __init__(self, files: Any, root: str) -> None:
+    def __init__(self, files: Any, root: str, *, min_free_mb: int = 0) -> None:
+        """Where the store is a folder of this machine, nothing is put that would leave its disk less room."""
         self._files, self._root = files, root.rstrip("/")
+        self._min_free_mb = min_free_mb
         self._local = isinstance(files, LocalFileSystem)
         if self._local:
             Path(self._root).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -43,47 +46,49 @@ class FileStore:
         """The folder `files` beside the images: of `blob_url`, or of the data folder."""
         if settings.blob_url:
             files, root = fsspec.core.url_to_fs(settings.blob_url)
-            return cls(files, f"{root.rstrip('/')}/files")
+            return cls(files, f"{root.rstrip('/')}/files", min_free_mb=settings.min_free_mb)
         files, root = fsspec.core.url_to_fs(str(settings.data_dir.expanduser() / "files"))
-        return cls(files, root)
+        return cls(files, root, min_free_mb=settings.min_free_mb)
 
     def put(self, key: str, source: Path) -> tuple[str, int]:
         """Keep a copy of the file `source`; its SHA-256 in hex and its size in bytes."""
         with source.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        with _failing():
+        size = source.stat().st_size
+        with self._failing():
             if self._local:
+                disk.check_room(Path(self._root), self._min_free_mb, what="files", more_bytes=size)
                 self._copy_in(source, Path(self._path(key)))
             else:
                 self._files.makedirs(self._path(key).rsplit("/", 1)[0], exist_ok=True)
                 self._files.put_file(str(source), self._path(key))
-        return digest, source.stat().st_size
+        return digest, size
 
     def get(self, key: str, target: Path) -> None:
         """Copy the file into the local path `target`, whose folder is made."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _failing():
+        with self._failing(target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
             self._files.get_file(self._path(key), str(target))
 
     def open(self, key: str) -> IO[bytes]:
         """The file for reading."""
-        with _failing():
+        with self._failing():
             file: IO[bytes] = self._files.open(self._path(key), "rb")
             return file
 
     def size(self, key: str) -> int:
         """In bytes."""
-        with _failing():
+        with self._failing():
             return int(self._files.info(self._path(key))["size"])
 
     def exists(self, key: str) -> bool:
         """Whether the file is there."""
-        with _failing():
+        with self._failing():
             return bool(self._files.exists(self._path(key)))
 
     def delete(self, prefix: str) -> None:
         """Forget the file, or every file below the key; nothing happens where there is none."""
-        with _failing():
+        with self._failing():
             if self._local:
                 path = Path(self._path(prefix))
                 if path.is_dir():
@@ -95,7 +100,7 @@ class FileStore:
 
     def children(self, prefix: str) -> list[str]:
         """Names right below a key, sorted; none where nothing is there."""
-        with _failing():
+        with self._failing():
             self._files.invalidate_cache()
             try:
                 found = self._files.ls(self._path(prefix), detail=False)
@@ -107,6 +112,23 @@ class FileStore:
         if not _KEY.fullmatch(key) or ".." in PurePosixPath(key).parts:
             raise ValueError(f"not a key: {key!r}")
         return f"{self._root}/{key}"
+
+    @contextmanager
+    def _failing(self, folder: Path | None = None) -> Iterator[None]:
+        """Name what goes wrong; `folder` is where is written, where that is not the store."""
+        if folder is None and self._local:
+            folder = Path(self._root)
+        try:
+            yield
+        except FileNotFoundError:
+            if self._local and not os.path.isdir(self._root):
+                raise StoreUnavailableError("The folder of files is not there right now.") from None
+            raise
+        except OSError as error:
+            named = disk.fault_of(error, folder, what="files")
+            raise named or StoreUnavailableError(
+                "Files cannot be kept right now.", reason=str(error)
+            ) from error
 
     @staticmethod
     def _copy_in(source: Path, target: Path) -> None:
@@ -126,13 +148,3 @@ class FileStore:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-@contextmanager
-def _failing() -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StoreUnavailableError("Files cannot be kept right now.", reason=str(error)) from error

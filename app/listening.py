@@ -12,6 +12,11 @@ from contextlib import contextmanager
 
 EARLY_CLIENTS = 128
 """How many may wait on the socket before the service is ready."""
+MAX_WAITING_CLIENTS = 2048
+"""How many may wait on it to be accepted afterwards."""
+ACCEPTS_AT_ONCE = 1
+"""asyncio tries so many accepts a turn and, out of open files, does not stop at the first that fails: with its usual
+number it writes thousands of log lines a second and answers nobody any more."""
 
 
 class ListenError(Exception):

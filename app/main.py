@@ -65,6 +65,8 @@ _EVERYWHERE = problems.responses(
     errors.InvalidInputError,
     errors.OverloadedError,
     errors.StoreUnavailableError,
+    errors.TooManyOpenFilesError,
+    errors.InsufficientStorageError,
 )
 
 

@@ -18,10 +18,12 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Redirect
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import text
 
-from app import errors, problems
+from app import disk, errors, problems
 from app.access.dependency import local_only
 from app.observability.metrics import MEDIA_TYPE
 from app.services import services_of
+from app.settings import Settings
+from app.storage import local_folder
 
 SERVICE = "llamafarm-vision"
 VERSION = version(SERVICE)
@@ -130,7 +132,9 @@ async def healthz() -> Health:
 
 @router.get("/readyz", tags=["platform"], responses=problems.responses(errors.NotReadyError))
 async def readyz(request: Request) -> Readiness:
-    """Whether the database and Redis answer and the default model is loaded; 503 names what is missing."""
+    """Whether the database and Redis answer, the default model is loaded and the disk has room; 503 names what is
+    missing.
+    """
     services = services_of(request)
 
     async def database() -> None:
@@ -139,18 +143,19 @@ async def readyz(request: Request) -> Readiness:
 
     found = dict(
         zip(
-            ("database", "redis", "model"),
+            ("database", "redis", "model", "disk"),
             await asyncio.gather(
                 _check("database", database()),
                 _check("redis", services.redis.ping()),
                 _model(services.default_model),
+                asyncio.to_thread(_disk, services.settings),
             ),
             strict=True,
         )
     )
     missing = [f"{part}: {state}" for part, state in found.items() if state != "ok"]
     if missing:
-        raise errors.NotReadyError(f"Not ready: {'; '.join(missing)}.")
+        raise errors.NotReadyError(f"Not ready: {'; '.join(missing)}.", checks=found)
     return Readiness(checks=found)
 
 
@@ -161,6 +166,14 @@ async def _check(part: str, work: Awaitable[Any]) -> str:
     except Exception as exc:  # whatever it is, the part does not answer
         log.debug("not ready", part=part, reason=str(exc)[:300])
         return "does not answer"
+    return "ok"
+
+
+def _disk(settings: Settings) -> str:
+    """Whether what requests teach and upload can be written."""
+    for folder in (settings.data_dir.expanduser(), local_folder(settings)):
+        if folder is not None and (found := disk.shortage(folder, settings.min_free_mb)) is not None:
+            return found
     return "ok"
 
 

@@ -6,6 +6,7 @@ Knows which exception becomes which named error; knows nothing of what was being
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -20,13 +21,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from app import errors
+from app import disk, errors
 from app.errors import VisionError
 from app.wrong_fields import complaint
 
 MEDIA_TYPE = "application/problem+json"
 _LONGEST_NAME = 80
 _MOST_FIELDS = 10
+_LOG_WORDS = frozenset(
+    {"event", "level", "timestamp", "logger", "request_id", "code", "reason", "exc_info", "self"}
+)
 
 _ERROR_TYPES = {
     401: "authentication_error",
@@ -35,12 +39,23 @@ _ERROR_TYPES = {
     503: "overloaded_error",
 }
 
+_NO_CONNECTION_LEFT = re.compile(r"too many (clients|connections)|remaining connection slots")
+_REDIS_REFUSALS = {
+    "OOM": "is out of memory",
+    "READONLY": "can only be read",
+    "MISCONF": "cannot write to its disk",
+    "NOREPLICAS": "has too few replicas",
+    "MASTERDOWN": "has lost its master",
+    "CLUSTERDOWN": "is down",
+}
+
 log = structlog.get_logger("app")
 
 
 def document(error: VisionError, request_id: str | None = None) -> dict[str, Any]:
     """The members of the problem document: RFC 9457's own, and `error` as OpenAI-style clients read it."""
     fallback = "invalid_request_error" if error.status < 500 else "server_error"
+    parts = {"checks": error.checks} if isinstance(error, errors.NotReadyError) and error.checks else {}
     return {
         "type": f"urn:llamafarm-vision:problem:{error.code}",
         "title": error.title,
@@ -52,6 +67,7 @@ def document(error: VisionError, request_id: str | None = None) -> dict[str, Any
             "type": _ERROR_TYPES.get(error.status, fallback),
             "code": error.code,
         },
+        **parts,
     }
 
 
@@ -87,25 +103,46 @@ def name_error(exc: BaseException) -> VisionError | None:
             return errors.ConflictError(
                 "What this request refers to was changed meanwhile: look again and retry."
             )
-        case (
-            sqlalchemy.exc.OperationalError()
-            | sqlalchemy.exc.InterfaceError()
-            | sqlalchemy.exc.TimeoutError()
-        ):
+        case sqlalchemy.exc.TimeoutError():
             return errors.StoreUnavailableError()
+        case sqlalchemy.exc.OperationalError() | sqlalchemy.exc.InterfaceError():
+            return _from_database(exc.orig or exc)
+        case sqlalchemy.exc.DBAPIError() if isinstance(exc.orig, psycopg.errors.ReadOnlySqlTransaction):
+            return _from_database(exc.orig)
         case sqlalchemy.exc.DBAPIError() if exc.connection_invalidated:
             return errors.StoreUnavailableError()
         case sqlalchemy.exc.StatementError() if isinstance(exc.orig, UnicodeEncodeError):
             return errors.InvalidInputError("The request holds text that cannot be stored.")
-        case psycopg.OperationalError() | psycopg.InterfaceError():
-            return errors.StoreUnavailableError()
+        case psycopg.OperationalError() | psycopg.InterfaceError() | psycopg.errors.ReadOnlySqlTransaction():
+            return _from_database(exc)
         case redis.exceptions.ConnectionError() | redis.exceptions.TimeoutError():
-            return errors.StoreUnavailableError()
+            return disk.fault_of(exc) or errors.StoreUnavailableError("Redis is not reachable right now.")
+        case redis.exceptions.OutOfMemoryError():
+            return errors.StoreUnavailableError("Redis is out of memory right now.")
+        case redis.exceptions.ReadOnlyError():
+            return errors.StoreUnavailableError("Redis can only be read right now.")
+        case redis.exceptions.ResponseError() if (refusal := str(exc).partition(" ")[0]) in _REDIS_REFUSALS:
+            return errors.StoreUnavailableError(f"Redis {_REDIS_REFUSALS[refusal]} right now.")
         case MemoryError():
             return errors.OverloadedError()
         case BaseExceptionGroup():
             return next((named for one in exc.exceptions if (named := name_error(one))), None)
-    return None
+    return disk.fault_of(exc)
+
+
+def _from_database(error: BaseException) -> VisionError:
+    """What a database that refuses is short of; one that is away has said nothing."""
+    said = str(error)
+    if isinstance(error, psycopg.errors.DiskFull) or "No space left on device" in said:
+        return errors.InsufficientStorageError(
+            "The database's disk is full: free some space there, then try again.", retry_after_s=60
+        )
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return errors.StoreUnavailableError("The database can only be read right now.")
+    # a refusal to connect carries no code, only the server's words
+    if isinstance(error, psycopg.errors.TooManyConnections) or _NO_CONNECTION_LEFT.search(said):
+        return errors.StoreUnavailableError("The database takes no more connections right now.")
+    return disk.fault_of(error) or errors.StoreUnavailableError()
 
 
 def _from_http(exc: HTTPException) -> VisionError:
@@ -142,13 +179,22 @@ def unforeseen(request_id: str) -> VisionError:
     return VisionError(f"The service failed in a way it did not foresee; its log has request {request_id}.")
 
 
+def log_refusal(error: VisionError, exc: BaseException) -> None:
+    """Note why the service itself failed a request; what a client did wrong is in its answer."""
+    if error.status < 500:
+        return
+    # a context may hold any word: those that the log uses itself would take each other's place, or be refused
+    about = {f"about_{word}" if word in _LOG_WORDS else word: value for word, value in error.context.items()}
+    reason = about.pop("about_reason", None) or exc.__cause__ or exc
+    log.warning("refused", code=error.code, reason=str(reason)[:500], **about)
+
+
 async def _handle(request: Request, exc: Exception) -> Response:
     error = name_error(exc)
     request_id = request.scope.get("vision.request_id")
-    if error is None:  # pragma: no cover - the handler is registered only for exceptions that have names
+    if error is None:  # a kind of which only some have names: `app.observability.middleware` answers
         raise exc
-    if error.status >= 500:
-        log.warning("refused", code=error.code, reason=str(exc.__cause__ or exc)[:500], **error.context)
+    log_refusal(error, exc)
     return response(error, request_id, dict(exc.headers or {}) if isinstance(exc, HTTPException) else None)
 
 
@@ -176,8 +222,8 @@ def install(app: FastAPI) -> None:
         sqlalchemy.exc.InterfaceError,
         sqlalchemy.exc.TimeoutError,
         psycopg.OperationalError,
-        redis.exceptions.ConnectionError,
-        redis.exceptions.TimeoutError,
+        redis.exceptions.RedisError,
+        OSError,
     ):
         app.add_exception_handler(kind, _handle)
 
@@ -205,6 +251,11 @@ SCHEMA: dict[str, Any] = {
                 "type": {"type": "string"},
                 "code": {"type": "string", "description": "Stable name of the problem, for programs."},
             },
+        },
+        "checks": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "Of `/readyz` alone: every part that a request needs, and how it is.",
         },
     },
 }

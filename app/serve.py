@@ -29,7 +29,7 @@ from app.children import Children
 from app.database import Database, migrate
 from app.embedded import Addresses, EmbeddedError, EmbeddedServers
 from app.errors import StoreUnavailableError, VisionError
-from app.listening import ListenError, listening_socket, url_of
+from app.listening import ACCEPTS_AT_ONCE, MAX_WAITING_CLIENTS, ListenError, listening_socket, url_of
 from app.observability.logs import configure
 from app.protocol import protocol
 from app.running import announce, running_server, withdraw
@@ -142,6 +142,7 @@ def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: St
         server_header=False,
         proxy_headers=False,
         limit_concurrency=settings.max_concurrency,
+        backlog=ACCEPTS_AT_ONCE,
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_grace_s,
         h11_max_incomplete_event_size=max(
@@ -260,6 +261,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, then say so."""
         await super().startup(sockets)
+        for sock in sockets or []:
+            sock.listen(MAX_WAITING_CLIENTS)  # asyncio has set it to what it accepts at once
         if self.started and not self.should_exit:
             self._ready()
 

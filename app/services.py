@@ -105,7 +105,7 @@ async def open_services(
         data_dir = settings.data_dir.expanduser()
         pool = ThreadPoolExecutor(settings.decode_threads or os.cpu_count() or 1, thread_name_prefix="decode")
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        spool = Spool(data_dir / "tmp" / "uploads", settings.max_spool_mb * 1024 * 1024)
+        spool = Spool(data_dir / "tmp" / "uploads", settings.max_spool_mb * 1024 * 1024, settings.min_free_mb)
         database = Database(addresses.database_url, pool_size=settings.database_pool_size)
         stack.push_async_callback(database.close)
         redis = resting_redis.connect(addresses.redis_url)

@@ -39,6 +39,11 @@ class Settings(BaseSettings):
         None,
         description="Where images are kept, any fsspec URL such as s3://bucket/folder; empty means the data folder.",
     )
+    min_free_mb: int = Field(
+        256,
+        ge=1,
+        description="MiB that are kept free on the disks of the data folder and of jobs: below that `/readyz` says so, uploads get 507 and jobs wait. The default is room for the uploads under way and for the database's log to end a transaction.",
+    )
     database_pool_size: int = Field(8, ge=1, description="Database connections one process keeps open.")
 
     # who may come in
@@ -227,6 +232,14 @@ class Settings(BaseSettings):
     job_slots: int = Field(1, ge=1, description="Jobs one worker runs at the same time.")
     job_attempts: int = Field(
         5, ge=1, description="Attempts of a job whose process dies before it counts as failed."
+    )
+    job_wait_s: float = Field(
+        30.0,
+        gt=0,
+        description="Seconds a job is put off whose worker has a full disk or too many open files; twice as long each time it happens again, up to ten minutes.",
+    )
+    job_waits: int = Field(
+        100, ge=0, description="Times a job is put off before such attempts are charged like any other."
     )
     job_lease_s: float = Field(
         60.0, gt=0, description="Seconds after which a job whose worker fell silent is another's."

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from app import errors
+from app import disk, errors
 
 IN_MEMORY_BYTES = 1024 * 1024
 _STALE_S = 3600
@@ -19,11 +20,12 @@ _STALE_S = 3600
 class Spool:
     """The uploads one process holds at this moment."""
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, min_free_mb: int = 0) -> None:
         """`folder` is made where it is missing, and rid of what a killed process may have left behind."""
         self.held = 0
         self._folder = folder
         self._max_bytes = max_bytes
+        self.min_free_mb = min_free_mb
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in folder.iterdir():
             if left.is_file() and time.time() - left.stat().st_mtime > _STALE_S:
@@ -55,11 +57,14 @@ class Entry:
         self._file: IO[bytes] | None = None
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append `data`; raises `OverloadedError` when the spool is full."""
+        """Append `data`; raises TooManyUploadsError when the spool is full, and where its disk is, or fails,
+        InsufficientStorageError, TooManyOpenFilesError or StoreUnavailableError.
+        """
         self._spool.take(len(data))
         self.size += len(data)
         try:
             if self._file is None and self.size > IN_MEMORY_BYTES:
+                disk.check_room(self._folder, self._spool.min_free_mb, what="uploads")
                 # it has no name, so not even a killed process leaves it behind
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close()
                 self._file.write(self._memory)
@@ -69,16 +74,21 @@ class Entry:
             else:
                 self._file.write(data)
         except OSError as error:
-            raise errors.OverloadedError(
-                "There is no room for uploads right now.", reason=str(error)
-            ) from error
+            raise self._named(error) from error
 
     def read(self) -> bytes:
         """All of it; may block for a large part, so call it where blocking is allowed."""
         if self._file is None:
             return bytes(self._memory)
-        self._file.seek(0)
-        return self._file.read()
+        try:
+            self._file.seek(0)  # writes what is still buffered
+            return self._file.read()
+        except OSError as error:
+            raise self._named(error) from error
+
+    def _named(self, error: OSError) -> errors.VisionError:
+        named = disk.fault_of(error, self._folder, what="uploads")
+        return named or errors.StoreUnavailableError("Uploads cannot be kept right now.", reason=str(error))
 
     def close(self) -> None:
         """Forget the bytes; safe to call again."""
@@ -86,5 +96,8 @@ class Entry:
         self.size = 0
         self._memory = bytearray()
         if self._file is not None:
-            self._file.close()
+            with suppress(
+                OSError
+            ):  # a full disk refuses what was still buffered, which nobody wants any more
+                self._file.close()
             self._file = None

@@ -20,6 +20,7 @@ import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
+from app import disk
 from app.errors import StoreUnavailableError
 from app.settings import Settings
 
@@ -31,6 +32,9 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 class _Backend(Protocol):
     """The blocking half of a store."""
 
+    folder: Path | None
+    """Where it is on this machine; None where it is elsewhere."""
+
     def put(self, key: str, data: bytes) -> None: ...
     def get(self, key: str) -> bytes: ...
     def delete(self, key: str) -> None: ...
@@ -41,7 +45,8 @@ class _Backend(Protocol):
 class BlobStore:
     """Content-addressed blobs; every call blocks in a thread, not in the event loop.
 
-    Raises FileNotFoundError for a blob that is not there, StoreUnavailableError where the store itself fails.
+    Raises FileNotFoundError for a blob that is not there, and where the store itself fails InsufficientStorageError (a
+    full disk), TooManyOpenFilesError or StoreUnavailableError.
     """
 
     def __init__(self, backend: _Backend) -> None:
@@ -50,10 +55,9 @@ class BlobStore:
     @classmethod
     def from_settings(cls, settings: Settings) -> BlobStore:
         """`blob_url`, or the folder `blobs` of the data folder."""
-        if settings.blob_url:
-            files, root = fsspec.core.url_to_fs(settings.blob_url)
-            return cls(_Folder(Path(root)) if isinstance(files, LocalFileSystem) else _Fsspec(files, root))
-        return cls(_Folder(settings.data_dir.expanduser() / "blobs"))
+        if (folder := local_folder(settings)) is not None:
+            return cls(_Folder(folder, settings.min_free_mb))
+        return cls(_Fsspec(*fsspec.core.url_to_fs(settings.blob_url)))
 
     async def put(self, sha256: str, data: bytes) -> None:
         """Keep `data`; on disk when this returns. Keeping it again does nothing."""
@@ -85,27 +89,43 @@ class BlobStore:
         if not self._backend.exists(_checked(sha256)):
             self._backend.put(sha256, data)
 
-    @staticmethod
-    def _call(function: Callable[..., T], *arguments: Any) -> T:
+    def _call(self, function: Callable[..., T], *arguments: Any) -> T:
+        folder = self._backend.folder
         try:
             return function(*arguments)
         except FileNotFoundError:
+            if folder is not None and not folder.is_dir():
+                raise StoreUnavailableError("The folder of images is not there right now.") from None
             raise
         except OSError as error:
-            raise StoreUnavailableError("Images cannot be kept right now.", reason=str(error)) from error
+            named = disk.fault_of(error, folder, what="images")
+            raise named or StoreUnavailableError(
+                "Images cannot be kept right now.", reason=str(error)
+            ) from error
+
+
+def local_folder(settings: Settings) -> Path | None:
+    """Where images are kept on this machine; None where they are elsewhere."""
+    if not settings.blob_url:
+        return settings.data_dir.expanduser() / "blobs"
+    files, root = fsspec.core.url_to_fs(settings.blob_url)
+    return Path(root) if isinstance(files, LocalFileSystem) else None
 
 
 class _Folder:
     """Files below one folder, written beside their place, synced and renamed: each is whole or absent."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, min_free_mb: int = 0) -> None:
         self._root = root
+        self.folder: Path | None = root
+        self._min_free_mb = min_free_mb
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def _path(self, key: str) -> Path:
         return self._root / key[:2] / key
 
     def put(self, key: str, data: bytes) -> None:
+        disk.check_room(self._root, self._min_free_mb, what="images", more_bytes=len(data))
         path = self._path(key)
         try:
             path.parent.mkdir()
@@ -148,6 +168,8 @@ class _Folder:
 
 class _Fsspec:
     """Objects of a remote store, which writes each whole or not at all."""
+
+    folder: Path | None = None
 
     def __init__(self, files: AbstractFileSystem, root: str) -> None:
         self._files, self._root = files, root

@@ -22,6 +22,8 @@ from workers.store import Claimed
 
 HEARTBEAT = "heartbeat"
 """File of an attempt's folder that is written anew with each renewed lease."""
+JOB_FILES = "jobs' files"
+"""What is said to lie on a disk that is full."""
 _LEFT_BEHIND_LEASES = 10
 _RANKS = {"OMP_NUM_THREADS": "1"}
 """Or torchrun sets it and says so; each rank takes its share of the cores later."""

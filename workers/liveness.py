@@ -8,6 +8,7 @@ process beside its successor's.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import select
 import signal
@@ -42,8 +43,10 @@ def watch(file: Path, lease_s: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, 2 * lease_s)  # the thread below may not run before the work does
 
     def look() -> None:
+        beaten = time.monotonic()
         while True:
-            age = _age(file)
+            beaten = _beaten(file, beaten)
+            age = time.monotonic() - beaten
             if age > lease_s:
                 os._exit(ORPHANED)
             signal.setitimer(signal.ITIMER_REAL, 2 * lease_s - age)
@@ -54,8 +57,11 @@ def watch(file: Path, lease_s: float) -> None:
     threading.Thread(target=look, name="liveness", daemon=True).start()
 
 
-def _age(file: Path) -> float:
+def _beaten(file: Path, before: float) -> float:
+    """When the lease was last renewed; as `before` where this process may open no more files."""
     try:
-        return time.monotonic() - float(file.read_text())
-    except (OSError, ValueError):
-        return float("inf")
+        return float(file.read_text())
+    except OSError as error:
+        return before if error.errno in (errno.EMFILE, errno.ENFILE) else float("-inf")
+    except ValueError:
+        return float("-inf")

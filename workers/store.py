@@ -11,6 +11,7 @@ import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 from pydantic import ValidationError
@@ -60,10 +61,14 @@ def worker_engine(url: str) -> Engine:
 class JobStore:
     """Claims jobs."""
 
-    def __init__(self, engine: Engine, *, lease_s: float, log_lines: int) -> None:
+    def __init__(
+        self, engine: Engine, *, lease_s: float, log_lines: int, wait_s: float = 30.0, waits: int = 100
+    ) -> None:
+        """`wait_s` and `waits` are how a job is put off: `job_wait_s` and `job_waits` of the settings."""
         self._engine = engine
         self._lease_s = lease_s
         self._log_lines = log_lines
+        self._wait = {"wait_s": wait_s, "waits": waits}
 
     def claim(self, job_id: uuid.UUID, worker: str) -> OwnedJob | None:
         """The job, owned by this worker from now on; None where it is done, cancelled or somebody else's, or where
@@ -84,14 +89,25 @@ class JobStore:
                 connection.execute(machine.CRASH, values)
                 _tell(connection, job_id, "state", {"state": "queued", "error": error})
                 return None
-        return OwnedJob(self._engine, claimed, lease_s=self._lease_s, log_lines=self._log_lines)
+        return OwnedJob(
+            self._engine, claimed, lease_s=self._lease_s, log_lines=self._log_lines, wait=self._wait
+        )
 
 
 class OwnedJob:
     """What the owner of a job may write; every method raises LostError where it is the owner no more."""
 
-    def __init__(self, engine: Engine, claimed: Claimed, *, lease_s: float, log_lines: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        claimed: Claimed,
+        *,
+        lease_s: float,
+        log_lines: int,
+        wait: Mapping[str, float],
+    ) -> None:
         self.claimed = claimed
+        self._wait = wait
         self._engine = engine
         self._lease_s = lease_s
         self._log_lines = log_lines
@@ -201,6 +217,20 @@ class OwnedJob:
         with self._engine.begin() as connection:
             self._mine(connection, machine.RELEASE)
             _tell(connection, self.claimed.id, "state", {"state": "queued", "why": "its worker stops"})
+
+    def postpone(self, code: str, detail: str) -> None:
+        """Give the job back for want of room: nobody claims it for a while. The attempt is not charged, unless that
+        happened too often.
+        """
+        error = {"code": code, "detail": detail}
+        with self._engine.begin() as connection:
+            row = self._mine(connection, machine.POSTPONE, error=_json(error), **self._wait)
+            until = row.not_before.astimezone(UTC).isoformat(timespec="seconds")
+            line = f"{detail} The job waits until {until}, then goes on from its last checkpoint."
+            _tell(connection, self.claimed.id, "log", {"line": line})
+            _tell(
+                connection, self.claimed.id, "state", {"state": "queued", "error": error, "not_before": until}
+            )
 
     def stop(self) -> None:
         """End the job as cancelled; LostError where nobody asked for that."""

@@ -23,6 +23,7 @@ from typing import IO, Any
 import structlog
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
+from app import disk
 from app.embedded import Addresses
 from app.errors import VisionError
 from app.files import FileStore
@@ -64,7 +65,13 @@ def supervise(
         return
     engine = worker_engine(addresses.database_url)
     try:
-        store = JobStore(engine, lease_s=settings.job_lease_s, log_lines=settings.job_log_lines)
+        store = JobStore(
+            engine,
+            lease_s=settings.job_lease_s,
+            log_lines=settings.job_log_lines,
+            wait_s=settings.job_wait_s,
+            waits=settings.job_waits,
+        )
         began = time.monotonic()
         owned = store.claim(job_id, f"{socket.gethostname()}:{os.getpid()}")
         if owned is None:
@@ -116,16 +123,25 @@ class _Attempt:
         code = 0
         try:
             code = self._carry_out()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, VisionError) as error:
             log.error("an attempt went wrong", job=str(self._job.id), reason=repr(error))
-            said = error.strerror if isinstance(error, OSError) else None
-            detail = f"Its worker could not go on: {said or type(error).__name__}."
-            self._error = self._error or {"code": "worker_failed", "detail": detail, "again": True}
+            self._error = self._error or self._went_wrong(error)
+        if code != 0 and self._error is None and disk.is_full(self._scratch):
+            # it died before it could say so; what it wrote last is still there
+            self._error = _no_room(disk.full(self._scratch, what=launching.JOB_FILES))
         return self._conclude(code)
+
+    def _went_wrong(self, error: Exception) -> dict[str, Any]:
+        if (named := disk.want_of_room(error, self._scratch, what=launching.JOB_FILES)) is not None:
+            return _no_room(named)
+        said = error.strerror if isinstance(error, OSError) else None
+        detail = f"Its worker could not go on: {said or type(error).__name__}."
+        return {"code": "worker_failed", "detail": detail, "again": True}
 
     def _carry_out(self) -> int:
         """Start the child and stay with it; its exit code."""
         launching.clear(self._settings)
+        disk.check_room(self._scratch, self._settings.min_free_mb, what=launching.JOB_FILES)
         self._scratch.mkdir(parents=True, mode=0o700)
         liveness.beat(self._heartbeat)
         events = self._scratch / "events"
@@ -313,9 +329,17 @@ class _Attempt:
         if self._draining.is_set():
             owned.release()
             return True
+        if self._error is not None and self._error.get("wait"):
+            log.warning("a job waits for room", job=str(self._job.id), reason=self._error["detail"])
+            owned.postpone(str(self._error["code"]), str(self._error["detail"]))
+            return False
         error = self._error or {"code": "process_died", "detail": launching.reason(code)}
         owned.crash(str(error["code"]), str(error["detail"]))
         return error["code"] in _AT_ONCE
+
+
+def _no_room(error: VisionError) -> dict[str, Any]:
+    return {"code": error.code, "detail": error.detail, "again": True, "wait": True}
 
 
 def _is_log(event: dict[str, Any]) -> bool:

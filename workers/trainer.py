@@ -17,10 +17,11 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
+from app import disk
 from app.errors import OverloadedError, VisionError
 from app.settings import Settings
 from app.training.spec import Kind, Outcome
-from workers import liveness
+from workers import launching, liveness
 from workers.methods.base import StoppingError
 from workers.run import STOPPED, JobRun, Task
 
@@ -70,21 +71,36 @@ def main(path: str) -> int:
                 run.log(line)
         if run.rank != 0:
             traceback.print_exc()
-        run.emit("error", **_told(error))
+        run.emit("error", **_told(error, run.scratch))
         return 1
     run.emit("done", outcome=outcome.model_dump(mode="json"))
     return 0
 
 
 def _tell_no_start(task: Task, error: Exception) -> None:
-    detail = f"Its worker cannot reach what jobs need: {type(error).__name__}: {error}"[:_LONGEST]
-    told = {"event": "error", "code": "worker_failed", "detail": detail, "again": True}
+    told = _no_room(error, Path(task.scratch))
+    if told is None:
+        detail = f"Its worker cannot reach what jobs need: {type(error).__name__}: {error}"[:_LONGEST]
+        told = {"code": "worker_failed", "detail": detail, "again": True}
+    told["event"] = "error"
     with open(task.events, "w") as pipe:
         pipe.write(json.dumps(told) + "\n")
 
 
-def _told(error: Exception) -> dict[str, object]:
+def _no_room(error: Exception, scratch: Path) -> dict[str, object] | None:
+    """The same for a full disk or too many open files, which end by themselves: the job waits, uncharged."""
+    named = disk.want_of_room(error, scratch, what=launching.JOB_FILES)
+    if named is None and not isinstance(error, VisionError) and disk.is_full(scratch):
+        named = disk.full(scratch, what=launching.JOB_FILES)  # whatever the library made of it
+    if named is None:
+        return None
+    return {"code": named.code, "detail": named.detail, "again": True, "wait": True}
+
+
+def _told(error: Exception, scratch: Path) -> dict[str, object]:
     """An error as the job's page shows it; `again` where another attempt may fare better."""
+    if (told := _no_room(error, scratch)) is not None:
+        return told
     if isinstance(error, VisionError):
         return {"code": error.code, "detail": error.detail, "again": isinstance(error, OverloadedError)}
     if isinstance(error, DBAPIError | ConnectionError):

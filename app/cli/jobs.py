@@ -133,6 +133,8 @@ def _time(moment: str | None) -> str:
 def _state(job: dict[str, Any]) -> str:
     if job.get("served") is False:
         return f"{job['state']}, no worker for '{job['queue']}'"
+    if job.get("not_before"):
+        return f"{job['state']}, put off until {_time(job['not_before'])}"
     return str(job["state"]) + (f", {job['phase']}" if job["phase"] else "")
 
 

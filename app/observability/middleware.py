@@ -81,6 +81,8 @@ class ObservabilityMiddleware:
                 if error is None:
                     log.exception("failed", path=scope["path"])
                     error = problems.unforeseen(request_id)
+                else:
+                    problems.log_refusal(error, exc)
                 await problems.response(error, request_id)(scope, receive, stamped)
             finally:
                 self._record(scope, method, status or CLIENT_LEFT, time.perf_counter() - begun)

@@ -44,6 +44,7 @@ def _info(
         queue=job.queue,
         served=served[job.queue] if job.state == "queued" else None,
         phase=job.phase if job.state == "running" else None,
+        not_before=job.not_before if job.state == "queued" else None,
         attempt=job.attempt,
         max_attempts=job.max_attempts,
         strategy=job.strategy,

@@ -12,6 +12,8 @@ statements asynchronously, the workers synchronously; nobody else writes to `job
     running    fail                           failed      the owner: the work itself failed
     running    crash                          queued      the owner: the process died; the attempt stays charged
     running    release                        queued      the owner: a drain; the attempt is given back
+    running    postpone                       queued      the owner: no room; the attempt is given back, and the next
+                                                          one waits
     running    stop, cancel asked             cancelled   the owner
     queued     cancel                         cancelled   service
     running    cancel                         running     service; the owner sees the column and stops
@@ -33,6 +35,8 @@ from sqlalchemy import TextClause, text
 
 _MINE: Final = "id = :id AND fence = :fence AND state = 'running' AND lease > now()"
 _LAPSED: Final = "state = 'running' AND lease <= now()"
+_DUE: Final = "(not_before IS NULL OR not_before <= now())"
+_MAX_WAIT_SECONDS: Final = 600
 
 SUBMIT: Final = text(
     "INSERT INTO jobs (id, workspace, kind, strategy, spec, queue, idempotency_key, body_digest, max_attempts) "
@@ -46,12 +50,12 @@ PUBLISHED: Final = text("UPDATE jobs SET published_at = now() WHERE id = :id AND
 CLAIM: Final = text(
     "UPDATE jobs SET state = 'running', fence = fence + 1, attempt = attempt + 1, worker = :worker, "
     "lease = now() + make_interval(secs => :lease_s), started_at = COALESCE(started_at, now()), "
-    "phase = NULL, error = NULL "
-    "WHERE id = :id AND NOT cancel AND attempt < max_attempts "
+    "phase = NULL, error = NULL, not_before = NULL "
+    f"WHERE id = :id AND NOT cancel AND attempt < max_attempts AND {_DUE} "
     f"AND (state = 'queued' OR ({_LAPSED})) "
     "RETURNING fence, attempt, max_attempts, workspace, kind, strategy, spec, checkpoint"
 )
-"""No row: it is done, cancelled, out of attempts or somebody else's."""
+"""No row: it is done, cancelled, put off, out of attempts or somebody else's."""
 
 RENEW: Final = text(
     f"UPDATE jobs SET lease = now() + make_interval(secs => :lease_s) WHERE {_MINE} RETURNING cancel"
@@ -96,6 +100,14 @@ RELEASE: Final = text(
     f"attempt = attempt - 1 WHERE {_MINE} RETURNING id"
 )
 
+POSTPONE: Final = text(
+    "UPDATE jobs SET state = 'queued', lease = NULL, published_at = NULL, eta_s = NULL, "
+    "attempt = attempt - CASE WHEN waits < :waits THEN 1 ELSE 0 END, waits = waits + 1, "
+    f"not_before = now() + make_interval(secs => LEAST(:wait_s * power(2, LEAST(waits, 20)), {_MAX_WAIT_SECONDS})), "
+    f"error = CAST(:error AS jsonb) WHERE {_MINE} RETURNING not_before"
+)
+"""Each time it waits twice as long as the time before; after `waits` times the attempt stays charged."""
+
 STOP: Final = text(
     "UPDATE jobs SET state = 'cancelled', finished_at = now(), lease = NULL, eta_s = NULL "
     f"WHERE {_MINE} AND cancel RETURNING id"
@@ -110,7 +122,7 @@ CANCEL: Final = text(
 
 RETRY: Final = text(
     "UPDATE jobs SET state = 'queued', cancel = false, attempt = 0, error = NULL, finished_at = NULL, "
-    "published_at = NULL, lease = NULL "
+    "published_at = NULL, lease = NULL, waits = 0, not_before = NULL "
     "WHERE id = :id AND workspace = :workspace AND state IN ('failed', 'cancelled') RETURNING queue"
 )
 
@@ -130,7 +142,7 @@ SWEEP_EXHAUSTED: Final = text(
 
 SWEEP_STALE: Final = text(
     "UPDATE jobs SET published_at = now() WHERE id IN (SELECT id FROM jobs "
-    f"WHERE NOT cancel AND attempt < max_attempts AND (state = 'queued' OR ({_LAPSED})) "
+    f"WHERE NOT cancel AND attempt < max_attempts AND {_DUE} AND (state = 'queued' OR ({_LAPSED})) "
     "AND queue = ANY(:queues) AND (published_at IS NULL OR published_at <= now() - make_interval(secs => :stale_s)) "
     "ORDER BY created_at LIMIT :limit FOR UPDATE SKIP LOCKED) RETURNING id, queue"
 )
@@ -177,6 +189,7 @@ TABLE: Final[dict[tuple[str, str], tuple[str, TextClause]]] = {
     ("running", "fail"): ("failed", FAIL),
     ("running", "crash"): ("queued", CRASH),
     ("running", "release"): ("queued", RELEASE),
+    ("running", "postpone"): ("queued", POSTPONE),
     ("running", "stop"): ("cancelled", STOP),
     ("queued", "cancel"): ("cancelled", CANCEL),
     ("running", "cancel"): ("running", CANCEL),

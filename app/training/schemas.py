@@ -26,6 +26,7 @@ _JOB: dict[str, Any] = {
     "queue": "cpu",
     "served": None,
     "phase": "fitting",
+    "not_before": None,
     "attempt": 1,
     "max_attempts": 5,
     "strategy": "lite_fewshot",
@@ -119,6 +120,9 @@ class JobInfo(BaseModel):
         description="Of a job that waits: whether a worker listens to its queue; null where that is not known."
     )
     phase: str | None = Field(description="`preparing`, `fitting`, `evaluating` or `saving` while it runs.")
+    not_before: datetime | None = Field(
+        description="Until when it is put off because its worker had no room; `error` says what was full."
+    )
     attempt: int = Field(description="Grows by one when a lost worker's job goes on elsewhere.")
     max_attempts: int = Field(description="After so many lost workers it counts as failed.")
     strategy: str | None = Field(description="Null where a configuration, or no training, was asked for.")

@@ -42,10 +42,14 @@ class Job(Base):
     fence: Mapped[int] = mapped_column(server_default="0")
     """Grows with every claim and never shrinks; whoever holds an older one may write nothing."""
     attempt: Mapped[int] = mapped_column(server_default="0")
-    """Attempts charged; a drained one is given back."""
+    """Attempts charged; one that a drain or a full disk ended is given back."""
     max_attempts: Mapped[int]
     lease: Mapped[datetime | None]
     """Until when the owner may write."""
+    waits: Mapped[int] = mapped_column(server_default="0")
+    """Times it was put off for want of room."""
+    not_before: Mapped[datetime | None]
+    """Until when it is put off; `error` says why."""
     cancel: Mapped[bool] = mapped_column(Boolean, server_default="false")
     published_at: Mapped[datetime | None]
     """When a message about it was last sent."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import threading
 import time
 import uuid
@@ -26,6 +27,7 @@ from app.embedded import Addresses
 from app.services import Services
 from tests import shapes
 from tests.conftest import ClientMaker
+from tests.disks import small_disk
 from workers import launching
 from workers.supervisor import supervise
 
@@ -71,6 +73,11 @@ class Bench:
 
     async def row(self, job: uuid.UUID) -> dict[str, Any]:
         return (await self.ask("SELECT * FROM jobs WHERE id = %s", job))[0]
+
+    async def comes_up(self, job: uuid.UUID) -> None:
+        """Let the time pass that the job is put off for."""
+        assert (await self.row(job))["not_before"] > datetime.now(UTC)
+        await self.ask("UPDATE jobs SET not_before = now() WHERE id = %s RETURNING id", job)
 
     async def log(self, job: uuid.UUID) -> list[str]:
         rows = await self.ask(
@@ -268,6 +275,62 @@ async def test_without_a_database_it_trains_until_the_lease_ends_and_no_longer(
     assert (left["state"], left["fence"], left["attempt"]) == ("running", 1, 1), "the sweeper's to tell of"
     assert left["lease"] < datetime.now(UTC)
     assert left["step"] >= row["step"]
+    assert (await bench.client.post(f"/v1/jobs/{job}/cancel")).is_success
+
+
+async def test_out_of_room_in_the_middle_a_job_is_given_back_and_goes_on_from_its_checkpoint(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """First its child may open no more files, then the disk has no room."""
+    job = await bench.submit(steps=1_500, checkpoint_every=50, evaluate_every=1_500)
+    with small_disk(tmp_path / "disk") as disk:
+        used = {"scratch_dir": disk.folder / "scratch", "min_free_mb": disk.min_free_mb}
+        attempt = bench.attempt(job, **used)
+        await bench.reaches(job, lambda row: row["checkpoint"], attempt)
+        (child,) = children()
+        child.rlimit(resource.RLIMIT_NOFILE, (3, child.rlimit(resource.RLIMIT_NOFILE)[1]))
+        await attempt
+        first = await bench.row(job)
+        assert (first["state"], first["attempt"], first["fence"], first["waits"]) == ("queued", 0, 1, 1), (
+            first["error"]
+        )
+        assert first["error"]["code"] == "too_many_open_files"
+
+        await bench.attempt(job, **used)
+        assert (await bench.row(job))["fence"] == 1, "its time has not come"
+        await bench.comes_up(job)
+        attempt = bench.attempt(job, **used)
+        before = first["checkpoint"]["step"]
+        await bench.reaches(job, lambda row: row["checkpoint"]["step"] > before, attempt)
+        disk.fill(left_mb=0)
+        await attempt
+        second = await bench.row(job)
+        assert (second["state"], second["attempt"], second["fence"], second["waits"]) == ("queued", 0, 2, 2)
+        assert second["error"]["code"] == "insufficient_storage"
+        assert "jobs' files" in second["error"]["detail"] or "keeps files" in second["error"]["detail"]
+        assert not disk.own or not list((disk.folder / "scratch").iterdir())
+
+        disk.clear()
+        await bench.comes_up(job)
+        await bench.attempt(job, **used)
+    row = await bench.row(job)
+    assert (row["state"], row["attempt"], row["fence"]) == ("succeeded", 1, 3)
+    log = await bench.log(job)
+    assert f"Going on after step {second['checkpoint']['step']}." in log
+    assert sum("The job waits until" in line for line in log) == 2
+
+
+async def test_a_job_that_never_finds_room_is_charged_in_the_end(bench: Bench) -> None:
+    job = await bench.submit(steps=1)
+    more_than_there_is = 10**9
+    for waits, attempt in ((1, 0), (2, 0), (3, 1)):
+        await bench.attempt(job, min_free_mb=more_than_there_is, job_waits=2)
+        row = await bench.row(job)
+        assert (row["state"], row["waits"], row["attempt"]) == ("queued", waits, attempt)
+        assert row["error"]["code"] == "insufficient_storage"
+        assert "has no room" in row["error"]["detail"]
+        await bench.comes_up(job)
+    assert children() == [], "nothing was started"
     assert (await bench.client.post(f"/v1/jobs/{job}/cancel")).is_success
 
 

@@ -29,8 +29,10 @@ from workers.store import JobStore, LostError, OwnedJob, worker_engine
 from workers.sweeper import Sweeper
 
 CAP = 3
+WAITS = 2
+"""Times a job is put off before such attempts are charged."""
 TERMINAL = {"succeeded", "failed", "cancelled"}
-OWNERS = {"renew", "report", "checkpoint", "succeed", "fail", "crash", "release", "stop"}
+OWNERS = {"renew", "report", "checkpoint", "succeed", "fail", "crash", "release", "postpone", "stop"}
 SPEC = JobSpec(kind="train", task="classification", method="head", base_model="lite", base_kind="encoder")
 
 
@@ -44,6 +46,9 @@ class Model:
     cancel: bool = False
     lapsed: bool = False
     """Whether nobody holds a lease on the running job any more."""
+    waits: int = 0
+    put_off: bool = False
+    """Whether the queued job is not to be claimed yet."""
 
     def allows(self, event: str, fence: int) -> bool:
         """The table, and the guards that its statements add."""
@@ -53,7 +58,7 @@ class Model:
         if event in OWNERS:
             return fence == self.fence and not self.lapsed and (event != "stop" or self.cancel)
         if event == "claim":
-            return unowned and not self.cancel and self.attempt < CAP
+            return unowned and not self.cancel and self.attempt < CAP and not self.put_off
         if event == "sweep cancelled":
             return unowned and self.cancel
         if event == "sweep exhausted":
@@ -69,8 +74,11 @@ class Model:
                 self.attempt += 1
             case "release":
                 self.attempt -= 1
+            case "postpone":
+                self.attempt -= self.waits < WAITS
+                self.waits, self.put_off = self.waits + 1, True
             case "retry":
-                self.attempt, self.cancel = 0, False
+                self.attempt, self.cancel, self.waits, self.put_off = 0, False, 0, False
             case "cancel":
                 self.cancel = True
         self.lapsed &= self.state == "running" and event != "claim"
@@ -158,6 +166,7 @@ def owned(event: str, owner: OwnedJob, step: int) -> bool:
         "fail": lambda: owner.fail("training_failed", "It did not work."),
         "crash": lambda: owner.crash("process_died", "It was killed."),
         "release": owner.release,
+        "postpone": lambda: owner.postpone("insufficient_storage", "The disk is full."),
         "stop": owner.stop,
     }
     try:
@@ -187,7 +196,7 @@ def new_world(
     database: Database, module_addresses: Addresses, tmp_path: Path
 ) -> Iterator[Callable[[], World]]:
     engine = worker_engine(module_addresses.database_url)
-    store = JobStore(engine, lease_s=600, log_lines=10)
+    store = JobStore(engine, lease_s=600, log_lines=10, wait_s=600, waits=WAITS)
     sweeper = Sweeper(Settings(data_dir=tmp_path), module_addresses)
     url = module_addresses.database_url
     with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
@@ -198,12 +207,14 @@ def new_world(
 def assert_as(world: World, model: Model, before: dict[str, Any], allowed: bool, what: str) -> dict[str, Any]:
     """The row is what the model says; nothing at all has changed where the event was not allowed."""
     row = world.row()
-    assert {name: row[name] for name in ("state", "fence", "attempt", "cancel")} == {
+    assert {name: row[name] for name in ("state", "fence", "attempt", "cancel", "waits")} == {
         "state": model.state,
         "fence": model.fence,
         "attempt": model.attempt,
         "cancel": model.cancel,
+        "waits": model.waits,
     }, what
+    assert (row["not_before"] is not None) >= model.put_off, what
     if not allowed:
         assert row == before, f"{what} changed something"
     assert row["models"] == row["files"] == (model.state == "succeeded"), what
@@ -220,6 +231,10 @@ async def happen(world: World, model: Model, event: str, rng: random.Random, ste
     if event == "lapse":
         world.lapse()
         model.lapsed = model.state == "running"
+        return
+    if event == "wait":
+        world.ask("UPDATE jobs SET not_before = now() - interval '1 ms' WHERE not_before IS NOT NULL")
+        model.put_off = False
         return
     if event == "sweep":
         closed = [one for one in ("sweep cancelled", "sweep exhausted") if model.allows(one, 0)]
@@ -259,6 +274,8 @@ WEIGHTS = {
     "fail": 1,
     "crash": 3,
     "release": 2,
+    "postpone": 3,
+    "wait": 3,
     "stop": 2,
     "cancel": 1,
     "retry": 2,

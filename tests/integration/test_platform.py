@@ -138,7 +138,7 @@ async def test_health_and_readiness(anonymous: httpx.AsyncClient) -> None:
     assert (await anonymous.get("/healthz")).json()["status"] == "ok"
     ready = await anonymous.get("/readyz")
     assert ready.status_code == 200
-    assert ready.json()["checks"] == {"database": "ok", "redis": "ok", "model": "ok"}
+    assert ready.json()["checks"] == {"database": "ok", "redis": "ok", "model": "ok", "disk": "ok"}
     head = await anonymous.head("/healthz")
     assert head.status_code == 200
 

@@ -114,6 +114,19 @@ def test_workers_hear_of_what_waits_once_a_period(table: Table, sweeper: Sweeper
     assert queue.waiting("cpu") == 4
 
 
+def test_of_a_job_that_is_put_off_workers_hear_when_its_time_has_come(
+    table: Table, sweeper: Sweeper, queue: JobQueue
+) -> None:
+    job = table.job(not_before=HELD)
+    sweeper.sweep()
+    assert queue.waiting("cpu") == 0
+    assert table.state(job)["published_at"] is None
+    table.ask("UPDATE jobs SET not_before = %s WHERE id = %s", LAPSED, job)
+    sweeper.sweep()
+    assert queue.waiting("cpu") == 1
+    assert table.state(job)["published_at"] is not None
+
+
 def test_a_queue_that_nobody_empties_does_not_grow_for_ever(
     table: Table, sweeper: Sweeper, queue: JobQueue
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
+import os
 from typing import Annotated, Any, Literal
 
 import httpx
@@ -10,6 +12,7 @@ import psycopg
 import pytest
 import redis.exceptions
 import sqlalchemy.exc
+import structlog.testing
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, field_validator
 
@@ -37,6 +40,10 @@ class Thing(BaseModel):
         return value
 
 
+def _from_server(error: psycopg.Error) -> sqlalchemy.exc.OperationalError:
+    return sqlalchemy.exc.OperationalError("INSERT", {}, error)
+
+
 def make_app() -> FastAPI:
     app = FastAPI()
     problems.install(app)
@@ -51,6 +58,31 @@ def make_app() -> FastAPI:
         "integrity": sqlalchemy.exc.IntegrityError("INSERT", {}, psycopg.IntegrityError(SECRET)),
         "group": ExceptionGroup("two", [ValueError(SECRET), errors.InvalidImageError()]),
         "memory": MemoryError(SECRET),
+        "disk": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), SECRET),
+        "quota": OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        "files": OSError(errno.EMFILE, os.strerror(errno.EMFILE), SECRET),
+        "system files": OSError(errno.ENFILE, os.strerror(errno.ENFILE)),
+        "read-only": OSError(errno.EROFS, os.strerror(errno.EROFS), SECRET),
+        "broken disk": OSError(errno.EIO, os.strerror(errno.EIO), SECRET),
+        "forbidden": PermissionError(errno.EACCES, os.strerror(errno.EACCES), SECRET),
+        "missing": FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), SECRET),
+        "database disk": _from_server(psycopg.errors.DiskFull("could not extend file")),
+        "database log": _from_server(psycopg.OperationalError("No space left on device")),
+        "database full": _from_server(psycopg.errors.TooManyConnections("sorry")),
+        "database busy": _from_server(psycopg.OperationalError("FATAL:  sorry, too many clients already")),
+        "database sockets": _from_server(
+            psycopg.OperationalError("could not create socket: Too many open files")
+        ),
+        "database read-only": sqlalchemy.exc.InternalError(
+            "INSERT", {}, psycopg.errors.ReadOnlySqlTransaction("read-only")
+        ),
+        "driver disk": psycopg.errors.DiskFull("could not extend file"),
+        "redis memory": redis.exceptions.OutOfMemoryError(
+            "command not allowed when used memory > 'maxmemory'"
+        ),
+        "redis read-only": redis.exceptions.ReadOnlyError("You can't write against a read only replica."),
+        "redis disk": redis.exceptions.ResponseError("MISCONF Valkey is configured to save"),
+        "redis type": redis.exceptions.ResponseError("WRONGTYPE Operation against a key"),
         "programming": sqlalchemy.exc.ProgrammingError("SELEKT", {}, psycopg.ProgrammingError(SECRET)),
     }
 
@@ -106,6 +138,8 @@ def test_codes_are_unique() -> None:
         ("redis", 503, "store_unavailable"),
         ("data", 422, "invalid_input"),
         ("integrity", 409, "conflict"),
+        ("missing", 500, "internal_error"),
+        ("redis type", 500, "internal_error"),
     ],
 )
 async def test_failures_below_us_say_nothing_of_the_inside(
@@ -120,6 +154,74 @@ async def test_failures_below_us_say_nothing_of_the_inside(
     assert "look-me-up" in reply.json()["instance"]
     if status == 500:
         assert "look-me-up" in reply.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "code", "words"),
+    [
+        ("disk", 507, "insufficient_storage", "disk that keeps data is full"),
+        ("quota", 507, "insufficient_storage", "is full"),
+        ("files", 503, "too_many_open_files", "ulimit -n"),
+        ("system files", 503, "too_many_open_files", "The machine has too many open files"),
+        ("read-only", 503, "store_unavailable", "can only be read"),
+        ("broken disk", 503, "store_unavailable", "input/output errors"),
+        ("forbidden", 503, "store_unavailable", "may not read or write"),
+        ("database disk", 507, "insufficient_storage", "database's disk is full"),
+        ("database log", 507, "insufficient_storage", "database's disk is full"),
+        ("driver disk", 507, "insufficient_storage", "database's disk is full"),
+        ("database full", 503, "store_unavailable", "no more connections"),
+        ("database busy", 503, "store_unavailable", "no more connections"),
+        ("database sockets", 503, "too_many_open_files", "open files"),
+        ("database read-only", 503, "store_unavailable", "database can only be read"),
+        ("redis memory", 503, "store_unavailable", "Redis is out of memory"),
+        ("redis read-only", 503, "store_unavailable", "Redis can only be read"),
+        ("redis disk", 503, "store_unavailable", "Redis cannot write to its disk"),
+    ],
+)
+async def test_failures_of_storage_name_their_cause(
+    client: httpx.AsyncClient, name: str, status: int, code: str, words: str
+) -> None:
+    reply = await client.get(f"/fail/{name}")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (status, code)
+    assert words in reply.json()["detail"]
+    assert "hunter2" not in reply.text
+    assert int(reply.headers["retry-after"]) >= 1
+
+
+LOG_WORDS = {
+    word: f"about {word}"
+    for word in ("reason", "code", "event", "level", "timestamp", "logger", "request_id", "exc_info", "self")
+}
+
+
+@pytest.mark.parametrize("kind", NAMED, ids=lambda kind: kind.__name__)
+async def test_what_an_error_notes_for_the_log_never_changes_its_answer(
+    kind: type[errors.VisionError],
+) -> None:
+    """Also where the notes are named as the log names its own."""
+    app = FastAPI()
+    problems.install(app)
+    app.add_middleware(ObservabilityMiddleware, metrics=Metrics())
+
+    @app.get("/")
+    async def fail() -> None:
+        error = kind("It failed.")
+        error.context = {**LOG_WORDS, "tensor": "head.weight"}
+        raise error
+
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        with structlog.testing.capture_logs() as lines:
+            reply = await client.get("/")
+    assert (reply.status_code, reply.json()["detail"]) == (kind.status, "It failed.")
+    assert "about" not in reply.text
+    (refused,) = [line for line in lines if line["event"] == "refused"] or [None]
+    assert (refused is not None) == (kind.status >= 500)
+    if refused is not None:
+        assert refused["code"] == kind.code
+        assert refused["reason"] == "about reason"
+        assert refused["tensor"] == "head.weight"
+        assert refused["log_level"] == "warning"
 
 
 async def test_invalid_fields_are_named_but_not_repeated(client: httpx.AsyncClient) -> None:
