@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app.archives import ArchiveLimits, unpack
+from app.archive_entries import ArchiveLimits
+from app.archives import unpack
 from app.errors import ArchiveError, ArchiveTooLargeError
-from app.settings import Settings
 
 LIMITS = ArchiveLimits(entries=50, ratio=100, unpacked_bytes=200 << 20)
 
@@ -54,7 +54,7 @@ def test_every_kind_unpacks_whatever_it_is_called(tmp_path: Path, kind: str) -> 
         zipped(archive, {"a/1.txt": b"one", "a/b/ü.txt": b"two", "empty/": b""})
     else:
         tarred(archive, ("a/1.txt", b"one"), ("a/b/ü.txt", b"two"), mode="w:gz" if kind == "tar.gz" else "w")
-    assert unpack(archive, tmp_path / "out", Settings()) == 2
+    assert unpack(archive, tmp_path / "out", LIMITS) == 2
     assert (tmp_path / "out/a/1.txt").read_bytes() == b"one"
     assert (tmp_path / "out/a/b/ü.txt").read_bytes() == b"two"
 
@@ -94,7 +94,7 @@ def test_hostile_archives_are_refused_and_leave_nothing(tmp_path: Path, name: st
     inner.mkdir()
     archive = HOSTILE[name](tmp_path / "upload")
     with pytest.raises(ArchiveError):
-        unpack(archive, inner / "out", Settings(), limits=LIMITS)
+        unpack(archive, inner / "out", LIMITS)
     assert list(inner.iterdir()) == []
     assert sorted(one.name for one in tmp_path.iterdir()) == ["inner", "upload"]
 
@@ -103,7 +103,7 @@ def test_a_bomb_is_stopped_while_it_unfolds(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "bomb", {f"{i}": bytes(40 << 20) for i in range(4)})
     assert archive.stat().st_size < 1 << 20
     with pytest.raises(ArchiveTooLargeError, match="unfolds"):
-        unpack(archive, tmp_path / "out", Settings(), limits=LIMITS)
+        unpack(archive, tmp_path / "out", LIMITS)
     assert not (tmp_path / "out").exists()
 
 
@@ -116,4 +116,4 @@ def test_too_many_entries_are_refused(tmp_path: Path, kind: str) -> None:
     else:
         tarred(archive, *files.items())
     with pytest.raises(ArchiveTooLargeError, match="50 entries"):
-        unpack(archive, tmp_path / "out", Settings(), limits=LIMITS)
+        unpack(archive, tmp_path / "out", LIMITS)
