@@ -56,7 +56,7 @@ def try_request(
         raise InvalidInputError(f"The model cannot be used: {error.detail}", **error.context) from None
     except (MemoryError, OSError):
         raise
-    except Exception as error:  # whatever a library raises over files that it was not written for
+    except BaseException as error:  # whatever libraries raise over such files, panics of native code included
         if "memory" in str(error).lower():
             raise
         cause = f"{type(error).__name__}: {error}"

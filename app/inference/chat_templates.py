@@ -161,6 +161,12 @@ class _Environment(ImmutableSandboxedEnvironment):
             raise SecurityError("'+' joins two texts or two lists")
         return super().call_binop(context, operator, left, right)
 
+    def wrap_str_format(self, value: Any) -> Any:
+        """`format` can pad a number to any width."""
+        if getattr(value, "__name__", "") in ("format", "format_map"):
+            raise SecurityError("the method 'format' is not served in templates")
+        return None
+
     def call(self, context: Any, called: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Methods that cannot grow a value much, `replace` and `join` bounded."""
         owner, name = getattr(called, "__self__", None), getattr(called, "__name__", "")

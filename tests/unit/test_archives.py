@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 import zipfile
@@ -117,3 +118,32 @@ def test_too_many_entries_are_refused(tmp_path: Path, kind: str) -> None:
         tarred(archive, *files.items())
     with pytest.raises(ArchiveTooLargeError, match="50 entries"):
         unpack(archive, tmp_path / "out", LIMITS)
+
+
+def test_archives_of_other_tools_unpack(tmp_path: Path) -> None:
+    """With the folder itself first, in several gzip members, with a comment, and with more than 65,535 entries."""
+    inside = io.BytesIO()
+    with tarfile.open(fileobj=inside, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        root = tarfile.TarInfo("./")
+        root.type = tarfile.DIRTYPE
+        archive.addfile(root)
+        about = tarfile.TarInfo("./" + "long" * 40 + "/ü.txt")
+        about.size = 3
+        archive.addfile(about, io.BytesIO(b"one"))
+    half = len(inside.getvalue()) // 2
+    members = gzip.compress(inside.getvalue()[:half]) + gzip.compress(inside.getvalue()[half:])
+    (tmp_path / "members").write_bytes(members)
+    assert unpack(tmp_path / "members", tmp_path / "a", LIMITS) == 1
+    assert (tmp_path / "a" / ("long" * 40) / "ü.txt").read_bytes() == b"one"
+
+    with zipfile.ZipFile(tmp_path / "stored", "w") as archived:
+        archived.comment = b"c" * 1_000
+        archived.writestr("a.txt", b"one")
+        with archived.open("b.txt", "w", force_zip64=True) as file:
+            file.write(b"two")
+    assert unpack(tmp_path / "stored", tmp_path / "b", LIMITS) == 2
+    assert (tmp_path / "b/b.txt").read_bytes() == b"two"
+
+    zipped(tmp_path / "many", {f"{number}/": b"" for number in range(70_000)} | {"last.txt": b"x"})
+    limits = ArchiveLimits(entries=80_000, ratio=100, unpacked_bytes=1 << 20)
+    assert unpack(tmp_path / "many", tmp_path / "c", limits) == 1

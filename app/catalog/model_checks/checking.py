@@ -14,7 +14,7 @@ from app.catalog.model_checks.tensors import check_tensors
 from app.errors import ArchiveError, InvalidInputError, ModelUnavailableError
 from app.files import is_key
 from app.inference.adapter_config import check_names
-from app.inference.chat_templates import check_template
+from app.inference.chat_templates import check_template, render
 from app.recognition.names import label_name
 from app.recognition.trained import NOTE, WEIGHTS, ClassifierNote, TrainedClassifier
 from app.training.spec import MODEL_NAME
@@ -25,6 +25,12 @@ _SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".md", ".png", ".jinja",
 _TEXTS = frozenset({".txt", ".md", ".jinja"})
 _ADAPTER, _ADAPTER_WEIGHTS, _TAIL = "adapter_config.json", "adapter_model.safetensors", "tail.safetensors"
 _PARTS = {"peft": _ADAPTER, "tail": _TAIL, "full": "config.json"}
+
+_TURNS = [
+    {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]},
+    {"role": "assistant", "content": [{"type": "text", "text": "A ball."}]},
+]
+"""What every chat template is tried with."""
 
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,60}$")]
 
@@ -170,8 +176,12 @@ def _check_templates(folder: Path, names: list[str], read: dict[str, Any]) -> No
     for name, text in texts:
         try:
             check_template(text)
+            for answering in (True, False):
+                render(text, _TURNS, {}, answering=answering, name=name[:100])
         except ValueError as error:
             raise InvalidInputError(f"{name[:100]}: the chat template is not served: {error}.") from None
+        except ModelUnavailableError as error:
+            raise InvalidInputError(f"{name[:100]}: {error.detail}") from None
 
 
 def _note(read: Any) -> _Note:
