@@ -53,6 +53,7 @@ class _BoundedTarInfo(tarfile.TarInfo):
 class _BoundedTarFile(tarfile.TarFile):
     tarinfo = _BoundedTarInfo
     global_headers = 0
+    members: list[tarfile.TarInfo]
 
 
 class _Counted:
@@ -108,7 +109,7 @@ def read_tar(archive: Path, limits: ArchiveLimits, *, is_gzip: bool) -> Iterator
                     found = opened.extractfile(about)
                     if found is None:
                         raise ArchiveError(f"'{shown(about.name)}' is no file.")
-                    return cast(IO[bytes], found)
+                    return found
 
                 is_plain = about.isreg() and not about.issparse()
                 yield Entry(about.name, is_plain, about.isdir(), start)

@@ -145,4 +145,4 @@ def _open(file: IO[bytes], about: zipfile.ZipInfo) -> IO[bytes]:
     *_, name_size, extra_size = _LOCAL.unpack(head)
     file.seek(name_size + extra_size, 1)
     # the reader seeks nowhere, and one entry is read at a time
-    return cast(IO[bytes], zipfile.ZipExtFile(file, "r", about, pwd=None, close_fileobj=False))  # type: ignore[call-overload]
+    return cast(IO[bytes], zipfile.ZipExtFile(file, "r", about, pwd=None, close_fileobj=False))

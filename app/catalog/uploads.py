@@ -9,12 +9,12 @@ import asyncio
 import re
 import shutil
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.archive_entries import ArchiveLimits
 from app.archives import check_limits
-from app.bounded import run_bounded_async
+from app.bounded import ChildLimits, run_bounded_async
 from app.catalog.model_checks.checking import CheckedModel, CheckRequest
 from app.catalog.trained import is_whole
 from app.errors import InvalidInputError
@@ -26,6 +26,7 @@ from app.training.spec import MODEL_NAME, ModelCard
 
 _MIB = 1024 * 1024
 MAX_FILES = 200
+_HEAD_MEMORY_FACTOR = 3
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ async def check_upload(archive: Path, settings: Settings) -> UploadedModel:
         found = await run_bounded_async(
             "app.catalog.model_checks.checking:check_request",
             request.model_dump(mode="json"),
-            check_limits(settings, size),
+            _limits(settings, size),
             most=settings.upload_checks,
             doing="Checking the model",
         )
@@ -79,6 +80,13 @@ async def check_upload(archive: Path, settings: Settings) -> UploadedModel:
         shutil.rmtree(place, ignore_errors=True)
         raise
     return UploadedModel(named, card, checked.is_changed, checked.dim)
+
+
+def _limits(settings: Settings, size_bytes: int) -> ChildLimits:
+    """Also what a classifier's head takes, which is loaded and fitted once."""
+    limits = check_limits(settings, size_bytes)
+    head_bytes = min(size_bytes, settings.max_head_mb * _MIB)
+    return replace(limits, memory_bytes=limits.memory_bytes + _HEAD_MEMORY_FACTOR * head_bytes)
 
 
 def discard(model: UploadedModel) -> None:

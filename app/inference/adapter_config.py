@@ -40,8 +40,12 @@ def check_names(config: dict[str, Any], name: str) -> None:
     listed = layers if isinstance(layers, list) else [] if layers is None else [layers]
     if len(listed) > MAX_NAMES or not all(isinstance(layer, int) for layer in listed):
         raise ModelUnavailableError(f"The adapter '{name}' has `layers_to_transform` that are no numbers.")
-    if not _is_number(config.get("r", 8)) or not _is_number(config.get("lora_alpha", 8)):
-        raise ModelUnavailableError(f"The adapter '{name}' has a rank larger than {MAX_RANK}.")
+    for field in ("r", "lora_alpha"):
+        value = config.get(field, 8)
+        if not isinstance(value, int | float):
+            raise ModelUnavailableError(f"The adapter_config.json of '{name}' is damaged.")
+        if not _is_number(value):
+            raise ModelUnavailableError(f"The adapter '{name}' has a rank larger than {MAX_RANK}.")
 
 
 def _are_names(names: Iterable[Any]) -> bool:

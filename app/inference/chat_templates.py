@@ -167,7 +167,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             raise SecurityError("the method 'format' is not served in templates")
         return None
 
-    def call(self, context: Any, called: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Any, called: Any, *args: Any, **kwargs: Any) -> Any:
         """Methods that cannot grow a value much, `replace` and `join` bounded."""
         owner, name = getattr(called, "__self__", None), getattr(called, "__name__", "")
         if isinstance(owner, str | bytes | list | tuple | dict | int | float):
@@ -193,7 +193,8 @@ def _check_items(count: int) -> None:
 def _replace(text: Any, old: Any, new: Any, count: int = -1) -> str:
     text, old, new = str(_scalar(text)), str(_scalar(old)), str(_scalar(new))
     _check_size(len(text) + (text.count(old) if old else len(text) + 1) * len(new))
-    return text.replace(old, new, count)
+    replaced: str = text.replace(old, new, count)
+    return replaced
 
 
 def _join(items: Iterable[Any], separator: Any = "") -> str:
@@ -204,7 +205,8 @@ def _join(items: Iterable[Any], separator: Any = "") -> str:
         texts.append(str(_scalar(item)))
         size += len(texts[-1]) + len(separator)
         _check_size(size)
-    return separator.join(texts)
+    joined: str = separator.join(texts)
+    return joined
 
 
 def _scalar(value: Any) -> Any:

@@ -88,6 +88,29 @@ def test_a_llama_tokenizer_passes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "is_good"),
+    [
+        (r"[!\"\#\$\%\&'\(\)\*\+,\-\./:;<=>\?@\[\\\]\^_`\{\|\}\~]", True),
+        (r" {2,}", True),
+        (r"[^\p{L}]+", True),
+        (r"(a|a)*b", False),
+        (r"[a-z]*[a-z]*b", False),
+        (r"[a[b]]", False),
+        (r"[a-z&&[b]]", False),
+        (r"a{9999}", False),
+    ],
+)
+def test_patterns_of_tokenizers_are_known_or_one_set_of_characters(pattern: str, is_good: bool) -> None:
+    step = {"type": "Replace", "pattern": {"Regex": pattern}, "content": ""}
+    changed = {**read(CHECKPOINTS / "llava-shapes", "tokenizer.json"), "normalizer": step}
+    if is_good:
+        check_tokenizer(changed)
+    else:
+        with pytest.raises(InvalidInputError, match="a pattern"):
+            check_tokenizer(changed)
+
+
+@pytest.mark.parametrize(
     ("template", "written"),
     [
         (LLAVA_15, "USER: <image>\nWhat is it? ASSISTANT: A ball. ASSISTANT:"),

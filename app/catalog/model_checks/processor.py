@@ -42,7 +42,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 _FREE = frozenset(
     {"transformers_version", "_from_model_config", "do_sample", "use_cache", "renormalize_logits"}
 )
-_DEFAULTS = (None, False, 0, 1, [], {}, "")
+_DEFAULTS: tuple[Any, ...] = (None, False, 0, 1, [], {}, "")
 
 
 def check_processor(name: str, read: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import re
 from typing import Any
 
 from app.errors import InvalidInputError
@@ -48,6 +49,9 @@ PATTERNS = frozenset(
     }
 )
 """Regular expressions of published tokenizers, each of which takes time in proportion to the text."""
+
+_CHARACTER_CLASS = re.compile(r"\[\^?(?:[^\[\]\\&]|&(?!&)|\\.)+\]\+?")
+"""One set of characters, such as SigLIP's punctuation: whatever is in it, a match is found in one pass."""
 
 _KEYS = frozenset(
     {
@@ -202,8 +206,9 @@ def _check_pattern(pattern: Any, part: str) -> int:
         ((kind, text),) = pattern.items()
         if kind == "String" and isinstance(text, str) and 0 < len(text) <= MAX_TOKEN_CHARS:
             return len(text)
-        if kind == "Regex" and text in PATTERNS:
-            return 1
+        if kind == "Regex" and isinstance(text, str):
+            if text in PATTERNS or (len(text) <= MAX_TOKEN_CHARS and _CHARACTER_CLASS.fullmatch(text)):
+                return 1
     raise _refuse(f"{part}: a pattern that is not among those of published tokenizers")
 
 
