@@ -206,10 +206,15 @@ def _check_pattern(pattern: Any, part: str) -> int:
         ((kind, text),) = pattern.items()
         if kind == "String" and isinstance(text, str) and 0 < len(text) <= MAX_TOKEN_CHARS:
             return len(text)
-        if kind == "Regex" and isinstance(text, str):
-            if text in PATTERNS or (len(text) <= MAX_TOKEN_CHARS and _CHARACTER_CLASS.fullmatch(text)):
-                return 1
+        if kind == "Regex" and isinstance(text, str) and _is_known(text):
+            return 1
     raise _refuse(f"{part}: a pattern that is not among those of published tokenizers")
+
+
+def _is_known(pattern: str) -> bool:
+    return pattern in PATTERNS or (
+        len(pattern) <= MAX_TOKEN_CHARS and _CHARACTER_CLASS.fullmatch(pattern) is not None
+    )
 
 
 def _check_charsmap(table: Any, part: str) -> None:
