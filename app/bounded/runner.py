@@ -171,10 +171,10 @@ def _read_reply(
             if now >= look_at:
                 look_at = now + _USAGE_SECONDS
                 usage = group_usage(group)
-                if usage is not None and usage.memory_bytes > limits.memory_bytes:
-                    raise _exceeded("memory", limits, doing)
                 if usage is not None and usage.processes > limits.processes:
                     raise _exceeded("processes", limits, doing)
+                if usage is not None and usage.memory_bytes > limits.memory_bytes:
+                    raise _exceeded("memory", limits, doing)
 
 
 def _result(reply: bytes, code: int, limits: ChildLimits, doing: str) -> Any:
