@@ -1,150 +1,183 @@
-"""Archives that strangers send: zip, tar and tar.gz, unpacked without leaving the folder or filling the disk.
+"""Untrusted archives: zip, tar and tar.gz, unpacked without leaving the folder or filling the disk.
 
-Knows entries and their limits; knows nothing of what the files mean. The bytes decide which kind it is, never a
-name.
+The bytes decide which kind it is, never a name. Whoever unpacks one does so in a bounded child: `unpack_bounded`.
 """
 
 from __future__ import annotations
 
+import errno
 import lzma
 import os
 import shutil
+import struct
 import tarfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO
 
-from app.errors import ArchiveError, ArchiveTooLargeError, OverloadedError
+from app.archive_entries import MIB, ArchiveLimits, Entry, refuse_bomb, shown
+from app.bounded import ChildLimits, run_bounded
+from app.errors import ArchiveError, ArchiveTooLargeError, CheckLimitError, OverloadedError
 from app.settings import Settings
+from app.tar_entries import check_tar, read_tar
+from app.zip_entries import check_zip, read_zip
 
 _CHUNK = 1 << 20
-_MIB = 1 << 20
-_FREE_RATIO_BYTES = 100 * _MIB
-"""Up to here the ratio does not matter: small archives of text compress very well."""
-_LONGEST_PATH = 1_000
-_DEEPEST = 32
-_ROOM = 1 << 30
+_ROOM_CHECK_BYTES = 8 * MIB
+MAX_PATH_CHARS = 1_000
+MAX_DEPTH = 32
+ROOM_BYTES = 1 << 30
 """Bytes of the disk that unpacking leaves free."""
+ENTRY_CPU_SECONDS, ENTRY_WALL_SECONDS = 0.0005, 0.002
+"""What a dataset's job gets on top for each entry that its archive may have: writing a small file takes 0.1 ms, and
+longer on network disks."""
+_DAMAGED = "This is not a whole zip, tar or tar.gz archive."
 
 
-@dataclass(frozen=True)
-class ArchiveLimits:
-    """What an archive may hold."""
+def check_head(archive: Path, limits: ArchiveLimits) -> None:
+    """Refuse at once what a look at the first and last bytes tells apart from an archive.
 
-    entries: int
-    ratio: int
-    """Unpacked bytes over packed ones."""
-    unpacked_bytes: int
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> ArchiveLimits:
-        """`max_archive_entries`, `max_archive_ratio`, `max_unpacked_mb`."""
-        return cls(settings.max_archive_entries, settings.max_archive_ratio, settings.max_unpacked_mb * _MIB)
+    Reads at most 64 KiB. Raises ArchiveError, ArchiveTooLargeError (a zip that names too many entries).
+    """
+    with archive.open("rb") as file:
+        head = file.read(tarfile.BLOCKSIZE)
+        if head[:2] == b"PK":
+            check_zip(file, archive.stat().st_size, limits)
+        elif head[:2] != b"\x1f\x8b":
+            check_tar(head)
 
 
-@dataclass(frozen=True)
-class _Entry:
-    name: str
-    plain: bool
-    """A regular file: no folder, link, device or socket."""
-    folder: bool
-    open: Callable[[], IO[bytes]]
+def check_limits(settings: Settings, size_bytes: int) -> ChildLimits:
+    """What a child may take that unpacks or checks an upload of this size."""
+    scaled = settings.upload_check_s_per_gib * -(-size_bytes // (1 << 30)) if size_bytes > 64 * MIB else 0
+    return ChildLimits(
+        memory_bytes=settings.upload_check_memory_mb * MIB,
+        cpu_seconds=settings.upload_check_cpu_s + scaled,
+        wall_seconds=settings.upload_check_wall_s + scaled,
+        open_files=settings.upload_check_open_files,
+        file_bytes=settings.max_unpacked_mb * MIB,
+    )
 
 
-def unpack(archive: Path, folder: Path, settings: Settings, *, limits: ArchiveLimits | None = None) -> int:
-    """Unpack into the new `folder`; how many files there were.
+def unpack_bounded(
+    archive: Path, folder: Path, settings: Settings, *, gone: threading.Event | None = None
+) -> int:
+    """`unpack` in a child process with limits; raises CheckLimitError too."""
+    limits = ArchiveLimits.from_settings(settings)
+    allowed = check_limits(settings, archive.stat().st_size)
+    allowed = replace(
+        allowed,
+        cpu_seconds=allowed.cpu_seconds + int(ENTRY_CPU_SECONDS * limits.entries),
+        wall_seconds=allowed.wall_seconds + ENTRY_WALL_SECONDS * limits.entries,
+    )
+    try:
+        count: int = run_bounded(
+            "app.archives:unpack_request",
+            {"archive": str(archive), "folder": str(folder), "limits": vars(limits)},
+            allowed,
+            doing="Unpacking the archive",
+            gone=gone,
+        )
+    except BaseException:  # a child that was ended removes nothing
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return count
+
+
+def unpack_request(archive: str, folder: str, limits: dict[str, int]) -> int:
+    """`unpack`, as a bounded child is asked for it."""
+    return unpack(Path(archive), Path(folder), ArchiveLimits(**limits))
+
+
+def unpack(
+    archive: Path,
+    folder: Path,
+    limits: ArchiveLimits,
+    *,
+    is_allowed: Callable[[str], bool] | None = None,
+) -> int:
+    """Unpack into the new `folder`; how many files there were. `is_allowed` says which paths may be in it.
 
     Raises ArchiveError for what is no archive, is damaged or encrypted, holds links, devices, or names that are
-    absolute, lead out of the folder or come twice; ArchiveTooLargeError for too many entries, too large a total or
-    ratio; OverloadedError where the disk has no room. The folder is removed again then.
+    absolute, lead out of the folder, come twice or are not allowed; ArchiveTooLargeError for too many entries, too
+    large a total or ratio; OverloadedError where the disk has no room. The folder is removed again then.
     """
-    limits = limits or ArchiveLimits.from_settings(settings)
     folder.mkdir(parents=True)
     try:
-        return _unpack(archive, folder, limits)
+        return _Unpacking(archive, folder, limits, is_allowed or (lambda _: True)).run()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> int:
-    packed = archive.stat().st_size
-    most = min(limits.unpacked_bytes, max(packed * limits.ratio, _FREE_RATIO_BYTES))
-    files = total = 0
-    with _damage():
-        for number, entry in enumerate(_entries(archive, limits), 1):
-            if number > limits.entries:
-                raise ArchiveTooLargeError(f"The archive holds more than {limits.entries} entries.")
-            if entry.folder:
-                _checked(entry.name)
-                continue
-            if not entry.plain:
-                raise ArchiveError(
-                    f"'{_shown(entry.name)}' is a link or a device: archives may hold files only."
-                )
-            target = folder / _checked(entry.name)
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            except (FileExistsError, IsADirectoryError, NotADirectoryError):
-                raise ArchiveError(f"'{_shown(entry.name)}' is in the archive twice.") from None
-            with os.fdopen(handle, "wb") as out, entry.open() as source:
-                total += _copy(source, out, most - total)
-            files += 1
-            if files % 1_000 == 0 and shutil.disk_usage(folder).free < _ROOM:
-                raise OverloadedError("There is no room to unpack archives right now.", retry_after_s=60)
-    return files
+class _Unpacking:
+    """One archive on its way into a folder."""
 
+    def __init__(
+        self, archive: Path, folder: Path, limits: ArchiveLimits, is_allowed: Callable[[str], bool]
+    ) -> None:
+        self._archive, self._folder, self._limits = archive, folder, limits
+        self._is_allowed = is_allowed
+        self._left = limits.max_bytes(archive.stat().st_size)
+        self._unchecked = 0
 
-def _copy(source: IO[bytes], out: IO[bytes], most: int) -> int:
-    size = 0
-    while chunk := source.read(_CHUNK):
-        size += len(chunk)
-        if size > most:
-            raise ArchiveTooLargeError("The archive unfolds to more than this service accepts.")
-        out.write(chunk)
-    return size
+    def run(self) -> int:
+        files = 0
+        with _damage():
+            for number, entry in enumerate(self._entries(), 1):
+                self._limits.check_entries(number)
+                if entry.is_folder and not PurePosixPath(entry.name).parts:
+                    continue  # the folder itself, which `tar c .` begins with
+                path = _checked(entry.name)
+                if entry.is_folder:
+                    continue
+                if not entry.is_plain:
+                    raise ArchiveError(
+                        f"'{shown(entry.name)}' is a link or a device: archives may hold files only."
+                    )
+                if not self._is_allowed(path):
+                    raise ArchiveError(f"'{shown(entry.name)}' is not a name that a file here may have.")
+                self._check_room()
+                self._write(entry, path)
+                files += 1
+        return files
 
+    def _entries(self) -> Iterator[Entry]:
+        with self._archive.open("rb") as file:
+            head = file.read(2)
+        if head == b"PK":
+            return read_zip(self._archive, self._limits)
+        return read_tar(self._archive, self._limits, is_gzip=head == b"\x1f\x8b")
 
-def _entries(archive: Path, limits: ArchiveLimits) -> Iterator[_Entry]:
-    with archive.open("rb") as file:
-        head = file.read(4)
-    if head[:2] == b"PK":
-        yield from _zip(archive, limits)
-    else:
-        yield from _tar(archive, "r|gz" if head[:2] == b"\x1f\x8b" else "r|")
+    def _write(self, entry: Entry, path: str) -> None:
+        target = self._folder / path
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        except (FileExistsError, IsADirectoryError, NotADirectoryError):
+            raise ArchiveError(f"'{shown(entry.name)}' is in the archive twice.") from None
+        with os.fdopen(handle, "wb") as out, entry.open() as source:
+            self._copy(source, out)
 
+    def _copy(self, source: IO[bytes], out: IO[bytes]) -> None:
+        while chunk := source.read(_CHUNK):
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise refuse_bomb()
+            self._unchecked += len(chunk)
+            if self._unchecked >= _ROOM_CHECK_BYTES:
+                self._check_room()
+            out.write(chunk)
 
-def _zip(archive: Path, limits: ArchiveLimits) -> Iterator[_Entry]:
-    with zipfile.ZipFile(archive) as opened:
-        if len(opened.filelist) > limits.entries:
-            raise ArchiveTooLargeError(f"The archive holds more than {limits.entries} entries.")
-        for about in opened.filelist:
-            if about.flag_bits & 1:
-                raise ArchiveError("The archive is encrypted.")
-            kind = about.external_attr >> 16 & 0o170000
-            plain = kind in (0, 0o100000) and not about.is_dir()
-            yield _Entry(about.filename, plain, about.is_dir(), partial(opened.open, about))
-
-
-def _tar(archive: Path, mode: str) -> Iterator[_Entry]:
-    with tarfile.open(archive, mode) as opened:  # type: ignore[call-overload]
-        for about in opened:
-            opened.members = []  # a stream needs none, and a million take gigabytes
-            plain = about.isreg() and not about.issparse()
-
-            def start(about: tarfile.TarInfo = about) -> IO[bytes]:
-                found = opened.extractfile(about)
-                if found is None:
-                    raise ArchiveError(f"'{_shown(about.name)}' is no file.")
-                return cast(IO[bytes], found)
-
-            yield _Entry(about.name, plain, about.isdir(), start)
+    def _check_room(self) -> None:
+        self._unchecked = 0
+        if shutil.disk_usage(self._folder).free < ROOM_BYTES:
+            raise OverloadedError("There is no room to unpack archives right now.", retry_after_s=60)
 
 
 def _checked(name: str) -> str:
@@ -153,19 +186,15 @@ def _checked(name: str) -> str:
     bad = (
         not name
         or name.startswith(("/", "\\"))
-        or len(name) > _LONGEST_PATH
-        or len(path.parts) > _DEEPEST
+        or len(name) > MAX_PATH_CHARS
+        or len(path.parts) > MAX_DEPTH
         or ".." in path.parts
         or "\\" in name
         or any(len(part.encode(errors="replace")) > 255 for part in path.parts)
     )
     if bad or not path.parts or not name.isprintable():
-        raise ArchiveError(f"'{_shown(name)}' is not a name that an archive may hold.")
+        raise ArchiveError(f"'{shown(name)}' is not a name that an archive may hold.")
     return str(path)
-
-
-def _shown(name: str) -> str:
-    return name.encode("ascii", "replace").decode()[:100]
 
 
 @contextmanager
@@ -173,21 +202,26 @@ def _damage() -> Iterator[None]:
     """Whatever the libraries raise over a damaged archive becomes one sentence."""
     try:
         yield
-    except (ArchiveError, ArchiveTooLargeError, OverloadedError):
+    except (ArchiveError, ArchiveTooLargeError, CheckLimitError, OverloadedError):
         raise
     except (
         tarfile.TarError,
         zipfile.BadZipFile,
         zlib.error,
         lzma.LZMAError,
+        struct.error,
         EOFError,
         NotImplementedError,
         UnicodeError,
         RuntimeError,
         ValueError,
     ) as error:
-        raise ArchiveError("This is not a whole zip, tar or tar.gz archive.", reason=str(error)) from None
+        raise ArchiveError(_DAMAGED, cause=str(error)) from None
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OverloadedError(
+                "There is no room to unpack archives right now.", retry_after_s=60
+            ) from None
         if isinstance(error, ConnectionError) or error.errno is not None:
             raise
-        raise ArchiveError("This is not a whole zip, tar or tar.gz archive.", reason=str(error)) from None
+        raise ArchiveError(_DAMAGED, cause=str(error)) from None

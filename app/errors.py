@@ -235,6 +235,12 @@ class ArchiveError(InvalidInputError):
     code = "invalid_archive"
 
 
+class CheckLimitError(InvalidInputError):
+    """Checking the upload took more than this service allows."""
+
+    code = "check_limit"
+
+
 class IdempotencyKeyError(InvalidInputError):
     """This Idempotency-Key was used with another request."""
 

@@ -26,6 +26,11 @@ from app.settings import Settings
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 
+def is_key(text: str) -> bool:
+    """Whether a file can be kept under that name: a plain relative path of ASCII letters, digits, `.`, `_`, `-`."""
+    return _KEY.fullmatch(text) is not None and ".." not in PurePosixPath(text).parts
+
+
 class FileStore:
     """Files under keys such as `jobs/<job>/<fence>/model.safetensors`. Every method blocks.
 
@@ -109,7 +114,7 @@ class FileStore:
         return sorted(str(one).rstrip("/").rsplit("/", 1)[-1] for one in found)
 
     def _path(self, key: str) -> str:
-        if not _KEY.fullmatch(key) or ".." in PurePosixPath(key).parts:
+        if not is_key(key):
             raise ValueError(f"not a key: {key!r}")
         return f"{self._root}/{key}"
 

@@ -199,6 +199,28 @@ class Settings(BaseSettings):
     max_head_mb: int = Field(
         1_024, ge=1, description="Largest head.safetensors of an uploaded classifier, in MiB."
     )
+    upload_checks: int = Field(
+        2,
+        ge=1,
+        description="Uploads that are checked at the same time, each in a process of its own; beyond that requests get 503.",
+    )
+    upload_check_memory_mb: int = Field(
+        1_536,
+        ge=256,
+        description="Memory that checking an archive or trying a model may take, in MiB; trying gets four times the size of the weights on top.",
+    )
+    upload_check_cpu_s: int = Field(
+        20, ge=1, description="Seconds of CPU time that unpacking, checking or trying an upload may take."
+    )
+    upload_check_wall_s: float = Field(120.0, gt=0, description="Seconds that each of them may take in all.")
+    upload_check_s_per_gib: int = Field(
+        60,
+        ge=0,
+        description="Seconds of both kinds on top for each GiB of the archive, and when a model is tried, of its weights and its base's.",
+    )
+    upload_check_open_files: int = Field(
+        256, ge=32, description="Files that checking an upload may hold open at the same time."
+    )
     max_megapixels: float = Field(40.0, gt=0, description="Most pixels in one image, in millions.")
     max_side: int = Field(30_000, ge=1, description="Longest side of an image, in pixels.")
     stored_side: int = Field(

@@ -17,7 +17,8 @@ from app.access import Caller, require
 from app.archive_upload import received_archive
 from app.catalog import service, trained, uploads
 from app.catalog.schemas import Model, ModelFile, ModelFiles, ModelList
-from app.catalog.trial import tried
+from app.catalog.trial import try_model
+from app.disconnect import unless_disconnected
 from app.errors import ConflictError, InvalidInputError, ModelExistsError, ModelNotFoundError
 from app.problems import responses
 from app.services import Services, services_of
@@ -62,6 +63,7 @@ async def list_models(request: Request, caller: Recogniser) -> ModelList:
         errors.TooLargeError,
         errors.UnsupportedMediaTypeError,
         errors.ArchiveError,
+        errors.CheckLimitError,
         errors.ModelExistsError,
         errors.OverloadedError,
     ),
@@ -73,19 +75,20 @@ async def upload_model(request: Request, response: Response, caller: Trainer) ->
     async with received_archive(request, services.settings) as upload:
         if upload.fields:
             raise InvalidInputError(f"{next(iter(upload.fields))[:80]}: there is no such field here.")
-        folder, card = await asyncio.to_thread(uploads.unpacked, upload.path, services.settings)
+        model = await unless_disconnected(request, uploads.check_upload(upload.path, services.settings))
+    card = model.card
     try:
         uploads.check_base(card, services.registry.known())
         found = await services.trained.find(caller.workspace, card.id)
         if found is not None or services.registry.taken(card.id):
             raise ModelExistsError(f"There is a model '{card.id}' already.")
-        await tried(folder, card, services.registry, services.settings)
+        await unless_disconnected(request, try_model(model, services.registry, services.settings))
         try:
-            made = await services.trained.publish(caller.workspace, card, folder)
+            made = await services.trained.publish(caller.workspace, card, model.folder)
         except IntegrityError:
             raise ModelExistsError(f"There is a model '{card.id}' already.") from None
     finally:
-        await asyncio.to_thread(uploads.discard, folder)
+        await asyncio.to_thread(uploads.discard, model)
     response.headers["Location"] = f"/v1/models/{made.card.id}"
     return await _described(services, made)
 

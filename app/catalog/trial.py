@@ -1,70 +1,109 @@
-"""A model that was sent is asked once before it is kept, over its base where that is at hand.
-
-Knows the registry and what an answer must be like; knows nothing of archives or of who sent it.
-"""
+"""An uploaded model is used once before it is kept: in a bounded child, over its base where that is at hand."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from app.archives import check_limits
+from app.bounded import ChildLimits, run_bounded_async
 from app.catalog.trained import is_whole
-from app.errors import InvalidInputError, ModelNotFoundError, ModelUnavailableError
+from app.catalog.uploads import UploadedModel
+from app.errors import InvalidInputError, ModelNotFoundError, ModelUnavailableError, VisionError
 from app.inference.base_fingerprint import base_fingerprint
+from app.inference.encoders import files, resolve
 from app.inference.encoders.source import EncoderConfig
 from app.inference.registry import ModelRegistry
-from app.recognition.trained import TrainedClassifier
+from app.inference.vlms import resolve_vlm
+from app.inference.vlms.source import vlm_family_in
 from app.settings import Settings
-from app.training.spec import ModelCard
 
-_FAINT = 0.5
-"""An encoder's vectors have length one; those that could not be computed have none."""
+_MEMORY_FACTOR = 4
+"""Bytes a byte of weights may take: half precision becomes float32, and is there twice while it is converted."""
 
 
-async def tried(folder: Path, card: ModelCard, registry: ModelRegistry, settings: Settings) -> None:
-    """Load the model and use it once; nothing of it stays in memory.
+async def try_model(model: UploadedModel, registry: ModelRegistry, settings: Settings) -> None:
+    """Load the model and use it once, on the CPU.
 
-    One whose base is not on this machine, or is another version there, is left untried. Raises InvalidInputError
-    for a model that does not load, does not fit its base or computes no numbers; OutOfMemoryError, OverloadedError.
+    One whose base is not on this machine, or is another version there, is looked at but left unused. Raises
+    InvalidInputError for a model that does not load, does not fit its base or computes no numbers; CheckLimitError
+    where that takes more than the settings allow; OverloadedError.
     """
-    current = await asyncio.to_thread(
-        base_fingerprint, card.base_model, EncoderConfig.from_settings(settings), vlm=card.kind == "vlm"
-    )
-    if not is_whole(card) and (current is None or card.base_fingerprint not in (None, current)):
+    card = model.card
+    config = EncoderConfig.from_settings(settings)
+    current = await asyncio.to_thread(base_fingerprint, card.base_model, config, vlm=card.kind == "vlm")
+    is_usable = is_whole(card) or (current is not None and card.base_fingerprint in (None, current))
+    if not model.is_changed:
+        if is_usable:
+            await _check_dim(model, registry)
         return
+    base_bytes = 0
+    if is_usable and not is_whole(card):
+        base_bytes = await asyncio.to_thread(_base_bytes, card.base_model, config, vlm=card.kind == "vlm")
+    await run_bounded_async(
+        "app.catalog.trial_child:try_request",
+        {
+            "folder": str(model.folder),
+            "kind": card.kind,
+            "task": card.task,
+            "dim": model.dim,
+            "is_usable": is_usable,
+            "question_chars": settings.max_question_chars,
+            "config": _encode(config),
+        },
+        _limits(settings, model.folder, base_bytes),
+        most=settings.upload_checks,
+        doing="Trying the model",
+    )
+
+
+async def _check_dim(model: UploadedModel, registry: ModelRegistry) -> None:
+    """A head's features are as long as those of its base, which is nobody's upload."""
     try:
-        if card.kind == "vlm":
-            async with registry.vlm(str(folder)) as answering:
-                able = answering.tasks
-            if card.task not in able:
-                raise InvalidInputError(f"vision.json: task: the model does {' and '.join(sorted(able))}.")
-        else:
-            await _classified(folder, registry, settings)
+        async with registry.encoder(model.card.base_model) as live:
+            dim = live.encoder.dim
     except (ModelNotFoundError, ModelUnavailableError) as error:
         raise InvalidInputError(f"The model cannot be used: {error.detail}", **error.context) from None
-    finally:
-        await registry.forget(str(folder))
-
-
-async def _classified(folder: Path, registry: ModelRegistry, settings: Settings) -> None:
-    classifier = await asyncio.to_thread(TrainedClassifier.load, folder)
-    pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
-    image = Image.fromarray(pixels)
-    async with registry.encoder(str(folder) if classifier.adapted else classifier.base_model) as live:
-        if live.encoder.dim != classifier.note.dim:
-            raise InvalidInputError(
-                f"vision.json: dim: the encoder's vectors have {live.encoder.dim} numbers, not {classifier.note.dim}."
-            )
-        vectors = np.concatenate(
-            [
-                await live.embed_images([lambda: image], deadline_s=settings.deadline_s),
-                await live.embed_texts(["a photo"], deadline_s=settings.deadline_s),
-            ]
-        )
-    if not np.all(np.linalg.norm(vectors, axis=1) > _FAINT):  # also where they are no numbers
+    if dim != model.dim:
         raise InvalidInputError(
-            "The model's encoder computes no numbers: its weights are too large or damaged."
+            f"vision.json: dim: the encoder's vectors have {dim} numbers, not {model.dim}."
         )
+
+
+def _encode(config: EncoderConfig) -> dict[str, Any]:
+    """The configuration for a child that uses the CPU, writes no cache of its own and fetches nothing."""
+    offline = replace(
+        config,
+        device="cpu",
+        cpu_runtime="torch",
+        int8=False,
+        allow_downloads=False,
+        optimisation="none",
+        optimisations={},
+    )
+    return {**vars(offline), "cache_dir": str(offline.cache_dir)}
+
+
+def _base_bytes(word: str, config: EncoderConfig, *, vlm: bool) -> int:
+    try:
+        source = resolve_vlm(word) if vlm else resolve(word)
+        located = (
+            files.located(source, replace(config, allow_downloads=False), vlm_family_in)
+            if vlm
+            else files.located(source, replace(config, allow_downloads=False))
+        )
+        return _weight_bytes(Path(located.location)) if located.location else 0
+    except VisionError:
+        return 0
+
+
+def _weight_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def _limits(settings: Settings, folder: Path, base_bytes: int) -> ChildLimits:
+    size = _weight_bytes(folder) + base_bytes
+    limits = check_limits(settings, size)
+    return replace(limits, memory_bytes=limits.memory_bytes + _MEMORY_FACTOR * size)

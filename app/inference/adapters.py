@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from app.errors import ModelUnavailableError
+from app.inference.adapter_config import check_names
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -83,6 +84,7 @@ def _check(found: Any, name: str) -> None:
         raise ModelUnavailableError(
             f"The adapter '{name}' is not a LoRA adapter, the only kind that is served."
         )
+    check_names(found, name)
     normal: dict[str, Any] = LoraConfig().to_dict()  # type: ignore[no-untyped-call]
     for key, value in found.items():
         if key in _SHAPE or key in _WITHOUT_EFFECT:

@@ -15,9 +15,9 @@ from app.inference.encoders.source import slug
 from app.training import params as hyper
 from app.training.bases import BaseModels
 from app.training.learning_data import LearningData
+from app.training.spec import MODEL_NAME as MODEL_NAME
 from app.training.spec import JobSpec, Method, Queue, Task
 
-MODEL_NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
 _LONGEST_NAME = 63
 _EPISODIC: frozenset[Method] = frozenset({"prototypical", "maml"})
 _MOST_NAMED = 5

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MODEL_NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
+
 Task = Literal["classification", "vqa", "caption"]
 Kind = Literal["train", "evaluate", "export", "prepare", "reembed", "teach"]
 Queue = Literal["cpu", "gpu", "multi-gpu"]

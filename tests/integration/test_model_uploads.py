@@ -1,4 +1,4 @@
-"""Models that strangers send: taken in where they work, refused in words where they do not."""
+"""Uploaded models: taken in where they work, refused in words where they do not."""
 
 from __future__ import annotations
 
@@ -94,6 +94,7 @@ def kept(services: Services) -> tuple[list[Path], list[str]]:
     return sorted(cache.glob("*/*")), services.files.children("models")
 
 
+@pytest.mark.slow
 async def test_twins_of_two_workspaces_know_nothing_of_each_other(
     make_client: ClientMaker, services: Services, adapter: dict[str, bytes]
 ) -> None:
@@ -209,6 +210,7 @@ def hostile() -> list[tuple[str, dict[str, bytes]]]:
     ]
 
 
+@pytest.mark.slow
 async def test_what_cannot_work_is_refused_in_words_and_leaves_nothing(
     client: httpx.AsyncClient, services: Services, adapter: dict[str, bytes]
 ) -> None:
@@ -235,6 +237,7 @@ async def test_what_cannot_work_is_refused_in_words_and_leaves_nothing(
     assert not [info.name for info in services.registry.live() if info.name in ("bad", "twin")]
 
 
+@pytest.mark.slow
 async def test_a_whole_model_that_answers_is_taken_in(client: httpx.AsyncClient, tmp_path: Path) -> None:
     folder = shutil.copytree(CHECKPOINTS / "llava-shapes", tmp_path / "whole")
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -256,6 +259,9 @@ async def test_a_whole_model_that_answers_is_taken_in(client: httpx.AsyncClient,
     reply = await sent(client, {**files, "model.safetensors": save_torch(weights, {"format": "pt"})})
     assert (reply.status_code, "incomplete" in reply.json()["detail"]) == (422, True), reply.text
 
+    loops = "{% for a in range(9999) %}" * 3 + "{% endfor %}" * 3
+    asked = "{% if 'loop' in messages[-1]['content'][-1]['text'] %}" + loops + "{% endif %}"
+    files["chat_template.jinja"] = asked.encode() + files["chat_template.jinja"]
     reply = await sent(client, files)
     assert reply.status_code == 201, reply.text
     assert (reply.json()["trained"]["base_changed"], reply.json()["trained"]["note"]) == (False, None)
@@ -267,6 +273,10 @@ async def test_a_whole_model_that_answers_is_taken_in(client: httpx.AsyncClient,
         for name in ("mine", "llava-shapes")
     ]
     assert (answers[0]["model"], answers[0]["answer"]) == ("mine", answers[1]["answer"])
+    # a template that begins to loop at a word of its own is ended at each use
+    reply = await client.post("/v1/vqa", data={"model": "mine", "question": "loop"}, files=image)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_unavailable"), reply.text
+    assert "more steps" in reply.json()["detail"]
     reply = await client.post("/v1/embeddings", json={"input": "a", "model": "mine"})
     assert (reply.status_code, reply.json()["error"]["code"]) == (422, "model_cannot")
     assert (await client.delete("/v1/models/mine")).status_code == 204

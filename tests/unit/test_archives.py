@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 import zipfile
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from app.archives import ArchiveLimits, unpack
+from app.archive_entries import ArchiveLimits
+from app.archives import unpack
 from app.errors import ArchiveError, ArchiveTooLargeError
-from app.settings import Settings
 
 LIMITS = ArchiveLimits(entries=50, ratio=100, unpacked_bytes=200 << 20)
 
@@ -54,7 +55,7 @@ def test_every_kind_unpacks_whatever_it_is_called(tmp_path: Path, kind: str) -> 
         zipped(archive, {"a/1.txt": b"one", "a/b/ü.txt": b"two", "empty/": b""})
     else:
         tarred(archive, ("a/1.txt", b"one"), ("a/b/ü.txt", b"two"), mode="w:gz" if kind == "tar.gz" else "w")
-    assert unpack(archive, tmp_path / "out", Settings()) == 2
+    assert unpack(archive, tmp_path / "out", LIMITS) == 2
     assert (tmp_path / "out/a/1.txt").read_bytes() == b"one"
     assert (tmp_path / "out/a/b/ü.txt").read_bytes() == b"two"
 
@@ -94,7 +95,7 @@ def test_hostile_archives_are_refused_and_leave_nothing(tmp_path: Path, name: st
     inner.mkdir()
     archive = HOSTILE[name](tmp_path / "upload")
     with pytest.raises(ArchiveError):
-        unpack(archive, inner / "out", Settings(), limits=LIMITS)
+        unpack(archive, inner / "out", LIMITS)
     assert list(inner.iterdir()) == []
     assert sorted(one.name for one in tmp_path.iterdir()) == ["inner", "upload"]
 
@@ -103,7 +104,7 @@ def test_a_bomb_is_stopped_while_it_unfolds(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "bomb", {f"{i}": bytes(40 << 20) for i in range(4)})
     assert archive.stat().st_size < 1 << 20
     with pytest.raises(ArchiveTooLargeError, match="unfolds"):
-        unpack(archive, tmp_path / "out", Settings(), limits=LIMITS)
+        unpack(archive, tmp_path / "out", LIMITS)
     assert not (tmp_path / "out").exists()
 
 
@@ -116,4 +117,33 @@ def test_too_many_entries_are_refused(tmp_path: Path, kind: str) -> None:
     else:
         tarred(archive, *files.items())
     with pytest.raises(ArchiveTooLargeError, match="50 entries"):
-        unpack(archive, tmp_path / "out", Settings(), limits=LIMITS)
+        unpack(archive, tmp_path / "out", LIMITS)
+
+
+def test_archives_of_other_tools_unpack(tmp_path: Path) -> None:
+    """With the folder itself first, in several gzip members, with a comment, and with more than 65,535 entries."""
+    inside = io.BytesIO()
+    with tarfile.open(fileobj=inside, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        root = tarfile.TarInfo("./")
+        root.type = tarfile.DIRTYPE
+        archive.addfile(root)
+        about = tarfile.TarInfo("./" + "long" * 40 + "/ü.txt")
+        about.size = 3
+        archive.addfile(about, io.BytesIO(b"one"))
+    half = len(inside.getvalue()) // 2
+    members = gzip.compress(inside.getvalue()[:half]) + gzip.compress(inside.getvalue()[half:])
+    (tmp_path / "members").write_bytes(members)
+    assert unpack(tmp_path / "members", tmp_path / "a", LIMITS) == 1
+    assert (tmp_path / "a" / ("long" * 40) / "ü.txt").read_bytes() == b"one"
+
+    with zipfile.ZipFile(tmp_path / "stored", "w") as archived:
+        archived.comment = b"c" * 1_000
+        archived.writestr("a.txt", b"one")
+        with archived.open("b.txt", "w", force_zip64=True) as file:
+            file.write(b"two")
+    assert unpack(tmp_path / "stored", tmp_path / "b", LIMITS) == 2
+    assert (tmp_path / "b/b.txt").read_bytes() == b"two"
+
+    zipped(tmp_path / "many", {f"{number}/": b"" for number in range(70_000)} | {"last.txt": b"x"})
+    limits = ArchiveLimits(entries=80_000, ratio=100, unpacked_bytes=1 << 20)
+    assert unpack(tmp_path / "many", tmp_path / "c", limits) == 1

@@ -22,7 +22,7 @@ from PIL import Image
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.archives import unpack
+from app.archives import unpack_bounded
 from app.errors import DatasetNotFoundError
 from app.images import ImageLimits
 from app.training.spec import DatasetOutcome, Outcome, Task
@@ -94,7 +94,7 @@ def _check_upload(run: JobRun, how: _How, state: Path) -> str:
     folder = run.scratch / "unpacked"
     archive = run.scratch / _UPLOAD
     run.files.get(f"datasets/{how.dataset}/{_UPLOAD}", archive)
-    unpack(archive, folder, run.settings)
+    unpack_bounded(archive, folder, run.settings)
     archive.unlink()
     format_ = formats.detect(folder) if how.format == "auto" else how.format
     total = sum(1 for _ in formats.read(folder, format_, boxes=how.boxes))

@@ -46,6 +46,7 @@ def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
     def at(level: str) -> TransformersVlm:
         dtype = "float32" if level == "none" else place.dtype_name
         vlm = _opened(source.name, base_files, adapter, place, dtype)
+        vlm.has_untrusted_files = config.trained_dir in base_files.folder.parents
         if level == "standard":
             vlm.static_cache = True
         return vlm

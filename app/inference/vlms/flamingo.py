@@ -68,7 +68,7 @@ class Idefics3Vlm(TransformersVlm):
         return lead_in(self._written)
 
     def _written(self, messages: list[dict[str, Any]], *, answering: bool) -> str:
-        return str(self.processor.apply_chat_template(messages, add_generation_prompt=answering))
+        return self.write_turns(messages, answering=answering)
 
 
 def _asked(question: str, *, with_image: bool = True) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from app.errors import DeadlineExceededError
 from app.inference.accounting import Base
 from app.inference.batcher import Batcher
 from app.inference.observing import BatcherStats, BatchObserver
@@ -61,7 +62,11 @@ class LiveVlm:
         """
         loop = asyncio.get_running_loop()
         deadline = time.monotonic() + deadline_s
-        generation = await loop.run_in_executor(self._pool, self._vlm.pack, prompt)
+        packing = loop.run_in_executor(self._pool, self._vlm.pack, prompt)
+        try:
+            generation = await asyncio.wait_for(packing, deadline_s)
+        except TimeoutError:
+            raise DeadlineExceededError from None
         ended: asyncio.Future[Answer] = loop.create_future()
         gone = threading.Event()
         generation.cancelled = gone.is_set

@@ -44,9 +44,4 @@ class LlavaVlm(TransformersVlm):
         return lead_in(self._written)
 
     def _written(self, messages: list[dict[str, Any]], *, answering: bool) -> str:
-        template = self.processor.chat_template or _TEMPLATE
-        return str(
-            self.processor.apply_chat_template(
-                messages, chat_template=template, add_generation_prompt=answering
-            )
-        )
+        return self.write_turns(messages, answering=answering, default=_TEMPLATE)

@@ -15,6 +15,7 @@ import torch
 
 from app.errors import QuestionTooLongError
 from app.inference.aspect import bounded
+from app.inference.chat_templates import render
 from app.inference.optimisation import AUTO, Optimisation
 from app.inference.shared_bases import SharedBase, tensor_bytes
 from app.inference.vlms.decoding import Row, RowsEnded, RowStreamer
@@ -61,6 +62,8 @@ class TransformersVlm(ABC):
             self.memory_bytes += base.adapter_bytes(adapter)
         self.runtime = f"torch {str(model.dtype).removeprefix('torch.')} {device}"
         self.optimisation = Optimisation(AUTO, "none" if model.dtype == torch.float32 else "basic")
+        self.has_untrusted_files = False
+        """Whether its chat template came with an upload, and is rendered within bounds."""
         self.static_cache = False
         """Whether keys and values lie in tensors of few fixed sizes, which lets generation compile on CUDA."""
         self.context_length = self._context_length()
@@ -143,6 +146,23 @@ class TransformersVlm(ABC):
             for token in self._special:
                 text = text.replace(token, " ")
         return text.strip()
+
+    def write_turns(
+        self, messages: list[dict[str, Any]], *, answering: bool, default: str | None = None
+    ) -> str:
+        """A conversation through the checkpoint's chat template, or `default` where it has none.
+
+        Raises ModelUnavailableError where the template of an uploaded model fails or takes too long.
+        """
+        template = self.processor.chat_template or default
+        if self.has_untrusted_files and isinstance(template, str):
+            tokens = self.processor.tokenizer.special_tokens_map
+            return render(template, messages, tokens, answering=answering, name=self.name)
+        return str(
+            self.processor.apply_chat_template(
+                messages, chat_template=template, add_generation_prompt=answering
+            )
+        )
 
     def answer_lead(self) -> str:
         """What stands between the end of a prompt and the answer: a blank, unless the format says otherwise."""

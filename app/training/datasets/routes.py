@@ -5,6 +5,7 @@ Knows fields and headers; what happens is in `service`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from datetime import datetime
@@ -16,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app import errors
 from app.access import Caller, require
+from app.archive_entries import ArchiveLimits
 from app.archive_upload import received_archive
+from app.archives import check_head
 from app.errors import DatasetNotFoundError, InvalidInputError
 from app.problems import responses
 from app.recognition.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
@@ -135,6 +138,7 @@ class IntoCollection(BaseModel):
         errors.TooLargeError,
         errors.UnsupportedMediaTypeError,
         errors.InvalidInputError,
+        errors.ArchiveError,
         errors.OverloadedError,
         errors.StoreUnavailableError,
     ),
@@ -145,6 +149,8 @@ async def create_dataset(request: Request, response: Response, caller: Trainer) 
     services = services_of(request)
     async with received_archive(request, services.settings) as upload:
         how = _preparation(upload.fields)
+        limits = ArchiveLimits.from_settings(services.settings)
+        await asyncio.to_thread(check_head, upload.path, limits)
         view = await services.datasets.upload(caller.workspace, upload.path, how)
     _located(response, view)
     return info(view)

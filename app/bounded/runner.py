@@ -1,0 +1,220 @@
+"""Runs a named function in a fresh process with limits, and hands on its result or its failure.
+
+The function is named, not sent: `package.module:function`. Its arguments and its result travel as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from app import errors
+from app.bounded.limits import MIB, ChildLimits
+from app.bounded.usage import group_usage
+
+_TICK_SECONDS = 0.05
+_USAGE_SECONDS = 0.2
+_READ_BYTES = 1 << 16
+_MAX_REQUEST_BYTES = 1 << 16
+"""What a pipe takes without waiting for its reader."""
+_WAIT_SECONDS = 10.0
+"""How long a child waits for another one to end before the service counts as busy."""
+_KEPT = (
+    *("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT"),
+    *("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH"),
+    *("XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE"),
+)
+"""All of the environment that a child sees: no keys, no addresses."""
+
+_running = 0
+_counting = threading.Lock()
+
+
+class _GoneError(Exception):
+    """Nobody waits for the result any more."""
+
+
+async def run_bounded_async(
+    function: str, arguments: dict[str, Any], limits: ChildLimits, *, most: int, doing: str
+) -> Any:
+    """`run_bounded` in a thread, beside at most `most` - 1 others; cancelling it ends the child.
+
+    Raises OverloadedError where others take too long, and what `run_bounded` raises.
+    """
+    global _running
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        with _counting:
+            if _running < most:
+                _running += 1
+                break
+        if time.monotonic() > deadline:
+            raise errors.OverloadedError(
+                "Too many uploads are being checked right now: try again shortly.", retry_after_s=5
+            )
+        await asyncio.sleep(_TICK_SECONDS)
+    gone = threading.Event()
+    work = asyncio.ensure_future(
+        asyncio.to_thread(run_bounded, function, arguments, limits, doing=doing, gone=gone)
+    )
+    work.add_done_callback(_release)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        gone.set()
+        with contextlib.suppress(_GoneError, errors.VisionError):
+            await work
+        raise
+
+
+def _release(work: asyncio.Future[Any]) -> None:
+    global _running
+    with _counting:
+        _running -= 1
+    if not work.cancelled():
+        work.exception()
+
+
+def run_bounded(
+    function: str,
+    arguments: dict[str, Any],
+    limits: ChildLimits,
+    *,
+    doing: str,
+    gone: threading.Event | None = None,
+) -> Any:
+    """The result of `function` (`module:name`) called with `arguments` in a process of its own. Blocks.
+
+    `doing` names the work in sentences ("Checking the model"); `gone` ends it early. Raises the VisionError that the
+    function raises, CheckLimitError where it takes more than a limit or dies of what it reads, OverloadedError where
+    the system killed it, VisionError for any other exception of it.
+    """
+    request = {"function": function, "arguments": arguments, "limits": vars(limits)}
+    line = json.dumps(request).encode() + b"\n"
+    if len(line) > _MAX_REQUEST_BYTES:
+        raise ValueError("a request to a bounded child is too long: pass the path of a file")
+    read_fd, write_fd = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "app.bounded.process", str(write_fd)],
+            stdin=subprocess.PIPE,  # its end tells the child that this process is gone
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(write_fd,),
+            start_new_session=True,
+            env=_environment(),
+        )
+    except BaseException:
+        os.close(read_fd)
+        raise
+    finally:
+        os.close(write_fd)
+    try:
+        if process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(line)
+                process.stdin.flush()
+        reply = _read_reply(process.pid, read_fd, limits, doing, gone)
+    finally:
+        os.close(read_fd)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(BrokenPipeError):
+            process.communicate()
+    return _result(reply, process.returncode, limits, doing)
+
+
+def _environment() -> dict[str, str]:
+    threads = str(max(1, (os.cpu_count() or 2) // 2))
+    return {name: os.environ[name] for name in _KEPT if name in os.environ} | {
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "MALLOC_ARENA_MAX": "2",
+    }
+
+
+def _read_reply(
+    group: int, read_fd: int, limits: ChildLimits, doing: str, gone: threading.Event | None
+) -> bytes:
+    """What the child writes until it closes its end, watching what it takes meanwhile."""
+    deadline = time.monotonic() + limits.wall_seconds
+    look_at = 0.0
+    reply = bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(read_fd, selectors.EVENT_READ)
+        while True:
+            if selector.select(_TICK_SECONDS):
+                data = os.read(read_fd, _READ_BYTES)
+                if not data:
+                    return bytes(reply)
+                reply += data
+                if len(reply) > limits.reply_bytes:
+                    raise _exceeded("reply", limits, doing)
+            if gone is not None and gone.is_set():
+                raise _GoneError
+            now = time.monotonic()
+            if now > deadline:
+                raise _exceeded("time", limits, doing)
+            if now >= look_at:
+                look_at = now + _USAGE_SECONDS
+                usage = group_usage(group)
+                if usage is not None and usage.processes > limits.processes:
+                    raise _exceeded("processes", limits, doing)
+                if usage is not None and usage.memory_bytes > limits.memory_bytes:
+                    raise _exceeded("memory", limits, doing)
+
+
+def _result(reply: bytes, code: int, limits: ChildLimits, doing: str) -> Any:
+    try:
+        read = json.loads(reply)
+    except ValueError:
+        raise _death(code, limits, doing) from None
+    if "result" in read:
+        return read["result"]
+    error = read["error"]
+    if "limit" in error:
+        raise _exceeded(error["limit"], limits, doing)
+    found = getattr(errors, str(error.get("class")), None)
+    if isinstance(found, type) and issubclass(found, errors.VisionError):
+        raise found(error["detail"], retry_after_s=error["retry_after_s"], **error["context"])
+    raise errors.VisionError(cause=error.get("trace") or str(error))
+
+
+def _death(code: int, limits: ChildLimits, doing: str) -> errors.VisionError:
+    """The failure of a child that ended without a word."""
+    if code == -signal.SIGXCPU:
+        return _exceeded("CPU time", limits, doing)
+    if code == -signal.SIGXFSZ:
+        return _exceeded("disk", limits, doing)
+    if code == -signal.SIGKILL:
+        return errors.OverloadedError(
+            f"{doing} was ended by the system, which is short of memory.", retry_after_s=30
+        )
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return errors.CheckLimitError(f"{doing} broke off ({how}): what was sent is damaged or built to do harm.")
+
+
+def _exceeded(what: str, limits: ChildLimits, doing: str) -> errors.CheckLimitError:
+    sizes = {
+        "memory": f" ({limits.memory_bytes // MIB} MiB)",
+        "CPU time": f" ({limits.cpu_seconds} s)",
+        "time": f" ({limits.wall_seconds:g} s)",
+        "open files": f" ({limits.open_files})",
+        "disk": f" ({limits.file_bytes // MIB} MiB in one file)",
+    }
+    if what == "reply":
+        return errors.CheckLimitError(f"{doing} led to a larger result than this service accepts.")
+    return errors.CheckLimitError(f"{doing} took more {what} than this service allows{sizes.get(what, '')}.")

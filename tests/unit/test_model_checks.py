@@ -1,0 +1,209 @@
+"""Files of honest models pass the checks of uploads; what goes beyond their bounds is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from app.catalog.model_checks.processor import check_generation, check_processor, check_tokenizer_config
+from app.catalog.model_checks.tensors import check_tensors, count_numbers
+from app.catalog.model_checks.tokenizer import check_tokenizer
+from app.errors import InvalidInputError, ModelUnavailableError
+from app.files import is_key
+from app.inference.adapter_config import check_names
+from app.inference.chat_templates import check_template, render
+from app.inference.encoders import sentences
+from app.inference.encoders.source import CHECKPOINTS
+
+TURNS: list[dict[str, Any]] = [
+    {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]},
+    {"role": "assistant", "content": [{"type": "text", "text": "A ball."}]},
+]
+LLAVA_15 = (
+    "{% for message in messages %}{% if message['role'] != 'system' %}{{ message['role'].upper() + ': '}}{% endif %}"
+    "{# Render all images first #}{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}"
+    "{{ '<image>\\n' }}{% endfor %}{# Render all text next #}{% if message['role'] != 'assistant' %}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] + ' '}}"
+    "{% endfor %}{% else %}{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}"
+    "{{ content['text'] + ' '}}{% endfor %}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+SMOLVLM = (
+    "<|im_start|>{% for message in messages %}{{message['role'] | capitalize}}"
+    "{% if message['content'][0]['type'] == 'image' %}{{':'}}{% else %}{{': '}}{% endif %}"
+    "{% for line in message['content'] %}{% if line['type'] == 'text' %}{{line['text']}}"
+    "{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}<end_of_utterance>\n{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+
+
+def read(folder: Path, name: str) -> Any:
+    return json.loads((folder / name).read_text())
+
+
+@pytest.mark.parametrize(
+    "folder", [*CHECKPOINTS.iterdir(), sentences.folder()], ids=lambda folder: folder.name
+)
+def test_the_files_of_honest_models_pass(folder: Path) -> None:
+    check_tokenizer(read(folder, "tokenizer.json"))
+    if (folder / "tokenizer_config.json").exists():
+        check_tokenizer_config("tokenizer_config.json", read(folder, "tokenizer_config.json"))
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        if (folder / name).exists():
+            check_processor(name, read(folder, name))
+    if (folder / "generation_config.json").exists():
+        check_generation("generation_config.json", read(folder, "generation_config.json"))
+    for path in folder.glob("*.safetensors"):
+        check_tensors(path)
+        assert count_numbers(path) > 100_000
+
+
+LLAMA_STEPS = {
+    "normalizer": {
+        "type": "Sequence",
+        "normalizers": [
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        ],
+    },
+    "decoder": {
+        "type": "Sequence",
+        "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+            {"type": "ByteFallback"},
+            {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ],
+    },
+}
+
+
+def test_a_llama_tokenizer_passes() -> None:
+    check_tokenizer({**read(CHECKPOINTS / "llava-shapes", "tokenizer.json"), **LLAMA_STEPS})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_good"),
+    [
+        (r"[!\"\#\$\%\&'\(\)\*\+,\-\./:;<=>\?@\[\\\]\^_`\{\|\}\~]", True),
+        (r" {2,}", True),
+        (r"[^\p{L}]+", True),
+        (r"(a|a)*b", False),
+        (r"[a-z]*[a-z]*b", False),
+        (r"[a[b]]", False),
+        (r"[a-z&&[b]]", False),
+        (r"a{9999}", False),
+    ],
+)
+def test_patterns_of_tokenizers_are_known_or_one_set_of_characters(pattern: str, is_good: bool) -> None:
+    step = {"type": "Replace", "pattern": {"Regex": pattern}, "content": ""}
+    changed = {**read(CHECKPOINTS / "llava-shapes", "tokenizer.json"), "normalizer": step}
+    if is_good:
+        check_tokenizer(changed)
+    else:
+        with pytest.raises(InvalidInputError, match="a pattern"):
+            check_tokenizer(changed)
+
+
+@pytest.mark.parametrize(
+    ("template", "written"),
+    [
+        (LLAVA_15, "USER: <image>\nWhat is it? ASSISTANT: A ball. ASSISTANT:"),
+        (
+            SMOLVLM,
+            "<|im_start|>User:<image>What is it?<end_of_utterance>\n"
+            "Assistant: A ball.<end_of_utterance>\nAssistant:",
+        ),
+    ],
+)
+def test_published_templates_are_rendered(template: str, written: str) -> None:
+    check_template(template)
+    assert render(template, TURNS, {}, answering=True, name="it") == written
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+        "{% for a in range(10 ** 9) %}{% endfor %}",
+        "{{ 'a' * 10 ** 9 }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ 'a'.ljust(1000000000) }}",
+        "{{ '{:1000000000}'.format(1) }}",
+        "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+        "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+        "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = [n.x, n.x]|join %}{% endfor %}",
+        "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x.replace('a', 'aa') %}{% endfor %}",
+        "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x|replace('a', 'aa') %}{% endfor %}",
+        "{% set n = namespace(x=1) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}",
+        "{% set n = namespace(x=1) %}{% for i in range(60) %}{% set n.x = {'a': n.x} %}{% endfor %}",
+        "{% macro a() %}{{ a() }}{{ a() }}{% endmacro %}{{ a() }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ messages | pprint }}",
+        "{{ messages }}",
+        "{{ " + "(" * 5_000 + ")" * 5_000 + " }}",
+        "{% include '/etc/passwd' %}",
+    ],
+)
+def test_a_hostile_template_is_ended(template: str) -> None:
+    with pytest.raises(ModelUnavailableError, match="chat template of 'it'"):
+        render(template, TURNS, {}, answering=True, name="it")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"target_modules": ["q_proj", "model.layers.0.self_attn.k_proj"], "rank_pattern": {"q_proj": 4}},
+        {"target_modules": "all-linear", "modules_to_save": ["multi_modal_projector"]},
+        {"target_modules": ["q_proj"], "layers_pattern": "layers", "layers_to_transform": 3},
+        {"target_modules": ["q_proj"], "exclude_modules": None, "alpha_pattern": {}},
+    ],
+)
+def test_plain_names_of_layers_pass(config: dict[str, Any]) -> None:
+    check_names(config, "it")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"target_modules": "(a+)+$"},
+        {"target_modules": ["(a+)+$"]},
+        {"target_modules": [["q_proj"]]},
+        {"exclude_modules": ".*"},
+        {"modules_to_save": "projector"},
+        {"rank_pattern": {"(a+)+$": 2}},
+        {"alpha_pattern": {"q_proj": "2"}},
+        {"layers_pattern": "(a+)+"},
+        {"layers_to_transform": "0"},
+        {"r": 10**9},
+    ],
+)
+def test_patterns_of_layers_are_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(ModelUnavailableError, match="adapter 'it'"):
+        check_names(config, "it")
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_found(tmp_path: Path, kind: Any, bad: float) -> None:
+    path = tmp_path / "a.safetensors"
+    numbers = np.linspace(-6e4, 6e4, 5_000_000, dtype=kind)
+    save_file({"first": np.zeros(3, np.int64), "a": numbers}, path)
+    check_tensors(path)
+    numbers[-1] = bad
+    save_file({"first": np.zeros(3, np.int64), "a": numbers}, path)
+    with pytest.raises(InvalidInputError, match="'a' holds numbers that are not finite"):
+        check_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_good"),
+    [("a/b-1.json", True), ("a b", False), (".a", False), ("ä", False), ("a/../b", False)],
+)
+def test_names_follow_the_rule_of_the_store(name: str, is_good: bool) -> None:
+    assert is_key(name) is is_good
