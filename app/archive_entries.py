@@ -22,11 +22,18 @@ class ArchiveLimits:
     ratio: int
     """Unpacked bytes over packed ones."""
     unpacked_bytes: int
+    min_free_mb: int = 0
+    """MiB of the disk that unpacking leaves free."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ArchiveLimits:
-        """`max_archive_entries`, `max_archive_ratio`, `max_unpacked_mb`."""
-        return cls(settings.max_archive_entries, settings.max_archive_ratio, settings.max_unpacked_mb * MIB)
+        """`max_archive_entries`, `max_archive_ratio`, `max_unpacked_mb`, `min_free_mb`."""
+        return cls(
+            settings.max_archive_entries,
+            settings.max_archive_ratio,
+            settings.max_unpacked_mb * MIB,
+            settings.min_free_mb,
+        )
 
     def max_bytes(self, packed_bytes: int) -> int:
         """Most bytes that an archive of this size may unfold to."""

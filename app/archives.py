@@ -5,7 +5,6 @@ The bytes decide which kind it is, never a name. Whoever unpacks one does so in 
 
 from __future__ import annotations
 
-import errno
 import lzma
 import os
 import shutil
@@ -22,6 +21,7 @@ from typing import IO
 
 from app.archive_entries import MIB, ArchiveLimits, Entry, refuse_bomb, shown
 from app.bounded import ChildLimits, run_bounded
+from app.disk import check_room
 from app.errors import ArchiveError, ArchiveTooLargeError, CheckLimitError, OverloadedError
 from app.settings import Settings
 from app.tar_entries import check_tar, read_tar
@@ -31,8 +31,6 @@ _CHUNK = 1 << 20
 _ROOM_CHECK_BYTES = 8 * MIB
 MAX_PATH_CHARS = 1_000
 MAX_DEPTH = 32
-ROOM_BYTES = 1 << 30
-"""Bytes of the disk that unpacking leaves free."""
 ENTRY_CPU_SECONDS, ENTRY_WALL_SECONDS = 0.0005, 0.002
 """What a dataset's job gets on top for each entry that its archive may have: writing a small file takes 0.1 ms, and
 longer on network disks."""
@@ -105,7 +103,7 @@ def unpack(
 
     Raises ArchiveError for what is no archive, is damaged or encrypted, holds links, devices, or names that are
     absolute, lead out of the folder, come twice or are not allowed; ArchiveTooLargeError for too many entries, too
-    large a total or ratio; OverloadedError where the disk has no room. The folder is removed again then.
+    large a total or ratio; InsufficientStorageError where the disk has no room. The folder is removed again then.
     """
     folder.mkdir(parents=True)
     try:
@@ -176,8 +174,7 @@ class _Unpacking:
 
     def _check_room(self) -> None:
         self._unchecked = 0
-        if shutil.disk_usage(self._folder).free < ROOM_BYTES:
-            raise OverloadedError("There is no room to unpack archives right now.", retry_after_s=60)
+        check_room(self._folder, self._limits.min_free_mb, what="archives")
 
 
 def _checked(name: str) -> str:
@@ -218,10 +215,6 @@ def _damage() -> Iterator[None]:
     ) as error:
         raise ArchiveError(_DAMAGED, cause=str(error)) from None
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OverloadedError(
-                "There is no room to unpack archives right now.", retry_after_s=60
-            ) from None
         if isinstance(error, ConnectionError) or error.errno is not None:
             raise
         raise ArchiveError(_DAMAGED, cause=str(error)) from None

@@ -56,6 +56,7 @@ async def check_upload(archive: Path, settings: Settings) -> UploadedModel:
         entries=MAX_FILES,
         ratio=limits.ratio,
         unpacked_bytes=limits.unpacked_bytes,
+        min_free_mb=limits.min_free_mb,
         max_labels=settings.max_model_labels,
         max_label_chars=settings.max_text_chars,
         max_head_bytes=settings.max_head_mb * _MIB,

@@ -44,6 +44,7 @@ class CheckRequest(BaseModel):
     entries: int
     ratio: int
     unpacked_bytes: int
+    min_free_mb: int
     max_labels: int
     max_label_chars: int
     max_head_bytes: int
@@ -92,7 +93,7 @@ def check_model(request: CheckRequest) -> CheckedModel:
     Raises ArchiveError, ArchiveTooLargeError, OverloadedError, InvalidInputError naming what is wrong.
     """
     folder = request.folder
-    limits = ArchiveLimits(request.entries, request.ratio, request.unpacked_bytes)
+    limits = ArchiveLimits(request.entries, request.ratio, request.unpacked_bytes, request.min_free_mb)
     unpack(request.archive, folder, limits, is_allowed=is_key)
     inner = [path for path in folder.iterdir() if path.is_dir()]
     if not (folder / NOTE).is_file() and len(inner) == 1 and (inner[0] / NOTE).is_file():
