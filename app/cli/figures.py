@@ -23,8 +23,15 @@ _PLAIN = (
 )
 
 
+def not_judged(figures: dict[str, Any]) -> bool:
+    """Whether there was nothing to judge a model by."""
+    return str(figures.get("evaluated_on", "")).startswith("not judged")
+
+
 def show(figures: dict[str, Any]) -> None:
     """Print an evaluation."""
+    if not_judged(figures):
+        output.say(str(figures["evaluated_on"]))
     output.print_table(["", ""], [[key, number(figures[key])] for key in _PLAIN if key in figures], empty="")
     output.print_table(
         ["label", "precision", "recall", "f1", "examples"],

@@ -60,7 +60,7 @@ def test_the_files_of_honest_models_pass(folder: Path) -> None:
         check_generation("generation_config.json", read(folder, "generation_config.json"))
     for path in folder.glob("*.safetensors"):
         check_tensors(path)
-        assert count_numbers(path) > 100_000
+        assert count_numbers(path) > (1_000 if path.name == "domain.safetensors" else 100_000)
 
 
 LLAMA_STEPS = {

@@ -17,6 +17,7 @@ from app.inference.adapter_config import check_names
 from app.inference.chat_templates import check_template, render
 from app.recognition.names import label_name
 from app.recognition.trained import NOTE, WEIGHTS, ClassifierNote, TrainedClassifier
+from app.training.params import MAX_QUESTION_CHARS
 from app.training.spec import MODEL_NAME
 from app.wrong_fields import complaints
 
@@ -80,6 +81,7 @@ class _Note(BaseModel):
     base_model: Annotated[str, StringConstraints(max_length=200)]
     base_fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,64}$")] | None = None
     labels: list[str] | None = Field(None, min_length=2)
+    question: Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUESTION_CHARS)] | None = None
 
 
 def check_request(**fields: Any) -> dict[str, Any]:
@@ -101,8 +103,9 @@ def check_model(request: CheckRequest) -> CheckedModel:
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     read = _read_files(folder, names)
     note = _note(read[NOTE])
-    if note.kind == "classifier":
+    if note.labels is not None:
         _check_labels(note, request)
+    if note.kind == "classifier":
         weights = folder / WEIGHTS
         if weights.is_file() and weights.stat().st_size > request.max_head_bytes:
             raise InvalidInputError(f"{WEIGHTS}: it is larger than {request.max_head_bytes // _MIB} MiB.")
@@ -125,7 +128,7 @@ def check_model(request: CheckRequest) -> CheckedModel:
     return CheckedModel(
         folder=folder,
         note={
-            **note.model_dump(exclude={"format", "tasks"}),
+            **note.model_dump(exclude={"format", "tasks", "question"}),
             "files": [NOTE, *(name for name in names if name != NOTE)],
         },
         is_changed=adapted is not None or note.kind == "vlm",
