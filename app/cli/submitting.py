@@ -22,6 +22,8 @@ class Ending:
     output_dir: Path | None = None
     force: bool = False
     json: bool = False
+    said: frozenset[str] = frozenset()
+    """Lines that the user has read already and that the job's log repeats."""
 
 
 def check_detach(service: Service, ending: Ending) -> None:
@@ -57,7 +59,7 @@ def submitted(service: Service, body: dict[str, Any], ending: Ending) -> str | N
     if not ending.json:
         how, data = job["strategy"] or f"the method {job['method']}", job["collection"] or job["dataset"]
         output.say(f"Job {job['id']} trains by {how} on {data}")
-    ended = following.follow(service, job, json=ending.json)
+    ended = following.follow(service, job, json=ending.json, said=ending.said)
     following.end(ended, json=ending.json)
     if ending.output_dir is not None:
         saving.save_artifacts(service, ended, ending.output_dir, force=ending.force)

@@ -20,7 +20,7 @@ import transformers
 from app.errors import NotTrainableError
 from app.inference import device as devices
 from app.settings import Settings
-from app.training.params import FinetuneParams
+from app.training.params import FinetuneParams, warmup_within
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 """Our words -> the Trainer's, whose `constant` knows no warm-up."""
@@ -93,7 +93,11 @@ def training_arguments(
     deepspeed = deepspeed_config(params, log)
     if deepspeed is not None:
         meet_alone()
-    warmup = params.warmup_steps or math.ceil(steps * params.warmup_share)
+    warmup = math.ceil(warmup_within(params.warmup_steps, params.warmup_share, steps))
+    if params.warmup_steps >= steps:
+        log(
+            f"{params.warmup_steps} steps of warm-up are no fewer than the training's {steps}: the rate rises for {warmup}."
+        )
     return transformers.TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=params.epochs,
