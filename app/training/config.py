@@ -144,11 +144,12 @@ class MultimodalConfig(Section):
         method = usual[self.training_args.learning_type]
         return "lora" if method == "head" and base_kind == "vlm" else method
 
-    def params_for(self, method: Method) -> dict[str, Any]:
-        """The method's parameters that this document sets, of those fields that the method has; unknown ones in `extra`
-        are refused by the method's schema.
+    def params_for(self, method: Method, base_kind: Kind) -> dict[str, Any]:
+        """The method's parameters that this document sets, without those that do nothing for it; unknown ones in
+        `extra` are refused by the method's schema.
         """
-        arguments, texts = self.training_args, self.text_processor
+        arguments = self.training_args
+        texts = self.text_processor if base_kind == "vlm" else TextProcessor()
         names = {
             "learning_rate": arguments.learning_rate,
             "batch_size": arguments.batch_size,

@@ -83,12 +83,11 @@ def _of_vision(config: MultimodalConfig, base: BaseTraits | None) -> _Notes:
             )
         if wanted.patch_size is not None and wanted.patch_size != base.patch_size:
             own = (
-                "cuts no patches" if base.patch_size is None else f"cuts patches of {base.patch_size} pixels"
+                "cuts no patches: the size does nothing."
+                if base.patch_size is None
+                else f"cuts patches of {base.patch_size} pixels, not of {wanted.patch_size}: its weights fix that."
             )
-            yield (
-                "vision_processor.patch_size",
-                (f"{model} {own}, not of {wanted.patch_size}: its weights fix that."),
-            )
+            yield "vision_processor.patch_size", f"{model} {own}"
         if wanted.normalize is not None and wanted.normalize != base.normalizes:
             does = "normalises pixels" if base.normalizes else "does not normalise pixels"
             yield "vision_processor.normalize", f"{model} {does}, as it was trained; that stays."
@@ -100,9 +99,10 @@ def _of_augmentations(config: MultimodalConfig, prepares: Sequence[str], base: B
     """One note for all of the list."""
     said = []
     if not config.random_changes:
+        verb = "is" if len(prepares) == 1 else "are"
         said.append(
-            f"{_joined(prepares)} is the model's own preparation of every image and nothing random; no random change is "
-            "named, so examples are trained on unchanged"
+            f"{_joined(prepares)} {verb} the model's own preparation of every image and nothing random; no random "
+            "change is named, so examples are trained on unchanged"
         )
     if base is not None and base.crops is False and "center_crop" in prepares:
         said.append(f"'{base.name}' takes the whole image and crops no centre")
@@ -139,7 +139,7 @@ def _of_texts(config: MultimodalConfig, base: BaseTraits | None) -> _Notes:
         if base is not None and base.context_tokens is not None and wanted.max_length > base.context_tokens:
             yield (
                 "text_processor.max_length",
-                (f"'{base.name}' reads at most {base.context_tokens} tokens, the image's among them."),
+                (f"'{base.name}' reads at most {base.context_tokens} tokens at once."),
             )
         elif given == {"max_length"}:
             yield (

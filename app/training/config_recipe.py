@@ -70,11 +70,12 @@ def recipe_of(config: MultimodalConfig, data: LearningData, kind: Kind | None) -
     if kind == "encoder" and task != "classification":
         raise NotTrainableError(
             f"'{config.base_word[:100]}' learns labels, and {data.name} teaches "
-            f"{'questions' if task == 'vqa' else 'captions'}: take a vision-language model as base_model."
+            f"{'questions' if task == 'vqa' else 'captions'}: start from a vision-language model, "
+            "such as llava."
         )
     kind = kind or ("encoder" if task == "classification" else "vlm")
     method = config.method_for(kind)
-    params = config.params_for(method)
+    params = config.params_for(method, kind)
     return ConfigRecipe(task, method, params, _Model(DEFAULT, DEFAULT, kind))
 
 

@@ -58,13 +58,13 @@ class Configurations:
         kind = base.kind or (None if task is None else _kind_of(task))
         method = config.training_args.method or (None if kind is None else config.method_for(kind))
         if method is not None:
-            checked(method, config.params_for(method))
+            checked(method, config.params_for(method, kind or "encoder"))
         candidates = [one for one in base.candidates if _does(one, task)] or list(base.candidates)
         traits = None
         if len(candidates) == 1:
             chosen = candidates[0]
             traits = await asyncio.to_thread(self._traits, _word_of(chosen), chosen.kind, base.word or "")
-        return find_notes(config, method, task, traits)
+        return find_notes(config, method, task or ("vqa" if kind == "vlm" else None), traits)
 
     async def resolve(self, config: MultimodalConfig, data: LearningData, wish: Wish) -> Resolved:
         """The job that the document means for these data; what it asks for in vain is among the job's warnings.

@@ -96,7 +96,8 @@ def training_arguments(
     warmup = math.ceil(warmup_within(params.warmup_steps, params.warmup_share, steps))
     if params.warmup_steps >= steps:
         log(
-            f"{params.warmup_steps} steps of warm-up are no fewer than the training's {steps}: the rate rises for {warmup}."
+            f"{params.warmup_steps} steps of warm-up are no fewer than the training's {steps}: "
+            f"the rate rises for {warmup}."
         )
     return transformers.TrainingArguments(
         output_dir=str(folder),
