@@ -76,7 +76,12 @@ def send(service: Service, document: dict[str, Any], file: Path, *, data: bool) 
     held_out = None if test is None else _dataset(service, test, {})
     if dataset and held_out:
         _check_same_task(dataset, held_out, file)
-    return Sent(left, dataset and dataset["id"], held_out and held_out["id"], warnings)
+    return Sent(
+        left,
+        None if dataset is None else str(dataset["id"]),
+        None if held_out is None else str(held_out["id"]),
+        warnings,
+    )
 
 
 def _check_same_task(dataset: dict[str, Any], held_out: dict[str, Any], file: Path) -> None:

@@ -77,7 +77,7 @@ class Configurations:
         job = resolved(recipe, data, replace(wish, base_model=base.word, name=name), self._bases)
         word, kind = job.spec.base_model or "", recipe.model.kind
         traits = await asyncio.to_thread(self._traits, word, kind, base.word or word)
-        notes = find_notes(config, recipe.method, recipe.task, traits)
+        notes = find_notes(config, recipe.method, job.spec.task, traits)
         return replace(job, warnings=(*job.warnings, *map(str, notes)))
 
     def _find_base(self, config: MultimodalConfig, instead: str | None) -> _Base:

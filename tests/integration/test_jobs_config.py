@@ -73,7 +73,7 @@ async def test_a_checkpoint_that_is_not_at_hand_is_refused_with_those_that_are(
     document["dataset"].pop("data_dir")
     document["evaluation"].pop("test_data_dir")
     reply = await client.post(path, json={"config": document} if path == "/v1/jobs" else document)
-    assert (reply.status_code, reply.json()["code"]) == (404, "model_not_found")
+    assert (reply.status_code, reply.json()["type"].split(":")[-1]) == (404, "model_not_found")
     for words in (
         f"base_model.checkpoint: There is no model '{PRINTED_CHECKPOINT}' at hand",
         "llava-shapes",

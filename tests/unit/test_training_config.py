@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -148,6 +150,14 @@ def test_the_printed_document_is_understood_word_for_word() -> None:
     for method in ("head", "lora", "prototypical", "siamese", "maml", "finetune"):
         for kind in ("vlm", "encoder"):
             checked(method, config.params_for(method, kind))
+
+
+def test_the_documents_of_the_manual_are_right() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "many-shot.md").read_text()
+    block = page.split("as `config` in `POST /v1/jobs`:\n\n")[1].split("\n\n|")[0]
+    config = parse_yaml(textwrap.dedent(block))
+    assert config.base_word == "llava-shapes"
+    assert not noted(textwrap.dedent(block), traits("llava-shapes", "vlm", "llava"))
 
 
 @pytest.mark.parametrize("version", ["v1", "1", "1.0", 1, 1.0])
