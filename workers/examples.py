@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -22,7 +22,8 @@ Split = Literal["train", "validation", "test"]
 @dataclass(frozen=True, slots=True)
 class Item:
     """One example. Without a split of its own the method splits; which of the texts are set follows the task:
-    classification has `label`, captions have `answer`, questions `question` and `answer`.
+    classification has `label`, captions have `answer`, questions `question` and `answer`; labels that are taught as
+    answers have all three.
     """
 
     sha256: str
@@ -69,6 +70,11 @@ class Examples:
     def only(self, items: Sequence[Item]) -> Examples:
         """The same source with these items."""
         return Examples(self.task, items, self._read, descriptions=self.descriptions, source=self.source)
+
+    def ask_for_labels(self, question: str) -> Examples:
+        """The same examples as answered questions: `question` about every image, its label as the answer."""
+        items = [replace(item, question=question, answer=item.label) for item in self.items]
+        return Examples("vqa", items, self._read, descriptions=self.descriptions, source=self.source)
 
     def of_split(self, split: Split) -> list[Item]:
         """The items whose split is given and is this one."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from app.inference import device as devices
 from app.settings import Settings
-from app.training.params import PARAMS
+from app.training.params import DEFAULT_QUESTION, PARAMS
 from app.training.spec import ModelCard, Outcome
 from workers.data import load_examples
 from workers.evaluation.metrics import only
@@ -33,9 +33,10 @@ def train(run: JobRun) -> Outcome:
     found = method_class(spec)
     _share_cores(run.settings)
     params = PARAMS[spec.method or "head"].model_validate(spec.params)
-    examples = _limited(
-        _short(load_examples(run), params.max_answer_chars, run), params.examples_per_label, spec.seed
-    )
+    examples = load_examples(run)
+    if spec.task == "classification" and spec.base_kind == "vlm":
+        examples = examples.ask_for_labels(getattr(params, "question", None) or DEFAULT_QUESTION)
+    examples = _limited(_short(examples, params.max_answer_chars, run), params.examples_per_label, spec.seed)
     found.validate(params, examples)
     method = found(run, params, examples)
     method.prepare()

@@ -25,6 +25,7 @@ from app.inference.model_info import ModelInfo
 from app.recognition.names import label_name
 from app.recognition.trained import NOTE, WEIGHTS, ClassifierNote, TrainedClassifier
 from app.settings import Settings
+from app.training.params import MAX_QUESTION_CHARS
 from app.training.resolving import MODEL_NAME
 from app.training.spec import ModelCard
 from app.wrong_fields import complaints
@@ -55,6 +56,7 @@ class _Note(BaseModel):
     base_model: Annotated[str, StringConstraints(max_length=200)]
     base_fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,64}$")] | None = None
     labels: list[str] | None = Field(None, min_length=2)
+    question: Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUESTION_CHARS)] | None = None
 
 
 def unpacked(archive: Path, settings: Settings) -> tuple[Path, ModelCard]:
@@ -113,10 +115,11 @@ def _card(folder: Path, settings: Settings) -> ModelCard:
         if suffix == ".json":
             read[name] = _json(folder / name)
     note = _note(read[NOTE])
-    if note.kind == "classifier":
+    if note.labels is not None:
         _check_labels(note, settings)
-        if (folder / WEIGHTS).is_file() and (folder / WEIGHTS).stat().st_size > settings.max_head_mb * _MIB:
-            raise InvalidInputError(f"{WEIGHTS}: it is larger than {settings.max_head_mb} MiB.")
+    head = folder / WEIGHTS
+    if note.kind == "classifier" and head.is_file() and head.stat().st_size > settings.max_head_mb * _MIB:
+        raise InvalidInputError(f"{WEIGHTS}: it is larger than {settings.max_head_mb} MiB.")
     for name in names:
         if name.endswith(".safetensors"):
             _check_tensors(folder / name)

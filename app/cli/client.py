@@ -6,8 +6,10 @@ Knows the address, the key and how failures read; knows nothing of what is asked
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import httpx
 from app.cli import output
 from app.cli.options import load_settings
 from app.cli.temporary import StartError, temporary_service
+from app.cli.wording import in_flags
 
 _TRIES = 4
 _LONGEST_PAUSE_S = 5.0
@@ -31,7 +34,7 @@ class RefusedError(Exception):
     def __init__(self, status: int, detail: str, retry_after_s: float | None = None) -> None:
         self.status = status
         self.retry_after_s = retry_after_s
-        super().__init__(detail)
+        super().__init__(in_flags(detail))
 
 
 class UnreachableError(Exception):
@@ -41,11 +44,15 @@ class UnreachableError(Exception):
 class Service:
     """One reachable service, as commands use it; safe to share between threads."""
 
-    def __init__(self, url: str, api_key: str | None, *, temporary: bool = False) -> None:
+    def __init__(
+        self, url: str, api_key: str | None, *, temporary: bool = False, flags: Sequence[str] = ()
+    ) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.url = url
         self.temporary = temporary
         """Whether it goes when the command ends."""
+        self.flags = tuple(flags)
+        """What leads another command to the same service, where the environment does not."""
         self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT, trust_env=False)
 
     def call(self, method: str, path: str, *, again: bool = False, **request: Any) -> Any:
@@ -164,13 +171,26 @@ def connect(server: str | None, api_key: str | None, data_dir: Path | None) -> I
             temporary = url is None
             if url is None:
                 url = stack.enter_context(temporary_service(data_dir))
-            service = Service(url, api_key, temporary=temporary)
+            flags = _flags(server, api_key, data_dir)
+            service = Service(url, api_key, temporary=temporary, flags=flags)
             stack.callback(service.close)
             yield service
         except RefusedError as error:
             output.fail(str(error), output.REFUSED)
         except (UnreachableError, StartError) as error:
             output.fail(str(error), output.NO_SERVICE)
+
+
+def _flags(server: str | None, api_key: str | None, data_dir: Path | None) -> list[str]:
+    """Those options that were given as flags; a key is not repeated, only that one is needed."""
+    given = {"--server": (server, "VISION_SERVER"), "--data-dir": (data_dir, "VISION_DATA_DIR")}
+    flags: list[str] = []
+    for flag, (value, variable) in given.items():
+        if value is not None and str(value) != os.environ.get(variable):
+            flags += [flag, shlex.quote(str(value))]
+    if api_key is not None and api_key != os.environ.get("VISION_API_KEY"):
+        flags += ["--api-key", "KEY"]
+    return flags
 
 
 def _address(server: str) -> str:

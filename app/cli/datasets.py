@@ -6,16 +6,16 @@ Knows folders and how a prepared one is found again; what is in a dataset the se
 from __future__ import annotations
 
 import json as json_module
-import shlex
 import uuid
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from app.cli import following, output
+from app.cli import following, next_steps, output
 from app.cli.client import Service, connect
 from app.cli.collections import quoted
+from app.cli.next_steps import Taught
 from app.cli.options import ApiKey, DataDir, Json, Server
 from app.cli.packing import files_of, packed
 
@@ -121,7 +121,7 @@ def from_collection(
         output.print_json(found)
     else:
         summarised(found)
-        output.say(f"Train on it: vision manyshot train --dataset {found['id']}")
+        next_steps.say(service, [["manyshot", "train", "--dataset", found["id"]]])
 
 
 def prepare_dataset(
@@ -163,13 +163,13 @@ def prepare_dataset(
             quiet=json,
         )
         if output_dir is not None:
-            noted(service, found, output_dir)
+            noted(service, found, output_dir, data_dir)
+        if not json:
+            summarised(found)
+            place = found["id"] if output_dir is None else str(output_dir)
+            next_steps.say(service, [["manyshot", "train", "--dataset", place]])
     if json:
         output.print_json(found)
-    else:
-        summarised(found)
-        if output_dir is not None:
-            output.say(f"Train on it: vision manyshot train --dataset {shlex.quote(str(output_dir))}")
 
 
 def uploaded(
@@ -200,14 +200,27 @@ def _prepared(service: Service, made: dict[str, Any], *, quiet: bool) -> dict[st
     return found
 
 
-def noted(service: Service, dataset: dict[str, Any], folder: Path) -> None:
-    """Write down which dataset it is, beside its manifest and its report, so that it is found again."""
+def noted(service: Service, dataset: dict[str, Any], folder: Path, sent_from: Path) -> None:
+    """Write down which dataset it is and which folder was sent, beside its manifest and its report, so that it is found
+    again.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("manifest", "report"):
         service.save(f"/v1/datasets/{dataset['id']}/{name}", folder / f"{name}.jsonl")
     draft = folder / f".{NOTE}.new"
-    draft.write_text(json_module.dumps(dataset, indent=2) + "\n", encoding="utf-8")
+    note = {**dataset, "sent_from": str(sent_from.resolve())}
+    draft.write_text(json_module.dumps(note, indent=2) + "\n", encoding="utf-8")
     draft.rename(folder / NOTE)
+
+
+def taught_by(given: str | None) -> Taught:
+    """What is known here of a dataset: of a prepared folder where its images are, of a folder of examples these."""
+    folder = None if given is None else Path(given)
+    if folder is None or not folder.is_dir():
+        return Taught()
+    if (folder / NOTE).is_file():
+        return Taught(next_steps.pictures_of(folder), given)
+    return Taught(folder)
 
 
 def dataset_id(service: Service, given: str) -> str:

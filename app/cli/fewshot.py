@@ -16,8 +16,8 @@ from app.cli.client import Service, connect
 from app.cli.collections import quoted
 from app.cli.model_folders import model_id
 from app.cli.options import ApiKey, Collection, DataDir, Json, Server
-from app.cli.submitting import Ending, submitted
-from app.cli.train import Force, Lines, ModelName, Params, Seed, params
+from app.cli.submitting import Ending, trained
+from app.cli.train import Force, Lines, ModelName, Params, Question, Seed, params
 
 app = typer.Typer(
     help="Teach answers by example, ask with them, and train on a few examples.", no_args_is_help=True
@@ -94,6 +94,7 @@ def train(
         "./few_shot_model"
     ),
     param: Params = None,
+    question: Question = None,
     name: ModelName = None,
     seed: Seed = 0,
     force: Force = False,
@@ -103,8 +104,8 @@ def train(
     json: Lines = False,
 ) -> None:
     """Train a model on what was taught, follow it, and save its files."""
-    values = params(param)
-    saving.check_free(output_dir, force=force)
+    values = params(param, question)
+    force = saving.may_replace(output_dir, force=force)
     with connect(server, api_key, data_dir) as service:
         body = {
             "strategy": strategy or _fitting_strategy(service, collection),
@@ -113,7 +114,7 @@ def train(
             "seed": seed,
             **({"name": name} if name else {}),
         }
-        submitted(service, body, Ending(output_dir=output_dir, force=force, json=json))
+        trained(service, body, Ending(output_dir=output_dir, force=force, json=json))
 
 
 @app.command("list-examples")
@@ -154,6 +155,10 @@ def _fitting_strategy(service: Service, collection: str) -> str:
     about = service.call("GET", path, again=True)
     family = service.call("GET", f"/v1/models/{quoted(about['encoder'])}", again=True)["family"]
     for_labels = {"lite": "lite_fewshot", "clip": "clip_fewshot_lora"}.get(family, "prototypical_fewshot")
+    if any(label["examples"] < 2 for label in service.pages(f"{path}/labels")):
+        for_labels = (
+            "siamese_oneshot"  # of one example a label it learns more than the others (docs/training.md)
+        )
     if not service.call("GET", f"{path}/answers", params={"limit": 1}, again=True)["data"]:
         return for_labels
     if about["labels"]:

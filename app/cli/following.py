@@ -17,6 +17,8 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.client import RefusedError, Service, UnreachableError
+from app.cli.figures import not_judged
+from app.cli.wording import in_flags
 
 FINISHED = ("succeeded", "failed", "cancelled")
 INTERRUPTED = 130
@@ -53,7 +55,7 @@ def end(job: dict[str, Any], *, json: bool) -> None:
         if not json and job.get("model"):
             output.say(f"Published the model '{job['model']}'{_judged(job)}")
         return
-    reason = f": {job['error']['detail']}" if job.get("error") else ""
+    reason = f": {in_flags(job['error']['detail'])}" if job.get("error") else ""
     output.fail(
         f"the job {'was cancelled' if job['state'] == 'cancelled' else 'failed'}{reason}", output.REFUSED
     )
@@ -62,8 +64,11 @@ def end(job: dict[str, Any], *, json: bool) -> None:
 def _judged(job: dict[str, Any]) -> str:
     """What a training says of its model, and which examples that was found on."""
     found = (job.get("result") or {}).get("evaluation") or {}
-    for name in ("exact_match", "accuracy"):
-        if isinstance(found.get(name), float) and found.get("held_out") is not False:
+    if not_judged(found):
+        return f"; {found['evaluated_on']}"
+    # of texts accuracy is another name of exact match; of labels that are answers, the accuracy is what counts
+    for name in ("accuracy",) if "chance" in found else ("exact_match", "accuracy"):
+        if isinstance(found.get(name), float):
             guessed = max((found[one] for one in ("chance", "commonest") if one in found), default=None)
             beside = "" if guessed is None else f" (guessing: {guessed:.3g})"
             which = _JUDGED_BY.get(str(found.get("evaluated_on")), "held out")
@@ -180,7 +185,7 @@ class _Bar(_Silence):
             text = "  ".join(f"{key} {value:.4g}" for key, value in values)
             self._progress.update(self._task, metrics=text)
         elif name == "log" and data.get("line") not in self._said:
-            self._say(str(data.get("line", "")))
+            self._say(in_flags(str(data.get("line", ""))))
         elif name == "state":
             self._say(_state(data))
             self._progress.update(self._task, description=str(data.get("state", "")))
@@ -226,7 +231,8 @@ def _state(data: dict[str, Any]) -> str:
     if state == "running" and int(data.get("attempt") or 1) > 1:
         return f"running, attempt {data['attempt']}"
     error = data.get("error")
-    return f"{state}: {error['detail']}" if isinstance(error, dict) and error.get("detail") else state
+    told = isinstance(error, dict) and error.get("detail")
+    return f"{state}: {in_flags(str(told))}" if told else state
 
 
 def _span(seconds: float) -> str:

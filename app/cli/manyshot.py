@@ -13,14 +13,15 @@ import typer
 from app.cli import figures, following, output, saving
 from app.cli.client import Service, connect
 from app.cli.collections import quoted
-from app.cli.datasets import dataset_id, prepare_dataset
+from app.cli.datasets import dataset_id, prepare_dataset, taught_by
 from app.cli.model_folders import model_id
 from app.cli.options import ApiKey, DataDir, Json, Server
-from app.cli.submitting import Ending, check_detach, submitted
-from app.cli.train import Force, Lines, ModelName, Params, Seed, params
+from app.cli.submitting import Ending, check_detach, trained
+from app.cli.train import Force, Lines, ModelName, Params, Question, Seed, params
 
 app = typer.Typer(help="Train on hundreds of examples and more.", no_args_is_help=True)
 app.command("prepare-dataset")(prepare_dataset)
+DEFAULT_FOLDER = Path("./trained_model")
 _Model = Annotated[str, typer.Option(help="A trained model: its id, or its folder.")]
 
 
@@ -29,21 +30,30 @@ def train(
     dataset: Annotated[str, typer.Option(help="A prepared folder, a folder of examples, or a dataset's id.")],
     model: Annotated[
         str | None,
-        typer.Option(help="What to start from: a family (lite, clip, llava, blip) or a model's id."),
+        typer.Option(
+            help="What to start from: a family (lite, clip, llava, blip, flamingo) or a model's id. A vision-language"
+            " model learns labels as answers to --question."
+        ),
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option(min=0.001, help="Passes over the training examples.")
+        float | None, typer.Option(min=0.001, max=10_000, help="Passes over the training examples.")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Examples a forward pass; measured without.")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, max=1, help="Peak learning rate.")] = None,
+    question: Question = None,
     param: Params = None,
     name: ModelName = None,
     seed: Seed = 0,
     output_dir: Annotated[
         Path | None,
-        typer.Option("--output-dir", "--output", "-o", help="Save the model's files in this folder."),
+        typer.Option(
+            "--output-dir",
+            "--output",
+            "-o",
+            help=f"Save the model's files in this folder; {DEFAULT_FOLDER} without, unless --detach is given.",
+        ),
     ] = None,
     force: Force = False,
     detach: Annotated[bool, typer.Option("--detach", help="Ask for the job and do not wait for it.")] = False,
@@ -53,11 +63,13 @@ def train(
     json: Lines = False,
 ) -> None:
     """Train a whole model on a dataset, and follow it."""
+    if output_dir is None and not detach:
+        output_dir = DEFAULT_FOLDER
     if output_dir is not None:
-        saving.check_free(output_dir, force=force)
+        force = saving.may_replace(output_dir, force=force)
     given = {"num_epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     arguments = {key: value for key, value in given.items() if value is not None}
-    ending = Ending(detach, output_dir, force, json)
+    ending = Ending(detach, output_dir, force, json, taught_by(dataset))
     with connect(server, api_key, data_dir) as service:
         check_detach(service, ending)
         body: dict[str, Any] = {
@@ -66,11 +78,11 @@ def train(
                 "base_model": model or "default",
             },
             "dataset": dataset_id(service, dataset),
-            "params": params(param),
+            "params": params(param, question),
             "seed": seed,
             **({"name": name} if name else {}),
         }
-        submitted(service, body, ending)
+        trained(service, body, ending)
 
 
 @app.command()

@@ -10,9 +10,12 @@ import itertools
 import json
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import typer
 
 from app.cli import output
 from app.cli.client import Service
@@ -24,8 +27,24 @@ def check_free(folder: Path, *, force: bool) -> None:
     """End the command where `folder` is a file, or holds something and `force` is not given."""
     if folder.exists() and not folder.is_dir():
         output.fail(f"{folder} is not a folder", output.USAGE)
-    if folder.is_dir() and any(folder.iterdir()) and not force:
+    if _holds_something(folder) and not force:
         output.fail(f"{folder} is not empty: --force replaces what is in it", output.USAGE)
+
+
+def may_replace(folder: Path, *, force: bool) -> bool:
+    """Whether what `folder` holds may be replaced: by `force`, or since somebody at a terminal agrees when asked.
+
+    False where it holds nothing. Ends the command as `check_free` does, and where the answer is no.
+    """
+    if not force and _holds_something(folder) and sys.stdin.isatty() and sys.stderr.isatty():
+        typer.confirm(f"{folder} is not empty. Replace what is in it?", abort=True, err=True)
+        return True
+    check_free(folder, force=force)
+    return force
+
+
+def _holds_something(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def save_artifacts(service: Service, job: dict[str, Any], folder: Path, *, force: bool) -> None:

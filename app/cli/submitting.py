@@ -12,6 +12,7 @@ from typing import Any
 
 from app.cli import following, output, saving
 from app.cli.client import Service
+from app.cli.next_steps import Taught, after_training, say
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Ending:
     output_dir: Path | None = None
     force: bool = False
     json: bool = False
+    taught: Taught | None = None
+    """What the next commands are made of."""
     said: frozenset[str] = frozenset()
     """Lines that the user has read already and that the job's log repeats."""
 
@@ -41,8 +44,21 @@ def check_detach(service: Service, ending: Ending) -> None:
         )
 
 
-def submitted(service: Service, body: dict[str, Any], ending: Ending) -> str | None:
-    """Ask for a job, follow it to its end and save its files; the model's id, or None where nobody waits for it.
+def trained(service: Service, body: dict[str, Any], ending: Ending) -> None:
+    """As `submitted`, and say what comes next."""
+    job = submitted(service, body, ending)
+    if job is not None:
+        say_next(service, job, ending)
+
+
+def say_next(service: Service, job: dict[str, Any], ending: Ending) -> None:
+    """Print the commands for a job's model, unless only JSON is wanted."""
+    if job.get("model") and not ending.json:
+        after_training(service, job, str(job["model"]), ending.output_dir, ending.taught or Taught())
+
+
+def submitted(service: Service, body: dict[str, Any], ending: Ending) -> dict[str, Any] | None:
+    """Ask for a job, follow it to its end and save its files; the ended job, or None where nobody waits for it.
 
     Ends the command with 1 where the job did not succeed.
     """
@@ -54,13 +70,23 @@ def submitted(service: Service, body: dict[str, Any], ending: Ending) -> str | N
             output.print_json(job)
         else:
             output.out.print(job["id"])
-            output.say(f"Queued; vision jobs follow {job['id']}")
+            output.say("Queued")
+            say(service, [["jobs", "follow", str(job["id"])]])
         return None
     if not ending.json:
         how, data = job["strategy"] or f"the method {job['method']}", job["collection"] or job["dataset"]
-        output.say(f"Job {job['id']} trains by {how} on {data}")
+        output.say(
+            f"Job {job['id']} trains {job['base_model']} by {how} on {data}: it learns {_learned(job)}"
+        )
     ended = following.follow(service, job, json=ending.json, said=ending.said)
     following.end(ended, json=ending.json)
     if ending.output_dir is not None:
         saving.save_artifacts(service, ended, ending.output_dir, force=ending.force)
-    return ended["model"] and str(ended["model"])
+    return ended
+
+
+def _learned(job: dict[str, Any]) -> str:
+    question = (job.get("params") or {}).get("question")
+    if question:
+        return f'labels, as answers to "{question}"'
+    return {"classification": "labels", "vqa": "answers"}.get(job["task"], "captions")

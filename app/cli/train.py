@@ -12,19 +12,26 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import configured, example_folder, figures, following, output, saving
+from app.cli import configured, example_folder, figures, following, next_steps, output, saving
 from app.cli.client import Service, connect
 from app.cli.collections import quoted
-from app.cli.datasets import dataset_id
+from app.cli.datasets import dataset_id, taught_by
 from app.cli.example_folder import Example
 from app.cli.files import labelled_files
+from app.cli.next_steps import Taught
 from app.cli.options import ApiKey, DataDir, Server
-from app.cli.submitting import Ending, check_detach, submitted
+from app.cli.submitting import Ending, check_detach, say_next, submitted, trained
 
 DEFAULT_COLLECTION = "default"
 Params = Annotated[
     list[str] | None,
     typer.Option("--param", "-p", metavar="KEY=VALUE", help="A hyper-parameter, such as steps=200; repeat."),
+]
+Question = Annotated[
+    str | None,
+    typer.Option(
+        help="What a vision-language model that learns labels is asked about every image; without it: What is this?"
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed on the same machine gives the same model.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is in the output folder.")]
@@ -70,6 +77,7 @@ def train(
         ),
     ] = None,
     param: Params = None,
+    question: Question = None,
     base_model: Annotated[
         str | None, typer.Option(help="Train this model instead of the strategy's.")
     ] = None,
@@ -97,12 +105,12 @@ def train(
             "a configuration names its own data and base model; only --dataset or --collection may replace its data",
             param_hint="--config",
         )
-    values = params(param)
+    values = params(param, question)
     given = _given(image or [], label, examples)
     place = collection or (example_folder.collection_named(examples) if examples else DEFAULT_COLLECTION)
-    ending = Ending(detach, output_dir, force, json)
     if output_dir is not None:
-        saving.check_free(output_dir, force=force)
+        force = saving.may_replace(output_dir, force=force)
+    ending = Ending(detach, output_dir, force, json, _taught(given, examples, dataset))
     with connect(server, api_key, data_dir) as service:
         check_detach(service, ending)
         if strategy is None:
@@ -121,7 +129,7 @@ def train(
             _add(service, place, given, found, quiet=json)
         if found["method"] is None:
             encoder = service.call("GET", f"/v1/collections/{quoted(place)}", again=True)["encoder"]
-            _learned(service, found, place, encoder, len(given), json=json)
+            _learned(service, found, place, encoder, given, json=json)
             return
         if dataset is not None:
             dataset = dataset_id(service, dataset)
@@ -133,7 +141,7 @@ def train(
             **({"name": name} if name else {}),
             **({"base_model": base_model} if base_model else {}),
         }
-        submitted(service, body, ending)
+        trained(service, body, ending)
 
 
 def _by_config(
@@ -153,20 +161,24 @@ def _by_config(
         **({"dataset": source} if source else {"collection": collection or DEFAULT_COLLECTION}),
         **({"name": name} if name else {}),
     }
-    model = submitted(service, body, replace(ending, said=frozenset(sent.warnings)))
-    if sent.held_out is not None and model is not None:
+    job = submitted(service, body, replace(ending, said=frozenset(sent.warnings)))
+    if sent.held_out is not None and job is not None:
         chosen = (sent.document.get("evaluation") or {}).get("metrics")
         asked = {"dataset": sent.held_out, "split": "all", "metrics": chosen}
-        job = service.call("POST", f"/v1/models/{quoted(model)}/evaluate", json=asked)
-        ended = following.follow(service, job, json=ending.json)
+        judging = service.call("POST", f"/v1/models/{quoted(job['model'])}/evaluate", json=asked)
+        ended = following.follow(service, judging, json=ending.json)
         following.end(ended, json=ending.json)
         if not ending.json:
             figures.show(ended["result"]["evaluation"])
+    if job is not None:
+        say_next(service, job, ending)
 
 
-def params(given: list[str] | None) -> dict[str, Any]:
-    """`key=value` pairs as an object; a value that is JSON counts as such, dots in a key lead into objects."""
-    values: dict[str, Any] = {}
+def params(given: list[str] | None, question: str | None = None) -> dict[str, Any]:
+    """`key=value` pairs as an object; a value that is JSON counts as such, dots in a key lead into objects. A
+    `question`, which has a flag of its own, is one of them.
+    """
+    values: dict[str, Any] = {} if question is None else {"question": question}
     for one in given or []:
         key, equals, text = one.partition("=")
         *path, last = key.strip().split(".")
@@ -199,11 +211,24 @@ def _check_fits(strategy: dict[str, Any], asked: dict[str, Any], values: dict[st
 
 
 def _check_taught(strategy: dict[str, Any], given: list[Example]) -> None:
-    """End the command, before anything is sent, for examples of which none is of the strategy's kind."""
-    labels = strategy["task"] == "classification"
-    if given and not any((one.label is not None) == labels for one in given):
+    """End the command, before anything is sent, for examples of which none is of a kind that the strategy learns."""
+    task, model = strategy["task"], strategy["model"]
+    trains = strategy["method"] is not None
+    labels = task == "classification" or (trains and task == "vqa")
+    answers = task != "classification" or (
+        model["family"] == "default" and strategy["method"] in ("lora", "finetune")
+    )
+    if given and not any(labels if example.label is not None else answers for example in given):
         wanted, got = ("labels", "answers") if labels else ("answers or captions", "labels")
         output.fail(f"{strategy['name']} learns {wanted}; these examples teach {got}", output.USAGE)
+
+
+def _taught(given: list[Example], examples: Path | None, dataset: str | None) -> Taught:
+    """What the next commands are made of."""
+    if dataset is not None:
+        return taught_by(dataset)
+    question = next((example.question for example in given if example.question), None)
+    return Taught(examples or (given[0].image if given else None), question=question)
 
 
 def _given(images: list[Path], label: str | None, examples: Path | None) -> list[Example]:
@@ -240,7 +265,13 @@ def _encoder(service: Service, strategy: dict[str, Any]) -> str | None:
 
 
 def _learned(
-    service: Service, strategy: dict[str, Any], collection: str, encoder: str, count: int, *, json: bool
+    service: Service,
+    strategy: dict[str, Any],
+    collection: str,
+    encoder: str,
+    given: list[Example],
+    *,
+    json: bool,
 ) -> None:
     """Say that a strategy without training is done, and by which encoder where that is the collection's choice."""
     if json:
@@ -249,11 +280,12 @@ def _learned(
                 "strategy": strategy["name"],
                 "collection": collection,
                 "encoder": encoder,
-                "examples": count,
+                "examples": len(given),
                 "job": None,
             }
         )
         return
+    picture = next_steps.picture_near(given[0].image)
     if strategy["task"] == "classification":
         output.say(f"{strategy['name']} needs no training: {collection} knows them at once, by {encoder}")
         wanted = strategy["model"]["family"]
@@ -265,9 +297,11 @@ def _learned(
                 f"{collection} is bound to {encoder}, which is no model of the family {wanted}:"
                 " --collection NEW makes a collection that is"
             )
-        output.say(f"Try: vision oneshot classify --image FILE --collection {collection}")
+        words = ["oneshot", "classify", "--image", picture]
     else:
         output.say(
             f"{strategy['name']} needs no training: these examples are shown to the model with a question"
         )
-        output.say(f'Try: vision fewshot query --image FILE --question "..." --collection {collection}')
+        question = next((example.question for example in given if example.question), next_steps.QUESTION)
+        words = ["fewshot", "query", "--image", picture, "--question", question]
+    next_steps.say(service, [[*words, "--collection", collection]], picture=picture)

@@ -6,6 +6,8 @@ service's owner wrote) anything the registry takes.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from app.answering.service import BUILT_IN_CAPTIONER
 from app.errors import EncoderMismatchError, ModelNotFoundError, NotTrainableError, VisionError
 from app.inference.encoders import resolve
@@ -18,6 +20,8 @@ from app.settings import Settings
 from app.training.learning_data import LearningData
 from app.training.spec import Task
 
+_DOES: dict[Task, str] = {"vqa": "answers questions", "caption": "only writes captions"}
+_LEARNS: dict[Task, str] = {"vqa": "answers or labels", "caption": "captions"}
 DEFAULT = "default"
 """A strategy's word for the collection's own encoder, or the service's model for questions or captions."""
 
@@ -29,6 +33,23 @@ class BaseModels:
         self._settings = settings
         self._registry = registry
         self._names = names
+
+    def kind_of(self, name: str | None) -> Literal["encoder", "vlm"] | None:
+        """Whether a client's name, or a family's, means an encoder or a vision-language model; None for no name.
+
+        Raises ModelNotFoundError for one that is not known here.
+        """
+        if name is None:
+            return None
+        known = self._registry.known()
+        by_name = [one for one in known if name in (one.name, *one.aliases)]
+        found = by_name or [one for one in known if one.family == name]
+        if not found:
+            raise ModelNotFoundError(
+                f"There is no model '{name[:100]}' to train here: known are {', '.join(one.name for one in known)}. "
+                "A model that was trained here is no base either: name the one that it was trained from."
+            )
+        return found[0].kind
 
     def encoder(
         self, asked: str | None, checkpoint: str, family: str | None, data: LearningData, strategy: str
@@ -65,6 +86,7 @@ class BaseModels:
             )
         source = resolve_vlm(word)
         self._check_family(source.family, family, source.name, strategy)
+        self._check_task(source.name, task)
         return word
 
     def shown(self, word: str, kind: str | None) -> str:
@@ -94,8 +116,8 @@ class BaseModels:
                 return self._names.asked(family[0].name)
             if any(asked in (one.name, one.family, *one.aliases) for one in known):
                 raise NotTrainableError(
-                    f"'{asked[:100]}' learns questions and captions, and {data.name} teaches labels: take "
-                    f"{' or '.join(one.name for one in encoders)}."
+                    f"'{asked[:100]}' is a vision-language model, and this strategy trains encoders: take "
+                    f"{' or '.join(one.name for one in encoders)}, or a strategy for any model (custom_manyshot)."
                 )
         return self._names.asked(asked)
 
@@ -126,6 +148,17 @@ class BaseModels:
             if one.kind == "vlm" and one.default and (one.tasks is None or "caption" in one.tasks):
                 return self._settings.vlm
         return BUILT_IN_CAPTIONER
+
+    def _check_task(self, name: str, task: Task) -> None:
+        """Raise NotTrainableError where the model is known not to do what it shall learn, naming those that do."""
+        known = [one for one in self._registry.known() if one.kind == "vlm"]
+        if not any(one.name == name and one.tasks is not None and task not in one.tasks for one in known):
+            return
+        able = sorted({one.name for one in known if one.tasks is None or task in one.tasks} - {REMOTE})
+        raise NotTrainableError(
+            f"'{name}' {_DOES['caption' if task == 'vqa' else 'vqa']} and cannot learn {_LEARNS[task]}: take "
+            f"{' or '.join(able)}."
+        )
 
     @staticmethod
     def _check_family(found: str, wanted: str | None, model: str, strategy: str) -> None:

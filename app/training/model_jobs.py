@@ -80,6 +80,7 @@ async def evaluate_model(
     """Judge a model: figures with the level of chance beside them, and pictures among its artifacts."""
     services = services_of(request)
     kind, task, base = await _model(services, caller.workspace, model)
+    labels = await _labels(services, caller.workspace, model)
     if kind == "encoder" and base is not None:
         raise ModelTaskError(
             f"'{model[:100]}' has no labels of its own to be judged by: train a model on it first."
@@ -91,6 +92,8 @@ async def evaluate_model(
             known = await services.recognition.known(caller.workspace, wanted.collection or "")
             data = await learning_data.of_collection(session, known)
     asked = task or (next(iter(data.tasks)) if len(data.tasks) == 1 else "vqa")
+    if kind == "vlm" and labels and data.labels:
+        asked = "classification"  # labels that it learned as answers, which are then chosen among
     if asked not in data.tasks:
         raise ModelTaskError(
             f"{data.name[:1].upper()}{data.name[1:]} holds no examples of what the model does ({asked})."
@@ -147,6 +150,12 @@ async def _model(
         if name == one.name or name in one.aliases:
             return one.kind, _task(one), (one.aliases or (one.name,))[0]
     raise ModelNotFoundError
+
+
+async def _labels(services: Services, workspace: str, name: str) -> list[str]:
+    """Those that a trained model knows."""
+    found = await services.trained.find(workspace, name)
+    return [] if found is None else found.card.labels or []
 
 
 async def _trained_on(services: Services, workspace: str, name: str) -> DataRef | None:

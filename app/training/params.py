@@ -112,7 +112,24 @@ class TextParams(BaseModel):
     )
 
 
-class LoraParams(AdapterParams, TextParams, Params):
+DEFAULT_QUESTION = "What is this?"
+"""What a vision-language model that learns labels is asked about every image."""
+MAX_QUESTION_CHARS = 500
+
+
+class LabelParams(BaseModel):
+    """How labels are taught to a vision-language model."""
+
+    question: str | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_QUESTION_CHARS,
+        description="VLMs learning labels: what is asked about every image, whose label is the answer; empty: "
+        f'"{DEFAULT_QUESTION}"',
+    )
+
+
+class LoraParams(AdapterParams, LabelParams, TextParams, Params):
     """LoRA (Hu et al. 2021); for CLIP as in CLIP-LoRA (Zanella and Ben Ayed 2024): rank 2 on q, k, v of both towers,
     AdamW 2e-4, dropout .25. For vision-language models (VLMs) on all linear layers of the language model, rank 16,
     dropout .05 (Dettmers et al. 2023).
@@ -243,7 +260,7 @@ class SiameseParams(Params):
     end_to_end: bool = Field(False, description="Train the encoder's last stages too, on pixels.")
 
 
-class FinetuneParams(TextParams, Params):
+class FinetuneParams(LabelParams, TextParams, Params):
     """Many-shot training of a whole model (or of LoRA adapters) with the transformers Trainer."""
 
     epochs: float = Field(5, gt=0, le=10_000, description="Passes over the training split.")

@@ -15,6 +15,7 @@ from app.inference.encoders.source import slug
 from app.training import params as hyper
 from app.training.bases import BaseModels
 from app.training.learning_data import LearningData
+from app.training.lessons import lesson_of, remarks_on_few, with_question
 from app.training.spec import JobSpec, Method, Queue, Task
 
 MODEL_NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
@@ -103,31 +104,27 @@ def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels
     """
     if strategy.method is None:
         raise NotTrainableError(_trains_nothing(strategy, data))
-    if strategy.task not in data.tasks:
-        has = " and ".join(sorted(data.tasks))
-        raise NotTrainableError(
-            f"The strategy '{strategy.name}' is for {strategy.task}; {data.name} holds examples of {has}."
-        )
-    params = hyper.checked(strategy.method, merged(strategy.params, wish.params))
-    if strategy.task == "classification":
-        check_labels(strategy.method, params, data)
+    lesson = lesson_of(strategy, data, bases.kind_of(wish.base_model))
+    params = with_question(lesson, hyper.checked(strategy.method, merged(strategy.params, wish.params)))
+    if lesson.task == "classification":
+        check_labels(strategy.method, data)
     elif not data.answers:
         raise NotTrainableError(
             f"{_capital(data.name)} holds no examples of answers: add some with "
             f"POST /v1/collections/{data.slug}/answers, or `vision fewshot add-example`."
         )
-    warnings = _check_amount(strategy, data)
+    warnings = (*_check_amount(strategy, lesson.task, data), *remarks_on_few(lesson, data))
     model = strategy.model
-    if model.kind == "encoder":
+    if lesson.kind == "encoder":
         base = bases.encoder(wish.base_model, model.checkpoint, model.family, data, strategy.name)
     else:
-        base = bases.vlm(wish.base_model, model.checkpoint, model.family, strategy.task, strategy.name)
+        base = bases.vlm(wish.base_model, model.checkpoint, model.family, lesson.served, strategy.name)
     spec = JobSpec(
         kind="train",
-        task=strategy.task,
+        task=lesson.task,
         method=strategy.method,
         base_model=base,
-        base_kind=model.kind,
+        base_kind=lesson.kind,
         data=data.ref,
         params=params,
         model=wish.name or default_name(data.slug, strategy.name),
@@ -150,7 +147,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def check_labels(method: Method, params: Mapping[str, Any], data: LearningData) -> None:
+def check_labels(method: Method, data: LearningData) -> None:
     """Raise NotTrainableError where there are too few labels, or too few examples of one, for the method."""
     if len(data.labels) < 2:
         found = "only one label" if data.labels else "no labelled examples"
@@ -159,21 +156,16 @@ def check_labels(method: Method, params: Mapping[str, Any], data: LearningData) 
             f"POST /v1/collections/{data.slug}/examples."
         )
     single = [label for label, count in data.labels.items() if count < 2]
-    if not single or data.is_split:
+    if not single or data.is_split or method not in _EPISODIC:
         return
     named = ", ".join(f"'{label}'" for label in single[:_MOST_NAMED])
     if len(single) > _MOST_NAMED:
         named += f" and {len(single) - _MOST_NAMED} more"
     which = f"{named} {'has' if len(single) == 1 else 'have'} only one"
-    if method in _EPISODIC:
-        raise NotTrainableError(
-            f"The method '{method}' compares examples of a label with one another and needs two of each; {which}."
-        )
-    if params.get("validation_share"):
-        raise NotTrainableError(
-            f"Holding examples out needs two of each label; {which}: teach another one, or pass "
-            '"params": {"validation_share": 0} to train on all.'
-        )
+    raise NotTrainableError(
+        f"The method '{method}' compares examples of a label with one another and needs two of each; {which}: teach "
+        "another one, or take the strategy siamese_oneshot, for which one will do."
+    )
 
 
 def queue_of(params: Mapping[str, Any], gpu_memory_gb: float | None) -> Queue:
@@ -190,12 +182,13 @@ def default_name(source: str, strategy: str) -> str:
     return name if re.fullmatch(MODEL_NAME, name) else ending.lstrip("-")[:_LONGEST_NAME]
 
 
-def _check_amount(strategy: Recipe, data: LearningData) -> tuple[str, ...]:
+def _check_amount(strategy: Recipe, task: Task, data: LearningData) -> tuple[str, ...]:
     """Refuse too few examples for the strategy; what to warn of where there are more than it is meant for."""
-    count, least, most = data.examples(strategy.task), strategy.samples.min, strategy.samples.max
+    count, least, most = data.examples(task), strategy.samples.min, strategy.samples.max
     if count < least:
         raise NotTrainableError(
-            f"The strategy '{strategy.name}' needs at least {least} examples; {data.name} has {count}."
+            f"The strategy '{strategy.name}' needs at least {least} examples; {data.name} has {count}. "
+            "For fewer there are others (GET /v1/strategies)."
         )
     if most is not None and count > most:
         return (

@@ -25,12 +25,17 @@ from app.training.tables import JobEvent
 from workers.data import load_examples
 from workers.evaluation import metrics, pictures
 from workers.examples import Examples, Item
+from workers.methods.vlm_answering import labelled
+from workers.methods.vlm_labels import LabelScorer
+from workers.methods.vlm_lessons import lessons_for
 from workers.model_files import ModelFiles, model_files
 from workers.run import JobRun
 
 _BATCH = 16
 _WORST = 25
 _MOST_TOKENS = 128
+_ROOM = 4
+"""Tokens beyond the longest label, so that a longer answer is seen to be wrong."""
 _PICTURES = {"confusion_matrix": "confusion.png", "calibration_error": "reliability.png"}
 
 
@@ -47,7 +52,9 @@ def evaluate(run: JobRun) -> Outcome:
     run.phase("evaluating")
     folder = run.scratch / "evaluation"
     folder.mkdir(exist_ok=True)
-    if task == "classification":
+    if task == "classification" and run.spec.base_kind == "vlm":
+        figures = _labelling_vlm(run, found, examples, items, folder)
+    elif task == "classification":
         figures = _classifier(run, found, examples, items, folder)
     else:
         figures = _vlm(run, found, examples, items, folder)
@@ -99,10 +106,24 @@ def _classifier(
     known = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
     truth = [one.label or "" for one in items]
     figures = metrics.classification(truth, known, classifier.labels, none=unknown)
+    _draw(figures, known, classifier.labels, examples, items, folder)
+    return figures
+
+
+def _draw(
+    figures: dict[str, Any],
+    known: metrics.Floats,
+    labels: Sequence[str],
+    examples: Examples,
+    items: Sequence[Item],
+    folder: Path,
+) -> None:
+    """The pictures of a classification: `known` float[n, labels] of the n items."""
+    truth = [item.label or "" for item in items]
     (folder / "confusion.png").write_bytes(pictures.confusion_matrix(**figures["confusion"]))
     curve = pictures.reliability_curve(figures["reliability"], figures["calibration_error"])
     (folder / "reliability.png").write_bytes(curve)
-    said = [classifier.labels[index] for index in known.argmax(axis=1)]
+    said = [labels[index] for index in known.argmax(axis=1)]
     wrong = [index for index, (one, other) in enumerate(zip(said, truth, strict=True)) if one != other]
     wrong.sort(key=lambda index: -known[index].max())
     mistakes = [
@@ -110,7 +131,32 @@ def _classifier(
         for i in wrong[:_WORST]
     ]
     (folder / "mistakes.png").write_bytes(pictures.contact_sheet(mistakes))
-    return figures
+
+
+def _labelling_vlm(
+    run: JobRun, found: ModelFiles, examples: Examples, items: Sequence[Item], folder: Path
+) -> dict[str, Any]:
+    """A vision-language model that learned labels as answers: each answer constrained to these by its likelihood, and
+    beside it how often the answer that it gives freely is the label.
+    """
+    note = {} if found.folder is None else json.loads((found.folder / "vision.json").read_text())
+    labels, question = note.get("labels"), note.get("question")
+    if not labels or not question:
+        raise ModelTaskError("This model learned no labels to be judged by.")
+    vlm = load_vlm(resolve_vlm(found.word), EncoderConfig.from_settings(run.settings))
+    scorer = LabelScorer(lessons_for(vlm), labels, _BATCH)
+    shares, matched = [], 0
+    for number, item in enumerate(items, 1):
+        prompt = Prompt(examples.image(item), question, "vqa", max_new_tokens=scorer.longest + _ROOM)
+        with vlm.turn():
+            shares.append(scorer.probabilities(prompt))
+        said = vlm.generate([vlm.pack(prompt)])[0].text
+        matched += metrics.normalised(said) == metrics.normalised(item.label or "")
+        run.step(number, len(items))
+    known = np.stack(shares)
+    figures = labelled(items, known, labels, matched / len(items))
+    _draw(figures, known, labels, examples, items, folder)
+    return {**figures, "question": question}
 
 
 def _vlm(

@@ -20,6 +20,8 @@ from app.training.spec import Metric
 
 Floats = npt.NDArray[np.floating[Any]]
 BINS = 10
+NOT_JUDGED = "not judged: no examples were held out"
+"""What stands in the place of figures (as `evaluated_on`) where a model was shown every example there is."""
 KEYS: dict[Metric, tuple[str, ...]] = {
     "accuracy": ("accuracy", "top5_accuracy", "exact_match"),
     "f1": ("f1", "macro_f1"),

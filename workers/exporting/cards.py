@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from workers.evaluation.metrics import NOT_JUDGED
 from workers.model_files import ModelFiles
 
 
@@ -56,8 +57,8 @@ def write(folder: Path, found: ModelFiles, name: str, report: dict[str, Any]) ->
 def _judged_on(figures: dict[str, Any]) -> str:
     """What the figures stand for, as far as the method that trained it tells."""
     where = str(figures.get("evaluated_on", ""))
-    if figures.get("held_out") is False or where.startswith("nothing"):
-        return "No examples were held out: these figures say nothing of images that it has not seen."
+    if where == NOT_JUDGED:
+        return "Not judged: no examples were held out, so nothing is known of images that it has not seen."
     chosen = ", by which the best checkpoint was chosen too" if where == "validation" else ""
     return f"On examples that it was not trained on{chosen}; the level of chance stands beside them."
 

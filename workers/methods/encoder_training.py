@@ -21,6 +21,7 @@ from app.inference.protocols import Vectors
 from app.recognition.trained import ClassifierNote, TrainedClassifier, Weights, few_exemplars, save_classifier
 from app.training.params import LoraParams, Params
 from app.training.spec import ModelCard
+from workers.evaluation.metrics import NOT_JUDGED
 from workers.examples import Examples, Item
 from workers.methods.base import Run
 from workers.methods.calibrating import fitted_scale, judged, looked_at
@@ -53,15 +54,11 @@ class EncoderTraining(Stepped):
 
     @classmethod
     def validate(cls, params: Params, examples: Examples) -> None:
-        """At least two labels, with two examples each where some are held out."""
+        """At least two labels, each with an example to train on."""
         if examples.task != "classification":
             raise NotTrainableError("An encoder learns labels: these examples have none.")
         if len(examples.labels) < 2:
             raise NotTrainableError("Training needs at least two labels.")
-        least = 2 if params.validation_share and not examples.is_split else 1
-        few = sorted(label for label, count in examples.counts.items() if count < least)
-        if few:
-            raise NotTrainableError(f"Holding examples out needs {least} a label; '{few[0]}' has fewer.")
         check_taught(examples)
         if isinstance(params, LoraParams) and params.four_bit:
             raise NotTrainableError("Encoders are not trained in 4 bits: leave `four_bit` out.")
@@ -205,7 +202,7 @@ class EncoderTraining(Stepped):
         self.scale = fitted_scale(self.logits_of(features), self.held_y)
         items = self.test or self.validation
         if not items:
-            return {"evaluated_on": "nothing: no examples were held out", "best_step": self.best_step}
+            return {"evaluated_on": NOT_JUDGED, "best_step": self.best_step}
         found = self._classifier().predict(self.features_of(items) if self.test else features)
         figures = judged(items, found, self.labels)
         return {**figures, "evaluated_on": "test" if self.test else "validation", "best_step": self.best_step}

@@ -21,6 +21,7 @@ from app.inference.protocols import Vectors
 from app.recognition.trained import ClassifierNote, TrainedClassifier, save_classifier
 from app.training.params import FinetuneParams, Params
 from app.training.spec import ModelCard
+from workers.evaluation.metrics import NOT_JUDGED
 from workers.examples import Examples, Item
 from workers.methods.base import Run
 from workers.methods.calibrating import fitted_scale, judged
@@ -137,7 +138,7 @@ class FinetuneEncoder:
         self.factor = fitted_scale(np.asarray(held @ rows.T + bias, np.float64), y)
         items = self.test or self.validation
         if not items:
-            return {"evaluated_on": "nothing: no examples were held out", "best_step": self.best_step}
+            return {"evaluated_on": NOT_JUDGED, "best_step": self.best_step}
         found = self._classifier().predict(self.features_of(items) if self.test else held)
         figures = judged(items, found, self.labels)
         return {**figures, "evaluated_on": "test" if self.test else "validation", "best_step": self.best_step}

@@ -33,7 +33,7 @@ from workers.methods.finetuning.callbacks import JobCallback, best_step, restore
 from workers.methods.finetuning.fitting import available_bytes, fitting_batches, state_bytes
 from workers.methods.lora_vlm import MILD
 from workers.methods.vlm_adapting import AdaptedVlm, recompute
-from workers.methods.vlm_answering import Judge
+from workers.methods.vlm_answering import COMPARED, Judge
 from workers.methods.vlm_items import VlmItems
 from workers.methods.vlm_lengths import limit_texts
 from workers.methods.vlm_lessons import Lessons, lessons_for
@@ -81,9 +81,8 @@ class FinetuneVlm:
         self.sides = limit_texts(self.sides, self.lessons, params, run.log)
         self.module = _Taught(self.lessons)
         judge = self._judge()
-        self.before = (
-            judge.figures(self.sides.judged[:JUDGED]) if run.restored is None and run.rank == 0 else {}
-        )
+        fresh = run.restored is None and run.rank == 0
+        self.before = judge.evaluate(self.sides, JUDGED) if fresh and self.sides.judged else {}
         if params.gradient_checkpointing and self.adapted is None:
             recompute(self.lessons.vlm.model, self.files.name)
         self.batches = fitting_batches(
@@ -135,14 +134,12 @@ class FinetuneVlm:
         self.module = whole(trainer, self.module).to(self.device)
 
     def evaluate(self) -> dict[str, Any]:
-        """Exact match and BLEU on the test split (or what was held out), the base's own beside them."""
-        items = self.sides.judged[:JUDGED]
-        found = self._judge().figures(items)
+        """Exact match and BLEU, or the figures of a classifier for labels, on the test split (or what was held out),
+        the base's own beside them.
+        """
         return {
-            **found,
-            "before": {name: self.before[name] for name in ("exact_match", "bleu") if name in self.before},
-            "held_out": self.sides.judged is not self.sides.taught,
-            "judged": f"{len(items)} of {len(self.sides.judged)}",
+            **self._judge().evaluate(self.sides, JUDGED),
+            "before": {name: self.before[name] for name in COMPARED if name in self.before},
             "best_step": self.best_step,
         }
 
@@ -165,6 +162,7 @@ class FinetuneVlm:
             "base_model": base,
             "base_fingerprint": self.files.fingerprint,
             "adapted": None if self.adapted is None else "peft",
+            **self.items.note(),
         }
         (folder / "vision.json").write_text(json.dumps(described, indent=2) + "\n")
         return ModelCard(
@@ -175,6 +173,7 @@ class FinetuneVlm:
             method="finetune",
             base_model=base,
             base_fingerprint=self.files.fingerprint,
+            labels=self.items.labels or None,
             files=["vision.json", *_below(folder)],
             data={"trained_on": len(self.sides.taught), "batches": self.batches.reason},
             parameters=trained,

@@ -33,7 +33,7 @@ class EncoderLora:
 
     @classmethod
     def validate(cls, params: Params, examples: Examples) -> None:
-        """At least two labels, with two examples each where some are held out."""
+        """At least two labels, each with an example to train on."""
         EncoderTraining.validate(params, examples)
 
     def prepare(self) -> None:

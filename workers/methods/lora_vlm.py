@@ -24,7 +24,7 @@ from app.training.spec import ModelCard
 from workers.examples import Examples, Item
 from workers.methods.base import Run
 from workers.methods.vlm_adapting import AdaptedVlm
-from workers.methods.vlm_answering import Judge
+from workers.methods.vlm_answering import COMPARED, Judge
 from workers.methods.vlm_items import VlmItems
 from workers.methods.vlm_lengths import limit_texts
 from workers.methods.vlm_rehearsal import rehearsed
@@ -133,19 +133,16 @@ class VlmLora:
             progress.best_step = progress.step
 
     def evaluate(self) -> dict[str, Any]:
-        """Exact match (`evaluation.metrics.texts`) of the best checkpoint's answers and of the base's own, with
-        what always giving the commonest answer would match.
-
-        `held_out` is false where nothing was: the figures are then those of the taught examples.
+        """Figures of the best checkpoint's answers (`Judge.evaluate`) and of the base's own, with what always giving
+        the commonest answer would match.
         """
-        items = self._sides.judged
-        with self._adapted.without():
-            before = self._judge.figures(items)
-        after = self._judge.figures(items)
+        before: dict[str, Any] = {}
+        if self._sides.judged:
+            with self._adapted.without():
+                before = self._judge.evaluate(self._sides)
         return {
-            **after,
-            "before": {"exact_match": before["exact_match"], "bleu": before["bleu"]},
-            "held_out": items is not self._sides.taught,
+            **self._judge.evaluate(self._sides),
+            "before": {name: before[name] for name in COMPARED if name in before},
             "taught": len(self._sides.taught),
             "best_step": self._progress.best_step,
         }
@@ -165,6 +162,7 @@ class VlmLora:
             "base_model": base,
             "base_fingerprint": adapted.files.fingerprint,
             "adapted": "peft",
+            **self._items.note(),
         }
         (folder / "vision.json").write_text(json.dumps(described, indent=2) + "\n")
         return ModelCard(
@@ -175,6 +173,7 @@ class VlmLora:
             method="lora",
             base_model=base,
             base_fingerprint=adapted.files.fingerprint,
+            labels=self._items.labels or None,
             files=["vision.json", *sorted(one.name for one in folder.iterdir() if one.name != "vision.json")],
             parameters=sum(one.numel() for one in adapted.trained.values()),
         )

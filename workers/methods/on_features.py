@@ -23,6 +23,7 @@ from app.training.augmentation import OFF
 from app.training.params import Params
 from app.training.spec import ModelCard
 from workers.evaluation import metrics
+from workers.evaluation.metrics import NOT_JUDGED
 from workers.examples import Examples
 from workers.methods.base import Run
 from workers.methods.calibrating import fitted_scale, judged, log_softmax, looked_at
@@ -30,7 +31,7 @@ from workers.methods.features import Activations, Features, remember
 from workers.methods.looping import Parts, Pass, Stepped
 from workers.methods.projecting import Projection, array, squared
 from workers.methods.reproducible import deterministic
-from workers.methods.splits import split_leaving, targets
+from workers.methods.splits import MIN_TO_HOLD_OUT, split_leaving, targets
 
 COPIES = 4
 """Changed copies of each example whose features are learned from, beside the example's own."""
@@ -53,7 +54,7 @@ class FeatureMethod(Stepped):
 
     @classmethod
     def validate(cls, params: Params, examples: Examples) -> None:
-        """At least two labels, with two examples each where some are held out or compared."""
+        """At least two labels, with two examples each where examples of a label are compared."""
         if examples.task != "classification":
             raise NotTrainableError("This method learns labels: these examples have none.")
         if len(examples.labels) < 2:
@@ -161,7 +162,8 @@ class FeatureMethod(Stepped):
         chosen = {"best_step": self.best_step, "chosen_by": self.chosen_by}
         items = self.test or self.validation
         if not items:
-            return {**self._without_held_out(), **chosen}
+            few = np.bincount(self.y, minlength=len(self.labels)).min() < MIN_TO_HOLD_OUT
+            return {**({"evaluated_on": NOT_JUDGED} if few else self._without_held_out()), **chosen}
         x = self.features.of(self.test, 0, OFF, name="test")[:, 0] if self.test else self.held
         found = self.classifier(self.x, self.y).predict(self.served(x))
         on = "test" if self.test else "validation"

@@ -13,20 +13,29 @@ from workers.datasets.splitting import SPLITS, stratified
 from workers.examples import Examples, Item
 
 Splits = tuple[list[Item], list[Item], list[Item]]
+MIN_TO_HOLD_OUT = 3
+"""Images of a label below which all are learned from: one of two would cost half of what there is, to judge by one."""
 
 
 def split_items(examples: Examples, validation_share: float, seed: int) -> Splits:
     """(train, validation, test): the data's own split, or a stratified one without a test side.
 
-    Every label keeps one example to train on at least; an image is on one side.
+    Every label keeps one example to train on at least, and one with fewer than `MIN_TO_HOLD_OUT` all of its own; an
+    image is on one side.
     """
     if examples.is_split:
         train, validation, test = (examples.of_split(one) for one in SPLITS)
         return train + [one for one in examples.items if one.split is None], validation, test
     strata = {one.sha256: one.label or one.question or "" for one in examples.items}
+    images = Counter(strata.values())
     sides = stratified(strata, (1 - validation_share, 0.0, validation_share), seed)
-    train = [one for one in examples.items if sides[one.sha256] == "train"]
-    return train, [one for one in examples.items if sides[one.sha256] != "train"], []
+    held = {
+        image
+        for image, stratum in strata.items()
+        if sides[image] != "train" and images[stratum] >= MIN_TO_HOLD_OUT
+    }
+    train = [item for item in examples.items if item.sha256 not in held]
+    return train, [item for item in examples.items if item.sha256 in held], []
 
 
 def split_leaving(examples: Examples, validation_share: float, seed: int, *, least: int) -> Splits:

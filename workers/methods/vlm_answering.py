@@ -10,16 +10,34 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 from app.inference.vlms.prompts import Answer, Generation
 from workers.evaluation import metrics
+from workers.evaluation.metrics import NOT_JUDGED
 from workers.examples import Item
-from workers.methods.vlm_items import VlmItems
+from workers.methods.vlm_items import Sides, VlmItems
+from workers.methods.vlm_labels import LabelScorer
 from workers.methods.vlm_lessons import Lessons
 
 _ROOM = 4
+MAX_SCORED = 5_000
+"""Most labels that are scored as answers, over all examples, where training judges a model."""
+COMPARED = ("accuracy", "macro_f1", "exact_match", "bleu")
+"""Figures of the base that stand beside those of the trained model."""
+JUDGED_BY = "the likelihood of each label as the answer"
 """Tokens beyond the longest known answer, so that a longer one is seen to be wrong."""
+
+
+def labelled(
+    items: Sequence[Item], shares: metrics.Floats, labels: Sequence[str], free: float
+) -> dict[str, Any]:
+    """Figures of answers that are labels: `shares` float[n, labels] of the n items, and of the unconstrained answers
+    the share `free` that matched.
+    """
+    truth = [item.label or "" for item in items]
+    return {**metrics.classification(truth, shares, labels), "exact_match": free, "judged_by": JUDGED_BY}
 
 
 class Judge:
@@ -32,12 +50,32 @@ class Judge:
         batch: int,
         number_format: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        """`number_format` is entered around every forward pass (autocast, or nothing)."""
+        """`number_format` is entered around every forward pass (autocast, or nothing). Raises NotTrainableError for
+        labels that the model cannot tell apart.
+        """
         self._vlm = lessons.vlm
         self._lessons = lessons
         self._items = items
         self._batch = batch
         self._number_format = number_format
+        self._scorer = LabelScorer(lessons, items.labels, batch) if items.labels else None
+
+    def evaluate(self, sides: Sides, most: int | None = None) -> dict[str, Any]:
+        """`judge` of (at most so many of) the examples that were not taught, and where they come from; without any,
+        that nothing was judged, and how many of the taught answers the model gives.
+        """
+        items = sides.judged[:most]
+        if not items:
+            fit = self.figures(sides.taught[:most])["exact_match"]
+            return {"evaluated_on": NOT_JUDGED, "held_out": False, "exact_match_on_taught": fit}
+        if most is not None and self._scorer is not None:
+            items = items[: max(MAX_SCORED // len(self._items.labels), 1)]
+        return {
+            **self.judge(items),
+            "evaluated_on": "validation" if sides.judged is sides.held_out else "test",
+            "held_out": True,
+            "judged": f"{len(items)} of {len(sides.judged)}",
+        }
 
     def figures(self, items: Sequence[Item]) -> dict[str, Any]:
         """`evaluation.metrics.texts` of the model's answers."""
@@ -45,6 +83,18 @@ class Judge:
         longest = max(len(self._lessons.said(one.answer or "")) for one in items) + _ROOM
         said = [one.text for one in self.answers(items, longest)]
         return metrics.texts(said, [[one.answer or ""] for one in items], questions)
+
+    def judge(self, items: Sequence[Item]) -> dict[str, Any]:
+        """`figures`; or where labels were taught as answers, `evaluation.metrics.classification` with each answer
+        constrained to the labels by their likelihood (`vlm_labels`), and how often the free answer is the label.
+        """
+        scorer = self._scorer
+        if scorer is None:
+            return self.figures(items)
+        with self._at_rest():
+            shares = np.stack([scorer.probabilities(self._items.prompt(item, 0)) for item in items])
+        free = self.figures(items)["exact_match"]
+        return labelled(items, shares, self._items.labels, free)
 
     def answers(self, items: Sequence[Item], max_new_tokens: int) -> list[Answer]:
         """What the model says to each, in order."""

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from PIL import Image
 
@@ -18,12 +19,14 @@ from workers.datasets.splitting import stratified
 from workers.examples import Examples, Item
 
 LEAST = 2
+MIN_TO_HOLD_OUT = 10
+"""Examples without labels below which all are learned from: of fewer, those held out could tell nothing."""
 _CACHED_IMAGES = 256
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Items by use. Without any held out, `judged` are the taught ones and `held_out` is empty."""
+    """Items by use. Where there are none to hold out, `held_out` and `judged` are empty."""
 
     taught: list[Item]
     held_out: list[Item]
@@ -38,6 +41,8 @@ class VlmItems:
     def __init__(self, examples: Examples) -> None:
         self._examples = examples
         self.task: Task = "caption" if examples.task == "caption" else "vqa"
+        self.labels = examples.labels
+        """What the answers are, where labels are taught as answers; else empty."""
         self.image = lru_cache(_CACHED_IMAGES)(examples.image)
 
     @staticmethod
@@ -45,7 +50,7 @@ class VlmItems:
         """Raises NotTrainableError for what cannot be taught."""
         if examples.task not in ("vqa", "caption"):
             raise NotTrainableError(
-                "A vision-language model learns from questions or captions, not from labels."
+                "A vision-language model learns from questions or captions; labels are taught as answers to one."
             )
         if any(not (one.answer or "").strip() for one in examples.items):
             raise NotTrainableError("Every example needs an answer to learn.")
@@ -55,6 +60,12 @@ class VlmItems:
         if len(taught) < LEAST:
             raise NotTrainableError(f"There are {len(taught)} examples to learn from; {LEAST} are the least.")
 
+    def note(self) -> dict[str, Any]:
+        """What `vision.json` says of labels that are taught as answers: which, and to what question."""
+        if not self.labels:
+            return {}
+        return {"labels": self.labels, "question": self._examples.items[0].question}
+
     def prompt(self, item: Item, max_new_tokens: int, image: Image.Image | None = None) -> Prompt:
         """The item as it is asked when it is served; `image` replaces its own (a changed copy)."""
         picture = self.image(item) if image is None else image
@@ -63,8 +74,9 @@ class VlmItems:
     def sides(self, share: float, seed: int) -> tuple[Sides, int]:
         """What is taught and what is held out, and how many items were left out since their image is gone.
 
-        Without a split of its own, the data gives `share` of its images away: of every answer that is common enough
-        (so that all remain to learn from), or of all images where answers hardly repeat, as captions do. Raises
+        Without a split of its own, the data gives `share` of its images away: of every label with three images or
+        more; without labels nothing below `MIN_TO_HOLD_OUT` examples, else of every answer that is common enough (so
+        that all remain to learn from), or of all images where answers hardly repeat, as captions do. Raises
         NotTrainableError when too few are left.
         """
         present = [one for one in self._examples.items if self._readable(one)]
@@ -73,12 +85,14 @@ class VlmItems:
             taught = [one for one in present if one.split == "train"]
             held_out = [one for one in present if one.split == "validation"]
             test = [one for one in present if one.split == "test"]
-            sides = Sides(taught, held_out or test, test or held_out or taught)
+            sides = Sides(taught, held_out or test, test or held_out)
         else:
+            if not self.labels and len(present) < MIN_TO_HOLD_OUT:
+                share = 0.0
             split = stratified(_strata(present), (1 - share, share, 0), seed)
             taught = [one for one in present if split[one.sha256] == "train"]
             held_out = [one for one in present if split[one.sha256] == "validation"]
-            sides = Sides(taught, held_out, held_out or taught)
+            sides = Sides(taught, held_out, held_out)
         if len(sides.taught) < LEAST:
             raise NotTrainableError(
                 f"There are {len(sides.taught)} examples to learn from; {LEAST} are the least."
@@ -94,7 +108,9 @@ class VlmItems:
 
 
 def _strata(items: Sequence[Item]) -> dict[str, str]:
-    """Image -> the commonest of its answers; one stratum of all where most answers occur once."""
+    """Image -> its label, or the commonest of its answers; one stratum of all where most answers occur once."""
+    if all(item.label is not None for item in items):
+        return {item.sha256: item.label or "" for item in items}
     common = Counter(one.answer or "" for one in items)
     answers: dict[str, str] = {}
     for one in sorted(items, key=lambda one: common[one.answer or ""]):

@@ -45,7 +45,11 @@ class Lessons:
         Raises QuestionTooLongError.
         """
         said = self.within(prompt.text, self.said(answer))
-        packed: Tensors = dict(self.vlm.pack(_with_room(prompt, len(said))).packed)
+        return self.complete(self.vlm.pack(_with_room(prompt, len(said))).packed, said)
+
+    def complete(self, prompt: Tensors, said: Sequence[int]) -> Tensors:
+        """A packed prompt, which stays as it is, followed by the tokens of an answer; see `lesson`."""
+        said, packed = list(said), dict(prompt)
         given = packed["input_ids"].shape[1]
         packed["input_ids"] = torch.cat([packed["input_ids"], torch.tensor([said])], dim=1)
         packed["attention_mask"] = functional.pad(packed["attention_mask"], (0, len(said)), value=1)
@@ -68,13 +72,23 @@ class Lessons:
         return said if self.limit is None else said[: max(self.limit - self.question_tokens(question), 1)]
 
     def loss(self, batch: Tensors) -> torch.Tensor:
-        """Mean cross-entropy of the answers' tokens."""
+        """Cross-entropy: the mean over an answer's tokens, then over answers, so that a long one counts as much as a
+        short one.
+        """
+        losses = self.answer_losses(batch)
+        return (losses / (batch["labels"][:, 1:] != IGNORED).sum(1)).mean()
+
+    def answer_losses(self, batch: Tensors) -> torch.Tensor:
+        """float32[b]: the negative logarithm of each whole answer's probability, its end token included."""
         inputs = {key: value for key, value in batch.items() if key != "labels"}
-        return answer_loss(self.vlm.model(**inputs, use_cache=False).logits, batch["labels"])
+        return summed_losses(self.vlm.model(**inputs, use_cache=False).logits, batch["labels"])
 
     def batch(self, taught: Sequence[tuple[Prompt, str]]) -> Tensors:
         """Prompts and their answers on the model's device, padded behind."""
-        lessons = [self.lesson(prompt, answer) for prompt, answer in taught]
+        return self.stacked([self.lesson(prompt, answer) for prompt, answer in taught])
+
+    def stacked(self, lessons: Sequence[Tensors]) -> Tensors:
+        """Lessons of batch size 1 as one batch on the model's device, padded behind."""
         stacked = self.vlm.collate(lessons, left=False)
         return {
             key: value.to(self.vlm.device, self.vlm.model.dtype if value.is_floating_point() else None)
@@ -128,7 +142,7 @@ class BlipCaptionLessons(Lessons):
             "labels": torch.tensor([[IGNORED] * len(begun) + said]),
         }
 
-    def loss(self, batch: Tensors) -> torch.Tensor:
+    def answer_losses(self, batch: Tensors) -> torch.Tensor:
         """Through the parts of the model, whose own forward smooths the labels."""
         model = self.vlm.model
         seen = model.vision_model(pixel_values=batch["pixel_values"]).last_hidden_state
@@ -138,7 +152,7 @@ class BlipCaptionLessons(Lessons):
             encoder_hidden_states=seen,
             use_cache=False,
         ).logits
-        return answer_loss(logits, batch["labels"])
+        return summed_losses(logits, batch["labels"])
 
 
 class BlipVqaLessons(Lessons):
@@ -148,14 +162,22 @@ class BlipVqaLessons(Lessons):
 
     def lesson(self, prompt: Prompt, answer: str) -> Tensors:
         """The question as it is served; `decoder_input_ids` [DEC] and the answer, which `labels` repeat."""
-        said = self.within(prompt.text, [*self._tokens(self.vlm.clean(answer), ""), self.end])
-        packed: Tensors = dict(self.vlm.pack(_with_room(prompt, len(said))).packed)
+        said = self.within(prompt.text, self.said(answer))
+        return self.complete(self.vlm.pack(_with_room(prompt, len(said))).packed, said)
+
+    def said(self, answer: str) -> list[int]:
+        """See `Lessons`: the decoder begins with the answer itself."""
+        return [*self._tokens(self.vlm.clean(answer), ""), self.end]
+
+    def complete(self, prompt: Tensors, said: Sequence[int]) -> Tensors:
+        """See `Lessons`."""
+        packed = dict(prompt)
         start = self.vlm.model.decoder_start_token_id
         packed["decoder_input_ids"] = torch.tensor([[start, *said]])
         packed["labels"] = torch.tensor([[IGNORED, *said]])
         return packed
 
-    def loss(self, batch: Tensors) -> torch.Tensor:
+    def answer_losses(self, batch: Tensors) -> torch.Tensor:
         """Likewise, questions of one length at a time: transformers ignores the mask over a question's padding, which
         the answer would look at. Answers are padded behind, where no token before can see it.
         """
@@ -167,7 +189,7 @@ class BlipVqaLessons(Lessons):
             encoder_hidden_states=seen,
         ).last_hidden_state
         lengths = batch["attention_mask"].sum(1)
-        total = torch.zeros((), device=asked.device)
+        losses = torch.zeros(len(lengths), device=asked.device)
         for length in sorted(set(lengths.tolist())):
             rows = lengths == length
             logits = model.text_decoder(
@@ -175,8 +197,8 @@ class BlipVqaLessons(Lessons):
                 encoder_hidden_states=asked[rows, :length],
                 use_cache=False,
             ).logits
-            total = total + answer_loss(logits, batch["labels"][rows]) * rows.sum()
-        return total / len(lengths)
+            losses = losses.masked_scatter(rows, summed_losses(logits, batch["labels"][rows]))
+        return losses
 
 
 _LESSONS: dict[type[TransformersVlm], type[Lessons]] = {
@@ -193,15 +215,15 @@ def lessons_for(vlm: TransformersVlm) -> Lessons:
     return _LESSONS[type(vlm)](vlm)
 
 
-def answer_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy in float32 of logits[b, t, v] against the next of labels[b, t], without the IGNORED ones:
-    the mean over an answer's tokens, then over answers, so that a long one counts as much as a short one.
+def summed_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """float32[b]: cross-entropy of logits[b, t, v] against the next of labels[b, t], summed over each row without the
+    IGNORED ones.
     """
     wanted = labels[:, 1:]
     losses = functional.cross_entropy(
         logits[:, :-1].transpose(1, 2).float(), wanted, ignore_index=IGNORED, reduction="none"
     )
-    return (losses.sum(1) / (wanted != IGNORED).sum(1)).mean()
+    return losses.sum(1)
 
 
 def _with_room(prompt: Prompt, tokens: int) -> Prompt:

@@ -113,7 +113,7 @@ class TransformersVlm(ABC):
         if self.static_cache:
             options["cache_implementation"] = "static"
             inputs = self._to_bucket(inputs, most_tokens)
-        with self._turn() as model:
+        with self.turn() as model:
             model.generate(
                 **inputs,
                 max_new_tokens=most_tokens,
@@ -186,7 +186,7 @@ class TransformersVlm(ABC):
             padded[key] = torch.cat([front, tensor], dim=1)
         return padded
 
-    def _turn(self) -> AbstractContextManager[Any]:
+    def turn(self) -> AbstractContextManager[Any]:
         """The model for one batch; whoever shares it waits for its turn."""
         return nullcontext(self.model) if self.base is None else self.base.using(self.adapter)
 

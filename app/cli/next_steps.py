@@ -1,0 +1,125 @@
+"""The commands that come next, ready to be pasted: what a person does with a model that has just been trained.
+
+Knows commands and their flags; finds a picture, a question and test examples to put into them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.cli import output
+from app.cli.client import Service
+from app.cli.collections import quoted
+from app.cli.files import SUFFIXES
+
+PICTURE = "picture.jpg"
+"""Stands for an image where none is found."""
+QUESTION = "What is this?"
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a command knows of the examples that a model learned from."""
+
+    pictures: Path | None = None
+    """A folder with images, or one of them."""
+    prepared: str | None = None
+    """The prepared folder of the dataset, as it was named."""
+    question: str | None = None
+
+
+def say(service: Service, commands: Iterable[list[str]], *, picture: str | None = None) -> None:
+    """Print commands, with the flags that lead to the same service; explains a `picture` that is not there."""
+    output.say("Next:")
+    for words in commands:
+        output.say("  " + " ".join([shlex.join(["vision", *words]), *service.flags]))
+    if picture == PICTURE:
+        output.say(f"({PICTURE} stands for an image of your own)")
+
+
+def after_training(
+    service: Service, job: dict[str, Any], model: str, folder: Path | None, taught: Taught
+) -> None:
+    """Print how to use, judge and export the model of an ended job; `folder` is where it was saved."""
+    named = str(model) if folder is None else _written(folder)
+    picture = picture_near(taught.pictures)
+    asked = (job.get("params") or {}).get("question")
+    task = "vqa" if asked else job["task"]
+    commands = [using(task, picture, named, asked or taught.question or _question(service, job, taught))]
+    test = _test_data(service, job, taught)
+    if test is not None:
+        commands.append(["manyshot", "evaluate", "--model", named, "--test-data", test])
+    format_ = "onnx" if task == "classification" else "safetensors"
+    commands.append(
+        ["manyshot", "export", "--model", named, "--format", format_, "--output", "./exported_model"]
+    )
+    say(service, commands, picture=picture)
+
+
+def using(task: str, picture: str, model: str, question: str) -> list[str]:
+    """The command that asks a model about a picture."""
+    if task == "classification":
+        return ["oneshot", "classify", "--image", picture, "--model", model]
+    if task == "caption":
+        return ["caption", "--image", picture, "--model", model]
+    return ["ask", "--image", picture, "--model", model, question]
+
+
+def picture_near(place: Path | None) -> str:
+    """An image that is there: the named one, one below the named folder, else one in the current folder."""
+    if place is not None and place.is_file():
+        return str(place)
+    for folder, below in ((place, True), (Path(), False)):
+        if folder is None or not folder.is_dir():
+            continue
+        for where, folders, files in os.walk(folder):
+            folders[:] = sorted(one for one in folders if below and not one.startswith("."))
+            for name in sorted(files):
+                if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                    return _written(Path(where) / name) if below else name
+    return PICTURE
+
+
+def pictures_of(prepared: Path) -> Path | None:
+    """The folder that a prepared dataset was sent from, where it is still there."""
+    try:
+        folder = Path(json.loads((prepared / "dataset.json").read_text(encoding="utf-8"))["sent_from"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return folder if folder.is_dir() else None
+
+
+def _question(service: Service, job: dict[str, Any], taught: Taught) -> str:
+    """One of the questions that were taught, else a plain one."""
+    if job["task"] != "vqa":
+        return QUESTION
+    if job.get("collection"):
+        path = f"/v1/collections/{quoted(job['collection'])}/answers"
+        rows = service.call("GET", path, params={"limit": 1}, again=True)["data"]
+        return str(rows[0]["question"]) if rows else QUESTION
+    try:
+        with (Path(taught.prepared or "") / "manifest.jsonl").open(encoding="utf-8") as lines:
+            return str(json.loads(next(lines))["question"] or QUESTION)
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return QUESTION
+
+
+def _test_data(service: Service, job: dict[str, Any], taught: Taught) -> str | None:
+    """The dataset that was trained on, where it keeps examples to judge by."""
+    if not job.get("dataset"):
+        return None
+    found = service.call("GET", f"/v1/datasets/{quoted(job['dataset'])}", again=True)
+    if not ((found["summary"] or {}).get("splits") or {}).get("test"):
+        return None
+    return taught.prepared or str(job["dataset"])
+
+
+def _written(path: Path) -> str:
+    """A path that no command takes for an option or an id: relative ones begin with a dot."""
+    return str(path) if path.is_absolute() or str(path).startswith(".") else f"./{path}"
