@@ -37,7 +37,7 @@ def find_notes(
 ) -> list[FieldNote]:
     """One note a field, in the document's order; of what is not known yet (None) nothing is said."""
     found = [*_of_base(config, base), *_of_vision(config, base), *_of_texts(config, base)]
-    found += [*_of_training(config, method), *_of_figures(config, task)]
+    found += [*_of_training(config, method), *_of_figures(config, task, base)]
     return [FieldNote(field=field, sentence=sentence) for field, sentence in found]
 
 
@@ -168,10 +168,12 @@ def _of_training(config: MultimodalConfig, method: Method | None) -> _Notes:
         yield f"training_args.{_ARGUMENTS.get(name, name)}", f"{why}."
 
 
-def _of_figures(config: MultimodalConfig, task: Task | None) -> _Notes:
+def _of_figures(config: MultimodalConfig, task: Task | None, base: BaseTraits | None) -> _Notes:
     if task is None:
         return
     fitting = _OF_LABELS if task == "classification" else _OF_TEXTS
+    if base is not None and base.kind == "vlm":  # of labels too it writes answers, which match or do not
+        fitting = fitting | {"exact_match"}
     others = [metric for metric in config.evaluation.metrics or [] if metric not in fitting]
     if others:
         what = "labels" if task == "classification" else "questions and captions"

@@ -63,7 +63,7 @@ class Configurations:
         traits = None
         if len(candidates) == 1:
             chosen = candidates[0]
-            traits = await asyncio.to_thread(self._traits, _word_of(chosen), chosen.kind, base.word or "")
+            traits = await asyncio.to_thread(self._traits, _word_of(chosen), chosen.kind)
         return find_notes(config, method, task or ("vqa" if kind == "vlm" else None), traits)
 
     async def resolve(self, config: MultimodalConfig, data: LearningData, wish: Wish) -> Resolved:
@@ -74,9 +74,11 @@ class Configurations:
         base = self._find_base(config, wish.base_model)
         recipe = recipe_of(config, data, base.kind)
         name = wish.name or default_name(data.slug, recipe.method)
-        job = resolved(recipe, data, replace(wish, base_model=base.word, name=name), self._bases)
-        word, kind = job.spec.base_model or "", recipe.model.kind
-        traits = await asyncio.to_thread(self._traits, word, kind, base.word or word)
+        # a number of steps that is asked for beside the document stands in the place of its epochs
+        instead = {"epochs": None} if recipe.method == "lora" and "steps" in wish.params else {}
+        wish = replace(wish, base_model=base.word, name=name, params={**instead, **wish.params})
+        job = resolved(recipe, data, wish, self._bases)
+        traits = await asyncio.to_thread(self._traits, job.spec.base_model or "", recipe.model.kind)
         notes = find_notes(config, recipe.method, job.spec.task, traits)
         return replace(job, warnings=(*job.warnings, *map(str, notes)))
 
@@ -101,20 +103,26 @@ class Configurations:
         kind = wanted if wanted in kinds else kinds.pop() if len(kinds) == 1 else wanted
         return _Base(word, kind, tuple(one for one in found if kind in (None, one.kind)))
 
-    def _traits(self, word: str, kind: Kind, asked: str) -> BaseTraits | None:
+    def _traits(self, word: str, kind: Kind) -> BaseTraits | None:
         """In a thread: the traits of a model whose files are here, None where they are yet to be fetched.
 
-        Raises ModelNotFoundError where they are not here and may not be fetched.
+        Raises ModelNotFoundError where they are not here and may not be fetched, ModelUnavailableError where they are
+        damaged.
         """
         config = replace(EncoderConfig.from_settings(self._settings), allow_downloads=False)
         source = resolve(word) if kind == "encoder" else resolve_vlm(word)
         try:
             found = files.located(source, config, family_in if kind == "encoder" else vlm_family_in)
-        except VisionError:
-            if self._settings.allow_downloads and not source.is_local:
+        except VisionError as error:
+            if source.is_local:
+                raise
+            if self._settings.allow_downloads:
                 return None
-            known = [one for one in self._bases.known() if one.name not in (REMOTE, source.name)]
-            raise ModelNotFoundError(self._absent("base_model", asked, kind, known)) from None
+            raise ModelNotFoundError(
+                f"The files of '{source.location}' are not at hand, and downloads are off: start the service with "
+                "VISION_ALLOW_DOWNLOADS=true, or put them into the hub's cache; "
+                f"{_at_hand([one for one in self._bases.known() if one.name not in (REMOTE, source.name)], kind)}."
+            ) from error
         return read_traits(source.name, kind, found.family, Path(found.location) if found.location else None)
 
     def _absent(self, field: str, word: str, kind: Kind | None, known: list[ModelInfo]) -> str:
@@ -127,7 +135,7 @@ class Configurations:
             )
             sentence += f" A model of the Hugging Face hub comes to hand where the service starts with {setting}={word}"
             if not self._settings.allow_downloads:
-                sentence += ", and VISION_ALLOW_DOWNLOADS=true or its files in the hub's cache"
+                sentence += " and VISION_ALLOW_DOWNLOADS=true"
             sentence += "."
         return sentence
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx
+import huggingface_hub
 import pytest
 import yaml
 from PIL import Image
 
-from tests.printed_config import PRINTED_CHECKPOINT, printed
+from app.errors import ModelNotFoundError
+from app.inference.model_info import ModelInfo
+from app.settings import Settings
+from app.training.config import parse_yaml
+from app.training.configurations import Configurations
+from tests.printed_config import PRINTED, PRINTED_CHECKPOINT, printed
 
 
 async def taught(client: httpx.AsyncClient) -> None:
@@ -81,6 +88,35 @@ async def test_a_checkpoint_that_is_not_at_hand_is_refused_with_those_that_are(
     ):
         assert words in reply.json()["detail"]
     assert "clip-tiny" not in reply.json()["detail"], "an encoder is no vision-language model"
+
+
+class _Known:
+    """The models of a service whose settings name one of the hub."""
+
+    def known(self) -> list[ModelInfo]:
+        there = ModelInfo("llava-1.5-7b-hf", "llava", (PRINTED_CHECKPOINT,), True, "vlm", ("caption", "vqa"))
+        return [there, ModelInfo("llava-shapes", "llava", (), False, "vlm", ("caption", "vqa"))]
+
+
+async def test_a_checkpoint_of_the_hub_is_fetched_with_the_job_or_refused_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    config = parse_yaml(PRINTED)
+    online = Settings(data_dir=tmp_path, allow_downloads=True)
+    fields = [note.field for note in await Configurations(online, _Known()).check(config)]  # type: ignore[arg-type]
+    assert fields == ["vision_processor.augmentations", "text_processor.padding"]
+    offline = Settings(data_dir=tmp_path, allow_downloads=False)
+    with pytest.raises(ModelNotFoundError, match=r"VISION_ALLOW_DOWNLOADS=true.*at hand are llava-shapes"):
+        await Configurations(offline, _Known()).check(config)  # type: ignore[arg-type]
+
+
+async def test_steps_beside_a_document_stand_in_the_place_of_its_epochs(client: httpx.AsyncClient) -> None:
+    await taught(client)
+    config = {"training_args": {"learning_type": "few_shot", "num_epochs": 3}, "base_model": "lite"}
+    reply = await client.post("/v1/jobs", json={"config": config, "params": {"steps": 7}})
+    assert reply.status_code == 202, reply.text
+    assert (reply.json()["params"]["steps"], reply.json()["params"]["epochs"]) == (7, None)
 
 
 @pytest.mark.parametrize(
