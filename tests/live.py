@@ -41,13 +41,16 @@ def environment(**extra: str) -> dict[str, str]:
     return clean | {"NO_COLOR": "1", "COLUMNS": "160", "VISION_WORKER": "false"} | extra
 
 
-def run(*words: str | Path, timeout: float = 120, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Run `vision WORDS` to its end."""
+def run(
+    *words: str | Path, timeout: float = 120, cwd: Path | None = None, **extra: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `vision WORDS` to its end, in the folder `cwd`."""
     return subprocess.run(
         [VISION, *map(str, words)],
         capture_output=True,
         text=True,
         timeout=timeout,
+        cwd=cwd,
         env=environment(**extra),
         check=False,
     )

@@ -96,7 +96,7 @@ def with_question(lesson: Lesson, params: dict[str, Any]) -> dict[str, Any]:
     nothing would ask.
     """
     if lesson.asks_for_labels:
-        return {**params, "question": params["question"] or DEFAULT_QUESTION}
+        return {**params, "question": params.get("question") or DEFAULT_QUESTION}
     if params.get("question") is not None:
         raise InvalidInputError(
             "params.question: it is asked where a vision-language model learns labels; these examples "

@@ -65,6 +65,34 @@ def test_ten_examples_become_a_model_in_a_folder(working: Live, ten: Path, tmp_p
     assert "--force" in again.stderr
 
 
+def test_one_picture_of_each_of_two_labels_becomes_a_model(
+    working: Live, photos: Path, tmp_path: Path
+) -> None:
+    """The README's order: one cat, one coffee, then training."""
+    said = {"VISION_SERVER": working.url}
+    place = ("--collection", "pair")
+    assert run("collections", "create", "pair", **said).returncode == 0
+    for photo, label in (("chelsea", "cat"), ("coffee", "coffee")):
+        words = ("--image", photos / f"{photo}.jpg", "--label", label, *place)
+        assert run("oneshot", "learn", *words, **said).returncode == 0
+    folder = tmp_path / "few_shot_model"
+    done = run("fewshot", "train", "--output-dir", folder, *place, **said)
+    assert done.returncode == 0, done.stderr
+    assert "Very few examples of 'cat' (1), 'coffee' (1)" in done.stderr
+    assert "not judged" in done.stderr
+    shown = json.loads(
+        run("oneshot", "classify", "--image", photos, "--model", folder, "--json", **said).stdout
+    )
+    labels = {Path(row["file"]).stem: row["label"] for row in shown["data"] if not row.get("rejected")}
+    assert (labels["chelsea"], labels["coffee"]) == ("cat", "coffee")
+    # what needs two of each says what does not, and in words for a command line
+    asked = run("fewshot", "train", "--strategy", "prototypical_fewshot", *place, "--output-dir", "x", **said)
+    assert asked.returncode == 1
+    assert "siamese_oneshot" in asked.stderr
+    only = run("fewshot", "train", "-c", "nothing-yet", "--output-dir", "x", **said)
+    assert only.returncode == 1
+
+
 def test_a_folder_is_sent_and_its_job_followed_until_it_is_cancelled(working: Live, ten: Path) -> None:
     said = {"VISION_SERVER": working.url}
     words = ("train", "--strategy", "prototypical_fewshot", "--examples", ten, "--detach")

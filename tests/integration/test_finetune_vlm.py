@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from tests import shapes
 from tests.training import Trained, trained
 from workers.examples import Examples, Item
 from workers.methods.base import StoppingError
+from workers.methods.vlm_labels import LabelScorer
+from workers.methods.vlm_lessons import lessons_for
 
 QUESTION = "tell me the tint"
 PARAMS = {
@@ -81,6 +84,54 @@ def test_a_stopped_run_ends_like_one_that_was_left_alone(
         learned(examples, tmp_path / "first", stop_at=7)
     again = learned(examples, tmp_path / "second", restored=tmp_path / "first" / "scratch" / "checkpoint")
     assert again.evaluation["exact_match"] == pytest.approx(whole.evaluation["exact_match"], abs=0.07)
+
+
+@pytest.mark.parametrize("base", ["llava-shapes", "blip-shapes-vqa", "flamingo-shapes"])
+def test_labels_are_learned_as_answers_and_judged_among_themselves(base: str, tmp_path: Path) -> None:
+    names = {"circle", "triangle", "rectangle"}
+    rows = sorted(shapes.shown().items())[:48]
+    items = [
+        Item(str(number), ("train", "train", "test")[place % 3], label=shape)
+        for place, (number, (_, shape)) in enumerate(rows)
+    ]
+    labelled = Examples("classification", items, lambda name: shapes.data(int(name)))
+    made = trained(
+        labelled.ask_for_labels("tell me the form"),
+        "finetune",
+        tmp_path,
+        base=base,
+        kind="vlm",
+        params=PARAMS,
+        settings=Settings(data_dir=tmp_path / "data", threads=1),
+    )
+    figures = made.evaluation
+    assert figures["examples"] == 16
+    assert figures["chance"] == pytest.approx(1 / 3)
+    assert figures["commonest"] < 0.7
+    assert figures["accuracy"] > figures["chance"] + 0.25
+    assert {"accuracy", "macro_f1", "exact_match"} <= figures["before"].keys()
+    assert set(figures["per_class"]) == names
+    assert figures["evaluated_on"] == "test"
+    assert made.card.labels == sorted(names)
+    note = json.loads((made.folder / "vision.json").read_text())
+    assert (note["labels"], note["question"]) == (made.card.labels, "tell me the form")
+
+
+def test_a_label_is_scored_as_a_whole_answer(tmp_path: Path) -> None:
+    config = EncoderConfig.from_settings(Settings(data_dir=tmp_path))
+    vlm = load_vlm(resolve_vlm("llava-shapes"), config)
+    lessons = lessons_for(vlm)
+    prompt = Prompt(shapes.image(0), "what color is the shape?", "vqa", max_new_tokens=4)
+    said = vlm.generate([vlm.pack(prompt)])[0].text
+    labels = ["purple and green", said, "circle"]
+    shares = LabelScorer(lessons, labels, batch=2).probabilities(prompt)
+    assert shares.sum() == pytest.approx(1)
+    assert shares.argmax() == 1
+    # one at a time, and in another order, they weigh the same
+    again = LabelScorer(lessons, labels[::-1], batch=1).probabilities(prompt)
+    assert again[::-1] == pytest.approx(shares, abs=1e-4)
+    with pytest.raises(NotTrainableError, match="'Red' and 'red' are the same"):
+        LabelScorer(lessons, ["Red", "red"], batch=1)
 
 
 def test_labels_are_no_answers(tmp_path: Path) -> None:

@@ -232,7 +232,10 @@ async def test_what_cannot_be_trained_is_refused_before_it_is_queued(client: htt
     assert "'plate' has only one" in await refusal(strategy="prototypical_fewshot")
     assert "needs no training" in await refusal(strategy="lite_oneshot")
     assert "/v1/collections/default/examples" in await refusal(strategy="clip_oneshot")
-    assert "no examples of answers" in await refusal(strategy="llava_fewshot")
+    assert "no examples of answers" in await refusal(strategy="blip_caption")
+    assert "cannot learn answers or labels: take blip-shapes-vqa" in await refusal(
+        strategy="blip_vqa", base_model="blip-shapes-caption"
+    )
     assert "params.rank" in await refusal(params={"rank": 0, "validation_share": 0})
     assert "params.nothing" in await refusal(params={"nothing": 1, "validation_share": 0})
     assert "no strategy" in await refusal(404, strategy="nothing")

@@ -16,6 +16,7 @@ from app.services import Services
 from tests import shapes
 from tests.integration.test_model_jobs import asked
 from tests.working import carried_out
+from workers.methods.vlm_answering import JUDGED_BY
 
 pytestmark = pytest.mark.slow
 QUESTION = "tell me the tint"
@@ -98,6 +99,37 @@ async def test_adapters_of_idefics_are_judged_and_leave_as_one_checkpoint(
         served.append(reply.json()["answer"])
     assert said == served
     assert sum(one == shapes.shown()[number][0] for one, number in zip(said, numbers, strict=True)) >= 8
+
+
+async def test_a_strategy_for_labels_trains_a_vision_language_model_that_is_judged_by_them(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as made:
+        for number, (_, shape) in sorted(shapes.shown().items())[:COUNT]:
+            made.writestr(f"{shape}/{number}.png", shapes.data(number))
+    data = (await client.post("/v1/datasets", files={"archive": buffer.getvalue()})).json()
+    assert (await carried_out(services, client, data["job"]))["state"] == "succeeded"
+    wanted = {
+        "strategy": "custom_manyshot",
+        "base_model": "blip",
+        "dataset": data["id"],
+        "params": {**PARAMS, "epochs": 1, "question": "which form?"},
+        "name": "forms",
+    }
+    trained = await asked(client, services, "/v1/jobs", wanted)
+    assert (trained["task"], trained["base_model"]) == ("classification", "blip-shapes-vqa")
+    assert trained["params"]["question"] == "which form?"
+    job = await asked(client, services, "/v1/models/forms/evaluate", {"dataset": data["id"]})
+    figures = job["result"]["evaluation"]
+    assert figures["accuracy"] == pytest.approx(trained["metrics"]["accuracy"], abs=0.01)
+    assert figures["confusion"]["labels"] == ["circle", "rectangle", "triangle"]
+    assert (figures["question"], figures["judged_by"]) == ("which form?", JUDGED_BY)
+    files = {one["name"] for one in (await client.get("/v1/models/forms/artifacts")).json()["data"]}
+    assert {Path(one).name for one in files} >= {"confusion.png", "reliability.png", "mistakes.png"}
+    form = {"question": "which form?", "model": "forms"}
+    reply = await client.post("/v1/vqa", data=form, files={"image": shapes.data(0)})
+    assert reply.json()["answer"]
 
 
 async def test_blip_learns_a_style_of_captions(client: httpx.AsyncClient, services: Services) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from app.errors import NotTrainableError
 from app.inference.vlms.prompts import Answer, Generation
 from workers.evaluation import metrics
 from workers.evaluation.metrics import NOT_JUDGED
@@ -50,9 +51,13 @@ class Judge:
         batch: int,
         number_format: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        """`number_format` is entered around every forward pass (autocast, or nothing). Raises NotTrainableError for
-        labels that the model cannot tell apart.
+        """`number_format` is entered around every forward pass (autocast, or nothing). Raises NotTrainableError for a
+        model that does something else than the items teach, and for labels that it cannot tell apart.
         """
+        if items.task not in lessons.vlm.tasks:
+            does = "answers questions" if "vqa" in lessons.vlm.tasks else "only writes captions"
+            wanted = "answers or labels" if items.task == "vqa" else "captions"
+            raise NotTrainableError(f"'{lessons.vlm.name}' {does} and cannot learn {wanted}.")
         self._vlm = lessons.vlm
         self._lessons = lessons
         self._items = items

@@ -17,6 +17,7 @@ from app.errors import NotTrainableError
 from app.inference.vlms.prompts import Prompt, Task
 from workers.datasets.splitting import stratified
 from workers.examples import Examples, Item
+from workers.methods.splits import check_taught
 
 LEAST = 2
 MIN_TO_HOLD_OUT = 10
@@ -56,6 +57,8 @@ class VlmItems:
             raise NotTrainableError("Every example needs an answer to learn.")
         if examples.task == "vqa" and any(not (one.question or "").strip() for one in examples.items):
             raise NotTrainableError("Every example needs a question.")
+        if examples.labels:
+            check_taught(examples)
         taught = examples.of_split("train") if examples.is_split else examples.items
         if len(taught) < LEAST:
             raise NotTrainableError(f"There are {len(taught)} examples to learn from; {LEAST} are the least.")

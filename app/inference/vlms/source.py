@@ -22,6 +22,12 @@ FAMILIES = {
 }
 """`model_type` of a Hugging Face configuration -> family."""
 
+_ONE_TASK: dict[str, Task] = {
+    "BlipForQuestionAnswering": "vqa",
+    "BlipForConditionalGeneration": "caption",
+}
+"""Architectures that answer questions or write captions, not both."""
+
 REMOTE = "remote"
 ADAPTER = "adapter_config.json"
 
@@ -99,11 +105,18 @@ def narrowed(tasks: frozenset[Task], folder: Path) -> frozenset[Task]:
 
 
 def declared_tasks(folder: Path) -> frozenset[str] | None:
-    """The tasks that `vision.json` names, where there is one: what the weights were trained for."""
-    if not (folder / "vision.json").is_file():
+    """What the weights in a folder were trained for: the tasks that its `vision.json` names, else the one task of an
+    architecture that has only one; None where neither tells.
+    """
+    if (folder / "vision.json").is_file():
+        tasks = read_json(folder, "vision.json").get("tasks")
+        if isinstance(tasks, list):
+            return frozenset(tasks)
+    if not (folder / "config.json").is_file():
         return None
-    tasks = read_json(folder, "vision.json").get("tasks")
-    return frozenset(tasks) if isinstance(tasks, list) else None
+    named = read_json(folder, "config.json").get("architectures")
+    task = _ONE_TASK.get(str(named[0])) if isinstance(named, list) and named else None
+    return None if task is None else frozenset({task})
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:

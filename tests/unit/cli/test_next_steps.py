@@ -1,0 +1,130 @@
+"""What the command line says beside its tables: flags in the service's sentences, and the commands that come next."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from app.cli import next_steps, saving
+from app.cli.client import Service, connect
+from app.cli.datasets import taught_by
+from app.cli.next_steps import Taught, after_training
+from app.cli.wording import in_flags
+from tests.scripted import Scripted, serving
+
+server = pytest.fixture(serving)
+TRAINING = Path(__file__).resolve().parents[3] / "app" / "training"
+JOB = {"task": "classification", "params": {}, "collection": None, "dataset": None}
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        (
+            "teach more with POST /v1/collections/my.mugs/examples.",
+            "teach more with `vision oneshot learn -c my.mugs`.",
+        ),
+        (
+            "add some with POST /v1/collections/mugs/answers, or `vision fewshot add-example`.",
+            "add some with `vision fewshot add-example -c mugs`.",
+        ),
+        ("(GET /v1/strategies).", "(`vision strategies list`)."),
+        ("params.lora.rank: it must be more", "--param lora.rank: it must be more"),
+        ("config.training_args.num_epochs: it must be", "--epochs: it must be"),
+    ],
+)
+def test_a_sentence_of_the_service_names_commands_and_flags(said: str, read: str) -> None:
+    assert in_flags(said) == read
+
+
+def test_no_refusal_of_a_training_speaks_of_http_to_a_command_line() -> None:
+    calls = set()
+    for file in TRAINING.glob("*.py"):
+        text = (
+            file.read_text().replace("{data.slug}", "mugs").replace("{row.id}", "0a").replace("{place}", "")
+        )
+        calls |= set(re.findall(r"(?<!`)(?:GET|POST|PATCH|PUT|DELETE) /v1/[a-z/0-9]+", text))
+    assert len(calls) > 5
+    spoken = {call for call in calls if "/v1/" in in_flags(call)}
+    # said of folders in a configuration, which the command line sends itself
+    assert spoken <= {"POST /v1/models"}, spoken
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Next:"
+    return [shlex.split(line) for line in lines[1:] if line.startswith("  ")]
+
+
+def test_the_next_commands_can_be_pasted(
+    server: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = tmp_path / "my pictures" / "mug"
+    pictures.mkdir(parents=True)
+    (pictures / "a mug.png").write_bytes(b"")
+    service = Service(server.url, None, flags=["--server", server.url])
+    folder = Path("my model")
+    after_training(service, JOB, "mugs", folder, Taught(tmp_path / "my pictures"))
+    classify, export = told(capsys)
+    assert classify[:3] == ["vision", "oneshot", "classify"]
+    assert classify[-5:-2] == [str(pictures / "a mug.png"), "--model", "./my model"]
+    assert export[:3] == ["vision", "manyshot", "export"]
+    assert all(words[-2:] == ["--server", server.url] for words in (classify, export))
+    asking = {**JOB, "params": {"question": "Which mug?"}}
+    after_training(service, asking, "mugs", None, Taught(pictures))
+    ask, _ = told(capsys)
+    assert ask == [
+        *("vision", "ask", "--image", str(pictures / "a mug.png"), "--model", "mugs", "Which mug?"),
+        *("--server", server.url),
+    ]
+    after_training(service, {**JOB, "task": "caption"}, "mugs", None, Taught(pictures))
+    assert told(capsys)[0][1] == "caption"
+
+
+def test_a_picture_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    service = Service("http://127.0.0.1:1", None)
+    after_training(service, JOB, "mugs", None, Taught())
+    assert "picture.jpg stands for" in capsys.readouterr().err
+    (tmp_path / "there.jpg").write_bytes(b"")
+    assert next_steps.picture_near(None) == "there.jpg"
+    assert next_steps.picture_near(tmp_path / "nowhere") == "there.jpg"
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    (prepared / "dataset.json").write_text(json.dumps({"id": "1", "sent_from": str(tmp_path)}))
+    assert taught_by("prepared") == Taught(tmp_path, "prepared")
+    assert taught_by("0a-id") == Taught()
+
+
+def test_flags_are_repeated_where_the_environment_does_not_lead_there(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(server.url, "secret", None) as service:
+        assert service.flags == ("--server", server.url, "--api-key", "KEY")
+    monkeypatch.setenv("VISION_SERVER", server.url)
+    monkeypatch.setenv("VISION_API_KEY", "secret")
+    with connect(server.url, "secret", None) as service:
+        assert service.flags == ()
+
+
+def test_a_full_folder_is_replaced_by_force_or_by_consent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not saving.may_replace(tmp_path / "new", force=False)
+    (tmp_path / "there").write_text("mine")
+    assert saving.may_replace(tmp_path, force=True)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    with pytest.raises(typer.Exit):
+        saving.may_replace(tmp_path, force=False)
+    assert "--force" in capsys.readouterr().err
+    for stream in ("stdin", "stderr"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True)
+    monkeypatch.setattr("typer.confirm", lambda *words, abort, err: True)
+    assert saving.may_replace(tmp_path, force=False)
