@@ -164,7 +164,9 @@ def _fields(found: Sequence[Any]) -> str:
     """One sentence that names each field and what is wrong with it, without repeating what was sent."""
     sentences = []
     for one in found[:_MOST_FIELDS]:
-        place = [str(part) for part in one["loc"]]
+        place = [
+            str(part) for part in one["loc"] if not str(part).startswith("(")
+        ]  # tags of a union's members
         if place and place[0] in {"body", "query", "path", "header"}:
             place = place[1:] or place
         name = ".".join(place)[:_LONGEST_NAME].encode("ascii", "replace").decode()

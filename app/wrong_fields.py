@@ -53,7 +53,12 @@ def complaint(error: Mapping[str, Any]) -> str:
 
 def complaints(found: Sequence[Mapping[str, Any]], prefix: str = "") -> str:
     """Every field (after `prefix`) and what is wrong with it, one after another."""
-    return "; ".join(f"{prefix}{'.'.join(map(str, one['loc']))}: {complaint(one)}" for one in found)
+    return "; ".join(f"{prefix}{dotted(one['loc'])}: {complaint(one)}" for one in found)
+
+
+def dotted(location: Sequence[int | str]) -> str:
+    """A field's name, such as `base_model.type`. Parts in brackets are tags that tell a union's members apart."""
+    return ".".join(str(part) for part in location if not str(part).startswith("("))
 
 
 def _shown(value: Any) -> str:

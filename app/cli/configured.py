@@ -6,6 +6,7 @@ Knows YAML and the two fields that name folders of this machine; what the rest m
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +43,27 @@ def read(file: Path) -> dict[str, Any]:
     return plain
 
 
-def sent(
-    service: Service, document: dict[str, Any], file: Path, *, data: bool
-) -> tuple[dict[str, Any], str | None, str | None]:
-    """Send the folders that the document names; the document without them, and the two datasets' ids.
+@dataclass(frozen=True)
+class Sent:
+    """A document without the folders that it names, the datasets that these became, and what was warned of."""
 
-    Relative folders are looked for beside the file. Nothing is sent of a document that the service finds wrong, and
-    without `data` not the folder to learn from, in whose place there is another source.
+    document: dict[str, Any]
+    dataset: str | None
+    held_out: str | None
+    warnings: tuple[str, ...]
+
+
+def send(service: Service, document: dict[str, Any], file: Path, *, data: bool) -> Sent:
+    """Send the folders that the document names.
+
+    Relative folders are looked for beside the file. Nothing is sent of a document that the service finds wrong, or
+    whose model is not at hand, and without `data` not the folder to learn from, in whose place there is another
+    source. Fields that have no effect are printed first.
     """
-    service.call("POST", "/v1/configurations/check", json=document, again=True)
+    checked = service.call("POST", "/v1/configurations/check", json=document, again=True)
+    warnings = tuple(f"{note['field']}: {note['sentence']}" for note in checked["warnings"])
+    for warning in warnings:
+        output.say(warning)
     left = dict(document)
     if not data:
         left["dataset"] = {
@@ -60,8 +73,25 @@ def sent(
     test = _folder(left, "evaluation", "test_data_dir", file)
     about = left.get("dataset") if isinstance(left.get("dataset"), dict) else {}
     dataset = None if folder is None else _dataset(service, folder, about or {})
-    held_out = None if test is None else _dataset(service, test, {"format": (about or {}).get("format")})
-    return left, dataset, held_out
+    held_out = None if test is None else _dataset(service, test, {})
+    if dataset and held_out:
+        _check_same_task(dataset, held_out, file)
+    return Sent(
+        left,
+        None if dataset is None else str(dataset["id"]),
+        None if held_out is None else str(held_out["id"]),
+        warnings,
+    )
+
+
+def _check_same_task(dataset: dict[str, Any], held_out: dict[str, Any], file: Path) -> None:
+    """End the command, before anything is trained, where the test folder cannot judge what is learned."""
+    if dataset["task"] != held_out["task"]:
+        output.fail(
+            f"{file}: evaluation.test_data_dir teaches {held_out['task']} and dataset.data_dir {dataset['task']}: a "
+            "model that learned one is not judged by the other",
+            output.USAGE,
+        )
 
 
 def _folder(document: dict[str, Any], section: str, field: str, file: Path) -> Path | None:
@@ -75,10 +105,10 @@ def _folder(document: dict[str, Any], section: str, field: str, file: Path) -> P
     return folder
 
 
-def _dataset(service: Service, folder: Path, about: dict[str, Any]) -> str:
+def _dataset(service: Service, folder: Path, about: dict[str, Any]) -> dict[str, Any]:
     format_ = str(about.get("format") or "auto")
     fields = {"name": folder.resolve().name or "dataset", "format": _FORMATS.get(format_, format_)}
     split = about.get("split_ratio")
     if isinstance(split, list):
-        fields["split"] = ",".join(str(one) for one in split)
-    return str(uploaded(service, folder, fields)["id"])
+        fields["split"] = ",".join(str(share) for share in split)
+    return uploaded(service, folder, fields)

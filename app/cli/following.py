@@ -33,12 +33,15 @@ _JUDGED_BY = {
 _DULL = frozenset({"learning_rate"})
 
 
-def follow(service: Service, job: dict[str, Any], *, json: bool) -> dict[str, Any]:
-    """Show the job until it has ended, across broken connections; the job as it is then.
+def follow(
+    service: Service, job: dict[str, Any], *, json: bool, said: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """Show the job until it has ended, across broken connections; the job as it is then. Lines that were `said` before
+    are not shown to a person again.
 
     Raises UnreachableError when the service stays away for minutes. Ctrl-C ends the command, not the job.
     """
-    return _followed(service, job, _Lines() if json else _Bar(job))
+    return _followed(service, job, _Lines() if json else _Bar(job, said))
 
 
 def wait(service: Service, job: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +66,8 @@ def _judged(job: dict[str, Any]) -> str:
     found = (job.get("result") or {}).get("evaluation") or {}
     if not_judged(found):
         return f"; {found['evaluated_on']}"
-    for name in ("accuracy", "exact_match"):
+    # of texts accuracy is another name of exact match; of labels that are answers, the accuracy is what counts
+    for name in ("accuracy",) if "chance" in found else ("exact_match", "accuracy"):
         if isinstance(found.get(name), float):
             guessed = max((found[one] for one in ("chance", "commonest") if one in found), default=None)
             beside = "" if guessed is None else f" (guessing: {guessed:.3g})"
@@ -144,7 +148,8 @@ class _Lines(_Silence):
 class _Bar(_Silence):
     """A bar on a terminal; elsewhere a line for each change of state and each log line."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
+    def __init__(self, job: dict[str, Any], said: frozenset[str]) -> None:
+        self._said = said
         self._stack = ExitStack()
         self._said_broken = False
         self._metrics: dict[str, float] = {}
@@ -179,7 +184,7 @@ class _Bar(_Silence):
             values = first[:_MOST_METRICS]
             text = "  ".join(f"{key} {value:.4g}" for key, value in values)
             self._progress.update(self._task, metrics=text)
-        elif name == "log":
+        elif name == "log" and data.get("line") not in self._said:
             self._say(in_flags(str(data.get("line", ""))))
         elif name == "state":
             self._say(_state(data))

@@ -94,6 +94,13 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option(help="test, validation, train or all; test of a dataset, all of a folder.")
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Keep this figure: accuracy, f1, per_class, confusion_matrix, calibration_error, bleu or exact_match;"
+            " repeat. All that apply without it."
+        ),
+    ] = None,
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", "--output", "-o", help="Save figures and pictures here.")
     ] = None,
@@ -109,7 +116,8 @@ def evaluate(
     fresh = Path(test_data).is_dir() and not (Path(test_data) / "dataset.json").is_file()
     with connect(server, api_key, data_dir) as service:
         name = str(model_id(service, model))
-        wanted = {"dataset": dataset_id(service, test_data), "split": split or ("all" if fresh else "test")}
+        wanted: dict[str, Any] = {"split": split or ("all" if fresh else "test"), "metrics": metric or None}
+        wanted["dataset"] = dataset_id(service, test_data)
         job = _done(service, f"/v1/models/{quoted(name)}/evaluate", wanted, quiet=json)
         found = job["result"]["evaluation"]
         if output_dir is not None:

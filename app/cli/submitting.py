@@ -25,6 +25,8 @@ class Ending:
     json: bool = False
     taught: Taught | None = None
     """What the next commands are made of."""
+    said: frozenset[str] = frozenset()
+    """Lines that the user has read already and that the job's log repeats."""
 
 
 def check_detach(service: Service, ending: Ending) -> None:
@@ -76,7 +78,7 @@ def submitted(service: Service, body: dict[str, Any], ending: Ending) -> dict[st
         output.say(
             f"Job {job['id']} trains {job['base_model']} by {how} on {data}: it learns {_learned(job)}"
         )
-    ended = following.follow(service, job, json=ending.json)
+    ended = following.follow(service, job, json=ending.json, said=ending.said)
     following.end(ended, json=ending.json)
     if ending.output_dir is not None:
         saving.save_artifacts(service, ended, ending.output_dir, force=ending.force)

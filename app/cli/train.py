@@ -6,6 +6,7 @@ Knows what a strategy needs from this machine; how it trains is the service's bu
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -152,22 +153,19 @@ def _by_config(
     ending: Ending,
 ) -> None:
     dataset, collection, name, seed = place
-    document, sent, held_out = configured.sent(
-        service, configured.read(file), file, data=dataset is None and collection is None
-    )
-    if dataset is not None:
-        sent = dataset_id(service, dataset)
+    sent = configured.send(service, configured.read(file), file, data=dataset is None and collection is None)
+    source = sent.dataset if dataset is None else dataset_id(service, dataset)
     body: dict[str, Any] = {
-        "config": document,
+        "config": sent.document,
         "params": values,
         "seed": seed,
-        **({"dataset": sent} if sent else {"collection": collection or DEFAULT_COLLECTION}),
+        **({"dataset": source} if source else {"collection": collection or DEFAULT_COLLECTION}),
         **({"name": name} if name else {}),
     }
-    job = submitted(service, body, ending)
-    if held_out is not None and job is not None:
-        chosen = (document.get("evaluation") or {}).get("metrics")
-        asked = {"dataset": held_out, "split": "all", "metrics": chosen}
+    job = submitted(service, body, replace(ending, said=frozenset(sent.warnings)))
+    if sent.held_out is not None and job is not None:
+        chosen = (sent.document.get("evaluation") or {}).get("metrics")
+        asked = {"dataset": sent.held_out, "split": "all", "metrics": chosen}
         judging = service.call("POST", f"/v1/models/{quoted(job['model'])}/evaluate", json=asked)
         ended = following.follow(service, judging, json=ending.json)
         following.end(ended, json=ending.json)

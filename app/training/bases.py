@@ -12,6 +12,7 @@ from app.answering.service import BUILT_IN_CAPTIONER
 from app.errors import EncoderMismatchError, ModelNotFoundError, NotTrainableError, VisionError
 from app.inference.domain import domain_of
 from app.inference.encoders import resolve
+from app.inference.model_info import ModelInfo
 from app.inference.registry import ModelRegistry
 from app.inference.vlms import resolve_vlm
 from app.inference.vlms.source import REMOTE
@@ -112,6 +113,10 @@ class BaseModels:
             return resolve_vlm(word).name
         except VisionError:
             return self._names.shown(word)
+
+    def known(self) -> list[ModelInfo]:
+        """The models of this service that a client may name."""
+        return self._registry.known()
 
     def taken(self, slug: str) -> bool:
         """Whether a model that is not trained here goes by that name."""

@@ -5,106 +5,39 @@ Knows its fields, their ranges and what they mean as a job's parameters; reads n
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from app.errors import InvalidInputError
-from app.training.spec import Method, Metric, Task
-from app.wrong_fields import complaint
+from app.training.config_sections import (
+    BASE_TYPES,
+    PREPARING_STEPS,
+    BaseModelSection,
+    DatasetConfig,
+    EvaluationConfig,
+    Kind,
+    LearningType,
+    Section,
+    TextProcessor,
+    TrainingArguments,
+    VisionProcessor,
+)
+from app.training.params import PARAMS
+from app.training.spec import Method, Task
+from app.wrong_fields import complaint, dotted
 
-Augmentation = Literal["rotation", "brightness", "noise", "crop", "flip"]
-LearningType = Literal["one_shot", "few_shot", "many_shot"]
 _LARGEST = 1 << 20
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-
-class VisionProcessor(_Strict):
-    """What happens to images before the model sees them."""
-
-    augmentations: list[Augmentation] | None = Field(
-        None,
-        description="Changes that training examples are shown with; empty list: none; left out: the method's own.",
-    )
-
-
-class TextProcessor(_Strict):
-    """What happens to texts."""
-
-    max_length: int | None = Field(
-        None,
-        ge=1,
-        le=20_000,
-        description="Longest answer, in characters; longer ones are left out, and said.",
-    )
-
-
-class TrainingArguments(_Strict):
-    """How long and how fast."""
-
-    learning_type: LearningType = Field(description="one_shot, few_shot or many_shot.")
-    num_examples: int | None = Field(
-        None, ge=1, description="Examples a label that are used at most; empty: all."
-    )
-    num_epochs: float | None = Field(None, gt=0, le=10_000, description="Passes over the training split.")
-    batch_size: int | Literal["auto"] | None = Field(
-        None, description="Examples a forward pass; auto measures."
-    )
-    learning_rate: float | None = Field(None, gt=0, le=1, description="Peak rate.")
-    warmup_steps: int | None = Field(None, ge=0, description="Steps during which the rate rises.")
-    method: Method | None = Field(
-        None, description="head, lora, prototypical, maml, siamese or finetune; empty: by learning type."
-    )
-    extra: dict[str, Any] = Field(
-        default_factory=dict, description="Further parameters of the method, as in docs/training.md."
-    )
-
-    @field_validator("batch_size")
-    @classmethod
-    def _positive(cls, value: int | str | None) -> int | str | None:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("must be at least 1, or auto")
-        return value
-
-
-class DatasetConfig(_Strict):
-    """Where the examples lie and how they are split."""
-
-    format: Literal["coco", "custom", "directory", "auto"] = Field(
-        "auto", description="custom is JSON lines; directory is a folder a label."
-    )
-    data_dir: str | None = Field(
-        None, description="A folder of the machine that runs the command line, which uploads it."
-    )
-    split_ratio: list[float] = Field(
-        [0.8, 0.1, 0.1],
-        description="Shares of train, validation and test, when `data_dir` is sent and brings no split of its own; a "
-        "dataset that is there already keeps the split it was prepared with.",
-    )
-
-    @field_validator("split_ratio")
-    @classmethod
-    def _shares(cls, value: list[float]) -> list[float]:
-        if len(value) not in (2, 3) or any(not 0 <= one <= 1 for one in value) or value[0] <= 0:
-            raise ValueError("must be two or three shares between 0 and 1, the first above 0")
-        if abs(sum(value) - 1) > 1e-6:
-            raise ValueError(f"must add up to 1, not {sum(value):g}")
-        return [*value, 0.0][:3]
-
-
-class EvaluationConfig(_Strict):
-    """How the result is judged."""
-
-    metrics: list[Metric] | None = Field(
-        None, description="Figures that are kept; empty: all that apply. Chance stands beside them always."
-    )
-    test_data_dir: str | None = Field(
-        None, description="A folder of the machine that runs the command line, which uploads it."
-    )
 
 
 EXAMPLE: dict[str, Any] = {
@@ -116,31 +49,44 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
-class MultimodalConfig(_Strict):
+def _read_version(value: Any) -> Any:
+    """YAML writes 1 and 1.0 as numbers; the configuration's version is text."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Version = Annotated[
+    Literal["v1", "v1.0", "1", "1.0"],
+    BeforeValidator(_read_version),
+    WithJsonSchema({"enum": ["v1", "v1.0", "1", "1.0", 1], "title": "Version"}),
+]
+
+
+Base = Annotated[
+    Annotated[str, Field(min_length=1, max_length=200), Tag("(text)")]
+    | Annotated[BaseModelSection, Tag("(object)")],
+    Discriminator(lambda value: "(text)" if isinstance(value, str) else "(object)"),
+]
+
+
+class MultimodalConfig(Section):
     """A whole training run in one document."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    version: Literal["1", "1.0"] = Field("1.0", description="Of this schema.")
+    version: Version = Field("1.0", description="Of this schema.")
     type: Literal["multimodal", "image_classification", "visual_qa", "image_captioning"] = Field(
         "multimodal", description="What is learned; multimodal finds it out from the data."
     )
-    base_model: str = Field(
+    base_model: Base = Field(
         "default",
-        min_length=1,
-        max_length=200,
-        description="A model's id, a family, or a hub id; see GET /v1/models.",
+        description="What training starts from: a model's id, a family, or a hub id (see GET /v1/models), or these "
+        "with a name and a type.",
     )
     vision_processor: VisionProcessor = Field(default_factory=VisionProcessor)
     text_processor: TextProcessor = Field(default_factory=TextProcessor)
     training_args: TrainingArguments
     dataset: DatasetConfig = Field(default_factory=DatasetConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
-
-    @field_validator("version", mode="before")
-    @classmethod
-    def _written(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _sensible(self) -> MultimodalConfig:
@@ -159,6 +105,25 @@ class MultimodalConfig(_Strict):
         return tasks.get(self.type)
 
     @property
+    def base_word(self) -> str:
+        """The word that says which model is trained; `default` where none is named."""
+        if isinstance(self.base_model, str):
+            return self.base_model
+        return self.base_model.checkpoint or self.base_model.name or "default"
+
+    @property
+    def base_field(self) -> str:
+        """The field that `base_word` stands in."""
+        if isinstance(self.base_model, str):
+            return "base_model"
+        return f"base_model.{'name' if self.base_model.checkpoint is None else 'checkpoint'}"
+
+    @property
+    def base_kind(self) -> Kind | None:
+        """The kind of model that `base_model.type` asks for; None where it does not say."""
+        return None if isinstance(self.base_model, str) else BASE_TYPES[self.base_model.type]
+
+    @property
     def server_paths(self) -> list[str]:
         """Fields that name folders: only the command line may read those, and uploads what is in them."""
         named = {
@@ -167,7 +132,7 @@ class MultimodalConfig(_Strict):
         }
         return [field for field, value in named.items() if value]
 
-    def method_for(self, base_kind: Literal["encoder", "vlm"]) -> Method:
+    def method_for(self, base_kind: Kind) -> Method:
         """The training method: the one that is named, or the usual one of the learning type."""
         if self.training_args.method is not None:
             return self.training_args.method
@@ -179,24 +144,63 @@ class MultimodalConfig(_Strict):
         method = usual[self.training_args.learning_type]
         return "lora" if method == "head" and base_kind == "vlm" else method
 
-    def params_for(self, method: Method) -> dict[str, Any]:
-        """The method's parameters that this document sets; unknown ones are refused by the method's schema."""
+    def params_for(self, method: Method, base_kind: Kind) -> dict[str, Any]:
+        """The method's parameters that this document sets, without those that do nothing for it; unknown ones in
+        `extra` are refused by the method's schema.
+        """
         arguments = self.training_args
-        found: dict[str, Any] = dict(arguments.extra)
+        texts = self.text_processor if base_kind == "vlm" else TextProcessor()
         names = {
             "learning_rate": arguments.learning_rate,
             "batch_size": arguments.batch_size,
             "epochs": arguments.num_epochs,
             "warmup_steps": arguments.warmup_steps,
             "examples_per_label": arguments.num_examples,
-            "max_answer_chars": self.text_processor.max_length,
+            "max_text_tokens": texts.max_length,
+            "truncate_texts": texts.truncation if texts.max_length else None,
             "metrics": self.evaluation.metrics,
         }
-        found |= {name: value for name, value in names.items() if value is not None}
-        chosen = self.vision_processor.augmentations
-        if chosen is not None:
-            found |= {"augment": bool(chosen), "flip": "flip" in chosen, "augmentations": chosen}
+        idle = self.idle_arguments(method)
+        has = PARAMS[method].model_fields
+        found: dict[str, Any] = dict(arguments.extra)
+        found |= {
+            name: value
+            for name, value in names.items()
+            if value is not None and name in has and name not in idle
+        }
+        changes = self.random_changes
+        if changes is not None:
+            found |= {"augment": bool(changes), "flip": "flip" in changes, "augmentations": changes}
         return found
+
+    def idle_arguments(self, method: Method) -> dict[str, str]:
+        """Parameters of `training_args` that the method does not take -> why."""
+        arguments, has = self.training_args, PARAMS[method].model_fields
+        given = {
+            "epochs": arguments.num_epochs,
+            "batch_size": arguments.batch_size,
+            "learning_rate": arguments.learning_rate,
+            "warmup_steps": arguments.warmup_steps,
+        }
+        why = (
+            "fits a head in closed form, in no steps"
+            if method == "head"
+            else f"learns by other numbers: {', '.join(name for name in ('steps', 'learning_rate') if name in has)}"
+        )
+        idle = {
+            name: f"the method '{method}' {why}"
+            for name, value in given.items()
+            if value is not None and name not in has
+        }
+        if arguments.batch_size == "auto" and "batch_size" in has and method != "finetune":
+            idle["batch_size"] = f"only the method 'finetune' measures; '{method}' takes its usual number"
+        return idle
+
+    @property
+    def random_changes(self) -> list[str] | None:
+        """The augmentations that change examples at random; None where the document leaves them to the method."""
+        chosen = self.vision_processor.augmentations
+        return None if chosen is None else [name for name in chosen if name not in PREPARING_STEPS]
 
 
 def parse(document: Any) -> MultimodalConfig:
@@ -222,7 +226,7 @@ def parse_yaml(text: str) -> MultimodalConfig:
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "configuration"
+    return dotted(location) or "configuration"
 
 
 def _said(error: Any) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from app.errors import InvalidInputError, NotTrainableError
 from app.training.bases import DEFAULT
 from app.training.config import MultimodalConfig
+from app.training.config_sections import Kind
 from app.training.learning_data import LearningData
 from app.training.resolving import Larger
 from app.training.spec import Method, Task
@@ -23,7 +24,7 @@ NAME = "the configuration"
 class _Model:
     family: str
     checkpoint: str
-    kind: Literal["encoder", "vlm"]
+    kind: Kind
     larger: tuple[Larger, ...] = ()
 
 
@@ -51,28 +52,37 @@ class ConfigRecipe:
     name: str = NAME
 
 
-def recipe_of(config: MultimodalConfig, data: LearningData) -> ConfigRecipe:
-    """What the configuration means for this data.
+def recipe_of(config: MultimodalConfig, data: LearningData, kind: Kind | None) -> ConfigRecipe:
+    """What the configuration means for this data; `kind` is its base model's, None where the data shall decide.
 
-    Raises InvalidInputError where it names folders of a machine, NotTrainableError where it does not say, and the
-    data does not either, what is to be learned.
+    A vision-language model learns labels as answers to a question. Raises InvalidInputError where the document names
+    folders of a machine, NotTrainableError where it does not say, and the data does not either, what is to be learned,
+    or where that is nothing for such a model.
     """
     if config.server_paths:
         raise InvalidInputError(
             f"{', '.join(config.server_paths)}: the service reads no folders; upload them with POST /v1/datasets, "
             "or leave that to `vision train --config`."
         )
-    task = config.task or _taught(data)
-    kind: Literal["encoder", "vlm"] = "encoder" if task == "classification" else "vlm"
+    task = config.task or _taught(data, kind)
+    if kind == "vlm" and task == "classification":
+        task = "vqa"
+    if kind == "encoder" and task != "classification":
+        raise NotTrainableError(
+            f"'{config.base_word[:100]}' learns labels, and {data.name} teaches "
+            f"{'questions' if task == 'vqa' else 'captions'}: start from a vision-language model, "
+            "such as llava."
+        )
+    kind = kind or ("encoder" if task == "classification" else "vlm")
     method = config.method_for(kind)
-    params = config.params_for(method)
+    params = config.params_for(method, kind)
     return ConfigRecipe(task, method, params, _Model(DEFAULT, DEFAULT, kind))
 
 
-def _taught(data: LearningData) -> Task:
+def _taught(data: LearningData, kind: Kind | None) -> Task:
     if len(data.tasks) == 1:
         return next(iter(data.tasks))
-    if data.labels:
+    if data.labels and not (kind == "vlm" and data.answers):
         return "classification"
     if data.answers:
         return "vqa"

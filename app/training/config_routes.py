@@ -1,18 +1,22 @@
 """`/configurations`: what a training run in one document may hold, and whether one is right, before anything is sent.
 
-Knows the document's schema; starts nothing and looks at no data.
+Knows the document's schema and the models at hand; starts nothing and looks at no data.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body, Depends, Request
+from pydantic import Field
 
+from app import errors
 from app.access import Caller, require
+from app.problems import responses
+from app.services import services_of
 from app.training import config
 from app.training.config import EXAMPLE, MultimodalConfig
-from app.training.params import checked
+from app.training.config_notes import FieldNote
 
 router = APIRouter(prefix="/configurations", tags=["jobs"])
 
@@ -39,16 +43,25 @@ async def configuration_schema(caller: Reader) -> dict[str, Any]:
     }
 
 
-@router.post("/check")
-async def check_configuration(
-    caller: Reader, document: Annotated[dict[str, Any], Body(examples=[EXAMPLE])]
-) -> MultimodalConfig:
-    """Say whether a configuration is right, every wrong field by name; the configuration with its defaults.
+class CheckedConfiguration(MultimodalConfig):
+    """A configuration that is right, and what it asks for in vain."""
 
-    Whether the data fit it, `POST /jobs` says.
+    warnings: list[FieldNote] = Field(
+        description="Fields that have no effect for the chosen model, or another than their value seems to ask for."
+    )
+
+
+@router.post("/check", responses=responses(errors.ModelNotFoundError, errors.InvalidInputError))
+async def check_configuration(
+    request: Request, caller: Reader, document: Annotated[dict[str, Any], Body(examples=[EXAMPLE])]
+) -> CheckedConfiguration:
+    """Say whether a configuration is right, every wrong field by name; the configuration with its defaults, and which
+    of its fields have no effect for the model that it names.
+
+    A model that is not at hand is refused here already. Whether the data fit it, `POST /jobs` says.
     """
     found = config.parse(document)
-    named = found.training_args.method
-    if named is not None:
-        checked(named, found.params_for(named))
-    return found
+    notes = await services_of(request).jobs.configurations.check(found)
+    return CheckedConfiguration(
+        **{name: getattr(found, name) for name in found.model_fields_set}, warnings=notes
+    )

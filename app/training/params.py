@@ -6,6 +6,7 @@ against these before it accepts it, and the strategies are checked against them 
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -67,6 +68,13 @@ class Params(BaseModel):
         return AugmentationSettings.model_validate({**base, "flip": self.flip or base["flip"]})
 
 
+def warmup_within(steps: int | None, share: float, total: int) -> float:
+    """Steps of warm-up: `steps` where training is longer than that, else `share` of `total`. A rate that rises to the
+    end never reaches its peak.
+    """
+    return steps if steps and steps < total else share * total
+
+
 class HeadParams(Params):
     """The closed-form head alone, published as a model."""
 
@@ -88,6 +96,22 @@ class AdapterParams(BaseModel):
     four_bit: bool = Field(False, description="Load the base in 4 bits (needs CUDA and bitsandbytes).")
 
 
+class TextParams(BaseModel):
+    """How long the texts may be that a vision-language model learns."""
+
+    max_text_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=20_000,
+        description="VLMs: most tokens of question and answer together, without the image's; empty: the context's.",
+    )
+    truncate_texts: bool = Field(
+        False,
+        description="VLMs: cut answers that make an example longer, and teach no end there; off: leave such examples "
+        "out. Whose question alone is too long is left out in any case.",
+    )
+
+
 DEFAULT_QUESTION = "What is this?"
 """What a vision-language model that learns labels is asked about every image."""
 MAX_QUESTION_CHARS = 500
@@ -105,7 +129,7 @@ class LabelParams(BaseModel):
     )
 
 
-class LoraParams(AdapterParams, LabelParams, Params):
+class LoraParams(AdapterParams, LabelParams, TextParams, Params):
     """LoRA (Hu et al. 2021); for CLIP as in CLIP-LoRA (Zanella and Ben Ayed 2024): rank 2 on q, k, v of both towers,
     AdamW 2e-4, dropout .25. For vision-language models (VLMs) on all linear layers of the language model, rank 16,
     dropout .05 (Dettmers et al. 2023).
@@ -118,6 +142,9 @@ class LoraParams(AdapterParams, LabelParams, Params):
         description="Optimiser steps; empty: 300 for CLIP and SigLIP, 200 for lite; "
         "VLMs: 150 passes within 60 and 300 steps, "
         "but at least 3 passes.",
+    )
+    epochs: float | None = Field(
+        None, gt=0, le=10_000, description="Passes over the training examples, in place of `steps`."
     )
     learning_rate: float | None = Field(
         None,
@@ -147,7 +174,35 @@ class LoraParams(AdapterParams, LabelParams, Params):
     warmup_share: float = Field(
         0.05, ge=0, le=1, description="Share of the steps during which the rate rises."
     )
+    warmup_steps: int | None = Field(
+        None,
+        ge=0,
+        description="The same as a number of steps; where training has no more than that, the share is used.",
+    )
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's.")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> LoraParams:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("name steps or epochs, not both")
+        return self
+
+    def steps_for(self, examples: int) -> int | None:
+        """Optimiser steps that are asked for with so many training examples; None where that is left to the method."""
+        if self.epochs is None:
+            return self.steps
+        return max(math.ceil(self.epochs * examples / (self.batch_size * self.accumulation)), 1)
+
+    def warmup_of(self, total: int) -> float:
+        """Steps of `total` during which the rate rises."""
+        return warmup_within(self.warmup_steps, self.warmup_share, total)
+
+    def warmup_note(self, total: int) -> str:
+        """What a job's log says where `warmup_steps` are no fewer than all steps."""
+        return (
+            f"{self.warmup_steps} steps of warm-up are no fewer than the training's {total}: "
+            f"the rate rises for {math.ceil(self.warmup_of(total))}."
+        )
 
 
 class EpisodicParams(Params):
@@ -205,7 +260,7 @@ class SiameseParams(Params):
     end_to_end: bool = Field(False, description="Train the encoder's last stages too, on pixels.")
 
 
-class FinetuneParams(LabelParams, Params):
+class FinetuneParams(LabelParams, TextParams, Params):
     """Many-shot training of a whole model (or of LoRA adapters) with the transformers Trainer."""
 
     epochs: float = Field(5, gt=0, le=10_000, description="Passes over the training split.")
@@ -220,7 +275,10 @@ class FinetuneParams(LabelParams, Params):
     schedule: Literal["linear", "cosine", "constant"] = Field("cosine", description="Decay after warm-up.")
     warmup_steps: int = Field(0, ge=0, description="Steps during which the rate rises.")
     warmup_share: float = Field(
-        0.1, ge=0, le=1, description="The same as a share; used when warmup_steps is 0."
+        0.1,
+        ge=0,
+        le=1,
+        description="The same as a share; used when warmup_steps is 0, or training has no more steps than that.",
     )
     weight_decay: float = Field(0.05, ge=0, le=1, description="AdamW's.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(

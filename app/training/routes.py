@@ -20,7 +20,6 @@ from app.problems import responses
 from app.recognition.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
 from app.services import services_of
 from app.training import repository, streaming
-from app.training.bases import DEFAULT
 from app.training.describing import all_described, artifact_of, described
 from app.training.resolving import Wish
 from app.training.schemas import (
@@ -98,14 +97,11 @@ async def create_job(
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= _LONGEST_KEY:
         raise InvalidInputError(f"Idempotency-Key: it has 1 to {_LONGEST_KEY} characters.")
     services = services_of(request)
-    named = wanted.base_model
-    if wanted.config is not None and named is None and wanted.config.base_model != DEFAULT:
-        named = wanted.config.base_model
     submission = Submission(
         how=wanted.config or wanted.strategy or "",
         collection=wanted.collection,
         dataset=wanted.dataset,
-        wish=Wish(wanted.params, named, wanted.name, wanted.seed),
+        wish=Wish(wanted.params, wanted.base_model, wanted.name, wanted.seed),
     )
     job = await services.jobs.submit(
         caller.workspace,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -33,10 +33,11 @@ from app.settings import Settings
 from app.training import learning_data, repository
 from app.training.bases import BaseModels
 from app.training.config import MultimodalConfig
-from app.training.config_recipe import NAME, recipe_of
+from app.training.config_recipe import NAME
+from app.training.configurations import Configurations
 from app.training.learning_data import LearningData
 from app.training.repository import NewJob, Series
-from app.training.resolving import Recipe, Resolved, Wish, default_name, resolved
+from app.training.resolving import Recipe, Resolved, Wish, resolved
 from app.training.spec import DataRef, JobSpec
 from app.training.tables import Artifact, Job
 
@@ -88,6 +89,7 @@ class Jobs:
         self._strategies = strategies
         self._bases = bases
         self._queue = queue
+        self.configurations = Configurations(settings, bases)
 
     async def submit(
         self, workspace: str, wanted: Submission, *, key: str | None = None, digest: str | None = None
@@ -96,19 +98,15 @@ class Jobs:
 
         Raises IdempotencyKeyError for that key with another body, StrategyNotFoundError, CollectionNotFoundError,
         DatasetNotFoundError, ModelExistsError, OverloadedError where too many jobs are open, and whatever
-        `resolving.resolved` refuses.
+        `resolving.resolved` and `Configurations.resolve` refuse.
         """
         if key is not None and (before := await self._repeated(workspace, key, digest)) is not None:
             return before
         data = await self._data(workspace, wanted)
-        recipe: Recipe
-        wish = wanted.wish
         if isinstance(wanted.how, MultimodalConfig):
-            recipe = configured = recipe_of(wanted.how, data)
-            wish = replace(wish, name=wish.name or default_name(data.slug, configured.method))
+            job = await self.configurations.resolve(wanted.how, data, wanted.wish)
         else:
-            recipe = self._strategies.get(wanted.how)
-        job = resolved(recipe, data, wish, self._bases)
+            job = resolved(self._strategies.get(wanted.how), data, wanted.wish, self._bases)
         if wanted.wish.name is not None:
             await self._check_name(workspace, wanted.wish.name)
         return await self.queue(workspace, job, key=key, digest=digest)

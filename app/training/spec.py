@@ -17,8 +17,9 @@ Kind = Literal["train", "evaluate", "export", "prepare", "reembed", "teach"]
 Queue = Literal["cpu", "gpu", "multi-gpu"]
 Method = Literal["head", "lora", "prototypical", "maml", "siamese", "finetune"]
 Metric = Literal[
-    "accuracy", "macro_f1", "per_class", "confusion_matrix", "calibration_error", "bleu", "exact_match"
+    "accuracy", "f1", "macro_f1", "per_class", "confusion_matrix", "calibration_error", "bleu", "exact_match"
 ]
+"""`f1` is `macro_f1` of labels and the F1 of words of texts; `accuracy` of texts is `exact_match`."""
 
 
 class DataRef(BaseModel):

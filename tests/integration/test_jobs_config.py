@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx
+import huggingface_hub
 import pytest
+import yaml
 from PIL import Image
+
+from app.errors import ModelNotFoundError
+from app.inference.model_info import ModelInfo
+from app.settings import Settings
+from app.training.config import parse_yaml
+from app.training.configurations import Configurations
+from tests.printed_config import PRINTED, PRINTED_CHECKPOINT, printed
 
 
 async def taught(client: httpx.AsyncClient) -> None:
@@ -40,6 +50,124 @@ async def test_a_configuration_is_checked_before_anything_is_sent(client: httpx.
         assert words in reply.json()["detail"]
     schema = (await client.get("/v1/configurations/schema")).json()
     assert set(right) < set(schema["properties"])
+
+
+async def test_the_printed_document_is_right_as_json_and_says_what_it_asks_for_in_vain(
+    client: httpx.AsyncClient,
+) -> None:
+    document = yaml.safe_load(printed())
+    reply = await client.post("/v1/configurations/check", json=document)
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["base_model"] == document["base_model"]
+    assert [note["field"] for note in reply.json()["warnings"]] == [
+        "base_model.name",
+        "vision_processor.image_size",
+        "vision_processor.patch_size",
+        "vision_processor.augmentations",
+        "text_processor.padding",
+    ]
+    fitting = {"training_args": {"learning_type": "few_shot"}, "base_model": "clip"}
+    reply = await client.post("/v1/configurations/check", json=fitting)
+    assert (reply.status_code, reply.json()["warnings"]) == (200, [])
+
+
+@pytest.mark.parametrize("path", ["/v1/configurations/check", "/v1/jobs"])
+async def test_a_checkpoint_that_is_not_at_hand_is_refused_with_those_that_are(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    await taught(client)
+    document = yaml.safe_load(printed(PRINTED_CHECKPOINT))
+    document["dataset"].pop("data_dir")
+    document["evaluation"].pop("test_data_dir")
+    reply = await client.post(path, json={"config": document} if path == "/v1/jobs" else document)
+    assert (reply.status_code, reply.json()["type"].split(":")[-1]) == (404, "model_not_found")
+    for words in (
+        f"base_model.checkpoint: There is no model '{PRINTED_CHECKPOINT}' at hand",
+        "llava-shapes",
+        f"VISION_VLM={PRINTED_CHECKPOINT}",
+    ):
+        assert words in reply.json()["detail"]
+    assert "clip-tiny" not in reply.json()["detail"], "an encoder is no vision-language model"
+
+
+class _Known:
+    """The models of a service whose settings name one of the hub."""
+
+    def known(self) -> list[ModelInfo]:
+        there = ModelInfo("llava-1.5-7b-hf", "llava", (PRINTED_CHECKPOINT,), True, "vlm", ("caption", "vqa"))
+        return [there, ModelInfo("llava-shapes", "llava", (), False, "vlm", ("caption", "vqa"))]
+
+
+async def test_a_checkpoint_of_the_hub_is_fetched_with_the_job_or_refused_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    config = parse_yaml(PRINTED)
+    online = Settings(data_dir=tmp_path, allow_downloads=True)
+    fields = [note.field for note in await Configurations(online, _Known()).check(config)]  # type: ignore[arg-type]
+    assert fields == ["vision_processor.augmentations", "text_processor.padding"]
+    offline = Settings(data_dir=tmp_path, allow_downloads=False)
+    with pytest.raises(ModelNotFoundError, match=r"VISION_ALLOW_DOWNLOADS=true.*at hand are llava-shapes"):
+        await Configurations(offline, _Known()).check(config)  # type: ignore[arg-type]
+
+
+async def test_steps_beside_a_document_stand_in_the_place_of_its_epochs(client: httpx.AsyncClient) -> None:
+    await taught(client)
+    config = {"training_args": {"learning_type": "few_shot", "num_epochs": 3}, "base_model": "lite"}
+    reply = await client.post("/v1/jobs", json={"config": config, "params": {"steps": 7}})
+    assert reply.status_code == 202, reply.text
+    assert (reply.json()["params"]["steps"], reply.json()["params"]["epochs"]) == (7, None)
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ({"checkpoint": "clip-tiny", "type": "vision_language"}, "an encoder, not a vision-language model"),
+        ({"checkpoint": "llava-shapes", "type": "vision"}, "a vision-language model, not an encoder"),
+        ({"checkpoint": "lite", "tpye": "vision"}, "base_model.tpye: there is no such field"),
+    ],
+)
+async def test_a_base_model_of_another_kind_is_refused(
+    client: httpx.AsyncClient, base: Any, words: str
+) -> None:
+    config = {"training_args": {"learning_type": "few_shot"}, "base_model": base}
+    for reply in (
+        await client.post("/v1/configurations/check", json=config),
+        await client.post("/v1/jobs", json={"config": config}),
+    ):
+        assert reply.status_code == 422
+        assert words in reply.json()["detail"]
+        assert "(" not in reply.json()["detail"].split(":")[0], (
+            "how the schema tells the two forms apart shows"
+        )
+
+
+async def test_a_vision_language_model_learns_answers_where_there_are_labels_too(
+    client: httpx.AsyncClient,
+) -> None:
+    await taught(client)
+    buffer = io.BytesIO()
+    for shade in range(4):
+        buffer = io.BytesIO()
+        Image.new("RGB", (32, 32), (9 * shade, 200, 0)).save(buffer, "PNG")
+        data = {"question": "what colour?", "answer": "green"}
+        reply = await client.post(
+            "/v1/collections/default/answers", data=data, files=[("image", buffer.getvalue())]
+        )
+        assert reply.is_success, reply.text
+    config = {
+        "training_args": {"learning_type": "few_shot", "num_epochs": 2, "num_examples": 3},
+        "base_model": {"checkpoint": "llava-shapes", "type": "vision_language"},
+        "vision_processor": {"patch_size": 32},
+    }
+    reply = await client.post("/v1/jobs", json={"config": config})
+    assert reply.status_code == 202, reply.text
+    job = reply.json()
+    assert (job["task"], job["method"], job["base_model"]) == ("vqa", "lora", "llava-shapes")
+    assert (job["params"]["epochs"], job["params"]["examples_per_label"]) == (2, 3)
+    await client.post(f"/v1/jobs/{job['id']}/cancel")
+    log = (await client.get(f"/v1/jobs/{job['id']}/events")).text
+    assert log.count("vision_processor.patch_size: 'llava-shapes' cuts patches of 8 pixels") == 1
 
 
 async def test_a_configuration_becomes_a_job(client: httpx.AsyncClient) -> None:

@@ -74,6 +74,17 @@ def test_coco_captions(tmp_path: Path) -> None:
     ]
 
 
+def test_coco_questions(tmp_path: Path) -> None:
+    notes = [
+        {"image_id": 1, "question": "how many?", "answer": 2},
+        {"image_id": 1, "question": "", "answer": "lost", "caption": "a mug"},
+    ]
+    coco(tmp_path, "questions.json", notes)
+    found = list(formats.read(tmp_path, "coco"))
+    assert found[0] == Record("images/1.jpg", question="how many?", answer="2")
+    assert not any(isinstance(one, Record) for one in found[1:])
+
+
 def test_coco_categories_whole_or_in_crops(tmp_path: Path) -> None:
     coco(
         tmp_path,

@@ -72,6 +72,20 @@ def test_only_what_was_asked_for_is_kept_and_chance_beside_it() -> None:
     assert metrics.only(found, None) == found
 
 
+def test_accuracy_f1_and_bleu_are_names_for_labels_and_texts_alike() -> None:
+    labels = metrics.only(metrics.classification(TRUTH, SCORES, LABELS), ["accuracy", "f1", "bleu"])
+    assert labels["f1"] == labels["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert labels["accuracy"] == 0.75
+    said = ["a small red circle", "blue", ""]
+    texts = metrics.only(
+        metrics.texts(said, [["red circle", "a circle"], ["green"], [""]]), ["accuracy", "f1", "bleu"]
+    )
+    assert texts["accuracy"] == texts["exact_match"] == pytest.approx(1 / 3)
+    # of "small red circle" two words of three are right and two of two are found: 2 * 2 / (3 + 2)
+    assert texts["f1"] == pytest.approx((0.8 + 0 + 1) / 3)
+    assert texts["bleu"] >= 0
+
+
 def test_nothing_to_judge_is_an_error() -> None:
     with pytest.raises(ValueError, match="no examples"):
         metrics.classification([], np.zeros((0, 3)), LABELS)

@@ -106,7 +106,7 @@ def _directory(folder: Path) -> Found:
 
 
 def _coco(folder: Path, boxes: Boxes) -> Found:
-    """Captions, or categories: of the whole image where it shows one, or a crop a box."""
+    """Questions with answers, captions, or categories: of the whole image where it shows one, or a crop a box."""
     for name in files_below(folder):
         if name.lower().endswith(".json") and _is_coco(folder / name):
             yield from _coco_file(folder, name, boxes)
@@ -141,6 +141,11 @@ def _coco_file(folder: Path, name: str, boxes: Boxes) -> Found:
 def _coco_image(
     path: str, split: Any, notes: list[dict[str, Any]], categories: dict[Any, str], boxes: Boxes
 ) -> Found:
+    asked = [texts for note in notes if (texts := _asked(note))]
+    if asked:
+        for question, answer in asked:
+            yield Record(path, split, question=question[:_MOST_TEXT], answer=answer[:_MOST_TEXT])
+        return
     captions = [str(note["caption"]).strip() for note in notes if note.get("caption")]
     if captions:
         for caption in captions:
@@ -160,6 +165,15 @@ def _coco_image(
         yield Refusal(path, "shows several categories: use crops")
     else:
         yield Record(path, split, label=named[0][0])
+
+
+def _asked(note: dict[str, Any]) -> tuple[str, str] | None:
+    """The question and the answer of an annotation that has both."""
+    question, answer = (
+        str(note[name]).strip() if isinstance(note.get(name), str | int | float) else ""
+        for name in ("question", "answer")
+    )
+    return (question, answer) if question and answer else None
 
 
 def _key(value: Any) -> Any:

@@ -23,8 +23,9 @@ BINS = 10
 NOT_JUDGED = "not judged: no examples were held out"
 """What stands in the place of figures (as `evaluated_on`) where a model was shown every example there is."""
 KEYS: dict[Metric, tuple[str, ...]] = {
-    "accuracy": ("accuracy", "top5_accuracy"),
-    "macro_f1": ("macro_f1",),
+    "accuracy": ("accuracy", "top5_accuracy", "exact_match"),
+    "f1": ("f1", "macro_f1"),
+    "macro_f1": ("macro_f1", "f1"),
     "per_class": ("per_class",),
     "confusion_matrix": ("confusion",),
     "calibration_error": ("calibration_error", "reliability"),
@@ -54,7 +55,7 @@ def classification(
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         truth, predicted, labels=named, zero_division=0
     )
-    seen = [index for index, count in enumerate(support) if count]
+    macro_f1 = float(np.mean([f1[index] for index, count in enumerate(support) if count]))
     confidence = probabilities.max(axis=1)
     right = np.array([one == other for one, other in zip(predicted, truth, strict=True)])
     order = np.argsort(-probabilities, axis=1)[:, :5]
@@ -64,7 +65,8 @@ def classification(
     result: dict[str, Any] = {
         "examples": len(truth),
         "accuracy": float(right.mean()),
-        "macro_f1": float(np.mean([f1[index] for index in seen])),
+        "f1": macro_f1,
+        "macro_f1": macro_f1,
         "top5_accuracy": float(np.mean(top5)),
         "chance": 1 / len(labels),
         "commonest": Counter(truth).most_common(1)[0][1] / len(truth),
@@ -94,9 +96,10 @@ def only(figures: dict[str, Any], wanted: Sequence[str] | None) -> dict[str, Any
     """`figures` without those of metrics that are not among `wanted` (all where it is None); what belongs to no metric
     stays: counts, and what chance reaches.
     """
-    left_out = (
-        [] if wanted is None else [key for name, keys in KEYS.items() if name not in wanted for key in keys]
-    )
+    if wanted is None:
+        return figures
+    kept = {key for name, keys in KEYS.items() if name in wanted for key in keys}
+    left_out = {key for keys in KEYS.values() for key in keys} - kept
     return {name: value for name, value in figures.items() if name not in left_out}
 
 
@@ -136,8 +139,9 @@ def texts(
 ) -> dict[str, Any]:
     """Figures of written answers or captions; each may have several right ones.
 
-    `exact_match` compares after lower-casing and without articles and punctuation (as SQuAD does; Rajpurkar
-    et al. 2016); `bleu` is sacrebleu's corpus BLEU in 0-100 with its signature. `commonest` is what always
+    `exact_match` (which is `accuracy` too) compares after lower-casing and without articles and punctuation, `f1` is
+    the mean over examples of the F1 of words against the nearest reference (both as SQuAD does; Rajpurkar et al. 2016,
+    section 6.1); `bleu` is sacrebleu's corpus BLEU in 0-100 with its signature. `commonest` is what always
     giving the commonest reference would match, by question where there are questions. Raises ValueError where
     there is nothing to judge.
     """
@@ -153,6 +157,15 @@ def texts(
     return {
         "examples": len(predicted),
         "exact_match": float(np.mean(matched)),
+        "accuracy": float(np.mean(matched)),
+        "f1": float(
+            np.mean(
+                [
+                    max(_word_f1(said, right) for right in several)
+                    for said, several in zip(predicted, plain, strict=True)
+                ]
+            )
+        ),
         "bleu": float(score.score),
         "bleu_signature": str(bleu.get_signature()),
         "commonest": _commonest(plain, questions),
@@ -163,6 +176,15 @@ def normalised(text: str) -> str:
     """Lower case, without articles, punctuation or doubled spaces."""
     lowered = unicodedata.normalize("NFKC", text).lower()
     return " ".join(_ARTICLES.sub(" ", _PUNCTUATION.sub(" ", lowered)).split())
+
+
+def _word_f1(predicted: str, reference: str) -> float:
+    """F1 of the words that a text has in common with a normalised reference; 1 where both are empty."""
+    said, right = Counter(normalised(predicted).split()), Counter(reference.split())
+    if not said or not right:
+        return float(said == right)
+    common = (said & right).total()
+    return 2 * common / (said.total() + right.total())
 
 
 def _commonest(references: Sequence[set[str]], questions: Sequence[str | None] | None) -> float:

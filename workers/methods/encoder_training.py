@@ -127,7 +127,9 @@ class EncoderTraining(Stepped):
         Where a few examples were held out of those that were given, a second pass over all of them then makes as
         many steps as did best in the first, which is what the figures are of.
         """
-        self.total = self.params.steps or self.steps
+        self.total = self.params.steps_for(len(self.train)) or self.steps
+        if (self.params.warmup_steps or 0) >= self.total:
+            self.run.log(self.params.warmup_note(self.total))
         came_from = self.run.restored
         with deterministic(one_thread=self.one_thread):
             first = noted(came_from)
@@ -239,7 +241,7 @@ class EncoderTraining(Stepped):
 
     def _turn(self, step: int) -> float:
         """The share of the peak rate at this step."""
-        warmup = max(math.ceil(self.total * self.params.warmup_share), 1)
+        warmup = max(math.ceil(self.params.warmup_of(self.total)), 1)
         return min(step / warmup, 0.5 * (1 + math.cos(math.pi * step / self.total)))
 
     def _head_weights(self) -> Weights:

@@ -35,6 +35,7 @@ from workers.methods.lora_vlm import MILD
 from workers.methods.vlm_adapting import AdaptedVlm, recompute
 from workers.methods.vlm_answering import COMPARED, Judge
 from workers.methods.vlm_items import VlmItems
+from workers.methods.vlm_lengths import limit_texts
 from workers.methods.vlm_lessons import Lessons, lessons_for
 
 JUDGED = 500
@@ -77,6 +78,7 @@ class FinetuneVlm:
             self.files, self.lessons = self.adapted.files, self.adapted.lessons
         else:
             self._load_whole()
+        self.sides = limit_texts(self.sides, self.lessons, params, run.log)
         self.module = _Taught(self.lessons)
         judge = self._judge()
         fresh = run.restored is None and run.rank == 0

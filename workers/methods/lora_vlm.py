@@ -26,6 +26,7 @@ from workers.methods.base import Run
 from workers.methods.vlm_adapting import AdaptedVlm
 from workers.methods.vlm_answering import COMPARED, Judge
 from workers.methods.vlm_items import VlmItems
+from workers.methods.vlm_lengths import limit_texts
 from workers.methods.vlm_rehearsal import rehearsed
 
 PASSES, LEAST_PASSES = 150, 3
@@ -80,10 +81,11 @@ class VlmLora:
         self._adapted = AdaptedVlm(
             run.spec.base_model or "", params, run.settings, recomputing=params.gradient_checkpointing
         )
+        self._sides = limit_texts(self._sides, self._adapted.lessons, params, run.log)
         self._judge = Judge(
             self._adapted.lessons, self._items, params.batch_size, self._adapted.number_format
         )
-        self._steps = params.steps or self._default_steps()
+        self._steps = params.steps_for(len(self._sides.taught)) or self._default_steps()
         self._peak = params.learning_rate or RATE * (WIDTH / self._adapted.width) ** POWER
         low_rank, projector = self._adapted.parts()
         groups = [{"params": low_rank, "share": 1.0}, {"params": projector, "share": PROJECTOR_SHARE}]
@@ -102,6 +104,8 @@ class VlmLora:
             f"{trained:,} parameters are trained on {len(self._sides.taught)} examples in {self._steps} steps; "
             f"{len(self._sides.held_out)} examples are held out"
         )
+        if (params.warmup_steps or 0) >= self._steps:
+            run.log(params.warmup_note(self._steps))
 
     def fit(self) -> None:
         """Each step's batch, changes and dropout follow from the seed and the step alone, so that a run that was
@@ -228,7 +232,7 @@ class VlmLora:
 
     def _rate(self, step: int) -> float:
         """Linear warm-up, then half a cosine down to nothing."""
-        warmup = round(self._params.warmup_share * self._steps)
+        warmup = round(self._params.warmup_of(self._steps))
         if step <= warmup:
             return self._peak * step / warmup
         left = (step - warmup) / max(1, self._steps - warmup + 1)

@@ -36,13 +36,15 @@ class Lessons:
         own = vlm.processor.tokenizer.eos_token_id
         self.end = own if own in end else end[0]
         """The token that ends a taught answer."""
+        self.limit: int | None = None
+        """Tokens of question and answer that a lesson has at most; a longer answer is cut, and its end not taught."""
 
     def lesson(self, prompt: Prompt, answer: str) -> Tensors:
         """One prompt and its answer, batch size 1; `labels` int64[1, length] are the answer's tokens and its end.
 
         Raises QuestionTooLongError.
         """
-        said = self.said(answer)
+        said = self.within(prompt.text, self.said(answer))
         return self.complete(self.vlm.pack(_with_room(prompt, len(said))).packed, said)
 
     def complete(self, prompt: Tensors, said: Sequence[int]) -> Tensors:
@@ -60,6 +62,14 @@ class Lessons:
     def said(self, answer: str) -> list[int]:
         """The tokens a model should generate for this answer, the end among them."""
         return [*self._tokens(self.vlm.clean(answer), self.vlm.answer_lead()), self.end]
+
+    def question_tokens(self, question: str) -> int:
+        """How many tokens a question has by itself."""
+        return len(self.vlm.processor.tokenizer.encode(self.vlm.clean(question), add_special_tokens=False))
+
+    def within(self, question: str, said: list[int]) -> list[int]:
+        """An answer's tokens, without those that the limit leaves no room for."""
+        return said if self.limit is None else said[: max(self.limit - self.question_tokens(question), 1)]
 
     def loss(self, batch: Tensors) -> torch.Tensor:
         """Cross-entropy: the mean over an answer's tokens, then over answers, so that a long one counts as much as a
@@ -120,7 +130,8 @@ class BlipCaptionLessons(Lessons):
         """As `generate` begins: [DEC], the prompt without its [CLS] and [SEP], then the caption and [SEP]."""
         packed = self.vlm.pack(_with_room(prompt, 0)).packed
         given = packed["input_ids"][0, 1:-1].tolist() if "input_ids" in packed else []
-        said = [*self._tokens(self.vlm.clean(answer), " " if given else ""), self.end]
+        whole = [*self._tokens(self.vlm.clean(answer), " " if given else ""), self.end]
+        said = self.within(prompt.text, whole)
         packed = self.vlm.pack(_with_room(prompt, len(said))).packed
         begun = [self.vlm.model.config.text_config.bos_token_id, *given]
         ids = torch.tensor([begun + said])
@@ -151,7 +162,7 @@ class BlipVqaLessons(Lessons):
 
     def lesson(self, prompt: Prompt, answer: str) -> Tensors:
         """The question as it is served; `decoder_input_ids` [DEC] and the answer, which `labels` repeat."""
-        said = self.said(answer)
+        said = self.within(prompt.text, self.said(answer))
         return self.complete(self.vlm.pack(_with_room(prompt, len(said))).packed, said)
 
     def said(self, answer: str) -> list[int]:

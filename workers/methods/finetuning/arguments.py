@@ -20,7 +20,7 @@ import transformers
 from app.errors import NotTrainableError
 from app.inference import device as devices
 from app.settings import Settings
-from app.training.params import FinetuneParams
+from app.training.params import FinetuneParams, warmup_within
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 """Our words -> the Trainer's, whose `constant` knows no warm-up."""
@@ -93,7 +93,6 @@ def training_arguments(
     deepspeed = deepspeed_config(params, log)
     if deepspeed is not None:
         meet_alone()
-    warmup = params.warmup_steps or math.ceil(steps * params.warmup_share)
     return transformers.TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=params.epochs,
@@ -102,7 +101,7 @@ def training_arguments(
         gradient_accumulation_steps=batches.accumulation,
         learning_rate=params.learning_rate,
         lr_scheduler_type=_SCHEDULES[params.schedule],
-        warmup_steps=warmup,
+        warmup_steps=_warmup_steps(params, steps, log),
         weight_decay=params.weight_decay,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
@@ -126,6 +125,17 @@ def training_arguments(
         label_names=["labels"],
         dataloader_drop_last=False,
     )
+
+
+def _warmup_steps(params: FinetuneParams, steps: int, log: Callable[[str], None]) -> int:
+    """Of so many steps those during which the rate rises; says where they are not those that were asked for."""
+    warmup = math.ceil(warmup_within(params.warmup_steps, params.warmup_share, steps))
+    if params.warmup_steps >= steps:
+        log(
+            f"{params.warmup_steps} steps of warm-up are no fewer than the training's {steps}: "
+            f"the rate rises for {warmup}."
+        )
+    return warmup
 
 
 def deepspeed_config(

@@ -1,0 +1,173 @@
+"""A configuration before it is a job: which model it means, whether that is at hand, and what it asks for in vain.
+
+Knows the models of this service; `config_recipe` says what the document means for the data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app.errors import InvalidInputError, ModelNotFoundError, VisionError
+from app.inference.encoders import files, resolve
+from app.inference.encoders.source import HUB_ID, EncoderConfig, family_in
+from app.inference.model_info import ModelInfo
+from app.inference.vlms import resolve_vlm
+from app.inference.vlms.source import REMOTE, vlm_family_in
+from app.settings import Settings
+from app.training.base_traits import BaseTraits, read_traits
+from app.training.bases import DEFAULT, BaseModels
+from app.training.config import MultimodalConfig
+from app.training.config_notes import FieldNote, find_notes
+from app.training.config_recipe import recipe_of
+from app.training.config_sections import Kind
+from app.training.learning_data import LearningData
+from app.training.params import checked
+from app.training.resolving import Resolved, Wish, default_name, resolved
+from app.training.spec import Task
+
+_KINDS: dict[Kind, str] = {"vlm": "vision-language model", "encoder": "encoder"}
+
+
+@dataclass(frozen=True)
+class _Base:
+    word: str | None
+    """What was asked for; None where nothing was."""
+    kind: Kind | None
+    """None where the data decides."""
+    candidates: tuple[ModelInfo, ...] = ()
+    """The known models that the word may mean."""
+
+
+class Configurations:
+    """Configurations of one process."""
+
+    def __init__(self, settings: Settings, bases: BaseModels) -> None:
+        self._settings = settings
+        self._bases = bases
+
+    async def check(self, config: MultimodalConfig) -> list[FieldNote]:
+        """Fields without effect, as far as that can be told before there are data.
+
+        Raises ModelNotFoundError for a model that is not at hand, InvalidInputError for one of another kind than the
+        document says and for parameters that the method does not take.
+        """
+        base = self._find_base(config, None)
+        task = _likely_task(config, base.kind)
+        kind = base.kind or (None if task is None else _kind_of(task))
+        method = config.training_args.method or (None if kind is None else config.method_for(kind))
+        if method is not None:
+            checked(method, config.params_for(method, kind or "encoder"))
+        candidates = [one for one in base.candidates if _does(one, task)] or list(base.candidates)
+        traits = None
+        if len(candidates) == 1:
+            chosen = candidates[0]
+            traits = await asyncio.to_thread(self._traits, _word_of(chosen), chosen.kind)
+        return find_notes(config, method, task or ("vqa" if kind == "vlm" else None), traits)
+
+    async def resolve(self, config: MultimodalConfig, data: LearningData, wish: Wish) -> Resolved:
+        """The job that the document means for these data; what it asks for in vain is among the job's warnings.
+
+        Raises what `check`, `config_recipe.recipe_of` and `resolving.resolved` raise.
+        """
+        base = self._find_base(config, wish.base_model)
+        recipe = recipe_of(config, data, base.kind)
+        name = wish.name or default_name(data.slug, recipe.method)
+        # a number of steps that is asked for beside the document stands in the place of its epochs
+        instead = {"epochs": None} if recipe.method == "lora" and "steps" in wish.params else {}
+        wish = replace(wish, base_model=base.word, name=name, params={**instead, **wish.params})
+        job = resolved(recipe, data, wish, self._bases)
+        traits = await asyncio.to_thread(self._traits, job.spec.base_model or "", recipe.model.kind)
+        notes = find_notes(config, recipe.method, job.spec.task, traits)
+        return replace(job, warnings=(*job.warnings, *map(str, notes)))
+
+    def _find_base(self, config: MultimodalConfig, instead: str | None) -> _Base:
+        """The model that the document names, or the one that is named `instead` of it."""
+        word = instead or config.base_word
+        if word == DEFAULT:
+            return _Base(None, config.base_kind)
+        known = [one for one in self._bases.known() if one.name != REMOTE]
+        found = [one for one in known if word in (one.name, *one.aliases)]
+        found = found or [one for one in known if word == one.family]
+        field = "base_model" if instead else config.base_field
+        if not found and word != REMOTE:
+            raise ModelNotFoundError(self._absent(field, word, config.base_kind, known))
+        kinds = {one.kind for one in found}
+        wanted = config.base_kind
+        if instead is None and found and wanted is not None and wanted not in kinds:
+            raise InvalidInputError(
+                f"base_model.type: '{word[:100]}' is {_with_article(found[0].kind)}, not {_with_article(wanted)}: "
+                f"{_at_hand(known, wanted)}."
+            )
+        kind = wanted if wanted in kinds else kinds.pop() if len(kinds) == 1 else wanted
+        return _Base(word, kind, tuple(one for one in found if kind in (None, one.kind)))
+
+    def _traits(self, word: str, kind: Kind) -> BaseTraits | None:
+        """In a thread: the traits of a model whose files are here, None where they are yet to be fetched.
+
+        Raises ModelNotFoundError where they are not here and may not be fetched, ModelUnavailableError where they are
+        damaged.
+        """
+        config = replace(EncoderConfig.from_settings(self._settings), allow_downloads=False)
+        source = resolve(word) if kind == "encoder" else resolve_vlm(word)
+        try:
+            found = files.located(source, config, family_in if kind == "encoder" else vlm_family_in)
+        except VisionError as error:
+            if source.is_local:
+                raise
+            if self._settings.allow_downloads:
+                return None
+            raise ModelNotFoundError(
+                f"The files of '{source.location}' are not at hand, and downloads are off: start the service with "
+                "VISION_ALLOW_DOWNLOADS=true, or put them into the hub's cache; "
+                f"{_at_hand([one for one in self._bases.known() if one.name not in (REMOTE, source.name)], kind)}."
+            ) from error
+        return read_traits(source.name, kind, found.family, Path(found.location) if found.location else None)
+
+    def _absent(self, field: str, word: str, kind: Kind | None, known: list[ModelInfo]) -> str:
+        kinds: list[Kind] = [kind] if kind else ["vlm", "encoder"]
+        hands = "; ".join(_at_hand(known, one) for one in kinds)
+        sentence = f"{field}: There is no model '{word[:100]}' at hand. {hands[:1].upper()}{hands[1:]}."
+        if HUB_ID.fullmatch(word):
+            setting = {"vlm": "VISION_VLM", "encoder": "VISION_ENCODER"}.get(
+                kind or "", "VISION_VLM or VISION_ENCODER"
+            )
+            sentence += f" A model of the Hugging Face hub comes to hand where the service starts with {setting}={word}"
+            if not self._settings.allow_downloads:
+                sentence += " and VISION_ALLOW_DOWNLOADS=true"
+            sentence += "."
+        return sentence
+
+
+def _likely_task(config: MultimodalConfig, kind: Kind | None) -> Task | None:
+    """What is learned, as far as the document alone says it."""
+    if kind == "encoder":
+        return "classification"
+    if config.task == "classification":
+        return "vqa" if kind == "vlm" else "classification"
+    if config.task is None and kind == "vlm":
+        return None
+    return config.task
+
+
+def _kind_of(task: Task) -> Kind:
+    return "encoder" if task == "classification" else "vlm"
+
+
+def _does(model: ModelInfo, task: Task | None) -> bool:
+    return task is None or model.kind == "encoder" or model.tasks is None or task in model.tasks
+
+
+def _word_of(model: ModelInfo) -> str:
+    """What the registry takes: a hub id or a folder where there is one."""
+    return (model.aliases or (model.name,))[0]
+
+
+def _at_hand(known: list[ModelInfo], kind: Kind) -> str:
+    names = ", ".join(one.name for one in known if one.kind == kind)
+    return f"{_KINDS[kind]}s at hand are {names}" if names else f"no {_KINDS[kind]} is at hand"
+
+
+def _with_article(kind: Kind) -> str:
+    return f"{'an' if kind == 'encoder' else 'a'} {_KINDS[kind]}"
