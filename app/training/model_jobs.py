@@ -120,8 +120,6 @@ async def export_model(
     """Write a model as files that other programs load; an ONNX file that computes something else is not published."""
     services = services_of(request)
     kind, task, base = await _model(services, caller.workspace, model)
-    if kind == "vlm" and wanted.format == "onnx":
-        raise ModelTaskError("Vision-language models cannot be written as ONNX: export them as safetensors.")
     if base is not None and kind == "encoder" and wanted.format == "safetensors":
         raise ModelTaskError("This encoder is not trained here: its weights are where it came from.")
     spec = JobSpec(
@@ -129,7 +127,7 @@ async def export_model(
         task=task,
         base_model=base,
         base_kind=kind,
-        data=None if kind == "vlm" else await _trained_on(services, caller.workspace, model),
+        data=await _trained_on(services, caller.workspace, model),
         params={"format": wanted.format},
         model=model,
     )

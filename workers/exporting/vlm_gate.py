@@ -1,0 +1,125 @@
+"""The gate of an exported vision-language model: its runner, with every graph held against torch on what it is given.
+
+Knows the runner, graphs and answers; writes no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from app.errors import NotTrainableError
+from app.inference.vlms.prompts import Prompt
+from app.inference.vlms.transformers_vlm import TransformersVlm
+from workers.exporting import answer, onnx_files
+from workers.exporting.vlm_parts import Parts
+
+PIXEL_DIFFERENCE = 1e-4
+"""Largest difference of any normalised pixel value between the runner and the model's own processor."""
+_KEPT_SHAPES, _KEPT_ROWS = 2, 3
+"""Inputs that are kept of each graph, to run again as a batch: a first step's and a later one's."""
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+class HeldModel(answer.Model):
+    """The runner as it is handed out; what each graph gives is compared with the module it was written from."""
+
+    def __init__(self, folder: Path, parts: Parts) -> None:
+        super().__init__(folder)
+        self._folder = folder
+        self._parts = parts
+        self._agreements: dict[str, onnx_files.Agreement] = {}
+        self._kept: dict[str, dict[Shapes, list[onnx_files.Arrays]]] = {name: {} for name in parts.graphs}
+
+    def run(self, name: str, values: answer.Arrays) -> answer.Arrays:
+        """As the runner; also in torch."""
+        graph = self._parts.graphs[name]
+        inputs = {wanted: values[wanted] for wanted in graph.inputs}
+        outputs = super().run(name, values)
+        exact = graph.compute({wanted: torch.from_numpy(array) for wanted, array in inputs.items()})
+        for output, tensor in zip(graph.outputs, exact, strict=True):
+            self._compare(name, output, tensor.numpy(), outputs[output])
+        kept = self._kept[name]
+        shapes = tuple(array.shape for array in inputs.values())
+        if shapes in kept or len(kept) < _KEPT_SHAPES:
+            rows = kept.setdefault(shapes, [])
+            if len(rows) < _KEPT_ROWS:
+                rows.append({wanted: array.copy() for wanted, array in inputs.items()})
+        return outputs
+
+    def check_inputs(self, prompts: Sequence[Prompt], packed: Sequence[Mapping[str, torch.Tensor]]) -> float:
+        """Raise NotTrainableError unless the runner reads images and questions as the model's own processor does."""
+        largest = 0.0
+        for prompt, tensors in zip(prompts, packed, strict=True):
+            pixels = self.read_pixels(prompt.image)
+            wanted = tensors["pixel_values"].numpy().reshape(-1, *pixels.shape[1:])
+            difference = float(np.abs(pixels - wanted).max()) if wanted.shape == pixels.shape else np.inf
+            if not difference <= PIXEL_DIFFERENCE:
+                raise NotTrainableError(
+                    "The image preprocessing of this model is not what the runner does: "
+                    f"{wanted.shape[1:]} against {pixels.shape[1:]}, largest difference {difference:.2g}."
+                )
+            largest = max(largest, difference)
+            if "input_ids" in tensors and self.read_prompt(prompt.text) != tensors["input_ids"][0].tolist():
+                raise NotTrainableError(
+                    "The runner reads a question as other tokens than the model's processor."
+                )
+        return largest
+
+    def check_answers(self, vlm: TransformersVlm, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """Greedy answers of both; raises NotTrainableError unless all are the same, token by token."""
+        tokens = same = 0
+        for prompt in prompts:
+            (served,) = vlm.generate([vlm.pack(prompt)])
+            text, ids = self.answer(prompt.image, prompt.text or None)
+            tokens += len(ids)
+            same += text == served.text and len(ids) == served.completion_tokens
+        if same != len(prompts):
+            raise NotTrainableError(
+                f"The exported graphs give other answers than the model: {same} of {len(prompts)} are the same."
+            )
+        return {"compared": len(prompts), "same": same / len(prompts), "tokens": tokens}
+
+    def check_graphs(self, cosine: float) -> dict[str, onnx_files.Agreement]:
+        """File -> how near it comes; raises NotTrainableError for one that is not exact enough or minds the batch."""
+        for name, found in self._agreements.items():
+            file = self._folder / f"{name}.onnx"
+            found.check(file.name, cosine=cosine, top1=onnx_files.TOP1 if name == "decoder" else 0.0)
+            for rows in self._kept[name].values():
+                batch = [rows[index % len(rows)] for index in range(_KEPT_ROWS)]
+                joined = {wanted: np.concatenate([row[wanted] for row in batch]) for wanted in rows[0]}
+                onnx_files.takes_any_batch(file, joined)
+        return {f"{name}.onnx": found for name, found in self._agreements.items()}
+
+    def describe(self) -> dict[str, Any]:
+        """Every graph's purpose and its inputs and outputs, each with dtype and shape as the file tells them."""
+
+        def told(values: Any) -> dict[str, str]:
+            return {
+                value.name: f"{value.type[7:-1]} [{', '.join(map(str, value.shape))}]" for value in values
+            }
+
+        return {
+            f"{name}.onnx": {
+                "purpose": graph.purpose,
+                "inputs": told(self.graphs[name].get_inputs()),
+                "outputs": told(self.graphs[name].get_outputs()),
+            }
+            for name, graph in self._parts.graphs.items()
+        }
+
+    def _compare(self, name: str, output: str, exact: Any, given: Any) -> None:
+        """Row by row along the last axis; of the decoder's logits also the best token."""
+        found = onnx_files.agreement(
+            *(array.reshape(-1, array.shape[-1]).astype(np.float64) for array in (exact, given))
+        )
+        if output != "logits":
+            found = replace(found, top1=1.0)
+        before = self._agreements.get(name)
+        self._agreements[name] = found if before is None else before.joined(found)
