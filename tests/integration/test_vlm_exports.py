@@ -1,93 +1,100 @@
-"""Vision-language models as ONNX graphs: their runner, without torch at hand, says what the service says."""
+"""A vision-language model as ONNX graphs: its runner, without torch at hand, says what the service says."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import onnxruntime
 import pytest
 
 from app.services import Services
 from tests import shapes
+from tests.exported import say, say_all
 from tests.integration.test_model_jobs import asked
+from tests.integration.test_model_uploads import sent
+from tests.integration.test_vlm_formats import save_smolvlm
+from tests.working import carried_out
+from workers.exporting import answer
 
 pytestmark = pytest.mark.slow
-WITHOUT_TORCH = """
-import runpy, sys
-
-class Nothing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "transformers", "app", "workers", "peft"}:
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Nothing())
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-"""What may import nothing of what the model was trained and is served with."""
-
-
-def say(folder: Path, *words: str | Path) -> str:
-    """What the exported runner answers."""
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", WITHOUT_TORCH, str(folder / "answer.py"), *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=folder.parent,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 async def exported(client: httpx.AsyncClient, services: Services, model: str, folder: Path) -> dict[str, Any]:
-    """The files of an export in `folder`, and its report."""
+    """An export's files in `folder`, and its report, which says that all of it agreed."""
     job = await asked(client, services, f"/v1/models/{model}/export", {"format": "onnx"})
-    folder.mkdir()
     for file in (await client.get(f"/v1/jobs/{job['id']}/artifacts")).json()["data"]:
         path = folder / file["name"].removeprefix("exports/onnx/")
         path.write_bytes((await client.get(file["url"])).content)
-    assert json.loads((folder / "export.json").read_text()) == job["result"]["export"]
     report: dict[str, Any] = job["result"]["export"]
-    assert all(found["least_cosine"] > 0.999 for found in report["files"].values())
+    assert json.loads((folder / "export.json").read_text()) == report
+    assert all(found["least_cosine"] > 0.9999 for found in report["files"].values())
+    assert report["files"]["decoder.onnx"]["top1"] == 1
     assert report["answers"]["same"] == 1
     return report
 
 
-async def serve(client: httpx.AsyncClient, model: str, number: int, question: str | None) -> str:
-    path, form = ("vqa", {"question": question}) if question else ("caption", {})
-    reply = await client.post(
-        f"/v1/{path}", data={**form, "model": model}, files={"image": shapes.data(number)}
-    )
-    assert reply.status_code == 200, reply.text
-    found = reply.json()
-    return str(found["answer"] if question else found["caption"])
-
-
-@pytest.mark.parametrize(
-    ("model", "graphs"),
-    [
-        ("llava-shapes", {"vision_tower", "projector", "embed_tokens", "decoder"}),
-        ("blip-shapes-vqa", {"vision_tower", "question_encoder", "projector", "decoder"}),
-    ],
-)
-async def test_the_runner_answers_as_the_service(
-    client: httpx.AsyncClient, services: Services, tmp_path: Path, model: str, graphs: set[str]
+async def test_blip_reads_a_question_and_answers_it(
+    client: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "exported_model"
-    report = await exported(client, services, model, folder)
-    assert set(report["files"]) == {f"{name}.onnx" for name in graphs}
-    card = (folder / "README.md").read_text()
-    assert all(f"{name}.onnx" in card for name in graphs)
-    assert "past_key_values.0.key: float [batch, 4, past_sequence, 32]" in card
-    for question, right, number in shapes.questions()[:6]:
-        said = say(folder, shapes.paths()[number], question)
-        assert said == await serve(client, model, number, question)
-        assert said == right
+    report = await exported(client, services, "blip-shapes-vqa", tmp_path)
+    graphs = ("vision_tower.onnx", "question_encoder.onnx", "projector.onnx", "decoder.onnx")
+    assert set(report["files"]) == set(graphs)
+    card = (tmp_path / "README.md").read_text()
+    assert [line[4:] for line in card.splitlines() if line.startswith("### ")] == list(graphs)
+    assert "- past_key_values.0.key: float32 [batch, 4, past_sequence, 32]" in card
+
+    questions = shapes.questions()[:12]
+    said = say_all(tmp_path, [(shapes.paths()[number], question) for question, _, number in questions])
+    for (question, right, number), text in zip(questions, said, strict=True):
+        form = {"model": "blip-shapes-vqa", "question": question}
+        served = await client.post("/v1/vqa", data=form, files={"image": shapes.data(number)})
+        assert (text, text) == (served.json()["answer"], right)
+    assert "usage" in say(tmp_path, shapes.paths()[0], code=1)
+
+    # a shorter question beside a longer one is read as it is alone
+    model = answer.Model(tmp_path)
+    pixels = model.read_pixels(shapes.image(0))
+    features = model.run("vision_tower", {"pixel_values": pixels})["image_features"]
+    short, long = (model.read_prompt(text) for text in ("red?", "what color is the shape in the image?"))
+    rows = np.zeros((2, len(long)), np.int64)
+    mask = np.zeros_like(rows)
+    for row, ids in enumerate((short, long)):
+        rows[row, : len(ids)], mask[row, : len(ids)] = ids, 1
+    both = {"input_ids": rows, "attention_mask": mask, "image_features": features.repeat(2, axis=0)}
+    alone = {"input_ids": np.array([short]), "attention_mask": mask[:1, : len(short)]}
+    together = model.run("question_encoder", both)["question_features"][0, : len(short)]
+    by_itself = model.run("question_encoder", {**alone, "image_features": features})["question_features"][0]
+    assert together == pytest.approx(by_itself, abs=1e-4)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+async def test_who_cannot_says_which_part_and_what_to_do_instead(
+    client: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
+    save_smolvlm(tmp_path)
+    note = {
+        "format": 1,
+        "id": "tiles",
+        "kind": "vlm",
+        "task": "vqa",
+        "method": "finetune",
+        "family": "flamingo",
+    }
+    note |= {"base_model": "HuggingFaceTB/SmolVLM", "base_fingerprint": "0", "tasks": ["vqa"]}
+    made = await sent(client, {**contents(tmp_path), "vision.json": json.dumps(note).encode()})
+    assert made.status_code == 201, made.text
+    reply = await client.post("/v1/models/tiles/export", json={"format": "onnx"})
+    job = await carried_out(services, client, reply.json()["id"])
+    assert job["state"] == "failed"
+    reason = job["error"]["detail"]
+    assert "The vision tower of 'tiles' cannot be written as ONNX" in reason
+    assert "tiles" in reason
+    assert "--format safetensors" in reason
+    weights = await asked(client, services, "/v1/models/tiles/export", {"format": "safetensors"})
+    assert "model.safetensors" in weights["result"]["export"]["files"]

@@ -41,6 +41,8 @@ class Model:
         """The answer to the question, or without one a caption; and its tokens."""
         note, tokens = self.note, list[int]()
         ids = np.array([self.read_prompt(question)], np.int64)
+        if ids.size + note["max_new_tokens"] > note["context_length"]:
+            raise ValueError(f"The question is too long: all in all {note['context_length']} tokens fit.")
         values = {"pixel_values": self.read_pixels(image), "input_ids": ids}
         values["attention_mask"] = np.ones_like(ids)
         for name in note["before"]:

@@ -46,30 +46,35 @@ def write(folder: Path, found: ModelFiles, name: str, report: dict[str, Any]) ->
         lines += _graphs(report)
     files = report.get("files")
     if isinstance(files, dict):
-        best = "token" if "graphs" in report else "label"
-        lines += ["## Parity with the served model", ""]
-        for file, found_ in files.items():
-            lines.append(
-                f"- {file}: cosine {found_['least_cosine']:.6f} at least, same best {best} {found_['top1']:.1%}, "
-                f"largest difference {found_['max_difference']:.2g}, on {found_['examples']} inputs"
-            )
-        lines.append("")
+        lines += ["## Parity with the served model", "", *(_parity(*found) for found in files.items()), ""]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _parity(file: str, figures: dict[str, Any]) -> str:
+    same = f"same best answer {figures['top1']:.1%}, " if "top1" in figures else ""
+    return (
+        f"- {file}: cosine {figures['least_cosine']:.6f} at least, {same}"
+        f"largest difference {figures['max_difference']:.2g}, on {figures['examples']} rows"
+    )
 
 
 def _graphs(report: dict[str, Any]) -> list[str]:
     """How a vision-language model's graphs are run, in their order, and by what."""
-    answers = report["answers"]
+    answers, commands = report["answers"], []
+    if "vqa" in report["tasks"]:
+        commands.append('    python answer.py image.png "what color is the shape?"')
+    if "caption" in report["tasks"]:
+        commands.append("    python answer.py image.png    # a caption")
     lines = [
         "## Answering",
         "",
         "    pip install onnxruntime numpy pillow tokenizers",
-        '    python answer.py image.png "what color is the shape?"',
+        *commands,
         "",
-        "Without a question it writes a caption, where the model can. Its answers were compared with the model's own, "
-        f"token by token, on {answers['compared']} images ({answers['tokens']} tokens): {answers['same']:.0%} are the "
-        "same. Of photographs whose shorter side has 1,024 pixels or more the service keeps less detail while it "
-        "reads them, so that answers may differ there.",
+        f"Its answers were compared with the model's own, token by token, on {answers['compared']} images "
+        f"({answers['tokens']} tokens): {answers['same']:.0%} are the same. The service shrinks photographs whose "
+        "shorter side has 2,048 pixels or more while it reads them, and scales samples of 16 bits; the runner does "
+        "neither, and may answer differently there.",
         "",
         "## Graphs",
         "",

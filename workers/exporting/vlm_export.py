@@ -9,7 +9,6 @@ import json
 import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +62,12 @@ def write(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
     shutil.copy(answer.__file__, folder / "answer.py")
     held = HeldModel(folder, parts)
     report = {
+        "tasks": sorted(vlm.tasks),
         "images": len(prompts),
         "trained_on": trained_on,
         "preprocessing": {"max_difference": held.check_inputs(prompts, packed)},
         "answers": held.check_answers(vlm, prompts),
-        "files": {
-            name: asdict(result) for name, result in held.check_graphs(run.settings.parity_cosine).items()
-        },
+        "files": held.check_graphs(run.settings.parity_cosine),
     }
     return {**report, "graphs": held.describe()}
 

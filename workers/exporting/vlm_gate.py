@@ -6,7 +6,7 @@ Knows the runner, graphs and answers; writes no files.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,11 @@ class HeldModel(answer.Model):
             )
         return {"compared": len(prompts), "same": same / len(prompts), "tokens": tokens}
 
-    def check_graphs(self, cosine: float) -> dict[str, onnx_files.Agreement]:
-        """File -> how near it comes; raises NotTrainableError for one that is not exact enough or minds the batch."""
+    def check_graphs(self, cosine: float) -> dict[str, dict[str, Any]]:
+        """File -> how near it comes, of the decoder also how often with the same best token.
+
+        Raises NotTrainableError for a graph that is not exact enough, or that minds what else is in the batch.
+        """
         for name, found in self._agreements.items():
             file = self._folder / f"{name}.onnx"
             found.check(file.name, cosine=cosine, top1=onnx_files.TOP1 if name == "decoder" else 0.0)
@@ -95,14 +98,19 @@ class HeldModel(answer.Model):
                 batch = [rows[index % len(rows)] for index in range(_KEPT_ROWS)]
                 joined = {wanted: np.concatenate([row[wanted] for row in batch]) for wanted in rows[0]}
                 onnx_files.takes_any_batch(file, joined)
-        return {f"{name}.onnx": found for name, found in self._agreements.items()}
+        return {
+            f"{name}.onnx": {
+                key: value for key, value in asdict(found).items() if key != "top1" or name == "decoder"
+            }
+            for name, found in self._agreements.items()
+        }
 
     def describe(self) -> dict[str, Any]:
         """Every graph's purpose and its inputs and outputs, each with dtype and shape as the file tells them."""
 
         def told(values: Any) -> dict[str, str]:
             return {
-                value.name: f"{value.type[7:-1]} [{', '.join(map(str, value.shape))}]" for value in values
+                value.name: f"{_dtype(value.type)} [{', '.join(map(str, value.shape))}]" for value in values
             }
 
         return {
@@ -115,11 +123,17 @@ class HeldModel(answer.Model):
         }
 
     def _compare(self, name: str, output: str, exact: Any, given: Any) -> None:
-        """Row by row along the last axis; of the decoder's logits also the best token."""
+        """Row by row along the last axis. Of a decoder's outputs its logits are what is counted."""
         found = onnx_files.agreement(
             *(array.reshape(-1, array.shape[-1]).astype(np.float64) for array in (exact, given))
         )
-        if output != "logits":
-            found = replace(found, top1=1.0)
+        if name == "decoder" and output != "logits":
+            found = replace(found, examples=0)
         before = self._agreements.get(name)
         self._agreements[name] = found if before is None else before.joined(found)
+
+
+def _dtype(told: str) -> str:
+    """ONNX Runtime's `tensor(float)` as numpy says it."""
+    name = told.removeprefix("tensor(").removesuffix(")")
+    return "float32" if name == "float" else name
