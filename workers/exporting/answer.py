@@ -102,14 +102,14 @@ class Model:
         limit = steps["max_aspect"] * min(image.size)
         image = crop_middle(image.convert("RGB"), limit, limit)
         if steps["shortest_edge"]:
-            edge, short = steps["shortest_edge"], min(image.size)
-            size = tuple(edge if side == short else int(edge * side / short) for side in image.size)
+            edge, (width, height) = steps["shortest_edge"], image.size
+            size = (max(edge, int(edge * width / height)), max(edge, int(edge * height / width)))
         else:
             size = (steps["width"], steps["height"])
         image = image.resize(size, Image.Resampling(steps["resample"]))
         if steps["crop"]:
             image = crop_middle(image, *steps["crop"])
-        values = np.asarray(image, np.float32) * np.float32(steps["scale"])
+        values: Any = np.asarray(image, np.float32) * np.float32(steps["scale"])
         values = (values - np.array(steps["mean"], np.float32)) / np.array(steps["std"], np.float32)
         return np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
 

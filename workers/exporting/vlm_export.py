@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from app.errors import ModelTaskError, NotTrainableError, VisionError
+from app.errors import ModelTaskError, NotTrainableError, QuestionTooLongError, VisionError
 from app.inference.aspect import MAX_ASPECT
 from app.inference.runtimes import parity
+from app.inference.vlms.loading import quiet
 from app.inference.vlms.prompts import Prompt
 from app.inference.vlms.source import narrowed
 from app.inference.vlms.transformers_vlm import TransformersVlm
@@ -40,36 +41,39 @@ _EXAMPLE_TOKENS, _EXAMPLE_STEP = 5, 3
 def write(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
     """The graphs, what feeds them and the runner; the report says how near they come to torch.
 
-    Raises ModelTaskError for a part that cannot be written, NotTrainableError for one that computes something else.
+    Raises ModelTaskError for a part that cannot be written, NotTrainableError for one that computes something else;
+    both say what can be done instead.
     """
     instead = (
         "Export it with --format safetensors instead."
         if found.card
         else "Its weights are where it came from."
     )
-    vlm = _load(run, found)
     try:
-        parts = take_apart(vlm)
-        prompts, trained_on = _prompts(run, vlm)
-        packed = [vlm.pack(prompt).packed for prompt in prompts]
-        _write_tokenizer(vlm, folder)
-        (folder / "preprocessing.json").write_text(_json(_preprocessing(vlm.processor.image_processor)))
-        note = _generation_note(run, vlm, parts, packed[0])
-        (folder / "generation.json").write_text(_json(note))
-        _write_graphs(run, vlm, parts, packed[0], folder)
-    except ModelTaskError as error:
-        raise ModelTaskError(f"{error} {instead}") from error
+        return _write(run, _load(run, found), folder)
+    except (ModelTaskError, NotTrainableError) as error:
+        raise type(error)(f"{error} {instead}") from error
+
+
+def _write(run: JobRun, vlm: TransformersVlm, folder: Path) -> dict[str, Any]:
+    parts = take_apart(vlm)
+    prompts, trained_on = _prompts(run, vlm)
+    packed = [vlm.pack(prompt).packed for prompt in prompts]
+    _write_tokenizer(vlm, folder)
+    (folder / "preprocessing.json").write_text(_json(preprocessing(vlm.processor.image_processor)))
+    (folder / "generation.json").write_text(_json(_generation_note(run, vlm, parts, packed[0])))
+    _write_graphs(run, vlm, parts, packed[0], folder)
     shutil.copy(answer.__file__, folder / "answer.py")
     held = HeldModel(folder, parts)
-    report = {
+    return {
         "tasks": sorted(vlm.tasks),
         "images": len(prompts),
         "trained_on": trained_on,
-        "preprocessing": {"max_difference": held.check_inputs(prompts, packed)},
+        "preprocessing": {"max_difference": held.check_inputs(vlm.name, prompts, packed)},
         "answers": held.check_answers(vlm, prompts),
         "files": held.check_graphs(run.settings.parity_cosine),
+        "graphs": held.describe(),
     }
-    return {**report, "graphs": held.describe()}
 
 
 def _load(run: JobRun, found: ModelFiles) -> TransformersVlm:
@@ -81,27 +85,34 @@ def _load(run: JobRun, found: ModelFiles) -> TransformersVlm:
 
 def _prompts(run: JobRun, vlm: TransformersVlm) -> tuple[list[Prompt], bool]:
     """Questions that the model was made for, where they are still there; made-up images (and False) otherwise."""
-    most_tokens = run.settings.default_new_tokens
-    shown: list[tuple[Image.Image, str]] = []
+    shown: list[Prompt] = []
     if run.spec.data is not None and run.spec.task is not None:
         try:
             examples = load_examples(run)
             step = max(len(examples.items) // MAX_PROMPTS, 1)
-            shown = [
-                (examples.image(item), item.question or "") for item in examples.items[::step][:MAX_PROMPTS]
-            ]
+            items = examples.items[::step][:MAX_PROMPTS]
+            shown = [_prompt(run, examples.image(item), item.question or "") for item in items]
         except (VisionError, FileNotFoundError):
             run.log("The data it was trained on is gone: compared on made-up images.")
-    trained_on = bool(shown)
-    if not shown:
-        # a caption is a question without words; who both asks and captions is tried on both
-        texts = (*QUESTIONS, "")[
-            0 if "vqa" in vlm.tasks else len(QUESTIONS) : 4 if "caption" in vlm.tasks else 3
-        ]
-        shown = [(image, texts[index % len(texts)]) for index, image in enumerate(parity.images(MAX_PROMPTS))]
-    return [
-        Prompt(image, text, "vqa" if text else "caption", most_tokens) for image, text in shown
-    ], trained_on
+    kept = [prompt for prompt in shown if prompt.task in vlm.tasks and _fits(vlm, prompt)]
+    if kept:
+        return kept, True
+    # a caption is a question without words; who both asks and captions is tried on both
+    texts = [text for text in (*QUESTIONS, "") if ("vqa" if text else "caption") in vlm.tasks]
+    images = enumerate(parity.images(MAX_PROMPTS))
+    return [_prompt(run, image, texts[index % len(texts)]) for index, image in images], False
+
+
+def _prompt(run: JobRun, image: Image.Image, text: str) -> Prompt:
+    return Prompt(image, text, "vqa" if text else "caption", run.settings.default_new_tokens)
+
+
+def _fits(vlm: TransformersVlm, prompt: Prompt) -> bool:
+    try:
+        vlm.pack(prompt)
+    except QuestionTooLongError:
+        return False
+    return True
 
 
 def _write_tokenizer(vlm: TransformersVlm, folder: Path) -> None:
@@ -112,7 +123,7 @@ def _write_tokenizer(vlm: TransformersVlm, folder: Path) -> None:
         )
 
 
-def _preprocessing(steps: Any) -> dict[str, Any]:
+def preprocessing(steps: Any) -> dict[str, Any]:
     """What `answer.Model.read_pixels` does to an image."""
     size, crop = steps.size, steps.crop_size if getattr(steps, "do_center_crop", False) else None
     return {
@@ -172,7 +183,7 @@ def _write_graphs(
     vlm.model.requires_grad_(False).eval()
     served = vlm.model.config._attn_implementation
     values = _example(vlm, parts, packed)
-    with warnings.catch_warnings():
+    with quiet(), warnings.catch_warnings():
         # axes that are bound to be equal share one name
         warnings.filterwarnings("ignore", r"# The axis name: .* will not be used", UserWarning)
         vlm.model.set_attn_implementation("eager")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.errors import NotTrainableError
+from app.errors import ModelTaskError, NotTrainableError
 from app.inference.vlms.prompts import Prompt
 from app.inference.vlms.transformers_vlm import TransformersVlm
 from workers.exporting import answer, onnx_files
@@ -53,22 +53,27 @@ class HeldModel(answer.Model):
                 rows.append({wanted: array.copy() for wanted, array in inputs.items()})
         return outputs
 
-    def check_inputs(self, prompts: Sequence[Prompt], packed: Sequence[Mapping[str, torch.Tensor]]) -> float:
-        """Raise NotTrainableError unless the runner reads images and questions as the model's own processor does."""
+    def check_inputs(
+        self, name: str, prompts: Sequence[Prompt], packed: Sequence[Mapping[str, torch.Tensor]]
+    ) -> float:
+        """Raise ModelTaskError unless the runner reads images and questions as the model's own processor does;
+        the largest difference of a normalised pixel value.
+        """
         largest = 0.0
         for prompt, tensors in zip(prompts, packed, strict=True):
             pixels = self.read_pixels(prompt.image)
-            wanted = tensors["pixel_values"].numpy().reshape(-1, *pixels.shape[1:])
+            wanted = tensors["pixel_values"].numpy().reshape(-1, *tensors["pixel_values"].shape[-3:])
             difference = float(np.abs(pixels - wanted).max()) if wanted.shape == pixels.shape else np.inf
             if not difference <= PIXEL_DIFFERENCE:
-                raise NotTrainableError(
-                    "The image preprocessing of this model is not what the runner does: "
-                    f"{wanted.shape[1:]} against {pixels.shape[1:]}, largest difference {difference:.2g}."
+                raise ModelTaskError(
+                    f"The image preprocessing of '{name}' cannot be written for the runner: the model's own gives "
+                    f"{list(wanted.shape)}, the runner {list(pixels.shape)}, largest difference {difference:.2g}."
                 )
             largest = max(largest, difference)
             if "input_ids" in tensors and self.read_prompt(prompt.text) != tensors["input_ids"][0].tolist():
-                raise NotTrainableError(
-                    "The runner reads a question as other tokens than the model's processor."
+                raise ModelTaskError(
+                    f"The prompt of '{name}' cannot be written for the runner: it reads other tokens in a question "
+                    "than the model's own processor."
                 )
         return largest
 

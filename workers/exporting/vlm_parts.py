@@ -99,7 +99,7 @@ def _llava(vlm: LlavaVlm) -> Parts:
     language, head, layers = model.language_model, vlm.model.lm_head, config.vision_feature_layer
     first = 1 if config.vision_feature_select_strategy == "default" else 0
 
-    def see(pixels: torch.Tensor) -> torch.Tensor:
+    def see(pixels: torch.Tensor) -> Any:
         states = model.vision_tower(pixels, output_hidden_states=True).hidden_states
         wanted = [layers] if isinstance(layers, int) else layers
         return torch.cat([states[layer][:, first:] for layer in wanted], dim=-1)
@@ -145,44 +145,26 @@ def _llava(vlm: LlavaVlm) -> Parts:
 
 
 def _blip(vlm: BlipVqa | BlipCaption) -> Parts:
-    model = vlm.model
-    text, decoder = model.config.text_config, model.text_decoder
-    cross = [layer.crossattention.self for layer in decoder.bert.encoder.layer]
+    model, text = vlm.model, vlm.model.config.text_config
+    cross = [layer.crossattention.self for layer in model.text_decoder.bert.encoder.layer]
     heads, dim = text.num_attention_heads, text.hidden_size // text.num_attention_heads
     asks = isinstance(vlm, BlipVqa)
-    source = "question_features" if asks else "image_features"
 
-    def see(pixels: torch.Tensor) -> torch.Tensor:
+    def see(pixels: torch.Tensor) -> Any:
         return model.vision_model(pixel_values=pixels).last_hidden_state
 
-    def read(ids: torch.Tensor, mask: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    def read(ids: torch.Tensor, mask: torch.Tensor, image: torch.Tensor) -> Any:
         return model.text_encoder(
             input_ids=ids, attention_mask=mask, encoder_hidden_states=image
         ).last_hidden_state
 
     def project(features: torch.Tensor) -> Any:
         shape = (features.shape[0], features.shape[1], heads, dim)
-        return tuple(
-            linear(features).view(shape).transpose(1, 2)
-            for layer in cross
-            for linear in (layer.key, layer.value)
-        )
+        linears = [linear for layer in cross for linear in (layer.key, layer.value)]
+        return tuple(linear(features).view(shape).transpose(1, 2) for linear in linears)
 
-    def decode(ids: torch.Tensor, *kept: torch.Tensor) -> Any:
-        crossed, past = kept[: 2 * len(cross)], kept[2 * len(cross) :]
-        cache = EncoderDecoderCache(_cache(past), _cache(crossed))
-        cache.is_updated = dict.fromkeys(range(len(cross)), True)
-        # only whether there are encoder states is asked where their keys and values are in the cache
-        found = decoder(
-            input_ids=ids,
-            encoder_hidden_states=crossed[0],
-            past_key_values=cache,
-            use_cache=True,
-            is_decoder=True,
-        )
-        return found.logits, *_flat(found.past_key_values.self_attention_cache)
-
-    names = tuple(f"cross.{i}.{kind}" for i in range(len(cross)) for kind in ("key", "value"))
+    names = _cache_names(len(cross), "cross")
+    past = _cache_names(text.num_hidden_layers)
     graphs = {"vision_tower": _vision_tower(_Part(see, model.vision_model))}
     if asks:
         graphs["question_encoder"] = Graph(
@@ -193,19 +175,37 @@ def _blip(vlm: BlipVqa | BlipCaption) -> Parts:
         )
     graphs["projector"] = Graph(
         _Part(project, *cross),
-        {source: _FEATURES if asks else _BATCH},
+        {"question_features": _FEATURES} if asks else {"image_features": _BATCH},
         names,
-        "Keys and values of the decoder's cross-attention, computed once and not for each token.",
+        "Keys and values of the decoder's cross-attention, computed once and not for each token. The decoder attends "
+        "to all of them: what is answered together has one length.",
     )
+    decoder = _Part(_blip_step(model.text_decoder, len(cross)), model.text_decoder)
     inputs = {"input_ids": _TOKENS, **dict.fromkeys(names, _CROSS if asks else _BATCH)}
-    past = _cache_names(text.num_hidden_layers)
-    graphs["decoder"] = _decoder(_Part(decode, decoder), inputs, past, masked=False)
     return Parts(
-        graphs=graphs,
-        before=tuple(name for name in graphs if name != "decoder"),
+        graphs={**graphs, "decoder": _decoder(decoder, inputs, past, masked=False)},
+        before=tuple(graphs),
         cache=(heads, dim),
         start=text.bos_token_id,
     )
+
+
+def _blip_step(decoder: Any, layers: int) -> Callable[..., Any]:
+    def decode(ids: torch.Tensor, *kept: torch.Tensor) -> Any:
+        crossed, past = kept[: 2 * layers], kept[2 * layers :]
+        cache = EncoderDecoderCache(_cache(past), _cache(crossed))
+        cache.is_updated = dict.fromkeys(range(layers), True)
+        # whose keys and values are in the cache, of those encoder states only their presence is asked
+        found = decoder(
+            input_ids=ids,
+            encoder_hidden_states=crossed[0],
+            past_key_values=cache,
+            use_cache=True,
+            is_decoder=True,
+        )
+        return found.logits, *_flat(found.past_key_values.self_attention_cache)
+
+    return decode
 
 
 def _idefics(vlm: IdeficsVlm) -> Parts:
@@ -213,7 +213,7 @@ def _idefics(vlm: IdeficsVlm) -> Parts:
     model, resampled = whole.model, config.use_resampler
     source = "image_embeds" if resampled else "image_features"
 
-    def see(pixels: torch.Tensor) -> torch.Tensor:
+    def see(pixels: torch.Tensor) -> Any:
         return model.vision_model(pixel_values=pixels).last_hidden_state
 
     def decode(
@@ -275,8 +275,8 @@ def _decoder(
     )
 
 
-def _cache_names(layers: int) -> tuple[str, ...]:
-    return tuple(f"past_key_values.{layer}.{kind}" for layer in range(layers) for kind in ("key", "value"))
+def _cache_names(layers: int, prefix: str = "past_key_values") -> tuple[str, ...]:
+    return tuple(f"{prefix}.{layer}.{kind}" for layer in range(layers) for kind in ("key", "value"))
 
 
 def _cache(flat: tuple[torch.Tensor, ...]) -> DynamicCache:
@@ -288,4 +288,5 @@ def _cache(flat: tuple[torch.Tensor, ...]) -> DynamicCache:
 
 
 def _flat(cache: DynamicCache) -> tuple[torch.Tensor, ...]:
-    return tuple(tensor for layer in cache.layers for tensor in (layer.keys, layer.values))
+    layers: list[Any] = cache.layers
+    return tuple(tensor for layer in layers for tensor in (layer.keys, layer.values))
