@@ -65,15 +65,21 @@ def _write(run: JobRun, vlm: TransformersVlm, folder: Path) -> dict[str, Any]:
     _write_graphs(run, vlm, parts, packed[0], folder)
     shutil.copy(answer.__file__, folder / "answer.py")
     held = HeldModel(folder, parts)
-    return {
+    report: dict[str, Any] = {
         "tasks": sorted(vlm.tasks),
         "images": len(prompts),
         "trained_on": trained_on,
         "preprocessing": {"max_difference": held.check_inputs(vlm.name, prompts, packed)},
-        "answers": held.check_answers(vlm, prompts),
+        "answers": held.compare_answers(vlm, prompts),
         "files": held.check_graphs(run.settings.parity_cosine),
         "graphs": held.describe(),
     }
+    if report["answers"]["same"] < 1:
+        raise NotTrainableError(
+            "The exported graphs give other answers than the model: "
+            f"{report['answers']['same']:.1%} of {len(prompts)} are the same."
+        )
+    return report
 
 
 def _load(run: JobRun, found: ModelFiles) -> TransformersVlm:

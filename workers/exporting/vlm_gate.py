@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.errors import ModelTaskError, NotTrainableError
+from app.errors import ModelTaskError
 from app.inference.vlms.prompts import Prompt
 from app.inference.vlms.transformers_vlm import TransformersVlm
 from workers.exporting import answer, onnx_files
@@ -23,6 +23,9 @@ PIXEL_DIFFERENCE = 1e-4
 """Largest difference of any normalised pixel value between the runner and the model's own processor."""
 _KEPT_SHAPES, _KEPT_ROWS = 2, 3
 """Inputs that are kept of each graph, to run again as a batch: a first step's and a later one's."""
+
+HELD_STEPS = 4
+"""Tokens of each answer at which the graphs are also computed in torch; the whole answer is compared anyway."""
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -34,14 +37,18 @@ class HeldModel(answer.Model):
         super().__init__(folder)
         self._folder = folder
         self._parts = parts
+        self._steps = 0
         self._agreements: dict[str, onnx_files.Agreement] = {}
         self._kept: dict[str, dict[Shapes, list[onnx_files.Arrays]]] = {name: {} for name in parts.graphs}
 
     def run(self, name: str, values: answer.Arrays) -> answer.Arrays:
-        """As the runner; also in torch."""
+        """As the runner; also in torch, at an answer's first tokens."""
         graph = self._parts.graphs[name]
-        inputs = {wanted: values[wanted] for wanted in graph.inputs}
         outputs = super().run(name, values)
+        self._steps = 0 if name in self._parts.before else self._steps + (name == "decoder")
+        if self._steps > HELD_STEPS:
+            return outputs
+        inputs = {wanted: values[wanted] for wanted in graph.inputs}
         exact = graph.compute({wanted: torch.from_numpy(array) for wanted, array in inputs.items()})
         for output, tensor in zip(graph.outputs, exact, strict=True):
             self._compare(name, output, tensor.numpy(), outputs[output])
@@ -77,18 +84,14 @@ class HeldModel(answer.Model):
                 )
         return largest
 
-    def check_answers(self, vlm: TransformersVlm, prompts: Sequence[Prompt]) -> dict[str, Any]:
-        """Greedy answers of both; raises NotTrainableError unless all are the same, token by token."""
+    def compare_answers(self, vlm: TransformersVlm, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """How many greedy answers of both are the same, token by token."""
         tokens = same = 0
         for prompt in prompts:
             (served,) = vlm.generate([vlm.pack(prompt)])
             text, ids = self.answer(prompt.image, prompt.text or None)
             tokens += len(ids)
             same += text == served.text and len(ids) == served.completion_tokens
-        if same != len(prompts):
-            raise NotTrainableError(
-                f"The exported graphs give other answers than the model: {same} of {len(prompts)} are the same."
-            )
         return {"compared": len(prompts), "same": same / len(prompts), "tokens": tokens}
 
     def check_graphs(self, cosine: float) -> dict[str, dict[str, Any]]:
