@@ -55,9 +55,8 @@ def after_training(
     test = _test_data(service, job, taught)
     if test is not None:
         commands.append(["manyshot", "evaluate", "--model", named, "--test-data", test])
-    format_ = "onnx" if task == "classification" else "safetensors"
     commands.append(
-        ["manyshot", "export", "--model", named, "--format", format_, "--output", "./exported_model"]
+        ["manyshot", "export", "--model", named, "--format", "onnx", "--output", "./exported_model"]
     )
     say(service, commands, picture=picture)
 

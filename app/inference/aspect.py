@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-_MAX_ASPECT = 16
+MAX_ASPECT = 16
 """Longer sides are cropped to this many times the shorter: scaling a 1 x 30,000 image up to a model's input
 size would take gigabytes, and models see its middle at most."""
 
@@ -15,7 +15,7 @@ size would take gigabytes, and models see its middle at most."""
 def bounded(image: Image.Image) -> Image.Image:
     """The middle of an image whose sides differ too much."""
     width, height = image.size
-    limit = _MAX_ASPECT * min(width, height)
+    limit = MAX_ASPECT * min(width, height)
     if max(width, height) <= limit:
         return image
     kept = (min(width, limit), min(height, limit))

@@ -15,6 +15,7 @@ from app import errors
 from app.access import Caller, require
 from app.errors import ModelNotFoundError, ModelTaskError, NotTrainableError
 from app.inference.model_info import ModelInfo
+from app.inference.vlms.source import REMOTE
 from app.problems import responses
 from app.recognition.schemas import CollectionName
 from app.services import Services, services_of
@@ -58,7 +59,8 @@ class ExportRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"format": "onnx"}]})
 
     format: Literal["onnx", "safetensors"] = Field(
-        description="`onnx`: graphs for other runtimes; `safetensors`: merged weights in Hugging Face's format."
+        description="`onnx`: graphs for other runtimes, of a vision-language model with a runner that answers by them; "
+        "`safetensors`: merged weights in Hugging Face's format."
     )
 
 
@@ -123,8 +125,8 @@ async def export_model(
     """Write a model as files that other programs load; an ONNX file that computes something else is not published."""
     services = services_of(request)
     kind, task, base = await _model(services, caller.workspace, model)
-    if kind == "vlm" and wanted.format == "onnx":
-        raise ModelTaskError("Vision-language models cannot be written as ONNX: export them as safetensors.")
+    if base == REMOTE:
+        raise ModelTaskError("'remote' answers on another server: there are no weights here to export.")
     if base is not None and kind == "encoder" and wanted.format == "safetensors":
         raise ModelTaskError("This encoder is not trained here: its weights are where it came from.")
     spec = JobSpec(
@@ -132,7 +134,7 @@ async def export_model(
         task=task,
         base_model=base,
         base_kind=kind,
-        data=None if kind == "vlm" else await _trained_on(services, caller.workspace, model),
+        data=await _trained_on(services, caller.workspace, model),
         params={"format": wanted.format},
         model=model,
     )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from tests import shapes
+from tests.exported import say, say_all
 from tests.live import Live, run, serving
+from workers.exporting import answer
 
 pytestmark = pytest.mark.slow
 COUNT = 90
@@ -80,6 +84,50 @@ def test_prepare_train_evaluate_export(working: Live, images: Path, tmp_path: Pa
     )
     rows = [row for row in json.loads(shown)["data"] if "error" not in row]
     assert sum(row["scores"][0]["label"] == "circle" for row in rows) > 0.8 * len(rows)
+
+
+def test_a_model_that_answers_leaves_with_its_runner(working: Live, tmp_path: Path) -> None:
+    words = ["manyshot", "export", "--model", "llava-shapes", "--format", "onnx"]
+    folder = tmp_path / "exported_model"
+    done = run(*words, "--output", folder, timeout=300, VISION_SERVER=working.url)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((folder / "export.json").read_text())
+    assert (report["answers"]["same"], report["files"]["decoder.onnx"]["top1"]) == (1, 1)
+    number, question = next(iter(shapes.shown())), "what color is the shape?"
+    image = shapes.paths()[number]
+    asked = run("ask", "--image", image, "--model", "llava-shapes", question, VISION_SERVER=working.url)
+    assert asked.stdout.strip() == say(folder, image, question) == shapes.shown()[number][0]
+    questions = [(shapes.paths()[number], text) for text, _, number in shapes.questions()[:12]]
+    with working.client() as client:
+        served = [
+            client.post(
+                "/v1/vqa",
+                data={"model": "llava-shapes", "question": text},
+                files={"image": path.read_bytes()},
+            ).json()["answer"]
+            for path, text in questions
+        ]
+    assert say_all(folder, questions) == served
+
+    # prompts of two lengths in one batch, the shorter one padded on the left, go on as they do alone
+    model = answer.Model(folder)
+    prompts = [model.read_prompt(text) for text in ("red?", "what color is the shape in the image?")]
+    longest = max(map(len, prompts))
+    ids = np.array([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
+    mask = np.array([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    together = next_logits(model, ids, mask)
+    for row, prompt in enumerate(prompts):
+        alone = next_logits(model, np.array([prompt]), np.ones((1, len(prompt)), np.int64))
+        assert together[row] == pytest.approx(alone[0], abs=1e-4)
+
+
+def next_logits(model: answer.Model, ids: Any, mask: Any) -> Any:
+    """float32[n, vocabulary] after prompts of text alone."""
+    values = {**model.run("embed_tokens", {"input_ids": ids}), "attention_mask": mask}
+    for past in model.graphs["decoder"].get_inputs():
+        if past.name.startswith("past_key_values."):
+            values[past.name] = np.zeros((len(ids), past.shape[1], 0, past.shape[3]), np.float32)
+    return model.run("decoder", values)["logits"][:, -1]
 
 
 def test_a_configuration_file_trains(working: Live, images: Path, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ import transformers
 from app.inference.domain import read_domain
 from app.services import Services
 from tests import shapes
+from tests.exported import say, say_all
 from tests.integration.test_model_jobs import asked
+from tests.integration.test_vlm_exports import exported
 from tests.working import carried_out
 from workers.methods.vlm_answering import JUDGED_BY
 
@@ -74,9 +76,6 @@ async def test_adapters_of_idefics_are_judged_and_leave_as_one_checkpoint(
     files = {one["name"] for one in (await client.get("/v1/models/tints/artifacts")).json()["data"]}
     assert {Path(one).name for one in files} >= {"evaluation.json", "mistakes.png", "curves.png"}
 
-    refused = await client.post("/v1/models/tints/export", json={"format": "onnx"})
-    assert refused.status_code == 422
-    assert "safetensors" in refused.json()["detail"]
     await asked(client, services, "/v1/models/tints/export", {"format": "safetensors"})
     folder = tmp_path / "tints"
     folder.mkdir()
@@ -102,6 +101,11 @@ async def test_adapters_of_idefics_are_judged_and_leave_as_one_checkpoint(
         reply = await client.post("/v1/vqa", data=form, files={"image": shapes.data(number)})
         served.append(reply.json()["answer"])
     assert said == served
+    graphs = tmp_path / "graphs"
+    graphs.mkdir()
+    report = await exported(client, services, "tints", graphs)
+    assert report["trained_on"], "compared on what it learned from"
+    assert say_all(graphs, [(shapes.paths()[number], QUESTION) for number in numbers]) == served
     assert sum(one == shapes.shown()[number][0] for one, number in zip(said, numbers, strict=True)) >= 8
 
 
@@ -136,7 +140,9 @@ async def test_a_strategy_for_labels_trains_a_vision_language_model_that_is_judg
     assert reply.json()["answer"]
 
 
-async def test_blip_learns_a_style_of_captions(client: httpx.AsyncClient, services: Services) -> None:
+async def test_blip_learns_a_style_of_captions(
+    client: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
     data = await prepared(client, services, "caption")
     wanted = {
         "base": "blip-shapes-caption",
@@ -150,6 +156,12 @@ async def test_blip_learns_a_style_of_captions(client: httpx.AsyncClient, servic
     figures = trained["result"]["evaluation"]
     assert figures["exact_match"] > figures["commonest"] + 0.2
     assert "bleu" not in figures
-    number = sorted(shapes.shown())[COUNT]
-    reply = await client.post("/v1/caption", data={"model": "plain"}, files={"image": shapes.data(number)})
-    assert reply.json()["caption"].startswith("a ")
+    await exported(client, services, "plain", tmp_path)
+    numbers = sorted(shapes.shown())[COUNT : COUNT + 6]
+    said = say_all(tmp_path, [(shapes.paths()[number], None) for number in numbers])
+    for number, text in zip(numbers, said, strict=True):
+        image = {"image": shapes.data(number)}
+        reply = await client.post("/v1/caption", data={"model": "plain"}, files=image)
+        assert reply.json()["caption"] == text
+        assert text.startswith("a ")
+    assert "no question" in say(tmp_path, shapes.paths()[0], "what is it?", code=1)

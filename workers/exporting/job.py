@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from app.errors import ModelTaskError, VisionError
+from app.errors import VisionError
 from app.inference.encoders import EncoderConfig, load_encoder, resolve
 from app.inference.encoders.source import adapted_note
 from app.inference.protocols import Pixels, Vectors
@@ -26,15 +26,13 @@ from app.recognition.trained import TrainedClassifier
 from app.settings import Settings
 from app.training.spec import Outcome
 from workers.data import load_examples
-from workers.exporting import cards, onnx_files, weights
+from workers.exporting import cards, onnx_files, vlm_export, weights
 from workers.exporting.classifier_module import ClassifierModule
 from workers.exporting.modules import ImageSide, text_side
 from workers.model_files import ModelFiles, model_files
 from workers.run import JobRun
 from workers.towers import ImageTower, image_tower
 
-TOP1 = 0.99
-"""Least share of the parity images whose best label is the model's in float32."""
 _IMAGES, _MADE_UP = 200, 32
 _SENTENCES = ("a photo of a cat", "red", "a large dog on the beach at sunset", "SKU-123")
 
@@ -53,7 +51,7 @@ def export(run: JobRun) -> Outcome:
     if format_ == "safetensors":
         report: dict[str, Any] = weights.write(found, folder, run.settings)
     elif run.spec.base_kind == "vlm":
-        raise ModelTaskError("Vision-language models cannot be written as ONNX: export them as safetensors.")
+        report = vlm_export.write(run, found, folder)
     else:
         report = _onnx(run, found, folder)
     cards.write(folder, found, run.spec.model or "", report)
@@ -91,7 +89,7 @@ def _onnx(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
         result = onnx_files.agreement(
             reference, np.column_stack(onnx_files.run(file, inputs)), gallery=gallery
         )
-        result.check(file.name, cosine=limit, top1=TOP1)
+        result.check(file.name, cosine=limit, top1=onnx_files.TOP1)
         report["files"][file.name] = asdict(result)
 
     of = 3
@@ -146,7 +144,7 @@ def _heads_agree(module: ClassifierModule, classifier: TrainedClassifier, name: 
     found = module.judged(torch.from_numpy(np.ascontiguousarray(known, np.float32)))
     ours = np.column_stack([one.numpy() for one in found])
     result = onnx_files.agreement(_shares(classifier.predict(known)), ours)
-    result.check(name, cosine=limit, top1=TOP1)
+    result.check(name, cosine=limit, top1=onnx_files.TOP1)
 
 
 def _shares(found: Prediction) -> Vectors:

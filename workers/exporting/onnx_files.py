@@ -21,6 +21,8 @@ from torch import nn
 from app.errors import NotTrainableError
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+TOP1 = 0.99
+"""Least share of a graph's rows whose best label or token is the model's in float32."""
 BATCHES = (1, 3)
 """Two sizes that every exported graph must take: neither is the one it was traced with."""
 _EXTERNAL_BYTES = 1_500_000_000
@@ -39,6 +41,16 @@ class Agreement:
     top1: float
     """Share of the examples with the same largest output."""
 
+    def joined(self, other: Agreement) -> Agreement:
+        """Of the examples of both."""
+        examples = self.examples + other.examples
+        return Agreement(
+            examples,
+            max(self.max_difference, other.max_difference),
+            min(self.least_cosine, other.least_cosine),
+            (self.top1 * self.examples + other.top1 * other.examples) / examples,
+        )
+
     def check(self, name: str, *, cosine: float, top1: float) -> None:
         """Raise NotTrainableError where the file is not exact enough to be handed out."""
         if not (self.least_cosine >= cosine and self.top1 >= top1):
@@ -54,9 +66,14 @@ def export(
     file: Path,
     outputs: Sequence[str],
     *,
-    dynamic: Mapping[str, Sequence[int]],
+    dynamic: Mapping[str, Sequence[int] | Mapping[int, str]],
+    positional: bool = False,
 ) -> None:
-    """Write the module as `file`; `example` has two rows or more, `dynamic` the axes of each input that vary."""
+    """Write the module as `file`; `example` has two rows or more, `dynamic` the axes of each input that vary, with
+    their names where the graph is to tell them. A `positional` module takes `*tensors`: its inputs may have any name.
+    """
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in example.items()}
+    shapes = {name: _dynamic_axes(dynamic.get(name, ())) for name in example}
     exporter = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = exporter.level
     exporter.setLevel(logging.ERROR)
@@ -66,12 +83,11 @@ def export(
             warnings.filterwarnings("ignore", r".*treespec, LeafSpec.*", FutureWarning)
             program = torch.onnx.export(
                 module.eval(),
-                kwargs={name: torch.from_numpy(np.ascontiguousarray(one)) for name, one in example.items()},
+                tuple(tensors.values()) if positional else (),
+                kwargs=None if positional else tensors,
                 input_names=list(example),
                 output_names=list(outputs),
-                dynamic_shapes={
-                    name: dict.fromkeys(dynamic.get(name, ()), torch.export.Dim.DYNAMIC) for name in example
-                },
+                dynamic_shapes={"tensors": tuple(shapes.values())} if positional else shapes,
                 dynamo=True,
                 verbose=False,
             )
@@ -81,6 +97,10 @@ def export(
         raise NotTrainableError("The model cannot be written as ONNX.")
     size = sum(one.numel() * one.element_size() for one in module.parameters())
     program.save(file, external_data=size > _EXTERNAL_BYTES)
+
+
+def _dynamic_axes(axes: Sequence[int] | Mapping[int, str]) -> dict[int, Any]:
+    return dict(axes) if isinstance(axes, Mapping) else dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
 
 
 def run(file: Path, inputs: Arrays, *, batch: int = 16) -> list[npt.NDArray[np.float32]]:

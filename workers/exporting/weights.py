@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
@@ -18,8 +19,8 @@ from app.inference.encoders.hugging_face import ClipEncoder, SiglipEncoder
 from app.inference.encoders.lite import TAIL
 from app.inference.encoders.source import DOMAIN_FILE, EncoderConfig, adapted_note
 from app.inference.vlms import resolve_vlm
-from app.inference.vlms.loading import located_vlm
-from app.inference.vlms.source import is_adapter
+from app.inference.vlms.loading import VlmFiles, located_vlm
+from app.inference.vlms.source import adapter_source, is_adapter
 from app.settings import Settings
 from workers.model_files import ModelFiles
 from workers.towers import ImageTower, image_tower
@@ -89,18 +90,29 @@ def _write_encoder(found: ModelFiles, folder: Path, settings: Settings) -> None:
                 shutil.copy(path, folder / path.name)
 
 
-def _write_vlm(found: ModelFiles, folder: Path, settings: Settings) -> None:
-    import torch
+def merge_vlm(found: ModelFiles, settings: Settings) -> tuple[VlmFiles, Any]:
+    """A vision-language model whole, in float32 on the CPU, its adapter laid into it; and the files it came from.
 
+    Raises ModelNotFoundError and ModelUnavailableError.
+    """
     config = EncoderConfig.from_settings(settings)
+    source = resolve_vlm(found.word)
+    adapted = is_adapter(source)
+    base = located_vlm(adapter_source(Path(source.location)) if adapted else source, config)
+    model = base.model("cpu", torch.float32)
+    if not adapted:
+        return base, model
+    peft: Any = PeftModel.from_pretrained(model, source.location, is_trainable=False)
+    return base, peft.merge_and_unload()
+
+
+def _write_vlm(found: ModelFiles, folder: Path, settings: Settings) -> None:
     source = resolve_vlm(found.word)
     if not is_adapter(source):
         for path in Path(source.location).iterdir():
             shutil.copy(path, folder / path.name)
         return
-    base = located_vlm(resolve_vlm(found.card.base_model if found.card else ""), config)
-    model = base.model("cpu", torch.float32)
-    merged: Any = PeftModel.from_pretrained(model, source.location, is_trainable=False).merge_and_unload()
+    base, merged = merge_vlm(found, settings)
     merged.save_pretrained(folder, safe_serialization=True)
     _copy_beside(base.folder, folder)
     for place in (base.folder, Path(source.location)):  # its own domain takes the place of the base's

@@ -5,6 +5,7 @@ Knows nothing of any one checkpoint; the template, the image tokens and the size
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,10 +35,13 @@ class LlavaVlm(TransformersVlm):
         for example in reversed(prompt.examples[:examples]):
             messages.append(turn("user", self.clean(example.question)))
             messages.append(turn("assistant", self.clean(example.answer)))
-        question = self.clean(prompt.text) or CAPTION_PROMPT
-        messages.append({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]})
-        text = self._written(messages, answering=True)
+        text = self.write_prompt(self.clean(prompt.text) or CAPTION_PROMPT, messages)
         return dict(self.processor(images=[prompt.image], text=[text], return_tensors="pt"))
+
+    def write_prompt(self, question: str, earlier: Sequence[dict[str, Any]] = ()) -> str:
+        """A question about the image after earlier turns, as the tokenizer reads it; the image is one token here."""
+        asked = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+        return self._written([*earlier, asked], answering=True)
 
     def answer_lead(self) -> str:
         """As the checkpoint's own template puts an earlier answer."""

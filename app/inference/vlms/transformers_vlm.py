@@ -70,7 +70,8 @@ class TransformersVlm(ABC):
         special = set(processor.tokenizer.all_special_tokens) | {
             str(getattr(processor, "image_token", IMAGE))
         }
-        self._special = sorted(special | {IMAGE, FAKE}, key=len, reverse=True)
+        self.control_tokens = sorted(special | {IMAGE, FAKE}, key=len, reverse=True)
+        """Taken out of clients' texts, longest first."""
 
     @abstractmethod
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
@@ -143,7 +144,7 @@ class TransformersVlm(ABC):
         before = None
         while before != text:  # taking one out may put another together
             before = text
-            for token in self._special:
+            for token in self.control_tokens:
                 text = text.replace(token, " ")
         return text.strip()
 
