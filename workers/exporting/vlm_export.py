@@ -21,7 +21,7 @@ from app.inference.aspect import MAX_ASPECT
 from app.inference.runtimes import parity
 from app.inference.vlms.loading import quiet
 from app.inference.vlms.prompts import Prompt
-from app.inference.vlms.source import narrowed
+from app.inference.vlms.source import narrowed, read_json
 from app.inference.vlms.transformers_vlm import TransformersVlm
 from workers.data import load_examples
 from workers.exporting import answer, onnx_files, weights
@@ -50,14 +50,14 @@ def write(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
         else "Its weights are where it came from."
     )
     try:
-        return _write(run, _load(run, found), folder)
+        return _write(run, _load(run, found), _labels_question(found), folder)
     except (ModelTaskError, NotTrainableError) as error:
         raise type(error)(f"{error} {instead}") from error
 
 
-def _write(run: JobRun, vlm: TransformersVlm, folder: Path) -> dict[str, Any]:
+def _write(run: JobRun, vlm: TransformersVlm, labels_question: str, folder: Path) -> dict[str, Any]:
     parts = take_apart(vlm)
-    prompts, trained_on = _prompts(run, vlm)
+    prompts, trained_on = _prompts(run, vlm, labels_question)
     packed = [vlm.pack(prompt).packed for prompt in prompts]
     _write_tokenizer(vlm, folder)
     (folder / "preprocessing.json").write_text(_json(preprocessing(vlm.processor.image_processor)))
@@ -89,7 +89,14 @@ def _load(run: JobRun, found: ModelFiles) -> TransformersVlm:
     return vlm
 
 
-def _prompts(run: JobRun, vlm: TransformersVlm) -> tuple[list[Prompt], bool]:
+def _labels_question(found: ModelFiles) -> str:
+    """The question whose answers are labels, of a model that learned labels; else empty."""
+    if found.folder is None or not (found.folder / "vision.json").is_file():
+        return ""
+    return str(read_json(found.folder, "vision.json").get("question") or "")
+
+
+def _prompts(run: JobRun, vlm: TransformersVlm, labels_question: str) -> tuple[list[Prompt], bool]:
     """Questions that the model was made for, where they are still there; made-up images (and False) otherwise."""
     shown: list[Prompt] = []
     if run.spec.data is not None and run.spec.task is not None:
@@ -97,7 +104,7 @@ def _prompts(run: JobRun, vlm: TransformersVlm) -> tuple[list[Prompt], bool]:
             examples = load_examples(run)
             step = max(len(examples.items) // MAX_PROMPTS, 1)
             items = examples.items[::step][:MAX_PROMPTS]
-            shown = [_prompt(run, examples.image(item), item.question or "") for item in items]
+            shown = [_prompt(run, examples.image(item), item.question or labels_question) for item in items]
         except (VisionError, FileNotFoundError):
             run.log("The data it was trained on is gone: compared on made-up images.")
     kept = [prompt for prompt in shown if prompt.task in vlm.tasks and _fits(vlm, prompt)]
