@@ -10,26 +10,29 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from app import errors, openapi, problems
+from app import errors
+from app.access.errors import ForeignOriginError
 from app.access.routes import router as keys_router
-from app.answering.routes import router as answering_router
-from app.catalog.routes import router as catalog_router
-from app.catalog.strategies.routes import router as strategies_router
+from app.answers.routes import router as answering_router
+from app.bootstrap import open_services
+from app.collections.routes import router as recognition_router
+from app.datasets.routes import router as datasets_router
 from app.embedded import Addresses
-from app.limits import LimitsMiddleware
+from app.http import openapi, problems
+from app.http.limits import LimitsMiddleware
 from app.observability.logs import configure
 from app.observability.metrics import Metrics
 from app.observability.middleware import ObservabilityMiddleware
-from app.platform import VERSION
-from app.platform import router as platform_router
-from app.recognition.routes import router as recognition_router
-from app.services import open_services
+from app.operations.routes import VERSION
+from app.operations.routes import router as platform_router
 from app.settings import Settings
-from app.training.config_routes import router as configurations_router
-from app.training.datasets.routes import router as datasets_router
-from app.training.model_jobs import router as model_jobs_router
-from app.training.preview import router as preview_router
-from app.training.routes import router as jobs_router
+from app.storage.errors import InsufficientStorageError, StoreUnavailableError, TooManyOpenFilesError
+from app.strategies.routes.hardware import router as catalog_router
+from app.strategies.routes.strategies import router as strategies_router
+from app.training.routes.configurations import router as configurations_router
+from app.training.routes.jobs import router as jobs_router
+from app.training.routes.models import router as model_jobs_router
+from app.training.routes.preview import router as preview_router
 
 PREFIX = "/v1"
 
@@ -61,12 +64,12 @@ _EVERYWHERE = problems.responses(
     errors.BadRequestError,
     errors.UnauthorizedError,
     errors.ForbiddenError,
-    errors.ForeignOriginError,
+    ForeignOriginError,
     errors.InvalidInputError,
     errors.OverloadedError,
-    errors.StoreUnavailableError,
-    errors.TooManyOpenFilesError,
-    errors.InsufficientStorageError,
+    StoreUnavailableError,
+    TooManyOpenFilesError,
+    InsufficientStorageError,
 )
 
 
@@ -89,7 +92,7 @@ def create_app(settings: Settings, addresses: Addresses) -> FastAPI:
         version=VERSION,
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
-        openapi_url=None,  # served by app.platform, which guards it and keeps it off other people's networks
+        openapi_url=None,  # served by app.operations.routes, which guards it and keeps it off other people's networks
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -21,10 +21,10 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from app.families.remote.vlm import RemoteVlm
+from app.inference.live_vlm import LiveVlm
+from app.inference.prompts import AnswerExample, Prompt
 from app.inference.registry import ModelRegistry
-from app.inference.vlms.live import LiveVlm
-from app.inference.vlms.prompts import AnswerExample, Prompt
-from app.inference.vlms.remote import RemoteVlm
 from app.settings import Settings
 
 MODELS = ("llava-shapes", "blip-shapes-vqa")

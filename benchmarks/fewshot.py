@@ -28,10 +28,10 @@ from sklearn.datasets import load_digits
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app.inference.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.heads import Prediction, SupportSet, fit_head, priors_of
 from app.inference.protocols import Encoder
-from app.recognition.heads import Prediction, SupportSet, fit_head, priors_of
-from app.recognition.trained import TrainedClassifier
+from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from benchmarks.image_sets import DIGITS, SHAPES, text_vectors
 from tests.training import picked, trained

@@ -21,8 +21,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app.recognition.heads import Head, Priors, SupportSet, fit_head, priors_of, zero_shot_head
-from app.recognition.heads.calibration import auroc, expected_calibration_error
+from app.heads import Head, Priors, SupportSet, fit_head, priors_of, zero_shot_head
+from app.heads.calibration import auroc, expected_calibration_error
 from benchmarks import image_sets
 from benchmarks.image_sets import ImageSet
 

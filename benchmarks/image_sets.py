@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from sklearn.datasets import load_digits, load_sample_images
 
-from app.inference.encoders import EncoderConfig, load_encoder, resolve
+from app.collections.texts import prompts
+from app.families.encoders import EncoderConfig, load_encoder, resolve
 from app.inference.protocols import Encoder
-from app.recognition.texts import prompts
 
 CACHE = Path(tempfile.gettempdir()) / "vision-embeddings"
 COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")

@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from app.inference.encoders import EncoderConfig, load_encoder, resolve
-from app.recognition.heads import SupportSet, fit_head, priors_of
-from app.recognition.texts import prompts
+from app.collections.texts import prompts
+from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.heads import SupportSet, fit_head, priors_of
 from app.settings import Settings
 
 VISION = str(Path(sys.executable).parent / "vision")
@@ -86,7 +86,7 @@ def closed_form(images: Path, manifest: Path, base: str) -> float:
 def _stored(path: Path) -> str:
     import hashlib
 
-    from app.images import ImageLimits, normalise_for_storage
+    from app.media.images import ImageLimits, normalise_for_storage
 
     return hashlib.sha256(normalise_for_storage(path.read_bytes(), ImageLimits()).bytes).hexdigest()
 

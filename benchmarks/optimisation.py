@@ -17,8 +17,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from app.families.encoders import EncoderConfig, load_encoder, resolve
 from app.inference import device
-from app.inference.encoders import EncoderConfig, load_encoder, resolve
 from app.inference.optimisation import AUTO, LEVELS
 from benchmarks.encoders import random_clip, rate
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pgvector.psycopg import register_vector
 
 from app.embedded import EmbeddedServers
+from app.heads import SupportSet, fit_head, priors_of
 from app.inference.protocols import Encoder
-from app.recognition.heads import SupportSet, fit_head, priors_of
 from tests.live import Live
 
 LABELS = 100

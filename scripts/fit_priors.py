@@ -1,4 +1,4 @@
-"""Fits what an encoder's heads assume before any example is seen, and writes app/recognition/heads/shipped/.
+"""Fits what an encoder's heads assume before any example is seen, and writes app/heads/shipped/.
 
 Knows episodes drawn from image sets that neither the benchmark nor the tests show; docs/learning.md says which.
 
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from app.heads import Head, SupportSet, calibration, fit_head, gda, proker, zero_shot_head
+from app.heads.gathering import gather
+from app.heads.moments import Moments
+from app.heads.novelty import likeness
+from app.heads.priors import SHIPPED, Priors, ShotPrior
+from app.heads.zero_shot import TextRows, trust
 from app.inference.protocols import Encoder
-from app.recognition.heads import Head, SupportSet, calibration, fit_head, gda, proker, zero_shot_head
-from app.recognition.heads.gathering import gather
-from app.recognition.heads.moments import Moments
-from app.recognition.heads.novelty import likeness
-from app.recognition.heads.priors import SHIPPED, Priors, ShotPrior
-from app.recognition.heads.zero_shot import TextRows, trust
 from benchmarks import image_sets
 from benchmarks.image_sets import ImageSet
 from scripts.natural_classes import imagenet_like

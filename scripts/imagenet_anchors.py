@@ -1,6 +1,6 @@
-"""Write app/inference/encoders/imagenet_anchors.npz: one sentence vector for each ImageNet class.
+"""Write app/families/lite/imagenet_anchors.npz: one sentence vector for each ImageNet class.
 
-Knows the class names and MiniLM; what the vectors are used for is app/inference/encoders/text_mapping.py's.
+Knows the class names and MiniLM; what the vectors are used for is app/families/text_mapping.py's.
 
     python scripts/imagenet_anchors.py
 """
@@ -15,7 +15,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from app.inference.encoders import lite, sentences, text_mapping  # noqa: E402
+from app.families import text_mapping  # noqa: E402
+from app.families.lite import encoder as lite  # noqa: E402
+from app.families.lite import sentences  # noqa: E402
 
 TEMPLATES = ("{}", "a photo of a {}")
 """How labels reach the encoder: bare, and in the sentence that CLIP made customary."""

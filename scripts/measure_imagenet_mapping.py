@@ -20,7 +20,9 @@ from sklearn.datasets import load_sample_images
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app.inference.encoders import lite, sentences, text_mapping
+from app.families import text_mapping
+from app.families.lite import encoder as lite
+from app.families.lite import sentences
 
 SEEDS = 10
 HELD_OUT = 200

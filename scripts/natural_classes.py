@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.encoders import lite, text_mapping
+from app.families import text_mapping
+from app.families.lite import encoder as lite
 from benchmarks.image_sets import ImageSet
 
 

@@ -28,14 +28,14 @@ import pytest_asyncio
 import redis
 from psycopg import sql
 
-from app.database import migrate
 from app.embedded import Addresses, EmbeddedError, EmbeddedServers, purge
 from app.settings import Settings
+from app.storage.database import migrate
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from app.services import Services
+    from app.bootstrap import Services
 
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)

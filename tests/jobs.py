@@ -1,6 +1,6 @@
 """What a worker does to a job's row, done by the state machine's own statements: for tests without a worker.
 
-Knows SQL of `app.training.machine`; trains nothing.
+Knows SQL of `app.jobs.machine`; trains nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from sqlalchemy import TextClause, text
 
-from app.services import Services
-from app.training import machine
+from app.bootstrap import Services
+from app.jobs import machine
 
 
 @dataclass

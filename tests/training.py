@@ -1,6 +1,6 @@
 """A training run without an engine: what methods report, and checkpoints that a next run goes on from.
 
-Knows the protocol of `workers.methods.base.Run`; knows nothing of any method.
+Knows the protocol of `workers.shared.method.Run`; knows nothing of any method.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.jobs.spec import JobSpec, ModelCard
+from app.methods.params import PARAMS
 from app.settings import Settings
-from app.training.params import PARAMS
-from app.training.spec import JobSpec, ModelCard
-from workers.examples import Examples, Item
 from workers.methods import method_class
-from workers.methods.base import StoppingError
+from workers.shared.examples import Examples, Item
+from workers.shared.method import StoppingError
 
 
 @dataclass
 class LocalRun:
-    """See `workers.methods.base.Run`; everything stays below `scratch`."""
+    """See `workers.shared.method.Run`; everything stays below `scratch`."""
 
     spec: JobSpec
     settings: Settings

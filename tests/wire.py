@@ -16,7 +16,7 @@ from typing import Any
 
 import uvicorn
 
-from app.protocol import protocol
+from app.http.head_deadline import protocol
 
 DEADLINE_S = 15.0
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import httpx
 
-from app.services import Services
-from app.training.spec import JobSpec, Outcome
+from app.bootstrap import Services
+from app.jobs.spec import JobSpec, Outcome
 from tests.jobs import Owner
-from workers.run import JobRun, Task
-from workers.supervisor import supervise
+from workers.shared.run import JobRun, Task
+from workers.worker.supervisor import supervise
 
 
 async def carried_out(services: Services, client: httpx.AsyncClient, job: str) -> dict[str, Any]:

@@ -4,6 +4,6 @@ Knows nothing else.
 """
 
 from app.settings import Settings
-from workers.celery_app import make_app
+from workers.worker.celery_app import make_app
 
 app = make_app(Settings())

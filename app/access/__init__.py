@@ -3,7 +3,7 @@
 Knows keys and addresses; knows nothing of what is behind the door.
 """
 
-from app.access.dependency import Caller, require
+from app.access.dependencies import Caller, require
 from app.access.scopes import SCOPES, Scope
 
 __all__ = ["SCOPES", "Caller", "Scope", "require"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
-from app.errors import ForeignOriginError
+from app.access.errors import ForeignOriginError
 from app.settings import Settings
 
 _LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})

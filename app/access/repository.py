@@ -19,7 +19,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.access import keys
 from app.access.scopes import Scope
-from app.database import ApiKey, Database, Workspace
+from app.access.tables import ApiKey, Workspace
+from app.storage.database import Database
 
 # Revocation must be seen within a second by every process: half of that is left for the request itself.
 REMEMBER_S = 0.5

@@ -11,11 +11,13 @@ from typing import Annotated
 import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from app import errors, problems
-from app.access.dependency import Caller, require
+from app import errors
+from app.access.dependencies import Caller, require
+from app.access.errors import KeyNotFoundError
 from app.access.schemas import Key, KeyList, KeyRequest, NewKey
-from app.database import DEFAULT_WORKSPACE
-from app.services import services_of
+from app.bootstrap import services_of
+from app.http import problems
+from app.storage.database import DEFAULT_WORKSPACE
 
 log = structlog.get_logger("app.access")
 
@@ -52,15 +54,15 @@ async def list_keys(
     return KeyList(data=page, next=str(page[-1].id) if len(rows) > limit else None)
 
 
-@router.delete("/keys/{key_id}", status_code=204, responses=problems.responses(errors.KeyNotFoundError))
+@router.delete("/keys/{key_id}", status_code=204, responses=problems.responses(KeyNotFoundError))
 async def revoke_key(request: Request, caller: Admin, key_id: str) -> Response:
     """End a key; every process refuses it within a second."""
     try:
         wanted = uuid.UUID(key_id)
     except ValueError:
-        raise errors.KeyNotFoundError() from None
+        raise KeyNotFoundError() from None
     if not await services_of(request).keys.revoke(wanted, workspace=_reach(caller)):
-        raise errors.KeyNotFoundError()
+        raise KeyNotFoundError()
     log.info("key revoked", key_id=str(wanted))
     return Response(status_code=204)
 

@@ -208,7 +208,7 @@ def _address(server: str) -> str:
 
 def find_service(data_dir: Path | None) -> str | None:
     """Address of the data folder's running service; without a named folder also one on the default port."""
-    from app.running import running_server
+    from app.embedded.running import running_server
 
     settings = load_settings(data_dir=data_dir)
     url = running_server(settings.data_dir)

@@ -40,8 +40,8 @@ def load_settings(**flags: Any) -> Settings:
     """The settings of this process: its environment, overridden by the flags that are not None."""
     from pydantic import ValidationError
 
+    from app.http.wrong_fields import complaint
     from app.settings import Settings
-    from app.wrong_fields import complaint
 
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})

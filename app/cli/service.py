@@ -1,6 +1,6 @@
 """`vision serve` and `vision migrate`: the two commands that are the service instead of calling it.
 
-Knows their flags; what they do lives in `app.serve` and `app.database`, imported only when they run.
+Knows their flags; what they do lives in `app.runtime.serve` and `app.storage.database`, imported only when they run.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def serve(
     # Several threads of OpenBLAS spin for the cores that the models need: fitting a head took 2 to 12 s instead of
     # 0.4 s. It is read when numpy is first imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from app.serve import serve as run
+    from app.runtime.serve import serve as run
 
     raise typer.Exit(run(settings))
 
@@ -57,9 +57,9 @@ def migrate(
 ) -> None:
     """Bring the database's tables up to date."""
     settings = load_settings(database_url=database_url, data_dir=data_dir)
-    from app.database import migrate as run
     from app.embedded import EmbeddedError, EmbeddedServers
     from app.errors import VisionError
+    from app.storage.database import migrate as run
 
     servers = EmbeddedServers(
         settings.data_dir,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from app.errors import ModelUnavailableError
+from app.inference.errors import ModelUnavailableError
 
 MAX_NAMES = 10_000
 MAX_RANK = 4_096

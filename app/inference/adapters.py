@@ -16,8 +16,8 @@ from peft.utils import ModulesToSaveWrapper, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from app.errors import ModelUnavailableError
 from app.inference.adapter_config import check_names
+from app.inference.errors import ModelUnavailableError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from app.errors import DeadlineExceededError, OutOfMemoryError, OverloadedError, VisionError
+from app.errors import OverloadedError, VisionError
+from app.inference.errors import DeadlineExceededError, OutOfMemoryError
 from app.inference.handoff import Outcome, Waiting, expire, hand_back, portable
 from app.inference.memory import is_out_of_memory
 from app.inference.observing import BatcherStats, BatchObserver

@@ -23,7 +23,7 @@ from jinja2.filters import FILTERS
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-from app.errors import ModelUnavailableError
+from app.inference.errors import ModelUnavailableError
 
 MAX_TEMPLATE_BYTES = 64 << 10
 """Published templates have up to 12 KiB."""

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.errors import ModelUnavailableError
+from app.inference.errors import ModelUnavailableError
 
 _NAME = re.compile(r"(auto|cpu|cuda(?::(\d+))?)")
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from app.inference.encoders.source import DOMAIN_FILE, EncoderSource
+from app.inference.sources import DOMAIN_FILE, EncoderSource
 
 log = logging.getLogger(__name__)
 

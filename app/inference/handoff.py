@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from app.errors import DeadlineExceededError
+from app.inference.errors import DeadlineExceededError
 
 T = TypeVar("T")
 

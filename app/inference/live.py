@@ -15,10 +15,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
-from app.errors import DeadlineExceededError
 from app.inference.accounting import Base
 from app.inference.aspect import bounded
 from app.inference.batcher import Batcher
+from app.inference.errors import DeadlineExceededError
 from app.inference.observing import BatcherStats, BatchObserver
 from app.inference.protocols import Encoder, Pixels, Vectors
 

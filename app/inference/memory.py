@@ -5,7 +5,7 @@ Imports none of those libraries to find out; knows nothing of models or batches.
 
 from __future__ import annotations
 
-from app.errors import OutOfMemoryError
+from app.inference.errors import OutOfMemoryError
 
 _SIGNS = ("out of memory", "allocate memory", "not enough memory", "bad_alloc")
 """Parts of the messages of CUDA, ONNX Runtime, torch on CPU and the C++ library."""

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from app.families.encoders import EncoderSource
+from app.families.vlm_source import declared_tasks
 from app.inference.domain import domain_of
-from app.inference.encoders import EncoderSource
 from app.inference.live import LiveEncoder
+from app.inference.live_vlm import LiveVlm
 from app.inference.observing import BatcherStats
 from app.inference.optimisation import Optimisation
 from app.inference.protocols import Optimised
-from app.inference.vlms.live import LiveVlm
-from app.inference.vlms.source import declared_tasks
 
 Kind = Literal["encoder", "vlm"]
 

@@ -19,28 +19,23 @@ from typing import Any
 
 from PIL import Image
 
-from app.errors import (
-    ModelNotFoundError,
-    ModelUnavailableError,
-    OutOfMemoryError,
-    OverloadedError,
-    VisionError,
-)
+from app.errors import OverloadedError, VisionError
+from app.families.encoder_source import CHECKPOINTS
+from app.families.encoders import FAMILIES, EncoderConfig, EncoderSource, load_encoder, resolve
+from app.families.remote.vlm import RemoteVlm
+from app.families.vlm_source import FAMILIES as VLM_FAMILIES
+from app.families.vlms import load_vlm, resolve_vlm
 from app.inference import device
 from app.inference.accounting import charged
-from app.inference.encoders import FAMILIES, EncoderConfig, EncoderSource, load_encoder, resolve
-from app.inference.encoders.source import CHECKPOINTS
+from app.inference.errors import ModelNotFoundError, ModelUnavailableError, OutOfMemoryError
 from app.inference.live import LiveEncoder
+from app.inference.live_vlm import LiveVlm
 from app.inference.memory import is_out_of_memory
 from app.inference.model_info import Kind, ModelInfo, describe
 from app.inference.observing import ModelObserver
+from app.inference.prompts import Prompt, Task
 from app.inference.protocols import Encoder
-from app.inference.vlms import load_vlm, resolve_vlm
-from app.inference.vlms.live import LiveVlm
-from app.inference.vlms.prompts import Prompt, Task
-from app.inference.vlms.remote import RemoteVlm
-from app.inference.vlms.source import FAMILIES as VLM_FAMILIES
-from app.inference.vlms.source import REMOTE
+from app.inference.sources import REMOTE
 from app.settings import Settings
 
 _Key = tuple[Kind, str, str]

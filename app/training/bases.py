@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from app.answering.service import BUILT_IN_CAPTIONER
-from app.errors import EncoderMismatchError, ModelNotFoundError, NotTrainableError, VisionError
+from app.answers.service import BUILT_IN_CAPTIONER
+from app.collections.encoder_names import EncoderNames
+from app.collections.errors import EncoderMismatchError
+from app.errors import VisionError
+from app.families.encoders import resolve
+from app.families.vlms import resolve_vlm
 from app.inference.domain import domain_of
-from app.inference.encoders import resolve
+from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
 from app.inference.registry import ModelRegistry
-from app.inference.vlms import resolve_vlm
-from app.inference.vlms.source import REMOTE
-from app.recognition.encoder_names import EncoderNames
+from app.inference.sources import REMOTE
+from app.jobs.errors import NotTrainableError
+from app.methods.tasks import Task
 from app.settings import Settings
 from app.training.learning_data import LearningData
-from app.training.spec import Task
 
 _DOES: dict[Task, str] = {"vqa": "answers questions", "caption": "only writes captions"}
 _LEARNS: dict[Task, str] = {"vqa": "answers or labels", "caption": "captions"}

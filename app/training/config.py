@@ -20,6 +20,9 @@ from pydantic import (
 )
 
 from app.errors import InvalidInputError
+from app.http.wrong_fields import complaint, dotted
+from app.methods.params import PARAMS
+from app.methods.tasks import Method, Task
 from app.training.config_sections import (
     BASE_TYPES,
     PREPARING_STEPS,
@@ -33,9 +36,6 @@ from app.training.config_sections import (
     TrainingArguments,
     VisionProcessor,
 )
-from app.training.params import PARAMS
-from app.training.spec import Method, Task
-from app.wrong_fields import complaint, dotted
 
 _LARGEST = 1 << 20
 

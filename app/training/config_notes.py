@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, Field
 
+from app.methods.tasks import Method, Metric, Task
 from app.training.base_traits import BaseTraits, plain_word
 from app.training.config import MultimodalConfig
 from app.training.config_sections import PREPARING_STEPS, BaseModelSection
-from app.training.spec import Method, Metric, Task
 
 _OF_LABELS: frozenset[Metric] = frozenset(
     {"accuracy", "f1", "macro_f1", "per_class", "confusion_matrix", "calibration_error"}

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import InvalidInputError, NotTrainableError
+from app.errors import InvalidInputError
+from app.jobs.errors import NotTrainableError
+from app.methods.tasks import Method, Task
 from app.training.bases import DEFAULT
 from app.training.config import MultimodalConfig
 from app.training.config_sections import Kind
 from app.training.learning_data import LearningData
 from app.training.resolving import Larger
-from app.training.spec import Method, Task
 
 NAME = "the configuration"
 

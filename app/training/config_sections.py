@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from app.training.spec import Method, Metric
+from app.methods.tasks import Method, Metric
 
 Kind = Literal["encoder", "vlm"]
 PreparingStep = Literal["resize", "center_crop", "normalize"]

@@ -9,12 +9,18 @@ import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.errors import InvalidInputError, ModelNotFoundError, VisionError
-from app.inference.encoders import files, resolve
-from app.inference.encoders.source import HUB_ID, EncoderConfig, family_in
+from app.errors import InvalidInputError, VisionError
+from app.families import files
+from app.families.encoder_source import HUB_ID, family_in
+from app.families.encoders import resolve
+from app.families.vlm_source import vlm_family_in
+from app.families.vlms import resolve_vlm
+from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
-from app.inference.vlms import resolve_vlm
-from app.inference.vlms.source import REMOTE, vlm_family_in
+from app.inference.sources import REMOTE, EncoderConfig
+from app.jobs.spec import Resolved
+from app.methods.params import checked
+from app.methods.tasks import Task
 from app.settings import Settings
 from app.training.base_traits import BaseTraits, read_traits
 from app.training.bases import DEFAULT, BaseModels
@@ -23,9 +29,7 @@ from app.training.config_notes import FieldNote, find_notes
 from app.training.config_recipe import recipe_of
 from app.training.config_sections import Kind
 from app.training.learning_data import LearningData
-from app.training.params import checked
-from app.training.resolving import Resolved, Wish, default_name, resolved
-from app.training.spec import Task
+from app.training.resolving import Wish, default_name, resolved
 
 _KINDS: dict[Kind, str] = {"vlm": "vision-language model", "encoder": "encoder"}
 

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import AnswerExample, Example, Label
-from app.errors import ConflictError, DatasetNotFoundError
-from app.recognition.directory import KnownCollection
-from app.training import repository
-from app.training.spec import DataRef, Task
-from app.training.tables import Job
+from app.answers.tables import AnswerExample
+from app.collections.directory import KnownCollection
+from app.collections.tables import Example, Label
+from app.datasets.errors import DatasetNotFoundError
+from app.errors import ConflictError
+from app.jobs import repository
+from app.jobs.spec import DataRef
+from app.jobs.tables import Job
+from app.methods.tasks import Task
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from app.errors import InvalidInputError, NotTrainableError
+from app.errors import InvalidInputError
+from app.jobs.errors import NotTrainableError
+from app.methods.params import DEFAULT_QUESTION
+from app.methods.tasks import Method, Task
 from app.training.learning_data import LearningData
-from app.training.params import DEFAULT_QUESTION
-from app.training.spec import Method, Task
 
 Kind = Literal["encoder", "vlm"]
 _BOTH: frozenset[Method] = frozenset({"lora", "finetune"})
 """Methods that train encoders and vision-language models alike."""
 ANY_FAMILY = "default"
 FEW_A_LABEL = 3
-"""Examples of a label below which none is held out (`workers.methods.splits`)."""
+"""Examples of a label below which none is held out (`workers.methods.common.splits`)."""
 FEW_ANSWERS = 10
-"""The same of answers and captions, all together (`workers.methods.vlm_items`)."""
+"""The same of answers and captions, all together (`workers.methods.common.vlm_items`)."""
 _MAX_NAMED = 5
 
 

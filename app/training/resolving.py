@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from app.errors import NotTrainableError
-from app.inference.encoders.source import slug
-from app.training import params as hyper
+from app.families.encoder_source import slug
+from app.http.names import MODEL_NAME as MODEL_NAME
+from app.jobs.errors import NotTrainableError
+from app.jobs.spec import JobSpec, Queue, Resolved
+from app.methods import params as hyper
+from app.methods.tasks import Method, Task
 from app.training.bases import BaseModels
 from app.training.learning_data import LearningData
 from app.training.lessons import lesson_of, remarks_on_few, with_question
-from app.training.spec import MODEL_NAME as MODEL_NAME
-from app.training.spec import JobSpec, Method, Queue, Task
 
 _LONGEST_NAME = 63
 _EPISODIC: frozenset[Method] = frozenset({"prototypical", "maml"})
@@ -83,17 +84,6 @@ class Wish:
     base_model: str | None = None
     name: str | None = None
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A job that may be queued."""
-
-    spec: JobSpec
-    queue: Queue
-    strategy: str | None = None
-    warnings: tuple[str, ...] = ()
-    """What the job's log begins with."""
 
 
 def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels) -> Resolved:

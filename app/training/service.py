@@ -16,30 +16,24 @@ from typing import Any, Protocol
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.database import DEFAULT_COLLECTION, Database
-from app.errors import (
-    ArtifactNotFoundError,
-    ConflictError,
-    IdempotencyKeyError,
-    InvalidInputError,
-    JobNotFoundError,
-    JobStateError,
-    ModelExistsError,
-    OverloadedError,
-)
-from app.recognition.directory import KnownCollection
-from app.recognition.service import Recognition
+from app.collections.directory import KnownCollection
+from app.collections.service import Recognition
+from app.errors import ConflictError, InvalidInputError, OverloadedError
+from app.jobs import repository
+from app.jobs.errors import ArtifactNotFoundError, IdempotencyKeyError, JobNotFoundError, JobStateError
+from app.jobs.repository import NewJob, Series
+from app.jobs.spec import DataRef, JobSpec, Resolved
+from app.jobs.tables import Artifact, Job
+from app.models.errors import ModelExistsError
 from app.settings import Settings
-from app.training import learning_data, repository
+from app.storage.database import DEFAULT_COLLECTION, Database
+from app.training import learning_data
 from app.training.bases import BaseModels
 from app.training.config import MultimodalConfig
 from app.training.config_recipe import NAME
 from app.training.configurations import Configurations
 from app.training.learning_data import LearningData
-from app.training.repository import NewJob, Series
-from app.training.resolving import Recipe, Resolved, Wish, resolved
-from app.training.spec import DataRef, JobSpec
-from app.training.tables import Artifact, Job
+from app.training.resolving import Recipe, Wish, resolved
 
 _FULL_RETRY_S = 30
 

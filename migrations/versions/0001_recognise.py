@@ -1,6 +1,6 @@
 """Workspaces, keys, collections, labels, examples and their vectors.
 
-Knows the tables as they were then; `app.database` knows them as they are.
+Knows the tables as they were then; `app.storage.database` knows them as they are.
 """
 
 from __future__ import annotations

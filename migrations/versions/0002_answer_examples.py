@@ -1,6 +1,6 @@
 """Answer examples: questions about images with their answers.
 
-Knows the table as it was then; `app.database` knows it as it is.
+Knows the table as it was then; `app.storage.database` knows it as it is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Jobs, what they tell, and the models, files and datasets they leave behind.
 
-Knows the tables as they were then; `app.training.tables` knows them as they are.
+Knows the tables as they were then; `app.jobs.tables` knows them as they are.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Jobs that wait until their worker's disk has room, or files may be opened, again.
 
-Knows the columns as they were then; `app.training.tables` knows them as they are.
+Knows the columns as they were then; `app.jobs.tables` knows them as they are.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
-from app.database import sync_engine
 from app.embedded import EmbeddedServers
+from app.storage.database import sync_engine
 from tests import shapes
 from tests.cluster import FINISHED, PERIODS, until
 from tests.live import Live, run, serving

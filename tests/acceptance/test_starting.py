@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from app.embedded import Addresses, EmbeddedServers
-from app.running import running_server
+from app.embedded.running import running_server
 from tests.integration.test_embedded import eventually, pids
 from tests.live import VISION, Live, environment, launch, run
 

@@ -58,7 +58,7 @@ def test_it_migrates_a_database_from_the_wheel_alone(wheel: Path, tmp_path: Path
     zipfile.ZipFile(wheel).extractall(unpacked)
     where = (
         "import app, migrations; print(app.__file__, migrations.__file__)\n"
-        "from app.catalog.strategies import Strategies; from app.settings import Settings\n"
+        "from app.strategies import Strategies; from app.settings import Settings\n"
         "Strategies.load(Settings()).get('lite_oneshot')"
     )
     for words in [["-c", where], ["-m", "app.cli", "migrate", "--data-dir", str(tmp_path / "data")]]:

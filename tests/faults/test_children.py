@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from app.children import Children
 from app.embedded import Addresses
+from app.runtime.children import Children
 from app.settings import Settings
 from tests.cluster import PERIODS, until
 from tests.live import serving
@@ -26,8 +26,8 @@ def beside(parent: int) -> dict[str, psutil.Process]:
     for process in psutil.Process(parent).children():
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
             words = process.cmdline()
-            if "workers.beside" in words:
-                found[words[words.index("workers.beside") + 1].split(",")[0]] = process
+            if "workers.worker.beside" in words:
+                found[words[words.index("workers.worker.beside") + 1].split(",")[0]] = process
     return found
 
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import redis
 
-from app.training.queueing import JobQueue
+from app.jobs.queueing import JobQueue
 from tests.cluster import Cluster, running, until
 from tests.integration.test_embedded import pids
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from workers import liveness
+from workers.worker import liveness
 
 LEASE_S = 1.0
 LONG_S = 60.0

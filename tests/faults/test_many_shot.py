@@ -17,11 +17,11 @@ import httpx
 import psutil
 import pytest
 
-from app.services import Services
+from app.bootstrap import Services
 from tests import shapes
 from tests.live import environment, free_port
 from tests.working import carried_out
-from workers.supervisor import supervise
+from workers.worker.supervisor import supervise
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +100,9 @@ def ranks() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE and "workers.trainer" in " ".join(process.cmdline()):
+            if process.status() != psutil.STATUS_ZOMBIE and "workers.worker.trainer" in " ".join(
+                process.cmdline()
+            ):
                 found.append(process)
     return found
 

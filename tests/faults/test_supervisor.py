@@ -23,13 +23,13 @@ import pytest_asyncio
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from app.bootstrap import Services
 from app.embedded import Addresses
-from app.services import Services
 from tests import shapes
 from tests.conftest import ClientMaker
 from tests.disks import small_disk
-from workers import launching
-from workers.supervisor import supervise
+from workers.worker import launching
+from workers.worker.supervisor import supervise
 
 pytestmark = pytest.mark.slow
 
@@ -117,7 +117,9 @@ def children() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE and "workers.trainer" in " ".join(process.cmdline()):
+            if process.status() != psutil.STATUS_ZOMBIE and "workers.worker.trainer" in " ".join(
+                process.cmdline()
+            ):
                 found.append(process)
     return found
 

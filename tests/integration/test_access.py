@@ -16,17 +16,17 @@ import psycopg
 import pytest
 
 from app.access import keys
-from app.access.bootstrap import admit
+from app.access.admitting import admit
 from app.access.policy import BindRefusedError
 from app.access.repository import KeyRing
-from app.database import Database
 from app.embedded import Addresses
 from app.main import create_app
 from app.settings import Settings
+from app.storage.database import Database
 from tests.conftest import ClientMaker
 
 if TYPE_CHECKING:
-    from app.services import Services
+    from app.bootstrap import Services
 
 # apps that are only asked who may come in need no model
 QUICK: dict[str, Any] = {"encoder": "there-is-no-such-model", "allow_downloads": False, "log_level": "error"}

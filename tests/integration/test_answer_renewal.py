@@ -13,7 +13,7 @@ import httpx
 from app.embedded import Addresses
 from app.main import create_app
 from app.settings import Settings
-from app.storage import BlobStore
+from app.storage.blobs import BlobStore
 from tests import shapes
 
 PATH = "/v1/collections/default/answers"

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.services import Services
+from app.bootstrap import Services
 from tests import shapes
 from tests.conftest import ClientMaker
 from tests.learning import teach

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from app.services import Services
+from app.bootstrap import Services
 from tests.conftest import ClientMaker
 from tests.working import carried_out
 

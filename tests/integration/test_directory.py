@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from app import resting_redis
-from app.database import Database
+from app.collections.directory import Directory
 from app.embedded import Addresses
-from app.recognition.directory import Directory
+from app.storage import resting_redis
+from app.storage.database import Database
 
 
 @pytest.mark.parametrize("turns", range(0, 12, 2))

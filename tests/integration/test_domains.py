@@ -18,24 +18,24 @@ import skimage
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
-from app.answering.domains import Domains
-from app.errors import ModelUnavailableError
-from app.images import ImageLimits
+from app.answers.domains import Domains
+from app.bootstrap import Services
+from app.collections.cache import EmbeddingCache
+from app.collections.embedding import ImageEmbedder
+from app.families import files
+from app.families.encoder_source import CHECKPOINTS
+from app.http.spool import Entry, Spool
 from app.inference.domain import DOMAIN_FILE, MAX_DOMAIN_BYTES, Domain, read_domain, write_domain
-from app.inference.encoders import files
-from app.inference.encoders.source import CHECKPOINTS
+from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Encoder
 from app.inference.registry import ModelRegistry
+from app.media.images import ImageLimits
 from app.observability.metrics import Metrics
-from app.recognition.cache import EmbeddingCache
-from app.recognition.embedding import ImageEmbedder
-from app.services import Services
 from app.settings import Settings
-from app.spool import Entry, Spool
 from tests import shapes
 from tests.photos import encoded, photo
 from tests.working import carried_out
-from workers.knowing import MAX_EXEMPLARS, domain_taught
+from workers.shared.knowing import MAX_EXEMPLARS, domain_taught
 
 NAMES = (
     *("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field"),

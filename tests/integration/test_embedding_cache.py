@@ -8,8 +8,8 @@ import numpy as np
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from app.recognition.cache import EmbeddingCache
-from app.resting_redis import connect
+from app.collections.cache import EmbeddingCache
+from app.storage.resting_redis import connect
 
 ONE, OTHER = "lite@0123456789abcdef", "lite@fedcba9876543210"
 VECTOR = np.arange(4, dtype=np.float32)

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from transformers import CLIPModel, SiglipConfig, SiglipImageProcessorPil, SiglipModel
 
-from app.errors import ModelNotFoundError, ModelUnavailableError
-from app.inference.encoders import EncoderConfig, load_encoder, resolve
-from app.inference.encoders.source import CHECKPOINTS
+from app.families.encoder_source import CHECKPOINTS
+from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.inference.errors import ModelNotFoundError, ModelUnavailableError
 from app.inference.protocols import Encoder
 
 TINY = CHECKPOINTS / "clip-tiny"

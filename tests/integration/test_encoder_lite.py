@@ -11,8 +11,9 @@ import skimage.data
 import torch
 from PIL import Image
 
-from app.errors import ModelUnavailableError
-from app.inference.encoders import EncoderConfig, lite, load_encoder, resolve
+from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.lite import encoder as lite
+from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Encoder
 from scripts import imagenet_anchors
 

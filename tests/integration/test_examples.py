@@ -13,7 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from app.services import Services
+from app.bootstrap import Services
 from tests.conftest import ClientMaker
 from tests.learning import ask, picture, shown, teach
 from tests.photos import encoded, photo

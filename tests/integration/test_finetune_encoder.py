@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from app.errors import NotTrainableError
+from app.jobs.errors import NotTrainableError
+from app.methods.params import FinetuneParams, LoraParams, Params
 from app.settings import Settings
-from app.training.params import FinetuneParams, LoraParams, Params
 from tests import shapes
 from tests.training import Trained, trained
-from workers.examples import Examples, Item, Split
-from workers.methods.finetune import FinetuneEncoder
-from workers.methods.finetuning.classifier import Classifier
-from workers.methods.lora import EncoderLora
-from workers.towers import image_tower
+from workers.methods.finetune.classifier import Classifier
+from workers.methods.finetune.method import FinetuneEncoder
+from workers.methods.lora.method import EncoderLora
+from workers.shared.examples import Examples, Item, Split
+from workers.shared.towers import image_tower
 
 PARAMS = {"batch_size": 8, "evaluate_every": 1, "checkpoint_every": 1, "augment": False}
 

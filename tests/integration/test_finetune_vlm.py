@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import NotTrainableError
-from app.inference.encoders import EncoderConfig
-from app.inference.vlms import load_vlm, resolve_vlm
-from app.inference.vlms.prompts import Prompt
+from app.families.encoders import EncoderConfig
+from app.families.vlms import load_vlm, resolve_vlm
+from app.inference.prompts import Prompt
+from app.jobs.errors import NotTrainableError
 from app.settings import Settings
 from tests import shapes
 from tests.training import Trained, trained
-from workers.examples import Examples, Item
-from workers.methods.base import StoppingError
-from workers.methods.vlm_labels import LabelScorer
-from workers.methods.vlm_lessons import lessons_for
+from workers.methods.common.vlm_labels import LabelScorer
+from workers.methods.common.vlm_lessons import lessons_for
+from workers.shared.examples import Examples, Item
+from workers.shared.method import StoppingError
 
 QUESTION = "tell me the tint"
 PARAMS = {

@@ -13,13 +13,13 @@ import pytest
 import pytest_asyncio
 from pgvector.psycopg import register_vector_async
 
-from app.errors import EmptyCollectionError
+from app.bootstrap import Services
+from app.collections import head_store, vectors
+from app.collections.directory import Directory, KnownCollection
+from app.collections.errors import EmptyCollectionError
+from app.collections.head_store import HeadStore
+from app.heads import Head
 from app.inference.live import LiveEncoder
-from app.recognition import head_store, vectors
-from app.recognition.directory import Directory, KnownCollection
-from app.recognition.head_store import HeadStore
-from app.recognition.heads import Head
-from app.services import Services
 from tests.learning import ask, make, picture, teach
 
 ENCODER = "clip-tiny"

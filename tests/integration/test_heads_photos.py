@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.inference.encoders import EncoderConfig, load_encoder, resolve
+from app.collections.texts import prompts
+from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.heads import Head, SupportSet, fit_head, priors_of, zero_shot_head
 from app.inference.protocols import Encoder
-from app.recognition.heads import Head, SupportSet, fit_head, priors_of, zero_shot_head
-from app.recognition.texts import prompts
 from tests.photos import TAUGHT, damaged, photo
 
 STRANGERS = ("brick", "coins", "moon", "page", "astronaut", "grass", "gravel", "cell", "retina", "clock")

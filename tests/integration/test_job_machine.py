@@ -20,13 +20,13 @@ import pytest
 import pytest_asyncio
 from psycopg.rows import dict_row
 
-from app.database import Database
 from app.embedded import Addresses
+from app.jobs import machine, repository
+from app.jobs.spec import Checkpoint, FileRef, JobSpec, ModelCard, Outcome
 from app.settings import Settings
-from app.training import machine, repository
-from app.training.spec import Checkpoint, FileRef, JobSpec, ModelCard, Outcome
-from workers.store import JobStore, LostError, OwnedJob, worker_engine
-from workers.sweeper import Sweeper
+from app.storage.database import Database
+from workers.shared.store import JobStore, LostError, OwnedJob, worker_engine
+from workers.worker.sweeper import Sweeper
 
 CAP = 3
 WAITS = 2

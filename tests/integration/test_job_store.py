@@ -14,8 +14,8 @@ import pytest
 from psycopg.rows import dict_row
 
 from app.embedded import Addresses
-from app.training.spec import FileRef, JobSpec, ModelCard, Outcome
-from workers.store import JobStore, OwnedJob, worker_engine
+from app.jobs.spec import FileRef, JobSpec, ModelCard, Outcome
+from workers.shared.store import JobStore, OwnedJob, worker_engine
 
 LINES = 10
 SPEC = JobSpec(kind="train", task="classification", method="head", base_model="lite", base_kind="encoder")

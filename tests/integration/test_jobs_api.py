@@ -10,15 +10,16 @@ from typing import Any
 import httpx
 import pytest
 
-from app.errors import InvalidInputError, NotTrainableError
-from app.recognition.encoder_names import EncoderNames
-from app.services import Services
+from app.bootstrap import Services
+from app.collections.encoder_names import EncoderNames
+from app.errors import InvalidInputError
+from app.jobs.errors import NotTrainableError
+from app.jobs.queueing import JobQueue
+from app.jobs.spec import DataRef, Resolved
+from app.jobs.streaming import Followers
 from app.training.bases import BaseModels
 from app.training.learning_data import LearningData
-from app.training.queueing import JobQueue
-from app.training.resolving import Resolved, Wish, default_name, merged, queue_of, resolved
-from app.training.spec import DataRef
-from app.training.streaming import Followers
+from app.training.resolving import Wish, default_name, merged, queue_of, resolved
 from tests import shapes
 from tests.conftest import ClientMaker
 from tests.jobs import Owner, told

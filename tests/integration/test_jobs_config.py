@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from app.errors import ModelNotFoundError
+from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
 from app.settings import Settings
 from app.training.config import parse_yaml

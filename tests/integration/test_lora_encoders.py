@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from app.errors import BaseModelChangedError, ModelUnavailableError, NotTrainableError
-from app.inference.encoders import EncoderConfig, load_encoder, resolve
-from app.inference.encoders.adapted import AdaptedLite, PeftEncoder
+from app.families.adapted import AdaptedLite, PeftEncoder
+from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.inference.errors import BaseModelChangedError, ModelUnavailableError
 from app.inference.protocols import Encoder, Vectors
-from app.recognition.trained import TrainedClassifier
+from app.jobs.errors import NotTrainableError
+from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from tests import shapes
 from tests.training import Trained, picked, trained
-from workers.examples import Examples
-from workers.methods.base import StoppingError
+from workers.shared.examples import Examples
+from workers.shared.method import StoppingError
 
 SHOTS, ASKED, CHANCE = 5, 12, 1 / 3
 BASES = {"clip-tiny": "adapter_model.safetensors", "lite": "tail.safetensors"}

@@ -18,21 +18,22 @@ import pytest_asyncio
 import torch
 from safetensors.torch import load_file
 
-from app.errors import NotTrainableError
-from app.inference.encoders import files
-from app.inference.encoders.source import CHECKPOINTS, EncoderConfig
+from app.families import files
+from app.families.encoder_source import CHECKPOINTS
+from app.families.loading import located_vlm
+from app.families.vlms import resolve_vlm
+from app.inference.prompts import Prompt
 from app.inference.registry import ModelRegistry
-from app.inference.vlms import resolve_vlm
-from app.inference.vlms.loading import located_vlm
-from app.inference.vlms.prompts import Prompt
+from app.inference.sources import EncoderConfig
+from app.jobs.errors import NotTrainableError
 from app.settings import Settings
 from tests import shapes
 from tests.integration.test_vlm_formats import save_llava, save_smolvlm
 from tests.training import Trained, trained
-from workers.evaluation.metrics import NOT_JUDGED
-from workers.examples import Examples, Item
-from workers.methods.base import StoppingError
-from workers.methods.vlm_lessons import IGNORED, lessons_for
+from workers.methods.common.vlm_lessons import IGNORED, lessons_for
+from workers.shared.examples import Examples, Item
+from workers.shared.method import StoppingError
+from workers.shared.metrics import NOT_JUDGED
 
 CORNERS = {"triangle": "three", "rectangle": "four", "circle": "none"}
 QUESTION = "how many corners does it have?"

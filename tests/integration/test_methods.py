@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from app.errors import ModelUnavailableError, NotTrainableError
-from app.inference.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Vectors
-from app.recognition.trained import TrainedClassifier
+from app.jobs.errors import NotTrainableError
+from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from tests import shapes
 from tests.training import Trained, picked, trained
-from workers.evaluation.metrics import NOT_JUDGED
-from workers.examples import Examples
-from workers.methods.base import StoppingError
+from workers.shared.examples import Examples
+from workers.shared.method import StoppingError
+from workers.shared.metrics import NOT_JUDGED
 
 SHOTS, ASKED = 6, 12
 METHODS: list[tuple[str, dict[str, Any]]] = [

@@ -11,9 +11,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from app.database import Base, check, migrate, sync_engine
 from app.embedded import Addresses
-from app.errors import StoreUnavailableError
+from app.storage.database import Base, check, migrate, sync_engine
+from app.storage.errors import StoreUnavailableError
 from tests.conftest import database_named, drop_database
 
 
@@ -52,7 +52,7 @@ def test_many_at_once_apply_each_revision_once(empty_url: str) -> None:
 def test_a_killed_migration_leaves_nothing_behind(empty_url: str) -> None:
     # the revisions run, and the process dies before the transaction ends
     script = (
-        "import os, sqlalchemy, app.database as d\n"
+        "import os, sqlalchemy, app.storage.database as d\n"
         "sqlalchemy.event.listen(sqlalchemy.engine.Engine, 'commit', lambda c: os.kill(os.getpid(), 9))\n"
         f"d.migrate({empty_url!r})\n"
     )

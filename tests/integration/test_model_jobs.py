@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from app.inference.encoders.lite import prepare
-from app.services import Services
+from app.bootstrap import Services
+from app.families.lite.encoder import prepare
 from tests import shapes
 from tests.conftest import ClientMaker
 from tests.integration.test_trained_models import taught, trained

@@ -19,10 +19,10 @@ from safetensors.torch import load as load_torch
 from safetensors.torch import save as save_torch
 from transformers import CLIPModel
 
-from app.inference.encoders import lite
-from app.inference.encoders.efficientnet_lite import EfficientNetLite0
-from app.inference.encoders.source import CHECKPOINTS
-from app.services import Services
+from app.bootstrap import Services
+from app.families.encoder_source import CHECKPOINTS
+from app.families.lite import encoder as lite
+from app.families.lite.efficientnet_lite import EfficientNetLite0
 from tests.conftest import ClientMaker
 from tests.integration.test_trained_models import of_shape, zipped
 

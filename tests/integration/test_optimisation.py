@@ -13,18 +13,19 @@ from PIL import Image
 from pydantic import ValidationError
 from skimage import data as photos
 
+from app.families import levels
+from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.lite.efficientnet_lite import EfficientNetLite0
+from app.families.transformers_vlm import TransformersVlm
+from app.families.vlms import load_vlm, resolve_vlm
 from app.inference.device import Device
-from app.inference.encoders import EncoderConfig, load_encoder, resolve
-from app.inference.encoders.efficientnet_lite import EfficientNetLite0
 from app.inference.optimisation import LEVELS, Optimisation, up_to
+from app.inference.prompts import Prompt
 from app.inference.protocols import Encoder, Optimised
 from app.inference.registry import ModelRegistry
 from app.inference.runtimes import pruning
 from app.inference.runtimes.compiled import BUCKETS, CompiledRuntime
 from app.inference.runtimes.engines import Note
-from app.inference.vlms import levels, load_vlm, resolve_vlm
-from app.inference.vlms.prompts import Prompt
-from app.inference.vlms.transformers_vlm import TransformersVlm
 from app.settings import Settings
 
 

@@ -11,14 +11,14 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from app.services import Services
+from app.bootstrap import Services
 from tests import shapes
 from tests.jobs import Owner
 from tests.learning import ask, picture, shown, teach
 from tests.working import worked
-from workers.methods.base import StoppingError
-from workers.reembed import reembed
-from workers.store import LostError
+from workers.reembedding.job import reembed
+from workers.shared.method import StoppingError
+from workers.shared.store import LostError
 
 
 async def asked(client: httpx.AsyncClient, encoder: str) -> uuid.UUID:

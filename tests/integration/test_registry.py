@@ -20,19 +20,19 @@ import pytest
 from PIL import Image
 from skimage import data as photos
 
-from app.errors import (
+from app.errors import OverloadedError
+from app.families.encoders import EncoderConfig, EncoderSource, load_encoder
+from app.inference.errors import (
     DeadlineExceededError,
-    InvalidImageError,
     ModelNotFoundError,
     ModelUnavailableError,
     OutOfMemoryError,
-    OverloadedError,
 )
-from app.images import ImageLimits, decode
-from app.inference.encoders import EncoderConfig, EncoderSource, load_encoder
 from app.inference.live import LiveEncoder
 from app.inference.protocols import Encoder, Pixels, Vectors
 from app.inference.registry import ModelRegistry
+from app.media.errors import InvalidImageError
+from app.media.images import ImageLimits, decode
 from app.settings import Settings
 
 MIB = 1 << 20

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from app.errors import DeadlineExceededError, RemoteModelBusyError, RemoteModelError
-from app.inference.vlms.prompts import AnswerExample, Prompt
-from app.inference.vlms.remote import RemoteVlm
+from app.families.remote.vlm import RemoteVlm
+from app.inference.errors import DeadlineExceededError, RemoteModelBusyError, RemoteModelError
+from app.inference.prompts import AnswerExample, Prompt
 
 PICTURE = Image.new("RGB", (3000, 20), "red")
 

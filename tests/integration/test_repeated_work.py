@@ -9,14 +9,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.services import Services
+from app.bootstrap import Services
 from tests import shapes
 from tests.jobs import Owner
 from tests.learning import shown
 from tests.working import carried_out, worked
 from workers.datasets.job import prepare
-from workers.store import LostError
-from workers.teaching import teach
+from workers.shared.store import LostError
+from workers.teaching.job import teach
 
 
 def archive() -> bytes:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from redis.exceptions import RedisError
 
-from app import resting_redis
+from app.storage import resting_redis
 
 
 async def test_it_is_a_client_like_any(redis_url: str) -> None:

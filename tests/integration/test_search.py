@@ -13,9 +13,9 @@ import pytest_asyncio
 from numpy.typing import NDArray
 from sqlalchemy import text
 
-from app.database import Database
-from app.recognition import repository, vectors
-from app.recognition.nearest import EXACT_UP_TO, exact_sql, indexed_sql, nearest
+from app.collections import repository, vectors
+from app.collections.nearest import EXACT_UP_TO, exact_sql, indexed_sql, nearest
+from app.storage.database import Database
 from tests.learning import picture, teach
 from tests.photos import TAUGHT, encoded, photo
 

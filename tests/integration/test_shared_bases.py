@@ -22,13 +22,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
-from app.errors import BaseModelChangedError, ModelUnavailableError
-from app.inference.encoders import files
-from app.inference.encoders.source import CHECKPOINTS
+from app.families import files
+from app.families.encoder_source import CHECKPOINTS
+from app.inference.errors import BaseModelChangedError, ModelUnavailableError
+from app.inference.live_vlm import LiveVlm
+from app.inference.prompts import Prompt
 from app.inference.registry import ModelRegistry
 from app.inference.shared_bases import BaseKey, SharedBase, shared, tensor_bytes
-from app.inference.vlms.live import LiveVlm
-from app.inference.vlms.prompts import Prompt
 from app.settings import Settings
 from tests import shapes
 

@@ -21,9 +21,9 @@ from fastapi import FastAPI
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from app.catalog.strategies import Strategies
+from app.bootstrap import Services
 from app.cli import app as cli
-from app.services import Services
+from app.strategies import Strategies
 from tests import learning
 from tests.conftest import ClientMaker
 from tests.learning import shown

@@ -13,11 +13,11 @@ import pytest
 from psycopg.rows import dict_row
 
 from app.embedded import Addresses
-from app.files import FileStore
+from app.jobs import presence
+from app.jobs.queueing import JobQueue
 from app.settings import Settings
-from app.training import presence
-from app.training.queueing import JobQueue
-from workers.sweeper import SWEEP_LOCK, Sweeper
+from app.storage.files import FileStore
+from workers.worker.sweeper import SWEEP_LOCK, Sweeper
 
 
 class Table:

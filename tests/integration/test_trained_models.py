@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.inference.encoders.source import CHECKPOINTS
-from app.services import Services
+from app.bootstrap import Services
+from app.families.encoder_source import CHECKPOINTS
 from tests import shapes
 from tests.conftest import ClientMaker
 from tests.working import carried_out

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.services import Services
+from app.bootstrap import Services
 from tests import shapes
 from tests.exported import say, say_all
 from tests.integration.test_model_jobs import asked

@@ -16,10 +16,10 @@ import torch
 import transformers
 from PIL import Image
 
-from app.errors import ModelUnavailableError
-from app.inference.encoders.source import CHECKPOINTS
+from app.families.encoder_source import CHECKPOINTS
+from app.inference.errors import ModelUnavailableError
+from app.inference.prompts import AnswerExample, Prompt
 from app.inference.registry import ModelRegistry
-from app.inference.vlms.prompts import AnswerExample, Prompt
 from app.settings import Settings
 from tests import shapes
 

@@ -12,14 +12,14 @@ import httpx
 import pytest
 import transformers
 
+from app.bootstrap import Services
 from app.inference.domain import read_domain
-from app.services import Services
 from tests import shapes
 from tests.exported import say, say_all
 from tests.integration.test_model_jobs import asked
 from tests.integration.test_vlm_exports import exported
 from tests.working import carried_out
-from workers.methods.vlm_answering import JUDGED_BY
+from workers.methods.common.vlm_answering import JUDGED_BY
 
 pytestmark = pytest.mark.slow
 QUESTION = "tell me the tint"

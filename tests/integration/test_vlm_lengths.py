@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.errors import NotTrainableError
-from app.inference.encoders import EncoderConfig
-from app.inference.vlms import load_vlm, resolve_vlm
-from app.inference.vlms.prompts import Prompt
+from app.families.encoders import EncoderConfig
+from app.families.vlms import load_vlm, resolve_vlm
+from app.inference.prompts import Prompt
+from app.jobs.errors import NotTrainableError
+from app.methods.params import LoraParams
 from app.settings import Settings
-from app.training.params import LoraParams
 from tests import shapes
 from tests.training import trained
-from workers.examples import Examples, Item
-from workers.methods.vlm_items import Sides
-from workers.methods.vlm_lengths import limit_texts
-from workers.methods.vlm_lessons import IGNORED, Lessons, lessons_for
+from workers.methods.common.vlm_items import Sides
+from workers.methods.common.vlm_lengths import limit_texts
+from workers.methods.common.vlm_lessons import IGNORED, Lessons, lessons_for
+from workers.shared.examples import Examples, Item
 
 LONG = "a red circle beside a blue circle beside a green circle"
 

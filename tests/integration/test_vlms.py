@@ -15,17 +15,17 @@ import pytest_asyncio
 import torch
 from PIL import Image
 
-from app.errors import (
+from app.errors import OverloadedError
+from app.families.encoder_source import CHECKPOINTS
+from app.inference.errors import (
     DeadlineExceededError,
     ModelNotFoundError,
     ModelUnavailableError,
-    OverloadedError,
     QuestionTooLongError,
 )
-from app.inference.encoders.source import CHECKPOINTS
+from app.inference.live_vlm import LiveVlm
+from app.inference.prompts import Answer, AnswerExample, Prompt, Sampling
 from app.inference.registry import ModelRegistry
-from app.inference.vlms.live import LiveVlm
-from app.inference.vlms.prompts import Answer, AnswerExample, Prompt, Sampling
 from app.settings import Settings
 from tests import shapes
 

@@ -14,8 +14,8 @@ import pytest_asyncio
 from fastapi import FastAPI
 from sqlalchemy import text
 
+from app.bootstrap import Services
 from app.main import create_app
-from app.services import Services
 from tests.conftest import ClientMaker
 from tests.learning import ask, make, picture, shown, teach
 

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.typing import NDArray
 
-from app.recognition.heads import Priors, SupportSet, priors_of
-from app.recognition.heads.types import unit
+from app.heads import Priors, SupportSet, priors_of
+from app.heads.types import unit
 
 Floats = NDArray[np.float32]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from app.archive_entries import ArchiveLimits
-from app.archives import unpack
-from app.errors import ArchiveError, ArchiveTooLargeError
+from app.storage.archive_entries import ArchiveLimits
+from app.storage.archives import unpack
+from app.storage.errors import ArchiveError, ArchiveTooLargeError
 
 LIMITS = ArchiveLimits(entries=50, ratio=100, unpacked_bytes=200 << 20)
 

@@ -8,7 +8,7 @@ from PIL import Image
 from pydantic import ValidationError
 from skimage import data
 
-from app.training.augmentation import OFF, AugmentationSettings, augment, contact_sheet
+from app.media.augmentation import OFF, AugmentationSettings, augment, contact_sheet
 
 CAT = Image.fromarray(data.chelsea())
 

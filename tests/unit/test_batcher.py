@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 
-from app.errors import DeadlineExceededError, OutOfMemoryError, OverloadedError
+from app.errors import OverloadedError
 from app.inference.batcher import Batcher
+from app.inference.errors import DeadlineExceededError, OutOfMemoryError
 from app.inference.memory import is_out_of_memory
 
 

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from app.bounded import ChildLimits, run_bounded, run_bounded_async
-from app.errors import ArchiveError, CheckLimitError, OverloadedError, VisionError
+from app.errors import CheckLimitError, OverloadedError, VisionError
+from app.storage.errors import ArchiveError
 
 MIB = 1 << 20
 LIMITS = ChildLimits(

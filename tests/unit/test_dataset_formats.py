@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import NotTrainableError
+from app.jobs.errors import NotTrainableError
 from workers.datasets import formats
 from workers.datasets.records import Box, Record, Refusal
 

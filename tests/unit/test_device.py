@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ModelUnavailableError
 from app.inference import device
+from app.inference.errors import ModelUnavailableError
 
 
 @pytest.mark.parametrize("name", ["cpu", " CPU "])

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError
 
-from app import disk
-from app.errors import InsufficientStorageError, StoreUnavailableError, TooManyOpenFilesError
-from app.files import FileStore
+from app.http.spool import IN_MEMORY_BYTES, Spool
 from app.settings import Settings
-from app.spool import IN_MEMORY_BYTES, Spool
-from app.storage import BlobStore
+from app.storage import disk
+from app.storage.blobs import BlobStore
+from app.storage.errors import InsufficientStorageError, StoreUnavailableError, TooManyOpenFilesError
+from app.storage.files import FileStore
 
 FULL = Path("/dev/full")
 """A device that answers every write as a full disk does, for any user. Never give its path to what makes files anew."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ModelNotFoundError, ModelUnavailableError
-from app.inference.encoders import resolve
+from app.families.encoders import resolve
+from app.inference.errors import ModelNotFoundError, ModelUnavailableError
 
 
 def model_folder(folder: Path, config: object) -> Path:

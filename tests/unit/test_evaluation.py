@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workers.evaluation import metrics, pictures
+from workers.evaluation import pictures
+from workers.shared import metrics
 
 LABELS = ["cat", "dog", "owl"]
 TRUTH = ["cat", "cat", "dog", "owl"]

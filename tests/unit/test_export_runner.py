@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from transformers import CLIPImageProcessorPil
 
-from app import images
-from app.images import ImageLimits
 from app.inference.aspect import bounded
+from app.media import images
+from app.media.images import ImageLimits
 from workers.exporting.answer import Model
 from workers.exporting.vlm_export import preprocessing
 

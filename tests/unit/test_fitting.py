@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from app.errors import NotTrainableError
-from app.training.params import FinetuneParams
-from workers.methods.finetuning.arguments import Batches
-from workers.methods.finetuning.fitting import fitting_batches, state_bytes
+from app.jobs.errors import NotTrainableError
+from app.methods.params import FinetuneParams
+from workers.methods.finetune.arguments import Batches
+from workers.methods.finetune.fitting import fitting_batches, state_bytes
 
 MIB = 1 << 20
 EACH = 40 * MIB

@@ -14,13 +14,13 @@ from fastapi import FastAPI, Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import problems
-from app.forms import Upload, read_upload
-from app.limits import LimitsMiddleware
+from app.http import problems
+from app.http.forms import Upload, read_upload
+from app.http.limits import LimitsMiddleware
+from app.http.spool import IN_MEMORY_BYTES, Spool
 from app.observability.metrics import Metrics
 from app.observability.middleware import ObservabilityMiddleware
 from app.settings import Settings
-from app.spool import IN_MEMORY_BYTES, Spool
 
 IMAGE = b"\xff\xd8\xff\xe0 not really a jpeg \x00\r\n--b\r\n\xff\xd9"
 BASE64 = base64.b64encode(IMAGE).decode()

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from app.recognition.heads import Head, SupportSet, fit_head, priors_of, zero_shot_head
-from app.recognition.heads import supports as supports_module
-from app.recognition.heads.priors import SHIPPED
-from app.recognition.heads.types import unit
+from app.heads import Head, SupportSet, fit_head, priors_of, zero_shot_head
+from app.heads import supports as supports_module
+from app.heads.priors import SHIPPED
+from app.heads.types import unit
 from tests.unit.head_data import Floats, clusters, generic_priors, support_set
 
 PRIORS = generic_priors()

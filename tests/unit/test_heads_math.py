@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.recognition.heads import Moments, SupportSet, calibration, gda, proker, supports
-from app.recognition.heads.exemplars import spread
-from app.recognition.heads.zero_shot import trust
+from app.heads import Moments, SupportSet, calibration, gda, proker, supports
+from app.heads.exemplars import spread
+from app.heads.zero_shot import trust
 from tests.unit.head_data import clusters, support_set
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.image_modes import orientation, to_rgb
+from app.media.modes import orientation, to_rgb
 from tests.image_files import encoded, gradient
 
 RAMP = np.linspace(0, 1, 64)[None].repeat(4, 0)

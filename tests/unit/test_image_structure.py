@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 from PIL import Image
 
-from app.errors import InvalidImageError
-from app.image_structure import check, sniff, strip_jpeg
+from app.media.errors import InvalidImageError
+from app.media.structure import check, sniff, strip_jpeg
 from tests.image_files import bmp_runs, encoded, files, gradient, png, png_chunk, tiff
 
 JPEG = encoded(gradient(), "JPEG")

@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from app.errors import ImageTooLargeError, InvalidImageError, InvalidInputError, TooLargeError
-from app.images import ImageLimits, decode, from_base64, normalise_for_storage, thumbnail
+from app.errors import InvalidInputError, TooLargeError
+from app.media.errors import ImageTooLargeError, InvalidImageError
+from app.media.images import ImageLimits, decode, from_base64, normalise_for_storage, thumbnail
 from app.settings import Settings
 from tests.image_files import bmp_runs, encoded, files, gradient, png, png_chunk, tiff
 
@@ -211,7 +212,7 @@ def test_a_small_run_length_bmp_is_read() -> None:
 def test_memory_stays_within_the_documented_bytes_a_pixel(tmp_path: Path) -> None:
     code = (
         "import sys, resource, pathlib\n"
-        "from app.images import ImageLimits, decode\n"
+        "from app.media.images import ImageLimits, decode\n"
         "data = pathlib.Path(sys.argv[1]).read_bytes()\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
         "before = peak()\n"

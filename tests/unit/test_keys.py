@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.access import keys, policy
+from app.access.errors import ForeignOriginError
 from app.access.scopes import allows
-from app.errors import ForeignOriginError
 from app.settings import Settings
 
 

@@ -14,14 +14,14 @@ import httpx
 import pytest
 from fastapi import Body, FastAPI, Request
 
-from app import problems
-from app.disconnect import unless_disconnected
-from app.forms import read_upload
-from app.limits import LINGER_S, LimitsMiddleware
+from app.http import problems
+from app.http.disconnect import unless_disconnected
+from app.http.forms import read_upload
+from app.http.limits import LINGER_S, LimitsMiddleware
+from app.http.spool import Spool
 from app.observability.metrics import Metrics
 from app.observability.middleware import ObservabilityMiddleware
 from app.settings import Settings
-from app.spool import Spool
 from tests.wire import Wire, post, read_reply, serve, until
 
 MIB = 1024 * 1024

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from app.listening import ListenError, listening_socket, url_of
+from app.runtime.listening import ListenError, listening_socket, url_of
 
 
 def test_port_0_takes_a_free_port_and_names_it() -> None:

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from app.catalog.model_checks.processor import check_generation, check_processor, check_tokenizer_config
-from app.catalog.model_checks.tensors import check_tensors, count_numbers
-from app.catalog.model_checks.tokenizer import check_tokenizer
-from app.errors import InvalidInputError, ModelUnavailableError
-from app.files import is_key
+from app.errors import InvalidInputError
+from app.families.encoder_source import CHECKPOINTS
+from app.families.lite import sentences
 from app.inference.adapter_config import check_names
 from app.inference.chat_templates import check_template, render
-from app.inference.encoders import sentences
-from app.inference.encoders.source import CHECKPOINTS
+from app.inference.errors import ModelUnavailableError
+from app.models.model_checks.processor import check_generation, check_processor, check_tokenizer_config
+from app.models.model_checks.tensors import check_tensors, count_numbers
+from app.models.model_checks.tokenizer import check_tokenizer
+from app.storage.files import is_key
 
 TURNS: list[dict[str, Any]] = [
     {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]},

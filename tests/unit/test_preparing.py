@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.errors import NotTrainableError
-from app.images import ImageLimits
+from app.jobs.errors import NotTrainableError
+from app.media.images import ImageLimits
 from workers.datasets import formats
 from workers.datasets.preparing import Checker, Prepared, finish
 

@@ -16,7 +16,10 @@ import structlog.testing
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, field_validator
 
-from app import errors, problems
+from app import errors
+from app.collections.errors import CollectionNotFoundError
+from app.http import problems
+from app.media.errors import InvalidImageError
 from app.observability.metrics import Metrics
 from app.observability.middleware import ObservabilityMiddleware
 
@@ -56,7 +59,7 @@ def make_app() -> FastAPI:
         "redis": redis.exceptions.ConnectionError(SECRET),
         "data": sqlalchemy.exc.DataError("INSERT", {}, psycopg.DataError(SECRET)),
         "integrity": sqlalchemy.exc.IntegrityError("INSERT", {}, psycopg.IntegrityError(SECRET)),
-        "group": ExceptionGroup("two", [ValueError(SECRET), errors.InvalidImageError()]),
+        "group": ExceptionGroup("two", [ValueError(SECRET), InvalidImageError()]),
         "memory": MemoryError(SECRET),
         "disk": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), SECRET),
         "quota": OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
@@ -264,7 +267,7 @@ async def test_a_sane_request_id_is_kept(client: httpx.AsyncClient, sent: str, k
 
 
 def test_openapi_responses_show_every_code_of_a_status() -> None:
-    made = problems.responses(errors.NotFoundError, errors.CollectionNotFoundError, errors.OverloadedError)
+    made = problems.responses(errors.NotFoundError, CollectionNotFoundError, errors.OverloadedError)
     assert list(made) == [404, 503]
     examples = made[404]["content"][problems.MEDIA_TYPE]["examples"]
     assert set(examples) == {"not_found", "collection_not_found"}

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from app.catalog.strategies import Strategies, Strategy
-from app.catalog.strategies.here import ready_with
-from app.catalog.strategies.presets import PRESETS, Machine, facts, preset_called
-from app.catalog.strategies.recommending import Verdict, Wanted, judge, recommend
-from app.catalog.strategies.timing import ASSUMED_GPU_SPEED, GPU_EFFICIENCY, expected_time
 from app.inference.model_info import ModelInfo
+from app.methods.params import checked
 from app.settings import Settings
-from app.training.params import checked
+from app.strategies import Strategies, Strategy
+from app.strategies.here import ready_with
+from app.strategies.presets import PRESETS, Machine, facts, preset_called
+from app.strategies.recommending import Verdict, Wanted, judge, recommend
+from app.strategies.timing import ASSUMED_GPU_SPEED, GPU_EFFICIENCY, expected_time
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.running import NOTE, announce, running_server, withdraw
+from app.embedded.running import NOTE, announce, running_server, withdraw
 
 
 @pytest.fixture(params=[{"service": "llamafarm-vision"}, {"service": "another"}, []])

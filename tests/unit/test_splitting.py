@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.datasets.splitting import stratified
+from workers.shared.splitting import stratified
 
 SHARES = (0.8, 0.1, 0.1)
 

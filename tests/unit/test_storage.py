@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import StoreUnavailableError
 from app.settings import Settings
-from app.storage import BlobStore
+from app.storage.blobs import BlobStore
+from app.storage.errors import StoreUnavailableError
 
 DATA = b"some image"
 HASH = hashlib.sha256(DATA).hexdigest()

@@ -9,16 +9,16 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.catalog.schemas import Cpu, Gpu, Hardware, Memory
-from app.catalog.strategies import Strategies, Strategy, json_schema
-from app.catalog.strategies.here import machine_of, ready_with
-from app.catalog.strategies.parsing import StrategyFileError, parse
-from app.catalog.strategies.presets import PRESETS, Machine
-from app.catalog.strategies.recommending import Ready, Verdict, Wanted, recommend
-from app.errors import StrategyNotFoundError
 from app.inference.model_info import ModelInfo
+from app.methods.params import checked
 from app.settings import Settings
-from app.training.params import checked
+from app.strategies import Strategies, Strategy, json_schema
+from app.strategies.errors import StrategyNotFoundError
+from app.strategies.here import machine_of, ready_with
+from app.strategies.parsing import StrategyFileError, parse
+from app.strategies.presets import PRESETS, Machine
+from app.strategies.recommending import Ready, Verdict, Wanted, recommend
+from app.strategies.schemas import Cpu, Gpu, Hardware, Memory
 
 MINE = """\
 name: mine

@@ -12,10 +12,10 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from app.answering.service import Answered
-from app.answering.streaming import streamed
+from app.answers.service import Answered
+from app.answers.streaming import streamed
 from app.errors import OverloadedError
-from app.inference.vlms.prompts import Answer
+from app.inference.prompts import Answer
 
 SCOPE = {"type": "http", "vision.request_id": "r1", "headers": []}
 WHOLE = Answered(Answer("a\né", 3, 2, "stop"), "m", (), 0.1, 0.2, 0.7, 1.0)

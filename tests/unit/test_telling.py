@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from app.jobs.spec import JobSpec
 from app.settings import Settings
-from app.training.spec import JobSpec
-from workers import run as module
-from workers.lines import LONGEST, Lines
-from workers.run import JobRun, Task
+from workers.shared import run as module
+from workers.shared.run import JobRun, Task
+from workers.worker.lines import LONGEST, Lines
 
 
 class Clock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.inference.encoders import text_mapping
+from app.families import text_mapping
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from app.errors import InvalidInputError
-from app.inference.encoders.source import CHECKPOINTS
+from app.families.encoder_source import CHECKPOINTS
+from app.methods.params import checked
 from app.training.base_traits import BaseTraits, read_traits
 from app.training.config import MultimodalConfig, parse, parse_yaml
 from app.training.config_notes import find_notes
 from app.training.config_sections import BASE_TYPES, BaseModelSection
-from app.training.params import checked
 from tests.printed_config import PRINTED, printed
 
 WHOLE = """

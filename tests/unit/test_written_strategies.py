@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app.catalog.strategies import Strategies, Strategy
-from app.catalog.strategies.parsing import StrategyFileError, parse
 from app.settings import Settings
+from app.strategies import Strategies, Strategy
+from app.strategies.parsing import StrategyFileError, parse
 
 
 def only(text: bytes, file: str = "mine.yaml") -> Strategy:

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
 
-from app.errors import NotTrainableError
-from app.training.spec import Task
+from app.jobs.errors import NotTrainableError
+from app.methods.tasks import Task
 from workers.datasets.records import (
     Box,
     Format,

@@ -13,8 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
-from workers.datasets.splitting import SPLITS, place_of, shares_of
-from workers.examples import Split
+from workers.shared.examples import Split
+from workers.shared.splitting import SPLITS, place_of, shares_of
 
 Added = Literal["new", "duplicate", "mislabelled"]
 

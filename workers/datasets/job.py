@@ -22,16 +22,17 @@ from PIL import Image
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.archives import unpack_bounded
-from app.errors import DatasetNotFoundError
-from app.images import ImageLimits
-from app.training.spec import DatasetOutcome, Outcome, Task
-from app.training.tables import Dataset, DatasetImage
-from workers.data import collection_items
+from app.datasets.errors import DatasetNotFoundError
+from app.datasets.tables import Dataset, DatasetImage
+from app.jobs.spec import DatasetOutcome, Outcome
+from app.media.images import ImageLimits
+from app.methods.tasks import Task
+from app.storage.archives import unpack_bounded
 from workers.datasets import formats
 from workers.datasets.preparing import ACCEPTED, REFUSED, Checker, finish
 from workers.datasets.records import Format
-from workers.run import JobRun
+from workers.shared.data import collection_items
+from workers.shared.run import JobRun
 
 _CHECKPOINT_EVERY, _CHECKPOINT_SHARE = 2_048, 8
 """Entries between two checkpoints at least, and that share of what is done: each checkpoint holds all lines so far."""

@@ -19,9 +19,10 @@ from typing import Any
 
 from PIL import Image
 
-from app.errors import InvalidImageError, VisionError
-from app.images import ImageLimits, normalise_for_storage
-from app.training.spec import Task
+from app.errors import VisionError
+from app.media.errors import InvalidImageError
+from app.media.images import ImageLimits, normalise_for_storage
+from app.methods.tasks import Task
 from workers.datasets.formats import task_of
 from workers.datasets.index import Index
 from workers.datasets.records import Box, Found, Record, Refusal

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from workers.examples import Split
+from workers.shared.examples import Split
 
 Format = Literal["directory", "coco", "jsonl"]
 FORMATS: tuple[Format, ...] = ("directory", "coco", "jsonl")

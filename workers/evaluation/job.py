@@ -15,21 +15,23 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.errors import ModelTaskError, NotTrainableError
-from app.inference.encoders import EncoderConfig, load_encoder, resolve
-from app.inference.vlms import load_vlm, resolve_vlm
-from app.inference.vlms.prompts import Prompt
-from app.recognition.trained import TrainedClassifier
-from app.training.spec import Outcome
-from app.training.tables import JobEvent
-from workers.data import load_examples
-from workers.evaluation import metrics, pictures
-from workers.examples import Examples, Item
-from workers.methods.vlm_answering import labelled
-from workers.methods.vlm_labels import LabelScorer
-from workers.methods.vlm_lessons import lessons_for
-from workers.model_files import ModelFiles, model_files
-from workers.run import JobRun
+from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.vlms import load_vlm, resolve_vlm
+from app.inference.errors import ModelTaskError
+from app.inference.prompts import Prompt
+from app.jobs.errors import NotTrainableError
+from app.jobs.spec import Outcome
+from app.jobs.tables import JobEvent
+from app.models.classifiers import TrainedClassifier
+from workers.evaluation import pictures
+from workers.methods.common.vlm_answering import labelled
+from workers.methods.common.vlm_labels import LabelScorer
+from workers.methods.common.vlm_lessons import lessons_for
+from workers.shared import metrics
+from workers.shared.data import load_examples
+from workers.shared.examples import Examples, Item
+from workers.shared.model_files import ModelFiles, model_files
+from workers.shared.run import JobRun
 
 _BATCH = 16
 _WORST = 25

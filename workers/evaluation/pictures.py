@@ -1,6 +1,6 @@
 """Pictures of an evaluation, as PNG: confusion matrix, reliability curve, loss curves, the worst mistakes.
 
-Knows the figures of `workers.evaluation.metrics` and small images; knows nothing of models.
+Knows the figures of `workers.shared.metrics` and small images; knows nothing of models.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from workers.evaluation.metrics import NOT_JUDGED
-from workers.model_files import ModelFiles
+from workers.shared.metrics import NOT_JUDGED
+from workers.shared.model_files import ModelFiles
 
 
 def write(folder: Path, found: ModelFiles, name: str, report: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """A trained classifier as one module, pixels to scores: the encoder's image side, then the head, step by step.
 
-Knows the parts of `app.recognition.heads.head` and `app.recognition.trained`; writes no files.
+Knows the parts of `app.heads.head` and `app.models.classifiers`; writes no files.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from app.errors import NotTrainableError
-from app.recognition.heads.head import GaussianScorer, Head, KernelScorer, Nearest, TextScorer
-from app.recognition.trained import TrainedClassifier
+from app.heads.head import GaussianScorer, Head, KernelScorer, Nearest, TextScorer
+from app.jobs.errors import NotTrainableError
+from app.models.classifiers import TrainedClassifier
 
 
 class HeadModule(nn.Module):

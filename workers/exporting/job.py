@@ -17,21 +17,21 @@ import torch
 from PIL import Image
 
 from app.errors import VisionError
-from app.inference.encoders import EncoderConfig, load_encoder, resolve
-from app.inference.encoders.source import adapted_note
+from app.families.encoder_source import adapted_note
+from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.heads import Prediction
 from app.inference.protocols import Pixels, Vectors
 from app.inference.runtimes import parity
-from app.recognition.heads import Prediction
-from app.recognition.trained import TrainedClassifier
+from app.jobs.spec import Outcome
+from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
-from app.training.spec import Outcome
-from workers.data import load_examples
 from workers.exporting import cards, onnx_files, vlm_export, weights
 from workers.exporting.classifier_module import ClassifierModule
 from workers.exporting.modules import ImageSide, text_side
-from workers.model_files import ModelFiles, model_files
-from workers.run import JobRun
-from workers.towers import ImageTower, image_tower
+from workers.shared.data import load_examples
+from workers.shared.model_files import ModelFiles, model_files
+from workers.shared.run import JobRun
+from workers.shared.towers import ImageTower, image_tower
 
 _IMAGES, _MADE_UP = 200, 32
 _SENTENCES = ("a photo of a cat", "red", "a large dog on the beach at sunset", "SKU-123")

@@ -14,11 +14,13 @@ import torch
 import transformers
 from torch import nn
 
-from app.errors import NotTrainableError
-from app.inference.encoders import lite, sentences, text_mapping
-from app.inference.encoders.hugging_face import ClipEncoder, SiglipEncoder
+from app.families import text_mapping
+from app.families.clip.encoder import ClipEncoder, SiglipEncoder
+from app.families.lite import encoder as lite
+from app.families.lite import sentences
+from app.jobs.errors import NotTrainableError
 from app.settings import Settings
-from workers.towers import ImageTower
+from workers.shared.towers import ImageTower
 
 Tokens = dict[str, np.ndarray[Any, Any]]
 
@@ -48,7 +50,7 @@ class TextSide:
 
 
 class _LiteText(nn.Module):
-    """MiniLM, mean pooling and the mapping of `app.inference.encoders.text_mapping`, step by step."""
+    """MiniLM, mean pooling and the mapping of `app.families.text_mapping`, step by step."""
 
     anchors: torch.Tensor
     rows: torch.Tensor

@@ -18,7 +18,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from app.errors import NotTrainableError
+from app.jobs.errors import NotTrainableError
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 TOP1 = 0.99

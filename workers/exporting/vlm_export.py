@@ -16,19 +16,21 @@ import numpy as np
 import torch
 from PIL import Image
 
-from app.errors import ModelTaskError, NotTrainableError, QuestionTooLongError, VisionError
+from app.errors import VisionError
+from app.families.loading import quiet
+from app.families.transformers_vlm import TransformersVlm
+from app.families.vlm_source import narrowed, read_json
 from app.inference.aspect import MAX_ASPECT
+from app.inference.errors import ModelTaskError, QuestionTooLongError
+from app.inference.prompts import Prompt
 from app.inference.runtimes import parity
-from app.inference.vlms.loading import quiet
-from app.inference.vlms.prompts import Prompt
-from app.inference.vlms.source import narrowed, read_json
-from app.inference.vlms.transformers_vlm import TransformersVlm
-from workers.data import load_examples
+from app.jobs.errors import NotTrainableError
 from workers.exporting import answer, onnx_files, weights
 from workers.exporting.vlm_gate import HeldModel
 from workers.exporting.vlm_parts import Graph, Parts, take_apart
-from workers.model_files import ModelFiles
-from workers.run import JobRun
+from workers.shared.data import load_examples
+from workers.shared.model_files import ModelFiles
+from workers.shared.run import JobRun
 
 MAX_PROMPTS = 24
 """Answers compared, token by token."""

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.errors import ModelTaskError
-from app.inference.vlms.prompts import Prompt
-from app.inference.vlms.transformers_vlm import TransformersVlm
+from app.families.transformers_vlm import TransformersVlm
+from app.inference.errors import ModelTaskError
+from app.inference.prompts import Prompt
 from workers.exporting import answer, onnx_files
 from workers.exporting.vlm_parts import Parts
 

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from transformers import DynamicCache, EncoderDecoderCache
 
-from app.errors import ModelTaskError
-from app.inference.vlms.blip import BlipCaption, BlipVqa
-from app.inference.vlms.flamingo import IdeficsVlm
-from app.inference.vlms.llava import LlavaVlm
-from app.inference.vlms.prompts import CAPTION_PROMPT
-from app.inference.vlms.transformers_vlm import FAKE, IMAGE, TransformersVlm
+from app.families.blip.vlm import BlipCaption, BlipVqa
+from app.families.flamingo.vlm import IdeficsVlm
+from app.families.llava.vlm import LlavaVlm
+from app.families.transformers_vlm import FAKE, IMAGE, TransformersVlm
+from app.inference.errors import ModelTaskError
+from app.inference.prompts import CAPTION_PROMPT
 
 Axes = Mapping[int, str]
 _BATCH: Axes = {0: "batch"}

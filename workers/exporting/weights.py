@@ -13,17 +13,19 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from app.errors import ModelTaskError
-from app.inference.encoders import files, resolve
-from app.inference.encoders.hugging_face import ClipEncoder, SiglipEncoder
-from app.inference.encoders.lite import TAIL
-from app.inference.encoders.source import DOMAIN_FILE, EncoderConfig, adapted_note
-from app.inference.vlms import resolve_vlm
-from app.inference.vlms.loading import VlmFiles, located_vlm
-from app.inference.vlms.source import adapter_source, is_adapter
+from app.families import files
+from app.families.clip.encoder import ClipEncoder, SiglipEncoder
+from app.families.encoder_source import adapted_note
+from app.families.encoders import resolve
+from app.families.lite.encoder import TAIL
+from app.families.loading import VlmFiles, located_vlm
+from app.families.vlm_source import adapter_source, is_adapter
+from app.families.vlms import resolve_vlm
+from app.inference.errors import ModelTaskError
+from app.inference.sources import DOMAIN_FILE, EncoderConfig
 from app.settings import Settings
-from workers.model_files import ModelFiles
-from workers.towers import ImageTower, image_tower
+from workers.shared.model_files import ModelFiles
+from workers.shared.towers import ImageTower, image_tower
 
 _WHOLE: dict[str, tuple[str, type[Any]]] = {
     "clip": ("CLIPModel", ClipEncoder),

@@ -1,4 +1,4 @@
-"""The training methods, one file each, all of one shape (`workers.methods.base.TrainingMethod`).
+"""The training methods, one file each, all of one shape (`workers.shared.method.TrainingMethod`).
 
 Knows which class carries out which method on which kind of base; imports a method only when a job asks for it,
 since most bring torch along.
@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from app.errors import NotTrainableError
-from app.training.spec import JobSpec
-from workers.methods.base import TrainingMethod
+from app.jobs.errors import NotTrainableError
+from app.jobs.spec import JobSpec
+from workers.shared.method import TrainingMethod
 
 _CLASSES = {
-    ("head", "encoder"): "workers.methods.head:HeadMethod",
-    ("lora", "encoder"): "workers.methods.lora:EncoderLora",
-    ("lora", "vlm"): "workers.methods.lora_vlm:VlmLora",
-    ("prototypical", "encoder"): "workers.methods.prototypical:Prototypical",
-    ("maml", "encoder"): "workers.methods.maml:Maml",
-    ("siamese", "encoder"): "workers.methods.siamese:Siamese",
-    ("finetune", "encoder"): "workers.methods.finetune:FinetuneEncoder",
-    ("finetune", "vlm"): "workers.methods.finetune_vlm:FinetuneVlm",
+    ("head", "encoder"): "workers.methods.head.method:HeadMethod",
+    ("lora", "encoder"): "workers.methods.lora.method:EncoderLora",
+    ("lora", "vlm"): "workers.methods.lora.vlm:VlmLora",
+    ("prototypical", "encoder"): "workers.methods.prototypical.method:Prototypical",
+    ("maml", "encoder"): "workers.methods.maml.method:Maml",
+    ("siamese", "encoder"): "workers.methods.siamese.method:Siamese",
+    ("finetune", "encoder"): "workers.methods.finetune.method:FinetuneEncoder",
+    ("finetune", "vlm"): "workers.methods.finetune.vlm:FinetuneVlm",
 }
 
 

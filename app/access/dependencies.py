@@ -1,0 +1,79 @@
+"""The one place where a request is let in: `require(scope)` as a dependency of a router or route.
+
+Knows headers and who is calling; knows nothing of what the caller is about to do.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastapi import Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app import errors
+from app.access import policy
+from app.access.scopes import SCOPES, Scope, allows
+from app.storage.database import DEFAULT_WORKSPACE
+
+if TYPE_CHECKING:
+    from app.bootstrap import Services
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="API key",
+    description="A key made with `vision keys create`; a service on a loopback address needs none.",
+)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who is calling: every query of the request is held to `workspace`."""
+
+    workspace: str
+    key_id: uuid.UUID | None
+    scopes: frozenset[str]
+
+
+def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
+    """A dependency that gives the `Caller`, or raises `UnauthorizedError`, `ForbiddenError` or
+    `ForeignOriginError`.
+
+    A key that is presented is always checked, also where none is needed. Listed before a dependency that
+    reads the body, it answers before the body is read.
+    """
+
+    async def admitted(
+        request: Request, credentials: HTTPAuthorizationCredentials | None = Security(_bearer)
+    ) -> Caller:
+        caller = await _identify(request, credentials.credentials if credentials else None)
+        if not allows(caller.scopes, scope):
+            raise errors.ForbiddenError(f"This key does not have the scope '{scope}'.")
+        request.scope["vision.workspace"] = caller.workspace
+        return caller
+
+    return admitted
+
+
+async def _identify(request: Request, key: str | None) -> Caller:
+    services: Services = request.app.state.services
+    if key is not None:
+        holder = await services.keys.find(key)
+        if holder is None:
+            raise errors.UnauthorizedError("This API key is not valid.")
+        return Caller(holder.workspace, holder.key_id, holder.scopes)
+    if request.headers.get("authorization") is not None or policy.needs_key(services.settings):
+        raise errors.UnauthorizedError()
+    await local_only(request)
+    return Caller(DEFAULT_WORKSPACE, None, frozenset(SCOPES))
+
+
+async def local_only(request: Request) -> None:
+    """A dependency for what needs no key: raises `ForeignOriginError` for other sites' pages in somebody's
+    browser.
+    """
+    services: Services = request.app.state.services
+    if not policy.needs_key(services.settings):
+        policy.check_local(services.settings, request.headers.get("host"), request.headers.get("origin"))

@@ -1,0 +1,17 @@
+"""The failures of access that a client can meet."""
+
+from __future__ import annotations
+
+from app.errors import ForbiddenError, NotFoundError
+
+
+class ForeignOriginError(ForbiddenError):
+    """Without API keys the service answers only requests that name a loopback host and origin."""
+
+    code = "foreign_origin"
+
+
+class KeyNotFoundError(NotFoundError):
+    """There is no such API key."""
+
+    code = "key_not_found"

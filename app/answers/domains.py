@@ -1,0 +1,109 @@
+"""Whether a model was made for the picture that it is asked about.
+
+Knows domains and the encoder that compares pictures with them; knows nothing of questions or of how answers come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from app.collections.embedding import ImageEmbedder
+from app.families.vlm_source import adapter_source, is_adapter
+from app.families.vlms import resolve_vlm
+from app.http.spool import Entry
+from app.inference.domain import ENCODER, Domain, domain_of
+from app.inference.prompts import Task
+from app.inference.registry import ModelRegistry
+from app.inference.sources import REMOTE, EncoderSource
+
+_LARGER: dict[Task, str] = {
+    "vqa": "VISION_VLM=llava-hf/llava-1.5-7b-hf",
+    "caption": "VISION_CAPTIONER=Salesforce/blip-image-captioning-base",
+}
+"""The setting that brings a general model, as docs/answering.md names it."""
+
+log = structlog.get_logger("app.answers")
+
+
+@dataclass(frozen=True)
+class Warned:
+    """What a client should know of an answer before believing it."""
+
+    code: Literal["outside_domain"]
+    sentence: str
+
+
+class Domains:
+    """Compares pictures with what the models of one process know."""
+
+    def __init__(self, registry: ModelRegistry, embedder: ImageEmbedder) -> None:
+        self._registry = registry
+        self._embedder = embedder
+
+    @asynccontextmanager
+    async def judging(
+        self, word: str, task: Task, entry: Entry
+    ) -> AsyncIterator[Awaitable[tuple[Warned, ...]]]:
+        """`judged`, beside what the block does; it has nothing to say where the encoder cannot be had, since an
+        answer must not fail over a warning.
+        """
+        judged = asyncio.create_task(self._judged_or_silent(word, task, entry))
+        try:
+            yield judged
+        finally:
+            judged.cancel()
+
+    async def _judged_or_silent(self, word: str, task: Task, entry: Entry) -> tuple[Warned, ...]:
+        try:
+            return await self.judged(word, task, entry)
+        except Exception as error:
+            log.warning("a picture was not compared with what its model knows", reason=type(error).__name__)
+            return ()
+
+    async def judged(self, word: str, task: Task, entry: Entry) -> tuple[Warned, ...]:
+        """What to say of the picture to whoever asks the model that the registry calls `word`.
+
+        Nothing of a model that carries no domain, which costs nothing. Raises what resolving the model and embedding
+        the picture raise.
+        """
+        if word == REMOTE:
+            return ()
+        source = resolve_vlm(word)
+        domain, base = _found(source)
+        if domain is None:
+            return ()
+        async with self._registry.encoder(ENCODER) as live:
+            if live.key != domain.encoder:  # another version of it: its vectors say nothing here
+                return ()
+            vectors = (await self._embedder.embed(live, [entry])).vectors
+        if domain.covers(vectors)[0]:
+            return ()
+        return (Warned("outside_domain", _sentence(source, base, domain, task)),)
+
+
+def _found(source: EncoderSource) -> tuple[Domain | None, EncoderSource | None]:
+    """A model's domain, or that of the base it lies over, and then the base."""
+    domain = domain_of(source)
+    if domain is not None or not is_adapter(source):
+        return domain, None
+    base = adapter_source(Path(source.location))
+    return domain_of(base), base
+
+
+def _sentence(source: EncoderSource, base: EncoderSource | None, domain: Domain, task: Task) -> str:
+    if base is None:
+        known = f"'{source.name}' knows only {domain.knows}, and this picture is unlike them"
+    else:
+        known = (
+            f"'{source.name}' lies over '{base.name}', which knows only {domain.knows}; this picture is unlike them, "
+            "and what else it was taught is not recorded"
+        )
+    guess = "answer" if task == "vqa" else "caption"
+    return f"{known}: take the {guess} for a guess. {_LARGER[task]} brings a general model."

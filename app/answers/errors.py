@@ -1,0 +1,11 @@
+"""The failures of answers that a client can meet."""
+
+from __future__ import annotations
+
+from app.errors import NotFoundError
+
+
+class AnswerExampleNotFoundError(NotFoundError):
+    """There is no such answer example in this collection."""
+
+    code = "answer_example_not_found"

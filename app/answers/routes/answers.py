@@ -1,0 +1,144 @@
+"""`/collections/{c}/answers`: teach, list, look at and forget answer examples.
+
+Knows the fields and their bounds; knows nothing of vectors.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request, Response
+
+from app.answers.errors import AnswerExampleNotFoundError
+from app.answers.schemas import AddedAnswerExample, AnswerExampleInfo, AnswerExampleList, answer_image_url
+from app.answers.tables import AnswerExample
+from app.bootstrap import services_of
+from app.collections.dependencies import UPLOAD_ERRORS, CollectionPath, Learner, Recogniser, Uploaded
+from app.collections.errors import CollectionNotFoundError
+from app.collections.thumbnails import Size, thumbnail
+from app.errors import InvalidInputError
+from app.http.openapi import upload_body
+from app.http.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
+from app.http.problems import responses
+from app.inference.errors import ModelUnavailableError, QuestionTooLongError
+
+router = APIRouter(prefix="/collections/{collection}/answers", tags=["answering"])
+
+_FIELDS: dict[str, dict[str, Any]] = {
+    "question": {"type": "string"},
+    "answer": {"type": "string", "description": "What the model should have answered."},
+}
+_NOT_FOUND = responses(CollectionNotFoundError, AnswerExampleNotFoundError)
+AnswerPath = Annotated[str, Path(alias="id", description="Id of an answer example.")]
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=responses(
+        CollectionNotFoundError,
+        *UPLOAD_ERRORS,
+        QuestionTooLongError,
+        ModelUnavailableError,
+    ),
+    openapi_extra=upload_body(_FIELDS, several=False, required=("image", "question", "answer")),
+)
+async def add_answer(
+    request: Request, caller: Learner, collection: CollectionPath, upload: Uploaded
+) -> AddedAnswerExample:
+    """Teach an answer to a question about an image; asking again replaces the answer."""
+    services = services_of(request)
+    upload.only(*_FIELDS)
+    if len(upload.images) != 1:
+        raise InvalidInputError("image: send exactly one.")
+    question, answer = upload.text("question"), upload.text("answer")
+    if question is None or answer is None:
+        raise InvalidInputError("question, answer: both are needed.")
+    services.answering.check(question)
+    services.answering.check(answer)
+    row, created = await services.teaching.add(
+        caller.workspace, collection, upload.images[0], question, answer
+    )
+    return AddedAnswerExample(**_info(row, collection).model_dump(), created=created)
+
+
+@router.get("", responses=responses(CollectionNotFoundError))
+async def list_answers(
+    request: Request,
+    caller: Recogniser,
+    collection: CollectionPath,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> AnswerExampleList:
+    """List answer examples."""
+    services = services_of(request)
+    size = page_size(limit, services.settings)
+    after = _after(cursor)
+    rows = await services.teaching.list(caller.workspace, collection, limit=size + 1, after=after)
+    page = [_info(row, collection) for row in rows[:size]]
+    return AnswerExampleList(data=page, next=to_cursor(str(page[-1].id)) if len(rows) > size else None)
+
+
+@router.get("/{id}", responses=_NOT_FOUND)
+async def get_answer(
+    request: Request, caller: Recogniser, collection: CollectionPath, example: AnswerPath
+) -> AnswerExampleInfo:
+    """Show one answer example."""
+    teaching = services_of(request).teaching
+    return _info(await teaching.find(caller.workspace, collection, _id(example)), collection)
+
+
+@router.delete("/{id}", status_code=204, responses=_NOT_FOUND)
+async def delete_answer(
+    request: Request, caller: Learner, collection: CollectionPath, example: AnswerPath
+) -> Response:
+    """Forget one answer example."""
+    await services_of(request).teaching.remove(caller.workspace, collection, _id(example))
+    return Response(status_code=204)
+
+
+@router.get(
+    "/{id}/image",
+    response_class=Response,
+    responses={200: {"description": "A JPEG.", "content": {"image/jpeg": {}}}, **_NOT_FOUND},
+)
+async def get_answer_image(
+    request: Request,
+    caller: Recogniser,
+    collection: CollectionPath,
+    example: AnswerPath,
+    size: Size = 256,
+) -> Response:
+    """Show what an answer example is about, scaled down."""
+    row = await services_of(request).teaching.find(caller.workspace, collection, _id(example))
+    return await thumbnail(
+        request, row.image_sha256, size, AnswerExampleNotFoundError("The image of this example is gone.")
+    )
+
+
+def _id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise AnswerExampleNotFoundError from None
+
+
+def _after(cursor: str | None) -> uuid.UUID | None:
+    place = from_cursor(cursor, 1)
+    try:
+        return uuid.UUID(place[0]) if place else None
+    except ValueError:
+        raise bad_cursor() from None
+
+
+def _info(row: AnswerExample, collection: str) -> AnswerExampleInfo:
+    return AnswerExampleInfo(
+        id=row.id,
+        question=row.question,
+        answer=row.answer,
+        collection=collection,
+        image_sha256=row.image_sha256,
+        image=answer_image_url(collection, row.id),
+        created_at=row.created_at,
+    )

@@ -1,0 +1,236 @@
+"""What happens when a question is asked: examples chosen, the model lent, the answer handed on as it comes.
+
+Knows the order of the steps; knows nothing of HTTP or of prompt formats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+
+from app.answers import repository
+from app.answers.domains import Domains, Warned
+from app.answers.renewal import AnswerRenewal
+from app.answers.repository import NearAnswer
+from app.collections import vectors
+from app.collections.embedding import ImageEmbedder
+from app.collections.service import Recognition
+from app.errors import OutsideDomainError, VisionError
+from app.families.remote.vlm import RemoteVlm
+from app.http.spool import Entry
+from app.inference.errors import ModelNotFoundError, ModelTaskError, QuestionTooLongError
+from app.inference.live_vlm import LiveVlm
+from app.inference.prompts import Answer, AnswerExample, Prompt, Sampling, Task
+from app.inference.registry import ModelRegistry
+from app.media import images
+from app.media.images import ImageLimits
+from app.settings import Settings
+from app.storage.blobs import BlobStore
+from app.storage.database import Database
+
+BUILT_IN_CAPTIONER = "blip-shapes-caption"
+DETAIL = 512
+"""Pixels that decoding leaves a shorter side to spare: at least twice this many are kept of a larger image, more
+than these models look at, and many questions about huge images then take little memory."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a client wants to know of one image."""
+
+    text: str
+    task: Task
+    model: str | None
+    max_new_tokens: int
+    sampling: Sampling
+    collection: str | None = None
+    shots: int | None = None
+    """How many answer examples to show; None: as many as the setting says, and none to a trained model, which was
+    never shown any while it learned (llava-shapes with an adapter then answers none of its questions right)."""
+    strict: bool = False
+    """Whether a picture outside what the model knows is an error, not a warning."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answer, by whom, which examples the model saw, and where the time went in milliseconds."""
+
+    answer: Answer
+    model: str
+    examples: tuple[NearAnswer, ...]
+    decode_ms: float
+    examples_ms: float
+    generate_ms: float
+    total_ms: float
+    warnings: tuple[Warned, ...] = ()
+
+
+class TrainedVlms(Protocol):
+    """Where a workspace's trained vision-language models are found."""
+
+    async def vlm(self, workspace: str, name: str) -> str | None:
+        """The folder of the model of that id; None where there is none."""
+
+
+class Answering:
+    """Asks the vision-language models of one process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        registry: ModelRegistry,
+        recognition: Recognition,
+        renewal: AnswerRenewal,
+        embedder: ImageEmbedder,
+        blobs: BlobStore,
+        limits: ImageLimits,
+        pool: ThreadPoolExecutor,
+        trained: TrainedVlms,
+    ) -> None:
+        self._trained = trained
+        self._settings = settings
+        self._database = database
+        self._registry = registry
+        self._recognition = recognition
+        self._renewal = renewal
+        self._embedder = embedder
+        self._blobs = blobs
+        self._limits = limits
+        self._pool = pool
+        self._domains = Domains(registry, embedder)
+
+    async def ask(
+        self, workspace: str, entry: Entry, asked: Asked, on_text: Callable[[str], None] | None = None
+    ) -> Answered:
+        """The answer; `on_text` gets each piece of it as it comes, in the event loop.
+
+        Raises ModelNotFoundError, ModelTaskError, QuestionTooLongError, CollectionNotFoundError, NotReadyError while
+        examples are embedded again, what reading the image raises, what the model raises, and where the question is
+        `strict` OutsideDomainError and what comparing the picture raises.
+        """
+        began = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        image = await loop.run_in_executor(self._pool, lambda: self._decode(entry.read()))
+        decoded = time.perf_counter()
+        folder = None if asked.model is None else await self._trained.vlm(workspace, asked.model)
+        shots = asked.shots
+        if shots is None:
+            shots = 0 if folder else self._settings.answer_examples
+        word = folder or self._model(asked)
+        if asked.strict:
+            for warned in await self._domains.judged(word, asked.task, entry):
+                raise OutsideDomainError(warned.sentence)
+        near = await self._examples(workspace, entry, asked, shots)
+        found = time.perf_counter()
+        async with (
+            self._domains.judging(word, asked.task, entry) as judging,
+            self._registry.vlm(word) as live,
+        ):
+            answer, used = await self._answered(live, image, asked, near, on_text)
+            ended = time.perf_counter()
+            return Answered(
+                answer=answer,
+                model=live.name,
+                examples=tuple(near[index] for index in used),
+                decode_ms=1e3 * (decoded - began),
+                examples_ms=1e3 * (found - decoded),
+                generate_ms=1e3 * (ended - found),
+                total_ms=1e3 * (ended - began),
+                warnings=await judging,
+            )
+
+    def check(self, text: str) -> None:
+        """Raise QuestionTooLongError for a text that no model is asked."""
+        most = self._settings.max_question_chars
+        if len(text) > most:
+            raise QuestionTooLongError(f"A question has at most {most} characters.")
+
+    async def _answered(
+        self,
+        live: LiveVlm | RemoteVlm,
+        image: Image.Image,
+        asked: Asked,
+        near: Sequence[NearAnswer],
+        on_text: Callable[[str], None] | None,
+    ) -> tuple[Answer, tuple[int, ...]]:
+        """What the model says, and the indices of the examples that it saw."""
+        if asked.task not in live.tasks:
+            verb = "answer questions" if asked.task == "vqa" else "write captions"
+            raise ModelTaskError(f"The model '{live.name}' does not {verb}.")
+        shown = await self._shown(near, with_images=live.several_images)
+        prompt = Prompt(image, asked.text, asked.task, asked.max_new_tokens, shown, asked.sampling)
+        return await live.answer(prompt, deadline_s=self._settings.vlm_deadline_s, on_text=on_text)
+
+    def _model(self, asked: Asked) -> str:
+        """What the client asked for, as a word that the registry takes: a client names only what is known here."""
+        if asked.model is not None:
+            for one in self._registry.known():
+                if asked.model == one.name or asked.model in one.aliases:
+                    if one.kind != "vlm":
+                        raise ModelTaskError(f"'{one.name}' compares images and texts; it does not answer.")
+                    return self._settings.vlm if one.default else (one.aliases or (one.name,))[0]
+            raise ModelNotFoundError(f"There is no model '{asked.model[:100]}' here.")
+        if asked.task == "vqa":
+            return self._settings.vlm
+        return self._settings.captioner or self._captioner()
+
+    def _captioner(self) -> str:
+        """The default model for questions where it is known to caption, else the built-in one."""
+        for one in self._registry.known():
+            if one.kind == "vlm" and one.default:
+                # what only loading would tell is taken to be a general model
+                return (
+                    self._settings.vlm if one.tasks is None or "caption" in one.tasks else BUILT_IN_CAPTIONER
+                )
+        return BUILT_IN_CAPTIONER
+
+    async def _examples(self, workspace: str, entry: Entry, asked: Asked, shots: int) -> list[NearAnswer]:
+        """The answer examples nearest to image and question (RICES, Yang et al. 2022, section 3.2)."""
+        if asked.collection is None or not shots or asked.task != "vqa":
+            return []
+        known = await self._recognition.known(workspace, asked.collection)
+        async with self._database.session() as session:
+            if not await repository.count(session, known.id):
+                return []
+        async with self._registry.encoder(known.encoder) as live:
+            image_vector = (await self._embedder.embed(live, [entry])).vectors[0]
+            deadline_s = self._settings.deadline_s
+            question_vector = (await live.embed_texts([asked.text], deadline_s=deadline_s))[0]
+            key = live.key
+        await self._renewal.check(known, key)
+        async with self._database.session() as session:
+            return await repository.nearest(
+                session,
+                known.id,
+                key,
+                vectors.to_sql(image_vector),
+                vectors.to_sql(question_vector),
+                shots,
+            )
+
+    async def _shown(self, near: Sequence[NearAnswer], *, with_images: bool) -> tuple[AnswerExample, ...]:
+        """The examples as a model takes them; one whose image cannot be had any more is shown as text."""
+        if not with_images:
+            return tuple(AnswerExample(None, one.question, one.answer) for one in near)
+        pictures = await asyncio.gather(*[self._picture(one.image_sha256) for one in near])
+        return tuple(
+            AnswerExample(picture, one.question, one.answer)
+            for one, picture in zip(near, pictures, strict=True)
+        )
+
+    def _decode(self, data: bytes) -> Image.Image:
+        return images.decode(data, self._limits, input_size=DETAIL)
+
+    async def _picture(self, sha256: str) -> Image.Image | None:
+        try:
+            data = await self._blobs.get(sha256)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._decode, data)
+        except (FileNotFoundError, VisionError):
+            return None

@@ -1,0 +1,98 @@
+"""What happens when an answer is taught or forgotten: image checked, embedded, kept, committed.
+
+Knows the order that makes an answered example durable; knows nothing of models that answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+
+from app.answers import repository
+from app.answers.errors import AnswerExampleNotFoundError
+from app.answers.repository import NewAnswer
+from app.answers.tables import AnswerExample
+from app.collections import repository as collections
+from app.collections import vectors
+from app.collections.embedding import ImageEmbedder
+from app.collections.learning import Learning
+from app.collections.service import Recognition
+from app.errors import ConflictError
+from app.http.spool import Entry
+from app.inference.registry import ModelRegistry
+from app.storage.blobs import BlobStore
+from app.storage.database import Database
+
+
+class Teaching:
+    """Everything that changes answer examples."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: ModelRegistry,
+        recognition: Recognition,
+        learning: Learning,
+        embedder: ImageEmbedder,
+        blobs: BlobStore,
+        *,
+        deadline_s: float,
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._recognition = recognition
+        self._learning = learning
+        self._embedder = embedder
+        self._blobs = blobs
+        self._deadline_s = deadline_s
+
+    async def add(
+        self, workspace: str, collection: str, entry: Entry, question: str, answer: str
+    ) -> tuple[AnswerExample, bool]:
+        """Keep an answer example, and whether it is new; the same image and question gets the new answer.
+
+        Raises CollectionNotFoundError and what reading, embedding and keeping an image raises.
+        """
+        known = await self._recognition.known(workspace, collection)
+        stored = await self._learning.normalise(entry, 0, 1)
+        async with self._registry.encoder(known.encoder) as live:
+            image_vector = (await self._embedder.embed(live, [entry])).vectors[0]
+            question_vector = (await live.embed_texts([question], deadline_s=self._deadline_s))[0]
+            key = live.key
+        sha256 = hashlib.sha256(stored.bytes).hexdigest()
+        async with self._database.session() as session:
+            await collections.lock_images(session, [sha256])
+            await self._blobs.put(sha256, stored.bytes)
+            row = await collections.find_collection(session, workspace, collection, lock=True)
+            if row.id != known.id or row.encoder != known.encoder:
+                raise ConflictError("The collection was replaced meanwhile: try again.")
+            new = NewAnswer(
+                sha256, question, answer, key, vectors.to_sql(image_vector), vectors.to_sql(question_vector)
+            )
+            return await repository.put(session, row.id, new)
+
+    async def list(
+        self, workspace: str, collection: str, *, limit: int, after: uuid.UUID | None
+    ) -> list[AnswerExample]:
+        """Answer examples by id; raises CollectionNotFoundError."""
+        known = await self._recognition.known(workspace, collection)
+        async with self._database.session() as session:
+            return await repository.page(session, known.id, limit=limit, after=after)
+
+    async def find(self, workspace: str, collection: str, example_id: uuid.UUID) -> AnswerExample:
+        """One answer example; raises CollectionNotFoundError and AnswerExampleNotFoundError."""
+        known = await self._recognition.known(workspace, collection)
+        async with self._database.session() as session:
+            row = await repository.find(session, known.id, example_id)
+        if row is None:
+            raise AnswerExampleNotFoundError
+        return row
+
+    async def remove(self, workspace: str, collection: str, example_id: uuid.UUID) -> None:
+        """Forget one answer example; raises CollectionNotFoundError and AnswerExampleNotFoundError."""
+        known = await self._recognition.known(workspace, collection)
+        async with self._database.session() as session:
+            sha256 = await repository.remove(session, known.id, example_id)
+        if sha256 is None:
+            raise AnswerExampleNotFoundError
+        self._learning.drop_later([sha256])

@@ -1,0 +1,63 @@
+"""What several routes share: who may call, an upload, and the ids in an address.
+
+Knows requests; knows nothing of any one noun.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+from fastapi import Depends, Path
+
+from app import errors
+from app.access import Caller, require
+from app.collections.errors import ExampleNotFoundError
+from app.http.errors import (
+    SlowUploadError,
+    TooManyPartsError,
+    TooManyUploadsError,
+    TooManyValuesError,
+    UnsupportedMediaTypeError,
+)
+from app.http.forms import Upload, receive_upload
+from app.inference.errors import DeadlineExceededError, ModelUnavailableError, OutOfMemoryError
+from app.media.errors import ImageTooLargeError, InvalidImageError
+from app.storage.errors import StoreUnavailableError
+
+Recogniser = Annotated[Caller, Depends(require("recognise"))]
+Learner = Annotated[Caller, Depends(require("learn"))]
+Uploaded = Annotated[Upload, Depends(receive_upload)]
+CollectionPath = Annotated[str, Path(description="Name of a collection.", examples=["default"])]
+
+# A route's own answer of a status replaces what every route may answer with it, so these are named again.
+MODEL_ERRORS: tuple[type[errors.VisionError], ...] = (
+    errors.OverloadedError,
+    StoreUnavailableError,
+    errors.NotReadyError,
+    DeadlineExceededError,
+    OutOfMemoryError,
+    ModelUnavailableError,
+)
+"""What a route may answer that needs a model."""
+UPLOAD_ERRORS: tuple[type[errors.VisionError], ...] = (
+    SlowUploadError,
+    errors.TooLargeError,
+    TooManyPartsError,
+    TooManyValuesError,
+    ImageTooLargeError,
+    UnsupportedMediaTypeError,
+    errors.InvalidInputError,
+    InvalidImageError,
+    TooManyUploadsError,
+    *MODEL_ERRORS,
+)
+"""What a route may answer that takes images."""
+
+
+def example_id(text: str) -> uuid.UUID:
+    """An example's id; raises ExampleNotFoundError for what cannot be one."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise ExampleNotFoundError from None

@@ -1,0 +1,119 @@
+"""From uploaded bytes to vectors: hashed, looked up, decoded in the pool, embedded, remembered.
+
+Knows images, encoders and the cache; knows nothing of collections or labels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.collections.cache import EmbeddingCache
+from app.http.spool import IN_MEMORY_BYTES, Entry
+from app.inference.live import LiveEncoder
+from app.media import images
+from app.media.errors import ImageTooLargeError, InvalidImageError
+from app.media.images import ImageLimits
+from app.observability.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Vectors float32[n, d] in the order of the images, and where the time went in milliseconds."""
+
+    vectors: NDArray[np.float32]
+    decode_ms: float
+    embed_ms: float
+
+
+class ImageEmbedder:
+    """Embeds uploads with whichever live encoder is asked for."""
+
+    def __init__(
+        self,
+        cache: EmbeddingCache,
+        limits: ImageLimits,
+        pool: ThreadPoolExecutor,
+        metrics: Metrics,
+        *,
+        deadline_s: float,
+    ) -> None:
+        self._cache = cache
+        self._limits = limits
+        self._pool = pool
+        self._metrics = metrics
+        self._deadline_s = deadline_s
+
+    async def embed(self, live: LiveEncoder, entries: Sequence[Entry]) -> Embedded:
+        """The vectors of the images, in order.
+
+        Raises InvalidImageError and ImageTooLargeError, naming which of several, and what embedding raises.
+        """
+        began = time.perf_counter()
+        data, hashes = [], []
+        for entry in entries:
+            one, sha256 = await self._read(entry)
+            data.append(one)
+            hashes.append(sha256)
+        vectors = np.zeros((len(data), live.encoder.dim), np.float32)
+        missing = []
+        for i, row in enumerate(await self._cache.get(live.key, hashes, live.encoder.dim)):
+            if row is None:
+                missing.append(i)
+            else:
+                vectors[i] = row
+        if self._cache.enabled:
+            self._metrics.observe_cache(hits=len(data) - len(missing), misses=len(missing))
+        decode_s: list[float] = []
+        if missing:
+            makers = [self._maker(data, i, live.encoder.input_size, decode_s) for i in missing]
+            vectors[missing] = await live.embed_images(makers, deadline_s=self._deadline_s)
+            await self._cache.put(live.key, {hashes[i]: vectors[i] for i in missing})
+        total = time.perf_counter() - began
+        decode = min(sum(decode_s), total)
+        return Embedded(vectors, decode_ms=1e3 * decode, embed_ms=1e3 * (total - decode))
+
+    async def _read(self, entry: Entry) -> tuple[bytes, str]:
+        """The bytes and what the cache knows them by."""
+        if entry.size <= IN_MEMORY_BYTES:
+            return _hashed(entry)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _hashed, entry)
+
+    def _maker(
+        self, data: Sequence[bytes], index: int, input_size: int, decode_s: list[float]
+    ) -> Callable[[], Image.Image]:
+        def decode() -> Image.Image:
+            began = time.perf_counter()
+            with naming(index, len(data)):
+                image = images.decode(data[index], self._limits, input_size=input_size)
+            seconds = time.perf_counter() - began
+            decode_s.append(seconds)
+            self._metrics.observe_stage("decode", seconds)
+            return image
+
+        return decode
+
+
+@contextmanager
+def naming(index: int, count: int) -> Iterator[None]:
+    """Says which of several images was refused; the sentence stays the fixed one."""
+    try:
+        yield
+    except (InvalidImageError, ImageTooLargeError) as error:
+        if count == 1:
+            raise
+        raise type(error)(f"Image {index + 1} of {count}: {error.detail}", **error.context) from error
+
+
+def _hashed(entry: Entry) -> tuple[bytes, str]:
+    data = entry.read()
+    return data, hashlib.sha256(data).hexdigest()

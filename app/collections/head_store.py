@@ -1,0 +1,197 @@
+"""Fitted heads by collection, refitted when a collection's version moves, one fit at a time each.
+
+Knows how supports are read and kept between fits; knows nothing of the mathematics inside a head.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.collections import vectors
+from app.collections.directory import Directory, KnownCollection
+from app.collections.errors import CollectionNotFoundError, EmptyCollectionError
+from app.collections.tables import Collection, Label
+from app.collections.texts import label_vectors
+from app.heads import Head, SupportSet, fit_head, priors_of, zero_shot_head
+from app.inference.live import LiveEncoder
+from app.inference.registry import ModelRegistry
+from app.storage.database import Database
+
+# In any order: a `SupportSet` does not depend on it, and sorting long rows takes longer than reading them.
+_ADDED = (
+    "SELECT e.label_id, v.vector FROM example_vectors v JOIN examples e ON e.id = v.example_id "
+    "WHERE v.collection_id = %(collection)s AND v.encoder = %(encoder)s AND e.version > %(since)s"
+)
+# An example that came and went since the last look was never read, so there is nothing to take out.
+_REMOVED = (
+    "SELECT label_id, vector FROM removals WHERE collection_id = %(collection)s AND encoder = %(encoder)s "
+    "AND version > %(since)s AND added_version <= %(since)s"
+)
+
+_Place = tuple[uuid.UUID, str]
+"""Collection and encoder key."""
+_LabelText = tuple[str, str]
+"""Name and description."""
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A collection's supports at `version`, its labels' vectors, and the head fitted on both."""
+
+    version: int
+    supports: SupportSet
+    texts: dict[_LabelText, NDArray[np.float32]]
+    head: Head | None
+
+
+class HeadStore:
+    """The heads of one process."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: ModelRegistry,
+        directory: Directory,
+        *,
+        keep: int,
+        deadline_s: float,
+    ) -> None:
+        """`keep` heads stay, the least recently used go first; texts are embedded within `deadline_s`."""
+        self._database = database
+        self._registry = registry
+        self._directory = directory
+        self._keep = keep
+        self._deadline_s = deadline_s
+        self._fitted: OrderedDict[_Place, _Fitted] = OrderedDict()
+        self._fits: dict[_Place, asyncio.Task[_Fitted]] = {}
+        self._zero_shot: OrderedDict[tuple[str, tuple[str, ...]], Head] = OrderedDict()
+
+    async def head(self, known: KnownCollection, live: LiveEncoder) -> Head:
+        """The head of a collection, at least as new as `known`; raises EmptyCollectionError.
+
+        Requests that come while a fit is under way share it, and it goes on when they leave.
+        """
+        place = (known.id, live.key)
+        fitted = self._fitted.get(place)
+        fresh = False  # a fit that began before this request may have read an older version
+        while fitted is None or (fitted.version < known.version and not fresh):
+            fit = self._fits.get(place)
+            fresh = fit is None
+            fitted = await asyncio.shield(fit or self._begin(place, known))
+        if place in self._fitted:
+            self._fitted.move_to_end(place)
+        if fitted.head is None:
+            raise EmptyCollectionError
+        return fitted.head
+
+    async def zero_shot(self, live: LiveEncoder, labels: tuple[str, ...]) -> Head:
+        """A head that knows these labels by their names alone."""
+        place = (live.key, labels)
+        head = self._zero_shot.get(place)
+        if head is None:
+            texts = await label_vectors(live, [(one, "") for one in labels], deadline_s=self._deadline_s)
+            head = await asyncio.to_thread(zero_shot_head, list(labels), texts, priors_of(live.encoder))
+            self._zero_shot[place] = head
+            if len(self._zero_shot) > self._keep:
+                self._zero_shot.popitem(last=False)
+        else:
+            self._zero_shot.move_to_end(place)
+        return head
+
+    async def close(self) -> None:
+        """Stop the fits under way."""
+        for fit in list(self._fits.values()):
+            fit.cancel()
+        await asyncio.gather(*self._fits.values(), return_exceptions=True)
+
+    def _begin(self, place: _Place, known: KnownCollection) -> asyncio.Task[_Fitted]:
+        fit = self._fits[place] = asyncio.create_task(self._fit(place, known))
+        fit.add_done_callback(lambda done: self._end(place, done))
+        return fit
+
+    def _end(self, place: _Place, fit: asyncio.Task[_Fitted]) -> None:
+        del self._fits[place]
+        if not fit.cancelled():
+            fit.exception()  # seen, even when every request has left
+
+    async def _fit(self, place: _Place, known: KnownCollection) -> _Fitted:
+        # a loan of its own: the requests that wait may leave, and their encoder with them
+        async with self._registry.encoder(known.encoder) as live:
+            fitted = await self._refit(self._fitted.get(place), known, live)
+        self._fitted[place] = fitted
+        self._fitted.move_to_end(place)
+        while len(self._fitted) > self._keep:
+            self._fitted.popitem(last=False)
+        return fitted
+
+    async def _refit(self, old: _Fitted | None, known: KnownCollection, live: LiveEncoder) -> _Fitted:
+        row, supports, labels = await self._read(old, known, live)
+        labels = sorted((one for one in labels if supports.count(one.id)), key=lambda one: one.name)
+        if not labels:
+            return _Fitted(row.version, supports, {}, None)
+        texts = await self._texts(
+            {} if old is None else old.texts, live, [(one.name, one.description) for one in labels]
+        )
+        head = await asyncio.to_thread(
+            fit_head,
+            [one.name for one in labels],
+            np.stack(list(texts.values())),
+            supports,
+            [one.id for one in labels],
+            priors_of(live.encoder),
+        )
+        return _Fitted(row.version, supports, texts, head)
+
+    async def _read(
+        self, old: _Fitted | None, known: KnownCollection, live: LiveEncoder
+    ) -> tuple[Collection, SupportSet, Sequence[Label]]:
+        """The collection's row, supports and labels, all of one moment; what `old` has is not read again."""
+        dim = live.encoder.dim
+        async with self._database.session() as session:
+            await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            row = await session.get(Collection, known.id)
+            if row is None:
+                self._directory.forget(known.workspace, known.name)
+                raise CollectionNotFoundError
+            self._directory.learn(row)
+            supports, since = SupportSet(dim), 0
+            if (
+                old is not None
+                and row.removals_since <= old.version <= row.version
+                and not old.supports.stale
+            ):
+                supports, since = old.supports.copy(), old.version
+            wanted = {"collection": known.id, "encoder": live.key, "since": since}
+            if since < row.version:
+                if since:
+                    async for label_ids, matrix in _supports(session, _REMOVED, wanted, dim):
+                        await asyncio.to_thread(supports.remove, label_ids, matrix)
+                async for label_ids, matrix in _supports(session, _ADDED, wanted, dim):
+                    await asyncio.to_thread(supports.add, label_ids, matrix)
+            labels = (await session.scalars(select(Label).where(Label.collection_id == known.id))).all()
+        return row, supports, labels
+
+    async def _texts(
+        self, old: dict[_LabelText, NDArray[np.float32]], live: LiveEncoder, labels: Sequence[_LabelText]
+    ) -> dict[_LabelText, NDArray[np.float32]]:
+        """The vector of each label, in order; only what is new or described anew is embedded."""
+        new = [label for label in labels if label not in old]
+        made = dict(zip(new, await label_vectors(live, new, deadline_s=self._deadline_s), strict=True))
+        return {label: old[label] if label in old else made[label] for label in labels}
+
+
+async def _supports(
+    session: AsyncSession, statement: str, wanted: dict[str, object], dim: int
+) -> AsyncIterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Label ids int64[n] and vectors float32[n, dim], in chunks."""
+    async for rows in vectors.stream(session, statement, wanted):
+        yield np.array([row[0] for row in rows], np.int64), vectors.from_wire([row[1] for row in rows], dim)

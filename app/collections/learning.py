@@ -1,0 +1,217 @@
+"""What happens when a collection is taught or unlearns: images checked, embedded, kept, committed, announced.
+
+Knows the order that makes an answered example durable (image on disk, then one transaction); knows nothing of
+HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+from sqlalchemy import delete
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.collections import listing, repository, vectors
+from app.collections.directory import Directory
+from app.collections.embedding import ImageEmbedder, naming
+from app.collections.encoder_names import EncoderNames
+from app.collections.errors import CollectionExistsError, DefaultCollectionError, ExampleNotFoundError
+from app.collections.listing import CollectionRow
+from app.collections.repository import Added, NewExample
+from app.collections.service import Recognition
+from app.collections.tables import Collection
+from app.errors import ConflictError, VisionError
+from app.http.spool import Entry
+from app.inference.live import LiveEncoder
+from app.inference.registry import ModelRegistry
+from app.media import images
+from app.media.images import ImageLimits, StoredImage
+from app.storage.blobs import BlobStore
+from app.storage.database import DEFAULT_COLLECTION, Database
+
+_ORPHAN_S = 3600.0
+_CHUNK = 200
+_CLOSE_S = 5.0
+
+log = structlog.get_logger("app.collections")
+
+
+class Learning:
+    """Everything that changes collections."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: ModelRegistry,
+        names: EncoderNames,
+        directory: Directory,
+        recognition: Recognition,
+        embedder: ImageEmbedder,
+        blobs: BlobStore,
+        limits: ImageLimits,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._names = names
+        self._directory = directory
+        self._recognition = recognition
+        self._embedder = embedder
+        self._blobs = blobs
+        self._limits = limits
+        self._pool = pool
+        self._indexed: set[str] = set()
+        self._cleaning: set[asyncio.Task[None]] = set()
+
+    async def create(self, workspace: str, name: str, encoder: str | None) -> CollectionRow:
+        """Make a collection; raises CollectionExistsError, ModelNotFoundError and what loading raises."""
+        bound = await self._admit(self._names.default if encoder is None else self._names.asked(encoder))
+        async with self._database.session() as session:
+            if name == DEFAULT_COLLECTION or not await repository.create_collection(
+                session, workspace, name, bound
+            ):
+                raise CollectionExistsError
+            row = (await listing.list_collections(session, workspace, limit=1, name=name))[0]
+        self._directory.learn(row.collection)
+        return row
+
+    async def admit_encoder(self, name: str) -> str:
+        """A client's word for an encoder as the registry takes it, once it loads and its vectors have an index.
+
+        Raises ModelNotFoundError and what loading raises.
+        """
+        return await self._admit(self._names.asked(name))
+
+    async def drop(self, workspace: str, name: str) -> None:
+        """Delete a collection with all it holds; raises DefaultCollectionError and CollectionNotFoundError.
+
+        The images that nothing shows any more go in the background.
+        """
+        if name == DEFAULT_COLLECTION:
+            raise DefaultCollectionError
+        async with self._database.session() as session:
+            row = await repository.find_collection(session, workspace, name, lock=True)
+            hashes = await repository.image_hashes(session, row.id)
+            await session.execute(delete(Collection).where(Collection.id == row.id))
+        self._directory.forget(workspace, name)
+        await self._directory.announce(row, gone=True)
+        self.drop_later(hashes)
+
+    async def add(
+        self, workspace: str, collection: str, label: str, description: str, entries: Sequence[Entry]
+    ) -> list[Added]:
+        """Teach images of one label, all of them or none; visible to the next request of this process.
+
+        Raises CollectionNotFoundError and what reading, embedding and keeping an image raises.
+        """
+        known = await self._recognition.known(workspace, collection)
+        stored = await asyncio.gather(
+            *[self.normalise(entry, i, len(entries)) for i, entry in enumerate(entries)]
+        )
+        async with self._registry.encoder(known.encoder) as live:
+            await self._ensure_index(live)
+            embedded = await self._embedder.embed(live, entries)
+        contents = {hashlib.sha256(one.bytes).hexdigest(): one.bytes for one in stored}
+        hashes = [hashlib.sha256(one.bytes).hexdigest() for one in stored]
+        async with self._database.session() as session:
+            await repository.lock_images(session, hashes)
+            await asyncio.gather(*[self._blobs.put(sha256, data) for sha256, data in contents.items()])
+            row = await repository.find_collection(session, workspace, collection, lock=True)
+            if row.id != known.id or row.encoder != known.encoder:
+                self._directory.forget(workspace, collection)
+                raise ConflictError("The collection was replaced meanwhile: try again.")
+            added = await repository.add_examples(
+                session,
+                row,
+                label,
+                description,
+                [
+                    NewExample(sha256, vectors.to_sql(vector))
+                    for sha256, vector in zip(hashes, embedded.vectors, strict=True)
+                ],
+                live.key,
+            )
+        self._directory.learn(row)
+        await self._directory.announce(row)
+        return added
+
+    async def remove(self, workspace: str, collection: str, example_id: uuid.UUID) -> None:
+        """Unlearn one example; raises CollectionNotFoundError and ExampleNotFoundError."""
+        await self._recognition.known(workspace, collection)
+        async with self._database.session() as session:
+            row = await repository.find_collection(session, workspace, collection, lock=True)
+            sha256 = await repository.remove_example(session, row, example_id)
+            if sha256 is None:
+                raise ExampleNotFoundError
+        self._directory.learn(row)
+        await self._directory.announce(row)
+        self.drop_later([sha256])
+
+    async def sweep(self) -> int:
+        """Drop images that no example shows: what a process killed between image and commit left behind."""
+        dropped = await self._drop_images(await self._blobs.older_than(_ORPHAN_S))
+        if dropped:
+            log.info("images without examples were dropped", count=dropped)
+        return dropped
+
+    async def close(self) -> None:
+        """Give images that are being dropped a moment; the sweep of a later start finds what is left."""
+        if self._cleaning:
+            _, left = await asyncio.wait(self._cleaning, timeout=_CLOSE_S)
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    async def normalise(self, entry: Entry, index: int, count: int) -> StoredImage:
+        """An upload as it is kept; raises what `images.normalise_for_storage` raises, naming which of several."""
+
+        def work() -> StoredImage:
+            with naming(index, count):
+                return images.normalise_for_storage(entry.read(), self._limits)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def drop_later(self, hashes: Sequence[str]) -> None:
+        """Drop those of the images that no example shows any more, in the background."""
+
+        async def drop() -> None:
+            try:
+                await self._drop_images(hashes)
+            except (VisionError, SQLAlchemyError, OSError) as error:
+                log.warning("images could not be dropped yet", reason=type(error).__name__)
+
+        task = asyncio.create_task(drop())
+        self._cleaning.add(task)
+        task.add_done_callback(self._cleaning.discard)
+
+    async def _drop_images(self, hashes: Sequence[str]) -> int:
+        """Drop the images that no example shows; nobody can begin to show one of them meanwhile."""
+        dropped = 0
+        for start in range(0, len(hashes), _CHUNK):
+            chunk = hashes[start : start + _CHUNK]
+            async with self._database.session() as session:
+                orphans = await repository.unreferenced(session, chunk)
+                if not orphans:
+                    continue
+                await repository.lock_images(session, orphans)
+                for sha256 in await repository.unreferenced(session, orphans):
+                    await self._blobs.delete(sha256)
+                    dropped += 1
+        return dropped
+
+    async def _admit(self, reference: str) -> str:
+        async with self._registry.encoder(reference) as live:
+            await self._ensure_index(live)
+        return reference
+
+    async def _ensure_index(self, live: LiveEncoder) -> None:
+        if live.key in self._indexed:
+            return
+        async with self._database.session() as session:
+            await vectors.ensure_index(session, live.key, live.encoder.dim)
+        self._indexed.add(live.key)

@@ -1,0 +1,239 @@
+"""Collections, labels and examples as rows; every look-up is held to a workspace in one place.
+
+Knows SQL and transactions; knows nothing of vectors' meaning, blobs or requests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, delete, func, select, text, union
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.tables import Workspace
+from app.answers.tables import AnswerExample
+from app.collections.errors import CollectionNotFoundError
+from app.collections.tables import Collection, Example, ExampleVector, Label, Removal
+from app.datasets.tables import DatasetImage
+
+_KEEP_REMOVALS = text("interval '10 minutes'")
+
+
+def in_workspace(workspace: str) -> ColumnElement[bool]:
+    """The one filter that keeps workspaces apart; everything else hangs below a collection."""
+    return Collection.workspace == workspace
+
+
+async def find_collection(
+    session: AsyncSession, workspace: str, name: str, *, lock: bool = False
+) -> Collection:
+    """The collection of that name, locked against other writers if asked; raises CollectionNotFoundError."""
+    wanted = select(Collection).where(in_workspace(workspace), Collection.name == name)
+    found = await session.scalar(wanted.with_for_update() if lock else wanted)
+    if found is None:
+        raise CollectionNotFoundError
+    return found
+
+
+async def create_collection(session: AsyncSession, workspace: str, name: str, encoder: str) -> bool:
+    """Make a collection, and its workspace; False when there is one of that name."""
+    await session.execute(insert(Workspace).values(name=workspace).on_conflict_do_nothing())
+    made = await session.execute(
+        insert(Collection)
+        .values(id=uuid.uuid4(), workspace=workspace, name=name, encoder=encoder, version=0, removals_since=0)
+        .on_conflict_do_nothing(index_elements=["workspace", "name"])
+        .returning(Collection.id)
+    )
+    return made.scalar_one_or_none() is not None
+
+
+async def lock_images(session: AsyncSession, hashes: Sequence[str]) -> None:
+    """Keep others from adding or dropping these images until the transaction ends.
+
+    In the order of their keys, so that two transactions never wait for one another.
+    """
+    keys = sorted({_lock_key(sha256) for sha256 in hashes})
+    await session.execute(
+        text(
+            "SELECT pg_advisory_xact_lock(key) FROM "
+            "(SELECT unnest(CAST(:keys AS bigint[])) AS key ORDER BY key OFFSET 0) AS wanted"
+        ),
+        {"keys": keys},
+    )
+
+
+@dataclass(frozen=True)
+class NewExample:
+    """What an image became: its content's hash and its vector as SQL text."""
+
+    image_sha256: str
+    vector: str
+
+
+@dataclass(frozen=True)
+class Added:
+    """An example after adding; `created` is False where it was there before."""
+
+    id: uuid.UUID
+    image_sha256: str
+    created: bool
+
+
+async def add_examples(
+    session: AsyncSession,
+    collection: Collection,
+    label: str,
+    description: str,
+    examples: Sequence[NewExample],
+    encoder_key: str,
+) -> list[Added]:
+    """Insert what is not there yet and raise the version if anything changed; `collection` is locked."""
+    version = collection.version + 1
+    label_id, changed = await _put_label(session, collection.id, label, description)
+    added = []
+    for example in examples:
+        created = await session.scalar(
+            insert(Example)
+            .values(
+                id=uuid.uuid4(),
+                collection_id=collection.id,
+                label_id=label_id,
+                image_sha256=example.image_sha256,
+                version=version,
+            )
+            .on_conflict_do_nothing(index_elements=["collection_id", "label_id", "image_sha256"])
+            .returning(Example.id)
+        )
+        example_id = created or await session.scalar(
+            select(Example.id).where(
+                Example.collection_id == collection.id,
+                Example.label_id == label_id,
+                Example.image_sha256 == example.image_sha256,
+            )
+        )
+        if example_id is None:
+            raise RuntimeError("an example vanished while its collection was locked")
+        await put_vector(session, collection.id, example_id, encoder_key, example.vector)
+        changed |= created is not None
+        added.append(Added(example_id, example.image_sha256, created is not None))
+    if changed:
+        collection.version = version
+    return added
+
+
+async def put_vector(
+    session: AsyncSession, collection_id: uuid.UUID, example_id: uuid.UUID, key: str, vector: str
+) -> None:
+    """Keep what an encoder made of an example, unless it is there already; none where the example is gone."""
+    await session.execute(
+        text(
+            "INSERT INTO example_vectors (example_id, encoder, collection_id, vector) "
+            "SELECT id, :key, collection_id, CAST(:vector AS vector) FROM examples "
+            "WHERE id = :example AND collection_id = :collection ON CONFLICT DO NOTHING"
+        ),
+        {"example": example_id, "key": key, "collection": collection_id, "vector": vector},
+    )
+
+
+async def _put_label(
+    session: AsyncSession, collection_id: uuid.UUID, name: str, description: str
+) -> tuple[int, bool]:
+    """The label's id, and whether its description changed; an empty description leaves the old one."""
+    await session.execute(
+        insert(Label)
+        .values(collection_id=collection_id, name=name, description="")
+        .on_conflict_do_nothing(index_elements=["collection_id", "name"])
+    )
+    row = await session.scalar(select(Label).where(Label.collection_id == collection_id, Label.name == name))
+    if row is None:
+        raise RuntimeError("a label vanished while its collection was locked")
+    changed = bool(description) and row.description != description
+    if changed:
+        row.description = description
+    return row.id, changed
+
+
+async def remove_example(session: AsyncSession, collection: Collection, example_id: uuid.UUID) -> str | None:
+    """Remove an example (its image's hash, or None where there is none); `collection` is locked.
+
+    What it took along is noted for other processes, for ten minutes; one that looks later reads everything.
+    """
+    row = await session.scalar(
+        select(Example).where(Example.id == example_id, Example.collection_id == collection.id)
+    )
+    if row is None:
+        return None
+    version = collection.version + 1
+    await session.execute(
+        text(
+            "INSERT INTO removals"
+            " (collection_id, version, added_version, example_id, label_id, encoder, vector) "
+            "SELECT collection_id, :version, :added, example_id, :label, encoder, vector "
+            "FROM example_vectors WHERE example_id = :example"
+        ),
+        {"version": version, "added": row.version, "label": row.label_id, "example": example_id},
+    )
+    await session.delete(row)
+    await session.flush()
+    others = await session.scalar(select(func.count()).where(Example.label_id == row.label_id))
+    if not others:
+        await session.execute(delete(Label).where(Label.id == row.label_id))
+    collection.version = version
+    old = and_(Removal.collection_id == collection.id, Removal.removed_at < func.now() - _KEEP_REMOVALS)
+    purged = await session.scalar(select(func.max(Removal.version)).where(old))
+    if purged is not None:
+        await session.execute(
+            delete(Removal).where(Removal.collection_id == collection.id, Removal.version <= purged)
+        )
+        collection.removals_since = purged
+    return row.image_sha256
+
+
+async def unreferenced(session: AsyncSession, hashes: Sequence[str]) -> list[str]:
+    """Those of the images that no example and no dataset of any workspace shows."""
+    wanted = union(
+        select(Example.image_sha256).where(Example.image_sha256.in_(hashes)),
+        select(AnswerExample.image_sha256).where(AnswerExample.image_sha256.in_(hashes)),
+        select(DatasetImage.image_sha256).where(DatasetImage.image_sha256.in_(hashes)),
+    )
+    shown = set(await session.scalars(wanted))
+    return [sha256 for sha256 in hashes if sha256 not in shown]
+
+
+async def image_hashes(session: AsyncSession, collection_id: uuid.UUID) -> list[str]:
+    """Every image that the collection shows."""
+    wanted = union(
+        select(Example.image_sha256).where(Example.collection_id == collection_id),
+        select(AnswerExample.image_sha256).where(AnswerExample.collection_id == collection_id),
+    )
+    return list(await session.scalars(wanted))
+
+
+async def missing_vectors(
+    session: AsyncSession,
+    collection_id: uuid.UUID,
+    key: str,
+    *,
+    limit: int,
+    after: uuid.UUID = uuid.UUID(int=0),  # noqa: B008 - a constant
+) -> list[tuple[uuid.UUID, str]]:
+    """Examples (id, image hash) that this encoder has not embedded yet, by id, beginning after `after`."""
+    has = select(ExampleVector.example_id).where(
+        ExampleVector.example_id == Example.id, ExampleVector.encoder == key
+    )
+    rows = await session.execute(
+        select(Example.id, Example.image_sha256)
+        .where(Example.collection_id == collection_id, Example.id > after, ~has.exists())
+        .order_by(Example.id)
+        .limit(limit)
+    )
+    return [(example_id, sha256) for example_id, sha256 in rows]
+
+
+def _lock_key(image_sha256: str) -> int:
+    digest = hashlib.sha256(b"image" + image_sha256.encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)

@@ -1,0 +1,14 @@
+"""The addresses of recognising and learning, a file for each noun.
+
+Knows how to parse and what to call; what happens is in `service` and `learning`.
+"""
+
+from fastapi import APIRouter
+
+from app.collections.routes import classify, collections, embeddings, examples, search
+
+router = APIRouter()
+for part in (classify, search, embeddings, collections, examples):
+    router.include_router(part.router)
+
+__all__ = ["router"]

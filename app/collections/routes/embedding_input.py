@@ -1,0 +1,186 @@
+"""What `/embeddings` is asked to embed: a form or raw image as everywhere, or OpenAI's JSON and its `input`.
+
+Knows both dresses and their bounds; knows nothing of encoders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.bootstrap import services_of
+from app.errors import BadRequestError, InvalidInputError, TooLargeError
+from app.http.base64_images import decode_text
+from app.http.errors import TooManyPartsError
+from app.http.forms import read_upload
+from app.http.multipart import checked
+from app.http.openapi import upload_body
+from app.http.spool import Entry
+from app.settings import Settings
+
+_MIB = 1024 * 1024
+_FIELDS = ("input", "model", "encoding_format", "user")
+Encoding = Literal["float", "base64"]
+
+
+class ImageInput(BaseModel):
+    """An image among the inputs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: str = Field(description="Base64, or a data: URI.", json_schema_extra={"contentEncoding": "base64"})
+
+
+class EmbeddingsRequest(BaseModel):
+    """What OpenAI's clients send, and images beside the texts."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"input": ["a photo of a cat", {"image": "iVBORw0KGgo..."}]}]},
+    )
+
+    input: str | ImageInput | list[str | ImageInput] = Field(description="Texts and images, in any order.")
+    model: str | None = Field(
+        None,
+        description="An encoder, or a trained classifier, whose encoder is meant; the default encoder if empty.",
+    )
+    encoding_format: Encoding = "float"
+    user: str | None = Field(None, description="OpenAI's clients send it; nothing here depends on it.")
+
+
+@dataclass
+class Inputs:
+    """What to embed, and in which order it came."""
+
+    images: list[Entry] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    order: list[int] = field(default_factory=list)
+    """For each input its place among all images, followed by all texts."""
+    model: str | None = None
+    encoding: Encoding = "float"
+
+
+async def receive_inputs(request: Request) -> AsyncIterator[Inputs]:
+    """A dependency that reads the inputs and closes their images however the request ends.
+
+    Raises what `app.http.forms.read_upload` raises.
+    """
+    services = services_of(request)
+    inputs = Inputs()
+    try:
+        if _is_json(request):
+            wanted, images = await asyncio.to_thread(_parsed, await request.body(), services.settings)
+            for image in images:
+                entry = services.spool.open()
+                inputs.images.append(entry)
+                entry.write(image)
+            inputs.texts, inputs.order = _arranged(wanted, len(images))
+            inputs.model, inputs.encoding = wanted.model or None, wanted.encoding_format
+        else:
+            upload = await read_upload(request, services.settings, services.spool)
+            inputs.images = upload.images
+            upload.only(*_FIELDS)
+            inputs.texts = upload.fields.get("input", [])
+            inputs.order = list(range(len(inputs.images) + len(inputs.texts)))
+            inputs.model = upload.text("model")
+            inputs.encoding = _encoding(upload.text("encoding_format") or "float")
+        _check(inputs, services.settings)
+        yield inputs
+    finally:
+        for entry in inputs.images:
+            entry.close()
+
+
+def request_body() -> dict[str, Any]:
+    """`openapi_extra` of the route."""
+    texts = {"type": "array", "items": {"type": "string"}, "description": "Texts; they follow the images."}
+    fields: dict[str, dict[str, Any]] = {
+        "input": texts,
+        "model": {
+            "type": "string",
+            "description": "An encoder, or a trained classifier, whose encoder is meant; the default encoder if empty.",
+        },
+        "encoding_format": {"type": "string", "enum": list(get_args(Encoding)), "default": "float"},
+    }
+    body = upload_body(fields, required=())
+    schema = EmbeddingsRequest.model_json_schema()
+    image = schema.pop("$defs")["ImageInput"]
+    one = {"anyOf": [{"type": "string"}, image]}
+    schema["properties"]["input"] = {
+        "anyOf": [*one["anyOf"], {"type": "array", "items": one}],
+        "description": "Texts and images, in any order.",
+    }
+    body["requestBody"]["content"]["application/json"] = {"schema": schema}
+    body["requestBody"]["required"] = True
+    return body
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def _parsed(body: bytes, settings: Settings) -> tuple[EmbeddingsRequest, list[bytes]]:
+    """The request and its images' bytes."""
+    try:
+        wanted = EmbeddingsRequest.model_validate_json(body)
+    except ValidationError as error:
+        if any(one["type"] == "json_invalid" for one in error.errors()):
+            raise BadRequestError("The body is not valid JSON.") from None
+        raise InvalidInputError(
+            'The body holds `input` (a text, an image as {"image": base64}, or a list of these) and '
+            "optionally `model` and `encoding_format` ('float' or 'base64')."
+        ) from None
+    written = [one.image for one in _listed(wanted) if isinstance(one, ImageInput)]
+    if len(written) > settings.max_images:
+        raise TooManyPartsError(f"One request takes at most {settings.max_images} images.")
+    images = [decode_text("input", one) for one in written]
+    if any(len(one) > settings.max_part_mb * _MIB for one in images):
+        raise TooLargeError(f"One image has at most {settings.max_part_mb} MiB.")
+    return wanted, images
+
+
+def _listed(wanted: EmbeddingsRequest) -> list[str | ImageInput]:
+    return wanted.input if isinstance(wanted.input, list) else [wanted.input]
+
+
+def _arranged(wanted: EmbeddingsRequest, images: int) -> tuple[list[str], list[int]]:
+    """The texts, and for each input its place among all images, followed by all texts."""
+    texts: list[str] = []
+    order: list[int] = []
+    seen = 0
+    for one in _listed(wanted):
+        if isinstance(one, str):
+            order.append(images + len(texts))
+            texts.append(checked("input", one))
+        else:
+            order.append(seen)
+            seen += 1
+    return texts, order
+
+
+def _encoding(text: str) -> Encoding:
+    match text:
+        case "float" | "base64":
+            return text
+    raise InvalidInputError("encoding_format: it is 'float' or 'base64'.")
+
+
+def _check(inputs: Inputs, settings: Settings) -> None:
+    if not inputs.order:
+        raise InvalidInputError("input, image: send at least one text or image.")
+    if len(inputs.texts) > settings.max_texts:
+        raise InvalidInputError(f"input: at most {settings.max_texts} texts.")
+    for text in inputs.texts:
+        if not text.strip():
+            raise InvalidInputError("input: a text is empty.")
+        if len(text) > settings.max_text_chars:
+            raise InvalidInputError(f"input: a text has at most {settings.max_text_chars} characters.")
+
+
+Received = Annotated[Inputs, Depends(receive_inputs)]

@@ -1,0 +1,51 @@
+"""`POST /embeddings`: images and texts to vectors, in the shape that OpenAI's clients read.
+
+Knows how vectors are written; knows nothing of encoders.
+"""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+from fastapi import APIRouter, Request
+from numpy.typing import NDArray
+
+from app.bootstrap import services_of
+from app.collections.dependencies import UPLOAD_ERRORS, Recogniser
+from app.collections.routes.embedding_input import Encoding, Received, request_body
+from app.collections.schemas import Embedding, EmbeddingList, Usage
+from app.http.disconnect import unless_disconnected
+from app.http.problems import responses
+from app.inference.errors import BaseModelChangedError, ModelNotFoundError, ModelTaskError
+
+router = APIRouter(tags=["recognition"])
+
+
+@router.post(
+    "/embeddings",
+    responses=responses(ModelNotFoundError, BaseModelChangedError, ModelTaskError, *UPLOAD_ERRORS),
+    openapi_extra=request_body(),
+)
+async def embeddings(request: Request, caller: Recogniser, inputs: Received) -> EmbeddingList:
+    """Turn images and texts into unit vectors of one space, in the order of the inputs."""
+    vectors, model = await unless_disconnected(
+        request,
+        services_of(request).recognition.embed(caller.workspace, inputs.images, inputs.texts, inputs.model),
+    )
+    count = len(inputs.order)
+    return EmbeddingList(
+        data=[
+            Embedding(index=index, embedding=_written(vectors[place], inputs.encoding))
+            for index, place in enumerate(inputs.order)
+        ],
+        model=model,
+        usage=Usage(prompt_tokens=count, total_tokens=count),
+    )
+
+
+def _written(vector: NDArray[np.float32], encoding: Encoding) -> list[float] | str:
+    if encoding == "base64":
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    numbers: list[float] = vector.tolist()
+    return numbers

@@ -1,0 +1,175 @@
+"""`/collections/{c}/examples`: teach, list, look at and forget examples.
+
+Knows the fields and their bounds; knows nothing of vectors.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from app.bootstrap import Services, services_of
+from app.collections import listing
+from app.collections.dependencies import (
+    UPLOAD_ERRORS,
+    CollectionPath,
+    Learner,
+    Recogniser,
+    Uploaded,
+    example_id,
+)
+from app.collections.errors import CollectionNotFoundError, ExampleNotFoundError
+from app.collections.listing import ExampleRow
+from app.collections.schemas import AddedExample, AddedExamples, ExampleInfo, ExampleList, image_url
+from app.collections.thumbnails import Size, thumbnail
+from app.errors import InvalidInputError
+from app.http.names import description as checked_description
+from app.http.names import label_name
+from app.http.openapi import upload_body
+from app.http.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
+from app.http.problems import responses
+
+router = APIRouter(prefix="/collections/{collection}/examples", tags=["collections"])
+
+_FIELDS: dict[str, dict[str, Any]] = {
+    "label": {"type": "string", "description": "What the images show."},
+    "description": {
+        "type": "string",
+        "description": "The label in other words; helps while examples are few.",
+    },
+}
+ExamplePath = Annotated[str, Path(alias="id", description="Id of an example.")]
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=responses(CollectionNotFoundError, *UPLOAD_ERRORS),
+    openapi_extra=upload_body(_FIELDS, required=("images", "label")),
+)
+async def add_examples(
+    request: Request, caller: Learner, collection: CollectionPath, upload: Uploaded
+) -> AddedExamples:
+    """Teach one label with one image or several: all of them or, where one is refused, none."""
+    services = services_of(request)
+    upload.only(*_FIELDS)
+    label = label_name(upload.text("label"), services.settings.max_text_chars)
+    description = checked_description(upload.text("description"), services.settings.max_text_chars)
+    if not upload.images:
+        raise InvalidInputError("images: send at least one.")
+    added = await services.learning.add(caller.workspace, collection, label, description, upload.images)
+    return AddedExamples(
+        data=[
+            AddedExample(
+                id=one.id,
+                label=label,
+                collection=collection,
+                image_sha256=one.image_sha256,
+                image=image_url(collection, one.id),
+                created=one.created,
+            )
+            for one in added
+        ]
+    )
+
+
+@router.get("", responses=responses(CollectionNotFoundError))
+async def list_examples(
+    request: Request,
+    caller: Recogniser,
+    collection: CollectionPath,
+    label: Annotated[str | None, Query(description="Only this label.")] = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> ExampleList:
+    """List examples by label."""
+    services = services_of(request)
+    size = page_size(limit, services.settings)
+    after = _place(cursor)
+    wanted = None if label is None else label_name(label, services.settings.max_text_chars)
+    await services.recognition.known(caller.workspace, collection)
+    async with services.database.session() as session:
+        rows = await listing.list_examples(
+            session, caller.workspace, collection, limit=size + 1, label=wanted, after=after
+        )
+    page = [_info(row, collection) for row in rows[:size]]
+    last = page[-1] if len(rows) > size else None
+    return ExampleList(data=page, next=to_cursor(last.label, str(last.id)) if last else None)
+
+
+@router.get("/{id}", responses=responses(CollectionNotFoundError, ExampleNotFoundError))
+async def get_example(
+    request: Request, caller: Recogniser, collection: CollectionPath, example: ExamplePath
+) -> ExampleInfo:
+    """Show one example."""
+    return _info(await _find(services_of(request), caller.workspace, collection, example), collection)
+
+
+@router.delete(
+    "/{id}",
+    status_code=204,
+    responses=responses(CollectionNotFoundError, ExampleNotFoundError),
+)
+async def delete_example(
+    request: Request, caller: Learner, collection: CollectionPath, example: ExamplePath
+) -> Response:
+    """Forget one example; its label goes with the last of them."""
+    await services_of(request).learning.remove(caller.workspace, collection, example_id(example))
+    return Response(status_code=204)
+
+
+@router.get(
+    "/{id}/image",
+    response_class=Response,
+    responses={
+        200: {"description": "A JPEG.", "content": {"image/jpeg": {}}},
+        304: {"description": "The client has it already."},
+        **responses(CollectionNotFoundError, ExampleNotFoundError),
+    },
+)
+async def get_example_image(
+    request: Request,
+    caller: Recogniser,
+    collection: CollectionPath,
+    example: ExamplePath,
+    size: Size = 256,
+) -> Response:
+    """Show what an example looks like, scaled down."""
+    services = services_of(request)
+    row = await _find(services, caller.workspace, collection, example)
+    return await thumbnail(
+        request, row.image_sha256, size, ExampleNotFoundError("The image of this example is gone.")
+    )
+
+
+async def _find(services: Services, workspace: str, collection: str, example: str) -> ExampleRow:
+    wanted: uuid.UUID = example_id(example)
+    await services.recognition.known(workspace, collection)
+    async with services.database.session() as session:
+        row = await listing.find_example(session, workspace, collection, wanted)
+    if row is None:
+        raise ExampleNotFoundError
+    return row
+
+
+def _place(cursor: str | None) -> tuple[str, uuid.UUID] | None:
+    place = from_cursor(cursor, 2)
+    if place is None:
+        return None
+    try:
+        return place[0], uuid.UUID(place[1])
+    except ValueError:
+        raise bad_cursor() from None
+
+
+def _info(row: ExampleRow, collection: str) -> ExampleInfo:
+    return ExampleInfo(
+        id=row.id,
+        label=row.label,
+        collection=collection,
+        image_sha256=row.image_sha256,
+        image=image_url(collection, row.id),
+        created_at=row.created_at,
+    )

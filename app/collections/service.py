@@ -1,0 +1,247 @@
+"""What happens when something is classified, searched or embedded: encoder, head, answer.
+
+Knows the order of the steps and times them; knows nothing of HTTP, and leaves learning to `learning`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.collections import repository
+from app.collections.directory import Directory, KnownCollection
+from app.collections.embedding import Embedded, ImageEmbedder
+from app.collections.encoder_names import EncoderNames
+from app.collections.errors import CollectionNotFoundError, EncoderMismatchError
+from app.collections.head_store import HeadStore
+from app.collections.nearest import Near, nearest
+from app.collections.renewal import Renewal
+from app.errors import InvalidInputError
+from app.heads import Head, Prediction
+from app.http.names import is_collection_name
+from app.http.spool import Entry
+from app.inference.errors import BaseModelChangedError
+from app.inference.live import LiveEncoder
+from app.inference.registry import ModelRegistry
+from app.models.classifiers import TrainedClassifier
+from app.observability.metrics import Metrics
+from app.storage.database import DEFAULT_COLLECTION, Database
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a client wants to know of its images; `labels` asks without a collection."""
+
+    collection: str | None = None
+    labels: tuple[str, ...] = ()
+    threshold: float | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a head said of all images of a request, and where the time went in milliseconds."""
+
+    labels: list[str]
+    prediction: Prediction
+    threshold: float
+    model: str
+    collection: str | None
+    decode_ms: float
+    embed_ms: float
+    score_ms: float
+    total_ms: float
+
+
+class TrainedClassifiers(Protocol):
+    """Where a workspace's trained classifiers are found."""
+
+    async def classifier(self, workspace: str, name: str) -> tuple[TrainedClassifier, str] | None:
+        """The classifier of that id and the word for its encoder; None where there is none."""
+
+
+class Recognition:
+    """Answers by the models, heads and vectors of one process."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: ModelRegistry,
+        names: EncoderNames,
+        directory: Directory,
+        heads: HeadStore,
+        renewal: Renewal,
+        embedder: ImageEmbedder,
+        metrics: Metrics,
+        trained: TrainedClassifiers,
+        *,
+        deadline_s: float,
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._names = names
+        self._directory = directory
+        self._heads = heads
+        self._renewal = renewal
+        self._embedder = embedder
+        self._metrics = metrics
+        self._trained = trained
+        self._deadline_s = deadline_s
+
+    async def classify(self, workspace: str, images: Sequence[Entry], question: Question) -> Answer:
+        """What the images show, in order.
+
+        Raises CollectionNotFoundError, EmptyCollectionError, EncoderMismatchError, ModelNotFoundError,
+        BaseModelChangedError, ModelTaskError, InvalidInputError for labels beside a trained classifier, and
+        what reading and embedding an image raises.
+        """
+        began = time.perf_counter()
+        if question.model is not None:
+            found = await self._trained.classifier(workspace, question.model)
+            if found is not None:
+                return await self._by_trained(images, question, *found, began)
+        known = (
+            None
+            if question.labels
+            else await self.known(workspace, question.collection or DEFAULT_COLLECTION)
+        )
+        async with self._encoder(known, question.model) as live:
+            if known is None:
+                head = await self._heads.zero_shot(live, question.labels)
+            else:
+                head = await self._heads.head(known, live)
+            embedded = await self._embedder.embed(live, images)
+        return self._answer(
+            head, embedded, question, live.encoder.name, None if known is None else known.name, began
+        )
+
+    async def _by_trained(
+        self,
+        images: Sequence[Entry],
+        question: Question,
+        classifier: TrainedClassifier,
+        encoder: str,
+        began: float,
+    ) -> Answer:
+        """By a trained classifier, which has labels of its own."""
+        if question.labels or question.collection is not None:
+            raise InvalidInputError(
+                f"The model '{question.model}' has labels of its own: leave out `labels` and `collection`."
+            )
+        async with self._of_trained(classifier, encoder) as live:
+            embedded = await self._embedder.embed(live, images)
+        return self._answer(classifier, embedded, question, question.model or "", None, began)
+
+    def _answer(
+        self,
+        head: Head | TrainedClassifier,
+        embedded: Embedded,
+        question: Question,
+        model: str,
+        collection: str | None,
+        began: float,
+    ) -> Answer:
+        scoring = time.perf_counter()
+        prediction = head.predict(embedded.vectors)
+        ended = time.perf_counter()
+        self._metrics.observe_stage("head", ended - scoring)
+        return Answer(
+            labels=head.labels,
+            prediction=prediction,
+            threshold=head.threshold if question.threshold is None else question.threshold,
+            model=model,
+            collection=collection,
+            decode_ms=embedded.decode_ms,
+            embed_ms=embedded.embed_ms,
+            score_ms=1e3 * (ended - scoring),
+            total_ms=1e3 * (ended - began),
+        )
+
+    async def search(
+        self, workspace: str, collection: str, images: Sequence[Entry], text: str | None, limit: int
+    ) -> tuple[list[Near], str]:
+        """The examples nearest to the one image or the text, and the encoder that compared them."""
+        known = await self.known(workspace, collection)
+        async with self._encoder(known, None) as live:
+            if text is None:
+                vector = (await self._embedder.embed(live, images)).vectors[0]
+            else:
+                vector = (await live.embed_texts([text], deadline_s=self._deadline_s))[0]
+            async with self._database.session() as session:
+                return await nearest(session, known.id, live.key, vector, limit), live.encoder.name
+
+    async def embed(
+        self, workspace: str, images: Sequence[Entry], texts: Sequence[str], model: str | None
+    ) -> tuple[NDArray[np.float32], str]:
+        """float32[images + texts, d], and the model's name.
+
+        The vectors of a trained classifier are those that its encoder makes, before any projection of its own:
+        images and texts of one space. Raises as `classify` does.
+        """
+        found = None if model is None else await self._trained.classifier(workspace, model)
+        async with self._of_trained(*found) if found else self._encoder(None, model) as live:
+            vectors = np.concatenate(
+                [
+                    (await self._embedder.embed(live, images)).vectors,
+                    await live.embed_texts(texts, deadline_s=self._deadline_s),
+                ]
+            )
+            return vectors, model if found and model else live.encoder.name
+
+    async def known(self, workspace: str, collection: str) -> KnownCollection:
+        """The collection; `default` is made where it is missing. Raises CollectionNotFoundError."""
+        if not is_collection_name(collection):
+            raise CollectionNotFoundError
+        if collection == DEFAULT_COLLECTION:
+            await self.ensure_default(workspace)
+        return await self._directory.get(workspace, collection)
+
+    async def ensure_default(self, workspace: str) -> None:
+        """Make a workspace's `default` collection, unless this process knows of it already.
+
+        One that nobody taught anything yet follows the service's default encoder.
+        """
+        if self._directory.knows(workspace, DEFAULT_COLLECTION):
+            return
+        encoder = self._names.default
+        async with self._database.session() as session:
+            await repository.create_collection(session, workspace, DEFAULT_COLLECTION, encoder)
+            row = await repository.find_collection(session, workspace, DEFAULT_COLLECTION, lock=True)
+            if row.version == 0:
+                row.encoder = encoder
+        self._directory.learn(row)
+
+    def shown(self, encoder: str) -> str:
+        """The name under which clients know what a collection is bound to."""
+        return self._names.shown(encoder)
+
+    @asynccontextmanager
+    async def _of_trained(self, classifier: TrainedClassifier, encoder: str) -> AsyncIterator[LiveEncoder]:
+        """The encoder that feeds a trained classifier; raises BaseModelChangedError."""
+        async with self._registry.encoder(encoder) as live:
+            if not classifier.adapted and live.encoder.fingerprint != classifier.note.base_fingerprint:
+                raise BaseModelChangedError
+            yield live
+
+    @asynccontextmanager
+    async def _encoder(self, known: KnownCollection | None, asked: str | None) -> AsyncIterator[LiveEncoder]:
+        """The encoder that a client asked for, or that the collection is bound to and its vectors are of."""
+        reference = None if asked is None else self._names.asked(asked)
+        if known is not None:
+            if reference is not None and not self._names.same(reference, known.encoder):
+                raise EncoderMismatchError(
+                    f"The collection '{known.name}' is bound to the encoder "
+                    f"'{self._names.shown(known.encoder)}': leave out `model`, or pass `labels` to classify "
+                    "without the collection."
+                )
+            reference = known.encoder
+        async with self._registry.encoder(reference) as live:
+            if known is not None:
+                await self._renewal.check(known, live)
+            yield live

@@ -1,0 +1,39 @@
+"""An example's image as a small JPEG, which clients may keep: an example never changes its image.
+
+Knows blobs and caching; knows nothing of which example it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import Query, Request, Response
+
+from app.bootstrap import services_of
+from app.errors import NotFoundError
+from app.media import images
+from app.media.images import ImageLimits
+
+Size = Annotated[int, Query(ge=16, le=1024, description="Longest side in pixels.")]
+
+
+async def thumbnail(request: Request, image_sha256: str, size: int, gone: NotFoundError) -> Response:
+    """The JPEG, or 304 where the client has it; raises `gone` when the image is no longer there."""
+    services = services_of(request)
+    headers = {
+        "ETag": f'"{image_sha256}-{size}"',
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "Content-Security-Policy": "default-src 'none'",
+    }
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    try:
+        data = await services.blobs.get(image_sha256)
+    except FileNotFoundError:
+        raise gone from None
+    limits = ImageLimits.from_settings(services.settings)
+    small = await asyncio.get_running_loop().run_in_executor(
+        services.pool, images.thumbnail, data, size, limits
+    )
+    return Response(small, media_type="image/jpeg", headers=headers)

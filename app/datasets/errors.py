@@ -1,0 +1,11 @@
+"""The failures of datasets that a client can meet."""
+
+from __future__ import annotations
+
+from app.errors import NotFoundError
+
+
+class DatasetNotFoundError(NotFoundError):
+    """There is no such dataset."""
+
+    code = "dataset_not_found"

@@ -1,0 +1,329 @@
+"""`/datasets`: upload, list, look at and forget datasets.
+
+Knows fields and headers; what happens is in `service`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Literal, cast, get_args
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from app import errors
+from app.access import Caller, require
+from app.bootstrap import services_of
+from app.collections.errors import CollectionNotFoundError
+from app.datasets.errors import DatasetNotFoundError
+from app.datasets.schemas import DatasetInfo, DatasetList
+from app.datasets.service import MANIFEST, REPORT, DatasetView, Preparation
+from app.errors import InvalidInputError
+from app.http.archive_upload import received_archive
+from app.http.errors import SlowUploadError, UnsupportedMediaTypeError
+from app.http.names import CollectionName
+from app.http.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
+from app.http.problems import responses
+from app.jobs import streaming
+from app.jobs.describing import described
+from app.jobs.errors import NotTrainableError
+from app.jobs.schemas import JobInfo
+from app.storage.archive_entries import ArchiveLimits
+from app.storage.archives import check_head
+from app.storage.errors import ArchiveError, StoreUnavailableError
+
+router = APIRouter(prefix="/datasets", tags=["datasets"])
+
+Trainer = Annotated[Caller, Depends(require("train"))]
+Reader = Annotated[Caller, Depends(require("recognise"))]
+DatasetPath = Annotated[str, Path(alias="dataset", description="Id of a dataset.")]
+
+Format = Literal["auto", "directory", "coco", "jsonl"]
+Boxes = Literal["whole", "crops"]
+_LONGEST_NAME = 100
+_LARGEST_SEED = 2**31
+_NOT_FOUND = responses(DatasetNotFoundError)
+_FIELDS: dict[str, dict[str, Any]] = {
+    "name": {
+        "type": "string",
+        "maxLength": _LONGEST_NAME,
+        "description": "What to call it.",
+    },
+    "format": {
+        "type": "string",
+        "enum": list(get_args(Format)),
+        "default": "auto",
+        "description": "How the archive is laid out: a folder a label, COCO, JSON lines; auto looks.",
+    },
+    "boxes": {
+        "type": "string",
+        "enum": list(get_args(Boxes)),
+        "default": "whole",
+        "description": "What a COCO box becomes: the label of the whole image, or a crop of its own.",
+    },
+    "split": {
+        "type": "string",
+        "default": "0.8,0.1,0.1",
+        "description": "Shares of train, validation and test, where the data brings no split of its own.",
+    },
+    "seed": {"type": "integer", "default": 0, "description": "The same one splits the same images alike."},
+}
+_FILE = {"type": "string", "format": "binary", "description": "A zip, tar or tar.gz."}
+_UPLOAD: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": name,
+            "in": "query",
+            "description": f"Beside an archive as the whole body. {about['description']}",
+            "schema": {key: value for key, value in about.items() if key != "description"},
+        }
+        for name, about in _FIELDS.items()
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"archive": _FILE, **_FIELDS},
+                    "required": ["archive"],
+                }
+            },
+            "application/zip": {"schema": _FILE},
+            "application/x-tar": {"schema": _FILE},
+            "application/gzip": {"schema": _FILE},
+        },
+    },
+}
+
+
+class FromCollection(BaseModel):
+    """A dataset made of what a collection was taught."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"collection": "mugs", "name": "mugs of May"}]}
+    )
+
+    collection: CollectionName = Field(description="Whose examples.")
+    name: str | None = Field(
+        None, min_length=1, max_length=_LONGEST_NAME, description="Empty: the collection's."
+    )
+    task: Literal["classification", "vqa"] = Field(
+        "classification",
+        description="What of the collection: its labelled examples, or its questions with answers.",
+    )
+    split: tuple[float, float, float] = Field(
+        (0.8, 0.1, 0.1), description="Shares of train, validation and test."
+    )
+    seed: int = Field(0, ge=0, lt=_LARGEST_SEED, description="The same one splits the same images alike.")
+
+
+class IntoCollection(BaseModel):
+    """Which of a dataset's examples a collection learns."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"collection": "mugs", "splits": ["train"]}]}
+    )
+
+    collection: CollectionName = Field(description="What learns.")
+    splits: list[Literal["train", "validation", "test"]] = Field(
+        ["train"], min_length=1, description="Which of its examples."
+    )
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses=responses(
+        SlowUploadError,
+        errors.TooLargeError,
+        UnsupportedMediaTypeError,
+        errors.InvalidInputError,
+        ArchiveError,
+        errors.OverloadedError,
+        StoreUnavailableError,
+    ),
+    openapi_extra=_UPLOAD,
+)
+async def create_dataset(request: Request, response: Response, caller: Trainer) -> DatasetInfo:
+    """Upload a dataset; a worker checks each image, splits them and reports what it refused."""
+    services = services_of(request)
+    async with received_archive(request, services.settings) as upload:
+        how = _preparation(upload.fields)
+        limits = ArchiveLimits.from_settings(services.settings)
+        await asyncio.to_thread(check_head, upload.path, limits)
+        view = await services.datasets.upload(caller.workspace, upload.path, how)
+    _located(response, view)
+    return info(view)
+
+
+@router.post(
+    "/from-collection",
+    status_code=202,
+    responses=responses(CollectionNotFoundError, errors.InvalidInputError, errors.OverloadedError),
+)
+async def create_from_collection(
+    request: Request, response: Response, caller: Trainer, wanted: FromCollection
+) -> DatasetInfo:
+    """Make a dataset of a collection's labelled examples, or of its answers, as they are now."""
+    how = Preparation(
+        wanted.name or wanted.collection,
+        split=_shares(list(wanted.split)),
+        seed=wanted.seed,
+        task=wanted.task,
+    )
+    services = services_of(request)
+    view = await services.datasets.from_collection(caller.workspace, wanted.collection, how)
+    _located(response, view)
+    return info(view)
+
+
+@router.post(
+    "/{dataset}/teach",
+    status_code=202,
+    responses=responses(
+        DatasetNotFoundError,
+        CollectionNotFoundError,
+        errors.ConflictError,
+        NotTrainableError,
+        errors.OverloadedError,
+    ),
+)
+async def teach_collection(
+    request: Request, response: Response, caller: Trainer, dataset: DatasetPath, wanted: IntoCollection
+) -> JobInfo:
+    """Teach a collection the dataset's labelled examples."""
+    services = services_of(request)
+    job = await services.datasets.teach(caller.workspace, _id(dataset), wanted.collection, wanted.splits)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = "2"
+    return await described(services, job)
+
+
+@router.get("")
+async def list_datasets(
+    request: Request, caller: Reader, limit: Limit = None, cursor: Cursor = None
+) -> DatasetList:
+    """List datasets, the newest first."""
+    services = services_of(request)
+    size = page_size(limit, services.settings)
+    rows = await services.datasets.page(caller.workspace, limit=size + 1, before=_before(cursor))
+    last = rows[size - 1].row if len(rows) > size else None
+    return DatasetList(
+        data=[info(one) for one in rows[:size]],
+        next=to_cursor(last.created_at.isoformat(), str(last.id)) if last else None,
+    )
+
+
+@router.get("/{dataset}", responses=_NOT_FOUND)
+async def get_dataset(request: Request, caller: Reader, dataset: DatasetPath) -> DatasetInfo:
+    """Show one dataset: its balance, sizes, splits and what was refused."""
+    return info(await services_of(request).datasets.get(caller.workspace, _id(dataset)))
+
+
+@router.delete("/{dataset}", status_code=204, responses=_NOT_FOUND)
+async def delete_dataset(request: Request, caller: Trainer, dataset: DatasetPath) -> Response:
+    """Forget a dataset and the images that nothing else shows."""
+    await services_of(request).datasets.delete(caller.workspace, _id(dataset))
+    return Response(status_code=204)
+
+
+@router.get("/{dataset}/report", response_class=StreamingResponse, responses=_NOT_FOUND)
+async def get_report(request: Request, caller: Reader, dataset: DatasetPath) -> StreamingResponse:
+    """Download what was refused, a file and its reason on each line."""
+    return await _file(request, caller, dataset, REPORT)
+
+
+@router.get("/{dataset}/manifest", response_class=StreamingResponse, responses=_NOT_FOUND)
+async def get_manifest(request: Request, caller: Reader, dataset: DatasetPath) -> StreamingResponse:
+    """Download the examples, one on each line: image (SHA-256), split and texts."""
+    return await _file(request, caller, dataset, MANIFEST)
+
+
+def info(view: DatasetView) -> DatasetInfo:
+    """A dataset as clients see it."""
+    row = view.row
+    return DatasetInfo(
+        id=row.id,
+        name=row.name,
+        state=view.state,
+        task=cast(Any, row.task),
+        format=row.format,
+        summary=row.summary,
+        error=view.error if view.state == "failed" else None,
+        job=row.job_id,
+        created_at=row.created_at,
+    )
+
+
+async def _file(request: Request, caller: Caller, dataset: str, name: str) -> StreamingResponse:
+    services = services_of(request)
+    found = await services.datasets.file(caller.workspace, _id(dataset), name)
+    return await streaming.download(services.files, found)
+
+
+def _preparation(fields: dict[str, str]) -> Preparation:
+    for field in fields:
+        if field not in _FIELDS:
+            raise InvalidInputError(
+                f"{field[:80]}: there is no such field here; known are {', '.join(_FIELDS)}."
+            )
+    name = fields.get("name", "").strip() or "dataset"
+    if len(name) > _LONGEST_NAME:
+        raise InvalidInputError(f"name: it has at most {_LONGEST_NAME} characters.")
+    try:
+        parts = [float(one) for one in json.loads(f"[{fields.get('split', '0.8,0.1,0.1').strip('[] ')}]")]
+    except (ValueError, TypeError):
+        raise InvalidInputError("split: give shares such as 0.8,0.1,0.1.") from None
+    seed = fields.get("seed", "0").strip()
+    if not seed.isdecimal() or int(seed) >= _LARGEST_SEED:
+        raise InvalidInputError("seed: this is not a whole number from 0 on.")
+    return Preparation(
+        name,
+        cast(Any, _chosen(fields, "format", get_args(Format))),
+        cast(Any, _chosen(fields, "boxes", get_args(Boxes))),
+        _shares(parts),
+        int(seed),
+    )
+
+
+def _chosen(fields: dict[str, str], name: str, allowed: tuple[str, ...]) -> str:
+    value = fields.get(name, "").strip() or allowed[0]
+    if value not in allowed:
+        raise InvalidInputError(f"{name}: it is one of {', '.join(allowed)}.")
+    return value
+
+
+def _shares(parts: list[float]) -> tuple[float, float, float]:
+    if len(parts) == 2:
+        parts = [*parts, 0.0]
+    good = len(parts) == 3 and all(0 <= one <= 1 for one in parts) and parts[0] > 0
+    if not good or abs(sum(parts) - 1) > 1e-6:
+        raise InvalidInputError("split: two or three shares that add up to 1, the first above 0.")
+    return parts[0], parts[1], parts[2]
+
+
+def _located(response: Response, view: DatasetView) -> None:
+    response.headers["Location"] = f"/v1/datasets/{view.row.id}"
+    response.headers["Retry-After"] = "2"
+
+
+def _id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise DatasetNotFoundError from None
+
+
+def _before(cursor: str | None) -> tuple[datetime, uuid.UUID] | None:
+    place = from_cursor(cursor, 2)
+    if place is None:
+        return None
+    try:
+        return datetime.fromisoformat(place[0]), uuid.UUID(place[1])
+    except ValueError:
+        raise bad_cursor() from None

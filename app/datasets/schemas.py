@@ -1,0 +1,67 @@
+"""What travels when datasets are uploaded, listed and looked at.
+
+Knows shapes, bounds and examples for the documentation page; knows nothing of how datasets are prepared.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.methods.tasks import Task
+
+_DATASET: dict[str, Any] = {
+    "id": "5b0c7f0e-3c8a-4c57-9f2e-0d6f6a1c9d10",
+    "name": "mugs",
+    "state": "ready",
+    "task": "classification",
+    "format": "directory",
+    "summary": {
+        "examples": 2000,
+        "images": 2000,
+        "bytes": 61440000,
+        "median_side": 224,
+        "splits": {"train": 1600, "validation": 200, "test": 200},
+        "labels": {"mug": {"train": 800, "validation": 100, "test": 100}},
+        "imbalance": 1.0,
+        "refused": {"not an image by its name": 3},
+        "refused_total": 3,
+        "duplicates": 12,
+        "images_on_several_sides": 0,
+    },
+    "error": None,
+    "job": "0f3a9c1e-5b7d-4468-8c57-9f2e0d6f6a1c",
+    "created_at": "2026-01-31T12:00:00Z",
+}
+
+
+class DatasetInfo(BaseModel):
+    """A dataset and what preparing it found."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_DATASET]})
+
+    id: uuid.UUID
+    name: str
+    state: Literal["preparing", "ready", "failed"]
+    task: Task | None = Field(description="What its examples teach; null until it is ready.")
+    format: str = Field(
+        description="`directory`, `coco`, `jsonl` or `collection`; `auto` until it is found out."
+    )
+    summary: dict[str, Any] | None = Field(
+        description="Examples by split and label, sizes, duplicates, and what was refused by reason."
+    )
+    error: dict[str, Any] | None = Field(description="Why it could not be prepared.")
+    job: uuid.UUID | None = Field(description="The job that prepares it; follow it for progress.")
+    created_at: datetime
+
+
+class DatasetList(BaseModel):
+    """A page of datasets, the newest first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"data": [_DATASET], "next": None}]})
+
+    data: list[DatasetInfo]
+    next: str | None = Field(description="Pass as `cursor` for the next page.")

@@ -1,0 +1,211 @@
+"""What happens to datasets: kept, handed to a worker, looked at, forgotten.
+
+Knows the order that loses nothing (file, row, job) and who may see what; what is in a dataset a worker finds out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import delete, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.collections.learning import Learning
+from app.collections.service import Recognition
+from app.datasets.errors import DatasetNotFoundError
+from app.datasets.tables import Dataset, DatasetImage
+from app.errors import ConflictError
+from app.jobs.errors import JobNotFoundError, JobStateError, NotTrainableError
+from app.jobs.spec import DataRef, JobSpec, Resolved
+from app.jobs.tables import Artifact, Job
+from app.storage.database import Database
+from app.storage.files import FileStore
+from app.training.service import Jobs
+
+REPORT = "report.jsonl"
+MANIFEST = "manifest.jsonl"
+UPLOAD = "upload"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How an upload is to be read and split."""
+
+    name: str
+    format: Literal["auto", "directory", "coco", "jsonl"] = "auto"
+    boxes: Literal["whole", "crops"] = "whole"
+    split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    seed: int = 0
+    task: Literal["classification", "vqa"] = "classification"
+    """Of a collection: its labelled examples, or its answers. An upload says it by itself."""
+
+    def params(self) -> dict[str, Any]:
+        """As the worker reads them."""
+        return {
+            "format": self.format,
+            "boxes": self.boxes,
+            "split": list(self.split),
+            "seed": self.seed,
+            "task": self.task,
+        }
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """A dataset beside the job that prepares it."""
+
+    row: Dataset
+    job_state: str | None
+    error: dict[str, Any] | None
+
+    @property
+    def state(self) -> Literal["preparing", "ready", "failed"]:
+        """A dataset whose job ended without making it ready has failed."""
+        if self.row.state == "ready":
+            return "ready"
+        return "failed" if self.job_state in (None, "failed", "cancelled", "succeeded") else "preparing"
+
+
+def folder(dataset_id: uuid.UUID) -> str:
+    """Where a dataset's files lie in the file store."""
+    return f"datasets/{dataset_id}"
+
+
+class Datasets:
+    """The datasets of one service."""
+
+    def __init__(
+        self, database: Database, files: FileStore, jobs: Jobs, recognition: Recognition, learning: Learning
+    ) -> None:
+        self._database = database
+        self._files = files
+        self._jobs = jobs
+        self._recognition = recognition
+        self._learning = learning
+
+    async def upload(self, workspace: str, archive: Path, how: Preparation) -> DatasetView:
+        """Keep an archive and have a worker prepare it; raises OverloadedError, StoreUnavailableError."""
+        dataset_id = uuid.uuid4()
+        await asyncio.to_thread(self._files.put, f"{folder(dataset_id)}/{UPLOAD}", archive)
+        return await self._begin(workspace, dataset_id, how, how.format, DataRef(dataset=dataset_id))
+
+    async def from_collection(self, workspace: str, collection: str, how: Preparation) -> DatasetView:
+        """Have a worker copy a collection's examples; raises CollectionNotFoundError, OverloadedError."""
+        known = await self._recognition.known(workspace, collection)
+        return await self._begin(workspace, uuid.uuid4(), how, "collection", DataRef(collection=known.id))
+
+    async def get(self, workspace: str, dataset_id: uuid.UUID) -> DatasetView:
+        """One dataset; raises DatasetNotFoundError."""
+        async with self._database.session() as session:
+            found = await self._views(session, select(Dataset).where(*_of(workspace, dataset_id)))
+        if not found:
+            raise DatasetNotFoundError
+        return found[0]
+
+    async def page(
+        self, workspace: str, *, limit: int, before: tuple[datetime, uuid.UUID] | None
+    ) -> list[DatasetView]:
+        """Datasets, the newest first."""
+        wanted = select(Dataset).where(Dataset.workspace == workspace)
+        if before is not None:
+            wanted = wanted.where(tuple_(Dataset.created_at, Dataset.id) < before)
+        wanted = wanted.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(limit)
+        async with self._database.session() as session:
+            return await self._views(session, wanted)
+
+    async def teach(
+        self, workspace: str, dataset_id: uuid.UUID, collection: str, splits: Sequence[str]
+    ) -> Job:
+        """Have a worker add the dataset's labelled examples to a collection.
+
+        Raises DatasetNotFoundError, CollectionNotFoundError, ConflictError for a dataset that is not ready,
+        NotTrainableError for one without labels, OverloadedError.
+        """
+        view = await self.get(workspace, dataset_id)
+        if view.state != "ready":
+            raise ConflictError("The dataset is not ready.")
+        if view.row.task != "classification":
+            raise NotTrainableError("The dataset's examples have no labels that a collection could learn.")
+        known = await self._recognition.known(workspace, collection)
+        spec = JobSpec(
+            kind="teach",
+            task="classification",
+            data=DataRef(dataset=dataset_id),
+            base_model=known.encoder,
+            base_kind="encoder",
+            params={"collection": str(known.id), "splits": list(splits)},
+        )
+        return await self._jobs.queue(workspace, Resolved(spec, "cpu"))
+
+    async def delete(self, workspace: str, dataset_id: uuid.UUID) -> None:
+        """Forget a dataset, its files and the images that nothing else shows; raises DatasetNotFoundError."""
+        view = await self.get(workspace, dataset_id)
+        if view.state == "preparing" and view.row.job_id is not None:
+            with suppress(JobNotFoundError, JobStateError):  # it has just ended
+                await self._jobs.cancel(workspace, view.row.job_id)
+        async with self._database.session() as session:
+            images = list(
+                await session.scalars(
+                    select(DatasetImage.image_sha256).where(DatasetImage.dataset_id == dataset_id)
+                )
+            )
+            await session.execute(delete(Dataset).where(*_of(workspace, dataset_id)))
+        await asyncio.to_thread(self._files.delete, folder(dataset_id))
+        self._learning.drop_later(images)
+
+    async def file(self, workspace: str, dataset_id: uuid.UUID, name: str) -> Artifact:
+        """A dataset's report or manifest; raises DatasetNotFoundError before there is one."""
+        await self.get(workspace, dataset_id)
+        key = f"{folder(dataset_id)}/{name}"
+        try:
+            size = await asyncio.to_thread(self._files.size, key)
+        except FileNotFoundError:
+            raise DatasetNotFoundError("The dataset is not prepared yet.") from None
+        return Artifact(name=name, key=key, sha256=str(dataset_id), size=size)
+
+    async def _begin(
+        self, workspace: str, dataset_id: uuid.UUID, how: Preparation, format_: str, source: DataRef
+    ) -> DatasetView:
+        async with self._database.session() as session:
+            session.add(Dataset(id=dataset_id, workspace=workspace, name=how.name, format=format_))
+        spec = JobSpec(
+            kind="prepare", data=source, params={**how.params(), "dataset": str(dataset_id)}, seed=how.seed
+        )
+        try:
+            job = await self._jobs.queue(workspace, Resolved(spec, "cpu"))
+        except BaseException:
+            await self._forget(workspace, dataset_id)
+            raise
+        async with self._database.session() as session:
+            row = await session.get(Dataset, dataset_id)
+            if row is not None:
+                row.job_id = job.id
+        return await self.get(workspace, dataset_id)
+
+    async def _forget(self, workspace: str, dataset_id: uuid.UUID) -> None:
+        async with self._database.session() as session:
+            await session.execute(delete(Dataset).where(*_of(workspace, dataset_id)))
+        await asyncio.to_thread(self._files.delete, folder(dataset_id))
+
+    @staticmethod
+    async def _views(session: AsyncSession, wanted: Any) -> list[DatasetView]:
+        rows: Sequence[Dataset] = list(await session.scalars(wanted))
+        ids = [row.job_id for row in rows if row.job_id is not None]
+        jobs = {
+            job_id: (state, error)
+            for job_id, state, error in await session.execute(
+                select(Job.id, Job.state, Job.error).where(Job.id.in_(ids))
+            )
+        }
+        return [DatasetView(row, *jobs.get(row.job_id, (None, None))) for row in rows]
+
+
+def _of(workspace: str, dataset_id: uuid.UUID) -> tuple[Any, Any]:
+    return Dataset.workspace == workspace, Dataset.id == dataset_id

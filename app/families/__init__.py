@@ -1,0 +1,1 @@
+"""Model families: how a name becomes a loaded encoder or vision-language model."""

@@ -1,0 +1,1 @@
+"""Flamingo's open descendants: Idefics and Idefics3/SmolVLM."""

@@ -1,0 +1,76 @@
+"""Flamingo's open descendants: Idefics (gated cross-attention) and Idefics3/SmolVLM (image tokens in the text).
+
+Knows how several images and their answered questions are interleaved, which is how these models learn in context.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from PIL import Image
+
+from app.families.chat import lead_in, turn
+from app.families.transformers_vlm import TransformersVlm
+from app.inference.prompts import CAPTION_PROMPT, Prompt
+
+
+class IdeficsVlm(TransformersVlm):
+    """`IdeficsForVisionText2Text`: each image stands before its question; examples come first, nearest last."""
+
+    family = "flamingo"
+    tasks = frozenset({"vqa", "caption"})
+    several_images = True
+
+    def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
+        """input_ids, attention_mask [1, length], pixel_values [1, images, 3, h, w], image_attention_mask."""
+        parts: list[str | Image.Image] = []
+        for example in reversed(prompt.examples[:examples]):
+            question, answer = self.clean(example.question), self.clean(example.answer)
+            picture = [] if example.image is None else [example.image]
+            parts += [*picture, f"Question: {question} Answer: {answer}\n"]
+        question = self.clean(prompt.text) or CAPTION_PROMPT
+        # One string with a blank in it: the processor would fetch a part that is nothing but a URL.
+        parts += [prompt.image, f"Question: {question} Answer:"]
+        return dict(self.processor(text=[parts], return_tensors="pt", add_end_of_utterance_token=False))
+
+    def end_tokens(self) -> frozenset[int]:
+        """Also a line's end: a model that was only pretrained would go on and ask itself the next question."""
+        tokenizer = self.processor.tokenizer
+        lines = tokenizer.encode("\n", add_special_tokens=False)[-1:]
+        ends = [one for one in lines if tokenizer.decode([one]) == "\n"]
+        return super().end_tokens() | frozenset(ends)
+
+
+class Idefics3Vlm(TransformersVlm):
+    """`Idefics3ForConditionalGeneration` and `SmolVLMForConditionalGeneration`, through their chat template."""
+
+    family = "flamingo"
+    tasks = frozenset({"vqa", "caption"})
+    several_images = True
+
+    def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
+        """input_ids, attention_mask [1, length], pixel_values [1, tiles, 3, h, w], pixel_attention_mask."""
+        messages: list[dict[str, Any]] = []
+        images = []
+        for example in reversed(prompt.examples[:examples]):
+            if example.image is not None:
+                images.append(example.image)
+            messages.append(_asked(self.clean(example.question), with_image=example.image is not None))
+            messages.append(turn("assistant", self.clean(example.answer)))
+        images.append(prompt.image)
+        messages.append(_asked(self.clean(prompt.text) or CAPTION_PROMPT))
+        text = self._written(messages, answering=True)
+        return dict(self.processor(images=[images], text=[text], return_tensors="pt"))
+
+    def answer_lead(self) -> str:
+        """As the checkpoint's own template puts an earlier answer."""
+        return lead_in(self._written)
+
+    def _written(self, messages: list[dict[str, Any]], *, answering: bool) -> str:
+        return self.write_turns(messages, answering=answering)
+
+
+def _asked(question: str, *, with_image: bool = True) -> dict[str, Any]:
+    picture = [{"type": "image"}] if with_image else []
+    return {"role": "user", "content": [*picture, {"type": "text", "text": question}]}

@@ -1,0 +1,1 @@
+"""The default encoder: EfficientNet-Lite0 for images, MiniLM mapped into its space for texts."""

@@ -1,0 +1,103 @@
+"""The files of a vision-language model become a processor, a torch module and the class of its family.
+
+Knows transformers' loading and which class serves which architecture; knows nothing of adapters, of sharing or of
+what the model is used for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from app.families import files
+from app.families.blip.vlm import BlipCaption, BlipVqa
+from app.families.flamingo.vlm import Idefics3Vlm, IdeficsVlm
+from app.families.llava.vlm import LlavaVlm
+from app.families.transformers_vlm import TransformersVlm
+from app.families.vlm_source import narrowed, read_json, vlm_family_in
+from app.inference.errors import ModelUnavailableError
+from app.inference.prompts import Task
+from app.inference.sources import EncoderConfig, EncoderSource
+
+CLASSES: dict[str, tuple[type[TransformersVlm], str]] = {
+    "LlavaForConditionalGeneration": (LlavaVlm, "LlavaForConditionalGeneration"),
+    "BlipForQuestionAnswering": (BlipVqa, "BlipForQuestionAnswering"),
+    "BlipForConditionalGeneration": (BlipCaption, "BlipForConditionalGeneration"),
+    "IdeficsForVisionText2Text": (IdeficsVlm, "IdeficsForVisionText2Text"),
+    "Idefics3ForConditionalGeneration": (Idefics3Vlm, "Idefics3ForConditionalGeneration"),
+    "SmolVLMForConditionalGeneration": (Idefics3Vlm, "SmolVLMForConditionalGeneration"),
+}
+"""Architecture in `config.json` -> our class and transformers'; a new family is one file and a line here."""
+
+
+@dataclass(frozen=True)
+class VlmFiles:
+    """A whole model (no adapter) in a local folder, not loaded yet."""
+
+    name: str
+    folder: Path
+    family_class: type[TransformersVlm]
+    architecture: str
+    fingerprint: str
+    """Of everything in the folder that decides what the model says (`encoders.files.fingerprint`)."""
+
+    @property
+    def tasks(self) -> frozenset[Task]:
+        """What its class can do, without what `vision.json` leaves out."""
+        return narrowed(self.family_class.tasks, self.folder)
+
+    def processor(self) -> Any:
+        """Tokenizer and image processor; raises ModelUnavailableError."""
+        load_processor: Any = transformers.AutoProcessor.from_pretrained
+        with files.loading(self.name), quiet():
+            return load_processor(self.folder, local_files_only=True, backend="pil")
+
+    def model(self, device: str, dtype: torch.dtype, **options: Any) -> Any:
+        """The weights on a torch device; `options` go to transformers. Raises ModelUnavailableError."""
+        with files.loading(self.name), quiet():
+            model, report = getattr(transformers, self.architecture).from_pretrained(
+                self.folder,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=dtype,
+                output_loading_info=True,
+                **options,
+            )
+            if report["missing_keys"]:
+                raise ModelUnavailableError(f"The weights of '{self.name}' are incomplete.")
+            # weights in 4 bits are put where they belong while they are read, and cannot be moved
+            return model if "quantization_config" in options else model.to(device)
+
+
+def located_vlm(source: EncoderSource, config: EncoderConfig) -> VlmFiles:
+    """The files of a whole model, fetched where downloads are allowed.
+
+    Raises ModelNotFoundError when there are no such weights, ModelUnavailableError for what is not served.
+    """
+    located = files.located(source, config, vlm_family_in)
+    folder = Path(located.location)
+    architecture = next(iter(read_json(folder, "config.json").get("architectures") or [""]))
+    if architecture not in CLASSES:
+        raise ModelUnavailableError(
+            f"'{source.name}' has the architecture '{architecture}', which is not served."
+        )
+    ours, theirs = CLASSES[architecture]
+    return VlmFiles(source.name, folder, ours, theirs, files.fingerprint(folder, config.cache_dir))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' notes on attention of sub-models, which no operator can act on."""
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)

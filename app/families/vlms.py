@@ -1,0 +1,98 @@
+"""Vision-language models: how a name becomes a model that answers, over a base that others may share.
+
+Knows bases and the adapters over them; knows nothing of prompts, requests, batches or budgets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from app.families import files, levels
+from app.families.loading import CLASSES, VlmFiles, located_vlm
+from app.families.transformers_vlm import TransformersVlm
+from app.families.vlm_source import adapter_source, is_adapter, narrowed, read_json, resolve_vlm
+from app.inference import device as devices
+from app.inference.errors import BaseModelChangedError
+from app.inference.optimisation import AUTO
+from app.inference.shared_bases import BaseKey, shared
+from app.inference.sources import EncoderConfig, EncoderSource
+
+__all__ = ["CLASSES", "load_vlm", "resolve_vlm"]
+
+
+def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
+    """A model ready to answer; blocks for seconds unless its base is in memory already.
+
+    A folder that holds an adapter gives a model over the same weights as its base model and as every other
+    adapter of that base. Raises ModelNotFoundError when there are no such weights, ModelUnavailableError when they
+    do not load, BaseModelChangedError when the base is not the one that the adapter was trained over.
+    """
+    adapter = Path(source.location) if is_adapter(source) else None
+    base_files = located_vlm(source if adapter is None else adapter_source(adapter), config)
+    if adapter is not None:
+        _check_base(adapter, base_files)
+    place = devices.parse(config.device)
+    asked = config.level_of(source)
+
+    def at(level: str) -> TransformersVlm:
+        dtype = "float32" if level == "none" else place.dtype_name
+        vlm = _opened(source.name, base_files, adapter, place, dtype)
+        vlm.has_untrusted_files = config.trained_dir in base_files.folder.parents
+        if level == "standard":
+            vlm.static_cache = True
+        return vlm
+
+    if asked == AUTO:
+        return at("basic")
+    if place.kind == "cpu":
+        vlm = at("none")
+        vlm.optimisation = levels.on_cpu(asked)
+        return vlm
+    trained = "" if adapter is None else files.fingerprint(adapter, config.cache_dir)
+    card = levels.card_of(place.index)
+    note = levels.note_of(
+        config.cache_dir, base_files.fingerprint, f"{trained} {asked} {config.parity_tokens}", card
+    )
+    return levels.climb(at, asked, config.parity_tokens, note)
+
+
+def _opened(
+    name: str, base_files: VlmFiles, adapter: Path | None, place: devices.Device, dtype: str
+) -> TransformersVlm:
+    base = shared(
+        BaseKey(base_files.fingerprint, place.torch_name, dtype),
+        lambda: base_files.model(place.torch_name, getattr(torch, dtype)),
+    )
+    over = None if adapter is None else base.load(adapter)
+    try:
+        vlm = base_files.family_class(
+            name,
+            base.module,
+            base_files.processor(),
+            torch.device(place.torch_name),
+            base=base,
+            adapter=over,
+        )
+    except BaseException:
+        if over is not None:
+            base.remove(over)
+        raise
+    vlm.tasks = base_files.tasks
+    if adapter is not None:
+        vlm.tasks = narrowed(vlm.tasks, adapter)
+    return vlm
+
+
+def _check_base(adapter: Path, base: VlmFiles) -> None:
+    """An adapter of this project names its base's fingerprint; one from elsewhere need not."""
+    trained_over = (
+        read_json(adapter, "vision.json").get("base_fingerprint")
+        if (adapter / "vision.json").is_file()
+        else None
+    )
+    if trained_over and trained_over != base.fingerprint:
+        raise BaseModelChangedError(
+            f"'{adapter.name}' was trained over another version of '{base.name}': train it again."
+        )

@@ -1,0 +1,136 @@
+"""Fits of a few numbers that turn logits and distances into probabilities, each held near a prior.
+
+Knows convex optimisation and proper scores; knows nothing of encoders, labels or how the inputs came about.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.heads.types import Doubles, Ints, sigmoid, softmax
+
+_ITERATIONS = 12
+_CELLS = 200_000
+
+
+def fit_scales(parts: Doubles, labels: Ints, prior: Doubles, spread: Doubles) -> tuple[Doubles, float]:
+    """The scales s >= 0 for which softmax(sum_k s_k parts_k) best explains `labels`, and the penalised loss a row.
+
+    `parts` float64[K, n, C], `labels` int64[n]. Minimises the cross-entropy plus ((s - prior) / spread)^2 / 2 by
+    Newton's method (convex); a large problem uses rows at equal steps.
+    """
+    n, classes = parts.shape[1:]
+    most = max(64, _CELLS // classes)
+    if n > most:
+        rows = np.linspace(0, n - 1, most).astype(np.int64)
+        parts, labels, n = parts[:, rows], labels[rows], most
+    picked = np.take_along_axis(parts, labels[None, :, None], axis=2)[:, :, 0]
+    scales = prior.copy()
+
+    def loss(at: Doubles) -> float:
+        logits = np.tensordot(at, parts, axes=1)
+        top = logits.max(axis=1, keepdims=True)
+        normaliser = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
+        penalty = 0.5 * float(np.sum(((at - prior) / spread) ** 2))
+        return float(np.sum(normaliser - at @ picked)) + penalty
+
+    best = loss(scales)
+    for _ in range(_ITERATIONS):
+        chances = softmax(np.tensordot(scales, parts, axes=1))
+        expected = np.sum(chances * parts, axis=2)
+        gradient = (expected - picked).sum(axis=1) + (scales - prior) / spread**2
+        weighted = chances * parts
+        hessian = np.einsum("inc,jnc->ij", weighted, parts) - expected @ expected.T
+        hessian[np.diag_indices_from(hessian)] += 1.0 / spread**2
+        step = np.linalg.solve(hessian, gradient)
+        size = 1.0
+        while size > 1e-3:
+            candidate = np.maximum(scales - size * step, 0.0)
+            value = loss(candidate)
+            if value < best:
+                break
+            size *= 0.5
+        else:
+            break
+        gained, best, scales = best - value, value, candidate
+        if gained < 1e-4 * n:
+            break
+    return scales, best / n
+
+
+def fit_logistic(
+    inputs: Doubles, outcomes: Doubles, weights: Doubles, prior: Doubles, spread: Doubles
+) -> Doubles:
+    """Coefficients of a logistic regression with a Gaussian prior: float64[K] for `inputs` float64[n, K].
+
+    `outcomes` float64[n] are 0 or 1, `weights` float64[n] say how many observations each row counts for.
+    """
+    coefficients = prior.copy()
+
+    def loss(at: Doubles) -> float:
+        margin = inputs @ at
+        data = float(weights @ (np.logaddexp(0.0, margin) - outcomes * margin))
+        return data + 0.5 * float(np.sum(((at - prior) / spread) ** 2))
+
+    best = loss(coefficients)
+    for _ in range(30):
+        chances = sigmoid(inputs @ coefficients)
+        gradient = inputs.T @ (weights * (chances - outcomes)) + (coefficients - prior) / spread**2
+        curvature = weights * chances * (1.0 - chances)
+        hessian = (inputs * curvature[:, None]).T @ inputs
+        hessian[np.diag_indices_from(hessian)] += 1.0 / spread**2
+        step = np.linalg.solve(hessian, gradient)
+        size = 1.0
+        while size > 1e-4:
+            value = loss(coefficients - size * step)
+            if value < best:
+                break
+            size *= 0.5
+        else:
+            break
+        coefficients = coefficients - size * step
+        if best - value < 1e-9 * max(best, 1.0):
+            break
+        best = value
+    return coefficients
+
+
+def best_threshold(
+    known: Doubles, unknown: Doubles, prior: float, *, strength: float = 8.0, right: Doubles | None = None
+) -> float:
+    """The score below which to reject: best balance of accepting `known` and rejecting `unknown`, near `prior`.
+
+    `known` float64[n] are best scores of images that show a label, `right` float64[n] how right each is (1 by
+    default, so that accepting wrong labels earns nothing); `unknown` float64[m] those of images that show none.
+    `strength` is how many observations the prior is worth.
+    """
+    if len(known) == 0 or len(unknown) == 0:
+        return prior
+    worth = np.ones(len(known)) if right is None else right
+    grid = np.linspace(0.02, 0.98, 97)
+    accepted = np.array([float(np.sum(worth * (known >= t))) / len(known) for t in grid])
+    rejected = np.array([float(np.mean(unknown < t)) for t in grid])
+    size = min(len(known), len(unknown))
+    value = (accepted + rejected) * size / (size + strength)
+    value -= 2.0 * (grid - prior) ** 2 * strength / (size + strength)
+    return float(grid[int(np.argmax(value))])
+
+
+def expected_calibration_error(confidence: Doubles, correct: Doubles, bins: int = 15) -> float:
+    """Mean |accuracy - confidence| over equally wide bins, weighted by how many fall in (Guo et al. 2017, eq. 3)."""
+    index = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gap = np.bincount(index, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gap).sum() / max(len(confidence), 1))
+
+
+def auroc(positive: Doubles, negative: Doubles) -> float:
+    """The chance that a positive scores above a negative, ties half (Mann and Whitney 1947)."""
+    both = np.concatenate([positive, negative])
+    order = np.argsort(both, kind="stable")
+    ranked = both[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    ends = np.r_[starts[1:], len(both)]
+    rank = np.empty(len(both))
+    rank[order] = np.repeat((starts + ends + 1) / 2.0, ends - starts)
+    n, m = len(positive), len(negative)
+    return float((rank[:n].sum() - n * (n + 1) / 2.0) / (n * m))

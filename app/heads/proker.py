@@ -1,0 +1,66 @@
+"""Kernel ridge regression from supports to labels on top of a text classifier (ProKeR), and its leave-one-out.
+
+Knows vectors, one-hot labels and closed forms; knows nothing of calibration or of which parameters are good.
+Source: Bendou et al. 2025, "ProKeR: a kernel perspective on few-shot adaptation of large vision-language models".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import LinAlgError
+from scipy.linalg.lapack import dpotrf, dpotri
+
+from app.heads.types import Doubles
+
+
+def kernel(cosines: Doubles, b: float) -> Doubles:
+    """exp(-b (1 - cosine)): a Gaussian kernel on unit vectors."""
+    values: Doubles = np.exp(b * (cosines - 1.0))
+    return values
+
+
+def inverse(gram: Doubles, b: float, ridge: float) -> Doubles:
+    """(K / ridge + I)^-1, float64[n, n], of the supports' cosines `gram`, by Cholesky."""
+    system = kernel(gram, b) / ridge
+    system[np.diag_indices_from(system)] += 1.0
+    factor, failed = dpotrf(system, lower=1, clean=1, overwrite_a=1)
+    if not failed:
+        lower, failed = dpotri(factor, lower=1, overwrite_c=1)
+    if failed:
+        raise LinAlgError("the supports' kernel matrix is not positive definite")
+    full: Doubles = np.tril(lower) + np.tril(lower, -1).T
+    return full
+
+
+class LeaveOneOut(NamedTuple):
+    """Each support's logits with itself left out are `text_scale * text + image_scale * image`."""
+
+    text: Doubles
+    """float64[n, C]"""
+    image: Doubles
+    """float64[n, C]"""
+
+
+def leave_one_out(solver: Doubles, onehot: Doubles, texts: Doubles) -> LeaveOneOut:
+    """Leave-one-out logits without refitting, from A = (K / l + I)^-1.
+
+    DESIGN section 7: t (G + l (R - A R / diag A)) with R = L - G for text cosines G. Divided by l, and with a
+    free weight on G, it is linear in L and in G, so that both scales can be fitted on one factorisation. The
+    division leaves (R - A R / diag A), the Gaussian process's own leave-one-out mean (Rasmussen and Williams
+    2006, eq. 5.12).
+    """
+    diagonal = np.diagonal(solver)[:, None]
+    image = onehot - (solver @ onehot) / diagonal
+    text = (solver @ texts) / diagonal
+    return LeaveOneOut(text, image)
+
+
+def coefficients(solver: Doubles, onehot: Doubles, texts: Doubles, ridge: float) -> Doubles:
+    """float64[n, C]: a / l, so that the predicted residual k a / l is at most about one.
+
+    `texts` are already weighted: the text scale over the image scale, column by column.
+    """
+    solved: Doubles = solver @ (onehot - texts) / ridge
+    return solved

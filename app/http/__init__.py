@@ -1,0 +1,1 @@
+"""What every route shares: bodies, forms, archives, limits, problem documents, paging and names."""

@@ -1,0 +1,233 @@
+"""Reads an upload in any of its three dresses (multipart, raw image, JSON) into images and text fields.
+
+Knows parts, their sizes and their names; knows nothing of what an image shows or a field means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from app import errors
+from app.http.base64_images import decode_text
+from app.http.errors import TooManyPartsError, UnsupportedMediaTypeError
+from app.http.multipart import IMAGE_NAMES, Parts, checked, shown
+from app.http.spool import Entry, Spool
+from app.settings import Settings
+
+_LARGE_JSON = 256 * 1024
+_MIB = 1024 * 1024
+
+
+class Upload:
+    """What came in: images in order, text fields by name. Close it, or use it as a context manager."""
+
+    def __init__(self) -> None:
+        self.images: list[Entry] = []
+        """Each has `size` and `read()`, which may block for large images."""
+        self.fields: dict[str, list[str]] = {}
+        """Text fields of the body, each with its values in order; query parameters fill in names the body
+        lacks.
+        """
+
+    def text(self, name: str) -> str | None:
+        """The only value of a field, without surrounding space; None when it is missing or empty.
+
+        Raises `InvalidInputError` when the field came several times.
+        """
+        values = self.fields.get(name, [])
+        if len(values) > 1:
+            raise errors.InvalidInputError(f"{name}: give it once.")
+        return (values[0].strip() or None) if values else None
+
+    def texts(self, name: str, *, commas: bool = False) -> list[str]:
+        """Every value of a field that is not empty; with `commas`, each value may hold several."""
+        values = self.fields.get(name, [])
+        if commas:
+            values = [piece for value in values for piece in value.split(",")]
+        return [value.strip() for value in values if value.strip()]
+
+    def number(self, name: str) -> float | None:
+        """The only value of a field as a finite number; None when missing. Raises `InvalidInputError`."""
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not abs(value) < float("inf"):
+            raise errors.InvalidInputError(f"{name}: this is not a number.")
+        return value
+
+    def whole(self, name: str) -> int | None:
+        """The only value of a field as a whole number; None when missing. Raises `InvalidInputError`."""
+        value = self.number(name)
+        if value is not None and not (value.is_integer() and abs(value) < 2**53):
+            raise errors.InvalidInputError(f"{name}: this is not a whole number.")
+        return None if value is None else int(value)
+
+    def only(self, *names: str) -> None:
+        """Raises `InvalidInputError` for a field outside `names`: a misspelt one is not to go unnoticed."""
+        for name in self.fields:
+            if name not in names:
+                known = ", ".join(("image", *names))
+                raise errors.InvalidInputError(
+                    f"{shown(name)}: there is no such field here; known are {known}."
+                )
+
+    def close(self) -> None:
+        """Forget every image; safe to call again."""
+        for image in self.images:
+            image.close()
+
+    def __enter__(self) -> Upload:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+async def receive_upload(request: Request) -> AsyncIterator[Upload]:
+    """A dependency that reads the upload and closes it however the request ends; list it after `require`."""
+    services = request.app.state.services
+    with await read_upload(request, services.settings, services.spool) as upload:
+        yield upload
+
+
+async def read_upload(request: Request, settings: Settings, spool: Spool) -> Upload:
+    """The request's upload; whoever calls closes it.
+
+    Raises `TooLargeError`, `TooManyPartsError`, `UnsupportedMediaTypeError`, `BadRequestError`,
+    `InvalidInputError`, `OverloadedError`, and `ClientDisconnect` when the client leaves; nothing stays open
+    then.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    upload = Upload()
+    try:
+        reader = _Reader(upload, settings, spool)
+        if kind == b"multipart/form-data":
+            await reader.multipart(request, options.get(b"boundary"))
+        elif kind.startswith(b"image/"):
+            await reader.raw(request)
+        elif kind == b"application/json" or kind.endswith(b"+json"):
+            await reader.json(request)
+        else:
+            await reader.nothing(request)
+        for name in request.query_params:
+            if name not in upload.fields:
+                upload.fields[name] = [checked(name, value) for value in request.query_params.getlist(name)]
+    except BaseException:
+        upload.close()
+        raise
+    return upload
+
+
+class _Reader:
+    """Fills one `Upload` from one request."""
+
+    def __init__(self, upload: Upload, settings: Settings, spool: Spool) -> None:
+        self.upload = upload
+        self.settings = settings
+        self.spool = spool
+
+    def image(self) -> Entry:
+        """A new empty image; raises `TooManyPartsError`."""
+        if len(self.upload.images) >= self.settings.max_images:
+            raise TooManyPartsError(f"One request takes at most {self.settings.max_images} images.")
+        entry = self.spool.open()
+        self.upload.images.append(entry)
+        return entry
+
+    def write(self, entry: Entry, data: bytes) -> None:
+        """Append to an image; raises `TooLargeError`."""
+        if entry.size + len(data) > self.settings.max_part_mb * _MIB:
+            raise errors.TooLargeError(f"One image has at most {self.settings.max_part_mb} MiB.")
+        entry.write(data)
+
+    async def multipart(self, request: Request, boundary: bytes | None) -> None:
+        """A multipart body, parsed while it arrives."""
+        if not boundary:
+            raise errors.BadRequestError("The multipart body has no boundary.")
+        parts = Parts(self.settings, open_image=self.image, write=self.write)
+        try:
+            parser = MultipartParser(boundary, parts.callbacks())
+            async for chunk in request.stream():
+                parser.write(chunk)
+            parser.finalize()
+        except FormParserError:
+            raise errors.BadRequestError("The multipart body is malformed.") from None
+        if not parts.ended:
+            raise errors.BadRequestError("The multipart body ends too early.")
+        self.upload.fields = dict(parts.fields)
+
+    async def raw(self, request: Request) -> None:
+        """A body that is the one image itself."""
+        entry = self.image()
+        async for chunk in request.stream():
+            self.write(entry, chunk)
+
+    async def nothing(self, request: Request) -> None:
+        """No body, so all fields are in the query; any other body is of no known kind."""
+        async for chunk in request.stream():
+            if chunk:
+                raise UnsupportedMediaTypeError()
+
+    async def json(self, request: Request) -> None:
+        """An object whose `image` and `images` are base64 or data: URIs; its other members are fields."""
+        body = await request.body()
+        most = self.settings.max_images
+        large = len(body) > _LARGE_JSON
+        images, fields = await asyncio.to_thread(_parse, body, most) if large else _parse(body, most)
+        for image in images:
+            self.write(self.image(), image)
+        self.upload.fields = fields
+
+
+def _parse(body: bytes, most_images: int) -> tuple[list[bytes], dict[str, list[str]]]:
+    """Images and text fields of a JSON body."""
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        raise errors.BadRequestError("The body is not valid JSON.") from None
+    if not isinstance(parsed, dict):
+        raise errors.InvalidInputError("The JSON body must be an object.")
+    images: list[bytes] = []
+    fields: dict[str, list[str]] = {}
+    for name, value in parsed.items():
+        if name not in IMAGE_NAMES:
+            if (texts := _texts(name, value)) is not None:
+                fields[checked("name", name)] = texts
+            continue
+        for text in value if isinstance(value, list) else [value]:
+            if text is None:
+                continue
+            if not isinstance(text, str):
+                raise errors.InvalidInputError(f"{name}: this is neither base64 nor a data: URI.")
+            if len(images) >= most_images:
+                raise TooManyPartsError(f"One request takes at most {most_images} images.")
+            images.append(decode_text(name, text))
+    return images, fields
+
+
+def _texts(name: str, value: Any) -> list[str] | None:
+    """A JSON value as a form would have carried it; None for null."""
+    match value:
+        case None:
+            return None
+        case bool():
+            return ["true" if value else "false"]
+        case str() | int() | float():
+            return [checked(name, str(value))]
+        case list() if all(isinstance(one, str | int | float) for one in value):
+            return [text for one in value for text in _texts(name, one) or []]
+    raise errors.InvalidInputError(f"{shown(name)}: this must be text, a number or a list of these.")

@@ -1,0 +1,142 @@
+"""The parts of a multipart body, one at a time, each counted while it comes in.
+
+Knows names, part headers and text; knows nothing of where images are kept.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from python_multipart.multipart import parse_options_header
+
+from app import errors
+from app.http.errors import TooManyPartsError
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+IMAGE_NAMES = frozenset({"image", "images", "image[]", "images[]"})
+_LONGEST_NAME = 100
+
+T = TypeVar("T")
+"""Where a file's bytes go."""
+
+
+class Parts(Generic[T]):
+    """The parser's callbacks: one part at a time, each counted while it comes in."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        open_image: Callable[[], T],
+        write: Callable[[T, bytes], None],
+        files: frozenset[str] = IMAGE_NAMES,
+    ) -> None:
+        """`open_image` starts the next file of a part named in `files`, `write` appends to one; both refuse what is
+        too much.
+        """
+        self.fields: defaultdict[str, list[str]] = defaultdict(list)
+        self.ended = False
+        self._settings = settings
+        self._open_image = open_image
+        self._write = write
+        self._count = 0
+        self._header = bytearray()
+        self._value = bytearray()
+        self._disposition = b""
+        self._name = ""
+        self._entry: T | None = None
+        self._files = files
+        self._text = bytearray()
+
+    def callbacks(self) -> MultipartCallbacks:
+        """What the parser calls, by its names."""
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._on_header,
+            "on_header_value": self._on_value,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._start,
+            "on_part_data": self._data,
+            "on_part_end": self._finish,
+            "on_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        self._count += 1
+        if self._count > self._settings.max_parts:
+            raise TooManyPartsError()
+        self._disposition = b""
+
+    def _on_header(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._header.clear()
+        self._value.clear()
+
+    def _start(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        name = options.get(b"name")
+        if name is None:
+            raise errors.BadRequestError("A part of the multipart body has no name.")
+        try:
+            self._name = checked("name", name.decode())
+        except UnicodeDecodeError:
+            raise errors.BadRequestError("A part's name is not UTF-8.") from None
+        # what a part says of itself (file name, type) decides nothing: its name and its bytes do
+        self._entry = self._open_image() if self._name in self._files else None
+        self._text = bytearray()
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._entry is not None:
+            self._write(self._entry, data[start:end])
+            return
+        most = self._settings.max_field_kb
+        if len(self._text) + end - start > most * 1024:
+            raise errors.TooLargeError(f"One text field has at most {most} KiB.")
+        self._text += data[start:end]
+
+    def _finish(self) -> None:
+        if self._entry is not None:
+            self._entry = None
+            return
+        try:
+            text = self._text.decode()
+        except UnicodeDecodeError:
+            raise errors.InvalidInputError(
+                f"{shown(self._name)}: this is not text; images belong in parts named 'image' or 'images'."
+            ) from None
+        self.fields[self._name].append(checked(self._name, text))
+
+    def _end(self) -> None:
+        self.ended = True
+
+
+def shown(name: str) -> str:
+    """A client's own name for a field, safe to say back."""
+    return name.encode("ascii", "replace").decode()[:_LONGEST_NAME]
+
+
+def checked(name: str, text: str) -> str:
+    """`text`, which every store can keep; raises `InvalidInputError` on NUL or lone surrogates."""
+    if "\0" in text or not _is_encodable(text):
+        raise errors.InvalidInputError(f"{shown(name)}: this is not text.")
+    return text
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

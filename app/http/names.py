@@ -1,0 +1,56 @@
+"""What a collection and a label may be called.
+
+Knows spelling and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from app.errors import InvalidInputError
+
+COLLECTION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+_COLLECTION = re.compile(COLLECTION_PATTERN)
+
+
+def is_collection_name(text: str) -> bool:
+    """Whether a collection can be called that: a slug of up to 63 characters."""
+    return _COLLECTION.fullmatch(text) is not None
+
+
+def label_name(text: str | None, most: int, field: str = "label") -> str:
+    """A label in Unicode's composed form, spaces folded.
+
+    Raises InvalidInputError when it is empty, longer than `most` characters or unprintable.
+    """
+    folded = _folded(text)
+    if not folded:
+        raise InvalidInputError(f"{field}: it is missing.")
+    return _checked(folded, most, field)
+
+
+def description(text: str | None, most: int) -> str:
+    """What a person wrote about a label, spaces folded; may be empty. Raises InvalidInputError as above."""
+    return _checked(_folded(text), most, "description")
+
+
+def _folded(text: str | None) -> str:
+    return " ".join(unicodedata.normalize("NFC", text or "").split())
+
+
+def _checked(text: str, most: int, field: str) -> str:
+    if len(text) > most:
+        raise InvalidInputError(f"{field}: it has at most {most} characters.")
+    if not text.isprintable():
+        raise InvalidInputError(f"{field}: it holds characters that cannot be printed.")
+    return text
+
+
+MODEL_NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
+
+
+CollectionName = Annotated[str, StringConstraints(pattern=COLLECTION_PATTERN)]

@@ -1,0 +1,106 @@
+"""Where uploads lie between the wire and the decoder: small ones in memory, large ones in a temporary folder.
+
+Knows bytes and their total, which is bounded; knows nothing of forms or images.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from app import errors
+from app.http.errors import TooManyUploadsError
+from app.storage import disk
+from app.storage.errors import StoreUnavailableError
+
+IN_MEMORY_BYTES = 1024 * 1024
+_STALE_S = 3600
+
+
+class Spool:
+    """The uploads one process holds at this moment."""
+
+    def __init__(self, folder: Path, max_bytes: int, min_free_mb: int = 0) -> None:
+        """`folder` is made where it is missing, and rid of what a killed process may have left behind."""
+        self.held = 0
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self.min_free_mb = min_free_mb
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in folder.iterdir():
+            if left.is_file() and time.time() - left.stat().st_mtime > _STALE_S:
+                left.unlink(missing_ok=True)
+
+    def open(self) -> Entry:
+        """An empty entry; whoever opens it closes it."""
+        return Entry(self, self._folder)
+
+    def take(self, size: int) -> None:
+        """Count `size` more bytes; raises `OverloadedError` where that is more than this process may hold."""
+        if self.held + size > self._max_bytes:
+            raise TooManyUploadsError()
+        self.held += size
+
+    def give_back(self, size: int) -> None:
+        """Count `size` bytes less."""
+        self.held -= size
+
+
+class Entry:
+    """One part of an upload; writes go to the page cache, so they need no thread."""
+
+    def __init__(self, spool: Spool, folder: Path) -> None:
+        self.size = 0
+        self._spool = spool
+        self._folder = folder
+        self._memory = bytearray()
+        self._file: IO[bytes] | None = None
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append `data`; raises TooManyUploadsError when the spool is full, and where its disk is, or fails,
+        InsufficientStorageError, TooManyOpenFilesError or StoreUnavailableError.
+        """
+        self._spool.take(len(data))
+        self.size += len(data)
+        try:
+            if self._file is None and self.size > IN_MEMORY_BYTES:
+                disk.check_room(self._folder, self._spool.min_free_mb, what="uploads")
+                # it has no name, so not even a killed process leaves it behind
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close()
+                self._file.write(self._memory)
+                self._memory = bytearray()
+            if self._file is None:
+                self._memory += data
+            else:
+                self._file.write(data)
+        except OSError as error:
+            raise self._named(error) from error
+
+    def read(self) -> bytes:
+        """All of it; may block for a large part, so call it where blocking is allowed."""
+        if self._file is None:
+            return bytes(self._memory)
+        try:
+            self._file.seek(0)  # writes what is still buffered
+            return self._file.read()
+        except OSError as error:
+            raise self._named(error) from error
+
+    def _named(self, error: OSError) -> errors.VisionError:
+        named = disk.fault_of(error, self._folder, what="uploads")
+        return named or StoreUnavailableError("Uploads cannot be kept right now.", reason=str(error))
+
+    def close(self) -> None:
+        """Forget the bytes; safe to call again."""
+        self._spool.give_back(self.size)
+        self.size = 0
+        self._memory = bytearray()
+        if self._file is not None:
+            with suppress(
+                OSError
+            ):  # a full disk refuses what was still buffered, which nobody wants any more
+                self._file.close()
+            self._file = None

@@ -1,0 +1,98 @@
+"""A job's row as clients see it, wherever an answer shows a job.
+
+Knows the row, its specification and how a failure becomes a problem document; changes nothing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from app.bootstrap import Services
+from app.errors import VisionError
+from app.http import problems
+from app.jobs import presence, repository
+from app.jobs.schemas import ArtifactInfo, JobInfo, Progress
+from app.jobs.tables import Artifact, Job
+
+
+async def described(services: Services, job: Job) -> JobInfo:
+    """A job as clients see it."""
+    (info,) = await all_described(services, [job])
+    return info
+
+
+async def all_described(services: Services, jobs: Sequence[Job]) -> list[JobInfo]:
+    """Several at once."""
+    names = await services.jobs.names_of_data(jobs)
+    queues = {job.queue for job in jobs if job.state == "queued"}
+    served = {queue: await presence.served(services.redis, queue) for queue in queues}
+    return [_info(services, job, names, served) for job in jobs]
+
+
+def _info(
+    services: Services, job: Job, names: dict[uuid.UUID, str], served: dict[str, bool | None]
+) -> JobInfo:
+    spec = job.spec
+    data = spec.get("data") or {}
+    collection = data.get("collection")
+    return JobInfo(
+        id=job.id,
+        kind=spec["kind"],
+        state=job.state,
+        queue=job.queue,
+        served=served[job.queue] if job.state == "queued" else None,
+        phase=job.phase if job.state == "running" else None,
+        not_before=job.not_before if job.state == "queued" else None,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        strategy=job.strategy,
+        task=spec.get("task"),
+        method=spec.get("method"),
+        base_model=services.jobs.shown_base(spec),
+        collection=names.get(uuid.UUID(collection)) if collection else None,
+        dataset=data.get("dataset"),
+        params=spec.get("params") or {},
+        name=spec.get("model"),
+        seed=spec.get("seed") or 0,
+        progress=Progress(step=job.step, of=job.of, eta_s=job.eta_s),
+        metrics=job.metrics,
+        model=job.model,
+        error=_problem(job),
+        cancelling=job.cancel and job.state in repository.OPEN,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
+
+
+def _problem(job: Job) -> dict[str, Any] | None:
+    """A failure as the document that a request would have been answered with."""
+    if job.error is None:
+        return None
+    detail = str(job.error.get("detail") or "The job failed.")
+    kind = _kinds().get(str(job.error.get("code")))
+    document = problems.document((kind or VisionError)(detail))
+    if kind is None:
+        code = str(job.error.get("code") or VisionError.code)
+        document |= {"type": f"urn:llamafarm-vision:problem:{code}", "title": "The job failed"}
+        document["error"] = {**document["error"], "code": code}
+    return document | {"instance": f"urn:llamafarm-vision:job:{job.id}"}
+
+
+def _kinds() -> dict[str, type[VisionError]]:
+    found: dict[str, type[VisionError]] = {}
+    waiting: list[type[VisionError]] = [VisionError]
+    while waiting:
+        kind = waiting.pop()
+        found.setdefault(kind.code, kind)
+        waiting += kind.__subclasses__()
+    return found
+
+
+def artifact_of(job_id: uuid.UUID, row: Artifact) -> ArtifactInfo:
+    """A file as clients see it."""
+    return ArtifactInfo(
+        name=row.name, size=row.size, sha256=row.sha256, url=f"/v1/jobs/{job_id}/artifacts/{row.name}"
+    )

@@ -1,0 +1,264 @@
+"""Jobs, what they told and what they left behind, as rows; every look-up is held to a workspace here.
+
+Knows SQL; what may happen to a job is `app.jobs.machine`'s, whose statements this runs for the service.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, func, or_, select, text, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
+
+from app.access.tables import Workspace
+from app.collections.tables import Collection
+from app.datasets.tables import Dataset
+from app.jobs import machine
+from app.jobs.spec import JobSpec, Kind
+from app.jobs.tables import Artifact, Job, JobEvent
+from app.models.tables import TrainedModel
+
+OPEN = ("queued", "running")
+FINISHED = ("succeeded", "failed", "cancelled")
+AGAIN = ("failed", "cancelled")
+"""What a retry queues again."""
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job before it is submitted."""
+
+    workspace: str
+    strategy: str | None
+    spec: JobSpec
+    queue: str
+    max_attempts: int
+    idempotency_key: str | None = None
+    body_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """One event of a job."""
+
+    id: int
+    kind: str
+    data: dict[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Series:
+    """The values of one metric by step."""
+
+    name: str
+    steps: list[int]
+    values: list[float]
+    total: int
+    """How many steps it was reported for; more than are listed where it was thinned out."""
+
+
+async def submit(session: AsyncSession, new: NewJob, job_id: uuid.UUID, *, max_open: int) -> bool | None:
+    """Insert the job: True; False where its idempotency key is taken; None where `max_open` are open already."""
+    if await open_jobs(session, new.workspace, lock=True) >= max_open:
+        return None
+    made = await session.scalar(
+        machine.SUBMIT,
+        {
+            "id": job_id,
+            "workspace": new.workspace,
+            "kind": new.spec.kind,
+            "strategy": new.strategy,
+            "spec": new.spec.model_dump_json(),
+            "queue": new.queue,
+            "idempotency_key": new.idempotency_key,
+            "body_digest": new.body_digest,
+            "max_attempts": new.max_attempts,
+        },
+    )
+    return made is not None
+
+
+async def open_jobs(session: AsyncSession, workspace: str, *, lock: bool = False) -> int:
+    """How many jobs of a workspace wait or run; with `lock` no other is queued before the transaction's end."""
+    if lock:  # foreign keys to the row do not wait
+        await session.execute(
+            select(Workspace.name).where(Workspace.name == workspace).with_for_update(key_share=True)
+        )
+    wanted = select(func.count()).where(Job.workspace == workspace, Job.state.in_(OPEN))
+    return await session.scalar(wanted) or 0
+
+
+async def open_of_kind(
+    session: AsyncSession, workspace: str, kind: Kind, collection: uuid.UUID
+) -> uuid.UUID | None:
+    """An open job of that kind on a collection."""
+    wanted = select(Job.id).where(
+        Job.workspace == workspace,
+        Job.state.in_(OPEN),
+        Job.kind == kind,
+        Job.spec["data"]["collection"].astext == str(collection),
+    )
+    return await session.scalar(wanted.limit(1))
+
+
+async def tell(session: AsyncSession, job_id: uuid.UUID, kind: str, data: dict[str, Any]) -> None:
+    """Add an event; the same transaction has touched the job's row before."""
+    await session.execute(machine.EVENT, {"id": job_id, "kind": kind, "data": json.dumps(data)})
+
+
+async def published(session: AsyncSession, job_id: uuid.UUID) -> None:
+    """Note that a message about the job was sent."""
+    await session.execute(machine.PUBLISHED, {"id": job_id})
+
+
+async def cancel(session: AsyncSession, workspace: str, job_id: uuid.UUID) -> str | None:
+    """Ask an open job to stop; the state it is in now, or None where there is no open one."""
+    state: str | None = await session.scalar(machine.CANCEL, {"id": job_id, "workspace": workspace})
+    return state
+
+
+async def retry(session: AsyncSession, workspace: str, job_id: uuid.UUID) -> str | None:
+    """Queue a failed or cancelled job again; its queue, or None where there is none such."""
+    queue: str | None = await session.scalar(machine.RETRY, {"id": job_id, "workspace": workspace})
+    return queue
+
+
+async def find(session: AsyncSession, workspace: str, job_id: uuid.UUID) -> Job | None:
+    """One job."""
+    return await session.scalar(select(Job).where(Job.workspace == workspace, Job.id == job_id))
+
+
+async def by_key(session: AsyncSession, workspace: str, key: str) -> Job | None:
+    """The job that was submitted with an idempotency key."""
+    return await session.scalar(select(Job).where(Job.workspace == workspace, Job.idempotency_key == key))
+
+
+async def listing(
+    session: AsyncSession,
+    workspace: str,
+    *,
+    limit: int,
+    states: Sequence[str] = (),
+    before: tuple[datetime, uuid.UUID] | None = None,
+) -> list[Job]:
+    """The newest first, of these states if any are named, beginning after the job at `before`."""
+    wanted = select(Job).where(Job.workspace == workspace).options(defer(Job.result))
+    if states:
+        wanted = wanted.where(Job.state.in_(states))
+    if before is not None:
+        wanted = wanted.where(tuple_(Job.created_at, Job.id) < before)
+    return list(await session.scalars(wanted.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)))
+
+
+async def names_of_data(session: AsyncSession, jobs: Sequence[Job]) -> dict[uuid.UUID, str]:
+    """What the collections are called that these jobs learn from; those still there."""
+    ids = {
+        uuid.UUID(one) for job in jobs if (one := (job.spec.get("data") or {}).get("collection")) is not None
+    }
+    if not ids:
+        return {}
+    rows = await session.execute(select(Collection.id, Collection.name).where(Collection.id.in_(ids)))
+    return dict(rows.all())
+
+
+async def told(
+    session: AsyncSession, workspace: str, job_id: uuid.UUID, *, after: int, limit: int
+) -> tuple[str, list[Told]] | None:
+    """The job's state and its events after the one of that id, both of one moment; None without such a job."""
+    rows = (
+        await session.execute(
+            select(Job.state, JobEvent.id, JobEvent.kind, JobEvent.data, JobEvent.at)
+            .outerjoin(JobEvent, and_(JobEvent.job_id == Job.id, JobEvent.id > after))
+            .where(Job.workspace == workspace, Job.id == job_id)
+            .order_by(JobEvent.id)
+            .limit(limit)
+        )
+    ).all()
+    if not rows:
+        return None
+    return rows[0][0], [Told(*row[1:]) for row in rows if row[1] is not None]
+
+
+async def told_all(session: AsyncSession, job_id: uuid.UUID, after: int) -> bool:
+    """Whether a job has ended and told nothing after the event of that id."""
+    later = select(JobEvent.id).where(JobEvent.job_id == job_id, JobEvent.id > after).exists()
+    ended = select(Job.id).where(Job.id == job_id, Job.state.in_(FINISHED), ~later)
+    return await session.scalar(ended) is not None
+
+
+async def metrics(session: AsyncSession, job_id: uuid.UUID, *, points: int) -> list[Series]:
+    """Every metric by step, thinned out evenly to `points`, the first and the last step always among them.
+
+    A step that an attempt repeated after a checkpoint counts as it was the last time.
+    """
+    rows = await session.execute(
+        text(
+            "WITH newest AS ("
+            "SELECT DISTINCT ON (name, step) name, CAST(data->>'step' AS bigint) AS step, "
+            "CAST(value AS float) AS value "
+            "FROM job_events, jsonb_each_text(data->'values') AS one(name, value) "
+            "WHERE job_id = :job AND kind = 'metric' ORDER BY name, step, id DESC"
+            "), placed AS ("
+            "SELECT *, row_number() OVER by_step - 1 AS place, count(*) OVER (PARTITION BY name) AS total "
+            "FROM newest WINDOW by_step AS (PARTITION BY name ORDER BY step)"
+            ") SELECT name, array_agg(step ORDER BY step), array_agg(value ORDER BY step), max(total) "
+            "FROM placed WHERE total <= :points "
+            # the first of each of `points - 1` equal stretches, and the last of all
+            "OR place = total - 1 "
+            "OR place * (:points - 1) / (total - 1) <> (place - 1) * (:points - 1) / (total - 1) OR place = 0 "
+            "GROUP BY name ORDER BY name"
+        ),
+        {"job": job_id, "points": points},
+    )
+    return [Series(name, list(steps), list(values), total) for name, steps, values, total in rows]
+
+
+async def artifacts(session: AsyncSession, workspace: str, job_id: uuid.UUID) -> list[Artifact]:
+    """What a job left behind, by name."""
+    wanted = select(Artifact).where(Artifact.workspace == workspace, Artifact.job_id == job_id)
+    return list(await session.scalars(wanted.order_by(Artifact.name)))
+
+
+async def artifact(session: AsyncSession, workspace: str, job_id: uuid.UUID, name: str) -> Artifact | None:
+    """One of them."""
+    wanted = select(Artifact).where(
+        Artifact.workspace == workspace, Artifact.job_id == job_id, Artifact.name == name
+    )
+    return await session.scalar(wanted)
+
+
+async def model_named(session: AsyncSession, workspace: str, slug: str) -> bool:
+    """Whether a trained model of that name exists, or a job that is to make one is open."""
+    taken = or_(
+        select(TrainedModel.id).where(TrainedModel.workspace == workspace, TrainedModel.id == slug).exists(),
+        select(Job.id)
+        .where(
+            Job.workspace == workspace,
+            Job.state.in_(OPEN),
+            Job.kind == "train",
+            Job.spec["model"].astext == slug,
+        )
+        .exists(),
+    )
+    return bool(await session.scalar(select(taken)))
+
+
+async def dataset(session: AsyncSession, workspace: str, dataset_id: uuid.UUID) -> Dataset | None:
+    """One dataset."""
+    return await session.scalar(
+        select(Dataset).where(Dataset.workspace == workspace, Dataset.id == dataset_id)
+    )
+
+
+def digest(body: dict[str, Any]) -> str:
+    """Names a request's body, whatever the order of its members."""
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()

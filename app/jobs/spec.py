@@ -1,0 +1,127 @@
+"""What a job is told to do and what it leaves behind, as they are stored in its row and travel to workers.
+
+Knows shapes; knows nothing of how a client's words become a specification, nor of how it is carried out.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.http.names import MODEL_NAME as MODEL_NAME
+from app.methods.tasks import Method, Task
+
+Kind = Literal["train", "evaluate", "export", "prepare", "reembed", "teach"]
+Queue = Literal["cpu", "gpu", "multi-gpu"]
+
+
+class DataRef(BaseModel):
+    """Where examples come from; exactly one of the two."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    collection: uuid.UUID | None = None
+    dataset: uuid.UUID | None = None
+
+
+class JobSpec(BaseModel):
+    """A resolved job. `params` has passed its method's schema (`app.methods.params`), defaults filled in."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Kind
+    task: Task | None = None
+    method: Method | None = None
+    base_model: str | None = None
+    """A word the model registry takes (`lite`, `clip-tiny`, a hub id), or the id of a trained model."""
+    base_kind: Literal["encoder", "vlm"] | None = None
+    data: DataRef | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    model: str | None = None
+    """Slug under which the result is published (train), or the model that is evaluated or exported."""
+    seed: int = 0
+
+
+class Checkpoint(BaseModel):
+    """A whole checkpoint in the file store: files below `prefix`, written by the attempt `fence`."""
+
+    prefix: str
+    """`jobs/<job>/<fence>/checkpoints/<step>`."""
+    fence: int
+    step: int
+    files: dict[str, str]
+    """Relative name -> SHA-256."""
+
+
+class FileRef(BaseModel):
+    """A file in the file store."""
+
+    name: str
+    key: str
+    sha256: str
+    size: int
+
+
+class ModelCard(BaseModel):
+    """What is known of a trained model; `files` are artefact names that the serving side needs."""
+
+    id: str
+    kind: Literal["classifier", "vlm"]
+    family: str
+    task: Task
+    method: str
+    base_model: str
+    base_fingerprint: str | None = None
+    labels: list[str] | None = None
+    files: list[str] = Field(default_factory=list)
+    """Names of artefacts that make up the model, `vision.json` first."""
+    data: dict[str, Any] = Field(default_factory=dict)
+    """Collection or dataset, counts of examples by split and label."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    strategy: str | None = None
+    seed: int | None = None
+    parameters: int | None = None
+    """Trained parameters."""
+    size_bytes: int | None = None
+
+
+class DatasetOutcome(BaseModel):
+    """What preparing found."""
+
+    id: uuid.UUID
+    task: Task
+    format: str
+    summary: dict[str, Any]
+    manifest: str
+    """Key of the manifest in the file store."""
+
+
+class Outcome(BaseModel):
+    """What a successful attempt hands over for publication."""
+
+    card: ModelCard | None = None
+    """The model that it publishes."""
+    model: str | None = None
+    """Where it publishes none: the model that its artifacts belong to."""
+    dataset: DatasetOutcome | None = None
+    artifacts: list[FileRef] = Field(default_factory=list)
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    result: dict[str, Any] = Field(default_factory=dict)
+    """Whatever else the job's page shows: an evaluation, a report."""
+    used_up: list[str] = Field(default_factory=list)
+    """Keys of the file store that nobody needs once the job has succeeded; until then another attempt may."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A job that may be queued."""
+
+    spec: JobSpec
+    queue: Queue
+    strategy: str | None = None
+    warnings: tuple[str, ...] = ()
+    """What the job's log begins with."""

@@ -1,0 +1,174 @@
+"""What a job tells as server-sent events, and its files as downloads.
+
+Knows the event stream's format, how to go on where a client left off, and that clients leave; knows nothing of what
+the events mean, but which one is the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import mimetypes
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from pathlib import PurePosixPath
+from typing import IO
+from urllib.parse import quote
+
+import structlog
+from fastapi.responses import StreamingResponse
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import Receive, Scope, Send
+
+from app.errors import OverloadedError
+from app.jobs import repository
+from app.jobs.errors import ArtifactNotFoundError
+from app.jobs.repository import FINISHED, Told
+from app.jobs.tables import Artifact
+from app.storage.database import Database
+from app.storage.files import FileStore
+
+EVENT_STREAM = "text/event-stream"
+HEARTBEAT_S = 15.0
+"""Silence after which a comment is sent, so that nobody on the way takes the connection for dead."""
+_BATCH = 500
+_CHUNK = 1 << 18
+
+log = structlog.get_logger("app.jobs")
+
+
+class Followers:
+    """Who follows jobs on this process."""
+
+    def __init__(
+        self, database: Database, *, poll_s: float, most: int, asked: threading.Event | None = None
+    ) -> None:
+        """`asked` is set when somebody first follows."""
+        self._asked = asked
+        self._database = database
+        self._poll_s = poll_s
+        self._most = most
+        self.count = 0
+        """Clients that listen right now."""
+        self._closing = asyncio.Event()
+
+    def follow(self, workspace: str, job_id: uuid.UUID, after: int) -> StreamingResponse:
+        """The job's events after the one of the id `after`, until it has ended or the client leaves.
+
+        Raises OverloadedError where too many follow already.
+        """
+        if self.count >= self._most:
+            raise OverloadedError("Too many clients follow jobs here: try again, or poll the job.")
+        if self._asked is not None:
+            self._asked.set()
+        return _Following(self, self._events(workspace, job_id, after))
+
+    def close(self) -> None:
+        """End every stream; clients go on elsewhere, from the last event they saw."""
+        self._closing.set()
+
+    async def _events(self, workspace: str, job_id: uuid.UUID, after: int) -> AsyncIterator[str]:
+        quiet_since, away = time.monotonic(), False
+        yield f"retry: {round(1e3 * max(self._poll_s, 1.0))}\n\n"
+        while not self._closing.is_set():
+            try:
+                async with self._database.session() as session:
+                    found = await repository.told(session, workspace, job_id, after=after, limit=_BATCH)
+            except SQLAlchemyError as error:
+                if not away:  # once: it is looked for several times a second, by everybody who follows
+                    log.warning("a job's events could not be read", reason=type(error).__name__)
+                away = True
+            else:
+                away = False
+                if found is None:
+                    return
+                state, events = found
+                for event in _newest(events):
+                    yield _written(event)
+                    quiet_since = time.monotonic()
+                after = events[-1].id if events else after
+                if len(events) == _BATCH:
+                    continue
+                if state in FINISHED:
+                    return
+            if time.monotonic() - quiet_since > HEARTBEAT_S:
+                yield ": still here\n\n"
+                quiet_since = time.monotonic()
+            await self._pause()
+
+    async def _pause(self) -> None:
+        try:
+            await asyncio.wait_for(self._closing.wait(), self._poll_s)
+        except TimeoutError:
+            return
+
+
+class _Following(StreamingResponse):
+    """Events, counted for as long as somebody listens."""
+
+    def __init__(self, followers: Followers, events: AsyncIterator[str]) -> None:
+        super().__init__(
+            events,
+            media_type=EVENT_STREAM,
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+        self._followers = followers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._followers.count += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._followers.count -= 1
+
+
+def _newest(events: Sequence[Told]) -> list[Told]:
+    """Without progress that later progress among them supersedes: a long job has told of very much."""
+    last = max((one.id for one in events if one.kind == "progress"), default=0)
+    return [one for one in events if one.kind != "progress" or one.id == last]
+
+
+def _written(event: Told) -> str:
+    # in ASCII: some clients take U+2028 and its like for the end of a line
+    data = json.dumps({**event.data, "at": event.at.isoformat()})
+    return f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n"
+
+
+async def download(files: FileStore, artifact: Artifact) -> StreamingResponse:
+    """A file of the store as an attachment; raises ArtifactNotFoundError where it is gone, StoreUnavailableError."""
+    try:
+        file = await asyncio.to_thread(files.open, artifact.key)
+    except FileNotFoundError:
+        raise ArtifactNotFoundError(f"The file '{artifact.name}' is no longer kept.") from None
+    return _Download(file, artifact)
+
+
+class _Download(StreamingResponse):
+    """An open file on its way to a client; closed even where not a byte could be sent."""
+
+    def __init__(self, file: IO[bytes], artifact: Artifact) -> None:
+        name = PurePosixPath(artifact.name).name
+        super().__init__(
+            _chunks(file),
+            media_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
+            headers={
+                "Content-Length": str(artifact.size),
+                "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+                "ETag": f'"{artifact.sha256}"',
+                "X-Content-Type-Options": "nosniff",
+            },
+        )
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._file.close()
+
+
+async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(file.read, _CHUNK):
+        yield chunk

@@ -1,0 +1,1 @@
+"""Bytes to pixels and back: images decoded, checked, thumbnailed and augmented."""

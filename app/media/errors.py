@@ -1,0 +1,17 @@
+"""The failures of media that a client can meet."""
+
+from __future__ import annotations
+
+from app.errors import InvalidInputError, TooLargeError
+
+
+class ImageTooLargeError(TooLargeError):
+    """The image has more pixels than this service accepts."""
+
+    code = "image_too_large"
+
+
+class InvalidImageError(InvalidInputError):
+    """The image could not be read: send a whole JPEG, PNG, WebP, GIF, BMP or TIFF."""
+
+    code = "invalid_image"

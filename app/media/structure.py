@@ -1,0 +1,167 @@
+"""How image files are built: what format bytes are, and whether they are cheap enough to hand to a decoder.
+
+Looks at markers, chunks and block lengths only; decodes nothing and knows no pixels.
+
+A decoder walks a file's parts one by one, and a progressive JPEG is walked once a scan, whatever its size. So
+a small upload can keep a core busy for minutes; counting the parts first costs microseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+from app.media.errors import InvalidImageError
+
+MAX_JPEG_SEGMENTS = 4_096
+MAX_JPEG_SCANS = 64
+"""Encoders write about ten scans; each costs a pass over the whole image."""
+MAX_JPEG_STRAY_BYTES = 65_536
+"""Bytes between segments, which decoders skip one by one."""
+MAX_PNG_CHUNKS = 16_384
+MAX_GIF_BLOCKS = 65_536
+"""Blocks of comments and extensions before the first frame."""
+MAX_BMP_RUNS_BYTES = 1 << 20
+"""Largest run-length coded BMP; Pillow decodes these runs in Python."""
+MAX_TIFF_VALUES = 131_072
+"""Most numbers under one tag, such as the offsets of strips: one row a strip makes 30,000."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_EOI, _SOS, _APP0, _APP14 = 0xD9, 0xDA, 0xE0, 0xEE
+_SCAN_DATA = 0
+"""Stands for the coded pixels that follow a scan's header and have no marker of their own."""
+_SEQUENTIAL = {0xC0, 0xC1, 0xC9}
+_STANDALONE = {0x01, *range(0xD0, 0xD9)}
+_MARKER = re.compile(rb"\xff([^\x00\xff])")
+_MARKER_IN_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+_PICTURE_SEGMENTS = {*range(0xC0, 0xD0), _SOS, 0xDB, 0xDC, 0xDD}
+"""Frame headers, tables, restart interval, line count and scans: what pixels need, and nothing else."""
+_PLAIN_JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
+
+
+def sniff(data: bytes) -> str | None:
+    """The allowed format whose signature the bytes carry, or None; declared types count for nothing."""
+    if data[:3] == b"\xff\xd8\xff":
+        return "JPEG"
+    if data[:8] == _PNG:
+        return "PNG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    if data[:2] == b"BM":
+        return "BMP"
+    return "TIFF" if data[:4] in (b"II*\x00", b"MM\x00*") else None
+
+
+def check(data: bytes, kind: str) -> None:
+    """Raise InvalidImageError when the file has more parts than any honest encoder writes."""
+    if kind == "JPEG":
+        _check_jpeg(data)
+    elif kind == "PNG":
+        _check_png(data)
+    elif kind == "GIF":
+        _check_gif(data)
+    elif kind == "BMP":
+        is_runs = int.from_bytes(data[30:34], "little") in (1, 2)
+        if is_runs and len(data) > MAX_BMP_RUNS_BYTES:
+            raise InvalidImageError(reason="too many BMP runs")
+    elif kind == "TIFF":
+        _check_tiff(data)
+
+
+def strip_jpeg(data: bytes) -> bytes:
+    """The same JPEG, its pixels bit for bit, without metadata: no EXIF, ICC, XMP, comments, previews or tail.
+
+    Only the colour transform that JFIF and Adobe markers announce is kept, in markers written afresh.
+    """
+    kept = [b"\xff\xd8"]
+    for marker, start, end in _jpeg_segments(data):
+        if marker in _PICTURE_SEGMENTS:
+            kept.append(bytes((0xFF, marker)) + data[start:end])
+        elif marker == _SCAN_DATA:
+            kept.append(data[start:end])
+        elif marker == _APP0 and data[start + 2 : start + 7] == b"JFIF\x00":
+            kept.append(_PLAIN_JFIF)
+        elif marker == _APP14 and data[start + 2 : start + 7] == b"Adobe" and end - start >= 14:
+            kept.append(b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + data[start + 13 : start + 14])
+    kept.append(b"\xff\xd9")
+    return b"".join(kept)
+
+
+def _check_jpeg(data: bytes) -> None:
+    scans, components = 0, 0
+    for number, (marker, start, _) in enumerate(_jpeg_segments(data)):
+        if marker in _SEQUENTIAL:
+            components = data[start + 7] if start + 7 < len(data) else 0
+        elif marker == _SOS:
+            scans += 1
+            if data[start + 2 : start + 3] == bytes([components]):
+                return  # all of a sequential image in one scan: decoded in one pass, whatever follows
+        if number >= MAX_JPEG_SEGMENTS or scans > MAX_JPEG_SCANS:
+            raise InvalidImageError(reason="too many JPEG segments")
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start of the length field, end) up to the first end of image.
+
+    As forgiving as decoders are: bytes that belong to no segment are skipped, up to a limit.
+    """
+    position, stray = 2, 0
+    while found := _MARKER.search(data, position):
+        marker, start = found[1][0], found.end()
+        stray += start - position
+        if stray > MAX_JPEG_STRAY_BYTES:
+            raise InvalidImageError(reason="too many stray bytes in a JPEG")
+        if marker == _EOI:
+            return
+        position = start
+        if marker in _STANDALONE:
+            continue
+        position = min(start + max(2, int.from_bytes(data[start : start + 2], "big")), len(data))
+        yield marker, start, position
+        if marker == _SOS:
+            following = _MARKER_IN_SCAN.search(data, position)
+            end = following.start() if following else len(data)
+            yield _SCAN_DATA, position, end
+            position = end
+
+
+def _check_png(data: bytes) -> None:
+    position, count = len(_PNG), 0
+    while position < len(data):
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+        count += 1
+        if count > MAX_PNG_CHUNKS:
+            raise InvalidImageError(reason="too many PNG chunks")
+
+
+def _check_gif(data: bytes) -> None:
+    position, count = 13, 0
+    if len(data) > 10 and data[10] & 0x80:
+        position += 3 << ((data[10] & 7) + 1)
+    while position < len(data) and data[position] not in b",;" and count <= MAX_GIF_BLOCKS:
+        count += 1
+        if data[position] != 0x21:  # decoders skip what is neither frame, extension nor end
+            position += 1
+            continue
+        position += 2
+        while position < len(data) and data[position] and count <= MAX_GIF_BLOCKS:
+            position += 1 + data[position]
+            count += 1
+        position += 1
+    if count > MAX_GIF_BLOCKS:
+        raise InvalidImageError(reason="too many GIF blocks")
+
+
+def _check_tiff(data: bytes) -> None:
+    """Only the first directory is ever read. Bytes and texts (types 1, 2, 6, 7) may be long: profiles are."""
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    position = int.from_bytes(data[4:8], order)
+    entries = int.from_bytes(data[position : position + 2], order)
+    for start in range(position + 2, min(position + 2 + 12 * entries, len(data)), 12):
+        kind = int.from_bytes(data[start + 2 : start + 4], order)
+        count = int.from_bytes(data[start + 4 : start + 8], order)
+        if count > MAX_TIFF_VALUES and kind not in (1, 2, 6, 7):
+            raise InvalidImageError(reason="too many TIFF values")

@@ -1,0 +1,51 @@
+"""What models there are and what this machine has, gathered for whoever asks.
+
+Knows the registry and the operating system; knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+from app.inference.errors import ModelNotFoundError
+from app.inference.model_info import ModelInfo
+from app.inference.registry import ModelRegistry
+from app.models.schemas import Model, ModelOptimisation
+
+_MIB = 1024 * 1024
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def models(registry: ModelRegistry) -> list[Model]:
+    """Every model, the default first."""
+    return sorted((_model(info) for info in registry.known()), key=lambda one: (not one.default, one.id))
+
+
+def model(registry: ModelRegistry, name: str) -> Model:
+    """One model by its id or an alias; raises ModelNotFoundError."""
+    for one in models(registry):
+        if name == one.id or name in one.aliases:
+            return one
+    raise ModelNotFoundError
+
+
+def _model(info: ModelInfo) -> Model:
+    return Model(
+        id=info.name,
+        kind=info.kind,
+        tasks=None if info.tasks is None else list(info.tasks),
+        family=info.family,
+        # a folder of this machine is nobody's business but its own
+        aliases=[one for one in info.aliases if _HUB_ID.fullmatch(one) and not Path(one).exists()],
+        default=info.default,
+        knows=info.knows,
+        loaded=info.live,
+        dim=info.dim,
+        input_size=info.input_size,
+        memory_mb=None if info.memory_bytes is None else round(info.memory_bytes / _MIB, 1),
+        runtime=info.runtime,
+        fingerprint=info.fingerprint,
+        optimisation=None if info.optimisation is None else ModelOptimisation(**asdict(info.optimisation)),
+    )

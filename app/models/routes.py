@@ -1,0 +1,164 @@
+"""`/models`: what there is, what was trained, its files; models come in and go.
+
+Knows who may do what; knows nothing of how things are found out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.responses import StreamingResponse
+from sqlalchemy.exc import IntegrityError
+
+from app import errors
+from app.access import Caller, require
+from app.bootstrap import Services, services_of
+from app.errors import ConflictError, InvalidInputError
+from app.http.archive_upload import received_archive
+from app.http.disconnect import unless_disconnected
+from app.http.errors import SlowUploadError, UnsupportedMediaTypeError
+from app.http.problems import responses
+from app.inference.errors import ModelNotFoundError
+from app.jobs import streaming
+from app.jobs.errors import ArtifactNotFoundError
+from app.models import describing, listing, uploads
+from app.models.errors import ModelExistsError
+from app.models.schemas import Model, ModelFile, ModelFiles, ModelList
+from app.models.service import Trained
+from app.models.trial import try_model
+from app.storage.errors import ArchiveError
+
+router = APIRouter(prefix="/models", tags=["models"])
+
+Recogniser = Annotated[Caller, Depends(require("recognise"))]
+Trainer = Annotated[Caller, Depends(require("train"))]
+ModelPath = Annotated[str, Path(alias="model", max_length=200, description="Id of a model.")]
+_NOT_FOUND = responses(ModelNotFoundError)
+_FILE = {"type": "string", "format": "binary", "description": "A zip, tar or tar.gz of a model's folder."}
+_UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"archive": _FILE}, "required": ["archive"]}
+            },
+            "application/zip": {"schema": _FILE},
+            "application/x-tar": {"schema": _FILE},
+            "application/gzip": {"schema": _FILE},
+        },
+    }
+}
+
+
+@router.get("")
+async def list_models(request: Request, caller: Recogniser) -> ModelList:
+    """List the models, the default first, then those trained here, the newest first."""
+    services = services_of(request)
+    found = [await _described(services, one) for one in await services.trained.all(caller.workspace)]
+    return ModelList(data=[*listing.models(services.registry), *found])
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=responses(
+        SlowUploadError,
+        errors.TooLargeError,
+        UnsupportedMediaTypeError,
+        ArchiveError,
+        errors.CheckLimitError,
+        ModelExistsError,
+        errors.OverloadedError,
+    ),
+    openapi_extra=_UPLOAD,
+)
+async def upload_model(request: Request, response: Response, caller: Trainer) -> Model:
+    """Bring a model that was trained elsewhere: the files that a training job publishes, as an archive."""
+    services = services_of(request)
+    async with received_archive(request, services.settings) as upload:
+        if upload.fields:
+            raise InvalidInputError(f"{next(iter(upload.fields))[:80]}: there is no such field here.")
+        model = await unless_disconnected(request, uploads.check_upload(upload.path, services.settings))
+    card = model.card
+    try:
+        uploads.check_base(card, services.registry.known())
+        found = await services.trained.find(caller.workspace, card.id)
+        if found is not None or services.registry.taken(card.id):
+            raise ModelExistsError(f"There is a model '{card.id}' already.")
+        await unless_disconnected(request, try_model(model, services.registry, services.settings))
+        try:
+            made = await services.trained.publish(caller.workspace, card, model.folder)
+        except IntegrityError:
+            raise ModelExistsError(f"There is a model '{card.id}' already.") from None
+    finally:
+        await asyncio.to_thread(uploads.discard, model)
+    response.headers["Location"] = f"/v1/models/{made.card.id}"
+    return await _described(services, made)
+
+
+@router.get("/{model}", responses=_NOT_FOUND)
+async def get_model(request: Request, caller: Recogniser, model: ModelPath) -> Model:
+    """Show one model."""
+    services = services_of(request)
+    found = await services.trained.find(caller.workspace, model)
+    if found is not None:
+        return await _described(services, found)
+    return listing.model(services.registry, model)
+
+
+@router.delete("/{model}", status_code=204, responses=responses(ModelNotFoundError, errors.ConflictError))
+async def delete_model(request: Request, caller: Trainer, model: ModelPath) -> Response:
+    """Forget a trained model, its files and what it takes in memory."""
+    services = services_of(request)
+    try:
+        await services.trained.delete(caller.workspace, model)
+    except ModelNotFoundError:
+        listing.model(services.registry, model)
+        raise ConflictError("Models that come with the service cannot be removed.") from None
+    return Response(status_code=204)
+
+
+@router.get("/{model}/artifacts", responses=_NOT_FOUND)
+async def list_model_files(request: Request, caller: Recogniser, model: ModelPath) -> ModelFiles:
+    """List a trained model's files and whatever was made of it since: evaluations, exports."""
+    services = services_of(request)
+    rows = await services.trained.artifacts(caller.workspace, model)
+    if not rows and await services.trained.find(caller.workspace, model) is None:
+        listing.model(services.registry, model)
+    return ModelFiles(
+        data=[
+            ModelFile(
+                name=one.name,
+                size=one.size,
+                sha256=one.sha256,
+                url=f"/v1/models/{model}/artifacts/{one.name}",
+            )
+            for one in rows
+        ]
+    )
+
+
+@router.get(
+    "/{model}/artifacts/{file:path}",
+    response_class=StreamingResponse,
+    responses=responses(ModelNotFoundError, ArtifactNotFoundError),
+)
+async def get_model_file(
+    request: Request,
+    caller: Recogniser,
+    model: ModelPath,
+    file: Annotated[str, Path(max_length=1_000, description="A file's name, as the list shows it.")],
+) -> StreamingResponse:
+    """Download one file."""
+    services = services_of(request)
+    if "\0" in file:
+        raise ArtifactNotFoundError
+    found = await services.trained.artifact(caller.workspace, model, file)
+    return await streaming.download(services.files, found)
+
+
+async def _described(services: Services, one: Trained) -> Model:
+    live = services.trained.live(one)
+    return await asyncio.to_thread(describing.described, one, services.settings, live)

@@ -1,0 +1,262 @@
+"""Trained models of a workspace: their rows, their files on this machine, and how they come and go.
+
+Knows rows, artefacts and a cache of folders; knows nothing of HTTP or of how a model answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from sqlalchemy import Select, delete, select
+
+from app.http.names import MODEL_NAME
+from app.inference.errors import ModelNotFoundError, ModelTaskError, ModelUnavailableError
+from app.inference.model_info import ModelInfo
+from app.inference.registry import ModelRegistry
+from app.jobs.errors import ArtifactNotFoundError
+from app.jobs.spec import FileRef, ModelCard
+from app.jobs.tables import Artifact
+from app.models.classifiers import TrainedClassifier
+from app.models.tables import TrainedModel
+from app.settings import Settings
+from app.storage.database import Database
+from app.storage.files import FileStore
+
+_STALE_S = 86_400
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model as its row says."""
+
+    card: ModelCard
+    job_id: uuid.UUID | None
+    created_at: datetime
+    folder: Path
+    """Where its files lie on this machine once they were fetched: a place of its workspace's own."""
+
+
+class TrainedModels:
+    """The trained models of one service; files are fetched when a model is first used in this process."""
+
+    def __init__(
+        self, settings: Settings, database: Database, files: FileStore, registry: ModelRegistry
+    ) -> None:
+        self._database = database
+        self._files = files
+        self._registry = registry
+        self._cache = settings.data_dir.expanduser().resolve() / "cache" / "models"
+        self._keep = settings.max_cached_heads
+        for left in self._cache.glob(".upload-*"):  # of a service that was killed
+            if time.time() - left.stat().st_mtime > _STALE_S:
+                shutil.rmtree(left, ignore_errors=True)
+        self._classifiers: OrderedDict[Path, TrainedClassifier] = OrderedDict()
+        self._turns: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
+        """Fetching and removing of one folder wait for each other."""
+
+    async def find(self, workspace: str, name: str) -> Trained | None:
+        """The trained model of that id."""
+        if not re.fullmatch(MODEL_NAME, name):
+            return None
+        async with self._database.session() as session:
+            row = await session.get(TrainedModel, (workspace, name))
+            files = [] if row is None else list(await session.scalars(_files_of(workspace, name)))
+            return None if row is None else self._trained(row, files)
+
+    async def all(self, workspace: str) -> list[Trained]:
+        """Every one, the newest first."""
+        wanted = select(TrainedModel).where(TrainedModel.workspace == workspace)
+        async with self._database.session() as session:
+            rows = await session.scalars(wanted.order_by(TrainedModel.created_at.desc(), TrainedModel.id))
+            files: dict[str, list[Artifact]] = {}
+            for file in await session.scalars(_files_of(workspace)):
+                files.setdefault(file.model or "", []).append(file)
+            return [self._trained(row, files.get(row.id, [])) for row in rows]
+
+    def live(self, one: Trained) -> tuple[bool, ModelInfo | None]:
+        """Whether it is in memory, and what is known there of a model that is more than a head over its base."""
+        info = self._registry.live_at(str(one.folder))
+        head = self._classifiers.get(one.folder)
+        return info is not None or (head is not None and not head.adapted), info
+
+    async def classifier(self, workspace: str, name: str) -> tuple[TrainedClassifier, str] | None:
+        """The classifier of that id and the encoder that feeds it, as a word that the registry takes.
+
+        None where no trained model goes by that id; raises ModelTaskError for one that is no classifier,
+        ModelUnavailableError where its files are damaged, StoreUnavailableError.
+        """
+        found = await self.find(workspace, name)
+        if found is None:
+            return None
+        if found.card.kind != "classifier":
+            raise ModelTaskError(
+                f"The model '{name}' answers questions; it neither classifies nor makes vectors."
+            )
+        known = self._classifiers.get(found.folder)
+        if known is None:
+            async with self._present(workspace, found):
+                known = await asyncio.to_thread(TrainedClassifier.load, found.folder)
+                self._classifiers[found.folder] = known
+            while len(self._classifiers) > self._keep:
+                self._classifiers.popitem(last=False)
+        else:
+            self._classifiers.move_to_end(found.folder)
+        return known, str(found.folder) if known.adapted else known.base_model
+
+    async def vlm(self, workspace: str, name: str) -> str | None:
+        """The folder of the vision-language model of that id; None, and errors, likewise."""
+        found = await self.find(workspace, name)
+        if found is None:
+            return None
+        if found.card.kind != "vlm":
+            raise ModelTaskError(f"The model '{name}' classifies; it does not answer questions.")
+        async with self._present(workspace, found):
+            return str(found.folder)
+
+    async def artifacts(self, workspace: str, name: str) -> list[Artifact]:
+        """The model's files and whatever was made of it since, by name."""
+        async with self._database.session() as session:
+            return list(await session.scalars(_files_of(workspace, name)))
+
+    async def artifact(self, workspace: str, name: str, file: str) -> Artifact:
+        """One of them; raises ArtifactNotFoundError."""
+        for one in await self.artifacts(workspace, name):
+            if one.name == file:
+                return one
+        raise ArtifactNotFoundError
+
+    @asynccontextmanager
+    async def _present(self, workspace: str, one: Trained) -> AsyncIterator[None]:
+        """A block in which the model's files are on this machine, fetched and checked; nobody removes it meanwhile.
+
+        Raises ModelNotFoundError where it was removed before, ModelUnavailableError where a file is missing or not
+        what it was, StoreUnavailableError.
+        """
+        async with self._turns.setdefault(one.folder, asyncio.Lock()):
+            if not await asyncio.to_thread(one.folder.is_dir):
+                now = await self.find(workspace, one.card.id)
+                if now is None or now.folder != one.folder:
+                    raise ModelNotFoundError
+                rows = [
+                    row for row in await self.artifacts(workspace, one.card.id) if row.name in one.card.files
+                ]
+                if {row.name for row in rows} != set(one.card.files):
+                    raise ModelUnavailableError(f"Files of the model '{one.card.id}' are missing.")
+                await asyncio.to_thread(self._fetch, rows, one.folder)
+            yield
+
+    async def publish(self, workspace: str, card: ModelCard, folder: Path) -> Trained:
+        """Keep an uploaded model's files and its row; raises IntegrityError where the id is taken meanwhile."""
+        prefix = f"models/{uuid.uuid4()}"
+        try:
+            kept = await asyncio.to_thread(self._store, folder, card.files, prefix)
+            card = card.model_copy(update={"size_bytes": sum(one.size for one in kept)})
+            async with self._database.session() as session:
+                row = TrainedModel(workspace=workspace, id=card.id, card=card.model_dump(mode="json"))
+                session.add(row)
+                files = [
+                    Artifact(
+                        workspace=workspace,
+                        model=card.id,
+                        name=one.name,
+                        key=one.key,
+                        sha256=one.sha256,
+                        size=one.size,
+                    )
+                    for one in kept
+                ]
+                session.add_all(files)
+                await session.flush()
+                await session.refresh(row)
+                return self._trained(row, files)
+        except BaseException:
+            await asyncio.to_thread(self._files.delete, prefix)
+            raise
+
+    async def delete(self, workspace: str, name: str) -> None:
+        """Forget a model: its row, its files and what it takes in memory; raises ModelNotFoundError."""
+        found = await self.find(workspace, name)
+        if found is None:
+            raise ModelNotFoundError
+        async with self._turns.setdefault(found.folder, asyncio.Lock()):
+            async with self._database.session() as session:
+                gone = delete(Artifact).where(Artifact.workspace == workspace, Artifact.model == name)
+                keys = list(await session.scalars(gone.returning(Artifact.key)))
+                await session.execute(
+                    delete(TrainedModel).where(TrainedModel.workspace == workspace, TrainedModel.id == name)
+                )
+            self._classifiers.pop(found.folder, None)
+            # out of reach first, so that nobody begins to load what is about to go
+            await asyncio.to_thread(self._put_aside, found.folder)
+            await self._registry.forget(str(found.folder))
+        for key in {_of_one_upload(key) for key in keys}:
+            await asyncio.to_thread(self._files.delete, key)
+
+    def _put_aside(self, folder: Path) -> None:
+        """Remove a model's folder, whole as others see it, and the one above it where that held no other."""
+        aside = folder.with_name(f".old-{uuid.uuid4()}")
+        with suppress(FileNotFoundError):
+            folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):
+            folder.parent.rmdir()
+
+    def _fetch(self, rows: Sequence[Artifact], folder: Path) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+        try:
+            for row in rows:
+                target = draft / row.name
+                try:
+                    self._files.get(row.key, target)
+                except FileNotFoundError:
+                    raise ModelUnavailableError(
+                        f"The file '{row.name}' of the model is no longer kept."
+                    ) from None
+                with target.open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != row.sha256:
+                        raise ModelUnavailableError(f"The file '{row.name}' of the model is damaged.")
+            try:
+                os.rename(draft, folder)
+            except OSError:
+                if not folder.is_dir():  # another process was as quick
+                    raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _trained(self, row: TrainedModel, files: Sequence[Artifact]) -> Trained:
+        card = ModelCard.model_validate(row.card)
+        parts = sorted((one.name, one.sha256) for one in files if one.name in card.files)
+        digest = hashlib.sha256(repr((row.workspace, parts)).encode()).hexdigest()[:32]
+        return Trained(card, row.job_id, row.created_at, self._cache / digest / card.id)
+
+    def _store(self, folder: Path, names: Sequence[str], prefix: str) -> list[FileRef]:
+        kept = []
+        for name in names:
+            digest, size = self._files.put(f"{prefix}/{name}", folder / name)
+            kept.append(FileRef(name=name, key=f"{prefix}/{name}", sha256=digest, size=size))
+        return kept
+
+
+def _of_one_upload(key: str) -> str:
+    """The folder that holds an uploaded model's files and nothing else; of a job's file the file itself."""
+    return "/".join(key.split("/")[:2]) if key.startswith("models/") else key
+
+
+def _files_of(workspace: str, model: str | None = None) -> Select[Artifact]:
+    wanted = select(Artifact).where(Artifact.workspace == workspace).order_by(Artifact.name)
+    return wanted.where(Artifact.model.is_not(None) if model is None else Artifact.model == model)

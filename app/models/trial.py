@@ -1,0 +1,111 @@
+"""An uploaded model is used once before it is kept: in a bounded child, over its base where that is at hand."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from app.bounded import ChildLimits, run_bounded_async
+from app.errors import InvalidInputError, VisionError
+from app.families import files
+from app.families.base_fingerprint import base_fingerprint
+from app.families.encoders import resolve
+from app.families.vlm_source import vlm_family_in
+from app.families.vlms import resolve_vlm
+from app.inference.errors import ModelNotFoundError, ModelUnavailableError
+from app.inference.registry import ModelRegistry
+from app.inference.sources import EncoderConfig
+from app.models.describing import is_whole
+from app.models.uploads import UploadedModel
+from app.settings import Settings
+from app.storage.archives import check_limits
+
+_MEMORY_FACTOR = 4
+"""Bytes a byte of weights may take: half precision becomes float32, and is there twice while it is converted."""
+
+
+async def try_model(model: UploadedModel, registry: ModelRegistry, settings: Settings) -> None:
+    """Load the model and use it once, on the CPU.
+
+    One whose base is not on this machine, or is another version there, is looked at but left unused. Raises
+    InvalidInputError for a model that does not load, does not fit its base or computes no numbers; CheckLimitError
+    where that takes more than the settings allow; OverloadedError.
+    """
+    card = model.card
+    config = EncoderConfig.from_settings(settings)
+    current = await asyncio.to_thread(base_fingerprint, card.base_model, config, vlm=card.kind == "vlm")
+    is_usable = is_whole(card) or (current is not None and card.base_fingerprint in (None, current))
+    if not model.is_changed:
+        if is_usable:
+            await _check_dim(model, registry)
+        return
+    base_bytes = 0
+    if is_usable and not is_whole(card):
+        base_bytes = await asyncio.to_thread(_base_bytes, card.base_model, config, vlm=card.kind == "vlm")
+    await run_bounded_async(
+        "app.models.trial_child:try_request",
+        {
+            "folder": str(model.folder),
+            "kind": card.kind,
+            "task": card.task,
+            "dim": model.dim,
+            "is_usable": is_usable,
+            "question_chars": settings.max_question_chars,
+            "config": _encode(config),
+        },
+        _limits(settings, model.folder, base_bytes),
+        most=settings.upload_checks,
+        doing="Trying the model",
+    )
+
+
+async def _check_dim(model: UploadedModel, registry: ModelRegistry) -> None:
+    """A head's features are as long as those of its base, which is nobody's upload."""
+    try:
+        async with registry.encoder(model.card.base_model) as live:
+            dim = live.encoder.dim
+    except (ModelNotFoundError, ModelUnavailableError) as error:
+        raise InvalidInputError(f"The model cannot be used: {error.detail}", **error.context) from None
+    if dim != model.dim:
+        raise InvalidInputError(
+            f"vision.json: dim: the encoder's vectors have {dim} numbers, not {model.dim}."
+        )
+
+
+def _encode(config: EncoderConfig) -> dict[str, Any]:
+    """The configuration for a child that uses the CPU, writes no cache of its own and fetches nothing."""
+    offline = replace(
+        config,
+        device="cpu",
+        cpu_runtime="torch",
+        int8=False,
+        allow_downloads=False,
+        optimisation="none",
+        optimisations={},
+    )
+    return {**vars(offline), "cache_dir": str(offline.cache_dir)}
+
+
+def _base_bytes(word: str, config: EncoderConfig, *, vlm: bool) -> int:
+    try:
+        source = resolve_vlm(word) if vlm else resolve(word)
+        located = (
+            files.located(source, replace(config, allow_downloads=False), vlm_family_in)
+            if vlm
+            else files.located(source, replace(config, allow_downloads=False))
+        )
+        return _weight_bytes(Path(located.location)) if located.location else 0
+    except VisionError:
+        return 0
+
+
+def _weight_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def _limits(settings: Settings, folder: Path, base_bytes: int) -> ChildLimits:
+    size = _weight_bytes(folder) + base_bytes
+    limits = check_limits(settings, size)
+    return replace(limits, memory_bytes=limits.memory_bytes + _MEMORY_FACTOR * size)

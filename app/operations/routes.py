@@ -1,0 +1,214 @@
+"""The addresses outside `/v1`: what is here, is it alive, is it ready, its numbers and its documentation
+page.
+
+Knows what this process depends on; knows nothing of recognising.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import text
+
+from app import errors
+from app.access.dependencies import local_only
+from app.access.errors import ForeignOriginError
+from app.bootstrap import services_of
+from app.http import problems
+from app.observability.metrics import MEDIA_TYPE
+from app.settings import Settings
+from app.storage import disk
+from app.storage.blobs import local_folder
+
+SERVICE = "llamafarm-vision"
+VERSION = version(SERVICE)
+_CHECK_S = 2.0
+
+_ASSETS = {
+    "swagger-ui.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+    "favicon.png": "image/png",
+}
+# Swagger UI sets styles on elements and shows its icons as data: URIs; scripts come from here and nowhere
+# else.
+_DOCS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_DOCS_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>llamafarm-vision</title>
+<link rel="icon" type="image/png" href="docs/favicon.png">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+_DOCS_START = """SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  tryItOutEnabled: true,
+  persistAuthorization: false,
+  validatorUrl: null,
+});
+"""
+
+log = structlog.get_logger("app")
+
+router = APIRouter(dependencies=[Depends(local_only)], responses=problems.responses(ForeignOriginError))
+
+
+class About(BaseModel):
+    """What answers here."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "service": SERVICE,
+                    "version": VERSION,
+                    "docs": "/docs",
+                    "openapi": "/openapi.json",
+                    "health": "/healthz",
+                    "ready": "/readyz",
+                    "metrics": "/metrics",
+                }
+            ]
+        }
+    )
+
+    service: str = SERVICE
+    version: str = VERSION
+    docs: str = "/docs"
+    openapi: str = "/openapi.json"
+    health: str = "/healthz"
+    ready: str = "/readyz"
+    metrics: str = "/metrics"
+
+
+class Health(BaseModel):
+    """The process is alive."""
+
+    status: str = "ok"
+    service: str = SERVICE
+    version: str = VERSION
+
+
+class Readiness(BaseModel):
+    """Every part that a request needs, and how it is."""
+
+    status: str = "ready"
+    checks: dict[str, str]
+
+
+@router.get("/", tags=["platform"], response_model=About)
+async def about(request: Request) -> Any:
+    """What answers here; a browser is led to the documentation."""
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("docs", status_code=307)
+    return About()
+
+
+@router.get("/healthz", tags=["platform"])
+async def healthz() -> Health:
+    """Whether the process is alive; looks at nothing else."""
+    return Health()
+
+
+@router.get("/readyz", tags=["platform"], responses=problems.responses(errors.NotReadyError))
+async def readyz(request: Request) -> Readiness:
+    """Whether the database and Redis answer, the default model is loaded and the disk has room; 503 names what is
+    missing.
+    """
+    services = services_of(request)
+
+    async def database() -> None:
+        async with services.database.session() as session:
+            await session.execute(text("SELECT 1"))
+
+    found = dict(
+        zip(
+            ("database", "redis", "model", "disk"),
+            await asyncio.gather(
+                _check("database", database()),
+                _check("redis", services.redis.ping()),
+                _model(services.default_model),
+                asyncio.to_thread(_disk, services.settings),
+            ),
+            strict=True,
+        )
+    )
+    missing = [f"{part}: {state}" for part, state in found.items() if state != "ok"]
+    if missing:
+        raise errors.NotReadyError(f"Not ready: {'; '.join(missing)}.", checks=found)
+    return Readiness(checks=found)
+
+
+async def _check(part: str, work: Awaitable[Any]) -> str:
+    try:
+        async with asyncio.timeout(_CHECK_S):
+            await work
+    except Exception as exc:  # whatever it is, the part does not answer
+        log.debug("not ready", part=part, reason=str(exc)[:300])
+        return "does not answer"
+    return "ok"
+
+
+def _disk(settings: Settings) -> str:
+    """Whether what requests teach and upload can be written."""
+    for folder in (settings.data_dir.expanduser(), local_folder(settings)):
+        if folder is not None and (found := disk.shortage(folder, settings.min_free_mb)) is not None:
+            return found
+    return "ok"
+
+
+async def _model(loading: asyncio.Task[None]) -> str:
+    if not loading.done():
+        return "loading"
+    return "ok" if not loading.cancelled() and loading.exception() is None else "could not be loaded"
+
+
+@router.get("/metrics", tags=["platform"], response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Prometheus' text format; names routes and models, never callers or what they sent."""
+    return Response(services_of(request).metrics.exposition(), media_type=MEDIA_TYPE)
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> Response:
+    """The description of everything under `/v1`."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> Response:
+    """The documentation page; everything it loads comes from this service."""
+    return HTMLResponse(_DOCS_PAGE, headers={"Content-Security-Policy": _DOCS_POLICY})
+
+
+@router.get("/docs/{asset}", include_in_schema=False)
+async def docs_asset(asset: str) -> Response:
+    """One of the page's files, out of the wheel that carries them."""
+    headers = {"Cache-Control": "public, max-age=3600"}
+    if asset == "start.js":
+        return Response(_DOCS_START, media_type="text/javascript", headers=headers)
+    if asset not in _ASSETS:
+        raise errors.NotFoundError()
+    path = str(files("fastapi_offline").joinpath("static", asset))
+    return FileResponse(path, media_type=_ASSETS[asset], headers=headers)

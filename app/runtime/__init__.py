@@ -1,0 +1,1 @@
+"""`vision serve`: the parent process, its children, the listening socket and signals."""

@@ -1,0 +1,1 @@
+"""The database's engine, images by their hash, files of jobs, untrusted archives, and Redis."""

@@ -1,0 +1,11 @@
+"""The failures of strategies that a client can meet."""
+
+from __future__ import annotations
+
+from app.errors import NotFoundError
+
+
+class StrategyNotFoundError(NotFoundError):
+    """There is no strategy of that name."""
+
+    code = "strategy_not_found"

@@ -1,0 +1,64 @@
+"""What this service brings to a recommendation: its machine in numbers, and the models it has already.
+
+Knows the registry's descriptions and `/hardware`; loads nothing and knows nothing of how strategies are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from app.inference.model_info import ModelInfo
+from app.strategies.definition import DEFAULT, Strategy
+from app.strategies.presets import Machine
+from app.strategies.recommending import Here, Ready, how_to_get, lacking
+from app.strategies.schemas import Hardware, StrategyFit
+
+_MB_TO_GB = 1024 * 1024 / 1e9
+_BUILT_IN = "lite"
+
+
+def machine_of(hardware: Hardware) -> Machine:
+    """This machine; its GPUs count only where models may run on them. As many GB as its maker says, thus decimal."""
+    on_gpu = hardware.gpus and (hardware.device or "").startswith("cuda")
+    return Machine(
+        gpu_memory_gb=round(min(gpu.memory_mb for gpu in hardware.gpus) * _MB_TO_GB, 1) if on_gpu else 0,
+        gpus=len(hardware.gpus) if on_gpu else 0,
+        cpu_memory_gb=round(hardware.memory.total_mb * _MB_TO_GB, 1),
+        cores=hardware.cpu.cores,
+    )
+
+
+def fits(strategies: Iterable[Strategy], hardware: Hardware, known: Sequence[ModelInfo]) -> list[StrategyFit]:
+    """Whether this machine is enough for each strategy, with the models that the service has."""
+    machine, ready = machine_of(hardware), ready_with(known)
+    lacks = {one.name: lacking(one, machine, ready(one)) for one in strategies}
+    return [StrategyFit(name=name, fits=reason is None, reason=reason) for name, reason in lacks.items()]
+
+
+def use_here(strategy: Strategy, known: Sequence[ModelInfo]) -> str:
+    """Which of the known models the strategy would use, or what it takes to have one, in a sentence."""
+    here = ready_with(known)(strategy)
+    if here is None:
+        return f"{(how := how_to_get(strategy))[0].upper()}{how[1:]}; none is here."
+    small = f", which knows only {here.knows}" if here.knows else ""
+    return f"The service's model '{here.name}'{small}."
+
+
+def ready_with(known: Sequence[ModelInfo]) -> Ready:
+    """Which of the known models a strategy would use; None where it needs one that is not here."""
+
+    def ready(strategy: Strategy) -> Here | None:
+        wanted = strategy.model
+        for one in known:
+            if one.kind != wanted.kind or wanted.family not in (DEFAULT, one.family):
+                continue
+            if one.tasks is not None and strategy.task not in one.tasks:
+                continue
+            if wanted.checkpoint == DEFAULT:
+                if one.default or one.family == wanted.family == _BUILT_IN:
+                    return Here(one.name, (*one.aliases, one.name)[0], one.knows)
+            elif wanted.checkpoint in (one.name, *one.aliases):
+                return Here(one.name, (*one.aliases, one.name)[0], one.knows)
+        return None
+
+    return ready

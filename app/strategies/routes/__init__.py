@@ -1,0 +1,1 @@
+"""The addresses of strategies and of this machine's hardware."""

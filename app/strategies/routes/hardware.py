@@ -1,0 +1,32 @@
+"""`/hardware`; `/models` is in `model_routes`.
+
+Knows who may look; knows nothing of how things are found out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from app.access import Caller, require
+from app.bootstrap import services_of
+from app.models.routes import router as models_router
+from app.strategies import probing
+from app.strategies.here import fits
+from app.strategies.schemas import Hardware
+
+router = APIRouter(tags=["models"])
+router.include_router(models_router)
+
+Recogniser = Annotated[Caller, Depends(require("recognise"))]
+
+
+@router.get("/hardware")
+async def get_hardware(request: Request, caller: Recogniser) -> Hardware:
+    """Show what this machine has, and which strategies it is enough for."""
+    services = services_of(request)
+    hardware = await asyncio.to_thread(probing.hardware, services.settings)
+    fitting = fits(services.strategies.all(), hardware, services.registry.known())
+    return hardware.model_copy(update={"strategies": fitting})

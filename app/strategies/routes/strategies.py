@@ -1,0 +1,161 @@
+"""`/strategies`: list, show and recommend ways to learn.
+
+Knows who may look; what fits is decided in `recommending`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any, get_args
+
+from fastapi import APIRouter, Depends, Path, Request
+
+from app.access import Caller, require
+from app.bootstrap import services_of
+from app.errors import InvalidInputError
+from app.http.problems import responses
+from app.inference.model_info import ModelInfo
+from app.methods.params import checked
+from app.methods.tasks import Task
+from app.strategies import probing
+from app.strategies.definition import Strategy, shown
+from app.strategies.describing import json_schema
+from app.strategies.errors import StrategyNotFoundError
+from app.strategies.here import machine_of, ready_with, use_here
+from app.strategies.presets import PRESETS, Machine, facts, preset_called
+from app.strategies.recommending import Verdict, Wanted, recommend
+from app.strategies.schemas import (
+    AUTO,
+    LeftOut,
+    Recommendation,
+    Recommended,
+    RecommendRequest,
+    RefusedFile,
+    StrategyInfo,
+    StrategyList,
+    TaskGroup,
+)
+
+router = APIRouter(prefix="/strategies", tags=["strategies"])
+
+Recogniser = Annotated[Caller, Depends(require("recognise"))]
+
+
+@router.get("")
+async def list_strategies(request: Request, caller: Recogniser) -> StrategyList:
+    """List the strategies, and which files of your own were refused."""
+    strategies = services_of(request).strategies
+    known = services_of(request).registry.known()
+    return StrategyList(
+        data=[_info(one, one.name in strategies.own, known) for one in strategies.all()],
+        refused=[RefusedFile(file=one.file, reason=one.reason) for one in strategies.refused],
+        next=None,
+    )
+
+
+_SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Strategies of one file",
+    "type": "object",
+    "$defs": {
+        "WrittenStrategy": {
+            "type": "object",
+            "properties": {"model_type": {"enum": ["clip", "llava", "custom"]}},
+            "required": ["model_type"],
+        }
+    },
+}
+
+
+@router.get(
+    "/schema",
+    response_model=dict[str, Any],
+    responses={200: {"content": {"application/json": {"example": _SCHEMA}}}},
+)
+async def strategy_schema(caller: Recogniser) -> dict[str, Any]:
+    """The JSON Schema of a strategy's file, for editors."""
+    return json_schema()
+
+
+@router.get("/{strategy}", responses=responses(StrategyNotFoundError))
+async def get_strategy(
+    request: Request,
+    caller: Recogniser,
+    strategy: Annotated[str, Path(max_length=200, description="Its name or an alias.")],
+) -> StrategyInfo:
+    """Show one strategy, by its name or an alias."""
+    strategies = services_of(request).strategies
+    found = strategies.get(strategy)
+    return _info(found, found.name in strategies.own, services_of(request).registry.known())
+
+
+@router.post("/recommend")
+async def recommend_strategies(
+    request: Request, caller: Recogniser, wanted: RecommendRequest
+) -> Recommendation:
+    """Which strategies fit each task, best first, and why each of the others does not."""
+    services = services_of(request)
+    machine, ready = _machine(wanted.hardware), None
+    if machine is None:
+        machine = machine_of(await asyncio.to_thread(probing.hardware, services.settings))
+        ready = ready_with(services.registry.known())
+    fitting, left_out = recommend(
+        services.strategies.all(),
+        Wanted(machine, wanted.learning_type, wanted.dataset_size, wanted.task),
+        ready,
+    )
+    data = [_recommended(verdict) for verdict in fitting]
+    tasks: tuple[Task, ...] = (wanted.task,) if wanted.task else get_args(Task)
+    return Recommendation(
+        hardware=machine,
+        machine=facts(machine),
+        data=data,
+        groups=[TaskGroup(task=task, data=[found for found in data if found.task == task]) for task in tasks],
+        left_out=[
+            LeftOut(name=verdict.strategy.name, task=verdict.strategy.task, reason=verdict.reason)
+            for verdict in left_out
+        ],
+    )
+
+
+def _machine(hardware: str | Machine) -> Machine | None:
+    """The machine that was named or described; None for the one that answers. Raises InvalidInputError."""
+    if isinstance(hardware, Machine):
+        return hardware
+    if hardware.strip().lower() == AUTO:
+        return None
+    name = preset_called(hardware)
+    if name is None:
+        raise InvalidInputError(
+            f"hardware: there is no machine of that name; known are {AUTO}, {', '.join(PRESETS)}."
+        )
+    return PRESETS[name]
+
+
+def _info(strategy: Strategy, own: bool, known: Sequence[ModelInfo]) -> StrategyInfo:
+    settings = checked(strategy.method, strategy.params) if strategy.method else {}
+    values = strategy.model_dump()
+    values["model"]["checkpoint"] = shown(strategy.model.checkpoint)
+    for larger in values["model"]["larger"]:
+        larger["checkpoint"] = shown(larger["checkpoint"])
+    defaults = {name: value for name, value in settings.items() if name not in strategy.params}
+    return StrategyInfo(**values, own=own, here=use_here(strategy, known), defaults=defaults)
+
+
+def _recommended(verdict: Verdict) -> Recommended:
+    strategy, time = verdict.strategy, verdict.time
+    return Recommended(
+        name=strategy.name,
+        task=strategy.task,
+        family=strategy.model.family,
+        checkpoint=shown(strategy.model.checkpoint),
+        method=strategy.method,
+        expected_time_s=time.seconds,
+        expected_examples=time.examples,
+        expected_time_note=time.note,
+        params=verdict.params,
+        larger=[shown(checkpoint) for checkpoint in verdict.larger],
+        larger_params={shown(checkpoint): settings for checkpoint, settings in verdict.larger_params.items()},
+        reason=verdict.reason,
+    )

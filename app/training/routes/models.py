@@ -1,0 +1,187 @@
+"""`/models/{m}/evaluate` and `/models/{m}/export`: long work about a model, as jobs.
+
+Knows requests and what is refused before anything is queued; a worker does the rest.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from app import errors
+from app.access import Caller, require
+from app.bootstrap import Services, services_of
+from app.collections.errors import CollectionNotFoundError
+from app.datasets.errors import DatasetNotFoundError
+from app.http.names import CollectionName
+from app.http.problems import responses
+from app.inference.errors import ModelNotFoundError, ModelTaskError
+from app.inference.model_info import ModelInfo
+from app.inference.sources import REMOTE
+from app.jobs.describing import described
+from app.jobs.errors import NotTrainableError
+from app.jobs.schemas import JobInfo
+from app.jobs.spec import DataRef, JobSpec, Resolved
+from app.methods.tasks import Metric, Task
+from app.training import learning_data
+
+router = APIRouter(prefix="/models", tags=["models"])
+
+Trainer = Annotated[Caller, Depends(require("train"))]
+ModelPath = Annotated[str, Path(alias="model", max_length=200, description="Id of a model.")]
+RETRY_AFTER_S = "2"
+
+
+class EvaluationRequest(BaseModel):
+    """What to judge a model on; exactly one of the two."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"collection": "mugs"}]})
+
+    dataset: uuid.UUID | None = Field(None, description="Judge by this dataset's examples.")
+    collection: CollectionName | None = Field(None, description="Judge by this collection's instead.")
+    split: Literal["test", "validation", "train", "all"] = Field(
+        "test", description="Which of a dataset's examples; a collection has no splits and gives all."
+    )
+    metrics: list[Metric] | None = Field(
+        None, description="Figures that are kept; empty: all that apply. Chance stands beside them always."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> EvaluationRequest:
+        if (self.dataset is None) == (self.collection is None):
+            raise ValueError("name a dataset or a collection")
+        return self
+
+
+class ExportRequest(BaseModel):
+    """What to make of a model."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"format": "onnx"}]})
+
+    format: Literal["onnx", "safetensors"] = Field(
+        description="`onnx`: graphs for other runtimes, of a vision-language model with a runner that answers by them; "
+        "`safetensors`: merged weights in Hugging Face's format."
+    )
+
+
+@router.post(
+    "/{model}/evaluate",
+    status_code=202,
+    responses=responses(
+        ModelNotFoundError,
+        DatasetNotFoundError,
+        CollectionNotFoundError,
+        ModelTaskError,
+        NotTrainableError,
+        errors.OverloadedError,
+    ),
+)
+async def evaluate_model(
+    request: Request, response: Response, caller: Trainer, model: ModelPath, wanted: EvaluationRequest
+) -> JobInfo:
+    """Judge a model: figures with the level of chance beside them, and pictures among its artifacts."""
+    services = services_of(request)
+    kind, task, base = await _model(services, caller.workspace, model)
+    labels = await _labels(services, caller.workspace, model)
+    if kind == "encoder" and base is not None:
+        raise ModelTaskError(
+            f"'{model[:100]}' has no labels of its own to be judged by: train a model on it first."
+        )
+    async with services.database.session() as session:
+        if wanted.dataset is not None:
+            data = await learning_data.of_dataset(session, caller.workspace, wanted.dataset)
+        else:
+            known = await services.recognition.known(caller.workspace, wanted.collection or "")
+            data = await learning_data.of_collection(session, known)
+    asked = task or (next(iter(data.tasks)) if len(data.tasks) == 1 else "vqa")
+    if kind == "vlm" and labels and data.labels:
+        asked = "classification"  # labels that it learned as answers, which are then chosen among
+    if asked not in data.tasks:
+        raise ModelTaskError(
+            f"{data.name[:1].upper()}{data.name[1:]} holds no examples of what the model does ({asked})."
+        )
+    if not data.examples(asked):
+        raise NotTrainableError(f"{data.name[:1].upper()}{data.name[1:]} holds no examples to judge by.")
+    spec = JobSpec(
+        kind="evaluate",
+        task=asked,
+        base_model=base,
+        base_kind=kind,
+        data=data.ref if isinstance(data.ref, DataRef) else None,
+        params={"split": wanted.split, "metrics": wanted.metrics},
+        model=model,
+    )
+    return await _queued(services, response, caller.workspace, spec)
+
+
+@router.post(
+    "/{model}/export",
+    status_code=202,
+    responses=responses(ModelNotFoundError, ModelTaskError, errors.OverloadedError),
+)
+async def export_model(
+    request: Request, response: Response, caller: Trainer, model: ModelPath, wanted: ExportRequest
+) -> JobInfo:
+    """Write a model as files that other programs load; an ONNX file that computes something else is not published."""
+    services = services_of(request)
+    kind, task, base = await _model(services, caller.workspace, model)
+    if base == REMOTE:
+        raise ModelTaskError("'remote' answers on another server: there are no weights here to export.")
+    if base is not None and kind == "encoder" and wanted.format == "safetensors":
+        raise ModelTaskError("This encoder is not trained here: its weights are where it came from.")
+    spec = JobSpec(
+        kind="export",
+        task=task,
+        base_model=base,
+        base_kind=kind,
+        data=await _trained_on(services, caller.workspace, model),
+        params={"format": wanted.format},
+        model=model,
+    )
+    return await _queued(services, response, caller.workspace, spec)
+
+
+async def _model(
+    services: Services, workspace: str, name: str
+) -> tuple[Literal["encoder", "vlm"], Task | None, str | None]:
+    """Kind, task, and for a model that came with the service the word that loads it; raises ModelNotFoundError."""
+    found = await services.trained.find(workspace, name)
+    if found is not None:
+        return "vlm" if found.card.kind == "vlm" else "encoder", found.card.task, None
+    for one in services.registry.known():
+        if name == one.name or name in one.aliases:
+            return one.kind, _task(one), (one.aliases or (one.name,))[0]
+    raise ModelNotFoundError
+
+
+async def _labels(services: Services, workspace: str, name: str) -> list[str]:
+    """Those that a trained model knows."""
+    found = await services.trained.find(workspace, name)
+    return [] if found is None else found.card.labels or []
+
+
+async def _trained_on(services: Services, workspace: str, name: str) -> DataRef | None:
+    """What a model learned from, as far as is known."""
+    found = await services.trained.find(workspace, name)
+    if found is None or found.job_id is None:
+        return None
+    job = await services.jobs.get(workspace, found.job_id)
+    return JobSpec.model_validate(job.spec).data
+
+
+def _task(info: ModelInfo) -> Task | None:
+    if info.kind == "encoder":
+        return "classification"
+    return (
+        None if info.tasks is None or len(info.tasks) != 1 else ("vqa" if "vqa" in info.tasks else "caption")
+    )
+
+
+async def _queued(services: Services, response: Response, workspace: str, spec: JobSpec) -> JobInfo:
+    job = await services.jobs.queue(workspace, Resolved(spec, "cpu"))
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = RETRY_AFTER_S
+    return await described(services, job)

@@ -1,0 +1,81 @@
+"""The last stages of `lite` as what is trained, and what comes before them computed once an image.
+
+Knows where EfficientNet-Lite0 is cut and how its parts are named; knows nothing of losses or labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from app.families.lite.efficientnet_lite import EfficientNetLite0
+from app.families.lite.encoder import TAIL
+from app.inference.protocols import Pixels, Vectors
+
+CUT = 15
+"""Blocks before the trained ones: the last block (192 to 320 channels) and the final convolution are trained."""
+_BATCH = 8
+
+
+class LiteTail(nn.Module):
+    """Activations float[n, 192, 7, 7] to unit features float[n, 1280], as the served encoder ends.
+
+    Batch norms keep the statistics of ImageNet: a few examples would only make them worse.
+    """
+
+    centre: torch.Tensor
+
+    def __init__(self, module: EfficientNetLite0, centre: torch.Tensor) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleDict({str(i): module.blocks[i] for i in range(CUT, len(module.blocks))})
+        self.conv_head = module.conv_head
+        self.bn1 = module.bn1
+        self.register_buffer("centre", centre, persistent=False)
+        self.requires_grad_(True)
+        for one in self.modules():
+            if isinstance(one, nn.BatchNorm2d):
+                one.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> LiteTail:
+        """Batch norms stay as they are."""
+        super().train(False)
+        self.training = mode
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks.values():
+            x = block(x)
+        pooled = nn.functional.relu6(self.bn1(self.conv_head(x))).mean(dim=(2, 3))
+        return nn.functional.normalize(pooled - self.centre, dim=-1)
+
+    def write(self, folder: Path) -> str:
+        """Its weights by their names in `EfficientNetLite0`; the file's name."""
+        state = {name: one.detach().cpu().contiguous() for name, one in self.state_dict().items()}
+        save_file(state, folder / TAIL)
+        return TAIL
+
+
+class LiteTrunk:
+    """Everything before the tail, frozen."""
+
+    def __init__(self, module: EfficientNetLite0, device: torch.device) -> None:
+        self._module = module.eval().to(device)
+        self._device = device
+
+    @torch.inference_mode()
+    def activations(self, pixels: Sequence[Pixels]) -> Vectors:
+        """n images float32[3, 224, 224] to float16[n, 192, 7, 7]: half the memory, and precise enough to train on."""
+        parts = []
+        for start in range(0, len(pixels), _BATCH):
+            x = torch.from_numpy(np.stack(pixels[start : start + _BATCH])).to(self._device)
+            x = nn.functional.relu6(self._module.bn0(self._module.conv_stem(x)))
+            for index in range(CUT):
+                x = self._module.blocks[index](x)
+            parts.append(x.half().cpu().numpy())
+        found: Vectors = np.concatenate(parts)
+        return found

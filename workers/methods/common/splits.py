@@ -1,0 +1,68 @@
+"""Which examples are trained on, chosen by and judged on, inside a method.
+
+Knows items and labels; knows nothing of images.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from app.jobs.errors import NotTrainableError
+from workers.shared.examples import Examples, Item
+from workers.shared.splitting import SPLITS, stratified
+
+Splits = tuple[list[Item], list[Item], list[Item]]
+MIN_TO_HOLD_OUT = 3
+"""Images of a label below which all are learned from: one of two would cost half of what there is, to judge by one."""
+
+
+def split_items(examples: Examples, validation_share: float, seed: int) -> Splits:
+    """(train, validation, test): the data's own split, or a stratified one without a test side.
+
+    Every label keeps one example to train on at least, and one with fewer than `MIN_TO_HOLD_OUT` all of its own; an
+    image is on one side.
+    """
+    if examples.is_split:
+        train, validation, test = (examples.of_split(one) for one in SPLITS)
+        return train + [one for one in examples.items if one.split is None], validation, test
+    strata = {one.sha256: one.label or one.question or "" for one in examples.items}
+    images = Counter(strata.values())
+    sides = stratified(strata, (1 - validation_share, 0.0, validation_share), seed)
+    held = {
+        image
+        for image, stratum in strata.items()
+        if sides[image] != "train" and images[stratum] >= MIN_TO_HOLD_OUT
+    }
+    train = [item for item in examples.items if item.sha256 not in held]
+    return train, [item for item in examples.items if item.sha256 in held], []
+
+
+def split_leaving(examples: Examples, validation_share: float, seed: int, *, least: int) -> Splits:
+    """As `split_items`, but of each label so many examples stay to train on, if it has them."""
+    train, validation, test = split_items(examples, validation_share, seed)
+    if examples.is_split:
+        return train, validation, test
+    left = Counter(one.label for one in train)
+    held = []
+    for one in validation:
+        if left[one.label] < least:
+            left[one.label] += 1
+        else:
+            held.append(one)
+    away = {one.sha256 for one in held}
+    return [one for one in examples.items if one.sha256 not in away], held, test
+
+
+def check_taught(examples: Examples) -> None:
+    """Raise NotTrainableError where a label stands on no side but those that models are judged on."""
+    taught = {one.label for one in examples.items if one.split in (None, "train")}
+    missing = [label for label in examples.labels if label not in taught]
+    if missing:
+        raise NotTrainableError(f"The training split holds no example of '{missing[0]}'.")
+
+
+def targets(items: Sequence[Item], labels: Sequence[str]) -> list[int]:
+    """The index of each item's label."""
+    index = {label: position for position, label in enumerate(labels)}
+    return [index[one.label or ""] for one in items]

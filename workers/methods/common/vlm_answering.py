@@ -1,0 +1,146 @@
+"""What a model in training says to examples, and how often that is right.
+
+Knows generation and figures; knows nothing of optimisers, adapters or checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from app.inference.prompts import Answer, Generation
+from app.jobs.errors import NotTrainableError
+from workers.methods.common.vlm_items import Sides, VlmItems
+from workers.methods.common.vlm_labels import LabelScorer
+from workers.methods.common.vlm_lessons import Lessons
+from workers.shared import metrics
+from workers.shared.examples import Item
+from workers.shared.metrics import NOT_JUDGED
+
+_ROOM = 4
+MAX_SCORED = 5_000
+"""Most labels that are scored as answers, over all examples, where training judges a model."""
+COMPARED = ("accuracy", "macro_f1", "exact_match", "bleu")
+"""Figures of the base that stand beside those of the trained model."""
+JUDGED_BY = "the likelihood of each label as the answer"
+"""Tokens beyond the longest known answer, so that a longer one is seen to be wrong."""
+
+
+def labelled(
+    items: Sequence[Item], shares: metrics.Floats, labels: Sequence[str], free: float
+) -> dict[str, Any]:
+    """Figures of answers that are labels: `shares` float[n, labels] of the n items, and of the unconstrained answers
+    the share `free` that matched.
+    """
+    truth = [item.label or "" for item in items]
+    return {**metrics.classification(truth, shares, labels), "exact_match": free, "judged_by": JUDGED_BY}
+
+
+class Judge:
+    """Asks a model what the items ask; the same greedy answers that serving gives."""
+
+    def __init__(
+        self,
+        lessons: Lessons,
+        items: VlmItems,
+        batch: int,
+        number_format: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        """`number_format` is entered around every forward pass (autocast, or nothing). Raises NotTrainableError for a
+        model that does something else than the items teach, and for labels that it cannot tell apart.
+        """
+        if items.task not in lessons.vlm.tasks:
+            does = "answers questions" if "vqa" in lessons.vlm.tasks else "only writes captions"
+            wanted = "answers or labels" if items.task == "vqa" else "captions"
+            raise NotTrainableError(f"'{lessons.vlm.name}' {does} and cannot learn {wanted}.")
+        self._vlm = lessons.vlm
+        self._lessons = lessons
+        self._items = items
+        self._batch = batch
+        self._number_format = number_format
+        self._scorer = LabelScorer(lessons, items.labels, batch) if items.labels else None
+
+    def evaluate(self, sides: Sides, most: int | None = None) -> dict[str, Any]:
+        """`judge` of (at most so many of) the examples that were not taught, and where they come from; without any,
+        that nothing was judged, and how many of the taught answers the model gives.
+        """
+        items = sides.judged[:most]
+        if not items:
+            fit = self.figures(sides.taught[:most])["exact_match"]
+            return {"evaluated_on": NOT_JUDGED, "held_out": False, "exact_match_on_taught": fit}
+        if most is not None and self._scorer is not None:
+            items = items[: max(MAX_SCORED // len(self._items.labels), 1)]
+        return {
+            **self.judge(items),
+            "evaluated_on": "validation" if sides.judged is sides.held_out else "test",
+            "held_out": True,
+            "judged": f"{len(items)} of {len(sides.judged)}",
+        }
+
+    def figures(self, items: Sequence[Item]) -> dict[str, Any]:
+        """`evaluation.metrics.texts` of the model's answers."""
+        questions = [one.question for one in items] if any(one.question for one in items) else None
+        longest = max(len(self._lessons.said(one.answer or "")) for one in items) + _ROOM
+        said = [one.text for one in self.answers(items, longest)]
+        return metrics.texts(said, [[one.answer or ""] for one in items], questions)
+
+    def judge(self, items: Sequence[Item]) -> dict[str, Any]:
+        """`figures`; or where labels were taught as answers, `evaluation.metrics.classification` with each answer
+        constrained to the labels by their likelihood (`vlm_labels`), and how often the free answer is the label.
+        """
+        scorer = self._scorer
+        if scorer is None:
+            return self.figures(items)
+        with self._at_rest():
+            shares = np.stack([scorer.probabilities(self._items.prompt(item, 0)) for item in items])
+        free = self.figures(items)["exact_match"]
+        return labelled(items, shares, self._items.labels, free)
+
+    def answers(self, items: Sequence[Item], max_new_tokens: int) -> list[Answer]:
+        """What the model says to each, in order."""
+        answers: dict[int, Answer] = {}
+        waiting: defaultdict[str, list[tuple[int, Generation]]] = defaultdict(list)
+
+        def answer(group: list[tuple[int, Generation]]) -> None:
+            found = self._vlm.generate([one for _, one in group])
+            answers.update({index: one for (index, _), one in zip(group, found, strict=True)})
+            group.clear()
+
+        with self._at_rest():
+            for index, item in enumerate(items):
+                generation = self._vlm.pack(self._items.prompt(item, max_new_tokens))
+                group = waiting[self._vlm.group(generation)]
+                group.append((index, generation))
+                if len(group) == self._batch:
+                    answer(group)
+            for group in waiting.values():
+                if group:
+                    answer(group)
+        return [answers[index] for index in range(len(items))]
+
+    def loss(self, items: Sequence[Item]) -> float:
+        """Mean loss of the items' own answers."""
+        total = 0.0
+        with self._at_rest(), torch.no_grad():
+            for start in range(0, len(items), self._batch):
+                part = items[start : start + self._batch]
+                batch = self._lessons.batch([(self._items.prompt(one, 0), one.answer or "") for one in part])
+                total += float(self._lessons.loss(batch)) * len(part)
+        return total / len(items)
+
+    @contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        """Without dropout; afterwards as before."""
+        model = self._vlm.model
+        training = model.training
+        model.eval()
+        try:
+            with self._number_format():
+                yield
+        finally:
+            model.train(training)

@@ -1,0 +1,122 @@
+"""Examples of questions or captions as prompts and answers: which are taught, which are held out.
+
+Knows items, images and tasks; knows nothing of tokens, models or augmentation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from PIL import Image
+
+from app.inference.prompts import Prompt, Task
+from app.jobs.errors import NotTrainableError
+from workers.methods.common.splits import check_taught
+from workers.shared.examples import Examples, Item
+from workers.shared.splitting import stratified
+
+LEAST = 2
+MIN_TO_HOLD_OUT = 10
+"""Examples without labels below which all are learned from: of fewer, those held out could tell nothing."""
+_CACHED_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Items by use. Where there are none to hold out, `held_out` and `judged` are empty."""
+
+    taught: list[Item]
+    held_out: list[Item]
+    """What the best checkpoint is chosen by."""
+    judged: list[Item]
+    """What the evaluation is made on: the data's own test split, or the held-out items."""
+
+
+class VlmItems:
+    """The examples of one job that teach questions or captions."""
+
+    def __init__(self, examples: Examples) -> None:
+        self._examples = examples
+        self.task: Task = "caption" if examples.task == "caption" else "vqa"
+        self.labels = examples.labels
+        """What the answers are, where labels are taught as answers; else empty."""
+        self.image = lru_cache(_CACHED_IMAGES)(examples.image)
+
+    @staticmethod
+    def check(examples: Examples) -> None:
+        """Raises NotTrainableError for what cannot be taught."""
+        if examples.task not in ("vqa", "caption"):
+            raise NotTrainableError(
+                "A vision-language model learns from questions or captions; labels are taught as answers to one."
+            )
+        if any(not (one.answer or "").strip() for one in examples.items):
+            raise NotTrainableError("Every example needs an answer to learn.")
+        if examples.task == "vqa" and any(not (one.question or "").strip() for one in examples.items):
+            raise NotTrainableError("Every example needs a question.")
+        if examples.labels:
+            check_taught(examples)
+        taught = examples.of_split("train") if examples.is_split else examples.items
+        if len(taught) < LEAST:
+            raise NotTrainableError(f"There are {len(taught)} examples to learn from; {LEAST} are the least.")
+
+    def note(self) -> dict[str, Any]:
+        """What `vision.json` says of labels that are taught as answers: which, and to what question."""
+        if not self.labels:
+            return {}
+        return {"labels": self.labels, "question": self._examples.items[0].question}
+
+    def prompt(self, item: Item, max_new_tokens: int, image: Image.Image | None = None) -> Prompt:
+        """The item as it is asked when it is served; `image` replaces its own (a changed copy)."""
+        picture = self.image(item) if image is None else image
+        return Prompt(picture, item.question or "", self.task, max_new_tokens)
+
+    def sides(self, share: float, seed: int) -> tuple[Sides, int]:
+        """What is taught and what is held out, and how many items were left out since their image is gone.
+
+        Without a split of its own, the data gives `share` of its images away: of every label with three images or
+        more; without labels nothing below `MIN_TO_HOLD_OUT` examples, else of every answer that is common enough (so
+        that all remain to learn from), or of all images where answers hardly repeat, as captions do. Raises
+        NotTrainableError when too few are left.
+        """
+        present = [one for one in self._examples.items if self._readable(one)]
+        gone = len(self._examples.items) - len(present)
+        if self._examples.is_split:
+            taught = [one for one in present if one.split == "train"]
+            held_out = [one for one in present if one.split == "validation"]
+            test = [one for one in present if one.split == "test"]
+            sides = Sides(taught, held_out or test, test or held_out)
+        else:
+            if not self.labels and len(present) < MIN_TO_HOLD_OUT:
+                share = 0.0
+            split = stratified(_strata(present), (1 - share, share, 0), seed)
+            taught = [one for one in present if split[one.sha256] == "train"]
+            held_out = [one for one in present if split[one.sha256] == "validation"]
+            sides = Sides(taught, held_out, held_out)
+        if len(sides.taught) < LEAST:
+            raise NotTrainableError(
+                f"There are {len(sides.taught)} examples to learn from; {LEAST} are the least."
+            )
+        return sides, gone
+
+    def _readable(self, item: Item) -> bool:
+        try:
+            self.image(item)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def _strata(items: Sequence[Item]) -> dict[str, str]:
+    """Image -> its label, or the commonest of its answers; one stratum of all where most answers occur once."""
+    if all(item.label is not None for item in items):
+        return {item.sha256: item.label or "" for item in items}
+    common = Counter(one.answer or "" for one in items)
+    answers: dict[str, str] = {}
+    for one in sorted(items, key=lambda one: common[one.answer or ""]):
+        answers[one.sha256] = one.answer or ""
+    repeated = sum(count for count in Counter(answers.values()).values() if count > 2)
+    return answers if 2 * repeated > len(answers) else dict.fromkeys(answers, "")

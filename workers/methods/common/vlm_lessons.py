@@ -1,0 +1,230 @@
+"""How each vision-language family is shown an answer: which tokens, which loss, which layers are trained.
+
+Knows the families' architectures; the prompts come from the code that serves them (`app.families.vlms`), so that
+training and serving cannot drift apart. Knows nothing of steps, optimisers or checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+
+from app.families.blip.vlm import BlipCaption, BlipVqa
+from app.families.flamingo.vlm import Idefics3Vlm, IdeficsVlm
+from app.families.llava.vlm import LlavaVlm
+from app.families.transformers_vlm import TransformersVlm
+from app.inference.prompts import Prompt
+
+Tensors = dict[str, torch.Tensor]
+IGNORED = -100
+"""The label of a token that is given, not learned."""
+
+
+class Lessons:
+    """A decoder that reads image, question and answer as one sequence: LLaVA and both of Flamingo's kind."""
+
+    language: Sequence[str]
+    """Paths of the language model's modules."""
+    projector: str | None = None
+    """The module that turns image features into the language model's inputs."""
+
+    def __init__(self, vlm: TransformersVlm) -> None:
+        self.vlm = vlm
+        end = sorted(vlm.end_tokens())
+        own = vlm.processor.tokenizer.eos_token_id
+        self.end = own if own in end else end[0]
+        """The token that ends a taught answer."""
+        self.limit: int | None = None
+        """Tokens of question and answer that a lesson has at most; a longer answer is cut, and its end not taught."""
+
+    def lesson(self, prompt: Prompt, answer: str) -> Tensors:
+        """One prompt and its answer, batch size 1; `labels` int64[1, length] are the answer's tokens and its end.
+
+        Raises QuestionTooLongError.
+        """
+        said = self.within(prompt.text, self.said(answer))
+        return self.complete(self.vlm.pack(_with_room(prompt, len(said))).packed, said)
+
+    def complete(self, prompt: Tensors, said: Sequence[int]) -> Tensors:
+        """A packed prompt, which stays as it is, followed by the tokens of an answer; see `lesson`."""
+        said, packed = list(said), dict(prompt)
+        given = packed["input_ids"].shape[1]
+        packed["input_ids"] = torch.cat([packed["input_ids"], torch.tensor([said])], dim=1)
+        packed["attention_mask"] = functional.pad(packed["attention_mask"], (0, len(said)), value=1)
+        if "image_attention_mask" in packed:  # the answer sees the image that the question saw last
+            mask = packed["image_attention_mask"]
+            packed["image_attention_mask"] = torch.cat([mask, mask[:, -1:].expand(-1, len(said), -1)], dim=1)
+        packed["labels"] = torch.tensor([[IGNORED] * given + said])
+        return packed
+
+    def said(self, answer: str) -> list[int]:
+        """The tokens a model should generate for this answer, the end among them."""
+        return [*self._tokens(self.vlm.clean(answer), self.vlm.answer_lead()), self.end]
+
+    def question_tokens(self, question: str) -> int:
+        """How many tokens a question has by itself."""
+        return len(self.vlm.processor.tokenizer.encode(self.vlm.clean(question), add_special_tokens=False))
+
+    def within(self, question: str, said: list[int]) -> list[int]:
+        """An answer's tokens, without those that the limit leaves no room for."""
+        return said if self.limit is None else said[: max(self.limit - self.question_tokens(question), 1)]
+
+    def loss(self, batch: Tensors) -> torch.Tensor:
+        """Cross-entropy: the mean over an answer's tokens, then over answers, so that a long one counts as much as a
+        short one.
+        """
+        losses = self.answer_losses(batch)
+        return (losses / (batch["labels"][:, 1:] != IGNORED).sum(1)).mean()
+
+    def answer_losses(self, batch: Tensors) -> torch.Tensor:
+        """float32[b]: the negative logarithm of each whole answer's probability, its end token included."""
+        inputs = {key: value for key, value in batch.items() if key != "labels"}
+        return summed_losses(self.vlm.model(**inputs, use_cache=False).logits, batch["labels"])
+
+    def batch(self, taught: Sequence[tuple[Prompt, str]]) -> Tensors:
+        """Prompts and their answers on the model's device, padded behind."""
+        return self.stacked([self.lesson(prompt, answer) for prompt, answer in taught])
+
+    def stacked(self, lessons: Sequence[Tensors]) -> Tensors:
+        """Lessons of batch size 1 as one batch on the model's device, padded behind."""
+        stacked = self.vlm.collate(lessons, left=False)
+        return {
+            key: value.to(self.vlm.device, self.vlm.model.dtype if value.is_floating_point() else None)
+            for key, value in stacked.items()
+        }
+
+    def _tokens(self, answer: str, lead: str) -> list[int]:
+        """The answer's tokens where it follows `lead`: some tokenizers split a lone text as no model sees it."""
+        tokenizer = self.vlm.processor.tokenizer
+        before = ":" if lead else "\n"
+        alone = tokenizer.encode(before, add_special_tokens=False)
+        joined = tokenizer.encode(f"{before}{lead}{answer}", add_special_tokens=False)
+        if joined[: len(alone)] == alone and len(joined) > len(alone):
+            return list(joined[len(alone) :])
+        return list(tokenizer.encode(f"{lead}{answer}", add_special_tokens=False))
+
+
+class LlavaLessons(Lessons):
+    language = ("model.language_model",)
+    projector = "model.multi_modal_projector"
+
+
+class IdeficsLessons(Lessons):
+    language = ("model.layers", "model.gated_cross_attn_layers")
+    projector = "model.perceiver_resampler"
+
+
+class Idefics3Lessons(Lessons):
+    language = ("model.text_model",)
+    projector = "model.connector"
+
+
+class BlipCaptionLessons(Lessons):
+    """A decoder that continues a text and looks at the image through cross-attention."""
+
+    language = ("text_decoder.bert",)
+
+    def lesson(self, prompt: Prompt, answer: str) -> Tensors:
+        """As `generate` begins: [DEC], the prompt without its [CLS] and [SEP], then the caption and [SEP]."""
+        packed = self.vlm.pack(_with_room(prompt, 0)).packed
+        given = packed["input_ids"][0, 1:-1].tolist() if "input_ids" in packed else []
+        whole = [*self._tokens(self.vlm.clean(answer), " " if given else ""), self.end]
+        said = self.within(prompt.text, whole)
+        packed = self.vlm.pack(_with_room(prompt, len(said))).packed
+        begun = [self.vlm.model.config.text_config.bos_token_id, *given]
+        ids = torch.tensor([begun + said])
+        return {
+            "pixel_values": packed["pixel_values"],
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "labels": torch.tensor([[IGNORED] * len(begun) + said]),
+        }
+
+    def answer_losses(self, batch: Tensors) -> torch.Tensor:
+        """Through the parts of the model, whose own forward smooths the labels."""
+        model = self.vlm.model
+        seen = model.vision_model(pixel_values=batch["pixel_values"]).last_hidden_state
+        logits = model.text_decoder(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            encoder_hidden_states=seen,
+            use_cache=False,
+        ).logits
+        return summed_losses(logits, batch["labels"])
+
+
+class BlipVqaLessons(Lessons):
+    """An encoder reads the question beside the image, a decoder writes the answer."""
+
+    language = ("text_encoder", "text_decoder.bert")
+
+    def lesson(self, prompt: Prompt, answer: str) -> Tensors:
+        """The question as it is served; `decoder_input_ids` [DEC] and the answer, which `labels` repeat."""
+        said = self.within(prompt.text, self.said(answer))
+        return self.complete(self.vlm.pack(_with_room(prompt, len(said))).packed, said)
+
+    def said(self, answer: str) -> list[int]:
+        """See `Lessons`: the decoder begins with the answer itself."""
+        return [*self._tokens(self.vlm.clean(answer), ""), self.end]
+
+    def complete(self, prompt: Tensors, said: Sequence[int]) -> Tensors:
+        """See `Lessons`."""
+        packed = dict(prompt)
+        start = self.vlm.model.decoder_start_token_id
+        packed["decoder_input_ids"] = torch.tensor([[start, *said]])
+        packed["labels"] = torch.tensor([[IGNORED, *said]])
+        return packed
+
+    def answer_losses(self, batch: Tensors) -> torch.Tensor:
+        """Likewise, questions of one length at a time: transformers ignores the mask over a question's padding, which
+        the answer would look at. Answers are padded behind, where no token before can see it.
+        """
+        model = self.vlm.model
+        seen = model.vision_model(pixel_values=batch["pixel_values"]).last_hidden_state
+        asked = model.text_encoder(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            encoder_hidden_states=seen,
+        ).last_hidden_state
+        lengths = batch["attention_mask"].sum(1)
+        losses = torch.zeros(len(lengths), device=asked.device)
+        for length in sorted(set(lengths.tolist())):
+            rows = lengths == length
+            logits = model.text_decoder(
+                input_ids=batch["decoder_input_ids"][rows],
+                encoder_hidden_states=asked[rows, :length],
+                use_cache=False,
+            ).logits
+            losses = losses.masked_scatter(rows, summed_losses(logits, batch["labels"][rows]))
+        return losses
+
+
+_LESSONS: dict[type[TransformersVlm], type[Lessons]] = {
+    LlavaVlm: LlavaLessons,
+    IdeficsVlm: IdeficsLessons,
+    Idefics3Vlm: Idefics3Lessons,
+    BlipCaption: BlipCaptionLessons,
+    BlipVqa: BlipVqaLessons,
+}
+
+
+def lessons_for(vlm: TransformersVlm) -> Lessons:
+    """How this model is taught."""
+    return _LESSONS[type(vlm)](vlm)
+
+
+def summed_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """float32[b]: cross-entropy of logits[b, t, v] against the next of labels[b, t], summed over each row without the
+    IGNORED ones.
+    """
+    wanted = labels[:, 1:]
+    losses = functional.cross_entropy(
+        logits[:, :-1].transpose(1, 2).float(), wanted, ignore_index=IGNORED, reduction="none"
+    )
+    return losses.sum(1)
+
+
+def _with_room(prompt: Prompt, tokens: int) -> Prompt:
+    return Prompt(prompt.image, prompt.text, prompt.task, tokens)

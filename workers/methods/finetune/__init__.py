@@ -1,0 +1,1 @@
+"""Many-shot training through the transformers Trainer, on one rank or several."""

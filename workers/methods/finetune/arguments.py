@@ -1,0 +1,181 @@
+"""The Trainer's arguments and DeepSpeed's configuration, from a job's parameters.
+
+Knows both libraries' words, and which device and meeting place a rank has; starts nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from app.inference import device as devices
+from app.jobs.errors import NotTrainableError
+from app.methods.params import FinetuneParams, warmup_within
+from app.settings import Settings
+
+_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+"""Our words -> the Trainer's, whose `constant` knows no warm-up."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How the examples of one optimiser step are cut up."""
+
+    size: int
+    """Examples a forward pass and rank."""
+    accumulation: int
+    reason: str
+
+
+def world_size() -> int:
+    """Ranks that train together, as torchrun says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank_device(settings: Settings) -> torch.device:
+    """Where this rank trains: on CUDA each rank of a node has a device of its own, which torch then takes for usual."""
+    device = torch.device(devices.parse(settings.device).torch_name)
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    return device
+
+
+def meet_alone() -> None:
+    """Let a single process be what torchrun makes of several: DeepSpeed asks for a meeting place even then."""
+    if "RANK" in os.environ:
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    alone = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in alone.items()})
+
+
+def training_arguments(
+    params: FinetuneParams,
+    batches: Batches,
+    *,
+    folder: Path,
+    examples: int,
+    evaluates: bool,
+    seed: int,
+    device: str,
+    metric: str,
+    log: Callable[[str], None],
+) -> Any:
+    """`transformers.TrainingArguments` for `examples` training examples.
+
+    Evaluations and checkpoints share their rhythm, since the best checkpoint can only be one that was saved;
+    `metric` is what makes one better. `device` is torch's name. Raises NotTrainableError for what this worker
+    cannot do.
+    """
+    per_step = batches.size * batches.accumulation * world_size()
+    steps = max(math.ceil(examples / per_step * params.epochs), 1)
+    every = max(min(params.evaluate_every, params.checkpoint_every, steps), 1)
+    cuda = device.startswith("cuda")
+    precision = params.precision
+    if precision == "auto":
+        precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
+    if precision == "fp16" and not cuda:
+        raise NotTrainableError(
+            "Half precision (fp16) trains on CUDA devices only: leave `precision` to auto."
+        )
+    deepspeed = deepspeed_config(params, log)
+    if deepspeed is not None:
+        meet_alone()
+    return transformers.TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=params.epochs,
+        per_device_train_batch_size=batches.size,
+        per_device_eval_batch_size=batches.size,
+        gradient_accumulation_steps=batches.accumulation,
+        learning_rate=params.learning_rate,
+        lr_scheduler_type=_SCHEDULES[params.schedule],
+        warmup_steps=_warmup_steps(params, steps, log),
+        weight_decay=params.weight_decay,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        eval_strategy="steps" if evaluates else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=evaluates,
+        metric_for_best_model=metric if evaluates else None,
+        greater_is_better=not metric.endswith("loss"),
+        logging_steps=max(min(every // 5, 10), 1),
+        report_to=[],
+        disable_tqdm=True,
+        seed=seed,
+        data_seed=seed,
+        use_cpu=not cuda,
+        ddp_backend=None if world_size() == 1 else "nccl" if cuda else "gloo",
+        deepspeed=deepspeed,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_drop_last=False,
+    )
+
+
+def _warmup_steps(params: FinetuneParams, steps: int, log: Callable[[str], None]) -> int:
+    """Of so many steps those during which the rate rises; says where they are not those that were asked for."""
+    warmup = math.ceil(warmup_within(params.warmup_steps, params.warmup_share, steps))
+    if params.warmup_steps >= steps:
+        log(
+            f"{params.warmup_steps} steps of warm-up are no fewer than the training's {steps}: "
+            f"the rate rises for {warmup}."
+        )
+    return warmup
+
+
+def deepspeed_config(
+    params: FinetuneParams, log: Callable[[str], None] | None = None
+) -> dict[str, Any] | None:
+    """What DeepSpeed reads, its `auto` values filled from the Trainer's arguments; None where it is off.
+
+    Parameters can be offloaded at stage 3 only (Ren et al. 2021; DeepSpeed's documentation of
+    `offload_param`), so asking for it raises the stage, and says so. Raises NotTrainableError where DeepSpeed is not
+    installed.
+    """
+    stage = {"off": 0, "zero2": 2, "zero3": 3}[params.deepspeed]
+    if params.offload_parameters and stage < 3:
+        if log is not None:
+            log("DeepSpeed offloads parameters at ZeRO stage 3 only: the stage is raised to 3.")
+        stage = 3
+    if not stage:
+        return None
+    if importlib.util.find_spec("deepspeed") is None:
+        raise NotTrainableError(
+            "This worker has no DeepSpeed: leave `deepspeed` out, or install 'llamafarm-vision[scale]' on it."
+        )
+    zero: dict[str, Any] = {"stage": stage, "overlap_comm": False, "contiguous_gradients": True}
+    if params.offload_optimizer:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    if params.offload_parameters:
+        zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    if stage == 3:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True
+    return {
+        "zero_optimization": zero,
+        # each node reads and writes on its own disk; what is kept of all of them is the job's business
+        "checkpoint": {"use_node_local_storage": params.nodes > 1},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+        "bf16": {"enabled": "auto"},
+        "fp16": {"enabled": "auto"},
+        "steps_per_print": 1_000_000,
+    }

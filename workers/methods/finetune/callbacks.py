@@ -1,0 +1,168 @@
+"""What the Trainer tells a job, and how a job's checkpoints and stops reach the Trainer.
+
+Knows both protocols and the ranks that must agree; knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import transformers
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+from workers.shared.method import Run
+
+_STATE = "trainer_state.json"
+
+
+class JobCallback(transformers.TrainerCallback):
+    """Reports steps and figures, hands checkpoints to the job, and stops all ranks at the same step."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._newest: dict[str, float] = {}
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Keep figures for the next report."""
+        for name, value in (logs or {}).items():
+            if isinstance(value, int | float) and math.isfinite(value) and name in _FIGURES:
+                self._newest[_FIGURES[name]] = float(value)
+        self._report(state)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Report; where any rank was asked to stop, have all of them save and stop."""
+        self._report(state)
+        if self._run.rank == 0 or dist.is_initialized():
+            due = self._run.checkpoint_due(state.global_step, 1 << 62)
+            if _any_rank(due):
+                control.should_save = True
+                control.should_training_stop = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """After every rank wrote its part: the newest checkpoint and the best one go to the job's store."""
+        _barrier()
+        folder = Path(args.output_dir)
+        lent = self._lent(state.global_step, folder) if args.world_size > _ranks_here() else {}
+        if self._run.rank == 0:
+            self._run.checkpoint(state.global_step, lambda target: _copy(folder, target), lent)
+        _barrier()
+        self._run.stop_if_asked()
+
+    def _lent(self, step: int, folder: Path) -> dict[str, str]:
+        """What nodes other than the first add, each by its first rank: under DeepSpeed a part of every weight."""
+        kept: list[Any] = [None]
+        if self._run.rank == 0:
+            kept = [[one.name for one in folder.glob("checkpoint-*")]]
+        dist.broadcast_object_list(kept)
+        mine: dict[str, str] = {}
+        if self._run.rank != 0 and _local_rank() == 0:
+            for one in folder.glob("checkpoint-*"):
+                if one.name not in kept[0]:  # the Trainer removes old ones on the first node alone
+                    shutil.rmtree(one)
+            mine = self._run.lend(step, lambda target: _copy(folder, target))
+        everybodys: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(everybodys, mine)
+        return {name: digest for one in everybodys for name, digest in one.items()}
+
+    def _report(self, state: Any) -> None:
+        if self._run.rank == 0:
+            newest, self._newest = self._newest, {}
+            self._run.step(state.global_step, state.max_steps, **newest)
+
+
+_FIGURES = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "eval_loss": "validation_loss",
+    "eval_accuracy": "validation_accuracy",
+    "eval_exact_match": "validation_exact_match",
+}
+
+
+def restored(run: Run, folder: Path) -> Path | None:
+    """Put the files of the job's checkpoint where the Trainer looks for them; the newest, or None.
+
+    Every node has a folder of its own, which the first of its ranks fills. The Trainer notes its best checkpoint
+    by its path, which another attempt's folder has not.
+    """
+    if run.restored is None:
+        return None
+    if _local_rank() == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(run.restored, folder)
+        for state in folder.glob(f"checkpoint-*/{_STATE}"):
+            noted = json.loads(state.read_text())
+            if noted.get("best_model_checkpoint"):
+                noted["best_model_checkpoint"] = str(folder / Path(noted["best_model_checkpoint"]).name)
+                state.write_text(json.dumps(noted))
+    _barrier()
+    found = sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.rpartition("-")[2]))
+    return found[-1] if found else None
+
+
+def best_step(state: Any) -> int:
+    """The step whose weights the Trainer ended with."""
+    best = state.best_model_checkpoint
+    return int(Path(best).name.rpartition("-")[2]) if best else int(state.global_step)
+
+
+def whole(trainer: Any, module: Any) -> Any:
+    """The trained module with all its weights; under ZeRO stage 3, where each rank holds a part, gathered first.
+
+    Every rank calls this; rank 0's module alone is whole then, on the CPU, and the others hold no weights.
+    """
+    if not trainer.is_deepspeed_enabled or trainer.accelerator.state.deepspeed_plugin.zero_stage < 3:
+        return trainer.accelerator.unwrap_model(trainer.model)
+    import deepspeed
+
+    plain: dict[int, torch.nn.Parameter] = {}  # by identity, since tied weights have several names
+    for one in module.parameters():
+        with deepspeed.zero.GatheredParameters(
+            [one], modifier_rank=None
+        ):  # one at a time: all together may not fit a device
+            kept = one.detach().cpu().clone() if trainer.args.process_index == 0 else torch.empty(0)
+        plain[id(one)] = torch.nn.Parameter(kept, requires_grad=one.requires_grad)
+    trainer.model_wrapped.destroy()  # takes its hooks out, which want parameters of its own kind
+    unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]  # or `generate` waits for ranks that are done
+    for part in module.modules():
+        part._parameters = {
+            name: None if one is None else plain[id(one)] for name, one in part._parameters.items()
+        }
+    return module
+
+
+def _copy(folder: Path, target: Path) -> None:
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.copytree(checkpoint, target / checkpoint.name)
+
+
+def _local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def _ranks_here() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def _any_rank(mine: bool) -> bool:
+    if not (dist.is_available() and dist.is_initialized()):
+        return mine
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    flag = torch.tensor([int(mine)], device=device)
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag.item())
+
+
+def _barrier() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()

@@ -1,0 +1,237 @@
+"""Many-shot classification: an encoder's image tower and a linear head on it, trained together by the Trainer.
+
+Knows towers, labels and splits; what every many-shot training shares is in `workers.methods.finetune`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from app.inference.protocols import Vectors
+from app.jobs.errors import NotTrainableError
+from app.jobs.spec import ModelCard
+from app.methods.params import FinetuneParams, Params
+from app.models.classifiers import ClassifierNote, TrainedClassifier, save_classifier
+from workers.methods.common.calibrating import fitted_scale, judged
+from workers.methods.common.splits import check_taught, split_items, targets
+from workers.methods.finetune.arguments import rank_device, training_arguments
+from workers.methods.finetune.callbacks import JobCallback, best_step, restored, whole
+from workers.methods.finetune.classifier import Classifier, head_weights, write_tower
+from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
+from workers.methods.finetune.pixels import PixelData
+from workers.shared.examples import Examples, Item
+from workers.shared.method import Run
+from workers.shared.metrics import NOT_JUDGED
+from workers.shared.towers import image_tower
+
+_LEAST = 2
+_EXEMPLARS = 16
+"""Examples a label that stand for it in the served classifier."""
+_PROBED, _PROBED_ALL = 64, 1024
+"""Most examples a label, and of all labels together, that the head's start is fitted on."""
+_BATCH = 32
+
+
+class FinetuneEncoder:
+    """See `workers.shared.method.TrainingMethod`."""
+
+    def __init__(self, run: Run, params: FinetuneParams, examples: Examples) -> None:
+        self.run, self.params, self.examples = run, params, examples
+        self.device = rank_device(run.settings)
+        self.labels = examples.labels
+        self.factor = 1.0
+        self.best_step = 0
+
+    @classmethod
+    def validate(cls, params: Params, examples: Examples) -> None:
+        """At least two labels with two examples each, one of them to train on."""
+        if examples.task != "classification":
+            raise NotTrainableError("An encoder learns labels: these examples have none.")
+        if len(examples.labels) < 2:
+            raise NotTrainableError("Training needs at least two labels.")
+        few = [label for label, count in sorted(examples.counts.items()) if count < _LEAST]
+        if few:
+            raise NotTrainableError(
+                f"Training needs at least {_LEAST} examples a label; '{few[0]}' has fewer."
+            )
+        check_taught(examples)
+
+    def prepare(self) -> None:
+        """Load the tower, split, choose the batch size by a dry run, and start the head as a linear probe."""
+        run, params = self.run, self.params
+        transformers.set_seed(run.spec.seed)
+        self.tower = image_tower(run.spec.base_model or "lite", run.settings)
+        self.train, self.validation, self.test = split_items(
+            self.examples, params.validation_share, run.spec.seed
+        )
+        counts = Counter(one.label for one in self.train)
+        self.model = Classifier(self.tower, len(self.labels), params, [counts[one] for one in self.labels])
+        self.model.to(self.device)
+        if run.restored is None:
+            chosen = _first_of_each(self.train, max(min(_PROBED, _PROBED_ALL // len(self.labels)), _LEAST))
+            self.model.start_head(self.features_of(chosen), np.array(targets(chosen, self.labels)))
+        if params.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable()
+        self.batches = fitting_batches(
+            params,
+            partial(_dry_step, self.model, self.tower.side, self.device),
+            device=self.device,
+            budget_bytes=available_bytes(run.settings, self.device),
+            state_bytes=state_bytes(self.model, params, self.device),
+        )
+        run.log(
+            f"{len(self.train)} examples to train on, {len(self.validation)} to choose by, {len(self.test)} to judge by"
+        )
+        run.log(self.batches.reason)
+
+    def fit(self) -> None:
+        """The Trainer's loop, with early stopping by accuracy on the held-out examples."""
+        run, params = self.run, self.params
+        folder = run.scratch / "trainer"
+        data = partial(PixelData, self.examples, self.tower.preprocess, self.labels)
+        arguments = training_arguments(
+            params,
+            self.batches,
+            folder=folder,
+            examples=len(self.train),
+            evaluates=bool(self.validation),
+            seed=run.spec.seed,
+            device=str(self.device),
+            metric="eval_accuracy",
+            log=run.log,
+        )
+        callbacks: list[Any] = [JobCallback(run)]
+        if params.patience and self.validation:
+            callbacks.append(transformers.EarlyStoppingCallback(params.patience))
+        trainer = _Fitter(
+            params,
+            model=self.model,
+            args=arguments,
+            train_dataset=data(
+                self.train, seed=run.spec.seed, changes=params.changes() if params.augment else None
+            ),
+            eval_dataset=data(self.validation) if self.validation else None,
+            compute_metrics=_accuracy,
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        checkpoint = restored(run, folder)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        run.stop_if_asked()
+        self.best_step = best_step(trainer.state)
+        self.model = whole(trainer, self.model).to(self.device)
+
+    def evaluate(self) -> dict[str, Any]:
+        """Figures on the test split, or on the held-out examples where there is none (and then says so)."""
+        held = self.features_of(self.validation)
+        rows, bias = self.model.head_rows(1.0)
+        y = np.array(targets(self.validation, self.labels), int)
+        self.factor = fitted_scale(np.asarray(held @ rows.T + bias, np.float64), y)
+        items = self.test or self.validation
+        if not items:
+            return {"evaluated_on": NOT_JUDGED, "best_step": self.best_step}
+        found = self._classifier().predict(self.features_of(items) if self.test else held)
+        figures = judged(items, found, self.labels)
+        return {**figures, "evaluated_on": "test" if self.test else "validation", "best_step": self.best_step}
+
+    def save(self, folder: Path) -> ModelCard:
+        """The tower's weights, the head, and how they fit."""
+        note = self._note()
+        trained = sum(one.numel() for one in self.model.parameters() if one.requires_grad)
+        note.adapted, files = write_tower(self.model, self.tower, folder)
+        files = [*save_classifier(folder, note, self._weights()), *files]
+        return ModelCard(
+            id="",
+            kind="classifier",
+            family=self.tower.family,
+            task="classification",
+            method="finetune",
+            base_model=note.base_model,
+            base_fingerprint=note.base_fingerprint,
+            labels=self.labels,
+            files=files,
+            data={"trained_on": len(self.train), "batches": self.batches.reason},
+            parameters=trained,
+        )
+
+    def features_of(self, items: Sequence[Item]) -> Vectors:
+        """float32[n, d]: unit features of unchanged images by the tower as it is now."""
+        self.model.eval()
+        parts = [np.zeros((0, self.tower.dim), np.float32)]
+        with torch.no_grad():
+            for start in range(0, len(items), _BATCH):
+                images = [
+                    self.tower.preprocess(self.examples.image(one)) for one in items[start : start + _BATCH]
+                ]
+                pixels = torch.from_numpy(np.stack(images)).to(self.device)
+                parts.append(self.model.features(pixels).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def _note(self) -> ClassifierNote:
+        return ClassifierNote(
+            method="finetune",
+            family=self.tower.family,
+            base_model=self.run.spec.base_model or "lite",
+            base_fingerprint=self.tower.fingerprint,
+            labels=self.labels,
+            adapted="tail" if self.tower.folder is None else "full",
+            dim=self.tower.dim,
+            temperature=self.tower.temperature,
+        )
+
+    def _weights(self) -> Any:
+        chosen = _first_of_each(self.train, _EXEMPLARS)
+        owners = np.array(targets(chosen, self.labels))
+        return head_weights(self.model, self.features_of(chosen), owners, self.factor)
+
+    def _classifier(self) -> TrainedClassifier:
+        return TrainedClassifier(self._note(), self._weights())
+
+
+class _Fitter(transformers.Trainer):
+    """A Trainer with the rates of `Classifier.groups`; one that is handed over is dropped where DeepSpeed is on."""
+
+    def __init__(self, params: FinetuneParams, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._params = params
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """AdamW over two groups: the tower and the head."""
+        if self.optimizer is None:
+            groups = cast(Classifier, self.model).groups(self._params)
+            self.optimizer = torch.optim.AdamW(groups, weight_decay=self._params.weight_decay)
+        return self.optimizer
+
+
+def _first_of_each(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many items of each label, in the order of their hashes, which says nothing of what they show."""
+    counts: Counter[str] = Counter()
+    chosen = []
+    for one in items:
+        label = one.label or ""
+        if counts[label] < most:
+            counts[label] += 1
+            chosen.append(one)
+    return chosen
+
+
+def _dry_step(model: Classifier, side: int, device: torch.device, size: int) -> None:
+    model.train()
+    pixels = torch.zeros(size, 3, side, side, device=device)
+    labels = torch.zeros(size, dtype=torch.long, device=device)
+    model(pixels, labels)["loss"].backward()
+    model.zero_grad(set_to_none=True)
+
+
+def _accuracy(found: Any) -> dict[str, float]:
+    logits: NDArray[Any] = found.predictions
+    return {"accuracy": float((logits.argmax(axis=-1) == found.label_ids).mean())}

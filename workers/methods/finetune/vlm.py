@@ -1,0 +1,267 @@
+"""Many-shot training of vision-language models: questions or captions by the thousand, the whole model or adapters.
+
+Knows lessons (one template for training and serving) and the Trainer's side of them; what every many-shot training
+shares is in `workers.methods.finetune`, what every vision-language training shares in the `vlm_` files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import save_file
+from torch import nn
+
+from app.families.loading import located_vlm
+from app.families.vlm_source import is_adapter
+from app.families.vlms import resolve_vlm
+from app.inference.sources import EncoderConfig
+from app.jobs.errors import NotTrainableError
+from app.jobs.spec import ModelCard
+from app.media.augmentation import AugmentationSettings, augment
+from app.methods.params import FinetuneParams, Params
+from workers.methods.common.vlm_adapting import AdaptedVlm, recompute
+from workers.methods.common.vlm_answering import COMPARED, Judge
+from workers.methods.common.vlm_items import VlmItems
+from workers.methods.common.vlm_lengths import limit_texts
+from workers.methods.common.vlm_lessons import Lessons, lessons_for
+from workers.methods.finetune.arguments import rank_device, training_arguments
+from workers.methods.finetune.callbacks import JobCallback, best_step, restored, whole
+from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
+from workers.methods.lora.vlm import MILD
+from workers.shared.examples import Examples, Item
+from workers.shared.method import Run
+
+JUDGED = 500
+"""Test examples that are answered at most: writing answers takes far longer than a forward pass."""
+_MOST_HELD = 1_000
+"""Held-out examples that the best checkpoint is chosen by at most."""
+_BATCH = 16
+
+
+class FinetuneVlm:
+    """See `workers.shared.method.TrainingMethod`."""
+
+    def __init__(self, run: Run, params: FinetuneParams, examples: Examples) -> None:
+        self.run, self.params = run, params
+        self.items = VlmItems(examples)
+        self.device = rank_device(run.settings)
+        self.best_step = 0
+
+    @classmethod
+    def validate(cls, params: Params, examples: Examples) -> None:
+        """Questions or captions with answers."""
+        VlmItems.check(examples)
+
+    def prepare(self) -> None:
+        """Load the base, split the examples, choose the batch size by a dry run."""
+        run, params = self.run, self.params
+        transformers.set_seed(run.spec.seed)
+        self.sides, gone = self.items.sides(params.validation_share, run.spec.seed)
+        if gone:
+            run.log(f"{gone} examples are left out: their images are gone")
+        self.adapted: AdaptedVlm | None = None
+        self.lessons: Lessons
+        if params.lora is not None:
+            self.adapted = AdaptedVlm(
+                run.spec.base_model or "",
+                params.lora,
+                run.settings.model_copy(update={"device": str(self.device)}),
+                recomputing=params.gradient_checkpointing,
+            )
+            self.files, self.lessons = self.adapted.files, self.adapted.lessons
+        else:
+            self._load_whole()
+        self.sides = limit_texts(self.sides, self.lessons, params, run.log)
+        self.module = _Taught(self.lessons)
+        judge = self._judge()
+        fresh = run.restored is None and run.rank == 0
+        self.before = judge.evaluate(self.sides, JUDGED) if fresh and self.sides.judged else {}
+        if params.gradient_checkpointing and self.adapted is None:
+            recompute(self.lessons.vlm.model, self.files.name)
+        self.batches = fitting_batches(
+            params,
+            self._dry_step,
+            device=self.device,
+            budget_bytes=available_bytes(run.settings, self.device),
+            state_bytes=state_bytes(self.module, params, self.device),
+        )
+        run.log(
+            f"{len(self.sides.taught)} examples to train on, {len(self.sides.held_out)} to choose by; "
+            f"{sum(one.numel() for one in self.module.parameters() if one.requires_grad):,} numbers are trained"
+        )
+        run.log(self.batches.reason)
+
+    def fit(self) -> None:
+        """The Trainer's loop, the best checkpoint by the loss on held-out examples."""
+        run, params = self.run, self.params
+        folder = run.scratch / "trainer"
+        held = self.sides.held_out[:_MOST_HELD]
+        arguments = training_arguments(
+            params,
+            self.batches,
+            folder=folder,
+            examples=len(self.sides.taught),
+            evaluates=bool(held),
+            seed=run.spec.seed,
+            device=str(self.device),
+            metric="eval_loss",
+            log=run.log,
+        )
+        callbacks: list[Any] = [JobCallback(run)]
+        if params.patience and held:
+            callbacks.append(transformers.EarlyStoppingCallback(params.patience))
+        changes = params.changes(MILD) if params.augment else None
+        trainer = _Teacher(
+            model=self.module,
+            args=arguments,
+            data_collator=self._collated,
+            train_dataset=_Drawn(self.sides.taught, run.spec.seed, changes),
+            eval_dataset=_Drawn(held, run.spec.seed, None) if held else None,
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        checkpoint = restored(run, folder)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        run.stop_if_asked()
+        self.best_step = best_step(trainer.state)
+        self.module = whole(trainer, self.module).to(self.device)
+
+    def evaluate(self) -> dict[str, Any]:
+        """Exact match and BLEU, or the figures of a classifier for labels, on the test split (or what was held out),
+        the base's own beside them.
+        """
+        return {
+            **self._judge().evaluate(self.sides, JUDGED),
+            "before": {name: self.before[name] for name in COMPARED if name in self.before},
+            "best_step": self.best_step,
+        }
+
+    def save(self, folder: Path) -> ModelCard:
+        """The whole model as a checkpoint of its own, or the adapter, with a `vision.json`."""
+        base = self.run.spec.base_model or self.files.name
+        trained = sum(one.numel() for one in self.module.parameters() if one.requires_grad)
+        if self.adapted is not None:
+            self.adapted.save(folder, base)
+        else:
+            self.lessons.vlm.model.save_pretrained(folder, safe_serialization=True)
+            self.lessons.vlm.processor.save_pretrained(folder)
+        described = {
+            "format": 1,
+            "kind": "vlm",
+            "id": self.run.spec.model or "",
+            "task": self.items.task,
+            "tasks": [self.items.task],
+            "method": "finetune",
+            "base_model": base,
+            "base_fingerprint": self.files.fingerprint,
+            "adapted": None if self.adapted is None else "peft",
+            **self.items.note(),
+        }
+        (folder / "vision.json").write_text(json.dumps(described, indent=2) + "\n")
+        return ModelCard(
+            id=self.run.spec.model or "",
+            kind="vlm",
+            family=self.lessons.vlm.family,
+            task=self.items.task,
+            method="finetune",
+            base_model=base,
+            base_fingerprint=self.files.fingerprint,
+            labels=self.items.labels or None,
+            files=["vision.json", *_below(folder)],
+            data={"trained_on": len(self.sides.taught), "batches": self.batches.reason},
+            parameters=trained,
+        )
+
+    def _load_whole(self) -> None:
+        source = resolve_vlm(self.run.spec.base_model or "")
+        if is_adapter(source):
+            raise NotTrainableError(f"'{source.name}' is itself an adapter: train over its base model.")
+        self.files = located_vlm(source, EncoderConfig.from_settings(self.run.settings))
+        model = self.files.model(str(self.device), torch.float32)
+        model.requires_grad_(True)
+        vlm = self.files.family_class(self.files.name, model, self.files.processor(), self.device)
+        self.lessons = lessons_for(vlm)
+
+    def _judge(self) -> Judge:
+        return Judge(self.lessons, self.items, _BATCH, nullcontext)
+
+    def _collated(
+        self, drawn: Sequence[tuple[Item, int, AugmentationSettings | None]]
+    ) -> dict[str, torch.Tensor]:
+        """One batch of lessons; what one draw changes follows from its number alone."""
+        taught = []
+        for item, draw, changes in drawn:
+            image = self.items.image(item)
+            if changes is not None:
+                image = augment(image, np.random.default_rng(draw), changes)
+            taught.append((self.items.prompt(item, 0, image), item.answer or ""))
+        batch: dict[str, torch.Tensor] = self.lessons.batch(taught)
+        return batch
+
+    def _dry_step(self, size: int) -> None:
+        """The longest answers, which take the most."""
+        longest = sorted(self.sides.taught, key=lambda one: -len((one.question or "") + (one.answer or "")))
+        drawn = [(longest[index % len(longest)], 0, None) for index in range(size)]
+        self.module.train()
+        self.module(**self._collated(drawn))["loss"].backward()
+        self.module.zero_grad(set_to_none=True)
+
+
+class _Taught(nn.Module):
+    """A model as the Trainer sees it: a batch of lessons to their loss."""
+
+    _keys_to_ignore_on_save = None  # the Trainer asks for it where tied weights were written once
+
+    def __init__(self, lessons: Lessons) -> None:
+        super().__init__()
+        self.model = lessons.vlm.model
+        self._lessons = [lessons]  # in a list, or the module would take its parts for its own
+
+    def forward(self, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The loss; there is nothing else to say of a batch of answers."""
+        return {"loss": self._lessons[0].loss(batch)}
+
+
+class _Teacher(transformers.Trainer):
+    """Writes tensors that share memory (tied embeddings) once, as safetensors wants it; loading ties them again."""
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        state = self.accelerator.unwrap_model(self.model).state_dict() if state_dict is None else state_dict
+        seen: set[int] = set()
+        once = {}
+        for name, one in state.items():
+            if one.data_ptr() not in seen:
+                seen.add(one.data_ptr())
+                once[name] = one.detach().cpu().contiguous()
+        save_file(once, folder / "model.safetensors", metadata={"format": "pt"})
+        torch.save(self.args, folder / "training_args.bin")
+
+
+class _Drawn(torch.utils.data.Dataset[tuple[Item, int, Any]]):
+    """Items with a number for their changes, drawn from torch's generator, which checkpoints keep."""
+
+    def __init__(self, items: Sequence[Item], seed: int, changes: AugmentationSettings | None) -> None:
+        self._items, self._changes, self._seed = items, changes, seed
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> tuple[Item, int, Any]:
+        draw = 0 if self._changes is None else int(torch.randint(2**31, ()).item())
+        return self._items[index], draw, self._changes
+
+
+def _below(folder: Path) -> list[str]:
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if name != "vision.json")

@@ -1,0 +1,1 @@
+"""The closed-form head as a training method."""

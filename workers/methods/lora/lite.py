@@ -1,0 +1,155 @@
+"""`lite`'s last stages and a linear head on them, trained on a few labelled images.
+
+Knows the tail, cached activations and the head's start at the class means; the loop is `encoder_training`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from torch import nn
+
+from app.families.lite import encoder as lite
+from app.families.lite.efficientnet_lite import FEATURES
+from app.inference.protocols import Vectors
+from app.media.augmentation import augment
+from workers.methods.common.encoder_training import EncoderTraining
+from workers.methods.common.lite_tail import LiteTail, LiteTrunk
+from workers.shared.examples import Item
+
+COPIES = 8
+_UNCHANGED = 0.5
+"""Share of what is shown that is no changed copy."""
+_CACHE = "activations.safetensors"
+_HEAD_RATE = 10.0
+"""The head may move faster than the pretrained stages below it."""
+_BATCH = 32
+
+
+class LiteTailTraining(EncoderTraining):
+    """See `workers.shared.method.TrainingMethod`."""
+
+    adapted = "tail"
+    rate = 2e-4
+    steps = 200
+
+    def build(self) -> None:
+        """Activations of every example and of its changed copies, once; then the tail, with a head on top."""
+        module, _ = lite.read_weights(lite.weights_path())
+        self.trunk = LiteTrunk(module, self.device)
+        copies = COPIES if self.params.augment else 0
+        sides = (
+            ("train", self.train, copies),
+            ("validation", self.validation, copies if self.refits else 0),
+            ("test", self.test, 0),
+        )
+        self.cached = {name: self._cached(name, items, several) for name, items, several in sides if items}
+        self.x = self.cached["train"]
+        self._lay_out()
+
+    def restart(self) -> None:
+        """See `EncoderTraining`."""
+        self.x = np.concatenate([self.x, self.cached["validation"]])
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """The pretrained tail, and a head that starts at the class means."""
+        module, _ = lite.read_weights(
+            lite.weights_path()
+        )  # not the trunk's: what is trained changes in place
+        self.tail = LiteTail(module, torch.from_numpy(lite.expected_features(module))).to(self.device)
+        features = self._embedded(self.x[:, 0])
+        means = np.stack([features[self.y == label].mean(axis=0) for label in range(len(self.labels))])
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        self.linear = nn.Linear(means.shape[1], len(self.labels)).to(self.device)
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.from_numpy(means / _HEAD_RATE))
+            self.linear.bias.zero_()
+
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """Tail and head."""
+        tail = {f"tail.{name}": one for name, one in self.tail.named_parameters() if one.requires_grad}
+        return tail | {f"head.{name}": one for name, one in self.linear.named_parameters()}
+
+    def batch_logits(self, rows: NDArray[Any]) -> torch.Tensor:
+        """See `EncoderTraining`; the head's weights are kept small and scaled, so that one rate suits both.
+
+        Every other example is shown as it is, since that is how images come to be asked about.
+        """
+        copies = self.rng.integers(0, self.x.shape[1], len(rows))
+        shown = self.x[rows, np.where(self.rng.random(len(rows)) < _UNCHANGED, 0, copies)]
+        self.tail.train()
+        features = self.tail(torch.from_numpy(shown.astype(np.float32)).to(self.device))
+        dropped = nn.functional.dropout(
+            features, 0.25 if self.params.dropout is None else self.params.dropout
+        )
+        logits: torch.Tensor = self._scale() * self.linear(dropped)
+        return logits
+
+    def features_of(self, items: Sequence[Item]) -> Vectors:
+        """See `EncoderTraining`; activations of all items are at hand."""
+        if not items:
+            return np.zeros((0, FEATURES), np.float32)
+        known = self.x if items is self.train else self.cached["test" if items is self.test else "validation"]
+        return self._embedded(known[:, 0])
+
+    def logits_of(self, features: Vectors) -> NDArray[np.float64]:
+        """See `EncoderTraining`."""
+        rows, bias, _ = self.head()
+        return np.asarray(features @ rows.T + bias, np.float64)
+
+    def head(self) -> tuple[Vectors, Vectors, Vectors | None]:
+        """See `EncoderTraining`; the base's texts do not belong to the changed space."""
+        weight, bias = (
+            one.detach().cpu().numpy() * self._scale() for one in (self.linear.weight, self.linear.bias)
+        )
+        return weight.astype(np.float32), bias.astype(np.float32), None
+
+    def write(self, folder: Path) -> list[str]:
+        """The tail."""
+        return [self.tail.write(folder)]
+
+    def facts(self) -> tuple[str, str, int, float]:
+        """See `EncoderTraining`."""
+        return "lite", lite.fingerprint(), FEATURES, lite.TEMPERATURE
+
+    def _scale(self) -> float:
+        return lite.TEMPERATURE * _HEAD_RATE
+
+    def _embedded(self, activations: Vectors) -> Vectors:
+        self.tail.train(False)
+        parts = []
+        with torch.no_grad():
+            for start in range(0, len(activations), _BATCH):
+                x = torch.from_numpy(activations[start : start + _BATCH].astype(np.float32)).to(self.device)
+                parts.append(self.tail(x).cpu().numpy())
+        return np.concatenate(parts)
+
+    def _cached(self, name: str, items: Sequence[Item], copies: int) -> Vectors:
+        """float16[n, copies + 1, 192, 7, 7], from the checkpoint where there is one."""
+        restored = self.run.restored
+        if restored is not None and (restored / _CACHE).is_file():
+            known = load_file(restored / _CACHE).get(name)
+            if known is not None and known.shape[:2] == (len(items), copies + 1):
+                return known
+        rng = np.random.default_rng([self.run.spec.seed, len(items), copies])
+        settings = self.params.changes()
+        found = []
+        for number, item in enumerate(items, 1):
+            image = self.examples.image(item)
+            views = [image, *(augment(image, rng, settings) for _ in range(copies))]
+            found.append(self.trunk.activations([lite.prepare(view) for view in views]))
+            self.run.step(number, len(items))
+            if self.run.checkpoint_due(number, 1 << 62):
+                self.run.stop_if_asked()
+        return np.stack(found)
+
+    def remember(self, folder: Path) -> None:
+        """See `Stepped`."""
+        save_file(self.cached, folder / _CACHE)

@@ -1,0 +1,264 @@
+"""LoRA for vision-language models: a few answered questions or captions become an adapter over the base.
+
+Knows the order of training: steps, looks at held-out examples, checkpoints, the best of them. Knows nothing of
+families (`vlm_lessons`), of how the base is loaded (`vlm_adapting`) or of who serves the result.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from app.inference import device as devices
+from app.inference.prompts import Prompt
+from app.jobs.spec import ModelCard
+from app.media.augmentation import AugmentationSettings, augment
+from app.methods.params import LoraParams, Params
+from workers.methods.common.vlm_adapting import AdaptedVlm
+from workers.methods.common.vlm_answering import COMPARED, Judge
+from workers.methods.common.vlm_items import VlmItems
+from workers.methods.common.vlm_lengths import limit_texts
+from workers.methods.common.vlm_rehearsal import rehearsed
+from workers.shared.examples import Examples, Item
+from workers.shared.method import Run
+
+PASSES, LEAST_PASSES = 150, 3
+"""Times every example is seen where `steps` is left empty: a few examples often, within `MOST_STEPS`, many rarely."""
+LEAST_STEPS, MOST_STEPS = 60, 300
+RATE, WIDTH, POWER = 5e-4, 2000, 0.781
+"""The learning rate of a language model of this width, and how it falls with the width (Schulman et al. 2025, LoRA
+Without Regret, for Llama): 2.9e-4 at 4,096, 4.3e-3 at 128.
+"""
+MILD = AugmentationSettings(rotation=5, brightness=0.1, noise=0.01, crop=0.1)
+"""Answers may depend on what is at the edge, on sizes and on shades."""
+PROJECTOR_SHARE = 0.1
+"""Of the learning rate, for the projector: LLaVA fine-tunes with 2e-4 and 2e-5 (Liu et al. 2024)."""
+WATCHED = 64
+"""Held-out examples asked at every look; the evaluation asks them all."""
+_CURRENT, _BEST, _OPTIMISER, _STATE = "current.safetensors", "best.safetensors", "optimiser.pt", "state.json"
+
+
+@dataclass
+class _Progress:
+    """Where training stands, as a checkpoint keeps it."""
+
+    step: int = 0
+    best_step: int = 0
+    best: tuple[float, float] = (-1.0, -math.inf)
+    """Exact match and negative loss of the best look, in this order: a look with more right answers wins."""
+    looks_since: int = 0
+
+
+class VlmLora:
+    """LoRA on all linear layers of the language model, the projector beside it (`workers.shared.method`)."""
+
+    def __init__(self, run: Run, params: LoraParams, examples: Examples) -> None:
+        self._run = run
+        self._params = params
+        self._items = VlmItems(examples)
+        self._progress = _Progress()
+
+    @classmethod
+    def validate(cls, params: Params, examples: Examples) -> None:
+        """Raises NotTrainableError."""
+        VlmItems.check(examples)
+
+    def prepare(self) -> None:
+        """Load the base, lay the adapter in, split the examples; take up a checkpoint."""
+        run, params = self._run, self._params
+        self._sides, gone = self._items.sides(params.validation_share, run.spec.seed)
+        if gone:
+            run.log(f"{gone} examples are left out: their images are gone")
+        torch.set_num_threads(devices.threads(run.settings.threads))
+        torch.manual_seed(run.spec.seed)
+        self._adapted = AdaptedVlm(
+            run.spec.base_model or "", params, run.settings, recomputing=params.gradient_checkpointing
+        )
+        self._sides = limit_texts(self._sides, self._adapted.lessons, params, run.log)
+        self._judge = Judge(
+            self._adapted.lessons, self._items, params.batch_size, self._adapted.number_format
+        )
+        self._steps = params.steps_for(len(self._sides.taught)) or self._default_steps()
+        self._peak = params.learning_rate or RATE * (WIDTH / self._adapted.width) ** POWER
+        low_rank, projector = self._adapted.parts()
+        groups = [{"params": low_rank, "share": 1.0}, {"params": projector, "share": PROJECTOR_SHARE}]
+        self._optimiser = torch.optim.AdamW(
+            [one for one in groups if one["params"]], weight_decay=params.weight_decay
+        )
+        self._best = self._adapted.weights()
+        self._rehearsed: list[Item] = []
+        if params.rehearsal and self._items.task == "vqa":
+            with self._adapted.without():
+                self._rehearsed = rehearsed(self._sides.taught, self._judge.answers, run.spec.seed)
+        if run.restored is not None:
+            self._restore(run.restored)
+        trained = sum(one.numel() for one in self._adapted.trained.values())
+        run.log(
+            f"{trained:,} parameters are trained on {len(self._sides.taught)} examples in {self._steps} steps; "
+            f"{len(self._sides.held_out)} examples are held out"
+        )
+        if (params.warmup_steps or 0) >= self._steps:
+            run.log(params.warmup_note(self._steps))
+
+    def fit(self) -> None:
+        """Each step's batch, changes and dropout follow from the seed and the step alone, so that a run that was
+        interrupted goes on as if it had not been.
+        """
+        run, params, progress = self._run, self._params, self._progress
+        self._adapted.model.train()
+        while progress.step < self._steps and not self._settled():
+            progress.step += 1
+            loss = self._train(progress.step)
+            figures = {"loss": loss, "learning_rate": self._rate(progress.step)}
+            if self._sides.held_out and (
+                progress.step % params.evaluate_every == 0 or progress.step == self._steps
+            ):
+                figures |= self._look()
+            run.step(progress.step, self._steps, **figures)
+            if run.checkpoint_due(progress.step, params.checkpoint_every):
+                run.checkpoint(progress.step, self._write)
+            run.stop_if_asked()
+        if self._settled():
+            run.log(f"no better answers for {progress.looks_since} looks: stopped after step {progress.step}")
+        if self._sides.held_out:
+            self._adapted.restore(self._best)
+        else:
+            progress.best_step = progress.step
+
+    def evaluate(self) -> dict[str, Any]:
+        """Figures of the best checkpoint's answers (`Judge.evaluate`) and of the base's own, with what always giving
+        the commonest answer would match.
+        """
+        before: dict[str, Any] = {}
+        if self._sides.judged:
+            with self._adapted.without():
+                before = self._judge.evaluate(self._sides)
+        return {
+            **self._judge.evaluate(self._sides),
+            "before": {name: before[name] for name in COMPARED if name in before},
+            "taught": len(self._sides.taught),
+            "best_step": self._progress.best_step,
+        }
+
+    def save(self, folder: Path) -> ModelCard:
+        """An adapter in peft's format with a `vision.json`; the vision tower and the base stay out of it."""
+        spec, adapted = self._run.spec, self._adapted
+        base = spec.base_model or adapted.files.name
+        adapted.save(folder, base)
+        described = {
+            "format": 1,
+            "kind": "vlm",
+            "id": spec.model or "",
+            "task": self._items.task,
+            "tasks": [self._items.task],
+            "method": "lora",
+            "base_model": base,
+            "base_fingerprint": adapted.files.fingerprint,
+            "adapted": "peft",
+            **self._items.note(),
+        }
+        (folder / "vision.json").write_text(json.dumps(described, indent=2) + "\n")
+        return ModelCard(
+            id=spec.model or "",
+            kind="vlm",
+            family=adapted.family,
+            task=self._items.task,
+            method="lora",
+            base_model=base,
+            base_fingerprint=adapted.files.fingerprint,
+            labels=self._items.labels or None,
+            files=["vision.json", *sorted(one.name for one in folder.iterdir() if one.name != "vision.json")],
+            parameters=sum(one.numel() for one in adapted.trained.values()),
+        )
+
+    def _default_steps(self) -> int:
+        seen = self._params.batch_size * self._params.accumulation
+        taught = len(self._sides.taught)
+        few = min(max(math.ceil(PASSES * taught / seen), LEAST_STEPS), MOST_STEPS)
+        return max(few, math.ceil(LEAST_PASSES * taught / seen))
+
+    def _settled(self) -> bool:
+        return 0 < self._params.patience <= self._progress.looks_since
+
+    def _train(self, step: int) -> float:
+        """One optimiser step; the mean loss of its batches."""
+        params, total = self._params, 0.0
+        rng = np.random.default_rng((self._run.spec.seed, step))
+        torch.manual_seed(int(rng.integers(2**31)))  # dropout's
+        for part in range(params.accumulation):
+            items = [*self._batch((step - 1) * params.accumulation + part), *self._known(rng)]
+            taught = [(self._shown(one, rng), one.answer or "") for one in items]
+            batch = self._adapted.lessons.batch(taught)
+            with self._adapted.number_format():
+                loss = self._adapted.lessons.loss(batch) / params.accumulation
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate(step) * group["share"]
+        torch.nn.utils.clip_grad_norm_(list(self._adapted.trained.values()), 1.0)
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        return total
+
+    def _batch(self, number: int) -> list[Item]:
+        """The items of batch `number`: passes over all, each in an order of its own."""
+        taught, size = self._sides.taught, self._params.batch_size
+        chosen = []
+        for place in range(number * size, (number + 1) * size):
+            round_, index = divmod(place, len(taught))
+            order = np.random.default_rng((self._run.spec.seed, 1 << 32, round_)).permutation(len(taught))
+            chosen.append(taught[order[index]])
+        return chosen
+
+    def _known(self, rng: np.random.Generator) -> list[Item]:
+        """What goes into a batch of the base's own answers."""
+        if not self._rehearsed:
+            return []
+        count = math.ceil(self._params.rehearsal * self._params.batch_size)
+        return [self._rehearsed[index] for index in rng.integers(len(self._rehearsed), size=count)]
+
+    def _shown(self, item: Item, rng: np.random.Generator) -> Prompt:
+        image = self._items.image(item)
+        if self._params.augment:
+            image = augment(image, rng, self._params.changes(MILD))
+        return self._items.prompt(item, 0, image)
+
+    def _rate(self, step: int) -> float:
+        """Linear warm-up, then half a cosine down to nothing."""
+        warmup = round(self._params.warmup_of(self._steps))
+        if step <= warmup:
+            return self._peak * step / warmup
+        left = (step - warmup) / max(1, self._steps - warmup + 1)
+        return self._peak * 0.5 * (1 + math.cos(math.pi * left))
+
+    def _look(self) -> dict[str, float]:
+        """Ask the held-out items; keep the weights when they answer better than any before."""
+        progress, items = self._progress, self._sides.held_out[:WATCHED]
+        exact = self._judge.figures(items)["exact_match"]
+        loss = self._judge.loss(items)
+        if (exact, -loss) > progress.best:
+            progress.best, progress.best_step, progress.looks_since = (exact, -loss), progress.step, 0
+            self._best = self._adapted.weights()
+        else:
+            progress.looks_since += 1
+        return {"held_out_exact_match": exact, "held_out_loss": loss}
+
+    def _write(self, folder: Path) -> None:
+        save_file(self._adapted.weights(), folder / _CURRENT)
+        save_file(self._best, folder / _BEST)
+        torch.save(self._optimiser.state_dict(), folder / _OPTIMISER)
+        (folder / _STATE).write_text(json.dumps(asdict(self._progress)))
+
+    def _restore(self, folder: Path) -> None:
+        self._adapted.restore(load_file(folder / _CURRENT))
+        self._best = load_file(folder / _BEST)
+        self._optimiser.load_state_dict(torch.load(folder / _OPTIMISER, weights_only=True))
+        state = json.loads((folder / _STATE).read_text())
+        self._progress = _Progress(**{**state, "best": tuple(state["best"])})

@@ -1,0 +1,1 @@
+"""MAML and ANIL."""

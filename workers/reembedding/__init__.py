@@ -1,0 +1,1 @@
+"""Jobs that bind a collection to another encoder."""

@@ -1,0 +1,1 @@
+"""What several kinds of jobs need: examples, the run, splitting, figures and towers."""

@@ -1,0 +1,91 @@
+"""What a job learns from: a snapshot of a collection or a dataset's manifest, and the images behind it.
+
+Knows rows, manifests and blobs; knows nothing of tensors or of how examples are used.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+from PIL import Image
+
+from app.methods.tasks import Task
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One example. Without a split of its own the method splits; which of the texts are set follows the task:
+    classification has `label`, captions have `answer`, questions `question` and `answer`; labels that are taught as
+    answers have all three.
+    """
+
+    sha256: str
+    """Of the image in the blob store."""
+    split: Split | None = None
+    label: str | None = None
+    question: str | None = None
+    answer: str | None = None
+
+
+class Examples:
+    """Items in a fixed order (by image, then text), so that one seed gives one run."""
+
+    def __init__(
+        self,
+        task: Task,
+        items: Sequence[Item],
+        read: Callable[[str], bytes],
+        *,
+        descriptions: dict[str, str] | None = None,
+        source: str = "",
+    ) -> None:
+        """`read` gives an image's stored bytes and raises FileNotFoundError for one that was deleted since."""
+        self.task = task
+        self.items = tuple(
+            sorted(items, key=lambda one: (one.sha256, one.label or "", one.question or "", one.answer or ""))
+        )
+        self.descriptions = descriptions or {}
+        """Label -> what a person wrote about it."""
+        self.source = source
+        """What the model card says they came from."""
+        self._read = read
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Sorted; what a classifier's outputs stand for."""
+        return sorted({one.label for one in self.items if one.label is not None})
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """Examples by label."""
+        return Counter(one.label for one in self.items if one.label is not None)
+
+    def only(self, items: Sequence[Item]) -> Examples:
+        """The same source with these items."""
+        return Examples(self.task, items, self._read, descriptions=self.descriptions, source=self.source)
+
+    def ask_for_labels(self, question: str) -> Examples:
+        """The same examples as answered questions: `question` about every image, its label as the answer."""
+        items = [replace(item, question=question, answer=item.label) for item in self.items]
+        return Examples("vqa", items, self._read, descriptions=self.descriptions, source=self.source)
+
+    def of_split(self, split: Split) -> list[Item]:
+        """The items whose split is given and is this one."""
+        return [one for one in self.items if one.split == split]
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the data brought its own split."""
+        return any(one.split is not None for one in self.items)
+
+    def image(self, item: Item) -> Image.Image:
+        """The stored image, RGB; raises FileNotFoundError."""
+        with Image.open(io.BytesIO(self._read(item.sha256)), formats=("JPEG", "PNG", "WEBP")) as opened:
+            return opened.convert("RGB")

@@ -1,0 +1,59 @@
+"""A model that a job looks at: its card, its files on this machine, and the name that loads it.
+
+Knows rows of trained models and the file store; knows nothing of what is done with the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.inference.errors import ModelNotFoundError, ModelUnavailableError
+from app.jobs.spec import ModelCard
+from app.jobs.tables import Artifact
+from app.models.classifiers import read_note
+from app.models.tables import TrainedModel
+from workers.shared.run import JobRun
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A trained model's card and folder; a model that came with the service has neither."""
+
+    word: str
+    """What the registry takes: the folder, or a base model's own name."""
+    card: ModelCard | None
+    folder: Path | None
+    job: str | None
+    """The job that trained it."""
+
+
+def model_files(run: JobRun) -> ModelFiles:
+    """The model that the job names, fetched and checked; raises ModelNotFoundError, ModelUnavailableError."""
+    name = run.spec.model or ""
+    with Session(run.engine) as session:
+        row = session.get(TrainedModel, (run.task.workspace, name))
+        if row is None:
+            if run.spec.base_model is None:
+                raise ModelNotFoundError(f"The model '{name}' is gone.")
+            return ModelFiles(run.spec.base_model, None, None, None)
+        card = ModelCard.model_validate(row.card)
+        job = None if row.job_id is None else str(row.job_id)
+        wanted = select(Artifact).where(Artifact.workspace == run.task.workspace, Artifact.model == name)
+        files = [(one.name, one.key, one.sha256) for one in session.scalars(wanted) if one.name in card.files]
+    folder = run.scratch / "models" / name
+    for file, key, digest in files:
+        run.files.get(key, folder / file)
+        with (folder / file).open("rb") as opened:
+            if hashlib.file_digest(opened, "sha256").hexdigest() != digest:
+                raise ModelUnavailableError(f"The file '{file}' of '{name}' is damaged.")
+    adapted = card.kind == "vlm" or _adapted(folder)
+    return ModelFiles(str(folder) if adapted else card.base_model, card, folder, job)
+
+
+def _adapted(folder: Path) -> bool:
+    return read_note(folder).adapted is not None

@@ -1,0 +1,1 @@
+"""Jobs that teach a collection the examples of a dataset."""

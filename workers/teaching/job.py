@@ -1,0 +1,102 @@
+"""Teaches a collection the labelled examples of a dataset: embedded in order, added a few at a time.
+
+Knows manifests, an encoder and the transaction that adds examples, which only the job's owner commits; knows nothing
+of heads. Adding an example that is there already changes nothing, so an attempt that is repeated does no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.collections import repository
+from app.collections.errors import CollectionNotFoundError
+from app.collections.repository import NewExample
+from app.collections.tables import Collection
+from app.collections.vectors import to_sql
+from app.errors import InvalidInputError, TooLargeError
+from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.inference.aspect import bounded
+from app.inference.protocols import Encoder
+from app.jobs import machine
+from app.jobs.errors import NotTrainableError
+from app.jobs.spec import Outcome
+from app.media import images
+from app.media.images import ImageLimits
+from app.storage.database import Database
+from workers.shared.data import load_examples
+from workers.shared.examples import Item
+from workers.shared.run import JobRun
+from workers.shared.store import LostError
+
+_CHUNK = 32
+
+
+def teach(run: JobRun) -> Outcome:
+    """Add the examples of the splits that the job names; raises CollectionNotFoundError, NotTrainableError."""
+    spec = run.spec
+    splits = set(spec.params["splits"])
+    examples = load_examples(run)
+    items = sorted(
+        (one for one in examples.items if one.label and (one.split or "train") in splits),
+        key=lambda one: (one.label or "", one.sha256),
+    )
+    if not items:
+        raise NotTrainableError(f"The dataset has no labelled examples in {' and '.join(sorted(splits))}.")
+    encoder = load_encoder(resolve(spec.base_model or "lite"), EncoderConfig.from_settings(run.settings))
+    run.phase("fitting")
+    added = asyncio.run(_add(run, encoder, items))
+    return Outcome(result={"added": added, "examples": len(items)}, metrics={"added": added})
+
+
+async def _add(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> int:
+    database = Database(run.settings.database_url or "", pool_size=1)
+    key = f"{encoder.name}@{encoder.fingerprint}"
+    collection = uuid.UUID(run.spec.params["collection"])
+    mine = {"id": run.task.job, "fence": run.task.fence}
+    added = done = 0
+    try:
+        for label, group in itertools.groupby(items, key=lambda one: one.label or ""):
+            while chunk := list(itertools.islice(group, _CHUNK)):
+                new = _embedded(run, encoder, chunk)
+                async with database.session() as session:
+                    if await session.scalar(machine.HOLD, mine) is None:
+                        raise LostError
+                    await repository.lock_images(session, [one.image_sha256 for one in new])
+                    row = await session.get(Collection, collection, with_for_update=True)
+                    if row is None or row.encoder != run.spec.base_model:
+                        raise CollectionNotFoundError(
+                            "The collection is gone, or bound to another encoder now."
+                        )
+                    found = await repository.add_examples(session, row, label, "", new, key)
+                added += sum(one.created for one in found)
+                done += len(chunk)
+                run.step(done, len(items), added=added)
+                run.stop_if_asked()
+    finally:
+        await database.close()
+    return added
+
+
+def _embedded(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> list[NewExample]:
+    limits = ImageLimits.from_settings(run.settings)
+    pixels, hashes = [], []
+    for item in items:
+        try:
+            image = images.decode(run.images.read(item.sha256), limits, input_size=encoder.input_size)
+        except (FileNotFoundError, InvalidInputError, TooLargeError):
+            run.log(f"The image {item.sha256} is gone or damaged and was left out.")
+            continue
+        pixels.append(encoder.preprocess(bounded(image)))
+        hashes.append(item.sha256)
+    step = run.settings.cpu_max_batch
+    vectors = [
+        row
+        for start in range(0, len(pixels), step)
+        for row in encoder.encode_images(np.stack(pixels[start : start + step]))
+    ]
+    return [NewExample(sha256, to_sql(vector)) for sha256, vector in zip(hashes, vectors, strict=True)]

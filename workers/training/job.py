@@ -1,0 +1,128 @@
+"""A training job from its examples to its published model, whatever the method.
+
+Knows the order of the steps and what every model card holds; knows nothing of any one method.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from typing import Any
+
+from app.inference import device as devices
+from app.jobs.spec import ModelCard, Outcome
+from app.methods.params import DEFAULT_QUESTION, PARAMS
+from app.settings import Settings
+from workers.methods import method_class
+from workers.shared.data import load_examples
+from workers.shared.examples import Examples
+from workers.shared.knowing import add_domain
+from workers.shared.metrics import only
+from workers.shared.run import JobRun
+
+CARD = "vision.json"
+
+
+def train(run: JobRun) -> Outcome:
+    """Validate, prepare, fit, evaluate, save; raises NotTrainableError and what the method raises."""
+    began = time.monotonic()
+    spec = run.spec
+    found = method_class(spec)
+    _share_cores(run.settings)
+    params = PARAMS[spec.method or "head"].model_validate(spec.params)
+    examples = load_examples(run)
+    if spec.task == "classification" and spec.base_kind == "vlm":
+        examples = examples.ask_for_labels(getattr(params, "question", None) or DEFAULT_QUESTION)
+    examples = _limited(_short(examples, params.max_answer_chars, run), params.examples_per_label, spec.seed)
+    found.validate(params, examples)
+    method = found(run, params, examples)
+    method.prepare()
+    run.phase("fitting")
+    method.fit()
+    if run.rank != 0:  # what follows is one process's, and so is the folder
+        return Outcome()
+    run.phase("evaluating")
+    evaluation = only(method.evaluate(), params.metrics)
+    run.phase("saving")
+    folder = run.scratch / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    card = method.save(folder)
+    if spec.base_kind == "vlm":
+        card.files += add_domain(run, examples, folder)
+    _fill(card, run, examples, evaluation)
+    _name(folder, card)
+    (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
+    files = run.publish(folder)
+    card.size_bytes = sum(one.size for one in files)
+    flat = {name: value for name, value in evaluation.items() if isinstance(value, int | float)}
+    return Outcome(
+        card=card,
+        artifacts=files,
+        metrics=flat,
+        result={"evaluation": evaluation, "seconds": round(time.monotonic() - began, 1)},
+    )
+
+
+def _share_cores(settings: Settings) -> None:
+    """As many threads as the service's models take, divided among the ranks of a node."""
+    import torch  # every method has loaded it by now; this module is read before one is chosen
+
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(max(devices.threads(settings.threads) // ranks, 1))
+
+
+def _short(examples: Examples, most: int | None, run: JobRun) -> Examples:
+    kept = [one for one in examples.items if most is None or len(one.answer or "") <= most]
+    if len(kept) < len(examples.items):
+        run.log(
+            f"{len(examples.items) - len(kept)} examples with answers over {most} characters are left out"
+        )
+    return examples.only(kept)
+
+
+def _limited(examples: Examples, most: int | None, seed: int) -> Examples:
+    """At most so many examples of each label to train on; those held out by the data itself stay."""
+    if most is None:
+        return examples
+    order = sorted(
+        examples.items,
+        key=lambda one: hashlib.sha256(f"{seed} {one.sha256} {one.question}".encode()).digest(),
+    )
+    counts: Counter[str] = Counter()
+    kept = []
+    for item in order:
+        held = item.split in ("validation", "test")
+        if not held:
+            counts[item.label or ""] += 1
+        if held or counts[item.label or ""] <= most:
+            kept.append(item)
+    return examples.only(kept)
+
+
+def _fill(card: ModelCard, run: JobRun, examples: Examples, evaluation: dict[str, Any]) -> None:
+    """What the card says of every model alike."""
+    spec = run.spec
+    card.id = spec.model or card.id
+    card.metrics = {name: value for name, value in evaluation.items() if isinstance(value, int | float | str)}
+    card.settings = spec.params
+    card.strategy = run.task.strategy
+    card.seed = spec.seed
+    card.data = {
+        "source": examples.source,
+        "examples": len(examples.items),
+        "labels": dict(examples.counts),
+        **card.data,
+    }
+
+
+def _name(folder: Any, card: ModelCard) -> None:
+    """The folder says by itself what it holds."""
+    file = folder / CARD
+    noted = json.loads(file.read_text())
+    noted["id"] = card.id
+    file.write_text(json.dumps(noted, indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""The worker itself: the Celery application, its tasks, the supervisor, the sweeper and the child process."""

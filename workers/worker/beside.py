@@ -1,0 +1,40 @@
+"""A worker that lives beside a service: `python -m workers.worker.beside QUEUES SLOTS`.
+
+Knows that the service holds the other end of its standard input, and that the end of that is the service's; how a
+worker works is `workers.worker.celery_app`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import warnings
+
+from celery.platforms import SecurityWarning
+
+from app.settings import Settings
+from workers.worker.celery_app import make_app
+
+
+def main() -> None:
+    """Work until SIGTERM, or until the service is gone, which counts as one."""
+    queues, slots = sys.argv[1:]
+    # the embedded servers have seen to what an administrator's account can do
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    threading.Thread(target=_outlive_nobody, args=(sys.stdin.fileno(),), daemon=True).start()
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    make_app(Settings()).worker_main(
+        ["--quiet", "worker", "--queues", queues, "--concurrency", slots, *quiet]
+    )
+
+
+def _outlive_nobody(lifeline: int) -> None:
+    while os.read(lifeline, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

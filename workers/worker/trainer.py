@@ -1,0 +1,123 @@
+"""The process that does a job's work: `python -m workers.worker.trainer TASK`, started afresh for every attempt.
+
+Knows which function carries out which kind of work, and how its end is told; what the work is, those functions know.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from app.errors import OverloadedError, VisionError
+from app.jobs.spec import Kind, Outcome
+from app.settings import Settings
+from app.storage import disk
+from workers.shared.method import StoppingError
+from workers.shared.run import STOPPED, JobRun, Task
+from workers.worker import launching, liveness
+
+_NICENESS = 10
+_TRACE_LINES = 30
+_LONGEST = 500
+_PEERS = re.compile(r"gloo|nccl|by peer|broken pipe|TCPStore", re.IGNORECASE)
+"""What ranks say that wait for one that is gone."""
+
+KINDS: dict[Kind, str] = {
+    "train": "workers.training.job:train",
+    "prepare": "workers.datasets.job:prepare",
+    "evaluate": "workers.evaluation.job:evaluate",
+    "export": "workers.exporting.job:export",
+    "reembed": "workers.reembedding.job:reembed",
+    "teach": "workers.teaching.job:teach",
+}
+"""Kind of job -> the function that carries it out: takes the run, returns its outcome."""
+
+
+def main(path: str) -> int:
+    """Do the work that the file describes; the exit code: 0 done, 1 failed, 75 stopped on the way."""
+    task = Task.model_validate_json(Path(path).read_text())
+    settings = Settings()
+    liveness.watch(Path(task.heartbeat), settings.job_lease_s)
+    os.nice(_NICENESS)  # requests come first where both share a machine
+    try:
+        run = JobRun(task, settings)
+    except Exception as error:
+        _tell_no_start(task, error)
+        raise
+    run.listen()
+    warnings.simplefilter("ignore")  # libraries' remarks to programmers are not for a job's log
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # before it is imported, for the same reason
+    try:
+        run.phase("preparing")
+        run.restore()
+        module, _, name = KINDS[task.spec.kind].partition(":")
+        work: Callable[[JobRun], Outcome] = getattr(import_module(module), name)
+        outcome = work(run)
+    except StoppingError:
+        run.log("Stopping: the work goes on from the last checkpoint.")
+        return STOPPED
+    except Exception as error:
+        if not isinstance(error, VisionError):  # those were foreseen, and say enough in a sentence
+            for line in traceback.format_exc().splitlines()[-_TRACE_LINES:]:
+                run.log(line)
+        if run.rank != 0:
+            traceback.print_exc()
+        run.emit("error", **_told(error, run.scratch))
+        return 1
+    run.emit("done", outcome=outcome.model_dump(mode="json"))
+    return 0
+
+
+def _tell_no_start(task: Task, error: Exception) -> None:
+    told = _no_room(error, Path(task.scratch))
+    if told is None:
+        detail = f"Its worker cannot reach what jobs need: {type(error).__name__}: {error}"[:_LONGEST]
+        told = {"code": "worker_failed", "detail": detail, "again": True}
+    told["event"] = "error"
+    with open(task.events, "w") as pipe:
+        pipe.write(json.dumps(told) + "\n")
+
+
+def _no_room(error: Exception, scratch: Path) -> dict[str, object] | None:
+    """The same for a full disk or too many open files, which end by themselves: the job waits, uncharged."""
+    named = disk.want_of_room(error, scratch, what=launching.JOB_FILES)
+    if named is None and not isinstance(error, VisionError) and disk.is_full(scratch):
+        named = disk.full(scratch, what=launching.JOB_FILES)  # whatever the library made of it
+    if named is None:
+        return None
+    return {"code": named.code, "detail": named.detail, "again": True, "wait": True}
+
+
+def _told(error: Exception, scratch: Path) -> dict[str, object]:
+    """An error as the job's page shows it; `again` where another attempt may fare better."""
+    if (told := _no_room(error, scratch)) is not None:
+        return told
+    if isinstance(error, VisionError):
+        return {"code": error.code, "detail": error.detail, "again": isinstance(error, OverloadedError)}
+    if isinstance(error, DBAPIError | ConnectionError):
+        return {"code": "store_unavailable", "detail": "The database went away.", "again": True}
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        detail = (
+            "The device ran out of memory: a smaller batch_size or gradient_checkpointing would need less."
+        )
+        return {"code": "out_of_memory", "detail": detail, "again": False}
+    said = " ".join(str(error).split())[:_LONGEST]
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and _PEERS.search(said):
+        return {"code": "rank_lost", "detail": "One of the job's processes was lost.", "again": True}
+    return {
+        "code": "training_failed",
+        "detail": f"{type(error).__name__}: {said}" if said else type(error).__name__,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
