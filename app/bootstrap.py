@@ -14,13 +14,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
-from fastapi import Request
 from redis.asyncio import Redis
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.access.admitting import admit
 from app.access.keys import load_secret
-from app.access.repository import KeyRing
+from app.access.service import KeyRing
 from app.answers.renewal import AnswerRenewal
 from app.answers.service import Answering
 from app.answers.teaching import Teaching
@@ -30,14 +29,18 @@ from app.collections.embedding import ImageEmbedder
 from app.collections.encoder_names import EncoderNames
 from app.collections.head_store import HeadStore
 from app.collections.learning import Learning
+from app.collections.rebinding import Rebinding
 from app.collections.renewal import Renewal
 from app.collections.service import Recognition
+from app.collections.thumbnails import Thumbnails
 from app.datasets.service import Datasets
 from app.embedded import Addresses
 from app.errors import VisionError
 from app.http.spool import Spool
 from app.inference.registry import ModelRegistry
+from app.jobs.describing import Describer
 from app.jobs.queueing import JobQueue
+from app.jobs.service import Jobs
 from app.jobs.streaming import Followers
 from app.media.images import ImageLimits
 from app.models.service import TrainedModels
@@ -50,14 +53,15 @@ from app.storage.database import Database
 from app.storage.files import FileStore
 from app.strategies import Strategies
 from app.training.bases import BaseModels
-from app.training.service import Jobs
+from app.training.naming import JobNames
+from app.training.service import Training
 
 log = structlog.get_logger("app")
 
 
 @dataclass
 class Services:
-    """What `request.app.state.services` holds while the app runs; `services_of(request)` reads it."""
+    """What `app.state.services` holds while the app runs; routes get single ones of it (`app.http.dependencies`)."""
 
     settings: Settings
     addresses: Addresses
@@ -75,22 +79,20 @@ class Services:
     registry: ModelRegistry
     recognition: Recognition
     learning: Learning
+    rebinding: Rebinding
+    thumbnails: Thumbnails
     answering: Answering
     teaching: Teaching
     strategies: Strategies
     jobs: Jobs
+    describer: Describer
+    training: Training
     datasets: Datasets
     followers: Followers
     job_asked: threading.Event
     """Set once a job was asked for or followed."""
     default_model: asyncio.Task[None]
     """Loads the default model while the app already answers; `/readyz` looks at it."""
-
-
-def services_of(request: Request) -> Services:
-    """The services of the app that `request` came to."""
-    services: Services = request.app.state.services
-    return services
 
 
 @asynccontextmanager
@@ -152,14 +154,8 @@ async def open_services(
         teaching = Teaching(database, registry, recognition, learning, embedder, blobs, deadline_s=deadline_s)
         strategies = Strategies.load(settings)
         asked = threading.Event()
-        jobs = Jobs(
-            settings,
-            database,
-            recognition,
-            strategies,
-            BaseModels(settings, registry, names),
-            JobQueue(addresses.redis_url, asked=asked),
-        )
+        jobs = Jobs(settings, database, JobQueue(addresses.redis_url, asked=asked))
+        bases = BaseModels(settings, registry, names)
         followers = Followers(
             database, poll_s=settings.event_poll_s, most=settings.max_followers, asked=asked
         )
@@ -180,10 +176,14 @@ async def open_services(
             blobs=blobs,
             recognition=recognition,
             learning=learning,
+            rebinding=Rebinding(names, jobs),
+            thumbnails=Thumbnails(blobs, limits, pool),
             answering=answering,
             teaching=teaching,
             strategies=strategies,
             jobs=jobs,
+            describer=Describer(JobNames(recognition, bases), redis),
+            training=Training(settings, database, recognition, strategies, bases, jobs),
             datasets=Datasets(database, files, jobs, recognition, learning),
             followers=followers,
             job_asked=asked,

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from app.access import keys
 from app.access.keys import write_private
 from app.access.policy import check_bind, needs_key
-from app.access.repository import KeyRing
+from app.access.service import KeyRing
 from app.settings import Settings
 from app.storage.database import DEFAULT_WORKSPACE
 

@@ -8,24 +8,27 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from fastapi import Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app import errors
 from app.access import policy
 from app.access.scopes import SCOPES, Scope, allows
+from app.access.service import KeyRing
+from app.http.dependencies import AppSettings, opened
+from app.settings import Settings
 from app.storage.database import DEFAULT_WORKSPACE
-
-if TYPE_CHECKING:
-    from app.bootstrap import Services
 
 _bearer = HTTPBearer(
     auto_error=False,
     scheme_name="API key",
     description="A key made with `vision keys create`; a service on a loopback address needs none.",
 )
+
+
+KeyService = Annotated[KeyRing, Depends(opened("keys", KeyRing))]
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,12 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """
 
     async def admitted(
-        request: Request, credentials: HTTPAuthorizationCredentials | None = Security(_bearer)
+        request: Request,
+        keys: KeyService,
+        settings: AppSettings,
+        credentials: HTTPAuthorizationCredentials | None = Security(_bearer),
     ) -> Caller:
-        caller = await _identify(request, credentials.credentials if credentials else None)
+        caller = await _identify(request, keys, settings, credentials.credentials if credentials else None)
         if not allows(caller.scopes, scope):
             raise errors.ForbiddenError(f"This key does not have the scope '{scope}'.")
         request.scope["vision.workspace"] = caller.workspace
@@ -57,23 +63,21 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     return admitted
 
 
-async def _identify(request: Request, key: str | None) -> Caller:
-    services: Services = request.app.state.services
+async def _identify(request: Request, keys: KeyRing, settings: Settings, key: str | None) -> Caller:
     if key is not None:
-        holder = await services.keys.find(key)
+        holder = await keys.find(key)
         if holder is None:
             raise errors.UnauthorizedError("This API key is not valid.")
         return Caller(holder.workspace, holder.key_id, holder.scopes)
-    if request.headers.get("authorization") is not None or policy.needs_key(services.settings):
+    if request.headers.get("authorization") is not None or policy.needs_key(settings):
         raise errors.UnauthorizedError()
-    await local_only(request)
+    await local_only(request, settings)
     return Caller(DEFAULT_WORKSPACE, None, frozenset(SCOPES))
 
 
-async def local_only(request: Request) -> None:
+async def local_only(request: Request, settings: AppSettings) -> None:
     """A dependency for what needs no key: raises `ForeignOriginError` for other sites' pages in somebody's
     browser.
     """
-    services: Services = request.app.state.services
-    if not policy.needs_key(services.settings):
-        policy.check_local(services.settings, request.headers.get("host"), request.headers.get("origin"))
+    if not policy.needs_key(settings):
+        policy.check_local(settings, request.headers.get("host"), request.headers.get("origin"))

@@ -9,13 +9,12 @@ import uuid
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from app import errors
-from app.access.dependencies import Caller, require
+from app.access.dependencies import Caller, KeyService, require
 from app.access.errors import KeyNotFoundError
 from app.access.schemas import Key, KeyList, KeyRequest, NewKey
-from app.bootstrap import services_of
 from app.http import problems
 from app.storage.database import DEFAULT_WORKSPACE
 
@@ -27,14 +26,14 @@ Admin = Annotated[Caller, Depends(require("admin"))]
 
 
 @router.post("/keys", status_code=201)
-async def create_key(request: Request, caller: Admin, wanted: KeyRequest) -> NewKey:
+async def create_key(caller: Admin, wanted: KeyRequest, keys: KeyService) -> NewKey:
     """Make a key. The answer is the only place where its text is ever shown."""
     workspace = wanted.workspace or caller.workspace
     if _reach(caller) not in (None, workspace):
         raise errors.ForbiddenError(
             "Only administrators of the workspace 'default' make keys for other workspaces."
         )
-    row, text = await services_of(request).keys.create(
+    row, text = await keys.create(
         name=wanted.name, workspace=workspace, scopes=wanted.scopes, expires_at=wanted.end()
     )
     log.info("key made", key_id=str(row.id), workspace=workspace, scopes=row.scopes)
@@ -43,25 +42,25 @@ async def create_key(request: Request, caller: Admin, wanted: KeyRequest) -> New
 
 @router.get("/keys")
 async def list_keys(
-    request: Request,
     caller: Admin,
+    keys: KeyService,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[uuid.UUID | None, Query(description="`next` of the page before.")] = None,
 ) -> KeyList:
     """List the keys that still work or have expired, oldest first; revoked ones are gone."""
-    rows = await services_of(request).keys.page(workspace=_reach(caller), limit=limit + 1, after=cursor)
+    rows = await keys.page(workspace=_reach(caller), limit=limit + 1, after=cursor)
     page = [Key.model_validate(row) for row in rows[:limit]]
     return KeyList(data=page, next=str(page[-1].id) if len(rows) > limit else None)
 
 
 @router.delete("/keys/{key_id}", status_code=204, responses=problems.responses(KeyNotFoundError))
-async def revoke_key(request: Request, caller: Admin, key_id: str) -> Response:
+async def revoke_key(caller: Admin, key_id: str, keys: KeyService) -> Response:
     """End a key; every process refuses it within a second."""
     try:
         wanted = uuid.UUID(key_id)
     except ValueError:
         raise KeyNotFoundError() from None
-    if not await services_of(request).keys.revoke(wanted, workspace=_reach(caller)):
+    if not await keys.revoke(wanted, workspace=_reach(caller)):
         raise KeyNotFoundError()
     log.info("key revoked", key_id=str(wanted))
     return Response(status_code=204)

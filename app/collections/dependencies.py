@@ -1,4 +1,4 @@
-"""What several routes share: who may call, an upload, and the ids in an address.
+"""What the routes of collections are given, and what several routes share: who may call, an upload, ids in an address.
 
 Knows requests; knows nothing of any one noun.
 """
@@ -13,6 +13,11 @@ from fastapi import Depends, Path
 from app import errors
 from app.access import Caller, require
 from app.collections.errors import ExampleNotFoundError
+from app.collections.learning import Learning
+from app.collections.rebinding import Rebinding
+from app.collections.service import Recognition
+from app.collections.thumbnails import Thumbnails
+from app.http.dependencies import opened
 from app.http.errors import (
     SlowUploadError,
     TooManyPartsError,
@@ -28,6 +33,10 @@ from app.storage.errors import StoreUnavailableError
 Recogniser = Annotated[Caller, Depends(require("recognise"))]
 Learner = Annotated[Caller, Depends(require("learn"))]
 Uploaded = Annotated[Upload, Depends(receive_upload)]
+RecognitionService = Annotated[Recognition, Depends(opened("recognition", Recognition))]
+LearningService = Annotated[Learning, Depends(opened("learning", Learning))]
+RebindingService = Annotated[Rebinding, Depends(opened("rebinding", Rebinding))]
+ThumbnailService = Annotated[Thumbnails, Depends(opened("thumbnails", Thumbnails))]
 CollectionPath = Annotated[str, Path(description="Name of a collection.", examples=["default"])]
 
 # A route's own answer of a status replaces what every route may answer with it, so these are named again.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, delete, func, select, text, union
@@ -37,6 +37,12 @@ async def find_collection(
     if found is None:
         raise CollectionNotFoundError
     return found
+
+
+async def names_of(session: AsyncSession, ids: Set[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """What the collections of these ids are called; those still there."""
+    rows = await session.execute(select(Collection.id, Collection.name).where(Collection.id.in_(ids)))
+    return dict(rows.all())
 
 
 async def create_collection(session: AsyncSession, workspace: str, name: str, encoder: str) -> bool:

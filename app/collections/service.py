@@ -6,7 +6,8 @@ Knows the order of the steps and times them; knows nothing of HTTP, and leaves l
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+import uuid
+from collections.abc import AsyncIterator, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -201,6 +202,13 @@ class Recognition:
         if collection == DEFAULT_COLLECTION:
             await self.ensure_default(workspace)
         return await self._directory.get(workspace, collection)
+
+    async def names(self, ids: Set[uuid.UUID]) -> dict[uuid.UUID, str]:
+        """What the collections of these ids are called; those still there."""
+        if not ids:
+            return {}
+        async with self._database.session() as session:
+            return await repository.names_of(session, ids)
 
     async def ensure_default(self, workspace: str) -> None:
         """Make a workspace's `default` collection, unless this process knows of it already.

@@ -6,34 +6,41 @@ Knows blobs and caching; knows nothing of which example it is.
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from app.bootstrap import services_of
 from app.errors import NotFoundError
 from app.media import images
 from app.media.images import ImageLimits
+from app.storage.blobs import BlobStore
 
 Size = Annotated[int, Query(ge=16, le=1024, description="Longest side in pixels.")]
 
 
-async def thumbnail(request: Request, image_sha256: str, size: int, gone: NotFoundError) -> Response:
-    """The JPEG, or 304 where the client has it; raises `gone` when the image is no longer there."""
-    services = services_of(request)
-    headers = {
-        "ETag": f'"{image_sha256}-{size}"',
-        "Cache-Control": "private, max-age=31536000, immutable",
-        "Content-Security-Policy": "default-src 'none'",
-    }
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    try:
-        data = await services.blobs.get(image_sha256)
-    except FileNotFoundError:
-        raise gone from None
-    limits = ImageLimits.from_settings(services.settings)
-    small = await asyncio.get_running_loop().run_in_executor(
-        services.pool, images.thumbnail, data, size, limits
-    )
-    return Response(small, media_type="image/jpeg", headers=headers)
+class Thumbnails:
+    """Stored images, scaled down in the pool."""
+
+    def __init__(self, blobs: BlobStore, limits: ImageLimits, pool: ThreadPoolExecutor) -> None:
+        self._blobs = blobs
+        self._limits = limits
+        self._pool = pool
+
+    async def respond(self, request: Request, image_sha256: str, size: int, gone: NotFoundError) -> Response:
+        """The JPEG, or 304 where the client has it; raises `gone` when the image is no longer there."""
+        headers = {
+            "ETag": f'"{image_sha256}-{size}"',
+            "Cache-Control": "private, max-age=31536000, immutable",
+            "Content-Security-Policy": "default-src 'none'",
+        }
+        if headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        try:
+            data = await self._blobs.get(image_sha256)
+        except FileNotFoundError:
+            raise gone from None
+        small = await asyncio.get_running_loop().run_in_executor(
+            self._pool, images.thumbnail, data, size, self._limits
+        )
+        return Response(small, media_type="image/jpeg", headers=headers)

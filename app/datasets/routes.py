@@ -17,24 +17,26 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app import errors
 from app.access import Caller, require
-from app.bootstrap import services_of
 from app.collections.errors import CollectionNotFoundError
+from app.datasets.dependencies import DatasetService
 from app.datasets.errors import DatasetNotFoundError
 from app.datasets.schemas import DatasetInfo, DatasetList
-from app.datasets.service import MANIFEST, REPORT, DatasetView, Preparation
+from app.datasets.service import MANIFEST, REPORT, Datasets, DatasetView, Preparation
 from app.errors import InvalidInputError
 from app.http.archive_upload import received_archive
+from app.http.dependencies import AppSettings
 from app.http.errors import SlowUploadError, UnsupportedMediaTypeError
 from app.http.names import CollectionName
 from app.http.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
 from app.http.problems import responses
 from app.jobs import streaming
-from app.jobs.describing import described
+from app.jobs.dependencies import JobDescriber, JobFiles
 from app.jobs.errors import NotTrainableError
 from app.jobs.schemas import JobInfo
 from app.storage.archive_entries import ArchiveLimits
 from app.storage.archives import check_head
 from app.storage.errors import ArchiveError, StoreUnavailableError
+from app.storage.files import FileStore
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
@@ -149,14 +151,15 @@ class IntoCollection(BaseModel):
     ),
     openapi_extra=_UPLOAD,
 )
-async def create_dataset(request: Request, response: Response, caller: Trainer) -> DatasetInfo:
+async def create_dataset(
+    request: Request, response: Response, caller: Trainer, settings: AppSettings, datasets: DatasetService
+) -> DatasetInfo:
     """Upload a dataset; a worker checks each image, splits them and reports what it refused."""
-    services = services_of(request)
-    async with received_archive(request, services.settings) as upload:
+    async with received_archive(request, settings) as upload:
         how = _preparation(upload.fields)
-        limits = ArchiveLimits.from_settings(services.settings)
+        limits = ArchiveLimits.from_settings(settings)
         await asyncio.to_thread(check_head, upload.path, limits)
-        view = await services.datasets.upload(caller.workspace, upload.path, how)
+        view = await datasets.upload(caller.workspace, upload.path, how)
     _located(response, view)
     return info(view)
 
@@ -167,7 +170,7 @@ async def create_dataset(request: Request, response: Response, caller: Trainer) 
     responses=responses(CollectionNotFoundError, errors.InvalidInputError, errors.OverloadedError),
 )
 async def create_from_collection(
-    request: Request, response: Response, caller: Trainer, wanted: FromCollection
+    response: Response, caller: Trainer, wanted: FromCollection, datasets: DatasetService
 ) -> DatasetInfo:
     """Make a dataset of a collection's labelled examples, or of its answers, as they are now."""
     how = Preparation(
@@ -176,8 +179,7 @@ async def create_from_collection(
         seed=wanted.seed,
         task=wanted.task,
     )
-    services = services_of(request)
-    view = await services.datasets.from_collection(caller.workspace, wanted.collection, how)
+    view = await datasets.from_collection(caller.workspace, wanted.collection, how)
     _located(response, view)
     return info(view)
 
@@ -194,24 +196,31 @@ async def create_from_collection(
     ),
 )
 async def teach_collection(
-    request: Request, response: Response, caller: Trainer, dataset: DatasetPath, wanted: IntoCollection
+    response: Response,
+    caller: Trainer,
+    dataset: DatasetPath,
+    wanted: IntoCollection,
+    describer: JobDescriber,
+    datasets: DatasetService,
 ) -> JobInfo:
     """Teach a collection the dataset's labelled examples."""
-    services = services_of(request)
-    job = await services.datasets.teach(caller.workspace, _id(dataset), wanted.collection, wanted.splits)
+    job = await datasets.teach(caller.workspace, _id(dataset), wanted.collection, wanted.splits)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = "2"
-    return await described(services, job)
+    return await describer.describe(job)
 
 
 @router.get("")
 async def list_datasets(
-    request: Request, caller: Reader, limit: Limit = None, cursor: Cursor = None
+    caller: Reader,
+    settings: AppSettings,
+    datasets: DatasetService,
+    limit: Limit = None,
+    cursor: Cursor = None,
 ) -> DatasetList:
     """List datasets, the newest first."""
-    services = services_of(request)
-    size = page_size(limit, services.settings)
-    rows = await services.datasets.page(caller.workspace, limit=size + 1, before=_before(cursor))
+    size = page_size(limit, settings)
+    rows = await datasets.page(caller.workspace, limit=size + 1, before=_before(cursor))
     last = rows[size - 1].row if len(rows) > size else None
     return DatasetList(
         data=[info(one) for one in rows[:size]],
@@ -220,28 +229,32 @@ async def list_datasets(
 
 
 @router.get("/{dataset}", responses=_NOT_FOUND)
-async def get_dataset(request: Request, caller: Reader, dataset: DatasetPath) -> DatasetInfo:
+async def get_dataset(caller: Reader, dataset: DatasetPath, datasets: DatasetService) -> DatasetInfo:
     """Show one dataset: its balance, sizes, splits and what was refused."""
-    return info(await services_of(request).datasets.get(caller.workspace, _id(dataset)))
+    return info(await datasets.get(caller.workspace, _id(dataset)))
 
 
 @router.delete("/{dataset}", status_code=204, responses=_NOT_FOUND)
-async def delete_dataset(request: Request, caller: Trainer, dataset: DatasetPath) -> Response:
+async def delete_dataset(caller: Trainer, dataset: DatasetPath, datasets: DatasetService) -> Response:
     """Forget a dataset and the images that nothing else shows."""
-    await services_of(request).datasets.delete(caller.workspace, _id(dataset))
+    await datasets.delete(caller.workspace, _id(dataset))
     return Response(status_code=204)
 
 
 @router.get("/{dataset}/report", response_class=StreamingResponse, responses=_NOT_FOUND)
-async def get_report(request: Request, caller: Reader, dataset: DatasetPath) -> StreamingResponse:
+async def get_report(
+    caller: Reader, dataset: DatasetPath, files: JobFiles, datasets: DatasetService
+) -> StreamingResponse:
     """Download what was refused, a file and its reason on each line."""
-    return await _file(request, caller, dataset, REPORT)
+    return await _file(files, datasets, caller, dataset, REPORT)
 
 
 @router.get("/{dataset}/manifest", response_class=StreamingResponse, responses=_NOT_FOUND)
-async def get_manifest(request: Request, caller: Reader, dataset: DatasetPath) -> StreamingResponse:
+async def get_manifest(
+    caller: Reader, dataset: DatasetPath, files: JobFiles, datasets: DatasetService
+) -> StreamingResponse:
     """Download the examples, one on each line: image (SHA-256), split and texts."""
-    return await _file(request, caller, dataset, MANIFEST)
+    return await _file(files, datasets, caller, dataset, MANIFEST)
 
 
 def info(view: DatasetView) -> DatasetInfo:
@@ -260,10 +273,11 @@ def info(view: DatasetView) -> DatasetInfo:
     )
 
 
-async def _file(request: Request, caller: Caller, dataset: str, name: str) -> StreamingResponse:
-    services = services_of(request)
-    found = await services.datasets.file(caller.workspace, _id(dataset), name)
-    return await streaming.download(services.files, found)
+async def _file(
+    files: FileStore, datasets: Datasets, caller: Caller, dataset: str, name: str
+) -> StreamingResponse:
+    found = await datasets.file(caller.workspace, _id(dataset), name)
+    return await streaming.download(files, found)
 
 
 def _preparation(fields: dict[str, str]) -> Preparation:

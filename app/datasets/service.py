@@ -23,11 +23,11 @@ from app.datasets.errors import DatasetNotFoundError
 from app.datasets.tables import Dataset, DatasetImage
 from app.errors import ConflictError
 from app.jobs.errors import JobNotFoundError, JobStateError, NotTrainableError
+from app.jobs.service import Jobs
 from app.jobs.spec import DataRef, JobSpec, Resolved
 from app.jobs.tables import Artifact, Job
 from app.storage.database import Database
 from app.storage.files import FileStore
-from app.training.service import Jobs
 
 REPORT = "report.jsonl"
 MANIFEST = "manifest.jsonl"

@@ -17,6 +17,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app import errors
 from app.http.base64_images import decode_text
+from app.http.dependencies import AppSettings, UploadSpool
 from app.http.errors import TooManyPartsError, UnsupportedMediaTypeError
 from app.http.multipart import IMAGE_NAMES, Parts, checked, shown
 from app.http.spool import Entry, Spool
@@ -97,10 +98,11 @@ class Upload:
         self.close()
 
 
-async def receive_upload(request: Request) -> AsyncIterator[Upload]:
+async def receive_upload(
+    request: Request, settings: AppSettings, spool: UploadSpool
+) -> AsyncIterator[Upload]:
     """A dependency that reads the upload and closes it however the request ends; list it after `require`."""
-    services = request.app.state.services
-    with await read_upload(request, services.settings, services.spool) as upload:
+    with await read_upload(request, settings, spool) as upload:
         yield upload
 
 

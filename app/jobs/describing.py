@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from app.bootstrap import Services
+from redis.asyncio import Redis
+
 from app.errors import VisionError
 from app.http import problems
 from app.jobs import presence, repository
@@ -17,22 +18,38 @@ from app.jobs.schemas import ArtifactInfo, JobInfo, Progress
 from app.jobs.tables import Artifact, Job
 
 
-async def described(services: Services, job: Job) -> JobInfo:
-    """A job as clients see it."""
-    (info,) = await all_described(services, [job])
-    return info
+class Names(Protocol):
+    """What other rooms call a job's data and its base model."""
+
+    async def of_data(self, jobs: Sequence[Job]) -> dict[uuid.UUID, str]:
+        """Names of the collections that jobs learn from; those still there."""
+
+    def of_base(self, spec: dict[str, Any]) -> str | None:
+        """What clients call the base model of a job's specification."""
 
 
-async def all_described(services: Services, jobs: Sequence[Job]) -> list[JobInfo]:
-    """Several at once."""
-    names = await services.jobs.names_of_data(jobs)
-    queues = {job.queue for job in jobs if job.state == "queued"}
-    served = {queue: await presence.served(services.redis, queue) for queue in queues}
-    return [_info(services, job, names, served) for job in jobs]
+class Describer:
+    """Rows of jobs as clients see them."""
+
+    def __init__(self, names: Names, redis: Redis) -> None:
+        self._names = names
+        self._redis = redis
+
+    async def describe(self, job: Job) -> JobInfo:
+        """A job as clients see it."""
+        (info,) = await self.describe_all([job])
+        return info
+
+    async def describe_all(self, jobs: Sequence[Job]) -> list[JobInfo]:
+        """Several at once."""
+        names = await self._names.of_data(jobs)
+        queues = {job.queue for job in jobs if job.state == "queued"}
+        served = {queue: await presence.served(self._redis, queue) for queue in queues}
+        return [_info(job, self._names.of_base(job.spec), names, served) for job in jobs]
 
 
 def _info(
-    services: Services, job: Job, names: dict[uuid.UUID, str], served: dict[str, bool | None]
+    job: Job, base_model: str | None, names: dict[uuid.UUID, str], served: dict[str, bool | None]
 ) -> JobInfo:
     spec = job.spec
     data = spec.get("data") or {}
@@ -50,7 +67,7 @@ def _info(
         strategy=job.strategy,
         task=spec.get("task"),
         method=spec.get("method"),
-        base_model=services.jobs.shown_base(spec),
+        base_model=base_model,
         collection=names.get(uuid.UUID(collection)) if collection else None,
         dataset=data.get("dataset"),
         params=spec.get("params") or {},

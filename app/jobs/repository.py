@@ -18,7 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
 from app.access.tables import Workspace
-from app.collections.tables import Collection
 from app.datasets.tables import Dataset
 from app.jobs import machine
 from app.jobs.spec import JobSpec, Kind
@@ -156,17 +155,6 @@ async def listing(
     if before is not None:
         wanted = wanted.where(tuple_(Job.created_at, Job.id) < before)
     return list(await session.scalars(wanted.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)))
-
-
-async def names_of_data(session: AsyncSession, jobs: Sequence[Job]) -> dict[uuid.UUID, str]:
-    """What the collections are called that these jobs learn from; those still there."""
-    ids = {
-        uuid.UUID(one) for job in jobs if (one := (job.spec.get("data") or {}).get("collection")) is not None
-    }
-    if not ids:
-        return {}
-    rows = await session.execute(select(Collection.id, Collection.name).where(Collection.id.in_(ids)))
-    return dict(rows.all())
 
 
 async def told(

@@ -14,20 +14,23 @@ from sqlalchemy.exc import IntegrityError
 
 from app import errors
 from app.access import Caller, require
-from app.bootstrap import Services, services_of
 from app.errors import ConflictError, InvalidInputError
 from app.http.archive_upload import received_archive
+from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
 from app.http.errors import SlowUploadError, UnsupportedMediaTypeError
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError
 from app.jobs import streaming
+from app.jobs.dependencies import JobFiles
 from app.jobs.errors import ArtifactNotFoundError
 from app.models import describing, listing, uploads
+from app.models.dependencies import Registry, TrainedModelService
 from app.models.errors import ModelExistsError
 from app.models.schemas import Model, ModelFile, ModelFiles, ModelList
-from app.models.service import Trained
+from app.models.service import Trained, TrainedModels
 from app.models.trial import try_model
+from app.settings import Settings
 from app.storage.errors import ArchiveError
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -53,11 +56,12 @@ _UPLOAD = {
 
 
 @router.get("")
-async def list_models(request: Request, caller: Recogniser) -> ModelList:
+async def list_models(
+    caller: Recogniser, settings: AppSettings, trained: TrainedModelService, registry: Registry
+) -> ModelList:
     """List the models, the default first, then those trained here, the newest first."""
-    services = services_of(request)
-    found = [await _described(services, one) for one in await services.trained.all(caller.workspace)]
-    return ModelList(data=[*listing.models(services.registry), *found])
+    found = [await _described(settings, trained, one) for one in await trained.all(caller.workspace)]
+    return ModelList(data=[*listing.models(registry), *found])
 
 
 @router.post(
@@ -74,59 +78,72 @@ async def list_models(request: Request, caller: Recogniser) -> ModelList:
     ),
     openapi_extra=_UPLOAD,
 )
-async def upload_model(request: Request, response: Response, caller: Trainer) -> Model:
+async def upload_model(
+    request: Request,
+    response: Response,
+    caller: Trainer,
+    settings: AppSettings,
+    trained: TrainedModelService,
+    registry: Registry,
+) -> Model:
     """Bring a model that was trained elsewhere: the files that a training job publishes, as an archive."""
-    services = services_of(request)
-    async with received_archive(request, services.settings) as upload:
+    async with received_archive(request, settings) as upload:
         if upload.fields:
             raise InvalidInputError(f"{next(iter(upload.fields))[:80]}: there is no such field here.")
-        model = await unless_disconnected(request, uploads.check_upload(upload.path, services.settings))
+        model = await unless_disconnected(request, uploads.check_upload(upload.path, settings))
     card = model.card
     try:
-        uploads.check_base(card, services.registry.known())
-        found = await services.trained.find(caller.workspace, card.id)
-        if found is not None or services.registry.taken(card.id):
+        uploads.check_base(card, registry.known())
+        found = await trained.find(caller.workspace, card.id)
+        if found is not None or registry.taken(card.id):
             raise ModelExistsError(f"There is a model '{card.id}' already.")
-        await unless_disconnected(request, try_model(model, services.registry, services.settings))
+        await unless_disconnected(request, try_model(model, registry, settings))
         try:
-            made = await services.trained.publish(caller.workspace, card, model.folder)
+            made = await trained.publish(caller.workspace, card, model.folder)
         except IntegrityError:
             raise ModelExistsError(f"There is a model '{card.id}' already.") from None
     finally:
         await asyncio.to_thread(uploads.discard, model)
     response.headers["Location"] = f"/v1/models/{made.card.id}"
-    return await _described(services, made)
+    return await _described(settings, trained, made)
 
 
 @router.get("/{model}", responses=_NOT_FOUND)
-async def get_model(request: Request, caller: Recogniser, model: ModelPath) -> Model:
+async def get_model(
+    caller: Recogniser,
+    model: ModelPath,
+    settings: AppSettings,
+    trained: TrainedModelService,
+    registry: Registry,
+) -> Model:
     """Show one model."""
-    services = services_of(request)
-    found = await services.trained.find(caller.workspace, model)
+    found = await trained.find(caller.workspace, model)
     if found is not None:
-        return await _described(services, found)
-    return listing.model(services.registry, model)
+        return await _described(settings, trained, found)
+    return listing.model(registry, model)
 
 
 @router.delete("/{model}", status_code=204, responses=responses(ModelNotFoundError, errors.ConflictError))
-async def delete_model(request: Request, caller: Trainer, model: ModelPath) -> Response:
+async def delete_model(
+    caller: Trainer, model: ModelPath, trained: TrainedModelService, registry: Registry
+) -> Response:
     """Forget a trained model, its files and what it takes in memory."""
-    services = services_of(request)
     try:
-        await services.trained.delete(caller.workspace, model)
+        await trained.delete(caller.workspace, model)
     except ModelNotFoundError:
-        listing.model(services.registry, model)
+        listing.model(registry, model)
         raise ConflictError("Models that come with the service cannot be removed.") from None
     return Response(status_code=204)
 
 
 @router.get("/{model}/artifacts", responses=_NOT_FOUND)
-async def list_model_files(request: Request, caller: Recogniser, model: ModelPath) -> ModelFiles:
+async def list_model_files(
+    caller: Recogniser, model: ModelPath, trained: TrainedModelService, registry: Registry
+) -> ModelFiles:
     """List a trained model's files and whatever was made of it since: evaluations, exports."""
-    services = services_of(request)
-    rows = await services.trained.artifacts(caller.workspace, model)
-    if not rows and await services.trained.find(caller.workspace, model) is None:
-        listing.model(services.registry, model)
+    rows = await trained.artifacts(caller.workspace, model)
+    if not rows and await trained.find(caller.workspace, model) is None:
+        listing.model(registry, model)
     return ModelFiles(
         data=[
             ModelFile(
@@ -146,19 +163,19 @@ async def list_model_files(request: Request, caller: Recogniser, model: ModelPat
     responses=responses(ModelNotFoundError, ArtifactNotFoundError),
 )
 async def get_model_file(
-    request: Request,
     caller: Recogniser,
     model: ModelPath,
     file: Annotated[str, Path(max_length=1_000, description="A file's name, as the list shows it.")],
+    files: JobFiles,
+    trained: TrainedModelService,
 ) -> StreamingResponse:
     """Download one file."""
-    services = services_of(request)
     if "\0" in file:
         raise ArtifactNotFoundError
-    found = await services.trained.artifact(caller.workspace, model, file)
-    return await streaming.download(services.files, found)
+    found = await trained.artifact(caller.workspace, model, file)
+    return await streaming.download(files, found)
 
 
-async def _described(services: Services, one: Trained) -> Model:
-    live = services.trained.live(one)
-    return await asyncio.to_thread(describing.described, one, services.settings, live)
+async def _described(settings: Settings, trained: TrainedModels, one: Trained) -> Model:
+    live = trained.live(one)
+    return await asyncio.to_thread(describing.described, one, settings, live)

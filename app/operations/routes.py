@@ -21,9 +21,10 @@ from sqlalchemy import text
 from app import errors
 from app.access.dependencies import local_only
 from app.access.errors import ForeignOriginError
-from app.bootstrap import services_of
 from app.http import problems
+from app.http.dependencies import AppDatabase, AppSettings
 from app.observability.metrics import MEDIA_TYPE
+from app.operations.dependencies import AppMetrics, DefaultModel, RedisClient
 from app.settings import Settings
 from app.storage import disk
 from app.storage.blobs import local_folder
@@ -132,24 +133,25 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", tags=["platform"], responses=problems.responses(errors.NotReadyError))
-async def readyz(request: Request) -> Readiness:
+async def readyz(
+    settings: AppSettings, database: AppDatabase, redis: RedisClient, default_model: DefaultModel
+) -> Readiness:
     """Whether the database and Redis answer, the default model is loaded and the disk has room; 503 names what is
     missing.
     """
-    services = services_of(request)
 
-    async def database() -> None:
-        async with services.database.session() as session:
+    async def ask_database() -> None:
+        async with database.session() as session:
             await session.execute(text("SELECT 1"))
 
     found = dict(
         zip(
             ("database", "redis", "model", "disk"),
             await asyncio.gather(
-                _check("database", database()),
-                _check("redis", services.redis.ping()),
-                _model(services.default_model),
-                asyncio.to_thread(_disk, services.settings),
+                _check("database", ask_database()),
+                _check("redis", redis.ping()),
+                _model(default_model),
+                asyncio.to_thread(_disk, settings),
             ),
             strict=True,
         )
@@ -185,9 +187,9 @@ async def _model(loading: asyncio.Task[None]) -> str:
 
 
 @router.get("/metrics", tags=["platform"], response_class=Response)
-async def metrics(request: Request) -> Response:
+async def metrics(metrics: AppMetrics) -> Response:
     """Prometheus' text format; names routes and models, never callers or what they sent."""
-    return Response(services_of(request).metrics.exposition(), media_type=MEDIA_TYPE)
+    return Response(metrics.exposition(), media_type=MEDIA_TYPE)
 
 
 @router.get("/openapi.json", include_in_schema=False)

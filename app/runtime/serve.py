@@ -24,7 +24,7 @@ from app import __version__
 from app.access.admitting import admit
 from app.access.keys import SecretError, load_secret
 from app.access.policy import BindRefusedError, needs_key
-from app.access.repository import KeyRing
+from app.access.service import KeyRing
 from app.embedded import Addresses, EmbeddedError, EmbeddedServers
 from app.embedded.running import announce, running_server, withdraw
 from app.errors import VisionError

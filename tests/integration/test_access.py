@@ -18,7 +18,7 @@ import pytest
 from app.access import keys
 from app.access.admitting import admit
 from app.access.policy import BindRefusedError
-from app.access.repository import KeyRing
+from app.access.service import KeyRing
 from app.embedded import Addresses
 from app.main import create_app
 from app.settings import Settings

@@ -10,14 +10,22 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
+from app.answers.dependencies import AnsweringService, TeachingService
 from app.answers.errors import AnswerExampleNotFoundError
 from app.answers.schemas import AddedAnswerExample, AnswerExampleInfo, AnswerExampleList, answer_image_url
 from app.answers.tables import AnswerExample
-from app.bootstrap import services_of
-from app.collections.dependencies import UPLOAD_ERRORS, CollectionPath, Learner, Recogniser, Uploaded
+from app.collections.dependencies import (
+    UPLOAD_ERRORS,
+    CollectionPath,
+    Learner,
+    Recogniser,
+    ThumbnailService,
+    Uploaded,
+)
 from app.collections.errors import CollectionNotFoundError
-from app.collections.thumbnails import Size, thumbnail
+from app.collections.thumbnails import Size
 from app.errors import InvalidInputError
+from app.http.dependencies import AppSettings
 from app.http.openapi import upload_body
 from app.http.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
 from app.http.problems import responses
@@ -45,56 +53,56 @@ AnswerPath = Annotated[str, Path(alias="id", description="Id of an answer exampl
     openapi_extra=upload_body(_FIELDS, several=False, required=("image", "question", "answer")),
 )
 async def add_answer(
-    request: Request, caller: Learner, collection: CollectionPath, upload: Uploaded
+    caller: Learner,
+    collection: CollectionPath,
+    upload: Uploaded,
+    answering: AnsweringService,
+    teaching: TeachingService,
 ) -> AddedAnswerExample:
     """Teach an answer to a question about an image; asking again replaces the answer."""
-    services = services_of(request)
     upload.only(*_FIELDS)
     if len(upload.images) != 1:
         raise InvalidInputError("image: send exactly one.")
     question, answer = upload.text("question"), upload.text("answer")
     if question is None or answer is None:
         raise InvalidInputError("question, answer: both are needed.")
-    services.answering.check(question)
-    services.answering.check(answer)
-    row, created = await services.teaching.add(
-        caller.workspace, collection, upload.images[0], question, answer
-    )
+    answering.check(question)
+    answering.check(answer)
+    row, created = await teaching.add(caller.workspace, collection, upload.images[0], question, answer)
     return AddedAnswerExample(**_info(row, collection).model_dump(), created=created)
 
 
 @router.get("", responses=responses(CollectionNotFoundError))
 async def list_answers(
-    request: Request,
     caller: Recogniser,
     collection: CollectionPath,
+    settings: AppSettings,
+    teaching: TeachingService,
     limit: Limit = None,
     cursor: Cursor = None,
 ) -> AnswerExampleList:
     """List answer examples."""
-    services = services_of(request)
-    size = page_size(limit, services.settings)
+    size = page_size(limit, settings)
     after = _after(cursor)
-    rows = await services.teaching.list(caller.workspace, collection, limit=size + 1, after=after)
+    rows = await teaching.list(caller.workspace, collection, limit=size + 1, after=after)
     page = [_info(row, collection) for row in rows[:size]]
     return AnswerExampleList(data=page, next=to_cursor(str(page[-1].id)) if len(rows) > size else None)
 
 
 @router.get("/{id}", responses=_NOT_FOUND)
 async def get_answer(
-    request: Request, caller: Recogniser, collection: CollectionPath, example: AnswerPath
+    caller: Recogniser, collection: CollectionPath, example: AnswerPath, teaching: TeachingService
 ) -> AnswerExampleInfo:
     """Show one answer example."""
-    teaching = services_of(request).teaching
     return _info(await teaching.find(caller.workspace, collection, _id(example)), collection)
 
 
 @router.delete("/{id}", status_code=204, responses=_NOT_FOUND)
 async def delete_answer(
-    request: Request, caller: Learner, collection: CollectionPath, example: AnswerPath
+    caller: Learner, collection: CollectionPath, example: AnswerPath, teaching: TeachingService
 ) -> Response:
     """Forget one answer example."""
-    await services_of(request).teaching.remove(caller.workspace, collection, _id(example))
+    await teaching.remove(caller.workspace, collection, _id(example))
     return Response(status_code=204)
 
 
@@ -108,11 +116,13 @@ async def get_answer_image(
     caller: Recogniser,
     collection: CollectionPath,
     example: AnswerPath,
+    thumbnails: ThumbnailService,
+    teaching: TeachingService,
     size: Size = 256,
 ) -> Response:
     """Show what an answer example is about, scaled down."""
-    row = await services_of(request).teaching.find(caller.workspace, collection, _id(example))
-    return await thumbnail(
+    row = await teaching.find(caller.workspace, collection, _id(example))
+    return await thumbnails.respond(
         request, row.image_sha256, size, AnswerExampleNotFoundError("The image of this example is gone.")
     )
 

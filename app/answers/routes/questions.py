@@ -12,14 +12,15 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from app import errors
+from app.answers.dependencies import AnsweringService
 from app.answers.schemas import AnswerReply, AnswerWarning, CaptionReply, Timing, UsedExample
 from app.answers.schemas import Usage as UsageInfo
-from app.answers.service import Answered, Asked
+from app.answers.service import Answered, Answering, Asked
 from app.answers.streaming import EVENT_STREAM, streamed
-from app.bootstrap import Services, services_of
 from app.collections.dependencies import UPLOAD_ERRORS, Recogniser, Uploaded
 from app.collections.errors import CollectionNotFoundError
 from app.errors import InvalidInputError
+from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
 from app.http.forms import Upload
 from app.http.openapi import upload_body
@@ -33,6 +34,7 @@ from app.inference.errors import (
     RemoteModelError,
 )
 from app.inference.prompts import Answer, Sampling, Task
+from app.settings import Settings
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
@@ -99,19 +101,19 @@ _STREAMED: dict[int | str, dict[str, Any]] = {
     responses={**_STREAMED, **responses(CollectionNotFoundError, *_ERRORS)},
     openapi_extra=upload_body(_VQA, several=False, required=("image", "question")),
 )
-async def vqa(request: Request, caller: Recogniser, upload: Uploaded) -> AnswerReply | Response:
+async def vqa(
+    request: Request, caller: Recogniser, upload: Uploaded, settings: AppSettings, answering: AnsweringService
+) -> AnswerReply | Response:
     """Answer a question about an image, with the answer examples of a collection if one is named."""
-    services = services_of(request)
     upload.only(*_VQA)
     question = upload.text("question")
     if question is None:
         raise InvalidInputError("question: it is missing.")
-    settings = services.settings
     most = settings.max_answer_examples
     shots = None if upload.text("k") is None else _whole(upload, "k", 0, most, most)
     named = upload.text("collection")
-    asked = _asked(upload, services, question, "vqa", named, shots)
-    return await _reply(request, services, caller.workspace, upload, asked, _answer_reply)
+    asked = _asked(upload, settings, answering, question, "vqa", named, shots)
+    return await _reply(request, answering, caller.workspace, upload, asked, _answer_reply)
 
 
 @router.post(
@@ -120,22 +122,28 @@ async def vqa(request: Request, caller: Recogniser, upload: Uploaded) -> AnswerR
     responses={**_STREAMED, **responses(*_ERRORS)},
     openapi_extra=upload_body(_CAPTION, several=False),
 )
-async def caption(request: Request, caller: Recogniser, upload: Uploaded) -> CaptionReply | Response:
+async def caption(
+    request: Request, caller: Recogniser, upload: Uploaded, settings: AppSettings, answering: AnsweringService
+) -> CaptionReply | Response:
     """Describe an image in words."""
-    services = services_of(request)
     upload.only(*_CAPTION)
-    asked = _asked(upload, services, upload.text("prompt") or "", "caption", None, 0)
-    return await _reply(request, services, caller.workspace, upload, asked, _caption_reply)
+    asked = _asked(upload, settings, answering, upload.text("prompt") or "", "caption", None, 0)
+    return await _reply(request, answering, caller.workspace, upload, asked, _caption_reply)
 
 
 def _asked(
-    upload: Upload, services: Services, text: str, task: Task, collection: str | None, shots: int | None
+    upload: Upload,
+    settings: Settings,
+    answering: Answering,
+    text: str,
+    task: Task,
+    collection: str | None,
+    shots: int | None,
 ) -> Asked:
     """The fields both calls share; raises InvalidInputError and QuestionTooLongError."""
     if len(upload.images) != 1:
         raise InvalidInputError("image: send exactly one.")
-    services.answering.check(text)
-    settings = services.settings
+    answering.check(text)
     temperature, top_p = upload.number("temperature"), upload.number("top_p")
     if temperature is not None and not 0 <= temperature <= 2:
         raise InvalidInputError("temperature: it lies between 0 and 2.")
@@ -172,7 +180,7 @@ def _whole(upload: Upload, name: str, least: int, most: int, usual: int) -> int:
 
 async def _reply(
     request: Request,
-    services: Services,
+    answering: Answering,
     workspace: str,
     upload: Upload,
     asked: Asked,
@@ -181,9 +189,9 @@ async def _reply(
     image = upload.images[0]
     if _is_set(upload, "stream"):
         return await streamed(
-            request, lambda on_text: services.answering.ask(workspace, image, asked, on_text), written
+            request, lambda on_text: answering.ask(workspace, image, asked, on_text), written
         )
-    return written(await unless_disconnected(request, services.answering.ask(workspace, image, asked)))
+    return written(await unless_disconnected(request, answering.ask(workspace, image, asked)))
 
 
 def _answer_reply(answered: Answered) -> AnswerReply:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request
 
-from app.bootstrap import services_of
-from app.collections.dependencies import UPLOAD_ERRORS, Recogniser, Uploaded
+from app.collections.dependencies import UPLOAD_ERRORS, Recogniser, RecognitionService, Uploaded
 from app.collections.errors import CollectionNotFoundError, EmptyCollectionError, EncoderMismatchError
 from app.collections.schemas import Classification, Classifications, Score, Timing
 from app.collections.service import Answer, Question
 from app.errors import InvalidInputError
+from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
 from app.http.forms import Upload
 from app.http.names import label_name
@@ -72,16 +72,19 @@ _FIELDS: dict[str, dict[str, Any]] = {
     openapi_extra=upload_body(_FIELDS),
 )
 async def classify(
-    request: Request, caller: Recogniser, upload: Uploaded
+    request: Request,
+    caller: Recogniser,
+    upload: Uploaded,
+    settings: AppSettings,
+    recognition: RecognitionService,
 ) -> Classification | Classifications:
     """Name what one image or several show: one answer, or a list in the same order."""
-    services = services_of(request)
     upload.only(*_FIELDS)
     if not upload.images:
         raise InvalidInputError("image: send at least one.")
-    question, top_k = _question(upload, services.settings), _top_k(upload, services.settings)
+    question, top_k = _question(upload, settings), _top_k(upload, settings)
     answer = await unless_disconnected(
-        request, services.recognition.classify(caller.workspace, upload.images, question)
+        request, recognition.classify(caller.workspace, upload.images, question)
     )
     rows = [_classification(answer, row, top_k) for row in range(len(upload.images))]
     return rows[0] if len(rows) == 1 else Classifications(data=rows)

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, get_args
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.bootstrap import services_of
 from app.errors import BadRequestError, InvalidInputError, TooLargeError
 from app.http.base64_images import decode_text
+from app.http.dependencies import AppSettings, UploadSpool
 from app.http.errors import TooManyPartsError
 from app.http.forms import read_upload
 from app.http.multipart import checked
@@ -65,31 +65,32 @@ class Inputs:
     encoding: Encoding = "float"
 
 
-async def receive_inputs(request: Request) -> AsyncIterator[Inputs]:
+async def receive_inputs(
+    request: Request, settings: AppSettings, spool: UploadSpool
+) -> AsyncIterator[Inputs]:
     """A dependency that reads the inputs and closes their images however the request ends.
 
     Raises what `app.http.forms.read_upload` raises.
     """
-    services = services_of(request)
     inputs = Inputs()
     try:
         if _is_json(request):
-            wanted, images = await asyncio.to_thread(_parsed, await request.body(), services.settings)
+            wanted, images = await asyncio.to_thread(_parsed, await request.body(), settings)
             for image in images:
-                entry = services.spool.open()
+                entry = spool.open()
                 inputs.images.append(entry)
                 entry.write(image)
             inputs.texts, inputs.order = _arranged(wanted, len(images))
             inputs.model, inputs.encoding = wanted.model or None, wanted.encoding_format
         else:
-            upload = await read_upload(request, services.settings, services.spool)
+            upload = await read_upload(request, settings, spool)
             inputs.images = upload.images
             upload.only(*_FIELDS)
             inputs.texts = upload.fields.get("input", [])
             inputs.order = list(range(len(inputs.images) + len(inputs.texts)))
             inputs.model = upload.text("model")
             inputs.encoding = _encoding(upload.text("encoding_format") or "float")
-        _check(inputs, services.settings)
+        _check(inputs, settings)
         yield inputs
     finally:
         for entry in inputs.images:

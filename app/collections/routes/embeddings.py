@@ -11,8 +11,7 @@ import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 
-from app.bootstrap import services_of
-from app.collections.dependencies import UPLOAD_ERRORS, Recogniser
+from app.collections.dependencies import UPLOAD_ERRORS, Recogniser, RecognitionService
 from app.collections.routes.embedding_input import Encoding, Received, request_body
 from app.collections.schemas import Embedding, EmbeddingList, Usage
 from app.http.disconnect import unless_disconnected
@@ -27,11 +26,13 @@ router = APIRouter(tags=["recognition"])
     responses=responses(ModelNotFoundError, BaseModelChangedError, ModelTaskError, *UPLOAD_ERRORS),
     openapi_extra=request_body(),
 )
-async def embeddings(request: Request, caller: Recogniser, inputs: Received) -> EmbeddingList:
+async def embeddings(
+    request: Request, caller: Recogniser, inputs: Received, recognition: RecognitionService
+) -> EmbeddingList:
     """Turn images and texts into unit vectors of one space, in the order of the inputs."""
     vectors, model = await unless_disconnected(
         request,
-        services_of(request).recognition.embed(caller.workspace, inputs.images, inputs.texts, inputs.model),
+        recognition.embed(caller.workspace, inputs.images, inputs.texts, inputs.model),
     )
     count = len(inputs.order)
     return EmbeddingList(

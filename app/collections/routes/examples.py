@@ -10,26 +10,31 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from app.bootstrap import Services, services_of
 from app.collections import listing
 from app.collections.dependencies import (
     UPLOAD_ERRORS,
     CollectionPath,
     Learner,
+    LearningService,
     Recogniser,
+    RecognitionService,
+    ThumbnailService,
     Uploaded,
     example_id,
 )
 from app.collections.errors import CollectionNotFoundError, ExampleNotFoundError
 from app.collections.listing import ExampleRow
 from app.collections.schemas import AddedExample, AddedExamples, ExampleInfo, ExampleList, image_url
-from app.collections.thumbnails import Size, thumbnail
+from app.collections.service import Recognition
+from app.collections.thumbnails import Size
 from app.errors import InvalidInputError
+from app.http.dependencies import AppDatabase, AppSettings
 from app.http.names import description as checked_description
 from app.http.names import label_name
 from app.http.openapi import upload_body
 from app.http.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
 from app.http.problems import responses
+from app.storage.database import Database
 
 router = APIRouter(prefix="/collections/{collection}/examples", tags=["collections"])
 
@@ -50,16 +55,19 @@ ExamplePath = Annotated[str, Path(alias="id", description="Id of an example.")]
     openapi_extra=upload_body(_FIELDS, required=("images", "label")),
 )
 async def add_examples(
-    request: Request, caller: Learner, collection: CollectionPath, upload: Uploaded
+    caller: Learner,
+    collection: CollectionPath,
+    upload: Uploaded,
+    settings: AppSettings,
+    learning: LearningService,
 ) -> AddedExamples:
     """Teach one label with one image or several: all of them or, where one is refused, none."""
-    services = services_of(request)
     upload.only(*_FIELDS)
-    label = label_name(upload.text("label"), services.settings.max_text_chars)
-    description = checked_description(upload.text("description"), services.settings.max_text_chars)
+    label = label_name(upload.text("label"), settings.max_text_chars)
+    description = checked_description(upload.text("description"), settings.max_text_chars)
     if not upload.images:
         raise InvalidInputError("images: send at least one.")
-    added = await services.learning.add(caller.workspace, collection, label, description, upload.images)
+    added = await learning.add(caller.workspace, collection, label, description, upload.images)
     return AddedExamples(
         data=[
             AddedExample(
@@ -77,20 +85,21 @@ async def add_examples(
 
 @router.get("", responses=responses(CollectionNotFoundError))
 async def list_examples(
-    request: Request,
     caller: Recogniser,
     collection: CollectionPath,
+    settings: AppSettings,
+    database: AppDatabase,
+    recognition: RecognitionService,
     label: Annotated[str | None, Query(description="Only this label.")] = None,
     limit: Limit = None,
     cursor: Cursor = None,
 ) -> ExampleList:
     """List examples by label."""
-    services = services_of(request)
-    size = page_size(limit, services.settings)
+    size = page_size(limit, settings)
     after = _place(cursor)
-    wanted = None if label is None else label_name(label, services.settings.max_text_chars)
-    await services.recognition.known(caller.workspace, collection)
-    async with services.database.session() as session:
+    wanted = None if label is None else label_name(label, settings.max_text_chars)
+    await recognition.known(caller.workspace, collection)
+    async with database.session() as session:
         rows = await listing.list_examples(
             session, caller.workspace, collection, limit=size + 1, label=wanted, after=after
         )
@@ -101,10 +110,14 @@ async def list_examples(
 
 @router.get("/{id}", responses=responses(CollectionNotFoundError, ExampleNotFoundError))
 async def get_example(
-    request: Request, caller: Recogniser, collection: CollectionPath, example: ExamplePath
+    caller: Recogniser,
+    collection: CollectionPath,
+    example: ExamplePath,
+    database: AppDatabase,
+    recognition: RecognitionService,
 ) -> ExampleInfo:
     """Show one example."""
-    return _info(await _find(services_of(request), caller.workspace, collection, example), collection)
+    return _info(await _find(database, recognition, caller.workspace, collection, example), collection)
 
 
 @router.delete(
@@ -113,10 +126,10 @@ async def get_example(
     responses=responses(CollectionNotFoundError, ExampleNotFoundError),
 )
 async def delete_example(
-    request: Request, caller: Learner, collection: CollectionPath, example: ExamplePath
+    caller: Learner, collection: CollectionPath, example: ExamplePath, learning: LearningService
 ) -> Response:
     """Forget one example; its label goes with the last of them."""
-    await services_of(request).learning.remove(caller.workspace, collection, example_id(example))
+    await learning.remove(caller.workspace, collection, example_id(example))
     return Response(status_code=204)
 
 
@@ -134,20 +147,24 @@ async def get_example_image(
     caller: Recogniser,
     collection: CollectionPath,
     example: ExamplePath,
+    database: AppDatabase,
+    recognition: RecognitionService,
+    thumbnails: ThumbnailService,
     size: Size = 256,
 ) -> Response:
     """Show what an example looks like, scaled down."""
-    services = services_of(request)
-    row = await _find(services, caller.workspace, collection, example)
-    return await thumbnail(
+    row = await _find(database, recognition, caller.workspace, collection, example)
+    return await thumbnails.respond(
         request, row.image_sha256, size, ExampleNotFoundError("The image of this example is gone.")
     )
 
 
-async def _find(services: Services, workspace: str, collection: str, example: str) -> ExampleRow:
+async def _find(
+    database: Database, recognition: Recognition, workspace: str, collection: str, example: str
+) -> ExampleRow:
     wanted: uuid.UUID = example_id(example)
-    await services.recognition.known(workspace, collection)
-    async with services.database.session() as session:
+    await recognition.known(workspace, collection)
+    async with database.session() as session:
         row = await listing.find_example(session, workspace, collection, wanted)
     if row is None:
         raise ExampleNotFoundError

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 
 from app.access import Caller, require
-from app.bootstrap import services_of
+from app.http.dependencies import AppSettings
+from app.models.dependencies import Registry
 from app.models.routes import router as models_router
 from app.strategies import probing
+from app.strategies.dependencies import StrategyService
 from app.strategies.here import fits
 from app.strategies.schemas import Hardware
 
@@ -24,9 +26,10 @@ Recogniser = Annotated[Caller, Depends(require("recognise"))]
 
 
 @router.get("/hardware")
-async def get_hardware(request: Request, caller: Recogniser) -> Hardware:
+async def get_hardware(
+    caller: Recogniser, settings: AppSettings, registry: Registry, strategies: StrategyService
+) -> Hardware:
     """Show what this machine has, and which strategies it is enough for."""
-    services = services_of(request)
-    hardware = await asyncio.to_thread(probing.hardware, services.settings)
-    fitting = fits(services.strategies.all(), hardware, services.registry.known())
+    hardware = await asyncio.to_thread(probing.hardware, settings)
+    fitting = fits(strategies.all(), hardware, registry.known())
     return hardware.model_copy(update={"strategies": fitting})

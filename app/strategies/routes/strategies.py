@@ -9,17 +9,19 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any, get_args
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path
 
 from app.access import Caller, require
-from app.bootstrap import services_of
 from app.errors import InvalidInputError
+from app.http.dependencies import AppSettings
 from app.http.problems import responses
 from app.inference.model_info import ModelInfo
 from app.methods.params import checked
 from app.methods.tasks import Task
+from app.models.dependencies import Registry
 from app.strategies import probing
 from app.strategies.definition import Strategy, shown
+from app.strategies.dependencies import StrategyService
 from app.strategies.describing import json_schema
 from app.strategies.errors import StrategyNotFoundError
 from app.strategies.here import machine_of, ready_with, use_here
@@ -43,10 +45,11 @@ Recogniser = Annotated[Caller, Depends(require("recognise"))]
 
 
 @router.get("")
-async def list_strategies(request: Request, caller: Recogniser) -> StrategyList:
+async def list_strategies(
+    caller: Recogniser, registry: Registry, strategies: StrategyService
+) -> StrategyList:
     """List the strategies, and which files of your own were refused."""
-    strategies = services_of(request).strategies
-    known = services_of(request).registry.known()
+    known = registry.known()
     return StrategyList(
         data=[_info(one, one.name in strategies.own, known) for one in strategies.all()],
         refused=[RefusedFile(file=one.file, reason=one.reason) for one in strategies.refused],
@@ -80,28 +83,31 @@ async def strategy_schema(caller: Recogniser) -> dict[str, Any]:
 
 @router.get("/{strategy}", responses=responses(StrategyNotFoundError))
 async def get_strategy(
-    request: Request,
     caller: Recogniser,
     strategy: Annotated[str, Path(max_length=200, description="Its name or an alias.")],
+    registry: Registry,
+    strategies: StrategyService,
 ) -> StrategyInfo:
     """Show one strategy, by its name or an alias."""
-    strategies = services_of(request).strategies
     found = strategies.get(strategy)
-    return _info(found, found.name in strategies.own, services_of(request).registry.known())
+    return _info(found, found.name in strategies.own, registry.known())
 
 
 @router.post("/recommend")
 async def recommend_strategies(
-    request: Request, caller: Recogniser, wanted: RecommendRequest
+    caller: Recogniser,
+    wanted: RecommendRequest,
+    settings: AppSettings,
+    registry: Registry,
+    strategies: StrategyService,
 ) -> Recommendation:
     """Which strategies fit each task, best first, and why each of the others does not."""
-    services = services_of(request)
     machine, ready = _machine(wanted.hardware), None
     if machine is None:
-        machine = machine_of(await asyncio.to_thread(probing.hardware, services.settings))
-        ready = ready_with(services.registry.known())
+        machine = machine_of(await asyncio.to_thread(probing.hardware, settings))
+        ready = ready_with(registry.known())
     fitting, left_out = recommend(
-        services.strategies.all(),
+        strategies.all(),
         Wanted(machine, wanted.learning_type, wanted.dataset_size, wanted.task),
         ready,
     )

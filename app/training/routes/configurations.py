@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Request
+from fastapi import APIRouter, Body, Depends
 from pydantic import Field
 
 from app import errors
 from app.access import Caller, require
-from app.bootstrap import services_of
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError
 from app.training import config
 from app.training.config import EXAMPLE, MultimodalConfig
 from app.training.config_notes import FieldNote
+from app.training.dependencies import TrainingService
 
 router = APIRouter(prefix="/configurations", tags=["jobs"])
 
@@ -54,7 +54,7 @@ class CheckedConfiguration(MultimodalConfig):
 
 @router.post("/check", responses=responses(ModelNotFoundError, errors.InvalidInputError))
 async def check_configuration(
-    request: Request, caller: Reader, document: Annotated[dict[str, Any], Body(examples=[EXAMPLE])]
+    caller: Reader, document: Annotated[dict[str, Any], Body(examples=[EXAMPLE])], training: TrainingService
 ) -> CheckedConfiguration:
     """Say whether a configuration is right, every wrong field by name; the configuration with its defaults, and which
     of its fields have no effect for the model that it names.
@@ -62,7 +62,7 @@ async def check_configuration(
     A model that is not at hand is refused here already. Whether the data fit it, `POST /jobs` says.
     """
     found = config.parse(document)
-    notes = await services_of(request).jobs.configurations.check(found)
+    notes = await training.configurations.check(found)
     return CheckedConfiguration(
         **{name: getattr(found, name) for name in found.model_fields_set}, warnings=notes
     )

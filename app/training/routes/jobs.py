@@ -10,20 +10,21 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from app import errors
 from app.access import Caller, require
-from app.bootstrap import services_of
 from app.collections.errors import CollectionNotFoundError, EncoderMismatchError
 from app.datasets.errors import DatasetNotFoundError
 from app.errors import InvalidInputError
+from app.http.dependencies import AppSettings
 from app.http.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError
 from app.jobs import repository, streaming
-from app.jobs.describing import all_described, artifact_of, described
+from app.jobs.dependencies import JobDescriber, JobFiles, JobFollowers, JobService
+from app.jobs.describing import artifact_of
 from app.jobs.errors import (
     ArtifactNotFoundError,
     IdempotencyKeyError,
@@ -35,6 +36,7 @@ from app.jobs.schemas import ArtifactList, JobInfo, JobList, JobPage, MetricList
 from app.models.errors import ModelExistsError
 from app.storage.errors import StoreUnavailableError
 from app.strategies.errors import StrategyNotFoundError
+from app.training.dependencies import TrainingService
 from app.training.resolving import Wish
 from app.training.schemas import JobRequest
 from app.training.service import Submission
@@ -87,10 +89,11 @@ _FILE: dict[int | str, dict[str, Any]] = {
     ),
 )
 async def create_job(
-    request: Request,
     response: Response,
     caller: Trainer,
     wanted: JobRequest,
+    describer: JobDescriber,
+    training: TrainingService,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -101,14 +104,13 @@ async def create_job(
     """Queue long work; `Location` is where it can be followed."""
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= _LONGEST_KEY:
         raise InvalidInputError(f"Idempotency-Key: it has 1 to {_LONGEST_KEY} characters.")
-    services = services_of(request)
     submission = Submission(
         how=wanted.config or wanted.strategy or "",
         collection=wanted.collection,
         dataset=wanted.dataset,
         wish=Wish(wanted.params, wanted.base_model, wanted.name, wanted.seed),
     )
-    job = await services.jobs.submit(
+    job = await training.submit(
         caller.workspace,
         submission,
         key=idempotency_key,
@@ -116,13 +118,15 @@ async def create_job(
     )
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = str(RETRY_AFTER_S)
-    return await described(services, job)
+    return await describer.describe(job)
 
 
 @router.get("")
 async def list_jobs(
-    request: Request,
     caller: Reader,
+    settings: AppSettings,
+    jobs: JobService,
+    describer: JobDescriber,
     state: Annotated[
         list[State] | None, Query(description="Only jobs in this state; may be repeated.")
     ] = None,
@@ -130,38 +134,35 @@ async def list_jobs(
     cursor: Cursor = None,
 ) -> JobList:
     """List jobs, the newest first."""
-    services = services_of(request)
-    size = page_size(limit, services.settings)
-    rows = await services.jobs.page(
-        caller.workspace, limit=size + 1, states=state or (), before=_before(cursor)
-    )
+    size = page_size(limit, settings)
+    rows = await jobs.page(caller.workspace, limit=size + 1, states=state or (), before=_before(cursor))
     page = rows[:size]
     last = page[-1] if len(rows) > size else None
     return JobList(
-        data=await all_described(services, page),
+        data=await describer.describe_all(page),
         next=to_cursor(last.created_at.isoformat(), str(last.id)) if last else None,
     )
 
 
 @router.get("/{job}", responses=_NOT_FOUND)
-async def get_job(request: Request, response: Response, caller: Reader, job: JobPath) -> JobPage:
+async def get_job(
+    response: Response, caller: Reader, job: JobPath, jobs: JobService, describer: JobDescriber
+) -> JobPage:
     """Show one job with its evaluation and the files it left behind."""
-    services = services_of(request)
-    row = await services.jobs.get(caller.workspace, _id(job))
+    row = await jobs.get(caller.workspace, _id(job))
     if row.state in repository.OPEN:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
-    files = await services.jobs.artifacts(caller.workspace, row.id)
-    info = await described(services, row)
+    files = await jobs.artifacts(caller.workspace, row.id)
+    info = await describer.describe(row)
     return JobPage(
         **info.model_dump(), result=row.result, artifacts=[artifact_of(row.id, one) for one in files]
     )
 
 
 @router.post("/{job}/cancel", responses=responses(JobNotFoundError, JobStateError))
-async def cancel_job(request: Request, caller: Trainer, job: JobPath) -> JobInfo:
+async def cancel_job(caller: Trainer, job: JobPath, jobs: JobService, describer: JobDescriber) -> JobInfo:
     """Stop a job: at once where it waits, within seconds where it runs."""
-    services = services_of(request)
-    return await described(services, await services.jobs.cancel(caller.workspace, _id(job)))
+    return await describer.describe(await jobs.cancel(caller.workspace, _id(job)))
 
 
 @router.post(
@@ -169,42 +170,43 @@ async def cancel_job(request: Request, caller: Trainer, job: JobPath) -> JobInfo
     status_code=202,
     responses=responses(JobNotFoundError, JobStateError, errors.OverloadedError),
 )
-async def retry_job(request: Request, response: Response, caller: Trainer, job: JobPath) -> JobInfo:
+async def retry_job(
+    response: Response, caller: Trainer, job: JobPath, jobs: JobService, describer: JobDescriber
+) -> JobInfo:
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
-    services = services_of(request)
-    row = await services.jobs.retry(caller.workspace, _id(job))
+    row = await jobs.retry(caller.workspace, _id(job))
     response.headers["Location"] = f"/v1/jobs/{row.id}"
     response.headers["Retry-After"] = str(RETRY_AFTER_S)
-    return await described(services, row)
+    return await describer.describe(row)
 
 
 @router.get("/{job}/events", response_class=StreamingResponse, responses={**_STREAM, **_NOT_FOUND})
 async def follow_job(
-    request: Request,
     caller: Reader,
     job: JobPath,
+    jobs: JobService,
+    followers: JobFollowers,
     last_event_id: Annotated[
         str | None, Header(description="Go on after this event; from the first one without it.")
     ] = None,
 ) -> Response:
     """Follow a job as server-sent events, from its first one to its end; lines beginning with ':' mean nothing."""
-    services = services_of(request)
-    row = await services.jobs.get(caller.workspace, _id(job))
+    row = await jobs.get(caller.workspace, _id(job))
     after = 0
     if last_event_id:
         if not _EVENT_ID.fullmatch(last_event_id):
             raise InvalidInputError("Last-Event-ID: send the id of an event of this job.")
         after = int(last_event_id)
-        if await services.jobs.told_all(row.id, after):
+        if await jobs.told_all(row.id, after):
             return Response(status_code=204)  # or a browser would ask again for ever
-    return services.followers.follow(caller.workspace, row.id, after)
+    return followers.follow(caller.workspace, row.id, after)
 
 
 @router.get("/{job}/metrics", responses=_NOT_FOUND)
 async def get_metrics(
-    request: Request,
     caller: Reader,
     job: JobPath,
+    jobs: JobService,
     points: Annotated[
         int,
         Query(
@@ -215,17 +217,17 @@ async def get_metrics(
     ] = USUAL_POINTS,
 ) -> MetricList:
     """Show a job's metrics by step."""
-    found = await services_of(request).jobs.metrics(caller.workspace, _id(job), points=points)
+    found = await jobs.metrics(caller.workspace, _id(job), points=points)
     return MetricList(
         data=[MetricSeries(name=s.name, steps=s.steps, values=s.values, total=s.total) for s in found]
     )
 
 
 @router.get("/{job}/artifacts", responses=_NOT_FOUND)
-async def list_artifacts(request: Request, caller: Reader, job: JobPath) -> ArtifactList:
+async def list_artifacts(caller: Reader, job: JobPath, jobs: JobService) -> ArtifactList:
     """List the files that a job left behind."""
     job_id = _id(job)
-    files = await services_of(request).jobs.artifacts(caller.workspace, job_id)
+    files = await jobs.artifacts(caller.workspace, job_id)
     return ArtifactList(data=[artifact_of(job_id, one) for one in files])
 
 
@@ -235,17 +237,17 @@ async def list_artifacts(request: Request, caller: Reader, job: JobPath) -> Arti
     responses={**_FILE, **responses(JobNotFoundError, ArtifactNotFoundError)},
 )
 async def getartifact_of(
-    request: Request,
     caller: Reader,
     job: JobPath,
     file: Annotated[str, Path(max_length=1_000, description="A file's name, as the list shows it.")],
+    jobs: JobService,
+    files: JobFiles,
 ) -> StreamingResponse:
     """Download one file."""
-    services = services_of(request)
     if "\0" in file:
         raise ArtifactNotFoundError
-    found = await services.jobs.artifact(caller.workspace, _id(job), file)
-    return await streaming.download(services.files, found)
+    found = await jobs.artifact(caller.workspace, _id(job), file)
+    return await streaming.download(files, found)
 
 
 def _id(text: str) -> uuid.UUID:

@@ -8,24 +8,30 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app import errors
 from app.access import Caller, require
-from app.bootstrap import Services, services_of
+from app.collections.dependencies import RecognitionService
 from app.collections.errors import CollectionNotFoundError
 from app.datasets.errors import DatasetNotFoundError
+from app.http.dependencies import AppDatabase
 from app.http.names import CollectionName
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError, ModelTaskError
 from app.inference.model_info import ModelInfo
+from app.inference.registry import ModelRegistry
 from app.inference.sources import REMOTE
-from app.jobs.describing import described
+from app.jobs.dependencies import JobDescriber, JobService
+from app.jobs.describing import Describer
 from app.jobs.errors import NotTrainableError
 from app.jobs.schemas import JobInfo
+from app.jobs.service import Jobs
 from app.jobs.spec import DataRef, JobSpec, Resolved
 from app.methods.tasks import Metric, Task
+from app.models.dependencies import Registry, TrainedModelService
+from app.models.service import TrainedModels
 from app.training import learning_data
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -80,21 +86,29 @@ class ExportRequest(BaseModel):
     ),
 )
 async def evaluate_model(
-    request: Request, response: Response, caller: Trainer, model: ModelPath, wanted: EvaluationRequest
+    response: Response,
+    caller: Trainer,
+    model: ModelPath,
+    wanted: EvaluationRequest,
+    database: AppDatabase,
+    recognition: RecognitionService,
+    jobs: JobService,
+    describer: JobDescriber,
+    trained: TrainedModelService,
+    registry: Registry,
 ) -> JobInfo:
     """Judge a model: figures with the level of chance beside them, and pictures among its artifacts."""
-    services = services_of(request)
-    kind, task, base = await _model(services, caller.workspace, model)
-    labels = await _labels(services, caller.workspace, model)
+    kind, task, base = await _model(trained, registry, caller.workspace, model)
+    labels = await _labels(trained, caller.workspace, model)
     if kind == "encoder" and base is not None:
         raise ModelTaskError(
             f"'{model[:100]}' has no labels of its own to be judged by: train a model on it first."
         )
-    async with services.database.session() as session:
+    async with database.session() as session:
         if wanted.dataset is not None:
             data = await learning_data.of_dataset(session, caller.workspace, wanted.dataset)
         else:
-            known = await services.recognition.known(caller.workspace, wanted.collection or "")
+            known = await recognition.known(caller.workspace, wanted.collection or "")
             data = await learning_data.of_collection(session, known)
     asked = task or (next(iter(data.tasks)) if len(data.tasks) == 1 else "vqa")
     if kind == "vlm" and labels and data.labels:
@@ -114,7 +128,7 @@ async def evaluate_model(
         params={"split": wanted.split, "metrics": wanted.metrics},
         model=model,
     )
-    return await _queued(services, response, caller.workspace, spec)
+    return await _queued(jobs, describer, response, caller.workspace, spec)
 
 
 @router.post(
@@ -123,11 +137,17 @@ async def evaluate_model(
     responses=responses(ModelNotFoundError, ModelTaskError, errors.OverloadedError),
 )
 async def export_model(
-    request: Request, response: Response, caller: Trainer, model: ModelPath, wanted: ExportRequest
+    response: Response,
+    caller: Trainer,
+    model: ModelPath,
+    wanted: ExportRequest,
+    jobs: JobService,
+    describer: JobDescriber,
+    trained: TrainedModelService,
+    registry: Registry,
 ) -> JobInfo:
     """Write a model as files that other programs load; an ONNX file that computes something else is not published."""
-    services = services_of(request)
-    kind, task, base = await _model(services, caller.workspace, model)
+    kind, task, base = await _model(trained, registry, caller.workspace, model)
     if base == REMOTE:
         raise ModelTaskError("'remote' answers on another server: there are no weights here to export.")
     if base is not None and kind == "encoder" and wanted.format == "safetensors":
@@ -137,38 +157,38 @@ async def export_model(
         task=task,
         base_model=base,
         base_kind=kind,
-        data=await _trained_on(services, caller.workspace, model),
+        data=await _trained_on(jobs, trained, caller.workspace, model),
         params={"format": wanted.format},
         model=model,
     )
-    return await _queued(services, response, caller.workspace, spec)
+    return await _queued(jobs, describer, response, caller.workspace, spec)
 
 
 async def _model(
-    services: Services, workspace: str, name: str
+    trained: TrainedModels, registry: ModelRegistry, workspace: str, name: str
 ) -> tuple[Literal["encoder", "vlm"], Task | None, str | None]:
     """Kind, task, and for a model that came with the service the word that loads it; raises ModelNotFoundError."""
-    found = await services.trained.find(workspace, name)
+    found = await trained.find(workspace, name)
     if found is not None:
         return "vlm" if found.card.kind == "vlm" else "encoder", found.card.task, None
-    for one in services.registry.known():
+    for one in registry.known():
         if name == one.name or name in one.aliases:
             return one.kind, _task(one), (one.aliases or (one.name,))[0]
     raise ModelNotFoundError
 
 
-async def _labels(services: Services, workspace: str, name: str) -> list[str]:
+async def _labels(trained: TrainedModels, workspace: str, name: str) -> list[str]:
     """Those that a trained model knows."""
-    found = await services.trained.find(workspace, name)
+    found = await trained.find(workspace, name)
     return [] if found is None else found.card.labels or []
 
 
-async def _trained_on(services: Services, workspace: str, name: str) -> DataRef | None:
+async def _trained_on(jobs: Jobs, trained: TrainedModels, workspace: str, name: str) -> DataRef | None:
     """What a model learned from, as far as is known."""
-    found = await services.trained.find(workspace, name)
+    found = await trained.find(workspace, name)
     if found is None or found.job_id is None:
         return None
-    job = await services.jobs.get(workspace, found.job_id)
+    job = await jobs.get(workspace, found.job_id)
     return JobSpec.model_validate(job.spec).data
 
 
@@ -180,8 +200,10 @@ def _task(info: ModelInfo) -> Task | None:
     )
 
 
-async def _queued(services: Services, response: Response, workspace: str, spec: JobSpec) -> JobInfo:
-    job = await services.jobs.queue(workspace, Resolved(spec, "cpu"))
+async def _queued(
+    jobs: Jobs, describer: Describer, response: Response, workspace: str, spec: JobSpec
+) -> JobInfo:
+    job = await jobs.queue(workspace, Resolved(spec, "cpu"))
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = RETRY_AFTER_S
-    return await described(services, job)
+    return await describer.describe(job)

@@ -9,12 +9,12 @@ import asyncio
 import io
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import TypeAdapter, ValidationError
 
-from app.bootstrap import services_of
 from app.collections.dependencies import UPLOAD_ERRORS, Recogniser, Uploaded
 from app.errors import InvalidInputError
+from app.http.dependencies import AppSettings, DecodePool
 from app.http.forms import Upload
 from app.http.openapi import upload_body
 from app.http.problems import responses
@@ -52,25 +52,24 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
     responses={**_PICTURE, **responses(*UPLOAD_ERRORS)},
     openapi_extra=upload_body(_FIELDS, several=False),
 )
-async def augment(request: Request, caller: Recogniser, upload: Uploaded) -> Response:
+async def augment(caller: Recogniser, upload: Uploaded, settings: AppSettings, pool: DecodePool) -> Response:
     """Show what training would show a model instead of an image."""
-    services = services_of(request)
     upload.only(*_FIELDS)
     if len(upload.images) != 1:
         raise InvalidInputError("image: send exactly one.")
-    count = _whole(upload, "count", 1, services.settings.max_preview_images, _USUAL_COUNT)
+    count = _whole(upload, "count", 1, settings.max_preview_images, _USUAL_COUNT)
     seed = _whole(upload, "seed", 0, _LARGEST_SEED, 0)
-    settings = _settings(upload)
-    limits = ImageLimits.from_settings(services.settings)
+    augmentations = _settings(upload)
+    limits = ImageLimits.from_settings(settings)
 
     def drawn() -> bytes:
         image = decode(upload.images[0].read(), limits, input_size=_SIDE)
         image.thumbnail((2 * _SIDE, 2 * _SIDE))
         buffer = io.BytesIO()
-        contact_sheet(image, count, settings, seed).save(buffer, "PNG")
+        contact_sheet(image, count, augmentations, seed).save(buffer, "PNG")
         return buffer.getvalue()
 
-    work = asyncio.get_running_loop().run_in_executor(services.pool, drawn)
+    work = asyncio.get_running_loop().run_in_executor(pool, drawn)
     return Response(await work, media_type="image/png")
 
 

@@ -1,0 +1,14 @@
+"""What the routes of answers are given."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends
+
+from app.answers.service import Answering
+from app.answers.teaching import Teaching
+from app.http.dependencies import opened
+
+AnsweringService = Annotated[Answering, Depends(opened("answering", Answering))]
+TeachingService = Annotated[Teaching, Depends(opened("teaching", Teaching))]

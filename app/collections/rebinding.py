@@ -1,0 +1,39 @@
+"""Binds a collection to another encoder: a job embeds every example again, then swaps.
+
+Knows what is refused before anything is queued; a worker does the rest.
+"""
+
+from __future__ import annotations
+
+from app.collections.directory import KnownCollection
+from app.collections.encoder_names import EncoderNames
+from app.errors import ConflictError
+from app.jobs.service import Jobs
+from app.jobs.spec import DataRef, JobSpec, Resolved
+from app.jobs.tables import Job
+
+
+class Rebinding:
+    """Jobs that bind collections to other encoders."""
+
+    def __init__(self, names: EncoderNames, jobs: Jobs) -> None:
+        self._names = names
+        self._jobs = jobs
+
+    async def reembed(self, workspace: str, known: KnownCollection, encoder: str) -> Job:
+        """Queue embedding a collection again by `encoder`, a word that the registry takes, and then the swap.
+
+        Raises ConflictError where it is bound to that encoder, or a job of this kind is open, already.
+        """
+        shown = self._names.shown(encoder)
+        if shown == self._names.shown(known.encoder):
+            raise ConflictError(f"The collection '{known.name}' is bound to the encoder '{shown}' already.")
+        open_one = await self._jobs.open_of_kind(workspace, "reembed", known.id)
+        if open_one is not None:
+            raise ConflictError(
+                f"The job {open_one} is binding '{known.name}' to another encoder: wait for it, or cancel it."
+            )
+        spec = JobSpec(
+            kind="reembed", base_model=encoder, base_kind="encoder", data=DataRef(collection=known.id)
+        )
+        return await self._jobs.queue(workspace, Resolved(spec, "cpu"))

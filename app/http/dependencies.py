@@ -1,0 +1,34 @@
+"""How a route gets what `app.bootstrap` opened: by its signature, one service at a time.
+
+A room's `dependencies.py` names its services by `opened`; `Services` of `app.bootstrap` says what there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, TypeVar, cast
+
+from fastapi import Depends, Request
+
+from app.http.spool import Spool
+from app.settings import Settings
+from app.storage.database import Database
+
+Service = TypeVar("Service")
+
+
+def opened(name: str, kind: type[Service]) -> Callable[[Request], Awaitable[Service]]:
+    """A dependency that gives the service of that name, which is a `kind`, of the app that the request came to."""
+
+    async def provide(request: Request) -> Service:  # no thread is needed to look it up
+        return cast(Service, getattr(request.app.state.services, name))
+
+    provide.__name__ = f"provide_{name}"
+    return provide
+
+
+AppSettings = Annotated[Settings, Depends(opened("settings", Settings))]
+AppDatabase = Annotated[Database, Depends(opened("database", Database))]
+DecodePool = Annotated[ThreadPoolExecutor, Depends(opened("pool", ThreadPoolExecutor))]
+UploadSpool = Annotated[Spool, Depends(opened("spool", Spool))]

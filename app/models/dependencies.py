@@ -1,0 +1,14 @@
+"""What the routes of models are given."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends
+
+from app.http.dependencies import opened
+from app.inference.registry import ModelRegistry
+from app.models.service import TrainedModels
+
+TrainedModelService = Annotated[TrainedModels, Depends(opened("trained", TrainedModels))]
+Registry = Annotated[ModelRegistry, Depends(opened("registry", ModelRegistry))]

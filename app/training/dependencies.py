@@ -1,0 +1,12 @@
+"""What the routes of training are given."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends
+
+from app.http.dependencies import opened
+from app.training.service import Training
+
+TrainingService = Annotated[Training, Depends(opened("training", Training))]
