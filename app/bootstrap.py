@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.access.admitting import admit
 from app.access.keys import load_secret
 from app.access.service import KeyRing
+from app.answers import service as answers
 from app.answers.renewal import AnswerRenewal
 from app.answers.service import Answering
 from app.answers.teaching import Teaching
@@ -29,10 +30,12 @@ from app.collections.embedding import ImageEmbedder
 from app.collections.encoder_names import EncoderNames
 from app.collections.head_store import HeadStore
 from app.collections.learning import Learning
+from app.collections.neighbours import Neighbours
 from app.collections.rebinding import Rebinding
 from app.collections.renewal import Renewal
 from app.collections.service import Recognition
 from app.collections.thumbnails import Thumbnails
+from app.datasets import service as datasets
 from app.datasets.service import Datasets
 from app.embedded import Addresses
 from app.errors import VisionError
@@ -144,7 +147,21 @@ async def open_services(
             trained,
             deadline_s=deadline_s,
         )
-        learning = Learning(database, registry, names, directory, recognition, embedder, blobs, limits, pool)
+        neighbours = Neighbours(
+            answers.count_answers, answers.images_of, shown=(answers.shown, datasets.shown)
+        )
+        learning = Learning(
+            database,
+            registry,
+            names,
+            directory,
+            recognition,
+            embedder,
+            blobs,
+            limits,
+            pool,
+            neighbours,
+        )
         stack.push_async_callback(learning.close)
         answer_renewal = AnswerRenewal(database, registry, blobs, limits, deadline_s=deadline_s)
         stack.push_async_callback(answer_renewal.close)
@@ -183,7 +200,7 @@ async def open_services(
             strategies=strategies,
             jobs=jobs,
             describer=Describer(JobNames(recognition, bases), redis),
-            training=Training(settings, database, recognition, strategies, bases, jobs),
+            training=Training(settings, database, recognition, strategies, bases, jobs, trained),
             datasets=Datasets(database, files, jobs, recognition, learning),
             followers=followers,
             job_asked=asked,

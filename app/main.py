@@ -20,6 +20,8 @@ from app.datasets.routes import router as datasets_router
 from app.embedded import Addresses
 from app.http import openapi, problems
 from app.http.limits import LimitsMiddleware
+from app.jobs.routes import router as jobs_router
+from app.models.routes import router as models_router
 from app.observability.logs import configure
 from app.observability.metrics import Metrics
 from app.observability.middleware import ObservabilityMiddleware
@@ -27,10 +29,10 @@ from app.operations.routes import VERSION
 from app.operations.routes import router as platform_router
 from app.settings import Settings
 from app.storage.errors import InsufficientStorageError, StoreUnavailableError, TooManyOpenFilesError
-from app.strategies.routes.hardware import router as catalog_router
+from app.strategies.routes.hardware import router as hardware_router
 from app.strategies.routes.strategies import router as strategies_router
 from app.training.routes.configurations import router as configurations_router
-from app.training.routes.jobs import router as jobs_router
+from app.training.routes.jobs import router as training_router
 from app.training.routes.models import router as model_jobs_router
 from app.training.routes.preview import router as preview_router
 
@@ -105,11 +107,13 @@ def create_app(settings: Settings, addresses: Addresses) -> FastAPI:
     for router in (
         recognition_router,
         answering_router,
+        training_router,
         jobs_router,
         configurations_router,
         datasets_router,
         model_jobs_router,
-        catalog_router,
+        hardware_router,
+        models_router,
         strategies_router,
         preview_router,
         keys_router,

@@ -1,11 +1,12 @@
 """Answer examples as rows: kept, listed, removed, and found by likeness.
 
-Knows SQL; a look-up is held to a workspace by `app.collections.repository`, which finds the collection.
+Knows SQL; a look-up is held to a workspace by `app.collections`, which finds the collection.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +114,28 @@ async def remove(session: AsyncSession, collection_id: uuid.UUID, example_id: uu
         .where(AnswerExample.collection_id == collection_id, AnswerExample.id == example_id)
         .returning(AnswerExample.image_sha256)
     )
+
+
+async def count_by_collection(session: AsyncSession, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """How many examples each of these collections has; those without any are left out."""
+    rows = await session.execute(
+        select(AnswerExample.collection_id, func.count())
+        .where(AnswerExample.collection_id.in_(ids))
+        .group_by(AnswerExample.collection_id)
+    )
+    return dict(rows.all())
+
+
+async def images_of(session: AsyncSession, collection_id: uuid.UUID) -> set[str]:
+    """Hashes of the images that a collection's examples show."""
+    wanted = select(AnswerExample.image_sha256).where(AnswerExample.collection_id == collection_id)
+    return set(await session.scalars(wanted))
+
+
+async def shown(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
+    """Those of the images that an example of any collection shows."""
+    wanted = select(AnswerExample.image_sha256).where(AnswerExample.image_sha256.in_(hashes))
+    return set(await session.scalars(wanted))
 
 
 async def count(session: AsyncSession, collection_id: uuid.UUID) -> int:

@@ -17,7 +17,8 @@ from PIL import Image
 from app.answers import repository
 from app.answers.domains import Domains, Warned
 from app.answers.renewal import AnswerRenewal
-from app.answers.repository import NearAnswer
+from app.answers.repository import NearAnswer, images_of, shown
+from app.answers.repository import count_by_collection as count_answers
 from app.collections import vectors
 from app.collections.embedding import ImageEmbedder
 from app.collections.service import Recognition
@@ -33,6 +34,8 @@ from app.media.images import ImageLimits
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.database import Database
+
+__all__ = ["BUILT_IN_CAPTIONER", "Answered", "Answering", "Asked", "count_answers", "images_of", "shown"]
 
 BUILT_IN_CAPTIONER = "blip-shapes-caption"
 DETAIL = 512

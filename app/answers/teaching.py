@@ -12,11 +12,10 @@ from app.answers import repository
 from app.answers.errors import AnswerExampleNotFoundError
 from app.answers.repository import NewAnswer
 from app.answers.tables import AnswerExample
-from app.collections import repository as collections
 from app.collections import vectors
 from app.collections.embedding import ImageEmbedder
 from app.collections.learning import Learning
-from app.collections.service import Recognition
+from app.collections.service import Recognition, find_collection, lock_images
 from app.errors import ConflictError
 from app.http.spool import Entry
 from app.inference.registry import ModelRegistry
@@ -61,9 +60,9 @@ class Teaching:
             key = live.key
         sha256 = hashlib.sha256(stored.bytes).hexdigest()
         async with self._database.session() as session:
-            await collections.lock_images(session, [sha256])
+            await lock_images(session, [sha256])
             await self._blobs.put(sha256, stored.bytes)
-            row = await collections.find_collection(session, workspace, collection, lock=True)
+            row = await find_collection(session, workspace, collection, lock=True)
             if row.id != known.id or row.encoder != known.encoder:
                 raise ConflictError("The collection was replaced meanwhile: try again.")
             new = NewAnswer(

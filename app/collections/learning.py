@@ -22,6 +22,7 @@ from app.collections.embedding import ImageEmbedder, naming
 from app.collections.encoder_names import EncoderNames
 from app.collections.errors import CollectionExistsError, DefaultCollectionError, ExampleNotFoundError
 from app.collections.listing import CollectionRow
+from app.collections.neighbours import Neighbours
 from app.collections.repository import Added, NewExample
 from app.collections.service import Recognition
 from app.collections.tables import Collection
@@ -55,6 +56,7 @@ class Learning:
         blobs: BlobStore,
         limits: ImageLimits,
         pool: ThreadPoolExecutor,
+        neighbours: Neighbours,
     ) -> None:
         self._database = database
         self._registry = registry
@@ -65,6 +67,7 @@ class Learning:
         self._blobs = blobs
         self._limits = limits
         self._pool = pool
+        self._neighbours = neighbours
         self._indexed: set[str] = set()
         self._cleaning: set[asyncio.Task[None]] = set()
 
@@ -76,9 +79,20 @@ class Learning:
                 session, workspace, name, bound
             ):
                 raise CollectionExistsError
-            row = (await listing.list_collections(session, workspace, limit=1, name=name))[0]
+            row = (await listing.list_collections(session, workspace, self._neighbours, limit=1, name=name))[
+                0
+            ]
         self._directory.learn(row.collection)
         return row
+
+    async def page(
+        self, workspace: str, *, limit: int, after: str = "", name: str | None = None
+    ) -> list[CollectionRow]:
+        """Collections by name, beginning after `after`; only the one called `name` where that is given."""
+        async with self._database.session() as session:
+            return await listing.list_collections(
+                session, workspace, self._neighbours, limit=limit, after=after, name=name
+            )
 
     async def admit_encoder(self, name: str) -> str:
         """A client's word for an encoder as the registry takes it, once it loads and its vectors have an index.
@@ -96,7 +110,7 @@ class Learning:
             raise DefaultCollectionError
         async with self._database.session() as session:
             row = await repository.find_collection(session, workspace, name, lock=True)
-            hashes = await repository.image_hashes(session, row.id)
+            hashes = await repository.image_hashes(session, row.id, self._neighbours)
             await session.execute(delete(Collection).where(Collection.id == row.id))
         self._directory.forget(workspace, name)
         await self._directory.announce(row, gone=True)
@@ -195,11 +209,11 @@ class Learning:
         for start in range(0, len(hashes), _CHUNK):
             chunk = hashes[start : start + _CHUNK]
             async with self._database.session() as session:
-                orphans = await repository.unreferenced(session, chunk)
+                orphans = await repository.unreferenced(session, chunk, self._neighbours)
                 if not orphans:
                     continue
                 await repository.lock_images(session, orphans)
-                for sha256 in await repository.unreferenced(session, orphans):
+                for sha256 in await repository.unreferenced(session, orphans, self._neighbours):
                     await self._blobs.delete(sha256)
                     dropped += 1
         return dropped

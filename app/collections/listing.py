@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.answers.tables import AnswerExample
+from app.collections.neighbours import Neighbours
 from app.collections.repository import in_workspace
 from app.collections.tables import Collection, Example, Label
 
@@ -28,7 +28,13 @@ class CollectionRow:
 
 
 async def list_collections(
-    session: AsyncSession, workspace: str, *, limit: int, after: str = "", name: str | None = None
+    session: AsyncSession,
+    workspace: str,
+    neighbours: Neighbours,
+    *,
+    limit: int,
+    after: str = "",
+    name: str | None = None,
 ) -> list[CollectionRow]:
     """By name, beginning after `after`; only the one called `name` where that is given."""
     labels = (
@@ -43,18 +49,16 @@ async def list_collections(
         .correlate(Collection)
         .scalar_subquery()
     )
-    answers = (
-        select(func.count())
-        .where(AnswerExample.collection_id == Collection.id)
-        .correlate(Collection)
-        .scalar_subquery()
-    )
-    wanted = select(Collection, labels, examples, answers)
+    wanted = select(Collection, labels, examples)
     wanted = wanted.where(in_workspace(workspace), Collection.name > after)
     if name is not None:
         wanted = wanted.where(Collection.name == name)
-    rows = await session.execute(wanted.order_by(Collection.name).limit(limit))
-    return [CollectionRow(*row) for row in rows]
+    rows = (await session.execute(wanted.order_by(Collection.name).limit(limit))).all()
+    answers = await neighbours.count_answers(session, [row[0].id for row in rows])
+    return [
+        CollectionRow(collection, labelled, taught, answers.get(collection.id, 0))
+        for collection, labelled, taught in rows
+    ]
 
 
 @dataclass(frozen=True)
@@ -116,3 +120,15 @@ async def list_labels(
         .limit(limit)
     )
     return [(name, description, count) for name, description, count in rows]
+
+
+async def count_labels(session: AsyncSession, collection_id: uuid.UUID) -> dict[str, int]:
+    """How many examples each label has, by name; labels without one left out."""
+    rows = await session.execute(
+        select(Label.name, func.count())
+        .join(Example, Example.label_id == Label.id)
+        .where(Label.collection_id == collection_id)
+        .group_by(Label.name)
+        .order_by(Label.name)
+    )
+    return dict(rows.all())

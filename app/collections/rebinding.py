@@ -8,9 +8,8 @@ from __future__ import annotations
 from app.collections.directory import KnownCollection
 from app.collections.encoder_names import EncoderNames
 from app.errors import ConflictError
-from app.jobs.service import Jobs
+from app.jobs.service import Job, Jobs
 from app.jobs.spec import DataRef, JobSpec, Resolved
-from app.jobs.tables import Job
 
 
 class Rebinding:

@@ -10,15 +10,14 @@ import uuid
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, text, union
+from sqlalchemy import ColumnElement, and_, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.tables import Workspace
-from app.answers.tables import AnswerExample
+from app.access.workspaces import ensure_workspace
 from app.collections.errors import CollectionNotFoundError
+from app.collections.neighbours import Neighbours
 from app.collections.tables import Collection, Example, ExampleVector, Label, Removal
-from app.datasets.tables import DatasetImage
 
 _KEEP_REMOVALS = text("interval '10 minutes'")
 
@@ -47,7 +46,7 @@ async def names_of(session: AsyncSession, ids: Set[uuid.UUID]) -> dict[uuid.UUID
 
 async def create_collection(session: AsyncSession, workspace: str, name: str, encoder: str) -> bool:
     """Make a collection, and its workspace; False when there is one of that name."""
-    await session.execute(insert(Workspace).values(name=workspace).on_conflict_do_nothing())
+    await ensure_workspace(session, workspace)
     made = await session.execute(
         insert(Collection)
         .values(id=uuid.uuid4(), workspace=workspace, name=name, encoder=encoder, version=0, removals_since=0)
@@ -199,24 +198,18 @@ async def remove_example(session: AsyncSession, collection: Collection, example_
     return row.image_sha256
 
 
-async def unreferenced(session: AsyncSession, hashes: Sequence[str]) -> list[str]:
-    """Those of the images that no example and no dataset of any workspace shows."""
-    wanted = union(
-        select(Example.image_sha256).where(Example.image_sha256.in_(hashes)),
-        select(AnswerExample.image_sha256).where(AnswerExample.image_sha256.in_(hashes)),
-        select(DatasetImage.image_sha256).where(DatasetImage.image_sha256.in_(hashes)),
-    )
-    shown = set(await session.scalars(wanted))
+async def unreferenced(session: AsyncSession, hashes: Sequence[str], neighbours: Neighbours) -> list[str]:
+    """Those of the images that no example, and nothing of another room, of any workspace shows."""
+    shown = set(await session.scalars(select(Example.image_sha256).where(Example.image_sha256.in_(hashes))))
+    for shown_by in neighbours.shown:
+        shown |= await shown_by(session, hashes)
     return [sha256 for sha256 in hashes if sha256 not in shown]
 
 
-async def image_hashes(session: AsyncSession, collection_id: uuid.UUID) -> list[str]:
+async def image_hashes(session: AsyncSession, collection_id: uuid.UUID, neighbours: Neighbours) -> list[str]:
     """Every image that the collection shows."""
-    wanted = union(
-        select(Example.image_sha256).where(Example.collection_id == collection_id),
-        select(AnswerExample.image_sha256).where(AnswerExample.collection_id == collection_id),
-    )
-    return list(await session.scalars(wanted))
+    wanted = select(Example.image_sha256).where(Example.collection_id == collection_id)
+    return list({*await session.scalars(wanted), *await neighbours.images_of(session, collection_id)})
 
 
 async def missing_vectors(

@@ -23,6 +23,7 @@ from app.collections.errors import CollectionNotFoundError, EncoderMismatchError
 from app.collections.head_store import HeadStore
 from app.collections.nearest import Near, nearest
 from app.collections.renewal import Renewal
+from app.collections.repository import NewExample, add_examples, find_collection, lock_images
 from app.errors import InvalidInputError
 from app.heads import Head, Prediction
 from app.http.names import is_collection_name
@@ -33,6 +34,16 @@ from app.inference.registry import ModelRegistry
 from app.models.classifiers import TrainedClassifier
 from app.observability.metrics import Metrics
 from app.storage.database import DEFAULT_COLLECTION, Database
+
+__all__ = [
+    "Answer",
+    "NewExample",
+    "Question",
+    "Recognition",
+    "add_examples",
+    "find_collection",
+    "lock_images",
+]
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from app.http.problems import responses
 from app.jobs import streaming
 from app.jobs.dependencies import JobDescriber, JobFiles
 from app.jobs.errors import NotTrainableError
-from app.jobs.schemas import JobInfo
+from app.jobs.info import JobInfo
 from app.storage.archive_entries import ArchiveLimits
 from app.storage.archives import check_head
 from app.storage.errors import ArchiveError, StoreUnavailableError

@@ -23,9 +23,8 @@ from app.datasets.errors import DatasetNotFoundError
 from app.datasets.tables import Dataset, DatasetImage
 from app.errors import ConflictError
 from app.jobs.errors import JobNotFoundError, JobStateError, NotTrainableError
-from app.jobs.service import Jobs
-from app.jobs.spec import DataRef, JobSpec, Resolved
-from app.jobs.tables import Artifact, Job
+from app.jobs.service import Job, Jobs, states
+from app.jobs.spec import DataRef, FileRef, JobSpec, Resolved
 from app.storage.database import Database
 from app.storage.files import FileStore
 
@@ -104,7 +103,7 @@ class Datasets:
     async def get(self, workspace: str, dataset_id: uuid.UUID) -> DatasetView:
         """One dataset; raises DatasetNotFoundError."""
         async with self._database.session() as session:
-            found = await self._views(session, select(Dataset).where(*_of(workspace, dataset_id)))
+            found = await _views(session, select(Dataset).where(*_of(workspace, dataset_id)))
         if not found:
             raise DatasetNotFoundError
         return found[0]
@@ -118,7 +117,7 @@ class Datasets:
             wanted = wanted.where(tuple_(Dataset.created_at, Dataset.id) < before)
         wanted = wanted.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(limit)
         async with self._database.session() as session:
-            return await self._views(session, wanted)
+            return await _views(session, wanted)
 
     async def teach(
         self, workspace: str, dataset_id: uuid.UUID, collection: str, splits: Sequence[str]
@@ -160,7 +159,7 @@ class Datasets:
         await asyncio.to_thread(self._files.delete, folder(dataset_id))
         self._learning.drop_later(images)
 
-    async def file(self, workspace: str, dataset_id: uuid.UUID, name: str) -> Artifact:
+    async def file(self, workspace: str, dataset_id: uuid.UUID, name: str) -> FileRef:
         """A dataset's report or manifest; raises DatasetNotFoundError before there is one."""
         await self.get(workspace, dataset_id)
         key = f"{folder(dataset_id)}/{name}"
@@ -168,7 +167,7 @@ class Datasets:
             size = await asyncio.to_thread(self._files.size, key)
         except FileNotFoundError:
             raise DatasetNotFoundError("The dataset is not prepared yet.") from None
-        return Artifact(name=name, key=key, sha256=str(dataset_id), size=size)
+        return FileRef(name=name, key=key, sha256=str(dataset_id), size=size)
 
     async def _begin(
         self, workspace: str, dataset_id: uuid.UUID, how: Preparation, format_: str, source: DataRef
@@ -194,17 +193,27 @@ class Datasets:
             await session.execute(delete(Dataset).where(*_of(workspace, dataset_id)))
         await asyncio.to_thread(self._files.delete, folder(dataset_id))
 
-    @staticmethod
-    async def _views(session: AsyncSession, wanted: Any) -> list[DatasetView]:
-        rows: Sequence[Dataset] = list(await session.scalars(wanted))
-        ids = [row.job_id for row in rows if row.job_id is not None]
-        jobs = {
-            job_id: (state, error)
-            for job_id, state, error in await session.execute(
-                select(Job.id, Job.state, Job.error).where(Job.id.in_(ids))
-            )
-        }
-        return [DatasetView(row, *jobs.get(row.job_id, (None, None))) for row in rows]
+
+async def view_of(session: AsyncSession, workspace: str, dataset_id: uuid.UUID) -> DatasetView | None:
+    """One dataset, in the caller's transaction."""
+    found = await _views(session, select(Dataset).where(*_of(workspace, dataset_id)))
+    return found[0] if found else None
+
+
+async def _views(session: AsyncSession, wanted: Any) -> list[DatasetView]:
+    rows: Sequence[Dataset] = list(await session.scalars(wanted))
+    jobs = await states(session, [row.job_id for row in rows if row.job_id is not None])
+    views = []
+    for row in rows:
+        state, error = (jobs.get(row.job_id) if row.job_id else None) or (None, None)
+        views.append(DatasetView(row, state, error))
+    return views
+
+
+async def shown(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
+    """Those of the images that a dataset of any workspace shows, in the caller's transaction."""
+    wanted = select(DatasetImage.image_sha256).where(DatasetImage.image_sha256.in_(hashes))
+    return set(await session.scalars(wanted))
 
 
 def _of(workspace: str, dataset_id: uuid.UUID) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from app.errors import VisionError
 from app.http import problems
 from app.jobs import presence, repository
-from app.jobs.schemas import ArtifactInfo, JobInfo, Progress
+from app.jobs.info import ArtifactInfo, JobInfo, Progress
 from app.jobs.tables import Artifact, Job
 
 

@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, text, tuple_
+from sqlalchemy import and_, func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
-from app.access.tables import Workspace
-from app.datasets.tables import Dataset
+from app.access.workspaces import lock_workspace
 from app.jobs import machine
 from app.jobs.spec import JobSpec, Kind
 from app.jobs.tables import Artifact, Job, JobEvent
-from app.models.tables import TrainedModel
 
 OPEN = ("queued", "running")
 FINISHED = ("succeeded", "failed", "cancelled")
@@ -87,10 +85,8 @@ async def submit(session: AsyncSession, new: NewJob, job_id: uuid.UUID, *, max_o
 
 async def open_jobs(session: AsyncSession, workspace: str, *, lock: bool = False) -> int:
     """How many jobs of a workspace wait or run; with `lock` no other is queued before the transaction's end."""
-    if lock:  # foreign keys to the row do not wait
-        await session.execute(
-            select(Workspace.name).where(Workspace.name == workspace).with_for_update(key_share=True)
-        )
+    if lock:
+        await lock_workspace(session, workspace)
     wanted = select(func.count()).where(Job.workspace == workspace, Job.state.in_(OPEN))
     return await session.scalar(wanted) or 0
 
@@ -223,27 +219,15 @@ async def artifact(session: AsyncSession, workspace: str, job_id: uuid.UUID, nam
     return await session.scalar(wanted)
 
 
-async def model_named(session: AsyncSession, workspace: str, slug: str) -> bool:
-    """Whether a trained model of that name exists, or a job that is to make one is open."""
-    taken = or_(
-        select(TrainedModel.id).where(TrainedModel.workspace == workspace, TrainedModel.id == slug).exists(),
-        select(Job.id)
-        .where(
-            Job.workspace == workspace,
-            Job.state.in_(OPEN),
-            Job.kind == "train",
-            Job.spec["model"].astext == slug,
-        )
-        .exists(),
+async def open_training(session: AsyncSession, workspace: str, model: str) -> bool:
+    """Whether a job is open that is to make a model of that name."""
+    found = select(Job.id).where(
+        Job.workspace == workspace,
+        Job.state.in_(OPEN),
+        Job.kind == "train",
+        Job.spec["model"].astext == model,
     )
-    return bool(await session.scalar(select(taken)))
-
-
-async def dataset(session: AsyncSession, workspace: str, dataset_id: uuid.UUID) -> Dataset | None:
-    """One dataset."""
-    return await session.scalar(
-        select(Dataset).where(Dataset.workspace == workspace, Dataset.id == dataset_id)
-    )
+    return await session.scalar(found.limit(1)) is not None
 
 
 def digest(body: dict[str, Any]) -> str:

@@ -10,19 +10,23 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import OverloadedError
 from app.jobs import repository
 from app.jobs.errors import ArtifactNotFoundError, IdempotencyKeyError, JobNotFoundError, JobStateError
-from app.jobs.repository import NewJob, Series
+from app.jobs.repository import NewJob, Series, digest
 from app.jobs.spec import Kind, Resolved
 from app.jobs.tables import Artifact, Job
 from app.settings import Settings
 from app.storage.database import Database
+
+__all__ = ["Artifact", "Job", "Jobs", "Publisher", "digest", "states", "trains"]
 
 _FULL_RETRY_S = 30
 
@@ -34,6 +38,19 @@ class Publisher(Protocol):
 
     def publish(self, job_id: uuid.UUID, queue: str) -> bool:
         """Send a message; False where the broker is away. Blocks for a moment."""
+
+
+async def states(
+    session: AsyncSession, ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, tuple[str, dict[str, Any] | None]]:
+    """State and error of each of these jobs that is still there, in the caller's transaction."""
+    rows = await session.execute(select(Job.id, Job.state, Job.error).where(Job.id.in_(ids)))
+    return {job_id: (state, error) for job_id, state, error in rows}
+
+
+async def trains(session: AsyncSession, workspace: str, model: str) -> bool:
+    """Whether a job is open that is to make a model of that name."""
+    return await repository.open_training(session, workspace, model)
 
 
 class Jobs:

@@ -26,6 +26,7 @@ from app.errors import OverloadedError
 from app.jobs import repository
 from app.jobs.errors import ArtifactNotFoundError
 from app.jobs.repository import FINISHED, Told
+from app.jobs.spec import FileRef
 from app.jobs.tables import Artifact
 from app.storage.database import Database
 from app.storage.files import FileStore
@@ -136,7 +137,7 @@ def _written(event: Told) -> str:
     return f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n"
 
 
-async def download(files: FileStore, artifact: Artifact) -> StreamingResponse:
+async def download(files: FileStore, artifact: Artifact | FileRef) -> StreamingResponse:
     """A file of the store as an attachment; raises ArtifactNotFoundError where it is gone, StoreUnavailableError."""
     try:
         file = await asyncio.to_thread(files.open, artifact.key)
@@ -148,7 +149,7 @@ async def download(files: FileStore, artifact: Artifact) -> StreamingResponse:
 class _Download(StreamingResponse):
     """An open file on its way to a client; closed even where not a byte could be sent."""
 
-    def __init__(self, file: IO[bytes], artifact: Artifact) -> None:
+    def __init__(self, file: IO[bytes], artifact: Artifact | FileRef) -> None:
         name = PurePosixPath(artifact.name).name
         super().__init__(
             _chunks(file),

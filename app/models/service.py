@@ -21,15 +21,15 @@ from datetime import datetime
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from sqlalchemy import Select, delete, select
+from sqlalchemy import delete, select
 
 from app.http.names import MODEL_NAME
 from app.inference.errors import ModelNotFoundError, ModelTaskError, ModelUnavailableError
 from app.inference.model_info import ModelInfo
 from app.inference.registry import ModelRegistry
+from app.jobs.artifacts import Artifact, artifacts_of, drop_artifacts, keep_artifacts
 from app.jobs.errors import ArtifactNotFoundError
 from app.jobs.spec import FileRef, ModelCard
-from app.jobs.tables import Artifact
 from app.models.classifiers import TrainedClassifier
 from app.models.tables import TrainedModel
 from app.settings import Settings
@@ -74,7 +74,7 @@ class TrainedModels:
             return None
         async with self._database.session() as session:
             row = await session.get(TrainedModel, (workspace, name))
-            files = [] if row is None else list(await session.scalars(_files_of(workspace, name)))
+            files = [] if row is None else await artifacts_of(session, workspace, name)
             return None if row is None else self._trained(row, files)
 
     async def all(self, workspace: str) -> list[Trained]:
@@ -83,7 +83,7 @@ class TrainedModels:
         async with self._database.session() as session:
             rows = await session.scalars(wanted.order_by(TrainedModel.created_at.desc(), TrainedModel.id))
             files: dict[str, list[Artifact]] = {}
-            for file in await session.scalars(_files_of(workspace)):
+            for file in await artifacts_of(session, workspace):
                 files.setdefault(file.model or "", []).append(file)
             return [self._trained(row, files.get(row.id, [])) for row in rows]
 
@@ -130,7 +130,7 @@ class TrainedModels:
     async def artifacts(self, workspace: str, name: str) -> list[Artifact]:
         """The model's files and whatever was made of it since, by name."""
         async with self._database.session() as session:
-            return list(await session.scalars(_files_of(workspace, name)))
+            return await artifacts_of(session, workspace, name)
 
     async def artifact(self, workspace: str, name: str, file: str) -> Artifact:
         """One of them; raises ArtifactNotFoundError."""
@@ -168,18 +168,7 @@ class TrainedModels:
             async with self._database.session() as session:
                 row = TrainedModel(workspace=workspace, id=card.id, card=card.model_dump(mode="json"))
                 session.add(row)
-                files = [
-                    Artifact(
-                        workspace=workspace,
-                        model=card.id,
-                        name=one.name,
-                        key=one.key,
-                        sha256=one.sha256,
-                        size=one.size,
-                    )
-                    for one in kept
-                ]
-                session.add_all(files)
+                files = keep_artifacts(session, workspace, card.id, kept)
                 await session.flush()
                 await session.refresh(row)
                 return self._trained(row, files)
@@ -194,8 +183,7 @@ class TrainedModels:
             raise ModelNotFoundError
         async with self._turns.setdefault(found.folder, asyncio.Lock()):
             async with self._database.session() as session:
-                gone = delete(Artifact).where(Artifact.workspace == workspace, Artifact.model == name)
-                keys = list(await session.scalars(gone.returning(Artifact.key)))
+                keys = await drop_artifacts(session, workspace, name)
                 await session.execute(
                     delete(TrainedModel).where(TrainedModel.workspace == workspace, TrainedModel.id == name)
                 )
@@ -255,8 +243,3 @@ class TrainedModels:
 def _of_one_upload(key: str) -> str:
     """The folder that holds an uploaded model's files and nothing else; of a job's file the file itself."""
     return "/".join(key.split("/")[:2]) if key.startswith("models/") else key
-
-
-def _files_of(workspace: str, model: str | None = None) -> Select[Artifact]:
-    wanted = select(Artifact).where(Artifact.workspace == workspace).order_by(Artifact.name)
-    return wanted.where(Artifact.model.is_not(None) if model is None else Artifact.model == model)

@@ -9,17 +9,15 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.answers.tables import AnswerExample
+from app.answers.service import count_answers
 from app.collections.directory import KnownCollection
-from app.collections.tables import Example, Label
+from app.collections.listing import count_labels
 from app.datasets.errors import DatasetNotFoundError
+from app.datasets.service import view_of
 from app.errors import ConflictError
-from app.jobs import repository
 from app.jobs.spec import DataRef
-from app.jobs.tables import Job
 from app.methods.tasks import Task
 
 
@@ -50,38 +48,29 @@ class LearningData:
 
 async def of_collection(session: AsyncSession, known: KnownCollection) -> LearningData:
     """Count a collection's examples and answers."""
-    rows = await session.execute(
-        select(Label.name, func.count())
-        .join(Example, Example.label_id == Label.id)
-        .where(Label.collection_id == known.id)
-        .group_by(Label.name)
-        .order_by(Label.name)
-    )
-    answers = await session.scalar(
-        select(func.count()).where(AnswerExample.collection_id == known.id).select_from(AnswerExample)
-    )
+    labels = await count_labels(session, known.id)
+    answers = await count_answers(session, [known.id])
     return LearningData(
         ref=DataRef(collection=known.id),
         name=f"the collection '{known.name}'",
         slug=known.name,
         tasks=frozenset({"classification", "vqa", "caption"}),
-        labels=dict(rows.all()),
-        answers=answers or 0,
+        labels=labels,
+        answers=answers.get(known.id, 0),
         encoder=known.encoder,
     )
 
 
 async def of_dataset(session: AsyncSession, workspace: str, dataset_id: uuid.UUID) -> LearningData:
     """What preparing a dataset counted; raises DatasetNotFoundError, and ConflictError before it is ready."""
-    row = await repository.dataset(session, workspace, dataset_id)
-    if row is None:
+    view = await view_of(session, workspace, dataset_id)
+    if view is None:
         raise DatasetNotFoundError
+    row = view.row
     if row.state != "ready" or row.task is None:
-        job = None if row.job_id is None else await session.get(Job, row.job_id)
-        waits = job is not None and job.state not in repository.FINISHED
         why = (
             "is still being prepared"
-            if waits
+            if view.state == "preparing"
             else f"could not be prepared: GET /v1/datasets/{row.id} says why"
         )
         raise ConflictError(f"The dataset '{row.name}' {why}.")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.collections.service import Recognition
-from app.jobs.tables import Job
+from app.jobs.service import Job
 from app.training.bases import BaseModels
 
 

@@ -13,10 +13,9 @@ import structlog
 
 from app.collections.service import Recognition
 from app.errors import InvalidInputError
-from app.jobs import repository
-from app.jobs.service import Jobs
-from app.jobs.tables import Job
+from app.jobs.service import Job, Jobs, trains
 from app.models.errors import ModelExistsError
+from app.models.service import TrainedModels
 from app.settings import Settings
 from app.storage.database import DEFAULT_COLLECTION, Database
 from app.training import learning_data
@@ -58,12 +57,14 @@ class Training:
         strategies: Recipes,
         bases: BaseModels,
         jobs: Jobs,
+        trained: TrainedModels,
     ) -> None:
         self._database = database
         self._recognition = recognition
         self._strategies = strategies
         self._bases = bases
         self._jobs = jobs
+        self._trained = trained
         self.configurations = Configurations(settings, bases)
 
     async def submit(
@@ -99,6 +100,6 @@ class Training:
 
     async def _check_name(self, workspace: str, name: str) -> None:
         async with self._database.session() as session:
-            taken = await repository.model_named(session, workspace, name)
-        if taken or self._bases.taken(name):
+            taken = await trains(session, workspace, name)
+        if taken or self._bases.taken(name) or await self._trained.find(workspace, name) is not None:
             raise ModelExistsError(f"There is a model '{name}' already, or a job that is making one.")

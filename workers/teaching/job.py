@@ -13,9 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.collections import repository
 from app.collections.errors import CollectionNotFoundError
-from app.collections.repository import NewExample
+from app.collections.service import NewExample, add_examples, lock_images
 from app.collections.tables import Collection
 from app.collections.vectors import to_sql
 from app.errors import InvalidInputError, TooLargeError
@@ -66,13 +65,13 @@ async def _add(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> int:
                 async with database.session() as session:
                     if await session.scalar(machine.HOLD, mine) is None:
                         raise LostError
-                    await repository.lock_images(session, [one.image_sha256 for one in new])
+                    await lock_images(session, [one.image_sha256 for one in new])
                     row = await session.get(Collection, collection, with_for_update=True)
                     if row is None or row.encoder != run.spec.base_model:
                         raise CollectionNotFoundError(
                             "The collection is gone, or bound to another encoder now."
                         )
-                    found = await repository.add_examples(session, row, label, "", new, key)
+                    found = await add_examples(session, row, label, "", new, key)
                 added += sum(one.created for one in found)
                 done += len(chunk)
                 run.step(done, len(items), added=added)

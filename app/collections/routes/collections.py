@@ -34,7 +34,7 @@ from app.http.paging import Cursor, Limit, from_cursor, page_size, to_cursor
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError
 from app.jobs.dependencies import JobDescriber
-from app.jobs.schemas import JobInfo
+from app.jobs.info import JobInfo
 
 router = APIRouter(prefix="/collections", tags=["collections"])
 
@@ -56,7 +56,7 @@ async def create_collection(
 async def list_collections(
     caller: Recogniser,
     settings: AppSettings,
-    database: AppDatabase,
+    learning: LearningService,
     recognition: RecognitionService,
     limit: Limit = None,
     cursor: Cursor = None,
@@ -65,22 +65,18 @@ async def list_collections(
     size = page_size(limit, settings)
     after = from_cursor(cursor, 1)
     await recognition.ensure_default(caller.workspace)
-    async with database.session() as session:
-        rows = await listing.list_collections(
-            session, caller.workspace, limit=size + 1, after=after[0] if after else ""
-        )
+    rows = await learning.page(caller.workspace, limit=size + 1, after=after[0] if after else "")
     page = [_info(recognition, row) for row in rows[:size]]
     return CollectionList(data=page, next=to_cursor(page[-1].name) if len(rows) > size else None)
 
 
 @router.get("/{collection}", responses=responses(CollectionNotFoundError))
 async def get_collection(
-    caller: Recogniser, collection: CollectionPath, database: AppDatabase, recognition: RecognitionService
+    caller: Recogniser, collection: CollectionPath, learning: LearningService, recognition: RecognitionService
 ) -> CollectionInfo:
     """Show one collection."""
     await recognition.known(caller.workspace, collection)
-    async with database.session() as session:
-        rows = await listing.list_collections(session, caller.workspace, limit=1, name=collection)
+    rows = await learning.page(caller.workspace, limit=1, name=collection)
     if not rows:
         raise CollectionNotFoundError
     return _info(recognition, rows[0])

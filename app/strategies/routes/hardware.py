@@ -1,4 +1,4 @@
-"""`/hardware`; `/models` is in `model_routes`.
+"""`/hardware`: what this machine has.
 
 Knows who may look; knows nothing of how things are found out.
 """
@@ -13,14 +13,12 @@ from fastapi import APIRouter, Depends
 from app.access import Caller, require
 from app.http.dependencies import AppSettings
 from app.models.dependencies import Registry
-from app.models.routes import router as models_router
 from app.strategies import probing
 from app.strategies.dependencies import StrategyService
 from app.strategies.here import fits
 from app.strategies.schemas import Hardware
 
 router = APIRouter(tags=["models"])
-router.include_router(models_router)
 
 Recogniser = Annotated[Caller, Depends(require("recognise"))]
 

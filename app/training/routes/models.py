@@ -26,7 +26,7 @@ from app.inference.sources import REMOTE
 from app.jobs.dependencies import JobDescriber, JobService
 from app.jobs.describing import Describer
 from app.jobs.errors import NotTrainableError
-from app.jobs.schemas import JobInfo
+from app.jobs.info import JobInfo
 from app.jobs.service import Jobs
 from app.jobs.spec import DataRef, JobSpec, Resolved
 from app.methods.tasks import Metric, Task

@@ -1,0 +1,48 @@
+"""Files that belong to a model, whichever job or upload left them; in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.jobs.spec import FileRef
+from app.jobs.tables import Artifact
+
+__all__ = ["Artifact", "artifacts_of", "drop_artifacts", "keep_artifacts"]
+
+
+async def artifacts_of(session: AsyncSession, workspace: str, model: str | None = None) -> list[Artifact]:
+    """A model's files by name; those of all models of the workspace without one."""
+    wanted = select(Artifact).where(Artifact.workspace == workspace).order_by(Artifact.name)
+    return list(
+        await session.scalars(
+            wanted.where(Artifact.model.is_not(None) if model is None else Artifact.model == model)
+        )
+    )
+
+
+def keep_artifacts(
+    session: AsyncSession, workspace: str, model: str, files: Sequence[FileRef]
+) -> list[Artifact]:
+    """Note that these files of the store belong to a model."""
+    rows = [
+        Artifact(
+            workspace=workspace,
+            model=model,
+            name=file.name,
+            key=file.key,
+            sha256=file.sha256,
+            size=file.size,
+        )
+        for file in files
+    ]
+    session.add_all(rows)
+    return rows
+
+
+async def drop_artifacts(session: AsyncSession, workspace: str, model: str) -> list[str]:
+    """Forget a model's files; their keys in the file store."""
+    gone = delete(Artifact).where(Artifact.workspace == workspace, Artifact.model == model)
+    return list(await session.scalars(gone.returning(Artifact.key)))
