@@ -23,11 +23,11 @@ from app.collections import vectors
 from app.collections.embedding import ImageEmbedder
 from app.collections.service import Recognition
 from app.errors import OutsideDomainError, VisionError
-from app.families.remote.vlm import RemoteVlm
 from app.http.spool import Entry
 from app.inference.errors import ModelNotFoundError, ModelTaskError, QuestionTooLongError
 from app.inference.live_vlm import LiveVlm
 from app.inference.prompts import Answer, AnswerExample, Prompt, Sampling, Task
+from app.inference.protocols import RemoteModel
 from app.inference.registry import ModelRegistry
 from app.media import images
 from app.media.images import ImageLimits
@@ -157,7 +157,7 @@ class Answering:
 
     async def _answered(
         self,
-        live: LiveVlm | RemoteVlm,
+        live: LiveVlm | RemoteModel,
         image: Image.Image,
         asked: Asked,
         near: Sequence[NearAnswer],

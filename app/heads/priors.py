@@ -9,15 +9,23 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from app.heads.types import Doubles, Floats, unit
-from app.inference.protocols import Encoder
 
 SHIPPED = Path(__file__).resolve().parent / "shipped"
 GENERIC = "generic"
+
+
+class Encoder(Protocol):
+    """What priors depend on, of any encoder."""
+
+    name: str
+    fingerprint: str
+    temperature: float
+    dim: int
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from app.families.transformers_vlm import TransformersVlm
 from app.inference.accounting import Base
 from app.inference.batcher import Batcher
 from app.inference.errors import DeadlineExceededError
 from app.inference.observing import BatcherStats, BatchObserver
 from app.inference.prompts import Answer, Generation, Prompt, Task
+from app.inference.protocols import Vlm
 
 _NICENESS = 10
 
@@ -27,7 +27,7 @@ class LiveVlm:
 
     def __init__(
         self,
-        vlm: TransformersVlm,
+        vlm: Vlm,
         pool: ThreadPoolExecutor,
         *,
         max_batch: int,

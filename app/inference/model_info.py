@@ -5,20 +5,16 @@ Knows what can be told without loading anything; knows nothing of when models co
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
 
-from app.families.encoders import EncoderSource
-from app.families.vlm_source import declared_tasks
 from app.inference.domain import domain_of
 from app.inference.live import LiveEncoder
 from app.inference.live_vlm import LiveVlm
 from app.inference.observing import BatcherStats
 from app.inference.optimisation import Optimisation
 from app.inference.protocols import Optimised
-
-Kind = Literal["encoder", "vlm"]
+from app.inference.sources import EncoderSource, Kind
 
 
 @dataclass(frozen=True)
@@ -53,14 +49,15 @@ def describe(
     *,
     default: bool,
     users: int,
+    declared: Callable[[EncoderSource], frozenset[str] | None],
 ) -> ModelInfo:
-    """What is known of a model; `live` is it in memory, or None."""
+    """What is known of a model; `live` is it in memory, or None. `declared` reads the tasks of one that is not."""
     domain = domain_of(source)
     knows = None if domain is None else domain.knows
     info = ModelInfo(source.name, source.family, source.aliases, default, kind, knows=knows)
     if live is None:
-        if kind == "vlm" and source.is_local:
-            tasks = declared_tasks(Path(source.location))
+        if kind == "vlm":
+            tasks = declared(source)
             info = replace(info, tasks=None if tasks is None else tuple(sorted(tasks)))
         return info
     info = replace(

@@ -5,14 +5,16 @@ Knows nothing of batching, requests or storage; a family is one class that keeps
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.inference.accounting import Base
 from app.inference.optimisation import Optimisation
+from app.inference.prompts import Answer, Generation, Prompt, Task
 
 Pixels = NDArray[np.float32]
 Vectors = NDArray[np.float32]
@@ -60,3 +62,62 @@ class Optimised(Protocol):
     """An encoder that knows at which level of optimisation it runs."""
 
     optimisation: Optimisation
+
+
+class Vlm(Protocol):
+    """A loaded vision-language model; called from one thread at a time, except `pack`, which must be thread-safe."""
+
+    name: str
+    runtime: str
+    memory_bytes: int
+    optimisation: Optimisation
+    tasks: frozenset[Task]
+
+    @property
+    def family(self) -> str: ...
+
+    @property
+    def several_images(self) -> bool: ...
+
+    @property
+    def base(self) -> Base | None:
+        """What it shares with the base model and with other adapters."""
+
+    @property
+    def device(self) -> Any:
+        """Its torch device."""
+
+    def pack(self, prompt: Prompt) -> Generation:
+        """A prompt as the model reads it; raises QuestionTooLongError."""
+
+    def group(self, generation: Generation) -> str:
+        """What may share a batch has the same group."""
+
+    def generate(self, batch: Sequence[Generation]) -> list[Answer]:
+        """One answer each."""
+
+    def close(self) -> None:
+        """Drop the weights."""
+
+
+class RemoteModel(Protocol):
+    """A vision-language model behind a server of somebody else; it takes no memory here."""
+
+    name: str
+    runtime: str
+    memory_bytes: int
+    tasks: frozenset[Task]
+
+    @property
+    def family(self) -> str: ...
+
+    @property
+    def several_images(self) -> bool: ...
+
+    async def answer(
+        self, prompt: Prompt, *, deadline_s: float, on_text: Callable[[str], None] | None = None
+    ) -> tuple[Answer, tuple[int, ...]]:
+        """The answer and the indices of the examples that went along."""
+
+    async def close(self) -> None:
+        """Close its connections."""

@@ -10,7 +10,7 @@ import asyncio
 import gc
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -20,22 +20,18 @@ from typing import Any
 from PIL import Image
 
 from app.errors import OverloadedError, VisionError
-from app.families.encoder_source import CHECKPOINTS
-from app.families.encoders import FAMILIES, EncoderConfig, EncoderSource, load_encoder, resolve
-from app.families.remote.vlm import RemoteVlm
-from app.families.vlm_source import FAMILIES as VLM_FAMILIES
-from app.families.vlms import load_vlm, resolve_vlm
 from app.inference import device
 from app.inference.accounting import charged
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError, OutOfMemoryError
 from app.inference.live import LiveEncoder
 from app.inference.live_vlm import LiveVlm
 from app.inference.memory import is_out_of_memory
-from app.inference.model_info import Kind, ModelInfo, describe
+from app.inference.model_info import ModelInfo, describe
 from app.inference.observing import ModelObserver
 from app.inference.prompts import Prompt, Task
-from app.inference.protocols import Encoder
-from app.inference.sources import REMOTE
+from app.inference.protocols import RemoteModel
+from app.inference.sources import REMOTE, EncoderConfig, EncoderSource, Kind
+from app.inference.table import ModelTable
 from app.settings import Settings
 
 _Key = tuple[Kind, str, str]
@@ -62,17 +58,17 @@ class ModelRegistry:
     def __init__(
         self,
         settings: Settings,
+        families: ModelTable,
         *,
         pool: ThreadPoolExecutor,
         observer: ModelObserver | None = None,
-        load: Callable[[EncoderSource, EncoderConfig], Encoder] = load_encoder,
     ) -> None:
-        """`pool` prepares images for every model; the caller closes it after this. `load` blocks."""
+        """`pool` prepares images for every model; the caller closes it after this."""
+        self._families = families
         self._settings = settings
         self._config = EncoderConfig.from_settings(settings)
         self._pool = pool
         self._observer = observer
-        self._load_encoder = load
         self._slots: dict[_Key, _Slot] = {}
         self._loads: dict[_Key, asyncio.Task[None]] = {}
         self._users: Counter[_Key] = Counter()
@@ -81,7 +77,7 @@ class ModelRegistry:
         self._doomed: set[_Key] = set()
         """Models that were removed while somebody used them."""
         self._changing = asyncio.Lock()
-        self._remote: RemoteVlm | None = None
+        self._remote: RemoteModel | None = None
         self._closed = False
 
     @asynccontextmanager
@@ -90,13 +86,15 @@ class ModelRegistry:
 
         Raises ModelNotFoundError, ModelUnavailableError (a later try loads again), OutOfMemoryError.
         """
-        async with self._lend("encoder", resolve(name or self._settings.encoder)) as live:
+        async with self._lend(
+            "encoder", self._families.resolve("encoder", name or self._settings.encoder)
+        ) as live:
             if not isinstance(live, LiveEncoder):
                 raise TypeError("the slot of an encoder holds something else")
             yield live
 
     @asynccontextmanager
-    async def vlm(self, name: str | None = None) -> AsyncIterator[LiveVlm | RemoteVlm]:
+    async def vlm(self, name: str | None = None) -> AsyncIterator[LiveVlm | RemoteModel]:
         """The vision-language model of that name (the default without one), likewise.
 
         `remote` is the server that the settings name; it takes no memory here.
@@ -105,7 +103,7 @@ class ModelRegistry:
         if name == REMOTE:
             yield self._connected()
             return
-        async with self._lend("vlm", resolve_vlm(name)) as live:
+        async with self._lend("vlm", self._families.resolve("vlm", name)) as live:
             if not isinstance(live, LiveVlm):
                 raise TypeError("the slot of a vision-language model holds something else")
             yield live
@@ -127,16 +125,12 @@ class ModelRegistry:
                     self._later(self.forget(key[2]))
             self._trim_later()
 
-    def _connected(self) -> RemoteVlm:
+    def _connected(self) -> RemoteModel:
         """The remote model; raises ModelNotFoundError where the settings name no server."""
-        settings = self._settings
-        if not settings.remote_url:
-            raise ModelNotFoundError("There is no model 'remote': VISION_REMOTE_URL names no server.")
         if self._remote is None:
-            key = settings.remote_api_key.get_secret_value() if settings.remote_api_key else None
-            self._remote = RemoteVlm(
-                REMOTE, settings.remote_url, settings.remote_model, key, attempts=settings.remote_attempts
-            )
+            self._remote = self._families.connect(self._settings)
+        if self._remote is None:
+            raise ModelNotFoundError("There is no model 'remote': VISION_REMOTE_URL names no server.")
         return self._remote
 
     def live(self) -> list[ModelInfo]:
@@ -151,17 +145,17 @@ class ModelRegistry:
         Not the trained models of a workspace, loaded or not: what is known here, any client may name.
         """
         settings = self._settings
-        own = sorted(folder.name for folder in CHECKPOINTS.iterdir()) if CHECKPOINTS.is_dir() else []
+        own = self._families.shipped()
         sources = {key: slot.source for key, slot in self._slots.items() if not self._is_private(slot.source)}
-        kinds: list[tuple[Kind, Callable[[str], EncoderSource], list[str]]] = [
-            ("encoder", resolve, [settings.encoder, "lite", *own]),
-            ("vlm", resolve_vlm, [settings.vlm, settings.captioner, *own]),
+        kinds: list[tuple[Kind, list[str]]] = [
+            ("encoder", [settings.encoder, "lite", *own]),
+            ("vlm", [settings.vlm, settings.captioner, *own]),
         ]
-        for kind, find, names in kinds:
+        for kind, names in kinds:
             for name in names:
                 # a checkpoint of the other kind, or a default that is not there (yet)
                 with suppress(VisionError):
-                    source = find(name)
+                    source = self._families.resolve(kind, name)
                     sources.setdefault(_key(kind, source), source)
         sizes = self._charged()
         known = [
@@ -181,7 +175,7 @@ class ModelRegistry:
 
     def taken(self, name: str) -> bool:
         """Whether clients mean something else by it than a trained model: one that is known, a family, `remote`."""
-        words = {*FAMILIES, *VLM_FAMILIES.values(), REMOTE, "default"}
+        words = {*self._families.words(), REMOTE, "default"}
         return name in words or any(name in (one.name, *one.aliases) for one in self.known())
 
     async def forget(self, location: str) -> None:
@@ -268,7 +262,7 @@ class ModelRegistry:
     def _live_encoder(self, source: EncoderSource) -> LiveEncoder:
         """In a thread: load, then run both towers once, so that no request pays for the first run."""
         settings = self._settings
-        encoder = self._load_encoder(source, self._config)
+        encoder = self._families.load_encoder(source, self._config)
         blank = Image.new("RGB", (encoder.input_size, encoder.input_size), "gray")
         encoder.encode_images(encoder.preprocess(blank)[None])
         encoder.encode_texts(["a photo"])
@@ -284,7 +278,7 @@ class ModelRegistry:
     def _live_vlm(self, source: EncoderSource) -> LiveVlm:
         """In a thread: load, then answer once."""
         settings = self._settings
-        vlm = load_vlm(source, self._config)
+        vlm = self._families.load_vlm(source, self._config)
         task: Task = "vqa" if "vqa" in vlm.tasks else "caption"
         text = "what is this?" if task == "vqa" else ""
         blank = Image.new("RGB", (64, 64), "gray")
@@ -348,7 +342,14 @@ class ModelRegistry:
         live = None if slot is None else slot.live
         key = _key(kind, source)
         default = self._is_default(kind, source)
-        info = describe(kind, source, live, default=default, users=self._users[key])
+        info = describe(
+            kind,
+            source,
+            live,
+            default=default,
+            users=self._users[key],
+            declared=self._families.declared_tasks,
+        )
         return info if live is None else replace(info, memory_bytes=sizes[key])
 
     def _is_private(self, source: EncoderSource) -> bool:
@@ -356,9 +357,8 @@ class ModelRegistry:
 
     def _is_default(self, kind: Kind, source: EncoderSource) -> bool:
         try:
-            if kind == "encoder":
-                return _key(kind, resolve(self._settings.encoder)) == _key(kind, source)
-            return _key(kind, resolve_vlm(self._settings.vlm)) == _key(kind, source)
+            name = self._settings.encoder if kind == "encoder" else self._settings.vlm
+            return _key(kind, self._families.resolve(kind, name)) == _key(kind, source)
         except VisionError:
             return False
 

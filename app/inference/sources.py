@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from app.inference.optimisation import AUTO
 from app.inference.runtimes import RuntimeConfig
@@ -12,6 +13,7 @@ from app.settings import Settings
 
 DOMAIN_FILE = "domain.safetensors"
 """What a checkpoint knows of the world (`app.inference.domain`); it changes nothing of what the model computes."""
+Kind = Literal["encoder", "vlm"]
 
 
 @dataclass(frozen=True)

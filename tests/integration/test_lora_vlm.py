@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from app.families import files
 from app.families.encoder_source import CHECKPOINTS
 from app.families.loading import located_vlm
+from app.families.table import Families
 from app.families.vlms import resolve_vlm
 from app.inference.prompts import Prompt
 from app.inference.registry import ModelRegistry
@@ -43,7 +44,7 @@ QUESTION = "how many corners does it have?"
 @pytest_asyncio.fixture
 async def registry(tmp_path: Path) -> AsyncIterator[ModelRegistry]:
     with ThreadPoolExecutor(2) as pool:
-        made = ModelRegistry(Settings(data_dir=tmp_path / "served", device="cpu"), pool=pool)
+        made = ModelRegistry(Settings(data_dir=tmp_path / "served", device="cpu"), Families(), pool=pool)
         yield made
         await made.close()
 

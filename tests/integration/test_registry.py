@@ -22,6 +22,7 @@ from skimage import data as photos
 
 from app.errors import OverloadedError
 from app.families.encoders import EncoderConfig, EncoderSource, load_encoder
+from app.families.table import Families
 from app.inference.errors import (
     DeadlineExceededError,
     ModelNotFoundError,
@@ -113,7 +114,7 @@ def loader() -> Loader:
 @pytest.fixture
 async def registry(tmp_path: Path, pool: ThreadPoolExecutor, loader: Loader) -> AsyncIterator[ModelRegistry]:
     settings = Settings(data_dir=tmp_path, device="cpu", model_memory_mb=25, max_queue=64)
-    made = ModelRegistry(settings, pool=pool, load=loader)
+    made = ModelRegistry(settings, Families(loader), pool=pool)
     yield made
     for encoder in loader.made.values():
         encoder.gate.set()
@@ -262,7 +263,7 @@ async def test_models_that_evict_each_other_still_serve_everyone(
 
 async def test_known_lists_the_default_and_aliases(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     settings = Settings(data_dir=tmp_path, device="cpu", encoder="openai/clip-vit-base-patch32")
-    registry = ModelRegistry(settings, pool=pool, load=Loader())
+    registry = ModelRegistry(settings, Families(Loader()), pool=pool)
     known = {info.name: info for info in registry.known()}
     assert known["clip-vit-base-patch32"].aliases == ("openai/clip-vit-base-patch32",)
     assert known["clip-vit-base-patch32"].default
@@ -281,7 +282,7 @@ async def test_known_lists_the_default_and_aliases(tmp_path: Path, pool: ThreadP
 
 
 async def test_a_closed_registry_refuses(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
-    registry = ModelRegistry(Settings(data_dir=tmp_path, device="cpu"), pool=pool, load=Loader())
+    registry = ModelRegistry(Settings(data_dir=tmp_path, device="cpu"), Families(Loader()), pool=pool)
     async with registry.encoder("lite") as live:
         pass
     await registry.close()
@@ -317,7 +318,7 @@ async def test_observers_hear_of_loads_and_unloads(tmp_path: Path, pool: ThreadP
     observer, loader = Observer(), Loader()
     loader.failures = [ValueError()]
     settings = Settings(data_dir=tmp_path, device="cpu")
-    registry = ModelRegistry(settings, pool=pool, observer=observer, load=loader)
+    registry = ModelRegistry(settings, Families(loader), pool=pool, observer=observer)
     with pytest.raises(ModelUnavailableError):
         async with registry.encoder("lite"):
             pass
@@ -432,7 +433,7 @@ async def test_remembered_texts_are_bounded(pool: ThreadPoolExecutor) -> None:
 async def default_encoder(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveEncoder]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu", cpu_runtime="torch")
     with ThreadPoolExecutor(2) as pool:
-        registry = ModelRegistry(settings, pool=pool, load=load_encoder)
+        registry = ModelRegistry(settings, Families(load_encoder), pool=pool)
         async with registry.encoder() as live:
             yield live
         await registry.close()

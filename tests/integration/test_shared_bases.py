@@ -24,6 +24,7 @@ from transformers import LlavaForConditionalGeneration
 
 from app.families import files
 from app.families.encoder_source import CHECKPOINTS
+from app.families.table import Families
 from app.inference.errors import BaseModelChangedError, ModelUnavailableError
 from app.inference.live_vlm import LiveVlm
 from app.inference.prompts import Prompt
@@ -44,7 +45,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest_asyncio.fixture
 async def registry(tmp_path: Path, pool: ThreadPoolExecutor) -> AsyncIterator[ModelRegistry]:
-    made = ModelRegistry(Settings(data_dir=tmp_path / "data", device="cpu"), pool=pool)
+    made = ModelRegistry(Settings(data_dir=tmp_path / "data", device="cpu"), Families(), pool=pool)
     yield made
     await made.close()
 
@@ -99,7 +100,7 @@ async def test_base_and_adapters_answer_as_if_each_were_alone(
     names = ["llava-shapes", *map(str, adapters)]
     alone = []
     for name in names:
-        lone = ModelRegistry(Settings(data_dir=tmp_path / "data", device="cpu"), pool=pool)
+        lone = ModelRegistry(Settings(data_dir=tmp_path / "data", device="cpu"), Families(), pool=pool)
         alone.append(await said(lone, name))
         await lone.close()
     assert len({tuple(one) for one in alone}) == 3
@@ -138,7 +139,7 @@ async def test_unloading_an_adapter_frees_it_and_the_last_model_frees_the_base(
     tmp_path: Path, pool: ThreadPoolExecutor, adapters: list[Path]
 ) -> None:
     settings = Settings(data_dir=tmp_path / "data", device="cpu")
-    models = ModelRegistry(settings, pool=pool)
+    models = ModelRegistry(settings, Families(), pool=pool)
     # a base of this test's own: the service that other tests share may hold the one that ships
     own = shutil.copytree(BASE, tmp_path / "own")
     (own / "note.txt").write_text("counts in the fingerprint")
@@ -157,7 +158,7 @@ async def test_unloading_an_adapter_frees_it_and_the_last_model_frees_the_base(
     assert base.adapters == []
     assert tensor_bytes(base.module) == base.memory_bytes
     assert not any("peft" in type(one).__module__ for one in base.module.modules())
-    again = ModelRegistry(settings, pool=pool)
+    again = ModelRegistry(settings, Families(), pool=pool)
     assert await said(again, str(own)) == before
     await again.close()
     module = weakref.ref(base.module)
@@ -230,7 +231,7 @@ async def test_an_adapter_of_another_version_of_its_base_says_so(
     async with registry.vlm(str(folder)) as live:
         assert live.tasks == {"vqa"}
     await registry.close()
-    later = ModelRegistry(Settings(data_dir=tmp_path, device="cpu"), pool=ThreadPoolExecutor(1))
+    later = ModelRegistry(Settings(data_dir=tmp_path, device="cpu"), Families(), pool=ThreadPoolExecutor(1))
     (folder / "vision.json").write_text(json.dumps({**noted, "base_fingerprint": "0123456789abcdef"}))
     with pytest.raises(BaseModelChangedError, match="train it again"):
         async with later.vlm(str(folder)):

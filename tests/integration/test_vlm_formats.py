@@ -17,6 +17,7 @@ import transformers
 from PIL import Image
 
 from app.families.encoder_source import CHECKPOINTS
+from app.families.table import Families
 from app.inference.errors import ModelUnavailableError
 from app.inference.prompts import AnswerExample, Prompt
 from app.inference.registry import ModelRegistry
@@ -36,7 +37,9 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 async def registry(
     tmp_path_factory: pytest.TempPathFactory, pool: ThreadPoolExecutor
 ) -> AsyncIterator[ModelRegistry]:
-    made = ModelRegistry(Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu"), pool=pool)
+    made = ModelRegistry(
+        Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu"), Families(), pool=pool
+    )
     yield made
     await made.close()
 

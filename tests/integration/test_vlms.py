@@ -17,6 +17,7 @@ from PIL import Image
 
 from app.errors import OverloadedError
 from app.families.encoder_source import CHECKPOINTS
+from app.families.table import Families
 from app.inference.errors import (
     DeadlineExceededError,
     ModelNotFoundError,
@@ -42,7 +43,9 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 async def registry(
     tmp_path_factory: pytest.TempPathFactory, pool: ThreadPoolExecutor
 ) -> AsyncIterator[ModelRegistry]:
-    made = ModelRegistry(Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu"), pool=pool)
+    made = ModelRegistry(
+        Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu"), Families(), pool=pool
+    )
     yield made
     await made.close()
 
@@ -211,7 +214,7 @@ async def test_a_deadline_that_has_passed_is_named(registry: ModelRegistry) -> N
 
 async def test_a_full_queue_refuses(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     settings = Settings(data_dir=tmp_path, device="cpu", vlm_max_queue=2, vlm_max_batch=1)
-    registry = ModelRegistry(settings, pool=pool)
+    registry = ModelRegistry(settings, Families(), pool=pool)
     async with registry.vlm() as live:
         replies = await asyncio.gather(
             *[live.answer(asked(0, "what is this?"), deadline_s=60) for _ in range(30)],
