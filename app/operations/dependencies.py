@@ -13,5 +13,5 @@ from app.observability.metrics import Metrics
 
 RedisClient = Annotated[Redis, Depends(opened("redis", Redis))]
 AppMetrics = Annotated[Metrics, Depends(opened("metrics", Metrics))]
-DefaultModel = Annotated["asyncio.Task[None]", Depends(opened("default_model", asyncio.Task))]
+DefaultModel = Annotated[asyncio.Task[None], Depends(opened("default_model", asyncio.Task))]
 """Loads the default model while the app already answers."""

@@ -1,0 +1,194 @@
+"""The rooms keep to their plan: layers without a cycle, closed inner files, services by signature."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import shutil
+import subprocess
+import sys
+import tomllib
+import typing
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import grimp
+import pytest
+
+import app
+from app.bootstrap import Services
+
+ROOT = Path(__file__).resolve().parents[2]
+INNER = ("repository", "routes", "schemas", "tables")
+
+VIOLATIONS = {
+    "a lower room imports a higher one": (
+        "app/jobs/spec.py",
+        "import app.training.service",
+        "rooms form layers",
+    ),
+    "inside a function": (
+        "app/models/listing.py",
+        "def _():\n    from app.collections import service",
+        "rooms form layers",
+    ),
+    "under TYPE_CHECKING": (
+        "app/access/keys.py",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from app.bootstrap import Services",
+        "rooms form layers",
+    ),
+    "siblings": ("app/media/modes.py", "import app.storage.blobs", "rooms form layers"),
+    "a room that no contract names": ("app/attic/__init__.py", "", "rooms form layers"),
+    "another room's routes": ("app/training/service.py", "import app.jobs.routes", "inner files of jobs"),
+    "another room's schemas": (
+        "app/training/service.py",
+        "import app.models.schemas",
+        "inner files of models",
+    ),
+    "another room's repository": (
+        "app/answers/teaching.py",
+        "from app.collections import repository as rows",
+        "inner files of collections",
+    ),
+    "another room's tables": ("app/models/service.py", "import app.jobs.tables", "inner files of jobs"),
+    "inference knows the database": (
+        "app/inference/memory.py",
+        "import sqlalchemy",
+        "inference and families know neither HTTP nor the database",
+    ),
+    "a family knows HTTP": (
+        "app/families/chat.py",
+        "import fastapi",
+        "inference and families know neither HTTP nor the database",
+    ),
+    "the service imports a worker": (
+        "app/bootstrap.py",
+        "import workers.shared.run",
+        "the service never imports the workers",
+    ),
+    "the command line looks behind the API": (
+        "app/cli/jobs.py",
+        "import app.jobs.service",
+        "the command line is a client of the HTTP API",
+    ),
+    "what workers share imports a method": (
+        "workers/shared/examples.py",
+        "import workers.methods.head.method",
+        "the workers' rooms form layers",
+    ),
+    "two files of a room import each other": (
+        "app/media/structure.py",
+        "import app.media.images",
+        "no cycle inside a room",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree's code and contracts, to be broken."""
+    root = tmp_path_factory.mktemp("house")
+    for package in ("app", "workers"):
+        shutil.copytree(
+            ROOT / package,
+            root / package,
+            ignore=shutil.ignore_patterns("__pycache__", "checkpoints", "shipped"),
+        )
+    shutil.copy(ROOT / "pyproject.toml", root)
+    return root
+
+
+def lint(root: Path) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_copy_keeps_every_contract(copied: Path) -> None:
+    code, said = lint(copied)
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_a_planted_violation_is_found(copied: Path, name: str) -> None:
+    place, line, contract = VIOLATIONS[name]
+    file = copied / place
+    before = file.read_text() if file.exists() else None
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"{before or ''}\n{line}\n")
+    try:
+        code, said = lint(copied)
+    finally:
+        if before is None:
+            shutil.rmtree(file.parent)
+        else:
+            file.write_text(before)
+    assert code == 1, said
+    assert f"{contract} BROKEN" in said, said
+
+
+def rooms_of(package: str) -> dict[str, set[str]]:
+    """Room -> rooms that it imports, of one package."""
+    graph = grimp.build_graph("app", "workers", cache_dir=None)
+    found: dict[str, set[str]] = {}
+    for module in graph.modules:
+        owner, _, rest = module.partition(".")
+        if owner != package or not rest:
+            continue
+        room = rest.split(".")[0]
+        found.setdefault(room, set())
+        for imported in graph.find_modules_directly_imported_by(module):
+            other = imported.split(".")
+            if other[0] == package and len(other) > 1 and other[1] != room:
+                found[room].add(other[1])
+    return found
+
+
+@pytest.mark.parametrize("package", ["app", "workers"])
+def test_the_graph_of_rooms_has_no_cycle(package: str) -> None:
+    graph = rooms_of(package)
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the cycle
+    print(f"\n{package}, from the top:")  # noqa: T201 - shown by `pytest -s`
+    for room in reversed(order):
+        print(f"  {room}: {', '.join(sorted(graph[room])) or '-'}")  # noqa: T201
+    assert set(order) == set(graph)
+
+
+def test_every_room_with_inner_files_closes_them() -> None:
+    """A room that nobody protected is found: its contract lists exactly what it has."""
+    contracts: list[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"][
+        "importlinter"
+    ]["contracts"]
+    closed = {name for one in contracts if one["type"] == "protected" for name in one["protected_modules"]}
+    rooms = [room.name for room in pkgutil.iter_modules(app.__path__) if room.ispkg and room.name != "cli"]
+    inner = {
+        f"app.{room}.{file.name}"
+        for room in rooms
+        for file in pkgutil.iter_modules([str(ROOT / "app" / room)])
+        if file.name in INNER
+    }
+    assert closed == inner
+
+
+def test_routes_name_services_that_exist() -> None:
+    """`opened("jobs", Jobs)` finds the service of that name, and it is a `Jobs`."""
+    kinds = typing.get_type_hints(Services)
+    named = 0
+    for room in pkgutil.iter_modules(app.__path__):
+        if not room.ispkg or not (ROOT / "app" / room.name / "dependencies.py").exists():
+            continue
+        for value in vars(importlib.import_module(f"app.{room.name}.dependencies")).values():
+            for mark in getattr(value, "__metadata__", ()):
+                provide = getattr(mark, "dependency", None)
+                if getattr(provide, "__name__", "").startswith("provide_"):
+                    name = provide.__name__.removeprefix("provide_")
+                    assert kinds[name] == typing.get_args(value)[0], name
+                    named += 1
+    assert named > 15
