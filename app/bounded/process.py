@@ -73,7 +73,7 @@ def _describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, VisionError):
         context = {name: str(value) for name, value in error.context.items()}
         return {
-            "class": type(error).__name__,
+            "class": f"{type(error).__module__}:{type(error).__name__}",
             "detail": error.detail,
             "context": context,
             "retry_after_s": error.retry_after_s,

@@ -25,7 +25,7 @@ LIMITS = ChildLimits(
 )
 HOGS = """
 import os, signal, threading, time
-from app.errors import ArchiveError
+from app.storage.errors import ArchiveError
 
 def add(a, b):
     print("said on standard output")

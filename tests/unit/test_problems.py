@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import httpx
@@ -23,10 +25,17 @@ from app.media.errors import InvalidImageError
 from app.observability.metrics import Metrics
 from app.observability.middleware import ObservabilityMiddleware
 
+APP = Path(errors.__file__).parent
+MODULES = [
+    import_module(f"app.{path.relative_to(APP).with_suffix('').as_posix().replace('/', '.')}")
+    for path in sorted([APP / "errors.py", *APP.glob("*/errors.py")])
+]
+"""The general failures, and each room's."""
 NAMED = [
     kind
-    for _, kind in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(kind, errors.VisionError) and kind.__module__ == errors.__name__
+    for module in MODULES
+    for _, kind in inspect.getmembers(module, inspect.isclass)
+    if issubclass(kind, errors.VisionError) and kind.__module__ == module.__name__
 ]
 SECRET = "postgresql://someone:hunter2@db/x"
 
