@@ -24,7 +24,7 @@ from app.collections.embedding import ImageEmbedder
 from app.collections.service import Recognition
 from app.errors import OutsideDomainError, VisionError
 from app.http.spool import Entry
-from app.inference.errors import ModelNotFoundError, ModelTaskError, QuestionTooLongError
+from app.inference.errors import ModelNotFoundError, ModelTaskError
 from app.inference.live_vlm import LiveVlm
 from app.inference.prompts import Answer, AnswerExample, Prompt, Sampling, Task
 from app.inference.protocols import RemoteModel
@@ -148,12 +148,6 @@ class Answering:
                 total_ms=1e3 * (ended - began),
                 warnings=await judging,
             )
-
-    def check(self, text: str) -> None:
-        """Raise QuestionTooLongError for a text that no model is asked."""
-        most = self._settings.max_question_chars
-        if len(text) > most:
-            raise QuestionTooLongError(f"A question has at most {most} characters.")
 
     async def _answered(
         self,

@@ -25,14 +25,12 @@ from app.http.errors import (
     TooManyValuesError,
     UnsupportedMediaTypeError,
 )
-from app.http.forms import Upload, receive_upload
 from app.inference.errors import DeadlineExceededError, ModelUnavailableError, OutOfMemoryError
 from app.media.errors import ImageTooLargeError, InvalidImageError
 from app.storage.errors import StoreUnavailableError
 
 Recogniser = Annotated[Caller, Depends(require("recognise"))]
 Learner = Annotated[Caller, Depends(require("learn"))]
-Uploaded = Annotated[Upload, Depends(receive_upload)]
 RecognitionService = Annotated[Recognition, Depends(opened("recognition", Recognition))]
 LearningService = Annotated[Learning, Depends(opened("learning", Learning))]
 RebindingService = Annotated[Rebinding, Depends(opened("rebinding", Rebinding))]

@@ -9,11 +9,11 @@ import asyncio
 import json
 import uuid
 from datetime import datetime
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app import errors
 from app.access import Caller, require
@@ -23,12 +23,13 @@ from app.datasets.errors import DatasetNotFoundError
 from app.datasets.schemas import DatasetInfo, DatasetList
 from app.datasets.service import MANIFEST, REPORT, Datasets, DatasetView, Preparation
 from app.errors import InvalidInputError
-from app.http.archive_upload import received_archive
 from app.http.dependencies import AppSettings
 from app.http.errors import SlowUploadError, UnsupportedMediaTypeError
+from app.http.fields import Form
 from app.http.names import CollectionName
 from app.http.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
 from app.http.problems import responses
+from app.http.upload_forms import ArchiveForm, ReceivedArchive
 from app.jobs import streaming
 from app.jobs.dependencies import JobDescriber, JobFiles
 from app.jobs.errors import NotTrainableError
@@ -46,61 +47,55 @@ DatasetPath = Annotated[str, Path(alias="dataset", description="Id of a dataset.
 
 Format = Literal["auto", "directory", "coco", "jsonl"]
 Boxes = Literal["whole", "crops"]
-_LONGEST_NAME = 100
-_LARGEST_SEED = 2**31
+MAX_NAME_CHARS = 100
+MAX_SEED = 2**31
 _NOT_FOUND = responses(DatasetNotFoundError)
-_FIELDS: dict[str, dict[str, Any]] = {
-    "name": {
-        "type": "string",
-        "maxLength": _LONGEST_NAME,
-        "description": "What to call it.",
-    },
-    "format": {
-        "type": "string",
-        "enum": list(get_args(Format)),
-        "default": "auto",
-        "description": "How the archive is laid out: a folder a label, COCO, JSON lines; auto looks.",
-    },
-    "boxes": {
-        "type": "string",
-        "enum": list(get_args(Boxes)),
-        "default": "whole",
-        "description": "What a COCO box becomes: the label of the whole image, or a crop of its own.",
-    },
-    "split": {
-        "type": "string",
-        "default": "0.8,0.1,0.1",
-        "description": "Shares of train, validation and test, where the data brings no split of its own.",
-    },
-    "seed": {"type": "integer", "default": 0, "description": "The same one splits the same images alike."},
-}
-_FILE = {"type": "string", "format": "binary", "description": "A zip, tar or tar.gz."}
-_UPLOAD: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": name,
-            "in": "query",
-            "description": f"Beside an archive as the whole body. {about['description']}",
-            "schema": {key: value for key, value in about.items() if key != "description"},
-        }
-        for name, about in _FIELDS.items()
-    ],
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"archive": _FILE, **_FIELDS},
-                    "required": ["archive"],
-                }
-            },
-            "application/zip": {"schema": _FILE},
-            "application/x-tar": {"schema": _FILE},
-            "application/gzip": {"schema": _FILE},
-        },
-    },
-}
+
+
+def _parse_shares(text: str) -> list[float]:
+    try:
+        return [float(share) for share in json.loads(f"[{text.strip('[] ')}]")]
+    except (ValueError, TypeError):
+        raise InvalidInputError("split: give shares such as 0.8,0.1,0.1.") from None
+
+
+def _check_shares(text: str) -> str:
+    _shares(_parse_shares(text))
+    return text
+
+
+def _check_seed(seed: int) -> int:
+    if not 0 <= seed < MAX_SEED:
+        raise ValueError("this is not a whole number from 0 on")
+    return seed
+
+
+class DatasetForm(Form):
+    """What the archive holds, and how it is split."""
+
+    name: str | None = Field(None, max_length=MAX_NAME_CHARS, description="What to call it.")
+    format: Format = Field(
+        "auto", description="How the archive is laid out: a folder a label, COCO, JSON lines; auto looks."
+    )
+    boxes: Boxes = Field(
+        "whole", description="What a COCO box becomes: the label of the whole image, or a crop of its own."
+    )
+    split: Annotated[str, AfterValidator(_check_shares)] = Field(
+        "0.8,0.1,0.1",
+        description="Shares of train, validation and test, where the data brings no split of its own.",
+    )
+    seed: Annotated[int, AfterValidator(_check_seed)] = Field(
+        0, description="The same one splits the same images alike."
+    )
+
+    def preparation(self) -> Preparation:
+        """What the job that prepares the archive is told."""
+        return Preparation(
+            self.name or "dataset", self.format, self.boxes, _shares(_parse_shares(self.split)), self.seed
+        )
+
+
+UPLOAD = ArchiveForm(DatasetForm, "A zip, tar or tar.gz.")
 
 
 class FromCollection(BaseModel):
@@ -112,7 +107,7 @@ class FromCollection(BaseModel):
 
     collection: CollectionName = Field(description="Whose examples.")
     name: str | None = Field(
-        None, min_length=1, max_length=_LONGEST_NAME, description="Empty: the collection's."
+        None, min_length=1, max_length=MAX_NAME_CHARS, description="Empty: the collection's."
     )
     task: Literal["classification", "vqa"] = Field(
         "classification",
@@ -121,7 +116,7 @@ class FromCollection(BaseModel):
     split: tuple[float, float, float] = Field(
         (0.8, 0.1, 0.1), description="Shares of train, validation and test."
     )
-    seed: int = Field(0, ge=0, lt=_LARGEST_SEED, description="The same one splits the same images alike.")
+    seed: int = Field(0, ge=0, lt=MAX_SEED, description="The same one splits the same images alike.")
 
 
 class IntoCollection(BaseModel):
@@ -149,17 +144,18 @@ class IntoCollection(BaseModel):
         errors.OverloadedError,
         StoreUnavailableError,
     ),
-    openapi_extra=_UPLOAD,
+    openapi_extra=UPLOAD.openapi(),
 )
 async def create_dataset(
-    request: Request, response: Response, caller: Trainer, settings: AppSettings, datasets: DatasetService
+    response: Response,
+    caller: Trainer,
+    upload: Annotated[ReceivedArchive[DatasetForm], Depends(UPLOAD)],
+    settings: AppSettings,
+    datasets: DatasetService,
 ) -> DatasetInfo:
     """Upload a dataset; a worker checks each image, splits them and reports what it refused."""
-    async with received_archive(request, settings) as upload:
-        how = _preparation(upload.fields)
-        limits = ArchiveLimits.from_settings(settings)
-        await asyncio.to_thread(check_head, upload.path, limits)
-        view = await datasets.upload(caller.workspace, upload.path, how)
+    await asyncio.to_thread(check_head, upload.path, ArchiveLimits.from_settings(settings))
+    view = await datasets.upload(caller.workspace, upload.path, upload.fields.preparation())
     _located(response, view)
     return info(view)
 
@@ -278,38 +274,6 @@ async def _file(
 ) -> StreamingResponse:
     found = await datasets.file(caller.workspace, _id(dataset), name)
     return await streaming.download(files, found)
-
-
-def _preparation(fields: dict[str, str]) -> Preparation:
-    for field in fields:
-        if field not in _FIELDS:
-            raise InvalidInputError(
-                f"{field[:80]}: there is no such field here; known are {', '.join(_FIELDS)}."
-            )
-    name = fields.get("name", "").strip() or "dataset"
-    if len(name) > _LONGEST_NAME:
-        raise InvalidInputError(f"name: it has at most {_LONGEST_NAME} characters.")
-    try:
-        parts = [float(one) for one in json.loads(f"[{fields.get('split', '0.8,0.1,0.1').strip('[] ')}]")]
-    except (ValueError, TypeError):
-        raise InvalidInputError("split: give shares such as 0.8,0.1,0.1.") from None
-    seed = fields.get("seed", "0").strip()
-    if not seed.isdecimal() or int(seed) >= _LARGEST_SEED:
-        raise InvalidInputError("seed: this is not a whole number from 0 on.")
-    return Preparation(
-        name,
-        cast(Any, _chosen(fields, "format", get_args(Format))),
-        cast(Any, _chosen(fields, "boxes", get_args(Boxes))),
-        _shares(parts),
-        int(seed),
-    )
-
-
-def _chosen(fields: dict[str, str], name: str, allowed: tuple[str, ...]) -> str:
-    value = fields.get(name, "").strip() or allowed[0]
-    if value not in allowed:
-        raise InvalidInputError(f"{name}: it is one of {', '.join(allowed)}.")
-    return value
 
 
 def _shares(parts: list[float]) -> tuple[float, float, float]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +16,6 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app import errors
 from app.http.base64_images import decode_text
-from app.http.dependencies import AppSettings, UploadSpool
 from app.http.errors import TooManyPartsError, UnsupportedMediaTypeError
 from app.http.multipart import IMAGE_NAMES, Parts, checked, shown
 from app.http.spool import Entry, Spool
@@ -38,52 +36,6 @@ class Upload:
         lacks.
         """
 
-    def text(self, name: str) -> str | None:
-        """The only value of a field, without surrounding space; None when it is missing or empty.
-
-        Raises `InvalidInputError` when the field came several times.
-        """
-        values = self.fields.get(name, [])
-        if len(values) > 1:
-            raise errors.InvalidInputError(f"{name}: give it once.")
-        return (values[0].strip() or None) if values else None
-
-    def texts(self, name: str, *, commas: bool = False) -> list[str]:
-        """Every value of a field that is not empty; with `commas`, each value may hold several."""
-        values = self.fields.get(name, [])
-        if commas:
-            values = [piece for value in values for piece in value.split(",")]
-        return [value.strip() for value in values if value.strip()]
-
-    def number(self, name: str) -> float | None:
-        """The only value of a field as a finite number; None when missing. Raises `InvalidInputError`."""
-        text = self.text(name)
-        if text is None:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not abs(value) < float("inf"):
-            raise errors.InvalidInputError(f"{name}: this is not a number.")
-        return value
-
-    def whole(self, name: str) -> int | None:
-        """The only value of a field as a whole number; None when missing. Raises `InvalidInputError`."""
-        value = self.number(name)
-        if value is not None and not (value.is_integer() and abs(value) < 2**53):
-            raise errors.InvalidInputError(f"{name}: this is not a whole number.")
-        return None if value is None else int(value)
-
-    def only(self, *names: str) -> None:
-        """Raises `InvalidInputError` for a field outside `names`: a misspelt one is not to go unnoticed."""
-        for name in self.fields:
-            if name not in names:
-                known = ", ".join(("image", *names))
-                raise errors.InvalidInputError(
-                    f"{shown(name)}: there is no such field here; known are {known}."
-                )
-
     def close(self) -> None:
         """Forget every image; safe to call again."""
         for image in self.images:
@@ -96,14 +48,6 @@ class Upload:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-async def receive_upload(
-    request: Request, settings: AppSettings, spool: UploadSpool
-) -> AsyncIterator[Upload]:
-    """A dependency that reads the upload and closes it however the request ends; list it after `require`."""
-    with await read_upload(request, settings, spool) as upload:
-        yield upload
 
 
 async def read_upload(request: Request, settings: Settings, spool: Spool) -> Upload:

@@ -14,12 +14,13 @@ from sqlalchemy.exc import IntegrityError
 
 from app import errors
 from app.access import Caller, require
-from app.errors import ConflictError, InvalidInputError
-from app.http.archive_upload import received_archive
+from app.errors import ConflictError
 from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
 from app.http.errors import SlowUploadError, UnsupportedMediaTypeError
+from app.http.fields import Form
 from app.http.problems import responses
+from app.http.upload_forms import ArchiveForm, ReceivedArchive
 from app.inference.errors import ModelNotFoundError
 from app.jobs import streaming
 from app.jobs.dependencies import JobFiles
@@ -39,20 +40,7 @@ Recogniser = Annotated[Caller, Depends(require("recognise"))]
 Trainer = Annotated[Caller, Depends(require("train"))]
 ModelPath = Annotated[str, Path(alias="model", max_length=200, description="Id of a model.")]
 _NOT_FOUND = responses(ModelNotFoundError)
-_FILE = {"type": "string", "format": "binary", "description": "A zip, tar or tar.gz of a model's folder."}
-_UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"archive": _FILE}, "required": ["archive"]}
-            },
-            "application/zip": {"schema": _FILE},
-            "application/x-tar": {"schema": _FILE},
-            "application/gzip": {"schema": _FILE},
-        },
-    }
-}
+UPLOAD = ArchiveForm(Form, "A zip, tar or tar.gz of a model's folder.")
 
 
 @router.get("")
@@ -76,21 +64,19 @@ async def list_models(
         ModelExistsError,
         errors.OverloadedError,
     ),
-    openapi_extra=_UPLOAD,
+    openapi_extra=UPLOAD.openapi(),
 )
 async def upload_model(
     request: Request,
     response: Response,
     caller: Trainer,
+    upload: Annotated[ReceivedArchive[Form], Depends(UPLOAD)],
     settings: AppSettings,
     trained: TrainedModelService,
     registry: Registry,
 ) -> Model:
     """Bring a model that was trained elsewhere: the files that a training job publishes, as an archive."""
-    async with received_archive(request, settings) as upload:
-        if upload.fields:
-            raise InvalidInputError(f"{next(iter(upload.fields))[:80]}: there is no such field here.")
-        model = await unless_disconnected(request, uploads.check_upload(upload.path, settings))
+    model = await unless_disconnected(request, uploads.check_upload(upload.path, settings))
     card = model.card
     try:
         uploads.check_base(card, registry.known())

@@ -6,16 +6,19 @@ import base64
 import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import pytest
 from fastapi import FastAPI, Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import Field
 
+from app.errors import InvalidInputError
 from app.http import problems
-from app.http.forms import Upload, read_upload
+from app.http.fields import CommaSeparated, Form, at_most, describe_fields, parse_fields
+from app.http.forms import read_upload
 from app.http.limits import LimitsMiddleware
 from app.http.spool import IN_MEMORY_BYTES, Spool
 from app.observability.metrics import Metrics
@@ -292,39 +295,68 @@ async def test_a_damaged_form_never_surprises(room: Room, data: st.DataObject) -
 # --- reading fields
 
 
-def test_fields_are_read_strictly() -> None:
-    upload = Upload()
-    upload.fields = {
-        "one": [" a "],
-        "two": ["a", "b"],
-        "empty": ["  "],
-        "list": ["a, b", "", "c,"],
-        "number": ["0.5"],
-        "whole": ["7"],
-        "bad": ["nan"],
-        "worse": ["1e999"],
-        "word": ["x"],
+class Wanted(Form):
+    """One field of each kind."""
+
+    word: str
+    number: float | None = Field(None, ge=0, le=1, description="A share.")
+    whole: Annotated[int, Field(ge=1), at_most(lambda settings: settings.max_labels)] = 5
+    switch: bool = False
+    texts: list[str] = Field([])
+    labels: CommaSeparated | None = None
+
+
+def parsed(**texts: list[str]) -> Wanted:
+    return parse_fields(Wanted, {"word": ["x"], **texts}, Settings(max_labels=9))
+
+
+def test_fields_become_what_the_form_says() -> None:
+    found = parsed(
+        word=[" a "],
+        number=["0.5"],
+        whole=["7"],
+        switch=["true"],
+        texts=["a, b", "", "c"],
+        labels=["a, b", "", "c,"],
+    )
+    assert (found.word, found.number, found.whole, found.switch) == ("a", 0.5, 7, True)
+    assert (found.texts, found.labels) == (["a, b", "", "c"], ["a", "b", "c"])
+
+
+def test_fields_left_out_or_empty_have_their_defaults() -> None:
+    found = parsed(number=["  "], whole=[""])
+    assert (found.number, found.whole, found.switch, found.labels) == (None, 5, False, None)
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        ({"word": ["a", "b"]}, "word: give it once"),
+        ({"word": [" "]}, "word: it is missing"),
+        ({"number": ["nan"]}, "number: it must be"),
+        ({"number": ["1e999"]}, "number: it must be"),
+        ({"number": ["x"]}, "number: it must be a number"),
+        ({"number": ["1.5"]}, "number: it must be at most 1"),
+        ({"whole": ["0.5"]}, "whole: it must be a whole number"),
+        ({"whole": ["10"]}, "whole: it must be at most 9"),
+        ({"switch": ["maybe"]}, "switch: it must be true or false"),
+        ({"wrod": ["a"]}, "wrod: there is no such field here; known are image, word, number, whole"),
+    ],
+)
+def test_wrong_fields_are_named(texts: dict[str, list[str]], words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        parsed(**texts)
+
+
+def test_the_form_describes_itself() -> None:
+    assert describe_fields(Wanted) == {
+        "word": {"type": "string"},
+        "number": {"type": "number", "minimum": 0, "maximum": 1, "description": "A share."},
+        "whole": {"type": "integer", "minimum": 1, "default": 5},
+        "switch": {"type": "boolean", "default": False},
+        "texts": {"type": "array", "items": {"type": "string"}},
+        "labels": {"type": "array", "items": {"type": "string"}},
     }
-    assert upload.text("one") == "a"
-    assert upload.text("empty") is None
-    assert upload.text("missing") is None
-    assert upload.texts("list") == ["a, b", "c,"]
-    assert upload.texts("list", commas=True) == ["a", "b", "c"]
-    assert upload.number("number") == 0.5
-    assert upload.number("missing") is None
-    assert upload.whole("whole") == 7
-    for read, name in [
-        (upload.text, "two"),
-        (upload.number, "bad"),
-        (upload.number, "worse"),
-        (upload.number, "word"),
-        (upload.whole, "number"),
-    ]:
-        with pytest.raises(problems.VisionError, match=name):
-            read(name)
-    upload.only(*upload.fields)
-    with pytest.raises(problems.VisionError, match="whole: there is no such field"):
-        upload.only(*(name for name in upload.fields if name != "whole"))
 
 
 def test_a_forgotten_upload_is_no_leak_of_files(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ Knows the fields and their bounds; knows nothing of vectors.
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
+from pydantic import Field
 
-from app.answers.dependencies import AnsweringService, TeachingService
+from app.answers.dependencies import TeachingService
 from app.answers.errors import AnswerExampleNotFoundError
+from app.answers.forms import QuestionText
 from app.answers.schemas import AddedAnswerExample, AnswerExampleInfo, AnswerExampleList, answer_image_url
 from app.answers.tables import AnswerExample
 from app.collections.dependencies import (
@@ -20,23 +22,27 @@ from app.collections.dependencies import (
     Learner,
     Recogniser,
     ThumbnailService,
-    Uploaded,
 )
 from app.collections.errors import CollectionNotFoundError
 from app.collections.thumbnails import Size
-from app.errors import InvalidInputError
 from app.http.dependencies import AppSettings
-from app.http.openapi import upload_body
+from app.http.fields import Form
 from app.http.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
 from app.http.problems import responses
+from app.http.upload_forms import ReceivedForm, UploadForm
 from app.inference.errors import ModelUnavailableError, QuestionTooLongError
 
 router = APIRouter(prefix="/collections/{collection}/answers", tags=["answering"])
 
-_FIELDS: dict[str, dict[str, Any]] = {
-    "question": {"type": "string"},
-    "answer": {"type": "string", "description": "What the model should have answered."},
-}
+
+class AnswerForm(Form):
+    """A question about the image, with its answer."""
+
+    question: QuestionText
+    answer: QuestionText = Field(description="What the model should have answered.")
+
+
+UPLOAD = UploadForm(AnswerForm, images="one")
 _NOT_FOUND = responses(CollectionNotFoundError, AnswerExampleNotFoundError)
 AnswerPath = Annotated[str, Path(alias="id", description="Id of an answer example.")]
 
@@ -50,25 +56,19 @@ AnswerPath = Annotated[str, Path(alias="id", description="Id of an answer exampl
         QuestionTooLongError,
         ModelUnavailableError,
     ),
-    openapi_extra=upload_body(_FIELDS, several=False, required=("image", "question", "answer")),
+    openapi_extra=UPLOAD.openapi(),
 )
 async def add_answer(
     caller: Learner,
     collection: CollectionPath,
-    upload: Uploaded,
-    answering: AnsweringService,
+    upload: Annotated[ReceivedForm[AnswerForm], Depends(UPLOAD)],
     teaching: TeachingService,
 ) -> AddedAnswerExample:
     """Teach an answer to a question about an image; asking again replaces the answer."""
-    upload.only(*_FIELDS)
-    if len(upload.images) != 1:
-        raise InvalidInputError("image: send exactly one.")
-    question, answer = upload.text("question"), upload.text("answer")
-    if question is None or answer is None:
-        raise InvalidInputError("question, answer: both are needed.")
-    answering.check(question)
-    answering.check(answer)
-    row, created = await teaching.add(caller.workspace, collection, upload.images[0], question, answer)
+    form = upload.fields
+    row, created = await teaching.add(
+        caller.workspace, collection, upload.images[0], form.question, form.answer
+    )
     return AddedAnswerExample(**_info(row, collection).model_dump(), created=created)
 
 

@@ -6,25 +6,25 @@ Knows the fields and their bounds; knows nothing of models.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, Field
 
 from app import errors
 from app.answers.dependencies import AnsweringService
+from app.answers.forms import QuestionText
 from app.answers.schemas import AnswerReply, AnswerWarning, CaptionReply, Timing, UsedExample
 from app.answers.schemas import Usage as UsageInfo
 from app.answers.service import Answered, Answering, Asked
 from app.answers.streaming import EVENT_STREAM, streamed
-from app.collections.dependencies import UPLOAD_ERRORS, Recogniser, Uploaded
+from app.collections.dependencies import UPLOAD_ERRORS, Recogniser
 from app.collections.errors import CollectionNotFoundError
-from app.errors import InvalidInputError
 from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
-from app.http.forms import Upload
-from app.http.openapi import upload_body
+from app.http.fields import Form, at_most
 from app.http.problems import responses
+from app.http.upload_forms import ReceivedForm, UploadForm
 from app.inference.errors import (
     ModelNotFoundError,
     ModelTaskError,
@@ -37,49 +37,54 @@ from app.inference.prompts import Answer, Sampling, Task
 from app.settings import Settings
 
 Reply = TypeVar("Reply", bound=BaseModel)
+AnyGenerationForm = TypeVar("AnyGenerationForm", bound="GenerationForm")
 
 router = APIRouter(tags=["answering"])
 
-_COMMON: dict[str, dict[str, Any]] = {
-    "model": {"type": "string", "description": "A vision-language model; the service's default if empty."},
-    "max_new_tokens": {"type": "integer", "minimum": 1, "description": "Longest answer, in tokens."},
-    "temperature": {
-        "type": "number",
-        "minimum": 0,
-        "maximum": 2,
-        "default": 0,
-        "description": "0 gives the same answer every time; more draws from the model's chances.",
-    },
-    "top_p": {"type": "number", "minimum": 0.01, "maximum": 1, "default": 1},
-    "strict": {
-        "type": "boolean",
-        "default": False,
-        "description": "422 `outside_domain`, not a warning, for a picture unlike anything that the model knows.",
-    },
-    "stream": {
-        "type": "boolean",
-        "default": False,
-        "description": "Server-sent events: `token` for each piece, then `done` with the whole reply, or `error`.",
-    },
-}
-_VQA: dict[str, dict[str, Any]] = {
-    "question": {"type": "string"},
-    "collection": {
-        "type": "string",
-        "description": "Show the model answer examples of this collection; none are shown without it.",
-    },
-    "k": {
-        "type": "integer",
-        "minimum": 0,
-        "description": "How many answer examples; 0 for none. Without it VISION_ANSWER_EXAMPLES, and none for a model "
+
+class GenerationForm(Form):
+    """By which model an answer is made, and how."""
+
+    model: str | None = Field(None, description="A vision-language model; the service's default if empty.")
+    max_new_tokens: Annotated[int, Field(ge=1), at_most(lambda settings: settings.max_new_tokens)] | None = (
+        Field(None, description="Longest answer, in tokens.")
+    )
+    temperature: float = Field(
+        0, ge=0, le=2, description="0 gives the same answer every time; more draws from the model's chances."
+    )
+    top_p: float = Field(1, ge=0.01, le=1)
+    strict: bool = Field(
+        False,
+        description="422 `outside_domain`, not a warning, for a picture unlike anything that the model knows.",
+    )
+    stream: bool = Field(
+        False,
+        description="Server-sent events: `token` for each piece, then `done` with the whole reply, or `error`.",
+    )
+
+
+class QuestionForm(GenerationForm):
+    """A question about the image, and which examples the model is shown with it."""
+
+    question: QuestionText
+    collection: str | None = Field(
+        None, description="Show the model answer examples of this collection; none are shown without it."
+    )
+    k: Annotated[int, Field(ge=0), at_most(lambda settings: settings.max_answer_examples)] | None = Field(
+        None,
+        description="How many answer examples; 0 for none. Without it VISION_ANSWER_EXAMPLES, and none for a model "
         "trained here, which has learned its answers and was never shown others beside a question.",
-    },
-    **_COMMON,
-}
-_CAPTION: dict[str, dict[str, Any]] = {
-    "prompt": {"type": "string", "description": "What to describe, or how; the caption may continue it."},
-    **_COMMON,
-}
+    )
+
+
+class CaptionForm(GenerationForm):
+    """What to describe."""
+
+    prompt: QuestionText = Field("", description="What to describe, or how; the caption may continue it.")
+
+
+VQA_UPLOAD = UploadForm(QuestionForm, images="one")
+CAPTION_UPLOAD = UploadForm(CaptionForm, images="one")
 _ERRORS: tuple[type[errors.VisionError], ...] = (
     ModelNotFoundError,
     *UPLOAD_ERRORS,
@@ -99,20 +104,18 @@ _STREAMED: dict[int | str, dict[str, Any]] = {
     "/vqa",
     response_model=AnswerReply,
     responses={**_STREAMED, **responses(CollectionNotFoundError, *_ERRORS)},
-    openapi_extra=upload_body(_VQA, several=False, required=("image", "question")),
+    openapi_extra=VQA_UPLOAD.openapi(),
 )
 async def vqa(
-    request: Request, caller: Recogniser, upload: Uploaded, settings: AppSettings, answering: AnsweringService
+    request: Request,
+    caller: Recogniser,
+    upload: Annotated[ReceivedForm[QuestionForm], Depends(VQA_UPLOAD)],
+    settings: AppSettings,
+    answering: AnsweringService,
 ) -> AnswerReply | Response:
     """Answer a question about an image, with the answer examples of a collection if one is named."""
-    upload.only(*_VQA)
-    question = upload.text("question")
-    if question is None:
-        raise InvalidInputError("question: it is missing.")
-    most = settings.max_answer_examples
-    shots = None if upload.text("k") is None else _whole(upload, "k", 0, most, most)
-    named = upload.text("collection")
-    asked = _asked(upload, settings, answering, question, "vqa", named, shots)
+    form = upload.fields
+    asked = _asked(form, settings, form.question, "vqa", form.collection, form.k)
     return await _reply(request, answering, caller.workspace, upload, asked, _answer_reply)
 
 
@@ -120,74 +123,45 @@ async def vqa(
     "/caption",
     response_model=CaptionReply,
     responses={**_STREAMED, **responses(*_ERRORS)},
-    openapi_extra=upload_body(_CAPTION, several=False),
+    openapi_extra=CAPTION_UPLOAD.openapi(),
 )
 async def caption(
-    request: Request, caller: Recogniser, upload: Uploaded, settings: AppSettings, answering: AnsweringService
+    request: Request,
+    caller: Recogniser,
+    upload: Annotated[ReceivedForm[CaptionForm], Depends(CAPTION_UPLOAD)],
+    settings: AppSettings,
+    answering: AnsweringService,
 ) -> CaptionReply | Response:
     """Describe an image in words."""
-    upload.only(*_CAPTION)
-    asked = _asked(upload, settings, answering, upload.text("prompt") or "", "caption", None, 0)
+    asked = _asked(upload.fields, settings, upload.fields.prompt, "caption", None, 0)
     return await _reply(request, answering, caller.workspace, upload, asked, _caption_reply)
 
 
 def _asked(
-    upload: Upload,
-    settings: Settings,
-    answering: Answering,
-    text: str,
-    task: Task,
-    collection: str | None,
-    shots: int | None,
+    form: GenerationForm, settings: Settings, text: str, task: Task, collection: str | None, shots: int | None
 ) -> Asked:
-    """The fields both calls share; raises InvalidInputError and QuestionTooLongError."""
-    if len(upload.images) != 1:
-        raise InvalidInputError("image: send exactly one.")
-    answering.check(text)
-    temperature, top_p = upload.number("temperature"), upload.number("top_p")
-    if temperature is not None and not 0 <= temperature <= 2:
-        raise InvalidInputError("temperature: it lies between 0 and 2.")
-    if top_p is not None and not 0.01 <= top_p <= 1:
-        raise InvalidInputError("top_p: it lies between 0.01 and 1.")
-    usual = min(settings.default_new_tokens, settings.max_new_tokens)
     return Asked(
         text=text,
         task=task,
-        model=upload.text("model"),
-        max_new_tokens=_whole(upload, "max_new_tokens", 1, settings.max_new_tokens, usual),
-        sampling=Sampling(temperature or 0.0, 1.0 if top_p is None else top_p),
+        model=form.model,
+        max_new_tokens=form.max_new_tokens or min(settings.default_new_tokens, settings.max_new_tokens),
+        sampling=Sampling(form.temperature, form.top_p),
         collection=collection,
         shots=shots,
-        strict=_is_set(upload, "strict"),
+        strict=form.strict,
     )
-
-
-def _is_set(upload: Upload, name: str) -> bool:
-    value = (upload.text(name) or "false").lower()
-    if value not in ("true", "false", "1", "0"):
-        raise InvalidInputError(f"{name}: it is true or false.")
-    return value in ("true", "1")
-
-
-def _whole(upload: Upload, name: str, least: int, most: int, usual: int) -> int:
-    value = upload.whole(name)
-    if value is None:
-        return usual
-    if not least <= value <= most:
-        raise InvalidInputError(f"{name}: it lies between {least} and {most}.")
-    return value
 
 
 async def _reply(
     request: Request,
     answering: Answering,
     workspace: str,
-    upload: Upload,
+    upload: ReceivedForm[AnyGenerationForm],
     asked: Asked,
     written: Callable[[Answered], Reply],
 ) -> Reply | Response:
     image = upload.images[0]
-    if _is_set(upload, "stream"):
+    if upload.fields.stream:
         return await streamed(
             request, lambda on_text: answering.ask(workspace, image, asked, on_text), written
         )

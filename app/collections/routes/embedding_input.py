@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,14 +17,14 @@ from app.errors import BadRequestError, InvalidInputError, TooLargeError
 from app.http.base64_images import decode_text
 from app.http.dependencies import AppSettings, UploadSpool
 from app.http.errors import TooManyPartsError
+from app.http.fields import Form, parse_fields
 from app.http.forms import read_upload
 from app.http.multipart import checked
-from app.http.openapi import upload_body
 from app.http.spool import Entry
+from app.http.upload_forms import UploadForm
 from app.settings import Settings
 
 _MIB = 1024 * 1024
-_FIELDS = ("input", "model", "encoding_format", "user")
 Encoding = Literal["float", "base64"]
 
 
@@ -51,6 +51,18 @@ class EmbeddingsRequest(BaseModel):
     )
     encoding_format: Encoding = "float"
     user: str | None = Field(None, description="OpenAI's clients send it; nothing here depends on it.")
+
+
+class EmbeddingsForm(Form):
+    """The same beside images in parts of their own."""
+
+    input: list[str] = Field([], description="Texts; they follow the images.")
+    model: str | None = Field(
+        None,
+        description="An encoder, or a trained classifier, whose encoder is meant; the default encoder if empty.",
+    )
+    encoding_format: Encoding = "float"
+    user: str | None = None
 
 
 @dataclass
@@ -85,11 +97,10 @@ async def receive_inputs(
         else:
             upload = await read_upload(request, settings, spool)
             inputs.images = upload.images
-            upload.only(*_FIELDS)
-            inputs.texts = upload.fields.get("input", [])
+            form = parse_fields(EmbeddingsForm, upload.fields, settings)
+            inputs.texts = form.input
             inputs.order = list(range(len(inputs.images) + len(inputs.texts)))
-            inputs.model = upload.text("model")
-            inputs.encoding = _encoding(upload.text("encoding_format") or "float")
+            inputs.model, inputs.encoding = form.model, form.encoding_format
         _check(inputs, settings)
         yield inputs
     finally:
@@ -99,16 +110,7 @@ async def receive_inputs(
 
 def request_body() -> dict[str, Any]:
     """`openapi_extra` of the route."""
-    texts = {"type": "array", "items": {"type": "string"}, "description": "Texts; they follow the images."}
-    fields: dict[str, dict[str, Any]] = {
-        "input": texts,
-        "model": {
-            "type": "string",
-            "description": "An encoder, or a trained classifier, whose encoder is meant; the default encoder if empty.",
-        },
-        "encoding_format": {"type": "string", "enum": list(get_args(Encoding)), "default": "float"},
-    }
-    body = upload_body(fields, required=())
+    body = UploadForm(EmbeddingsForm, images="any").openapi()
     schema = EmbeddingsRequest.model_json_schema()
     image = schema.pop("$defs")["ImageInput"]
     one = {"anyOf": [{"type": "string"}, image]}
@@ -163,13 +165,6 @@ def _arranged(wanted: EmbeddingsRequest, images: int) -> tuple[list[str], list[i
             order.append(seen)
             seen += 1
     return texts, order
-
-
-def _encoding(text: str) -> Encoding:
-    match text:
-        case "float" | "base64":
-            return text
-    raise InvalidInputError("encoding_format: it is 'float' or 'base64'.")
 
 
 def _check(inputs: Inputs, settings: Settings) -> None:

@@ -6,9 +6,10 @@ Knows the fields and their bounds; knows nothing of vectors.
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import Field
 
 from app.collections import listing
 from app.collections.dependencies import (
@@ -19,7 +20,6 @@ from app.collections.dependencies import (
     Recogniser,
     RecognitionService,
     ThumbnailService,
-    Uploaded,
     example_id,
 )
 from app.collections.errors import CollectionNotFoundError, ExampleNotFoundError
@@ -27,24 +27,28 @@ from app.collections.listing import ExampleRow
 from app.collections.schemas import AddedExample, AddedExamples, ExampleInfo, ExampleList, image_url
 from app.collections.service import Recognition
 from app.collections.thumbnails import Size
-from app.errors import InvalidInputError
 from app.http.dependencies import AppDatabase, AppSettings
-from app.http.names import description as checked_description
+from app.http.fields import DescriptionText, Form, LabelText
 from app.http.names import label_name
-from app.http.openapi import upload_body
 from app.http.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
 from app.http.problems import responses
+from app.http.upload_forms import ReceivedForm, UploadForm
 from app.storage.database import Database
 
 router = APIRouter(prefix="/collections/{collection}/examples", tags=["collections"])
 
-_FIELDS: dict[str, dict[str, Any]] = {
-    "label": {"type": "string", "description": "What the images show."},
-    "description": {
-        "type": "string",
-        "description": "The label in other words; helps while examples are few.",
-    },
-}
+
+class ExampleForm(Form):
+    """One label, and the images that show it."""
+
+    label: LabelText = Field(description="What the images show.")
+    description: DescriptionText = Field(
+        "",
+        description="The label in other words; helps while examples are few.",
+    )
+
+
+UPLOAD = UploadForm(ExampleForm, images="several", name="images")
 ExamplePath = Annotated[str, Path(alias="id", description="Id of an example.")]
 
 
@@ -52,22 +56,17 @@ ExamplePath = Annotated[str, Path(alias="id", description="Id of an example.")]
     "",
     status_code=201,
     responses=responses(CollectionNotFoundError, *UPLOAD_ERRORS),
-    openapi_extra=upload_body(_FIELDS, required=("images", "label")),
+    openapi_extra=UPLOAD.openapi(),
 )
 async def add_examples(
     caller: Learner,
     collection: CollectionPath,
-    upload: Uploaded,
-    settings: AppSettings,
+    upload: Annotated[ReceivedForm[ExampleForm], Depends(UPLOAD)],
     learning: LearningService,
 ) -> AddedExamples:
     """Teach one label with one image or several: all of them or, where one is refused, none."""
-    upload.only(*_FIELDS)
-    label = label_name(upload.text("label"), settings.max_text_chars)
-    description = checked_description(upload.text("description"), settings.max_text_chars)
-    if not upload.images:
-        raise InvalidInputError("images: send at least one.")
-    added = await learning.add(caller.workspace, collection, label, description, upload.images)
+    label = upload.fields.label
+    added = await learning.add(caller.workspace, collection, label, upload.fields.description, upload.images)
     return AddedExamples(
         data=[
             AddedExample(

@@ -7,40 +7,37 @@ from __future__ import annotations
 
 import asyncio
 import io
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
-from pydantic import TypeAdapter, ValidationError
+from fastapi import APIRouter, Depends, Response
+from pydantic import Field
 
-from app.collections.dependencies import UPLOAD_ERRORS, Recogniser, Uploaded
-from app.errors import InvalidInputError
+from app.collections.dependencies import UPLOAD_ERRORS, Recogniser
 from app.http.dependencies import AppSettings, DecodePool
-from app.http.forms import Upload
-from app.http.openapi import upload_body
+from app.http.fields import Form, at_most
 from app.http.problems import responses
-from app.http.wrong_fields import complaints
+from app.http.upload_forms import ReceivedForm, UploadForm
 from app.media.augmentation import AugmentationSettings, contact_sheet
 from app.media.images import ImageLimits, decode
 
 router = APIRouter(tags=["strategies"])
 
-_USUAL_COUNT = 15
+DEFAULT_COUNT = 15
 _SIDE = 224
 """Pixels that most models look at; more of an image is not worth changing for a sheet."""
-_LARGEST_SEED = 2**32 - 1
-_SETTINGS = TypeAdapter(AugmentationSettings)
-_SETTING_FIELDS: dict[str, dict[str, Any]] = _SETTINGS.json_schema()["properties"]
-_FIELDS: dict[str, dict[str, Any]] = {
-    "count": {"type": "integer", "minimum": 1, "default": _USUAL_COUNT, "description": "Changed copies."},
-    "seed": {
-        "type": "integer",
-        "minimum": 0,
-        "maximum": _LARGEST_SEED,
-        "default": 0,
-        "description": "The same seed gives the same sheet.",
-    },
-    **_SETTING_FIELDS,
-}
+MAX_SEED = 2**32 - 1
+
+
+class PreviewForm(Form, AugmentationSettings):
+    """How the copies are changed, and how many there are."""
+
+    count: Annotated[int, Field(ge=1), at_most(lambda settings: settings.max_preview_images)] | None = Field(
+        None, description="Changed copies.", json_schema_extra={"default": DEFAULT_COUNT}
+    )
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="The same seed gives the same sheet.")
+
+
+UPLOAD = UploadForm(PreviewForm, images="one")
 _PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The image and its changed copies, as a PNG.", "content": {"image/png": {}}}
 }
@@ -50,42 +47,25 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
     "/augment",
     response_class=Response,
     responses={**_PICTURE, **responses(*UPLOAD_ERRORS)},
-    openapi_extra=upload_body(_FIELDS, several=False),
+    openapi_extra=UPLOAD.openapi(),
 )
-async def augment(caller: Recogniser, upload: Uploaded, settings: AppSettings, pool: DecodePool) -> Response:
+async def augment(
+    caller: Recogniser,
+    upload: Annotated[ReceivedForm[PreviewForm], Depends(UPLOAD)],
+    settings: AppSettings,
+    pool: DecodePool,
+) -> Response:
     """Show what training would show a model instead of an image."""
-    upload.only(*_FIELDS)
-    if len(upload.images) != 1:
-        raise InvalidInputError("image: send exactly one.")
-    count = _whole(upload, "count", 1, settings.max_preview_images, _USUAL_COUNT)
-    seed = _whole(upload, "seed", 0, _LARGEST_SEED, 0)
-    augmentations = _settings(upload)
+    form = upload.fields
+    count = form.count or min(DEFAULT_COUNT, settings.max_preview_images)
     limits = ImageLimits.from_settings(settings)
 
     def drawn() -> bytes:
         image = decode(upload.images[0].read(), limits, input_size=_SIDE)
         image.thumbnail((2 * _SIDE, 2 * _SIDE))
         buffer = io.BytesIO()
-        contact_sheet(image, count, augmentations, seed).save(buffer, "PNG")
+        contact_sheet(image, count, form, form.seed).save(buffer, "PNG")
         return buffer.getvalue()
 
     work = asyncio.get_running_loop().run_in_executor(pool, drawn)
     return Response(await work, media_type="image/png")
-
-
-def _settings(upload: Upload) -> AugmentationSettings:
-    """The fields that are augmentation's own; raises InvalidInputError naming each that is wrong."""
-    given = {name: text for name in _SETTING_FIELDS if (text := upload.text(name)) is not None}
-    try:
-        return _SETTINGS.validate_python(given)
-    except ValidationError as error:
-        raise InvalidInputError(f"{complaints(error.errors())}.") from None
-
-
-def _whole(upload: Upload, name: str, least: int, most: int, usual: int) -> int:
-    value = upload.whole(name)
-    if value is None:
-        return min(usual, most)
-    if not least <= value <= most:
-        raise InvalidInputError(f"{name}: it lies between {least} and {most}.")
-    return value

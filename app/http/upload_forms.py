@@ -1,0 +1,130 @@
+"""What a route that takes images declares once: how many images, which fields, and from both its OpenAPI description.
+
+Knows forms and uploads; knows nothing of what the fields mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal
+
+from fastapi import Request
+
+from app.errors import InvalidInputError
+from app.http.archive_upload import received_archive
+from app.http.fields import AnyForm, describe_fields, parse_fields, required_fields
+from app.http.forms import read_upload
+from app.http.spool import Entry
+
+Images = Literal["one", "several", "optional", "any"]
+"""Exactly one, at least one, one at most, or any number."""
+
+
+@dataclass(frozen=True)
+class ReceivedForm(Generic[AnyForm]):
+    """What came in; the images are gone when the request ends."""
+
+    fields: AnyForm
+    images: list[Entry]
+    """Each has `size` and `read()`, which may block for large images."""
+
+
+class UploadForm(Generic[AnyForm]):
+    """A dependency of routes that gives them a `ReceivedForm`; list it after the one that lets the caller in.
+
+    Raises what `app.http.forms.read_upload` and `app.http.fields.parse_fields` raise, and InvalidInputError for too
+    few or too many images.
+    """
+
+    def __init__(self, fields: type[AnyForm], images: Images, *, name: str = "image") -> None:
+        """`name` is what the documentation page calls the image part."""
+        self.fields, self.images, self.name = fields, images, name
+
+    async def __call__(self, request: Request) -> AsyncIterator[ReceivedForm[AnyForm]]:
+        """Read the upload and check it; its images are closed however the request ends."""
+        services = request.app.state.services
+        with await read_upload(request, services.settings, services.spool) as upload:
+            fields = parse_fields(self.fields, upload.fields, services.settings)
+            count = len(upload.images)
+            if self.images == "several" and not count:
+                raise InvalidInputError(f"{self.name}: send at least one.")
+            if (self.images == "one" and count != 1) or (self.images == "optional" and count > 1):
+                raise InvalidInputError(
+                    f"{self.name}: send {'exactly' if self.images == 'one' else 'at most'} one."
+                )
+            yield ReceivedForm(fields, upload.images)
+
+    def openapi(self) -> dict[str, Any]:
+        """`openapi_extra` of the route: the same upload as a form, as JSON, and as a raw image."""
+        several = self.images in ("several", "any")
+        required = [
+            *([] if self.images in ("optional", "any") else [self.name]),
+            *required_fields(self.fields),
+        ]
+        fields = describe_fields(self.fields)
+        file = {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}
+        text = {"type": "string", "description": "Base64, or a data: URI.", "contentEncoding": "base64"}
+        form = {**fields, self.name: {"type": "array", "items": file} if several else file}
+        written = {
+            **fields,
+            self.name: {"anyOf": [text, {"type": "array", "items": text}]} if several else text,
+        }
+        repeated = [name for name, schema in form.items() if schema.get("type") == "array"]
+        content: dict[str, Any] = {
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": form, "required": required},
+                # a list goes as the same part again and again
+                "encoding": {name: {"explode": True} for name in repeated},
+            },
+            "application/json": {"schema": {"type": "object", "properties": written, "required": required}},
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+        }
+        return {"requestBody": {"required": bool(required), "content": content}}
+
+
+@dataclass(frozen=True)
+class ReceivedArchive(Generic[AnyForm]):
+    """What came in; the file is gone when the request ends."""
+
+    fields: AnyForm
+    path: Path
+
+
+class ArchiveForm(Generic[AnyForm]):
+    """A dependency of routes that gives them a `ReceivedArchive`; list it after the one that lets the caller in.
+
+    Raises what `app.http.archive_upload.received_archive` and `app.http.fields.parse_fields` raise.
+    """
+
+    def __init__(self, fields: type[AnyForm], about: str) -> None:
+        """`about` describes the archive on the documentation page."""
+        self.fields, self.about = fields, about
+
+    async def __call__(self, request: Request) -> AsyncIterator[ReceivedArchive[AnyForm]]:
+        """Receive the archive on disk and check the fields beside it."""
+        settings = request.app.state.services.settings
+        async with received_archive(request, settings) as upload:
+            texts = {name: [text] for name, text in upload.fields.items()}
+            yield ReceivedArchive(parse_fields(self.fields, texts, settings, file="archive"), upload.path)
+
+    def openapi(self) -> dict[str, Any]:
+        """`openapi_extra` of the route: the archive in a form, or as the body with the fields in the query."""
+        file = {"type": "string", "format": "binary", "description": self.about}
+        fields = describe_fields(self.fields)
+        form = {"type": "object", "properties": {"archive": file, **fields}, "required": ["archive"]}
+        raw = ("application/zip", "application/x-tar", "application/gzip")
+        content = {"multipart/form-data": {"schema": form}, **{kind: {"schema": file} for kind in raw}}
+        found: dict[str, Any] = {"requestBody": {"required": True, "content": content}}
+        if fields:
+            found["parameters"] = [
+                {
+                    "name": name,
+                    "in": "query",
+                    "description": f"Beside an archive as the whole body. {schema['description']}",
+                    "schema": {key: value for key, value in schema.items() if key != "description"},
+                }
+                for name, schema in fields.items()
+            ]
+        return found
