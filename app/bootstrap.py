@@ -39,7 +39,7 @@ from app.datasets import service as datasets
 from app.datasets.service import Datasets
 from app.embedded import Addresses
 from app.errors import VisionError
-from app.families.table import Families
+from app.families import FAMILIES
 from app.http.spool import Spool
 from app.inference.registry import ModelRegistry
 from app.jobs.describing import Describer
@@ -118,7 +118,7 @@ async def open_services(
         stack.push_async_callback(redis.aclose)
         keys = KeyRing(database, load_secret(settings))
         await admit(settings, keys)
-        registry = ModelRegistry(settings, Families(), pool=pool, observer=ModelMetrics(metrics))
+        registry = ModelRegistry(settings, FAMILIES, pool=pool, observer=ModelMetrics(metrics))
         metrics.watch_models(lambda: _gauges(registry))
         stack.push_async_callback(registry.close)
         blobs = BlobStore.from_settings(settings)

@@ -21,8 +21,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from app.families import FAMILIES
 from app.families.remote.vlm import RemoteVlm
-from app.families.table import Families
 from app.inference.live_vlm import LiveVlm
 from app.inference.prompts import AnswerExample, Prompt
 from app.inference.registry import ModelRegistry
@@ -157,7 +157,7 @@ async def main(questions: int, seed: int) -> None:
     table.add_row("commonest answer", "", *(f"{100 * r / n:.1f}" for r, n in [*chance, total]))
     timing = Table("model", "ms alone", "tokens/s, 16 together", "16 together / 16 in turn", title="speed")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        registry = ModelRegistry(Settings(data_dir=Path(folder)), Families(), pool=pool)
+        registry = ModelRegistry(Settings(data_dir=Path(folder)), FAMILIES, pool=pool)
         for name in MODELS:
             async with registry.vlm(name) as live:
                 for shots in SHOTS if name.startswith("llava") else (0,):

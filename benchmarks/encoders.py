@@ -21,12 +21,12 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app.families.encoder_source import CHECKPOINTS
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import load_encoder, resolve
 from app.families.lite import efficientnet_lite
 from app.families.lite import encoder as lite
 from app.inference import device
 from app.inference.protocols import Pixels
+from app.inference.sources import CHECKPOINTS, EncoderConfig
 
 BATCHES = (1, 8, 32)
 CHOICES = {

@@ -28,9 +28,10 @@ from sklearn.datasets import load_digits
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import load_encoder, resolve
 from app.heads import Prediction, SupportSet, fit_head, priors_of
 from app.inference.protocols import Encoder
+from app.inference.sources import EncoderConfig
 from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from benchmarks.image_sets import DIGITS, SHAPES, text_vectors

@@ -21,8 +21,9 @@ from PIL import Image, ImageEnhance
 from sklearn.datasets import load_digits, load_sample_images
 
 from app.collections.texts import prompts
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import load_encoder, resolve
 from app.inference.protocols import Encoder
+from app.inference.sources import EncoderConfig
 
 CACHE = Path(tempfile.gettempdir()) / "vision-embeddings"
 COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")

@@ -24,8 +24,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from app.collections.texts import prompts
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import load_encoder, resolve
 from app.heads import SupportSet, fit_head, priors_of
+from app.inference.sources import EncoderConfig
 from app.settings import Settings
 
 VISION = str(Path(sys.executable).parent / "vision")

@@ -17,9 +17,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import load_encoder, resolve
 from app.inference import device
 from app.inference.optimisation import AUTO, LEVELS
+from app.inference.sources import EncoderConfig
 from benchmarks.encoders import random_clip, rate
 
 BATCHES = (1, 8)

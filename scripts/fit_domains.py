@@ -31,10 +31,9 @@ from easy_vqa_data import load_split
 from shapes_drawings import drawing
 from shapes_pixels import augment, take_apart
 
-from app.families.encoder_source import CHECKPOINTS
 from app.inference.domain import Domain, read_domain, write_domain
 from app.inference.protocols import Encoder
-from app.inference.sources import DOMAIN_FILE
+from app.inference.sources import CHECKPOINTS, DOMAIN_FILE
 from benchmarks import image_sets
 
 CARRIERS = ("blip-shapes-caption", "blip-shapes-vqa", "clip-tiny", "flamingo-shapes", "llava-shapes")

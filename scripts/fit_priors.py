@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from app.families import FAMILIES
 from app.heads import Head, SupportSet, calibration, fit_head, gda, proker, zero_shot_head
 from app.heads.gathering import gather
 from app.heads.moments import Moments
@@ -57,9 +58,10 @@ def image_sets_of(model: Encoder) -> list[ImageSet]:
     others = image_sets.photos(model, image_sets.OTHERS, "others")
     sets = [others, image_sets.shapes(model, split="train"), image_sets.digits(model, half=0)]
     sets.append(image_sets.faces(model))
-    if model.family == "lite":
+    named = FAMILIES.get(model.family).named_classes()
+    if named is not None:
         # Twice, since natural photos are what people show.
-        sets += [imagenet_like(others.vectors)] * 2
+        sets += [imagenet_like(others.vectors, *named)] * 2
     return sets
 
 

@@ -1,6 +1,7 @@
-"""Simulated features of natural photos for the default encoder, since no wheel carries photos of many classes.
+"""Simulated features of natural photos, since no wheel carries photos of many classes.
 
-Knows the classifier's ImageNet rows and the covariance of real photos; knows nothing of heads or priors.
+Knows a classifier's rows of named classes (`Family.named_classes`) and the covariance of real photos; knows nothing of
+heads or priors.
 """
 
 from __future__ import annotations
@@ -9,23 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.families import text_mapping
-from app.families.lite import encoder as lite
 from benchmarks.image_sets import ImageSet
 
 
-def imagenet_like(spread: NDArray[np.float32], *, classes: int = 200, each: int = 25) -> ImageSet:
+def imagenet_like(
+    spread: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    anchors: NDArray[np.float32],
+    *,
+    classes: int = 200,
+    each: int = 25,
+) -> ImageSet:
     """Features as natural photos of ImageNet classes might have: simulated, since no wheel carries such photos.
 
-    A class's mean lies partly along the classifier's rows of the class and its likes (real photos: cosine about
-    .3 with their class's row), a picture partly along its class's mean (cosines of .15 to .7 within a class); the
-    rest is noise that varies as the rows of `spread` (real photos) do, and evenly. Texts are mapped by regressions
-    that have not seen the class.
+    `weights` and `anchors` are the encoder's named classes. A class's mean lies partly along the classifier's rows of
+    the class and its likes (real photos: cosine about .3 with their class's row), a picture partly along its class's
+    mean (cosines of .15 to .7 within a class); the rest is noise that varies as the rows of `spread` (real photos) do,
+    and evenly. Texts are mapped by regressions that have not seen the class.
     """
     rng = np.random.default_rng(3)
-    _, classifier = lite.read_weights(lite.weights_path())
-    weights = classifier.weight.numpy()
     rows = text_mapping.unit(weights - weights.mean(axis=0))
-    anchors = text_mapping.unit(np.load(lite.ANCHORS)["anchors"].astype(np.float32))
     order = rng.permutation(len(rows))
     texts = np.empty_like(rows)
     for fold in range(5):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from app.families.encoder_source import CHECKPOINTS
+from app.inference.sources import CHECKPOINTS
 
 MIB = 1 << 20
 NOTE = {

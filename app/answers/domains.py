@@ -15,13 +15,14 @@ from typing import Literal
 import structlog
 
 from app.collections.embedding import ImageEmbedder
+from app.families import FAMILIES
 from app.families.vlm_source import adapter_source, is_adapter
 from app.families.vlms import resolve_vlm
 from app.http.spool import Entry
 from app.inference.domain import ENCODER, Domain, domain_of
 from app.inference.prompts import Task
 from app.inference.registry import ModelRegistry
-from app.inference.sources import REMOTE, EncoderSource
+from app.inference.sources import EncoderSource
 
 _LARGER: dict[Task, str] = {
     "vqa": "VISION_VLM=llava-hf/llava-1.5-7b-hf",
@@ -73,7 +74,7 @@ class Domains:
         Nothing of a model that carries no domain, which costs nothing. Raises what resolving the model and embedding
         the picture raise.
         """
-        if word == REMOTE:
+        if FAMILIES.is_connected(word):
             return ()
         source = resolve_vlm(word)
         domain, base = _found(source)

@@ -113,7 +113,7 @@ class AnswerRenewal:
         if not readable:
             return
         pictures = await live.embed_images(decoded, deadline_s=self._deadline_s)
-        questions = await live.embed_texts(
+        questions = await live.embed_questions(
             [example.question for example in readable], deadline_s=self._deadline_s
         )
         async with self._database.session() as session:

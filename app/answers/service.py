@@ -23,6 +23,7 @@ from app.collections import vectors
 from app.collections.embedding import ImageEmbedder
 from app.collections.service import Recognition
 from app.errors import OutsideDomainError, VisionError
+from app.families import FAMILIES
 from app.http.spool import Entry
 from app.inference.errors import ModelNotFoundError, ModelTaskError
 from app.inference.live_vlm import LiveVlm
@@ -35,9 +36,8 @@ from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.database import Database
 
-__all__ = ["BUILT_IN_CAPTIONER", "Answered", "Answering", "Asked", "count_answers", "images_of", "shown"]
+__all__ = ["Answered", "Answering", "Asked", "count_answers", "images_of", "shown"]
 
-BUILT_IN_CAPTIONER = "blip-shapes-caption"
 DETAIL = 512
 """Pixels that decoding leaves a shorter side to spare: at least twice this many are kept of a larger image, more
 than these models look at, and many questions about huge images then take little memory."""
@@ -181,12 +181,10 @@ class Answering:
     def _captioner(self) -> str:
         """The default model for questions where it is known to caption, else the built-in one."""
         for one in self._registry.known():
-            if one.kind == "vlm" and one.default:
-                # what only loading would tell is taken to be a general model
-                return (
-                    self._settings.vlm if one.tasks is None or "caption" in one.tasks else BUILT_IN_CAPTIONER
-                )
-        return BUILT_IN_CAPTIONER
+            # what only loading would tell is taken to be a general model
+            if one.kind == "vlm" and one.default and (one.tasks is None or "caption" in one.tasks):
+                return self._settings.vlm
+        return FAMILIES.default_checkpoint("caption")
 
     async def _examples(self, workspace: str, entry: Entry, asked: Asked, shots: int) -> list[NearAnswer]:
         """The answer examples nearest to image and question (RICES, Yang et al. 2022, section 3.2)."""
@@ -199,7 +197,7 @@ class Answering:
         async with self._registry.encoder(known.encoder) as live:
             image_vector = (await self._embedder.embed(live, [entry])).vectors[0]
             deadline_s = self._settings.deadline_s
-            question_vector = (await live.embed_texts([asked.text], deadline_s=deadline_s))[0]
+            question_vector = (await live.embed_questions([asked.text], deadline_s=deadline_s))[0]
             key = live.key
         await self._renewal.check(known, key)
         async with self._database.session() as session:

@@ -56,7 +56,7 @@ class Teaching:
         stored = await self._learning.normalise(entry, 0, 1)
         async with self._registry.encoder(known.encoder) as live:
             image_vector = (await self._embedder.embed(live, [entry])).vectors[0]
-            question_vector = (await live.embed_texts([question], deadline_s=self._deadline_s))[0]
+            question_vector = (await live.embed_questions([question], deadline_s=self._deadline_s))[0]
             key = live.key
         sha256 = hashlib.sha256(stored.bytes).hexdigest()
         async with self._database.session() as session:

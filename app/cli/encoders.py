@@ -54,7 +54,7 @@ def warning_of(service: Service, strategy: dict[str, Any], collection: str, enco
     )
     return (
         f"{strategy['name']} names a model of the family {wanted}, and none for photographs is at hand{toys}:"
-        f" {collection} is bound to {encoder} instead.{worse if used and used['family'] == 'lite' else ''}"
+        f" {collection} is bound to {encoder} instead.{worse if used and used['id'] == used['family'] else ''}"
         f" {_how_to_get(strategy)}"
     )
 

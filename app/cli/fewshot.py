@@ -156,7 +156,7 @@ def _fitting_strategy(service: Service, collection: str) -> str:
     path = f"/v1/collections/{quoted(collection)}"
     about = service.call("GET", path, again=True)
     family = service.call("GET", f"/v1/models/{quoted(about['encoder'])}", again=True)["family"]
-    for_labels = {"lite": "lite_fewshot", "clip": "clip_fewshot_lora"}.get(family, "prototypical_fewshot")
+    for_labels = _of_family(service, family, "classification") or "prototypical_fewshot"
     if any(label["examples"] < 2 for label in service.pages(f"{path}/labels")):
         for_labels = (
             "siamese_oneshot"  # of one example a label it learns more than the others (docs/training.md)
@@ -167,4 +167,15 @@ def _fitting_strategy(service: Service, collection: str) -> str:
         output.say(
             f"{collection} holds answers and labels: this trains on the answers, --strategy {for_labels} on the labels"
         )
-    return "llava_fewshot"
+    models = service.call("GET", "/v1/models", again=True)["data"]
+    default = next((model["family"] for model in models if model["kind"] == "vlm" and model["default"]), "")
+    return _of_family(service, default, "vqa") or "llava_fewshot"
+
+
+def _of_family(service: Service, family: str, task: str) -> str | None:
+    """The shipped strategy that trains models of this family on a few examples."""
+    for strategy in service.call("GET", "/v1/strategies", again=True)["data"]:
+        trains = strategy["method"] and not strategy["own"] and "few_shot" in strategy["learning_types"]
+        if trains and (strategy["model"]["family"], strategy["task"]) == (family, task):
+            return str(strategy["name"])
+    return None

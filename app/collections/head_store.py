@@ -138,13 +138,15 @@ class HeadStore:
         labels = sorted((one for one in labels if supports.count(one.id)), key=lambda one: one.name)
         if not labels:
             return _Fitted(row.version, supports, {}, None)
-        texts = await self._texts(
-            {} if old is None else old.texts, live, [(one.name, one.description) for one in labels]
-        )
+        texts: dict[_LabelText, NDArray[np.float32]] = {}
+        if live.reads_texts:
+            texts = await self._texts(
+                {} if old is None else old.texts, live, [(one.name, one.description) for one in labels]
+            )
         head = await asyncio.to_thread(
             fit_head,
             [one.name for one in labels],
-            np.stack(list(texts.values())),
+            np.stack(list(texts.values())) if live.reads_texts else None,
             supports,
             [one.id for one in labels],
             priors_of(live.encoder),

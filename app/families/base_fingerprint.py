@@ -1,18 +1,14 @@
-"""Whether a base model is still the one that something was trained over, told without loading it.
-
-Knows where each family's weights lie; knows nothing of what was trained.
-"""
+"""Whether a base model is still the one that something was trained over, told without loading it."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from app.errors import VisionError
-from app.families import files
-from app.families.encoders import resolve
-from app.families.lite import encoder as lite
+from app.families import FAMILIES, files
+from app.families.encoder_source import family_in
 from app.families.vlm_source import vlm_family_in
-from app.families.vlms import resolve_vlm
 from app.inference.sources import EncoderConfig
 
 
@@ -22,11 +18,11 @@ def base_fingerprint(word: str, config: EncoderConfig, *, vlm: bool) -> str | No
     Blocks: hashes files that were not hashed before; fetches nothing.
     """
     try:
-        source = resolve_vlm(word) if vlm else resolve(word)
-        if source.family == "lite" and not vlm:
-            return lite.fingerprint()
-        offline = EncoderConfig(**{**vars(config), "allow_downloads": False})
-        located = files.located(source, offline, vlm_family_in) if vlm else files.located(source, offline)
+        source = FAMILIES.resolve("vlm" if vlm else "encoder", word)
+        if not source.location:
+            return FAMILIES.get(source.family).fingerprint()
+        offline = dataclasses.replace(config, allow_downloads=False)
+        located = files.located(source, offline, vlm_family_in if vlm else family_in)
         return files.fingerprint(Path(located.location), config.cache_dir)
     except (VisionError, OSError):
         return None

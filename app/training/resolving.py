@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from app.families.encoder_source import slug
 from app.http.names import MODEL_NAME as MODEL_NAME
+from app.inference.sources import slug
 from app.jobs.errors import NotTrainableError
 from app.jobs.spec import JobSpec, Queue, Resolved
 from app.methods import params as hyper

@@ -22,13 +22,13 @@ from app.answers.domains import Domains
 from app.bootstrap import Services
 from app.collections.cache import EmbeddingCache
 from app.collections.embedding import ImageEmbedder
-from app.families import files
-from app.families.encoder_source import CHECKPOINTS
+from app.families import Families, files
 from app.http.spool import Entry, Spool
 from app.inference.domain import DOMAIN_FILE, MAX_DOMAIN_BYTES, Domain, read_domain, write_domain
 from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Encoder
 from app.inference.registry import ModelRegistry
+from app.inference.sources import CHECKPOINTS
 from app.media.images import ImageLimits
 from app.observability.metrics import Metrics
 from app.settings import Settings
@@ -177,12 +177,13 @@ async def test_a_trained_model_knows_what_it_was_trained_with(
 async def bare(tmp_path: Path) -> AsyncIterator[tuple[ModelRegistry, Domains, Entry]]:
     """A registry whose encoders cannot be had, the comparison over it, and a photograph."""
 
-    def broken(*_: object) -> Encoder:
-        raise ModelUnavailableError
+    class Broken(Families):
+        def load(self, *_: object) -> Encoder:
+            raise ModelUnavailableError
 
     settings = Settings(data_dir=tmp_path / "data", device="cpu")
     with ThreadPoolExecutor(1) as pool:
-        registry = ModelRegistry(settings, pool=pool, load=broken)
+        registry = ModelRegistry(settings, Broken(), pool=pool)
         embedder = ImageEmbedder(
             EmbeddingCache(None, ttl_s=1, enabled=False),  # type: ignore[arg-type]
             ImageLimits.from_settings(settings),

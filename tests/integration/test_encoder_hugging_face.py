@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from transformers import CLIPModel, SiglipConfig, SiglipImageProcessorPil, SiglipModel
 
-from app.families.encoder_source import CHECKPOINTS
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import load_encoder, resolve
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError
 from app.inference.protocols import Encoder
+from app.inference.sources import CHECKPOINTS, EncoderConfig
 
 TINY = CHECKPOINTS / "clip-tiny"
 COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")

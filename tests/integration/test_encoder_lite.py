@@ -11,10 +11,11 @@ import skimage.data
 import torch
 from PIL import Image
 
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import load_encoder, resolve
 from app.families.lite import encoder as lite
 from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Encoder
+from app.inference.sources import EncoderConfig
 from scripts import imagenet_anchors
 
 NAMES = (Path(lite.__file__).parent / "imagenet_names.txt").read_text().splitlines()

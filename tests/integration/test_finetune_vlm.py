@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app.families.encoders import EncoderConfig
 from app.families.vlms import load_vlm, resolve_vlm
 from app.inference.prompts import Prompt
+from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
 from app.settings import Settings
 from tests import shapes

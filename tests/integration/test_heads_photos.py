@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from app.collections.texts import prompts
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import load_encoder, resolve
 from app.heads import Head, SupportSet, fit_head, priors_of, zero_shot_head
 from app.inference.protocols import Encoder
+from app.inference.sources import EncoderConfig
 from tests.photos import TAUGHT, damaged, photo
 
 STRANGERS = ("brick", "coins", "moon", "page", "astronaut", "grass", "gravel", "cell", "retina", "clock")

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from app.families.adapted import AdaptedLite, PeftEncoder
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import load_encoder, resolve
+from app.families.hugging_face_adapter import PeftEncoder
+from app.families.lite.adapted import AdaptedLite
 from app.inference.errors import BaseModelChangedError, ModelUnavailableError
 from app.inference.protocols import Encoder, Vectors
+from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
 from app.models.classifiers import TrainedClassifier
 from app.settings import Settings

@@ -18,14 +18,12 @@ import pytest_asyncio
 import torch
 from safetensors.torch import load_file
 
-from app.families import files
-from app.families.encoder_source import CHECKPOINTS
+from app.families import FAMILIES, files
 from app.families.loading import located_vlm
-from app.families.table import Families
 from app.families.vlms import resolve_vlm
 from app.inference.prompts import Prompt
 from app.inference.registry import ModelRegistry
-from app.inference.sources import EncoderConfig
+from app.inference.sources import CHECKPOINTS, EncoderConfig
 from app.jobs.errors import NotTrainableError
 from app.settings import Settings
 from tests import shapes
@@ -44,7 +42,7 @@ QUESTION = "how many corners does it have?"
 @pytest_asyncio.fixture
 async def registry(tmp_path: Path) -> AsyncIterator[ModelRegistry]:
     with ThreadPoolExecutor(2) as pool:
-        made = ModelRegistry(Settings(data_dir=tmp_path / "served", device="cpu"), Families(), pool=pool)
+        made = ModelRegistry(Settings(data_dir=tmp_path / "served", device="cpu"), FAMILIES, pool=pool)
         yield made
         await made.close()
 
@@ -128,7 +126,7 @@ async def test_twenty_examples_teach_a_question_that_was_never_asked(
     assert 0 < result.evaluation["commonest"] <= 1
 
 
-FAMILIES: dict[str, Callable[[Path], str]] = {
+BASES: dict[str, Callable[[Path], str]] = {
     "llava": lambda _: "llava-shapes",
     "llava of the hub's shape": lambda folder: _saved(save_llava, folder),
     "idefics": lambda _: "flamingo-shapes",
@@ -150,9 +148,9 @@ def lessons(base: str, folder: Path) -> Any:
     return lessons_for(found.family_class(found.name, model, found.processor(), torch.device("cpu")))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", BASES)
 def test_only_the_answer_and_its_end_are_learned(family: str, tmp_path: Path) -> None:
-    made = lessons(FAMILIES[family](tmp_path / "model"), tmp_path)
+    made = lessons(BASES[family](tmp_path / "model"), tmp_path)
     task = "caption" if family.endswith("captions") else "vqa"
     tokenizer = made.vlm.processor.tokenizer
     taught_items = [
@@ -179,7 +177,7 @@ def test_only_the_answer_and_its_end_are_learned(family: str, tmp_path: Path) ->
 async def test_what_was_taught_is_what_is_served(
     registry: ModelRegistry, family: str, tmp_path: Path
 ) -> None:
-    base = FAMILIES[family](tmp_path / "base")
+    base = BASES[family](tmp_path / "base")
     caption = family.endswith("captions")
     numbers = known(2)
     wanted = ["no red", "yes"]
@@ -209,7 +207,7 @@ async def test_what_was_taught_is_what_is_served(
 async def test_models_of_the_hubs_shape_are_taught_and_served(
     registry: ModelRegistry, family: str, tmp_path: Path
 ) -> None:
-    base = FAMILIES[family](tmp_path / "base")
+    base = BASES[family](tmp_path / "base")
     params = {"steps": 3, "batch_size": 2, "gradient_checkpointing": True, "accumulation": 2}
     result = taught(questions(known(4)), tmp_path, base, params=params)
     weights = load_file(result.folder / "adapter_model.safetensors")

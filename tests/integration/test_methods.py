@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import load_encoder, resolve
 from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Vectors
+from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
 from app.models.classifiers import TrainedClassifier
 from app.settings import Settings

@@ -13,10 +13,9 @@ from PIL import Image
 from pydantic import ValidationError
 from skimage import data as photos
 
-from app.families import levels
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families import FAMILIES, levels
+from app.families.encoders import load_encoder, resolve
 from app.families.lite.efficientnet_lite import EfficientNetLite0
-from app.families.table import Families
 from app.families.transformers_vlm import TransformersVlm
 from app.families.vlms import load_vlm, resolve_vlm
 from app.inference.device import Device
@@ -27,6 +26,7 @@ from app.inference.registry import ModelRegistry
 from app.inference.runtimes import pruning
 from app.inference.runtimes.compiled import BUCKETS, CompiledRuntime
 from app.inference.runtimes.engines import Note
+from app.inference.sources import EncoderConfig
 from app.settings import Settings
 
 
@@ -105,7 +105,7 @@ async def test_a_live_model_shows_the_level_that_was_set_for_it(cache: Path) -> 
         data_dir=cache / "data", device="cpu", threads=1, optimisation="basic", optimisations="clip-tiny=none"
     )
     with ThreadPoolExecutor(1) as pool:
-        registry = ModelRegistry(settings, Families(), pool=pool)
+        registry = ModelRegistry(settings, FAMILIES, pool=pool)
         async with registry.encoder("clip-tiny"):
             [info] = registry.live()
         await registry.close()

@@ -21,8 +21,7 @@ from PIL import Image
 from skimage import data as photos
 
 from app.errors import OverloadedError
-from app.families.encoders import EncoderConfig, EncoderSource, load_encoder
-from app.families.table import Families
+from app.families import FAMILIES, Families
 from app.inference.errors import (
     DeadlineExceededError,
     ModelNotFoundError,
@@ -32,6 +31,7 @@ from app.inference.errors import (
 from app.inference.live import LiveEncoder
 from app.inference.protocols import Encoder, Pixels, Vectors
 from app.inference.registry import ModelRegistry
+from app.inference.sources import EncoderConfig, EncoderSource, Kind
 from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits, decode
 from app.settings import Settings
@@ -96,6 +96,17 @@ class Loader:
         return self.made[source.name]
 
 
+class Loading(Families):
+    """The families of this process, whose encoders a loader makes."""
+
+    def __init__(self, loader: Loader) -> None:
+        super().__init__()
+        self._loader = loader
+
+    def load(self, kind: Kind, source: EncoderSource, config: EncoderConfig) -> Encoder:
+        return self._loader(source, config)
+
+
 def solid(colour: str) -> Image.Image:
     return Image.new("RGB", (40, 30), colour)
 
@@ -114,7 +125,7 @@ def loader() -> Loader:
 @pytest.fixture
 async def registry(tmp_path: Path, pool: ThreadPoolExecutor, loader: Loader) -> AsyncIterator[ModelRegistry]:
     settings = Settings(data_dir=tmp_path, device="cpu", model_memory_mb=25, max_queue=64)
-    made = ModelRegistry(settings, Families(loader), pool=pool)
+    made = ModelRegistry(settings, Loading(loader), pool=pool)
     yield made
     for encoder in loader.made.values():
         encoder.gate.set()
@@ -263,7 +274,7 @@ async def test_models_that_evict_each_other_still_serve_everyone(
 
 async def test_known_lists_the_default_and_aliases(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     settings = Settings(data_dir=tmp_path, device="cpu", encoder="openai/clip-vit-base-patch32")
-    registry = ModelRegistry(settings, Families(Loader()), pool=pool)
+    registry = ModelRegistry(settings, Loading(Loader()), pool=pool)
     known = {info.name: info for info in registry.known()}
     assert known["clip-vit-base-patch32"].aliases == ("openai/clip-vit-base-patch32",)
     assert known["clip-vit-base-patch32"].default
@@ -282,7 +293,7 @@ async def test_known_lists_the_default_and_aliases(tmp_path: Path, pool: ThreadP
 
 
 async def test_a_closed_registry_refuses(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
-    registry = ModelRegistry(Settings(data_dir=tmp_path, device="cpu"), Families(Loader()), pool=pool)
+    registry = ModelRegistry(Settings(data_dir=tmp_path, device="cpu"), Loading(Loader()), pool=pool)
     async with registry.encoder("lite") as live:
         pass
     await registry.close()
@@ -318,7 +329,7 @@ async def test_observers_hear_of_loads_and_unloads(tmp_path: Path, pool: ThreadP
     observer, loader = Observer(), Loader()
     loader.failures = [ValueError()]
     settings = Settings(data_dir=tmp_path, device="cpu")
-    registry = ModelRegistry(settings, Families(loader), pool=pool, observer=observer)
+    registry = ModelRegistry(settings, Loading(loader), pool=pool, observer=observer)
     with pytest.raises(ModelUnavailableError):
         async with registry.encoder("lite"):
             pass
@@ -433,7 +444,7 @@ async def test_remembered_texts_are_bounded(pool: ThreadPoolExecutor) -> None:
 async def default_encoder(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveEncoder]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu", cpu_runtime="torch")
     with ThreadPoolExecutor(2) as pool:
-        registry = ModelRegistry(settings, Families(load_encoder), pool=pool)
+        registry = ModelRegistry(settings, FAMILIES, pool=pool)
         async with registry.encoder() as live:
             yield live
         await registry.close()

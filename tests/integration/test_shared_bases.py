@@ -22,14 +22,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
-from app.families import files
-from app.families.encoder_source import CHECKPOINTS
-from app.families.table import Families
+from app.families import FAMILIES, files
 from app.inference.errors import BaseModelChangedError, ModelUnavailableError
 from app.inference.live_vlm import LiveVlm
 from app.inference.prompts import Prompt
 from app.inference.registry import ModelRegistry
 from app.inference.shared_bases import BaseKey, SharedBase, shared, tensor_bytes
+from app.inference.sources import CHECKPOINTS
 from app.settings import Settings
 from tests import shapes
 
@@ -45,7 +44,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest_asyncio.fixture
 async def registry(tmp_path: Path, pool: ThreadPoolExecutor) -> AsyncIterator[ModelRegistry]:
-    made = ModelRegistry(Settings(data_dir=tmp_path / "data", device="cpu"), Families(), pool=pool)
+    made = ModelRegistry(Settings(data_dir=tmp_path / "data", device="cpu"), FAMILIES, pool=pool)
     yield made
     await made.close()
 
@@ -100,7 +99,7 @@ async def test_base_and_adapters_answer_as_if_each_were_alone(
     names = ["llava-shapes", *map(str, adapters)]
     alone = []
     for name in names:
-        lone = ModelRegistry(Settings(data_dir=tmp_path / "data", device="cpu"), Families(), pool=pool)
+        lone = ModelRegistry(Settings(data_dir=tmp_path / "data", device="cpu"), FAMILIES, pool=pool)
         alone.append(await said(lone, name))
         await lone.close()
     assert len({tuple(one) for one in alone}) == 3
@@ -139,7 +138,7 @@ async def test_unloading_an_adapter_frees_it_and_the_last_model_frees_the_base(
     tmp_path: Path, pool: ThreadPoolExecutor, adapters: list[Path]
 ) -> None:
     settings = Settings(data_dir=tmp_path / "data", device="cpu")
-    models = ModelRegistry(settings, Families(), pool=pool)
+    models = ModelRegistry(settings, FAMILIES, pool=pool)
     # a base of this test's own: the service that other tests share may hold the one that ships
     own = shutil.copytree(BASE, tmp_path / "own")
     (own / "note.txt").write_text("counts in the fingerprint")
@@ -158,7 +157,7 @@ async def test_unloading_an_adapter_frees_it_and_the_last_model_frees_the_base(
     assert base.adapters == []
     assert tensor_bytes(base.module) == base.memory_bytes
     assert not any("peft" in type(one).__module__ for one in base.module.modules())
-    again = ModelRegistry(settings, Families(), pool=pool)
+    again = ModelRegistry(settings, FAMILIES, pool=pool)
     assert await said(again, str(own)) == before
     await again.close()
     module = weakref.ref(base.module)
@@ -231,7 +230,7 @@ async def test_an_adapter_of_another_version_of_its_base_says_so(
     async with registry.vlm(str(folder)) as live:
         assert live.tasks == {"vqa"}
     await registry.close()
-    later = ModelRegistry(Settings(data_dir=tmp_path, device="cpu"), Families(), pool=ThreadPoolExecutor(1))
+    later = ModelRegistry(Settings(data_dir=tmp_path, device="cpu"), FAMILIES, pool=ThreadPoolExecutor(1))
     (folder / "vision.json").write_text(json.dumps({**noted, "base_fingerprint": "0123456789abcdef"}))
     with pytest.raises(BaseModelChangedError, match="train it again"):
         async with later.vlm(str(folder)):

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.bootstrap import Services
-from app.families.encoder_source import CHECKPOINTS
+from app.inference.sources import CHECKPOINTS
 from tests import shapes
 from tests.conftest import ClientMaker
 from tests.working import carried_out

@@ -16,11 +16,11 @@ import torch
 import transformers
 from PIL import Image
 
-from app.families.encoder_source import CHECKPOINTS
-from app.families.table import Families
+from app.families import FAMILIES
 from app.inference.errors import ModelUnavailableError
 from app.inference.prompts import AnswerExample, Prompt
 from app.inference.registry import ModelRegistry
+from app.inference.sources import CHECKPOINTS
 from app.settings import Settings
 from tests import shapes
 
@@ -38,7 +38,7 @@ async def registry(
     tmp_path_factory: pytest.TempPathFactory, pool: ThreadPoolExecutor
 ) -> AsyncIterator[ModelRegistry]:
     made = ModelRegistry(
-        Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu"), Families(), pool=pool
+        Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu"), FAMILIES, pool=pool
     )
     yield made
     await made.close()

@@ -16,8 +16,7 @@ import torch
 from PIL import Image
 
 from app.errors import OverloadedError
-from app.families.encoder_source import CHECKPOINTS
-from app.families.table import Families
+from app.families import FAMILIES
 from app.inference.errors import (
     DeadlineExceededError,
     ModelNotFoundError,
@@ -27,6 +26,7 @@ from app.inference.errors import (
 from app.inference.live_vlm import LiveVlm
 from app.inference.prompts import Answer, AnswerExample, Prompt, Sampling
 from app.inference.registry import ModelRegistry
+from app.inference.sources import CHECKPOINTS
 from app.settings import Settings
 from tests import shapes
 
@@ -44,7 +44,7 @@ async def registry(
     tmp_path_factory: pytest.TempPathFactory, pool: ThreadPoolExecutor
 ) -> AsyncIterator[ModelRegistry]:
     made = ModelRegistry(
-        Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu"), Families(), pool=pool
+        Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu"), FAMILIES, pool=pool
     )
     yield made
     await made.close()
@@ -214,7 +214,7 @@ async def test_a_deadline_that_has_passed_is_named(registry: ModelRegistry) -> N
 
 async def test_a_full_queue_refuses(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     settings = Settings(data_dir=tmp_path, device="cpu", vlm_max_queue=2, vlm_max_batch=1)
-    registry = ModelRegistry(settings, Families(), pool=pool)
+    registry = ModelRegistry(settings, FAMILIES, pool=pool)
     async with registry.vlm() as live:
         replies = await asyncio.gather(
             *[live.answer(asked(0, "what is this?"), deadline_s=60) for _ in range(30)],

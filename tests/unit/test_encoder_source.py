@@ -68,6 +68,6 @@ def test_a_folder_with_a_damaged_configuration(tmp_path: Path, config: str) -> N
 
 def test_a_folder_with_another_kind_of_model(tmp_path: Path) -> None:
     with pytest.raises(
-        ModelUnavailableError, match="'bert' is a model of type 'bert'; encoders are clip and siglip"
+        ModelUnavailableError, match="'bert' is a model of type 'bert'; encoders are of the types clip, "
     ):
         resolve(str(model_folder(tmp_path / "bert", {"model_type": "bert"})))

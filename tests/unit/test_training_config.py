@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import InvalidInputError
-from app.families.encoder_source import CHECKPOINTS
+from app.inference.sources import CHECKPOINTS
 from app.methods.params import checked
 from app.training.base_traits import BaseTraits, read_traits
 from app.training.config import MultimodalConfig, parse, parse_yaml

@@ -15,10 +15,11 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import load_encoder, resolve
 from app.families.vlms import load_vlm, resolve_vlm
 from app.inference.errors import ModelTaskError
 from app.inference.prompts import Prompt
+from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
 from app.jobs.spec import Outcome
 from app.jobs.tables import JobEvent

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,24 @@ import torch
 from PIL import Image
 
 from app.errors import VisionError
+from app.families import FAMILIES
 from app.families.encoder_source import adapted_note
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import load_encoder, resolve
 from app.heads import Prediction
-from app.inference.protocols import Pixels, Vectors
+from app.inference.family import ImageTower
+from app.inference.protocols import Pixels, TextEncoder, Vectors
 from app.inference.runtimes import parity
+from app.inference.sources import EncoderConfig
 from app.jobs.spec import Outcome
 from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from workers.exporting import cards, onnx_files, vlm_export, weights
 from workers.exporting.classifier_module import ClassifierModule
-from workers.exporting.modules import ImageSide, text_side
+from workers.exporting.modules import ImageSide
 from workers.shared.data import load_examples
 from workers.shared.model_files import ModelFiles, model_files
 from workers.shared.run import JobRun
-from workers.shared.towers import ImageTower, image_tower
+from workers.shared.towers import image_tower
 
 _IMAGES, _MADE_UP = 200, 32
 _SENTENCES = ("a photo of a cat", "red", "a large dog on the beach at sunset", "SKU-123")
@@ -97,16 +100,8 @@ def _onnx(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
     onnx_files.export(side, {"pixels": pixels[:2]}, file, ["features"], dynamic={"pixels": [0]})
     passed(file, exact, {"pixels": pixels}, exact)
     run.step(1, of)
-    text = text_side(tower, run.settings)
-    file = folder / "text_encoder.onnx"
-    tokens = text.tokenize(_SENTENCES)
-    two = {name: one[:2] for name, one in tokens.items()}
-    onnx_files.export(
-        text.module.requires_grad_(False), two, file, ["features"], dynamic={n: [0, 1] for n in two}
-    )
-    words = encoder.encode_texts(_SENTENCES)
-    passed(file, words, tokens, words)
-    text.tokenizer.save_pretrained(folder / "tokenizer")
+    if isinstance(encoder, TextEncoder):
+        _texts(encoder, tower, folder, passed)
     run.step(2, of)
     if found.folder is not None:
         classifier = TrainedClassifier.load(found.folder)
@@ -119,9 +114,23 @@ def _onnx(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
         report["service"] = asdict(onnx_files.agreement(shares, _shares(classifier.predict(served))))
         report["labels"] = classifier.labels
         report["threshold"] = classifier.threshold
-    (folder / "preprocessing.json").write_text(json.dumps(_preprocessing(tower), indent=2) + "\n")
+    (folder / "preprocessing.json").write_text(json.dumps(dict(tower.preprocessing), indent=2) + "\n")
     run.step(3, of)
     return report
+
+
+def _texts(encoder: TextEncoder, tower: ImageTower, folder: Path, passed: Callable[..., None]) -> None:
+    """The text side's graph and its tokenizer, in an encoder that has one."""
+    text = FAMILIES.get(tower.family).text_side(tower)
+    file = folder / "text_encoder.onnx"
+    tokens = text.tokenize(_SENTENCES)
+    two = {name: one[:2] for name, one in tokens.items()}
+    onnx_files.export(
+        text.module.requires_grad_(False), two, file, ["features"], dynamic={n: [0, 1] for n in two}
+    )
+    words = encoder.encode_texts(_SENTENCES)
+    passed(file, words, tokens, words)
+    text.tokenizer.save_pretrained(folder / "tokenizer")
 
 
 def served_tower(found: ModelFiles, settings: Settings) -> ImageTower:
@@ -130,7 +139,7 @@ def served_tower(found: ModelFiles, settings: Settings) -> ImageTower:
     tower = image_tower(base, settings)
     note = None if found.folder is None else adapted_note(found.folder)
     if note is not None and found.folder is not None:
-        weights.apply(tower, str(note["adapted"]), found.folder)
+        FAMILIES.get(tower.family).apply_changes(tower, str(note["adapted"]), found.folder)
     tower.module.eval()
     return tower
 
@@ -152,19 +161,6 @@ def _shares(found: Prediction) -> Vectors:
     labels only that share tells anything.
     """
     return np.column_stack([found.scores, found.none])
-
-
-def _preprocessing(tower: ImageTower) -> dict[str, Any]:
-    if tower.folder is None:
-        return {
-            "resize_shorter_side": 256,
-            "center_crop": tower.side,
-            "interpolation": "bilinear",
-            "formula": "(x - 127) / 128",
-            "layout": "NCHW, RGB, float32",
-        }
-    found: dict[str, Any] = json.loads((tower.folder / "preprocessor_config.json").read_text())
-    return found
 
 
 def _in_float32(side: ImageSide, pixels: Pixels) -> Vectors:

@@ -19,11 +19,12 @@ from PIL import Image
 from app.errors import VisionError
 from app.families.loading import quiet
 from app.families.transformers_vlm import TransformersVlm
-from app.families.vlm_source import narrowed, read_json
+from app.families.vlm_source import narrowed
 from app.inference.aspect import MAX_ASPECT
 from app.inference.errors import ModelTaskError, QuestionTooLongError
 from app.inference.prompts import Prompt
 from app.inference.runtimes import parity
+from app.inference.sources import read_json
 from app.jobs.errors import NotTrainableError
 from workers.exporting import answer, onnx_files, weights
 from workers.exporting.vlm_gate import HeldModel

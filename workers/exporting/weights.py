@@ -11,27 +11,16 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file, save_file
 
-from app.families import files
-from app.families.clip.encoder import ClipEncoder, SiglipEncoder
 from app.families.encoder_source import adapted_note
-from app.families.encoders import resolve
-from app.families.lite.encoder import TAIL
+from app.families.encoders import locate, resolve
+from app.families.hugging_face_training import copy_beside
 from app.families.loading import VlmFiles, located_vlm
-from app.families.vlm_source import adapter_source, is_adapter
-from app.families.vlms import resolve_vlm
+from app.families.vlm_source import adapter_source, is_adapter, resolve_vlm
 from app.inference.errors import ModelTaskError
 from app.inference.sources import DOMAIN_FILE, EncoderConfig
 from app.settings import Settings
 from workers.shared.model_files import ModelFiles
-from workers.shared.towers import ImageTower, image_tower
-
-_WHOLE: dict[str, tuple[str, type[Any]]] = {
-    "clip": ("CLIPModel", ClipEncoder),
-    "siglip": ("SiglipModel", SiglipEncoder),
-}
-_BESIDE = (".json", ".txt", ".model", ".jinja")
 
 
 def write(found: ModelFiles, folder: Path, settings: Settings) -> dict[str, Any]:
@@ -47,23 +36,6 @@ def write(found: ModelFiles, folder: Path, settings: Settings) -> dict[str, Any]
     return {"files": sorted(path.name for path in folder.iterdir())}
 
 
-def apply(tower: ImageTower, adapted: str, folder: Path) -> None:
-    """Lay a trained model's changes into an image tower, whole, in place."""
-    if adapted == "tail":
-        tower.module.load_state_dict(load_file(folder / TAIL), strict=False)
-        return
-    if adapted == "peft":
-        merged = _merged_clip(tower.family, folder, tower.folder or folder)
-        state = merged.state_dict()
-    else:
-        state = load_file(folder / "model.safetensors")
-    own = tower.module.state_dict()
-    changed = {
-        name: state[name.removeprefix("model.")] for name in own if name.removeprefix("model.") in state
-    }
-    tower.module.load_state_dict(changed, strict=False)
-
-
 def _write_encoder(found: ModelFiles, folder: Path, settings: Settings) -> None:
     if found.folder is None or found.card is None:
         raise ModelTaskError("This model has no files.")
@@ -73,23 +45,9 @@ def _write_encoder(found: ModelFiles, folder: Path, settings: Settings) -> None:
         for path in found.folder.iterdir():
             shutil.copy(path, folder / path.name)
         return
-    base = resolve(found.card.base_model)
-    if base.family == "lite":
-        tower = image_tower(found.card.base_model, settings)
-        if kind is not None:
-            apply(tower, kind, found.folder)
-        state = {name: one.contiguous() for name, one in tower.module.state_dict().items()}
-        save_file({**state, "centre": tower.centre.contiguous()}, folder / "model.safetensors")
-        return
-    located = Path(files.located(base, EncoderConfig.from_settings(settings)).location)
-    if kind == "peft":
-        merged = _merged_clip(base.family, found.folder, located)
-        merged.save_pretrained(folder, safe_serialization=True)
-        _copy_beside(located, folder)
-    else:
-        for path in located.iterdir():
-            if path.suffix in (*_BESIDE, ".safetensors") and path.name != "vision.json":
-                shutil.copy(path, folder / path.name)
+    config = EncoderConfig.from_settings(settings)
+    family, base = locate(resolve(found.card.base_model), config)
+    family.write_merged(base, config, None if kind is None else (kind, found.folder), folder)
 
 
 def merge_vlm(found: ModelFiles, settings: Settings) -> tuple[VlmFiles, Any]:
@@ -116,22 +74,7 @@ def _write_vlm(found: ModelFiles, folder: Path, settings: Settings) -> None:
         return
     base, merged = merge_vlm(found, settings)
     merged.save_pretrained(folder, safe_serialization=True)
-    _copy_beside(base.folder, folder)
+    copy_beside(base.folder, folder)
     for place in (base.folder, Path(source.location)):  # its own domain takes the place of the base's
         if (place / DOMAIN_FILE).is_file():
             shutil.copy(place / DOMAIN_FILE, folder)
-
-
-def _merged_clip(family: str, adapter: Path, base: Path) -> Any:
-    import transformers
-
-    name, _ = _WHOLE[family]
-    model = getattr(transformers, name).from_pretrained(base, local_files_only=True, use_safetensors=True)
-    return PeftModel.from_pretrained(model, adapter, is_trainable=False).merge_and_unload()
-
-
-def _copy_beside(base: Path, folder: Path) -> None:
-    """What says how to feed the model; what the weights' own writer made stays."""
-    for path in base.iterdir():
-        if path.suffix in _BESIDE and path.name != "vision.json" and not (folder / path.name).exists():
-            shutil.copy(path, folder / path.name)

@@ -20,10 +20,11 @@ from sqlalchemy import Connection, Row, text
 from app.collections.errors import CollectionNotFoundError
 from app.collections.vectors import to_sql
 from app.errors import InvalidInputError, TooLargeError
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families.encoders import load_encoder, resolve
 from app.inference import device
 from app.inference.aspect import bounded
-from app.inference.protocols import Encoder
+from app.inference.protocols import Encoder, TextEncoder, same_for_all
+from app.inference.sources import EncoderConfig
 from app.jobs import machine
 from app.jobs.errors import NotTrainableError
 from app.jobs.spec import Outcome
@@ -186,7 +187,9 @@ class _Reembedding:
         ids, pictures = self._images(rows)
         asked = {row.id: row.question for row in rows}
         if ids:
-            questions = self._encoder.encode_texts([asked[one] for one in ids])
+            questions = same_for_all(len(ids), self._encoder.dim)
+            if isinstance(self._encoder, TextEncoder):
+                questions = self._encoder.encode_texts([asked[one] for one in ids])
             np.savez(
                 self._run.scratch / f"answers-{self.progress.parts}.npz",
                 ids=np.array([one.bytes for one in ids], "V16"),

@@ -18,9 +18,11 @@ from app.collections.service import NewExample, add_examples, lock_images
 from app.collections.tables import Collection
 from app.collections.vectors import to_sql
 from app.errors import InvalidInputError, TooLargeError
-from app.families.encoders import EncoderConfig, load_encoder, resolve
+from app.families import BUILT_IN
+from app.families.encoders import load_encoder, resolve
 from app.inference.aspect import bounded
 from app.inference.protocols import Encoder
+from app.inference.sources import EncoderConfig
 from app.jobs import machine
 from app.jobs.errors import NotTrainableError
 from app.jobs.spec import Outcome
@@ -46,7 +48,7 @@ def teach(run: JobRun) -> Outcome:
     )
     if not items:
         raise NotTrainableError(f"The dataset has no labelled examples in {' and '.join(sorted(splits))}.")
-    encoder = load_encoder(resolve(spec.base_model or "lite"), EncoderConfig.from_settings(run.settings))
+    encoder = load_encoder(resolve(spec.base_model or BUILT_IN), EncoderConfig.from_settings(run.settings))
     run.phase("fitting")
     added = asyncio.run(_add(run, encoder, items))
     return Outcome(result={"added": added, "examples": len(items)}, metrics={"added": added})

@@ -35,6 +35,8 @@ class BlipVqa(_Blip):
     """`BlipForQuestionAnswering`: an encoder reads the question, a decoder of its own starts the answer."""
 
     tasks = frozenset({"vqa"})
+    answers_by = "decoder"
+    language_parts = ("text_encoder", "text_decoder.bert")
 
     def _generated_from(self, inputs: dict[str, torch.Tensor]) -> int:
         return 1  # the decoder starts from its one begin token
@@ -44,6 +46,8 @@ class BlipCaption(_Blip):
     """`BlipForConditionalGeneration`: continues the prompt (`a photo of`), or starts from nothing."""
 
     tasks = frozenset({"caption"})
+    answers_by = "continuation"
+    language_parts = ("text_decoder.bert",)
 
     def _generated_from(self, inputs: dict[str, torch.Tensor]) -> int:
         # its own `generate` drops the closing [SEP] of a prompt, and begins with [DEC] where there is none

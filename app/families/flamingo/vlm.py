@@ -21,6 +21,8 @@ class IdeficsVlm(TransformersVlm):
     family = "flamingo"
     tasks = frozenset({"vqa", "caption"})
     several_images = True
+    language_parts = ("model.layers", "model.gated_cross_attn_layers")
+    projector = "model.perceiver_resampler"
 
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
         """input_ids, attention_mask [1, length], pixel_values [1, images, 3, h, w], image_attention_mask."""
@@ -48,6 +50,8 @@ class Idefics3Vlm(TransformersVlm):
     family = "flamingo"
     tasks = frozenset({"vqa", "caption"})
     several_images = True
+    language_parts = ("model.text_model",)
+    projector = "model.connector"
 
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
         """input_ids, attention_mask [1, length], pixel_values [1, tiles, 3, h, w], pixel_attention_mask."""

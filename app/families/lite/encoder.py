@@ -59,6 +59,13 @@ def read_weights(path: Path) -> tuple[EfficientNetLite0, Classifier]:
     return from_state_dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
+def named_classes() -> tuple[Vectors, Vectors]:
+    """Rows float32[1000, 1280] of the ImageNet classifier, and its classes' names as unit vectors float32[1000, s]."""
+    _, classifier = read_weights(weights_path())
+    anchors = np.load(ANCHORS)["anchors"].astype(np.float32)
+    return classifier.weight.numpy(), text_mapping.unit(anchors)
+
+
 def expected_features(module: EfficientNetLite0) -> Vectors:
     """float32[1280]: the pooled features' mean over the training images, from the last batch norm alone."""
     mean: Vectors = clipped_mean(module.bn1).numpy()
@@ -85,7 +92,7 @@ class LiteEncoder:
 
     def __init__(self, source: EncoderSource, config: EncoderConfig) -> None:
         self.name = source.name
-        module, self._classifier = read_weights(weights_path())
+        module, _ = read_weights(weights_path())
         self._mean = expected_features(module)
         self.fingerprint = self._own_fingerprint()
         tower = Tower(
@@ -127,8 +134,8 @@ class LiteEncoder:
 
     @cached_property
     def _mapping(self) -> text_mapping.TextMapping:
-        anchors = np.load(ANCHORS)["anchors"].astype(np.float32)
-        return text_mapping.fit(text_mapping.unit(anchors), self._classifier.weight.numpy())
+        rows, anchors = named_classes()
+        return text_mapping.fit(anchors, rows)
 
 
 def _to_onnx(module: torch.nn.Module) -> onnx.ModelProto:

@@ -28,6 +28,8 @@ class LlavaVlm(TransformersVlm):
 
     family = "llava"
     tasks = frozenset({"vqa", "caption"})
+    language_parts = ("model.language_model",)
+    projector = "model.multi_modal_projector"
 
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
         """Chat template, then processor: input_ids, attention_mask int64[1, length], pixel_values [1, 3, h, w]."""

@@ -1,1 +1,35 @@
-"""Vision-language models behind an OpenAI-compatible server."""
+"""A vision-language model on another server that speaks OpenAI's protocol."""
+
+from __future__ import annotations
+
+from app.inference.errors import ModelNotFoundError
+from app.inference.family import Family
+from app.inference.protocols import RemoteModel
+from app.settings import Settings
+
+
+class Remote(Family):
+    """See `app.inference.family.Family`; its one model is reached, not loaded."""
+
+    name = "remote"
+    kind = "vlm"
+    connects = True
+    exports: frozenset[str] = frozenset()
+
+    def is_connected(self, settings: Settings) -> bool:
+        """See `Family`."""
+        return bool(settings.remote_url)
+
+    def connect(self, settings: Settings) -> RemoteModel:
+        """See `Family`."""
+        from app.families.remote.vlm import RemoteVlm
+
+        if not settings.remote_url:
+            raise ModelNotFoundError("There is no model 'remote': VISION_REMOTE_URL names no server.")
+        key = settings.remote_api_key.get_secret_value() if settings.remote_api_key else None
+        return RemoteVlm(
+            self.name, settings.remote_url, settings.remote_model, key, attempts=settings.remote_attempts
+        )
+
+
+FAMILY = Remote()

@@ -50,7 +50,6 @@ class CheckRequest(BaseModel):
     max_labels: int
     max_label_chars: int
     max_head_bytes: int
-    architectures: list[str]
     """Of vision-language models that are served."""
 
 
@@ -125,7 +124,7 @@ def check_model(request: CheckRequest) -> CheckedModel:
     elif adapted == "tail" and _TAIL not in names:
         raise ArchiveError(f"The archive holds no {_TAIL}.")
     elif adapted == "full" or note.kind == "vlm":
-        whole.check_whole(folder, note.kind, read, request.architectures, tensors)
+        whole.check_whole(folder, note.kind, read, tensors)
     return CheckedModel(
         folder=folder,
         note={

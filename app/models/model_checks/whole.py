@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import InvalidInputError
+from app.families import FAMILIES
+from app.inference.family import Family
+from app.inference.sources import Kind
 from app.models.model_checks.processor import MAX_IMAGE_SIDE, MAX_IMAGE_TOKENS, MAX_PATCHES_A_SIDE
 from app.models.model_checks.tokenizer import MAX_VOCABULARY
 from app.storage.errors import ArchiveError
@@ -42,17 +45,12 @@ _LIMITS = {
     "max_position_embeddings": 2_000_000,
 }
 _TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
-ENCODERS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
-"""`model_type` -> class of transformers."""
 
 
-def check_whole(
-    folder: Path, kind: str, read: dict[str, Any], architectures: list[str], tensors: list[str]
-) -> None:
+def check_whole(folder: Path, kind: str, read: dict[str, Any], tensors: list[str]) -> None:
     """Raise ArchiveError or InvalidInputError unless the folder holds a whole model of a family that is served.
 
-    `read` is every JSON file by its name, `architectures` what vision-language models may be, `tensors` the
-    names of the safetensors files.
+    `read` is every JSON file by its name, `tensors` the names of the safetensors files.
     """
     config = read.get("config.json")
     if not isinstance(config, dict):
@@ -60,30 +58,32 @@ def check_whole(
     for name, content in read.items():
         if name not in ("tokenizer.json", "vocab.json", _INDEX, "vision.json"):
             _check_keys(name, content)
-    _check_architecture(config, kind, architectures)
+    family = _family(config, kind)
     for key, value in _numbers(config):
         is_depth = "layer" in key or "depth" in key
         if abs(value) > _LIMITS.get(key, MAX_LAYERS if is_depth else MAX_NUMBER):
             raise InvalidInputError(f"config.json: {key[:100]} is larger than anything that is served.")
     _check_patches(config)
-    if not any(all((folder / name).is_file() for name in names) for names in _TOKENIZERS):
+    is_tokenized = any(all((folder / name).is_file() for name in names) for names in _TOKENIZERS)
+    if family.reads_texts and not is_tokenized:
         raise ArchiveError("The archive holds no tokenizer.json.")
     _check_weights(read.get(_INDEX), tensors)
 
 
-def _check_architecture(config: dict[str, Any], kind: str, architectures: list[str]) -> None:
-    if kind == "vlm":
-        named = config.get("architectures")
-        found = named[0] if isinstance(named, list) and named else None
-        if found not in architectures:
-            raise InvalidInputError(
-                f"config.json: whole models are accepted of these architectures: {', '.join(architectures)}."
-            )
-        return
-    if config.get("model_type") not in ENCODERS:
+def _family(config: dict[str, Any], kind: str) -> Family:
+    """The family that accepts a whole model of this configuration."""
+    wanted: Kind = "vlm" if kind == "vlm" else "encoder"
+    family = FAMILIES.of_config(config, wanted)
+    if family is not None:
+        return family
+    if wanted == "vlm":
         raise InvalidInputError(
-            f"config.json: whole encoders are accepted of these types: {', '.join(ENCODERS)}."
+            "config.json: whole models are accepted of these architectures: "
+            f"{', '.join(FAMILIES.architectures(wanted))}."
         )
+    raise InvalidInputError(
+        f"config.json: whole encoders are accepted of these types: {', '.join(FAMILIES.model_types(wanted))}."
+    )
 
 
 def _check_patches(config: dict[str, Any]) -> None:

@@ -16,13 +16,13 @@ from app.access import Caller, require
 from app.collections.dependencies import RecognitionService
 from app.collections.errors import CollectionNotFoundError
 from app.datasets.errors import DatasetNotFoundError
+from app.families import FAMILIES
 from app.http.dependencies import AppDatabase
 from app.http.names import CollectionName
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError, ModelTaskError
 from app.inference.model_info import ModelInfo
 from app.inference.registry import ModelRegistry
-from app.inference.sources import REMOTE
 from app.jobs.dependencies import JobDescriber, JobService
 from app.jobs.describing import Describer
 from app.jobs.errors import NotTrainableError
@@ -148,8 +148,8 @@ async def export_model(
 ) -> JobInfo:
     """Write a model as files that other programs load; an ONNX file that computes something else is not published."""
     kind, task, base = await _model(trained, registry, caller.workspace, model)
-    if base == REMOTE:
-        raise ModelTaskError("'remote' answers on another server: there are no weights here to export.")
+    if base is not None and FAMILIES.is_connected(base):
+        raise ModelTaskError(f"'{base}' answers on another server: there are no weights here to export.")
     if base is not None and kind == "encoder" and wanted.format == "safetensors":
         raise ModelTaskError("This encoder is not trained here: its weights are where it came from.")
     spec = JobSpec(

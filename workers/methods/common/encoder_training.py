@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from app.families import BUILT_IN
 from app.inference import device as devices
 from app.inference.protocols import Vectors
 from app.jobs.errors import NotTrainableError
@@ -47,7 +48,7 @@ class EncoderTraining(Stepped):
         self.run, self.params, self.examples = run, params, examples
         self.labels = examples.labels
         self.device = torch.device(devices.parse(run.settings.device).torch_name)
-        self.word = run.spec.base_model or "lite"
+        self.word = run.spec.base_model or BUILT_IN
         self.scale = 1.0
         self.first: dict[str, Any] | None = None
         """Of the first pass, once there is a second."""

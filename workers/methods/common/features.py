@@ -15,20 +15,19 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from app.collections.texts import prompts
-from app.families.encoders import EncoderConfig, load_encoder, resolve
-from app.families.lite import encoder as lite
+from app.families import BUILT_IN, FAMILIES
+from app.families.encoders import load_encoder, resolve
 from app.inference import device as devices
-from app.inference.protocols import Encoder, Vectors
+from app.inference.protocols import Encoder, TextEncoder, Vectors
+from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
 from app.media.augmentation import AugmentationSettings, augment
-from workers.methods.common.lite_tail import LiteTail, LiteTrunk
 from workers.methods.common.reproducible import deterministic
 from workers.shared.examples import Examples, Item
 from workers.shared.method import Run
 
 _FILE = "features.safetensors"
 _BATCH = 8
-ACTIVATIONS = (192, 7, 7)
 
 
 class Features:
@@ -38,7 +37,7 @@ class Features:
         """Loads the encoder; raises what `load_encoder` raises."""
         self._run, self._examples = run, examples
         self.encoder: Encoder = load_encoder(
-            resolve(run.spec.base_model or "lite"), EncoderConfig.from_settings(run.settings)
+            resolve(run.spec.base_model or BUILT_IN), EncoderConfig.from_settings(run.settings)
         )
 
     def of(self, items: Sequence[Item], copies: int, settings: AugmentationSettings, *, name: str) -> Vectors:
@@ -57,8 +56,10 @@ class Features:
                 self._run.stop_if_asked()
         return np.stack(found) if found else self._encoded([])[:, None]
 
-    def texts(self, labels: Sequence[str], descriptions: dict[str, str]) -> Vectors:
-        """float32[C, d]: for each label the mean of its prompts, of unit norm."""
+    def texts(self, labels: Sequence[str], descriptions: dict[str, str]) -> Vectors | None:
+        """float32[C, d]: for each label the mean of its prompts, of unit norm; None if the encoder reads none."""
+        if not isinstance(self.encoder, TextEncoder):
+            return None
         rows = []
         for label in labels:
             mean = self.encoder.encode_texts(prompts(label, descriptions.get(label, ""))).mean(axis=0)
@@ -80,31 +81,27 @@ class Features:
 
 
 class Activations(Features):
-    """float16[n, copies, 192, 7, 7]: what the last stages of `lite` are given, where these learn along."""
+    """float16[n, copies, ...]: what an encoder's last stages are given, where these learn along."""
 
     def __init__(self, run: Run, examples: Examples) -> None:
         """Raises NotTrainableError for encoders without a cheap cut, whose own weights LoRA trains."""
         super().__init__(run, examples)
-        if self.encoder.family != "lite":
+        family = FAMILIES.get(self.encoder.family)
+        if not family.is_cut:
+            able = " and ".join(f"'{one.name}'" for one in FAMILIES.of_kind("encoder") if one.is_cut)
             raise NotTrainableError(
-                f"Only 'lite' is trained end to end by this method; use the method 'lora' for "
+                f"Only {able} is trained end to end by this method; use the method 'lora' for "
                 f"'{run.spec.base_model}'."
             )
-        self._module, _ = lite.read_weights(lite.weights_path())
-        device = torch.device(devices.parse(run.settings.device).torch_name)
-        self._centre = torch.from_numpy(lite.expected_features(self._module))
-        self._trunk = LiteTrunk(self._module, device)
-
-    def tail(self) -> LiteTail:
-        """The last stages, pretrained, to be learned on."""
-        return LiteTail(self._module, self._centre)
+        self.cut = family.cut(torch.device(devices.parse(run.settings.device).torch_name))
 
     def _encoded(self, views: Sequence[Image.Image]) -> Vectors:
         if not views:
-            return np.empty((0, *ACTIVATIONS), np.float16)
-        pixels = [lite.prepare(view) for view in views]
+            return np.empty((0, *self.cut.shape), np.float16)
+        pixels = [self.cut.preprocess(view) for view in views]
         with deterministic():
-            return self._trunk.activations(pixels)
+            found: Vectors = self.cut.activations(pixels)
+        return found
 
 
 def remember(folder: Path, arrays: dict[str, NDArray[np.float32]]) -> None:

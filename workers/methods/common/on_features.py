@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from app.families import BUILT_IN
 from app.inference import device as devices
 from app.inference.protocols import Vectors
 from app.jobs.errors import NotTrainableError
@@ -102,7 +103,7 @@ class FeatureMethod(Stepped):
 
     def build(self) -> nn.Module:
         """The network: float[n, d] (or activations) to float[n, k], unit rows."""
-        tail = self.features.tail() if isinstance(self.features, Activations) else None
+        tail = self.features.cut.build_tail() if isinstance(self.features, Activations) else None
         return Projection(self.encoder.dim, min(self.params.dim, self.encoder.dim), tail)
 
     def loss(self, step: int) -> torch.Tensor:
@@ -176,8 +177,8 @@ class FeatureMethod(Stepped):
         weights = self.weights(x[:, None], y)
         note = self.note()
         files = save_classifier(folder, note, weights)
-        if isinstance(self.net, Projection) and self.net.tail is not None:
-            files.append(self.net.tail.write(folder))
+        if isinstance(self.features, Activations) and isinstance(self.net, Projection) and self.net.tail:
+            files.append(self.features.cut.write_tail(self.net.tail, folder))
         trained = sum(one.numel() for one in self.net.parameters() if one.requires_grad)
         return ModelCard(
             id="",
@@ -198,7 +199,7 @@ class FeatureMethod(Stepped):
         return ClassifierNote(
             method=self.name,
             family=self.encoder.family,
-            base_model=self.run.spec.base_model or "lite",
+            base_model=self.run.spec.base_model or BUILT_IN,
             base_fingerprint=self.encoder.fingerprint,
             labels=self.labels,
             adapted="tail" if self.end_to_end else None,

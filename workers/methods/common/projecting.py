@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from app.inference.protocols import Vectors
-from workers.methods.common.lite_tail import LiteTail
 
 
 class Projection(nn.Module):
@@ -17,7 +16,7 @@ class Projection(nn.Module):
     which keeps the features' distances.
     """
 
-    def __init__(self, dim: int, out: int, tail: LiteTail | None = None) -> None:
+    def __init__(self, dim: int, out: int, tail: nn.Module | None = None) -> None:
         super().__init__()
         self.layer = nn.Linear(dim, out)
         nn.init.orthogonal_(self.layer.weight)

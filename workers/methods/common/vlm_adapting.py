@@ -16,6 +16,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
 
+from app.families.hugging_face_encoder import recompute as recompute_activations
 from app.families.loading import VlmFiles, located_vlm
 from app.families.vlm_source import is_adapter
 from app.families.vlms import resolve_vlm
@@ -26,7 +27,6 @@ from app.jobs.errors import NotTrainableError
 from app.methods.params import AdapterParams
 from app.settings import Settings
 from workers.methods.common.vlm_lessons import Lessons, lessons_for
-from workers.shared import towers
 
 RANK, DROPOUT = 16, 0.05
 
@@ -130,7 +130,7 @@ def _options(device: devices.Device, params: AdapterParams, dtype: torch.dtype) 
 
 def _with_lora(module: Any, lessons: Lessons, params: AdapterParams) -> PeftModel:
     names = _linear_layers(module, lessons, params.targets)
-    projector = lessons.projector if params.train_projector else None
+    projector = lessons.vlm.projector if params.train_projector else None
     if projector is not None and not _has(module, projector):
         projector = None
     rank = params.rank or RANK
@@ -152,7 +152,7 @@ def _with_lora(module: Any, lessons: Lessons, params: AdapterParams) -> PeftMode
 
 def _linear_layers(module: Any, lessons: Lessons, wanted: list[str] | None) -> list[str]:
     """Paths of the language model's linear layers, or of those whose last names are wanted."""
-    inside = tuple(f"{path}." for path in lessons.language)
+    inside = tuple(f"{path}." for path in lessons.vlm.language_parts)
     linear = [
         path
         for path, one in module.named_modules()
@@ -181,4 +181,4 @@ def recompute(module: Any, name: str) -> None:
     """Have the model recompute activations; raises NotTrainableError for one that cannot."""
     if not module.supports_gradient_checkpointing:
         raise NotTrainableError(f"'{name}' cannot recompute activations: leave `gradient_checkpointing` out.")
-    towers.recompute(module, {"use_reentrant": False})
+    recompute_activations(module, {"use_reentrant": False})

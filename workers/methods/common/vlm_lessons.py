@@ -1,7 +1,8 @@
-"""How each vision-language family is shown an answer: which tokens, which loss, which layers are trained.
+"""How a vision-language model is shown an answer: which tokens, which loss.
 
-Knows the families' architectures; the prompts come from the code that serves them (`app.families.vlms`), so that
-training and serving cannot drift apart. Knows nothing of steps, optimisers or checkpoints.
+Knows the three ways in which they come to an answer; the prompts come from the code that serves them
+(`app.families.vlms`), so that training and serving cannot drift apart. Knows nothing of steps, optimisers or
+checkpoints.
 """
 
 from __future__ import annotations
@@ -11,9 +12,6 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from app.families.blip.vlm import BlipCaption, BlipVqa
-from app.families.flamingo.vlm import Idefics3Vlm, IdeficsVlm
-from app.families.llava.vlm import LlavaVlm
 from app.families.transformers_vlm import TransformersVlm
 from app.inference.prompts import Prompt
 
@@ -23,12 +21,7 @@ IGNORED = -100
 
 
 class Lessons:
-    """A decoder that reads image, question and answer as one sequence: LLaVA and both of Flamingo's kind."""
-
-    language: Sequence[str]
-    """Paths of the language model's modules."""
-    projector: str | None = None
-    """The module that turns image features into the language model's inputs."""
+    """A decoder that reads image, question and answer as one sequence."""
 
     def __init__(self, vlm: TransformersVlm) -> None:
         self.vlm = vlm
@@ -106,25 +99,8 @@ class Lessons:
         return list(tokenizer.encode(f"{lead}{answer}", add_special_tokens=False))
 
 
-class LlavaLessons(Lessons):
-    language = ("model.language_model",)
-    projector = "model.multi_modal_projector"
-
-
-class IdeficsLessons(Lessons):
-    language = ("model.layers", "model.gated_cross_attn_layers")
-    projector = "model.perceiver_resampler"
-
-
-class Idefics3Lessons(Lessons):
-    language = ("model.text_model",)
-    projector = "model.connector"
-
-
-class BlipCaptionLessons(Lessons):
+class ContinuationLessons(Lessons):
     """A decoder that continues a text and looks at the image through cross-attention."""
-
-    language = ("text_decoder.bert",)
 
     def lesson(self, prompt: Prompt, answer: str) -> Tensors:
         """As `generate` begins: [DEC], the prompt without its [CLS] and [SEP], then the caption and [SEP]."""
@@ -155,10 +131,8 @@ class BlipCaptionLessons(Lessons):
         return summed_losses(logits, batch["labels"])
 
 
-class BlipVqaLessons(Lessons):
+class DecoderLessons(Lessons):
     """An encoder reads the question beside the image, a decoder writes the answer."""
-
-    language = ("text_encoder", "text_decoder.bert")
 
     def lesson(self, prompt: Prompt, answer: str) -> Tensors:
         """The question as it is served; `decoder_input_ids` [DEC] and the answer, which `labels` repeat."""
@@ -201,18 +175,17 @@ class BlipVqaLessons(Lessons):
         return losses
 
 
-_LESSONS: dict[type[TransformersVlm], type[Lessons]] = {
-    LlavaVlm: LlavaLessons,
-    IdeficsVlm: IdeficsLessons,
-    Idefics3Vlm: Idefics3Lessons,
-    BlipCaption: BlipCaptionLessons,
-    BlipVqa: BlipVqaLessons,
+_LESSONS: dict[str, type[Lessons]] = {
+    "sequence": Lessons,
+    "continuation": ContinuationLessons,
+    "decoder": DecoderLessons,
 }
+"""By `TransformersVlm.answers_by`."""
 
 
 def lessons_for(vlm: TransformersVlm) -> Lessons:
     """How this model is taught."""
-    return _LESSONS[type(vlm)](vlm)
+    return _LESSONS[vlm.answers_by](vlm)
 
 
 def summed_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,6 @@ Knows modules, rates and files; knows nothing of the Trainer or of data.
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import load_file, save_file
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from app.families.lite.encoder import TAIL
+from app.families import FAMILIES
+from app.inference.family import ImageTower
 from app.inference.protocols import Vectors
 from app.jobs.errors import NotTrainableError
 from app.methods.params import FinetuneParams
-from app.models.classifiers import Adapted, Weights
-from workers.shared.towers import ImageTower
+from app.models.classifiers import Weights
 
-_KEPT = (".json", ".txt", ".model", ".jinja")
-"""Files of a base that say how to feed it."""
 _PROBE_C, _PROBE_STEPS = 1000.0, 300
 """Inverse strength of the probe's regularisation, weak since the features have unit length, and its most steps."""
 
@@ -42,6 +38,7 @@ class Classifier(nn.Module):
         """`counts` are the training examples by label, for `class_weights`."""
         super().__init__()
         self.tower = tower.module
+        self.family = tower.family
         self.scale = tower.temperature
         self.merged = False
         self.weighted = params.class_weights
@@ -84,7 +81,7 @@ class Classifier(nn.Module):
         enable = getattr(self.tower, "gradient_checkpointing_enable", None)
         if enable is None:
             raise NotTrainableError(
-                "`lite` is too small to recompute activations: leave gradient_checkpointing out."
+                f"`{self.family}` is too small to recompute activations: leave gradient_checkpointing out."
             )
         enable(gradient_checkpointing_kwargs=gradient_checkpointing_kwargs or {"use_reentrant": False})
 
@@ -120,39 +117,27 @@ class Classifier(nn.Module):
         return rows.astype(np.float32), bias.astype(np.float32)
 
 
-def write_tower(model: Classifier, tower: ImageTower, folder: Path) -> tuple[Adapted, list[str]]:
-    """The tower's weights as the serving side reads them; how the encoder was changed, and the files."""
+def write_tower(model: Classifier, tower: ImageTower, folder: Path) -> list[str]:
+    """The tower's weights as the serving side reads them; the files."""
     module: Any = model.tower
     if hasattr(module, "merge_and_unload"):
         module = module.merge_and_unload()
-    state = {name: one.detach().cpu().float().contiguous() for name, one in module.state_dict().items()}
-    if tower.folder is None:
-        save_file(state, folder / TAIL)
-        return "tail", [TAIL]
-    whole: dict[str, torch.Tensor] = {}
-    for file in sorted(tower.folder.glob("*.safetensors")):
-        whole |= load_file(file)
-    for name, one in state.items():
-        whole[name.removeprefix("model.")] = one
-    names = []
-    for path in sorted(tower.folder.iterdir()):
-        if path.suffix in _KEPT and not path.name.endswith(".index.json") and path.name != "vision.json":
-            shutil.copy(path, folder / path.name)
-            names.append(path.name)
-    save_file(whole, folder / "model.safetensors", metadata={"format": "pt"})
-    return "full", [*names, "model.safetensors"]
+    state = {name: tensor.detach().cpu().float() for name, tensor in module.state_dict().items()}
+    return FAMILIES.get(tower.family).write_changed(tower, state, folder)
 
 
 def _with_lora(tower: ImageTower, params: FinetuneParams) -> Any:
-    if params.lora is None or tower.folder is None:
-        raise NotTrainableError("`lite` takes no adapters: leave `lora` out, or train it by the method lora.")
+    layers = FAMILIES.get(tower.family).linear_layers
+    if params.lora is None or not layers:
+        raise NotTrainableError(
+            f"`{tower.family}` takes no adapters: leave `lora` out, or train it by the method lora."
+        )
     rank = params.lora.rank or 16
-    targets = params.lora.targets or ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
     config = LoraConfig(
         r=rank,
         lora_alpha=params.lora.alpha or 2 * rank,  # type: ignore[arg-type]  # peft takes any number
         lora_dropout=0.05 if params.lora.dropout is None else params.lora.dropout,
-        target_modules=targets,
+        target_modules=params.lora.targets or list(layers),
     )
     tower.module.requires_grad_(False)
     return get_peft_model(tower.module, config)

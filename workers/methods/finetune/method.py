@@ -16,6 +16,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from app.families import BUILT_IN
 from app.inference.protocols import Vectors
 from app.jobs.errors import NotTrainableError
 from app.jobs.spec import ModelCard
@@ -69,7 +70,7 @@ class FinetuneEncoder:
         """Load the tower, split, choose the batch size by a dry run, and start the head as a linear probe."""
         run, params = self.run, self.params
         transformers.set_seed(run.spec.seed)
-        self.tower = image_tower(run.spec.base_model or "lite", run.settings)
+        self.tower = image_tower(run.spec.base_model or BUILT_IN, run.settings)
         self.train, self.validation, self.test = split_items(
             self.examples, params.validation_share, run.spec.seed
         )
@@ -147,8 +148,8 @@ class FinetuneEncoder:
         """The tower's weights, the head, and how they fit."""
         note = self._note()
         trained = sum(one.numel() for one in self.model.parameters() if one.requires_grad)
-        note.adapted, files = write_tower(self.model, self.tower, folder)
-        files = [*save_classifier(folder, note, self._weights()), *files]
+        written = write_tower(self.model, self.tower, folder)
+        files = [*save_classifier(folder, note, self._weights()), *written]
         return ModelCard(
             id="",
             kind="classifier",
@@ -180,10 +181,10 @@ class FinetuneEncoder:
         return ClassifierNote(
             method="finetune",
             family=self.tower.family,
-            base_model=self.run.spec.base_model or "lite",
+            base_model=self.run.spec.base_model or BUILT_IN,
             base_fingerprint=self.tower.fingerprint,
             labels=self.labels,
-            adapted="tail" if self.tower.folder is None else "full",
+            adapted=self.tower.adapted,
             dim=self.tower.dim,
             temperature=self.tower.temperature,
         )

@@ -1,6 +1,6 @@
-"""Adapting an encoder to a few labels: low-rank adapters in CLIP and SigLIP, the last stages of `lite`.
+"""Adapting an encoder to a few labels: low-rank adapters, or the last stages of a tower that can be cut.
 
-Knows which of the two fits which family; each is in a file of its own.
+Knows which of the two fits a family; each is in a file of its own.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from app.families.encoders import resolve
+from app.families import BUILT_IN
+from app.families.encoders import locate, resolve
+from app.inference.sources import EncoderConfig
 from app.jobs.spec import ModelCard
 from app.methods.params import LoraParams, Params
 from workers.methods.common.encoder_training import EncoderTraining
@@ -20,16 +22,17 @@ class EncoderLora:
     """See `workers.shared.method.TrainingMethod`."""
 
     def __init__(self, run: Run, params: LoraParams, examples: Examples) -> None:
-        family = resolve(run.spec.base_model or "lite").family
+        config = EncoderConfig.from_settings(run.settings)
+        family, _ = locate(resolve(run.spec.base_model or BUILT_IN), config)
         self._method: TrainingMethod
-        if family == "lite":
-            from workers.methods.lora.lite import LiteTailTraining
+        if family.is_cut:
+            from workers.methods.lora.tail import TailTraining
 
-            self._method = LiteTailTraining(run, params, examples)
+            self._method = TailTraining(run, params, examples)
         else:
-            from workers.methods.lora.clip import ClipLora
+            from workers.methods.lora.adapter import ImageLora, TextLora
 
-            self._method = ClipLora(run, params, examples)
+            self._method = (TextLora if family.reads_texts else ImageLora)(run, params, examples)
 
     @classmethod
     def validate(cls, params: Params, examples: Examples) -> None:

@@ -1,12 +1,10 @@
-"""CLIP and SigLIP of any size through transformers: their files, preprocessing, towers and texts.
+"""Encoders of any size through transformers: their files, preprocessing, towers and texts.
 
 Knows the Hugging Face formats; knows nothing of which runtime the image tower gets, of batches or requests.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +14,9 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 
 from app.families import files
+from app.families.hugging_face_spec import HuggingFaceSpec
 from app.families.text_mapping import unit
 from app.inference import device as devices
 from app.inference.errors import ModelUnavailableError
@@ -32,10 +30,10 @@ transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-class _ImageTower(torch.nn.Module):
-    """One tensor in, one tensor out."""
+class ImageModule(torch.nn.Module):
+    """A transformers image tower with one tensor in, one tensor out."""
 
-    def __init__(self, model: torch.nn.Module, output: str) -> None:
+    def __init__(self, model: Any, output: str) -> None:
         super().__init__()
         self.model = model
         self.output = output
@@ -44,33 +42,31 @@ class _ImageTower(torch.nn.Module):
         features: torch.Tensor = getattr(self.model(pixel_values=pixels), self.output)
         return features
 
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any]) -> None:
+        """Recompute the transformer's activations in the backward pass."""
+        recompute(self.model, gradient_checkpointing_kwargs)
+
 
 class HuggingFaceEncoder:
-    """What CLIP and SigLIP share; see `app.inference.protocols.Encoder`.
+    """Images by a checkpoint of a `HuggingFaceSpec`; see `app.inference.protocols.Encoder`.
 
     Each tower is loaded by itself: the image tower only where the chosen runtime needs the torch weights, the
     text tower with the first text.
     """
 
-    family: str
-    _vision_class: type[Any]
-    _text_class: type[Any]
-    _output: str
-    _padding: str | bool
-    """SigLIP was trained on texts padded to the full length, CLIP masks the padding."""
-
-    def __init__(self, source: EncoderSource, config: EncoderConfig) -> None:
+    def __init__(self, family: HuggingFaceSpec, source: EncoderSource, config: EncoderConfig) -> None:
         """Raises `ModelNotFoundError` or `ModelUnavailableError`, as `load_encoder` says."""
-        self.name = source.name
+        self.name, self.family = source.name, family.name
+        self._family = family
         self._folder = Path(source.location)
         self._device = devices.parse(config.device)
         with files.loading(self.name):
             self._config = transformers.AutoConfig.from_pretrained(self._folder, local_files_only=True)
             load_processor: Any = transformers.AutoImageProcessor.from_pretrained
             self._processor = load_processor(self._folder, local_files_only=True, backend="pil")
-            self.temperature = math.exp(read_scalar(self._folder, "logit_scale"))
+            self.temperature = family.temperature_of(self._folder)
+            self.dim = family.dim_of(self._config)
         self.input_size = input_size(self._processor)
-        self.dim = self._dim()
         self.fingerprint = files.fingerprint(self._folder, config.cache_dir)
         tower = Tower(
             fingerprint=self.fingerprint,
@@ -82,7 +78,7 @@ class HuggingFaceEncoder:
         with files.loading(self.name):
             self._images, self.optimisation = choose(tower, config.runtime_for(source))
         self.runtime = self._images.label
-        self.memory_bytes = self._images.memory_bytes + self._text_bytes()
+        self.memory_bytes = self._images.memory_bytes
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """One image to float32[3, h, w] as the checkpoint's own processor prescribes."""
@@ -93,50 +89,13 @@ class HuggingFaceEncoder:
         """float32[n, 3, h, w] to float32[n, d] of unit norm."""
         return unit(self._images.run(pixels))
 
-    def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """n strings to float32[n, d] of unit norm; longer texts are cut at the model's context length."""
-        parts = [self._encode_texts(texts[i : i + TEXT_BATCH]) for i in range(0, len(texts), TEXT_BATCH)]
-        return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
-
-    def _encode_texts(self, texts: Sequence[str]) -> Vectors:
-        tokens = self._tokenizer(
-            list(texts),
-            padding=self._padding,
-            truncation=True,
-            max_length=self._config.text_config.max_position_embeddings,
-            return_tensors="pt",
-        )
-        wanted = {name: tokens[name] for name in ("input_ids", "attention_mask") if name in tokens}
-        with torch.inference_mode():
-            inputs = {name: tensor.to(self._device.torch_name) for name, tensor in wanted.items()}
-            vectors: Vectors = getattr(self._text_tower(**inputs), self._text_output).float().cpu().numpy()
-        return unit(vectors)
-
-    @property
-    def _text_output(self) -> str:
-        return self._output.replace("image", "text")
-
-    def _dim(self) -> int:
-        raise NotImplementedError
-
     def _build_image_tower(self) -> torch.nn.Module:
-        model = self._load(self._vision_class, torch.float32)
-        return _ImageTower(model, self._output).eval().requires_grad_(False)
+        model = self._load(self._family.vision_class, torch.float32)
+        return ImageModule(model, self._family.image_output).eval().requires_grad_(False)
 
-    @cached_property
-    def _text_tower(self) -> Any:
-        dtype = getattr(torch, self._device.dtype_name)
-        model = self._load(self._text_class, dtype).to(self._device.torch_name)
-        return model.eval().requires_grad_(False)
-
-    @cached_property
-    def _tokenizer(self) -> Any:
+    def _load(self, class_name: str, dtype: torch.dtype) -> Any:
         with files.loading(self.name):
-            return transformers.AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
-
-    def _load(self, model_class: type[Any], dtype: torch.dtype) -> Any:
-        with files.loading(self.name):
-            model, report = model_class.from_pretrained(
+            model, report = getattr(transformers, class_name).from_pretrained(
                 self._folder,
                 local_files_only=True,
                 use_safetensors=True,
@@ -147,6 +106,39 @@ class HuggingFaceEncoder:
             raise ModelUnavailableError(f"The weights of '{self.name}' are incomplete.")
         return model
 
+
+class TwoTowerEncoder(HuggingFaceEncoder):
+    """The same with a text tower; see `app.inference.protocols.TextEncoder`."""
+
+    def __init__(self, family: HuggingFaceSpec, source: EncoderSource, config: EncoderConfig) -> None:
+        super().__init__(family, source, config)
+        self.memory_bytes += self._text_bytes()
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """n strings to float32[n, d] of unit norm; longer texts are cut at the model's context length."""
+        parts = [self._encode_texts(texts[i : i + TEXT_BATCH]) for i in range(0, len(texts), TEXT_BATCH)]
+        return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
+
+    def _encode_texts(self, texts: Sequence[str]) -> Vectors:
+        longest = self._config.text_config.max_position_embeddings
+        tokens = tokenized(self._tokenizer, texts, self._family.padding, longest)
+        with torch.inference_mode():
+            inputs = {name: tensor.to(self._device.torch_name) for name, tensor in tokens.items()}
+            output = getattr(self._text_tower(**inputs), self._family.text_output)
+            vectors: Vectors = output.float().cpu().numpy()
+        return unit(vectors)
+
+    @cached_property
+    def _text_tower(self) -> Any:
+        dtype = getattr(torch, self._device.dtype_name)
+        model = self._load(str(self._family.text_class), dtype).to(self._device.torch_name)
+        return model.eval().requires_grad_(False)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        with files.loading(self.name):
+            return transformers.AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
+
     def _text_bytes(self) -> int:
         width = torch.finfo(getattr(torch, self._device.dtype_name)).bits // 8
         text = self._config.text_config
@@ -156,46 +148,18 @@ class HuggingFaceEncoder:
         return int(width * (layers + text.vocab_size * text.hidden_size))
 
 
-class ClipEncoder(HuggingFaceEncoder):
-    """CLIP (Radford et al. 2021)."""
-
-    family = "clip"
-    _vision_class = transformers.CLIPVisionModelWithProjection
-    _text_class = transformers.CLIPTextModelWithProjection
-    _output = "image_embeds"
-    _padding = True
-
-    def _dim(self) -> int:
-        return int(self._config.projection_dim)
+def tokenized(
+    tokenizer: Any, texts: Sequence[str], padding: str | bool, longest: int
+) -> dict[str, torch.Tensor]:
+    """input_ids int64[n, t], and attention_mask where the model takes one."""
+    tokens = tokenizer(list(texts), padding=padding, truncation=True, max_length=longest, return_tensors="pt")
+    return {name: tokens[name] for name in ("input_ids", "attention_mask") if name in tokens}
 
 
-class SiglipEncoder(HuggingFaceEncoder):
-    """SigLIP and the fixed-resolution SigLIP 2 (Zhai et al. 2023; Tschannen et al. 2025).
-
-    Their sigmoid's bias is the same for every label and leaves a softmax over labels unchanged, so it is not
-    used; `temperature` is exp(logit_scale).
-    """
-
-    family = "siglip"
-    _vision_class = transformers.SiglipVisionModel
-    _text_class = transformers.SiglipTextModel
-    _output = "pooler_output"
-    _padding = "max_length"
-
-    def _dim(self) -> int:
-        return int(self._config.vision_config.hidden_size)
-
-
-def read_scalar(folder: Path, name: str) -> float:
-    """One number of a safetensors checkpoint, sharded or not, without loading the rest."""
-    index = folder / "model.safetensors.index.json"
-    file = "model.safetensors"
-    if index.is_file():
-        file = json.loads(index.read_text())["weight_map"][name]
-    with safe_open(folder / file, framework="pt") as tensors:
-        if name not in tensors.keys():  # noqa: SIM118  the handle is no mapping
-            raise SafetensorError(f"no tensor {name}")
-        return float(tensors.get_tensor(name).float().item())
+def recompute(model: Any, options: dict[str, Any]) -> None:
+    """Have a transformers model recompute activations, by the newer name where it has one."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable(options)
 
 
 def input_size(processor: Any) -> int:

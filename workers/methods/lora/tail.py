@@ -1,6 +1,6 @@
-"""`lite`'s last stages and a linear head on them, trained on a few labelled images.
+"""The last stages of a tower that can be cut, and a linear head on them, trained on a few labelled images.
 
-Knows the tail, cached activations and the head's start at the class means; the loop is `encoder_training`'s.
+Knows cached activations and the head's start at the class means; the loop is `encoder_training`'s.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from app.families.lite import encoder as lite
-from app.families.lite.efficientnet_lite import FEATURES
+from app.families import FAMILIES
+from app.families.encoders import resolve
 from app.inference.protocols import Vectors
 from app.media.augmentation import augment
 from workers.methods.common.encoder_training import EncoderTraining
-from workers.methods.common.lite_tail import LiteTail, LiteTrunk
 from workers.shared.examples import Item
 
 COPIES = 8
@@ -32,7 +31,7 @@ _HEAD_RATE = 10.0
 _BATCH = 32
 
 
-class LiteTailTraining(EncoderTraining):
+class TailTraining(EncoderTraining):
     """See `workers.shared.method.TrainingMethod`."""
 
     adapted = "tail"
@@ -41,8 +40,8 @@ class LiteTailTraining(EncoderTraining):
 
     def build(self) -> None:
         """Activations of every example and of its changed copies, once; then the tail, with a head on top."""
-        module, _ = lite.read_weights(lite.weights_path())
-        self.trunk = LiteTrunk(module, self.device)
+        self.family = FAMILIES.get(resolve(self.word).family)
+        self.cut = self.family.cut(self.device)
         copies = COPIES if self.params.augment else 0
         sides = (
             ("train", self.train, copies),
@@ -60,10 +59,7 @@ class LiteTailTraining(EncoderTraining):
 
     def _lay_out(self) -> None:
         """The pretrained tail, and a head that starts at the class means."""
-        module, _ = lite.read_weights(
-            lite.weights_path()
-        )  # not the trunk's: what is trained changes in place
-        self.tail = LiteTail(module, torch.from_numpy(lite.expected_features(module))).to(self.device)
+        self.tail = self.cut.build_tail().to(self.device)
         features = self._embedded(self.x[:, 0])
         means = np.stack([features[self.y == label].mean(axis=0) for label in range(len(self.labels))])
         means /= np.linalg.norm(means, axis=1, keepdims=True)
@@ -95,7 +91,7 @@ class LiteTailTraining(EncoderTraining):
     def features_of(self, items: Sequence[Item]) -> Vectors:
         """See `EncoderTraining`; activations of all items are at hand."""
         if not items:
-            return np.zeros((0, FEATURES), np.float32)
+            return np.zeros((0, self.cut.dim), np.float32)
         known = self.x if items is self.train else self.cached["test" if items is self.test else "validation"]
         return self._embedded(known[:, 0])
 
@@ -113,14 +109,14 @@ class LiteTailTraining(EncoderTraining):
 
     def write(self, folder: Path) -> list[str]:
         """The tail."""
-        return [self.tail.write(folder)]
+        return [self.cut.write_tail(self.tail, folder)]
 
     def facts(self) -> tuple[str, str, int, float]:
         """See `EncoderTraining`."""
-        return "lite", lite.fingerprint(), FEATURES, lite.TEMPERATURE
+        return self.family.name, self.cut.fingerprint, self.cut.dim, self.cut.temperature
 
     def _scale(self) -> float:
-        return lite.TEMPERATURE * _HEAD_RATE
+        return self.cut.temperature * _HEAD_RATE
 
     def _embedded(self, activations: Vectors) -> Vectors:
         self.tail.train(False)
@@ -132,7 +128,7 @@ class LiteTailTraining(EncoderTraining):
         return np.concatenate(parts)
 
     def _cached(self, name: str, items: Sequence[Item], copies: int) -> Vectors:
-        """float16[n, copies + 1, 192, 7, 7], from the checkpoint where there is one."""
+        """float16[n, copies + 1, ...], from the checkpoint where there is one."""
         restored = self.run.restored
         if restored is not None and (restored / _CACHE).is_file():
             known = load_file(restored / _CACHE).get(name)
@@ -144,7 +140,7 @@ class LiteTailTraining(EncoderTraining):
         for number, item in enumerate(items, 1):
             image = self.examples.image(item)
             views = [image, *(augment(image, rng, settings) for _ in range(copies))]
-            found.append(self.trunk.activations([lite.prepare(view) for view in views]))
+            found.append(self.cut.activations([self.cut.preprocess(view) for view in views]))
             self.run.step(number, len(items))
             if self.run.checkpoint_due(number, 1 << 62):
                 self.run.stop_if_asked()

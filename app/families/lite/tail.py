@@ -5,7 +5,7 @@ Knows where EfficientNet-Lite0 is cut and how its parts are named; knows nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from app.families.lite.efficientnet_lite import EfficientNetLite0
-from app.families.lite.encoder import TAIL
+from app.families.lite import encoder as lite
+from app.families.lite.efficientnet_lite import FEATURES, EfficientNetLite0
+from app.inference.family import CutTower
 from app.inference.protocols import Pixels, Vectors
 
 CUT = 15
 """Blocks before the trained ones: the last block (192 to 320 channels) and the final convolution are trained."""
 _BATCH = 8
+ACTIVATIONS = (192, 7, 7)
 
 
 class LiteTail(nn.Module):
@@ -53,12 +55,6 @@ class LiteTail(nn.Module):
         pooled = nn.functional.relu6(self.bn1(self.conv_head(x))).mean(dim=(2, 3))
         return nn.functional.normalize(pooled - self.centre, dim=-1)
 
-    def write(self, folder: Path) -> str:
-        """Its weights by their names in `EfficientNetLite0`; the file's name."""
-        state = {name: one.detach().cpu().contiguous() for name, one in self.state_dict().items()}
-        save_file(state, folder / TAIL)
-        return TAIL
-
 
 class LiteTrunk:
     """Everything before the tail, frozen."""
@@ -79,3 +75,31 @@ class LiteTrunk:
             parts.append(x.half().cpu().numpy())
         found: Vectors = np.concatenate(parts)
         return found
+
+
+def cut(device: torch.device) -> CutTower:
+    """See `Family.cut`."""
+    module, _ = lite.read_weights(lite.weights_path())
+    return CutTower(
+        shape=ACTIVATIONS,
+        dim=FEATURES,
+        temperature=lite.TEMPERATURE,
+        fingerprint=lite.fingerprint(),
+        preprocess=lite.prepare,
+        activations=LiteTrunk(module, device).activations,
+        build_tail=_build_tail,
+        write_tail=lambda tail, folder: write(tail.state_dict(), folder),
+    )
+
+
+def _build_tail() -> LiteTail:
+    """Of a module of its own: what is trained changes in place."""
+    module, _ = lite.read_weights(lite.weights_path())
+    return LiteTail(module, torch.from_numpy(lite.expected_features(module)))
+
+
+def write(state: Mapping[str, torch.Tensor], folder: Path) -> str:
+    """Weights by their names in `EfficientNetLite0`, as `AdaptedLite` reads them; the file's name."""
+    kept = {name: tensor.detach().cpu().float().contiguous() for name, tensor in state.items()}
+    save_file(kept, folder / lite.TAIL)
+    return lite.TAIL

@@ -1,0 +1,149 @@
+"""Encoders under a LoRA adapter: a folder with the changed weights beside a base that is named, not copied.
+
+Knows how an adapter meets its base; knows nothing of labels or of training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+
+from app.families import FAMILIES, files
+from app.families.encoder_source import resolve
+from app.families.hugging_face_encoder import TEXT_BATCH, input_size, tokenized
+from app.families.hugging_face_spec import HuggingFaceSpec
+from app.families.text_mapping import unit
+from app.inference import device as devices
+from app.inference.errors import BaseModelChangedError, ModelUnavailableError
+from app.inference.optimisation import AUTO, Optimisation
+from app.inference.protocols import Encoder, Pixels, Vectors
+from app.inference.shared_bases import BaseKey, SharedBase, shared
+from app.inference.sources import EncoderConfig, EncoderSource
+
+_AS_IT_IS = (
+    "Levels change nothing for an adapter: it runs in torch over weights that it shares with its base."
+)
+
+
+def load_peft(source: EncoderSource, note: Mapping[str, Any], config: EncoderConfig) -> Encoder:
+    """The encoder in the folder of an adapter; raises as `Family.load_adapted` says."""
+    base = files.located(resolve(str(note.get("base_model", ""))), config)
+    family = FAMILIES.get(base.family)
+    if not isinstance(family, HuggingFaceSpec):
+        raise ModelUnavailableError(f"'{source.name}' changes its encoder in a way that is not served.")
+    check_base(note, files.fingerprint(Path(base.location), config.cache_dir))
+    return (TwoTowerPeft if family.reads_texts else PeftEncoder)(family, source, base, config)
+
+
+def check_base(note: Mapping[str, Any], fingerprint: str) -> None:
+    """Raise BaseModelChangedError where the note of a trained model names another version of its base."""
+    if note.get("base_fingerprint") not in (None, fingerprint):
+        raise BaseModelChangedError
+
+
+class PeftEncoder:
+    """A Hugging Face encoder under a LoRA adapter; see `app.inference.protocols.Encoder`.
+
+    The base module is held once in memory, however many adapters lie over it.
+    """
+
+    def __init__(
+        self, family: HuggingFaceSpec, source: EncoderSource, base: EncoderSource, config: EncoderConfig
+    ) -> None:
+        folder, base_folder = Path(source.location), Path(base.location)
+        device = devices.parse(config.device)
+        self.name, self.family = source.name, family.name
+        self._family = family
+        self._device, self._dtype = device.torch_name, getattr(torch, device.dtype_name)
+        with files.loading(source.name):
+            load_processor: Any = transformers.AutoImageProcessor.from_pretrained
+            self._processor = load_processor(base_folder, local_files_only=True, backend="pil")
+            self.temperature = family.temperature_of(base_folder)
+            key = BaseKey(
+                files.fingerprint(base_folder, config.cache_dir),
+                self._device,
+                device.dtype_name,
+                "both towers",
+            )
+            self._base: SharedBase = shared(
+                key, lambda: _whole(family.architectures[0], base_folder, self._dtype, self._device)
+            )
+        self._adapter = self._base.load(folder)
+        self.input_size = input_size(self._processor)
+        self.dim = family.dim_of(self._base.module.config)
+        self.fingerprint = hashlib.sha256(
+            f"{key.fingerprint} {files.fingerprint(folder, config.cache_dir)}".encode()
+        ).hexdigest()[:16]
+        self.memory_bytes = self._base.memory_bytes + self._base.adapter_bytes(self._adapter)
+        self.runtime = f"torch {device.dtype_name} {self._device}, adapter"
+        asked = config.level_of(source)
+        self.optimisation = Optimisation(
+            asked,
+            "none" if device.kind == "cpu" else "basic",
+            note=None if asked == AUTO else _AS_IT_IS,
+        )
+
+    @property
+    def bases(self) -> tuple[SharedBase, ...]:
+        """What it shares with other adapters."""
+        return (self._base,)
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """One image to float32[3, h, w] as the base's processor prescribes."""
+        pixels = self._processor(images=image.convert("RGB"), return_tensors="np")["pixel_values"][0]
+        return np.ascontiguousarray(pixels, dtype=np.float32)
+
+    def encode_images(self, pixels: Pixels) -> Vectors:
+        """float32[n, 3, h, w] to float32[n, d] of unit norm."""
+        batch = torch.from_numpy(pixels).to(self._device, self._dtype)
+        with torch.inference_mode(), self._base.using(self._adapter) as module:
+            return _unit(self._family.image_features(module, batch))
+
+    def close(self) -> None:
+        """Free the adapter; the base goes with its last holder."""
+        self._base.remove(self._adapter)
+
+
+class TwoTowerPeft(PeftEncoder):
+    """The same where the base has a text tower; see `app.inference.protocols.TextEncoder`."""
+
+    def __init__(
+        self, family: HuggingFaceSpec, source: EncoderSource, base: EncoderSource, config: EncoderConfig
+    ) -> None:
+        with files.loading(source.name):
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(base.location, local_files_only=True)
+        super().__init__(family, source, base, config)
+        self._longest = int(self._base.module.config.text_config.max_position_embeddings)  # type: ignore[union-attr,arg-type]
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """n strings to float32[n, d] of unit norm."""
+        parts = []
+        for start in range(0, len(texts), TEXT_BATCH):
+            part = texts[start : start + TEXT_BATCH]
+            tokens = tokenized(self._tokenizer, part, self._family.padding, self._longest)
+            inputs = {name: tensor.to(self._device) for name, tensor in tokens.items()}
+            with torch.inference_mode(), self._base.using(self._adapter) as module:
+                parts.append(_unit(self._family.text_features(module, inputs)))
+        return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
+
+
+def _unit(features: torch.Tensor) -> Vectors:
+    vectors: Vectors = features.float().cpu().numpy()
+    return unit(vectors)
+
+
+def _whole(class_name: str, folder: Path, dtype: torch.dtype, device: str) -> torch.nn.Module:
+    model, report = getattr(transformers, class_name).from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
+    )
+    if report["missing_keys"]:
+        raise ModelUnavailableError("The weights of the base model are incomplete.")
+    module: torch.nn.Module = model.to(device).eval().requires_grad_(False)
+    return module

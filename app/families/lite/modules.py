@@ -1,0 +1,94 @@
+"""`lite` as modules that training changes and exporting writes."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from app.families import text_mapping
+from app.families.hugging_face_training import tokens_of
+from app.families.lite import efficientnet_lite, sentences
+from app.families.lite import encoder as lite
+from app.inference.family import ImageTower, TextSide
+
+_PREPROCESSING = {
+    "resize_shorter_side": round(lite.SIDE / lite.CROP),
+    "center_crop": lite.SIDE,
+    "interpolation": "bilinear",
+    "formula": "(x - 127) / 128",
+    "layout": "NCHW, RGB, float32",
+}
+
+
+def image_tower(name: str) -> ImageTower:
+    """See `Family.image_tower`."""
+    module, _ = lite.read_weights(lite.weights_path())
+    return ImageTower(
+        name,
+        "lite",
+        module.requires_grad_(True),
+        lite.prepare,
+        torch.from_numpy(lite.expected_features(module)),
+        efficientnet_lite.FEATURES,
+        lite.SIDE,
+        lite.TEMPERATURE,
+        lite.fingerprint(),
+        None,
+        _PREPROCESSING,
+        "tail",
+    )
+
+
+def apply_tail(tower: ImageTower, folder: Path) -> None:
+    """Put the weights of a trained model's last stages in place of the tower's own."""
+    tower.module.load_state_dict(load_file(folder / lite.TAIL), strict=False)
+
+
+def write(tower: ImageTower, folder: Path) -> None:
+    """The network's weights and the features' centre in one file."""
+    state = {name: tensor.contiguous() for name, tensor in tower.module.state_dict().items()}
+    save_file({**state, "centre": tower.centre.contiguous()}, folder / "model.safetensors")
+
+
+class _LiteText(nn.Module):
+    """MiniLM, mean pooling and the mapping of `app.families.text_mapping`, step by step."""
+
+    anchors: torch.Tensor
+    rows: torch.Tensor
+    anchor_mean: torch.Tensor
+    linear: torch.Tensor
+
+    def __init__(self, model: nn.Module, mapping: text_mapping.TextMapping) -> None:
+        super().__init__()
+        self.model = model
+        self.neighbours = min(text_mapping.NEIGHBOURS, len(mapping.anchors))
+        for name in mapping._fields:
+            self.register_buffer(name, torch.from_numpy(getattr(mapping, name)))
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        unit = nn.functional.normalize
+        sentence = unit((hidden * mask).sum(1) / mask.sum(1), dim=-1)
+        linear = unit((sentence - self.anchor_mean) @ self.linear, dim=-1)
+        nearest, index = (sentence @ self.anchors.T).topk(self.neighbours, dim=1)
+        weights = torch.softmax(text_mapping.NEIGHBOUR_TEMPERATURE * nearest, dim=1)
+        blended = unit((weights.unsqueeze(-1) * self.rows[index]).sum(1), dim=-1)
+        share = text_mapping.NEIGHBOUR_SHARE
+        return unit((1 - share) * linear + share * blended, dim=-1)
+
+
+def text_side() -> TextSide:
+    """See `Family.text_side`."""
+    model = transformers.AutoModel.from_pretrained(
+        sentences.folder(), local_files_only=True, use_safetensors=True, attn_implementation="eager"
+    )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(sentences.folder(), local_files_only=True)
+    rows, anchors = lite.named_classes()
+    module = _LiteText(model, text_mapping.fit(anchors, rows)).eval()
+    return TextSide(module, partial(tokens_of, tokenizer, True, sentences.MAX_TOKENS), tokenizer)
