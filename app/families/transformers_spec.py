@@ -16,7 +16,6 @@ class TransformersVlmSpec(Family):
     """A model and its processor, loaded from a checkpoint of Hugging Face; adapters lie over it."""
 
     kind = "vlm"
-    exports = frozenset({"safetensors"})
     classes: ClassVar[Mapping[str, str]]
     """Architecture in `config.json`, which is transformers' class -> our class of it, as `module:class`."""
 

@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 import torch
 
 from app.families.decoding import Row, RowsEnded, RowStreamer
+from app.families.graphs import Parts
 from app.inference.aspect import bounded
 from app.inference.chat_templates import render
-from app.inference.errors import QuestionTooLongError
+from app.inference.errors import ModelTaskError, QuestionTooLongError
 from app.inference.optimisation import AUTO, Optimisation
 from app.inference.prompts import Answer, Generation, Prompt, Task
 from app.inference.shared_bases import SharedBase, tensor_bytes
@@ -200,6 +201,14 @@ class TransformersVlm(ABC):
                 out[(row, *window)] = tensor[0]
             collated[key] = out
         return collated
+
+    def take_apart(self) -> Parts:
+        """The graphs that it is written as; raises ModelTaskError for a model that cannot be written so."""
+        raise ModelTaskError(
+            f"The vision tower of '{self.name}' cannot be written as ONNX: models of type "
+            f"'{self.model.config.model_type}' cut an image into a number of tiles that differs from image to image, "
+            "and each tile's tokens are laid out in the prompt, which the exported graphs and their runner do not do."
+        )
 
     def close(self) -> None:
         """Drop the weights: those of its own at once, shared ones when nobody else holds them."""

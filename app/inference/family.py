@@ -135,8 +135,6 @@ class Family:
     """What the built-in model's image tower is called, in lower case."""
     tokenizer_words: frozenset[str] = frozenset()
     """The same of its tokenizer."""
-    exports: frozenset[str] = frozenset({"onnx", "safetensors"})
-    """Formats that its models can be written in."""
 
     def accepted_architecture(self, config: Mapping[str, Any]) -> str | None:
         """The class of transformers that a whole model of this configuration is built with, if it is its own."""

@@ -1,6 +1,6 @@
 """A vision-language model as ONNX graphs with a runner, handed out only where the runner says what torch says.
 
-Knows the order of the steps and the files; what the graphs are is `vlm_parts`, how they are run is `answer`.
+Knows the order of the steps and the files; what the graphs are is their family's, how they are run is `answer`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from app.errors import VisionError
+from app.families.graphs import Graph, Parts
 from app.families.loading import quiet
 from app.families.transformers_vlm import TransformersVlm
 from app.families.vlm_source import narrowed
@@ -28,7 +29,6 @@ from app.inference.sources import read_json
 from app.jobs.errors import NotTrainableError
 from workers.exporting import answer, onnx_files, weights
 from workers.exporting.vlm_gate import HeldModel
-from workers.exporting.vlm_parts import Graph, Parts, take_apart
 from workers.shared.data import load_examples
 from workers.shared.model_files import ModelFiles
 from workers.shared.run import JobRun
@@ -59,7 +59,7 @@ def write(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
 
 
 def _write(run: JobRun, vlm: TransformersVlm, labels_question: str, folder: Path) -> dict[str, Any]:
-    parts = take_apart(vlm)
+    parts = vlm.take_apart()
     prompts, trained_on = _prompts(run, vlm, labels_question)
     packed = [vlm.pack(prompt).packed for prompt in prompts]
     _write_tokenizer(vlm, folder)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from app.families.graphs import Parts
 from app.families.transformers_vlm import TransformersVlm
 from app.inference.errors import ModelTaskError
 from app.inference.prompts import Prompt
 from workers.exporting import answer, onnx_files
-from workers.exporting.vlm_parts import Parts
 
 PIXEL_DIFFERENCE = 1e-4
 """Largest difference of any normalised pixel value between the runner and the model's own processor."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from app.families.chat import lead_in, turn
+from app.families.graphs import Parts
 from app.families.transformers_vlm import TransformersVlm
 from app.inference.prompts import CAPTION_PROMPT, Prompt
 
@@ -30,6 +31,12 @@ class LlavaVlm(TransformersVlm):
     tasks = frozenset({"vqa", "caption"})
     language_parts = ("model.language_model",)
     projector = "model.multi_modal_projector"
+
+    def take_apart(self) -> Parts:
+        """See `TransformersVlm`."""
+        from app.families.llava.graphs import take_apart
+
+        return take_apart(self)
 
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
         """Chat template, then processor: input_ids, attention_mask int64[1, length], pixel_values [1, 3, h, w]."""

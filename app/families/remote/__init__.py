@@ -14,7 +14,6 @@ class Remote(Family):
     name = "remote"
     kind = "vlm"
     connects = True
-    exports: frozenset[str] = frozenset()
 
     def is_connected(self, settings: Settings) -> bool:
         """See `Family`."""
