@@ -90,9 +90,9 @@ def test_no_other_file_branches_on_the_name_of_a_family() -> None:
 def decided_by(tree: ast.AST, names: set[str]) -> Iterator[int]:
     """Lines where one of the names is compared with, or is a key, or a family's own module is imported."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("app.families."):
-            if str(node.module).split(".")[2] in names:
-                yield node.lineno
+        path = (node.module or "").split(".") if isinstance(node, ast.ImportFrom) else []
+        if path[:2] == ["app", "families"] and names & set(path[2:3]):
+            yield node.lineno
         parts: list[ast.AST | None] = []
         if isinstance(node, ast.Compare):
             parts = [node.left, *node.comparators]
