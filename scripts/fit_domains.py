@@ -36,7 +36,7 @@ from app.inference.protocols import Encoder
 from app.inference.sources import CHECKPOINTS, DOMAIN_FILE
 from benchmarks import image_sets
 
-CARRIERS = ("blip-shapes-caption", "blip-shapes-vqa", "clip-tiny", "flamingo-shapes", "llava-shapes")
+CARRIERS = sorted(path.parent.name for path in CHECKPOINTS.glob(f"*/{DOMAIN_FILE}"))
 KNOWS = "drawings of one coloured shape (easy-VQA)"
 CENTROIDS = 32
 ACCEPTED = 0.995
