@@ -13,11 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import output
-from app.cli.client import RefusedError, Service, connect
+from app.cli.client import RefusedError, form_fields
 from app.cli.files import image_files
 from app.cli.model_folders import model_id
-from app.cli.options import ApiKey, DataDir, Json, Server
+from app.cli.options import Images, Json
 from app.cli.rows import each, end
+from app.cli.session import Session, pass_session
 
 Image = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The picture.")]
 Model = Annotated[
@@ -44,7 +45,9 @@ Strict = Annotated[
 Tokens = Annotated[int | None, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")]
 
 
+@pass_session(Json)
 def ask(
+    session: Session,
     image: Image,
     question: Annotated[str, typer.Argument(help="What you want to know.")],
     collection: Annotated[
@@ -56,79 +59,62 @@ def ask(
     max_new_tokens: Tokens = None,
     strict: Strict = False,
     no_stream: NoStream = False,
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Json = False,
 ) -> None:
     """Answer a question about a picture."""
-    fields = {
-        "question": question,
-        "collection": collection,
-        "k": k,
-        "model": model,
-        "max_new_tokens": max_new_tokens,
-        "strict": strict or None,
-    }
-    with connect(server, api_key, data_dir) as service:
-        fields["model"] = model_id(service, model)
-        answered(service, "/v1/vqa", image, fields, json=json, stream=not no_stream)
+    form = form_fields(
+        question=question,
+        collection=collection,
+        k=k,
+        model=model_id(session.service, model),
+        max_new_tokens=max_new_tokens,
+        strict=strict or None,
+    )
+    answer(session, "/v1/vqa", image, form, stream=not no_stream)
 
 
+@pass_session(Json)
 def caption(
-    image: Annotated[
-        list[Path], typer.Option(exists=True, help="Image or folder of images; repeat for several.")
-    ],
+    session: Session,
+    image: Images,
     prompt: Annotated[str | None, typer.Option(help="What to describe, or how.")] = None,
     model: Model = None,
     max_new_tokens: Tokens = None,
     strict: Strict = False,
     no_stream: NoStream = False,
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Json = False,
 ) -> None:
     """Say in words what a picture shows, or each picture of a folder."""
     files = image_files(image)
-    fields = {
-        "prompt": prompt,
-        "model": model,
-        "max_new_tokens": max_new_tokens,
-        "strict": strict or None,
-    }
-    with connect(server, api_key, data_dir) as service:
-        fields["model"] = model_id(service, model)
-        if len(files) == 1 and not image[0].is_dir():
-            answered(service, "/v1/caption", files[0], fields, json=json, stream=not no_stream)
-            return
-        rows = each(
-            "Captioning", [(None, file) for file in files], lambda _, file: _captioned(service, file, fields)
-        )
-    if json:
-        output.print_json({"data": rows})
-    else:
-        shown = ([row["file"], row.get("caption", ""), row.get("error", "")] for row in rows)
-        output.print_table(["image", "caption", "error"], shown, empty="")
-        warn([warned for row in rows for warned in row.get("warnings", [])], len(rows))
+    service = session.service
+    form = form_fields(
+        prompt=prompt,
+        model=model_id(service, model),
+        max_new_tokens=max_new_tokens,
+        strict=strict or None,
+    )
+    if len(files) == 1 and not image[0].is_dir():
+        answer(session, "/v1/caption", files[0], form, stream=not no_stream)
+        return
+    rows = each(
+        "Captioning",
+        [(None, file) for file in files],
+        lambda _, file: service.send("/v1/caption", form, image=file),
+    )
+    session.print_rows({"data": rows}, {"image": "file", "caption": "caption", "error": "error"})
+    if not session.json:
+        warn([warning for row in rows for warning in row.get("warnings", [])], len(rows))
     end(rows)
 
 
-def answered(
-    service: Service, path: str, image: Path, fields: dict[str, Any], *, json: bool, stream: bool = True
+def answer(
+    session: Session, path: str, image: Path, form: dict[str, str], *, stream: bool = True
 ) -> dict[str, Any]:
     """Ask, and show the answer: when it is whole as JSON or without `stream`, else piece by piece. The whole reply."""
-    form = {name: str(value) for name, value in fields.items() if value is not None}
-    files = {"image": image.read_bytes()}
-    if json or not stream:
-        reply: dict[str, Any] = service.call("POST", path, data=form, files=files, again=True)
-        if json:
-            output.print_json(reply)
-        else:
-            sys.stdout.write(f"{reply['answer'] if 'answer' in reply else reply['caption']}\n")
-            warn(reply["warnings"])
+    if session.json or not stream:
+        reply = session.service.send(path, form, image=image)
+        session.print_result(reply, _print_answer)
         return reply
-    for name, event in service.events(path, data={**form, "stream": "true"}, files=files):
+    files = {"image": image.read_bytes()}
+    for name, event in session.service.events(path, data={**form, "stream": "true"}, files=files):
         if name == "token":
             sys.stdout.write(event["text"])
             sys.stdout.flush()
@@ -145,14 +131,11 @@ def answered(
 
 def warn(warnings: list[dict[str, Any]], pictures: int = 1) -> None:
     """Say each sentence once, with how many of several pictures it is about."""
-    for sentence, count in Counter(warned["sentence"] for warned in warnings).items():
+    for sentence, count in Counter(warning["sentence"] for warning in warnings).items():
         about = f" ({count} of {pictures} pictures)" if pictures > 1 else ""
         output.say(f"Warning{about}: {sentence}")
 
 
-def _captioned(service: Service, file: Path, fields: dict[str, Any]) -> dict[str, Any]:
-    form = {name: str(value) for name, value in fields.items() if value is not None}
-    reply: dict[str, Any] = service.call(
-        "POST", "/v1/caption", data=form, files={"image": file.read_bytes()}, again=True
-    )
-    return reply
+def _print_answer(reply: dict[str, Any]) -> None:
+    sys.stdout.write(f"{reply['answer'] if 'answer' in reply else reply['caption']}\n")
+    warn(reply["warnings"])

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from app.cli import output
-from app.cli.client import connect
-from app.cli.options import ApiKey, DataDir, Server
+from app.cli.client import form_fields
+from app.cli.session import Session, pass_session
 
 app = typer.Typer(help="Changed copies of examples, as training sees them.", no_args_is_help=True)
 
@@ -23,7 +23,9 @@ def _group() -> None:
 
 
 @app.command()
+@pass_session()
 def preview(
+    session: Session,
     image: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Image to change.")],
     to: Annotated[
         Path, typer.Option("--output", "-o", dir_okay=False, help="Where to write the sheet, a PNG.")
@@ -39,25 +41,21 @@ def preview(
         float | None, typer.Option(help="Largest share of the area that a crop leaves out.")
     ] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror every other copy left to right.")] = False,
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
 ) -> None:
     """Write a sheet with the image and changed copies of it."""
-    wanted = {
-        "count": count,
-        "seed": seed,
-        "rotation": rotation,
-        "brightness": brightness,
-        "noise": noise,
-        "crop": crop,
-        "flip": flip or None,
-    }
-    form = {name: str(value).lower() for name, value in wanted.items() if value is not None}
-    with connect(server, api_key, data_dir) as service:
-        try:
-            files = {"image": (image.name, image.read_bytes())}
-            service.save("/v1/augment", to, method="POST", data=form, files=files)
-        except OSError as error:
-            output.fail(f"{error.filename or to}: {error.strerror or error}", output.REFUSED)
+    form = form_fields(
+        count=count,
+        seed=seed,
+        rotation=rotation,
+        brightness=brightness,
+        noise=noise,
+        crop=crop,
+        flip=flip or None,
+    )
+    service = session.service
+    try:
+        files = {"image": (image.name, image.read_bytes())}
+        service.save("/v1/augment", to, method="POST", data=form, files=files)
+    except OSError as error:
+        output.fail(f"{error.filename or to}: {error.strerror or error}", output.REFUSED)
     output.say(f"Wrote {to}")

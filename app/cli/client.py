@@ -1,26 +1,18 @@
-"""Finds the service a command talks to, or starts one for the command's duration, and makes its HTTP calls.
+"""The HTTP calls of one service: retries while it is busy, pages, event streams, downloads, failures as exceptions.
 
-Knows the address, the key and how failures read; knows nothing of what is asked.
+Imports nothing of the command line, so that another program can use it as it is.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 import httpx
-
-from app.cli import output
-from app.cli.options import load_settings
-from app.cli.temporary import StartError, temporary_service
-from app.cli.wording import in_flags
 
 _TRIES = 4
 _LONGEST_PAUSE_S = 5.0
@@ -34,26 +26,51 @@ class RefusedError(Exception):
     def __init__(self, status: int, detail: str, retry_after_s: float | None = None) -> None:
         self.status = status
         self.retry_after_s = retry_after_s
-        super().__init__(in_flags(detail))
+        super().__init__(detail)
 
 
 class UnreachableError(Exception):
     """No service answered."""
 
 
-class Service:
-    """One reachable service, as commands use it; safe to share between threads."""
+def quoted(name: str) -> str:
+    """`name` as one segment of a path."""
+    return quote(name, safe="")
 
-    def __init__(
-        self, url: str, api_key: str | None, *, temporary: bool = False, flags: Sequence[str] = ()
-    ) -> None:
+
+def drop_none(**values: Any) -> dict[str, Any]:
+    """Those of the values that were given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def form_fields(**values: Any) -> dict[str, str]:
+    """Those of the values that were given, as the text fields of a form."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in drop_none(**values).items()
+    }
+
+
+class Service:
+    """One reachable service; safe to share between threads."""
+
+    def __init__(self, url: str, api_key: str | None) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.url = url
-        self.temporary = temporary
-        """Whether it goes when the command ends."""
-        self.flags = tuple(flags)
-        """What leads another command to the same service, where the environment does not."""
         self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT, trust_env=False)
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """The JSON object at `path`; repeats and raises as `call(again=True)`."""
+        found: dict[str, Any] = self.call("GET", path, params=drop_none(**query), again=True)
+        return found
+
+    def send(self, path: str, form: dict[str, str], **images: Path) -> dict[str, Any]:
+        """The reply to a form with the named images; repeats and raises as `call(again=True)`, and OSError for a file
+        that cannot be read.
+        """
+        files = {field: (image.name, image.read_bytes()) for field, image in images.items()}
+        reply: dict[str, Any] = self.call("POST", path, data=form, files=files, again=True)
+        return reply
 
     def call(self, method: str, path: str, *, again: bool = False, **request: Any) -> Any:
         """The reply's JSON (None when it has no body).
@@ -146,9 +163,7 @@ class Service:
     def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
         """Every row of a paged list, page after page."""
         while True:
-            page = self.call(
-                "GET", path, params={k: v for k, v in query.items() if v is not None}, again=True
-            )
+            page = self.get(path, **query)
             yield from page["data"]
             if not page.get("next"):
                 return
@@ -157,70 +172,6 @@ class Service:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
-
-
-@contextmanager
-def connect(server: str | None, api_key: str | None, data_dir: Path | None) -> Iterator[Service]:
-    """The service to talk to: the named one, a running one, or one that lives as long as the block.
-
-    Ends the command with a sentence and an exit code when the service refuses or none can be reached.
-    """
-    with ExitStack() as stack:
-        try:
-            url = _address(server) if server else find_service(data_dir)
-            temporary = url is None
-            if url is None:
-                url = stack.enter_context(temporary_service(data_dir))
-            flags = _flags(server, api_key, data_dir)
-            service = Service(url, api_key, temporary=temporary, flags=flags)
-            stack.callback(service.close)
-            yield service
-        except RefusedError as error:
-            output.fail(str(error), output.REFUSED)
-        except (UnreachableError, StartError) as error:
-            output.fail(str(error), output.NO_SERVICE)
-
-
-def _flags(server: str | None, api_key: str | None, data_dir: Path | None) -> list[str]:
-    """Those options that were given as flags; a key is not repeated, only that one is needed."""
-    given = {"--server": (server, "VISION_SERVER"), "--data-dir": (data_dir, "VISION_DATA_DIR")}
-    flags: list[str] = []
-    for flag, (value, variable) in given.items():
-        if value is not None and str(value) != os.environ.get(variable):
-            flags += [flag, shlex.quote(str(value))]
-    if api_key is not None and api_key != os.environ.get("VISION_API_KEY"):
-        flags += ["--api-key", "KEY"]
-    return flags
-
-
-def _address(server: str) -> str:
-    """A --server as a URL; `host:port` will do. Ends the command where it can be none."""
-    url = server if "://" in server else f"http://{server}"
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        output.fail(f"{server!r} is no address of a service, such as http://127.0.0.1:8000", output.USAGE)
-    return url.rstrip("/")
-
-
-def find_service(data_dir: Path | None) -> str | None:
-    """Address of the data folder's running service; without a named folder also one on the default port."""
-    from app.embedded.running import running_server
-
-    settings = load_settings(data_dir=data_dir)
-    url = running_server(settings.data_dir)
-    if url is not None or data_dir is not None:
-        return url  # a service on the default port keeps another folder than the one that was named
-    default = f"http://127.0.0.1:{settings.port or 8000}"
-    try:
-        reply = httpx.get(f"{default}/healthz", timeout=2.0, trust_env=False)
-        ours = reply.is_success and reply.json().get("service") == "llamafarm-vision"
-    except (httpx.HTTPError, ValueError, AttributeError):
-        return None
-    return default if ours else None
 
 
 def _refusal(reply: httpx.Response) -> RefusedError:

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from app.cli import output
-from app.cli.client import Service
-from app.cli.datasets import uploaded
+from app.cli.dataset_folders import upload
+from app.cli.session import Session
 
 _FORMATS = {"custom": "jsonl"}
 _LARGEST = 1 << 20
@@ -53,14 +53,14 @@ class Sent:
     warnings: tuple[str, ...]
 
 
-def send(service: Service, document: dict[str, Any], file: Path, *, data: bool) -> Sent:
+def send(session: Session, document: dict[str, Any], file: Path, *, data: bool) -> Sent:
     """Send the folders that the document names.
 
     Relative folders are looked for beside the file. Nothing is sent of a document that the service finds wrong, or
     whose model is not at hand, and without `data` not the folder to learn from, in whose place there is another
     source. Fields that have no effect are printed first.
     """
-    checked = service.call("POST", "/v1/configurations/check", json=document, again=True)
+    checked = session.service.call("POST", "/v1/configurations/check", json=document, again=True)
     warnings = tuple(f"{note['field']}: {note['sentence']}" for note in checked["warnings"])
     for warning in warnings:
         output.say(warning)
@@ -72,8 +72,8 @@ def send(service: Service, document: dict[str, Any], file: Path, *, data: bool) 
     folder = _folder(left, "dataset", "data_dir", file)
     test = _folder(left, "evaluation", "test_data_dir", file)
     about = left.get("dataset") if isinstance(left.get("dataset"), dict) else {}
-    dataset = None if folder is None else _dataset(service, folder, about or {})
-    held_out = None if test is None else _dataset(service, test, {})
+    dataset = None if folder is None else _dataset(session, folder, about or {})
+    held_out = None if test is None else _dataset(session, test, {})
     if dataset and held_out:
         _check_same_task(dataset, held_out, file)
     return Sent(
@@ -105,10 +105,10 @@ def _folder(document: dict[str, Any], section: str, field: str, file: Path) -> P
     return folder
 
 
-def _dataset(service: Service, folder: Path, about: dict[str, Any]) -> dict[str, Any]:
+def _dataset(session: Session, folder: Path, about: dict[str, Any]) -> dict[str, Any]:
     format_ = str(about.get("format") or "auto")
     fields = {"name": folder.resolve().name or "dataset", "format": _FORMATS.get(format_, format_)}
     split = about.get("split_ratio")
     if isinstance(split, list):
         fields["split"] = ",".join(str(share) for share in split)
-    return uploaded(service, folder, fields)
+    return upload(session, folder, fields)

@@ -34,7 +34,7 @@ def warning_of(service: Service, strategy: dict[str, Any], collection: str, enco
     small world; None where it is what the strategy names.
     """
     wanted = strategy["model"]["family"]
-    models = service.call("GET", "/v1/models", again=True)["data"]
+    models = service.get("/v1/models")["data"]
     used = next((one for one in models if encoder in (one["id"], *one["aliases"])), None)
     small = used["knows"] if used else None
     if wanted in ("default", used["family"] if used else None):
@@ -60,7 +60,7 @@ def warning_of(service: Service, strategy: dict[str, Any], collection: str, enco
 
 
 def _of_family(service: Service, family: str) -> list[dict[str, Any]]:
-    models = service.call("GET", "/v1/models", again=True)["data"]
+    models = service.get("/v1/models")["data"]
     return [one for one in models if one["kind"] == "encoder" and one["family"] == family]
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import typer
 
-from app.cli.client import RefusedError, Service
-from app.cli.collections import quoted
+from app.cli.client import RefusedError, Service, drop_none, quoted
 from app.cli.files import labelled_files
 from app.cli.rows import each, end
 
@@ -64,13 +63,13 @@ def upload(service: Service, collection: str, examples: list[Example]) -> int:
 
 def ensure_collection(service: Service, name: str, encoder: str | None) -> None:
     """Make the collection where there is none, bound to `encoder` or the service's default."""
-    body = {"name": name} | ({"encoder": encoder} if encoder else {})
     try:
-        service.call("GET", f"/v1/collections/{quoted(name)}", again=True)
+        service.get(f"/v1/collections/{quoted(name)}")
         return
     except RefusedError as error:
         if error.status != 404:
             raise
+    body = drop_none(name=name, encoder=encoder)
     service.call("POST", "/v1/collections", json=body, again=True)
 
 
@@ -83,14 +82,11 @@ def collection_named(folder: Path) -> str:
 
 
 def _send(service: Service, path: str, example: Example, file: Path) -> dict[str, Any]:
-    image = (file.name, file.read_bytes())
     if example.label is not None:
-        reply = service.call(
-            "POST", f"{path}/examples", again=True, data={"label": example.label}, files={"images": image}
-        )
-        return {"created": reply["data"][0]["created"]}
-    texts = {"question": example.question or DESCRIBE, "answer": example.answer or ""}
-    reply = service.call("POST", f"{path}/answers", again=True, data=texts, files={"image": image})
+        reply = service.send(f"{path}/examples", {"label": example.label}, images=file)["data"][0]
+    else:
+        texts = {"question": example.question or DESCRIBE, "answer": example.answer or ""}
+        reply = service.send(f"{path}/answers", texts, image=file)
     return {"created": reply["created"]}
 
 

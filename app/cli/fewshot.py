@@ -10,51 +10,53 @@ from typing import Annotated
 
 import typer
 
-from app.cli import output, saving
-from app.cli.answering import Image, Model, NoStream, Shots, Strict, Tokens, answered
-from app.cli.client import Service, connect
-from app.cli.collections import quoted
+from app.cli import answering, output, saving
+from app.cli.answering import Image, Model, NoStream, Shots, Strict, Tokens
+from app.cli.client import Service, drop_none, form_fields, quoted
 from app.cli.model_folders import model_id
-from app.cli.options import ApiKey, Collection, DataDir, Json, Server
-from app.cli.submitting import Ending, trained
-from app.cli.train import Force, Lines, ModelName, Params, Question, Seed, params
+from app.cli.options import (
+    Collection,
+    Force,
+    Json,
+    Lines,
+    ModelName,
+    Params,
+    Question,
+    Seed,
+    parse_params,
+)
+from app.cli.session import Session, pass_session
+from app.cli.submitting import Ending, train_and_save
 
 app = typer.Typer(
     help="Teach answers by example, ask with them, and train on a few examples.", no_args_is_help=True
 )
+_ANSWER = {"question": "question", "answer": "answer", "id": "id"}
 
 
 @app.command("add-example")
+@pass_session(Json)
 def add_example(
+    session: Session,
     image: Image,
     question: Annotated[str, typer.Option(help="A question about the picture.")],
     answer: Annotated[str, typer.Option(help="Its right answer.")],
     collection: Collection = "default",
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Json = False,
 ) -> None:
     """Teach the answer to a question about a picture."""
-    with connect(server, api_key, data_dir) as service:
-        reply = service.call(
-            "POST",
-            f"/v1/collections/{quoted(collection)}/answers",
-            data={"question": question, "answer": answer},
-            files={"image": image.read_bytes()},
-            again=True,
-        )
-    if json:
+    path, form = f"/v1/collections/{quoted(collection)}/answers", {"question": question, "answer": answer}
+    reply = session.service.send(path, form, image=image)
+    if session.json:
         output.print_json(reply)
         return
-    output.print_table(
-        ["question", "answer", "id"], [[reply["question"], reply["answer"], reply["id"]]], empty=""
-    )
+    session.print_rows({"data": [reply]}, _ANSWER)
     output.say(f"{'Learned' if reply['created'] else 'Known already'}, in {collection}")
 
 
 @app.command()
+@pass_session(Json)
 def query(
+    session: Session,
     image: Image,
     question: Annotated[str, typer.Option(help="What you want to know.")],
     k: Shots = None,
@@ -63,30 +65,25 @@ def query(
     strict: Strict = False,
     no_stream: NoStream = False,
     collection: Collection = "default",
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Json = False,
 ) -> None:
     """Ask about a picture, with the nearest taught answers shown to the model."""
-    fields = {
-        "question": question,
-        "collection": collection,
-        "k": k,
-        "model": model,
-        "max_new_tokens": max_new_tokens,
-        "strict": strict or None,
-    }
-    with connect(server, api_key, data_dir) as service:
-        fields["model"] = model_id(service, model)
-        reply = answered(service, "/v1/vqa", image, fields, json=json, stream=not no_stream)
-    if not json:
-        used = len(reply["examples_used"])
-        output.say(f"{reply['model']} saw {used} example{'' if used == 1 else 's'} of {collection}")
+    form = form_fields(
+        question=question,
+        collection=collection,
+        k=k,
+        model=model_id(session.service, model),
+        max_new_tokens=max_new_tokens,
+        strict=strict or None,
+    )
+    reply = answering.answer(session, "/v1/vqa", image, form, stream=not no_stream)
+    used = len(reply["examples_used"])
+    session.say(f"{reply['model']} saw {used} example{'' if used == 1 else 's'} of {collection}")
 
 
 @app.command()
+@pass_session(Lines)
 def train(
+    session: Session,
     collection: Collection = "default",
     strategy: Annotated[
         str | None,
@@ -100,54 +97,37 @@ def train(
     name: ModelName = None,
     seed: Seed = 0,
     force: Force = False,
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Lines = False,
 ) -> None:
     """Train a model on what was taught, follow it, and save its files."""
-    values = params(param, question)
+    values = parse_params(param, question)
     force = saving.may_replace(output_dir, force=force)
-    with connect(server, api_key, data_dir) as service:
-        body = {
-            "strategy": strategy or _fitting_strategy(service, collection),
-            "collection": collection,
-            "params": values,
-            "seed": seed,
-            **({"name": name} if name else {}),
-        }
-        trained(service, body, Ending(output_dir=output_dir, force=force, json=json))
+    body = drop_none(
+        strategy=strategy or _fitting_strategy(session.service, collection),
+        collection=collection,
+        params=values,
+        seed=seed,
+        name=name or None,
+    )
+    train_and_save(session, body, Ending(output_dir=output_dir, force=force))
 
 
 @app.command("list-examples")
-def list_examples(
-    collection: Collection = "default",
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Json = False,
-) -> None:
+@pass_session(Json)
+def list_examples(session: Session, collection: Collection = "default") -> None:
     """List the taught answers."""
-    with connect(server, api_key, data_dir) as service:
-        rows = list(service.pages(f"/v1/collections/{quoted(collection)}/answers"))
-    if json:
-        output.print_json({"data": rows})
-        return
-    shown = ([row["question"], row["answer"], row["id"]] for row in rows)
-    output.print_table(["question", "answer", "id"], shown, empty=f"No answers in {collection} yet")
+    rows = list(session.service.pages(f"/v1/collections/{quoted(collection)}/answers"))
+    session.print_rows({"data": rows}, _ANSWER, empty=f"No answers in {collection} yet")
 
 
 @app.command()
+@pass_session()
 def forget(
+    session: Session,
     example: Annotated[str, typer.Argument(metavar="ID", help="Id of a taught answer.")],
     collection: Collection = "default",
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
 ) -> None:
     """Forget one taught answer."""
-    with connect(server, api_key, data_dir) as service:
-        service.call("DELETE", f"/v1/collections/{quoted(collection)}/answers/{quoted(example)}")
+    session.service.call("DELETE", f"/v1/collections/{quoted(collection)}/answers/{quoted(example)}")
     output.say(f"Forgot {example}")
 
 

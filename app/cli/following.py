@@ -18,6 +18,7 @@ from rich.text import Text
 from app.cli import output
 from app.cli.client import RefusedError, Service, UnreachableError
 from app.cli.figures import not_judged
+from app.cli.session import Session
 from app.cli.wording import in_flags
 
 FINISHED = ("succeeded", "failed", "cancelled")
@@ -33,32 +34,37 @@ _JUDGED_BY = {
 _DULL = frozenset({"learning_rate"})
 
 
-def follow(
-    service: Service, job: dict[str, Any], *, json: bool, said: frozenset[str] = frozenset()
-) -> dict[str, Any]:
-    """Show the job until it has ended, across broken connections; the job as it is then. Lines that were `said` before
-    are not shown to a person again.
+def follow(session: Session, job: dict[str, Any], *, said: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Show the job until it has ended, across broken connections, to programs as its events; the job as it is then.
+    Lines that were `said` before are not shown to a person again.
 
-    Raises UnreachableError when the service stays away for minutes. Ctrl-C ends the command, not the job.
+    Ends the command with 1 unless the job succeeded. Raises UnreachableError when the service stays away for minutes.
+    Ctrl-C ends the command, not the job.
     """
-    return _followed(service, job, _Lines() if json else _Bar(job, said))
+    return _follow(session, job, _Lines() if session.json else _Bar(job, said))
 
 
-def wait(service: Service, job: dict[str, Any]) -> dict[str, Any]:
-    """The same without a word."""
-    return _followed(service, job, _Silence())
+def wait(session: Session, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """The same with nothing on standard output, where what the job leads to will stand; `quiet` says nothing at all."""
+    return _follow(session, job, _Silence() if quiet else _Bar(job, frozenset()))
 
 
-def end(job: dict[str, Any], *, json: bool) -> None:
-    """Say how the job ended; exit code 1 unless it succeeded."""
-    if job["state"] == "succeeded":
-        if not json and job.get("model"):
-            output.say(f"Published the model '{job['model']}'{_judged(job)}")
-        return
-    reason = f": {in_flags(job['error']['detail'])}" if job.get("error") else ""
-    output.fail(
-        f"the job {'was cancelled' if job['state'] == 'cancelled' else 'failed'}{reason}", output.REFUSED
-    )
+def _follow(session: Session, job: dict[str, Any], shown: _Silence) -> dict[str, Any]:
+    try:
+        with shown:
+            ended = _follow_to_end(session.service, job["id"], shown)
+    except KeyboardInterrupt:
+        later = "goes on when the service runs again" if session.temporary else "goes on"
+        output.say(f"The job {later}. To watch it: vision jobs follow {job['id']}")
+        output.say(f"To stop it: vision jobs cancel {job['id']}")
+        raise typer.Exit(INTERRUPTED) from None
+    if ended["state"] != "succeeded":
+        reason = f": {in_flags(ended['error']['detail'])}" if ended.get("error") else ""
+        what = "was cancelled" if ended["state"] == "cancelled" else "failed"
+        output.fail(f"the job {what}{reason}", output.REFUSED)
+    if ended.get("model"):
+        session.say(f"Published the model '{ended['model']}'{_judged(ended)}")
+    return ended
 
 
 def _judged(job: dict[str, Any]) -> str:
@@ -77,18 +83,7 @@ def _judged(job: dict[str, Any]) -> str:
     return ""
 
 
-def _followed(service: Service, job: dict[str, Any], shown: _Silence) -> dict[str, Any]:
-    try:
-        with shown:
-            return _to_the_end(service, job["id"], shown)
-    except KeyboardInterrupt:
-        later = "goes on when the service runs again" if service.temporary else "goes on"
-        output.say(f"The job {later}. To watch it: vision jobs follow {job['id']}")
-        output.say(f"To stop it: vision jobs cancel {job['id']}")
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _to_the_end(service: Service, job_id: str, shown: _Silence) -> dict[str, Any]:
+def _follow_to_end(service: Service, job_id: str, shown: _Silence) -> dict[str, Any]:
     path = f"/v1/jobs/{job_id}"
     after: str | None = None
     last = time.monotonic()

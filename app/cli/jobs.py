@@ -10,47 +10,37 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import figures, following, output
-from app.cli.client import Service, connect
-from app.cli.collections import quoted
-from app.cli.options import ApiKey, DataDir, Json, Server
+from app.cli.client import quoted
+from app.cli.options import Json, Limit, Lines
+from app.cli.output import format_time
+from app.cli.session import Session, pass_session
 
 app = typer.Typer(help="Long work: follow it, stop it, try it again.", no_args_is_help=True)
 _Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a job, as list shows it.")]
 
 
 @app.command("list")
+@pass_session(Json)
 def list_jobs(
+    session: Session,
     state: Annotated[
         list[str] | None,
         typer.Option(help="Only queued, running, succeeded, failed or cancelled ones; may be repeated."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 20,
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Json = False,
+    limit: Limit = 20,
 ) -> None:
     """Show the newest jobs."""
-    with connect(server, api_key, data_dir) as service:
-        query = {"limit": limit, **({"state": state} if state else {})}
-        page = service.call("GET", "/v1/jobs", params=query, again=True)
-    if json:
-        output.print_json(page)
-        return
-    output.print_table(
-        ["id", "state", "what", "of", "progress", "model", "asked for"],
-        (
-            [
-                job["id"],
-                _state(job),
-                job["strategy"] or job["kind"],
-                job["collection"] or job["dataset"] or "",
-                _steps(job),
-                job["model"] or "",
-                _time(job["created_at"]),
-            ]
-            for job in page["data"]
-        ),
+    session.print_rows(
+        session.service.get("/v1/jobs", limit=limit, state=state or None),
+        {
+            "id": "id",
+            "state": _state,
+            "what": lambda job: job["strategy"] or job["kind"],
+            "of": lambda job: job["collection"] or job["dataset"] or "",
+            "progress": _steps,
+            "model": "model",
+            "asked for": lambda job: format_time(job["created_at"]),
+        },
         empty=f"No job is {' or '.join(state)}."
         if state
         else "There are no jobs: vision train --strategy NAME makes one",
@@ -58,66 +48,40 @@ def list_jobs(
 
 
 @app.command()
-def show(
-    job: _Id, server: Server = None, api_key: ApiKey = None, data_dir: DataDir = None, json: Json = False
-) -> None:
+@pass_session(Json)
+def show(session: Session, job: _Id) -> None:
     """Show one job with its evaluation and its files."""
-    with connect(server, api_key, data_dir) as service:
-        found = service.call("GET", f"/v1/jobs/{quoted(job)}", again=True)
-    if json:
-        output.print_json(found)
-        return
-    output.print_table(["", ""], _facts(found), empty="")
-    output.print_table(
-        ["file", "bytes"], ([one["name"], str(one["size"])] for one in found["artifacts"]), empty=""
-    )
+    session.print_result(session.service.get(f"/v1/jobs/{quoted(job)}"), _print_job)
 
 
 @app.command()
-def follow(
-    job: _Id,
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the job's events, one line of JSON each.")
-    ] = False,
-) -> None:
+@pass_session(Lines)
+def follow(session: Session, job: _Id) -> None:
     """Follow a job to its end; exit code 0 when it succeeded, 1 when it failed or was cancelled."""
-    with connect(server, api_key, data_dir) as service:
-        ended = following.follow(service, _found(service, job), json=json)
-    following.end(ended, json=json)
+    following.follow(session, session.service.get(f"/v1/jobs/{quoted(job)}"))
 
 
 @app.command()
-def cancel(
-    job: _Id, server: Server = None, api_key: ApiKey = None, data_dir: DataDir = None, json: Json = False
-) -> None:
+@pass_session(Json)
+def cancel(session: Session, job: _Id) -> None:
     """Stop a job."""
-    with connect(server, api_key, data_dir) as service:
-        reply = service.call("POST", f"/v1/jobs/{quoted(job)}/cancel", again=True)
-    if json:
-        output.print_json(reply)
-    else:
-        output.say(f"{job} is {'stopping' if reply['cancelling'] else reply['state']}")
+    reply = session.service.call("POST", f"/v1/jobs/{quoted(job)}/cancel", again=True)
+    session.print_result(reply, f"{job} is {'stopping' if reply['cancelling'] else reply['state']}")
 
 
 @app.command()
-def retry(
-    job: _Id, server: Server = None, api_key: ApiKey = None, data_dir: DataDir = None, json: Json = False
-) -> None:
+@pass_session(Json)
+def retry(session: Session, job: _Id) -> None:
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
-    with connect(server, api_key, data_dir) as service:
-        reply = service.call("POST", f"/v1/jobs/{quoted(job)}/retry")
-    if json:
-        output.print_json(reply)
-    else:
-        output.say(f"{job} is {reply['state']}")
+    reply = session.service.call("POST", f"/v1/jobs/{quoted(job)}/retry")
+    session.print_result(reply, f"{job} is {reply['state']}")
 
 
-def _found(service: Service, job: str) -> dict[str, Any]:
-    found: dict[str, Any] = service.call("GET", f"/v1/jobs/{quoted(job)}", again=True)
-    return found
+def _print_job(job: dict[str, Any]) -> None:
+    output.print_facts(_facts(job))
+    output.print_table(
+        ["file", "bytes"], ([file["name"], str(file["size"])] for file in job["artifacts"]), empty=""
+    )
 
 
 def _steps(job: dict[str, Any]) -> str:
@@ -126,40 +90,31 @@ def _steps(job: dict[str, Any]) -> str:
     return f"{done['step']}/{done['of']}{', ended early' if early else ''}" if done["of"] else ""
 
 
-def _time(moment: str | None) -> str:
-    return (moment or "")[:19].replace("T", " ")
-
-
 def _state(job: dict[str, Any]) -> str:
     if job.get("served") is False:
         return f"{job['state']}, no worker for '{job['queue']}'"
     if job.get("not_before"):
-        return f"{job['state']}, put off until {_time(job['not_before'])}"
+        return f"{job['state']}, put off until {format_time(job['not_before'])}"
     return str(job["state"]) + (f", {job['phase']}" if job["phase"] else "")
 
 
-def _facts(job: dict[str, Any]) -> list[list[str]]:
-    rows = [
-        ["id", job["id"]],
-        ["state", _state(job)],
-        ["what", f"{job['kind']} {job['strategy'] or ''}".strip()],
-        ["learns from", job["collection"] or job["dataset"] or ""],
-        ["base model", job["base_model"] or ""],
-        ["attempt", f"{job['attempt']} of {job['max_attempts']}"],
-        ["progress", _steps(job)],
-        ["asked for", _time(job["created_at"])],
-        ["started", _time(job["started_at"])],
-        ["ended", _time(job["finished_at"])],
-        ["model", job["model"] or ""],
-        *([name, figures.number(value)] for name, value in job["metrics"].items()),
-        *(
-            [name, figures.number(value)]
-            for name, value in _result(job).items()
-            if name not in job["metrics"]
-        ),
-        ["error", job["error"]["detail"] if job["error"] else ""],
+def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
+    found = job["metrics"] | _result(job) | job["metrics"]  # metrics stand first and count
+    return [
+        ("id", job["id"]),
+        ("state", _state(job)),
+        ("what", f"{job['kind']} {job['strategy'] or ''}".strip()),
+        ("learns from", job["collection"] or job["dataset"] or ""),
+        ("base model", job["base_model"] or ""),
+        ("attempt", f"{job['attempt']} of {job['max_attempts']}"),
+        ("progress", _steps(job)),
+        ("asked for", format_time(job["created_at"])),
+        ("started", format_time(job["started_at"])),
+        ("ended", format_time(job["finished_at"])),
+        ("model", job["model"] or ""),
+        *((name, figures.number(value)) for name, value in found.items()),
+        ("error", job["error"]["detail"] if job["error"] else ""),
     ]
-    return [row for row in rows if row[1]]
 
 
 def _result(job: dict[str, Any]) -> dict[str, Any]:

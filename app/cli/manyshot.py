@@ -6,27 +6,81 @@ Knows folders and what is downloaded; how any of it works is the service's busin
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from app.cli import figures, following, output, saving
-from app.cli.client import Service, connect
-from app.cli.collections import quoted
-from app.cli.datasets import dataset_id, prepare_dataset, taught_by
+from app.cli import figures, following, next_steps, output, saving
+from app.cli.client import drop_none, quoted
+from app.cli.dataset_folders import dataset_id, taught_by, upload, write_note
+from app.cli.datasets import print_dataset
 from app.cli.model_folders import model_id
-from app.cli.options import ApiKey, DataDir, Json, Server
-from app.cli.submitting import Ending, check_detach, trained
-from app.cli.train import Force, Lines, ModelName, Params, Question, Seed, params
+from app.cli.options import (
+    Detach,
+    Force,
+    Json,
+    Lines,
+    ModelName,
+    Params,
+    Question,
+    Seed,
+    Split,
+    SplitSeed,
+    parse_params,
+)
+from app.cli.session import Session, pass_session
+from app.cli.submitting import Ending, check_detach, train_and_save
 
 app = typer.Typer(help="Train on hundreds of examples and more.", no_args_is_help=True)
-app.command("prepare-dataset")(prepare_dataset)
 DEFAULT_FOLDER = Path("./trained_model")
 _Model = Annotated[str, typer.Option(help="A trained model: its id, or its folder.")]
+# --data-dir is the folder with the examples here
+_ServiceDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--service-dir", envvar="VISION_DATA_DIR", help="Data folder of the service to find or start."
+    ),
+]
+
+
+@app.command("prepare-dataset")
+@pass_session(Json, data_dir=_ServiceDir)
+def prepare_dataset(
+    session: Session,
+    data_dir: Annotated[
+        Path, typer.Option("--data-dir", exists=True, file_okay=False, help="Folder with the examples.")
+    ],
+    output_dir: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the note, the manifest and the report.")
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="auto, directory (a folder a label), coco or jsonl.")
+    ] = "auto",
+    boxes: Annotated[str, typer.Option(help="What a COCO box becomes: whole or crops.")] = "whole",
+    split: Split = "0.8,0.1,0.1",
+    seed: SplitSeed = 0,
+    name: Annotated[str | None, typer.Option(help="What to call it; the folder's name without.")] = None,
+) -> None:
+    """Send a folder of images, have each checked, and split them into train, validation and test."""
+    fields = {
+        "name": name or data_dir.resolve().name or "dataset",
+        "format": format_,
+        "boxes": boxes,
+        "split": split,
+        "seed": str(seed),
+    }
+    found = upload(session, data_dir, fields, quiet=session.json)
+    if output_dir is not None:
+        write_note(session.service, found, output_dir, data_dir)
+    session.print_result(found, print_dataset)
+    place = found["id"] if output_dir is None else str(output_dir)
+    next_steps.say(session, [["manyshot", "train", "--dataset", place]])
 
 
 @app.command()
+@pass_session(Lines)
 def train(
+    session: Session,
     dataset: Annotated[str, typer.Option(help="A prepared folder, a folder of examples, or a dataset's id.")],
     model: Annotated[
         str | None,
@@ -56,37 +110,34 @@ def train(
         ),
     ] = None,
     force: Force = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Ask for the job and do not wait for it.")] = False,
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Lines = False,
+    detach: Detach = False,
 ) -> None:
     """Train a whole model on a dataset, and follow it."""
     if output_dir is None and not detach:
         output_dir = DEFAULT_FOLDER
     if output_dir is not None:
         force = saving.may_replace(output_dir, force=force)
-    given = {"num_epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    arguments = {key: value for key, value in given.items() if value is not None}
-    ending = Ending(detach, output_dir, force, json, taught_by(dataset))
-    with connect(server, api_key, data_dir) as service:
-        check_detach(service, ending)
-        body: dict[str, Any] = {
-            "config": {
-                "training_args": {"learning_type": "many_shot", **arguments},
-                "base_model": model or "default",
-            },
-            "dataset": dataset_id(service, dataset),
-            "params": params(param, question),
-            "seed": seed,
-            **({"name": name} if name else {}),
-        }
-        trained(service, body, ending)
+    values = parse_params(param, question)
+    ending = Ending(detach, output_dir, force, taught_by(dataset))
+    check_detach(session, ending)
+    arguments = drop_none(num_epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    body = drop_none(
+        config={
+            "training_args": {"learning_type": "many_shot", **arguments},
+            "base_model": model or "default",
+        },
+        dataset=dataset_id(session, dataset),
+        params=values,
+        seed=seed,
+        name=name or None,
+    )
+    train_and_save(session, body, ending)
 
 
 @app.command()
+@pass_session(Json)
 def evaluate(
+    session: Session,
     model: _Model,
     test_data: Annotated[
         str, typer.Option(help="A folder of examples, a prepared folder, or a dataset's id.")
@@ -105,56 +156,40 @@ def evaluate(
         Path | None, typer.Option("--output-dir", "--output", "-o", help="Save figures and pictures here.")
     ] = None,
     force: Force = False,
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Json = False,
 ) -> None:
     """Judge a model on examples it was not trained on; chance stands beside the figures."""
     if output_dir is not None:
         saving.check_free(output_dir, force=force)
     fresh = Path(test_data).is_dir() and not (Path(test_data) / "dataset.json").is_file()
-    with connect(server, api_key, data_dir) as service:
-        name = str(model_id(service, model))
-        wanted: dict[str, Any] = {"split": split or ("all" if fresh else "test"), "metrics": metric or None}
-        wanted["dataset"] = dataset_id(service, test_data)
-        job = _done(service, f"/v1/models/{quoted(name)}/evaluate", wanted, quiet=json)
-        found = job["result"]["evaluation"]
-        if output_dir is not None:
-            saving.save_artifacts(service, job, output_dir, force=force)
-    if json:
-        output.print_json(found)
-        return
-    figures.show(found)
+    name = quoted(str(model_id(session.service, model)))
+    body = {
+        "split": split or ("all" if fresh else "test"),
+        "metrics": metric or None,
+        "dataset": dataset_id(session, test_data),
+    }
+    asked = session.service.call("POST", f"/v1/models/{name}/evaluate", json=body)
+    job = following.wait(session, asked, quiet=session.json)
+    if output_dir is not None:
+        saving.save_artifacts(session.service, job, output_dir, force=force)
+    session.print_result(job["result"]["evaluation"], figures.show)
 
 
 @app.command()
+@pass_session(Json)
 def export(
+    session: Session,
     model: _Model,
     format_: Annotated[str, typer.Option("--format", help="onnx or safetensors.")] = "onnx",
     output_dir: Annotated[
         Path, typer.Option("--output", "--output-dir", "-o", help="Save the files in this folder.")
     ] = Path("./exported"),
     force: Force = False,
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Json = False,
 ) -> None:
     """Write a model as files that other programs load; what does not compute the same is refused."""
     saving.check_free(output_dir, force=force)
-    with connect(server, api_key, data_dir) as service:
-        name = str(model_id(service, model))
-        job = _done(service, f"/v1/models/{quoted(name)}/export", {"format": format_}, quiet=json)
-        saving.save_artifacts(service, job, output_dir, force=force)
-    if json:
+    name = quoted(str(model_id(session.service, model)))
+    asked = session.service.call("POST", f"/v1/models/{name}/export", json={"format": format_})
+    job = following.wait(session, asked, quiet=session.json)
+    saving.save_artifacts(session.service, job, output_dir, force=force)
+    if session.json:
         output.print_json(job["result"]["export"])
-
-
-def _done(service: Service, path: str, body: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
-    """Ask for a job and wait for its end; ends the command where it fails."""
-    job = service.call("POST", path, json=body)
-    ended = following.wait(service, job) if quiet else following.follow(service, job, json=False)
-    following.end(ended, json=quiet)
-    found: dict[str, Any] = service.call("GET", f"/v1/jobs/{job['id']}", again=True)
-    return found

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.cli import output
-from app.cli.client import RefusedError, Service
-from app.cli.collections import quoted
+from app.cli.client import RefusedError, Service, quoted
 from app.cli.packing import files_of, packed
 from app.cli.saving import NOTE
 
@@ -32,12 +31,12 @@ def model_id(service: Service, given: str | None) -> str | None:
     folder = Path(given)
     name = noted_id(folder)
     try:
-        service.call("GET", f"/v1/models/{quoted(name)}", again=True)
+        service.get(f"/v1/models/{quoted(name)}")
     except RefusedError as error:
         if error.status != _NOT_FOUND:
             raise
         return str(upload(service, folder)["id"])
-    there = service.call("GET", f"/v1/models/{quoted(name)}/artifacts", again=True)["data"]
+    there = service.get(f"/v1/models/{quoted(name)}/artifacts")["data"]
     digests = {one["name"]: one["sha256"] for one in there}
     for name_, digest in _weights(folder).items():
         if digests.get(name_) != digest:

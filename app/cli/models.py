@@ -5,119 +5,98 @@ Knows nothing of how models run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from app.cli import model_folders, output, saving
-from app.cli.client import connect
-from app.cli.collections import quoted
-from app.cli.options import ApiKey, DataDir, Json, Server
+from app.cli.client import quoted
+from app.cli.options import Json
+from app.cli.session import Session, pass_session
 
 _WITHIN = ("trained", "optimisation", "metrics")
 
 app = typer.Typer(help="The models the service knows.", no_args_is_help=True)
+_Trained = Annotated[str, typer.Argument(help="Id of a trained model.")]
 
 
 @app.command("list")
-def list_models(
-    server: Server = None, api_key: ApiKey = None, data_dir: DataDir = None, json: Json = False
-) -> None:
+@pass_session(Json)
+def list_models(session: Session) -> None:
     """Show every model."""
-    with connect(server, api_key, data_dir) as service:
-        rows = list(service.pages("/v1/models"))
-    if json:
-        output.print_json({"data": rows, "next": None})
-        return
-    columns = ["id", "kind", "family", "default", "loaded", "dim", "runtime"]
-    output.print_table(
-        [*columns, "trained by", "on"],
-        ([*(_text(row.get(column)) for column in columns), *_training(row)] for row in rows),
+    session.print_all(
+        "/v1/models",
+        {
+            **{
+                name: _text_of(name)
+                for name in ("id", "kind", "family", "default", "loaded", "dim", "runtime")
+            },
+            "trained by": lambda model: str((model.get("trained") or {}).get("method", "")),
+            "on": lambda model: str(((model.get("trained") or {}).get("data") or {}).get("source", "")),
+        },
         empty="There are no models.",
     )
 
 
 @app.command()
-def show(
-    model: Annotated[str, typer.Argument(help="Id of the model.")],
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Json = False,
-) -> None:
+@pass_session(Json)
+def show(session: Session, model: Annotated[str, typer.Argument(help="Id of the model.")]) -> None:
     """Show everything about one model."""
-    with connect(server, api_key, data_dir) as service:
-        found = service.call("GET", f"/v1/models/{quoted(model)}", again=True)
-    if json:
-        output.print_json(found)
-    else:
-        output.print_table(["", ""], _facts(found), empty="")
+    found = session.service.get(f"/v1/models/{quoted(model)}")
+    session.print_result(found, lambda found: output.print_facts(_facts(found)))
 
 
 @app.command()
-def remove(
-    model: Annotated[str, typer.Argument(help="Id of a trained model.")],
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-) -> None:
+@pass_session()
+def remove(session: Session, model: _Trained) -> None:
     """Forget a trained model and its files."""
-    with connect(server, api_key, data_dir) as service:
-        service.call("DELETE", f"/v1/models/{quoted(model)}", again=True)
+    session.service.call("DELETE", f"/v1/models/{quoted(model)}", again=True)
     output.say(f"Removed {model}")
 
 
 @app.command()
+@pass_session()
 def download(
-    model: Annotated[str, typer.Argument(help="Id of a trained model.")],
+    session: Session,
+    model: _Trained,
     output_dir: Annotated[Path, typer.Option(help="Save its files in this folder.")],
     force: Annotated[bool, typer.Option("--force", help="Replace what is in the folder.")] = False,
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
 ) -> None:
     """Save a trained model's files; the folder works as --model, here and elsewhere."""
     saving.check_free(output_dir, force=force)
-    with connect(server, api_key, data_dir) as service:
-        files = service.call("GET", f"/v1/models/{quoted(model)}/artifacts", again=True)["data"]
-        if not files:
-            output.fail(f"{model} comes with the service: there are no files of it to save", output.REFUSED)
-        saving.save_files(service, files, output_dir, force=force, model=model)
+    files = session.service.get(f"/v1/models/{quoted(model)}/artifacts")["data"]
+    if not files:
+        output.fail(f"{model} comes with the service: there are no files of it to save", output.REFUSED)
+    saving.save_files(session.service, files, output_dir, force=force, model=model)
 
 
 @app.command("upload")
+@pass_session(Json)
 def upload_model(
+    session: Session,
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of a trained model.")],
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Json = False,
 ) -> None:
     """Bring a model that was trained elsewhere."""
     model_folders.noted_id(folder)
-    with connect(server, api_key, data_dir) as service:
-        made = model_folders.upload(service, folder)
-    if json:
-        output.print_json(made)
-    else:
-        output.say(f"The service has the model '{made['id']}' now")
+    made = model_folders.upload(session.service, folder)
+    session.print_result(made, f"The service has the model '{made['id']}' now")
 
 
-def _facts(found: dict[str, Any]) -> list[list[str]]:
+def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
     """What there is to say, and of a trained model how it came about, each on a line of its own."""
-    rows = []
+    facts = []
     for name, value in found.items():
         if name in _WITHIN and isinstance(value, dict):
-            rows += _facts(value)
+            facts += _facts(value)
         elif value not in (None, [], {}):
-            rows.append([name.replace("_", " "), _text(value)])
-    return rows
+            facts.append((name.replace("_", " "), _text(value)))
+    return facts
 
 
-def _training(row: dict[str, Any]) -> list[str]:
-    trained = row.get("trained") or {}
-    return [str(trained.get("method", "")), str((trained.get("data") or {}).get("source", ""))]
+def _text_of(field: str) -> Callable[[dict[str, Any]], str]:
+    return lambda row: _text(row.get(field))
 
 
 def _text(value: Any) -> str:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from app.cli import output
-from app.cli.client import Service
-from app.cli.collections import quoted
+from app.cli.client import Service, quoted
 from app.cli.files import SUFFIXES
+from app.cli.session import Session
 
 PICTURE = "picture.jpg"
 """Stands for an image where none is found."""
@@ -34,31 +34,37 @@ class Taught:
     question: str | None = None
 
 
-def say(service: Service, commands: Iterable[list[str]], *, picture: str | None = None) -> None:
-    """Print commands, with the flags that lead to the same service; explains a `picture` that is not there."""
+def say(session: Session, commands: Iterable[list[str]], *, picture: str | None = None) -> None:
+    """Print commands, with the flags that lead to the same service; explains a `picture` that is not
+    there. Nothing where JSON is wanted.
+    """
+    if session.json:
+        return
     output.say("Next:")
     for words in commands:
-        output.say("  " + " ".join([shlex.join(["vision", *words]), *service.flags]))
+        output.say("  " + " ".join([shlex.join(["vision", *words]), *session.flags]))
     if picture == PICTURE:
         output.say(f"({PICTURE} stands for an image of your own)")
 
 
 def after_training(
-    service: Service, job: dict[str, Any], model: str, folder: Path | None, taught: Taught
+    session: Session, job: dict[str, Any], model: str, folder: Path | None, taught: Taught
 ) -> None:
     """Print how to use, judge and export the model of an ended job; `folder` is where it was saved."""
     named = str(model) if folder is None else _written(folder)
     picture = picture_near(taught.pictures)
     asked = (job.get("params") or {}).get("question")
     task = "vqa" if asked else job["task"]
-    commands = [using(task, picture, named, asked or taught.question or _question(service, job, taught))]
-    test = _test_data(service, job, taught)
+    commands = [
+        using(task, picture, named, asked or taught.question or _question(session.service, job, taught))
+    ]
+    test = _test_data(session.service, job, taught)
     if test is not None:
         commands.append(["manyshot", "evaluate", "--model", named, "--test-data", test])
     commands.append(
         ["manyshot", "export", "--model", named, "--format", "onnx", "--output", "./exported_model"]
     )
-    say(service, commands, picture=picture)
+    say(session, commands, picture=picture)
 
 
 def using(task: str, picture: str, model: str, question: str) -> list[str]:
@@ -100,7 +106,7 @@ def _question(service: Service, job: dict[str, Any], taught: Taught) -> str:
         return QUESTION
     if job.get("collection"):
         path = f"/v1/collections/{quoted(job['collection'])}/answers"
-        rows = service.call("GET", path, params={"limit": 1}, again=True)["data"]
+        rows = service.get(path, limit=1)["data"]
         return str(rows[0]["question"]) if rows else QUESTION
     try:
         with (Path(taught.prepared or "") / "manifest.jsonl").open(encoding="utf-8") as lines:
@@ -113,7 +119,7 @@ def _test_data(service: Service, job: dict[str, Any], taught: Taught) -> str | N
     """The dataset that was trained on, where it keeps examples to judge by."""
     if not job.get("dataset"):
         return None
-    found = service.call("GET", f"/v1/datasets/{quoted(job['dataset'])}", again=True)
+    found = service.get(f"/v1/datasets/{quoted(job['dataset'])}")
     if not ((found["summary"] or {}).get("splits") or {}).get("test"):
         return None
     return taught.prepared or str(job["dataset"])

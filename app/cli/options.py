@@ -5,6 +5,7 @@ Knows names and help; what they do is in `app.cli.client`.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +34,30 @@ DataDir = Annotated[
     typer.Option("--data-dir", envvar="VISION_DATA_DIR", help="Data folder of the service to find or start."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the service's JSON and nothing else.")]
+Lines = Annotated[bool, typer.Option("--json", help="Print the job's events, one line of JSON each.")]
+Limit = Annotated[int, typer.Option(min=1, help="Most rows.")]
 Collection = Annotated[str, typer.Option("--collection", "-c", help="Set of labels.")]
+Images = Annotated[
+    list[Path], typer.Option("--image", exists=True, help="Image or folder of images; repeat for several.")
+]
+Split = Annotated[str, typer.Option(help="Shares of train, validation and test.")]
+SplitSeed = Annotated[int, typer.Option("--seed", min=0, help="Of the split.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is in the output folder.")]
+
+# of everything that trains
+Params = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", metavar="KEY=VALUE", help="A hyper-parameter, such as steps=200; repeat."),
+]
+Question = Annotated[
+    str | None,
+    typer.Option(
+        help="What a vision-language model that learns labels is asked about every image; without it: What is this?"
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed on the same machine gives the same model.")]
+ModelName = Annotated[str | None, typer.Option("--name", help="What the model shall be called.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Ask for the job and do not wait for it.")]
 
 
 def load_settings(**flags: Any) -> Settings:
@@ -48,3 +72,25 @@ def load_settings(**flags: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         output.fail(f"setting {'.'.join(map(str, first['loc']))}: {complaint(first)}", output.USAGE)
+
+
+def parse_params(given: list[str] | None, question: str | None = None) -> dict[str, Any]:
+    """`key=value` pairs as an object; a value that is JSON counts as such, dots in a key lead into objects. A
+    `question`, which has a flag of its own, is one of them.
+    """
+    values: dict[str, Any] = {} if question is None else {"question": question}
+    for pair in given or []:
+        key, equals, text = pair.partition("=")
+        *path, last = key.strip().split(".")
+        if not equals or not last or not all(path):
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--param")
+        place = values
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise typer.BadParameter(f"{part!r} has a value already", param_hint="--param")
+        try:
+            place[last] = json.loads(text)
+        except ValueError:
+            place[last] = text
+    return values

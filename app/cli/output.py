@@ -46,6 +46,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Iterable[str]], *, empty:
         sys.stdout.writelines(f"{typer.style(line, bold=True) if bold else line}\n" for line in lines)
 
 
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print names and what stands for each, a line each; those without a text are left out."""
+    print_table(["", ""], [fact for fact in facts if fact[1]], empty="")
+
+
+def format_time(moment: str | None) -> str:
+    """A moment of the service to the second, as a person reads it; empty without."""
+    return (moment or "")[:19].replace("T", " ")
+
+
 def say(sentence: str) -> None:
     """Print one line for a person, on standard error so that piped output stays clean."""
     err.print(Text(sentence), soft_wrap=True)

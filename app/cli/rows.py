@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.cli import output
 from app.cli.client import RefusedError
+from app.cli.wording import in_flags
 
 _AT_ONCE = 8
 """Requests one command keeps in flight: enough to fill the service's batches from two cores on."""
@@ -28,7 +29,7 @@ def each(title: str, files: list[tuple[Any, Path]], call: Any) -> list[dict[str,
         except RefusedError as error:
             if error.status in (401, 403):
                 raise  # no other file would fare better
-            return {"file": str(file), **({"label": label} if label else {}), "error": str(error)}
+            return {"file": str(file), **({"label": label} if label else {}), "error": in_flags(str(error))}
         except OSError as error:
             return {"file": str(file), "error": error.strerror or str(error)}
 

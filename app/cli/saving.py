@@ -49,7 +49,7 @@ def _holds_something(folder: Path) -> bool:
 
 def save_artifacts(service: Service, job: dict[str, Any], folder: Path, *, force: bool) -> None:
     """Download all files of a job, as `save_files` does."""
-    files = service.call("GET", f"/v1/jobs/{job['id']}/artifacts", again=True)["data"]
+    files = service.get(f"/v1/jobs/{job['id']}/artifacts")["data"]
     save_files(service, files, folder, force=force, model=job.get("model"))
 
 

@@ -5,15 +5,15 @@ Knows how strategies are shown; what fits is for the service to say.
 
 from __future__ import annotations
 
-import json as json_module
+import json
 from typing import Annotated, Any
 
 import typer
 
 from app.cli import output, recommended
-from app.cli.client import connect
-from app.cli.collections import quoted
-from app.cli.options import ApiKey, DataDir, Json, Server
+from app.cli.client import drop_none, quoted
+from app.cli.options import Json
+from app.cli.session import Session, pass_session
 
 app = typer.Typer(help="Ways to learn: what there is and what fits.", no_args_is_help=True)
 
@@ -22,53 +22,40 @@ _CALLED = {_AUTO: "The service's machine"}
 
 
 @app.command("list")
-def list_strategies(
-    server: Server = None, api_key: ApiKey = None, data_dir: DataDir = None, json: Json = False
-) -> None:
+@pass_session(Json)
+def list_strategies(session: Session) -> None:
     """Show every strategy."""
-    with connect(server, api_key, data_dir) as service:
-        found = service.call("GET", "/v1/strategies", again=True)
-    if json:
-        output.print_json(found)
-        return
-    output.print_table(
-        ["name", "learns", "task", "model", "method", "examples"],
-        (
-            [
-                one["name"] + (" (yours)" if one["own"] else ""),
-                _learns(one),
-                one["task"],
-                _model(one["model"]),
-                one["method"] or "-",
-                _samples(one["samples"]),
-            ]
-            for one in found["data"]
-        ),
+    found = session.service.get("/v1/strategies")
+    session.print_rows(
+        found,
+        {
+            "name": _name,
+            "learns": _learns,
+            "task": "task",
+            "model": lambda strategy: _model(strategy["model"]),
+            "method": lambda strategy: strategy["method"] or "-",
+            "examples": lambda strategy: _samples(strategy["samples"]),
+        },
         empty="There are no strategies.",
     )
-    for one in found["refused"]:
-        output.say(f"Refused: {one['reason']}")
+    for refused in found["refused"]:
+        session.say(f"Refused: {refused['reason']}")
 
 
 @app.command()
+@pass_session(Json)
 def show(
-    name: Annotated[str, typer.Argument(help="Name or alias of the strategy.")],
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Json = False,
+    session: Session, name: Annotated[str, typer.Argument(help="Name or alias of the strategy.")]
 ) -> None:
     """Show everything about one strategy."""
-    with connect(server, api_key, data_dir) as service:
-        found = service.call("GET", f"/v1/strategies/{quoted(name)}", again=True)
-    if json:
-        output.print_json(found)
-    else:
-        output.print_table(["", ""], _described(found), empty="")
+    found = session.service.get(f"/v1/strategies/{quoted(name)}")
+    session.print_result(found, lambda found: output.print_facts(_facts(found)))
 
 
 @app.command()
+@pass_session(Json)
 def recommend(
+    session: Session,
     learning_type: Annotated[
         str | None, typer.Option(help="one_shot, few_shot or many_shot; any without it.")
     ] = None,
@@ -90,52 +77,41 @@ def recommend(
         float | None, typer.Option(min=0, help="Instead of --hardware: memory of the machine.")
     ] = None,
     cores: Annotated[int | None, typer.Option(min=1, help="Instead of --hardware: CPU cores.")] = None,
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Json = False,
 ) -> None:
     """Say which strategies fit, best first, and why the others do not."""
-    numbers = _given(gpu_memory_gb=gpu_memory_gb, gpus=gpus, cpu_memory_gb=cpu_memory_gb, cores=cores)
+    numbers = drop_none(gpu_memory_gb=gpu_memory_gb, gpus=gpus, cpu_memory_gb=cpu_memory_gb, cores=cores)
     if numbers and hardware != _AUTO:
         raise typer.BadParameter("give a machine's name or its numbers, not both", param_hint="--hardware")
-    wanted = _given(
-        learning_type=learning_type and learning_type.replace("-", "_"), dataset_size=dataset_size, task=task
+    body = drop_none(
+        learning_type=learning_type and learning_type.replace("-", "_"),
+        dataset_size=dataset_size,
+        task=task,
+        hardware=numbers or hardware,
     )
-    with connect(server, api_key, data_dir) as service:
-        found = service.call(
-            "POST", "/v1/strategies/recommend", again=True, json={**wanted, "hardware": numbers or hardware}
-        )
-    if json:
-        output.print_json(found)
-        return
-    recommended.show(found, "These figures" if numbers else _CALLED.get(hardware, hardware), dataset_size)
+    machine = "These figures" if numbers else _CALLED.get(hardware, hardware)
+    session.print_result(
+        session.service.call("POST", "/v1/strategies/recommend", again=True, json=body),
+        lambda found: recommended.show(found, machine, dataset_size),
+    )
 
 
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _described(one: dict[str, Any]) -> list[list[str]]:
-    needs, samples = one["hardware"], one["samples"]
-    rows = [
-        ("name", one["name"] + (" (yours)" if one["own"] else "")),
-        ("aliases", ", ".join(one["aliases"])),
-        ("description", one["description"]),
-        ("learns", _learns(one)),
-        ("task", one["task"]),
-        ("model", _model(one["model"])),
-        ("model type", one["model_type"]),
-        ("base models", ", ".join(one["base_models"])),
-        ("here", one["here"]),
-        *(("larger model", _larger(larger)) for larger in one["model"]["larger"]),
-        ("method", one["method"] or "nothing is trained"),
-        ("settings", _settings(one["params"])),
-        (
-            "defaults",
-            _settings({name: value for name, value in one["defaults"].items() if value is not None}),
-        ),
-        ("left open", ", ".join(name for name, value in one["defaults"].items() if value is None)),
+def _facts(strategy: dict[str, Any]) -> list[tuple[str, str]]:
+    needs, samples = strategy["hardware"], strategy["samples"]
+    return [
+        ("name", _name(strategy)),
+        ("aliases", ", ".join(strategy["aliases"])),
+        ("description", strategy["description"]),
+        ("learns", _learns(strategy)),
+        ("task", strategy["task"]),
+        ("model", _model(strategy["model"])),
+        ("model type", strategy["model_type"]),
+        ("base models", ", ".join(strategy["base_models"])),
+        ("here", strategy["here"]),
+        *(("larger model", _larger(larger)) for larger in strategy["model"]["larger"]),
+        ("method", strategy["method"] or "nothing is trained"),
+        ("settings", _settings(strategy["params"])),
+        ("defaults", _settings(drop_none(**strategy["defaults"]))),
+        ("left open", ", ".join(name for name, value in strategy["defaults"].items() if value is None)),
         ("examples", f"{_samples(samples)}, meant for about {samples['best']:,}"),
         ("GPU memory", "no GPU needed" if not needs["gpu_memory_gb"] else f"{needs['gpu_memory_gb']:g} GB"),
         ("CPU memory", f"{needs['cpu_memory_gb']:g} GB"),
@@ -144,15 +120,18 @@ def _described(one: dict[str, Any]) -> list[list[str]]:
         ("training time", _hours(needs["training_time_hours"])),
         ("inference time", f"{needs['inference_time_ms']:g} ms" if needs["inference_time_ms"] else ""),
         ("note", needs["note"] or ""),
-        ("first up to", _first_up_to(one["as_good_as_training"])),
-        *(("strength", text) for text in one["strengths"]),
-        *(("use case", text) for text in one["use_cases"]),
+        ("first up to", _first_up_to(strategy["as_good_as_training"])),
+        *(("strength", text) for text in strategy["strengths"]),
+        *(("use case", text) for text in strategy["use_cases"]),
     ]
-    return [[name, text] for name, text in rows if text]
 
 
-def _learns(one: dict[str, Any]) -> str:
-    return ", ".join(word.replace("_", "-") for word in one["learning_types"])
+def _name(strategy: dict[str, Any]) -> str:
+    return str(strategy["name"]) + (" (yours)" if strategy["own"] else "")
+
+
+def _learns(strategy: dict[str, Any]) -> str:
+    return ", ".join(word.replace("_", "-") for word in strategy["learning_types"])
 
 
 def _model(model: dict[str, Any]) -> str:
@@ -172,7 +151,7 @@ def _samples(samples: dict[str, Any]) -> str:
 
 def _settings(values: dict[str, Any]) -> str:
     """As --param takes them."""
-    return ", ".join(f"{name}={json_module.dumps(value)}" for name, value in values.items())
+    return ", ".join(f"{name}={json.dumps(value)}" for name, value in values.items())
 
 
 def _hours(hours: list[float] | None) -> str:

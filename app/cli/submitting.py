@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from app.cli import following, output, saving
-from app.cli.client import Service
 from app.cli.next_steps import Taught, after_training, say
+from app.cli.session import Session
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,13 @@ class Ending:
     detach: bool = False
     output_dir: Path | None = None
     force: bool = False
-    json: bool = False
     taught: Taught | None = None
     """What the next commands are made of."""
     said: frozenset[str] = frozenset()
     """Lines that the user has read already and that the job's log repeats."""
 
 
-def check_detach(service: Service, ending: Ending) -> None:
+def check_detach(session: Session, ending: Ending) -> None:
     """End the command, before anything is sent, where nobody would be there to do what was asked for."""
     if ending.detach and ending.output_dir is not None:
         output.fail(
@@ -37,51 +36,47 @@ def check_detach(service: Service, ending: Ending) -> None:
             " vision models download",
             output.USAGE,
         )
-    if ending.detach and service.temporary:
+    if ending.detach and session.temporary:
         output.fail(
             "--detach needs a service that goes on when this command ends: start one with `vision serve`",
             output.USAGE,
         )
 
 
-def trained(service: Service, body: dict[str, Any], ending: Ending) -> None:
-    """As `submitted`, and say what comes next."""
-    job = submitted(service, body, ending)
+def train_and_save(session: Session, body: dict[str, Any], ending: Ending) -> None:
+    """As `submit`, and say what comes next."""
+    job = submit(session, body, ending)
     if job is not None:
-        say_next(service, job, ending)
+        say_next(session, job, ending)
 
 
-def say_next(service: Service, job: dict[str, Any], ending: Ending) -> None:
+def say_next(session: Session, job: dict[str, Any], ending: Ending) -> None:
     """Print the commands for a job's model, unless only JSON is wanted."""
-    if job.get("model") and not ending.json:
-        after_training(service, job, str(job["model"]), ending.output_dir, ending.taught or Taught())
+    if job.get("model") and not session.json:
+        after_training(session, job, str(job["model"]), ending.output_dir, ending.taught or Taught())
 
 
-def submitted(service: Service, body: dict[str, Any], ending: Ending) -> dict[str, Any] | None:
+def submit(session: Session, body: dict[str, Any], ending: Ending) -> dict[str, Any] | None:
     """Ask for a job, follow it to its end and save its files; the ended job, or None where nobody waits for it.
 
     Ends the command with 1 where the job did not succeed.
     """
-    job = service.call(
+    job = session.service.call(
         "POST", "/v1/jobs", json=body, headers={"Idempotency-Key": str(uuid.uuid4())}, again=True
     )
     if ending.detach:
-        if ending.json:
+        if session.json:
             output.print_json(job)
         else:
             output.out.print(job["id"])
             output.say("Queued")
-            say(service, [["jobs", "follow", str(job["id"])]])
+            say(session, [["jobs", "follow", str(job["id"])]])
         return None
-    if not ending.json:
-        how, data = job["strategy"] or f"the method {job['method']}", job["collection"] or job["dataset"]
-        output.say(
-            f"Job {job['id']} trains {job['base_model']} by {how} on {data}: it learns {_learned(job)}"
-        )
-    ended = following.follow(service, job, json=ending.json, said=ending.said)
-    following.end(ended, json=ending.json)
+    how, data = job["strategy"] or f"the method {job['method']}", job["collection"] or job["dataset"]
+    session.say(f"Job {job['id']} trains {job['base_model']} by {how} on {data}: it learns {_learned(job)}")
+    ended = following.follow(session, job, said=ending.said)
     if ending.output_dir is not None:
-        saving.save_artifacts(service, ended, ending.output_dir, force=ending.force)
+        saving.save_artifacts(session.service, ended, ending.output_dir, force=ending.force)
     return ended
 
 

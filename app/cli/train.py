@@ -5,78 +5,79 @@ Knows what a strategy needs from this machine; how it trains is the service's bu
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from app.cli import configured, example_folder, figures, following, next_steps, output, saving
-from app.cli.client import Service, connect
-from app.cli.collections import quoted
-from app.cli.datasets import dataset_id, taught_by
+from app.cli.client import drop_none, quoted
+from app.cli.dataset_folders import dataset_id, taught_by
 from app.cli.encoders import encoder_for, warning_of
 from app.cli.example_folder import Example
 from app.cli.files import labelled_files
 from app.cli.next_steps import Taught
-from app.cli.options import ApiKey, DataDir, Server
-from app.cli.submitting import Ending, check_detach, say_next, submitted, trained
+from app.cli.options import Detach, Force, Lines, ModelName, Params, Question, Seed, parse_params
+from app.cli.session import Session, pass_session
+from app.cli.submitting import Ending, check_detach, say_next, submit, train_and_save
 
 DEFAULT_COLLECTION = "default"
-Params = Annotated[
-    list[str] | None,
-    typer.Option("--param", "-p", metavar="KEY=VALUE", help="A hyper-parameter, such as steps=200; repeat."),
-]
-Question = Annotated[
-    str | None,
+_Config = Annotated[
+    Path | None,
     typer.Option(
-        help="What a vision-language model that learns labels is asked about every image; without it: What is this?"
+        exists=True,
+        dir_okay=False,
+        help="A whole training run in one YAML file, in a strategy's place; the folders it names are sent.",
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed on the same machine gives the same model.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is in the output folder.")]
-Lines = Annotated[bool, typer.Option("--json", help="Print the job's events, one line of JSON each.")]
-ModelName = Annotated[str | None, typer.Option("--name", help="What the model shall be called.")]
+_Collection = Annotated[
+    str | None,
+    typer.Option(
+        "--collection", "-c", help="Learn from (and add examples to) this one; `default` without it."
+    ),
+]
+_Images = Annotated[
+    list[Path] | None, typer.Option(exists=True, help="Add this image, or folder of images, of --label.")
+]
+_Examples = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        file_okay=False,
+        help="Add a folder of examples: one folder a label, or an examples.jsonl whose lines have an image and a"
+        " label, a caption, or a question with its answer. Its name is the collection's where none is given.",
+    ),
+]
+_Dataset = Annotated[
+    str | None,
+    typer.Option(
+        help="Learn from this dataset: its id, a prepared folder, or a folder of examples, which is sent first."
+    ),
+]
 
 
+@dataclass(frozen=True)
+class _Data:
+    """What a training learns from: a dataset, or a collection to which examples may be added first."""
+
+    dataset: str | None
+    collection: str | None
+    examples: list[Example]
+
+
+@pass_session(Lines)
 def train(
+    session: Session,
     strategy: Annotated[
         str | None, typer.Option(help="How to learn; `vision strategies list` shows them.")
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="A whole training run in one YAML file, in a strategy's place; the folders it names are sent.",
-        ),
-    ] = None,
-    collection: Annotated[
-        str | None,
-        typer.Option(
-            "--collection", "-c", help="Learn from (and add examples to) this one; `default` without it."
-        ),
-    ] = None,
-    image: Annotated[
-        list[Path] | None, typer.Option(exists=True, help="Add this image, or folder of images, of --label.")
-    ] = None,
+    config: _Config = None,
+    collection: _Collection = None,
+    image: _Images = None,
     label: Annotated[str | None, typer.Option(help="What the images show.")] = None,
-    examples: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            file_okay=False,
-            help="Add a folder of examples: one folder a label, or an examples.jsonl whose lines have an image and a"
-            " label, a caption, or a question with its answer. Its name is the collection's where none is given.",
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="Learn from this dataset: its id, a prepared folder, or a folder of examples, which is sent first."
-        ),
-    ] = None,
+    examples: _Examples = None,
+    dataset: _Dataset = None,
     param: Params = None,
     question: Question = None,
     base_model: Annotated[
@@ -86,125 +87,99 @@ def train(
     seed: Seed = 0,
     output_dir: Annotated[Path | None, typer.Option(help="Save the model's files in this folder.")] = None,
     force: Force = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Ask for the job and do not wait for it.")] = False,
-    server: Server = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    json: Lines = False,
+    detach: Detach = False,
 ) -> None:
     """Train a model by a strategy and follow it; a strategy that needs no training learns the examples at once."""
+    adds = bool(image or examples)
     if (strategy is None) == (config is None):
         raise typer.BadParameter(
             "name a strategy, or a configuration file", param_hint="--strategy / --config"
         )
-    if dataset is not None and (image or examples or collection):
+    if dataset is not None and (adds or collection):
         raise typer.BadParameter(
             "a job learns from a dataset or from a collection, not from both", param_hint="--dataset"
         )
-    if config is not None and (image or label or examples or base_model):
+    if config is not None and (adds or label or base_model):
         raise typer.BadParameter(
             "a configuration names its own data and base model; only --dataset or --collection may replace its data",
             param_hint="--config",
         )
-    values = params(param, question)
-    given = _given(image or [], label, examples)
-    place = collection or (example_folder.collection_named(examples) if examples else DEFAULT_COLLECTION)
+    body = drop_none(
+        strategy=strategy,
+        params=parse_params(param, question),
+        seed=seed,
+        name=name or None,
+        base_model=base_model or None,
+    )
+    given = _read_examples(image or [], label, examples)
+    if examples is not None:
+        collection = collection or example_folder.collection_named(examples)
     if output_dir is not None:
         force = saving.may_replace(output_dir, force=force)
-    ending = Ending(detach, output_dir, force, json, _taught(given, examples, dataset))
-    with connect(server, api_key, data_dir) as service:
-        check_detach(service, ending)
-        if strategy is None:
-            _by_config(service, config or Path(), (dataset, collection, name, seed), values, ending)
-            return
-        found = service.call("GET", f"/v1/strategies/{quoted(strategy)}", again=True)
-        if found["method"] is None and not given:
-            example = (
-                "--examples FOLDER" if found["task"] != "classification" else "--image FILE --label NAME"
-            )
-            output.fail(f"{strategy} needs no training, only examples: pass {example}", output.USAGE)
-        asked = {"--param": values, "--name": name, "--base-model": base_model, "--output-dir": output_dir}
-        _check_fits(found, {**asked, "--detach": detach}, values)
-        _check_taught(found, given)
-        if given:
-            _add(service, place, given, found, quiet=json)
-        if found["method"] is None:
-            encoder = service.call("GET", f"/v1/collections/{quoted(place)}", again=True)["encoder"]
-            _learned(service, found, place, encoder, given, json=json)
-            return
-        if dataset is not None:
-            dataset = dataset_id(service, dataset)
-        body: dict[str, Any] = {
-            "strategy": strategy,
-            "params": values,
-            "seed": seed,
-            **({"dataset": dataset} if dataset else {"collection": place}),
-            **({"name": name} if name else {}),
-            **({"base_model": base_model} if base_model else {}),
-        }
-        trained(service, body, ending)
+    ending = Ending(detach, output_dir, force, _taught(given, examples, dataset))
+    check_detach(session, ending)
+    data = _Data(dataset, collection, given)
+    if config is not None:
+        _train_by_config(session, config, body, data, ending)
+    else:
+        _train_by_strategy(session, body, data, ending)
 
 
-def _by_config(
-    service: Service,
-    file: Path,
-    place: tuple[str | None, str | None, str | None, int],
-    values: dict[str, Any],
-    ending: Ending,
-) -> None:
-    dataset, collection, name, seed = place
-    sent = configured.send(service, configured.read(file), file, data=dataset is None and collection is None)
-    source = sent.dataset if dataset is None else dataset_id(service, dataset)
-    body: dict[str, Any] = {
-        "config": sent.document,
-        "params": values,
-        "seed": seed,
-        **({"dataset": source} if source else {"collection": collection or DEFAULT_COLLECTION}),
-        **({"name": name} if name else {}),
-    }
-    job = submitted(service, body, replace(ending, said=frozenset(sent.warnings)))
-    if sent.held_out is not None and job is not None:
+def _train_by_strategy(session: Session, body: dict[str, Any], data: _Data, ending: Ending) -> None:
+    service, collection = session.service, data.collection or DEFAULT_COLLECTION
+    strategy = service.get(f"/v1/strategies/{quoted(body['strategy'])}")
+    if strategy["method"] is None and not data.examples:
+        example = "--examples FOLDER" if strategy["task"] != "classification" else "--image FILE --label NAME"
+        output.fail(f"{body['strategy']} needs no training, only examples: pass {example}", output.USAGE)
+    _check_fits(strategy, body, ending)
+    _check_taught(strategy, data.examples)
+    if data.examples:
+        _add(session, collection, data.examples, strategy)
+    if strategy["method"] is None:
+        encoder = service.get(f"/v1/collections/{quoted(collection)}")["encoder"]
+        _end_without_training(session, strategy, collection, encoder, data.examples)
+        return
+    dataset = None if data.dataset is None else dataset_id(session, data.dataset)
+    train_and_save(session, body | _source(dataset, collection), ending)
+
+
+def _train_by_config(session: Session, file: Path, body: dict[str, Any], data: _Data, ending: Ending) -> None:
+    replaced = data.dataset is not None or data.collection is not None
+    sent = configured.send(session, configured.read(file), file, data=not replaced)
+    dataset = sent.dataset if data.dataset is None else dataset_id(session, data.dataset)
+    body = {**body, "config": sent.document, **_source(dataset, data.collection or DEFAULT_COLLECTION)}
+    job = submit(session, body, replace(ending, said=frozenset(sent.warnings)))
+    if job is None:
+        return
+    if sent.held_out is not None:
         chosen = (sent.document.get("evaluation") or {}).get("metrics")
         asked = {"dataset": sent.held_out, "split": "all", "metrics": chosen}
-        judging = service.call("POST", f"/v1/models/{quoted(job['model'])}/evaluate", json=asked)
-        ended = following.follow(service, judging, json=ending.json)
-        following.end(ended, json=ending.json)
-        if not ending.json:
+        judging = session.service.call("POST", f"/v1/models/{quoted(job['model'])}/evaluate", json=asked)
+        ended = following.follow(session, judging)
+        if not session.json:
             figures.show(ended["result"]["evaluation"])
-    if job is not None:
-        say_next(service, job, ending)
+    say_next(session, job, ending)
 
 
-def params(given: list[str] | None, question: str | None = None) -> dict[str, Any]:
-    """`key=value` pairs as an object; a value that is JSON counts as such, dots in a key lead into objects. A
-    `question`, which has a flag of its own, is one of them.
-    """
-    values: dict[str, Any] = {} if question is None else {"question": question}
-    for one in given or []:
-        key, equals, text = one.partition("=")
-        *path, last = key.strip().split(".")
-        if not equals or not last or not all(path):
-            raise typer.BadParameter(f"{one!r} is not KEY=VALUE", param_hint="--param")
-        place = values
-        for part in path:
-            place = place.setdefault(part, {})
-            if not isinstance(place, dict):
-                raise typer.BadParameter(f"{part!r} has a value already", param_hint="--param")
-        try:
-            place[last] = json.loads(text)
-        except ValueError:
-            place[last] = text
-    return values
+def _source(dataset: str | None, collection: str) -> dict[str, str]:
+    return {"dataset": dataset} if dataset else {"collection": collection}
 
 
-def _check_fits(strategy: dict[str, Any], asked: dict[str, Any], values: dict[str, Any]) -> None:
+def _check_fits(strategy: dict[str, Any], body: dict[str, Any], ending: Ending) -> None:
     """End the command, before anything is sent, for options of training without a training, or unknown settings."""
     if strategy["method"] is None:
+        asked = {
+            "--param": body["params"],
+            "--name": body.get("name"),
+            "--base-model": body.get("base_model"),
+            "--output-dir": ending.output_dir,
+            "--detach": ending.detach,
+        }
         for option in (name for name, value in asked.items() if value):
             output.fail(f"{strategy['name']} trains no model: {option} does not go with it", output.USAGE)
         return
     known = [*strategy["params"], *strategy["defaults"]]
-    for name in values:
+    for name in body["params"]:
         if name not in known:
             output.fail(
                 f"{strategy['name']} has no setting '{name}': there are {', '.join(known)}", output.USAGE
@@ -232,38 +207,30 @@ def _taught(given: list[Example], examples: Path | None, dataset: str | None) ->
     return Taught(examples or (given[0].image if given else None), question=question)
 
 
-def _given(images: list[Path], label: str | None, examples: Path | None) -> list[Example]:
+def _read_examples(images: list[Path], label: str | None, examples: Path | None) -> list[Example]:
     if label is not None and not images:
         raise typer.BadParameter("a label needs an --image", param_hint="--label")
     found = [Example(file, label=name) for name, file in labelled_files(images, label)] if images else []
     return found + (example_folder.read(examples) if examples is not None else [])
 
 
-def _add(
-    service: Service, collection: str, examples: list[Example], strategy: dict[str, Any], *, quiet: bool
-) -> None:
+def _add(session: Session, collection: str, examples: list[Example], strategy: dict[str, Any]) -> None:
+    service = session.service
     example_folder.ensure_collection(service, collection, encoder_for(service, strategy))
     new = example_folder.upload(service, collection, examples)
-    if not quiet:
-        known = f", {len(examples) - new} were there" if new < len(examples) else ""
-        output.say(f"Added {new} example{'' if new == 1 else 's'} to {collection}{known}")
+    known = f", {len(examples) - new} were there" if new < len(examples) else ""
+    session.say(f"Added {new} example{'' if new == 1 else 's'} to {collection}{known}")
 
 
-def _learned(
-    service: Service,
-    strategy: dict[str, Any],
-    collection: str,
-    encoder: str,
-    given: list[Example],
-    *,
-    json: bool,
+def _end_without_training(
+    session: Session, strategy: dict[str, Any], collection: str, encoder: str, given: list[Example]
 ) -> None:
     """Say that a strategy without training is done, and by which encoder where that is the collection's choice."""
     labels = strategy["task"] == "classification"
-    warning = warning_of(service, strategy, collection, encoder) if labels else None
+    warning = warning_of(session.service, strategy, collection, encoder) if labels else None
     if warning is not None:
         output.say(f"Warning: {warning}")
-    if json:
+    if session.json:
         output.print_json(
             {
                 "strategy": strategy["name"],
@@ -285,4 +252,4 @@ def _learned(
         )
         question = next((example.question for example in given if example.question), next_steps.QUESTION)
         words = ["fewshot", "query", "--image", picture, "--question", question]
-    next_steps.say(service, [[*words, "--collection", collection]], picture=picture)
+    next_steps.say(session, [[*words, "--collection", collection]], picture=picture)

@@ -7,7 +7,8 @@ import json
 import pytest
 import typer
 
-from app.cli.client import RefusedError, Service, UnreachableError, connect
+from app.cli.client import RefusedError, Service, UnreachableError
+from app.cli.session import Session
 from tests.scripted import Answer, Scripted, serving
 
 server = pytest.fixture(serving)
@@ -74,8 +75,8 @@ def test_a_proxy_named_in_the_environment_does_not_see_the_key(
 def test_addresses_without_a_service_end_the_command(
     url: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(typer.Exit) as ended, connect(url, None, None) as service:
-        service.call("GET", "/")
+    with pytest.raises(typer.Exit) as ended, Session(url) as session:
+        session.service.call("GET", "/")
     assert ended.value.exit_code == code
     assert capsys.readouterr().err.startswith("vision: ")
 

@@ -11,7 +11,8 @@ import pytest
 import typer
 
 from app.cli import following
-from app.cli.client import RefusedError, Service
+from app.cli.client import RefusedError
+from app.cli.session import Session
 from tests.scripted import Answer, Scripted, serving
 
 server = pytest.fixture(serving)
@@ -43,7 +44,6 @@ def answer(job: dict[str, Any]) -> Answer:
 def test_a_broken_stream_goes_on_after_the_last_event(
     server: Scripted, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    service = Service(server.url, None)
     server.answers = [
         stream(event(3, "state", state="running"), event(4, "progress", step=1, of=2), broken=True),
         (503, {"Retry-After": "1"}, b"{}"),
@@ -52,7 +52,8 @@ def test_a_broken_stream_goes_on_after_the_last_event(
         stream(event(9, "state", state="succeeded")),
         answer(DONE),
     ]
-    assert following.follow(service, JOB, json=True) == DONE
+    with Session(server.url, json=True) as session:
+        assert following.follow(session, JOB) == DONE
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(line["id"], line["event"]) for line in lines] == [
         (3, "state"),
@@ -62,7 +63,6 @@ def test_a_broken_stream_goes_on_after_the_last_event(
     ]
     seen = [one.get("Last-Event-ID") for one in server.headers]
     assert seen == [None, "4", "4", None, "7", None]
-    service.close()
 
 
 def test_a_job_that_is_quiet_for_long_is_not_a_service_that_is_away(
@@ -72,19 +72,17 @@ def test_a_job_that_is_quiet_for_long_is_not_a_service_that_is_away(
     later = itertools.count(0, following._PATIENCE_S * 0.9)
     clock = SimpleNamespace(monotonic=lambda: float(next(later)), sleep=lambda _: None)
     monkeypatch.setattr(following, "time", clock)
-    service = Service(server.url, None)
     server.answers = [
         stream(broken=True),
         stream(broken=True),
         stream(event(1, "state", state="succeeded")),
         answer(DONE),
     ]
-    assert following.wait(service, JOB) == DONE
-    service.close()
+    with Session(server.url) as session:
+        assert following.wait(session, JOB, quiet=True) == DONE
 
 
 def test_a_person_reads_states_and_log_lines(server: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
-    service = Service(server.url, None)
     failed = {**DONE, "state": "failed", "error": {"detail": "Every image is the same."}}
     server.answers = [
         stream(
@@ -96,20 +94,18 @@ def test_a_person_reads_states_and_log_lines(server: Scripted, capsys: pytest.Ca
         ),
         answer(failed),
     ]
-    ended = following.follow(service, JOB, json=False)
-    with pytest.raises(typer.Exit) as end:
-        following.end(ended, json=False)
+    with pytest.raises(typer.Exit) as end, Session(server.url) as session:
+        following.follow(session, JOB)
     assert end.value.exit_code == 1
     said = capsys.readouterr().err
     assert "running, attempt 2" in said
     assert "ten examples [bold]here[/bold]" in said
     assert "the job failed: Every image is the same." in said
-    service.close()
 
 
 def test_a_job_that_is_not_there_is_not_waited_for(server: Scripted) -> None:
-    service = Service(server.url, None)
     server.answers = [(404, {}, b'{"detail": "There is no such job."}')]
+    session = Session(server.url)
     with pytest.raises(RefusedError, match="no such job"):
-        following.wait(service, JOB)
-    service.close()
+        following.wait(session, JOB, quiet=True)
+    session.service.close()

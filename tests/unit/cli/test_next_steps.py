@@ -11,9 +11,9 @@ import pytest
 import typer
 
 from app.cli import next_steps, saving
-from app.cli.client import Service, connect
-from app.cli.datasets import taught_by
+from app.cli.dataset_folders import taught_by
 from app.cli.next_steps import Taught, after_training
+from app.cli.session import Session
 from app.cli.wording import in_flags
 from tests.scripted import Scripted, serving
 
@@ -67,22 +67,22 @@ def test_the_next_commands_can_be_pasted(
     pictures = tmp_path / "my pictures" / "mug"
     pictures.mkdir(parents=True)
     (pictures / "a mug.png").write_bytes(b"")
-    service = Service(server.url, None, flags=["--server", server.url])
+    session = Session(server.url)
     folder = Path("my model")
-    after_training(service, JOB, "mugs", folder, Taught(tmp_path / "my pictures"))
+    after_training(session, JOB, "mugs", folder, Taught(tmp_path / "my pictures"))
     classify, export = told(capsys)
     assert classify[:3] == ["vision", "oneshot", "classify"]
     assert classify[-5:-2] == [str(pictures / "a mug.png"), "--model", "./my model"]
     assert export[:3] == ["vision", "manyshot", "export"]
     assert all(words[-2:] == ["--server", server.url] for words in (classify, export))
     asking = {**JOB, "params": {"question": "Which mug?"}}
-    after_training(service, asking, "mugs", None, Taught(pictures))
+    after_training(session, asking, "mugs", None, Taught(pictures))
     ask, _ = told(capsys)
     assert ask == [
         *("vision", "ask", "--image", str(pictures / "a mug.png"), "--model", "mugs", "Which mug?"),
         *("--server", server.url),
     ]
-    after_training(service, {**JOB, "task": "caption"}, "mugs", None, Taught(pictures))
+    after_training(session, {**JOB, "task": "caption"}, "mugs", None, Taught(pictures))
     assert told(capsys)[0][1] == "caption"
 
 
@@ -90,8 +90,8 @@ def test_a_picture_is_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    service = Service("http://127.0.0.1:1", None)
-    after_training(service, JOB, "mugs", None, Taught())
+    session = Session("http://127.0.0.1:1")
+    after_training(session, JOB, "mugs", None, Taught())
     assert "picture.jpg stands for" in capsys.readouterr().err
     (tmp_path / "there.jpg").write_bytes(b"")
     assert next_steps.picture_near(None) == "there.jpg"
@@ -106,12 +106,11 @@ def test_a_picture_is_looked_for(
 def test_flags_are_repeated_where_the_environment_does_not_lead_there(
     server: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with connect(server.url, "secret", None) as service:
-        assert service.flags == ("--server", server.url, "--api-key", "KEY")
+    session = Session(server.url, "secret")
+    assert session.flags == ["--server", server.url, "--api-key", "KEY"]
     monkeypatch.setenv("VISION_SERVER", server.url)
     monkeypatch.setenv("VISION_API_KEY", "secret")
-    with connect(server.url, "secret", None) as service:
-        assert service.flags == ()
+    assert session.flags == []
 
 
 def test_a_full_folder_is_replaced_by_force_or_by_consent(

@@ -12,7 +12,7 @@ import typer
 
 from app.cli import example_folder, saving
 from app.cli.client import Service
-from app.cli.train import params
+from app.cli.options import parse_params
 from tests.scripted import Scripted, serving
 
 server = pytest.fixture(serving)
@@ -27,7 +27,7 @@ def test_parameters_are_json_or_text() -> None:
         "lora.rank=4",
         'targets=["q"]',
     ]
-    assert params(given) == {
+    assert parse_params(given) == {
         "steps": 20,
         "learning_rate": 1e-3,
         "loss": "triplet",
@@ -37,9 +37,9 @@ def test_parameters_are_json_or_text() -> None:
     }
     for wrong in ("steps", "=3", "a..b=1"):
         with pytest.raises(typer.BadParameter):
-            params([wrong])
+            parse_params([wrong])
     with pytest.raises(typer.BadParameter):
-        params(["lora=1", "lora.rank=2"])
+        parse_params(["lora=1", "lora.rank=2"])
 
 
 def test_a_folder_of_folders_is_labels(tmp_path: Path) -> None:

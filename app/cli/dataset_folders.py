@@ -1,0 +1,85 @@
+"""A folder of examples as the name of a dataset: the service is sent what is not prepared yet.
+
+Knows folders and how a prepared one is found again; what is in a dataset the service finds out.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+from app.cli import following, next_steps, output
+from app.cli.client import Service
+from app.cli.next_steps import Taught
+from app.cli.packing import files_of, packed
+from app.cli.session import Session
+
+NOTE = "dataset.json"
+
+
+def upload(session: Session, folder: Path, fields: dict[str, str], *, quiet: bool = False) -> dict[str, Any]:
+    """Send a folder and wait until it is prepared; ends the command where it cannot be."""
+    files = files_of(folder)
+    if not files:
+        output.fail(f"{folder} holds no files", output.USAGE)
+    if not quiet:
+        output.say(f"Sending {len(files)} files of {folder}")
+    made = session.service.call(
+        "POST",
+        "/v1/datasets",
+        params=fields,
+        content=packed(folder, files),
+        headers={"Content-Type": "application/x-tar"},
+        timeout=None,
+    )
+    return wait_until_prepared(session, made, quiet=quiet)
+
+
+def wait_until_prepared(session: Session, made: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """The dataset once its job has ended; ends the command where that fails."""
+    following.wait(session, session.service.get(f"/v1/jobs/{made['job']}"), quiet=quiet)
+    return session.service.get(f"/v1/datasets/{made['id']}")
+
+
+def write_note(service: Service, dataset: dict[str, Any], folder: Path, sent_from: Path) -> None:
+    """Write down which dataset it is and which folder was sent, beside its manifest and its report, so that it is found
+    again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("manifest", "report"):
+        service.save(f"/v1/datasets/{dataset['id']}/{name}", folder / f"{name}.jsonl")
+    draft = folder / f".{NOTE}.new"
+    note = {**dataset, "sent_from": str(sent_from.resolve())}
+    draft.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+    draft.rename(folder / NOTE)
+
+
+def taught_by(given: str | None) -> Taught:
+    """What is known here of a dataset: of a prepared folder where its images are, of a folder of examples these."""
+    folder = None if given is None else Path(given)
+    if folder is None or not folder.is_dir():
+        return Taught()
+    if (folder / NOTE).is_file():
+        return Taught(next_steps.pictures_of(folder), given)
+    return Taught(folder)
+
+
+def dataset_id(session: Session, given: str) -> str:
+    """The id that a prepared folder, a folder of examples (which is sent first) or an id stands for."""
+    folder = Path(given)
+    note = folder / NOTE
+    if note.is_file():
+        try:
+            return str(json.loads(note.read_text(encoding="utf-8"))["id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            output.fail(f"{note} cannot be read: prepare the dataset again", output.USAGE)
+    if folder.is_dir():
+        return str(upload(session, folder, {"name": folder.resolve().name or "dataset"})["id"])
+    try:
+        return str(uuid.UUID(given))
+    except ValueError:
+        output.fail(
+            f"{given} is neither a folder nor a dataset's id: vision datasets list shows them", output.USAGE
+        )
