@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from app.jobs.spec import JobSpec, ModelCard
-from app.methods.params import PARAMS
 from app.settings import Settings
-from workers.methods import method_class
+from workers.methods import load_method
 from workers.shared.examples import Examples, Item
 from workers.shared.method import StoppingError
 
@@ -106,14 +105,13 @@ def trained(
             "seed": seed,
         }
     )
-    checked = PARAMS[spec.method or "head"].model_validate(spec.params)
+    trainer, checked = load_method(spec)
     run = LocalRun(
         spec, settings or Settings(data_dir=folder / "data"), folder / "scratch", restored, stop_at=stop_at
     )
     run.scratch.mkdir(parents=True, exist_ok=True)
-    found = method_class(spec)
-    found.validate(checked, examples)
-    made = found(run, checked, examples)
+    trainer.validate(checked, examples)
+    made = trainer(run, checked, examples)
     made.prepare()
     run.fitting = True
     made.fit()

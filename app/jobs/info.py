@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.jobs.spec import Kind, Queue
-from app.methods.tasks import Method, Task
+from app.methods import MethodName
+from app.methods.tasks import Task
 
 RETRY_AFTER_S = 2
 """How soon a client that polls should look at a new job."""
@@ -84,7 +85,7 @@ class JobInfo(BaseModel):
     max_attempts: int = Field(description="After so many lost workers it counts as failed.")
     strategy: str | None = Field(description="Null where a configuration, or no training, was asked for.")
     task: Task | None
-    method: Method | None
+    method: MethodName | None
     base_model: str | None
     collection: str | None = Field(description="What it learns from, or `dataset`.")
     dataset: uuid.UUID | None = Field(description="What it learns from, judges by or prepares.")

@@ -12,7 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.http.names import MODEL_NAME as MODEL_NAME
-from app.methods.tasks import Method, Task
+from app.methods import MethodName
+from app.methods.tasks import Task
 
 Kind = Literal["train", "evaluate", "export", "prepare", "reembed", "teach"]
 Queue = Literal["cpu", "gpu", "multi-gpu"]
@@ -28,13 +29,13 @@ class DataRef(BaseModel):
 
 
 class JobSpec(BaseModel):
-    """A resolved job. `params` has passed its method's schema (`app.methods.params`), defaults filled in."""
+    """A resolved job. `params` has passed its method's schema (`app.methods.METHODS`), defaults filled in."""
 
     model_config = ConfigDict(extra="forbid")
 
     kind: Kind
     task: Task | None = None
-    method: Method | None = None
+    method: MethodName | None = None
     base_model: str | None = None
     """A word the model registry takes (`lite`, `clip-tiny`, a hub id), or the id of a trained model."""
     base_kind: Literal["encoder", "vlm"] | None = None

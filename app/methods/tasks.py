@@ -1,11 +1,11 @@
-"""What can be trained: tasks, methods and the figures that judge them."""
+"""What can be trained: kinds of base models, tasks and the figures that judge them."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+BaseKind = Literal["encoder", "vlm"]
 Task = Literal["classification", "vqa", "caption"]
-Method = Literal["head", "lora", "prototypical", "maml", "siamese", "finetune"]
 Metric = Literal[
     "accuracy", "f1", "macro_f1", "per_class", "confusion_matrix", "calibration_error", "bleu", "exact_match"
 ]

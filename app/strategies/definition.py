@@ -6,7 +6,7 @@ Knows shapes and what contradicts itself; knows nothing of files, lines or the m
 from __future__ import annotations
 
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -18,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from app.methods.tasks import Method, Task
+from app.methods import METHODS, MethodName
+from app.methods.tasks import Task
 
 LearningType = Literal["one_shot", "few_shot", "many_shot"]
 Kind = Literal["encoder", "vlm"]
@@ -31,10 +32,6 @@ any.
 _TASKS: dict[Kind, frozenset[Task]] = {
     "encoder": frozenset({"classification"}),
     "vlm": frozenset({"vqa", "caption"}),
-}
-_METHODS: dict[Kind, frozenset[Method]] = {
-    "encoder": frozenset(get_args(Method)),
-    "vlm": frozenset({"lora", "finetune"}),
 }
 
 _RESERVED = frozenset({"schema", "recommend"})
@@ -153,7 +150,7 @@ class Strategy(Part):
     learning_types: list[LearningType] = Field(min_length=1)
     task: Task
     model: StrategyModel
-    method: Method | None = Field(
+    method: MethodName | None = Field(
         None,
         description="How it trains; null: nothing is trained, examples count as soon as they are added.",
     )
@@ -187,10 +184,15 @@ class Strategy(Part):
 
     @field_validator("method")
     @classmethod
-    def _trains_the_model(cls, method: Method | None, info: ValidationInfo) -> Method | None:
+    def _trains_the_model(cls, method: MethodName | None, info: ValidationInfo) -> MethodName | None:
         model = info.data.get("model")
-        if method is not None and model is not None and method not in _METHODS[model.kind]:
+        if method is None or model is None:
+            return method
+        learns, task = METHODS[method].learns, info.data.get("task")
+        if model.kind not in learns:
             raise ValueError(f"the method '{method}' does not train a model of kind '{model.kind}'")
+        if task is not None and task not in learns[model.kind]:
+            raise ValueError(f"the method '{method}' does not teach the task '{task}'")
         return method
 
     @field_validator("params")

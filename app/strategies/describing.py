@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.methods.params import PARAMS
+from app.methods import METHODS
 from app.strategies.definition import Strategy
 from app.strategies.written import WORDS, WrittenHardware, WrittenStrategy
 
@@ -21,7 +21,11 @@ def json_schema() -> dict[str, Any]:
     """The schema of one file: a strategy in full (`$defs.Strategy`, each method's settings included) or in short
     (`$defs.WrittenStrategy`), several under `strategies`, or one under its name.
     """
-    models: list[type[BaseModel]] = [Strategy, WrittenStrategy, *PARAMS.values()]
+    models: list[type[BaseModel]] = [
+        Strategy,
+        WrittenStrategy,
+        *(method.params for method in METHODS.values()),
+    ]
     found, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/$defs/{model}"
     )
@@ -29,10 +33,10 @@ def json_schema() -> dict[str, Any]:
     in_full, in_short = found[(Strategy, "validation")], found[(WrittenStrategy, "validation")]
     defs["Strategy"]["allOf"] = [
         {
-            "if": {"properties": {"method": {"const": method}}, "required": ["method"]},
-            "then": {"properties": {"params": found[(model, "validation")]}},
+            "if": {"properties": {"method": {"const": name}}, "required": ["method"]},
+            "then": {"properties": {"params": found[(method.params, "validation")]}},
         }
-        for method, model in PARAMS.items()
+        for name, method in METHODS.items()
     ]
     named_in_full = {**defs["Strategy"], "title": "NamedStrategy"}
     named_in_full["required"] = [name for name in named_in_full["required"] if name != "name"]

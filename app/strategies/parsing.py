@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.http.wrong_fields import complaint
-from app.methods.params import PARAMS
+from app.methods import METHODS
 from app.strategies.definition import Strategy
 from app.strategies.reading import Document, Loc, YamlError, dotted
 from app.strategies.written import WORDS, WrittenStrategy
@@ -124,7 +124,7 @@ def _strategy(entry: _Entry, document: Document, file: str) -> Strategy:
         raise _invalid(error, document, file, entry.loc) from None
     if strategy.method is not None:
         try:
-            PARAMS[strategy.method].model_validate(strategy.params)
+            METHODS[strategy.method].params.model_validate(strategy.params)
         except ValidationError as error:
             raise _invalid(error, document, file, (*entry.loc, "params")) from None
     if strategy.name != entry.name:

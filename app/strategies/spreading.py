@@ -1,12 +1,13 @@
 """Over how many GPUs a strategy trains, and what of its state each of them holds.
 
-Knows DeepSpeed's stages (ZeRO; Rajbhandari et al. 2020) as settings of the method `finetune`; starts nothing.
+Knows DeepSpeed's stages (ZeRO; Rajbhandari et al. 2020) as settings of methods that take them; starts nothing.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from app.methods import METHODS
 from app.strategies.definition import Strategy
 from app.strategies.presets import Machine
 
@@ -21,7 +22,8 @@ def spread(
     memory where even a part does not fit. `{}`: one process is all there is to say. None: these GPUs do not do.
     """
     gpus = machine.usable_gpus
-    if strategy.method != "finetune" or gpus < 2 or "processes" in strategy.params:
+    takes = METHODS[strategy.method].params.model_fields if strategy.method else {}
+    if not takes.keys() >= {"processes", "deepspeed"} or gpus < 2 or "processes" in strategy.params:
         return {}
     needed = gpu_memory_gb or 0.0
     settings: dict[str, Any] = {"processes": gpus}

@@ -8,8 +8,8 @@ Knows the figures that strategies carry, which were measured on CPUs, and how th
     on a CPU  speed = expected cores / min(cores, useful cores)
     on a GPU  speed = 1 / (ASSUMED_GPU_SPEED * (1 + (processes - 1) * GPU_EFFICIENCY))
 
-A GPU counts for `lora` and `finetune` of other models than lite. Without a number of examples, or of cores, it is the
-strategy's own.
+A GPU counts for methods that gain from one, of other models than lite. Without a number of examples, or of cores, it
+is the strategy's own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.families import FAMILIES
+from app.methods import METHODS
 from app.strategies.definition import Strategy
 from app.strategies.presets import Machine
 
@@ -24,7 +25,6 @@ ASSUMED_GPU_SPEED = 10.0
 """How many times as fast as the cores of a strategy's figure a GPU is taken to be: an assumption, never measured."""
 GPU_EFFICIENCY = 0.8
 """What each further GPU adds, as a share of the first. An assumption too."""
-_ON_GPU = frozenset({"lora", "finetune"})
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,20 @@ def expected_time(
             needs.expected_fixed_s + (seconds - needs.expected_fixed_s) * examples / needs.expected_examples
         )
     note = f"Estimated from {_measured(strategy)}"
-    family = FAMILIES.find(strategy.model.family)
-    gains = family is None or family.gains_from_gpu
-    if machine.usable_gpus and strategy.method in _ON_GPU and gains:
+    if machine.usable_gpus and _gains_from_gpu(strategy):
         seconds /= ASSUMED_GPU_SPEED * (1 + (processes - 1) * GPU_EFFICIENCY)
         note += f"; a GPU is assumed to be {ASSUMED_GPU_SPEED:g} times as fast, none was measured"
     elif machine.cores is not None:
         seconds *= needs.expected_cores / min(machine.cores, max(needs.useful_cores, needs.expected_cores))
     shown = examples if examples is not None else needs.expected_examples
     return ExpectedTime(round(seconds, 3), shown, f"{note}.")
+
+
+def _gains_from_gpu(strategy: Strategy) -> bool:
+    if strategy.method is None or not METHODS[strategy.method].gains_from_gpu:
+        return False
+    family = FAMILIES.find(strategy.model.family)
+    return family is None or family.gains_from_gpu
 
 
 def _measured(strategy: Strategy) -> str:

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from app.families import FAMILIES
-from app.methods.tasks import Method, Task
+from app.methods import METHODS, MethodName
+from app.methods.tasks import Task
 from app.strategies.definition import DEFAULT, Gigabytes, Kind, LearningType, Name, Part, Sentence, Word
 
 ModelType = Literal["clip", "siglip", "lite", "llava", "blip", "flamingo", "custom"]
@@ -38,17 +39,13 @@ _USUAL_SAMPLES: dict[LearningType, tuple[int, int, int | None]] = {
     "few_shot": (2, 20, 5_000),
     "many_shot": (50, 1_000, None),
 }
-_USUAL_METHODS: dict[LearningType, Method | None] = {
+_USUAL_METHODS: dict[LearningType, MethodName | None] = {
     "one_shot": None,
     "few_shot": "lora",
     "many_shot": "finetune",
 }
 _WORDS: dict[LearningType, str] = {"one_shot": "one-shot", "few_shot": "few-shot", "many_shot": "many-shot"}
-_STRENGTHS: dict[Method | None, str] = {
-    None: "Nothing is trained: examples count as soon as they are added.",
-    "lora": "Trains an adapter of a few megabytes over a base that stays as it is.",
-    "finetune": "Trains the whole model.",
-}
+_TRAINS_NOTHING = "Nothing is trained: examples count as soon as they are added."
 _USE_CASES: dict[Task, str] = {
     "classification": "Sort images by labels.",
     "vqa": "Answer questions about images.",
@@ -112,7 +109,7 @@ class WrittenStrategy(Part):
     task: Task | None = Field(
         None, description="Left out: vqa for llava, blip and flamingo, else classification."
     )
-    method: Method | None = Field(
+    method: MethodName | None = Field(
         None,
         description="Left out: nothing is trained where one_shot is among the learning types or the model is "
         "flamingo; else lora where few_shot is; else finetune.",
@@ -180,11 +177,11 @@ class WrittenStrategy(Part):
                 "training_time_hours": hardware.hours,
                 "note": "As its file says; nothing was measured.",
             },
-            "strengths": self.strengths or [_STRENGTHS.get(method, f"Trains with the method {method}.")],
+            "strengths": self.strengths or [_strength(method)],
             "use_cases": self.use_cases or [_USE_CASES[task]],
         }
 
-    def _usual_method(self, learning_types: list[LearningType]) -> Method | None:
+    def _usual_method(self, learning_types: list[LearningType]) -> MethodName | None:
         family = FAMILIES.find(self.model_type)
         if family is not None and family.learns_in_context and "few_shot" in learning_types:
             return None
@@ -205,3 +202,9 @@ class WrittenStrategy(Part):
             most = None
         best = max(usual[0][1], least)
         return {"min": least, "best": best if most is None else min(best, most), "max": most}
+
+
+def _strength(method: MethodName | None) -> str:
+    if method is None:
+        return _TRAINS_NOTHING
+    return METHODS[method].strength or f"Trains with the method {method}."

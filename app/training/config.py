@@ -21,8 +21,8 @@ from pydantic import (
 
 from app.errors import InvalidInputError
 from app.http.wrong_fields import complaint, dotted
-from app.methods.params import PARAMS
-from app.methods.tasks import Method, Task
+from app.methods import METHODS, MethodName
+from app.methods.tasks import Task
 from app.training.config_sections import (
     BASE_TYPES,
     PREPARING_STEPS,
@@ -132,11 +132,11 @@ class MultimodalConfig(Section):
         }
         return [field for field, value in named.items() if value]
 
-    def method_for(self, base_kind: Kind) -> Method:
+    def method_for(self, base_kind: Kind) -> MethodName:
         """The training method: the one that is named, or the usual one of the learning type."""
         if self.training_args.method is not None:
             return self.training_args.method
-        usual: dict[LearningType, Method] = {
+        usual: dict[LearningType, MethodName] = {
             "one_shot": "head",
             "few_shot": "lora",
             "many_shot": "finetune",
@@ -144,7 +144,7 @@ class MultimodalConfig(Section):
         method = usual[self.training_args.learning_type]
         return "lora" if method == "head" and base_kind == "vlm" else method
 
-    def params_for(self, method: Method, base_kind: Kind) -> dict[str, Any]:
+    def params_for(self, method: MethodName, base_kind: Kind) -> dict[str, Any]:
         """The method's parameters that this document sets, without those that do nothing for it; unknown ones in
         `extra` are refused by the method's schema.
         """
@@ -161,7 +161,7 @@ class MultimodalConfig(Section):
             "metrics": self.evaluation.metrics,
         }
         idle = self.idle_arguments(method)
-        has = PARAMS[method].model_fields
+        has = METHODS[method].params.model_fields
         found: dict[str, Any] = dict(arguments.extra)
         found |= {
             name: value
@@ -173,27 +173,25 @@ class MultimodalConfig(Section):
             found |= {"augment": bool(changes), "flip": "flip" in changes, "augmentations": changes}
         return found
 
-    def idle_arguments(self, method: Method) -> dict[str, str]:
+    def idle_arguments(self, method: MethodName) -> dict[str, str]:
         """Parameters of `training_args` that the method does not take -> why."""
-        arguments, has = self.training_args, PARAMS[method].model_fields
+        arguments, has = self.training_args, METHODS[method].params.model_fields
         given = {
             "epochs": arguments.num_epochs,
             "batch_size": arguments.batch_size,
             "learning_rate": arguments.learning_rate,
             "warmup_steps": arguments.warmup_steps,
         }
-        why = (
-            "fits a head in closed form, in no steps"
-            if method == "head"
-            else f"learns by other numbers: {', '.join(name for name in ('steps', 'learning_rate') if name in has)}"
-        )
+        numbers = ", ".join(name for name in ("steps", "learning_rate") if name in has)
+        why = f"learns by other numbers: {numbers}" if numbers else "learns in closed form, in no steps"
         idle = {
             name: f"the method '{method}' {why}"
             for name, value in given.items()
             if value is not None and name not in has
         }
-        if arguments.batch_size == "auto" and "batch_size" in has and method != "finetune":
-            idle["batch_size"] = f"only the method 'finetune' measures; '{method}' takes its usual number"
+        if arguments.batch_size == "auto" and "batch_size" in has and not _measures_batches(method):
+            able = " and ".join(f"'{name}'" for name in METHODS if _measures_batches(name))
+            idle["batch_size"] = f"only the method {able} measures; '{method}' takes its usual number"
         return idle
 
     @property
@@ -201,6 +199,11 @@ class MultimodalConfig(Section):
         """The augmentations that change examples at random; None where the document leaves them to the method."""
         chosen = self.vision_processor.augmentations
         return None if chosen is None else [name for name in chosen if name not in PREPARING_STEPS]
+
+
+def _measures_batches(method: MethodName) -> bool:
+    size = METHODS[method].params.model_fields.get("batch_size")
+    return size is not None and size.default == "auto"
 
 
 def parse(document: Any) -> MultimodalConfig:

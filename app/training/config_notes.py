@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, Field
 
-from app.methods.tasks import Method, Metric, Task
+from app.methods import MethodName
+from app.methods.tasks import Metric, Task
 from app.training.base_traits import BaseTraits, plain_word
 from app.training.config import MultimodalConfig
 from app.training.config_sections import PREPARING_STEPS, BaseModelSection
@@ -33,7 +34,7 @@ class FieldNote(BaseModel):
 
 
 def find_notes(
-    config: MultimodalConfig, method: Method | None, task: Task | None, base: BaseTraits | None
+    config: MultimodalConfig, method: MethodName | None, task: Task | None, base: BaseTraits | None
 ) -> list[FieldNote]:
     """One note a field, in the document's order; of what is not known yet (None) nothing is said."""
     found = [*_of_base(config, base), *_of_vision(config, base), *_of_texts(config, base)]
@@ -161,7 +162,7 @@ def _of_texts(config: MultimodalConfig, base: BaseTraits | None) -> _Notes:
         yield "text_processor.truncation", "without max_length there is nothing to cut at."
 
 
-def _of_training(config: MultimodalConfig, method: Method | None) -> _Notes:
+def _of_training(config: MultimodalConfig, method: MethodName | None) -> _Notes:
     if method is None:
         return
     for name, why in config.idle_arguments(method).items():

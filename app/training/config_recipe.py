@@ -11,7 +11,8 @@ from typing import Any
 
 from app.errors import InvalidInputError
 from app.jobs.errors import NotTrainableError
-from app.methods.tasks import Method, Task
+from app.methods import MethodName
+from app.methods.tasks import Task
 from app.training.bases import DEFAULT
 from app.training.config import MultimodalConfig
 from app.training.config_sections import Kind
@@ -45,7 +46,7 @@ class ConfigRecipe:
     """See `resolving.Recipe`."""
 
     task: Task
-    method: Method
+    method: MethodName
     params: Mapping[str, Any]
     model: _Model
     samples: _Samples = _Samples()

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from app.methods.tasks import Method, Metric
+from app.methods import METHODS, MethodName
+from app.methods.tasks import Metric
 
 Kind = Literal["encoder", "vlm"]
 PreparingStep = Literal["resize", "center_crop", "normalize"]
@@ -160,8 +161,8 @@ class TrainingArguments(Section):
         ge=0,
         description="Steps during which the rate rises; the method's usual share where training is not longer.",
     )
-    method: Method | None = Field(
-        None, description="head, lora, prototypical, maml, siamese or finetune; empty: by learning type."
+    method: MethodName | None = Field(
+        None, description=f"One of {', '.join(METHODS)}; empty: by learning type."
     )
     extra: dict[str, Any] = Field(
         default_factory=dict, description="Further parameters of the method, as in docs/training.md."

@@ -19,7 +19,7 @@ from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
 from app.inference.sources import HUB_ID, EncoderConfig
 from app.jobs.spec import Resolved
-from app.methods.params import checked
+from app.methods import METHODS, check_params
 from app.methods.tasks import Task
 from app.settings import Settings
 from app.training.base_traits import BaseTraits, read_traits
@@ -62,7 +62,7 @@ class Configurations:
         kind = base.kind or (None if task is None else _kind_of(task))
         method = config.training_args.method or (None if kind is None else config.method_for(kind))
         if method is not None:
-            checked(method, config.params_for(method, kind or "encoder"))
+            check_params(method, config.params_for(method, kind or "encoder"))
         candidates = [one for one in base.candidates if _does(one, task)] or list(base.candidates)
         traits = None
         if len(candidates) == 1:
@@ -79,7 +79,8 @@ class Configurations:
         recipe = recipe_of(config, data, base.kind)
         name = wish.name or default_name(data.slug, recipe.method)
         # a number of steps that is asked for beside the document stands in the place of its epochs
-        instead = {"epochs": None} if recipe.method == "lora" and "steps" in wish.params else {}
+        takes = METHODS[recipe.method].params.model_fields
+        instead = {"epochs": None} if "steps" in wish.params and takes.keys() >= {"steps", "epochs"} else {}
         wish = replace(wish, base_model=base.word, name=name, params={**instead, **wish.params})
         job = resolved(recipe, data, wish, self._bases)
         traits = await asyncio.to_thread(self._traits, job.spec.base_model or "", recipe.model.kind)

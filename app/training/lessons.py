@@ -11,13 +11,12 @@ from typing import Any, Literal, Protocol
 
 from app.errors import InvalidInputError
 from app.jobs.errors import NotTrainableError
+from app.methods import METHODS, MethodName, methods_for
 from app.methods.params import DEFAULT_QUESTION
-from app.methods.tasks import Method, Task
+from app.methods.tasks import Task
 from app.training.learning_data import LearningData
 
 Kind = Literal["encoder", "vlm"]
-_BOTH: frozenset[Method] = frozenset({"lora", "finetune"})
-"""Methods that train encoders and vision-language models alike."""
 ANY_FAMILY = "default"
 FEW_A_LABEL = 3
 """Examples of a label below which none is held out (`workers.methods.common.splits`)."""
@@ -39,7 +38,7 @@ class _Strategy(Protocol):
     @property
     def task(self) -> Task: ...
     @property
-    def method(self) -> Method | None: ...
+    def method(self) -> MethodName | None: ...
     @property
     def model(self) -> _Model: ...
 
@@ -73,11 +72,12 @@ def lesson_of(strategy: _Strategy, data: LearningData, base_kind: Kind | None) -
     kind, task = strategy.model.kind, strategy.task
     follows = strategy.model.family == ANY_FAMILY and kind == "encoder"
     only_answers = not data.labels and data.answers > 0 and task == "classification"
-    if follows and (base_kind == "vlm" or (base_kind is None and only_answers and strategy.method in _BOTH)):
-        if strategy.method not in _BOTH:
+    able = methods_for("vlm")
+    if follows and (base_kind == "vlm" or (base_kind is None and only_answers and strategy.method in able)):
+        if strategy.method not in able:
             raise NotTrainableError(
-                f"The method '{strategy.method}' trains encoders, not vision-language models: take lora or finetune, "
-                "or an encoder as the base model."
+                f"The method '{strategy.method}' trains encoders, not vision-language models: take "
+                f"{' or '.join(able)}, or an encoder as the base model."
             )
         kind = "vlm"
         if only_answers:
@@ -88,6 +88,11 @@ def lesson_of(strategy: _Strategy, data: LearningData, base_kind: Kind | None) -
         has = " and ".join(sorted(data.tasks))
         raise NotTrainableError(
             f"The strategy '{strategy.name}' is for {task}; {data.name} holds examples of {has}."
+        )
+    if strategy.method is not None and task not in METHODS[strategy.method].learns.get(kind, ()):
+        raise NotTrainableError(
+            f"The method '{strategy.method}' teaches no {task} to models of kind '{kind}': "
+            f"take {' or '.join(methods_for(kind))}."
         )
     return Lesson(kind, task)
 

@@ -14,14 +14,13 @@ from app.http.names import MODEL_NAME as MODEL_NAME
 from app.inference.sources import slug
 from app.jobs.errors import NotTrainableError
 from app.jobs.spec import JobSpec, Queue, Resolved
-from app.methods import params as hyper
-from app.methods.tasks import Method, Task
+from app.methods import METHODS, MethodName, check_params
+from app.methods.tasks import Task
 from app.training.bases import BaseModels
 from app.training.learning_data import LearningData
 from app.training.lessons import lesson_of, remarks_on_few, with_question
 
 _LONGEST_NAME = 63
-_EPISODIC: frozenset[Method] = frozenset({"prototypical", "maml"})
 _MOST_NAMED = 5
 
 
@@ -65,7 +64,7 @@ class Recipe(Protocol):
     @property
     def task(self) -> Task: ...
     @property
-    def method(self) -> Method | None: ...
+    def method(self) -> MethodName | None: ...
     @property
     def params(self) -> Mapping[str, Any]: ...
     @property
@@ -95,7 +94,7 @@ def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels
     if strategy.method is None:
         raise NotTrainableError(_trains_nothing(strategy, data))
     lesson = lesson_of(strategy, data, bases.kind_of(wish.base_model))
-    params = with_question(lesson, hyper.checked(strategy.method, merged(strategy.params, wish.params)))
+    params = with_question(lesson, check_params(strategy.method, merged(strategy.params, wish.params)))
     if lesson.task == "classification":
         check_labels(strategy.method, data)
     elif not data.answers:
@@ -138,7 +137,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def check_labels(method: Method, data: LearningData) -> None:
+def check_labels(method: MethodName, data: LearningData) -> None:
     """Raise NotTrainableError where there are too few labels, or too few examples of one, for the method."""
     if len(data.labels) < 2:
         found = "only one label" if data.labels else "no labelled examples"
@@ -147,7 +146,7 @@ def check_labels(method: Method, data: LearningData) -> None:
             f"POST /v1/collections/{data.slug}/examples."
         )
     single = [label for label, count in data.labels.items() if count < 2]
-    if not single or data.is_split or method not in _EPISODIC:
+    if not single or data.is_split or METHODS[method].min_examples_per_label < 2:
         return
     named = ", ".join(f"'{label}'" for label in single[:_MOST_NAMED])
     if len(single) > _MOST_NAMED:

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from app.jobs.errors import NotTrainableError
-from app.methods.params import FinetuneParams, LoraParams, Params
+from app.methods.finetune import FinetuneParams
+from app.methods.lora import LoraParams
+from app.methods.params import Params
 from app.settings import Settings
 from tests import shapes
 from tests.training import Trained, trained

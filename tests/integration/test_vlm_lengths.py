@@ -11,7 +11,7 @@ from app.families.vlms import load_vlm, resolve_vlm
 from app.inference.prompts import Prompt
 from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
-from app.methods.params import LoraParams
+from app.methods.lora import LoraParams
 from app.settings import Settings
 from tests import shapes
 from tests.training import trained

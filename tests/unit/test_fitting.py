@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from app.jobs.errors import NotTrainableError
-from app.methods.params import FinetuneParams
+from app.methods.finetune import FinetuneParams
 from workers.methods.finetune.arguments import Batches
 from workers.methods.finetune.fitting import fitting_batches, state_bytes
 

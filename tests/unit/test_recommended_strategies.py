@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.inference.model_info import ModelInfo
-from app.methods.params import checked
+from app.methods import check_params
 from app.settings import Settings
 from app.strategies import Strategies, Strategy
 from app.strategies.here import ready_with
@@ -140,7 +140,7 @@ def test_several_gpus_get_processes_and_a_stage(
     verdict: Verdict = judge(needs, Wanted(Machine(gpu_memory_gb=gpu_gb, gpus=4, cpu_memory_gb=host_gb)))
     assert verdict.fits == (settings is not None), verdict.reason
     assert verdict.params == (settings or {})
-    checked("finetune", verdict.params)  # a job takes them as they are
+    check_params("finetune", verdict.params)  # a job takes them as they are
 
 
 def test_one_gpu_and_other_methods_get_none(shipped: Strategies) -> None:

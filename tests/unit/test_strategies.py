@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.inference.model_info import ModelInfo
-from app.methods.params import checked
+from app.methods import check_params
 from app.settings import Settings
 from app.strategies import Strategies, Strategy, json_schema
 from app.strategies.errors import StrategyNotFoundError
@@ -72,7 +72,7 @@ def test_what_ships_is_whole(shipped: Strategies) -> None:
     }
     for one in shipped.all():
         if one.method:
-            checked(one.method, one.params)
+            check_params(one.method, one.params)
         # a training's time means nothing without the number of examples, nor any without where it was found
         assert (one.hardware.expected_examples is None) == (one.method is None), one.name
         assert one.hardware.note, one.name

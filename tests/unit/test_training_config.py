@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import InvalidInputError
 from app.inference.sources import CHECKPOINTS
-from app.methods.params import checked
+from app.methods import check_params
 from app.training.base_traits import BaseTraits, read_traits
 from app.training.config import MultimodalConfig, parse, parse_yaml
 from app.training.config_notes import find_notes
@@ -149,7 +149,7 @@ def test_the_printed_document_is_understood_word_for_word() -> None:
     }
     for method in ("head", "lora", "prototypical", "siamese", "maml", "finetune"):
         for kind in ("vlm", "encoder"):
-            checked(method, config.params_for(method, kind))
+            check_params(method, config.params_for(method, kind))
 
 
 def test_the_documents_of_the_manual_are_right() -> None:

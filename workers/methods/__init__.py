@@ -1,7 +1,8 @@
-"""The training methods, one file each, all of one shape (`workers.shared.method.TrainingMethod`).
+"""The code of the training methods: a folder each, called like the method's module in `app.methods`.
 
-Knows which class carries out which method on which kind of base; imports a method only when a job asks for it,
-since most bring torch along.
+`METHOD` of a folder's `method.py` is the class that trains encoders, that of its `vlm.py` the one for vision-language
+models, each of the shape of `workers.shared.method.TrainingMethod`. Only what a job asks for is imported, since most
+bring torch along.
 """
 
 from __future__ import annotations
@@ -10,25 +11,20 @@ from importlib import import_module
 
 from app.jobs.errors import NotTrainableError
 from app.jobs.spec import JobSpec
+from app.methods import METHODS
+from app.methods.params import Params
+from app.methods.tasks import BaseKind
 from workers.shared.method import TrainingMethod
 
-_CLASSES = {
-    ("head", "encoder"): "workers.methods.head.method:HeadMethod",
-    ("lora", "encoder"): "workers.methods.lora.method:EncoderLora",
-    ("lora", "vlm"): "workers.methods.lora.vlm:VlmLora",
-    ("prototypical", "encoder"): "workers.methods.prototypical.method:Prototypical",
-    ("maml", "encoder"): "workers.methods.maml.method:Maml",
-    ("siamese", "encoder"): "workers.methods.siamese.method:Siamese",
-    ("finetune", "encoder"): "workers.methods.finetune.method:FinetuneEncoder",
-    ("finetune", "vlm"): "workers.methods.finetune.vlm:FinetuneVlm",
-}
+MODULES: dict[BaseKind, str] = {"encoder": "method", "vlm": "vlm"}
+"""The module of a method's folder that trains such base models."""
 
 
-def method_class(spec: JobSpec) -> type[TrainingMethod]:
-    """The class that trains what `spec` asks for; raises NotTrainableError where no method does."""
-    found = _CLASSES.get((spec.method or "", spec.base_kind or ""))
-    if found is None:
+def load_method(spec: JobSpec) -> tuple[type[TrainingMethod], Params]:
+    """The class that trains what `spec` asks for, and its parameters; raises NotTrainableError where there is none."""
+    method = METHODS.get(spec.method or "")
+    if method is None or spec.base_kind not in method.learns:
         raise NotTrainableError(f"The method '{spec.method}' does not train a {spec.base_kind}.")
-    module, _, name = found.partition(":")
-    loaded: type[TrainingMethod] = getattr(import_module(module), name)
-    return loaded
+    module = import_module(f"{__name__}.{spec.method}.{MODULES[spec.base_kind]}")
+    trainer: type[TrainingMethod] = module.METHOD
+    return trainer, method.params.model_validate(spec.params)

@@ -66,7 +66,7 @@ class TrainingMethod(Protocol):
     """A training method. One instance serves one attempt."""
 
     def __init__(self, run: Run, params: Any, examples: Examples) -> None:
-        """`params` is the method's class in `app.methods.params`, checked; nothing heavy happens here."""
+        """`params` is the method's class in `app.methods`, checked; nothing heavy happens here."""
 
     @classmethod
     def validate(cls, params: Params, examples: Examples) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 
 from app.inference import device as devices
 from app.jobs.spec import ModelCard, Outcome
-from app.methods.params import DEFAULT_QUESTION, PARAMS
+from app.methods.params import DEFAULT_QUESTION
 from app.settings import Settings
-from workers.methods import method_class
+from workers.methods import load_method
 from workers.shared.data import load_examples
 from workers.shared.examples import Examples
 from workers.shared.knowing import add_domain
@@ -31,15 +31,14 @@ def train(run: JobRun) -> Outcome:
     """Validate, prepare, fit, evaluate, save; raises NotTrainableError and what the method raises."""
     began = time.monotonic()
     spec = run.spec
-    found = method_class(spec)
+    trainer, params = load_method(spec)
     _share_cores(run.settings)
-    params = PARAMS[spec.method or "head"].model_validate(spec.params)
     examples = load_examples(run)
     if spec.task == "classification" and spec.base_kind == "vlm":
         examples = examples.ask_for_labels(getattr(params, "question", None) or DEFAULT_QUESTION)
     examples = _limited(_short(examples, params.max_answer_chars, run), params.examples_per_label, spec.seed)
-    found.validate(params, examples)
-    method = found(run, params, examples)
+    trainer.validate(params, examples)
+    method = trainer(run, params, examples)
     method.prepare()
     run.phase("fitting")
     method.fit()

@@ -16,7 +16,7 @@ from app.errors import InvalidInputError
 from app.http.dependencies import AppSettings
 from app.http.problems import responses
 from app.inference.model_info import ModelInfo
-from app.methods.params import checked
+from app.methods import check_params
 from app.methods.tasks import Task
 from app.models.dependencies import Registry
 from app.strategies import probing
@@ -140,7 +140,7 @@ def _machine(hardware: str | Machine) -> Machine | None:
 
 
 def _info(strategy: Strategy, own: bool, known: Sequence[ModelInfo]) -> StrategyInfo:
-    settings = checked(strategy.method, strategy.params) if strategy.method else {}
+    settings = check_params(strategy.method, strategy.params) if strategy.method else {}
     values = strategy.model_dump()
     values["model"]["checkpoint"] = shown(strategy.model.checkpoint)
     for larger in values["model"]["larger"]:

@@ -20,7 +20,8 @@ from app.inference import device as devices
 from app.inference.protocols import Vectors
 from app.jobs.errors import NotTrainableError
 from app.jobs.spec import ModelCard
-from app.methods.params import LoraParams, Params
+from app.methods.lora import LoraParams
+from app.methods.params import Params
 from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, few_exemplars, save_classifier
 from workers.methods.common.calibrating import fitted_scale, judged, looked_at
 from workers.methods.common.looping import Parts, Pass, Stepped, noted

@@ -19,7 +19,8 @@ import transformers
 
 from app.inference import device as devices
 from app.jobs.errors import NotTrainableError
-from app.methods.params import FinetuneParams, warmup_within
+from app.methods.finetune import FinetuneParams
+from app.methods.params import warmup_within
 from app.settings import Settings
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}

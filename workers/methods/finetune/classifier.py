@@ -21,7 +21,7 @@ from app.families import FAMILIES
 from app.inference.family import ImageTower
 from app.inference.protocols import Vectors
 from app.jobs.errors import NotTrainableError
-from app.methods.params import FinetuneParams
+from app.methods.finetune import FinetuneParams
 from app.models.classifiers import Weights
 
 _PROBE_C, _PROBE_STEPS = 1000.0, 300

@@ -17,7 +17,7 @@ import torch
 from app.inference import device as devices
 from app.inference.memory import is_out_of_memory
 from app.jobs.errors import NotTrainableError
-from app.methods.params import FinetuneParams
+from app.methods.finetune import FinetuneParams
 from app.settings import Settings
 from workers.methods.finetune.arguments import Batches, world_size
 

@@ -20,7 +20,8 @@ from app.families import BUILT_IN
 from app.inference.protocols import Vectors
 from app.jobs.errors import NotTrainableError
 from app.jobs.spec import ModelCard
-from app.methods.params import FinetuneParams, Params
+from app.methods.finetune import FinetuneParams
+from app.methods.params import Params
 from app.models.classifiers import ClassifierNote, TrainedClassifier, save_classifier
 from workers.methods.common.calibrating import fitted_scale, judged
 from workers.methods.common.splits import check_taught, split_items, targets
@@ -236,3 +237,6 @@ def _dry_step(model: Classifier, side: int, device: torch.device, size: int) -> 
 def _accuracy(found: Any) -> dict[str, float]:
     logits: NDArray[Any] = found.predictions
     return {"accuracy": float((logits.argmax(axis=-1) == found.label_ids).mean())}
+
+
+METHOD = FinetuneEncoder

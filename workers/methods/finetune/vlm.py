@@ -25,7 +25,8 @@ from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
 from app.jobs.spec import ModelCard
 from app.media.augmentation import AugmentationSettings, augment
-from app.methods.params import FinetuneParams, Params
+from app.methods.finetune import FinetuneParams
+from app.methods.params import Params
 from workers.methods.common.vlm_adapting import AdaptedVlm, recompute
 from workers.methods.common.vlm_answering import COMPARED, Judge
 from workers.methods.common.vlm_items import VlmItems
@@ -265,3 +266,6 @@ class _Drawn(torch.utils.data.Dataset[tuple[Item, int, Any]]):
 def _below(folder: Path) -> list[str]:
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return sorted(name for name in names if name != "vision.json")
+
+
+METHOD = FinetuneVlm

@@ -46,3 +46,6 @@ class HeadMethod(FeatureMethod):
         """Examples and texts themselves."""
         kept = np.concatenate([np.flatnonzero(y == label)[:_MOST] for label in range(len(self.labels))])
         return Weights(x[kept, 0], y[kept], self.texts)
+
+
+METHOD = HeadMethod

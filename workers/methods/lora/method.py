@@ -12,7 +12,8 @@ from app.families import BUILT_IN
 from app.families.encoders import locate, resolve
 from app.inference.sources import EncoderConfig
 from app.jobs.spec import ModelCard
-from app.methods.params import LoraParams, Params
+from app.methods.lora import LoraParams
+from app.methods.params import Params
 from workers.methods.common.encoder_training import EncoderTraining
 from workers.shared.examples import Examples
 from workers.shared.method import Run, TrainingMethod
@@ -54,3 +55,6 @@ class EncoderLora:
     def save(self, folder: Path) -> ModelCard:
         """See `TrainingMethod`."""
         return self._method.save(folder)
+
+
+METHOD = EncoderLora

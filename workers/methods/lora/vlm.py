@@ -20,7 +20,8 @@ from app.inference import device as devices
 from app.inference.prompts import Prompt
 from app.jobs.spec import ModelCard
 from app.media.augmentation import AugmentationSettings, augment
-from app.methods.params import LoraParams, Params
+from app.methods.lora import LoraParams
+from app.methods.params import Params
 from workers.methods.common.vlm_adapting import AdaptedVlm
 from workers.methods.common.vlm_answering import COMPARED, Judge
 from workers.methods.common.vlm_items import VlmItems
@@ -262,3 +263,6 @@ class VlmLora:
         self._optimiser.load_state_dict(torch.load(folder / _OPTIMISER, weights_only=True))
         state = json.loads((folder / _STATE).read_text())
         self._progress = _Progress(**{**state, "best": tuple(state["best"])})
+
+
+METHOD = VlmLora

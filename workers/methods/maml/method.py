@@ -139,3 +139,6 @@ class Maml(FeatureMethod):
     def _log_scale(self) -> torch.Tensor:
         scale: torch.Tensor = self.net.log_scale  # type: ignore[assignment]
         return scale
+
+
+METHOD = Maml

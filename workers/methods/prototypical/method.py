@@ -39,3 +39,6 @@ class Prototypical(FeatureMethod):
         truth = torch.arange(len(episode.ways), device=self.device).repeat_interleave(queries.shape[1])
         scale: torch.Tensor = self.net.log_scale.exp()  # type: ignore[operator]
         return nn.functional.cross_entropy(-scale * distances, truth)
+
+
+METHOD = Prototypical

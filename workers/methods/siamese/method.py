@@ -75,3 +75,6 @@ def semi_hard(distances: torch.Tensor, same: torch.Tensor, margin: float) -> tor
     farthest = to_others.masked_fill(~unlike, -torch.inf).max(dim=1).values
     to_negative = torch.where(beyond.any(dim=1), nearest, farthest)
     return (to_positive - to_negative + margin).clamp(min=0).mean()
+
+
+METHOD = Siamese
