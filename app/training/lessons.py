@@ -21,7 +21,7 @@ ANY_FAMILY = "default"
 FEW_A_LABEL = 3
 """Examples of a label below which none is held out (`workers.methods.common.splits`)."""
 FEW_ANSWERS = 10
-"""The same of answers and captions, all together (`workers.methods.common.vlm_items`)."""
+"""The same of answers and captions, all together (`workers.methods.common.vlm.items`)."""
 _MAX_NAMED = 5
 
 

@@ -14,8 +14,8 @@ from app.jobs.errors import NotTrainableError
 from app.settings import Settings
 from tests import shapes
 from tests.training import Trained, trained
-from workers.methods.common.vlm_labels import LabelScorer
-from workers.methods.common.vlm_lessons import lessons_for
+from workers.methods.common.vlm.labels import LabelScorer
+from workers.methods.common.vlm.lessons import lessons_for
 from workers.shared.examples import Examples, Item
 from workers.shared.method import StoppingError
 

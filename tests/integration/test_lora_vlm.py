@@ -29,7 +29,7 @@ from app.settings import Settings
 from tests import shapes
 from tests.integration.test_vlm_formats import save_llava, save_smolvlm
 from tests.training import Trained, trained
-from workers.methods.common.vlm_lessons import IGNORED, lessons_for
+from workers.methods.common.vlm.lessons import IGNORED, lessons_for
 from workers.shared.examples import Examples, Item
 from workers.shared.method import StoppingError
 from workers.shared.metrics import NOT_JUDGED

@@ -19,7 +19,7 @@ from tests.exported import say, say_all
 from tests.integration.test_model_jobs import asked
 from tests.integration.test_vlm_exports import exported
 from tests.working import carried_out
-from workers.methods.common.vlm_answering import JUDGED_BY
+from workers.methods.common.vlm.answering import JUDGED_BY
 
 pytestmark = pytest.mark.slow
 QUESTION = "tell me the tint"

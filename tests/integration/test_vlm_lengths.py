@@ -15,9 +15,9 @@ from app.methods.lora import LoraParams
 from app.settings import Settings
 from tests import shapes
 from tests.training import trained
-from workers.methods.common.vlm_items import Sides
-from workers.methods.common.vlm_lengths import limit_texts
-from workers.methods.common.vlm_lessons import IGNORED, Lessons, lessons_for
+from workers.methods.common.vlm.items import Sides
+from workers.methods.common.vlm.lengths import limit_texts
+from workers.methods.common.vlm.lessons import IGNORED, Lessons, lessons_for
 from workers.shared.examples import Examples, Item
 
 LONG = "a red circle beside a blue circle beside a green circle"

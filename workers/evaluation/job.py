@@ -25,9 +25,9 @@ from app.jobs.spec import Outcome
 from app.jobs.tables import JobEvent
 from app.models.classifiers import TrainedClassifier
 from workers.evaluation import pictures
-from workers.methods.common.vlm_answering import labelled
-from workers.methods.common.vlm_labels import LabelScorer
-from workers.methods.common.vlm_lessons import lessons_for
+from workers.methods.common.vlm.answering import labelled
+from workers.methods.common.vlm.labels import LabelScorer
+from workers.methods.common.vlm.lessons import lessons_for
 from workers.shared import metrics
 from workers.shared.data import load_examples
 from workers.shared.examples import Examples, Item

@@ -23,8 +23,9 @@ MODULES: dict[BaseKind, str] = {"encoder": "method", "vlm": "vlm"}
 def load_method(spec: JobSpec) -> tuple[type[TrainingMethod], Params]:
     """The class that trains what `spec` asks for, and its parameters; raises NotTrainableError where there is none."""
     method = METHODS.get(spec.method or "")
-    if method is None or spec.base_kind not in method.learns:
-        raise NotTrainableError(f"The method '{spec.method}' does not train a {spec.base_kind}.")
-    module = import_module(f"{__name__}.{spec.method}.{MODULES[spec.base_kind]}")
+    kind = spec.base_kind
+    if method is None or kind is None or kind not in method.learns:
+        raise NotTrainableError(f"The method '{spec.method}' does not train a {kind}.")
+    module = import_module(f"{__name__}.{spec.method}.{MODULES[kind]}")
     trainer: type[TrainingMethod] = module.METHOD
     return trainer, method.params.model_validate(spec.params)

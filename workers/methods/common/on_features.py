@@ -42,9 +42,8 @@ _TAIL_RATE = 0.2
 
 
 class FeatureMethod(Stepped):
-    """See `workers.shared.method.TrainingMethod`; a method implements `build`, `loss` and says its name."""
+    """See `workers.shared.method.TrainingMethod`; a method implements `build` and `loss`."""
 
-    name: ClassVar[str]
     usual_scale: ClassVar[float] = 10.0
     """Of logits, where there is little to fit it on."""
 
@@ -185,7 +184,7 @@ class FeatureMethod(Stepped):
             kind="classifier",
             family=self.encoder.family,
             task="classification",
-            method=self.name,
+            method=self.run.spec.method or "",
             base_model=note.base_model,
             base_fingerprint=note.base_fingerprint,
             labels=self.labels,
@@ -197,7 +196,7 @@ class FeatureMethod(Stepped):
     def note(self) -> ClassifierNote:
         """What vision.json says."""
         return ClassifierNote(
-            method=self.name,
+            method=self.run.spec.method or "",
             family=self.encoder.family,
             base_model=self.run.spec.base_model or BUILT_IN,
             base_fingerprint=self.encoder.fingerprint,

@@ -84,13 +84,7 @@ def training_arguments(
     steps = max(math.ceil(examples / per_step * params.epochs), 1)
     every = max(min(params.evaluate_every, params.checkpoint_every, steps), 1)
     cuda = device.startswith("cuda")
-    precision = params.precision
-    if precision == "auto":
-        precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
-    if precision == "fp16" and not cuda:
-        raise NotTrainableError(
-            "Half precision (fp16) trains on CUDA devices only: leave `precision` to auto."
-        )
+    precision = _precision(params, cuda=cuda)
     deepspeed = deepspeed_config(params, log)
     if deepspeed is not None:
         meet_alone()
@@ -126,6 +120,17 @@ def training_arguments(
         label_names=["labels"],
         dataloader_drop_last=False,
     )
+
+
+def _precision(params: FinetuneParams, *, cuda: bool) -> str:
+    """The number format of a forward pass; raises NotTrainableError for one that the device does not train in."""
+    if params.precision == "auto":
+        return "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
+    if params.precision == "fp16" and not cuda:
+        raise NotTrainableError(
+            "Half precision (fp16) trains on CUDA devices only: leave `precision` to auto."
+        )
+    return params.precision
 
 
 def _warmup_steps(params: FinetuneParams, steps: int, log: Callable[[str], None]) -> int:

@@ -156,7 +156,7 @@ class FinetuneEncoder:
             kind="classifier",
             family=self.tower.family,
             task="classification",
-            method="finetune",
+            method=self.run.spec.method or "",
             base_model=note.base_model,
             base_fingerprint=note.base_fingerprint,
             labels=self.labels,
@@ -180,7 +180,7 @@ class FinetuneEncoder:
 
     def _note(self) -> ClassifierNote:
         return ClassifierNote(
-            method="finetune",
+            method=self.run.spec.method or "",
             family=self.tower.family,
             base_model=self.run.spec.base_model or BUILT_IN,
             base_fingerprint=self.tower.fingerprint,

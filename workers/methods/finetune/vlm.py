@@ -1,12 +1,12 @@
 """Many-shot training of vision-language models: questions or captions by the thousand, the whole model or adapters.
 
 Knows lessons (one template for training and serving) and the Trainer's side of them; what every many-shot training
-shares is in `workers.methods.finetune`, what every vision-language training shares in the `vlm_` files.
+shares is in `workers.methods.finetune`, what every vision-language training shares in
+`workers.methods.common.vlm`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -27,15 +27,15 @@ from app.jobs.spec import ModelCard
 from app.media.augmentation import AugmentationSettings, augment
 from app.methods.finetune import FinetuneParams
 from app.methods.params import Params
-from workers.methods.common.vlm_adapting import AdaptedVlm, recompute
-from workers.methods.common.vlm_answering import COMPARED, Judge
-from workers.methods.common.vlm_items import VlmItems
-from workers.methods.common.vlm_lengths import limit_texts
-from workers.methods.common.vlm_lessons import Lessons, lessons_for
+from workers.methods.common.vlm.adapting import AdaptedVlm, recompute
+from workers.methods.common.vlm.answering import COMPARED, Judge
+from workers.methods.common.vlm.items import MILD, VlmItems
+from workers.methods.common.vlm.lengths import limit_texts
+from workers.methods.common.vlm.lessons import Lessons, lessons_for
+from workers.methods.common.vlm.saving import write_card
 from workers.methods.finetune.arguments import rank_device, training_arguments
 from workers.methods.finetune.callbacks import JobCallback, best_step, restored, whole
 from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
-from workers.methods.lora.vlm import MILD
 from workers.shared.examples import Examples, Item
 from workers.shared.method import Run
 
@@ -153,32 +153,17 @@ class FinetuneVlm:
         else:
             self.lessons.vlm.model.save_pretrained(folder, safe_serialization=True)
             self.lessons.vlm.processor.save_pretrained(folder)
-        described = {
-            "format": 1,
-            "kind": "vlm",
-            "id": self.run.spec.model or "",
-            "task": self.items.task,
-            "tasks": [self.items.task],
-            "method": "finetune",
-            "base_model": base,
-            "base_fingerprint": self.files.fingerprint,
-            "adapted": None if self.adapted is None else "peft",
-            **self.items.note(),
-        }
-        (folder / "vision.json").write_text(json.dumps(described, indent=2) + "\n")
-        return ModelCard(
-            id=self.run.spec.model or "",
-            kind="vlm",
+        card = write_card(
+            folder,
+            self.run.spec,
+            self.items,
+            self.files,
             family=self.lessons.vlm.family,
-            task=self.items.task,
-            method="finetune",
-            base_model=base,
-            base_fingerprint=self.files.fingerprint,
-            labels=self.items.labels or None,
-            files=["vision.json", *_below(folder)],
-            data={"trained_on": len(self.sides.taught), "batches": self.batches.reason},
+            adapted=None if self.adapted is None else "peft",
             parameters=trained,
         )
+        card.data = {"trained_on": len(self.sides.taught), "batches": self.batches.reason}
+        return card
 
     def _load_whole(self) -> None:
         source = resolve_vlm(self.run.spec.base_model or "")
@@ -261,11 +246,6 @@ class _Drawn(torch.utils.data.Dataset[tuple[Item, int, Any]]):
     def __getitem__(self, index: int) -> tuple[Item, int, Any]:
         draw = 0 if self._changes is None else int(torch.randint(2**31, ()).item())
         return self._items[index], draw, self._changes
-
-
-def _below(folder: Path) -> list[str]:
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in names if name != "vision.json")
 
 
 METHOD = FinetuneVlm

@@ -22,8 +22,6 @@ _MOST = 100
 class HeadMethod(FeatureMethod):
     """See `workers.shared.method.TrainingMethod`."""
 
-    name = "head"
-
     @classmethod
     def least(cls, params: Params) -> int:
         """See `FeatureMethod`."""

@@ -23,7 +23,7 @@ from app.inference.protocols import Pixels, Vectors
 from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
 from app.media.augmentation import augment
-from workers.methods.common.encoder_training import EncoderTraining
+from workers.methods.lora.encoder_training import EncoderTraining
 from workers.shared.examples import Item
 
 RANK, DROPOUT = 2, 0.25

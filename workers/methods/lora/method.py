@@ -14,7 +14,7 @@ from app.inference.sources import EncoderConfig
 from app.jobs.spec import ModelCard
 from app.methods.lora import LoraParams
 from app.methods.params import Params
-from workers.methods.common.encoder_training import EncoderTraining
+from workers.methods.lora.encoder_training import EncoderTraining
 from workers.shared.examples import Examples
 from workers.shared.method import Run, TrainingMethod
 

@@ -19,7 +19,7 @@ from app.families import FAMILIES
 from app.families.encoders import resolve
 from app.inference.protocols import Vectors
 from app.media.augmentation import augment
-from workers.methods.common.encoder_training import EncoderTraining
+from workers.methods.lora.encoder_training import EncoderTraining
 from workers.shared.examples import Item
 
 COPIES = 8

@@ -1,7 +1,7 @@
 """LoRA for vision-language models: a few answered questions or captions become an adapter over the base.
 
 Knows the order of training: steps, looks at held-out examples, checkpoints, the best of them. Knows nothing of
-families (`vlm_lessons`), of how the base is loaded (`vlm_adapting`) or of who serves the result.
+families (`common.vlm.lessons`), of how the base is loaded (`common.vlm.adapting`) or of who serves the result.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from safetensors.torch import load_file, save_file
 from app.inference import device as devices
 from app.inference.prompts import Prompt
 from app.jobs.spec import ModelCard
-from app.media.augmentation import AugmentationSettings, augment
+from app.media.augmentation import augment
 from app.methods.lora import LoraParams
 from app.methods.params import Params
-from workers.methods.common.vlm_adapting import AdaptedVlm
-from workers.methods.common.vlm_answering import COMPARED, Judge
-from workers.methods.common.vlm_items import VlmItems
-from workers.methods.common.vlm_lengths import limit_texts
-from workers.methods.common.vlm_rehearsal import rehearsed
+from workers.methods.common.vlm.adapting import AdaptedVlm
+from workers.methods.common.vlm.answering import COMPARED, Judge
+from workers.methods.common.vlm.items import MILD, VlmItems
+from workers.methods.common.vlm.lengths import limit_texts
+from workers.methods.common.vlm.saving import write_card
+from workers.methods.lora.rehearsal import rehearsed
 from workers.shared.examples import Examples, Item
 from workers.shared.method import Run
 
@@ -37,8 +38,6 @@ RATE, WIDTH, POWER = 5e-4, 2000, 0.781
 """The learning rate of a language model of this width, and how it falls with the width (Schulman et al. 2025, LoRA
 Without Regret, for Llama): 2.9e-4 at 4,096, 4.3e-3 at 128.
 """
-MILD = AugmentationSettings(rotation=5, brightness=0.1, noise=0.01, crop=0.1)
-"""Answers may depend on what is at the edge, on sizes and on shades."""
 PROJECTOR_SHARE = 0.1
 """Of the learning rate, for the projector: LLaVA fine-tunes with 2e-4 and 2e-5 (Liu et al. 2024)."""
 WATCHED = 64
@@ -150,33 +149,16 @@ class VlmLora:
 
     def save(self, folder: Path) -> ModelCard:
         """An adapter in peft's format with a `vision.json`; the vision tower and the base stay out of it."""
-        spec, adapted = self._run.spec, self._adapted
-        base = spec.base_model or adapted.files.name
-        adapted.save(folder, base)
-        described = {
-            "format": 1,
-            "kind": "vlm",
-            "id": spec.model or "",
-            "task": self._items.task,
-            "tasks": [self._items.task],
-            "method": "lora",
-            "base_model": base,
-            "base_fingerprint": adapted.files.fingerprint,
-            "adapted": "peft",
-            **self._items.note(),
-        }
-        (folder / "vision.json").write_text(json.dumps(described, indent=2) + "\n")
-        return ModelCard(
-            id=spec.model or "",
-            kind="vlm",
+        adapted = self._adapted
+        adapted.save(folder, self._run.spec.base_model or adapted.files.name)
+        return write_card(
+            folder,
+            self._run.spec,
+            self._items,
+            adapted.files,
             family=adapted.family,
-            task=self._items.task,
-            method="lora",
-            base_model=base,
-            base_fingerprint=adapted.files.fingerprint,
-            labels=self._items.labels or None,
-            files=["vision.json", *sorted(one.name for one in folder.iterdir() if one.name != "vision.json")],
-            parameters=sum(one.numel() for one in adapted.trained.values()),
+            adapted="peft",
+            parameters=sum(weight.numel() for weight in adapted.trained.values()),
         )
 
     def _default_steps(self) -> int:

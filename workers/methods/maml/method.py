@@ -31,7 +31,6 @@ Fast = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 class Maml(FeatureMethod):
     """See `workers.shared.method.TrainingMethod`."""
 
-    name = "maml"
     usual_scale = 1.0
 
     def build(self) -> nn.Module:

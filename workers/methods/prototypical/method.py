@@ -17,8 +17,6 @@ _SCALE = 10.0
 class Prototypical(FeatureMethod):
     """See `workers.shared.method.TrainingMethod`."""
 
-    name = "prototypical"
-
     def build(self) -> nn.Module:
         """A projection, and the scale of its distances, which learns along."""
         self.episodes = Episodes(self.y, self.params, self.rng)

@@ -18,8 +18,6 @@ _MARGINS = {"triplet": 0.3, "contrastive": 1.0}
 class Siamese(FeatureMethod):
     """See `workers.shared.method.TrainingMethod`."""
 
-    name = "siamese"
-
     @classmethod
     def least(cls, params: Params) -> int:
         """Two to compare, or one and its changed copies."""

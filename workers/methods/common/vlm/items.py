@@ -1,6 +1,6 @@
 """Examples of questions or captions as prompts and answers: which are taught, which are held out.
 
-Knows items, images and tasks; knows nothing of tokens, models or augmentation.
+Knows items, images and tasks; knows nothing of tokens or models.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from PIL import Image
 
 from app.inference.prompts import Prompt, Task
 from app.jobs.errors import NotTrainableError
+from app.media.augmentation import AugmentationSettings
 from workers.methods.common.splits import check_taught
 from workers.shared.examples import Examples, Item
 from workers.shared.splitting import stratified
@@ -23,6 +24,8 @@ LEAST = 2
 MIN_TO_HOLD_OUT = 10
 """Examples without labels below which all are learned from: of fewer, those held out could tell nothing."""
 _CACHED_IMAGES = 256
+MILD = AugmentationSettings(rotation=5, brightness=0.1, noise=0.01, crop=0.1)
+"""Answers may depend on what is at the edge, on sizes and on shades."""
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ class EncoderTraining(Stepped):
             kind="classifier",
             family=note.family,
             task="classification",
-            method="lora",
+            method=self.run.spec.method or "",
             base_model=self.word,
             base_fingerprint=note.base_fingerprint,
             labels=self.labels,
@@ -258,7 +258,7 @@ class EncoderTraining(Stepped):
     def _note(self) -> ClassifierNote:
         family, fingerprint, dim, temperature = self.facts()
         return ClassifierNote(
-            method="lora",
+            method=self.run.spec.method or "",
             family=family,
             base_model=self.word,
             base_fingerprint=fingerprint,

@@ -15,9 +15,9 @@ import torch
 
 from app.inference.prompts import Answer, Generation
 from app.jobs.errors import NotTrainableError
-from workers.methods.common.vlm_items import Sides, VlmItems
-from workers.methods.common.vlm_labels import LabelScorer
-from workers.methods.common.vlm_lessons import Lessons
+from workers.methods.common.vlm.items import Sides, VlmItems
+from workers.methods.common.vlm.labels import LabelScorer
+from workers.methods.common.vlm.lessons import Lessons
 from workers.shared import metrics
 from workers.shared.examples import Item
 from workers.shared.metrics import NOT_JUDGED
@@ -91,7 +91,7 @@ class Judge:
 
     def judge(self, items: Sequence[Item]) -> dict[str, Any]:
         """`figures`; or where labels were taught as answers, `evaluation.metrics.classification` with each answer
-        constrained to the labels by their likelihood (`vlm_labels`), and how often the free answer is the label.
+        constrained to the labels by their likelihood (`common.vlm.labels`), and how often the free answer is the label.
         """
         scorer = self._scorer
         if scorer is None:

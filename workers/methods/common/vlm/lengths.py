@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 from app.jobs.errors import NotTrainableError
 from app.methods.params import TextParams
-from workers.methods.common.vlm_items import LEAST, Sides
-from workers.methods.common.vlm_lessons import Lessons
+from workers.methods.common.vlm.items import LEAST, Sides
+from workers.methods.common.vlm.lessons import Lessons
 from workers.shared.examples import Item
 
 

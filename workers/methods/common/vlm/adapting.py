@@ -26,7 +26,7 @@ from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
 from app.methods.params import AdapterParams
 from app.settings import Settings
-from workers.methods.common.vlm_lessons import Lessons, lessons_for
+from workers.methods.common.vlm.lessons import Lessons, lessons_for
 
 RANK, DROPOUT = 16, 0.05
 

@@ -13,7 +13,7 @@ import torch
 from app.inference.prompts import Prompt
 from app.jobs.errors import NotTrainableError
 from workers.methods.common.calibrating import Floats, log_softmax
-from workers.methods.common.vlm_lessons import Lessons
+from workers.methods.common.vlm.lessons import Lessons
 
 
 class LabelScorer:
