@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,7 +14,7 @@ class FinetuneParams(LabelParams, TextParams, Params):
     """Many-shot training of a whole model (or of LoRA adapters) with the transformers Trainer."""
 
     epochs: float = Field(5, gt=0, le=10_000, description="Passes over the training split.")
-    batch_size: int | Literal["auto"] = Field(
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="Examples a forward pass and device; auto measures."
     )
     accumulation: int | None = Field(
