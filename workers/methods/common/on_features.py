@@ -24,6 +24,7 @@ from app.media.augmentation import OFF
 from app.methods.params import Params
 from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, few_exemplars, save_classifier
 from workers.methods.common.calibrating import fitted_scale, judged, log_softmax, looked_at
+from workers.methods.common.classifiers import check_labels, describe_classifier
 from workers.methods.common.features import Activations, Features, remember
 from workers.methods.common.looping import Parts, Pass, Stepped
 from workers.methods.common.projecting import Projection, array, squared
@@ -55,10 +56,7 @@ class FeatureMethod(Stepped):
     @classmethod
     def validate(cls, params: Params, examples: Examples) -> None:
         """At least two labels, with two examples each where examples of a label are compared."""
-        if examples.task != "classification":
-            raise NotTrainableError("This method learns labels: these examples have none.")
-        if len(examples.labels) < 2:
-            raise NotTrainableError("Training needs at least two labels.")
+        check_labels(examples)
         learned = Counter(one.label for one in examples.items if one.split in (None, "train"))
         least = cls.least(params)
         few = [label for label in examples.labels if learned[label] < least]
@@ -179,18 +177,8 @@ class FeatureMethod(Stepped):
         if isinstance(self.features, Activations) and isinstance(self.net, Projection) and self.net.tail:
             files.append(self.features.cut.write_tail(self.net.tail, folder))
         trained = sum(one.numel() for one in self.net.parameters() if one.requires_grad)
-        return ModelCard(
-            id="",
-            kind="classifier",
-            family=self.encoder.family,
-            task="classification",
-            method=self.run.spec.method or "",
-            base_model=note.base_model,
-            base_fingerprint=note.base_fingerprint,
-            labels=self.labels,
-            files=files,
-            data={"trained_on": len(self.train), "refitted_on": len(y)},
-            parameters=trained,
+        return describe_classifier(
+            note, files, {"trained_on": len(self.train), "refitted_on": len(y)}, trained
         )
 
     def note(self) -> ClassifierNote:

@@ -79,6 +79,24 @@ class JobCallback(transformers.TrainerCallback):
             self._run.step(state.global_step, state.max_steps, **newest)
 
 
+def callbacks_for(run: Run, patience: int) -> list[transformers.TrainerCallback]:
+    """The job's callback, and after so many evaluations without improvement an end, where `patience` is not 0."""
+    early = [transformers.EarlyStoppingCallback(patience)] if patience else []
+    return [JobCallback(run), *early]
+
+
+def run_trainer(trainer: Any, run: Run, folder: Path, module: Any) -> tuple[Any, int]:
+    """Train on from the job's checkpoint if there is one; the whole module, and the step of its weights.
+
+    `folder` is the Trainer's. Raises StoppingError where the worker is being drained.
+    """
+    trainer.remove_callback(transformers.PrinterCallback)
+    checkpoint = restored(run, folder)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    run.stop_if_asked()
+    return whole(trainer, module), best_step(trainer.state)
+
+
 _FIGURES = {
     "loss": "loss",
     "grad_norm": "grad_norm",

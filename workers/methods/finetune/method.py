@@ -24,9 +24,10 @@ from app.methods.finetune import FinetuneParams
 from app.methods.params import Params
 from app.models.classifiers import ClassifierNote, TrainedClassifier, save_classifier
 from workers.methods.common.calibrating import fitted_scale, judged
+from workers.methods.common.classifiers import check_labels, describe_classifier
 from workers.methods.common.splits import check_taught, split_items, targets
 from workers.methods.finetune.arguments import rank_device, training_arguments
-from workers.methods.finetune.callbacks import JobCallback, best_step, restored, whole
+from workers.methods.finetune.callbacks import callbacks_for, run_trainer
 from workers.methods.finetune.classifier import Classifier, head_weights, write_tower
 from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
 from workers.methods.finetune.pixels import PixelData
@@ -56,10 +57,7 @@ class FinetuneEncoder:
     @classmethod
     def validate(cls, params: Params, examples: Examples) -> None:
         """At least two labels with two examples each, one of them to train on."""
-        if examples.task != "classification":
-            raise NotTrainableError("An encoder learns labels: these examples have none.")
-        if len(examples.labels) < 2:
-            raise NotTrainableError("Training needs at least two labels.")
+        check_labels(examples)
         few = [label for label, count in sorted(examples.counts.items()) if count < _LEAST]
         if few:
             raise NotTrainableError(
@@ -111,9 +109,6 @@ class FinetuneEncoder:
             metric="eval_accuracy",
             log=run.log,
         )
-        callbacks: list[Any] = [JobCallback(run)]
-        if params.patience and self.validation:
-            callbacks.append(transformers.EarlyStoppingCallback(params.patience))
         trainer = _Fitter(
             params,
             model=self.model,
@@ -123,14 +118,10 @@ class FinetuneEncoder:
             ),
             eval_dataset=data(self.validation) if self.validation else None,
             compute_metrics=_accuracy,
-            callbacks=callbacks,
+            callbacks=callbacks_for(run, params.patience if self.validation else 0),
         )
-        trainer.remove_callback(transformers.PrinterCallback)
-        checkpoint = restored(run, folder)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        run.stop_if_asked()
-        self.best_step = best_step(trainer.state)
-        self.model = whole(trainer, self.model).to(self.device)
+        trained, self.best_step = run_trainer(trainer, run, folder, self.model)
+        self.model = trained.to(self.device)
 
     def evaluate(self) -> dict[str, Any]:
         """Figures on the test split, or on the held-out examples where there is none (and then says so)."""
@@ -151,18 +142,8 @@ class FinetuneEncoder:
         trained = sum(one.numel() for one in self.model.parameters() if one.requires_grad)
         written = write_tower(self.model, self.tower, folder)
         files = [*save_classifier(folder, note, self._weights()), *written]
-        return ModelCard(
-            id="",
-            kind="classifier",
-            family=self.tower.family,
-            task="classification",
-            method=self.run.spec.method or "",
-            base_model=note.base_model,
-            base_fingerprint=note.base_fingerprint,
-            labels=self.labels,
-            files=files,
-            data={"trained_on": len(self.train), "batches": self.batches.reason},
-            parameters=trained,
+        return describe_classifier(
+            note, files, {"trained_on": len(self.train), "batches": self.batches.reason}, trained
         )
 
     def features_of(self, items: Sequence[Item]) -> Vectors:

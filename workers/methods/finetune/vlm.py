@@ -34,7 +34,7 @@ from workers.methods.common.vlm.lengths import limit_texts
 from workers.methods.common.vlm.lessons import Lessons, lessons_for
 from workers.methods.common.vlm.saving import write_card
 from workers.methods.finetune.arguments import rank_device, training_arguments
-from workers.methods.finetune.callbacks import JobCallback, best_step, restored, whole
+from workers.methods.finetune.callbacks import callbacks_for, run_trainer
 from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
 from workers.shared.examples import Examples, Item
 from workers.shared.method import Run
@@ -115,9 +115,6 @@ class FinetuneVlm:
             metric="eval_loss",
             log=run.log,
         )
-        callbacks: list[Any] = [JobCallback(run)]
-        if params.patience and held:
-            callbacks.append(transformers.EarlyStoppingCallback(params.patience))
         changes = params.changes(MILD) if params.augment else None
         trainer = _Teacher(
             model=self.module,
@@ -125,14 +122,10 @@ class FinetuneVlm:
             data_collator=self._collated,
             train_dataset=_Drawn(self.sides.taught, run.spec.seed, changes),
             eval_dataset=_Drawn(held, run.spec.seed, None) if held else None,
-            callbacks=callbacks,
+            callbacks=callbacks_for(run, params.patience if held else 0),
         )
-        trainer.remove_callback(transformers.PrinterCallback)
-        checkpoint = restored(run, folder)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        run.stop_if_asked()
-        self.best_step = best_step(trainer.state)
-        self.module = whole(trainer, self.module).to(self.device)
+        trained, self.best_step = run_trainer(trainer, run, folder, self.module)
+        self.module = trained.to(self.device)
 
     def evaluate(self) -> dict[str, Any]:
         """Exact match and BLEU, or the figures of a classifier for labels, on the test split (or what was held out),

@@ -24,6 +24,7 @@ from app.methods.lora import LoraParams
 from app.methods.params import Params
 from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, few_exemplars, save_classifier
 from workers.methods.common.calibrating import fitted_scale, judged, looked_at
+from workers.methods.common.classifiers import check_labels, describe_classifier
 from workers.methods.common.looping import Parts, Pass, Stepped, noted
 from workers.methods.common.reproducible import deterministic
 from workers.methods.common.splits import check_taught, split_items, targets
@@ -57,10 +58,7 @@ class EncoderTraining(Stepped):
     @classmethod
     def validate(cls, params: Params, examples: Examples) -> None:
         """At least two labels, each with an example to train on."""
-        if examples.task != "classification":
-            raise NotTrainableError("An encoder learns labels: these examples have none.")
-        if len(examples.labels) < 2:
-            raise NotTrainableError("Training needs at least two labels.")
+        check_labels(examples)
         check_taught(examples)
         if isinstance(params, LoraParams) and params.four_bit:
             raise NotTrainableError("Encoders are not trained in 4 bits: leave `four_bit` out.")
@@ -214,18 +212,8 @@ class EncoderTraining(Stepped):
         with deterministic(one_thread=self.one_thread):
             note, weights = self._note(), self._head_weights()
         files = [*save_classifier(folder, note, weights), *self.write(folder)]
-        return ModelCard(
-            id="",
-            kind="classifier",
-            family=note.family,
-            task="classification",
-            method=self.run.spec.method or "",
-            base_model=self.word,
-            base_fingerprint=note.base_fingerprint,
-            labels=self.labels,
-            files=files,
-            data={"trained_on": len(self.train)},
-            parameters=sum(one.numel() for one in self.trained().values()),
+        return describe_classifier(
+            note, files, {"trained_on": len(self.train)}, sum(one.numel() for one in self.trained().values())
         )
 
     @property
