@@ -44,16 +44,18 @@ lint: $(VENV)/.dev-ready ## Check style, types, the rooms' imports and the gener
 	$(BIN)/python -m scripts.settings_docs --check
 	$(BIN)/python -m scripts.surface_docs --check
 	$(BIN)/python -m scripts.methods_docs --check
+	$(BIN)/python -m scripts.errors_docs --check
 	$(BIN)/python -m scripts.dependencies_docs
 
 format: $(VENV)/.dev-ready ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(VENV)/.dev-ready ## Write docs/settings.md, surface.md and methods.md again from the code
+docs: $(VENV)/.dev-ready ## Write docs/settings.md, surface.md, methods.md and errors.md again from the code
 	$(BIN)/python -m scripts.settings_docs
 	$(BIN)/python -m scripts.surface_docs
 	$(BIN)/python -m scripts.methods_docs
+	$(BIN)/python -m scripts.errors_docs
 
 bench: $(VENV)/.dev-ready ## Measure the service on this machine (some minutes)
 	$(BIN)/python -m benchmarks.service $(ARGS)

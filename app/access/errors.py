@@ -9,9 +9,11 @@ class ForeignOriginError(ForbiddenError):
     """Without API keys the service answers only requests that name a loopback host and origin."""
 
     code = "foreign_origin"
+    advice = "Call the service as `localhost` or `127.0.0.1`; for other names serve it with API keys."
 
 
 class KeyNotFoundError(NotFoundError):
     """There is no such API key."""
 
     code = "key_not_found"
+    advice = "Take an id from `GET /v1/keys`."

@@ -9,3 +9,4 @@ class AnswerExampleNotFoundError(NotFoundError):
     """There is no such answer example in this collection."""
 
     code = "answer_example_not_found"
+    advice = "Take an id from `GET /v1/collections/{collection}/answers`."

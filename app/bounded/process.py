@@ -17,7 +17,7 @@ import traceback
 from importlib import import_module
 from typing import Any
 
-from app.errors import VisionError
+from app.errors import VisionError, locate_error
 
 NICENESS = 5
 """Requests that the service answers meanwhile come first."""
@@ -73,7 +73,7 @@ def _describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, VisionError):
         context = {name: str(value) for name, value in error.context.items()}
         return {
-            "class": f"{type(error).__module__}:{type(error).__name__}",
+            "class": locate_error(type(error)),
             "detail": error.detail,
             "context": context,
             "retry_after_s": error.retry_after_s,

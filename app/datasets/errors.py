@@ -9,3 +9,4 @@ class DatasetNotFoundError(NotFoundError):
     """There is no such dataset."""
 
     code = "dataset_not_found"
+    advice = "Take an id from `GET /v1/datasets`."

@@ -9,30 +9,35 @@ class ModelNotFoundError(NotFoundError):
     """There is no model of that name."""
 
     code = "model_not_found"
+    advice = "Take an id from `GET /v1/models`; the sentence names those that are near."
 
 
 class BaseModelChangedError(ConflictError):
     """The model was trained over another version of its base model: train it again."""
 
     code = "base_model_changed"
+    advice = "Train the model again, or bring back the base model that it was trained over."
 
 
 class QuestionTooLongError(InvalidInputError):
     """The question does not fit into what the model can read."""
 
     code = "question_too_long"
+    advice = "Ask a shorter question, or show fewer examples."
 
 
 class ModelTaskError(InvalidInputError):
     """This model cannot do that."""
 
     code = "model_cannot"
+    advice = "Name a model that does it: `GET /v1/models` lists their kinds and tasks."
 
 
 class RemoteModelError(VisionError):
     """The remote model's server failed."""
 
     status, code, title = 502, "remote_model_failed", "Bad gateway"
+    advice = "Look at the log of the server that `VISION_REMOTE_URL` names."
 
 
 class RemoteModelBusyError(OverloadedError):
@@ -45,15 +50,23 @@ class DeadlineExceededError(OverloadedError):
     """The request waited longer than its deadline and was dropped."""
 
     code = "deadline_exceeded"
+    advice = (
+        "Send the request again after `Retry-After`, with fewer images; a slow machine needs a longer "
+        "`VISION_DEADLINE_S`."
+    )
 
 
 class OutOfMemoryError(OverloadedError):
     """The device ran out of memory for this request."""
 
     code = "out_of_memory"
+    advice = "Send the request again after `Retry-After`, with fewer or smaller images."
 
 
 class ModelUnavailableError(VisionError):
     """The model could not be loaded."""
 
     status, code, title = 503, "model_unavailable", "Service unavailable"
+    advice = (
+        "Read the sentence: the model's files, or what it needs, must be put right on the service's machine."
+    )

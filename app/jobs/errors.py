@@ -9,27 +9,32 @@ class JobNotFoundError(NotFoundError):
     """There is no such job."""
 
     code = "job_not_found"
+    advice = "Take an id from `GET /v1/jobs`."
 
 
 class ArtifactNotFoundError(NotFoundError):
     """There is no such artifact."""
 
     code = "artifact_not_found"
+    advice = "Take a name from the list of the job's or the model's artifacts."
 
 
 class JobStateError(ConflictError):
     """The job is not in a state in which that can be done."""
 
     code = "job_state"
+    advice = "Look at the job (`GET /v1/jobs/{id}`) before asking again."
 
 
 class IdempotencyKeyError(InvalidInputError):
     """This Idempotency-Key was used with another request."""
 
     code = "idempotency_key_reused"
+    advice = "Send a new key with a new request, and the same key only with the same body."
 
 
 class NotTrainableError(InvalidInputError):
     """These examples cannot be trained on."""
 
     code = "not_trainable"
+    advice = "Teach what the sentence says is missing, or choose another strategy."

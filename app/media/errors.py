@@ -9,9 +9,11 @@ class ImageTooLargeError(TooLargeError):
     """The image has more pixels than this service accepts."""
 
     code = "image_too_large"
+    advice = "Send a smaller image, or raise `VISION_MAX_MEGAPIXELS` or `VISION_MAX_SIDE`."
 
 
 class InvalidImageError(InvalidInputError):
     """The image could not be read: send a whole JPEG, PNG, WebP, GIF, BMP or TIFF."""
 
     code = "invalid_image"
+    advice = "Send a whole image file of a format that the sentence names."

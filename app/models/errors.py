@@ -9,3 +9,4 @@ class ModelExistsError(ConflictError):
     """A model of that name exists already."""
 
     code = "model_exists"
+    advice = "Choose another name, or delete the model that has it."

@@ -9,3 +9,4 @@ class StrategyNotFoundError(NotFoundError):
     """There is no strategy of that name."""
 
     code = "strategy_not_found"
+    advice = "Take a name from `GET /v1/strategies`."

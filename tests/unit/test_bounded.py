@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
@@ -15,8 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
-from app.bounded import ChildLimits, run_bounded, run_bounded_async
-from app.errors import CheckLimitError, OverloadedError, VisionError
+from app.bounded import ChildLimits, process, run_bounded, run_bounded_async, runner
+from app.errors import CheckLimitError, OverloadedError, VisionError, list_errors
+from app.inference.errors import ModelUnavailableError
 from app.storage.errors import ArchiveError
 
 MIB = 1 << 20
@@ -25,6 +27,8 @@ LIMITS = ChildLimits(
 )
 HOGS = """
 import os, signal, threading, time
+from app.errors import VisionError
+from app.inference.errors import ModelUnavailableError
 from app.storage.errors import ArchiveError
 
 def add(a, b):
@@ -33,6 +37,15 @@ def add(a, b):
 
 def refuse():
     raise ArchiveError("It is no archive.", member="a")
+
+def miss(detail):
+    raise ModelUnavailableError(detail, retry_after_s=7)
+
+class HomeMadeError(VisionError):
+    status = 200
+
+def invent():
+    raise HomeMadeError("It is all right.")
 
 def fail():
     raise KeyError("unforeseen")
@@ -102,6 +115,40 @@ def test_an_error_of_the_service_is_raised_again() -> None:
     with pytest.raises(ArchiveError, match=r"It is no archive\.") as raised:
         run("refuse")
     assert raised.value.context == {"member": "a"}
+
+
+def test_an_error_of_any_room_keeps_its_words() -> None:
+    with pytest.raises(ModelUnavailableError, match="It has no head") as raised:
+        run("miss", detail="It has no head.")
+    assert raised.value.retry_after_s == 7
+
+
+@pytest.mark.parametrize("place", list_errors())
+def test_every_error_of_the_service_comes_through(place: str) -> None:
+    kind = list_errors()[place]
+    reply = json.dumps({"error": process._describe(kind("It failed.", member="a"))}).encode()
+    with pytest.raises(VisionError) as raised:
+        runner._result(reply, 0, LIMITS, "Checking the thing")
+    assert type(raised.value) is kind
+    assert (raised.value.detail, raised.value.context) == ("It failed.", {"member": "a"})
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["hogs:HomeMadeError", "ArchiveError", "app.storage.errors:InvalidInputError", "os:error", "", None, 5],
+)
+def test_a_child_names_no_class_of_its_own(place: object) -> None:
+    """It has read what strangers sent: what it names is looked up among the service's failures, never imported."""
+    error = {"class": place, "detail": "It is all right.", "retry_after_s": None, "context": {}}
+    with pytest.raises(VisionError) as raised:
+        runner._result(json.dumps({"error": error}).encode(), 0, LIMITS, "Checking the thing")
+    assert type(raised.value) is VisionError
+
+
+def test_an_error_that_is_none_of_the_service_is_unforeseen() -> None:
+    with pytest.raises(VisionError) as raised:
+        run("invent")
+    assert (type(raised.value), raised.value.status) == (VisionError, 500)
 
 
 def test_an_unforeseen_error_is_one_of_the_service() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from app.errors import list_errors
 from app.settings import Settings
-from scripts import dependencies_docs, settings_docs, surface_docs
+from scripts import dependencies_docs, errors_docs, settings_docs, surface_docs
 
 
 def test_settings_page_is_what_the_code_says() -> None:
@@ -23,6 +24,16 @@ def test_every_setting_is_on_the_page_with_help() -> None:
     for name, field in Settings.model_fields.items():
         assert re.search(rf"^\| `VISION_{name.upper()}` \|", page, re.MULTILINE), name
         assert field.description, name
+
+
+def test_every_error_is_on_its_page_with_what_to_do() -> None:
+    page = errors_docs.page()
+    assert errors_docs.PAGE.read_text() == page, "run `make docs`"
+    for kind in list_errors().values():
+        (line,) = re.findall(rf"^\| {kind.status} \| `{kind.code}` \| .*$", page, re.MULTILINE)
+        assert line.count("|") == 6, line
+        for sentence in line.split("|")[-3:-1]:
+            assert re.fullmatch(r" [A-Z].+\. ", sentence), sentence
 
 
 def test_every_dependency_has_a_reason_and_every_reason_a_dependency() -> None:
