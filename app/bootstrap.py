@@ -27,7 +27,6 @@ from app.answers.teaching import Teaching
 from app.collections.cache import EmbeddingCache
 from app.collections.directory import Directory
 from app.collections.embedding import ImageEmbedder
-from app.collections.encoder_names import EncoderNames
 from app.collections.head_store import HeadStore
 from app.collections.learning import Learning
 from app.collections.neighbours import Neighbours
@@ -47,6 +46,7 @@ from app.jobs.queueing import JobQueue
 from app.jobs.service import Jobs
 from app.jobs.streaming import Followers
 from app.media.images import ImageLimits
+from app.models.resolver import ModelResolver
 from app.models.service import TrainedModels
 from app.observability.metrics import Metrics, ModelGauge
 from app.observability.observer import ModelMetrics
@@ -56,7 +56,6 @@ from app.storage.blobs import BlobStore
 from app.storage.database import Database
 from app.storage.files import FileStore
 from app.strategies import Strategies
-from app.training.bases import BaseModels
 from app.training.naming import JobNames
 from app.training.service import Training
 
@@ -79,6 +78,7 @@ class Services:
     blobs: BlobStore
     files: FileStore
     trained: TrainedModels
+    models: ModelResolver
     keys: KeyRing
     registry: ModelRegistry
     recognition: Recognition
@@ -99,6 +99,33 @@ class Services:
     """Loads the default model while the app already answers; `/readyz` looks at it."""
 
 
+@dataclass
+class _Ground:
+    """What the services of the rooms stand on."""
+
+    settings: Settings
+    metrics: Metrics
+    pool: ThreadPoolExecutor
+    spool: Spool
+    database: Database
+    redis: Redis
+    blobs: BlobStore
+    files: FileStore
+    limits: ImageLimits
+    keys: KeyRing
+    registry: ModelRegistry
+    trained: TrainedModels
+    models: ModelResolver
+
+
+@dataclass
+class _Collections:
+    directory: Directory
+    embedder: ImageEmbedder
+    recognition: Recognition
+    learning: Learning
+
+
 @asynccontextmanager
 async def open_services(
     settings: Settings, addresses: Addresses, metrics: Metrics
@@ -108,109 +135,154 @@ async def open_services(
     Raises `BindRefusedError` and `SecretError` before anything listens.
     """
     async with AsyncExitStack() as stack:
-        data_dir = settings.data_dir.expanduser()
-        pool = ThreadPoolExecutor(settings.decode_threads or os.cpu_count() or 1, thread_name_prefix="decode")
-        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        spool = Spool(data_dir / "tmp" / "uploads", settings.max_spool_mb * 1024 * 1024, settings.min_free_mb)
-        database = Database(addresses.database_url, pool_size=settings.database_pool_size)
-        stack.push_async_callback(database.close)
-        redis = resting_redis.connect(addresses.redis_url)
-        stack.push_async_callback(redis.aclose)
-        keys = KeyRing(database, load_secret(settings))
-        await admit(settings, keys)
-        registry = ModelRegistry(settings, FAMILIES, pool=pool, observer=ModelMetrics(metrics))
-        metrics.watch_models(lambda: _gauges(registry))
-        stack.push_async_callback(registry.close)
-        blobs = BlobStore.from_settings(settings)
-        cache = EmbeddingCache(redis, ttl_s=settings.embedding_cache_ttl_s, enabled=settings.embedding_cache)
-        limits = ImageLimits.from_settings(settings)
-        directory = Directory(database, redis, interval_s=settings.watch_interval_s)
-        deadline_s = settings.deadline_s
-        names = EncoderNames(settings, registry)
-        heads = HeadStore(
-            database, registry, directory, keep=settings.max_cached_heads, deadline_s=deadline_s
-        )
-        stack.push_async_callback(heads.close)
-        renewal = Renewal(database, registry, directory, blobs, limits, deadline_s=deadline_s)
-        stack.push_async_callback(renewal.close)
-        embedder = ImageEmbedder(cache, limits, pool, metrics, deadline_s=deadline_s)
-        files = FileStore.from_settings(settings)
-        trained = TrainedModels(settings, database, files, registry)
-        recognition = Recognition(
-            database,
-            registry,
-            names,
-            directory,
-            heads,
-            renewal,
-            embedder,
-            metrics,
-            trained,
-            deadline_s=deadline_s,
-        )
-        neighbours = Neighbours(
-            answers.count_answers, answers.images_of, shown=(answers.shown, datasets.shown)
-        )
-        learning = Learning(
-            database,
-            registry,
-            names,
-            directory,
-            recognition,
-            embedder,
-            blobs,
-            limits,
-            pool,
-            neighbours,
-        )
-        stack.push_async_callback(learning.close)
-        answer_renewal = AnswerRenewal(database, registry, blobs, limits, deadline_s=deadline_s)
-        stack.push_async_callback(answer_renewal.close)
-        answering = Answering(
-            settings, database, registry, recognition, answer_renewal, embedder, blobs, limits, pool, trained
-        )
-        teaching = Teaching(database, registry, recognition, learning, embedder, blobs, deadline_s=deadline_s)
+        ground = await _open_ground(stack, settings, addresses, metrics)
+        collections = _open_collections(stack, ground)
+        recognition, learning = collections.recognition, collections.learning
+        answering, teaching = _open_answers(stack, ground, collections)
         strategies = Strategies.load(settings)
+        database, models = ground.database, ground.models
         asked = threading.Event()
         jobs = Jobs(settings, database, JobQueue(addresses.redis_url, asked=asked))
-        bases = BaseModels(settings, registry, names)
         followers = Followers(
             database, poll_s=settings.event_poll_s, most=settings.max_followers, asked=asked
         )
         stack.callback(followers.close)
-        directory.start()
-        stack.push_async_callback(directory.close)
-        loading = asyncio.create_task(_load_default(registry))
+        collections.directory.start()
+        stack.push_async_callback(collections.directory.close)
+        loading = asyncio.create_task(_load_default(ground.registry))
         stack.push_async_callback(_cancelled, loading)
         stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(learning)))
         yield Services(
             settings=settings,
             addresses=addresses,
             metrics=metrics,
-            pool=pool,
-            spool=spool,
+            pool=ground.pool,
+            spool=ground.spool,
             database=database,
-            redis=redis,
-            blobs=blobs,
+            redis=ground.redis,
+            blobs=ground.blobs,
+            files=ground.files,
+            trained=ground.trained,
+            models=models,
+            keys=ground.keys,
+            registry=ground.registry,
             recognition=recognition,
             learning=learning,
-            rebinding=Rebinding(names, jobs),
-            thumbnails=Thumbnails(blobs, limits, pool),
+            rebinding=Rebinding(models, jobs),
+            thumbnails=Thumbnails(ground.blobs, ground.limits, ground.pool),
             answering=answering,
             teaching=teaching,
             strategies=strategies,
             jobs=jobs,
-            describer=Describer(JobNames(recognition, bases), redis),
-            training=Training(settings, database, recognition, strategies, bases, jobs, trained),
-            datasets=Datasets(database, files, jobs, recognition, learning),
+            describer=Describer(JobNames(recognition, models), ground.redis),
+            training=Training(settings, database, recognition, strategies, jobs, models),
+            datasets=Datasets(database, ground.files, jobs, recognition, learning),
             followers=followers,
             job_asked=asked,
-            files=files,
-            trained=trained,
-            keys=keys,
-            registry=registry,
             default_model=loading,
         )
+
+
+async def _open_ground(
+    stack: AsyncExitStack, settings: Settings, addresses: Addresses, metrics: Metrics
+) -> _Ground:
+    pool = ThreadPoolExecutor(settings.decode_threads or os.cpu_count() or 1, thread_name_prefix="decode")
+    stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+    uploads = settings.data_dir.expanduser() / "tmp" / "uploads"
+    spool = Spool(uploads, settings.max_spool_mb * 1024 * 1024, settings.min_free_mb)
+    database = Database(addresses.database_url, pool_size=settings.database_pool_size)
+    stack.push_async_callback(database.close)
+    redis = resting_redis.connect(addresses.redis_url)
+    stack.push_async_callback(redis.aclose)
+    keys = KeyRing(database, load_secret(settings))
+    await admit(settings, keys)
+    registry = ModelRegistry(settings, FAMILIES, pool=pool, observer=ModelMetrics(metrics))
+    metrics.watch_models(lambda: _gauges(registry))
+    stack.push_async_callback(registry.close)
+    files = FileStore.from_settings(settings)
+    trained = TrainedModels(settings, database, files, registry)
+    return _Ground(
+        settings=settings,
+        metrics=metrics,
+        pool=pool,
+        spool=spool,
+        database=database,
+        redis=redis,
+        blobs=BlobStore.from_settings(settings),
+        files=files,
+        limits=ImageLimits.from_settings(settings),
+        keys=keys,
+        registry=registry,
+        trained=trained,
+        models=ModelResolver(settings, registry, trained),
+    )
+
+
+def _open_collections(stack: AsyncExitStack, ground: _Ground) -> _Collections:
+    settings, database, registry = ground.settings, ground.database, ground.registry
+    deadline_s = settings.deadline_s
+    cache = EmbeddingCache(
+        ground.redis, ttl_s=settings.embedding_cache_ttl_s, enabled=settings.embedding_cache
+    )
+    directory = Directory(database, ground.redis, interval_s=settings.watch_interval_s)
+    heads = HeadStore(database, registry, directory, keep=settings.max_cached_heads, deadline_s=deadline_s)
+    stack.push_async_callback(heads.close)
+    renewal = Renewal(database, registry, directory, ground.blobs, ground.limits, deadline_s=deadline_s)
+    stack.push_async_callback(renewal.close)
+    embedder = ImageEmbedder(cache, ground.limits, ground.pool, ground.metrics, deadline_s=deadline_s)
+    recognition = Recognition(
+        database,
+        registry,
+        ground.models,
+        directory,
+        heads,
+        renewal,
+        embedder,
+        ground.metrics,
+        ground.trained,
+        deadline_s=deadline_s,
+    )
+    learning = Learning(
+        database,
+        registry,
+        ground.models,
+        directory,
+        recognition,
+        embedder,
+        ground.blobs,
+        ground.limits,
+        ground.pool,
+        Neighbours(answers.count_answers, answers.images_of, shown=(answers.shown, datasets.shown)),
+    )
+    stack.push_async_callback(learning.close)
+    return _Collections(directory, embedder, recognition, learning)
+
+
+def _open_answers(
+    stack: AsyncExitStack, ground: _Ground, collections: _Collections
+) -> tuple[Answering, Teaching]:
+    database, registry, blobs = ground.database, ground.registry, ground.blobs
+    recognition, embedder = collections.recognition, collections.embedder
+    deadline_s = ground.settings.deadline_s
+    renewal = AnswerRenewal(database, registry, blobs, ground.limits, deadline_s=deadline_s)
+    stack.push_async_callback(renewal.close)
+    answering = Answering(
+        ground.settings,
+        database,
+        registry,
+        recognition,
+        renewal,
+        embedder,
+        blobs,
+        ground.limits,
+        ground.pool,
+        ground.models,
+        ground.trained,
+    )
+    teaching = Teaching(
+        database, registry, recognition, collections.learning, embedder, blobs, deadline_s=deadline_s
+    )
+    return answering, teaching
 
 
 def _gauges(registry: ModelRegistry) -> Iterator[ModelGauge]:

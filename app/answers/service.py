@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 from PIL import Image
 
@@ -23,15 +22,16 @@ from app.collections import vectors
 from app.collections.embedding import ImageEmbedder
 from app.collections.service import Recognition
 from app.errors import OutsideDomainError, VisionError
-from app.families import FAMILIES
 from app.http.spool import Entry
-from app.inference.errors import ModelNotFoundError, ModelTaskError
+from app.inference.errors import ModelTaskError
 from app.inference.live_vlm import LiveVlm
 from app.inference.prompts import Answer, AnswerExample, Prompt, Sampling, Task
 from app.inference.protocols import RemoteModel
 from app.inference.registry import ModelRegistry
 from app.media import images
 from app.media.images import ImageLimits
+from app.models.resolver import ModelResolver
+from app.models.service import Trained, TrainedModels
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.database import Database
@@ -74,13 +74,6 @@ class Answered:
     warnings: tuple[Warned, ...] = ()
 
 
-class TrainedVlms(Protocol):
-    """Where a workspace's trained vision-language models are found."""
-
-    async def vlm(self, workspace: str, name: str) -> str | None:
-        """The folder of the model of that id; None where there is none."""
-
-
 class Answering:
     """Asks the vision-language models of one process."""
 
@@ -95,8 +88,10 @@ class Answering:
         blobs: BlobStore,
         limits: ImageLimits,
         pool: ThreadPoolExecutor,
-        trained: TrainedVlms,
+        models: ModelResolver,
+        trained: TrainedModels,
     ) -> None:
+        self._models = models
         self._trained = trained
         self._settings = settings
         self._database = database
@@ -122,11 +117,10 @@ class Answering:
         loop = asyncio.get_running_loop()
         image = await loop.run_in_executor(self._pool, lambda: self._decode(entry.read()))
         decoded = time.perf_counter()
-        folder = None if asked.model is None else await self._trained.vlm(workspace, asked.model)
+        word, is_trained = await self._choose_model(workspace, asked)
         shots = asked.shots
         if shots is None:
-            shots = 0 if folder else self._settings.answer_examples
-        word = folder or self._model(asked)
+            shots = 0 if is_trained else self._settings.answer_examples
         if asked.strict:
             for warned in await self._domains.judged(word, asked.task, entry):
                 raise OutsideDomainError(warned.sentence)
@@ -165,26 +159,16 @@ class Answering:
         prompt = Prompt(image, asked.text, asked.task, asked.max_new_tokens, shown, asked.sampling)
         return await live.answer(prompt, deadline_s=self._settings.vlm_deadline_s, on_text=on_text)
 
-    def _model(self, asked: Asked) -> str:
-        """What the client asked for, as a word that the registry takes: a client names only what is known here."""
-        if asked.model is not None:
-            for one in self._registry.known():
-                if asked.model == one.name or asked.model in one.aliases:
-                    if one.kind != "vlm":
-                        raise ModelTaskError(f"'{one.name}' compares images and texts; it does not answer.")
-                    return self._settings.vlm if one.default else (one.aliases or (one.name,))[0]
-            raise ModelNotFoundError(f"There is no model '{asked.model[:100]}' here.")
-        if asked.task == "vqa":
-            return self._settings.vlm
-        return self._settings.captioner or self._captioner()
-
-    def _captioner(self) -> str:
-        """The default model for questions where it is known to caption, else the built-in one."""
-        for one in self._registry.known():
-            # what only loading would tell is taken to be a general model
-            if one.kind == "vlm" and one.default and (one.tasks is None or "caption" in one.tasks):
-                return self._settings.vlm
-        return FAMILIES.default_checkpoint("caption")
+    async def _choose_model(self, workspace: str, asked: Asked) -> tuple[str, bool]:
+        """The model to ask, as a word that the registry takes, and whether it was trained here."""
+        if asked.model is None:
+            return self._models.default_vlm(asked.task), False
+        found = await self._models.find(workspace, asked.model)
+        if isinstance(found, Trained):
+            return await self._trained.vlm(workspace, found), True
+        if found.kind != "vlm":
+            raise ModelTaskError(f"'{found.name}' compares images and texts; it does not answer.")
+        return self._models.word_of(found), False
 
     async def _examples(self, workspace: str, entry: Entry, asked: Asked, shots: int) -> list[NearAnswer]:
         """The answer examples nearest to image and question (RICES, Yang et al. 2022, section 3.2)."""

@@ -19,7 +19,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.collections import listing, repository, vectors
 from app.collections.directory import Directory
 from app.collections.embedding import ImageEmbedder, naming
-from app.collections.encoder_names import EncoderNames
 from app.collections.errors import CollectionExistsError, DefaultCollectionError, ExampleNotFoundError
 from app.collections.listing import CollectionRow
 from app.collections.neighbours import Neighbours
@@ -32,6 +31,7 @@ from app.inference.live import LiveEncoder
 from app.inference.registry import ModelRegistry
 from app.media import images
 from app.media.images import ImageLimits, StoredImage
+from app.models.resolver import ModelResolver
 from app.storage.blobs import BlobStore
 from app.storage.database import DEFAULT_COLLECTION, Database
 
@@ -49,7 +49,7 @@ class Learning:
         self,
         database: Database,
         registry: ModelRegistry,
-        names: EncoderNames,
+        models: ModelResolver,
         directory: Directory,
         recognition: Recognition,
         embedder: ImageEmbedder,
@@ -60,7 +60,7 @@ class Learning:
     ) -> None:
         self._database = database
         self._registry = registry
-        self._names = names
+        self._models = models
         self._directory = directory
         self._recognition = recognition
         self._embedder = embedder
@@ -73,7 +73,8 @@ class Learning:
 
     async def create(self, workspace: str, name: str, encoder: str | None) -> CollectionRow:
         """Make a collection; raises CollectionExistsError, ModelNotFoundError and what loading raises."""
-        bound = await self._admit(self._names.default if encoder is None else self._names.asked(encoder))
+        word = self._models.default_encoder if encoder is None else self._models.get_encoder(encoder)
+        bound = await self._admit(word)
         async with self._database.session() as session:
             if name == DEFAULT_COLLECTION or not await repository.create_collection(
                 session, workspace, name, bound
@@ -99,7 +100,7 @@ class Learning:
 
         Raises ModelNotFoundError and what loading raises.
         """
-        return await self._admit(self._names.asked(name))
+        return await self._admit(self._models.get_encoder(name))
 
     async def drop(self, workspace: str, name: str) -> None:
         """Delete a collection with all it holds; raises DefaultCollectionError and CollectionNotFoundError.

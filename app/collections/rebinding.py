@@ -6,17 +6,17 @@ Knows what is refused before anything is queued; a worker does the rest.
 from __future__ import annotations
 
 from app.collections.directory import KnownCollection
-from app.collections.encoder_names import EncoderNames
 from app.errors import ConflictError
 from app.jobs.service import Job, Jobs
 from app.jobs.spec import DataRef, JobSpec, Resolved
+from app.models.resolver import ModelResolver
 
 
 class Rebinding:
     """Jobs that bind collections to other encoders."""
 
-    def __init__(self, names: EncoderNames, jobs: Jobs) -> None:
-        self._names = names
+    def __init__(self, models: ModelResolver, jobs: Jobs) -> None:
+        self._models = models
         self._jobs = jobs
 
     async def reembed(self, workspace: str, known: KnownCollection, encoder: str) -> Job:
@@ -24,8 +24,8 @@ class Rebinding:
 
         Raises ConflictError where it is bound to that encoder, or a job of this kind is open, already.
         """
-        shown = self._names.shown(encoder)
-        if shown == self._names.shown(known.encoder):
+        shown = self._models.shown(encoder)
+        if shown == self._models.shown(known.encoder):
             raise ConflictError(f"The collection '{known.name}' is bound to the encoder '{shown}' already.")
         open_one = await self._jobs.open_of_kind(workspace, "reembed", known.id)
         if open_one is not None:

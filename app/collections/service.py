@@ -10,7 +10,6 @@ import uuid
 from collections.abc import AsyncIterator, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 from app.collections import repository
 from app.collections.directory import Directory, KnownCollection
 from app.collections.embedding import Embedded, ImageEmbedder
-from app.collections.encoder_names import EncoderNames
 from app.collections.errors import CollectionNotFoundError, EncoderMismatchError
 from app.collections.head_store import HeadStore
 from app.collections.nearest import Near, nearest
@@ -30,8 +28,11 @@ from app.http.names import is_collection_name
 from app.http.spool import Entry
 from app.inference.errors import BaseModelChangedError
 from app.inference.live import LiveEncoder
+from app.inference.model_info import ModelInfo
 from app.inference.registry import ModelRegistry
 from app.models.classifiers import TrainedClassifier
+from app.models.resolver import ModelResolver
+from app.models.service import Trained, TrainedModels
 from app.observability.metrics import Metrics
 from app.storage.database import DEFAULT_COLLECTION, Database
 
@@ -71,13 +72,6 @@ class Answer:
     total_ms: float
 
 
-class TrainedClassifiers(Protocol):
-    """Where a workspace's trained classifiers are found."""
-
-    async def classifier(self, workspace: str, name: str) -> tuple[TrainedClassifier, str] | None:
-        """The classifier of that id and the word for its encoder; None where there is none."""
-
-
 class Recognition:
     """Answers by the models, heads and vectors of one process."""
 
@@ -85,19 +79,19 @@ class Recognition:
         self,
         database: Database,
         registry: ModelRegistry,
-        names: EncoderNames,
+        models: ModelResolver,
         directory: Directory,
         heads: HeadStore,
         renewal: Renewal,
         embedder: ImageEmbedder,
         metrics: Metrics,
-        trained: TrainedClassifiers,
+        trained: TrainedModels,
         *,
         deadline_s: float,
     ) -> None:
         self._database = database
         self._registry = registry
-        self._names = names
+        self._models = models
         self._directory = directory
         self._heads = heads
         self._renewal = renewal
@@ -114,16 +108,16 @@ class Recognition:
         what reading and embedding an image raises.
         """
         began = time.perf_counter()
-        if question.model is not None:
-            found = await self._trained.classifier(workspace, question.model)
-            if found is not None:
-                return await self._by_trained(images, question, *found, began)
+        found = await self._find(workspace, question.model)
+        if isinstance(found, Trained):
+            classifier, word = await self._trained.classifier(workspace, found)
+            return await self._by_trained(images, question, classifier, word, began)
         known = (
             None
             if question.labels
             else await self.known(workspace, question.collection or DEFAULT_COLLECTION)
         )
-        async with self._encoder(known, question.model) as live:
+        async with self._encoder(known, found) as live:
             if known is None:
                 head = await self._heads.zero_shot(live, question.labels)
             else:
@@ -196,15 +190,19 @@ class Recognition:
         The vectors of a trained classifier are those that its encoder makes, before any projection of its own:
         images and texts of one space. Raises as `classify` does.
         """
-        found = None if model is None else await self._trained.classifier(workspace, model)
-        async with self._of_trained(*found) if found else self._encoder(None, model) as live:
+        found = await self._find(workspace, model)
+        if isinstance(found, Trained):
+            encoder = self._of_trained(*await self._trained.classifier(workspace, found))
+        else:
+            encoder = self._encoder(None, found)
+        async with encoder as live:
             vectors = np.concatenate(
                 [
                     (await self._embedder.embed(live, images)).vectors,
                     await live.embed_texts(texts, deadline_s=self._deadline_s),
                 ]
             )
-            return vectors, model if found and model else live.encoder.name
+            return vectors, found.card.id if isinstance(found, Trained) else live.encoder.name
 
     async def known(self, workspace: str, collection: str) -> KnownCollection:
         """The collection; `default` is made where it is missing. Raises CollectionNotFoundError."""
@@ -228,7 +226,7 @@ class Recognition:
         """
         if self._directory.knows(workspace, DEFAULT_COLLECTION):
             return
-        encoder = self._names.default
+        encoder = self._models.default_encoder
         async with self._database.session() as session:
             await repository.create_collection(session, workspace, DEFAULT_COLLECTION, encoder)
             row = await repository.find_collection(session, workspace, DEFAULT_COLLECTION, lock=True)
@@ -238,7 +236,11 @@ class Recognition:
 
     def shown(self, encoder: str) -> str:
         """The name under which clients know what a collection is bound to."""
-        return self._names.shown(encoder)
+        return self._models.shown(encoder)
+
+    async def _find(self, workspace: str, name: str | None) -> Trained | ModelInfo | None:
+        """The model that a client asked for, None where it named none; raises ModelNotFoundError."""
+        return None if name is None else await self._models.find(workspace, name, "encoder")
 
     @asynccontextmanager
     async def _of_trained(self, classifier: TrainedClassifier, encoder: str) -> AsyncIterator[LiveEncoder]:
@@ -249,14 +251,16 @@ class Recognition:
             yield live
 
     @asynccontextmanager
-    async def _encoder(self, known: KnownCollection | None, asked: str | None) -> AsyncIterator[LiveEncoder]:
+    async def _encoder(
+        self, known: KnownCollection | None, asked: ModelInfo | None
+    ) -> AsyncIterator[LiveEncoder]:
         """The encoder that a client asked for, or that the collection is bound to and its vectors are of."""
-        reference = None if asked is None else self._names.asked(asked)
+        reference = None if asked is None else self._models.word_of(asked)
         if known is not None:
-            if reference is not None and not self._names.same(reference, known.encoder):
+            if reference is not None and not self._models.is_same_encoder(reference, known.encoder):
                 raise EncoderMismatchError(
                     f"The collection '{known.name}' is bound to the encoder "
-                    f"'{self._names.shown(known.encoder)}': leave out `model`, or pass `labels` to classify "
+                    f"'{self._models.shown(known.encoder)}': leave out `model`, or pass `labels` to classify "
                     "without the collection."
                 )
             reference = known.encoder

@@ -8,7 +8,9 @@ from fastapi import Depends
 
 from app.http.dependencies import opened
 from app.inference.registry import ModelRegistry
+from app.models.resolver import ModelResolver
 from app.models.service import TrainedModels
 
 TrainedModelService = Annotated[TrainedModels, Depends(opened("trained", TrainedModels))]
+Models = Annotated[ModelResolver, Depends(opened("models", ModelResolver))]
 Registry = Annotated[ModelRegistry, Depends(opened("registry", ModelRegistry))]

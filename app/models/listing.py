@@ -9,7 +9,6 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
 from app.inference.registry import ModelRegistry
 from app.models.schemas import Model, ModelOptimisation
@@ -20,18 +19,12 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 def models(registry: ModelRegistry) -> list[Model]:
     """Every model, the default first."""
-    return sorted((_model(info) for info in registry.known()), key=lambda one: (not one.default, one.id))
+    known = sorted(registry.known(), key=lambda info: (not info.default, info.name))
+    return [describe_known(info) for info in known]
 
 
-def model(registry: ModelRegistry, name: str) -> Model:
-    """One model by its id or an alias; raises ModelNotFoundError."""
-    for one in models(registry):
-        if name == one.id or name in one.aliases:
-            return one
-    raise ModelNotFoundError
-
-
-def _model(info: ModelInfo) -> Model:
+def describe_known(info: ModelInfo) -> Model:
+    """A model that is not of a workspace."""
     return Model(
         id=info.name,
         kind=info.kind,

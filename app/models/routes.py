@@ -26,7 +26,7 @@ from app.jobs import streaming
 from app.jobs.dependencies import JobFiles
 from app.jobs.errors import ArtifactNotFoundError
 from app.models import describing, listing, uploads
-from app.models.dependencies import Registry, TrainedModelService
+from app.models.dependencies import Models, Registry, TrainedModelService
 from app.models.errors import ModelExistsError
 from app.models.schemas import Model, ModelFile, ModelFiles, ModelList
 from app.models.service import Trained, TrainedModels
@@ -74,14 +74,14 @@ async def upload_model(
     settings: AppSettings,
     trained: TrainedModelService,
     registry: Registry,
+    models: Models,
 ) -> Model:
     """Bring a model that was trained elsewhere: the files that a training job publishes, as an archive."""
     model = await unless_disconnected(request, uploads.check_upload(upload.path, settings))
     card = model.card
     try:
-        uploads.check_base(card, registry.known())
-        found = await trained.find(caller.workspace, card.id)
-        if found is not None or registry.taken(card.id):
+        uploads.check_base(card, models)
+        if await models.is_taken(caller.workspace, card.id):
             raise ModelExistsError(f"There is a model '{card.id}' already.")
         await unless_disconnected(request, try_model(model, registry, settings))
         try:
@@ -96,40 +96,34 @@ async def upload_model(
 
 @router.get("/{model}", responses=_NOT_FOUND)
 async def get_model(
-    caller: Recogniser,
-    model: ModelPath,
-    settings: AppSettings,
-    trained: TrainedModelService,
-    registry: Registry,
+    caller: Recogniser, model: ModelPath, settings: AppSettings, trained: TrainedModelService, models: Models
 ) -> Model:
     """Show one model."""
-    found = await trained.find(caller.workspace, model)
-    if found is not None:
+    found = await models.find(caller.workspace, model)
+    if isinstance(found, Trained):
         return await _described(settings, trained, found)
-    return listing.model(registry, model)
+    return listing.describe_known(found)
 
 
 @router.delete("/{model}", status_code=204, responses=responses(ModelNotFoundError, errors.ConflictError))
 async def delete_model(
-    caller: Trainer, model: ModelPath, trained: TrainedModelService, registry: Registry
+    caller: Trainer, model: ModelPath, trained: TrainedModelService, models: Models
 ) -> Response:
     """Forget a trained model, its files and what it takes in memory."""
-    try:
-        await trained.delete(caller.workspace, model)
-    except ModelNotFoundError:
-        listing.model(registry, model)
-        raise ConflictError("Models that come with the service cannot be removed.") from None
+    if not isinstance(await models.find(caller.workspace, model), Trained):
+        raise ConflictError("Models that come with the service cannot be removed.")
+    await trained.delete(caller.workspace, model)
     return Response(status_code=204)
 
 
 @router.get("/{model}/artifacts", responses=_NOT_FOUND)
 async def list_model_files(
-    caller: Recogniser, model: ModelPath, trained: TrainedModelService, registry: Registry
+    caller: Recogniser, model: ModelPath, trained: TrainedModelService, models: Models
 ) -> ModelFiles:
     """List a trained model's files and whatever was made of it since: evaluations, exports."""
     rows = await trained.artifacts(caller.workspace, model)
-    if not rows and await trained.find(caller.workspace, model) is None:
-        listing.model(registry, model)
+    if not rows:
+        await models.find(caller.workspace, model)
     return ModelFiles(
         data=[
             ModelFile(

@@ -93,18 +93,15 @@ class TrainedModels:
         head = self._classifiers.get(one.folder)
         return info is not None or (head is not None and not head.adapted), info
 
-    async def classifier(self, workspace: str, name: str) -> tuple[TrainedClassifier, str] | None:
-        """The classifier of that id and the encoder that feeds it, as a word that the registry takes.
+    async def classifier(self, workspace: str, found: Trained) -> tuple[TrainedClassifier, str]:
+        """The classifier and the encoder that feeds it, as a word that the registry takes.
 
-        None where no trained model goes by that id; raises ModelTaskError for one that is no classifier,
+        Raises ModelTaskError for a model that is no classifier, ModelNotFoundError where it was removed meanwhile,
         ModelUnavailableError where its files are damaged, StoreUnavailableError.
         """
-        found = await self.find(workspace, name)
-        if found is None:
-            return None
         if found.card.kind != "classifier":
             raise ModelTaskError(
-                f"The model '{name}' answers questions; it neither classifies nor makes vectors."
+                f"The model '{found.card.id}' answers questions; it neither classifies nor makes vectors."
             )
         known = self._classifiers.get(found.folder)
         if known is None:
@@ -117,13 +114,10 @@ class TrainedModels:
             self._classifiers.move_to_end(found.folder)
         return known, str(found.folder) if known.adapted else known.base_model
 
-    async def vlm(self, workspace: str, name: str) -> str | None:
-        """The folder of the vision-language model of that id; None, and errors, likewise."""
-        found = await self.find(workspace, name)
-        if found is None:
-            return None
+    async def vlm(self, workspace: str, found: Trained) -> str:
+        """The folder of the vision-language model; errors likewise."""
         if found.card.kind != "vlm":
-            raise ModelTaskError(f"The model '{name}' classifies; it does not answer questions.")
+            raise ModelTaskError(f"The model '{found.card.id}' classifies; it does not answer questions.")
         async with self._present(workspace, found):
             return str(found.folder)
 

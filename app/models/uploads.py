@@ -15,11 +15,11 @@ from pathlib import Path
 from app.bounded import ChildLimits, run_bounded_async
 from app.errors import InvalidInputError
 from app.http.names import MODEL_NAME
-from app.inference.model_info import ModelInfo
 from app.inference.sources import HUB_ID, EncoderConfig
 from app.jobs.spec import ModelCard
 from app.models.describing import is_whole
 from app.models.model_checks.checking import CheckedModel, CheckRequest
+from app.models.resolver import ModelResolver
 from app.settings import Settings
 from app.storage.archive_entries import ArchiveLimits
 from app.storage.archives import check_limits
@@ -94,13 +94,12 @@ def discard(model: UploadedModel) -> None:
     shutil.rmtree(model.folder.parent.parent, ignore_errors=True)
 
 
-def check_base(card: ModelCard, known: list[ModelInfo]) -> None:
+def check_base(card: ModelCard, models: ModelResolver) -> None:
     """Raise InvalidInputError unless the base is a model that this service knows: never a folder of this machine.
 
     Of a model that is whole it need only be a model's name.
     """
-    kind = "vlm" if card.kind == "vlm" else "encoder"
-    names = {name for one in known if one.kind == kind for name in (one.name, *one.aliases)}
+    known = models.match(card.base_model, "vlm" if card.kind == "vlm" else "encoder")
     named = re.fullmatch(MODEL_NAME, card.base_model) or HUB_ID.fullmatch(card.base_model)
-    if card.base_model not in names and not (card.kind == "vlm" and is_whole(card) and named):
+    if known is None and not (card.kind == "vlm" and is_whole(card) and named):
         raise InvalidInputError(f"vision.json: base_model '{card.base_model[:100]}' is not known here.")

@@ -21,6 +21,7 @@ from app.inference.sources import HUB_ID, EncoderConfig
 from app.jobs.spec import Resolved
 from app.methods import METHODS, check_params
 from app.methods.tasks import Task
+from app.models.resolver import ModelResolver
 from app.settings import Settings
 from app.training.base_traits import BaseTraits, read_traits
 from app.training.bases import DEFAULT, BaseModels
@@ -47,9 +48,10 @@ class _Base:
 class Configurations:
     """Configurations of one process."""
 
-    def __init__(self, settings: Settings, bases: BaseModels) -> None:
+    def __init__(self, settings: Settings, models: ModelResolver) -> None:
         self._settings = settings
-        self._bases = bases
+        self._models = models
+        self._bases = BaseModels(models)
 
     async def check(self, config: MultimodalConfig) -> list[FieldNote]:
         """Fields without effect, as far as that can be told before there are data.
@@ -67,7 +69,7 @@ class Configurations:
         traits = None
         if len(candidates) == 1:
             chosen = candidates[0]
-            traits = await asyncio.to_thread(self._traits, _word_of(chosen), chosen.kind)
+            traits = await asyncio.to_thread(self._traits, self._models.word_of(chosen), chosen.kind)
         return find_notes(config, method, task or ("vqa" if kind == "vlm" else None), traits)
 
     async def resolve(self, config: MultimodalConfig, data: LearningData, wish: Wish) -> Resolved:
@@ -92,9 +94,8 @@ class Configurations:
         word = instead or config.base_word
         if word == DEFAULT:
             return _Base(None, config.base_kind)
-        known = [one for one in self._bases.known() if not FAMILIES.is_connected(one.name)]
-        found = [one for one in known if word in (one.name, *one.aliases)]
-        found = found or [one for one in known if word == one.family]
+        known = [info for info in self._models.known() if not FAMILIES.is_connected(info.name)]
+        found = [info for info in self._models.match_base(word) if not FAMILIES.is_connected(info.name)]
         field = "base_model" if instead else config.base_field
         if not found and not FAMILIES.is_connected(word):
             raise ModelNotFoundError(self._absent(field, word, config.base_kind, known))
@@ -119,7 +120,7 @@ class Configurations:
         try:
             found = files.located(source, config, family_in if kind == "encoder" else vlm_family_in)
         except VisionError as error:
-            others = [one for one in self._bases.known() if one.name != source.name]
+            others = [info for info in self._models.known() if info.name != source.name]
             if source.is_local:
                 raise
             if self._settings.allow_downloads:
@@ -127,7 +128,7 @@ class Configurations:
             raise ModelNotFoundError(
                 f"The files of '{source.location}' are not at hand, and downloads are off: start the service with "
                 "VISION_ALLOW_DOWNLOADS=true, or put them into the hub's cache; "
-                f"{_at_hand([one for one in others if not FAMILIES.is_connected(one.name)], kind)}."
+                f"{_at_hand([info for info in others if not FAMILIES.is_connected(info.name)], kind)}."
             ) from error
         return read_traits(source.name, kind, found.family, Path(found.location) if found.location else None)
 
@@ -163,11 +164,6 @@ def _kind_of(task: Task) -> Kind:
 
 def _does(model: ModelInfo, task: Task | None) -> bool:
     return task is None or model.kind == "encoder" or model.tasks is None or task in model.tasks
-
-
-def _word_of(model: ModelInfo) -> str:
-    """What the registry takes: a hub id or a folder where there is one."""
-    return (model.aliases or (model.name,))[0]
 
 
 def _at_hand(known: list[ModelInfo], kind: Kind) -> str:

@@ -8,15 +8,15 @@ from typing import Any
 
 from app.collections.service import Recognition
 from app.jobs.service import Job
-from app.training.bases import BaseModels
+from app.models.resolver import ModelResolver
 
 
 class JobNames:
     """Names of collections and base models, as `app.jobs.describing.Names` asks for them."""
 
-    def __init__(self, recognition: Recognition, bases: BaseModels) -> None:
+    def __init__(self, recognition: Recognition, models: ModelResolver) -> None:
         self._recognition = recognition
-        self._bases = bases
+        self._models = models
 
     async def of_data(self, jobs: Sequence[Job]) -> dict[uuid.UUID, str]:
         """Names of the collections that jobs learn from; those still there."""
@@ -30,4 +30,4 @@ class JobNames:
     def of_base(self, spec: dict[str, Any]) -> str | None:
         """What clients call the base model of a job's specification."""
         word = spec.get("base_model")
-        return None if word is None else self._bases.shown(word, spec.get("base_kind"))
+        return None if word is None else self._models.shown(word, spec.get("base_kind"))

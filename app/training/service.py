@@ -15,7 +15,7 @@ from app.collections.service import Recognition
 from app.errors import InvalidInputError
 from app.jobs.service import Job, Jobs, trains
 from app.models.errors import ModelExistsError
-from app.models.service import TrainedModels
+from app.models.resolver import ModelResolver
 from app.settings import Settings
 from app.storage.database import DEFAULT_COLLECTION, Database
 from app.training import learning_data
@@ -55,17 +55,16 @@ class Training:
         database: Database,
         recognition: Recognition,
         strategies: Recipes,
-        bases: BaseModels,
         jobs: Jobs,
-        trained: TrainedModels,
+        models: ModelResolver,
     ) -> None:
         self._database = database
         self._recognition = recognition
         self._strategies = strategies
-        self._bases = bases
+        self._models = models
+        self._bases = BaseModels(models)
         self._jobs = jobs
-        self._trained = trained
-        self.configurations = Configurations(settings, bases)
+        self.configurations = Configurations(settings, models)
 
     async def submit(
         self, workspace: str, wanted: Submission, *, key: str | None = None, digest: str | None = None
@@ -101,5 +100,5 @@ class Training:
     async def _check_name(self, workspace: str, name: str) -> None:
         async with self._database.session() as session:
             taken = await trains(session, workspace, name)
-        if taken or self._bases.taken(name) or await self._trained.find(workspace, name) is not None:
+        if taken or await self._models.is_taken(workspace, name):
             raise ModelExistsError(f"There is a model '{name}' already, or a job that is making one.")

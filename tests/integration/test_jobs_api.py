@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from app.bootstrap import Services
-from app.collections.encoder_names import EncoderNames
 from app.errors import InvalidInputError
 from app.jobs.errors import NotTrainableError
 from app.jobs.queueing import JobQueue
@@ -354,9 +353,7 @@ async def test_another_encoder_is_a_job(taught: httpx.AsyncClient, services: Ser
 
 
 def test_amounts_and_hardware_are_weighed(services: Services) -> None:
-    bases = BaseModels(
-        services.settings, services.registry, EncoderNames(services.settings, services.registry)
-    )
+    bases = BaseModels(services.models)
     strategies = services.strategies
 
     def of(strategy: str, *counts: int, answers: int = 0, **params: Any) -> Resolved:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
+from app.models.resolver import ModelResolver
 from app.settings import Settings
 from app.training.config import parse_yaml
 from app.training.configurations import Configurations
@@ -90,8 +91,8 @@ async def test_a_checkpoint_that_is_not_at_hand_is_refused_with_those_that_are(
     assert "clip-tiny" not in reply.json()["detail"], "an encoder is no vision-language model"
 
 
-class _Known:
-    """The models of a service whose settings name one of the hub."""
+class _Registry:
+    """A registry whose settings name a model of the hub, which is not here."""
 
     def known(self) -> list[ModelInfo]:
         there = ModelInfo("llava-1.5-7b-hf", "llava", (PRINTED_CHECKPOINT,), True, "vlm", ("caption", "vqa"))
@@ -103,12 +104,16 @@ async def test_a_checkpoint_of_the_hub_is_fetched_with_the_job_or_refused_before
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     config = parse_yaml(PRINTED)
-    online = Settings(data_dir=tmp_path, allow_downloads=True)
-    fields = [note.field for note in await Configurations(online, _Known()).check(config)]  # type: ignore[arg-type]
+
+    def configurations(*, allow_downloads: bool) -> Configurations:
+        settings = Settings(data_dir=tmp_path, vlm=PRINTED_CHECKPOINT, allow_downloads=allow_downloads)
+        models = ModelResolver(settings, _Registry(), None)  # type: ignore[arg-type]
+        return Configurations(settings, models)
+
+    fields = [note.field for note in await configurations(allow_downloads=True).check(config)]
     assert fields == ["vision_processor.augmentations", "text_processor.padding"]
-    offline = Settings(data_dir=tmp_path, allow_downloads=False)
     with pytest.raises(ModelNotFoundError, match=r"VISION_ALLOW_DOWNLOADS=true.*at hand are llava-shapes"):
-        await Configurations(offline, _Known()).check(config)  # type: ignore[arg-type]
+        await configurations(allow_downloads=False).check(config)
 
 
 async def test_steps_beside_a_document_stand_in_the_place_of_its_epochs(client: httpx.AsyncClient) -> None:

@@ -22,7 +22,6 @@ from app.http.names import CollectionName
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError, ModelTaskError
 from app.inference.model_info import ModelInfo
-from app.inference.registry import ModelRegistry
 from app.jobs.dependencies import JobDescriber, JobService
 from app.jobs.describing import Describer
 from app.jobs.errors import NotTrainableError
@@ -30,8 +29,9 @@ from app.jobs.info import JobInfo
 from app.jobs.service import Jobs
 from app.jobs.spec import DataRef, JobSpec, Resolved
 from app.methods.tasks import Metric, Task
-from app.models.dependencies import Registry, TrainedModelService
-from app.models.service import TrainedModels
+from app.models.dependencies import Models
+from app.models.resolver import ModelResolver
+from app.models.service import Trained
 from app.training import learning_data
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -94,12 +94,11 @@ async def evaluate_model(
     recognition: RecognitionService,
     jobs: JobService,
     describer: JobDescriber,
-    trained: TrainedModelService,
-    registry: Registry,
+    models: Models,
 ) -> JobInfo:
     """Judge a model: figures with the level of chance beside them, and pictures among its artifacts."""
-    kind, task, base = await _model(trained, registry, caller.workspace, model)
-    labels = await _labels(trained, caller.workspace, model)
+    found = await models.find(caller.workspace, model)
+    kind, task, base = _facts_of(models, found)
     if kind == "encoder" and base is not None:
         raise ModelTaskError(
             f"'{model[:100]}' has no labels of its own to be judged by: train a model on it first."
@@ -111,7 +110,7 @@ async def evaluate_model(
             known = await recognition.known(caller.workspace, wanted.collection or "")
             data = await learning_data.of_collection(session, known)
     asked = task or (next(iter(data.tasks)) if len(data.tasks) == 1 else "vqa")
-    if kind == "vlm" and labels and data.labels:
+    if isinstance(found, Trained) and found.card.labels and kind == "vlm" and data.labels:
         asked = "classification"  # labels that it learned as answers, which are then chosen among
     if asked not in data.tasks:
         raise ModelTaskError(
@@ -143,11 +142,11 @@ async def export_model(
     wanted: ExportRequest,
     jobs: JobService,
     describer: JobDescriber,
-    trained: TrainedModelService,
-    registry: Registry,
+    models: Models,
 ) -> JobInfo:
     """Write a model as files that other programs load; an ONNX file that computes something else is not published."""
-    kind, task, base = await _model(trained, registry, caller.workspace, model)
+    found = await models.find(caller.workspace, model)
+    kind, task, base = _facts_of(models, found)
     if base is not None and FAMILIES.is_connected(base):
         raise ModelTaskError(f"'{base}' answers on another server: there are no weights here to export.")
     if base is not None and kind == "encoder" and wanted.format == "safetensors":
@@ -157,36 +156,25 @@ async def export_model(
         task=task,
         base_model=base,
         base_kind=kind,
-        data=await _trained_on(jobs, trained, caller.workspace, model),
+        data=await _trained_on(jobs, caller.workspace, found),
         params={"format": wanted.format},
         model=model,
     )
     return await _queued(jobs, describer, response, caller.workspace, spec)
 
 
-async def _model(
-    trained: TrainedModels, registry: ModelRegistry, workspace: str, name: str
+def _facts_of(
+    models: ModelResolver, found: Trained | ModelInfo
 ) -> tuple[Literal["encoder", "vlm"], Task | None, str | None]:
-    """Kind, task, and for a model that came with the service the word that loads it; raises ModelNotFoundError."""
-    found = await trained.find(workspace, name)
-    if found is not None:
+    """Kind, task, and for a model that came with the service the word that loads it."""
+    if isinstance(found, Trained):
         return "vlm" if found.card.kind == "vlm" else "encoder", found.card.task, None
-    for one in registry.known():
-        if name == one.name or name in one.aliases:
-            return one.kind, _task(one), (one.aliases or (one.name,))[0]
-    raise ModelNotFoundError
+    return found.kind, _task(found), models.word_of(found)
 
 
-async def _labels(trained: TrainedModels, workspace: str, name: str) -> list[str]:
-    """Those that a trained model knows."""
-    found = await trained.find(workspace, name)
-    return [] if found is None else found.card.labels or []
-
-
-async def _trained_on(jobs: Jobs, trained: TrainedModels, workspace: str, name: str) -> DataRef | None:
+async def _trained_on(jobs: Jobs, workspace: str, found: Trained | ModelInfo) -> DataRef | None:
     """What a model learned from, as far as is known."""
-    found = await trained.find(workspace, name)
-    if found is None or found.job_id is None:
+    if not isinstance(found, Trained) or found.job_id is None:
         return None
     job = await jobs.get(workspace, found.job_id)
     return JobSpec.model_validate(job.spec).data

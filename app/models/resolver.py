@@ -1,0 +1,140 @@
+"""Which model a client's word means: one that this service knows, or a trained one of the client's workspace.
+
+A client names only what is known already: a folder of this machine is none of its business, and a hub id of its
+choosing is never fetched. A "word" below is what the registry takes: a name, a hub id, or a folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+from app.errors import VisionError
+from app.families import FAMILIES
+from app.families.encoders import resolve
+from app.families.vlms import resolve_vlm
+from app.inference.errors import ModelNotFoundError
+from app.inference.model_info import ModelInfo
+from app.inference.registry import ModelRegistry
+from app.inference.sources import Kind
+from app.methods.tasks import Task
+from app.models.service import Trained, TrainedModels
+from app.settings import Settings
+
+_MAX_SHOWN_CHARS = 100
+_MAX_NEAR = 3
+_KINDS: dict[Kind, str] = {
+    "encoder": " that makes vectors",
+    "vlm": " that answers questions or writes captions",
+}
+
+
+class ModelResolver:
+    """The models of one process by name, alias and family, and a workspace's trained ones by id."""
+
+    def __init__(self, settings: Settings, registry: ModelRegistry, trained: TrainedModels) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._trained = trained
+
+    @property
+    def default_encoder(self) -> str:
+        """What a collection is bound to that was made without an encoder, as a word."""
+        return self._settings.encoder
+
+    def default_vlm(self, task: Task) -> str:
+        """The model that answers, or captions, where nobody named one, as a word.
+
+        Captions are written by the captioner of the settings, else by the default model for questions where it does
+        that too, else by the built-in one.
+        """
+        if task != "caption":
+            return self._settings.vlm
+        if self._settings.captioner:
+            return self._settings.captioner
+        is_able = any(info.default for info in self.known("vlm", "caption"))
+        return self._settings.vlm if is_able else FAMILIES.default_checkpoint("caption")
+
+    def known(self, kind: Kind | None = None, task: Task | None = None) -> list[ModelInfo]:
+        """Models that any client may name; of one `kind`, or not known to be unable to do the `task`."""
+        return [
+            info
+            for info in self._registry.known()
+            if kind in (None, info.kind) and (task is None or info.tasks is None or task in info.tasks)
+        ]
+
+    def match(self, name: str, kind: Kind | None = None) -> ModelInfo | None:
+        """The known model of that name or alias."""
+        return next((info for info in self.known(kind) if name in (info.name, *info.aliases)), None)
+
+    def match_base(self, name: str, kind: Kind | None = None, task: Task | None = None) -> list[ModelInfo]:
+        """The known models of that name, alias or else family, the default first; `task` chooses in a family only."""
+        named = [info for info in self.known(kind) if name in (info.name, *info.aliases)]
+        family = [info for info in self.known(kind, task) if name == info.family]
+        return named or sorted(family, key=lambda info: not info.default)
+
+    def get_encoder(self, name: str) -> str:
+        """The encoder of that name or alias, as a word; raises ModelNotFoundError."""
+        info = self.match(name, "encoder")
+        if info is None:
+            raise self.absent(name, "encoder")
+        return self.word_of(info)
+
+    async def find(self, workspace: str, name: str, kind: Kind | None = None) -> Trained | ModelInfo:
+        """The workspace's trained model of that id, else the known one (of that `kind`) of that name or alias.
+
+        Raises ModelNotFoundError, which names those that are near.
+        """
+        found = await self._trained.find(workspace, name) or self.match(name, kind)
+        if found is None:
+            raise self.absent(name, kind, trained=await self._trained.all(workspace))
+        return found
+
+    async def is_taken(self, workspace: str, name: str) -> bool:
+        """Whether a model to be made may not go by that name: it means another one already, or a family."""
+        return self._registry.taken(name) or await self._trained.find(workspace, name) is not None
+
+    def word_of(self, info: ModelInfo) -> str:
+        """What the registry takes for a known model: of a default the setting, else its hub id or folder, or name."""
+        if info.default:
+            return self._settings.encoder if info.kind == "encoder" else self._settings.vlm
+        return (info.aliases or (info.name,))[0]
+
+    @staticmethod
+    def shown(word: str, kind: Kind | None = None) -> str:
+        """What clients call the model of a word, never a folder of this machine; also of one no longer there."""
+        if kind == "vlm":
+            try:
+                return resolve_vlm(word).name
+            except VisionError:
+                pass  # one that went away since
+        try:
+            return resolve(word).name
+        except VisionError:
+            return Path(word).name.lower()
+
+    def is_same_encoder(self, word: str, other: str) -> bool:
+        """Whether two words mean one encoder."""
+        return word == other or self.shown(word) == self.shown(other)
+
+    def absent(
+        self,
+        name: str,
+        kind: Kind | None = None,
+        task: Task | None = None,
+        *,
+        trained: Iterable[Trained] = (),
+        hint: str = "",
+    ) -> ModelNotFoundError:
+        """The failure of a name that means no model here; it names those that are near, else all known ones."""
+        names = [info.name for info in self.known(kind, task)] + [model.card.id for model in trained]
+        near = difflib.get_close_matches(name.lower()[:_MAX_SHOWN_CHARS], names, _MAX_NEAR)
+        if near:
+            others = f"did you mean {' or '.join(map(repr, near))}?"
+        else:
+            others = f"known are {', '.join(map(repr, names))}." if names else "none is known."
+        which = _KINDS[kind] if kind is not None and self.match(name) is not None else ""
+        return ModelNotFoundError(
+            f"There is no model '{name[:_MAX_SHOWN_CHARS]}' here{which}: {others}{hint}"
+        )
