@@ -1,4 +1,1 @@
-"""What this service can recognise with, and what the machine it runs on has.
-
-Knows models by their descriptions; knows nothing of collections or answers.
-"""
+"""Models by name, and the trained ones of a workspace: file format, rows, files on this machine, uploads."""

@@ -24,6 +24,8 @@ from app.settings import Settings
 
 _MAX_SHOWN_CHARS = 100
 _MAX_NEAR = 3
+_LIKE = 0.75
+"""Least likeness, as `difflib` counts it, of a name that is offered for another."""
 _KINDS: dict[Kind, str] = {
     "encoder": " that makes vectors",
     "vlm": " that answers questions or writes captions",
@@ -129,7 +131,7 @@ class ModelResolver:
     ) -> ModelNotFoundError:
         """The failure of a name that means no model here; it names those that are near, else all known ones."""
         names = [info.name for info in self.known(kind, task)] + [model.card.id for model in trained]
-        near = difflib.get_close_matches(name.lower()[:_MAX_SHOWN_CHARS], names, _MAX_NEAR)
+        near = difflib.get_close_matches(name.lower()[:_MAX_SHOWN_CHARS], names, _MAX_NEAR, _LIKE)
         if near:
             others = f"did you mean {' or '.join(map(repr, near))}?"
         else:

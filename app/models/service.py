@@ -31,6 +31,7 @@ from app.jobs.artifacts import Artifact, artifacts_of, drop_artifacts, keep_arti
 from app.jobs.errors import ArtifactNotFoundError
 from app.jobs.spec import FileRef, ModelCard
 from app.models.classifiers import TrainedClassifier
+from app.models.fetching import fetch_files
 from app.models.tables import TrainedModel
 from app.settings import Settings
 from app.storage.database import Database
@@ -201,17 +202,7 @@ class TrainedModels:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
         try:
-            for row in rows:
-                target = draft / row.name
-                try:
-                    self._files.get(row.key, target)
-                except FileNotFoundError:
-                    raise ModelUnavailableError(
-                        f"The file '{row.name}' of the model is no longer kept."
-                    ) from None
-                with target.open("rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() != row.sha256:
-                        raise ModelUnavailableError(f"The file '{row.name}' of the model is damaged.")
+            fetch_files(self._files, rows, draft)
             try:
                 os.rename(draft, folder)
             except OSError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 
 from tests.conftest import ClientMaker
-from tests.learning import shown
+from tests.learning import picture, shown
 
 
 async def test_models_are_listed_the_default_first(client: httpx.AsyncClient) -> None:
@@ -48,3 +48,38 @@ async def test_a_key_that_may_only_teach_does_not_look(make_client: ClientMaker)
     teacher = await make_client(scopes=["learn"])
     for path in ("/v1/models", "/v1/models/lite", "/v1/hardware"):
         assert (await teacher.get(path)).status_code == 403
+
+
+async def test_a_name_that_nearly_means_a_model_is_answered_with_that_one(client: httpx.AsyncClient) -> None:
+    """The same sentence whatever is asked of the model."""
+    image = {"image": ("a.png", picture(3), "image/png")}
+    replies = {
+        "'lite'": [
+            await client.get("/v1/models/litte"),
+            await client.delete("/v1/models/litte"),
+            await client.get("/v1/models/litte/artifacts"),
+            await client.post("/v1/models/litte/export", json={"format": "onnx"}),
+            await client.post("/v1/models/litte/evaluate", json={"collection": "default"}),
+            await client.post("/v1/classify", data={"model": "litte", "labels": "a,b"}, files=image),
+            await client.post("/v1/embeddings", data={"model": "litte"}, files=image),
+            await client.post("/v1/collections", json={"name": "near", "encoder": "litte"}),
+        ],
+        "'llava-shapes'": [
+            await client.post("/v1/vqa", data={"model": "llava-shape", "question": "what?"}, files=image),
+            await client.post("/v1/caption", data={"model": "llava-shape"}, files=image),
+        ],
+    }
+    for near, all_replies in replies.items():
+        for reply in all_replies:
+            problem = reply.json()
+            assert (reply.status_code, problem["error"]["code"]) == (404, "model_not_found"), reply.text
+            assert f"did you mean {near}" in problem["detail"], (str(reply.url), problem["detail"])
+
+
+async def test_a_name_that_means_nothing_is_answered_with_what_there_is(client: httpx.AsyncClient) -> None:
+    said = (await client.get("/v1/models/zzz")).json()["detail"]
+    for one in (await shown(client, "/v1/models"))["data"]:
+        assert f"'{one['id']}'" in said
+    refused = await client.post("/v1/collections", json={"name": "near", "encoder": "llava-shapes"})
+    assert refused.status_code == 404
+    assert "There is no model 'llava-shapes' here that makes vectors" in refused.json()["detail"]

@@ -5,17 +5,17 @@ Knows rows of trained models and the file store; knows nothing of what is done w
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.inference.errors import ModelNotFoundError, ModelUnavailableError
+from app.inference.errors import ModelNotFoundError
 from app.jobs.spec import ModelCard
 from app.jobs.tables import Artifact
 from app.models.classifiers import read_note
+from app.models.fetching import fetch_files
 from app.models.tables import TrainedModel
 from workers.shared.run import JobRun
 
@@ -44,16 +44,8 @@ def model_files(run: JobRun) -> ModelFiles:
         card = ModelCard.model_validate(row.card)
         job = None if row.job_id is None else str(row.job_id)
         wanted = select(Artifact).where(Artifact.workspace == run.task.workspace, Artifact.model == name)
-        files = [(one.name, one.key, one.sha256) for one in session.scalars(wanted) if one.name in card.files]
+        files = [row for row in session.scalars(wanted) if row.name in card.files]
     folder = run.scratch / "models" / name
-    for file, key, digest in files:
-        run.files.get(key, folder / file)
-        with (folder / file).open("rb") as opened:
-            if hashlib.file_digest(opened, "sha256").hexdigest() != digest:
-                raise ModelUnavailableError(f"The file '{file}' of '{name}' is damaged.")
-    adapted = card.kind == "vlm" or _adapted(folder)
+    fetch_files(run.files, files, folder)
+    adapted = card.kind == "vlm" or read_note(folder).adapted is not None
     return ModelFiles(str(folder) if adapted else card.base_model, card, folder, job)
-
-
-def _adapted(folder: Path) -> bool:
-    return read_note(folder).adapted is not None
