@@ -63,8 +63,8 @@ log = structlog.get_logger("app")
 
 
 @dataclass
-class Services:
-    """What `app.state.services` holds while the app runs; routes get single ones of it (`app.http.dependencies`)."""
+class _Ground:
+    """What the services of the rooms stand on."""
 
     settings: Settings
     addresses: Addresses
@@ -77,10 +77,17 @@ class Services:
     """A cache and a way to announce changes; whoever uses it goes on without it when it is away."""
     blobs: BlobStore
     files: FileStore
-    trained: TrainedModels
-    models: ModelResolver
+    limits: ImageLimits
     keys: KeyRing
     registry: ModelRegistry
+    trained: TrainedModels
+    models: ModelResolver
+
+
+@dataclass
+class Services(_Ground):
+    """What `app.state.services` holds while the app runs; routes get single ones of it (`app.http.dependencies`)."""
+
     recognition: Recognition
     learning: Learning
     rebinding: Rebinding
@@ -97,25 +104,6 @@ class Services:
     """Set once a job was asked for or followed."""
     default_model: asyncio.Task[None]
     """Loads the default model while the app already answers; `/readyz` looks at it."""
-
-
-@dataclass
-class _Ground:
-    """What the services of the rooms stand on."""
-
-    settings: Settings
-    metrics: Metrics
-    pool: ThreadPoolExecutor
-    spool: Spool
-    database: Database
-    redis: Redis
-    blobs: BlobStore
-    files: FileStore
-    limits: ImageLimits
-    keys: KeyRing
-    registry: ModelRegistry
-    trained: TrainedModels
-    models: ModelResolver
 
 
 @dataclass
@@ -153,19 +141,7 @@ async def open_services(
         stack.push_async_callback(_cancelled, loading)
         stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(learning)))
         yield Services(
-            settings=settings,
-            addresses=addresses,
-            metrics=metrics,
-            pool=ground.pool,
-            spool=ground.spool,
-            database=database,
-            redis=ground.redis,
-            blobs=ground.blobs,
-            files=ground.files,
-            trained=ground.trained,
-            models=models,
-            keys=ground.keys,
-            registry=ground.registry,
+            **vars(ground),
             recognition=recognition,
             learning=learning,
             rebinding=Rebinding(models, jobs),
@@ -203,6 +179,7 @@ async def _open_ground(
     trained = TrainedModels(settings, database, files, registry)
     return _Ground(
         settings=settings,
+        addresses=addresses,
         metrics=metrics,
         pool=pool,
         spool=spool,
