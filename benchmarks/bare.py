@@ -13,8 +13,8 @@ from statistics import median
 import numpy as np
 
 from app.families.encoders import load_encoder, resolve
+from app.inference.opening import largest_batch
 from app.inference.protocols import Pixels
-from app.inference.registry import largest_batch
 from app.inference.sources import EncoderConfig
 from app.media.images import ImageLimits, decode
 from app.settings import Settings

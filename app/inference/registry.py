@@ -15,9 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
-
-from PIL import Image
+from typing import Any
 
 from app.errors import OverloadedError, VisionError
 from app.inference import device
@@ -29,9 +27,9 @@ from app.inference.live_vlm import LiveVlm
 from app.inference.memory import is_out_of_memory
 from app.inference.model_info import ModelInfo, describe
 from app.inference.observing import ModelObserver
-from app.inference.prompts import Prompt, Task
-from app.inference.protocols import Encoder, RemoteModel, TextEncoder, Vlm
-from app.inference.sources import CHECKPOINTS, EncoderConfig, EncoderSource, Kind
+from app.inference.opening import ModelOpener
+from app.inference.protocols import RemoteModel
+from app.inference.sources import CHECKPOINTS, EncoderSource, Kind
 from app.settings import Settings
 
 _Key = tuple[Kind, str, str]
@@ -66,8 +64,7 @@ class ModelRegistry:
         """`pool` prepares images for every model; the caller closes it after this."""
         self._settings = settings
         self._families = families
-        self._config = EncoderConfig.from_settings(settings)
-        self._pool = pool
+        self._opener = ModelOpener(settings, families, pool, observer)
         self._observer = observer
         self._slots: dict[_Key, _Slot] = {}
         self._loads: dict[_Key, asyncio.Task[None]] = {}
@@ -242,9 +239,9 @@ class ModelRegistry:
             try:
                 live: LiveEncoder | LiveVlm
                 if kind == "encoder":
-                    live = await asyncio.to_thread(self._live_encoder, source)
+                    live = await asyncio.to_thread(self._opener.open_encoder, source)
                 else:
-                    live = await asyncio.to_thread(self._live_vlm, source)
+                    live = await asyncio.to_thread(self._opener.open_vlm, source)
             except Exception as error:
                 if self._observer:
                     self._observer.model_load_failed(source.name, type(error).__name__)
@@ -258,43 +255,6 @@ class ModelRegistry:
             if self._observer:
                 self._observer.model_loaded(source.name, time.monotonic() - began, size)
             await self._make_room(0, keep=key)
-
-    def _live_encoder(self, source: EncoderSource) -> LiveEncoder:
-        """In a thread: load, then run its towers once, so that no request pays for the first run."""
-        settings = self._settings
-        encoder = cast(Encoder, self._families.load("encoder", source, self._config))
-        blank = Image.new("RGB", (encoder.input_size, encoder.input_size), "gray")
-        encoder.encode_images(encoder.preprocess(blank)[None])
-        if isinstance(encoder, TextEncoder):
-            encoder.encode_texts(["a photo"])
-        return LiveEncoder(
-            encoder,
-            pool=self._pool,
-            max_batch=largest_batch(settings),
-            max_queue=settings.max_queue,
-            max_cached_texts=settings.max_cached_texts,
-            observer=self._observer,
-        )
-
-    def _live_vlm(self, source: EncoderSource) -> LiveVlm:
-        """In a thread: load, then answer once."""
-        settings = self._settings
-        vlm = cast(Vlm, self._families.load("vlm", source, self._config))
-        task: Task = "vqa" if "vqa" in vlm.tasks else "caption"
-        text = "what is this?" if task == "vqa" else ""
-        blank = Image.new("RGB", (64, 64), "gray")
-        try:
-            vlm.generate([vlm.pack(Prompt(blank, text, task, max_new_tokens=1))])
-        except BaseException:
-            vlm.close()  # or its adapter would stay with the base that others hold
-            raise
-        return LiveVlm(
-            vlm,
-            self._pool,
-            max_batch=settings.vlm_max_batch,
-            max_queue=settings.vlm_max_queue,
-            observer=self._observer,
-        )
 
     async def _make_room(self, needed: int, keep: _Key | None = None) -> None:
         """Evict idle models, the least recently used first, until `needed` more bytes fit the budget."""
@@ -351,7 +311,7 @@ class ModelRegistry:
         return [family.built_in for family in self._families.of_kind(kind) if family.built_in]
 
     def _is_private(self, source: EncoderSource) -> bool:
-        return source.is_local and Path(source.location).is_relative_to(self._config.trained_dir)
+        return source.is_local and Path(source.location).is_relative_to(self._opener.config.trained_dir)
 
     def _is_default(self, kind: Kind, source: EncoderSource) -> bool:
         try:
@@ -362,13 +322,3 @@ class ModelRegistry:
 
 def _key(kind: Kind, source: EncoderSource) -> _Key:
     return kind, source.name, source.location
-
-
-def largest_batch(settings: Settings) -> int:
-    """How many items one forward pass takes at most, on the device that the settings name.
-
-    On CPU small: `lite` in ONNX Runtime on 2 cores takes 6.4 ms an image in batches of 4, 8.2 of 8 and 13.2
-    of 32, whose activations no longer fit the cache.
-    """
-    on_cpu = device.parse(settings.device).kind == "cpu"
-    return settings.cpu_max_batch if on_cpu else settings.max_batch

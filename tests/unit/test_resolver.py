@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from app.families.table import Families
+
 from app.inference.errors import ModelNotFoundError
 from app.inference.registry import ModelRegistry
 from app.models.resolver import BUILT_IN_CAPTIONER, ModelResolver
