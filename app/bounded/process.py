@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -23,6 +24,7 @@ NICENESS = 5
 """Requests that the service answers meanwhile come first."""
 _TRACE_CHARS = 4_000
 _CPU_GRACE_SECONDS = 5
+_MAX_CAUSES = 16
 
 
 def main(reply_fd: int) -> None:
@@ -42,10 +44,6 @@ def main(reply_fd: int) -> None:
 def _limit(limits: dict[str, int]) -> None:
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
-    try:
-        import resource
-    except ImportError:  # no POSIX: time alone is watched, by the parent
-        return
     # RLIMIT_DATA and not RLIMIT_AS: libraries reserve far more addresses than they use
     wanted = {
         resource.RLIMIT_DATA: (limits["memory_bytes"], limits["memory_bytes"]),
@@ -81,7 +79,18 @@ def _describe(error: BaseException) -> dict[str, Any]:
     limit = _limit_met(error)
     if limit is not None:
         return {"limit": limit}
-    return {"trace": traceback.format_exc()[-_TRACE_CHARS:]}
+    trace = traceback.format_exc()[-_TRACE_CHARS:]
+    fault = _system_fault(error)
+    return {"trace": trace} if fault is None else {"trace": trace, "errno": fault.errno}
+
+
+def _system_fault(error: BaseException | None) -> OSError | None:
+    """The failure of the operating system, such as a full disk, that `error` is or comes from."""
+    for _ in range(_MAX_CAUSES):
+        if error is None or (isinstance(error, OSError) and error.errno is not None):
+            return error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return None
 
 
 def _limit_met(error: BaseException) -> str | None:

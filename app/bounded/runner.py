@@ -96,7 +96,8 @@ def run_bounded(
 
     `doing` names the work in sentences ("Checking the model"); `gone` ends it early. Raises the VisionError that the
     function raises, CheckLimitError where it takes more than a limit or dies of what it reads, OverloadedError where
-    the system killed it, VisionError for any other exception of it.
+    the system killed it, OSError where the system refused it something (a full disk), VisionError for any other
+    exception of it.
     """
     request = {"function": function, "arguments": arguments, "limits": vars(limits)}
     line = json.dumps(request).encode() + b"\n"
@@ -191,7 +192,10 @@ def _result(reply: bytes, code: int, limits: ChildLimits, doing: str) -> Any:
     kind = errors.list_errors().get(str(error.get("class")))
     if kind is not None:
         raise kind(error["detail"], retry_after_s=error["retry_after_s"], **error["context"])
-    raise errors.VisionError(cause=error.get("trace") or str(error))
+    cause = error.get("trace") or str(error)
+    if "errno" in error:  # whoever asked knows what lay there, and names it (`app.storage.disk.fault_of`)
+        raise OSError(error["errno"], os.strerror(error["errno"])) from errors.VisionError(cause=cause)
+    raise errors.VisionError(cause=cause)
 
 
 def _death(code: int, limits: ChildLimits, doing: str) -> errors.VisionError:

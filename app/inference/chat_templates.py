@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, wraps
 from types import FrameType
 from typing import Any
 
@@ -44,7 +44,15 @@ _METHODS = frozenset(
         *("isdigit", "isalpha", "removeprefix", "removesuffix", "partition", "rpartition"),
     }
 )
-_FAILURES = (RecursionError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+_FAILURES = (
+    RecursionError,
+    MemoryError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+)
 """What a template that asks for something absurd ends with."""
 _FILE = "<template>"
 
@@ -68,18 +76,9 @@ def render(
         variables = {key: value for key, value in special_tokens.items() if isinstance(value, str)}
         rendered = _compile(text).generate(messages=messages, add_generation_prompt=answering, **variables)
         return _Watch().join(rendered)
-    except (
-        TemplateError,
-        RecursionError,
-        ValueError,
-        TypeError,
-        LookupError,
-        ArithmeticError,
-        AttributeError,
-    ) as error:
-        raise ModelUnavailableError(
-            f"The chat template of '{name}' cannot be used: {str(error)[:200]}."
-        ) from None
+    except (TemplateError, *_FAILURES) as error:
+        said = str(error)[:200] or type(error).__name__
+        raise ModelUnavailableError(f"The chat template of '{name}' cannot be used: {said}.") from None
 
 
 class _Watch:
@@ -94,13 +93,7 @@ class _Watch:
         before = sys.gettrace()
         sys.settrace(self._trace)
         try:
-            parts: list[str] = []
-            size = 0
-            for piece in pieces:
-                parts.append(piece)
-                size += len(piece)
-                _check_size(size)
-            return "".join(parts)
+            return _concat(pieces)
         finally:
             sys.settrace(before)
 
@@ -139,7 +132,19 @@ def _filtered(node: nodes.Expr, name: str, line: int) -> nodes.Expr:
     return nodes.Filter(node, name, [], [], None, None, lineno=line)
 
 
+def _concat(pieces: Iterable[str]) -> str:
+    """The pieces in one; raises SecurityError where that is too long."""
+    parts: list[str] = []
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        _check_size(size)
+        parts.append(piece)
+    return "".join(parts)
+
+
 class _Environment(ImmutableSandboxedEnvironment):
+    concat = staticmethod(_concat)  # of `set` blocks, macros, filter and call blocks, which no operator joins
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -183,6 +188,19 @@ class _Environment(ImmutableSandboxedEnvironment):
 def _check_size(size: int) -> None:
     if size > MAX_TEXT_CHARS:
         raise SecurityError("a text is too long")
+
+
+def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The filter with its result checked: `tojson` doubles every backslash, `escape` writes five characters for one."""
+
+    @wraps(function)  # with the marks by which jinja knows what to hand it
+    def bounded(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        if isinstance(result, str):
+            _check_size(len(result))
+        return result
+
+    return bounded
 
 
 def _check_items(count: int) -> None:
@@ -244,13 +262,14 @@ def _environment() -> _Environment:
         optimized=False,  # which would compute constants before anything is counted
         finalize=_scalar,
     )
-    environment.filters = {name: FILTERS[name] for name in _FILTERS} | {
+    filters = {name: FILTERS[name] for name in _FILTERS} | {
         "_scalar": _scalar,
         "string": lambda value: str(_scalar(value)),
         "join": lambda items, d="": _join(items, d),
         "replace": _replace,
         "tojson": _to_json,
     }
+    environment.filters = {name: _bounded(function) for name, function in filters.items()}
     environment.globals = {
         "range": _range,
         "namespace": jinja2.utils.Namespace,

@@ -18,8 +18,10 @@ import pytest
 
 from app.bounded import ChildLimits, process, run_bounded, run_bounded_async, runner
 from app.errors import CheckLimitError, OverloadedError, VisionError, list_errors
+from app.http.problems import name_error
 from app.inference.errors import ModelUnavailableError
-from app.storage.errors import ArchiveError
+from app.storage.disk import want_of_room
+from app.storage.errors import ArchiveError, InsufficientStorageError
 
 MIB = 1 << 20
 LIMITS = ChildLimits(
@@ -156,6 +158,20 @@ def test_an_unforeseen_error_is_one_of_the_service() -> None:
         run("fail")
     assert raised.value.status == 500
     assert "unforeseen" in raised.value.context["cause"]
+
+
+def test_a_full_disk_of_the_child_is_named_as_one_of_the_service(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(bytes(100_000))
+    with pytest.raises(OSError, match="No space left") as raised:
+        run_bounded(
+            "shutil:copyfile",
+            {"src": str(tmp_path / "source"), "dst": "/dev/full"},
+            LIMITS,
+            doing="Copying the thing",
+        )
+    assert getattr(name_error(raised.value), "status", None) == 507
+    waiting = want_of_room(raised.value, tmp_path, what="job files")  # which a job waits for
+    assert isinstance(waiting, InsufficientStorageError)
 
 
 @pytest.mark.parametrize(

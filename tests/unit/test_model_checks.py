@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,36 @@ def test_patterns_of_tokenizers_are_known_or_one_set_of_characters(pattern: str,
             check_tokenizer(changed)
 
 
+def charsmap(longest: int) -> dict[str, str]:
+    """A step with SentencePiece's table of characters, whose longest text has so many bytes."""
+    table = (4).to_bytes(4, "little") + bytes(4) + b"a" * longest + b"\0"
+    return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ([charsmap(33)], None),
+        ([charsmap(33), {"type": "Prepend", "prepend": "▁"}], None),
+        ([charsmap(1), charsmap(1)], "more than one precompiled_charsmap"),
+        ([charsmap(64)], "16 times longer"),
+        ([charsmap(33), {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}], "16 times longer"),
+    ],
+)
+def test_what_tables_of_characters_add_to_a_text_is_counted(
+    steps: list[dict[str, Any]], words: str | None
+) -> None:
+    changed = {
+        **read(CHECKPOINTS / "llava-shapes", "tokenizer.json"),
+        "normalizer": {"type": "Sequence", "normalizers": steps},
+    }
+    if words is None:
+        check_tokenizer(changed)
+    else:
+        with pytest.raises(InvalidInputError, match=words):
+            check_tokenizer(changed)
+
+
 @pytest.mark.parametrize(
     ("template", "written"),
     [
@@ -144,6 +175,10 @@ def test_published_templates_are_rendered(template: str, written: str) -> None:
         "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x|replace('a', 'aa') %}{% endfor %}",
         "{% set n = namespace(x=1) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}",
         "{% set n = namespace(x=1) %}{% for i in range(60) %}{% set n.x = {'a': n.x} %}{% endfor %}",
+        "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x %}{{ n.x }}{{ n.x }}{% endset %}{% endfor %}",
+        "{% macro twice(x) %}{{ x }}{{ x }}{% endmacro %}"
+        "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = twice(n.x) %}{% endfor %}",
+        "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x|tojson %}{% endfor %}",
         "{% macro a() %}{{ a() }}{{ a() }}{% endmacro %}{{ a() }}",
         "{{ ''.__class__.__mro__ }}",
         "{{ messages | pprint }}",

@@ -23,12 +23,16 @@ MAX_TOKEN_CHARS = 512
 MAX_STEPS = 24
 MAX_GROWTH = 8
 """How many times longer the steps may make a text."""
+MAX_TABLE_GROWTH = 16
+"""The same where one of them is a table of characters: NFKC's makes a text up to 11 times longer."""
 MAX_PADDING = 16_384
 MAX_PIECES = 8
 MAX_PIECE_IDS = 16
 _MAX_CHARSMAP_CHARS = 1 << 20
 _MAX_CHARSMAP_GROWTH = 64
 """Bytes that a character becomes by a table; NFKC's longest take 33."""
+_CHARACTER_BYTES = 3
+"""Of the character with the longest text by NFKC, U+FDFA in UTF-8."""
 _DEPTH = 4
 
 PATTERNS = frozenset(
@@ -163,8 +167,12 @@ def _check_steps(step: Any, part: str, inner: str, known: frozenset[str]) -> Non
         if kind not in known:
             raise _refuse(f"{part}: '{kind[:40]}' is not among the steps that are served")
         growth *= _growth(kind, about, part)
-    if growth > MAX_GROWTH:
-        raise _refuse(f"{part}: it makes texts more than {MAX_GROWTH} times longer")
+    tables = sum(kind == "Precompiled" for kind, _ in steps)
+    if tables > 1:
+        raise _refuse(f"{part}: more than one precompiled_charsmap")
+    max_growth = MAX_TABLE_GROWTH if tables else MAX_GROWTH
+    if growth > max_growth:
+        raise _refuse(f"{part}: it makes texts more than {max_growth} times longer")
 
 
 def _flatten(step: Any, part: str, inner: str, depth: int = 0) -> list[tuple[str, dict[str, Any]]]:
@@ -191,7 +199,7 @@ def _growth(kind: str, about: dict[str, Any], part: str) -> float:
     if kind == "Prepend":
         return 1 + len(str(about.get("prepend", ""))) / 8
     if kind == "Precompiled":
-        _check_charsmap(about.get("precompiled_charsmap"), part)
+        return _charsmap_growth(about.get("precompiled_charsmap"), part)
     if kind == "TemplateProcessing":
         _check_template(about, part)
     if kind in ("Replace", "Split"):
@@ -217,20 +225,20 @@ def _is_known(pattern: str) -> bool:
     )
 
 
-def _check_charsmap(table: Any, part: str) -> None:
-    """SentencePiece's table of characters: a 4-byte size, a trie of that size, texts that end with a NUL each."""
+def _charsmap_growth(table: Any, part: str) -> float:
+    """How many times longer a table of characters makes a text, raising InvalidInputError for a damaged one.
+
+    SentencePiece's format: a 4-byte size, a trie of that size, texts that end with a NUL each.
+    """
     try:
         data = base64.b64decode(table, validate=True)
     except (TypeError, ValueError, binascii.Error):
         raise _refuse(f"{part}: precompiled_charsmap cannot be read") from None
     size = int.from_bytes(data[:4], "little")
-    texts = data[4 + size :]
-    if (
-        size % 4
-        or len(data) < 4 + size
-        or any(len(text) > _MAX_CHARSMAP_GROWTH for text in texts.split(b"\0"))
-    ):
+    longest = max(map(len, data[4 + size :].split(b"\0")))
+    if size % 4 or len(data) < 4 + size or longest > _MAX_CHARSMAP_GROWTH:
         raise _refuse(f"{part}: precompiled_charsmap is damaged, or makes texts too long")
+    return max(1.0, longest / _CHARACTER_BYTES)
 
 
 def _check_template(about: dict[str, Any], part: str) -> None:
