@@ -84,6 +84,8 @@ class Domains:
             if live.key != domain.encoder:  # another version of it: its vectors say nothing here
                 return ()
             vectors = (await self._embedder.embed(live, [entry])).vectors
+        if domain.rows.shape[1] != vectors.shape[1]:  # an upload may hold anything
+            return ()
         if domain.covers(vectors)[0]:
             return ()
         return (Warned("outside_domain", _sentence(source, base, domain, task)),)

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from PIL import Image
@@ -126,10 +127,13 @@ class Answering:
                 raise OutsideDomainError(warned.sentence)
         near = await self._examples(workspace, entry, asked, shots)
         found = time.perf_counter()
-        async with (
-            self._domains.judging(word, asked.task, entry) as judging,
-            self._registry.vlm(word) as live,
-        ):
+        async with AsyncExitStack() as stack:
+            judging = (
+                None  # a strict question got past its judging above, so that there is nothing to warn of
+            )
+            if not asked.strict:
+                judging = await stack.enter_async_context(self._domains.judging(word, asked.task, entry))
+            live = await stack.enter_async_context(self._registry.vlm(word))
             answer, used = await self._answered(live, image, asked, near, on_text)
             ended = time.perf_counter()
             return Answered(
@@ -140,7 +144,7 @@ class Answering:
                 examples_ms=1e3 * (found - decoded),
                 generate_ms=1e3 * (ended - found),
                 total_ms=1e3 * (ended - began),
-                warnings=await judging,
+                warnings=() if judging is None else await judging,
             )
 
     async def _answered(

@@ -14,6 +14,9 @@ from app.inference.errors import ModelUnavailableError
 
 MAX_NAMES = 10_000
 MAX_RANK = 4_096
+MAX_ALPHA = 2 * MAX_RANK
+"""Commonly the rank, or twice the rank."""
+_MAX_NUMBERS = {"r": MAX_RANK, "rank_pattern": MAX_RANK, "lora_alpha": MAX_ALPHA, "alpha_pattern": MAX_ALPHA}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _LISTS = ("target_modules", "exclude_modules", "modules_to_save", "layers_pattern")
 _MAPPINGS = ("rank_pattern", "alpha_pattern")
@@ -34,27 +37,35 @@ def check_names(config: dict[str, Any], name: str) -> None:
     for field in _MAPPINGS:
         value = config.get(field) or {}
         numbers = value.values() if isinstance(value, dict) else [None]
-        if not isinstance(value, dict) or not _are_names(value) or not all(map(_is_number, numbers)):
+        if (
+            not isinstance(value, dict)
+            or not _are_names(value)
+            or not all(_is_number(number, most=_MAX_NUMBERS[field]) for number in numbers)
+        ):
             raise _refuse(field, name)
     layers = config.get("layers_to_transform")
     listed = layers if isinstance(layers, list) else [] if layers is None else [layers]
     if len(listed) > MAX_NAMES or not all(isinstance(layer, int) for layer in listed):
         raise ModelUnavailableError(f"The adapter '{name}' has `layers_to_transform` that are no numbers.")
-    for field in ("r", "lora_alpha"):
+    for field, word in (("r", "rank"), ("lora_alpha", "lora_alpha")):
         value = config.get(field, 8)
         if not isinstance(value, int | float):
             raise ModelUnavailableError(f"The adapter_config.json of '{name}' is damaged.")
-        if not _is_number(value):
-            raise ModelUnavailableError(f"The adapter '{name}' has a rank larger than {MAX_RANK}.")
+        if not _is_number(value, most=_MAX_NUMBERS[field]):
+            raise ModelUnavailableError(
+                f"The adapter '{name}' has a {word} that is not between 0 and {_MAX_NUMBERS[field]}."
+            )
 
 
 def _are_names(names: Iterable[Any]) -> bool:
     listed = list(names)
-    return len(listed) <= MAX_NAMES and all(isinstance(one, str) and _NAME.fullmatch(one) for one in listed)
+    return len(listed) <= MAX_NAMES and all(
+        isinstance(name, str) and _NAME.fullmatch(name) for name in listed
+    )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= 2 * MAX_RANK
+def _is_number(value: Any, *, most: int) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= most
 
 
 def _refuse(field: str, name: str) -> ModelUnavailableError:

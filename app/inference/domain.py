@@ -84,9 +84,13 @@ def domain_of(source: EncoderSource) -> Domain | None:
     return read_domain(Path(source.location)) if source.is_local and source.location else None
 
 
+def _are_finite(*arrays: NDArray[np.float32]) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in arrays)
+
+
 @lru_cache(maxsize=64)
 def _read(path: Path, _modified_ns: int, size: int) -> Domain | None:
-    """A stranger may have written it: its size, its shapes and its words are bounded."""
+    """Untrusted where the checkpoint was uploaded: its size, its shapes and its words are bounded."""
     try:
         if size > MAX_DOMAIN_BYTES:
             raise ValueError(f"it is larger than {MAX_DOMAIN_BYTES >> 20} MiB")
@@ -94,7 +98,7 @@ def _read(path: Path, _modified_ns: int, size: int) -> Domain | None:
             words = file.metadata() or {}
             rows = file.get_tensor(_ROWS).astype(np.float32)
             least = file.get_tensor(_LEAST).astype(np.float32)
-        if rows.ndim != 2 or least.shape != rows.shape[:1] or not np.isfinite(rows).all():
+        if rows.ndim != 2 or least.shape != rows.shape[:1] or not _are_finite(rows, least):
             raise ValueError("its tensors do not go together")
         knows = " ".join("".join(c for c in words["knows"] if c.isprintable()).split())[:MAX_WORDS_CHARS]
         norms = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from app.bounded import ChildLimits, run_bounded_async
 from app.errors import InvalidInputError, VisionError
 from app.families import files
@@ -14,6 +16,7 @@ from app.families.base_fingerprint import base_fingerprint
 from app.families.encoders import resolve
 from app.families.vlm_source import vlm_family_in
 from app.families.vlms import resolve_vlm
+from app.inference.device import host_memory_bytes
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError
 from app.inference.registry import ModelRegistry
 from app.inference.sources import EncoderConfig
@@ -26,12 +29,18 @@ _MEMORY_FACTOR = 4
 """Bytes a byte of weights may take: half precision becomes float32, and is there twice while it is converted."""
 
 
+_MEMORY_SHARE = 0.5
+"""Of the machine's memory, for all trials at the same time: the rest is for the models that it serves."""
+
+log = structlog.get_logger("app.models")
+
+
 async def try_model(model: UploadedModel, registry: ModelRegistry, settings: Settings) -> None:
     """Load the model and use it once, on the CPU.
 
-    One whose base is not on this machine, or is another version there, is looked at but left unused. Raises
-    InvalidInputError for a model that does not load, does not fit its base or computes no numbers; CheckLimitError
-    where that takes more than the settings allow; OverloadedError.
+    One whose base is not on this machine, or is another version there, is looked at but left unused, and so is one that
+    would take more than half of the machine's memory. Raises InvalidInputError for a model that does not load, does not
+    fit its base or computes no numbers; CheckLimitError where that takes more than the settings allow; OverloadedError.
     """
     card = model.card
     config = EncoderConfig.from_settings(settings)
@@ -44,6 +53,12 @@ async def try_model(model: UploadedModel, registry: ModelRegistry, settings: Set
     base_bytes = 0
     if is_usable and not is_whole(card):
         base_bytes = await asyncio.to_thread(_base_bytes, card.base_model, config, vlm=card.kind == "vlm")
+    limits = _limits(settings, model.folder, base_bytes)
+    if is_usable and limits.memory_bytes * settings.upload_checks > _MEMORY_SHARE * host_memory_bytes():
+        log.warning(
+            "an uploaded model is too large to be tried here", model=card.id, limit=limits.memory_bytes
+        )
+        is_usable, limits = False, _limits(settings, model.folder, 0)
     await run_bounded_async(
         "app.models.trial_child:try_request",
         {
@@ -55,7 +70,7 @@ async def try_model(model: UploadedModel, registry: ModelRegistry, settings: Set
             "question_chars": settings.max_question_chars,
             "config": _encode(config),
         },
-        _limits(settings, model.folder, base_bytes),
+        limits,
         most=settings.upload_checks,
         doing="Trying the model",
     )

@@ -57,13 +57,18 @@ def try_request(
         raise MemoryError from None  # of this process's limit, not of a device
     except VisionError as error:
         raise InvalidInputError(f"The model cannot be used: {error.detail}", **error.context) from None
-    except (MemoryError, OSError):
+    except MemoryError:
         raise
     except BaseException as error:  # whatever libraries raise over such files, panics of native code included
-        if "memory" in str(error).lower():
+        if "memory" in str(error).lower() or _is_of_system(error):
             raise
         cause = f"{type(error).__name__}: {error}"
         raise InvalidInputError("The model cannot be used: its files do not work.", cause=cause) from None
+
+
+def _is_of_system(error: BaseException) -> bool:
+    """Whether the machine is to blame: transformers raises an OSError without a number for files that it cannot use."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def _check_size(folder: Path, kind: str) -> None:
@@ -80,6 +85,8 @@ def _check_size(folder: Path, kind: str) -> None:
     except MemoryError:
         raise
     except Exception as error:
+        if _is_of_system(error):
+            raise
         raise InvalidInputError("config.json: no model can be built of it.", cause=str(error)) from None
     wanted = sum(parameter.numel() for parameter in model.parameters())
     held = sum(count_numbers(path) for path in folder.glob("*.safetensors"))

@@ -72,6 +72,9 @@ _DOCS_START = """SwaggerUIBundle({
 
 log = structlog.get_logger("app")
 
+_disk_look: asyncio.Future[str] | None = None
+"""The last look at the disks: one that hangs holds a single thread, however often somebody asks."""
+
 router = APIRouter(dependencies=[Depends(local_only)], responses=problems.responses(ForeignOriginError))
 
 
@@ -151,7 +154,7 @@ async def readyz(
                 _check("database", ask_database()),
                 _check("redis", redis.ping()),
                 _model(default_model),
-                asyncio.to_thread(_disk, settings),
+                _disk(settings),
             ),
             strict=True,
         )
@@ -172,7 +175,20 @@ async def _check(part: str, work: Awaitable[Any]) -> str:
     return "ok"
 
 
-def _disk(settings: Settings) -> str:
+async def _disk(settings: Settings) -> str:
+    """`_look_at_disks`, or that they do not answer, such as a network disk that went away; one look at a time."""
+    global _disk_look
+    loop = asyncio.get_running_loop()
+    if _disk_look is None or _disk_look.done() or _disk_look.get_loop() is not loop:
+        _disk_look = loop.run_in_executor(None, _look_at_disks, settings)
+    try:
+        async with asyncio.timeout(_CHECK_S):
+            return await asyncio.shield(_disk_look)
+    except TimeoutError:
+        return "does not answer"
+
+
+def _look_at_disks(settings: Settings) -> str:
     """Whether what requests teach and upload can be written."""
     for folder in (settings.data_dir.expanduser(), local_folder(settings)):
         if folder is not None and (found := disk.shortage(folder, settings.min_free_mb)) is not None:

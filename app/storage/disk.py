@@ -12,7 +12,7 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.errors import OverloadedError, VisionError
+from app.errors import OverloadedError
 from app.storage.errors import InsufficientStorageError, StoreUnavailableError, TooManyOpenFilesError
 
 _MIB = 1 << 20
@@ -65,7 +65,10 @@ def want_of_room(error: BaseException, folder: Path, *, what: str) -> Overloaded
     """The full disk or the open files that `error` is about, named or not yet; they pass without anybody's doing, so a
     job that met them waits. None for any other failure.
     """
-    named = error if isinstance(error, VisionError) else fault_of(error, folder, what=what)
+    for link in _chain(error):
+        if isinstance(link, InsufficientStorageError | TooManyOpenFilesError):
+            return link
+    named = fault_of(error, folder, what=what)
     return named if isinstance(named, InsufficientStorageError | TooManyOpenFilesError) else None
 
 

@@ -13,9 +13,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from app.embedded import Addresses
+from app.errors import VisionError
 from app.inference import device as devices
 from app.settings import Settings
 from workers.shared.store import Claimed
@@ -27,6 +28,11 @@ JOB_FILES = "jobs' files"
 _LEFT_BEHIND_LEASES = 10
 _RANKS = {"OMP_NUM_THREADS": "1"}
 """Or torchrun sets it and says so; each rank takes its share of the cores later."""
+
+
+def wait_for_room(error: VisionError) -> dict[str, Any]:
+    """The event of an attempt that a full disk or too many open files ended: the job waits, uncharged."""
+    return {"code": error.code, "detail": error.detail, "again": True, "wait": True}
 
 
 def folder_of(job: Claimed, settings: Settings) -> Path:

@@ -128,12 +128,12 @@ class _Attempt:
             self._error = self._error or self._went_wrong(error)
         if code != 0 and self._error is None and disk.is_full(self._scratch):
             # it died before it could say so; what it wrote last is still there
-            self._error = _no_room(disk.full(self._scratch, what=launching.JOB_FILES))
+            self._error = launching.wait_for_room(disk.full(self._scratch, what=launching.JOB_FILES))
         return self._conclude(code)
 
     def _went_wrong(self, error: Exception) -> dict[str, Any]:
         if (named := disk.want_of_room(error, self._scratch, what=launching.JOB_FILES)) is not None:
-            return _no_room(named)
+            return launching.wait_for_room(named)
         said = error.strerror if isinstance(error, OSError) else None
         detail = f"Its worker could not go on: {said or type(error).__name__}."
         return {"code": "worker_failed", "detail": detail, "again": True}
@@ -336,10 +336,6 @@ class _Attempt:
         error = self._error or {"code": "process_died", "detail": launching.reason(code)}
         owned.crash(str(error["code"]), str(error["detail"]))
         return error["code"] in _AT_ONCE
-
-
-def _no_room(error: VisionError) -> dict[str, Any]:
-    return {"code": error.code, "detail": error.detail, "again": True, "wait": True}
 
 
 def _is_log(event: dict[str, Any]) -> bool:

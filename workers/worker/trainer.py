@@ -18,6 +18,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from app.errors import OverloadedError, VisionError
+from app.http import problems
 from app.jobs.spec import Kind, Outcome
 from app.settings import Settings
 from app.storage import disk
@@ -89,12 +90,14 @@ def _tell_no_start(task: Task, error: Exception) -> None:
 
 def _no_room(error: Exception, scratch: Path) -> dict[str, object] | None:
     """The same for a full disk or too many open files, which end by themselves: the job waits, uncharged."""
+    if isinstance(error, DBAPIError):  # the database's disk is another one
+        error = problems.name_error(error) or error
     named = disk.want_of_room(error, scratch, what=launching.JOB_FILES)
     if named is None and not isinstance(error, VisionError) and disk.is_full(scratch):
         named = disk.full(scratch, what=launching.JOB_FILES)  # whatever the library made of it
     if named is None:
         return None
-    return {"code": named.code, "detail": named.detail, "again": True, "wait": True}
+    return launching.wait_for_room(named)
 
 
 def _told(error: Exception, scratch: Path) -> dict[str, object]:
@@ -103,6 +106,10 @@ def _told(error: Exception, scratch: Path) -> dict[str, object]:
         return told
     if isinstance(error, VisionError):
         return {"code": error.code, "detail": error.detail, "again": isinstance(error, OverloadedError)}
+    if isinstance(error, DBAPIError | OSError) and isinstance(
+        named := problems.name_error(error), OverloadedError
+    ):
+        return {"code": named.code, "detail": named.detail, "again": True}
     if isinstance(error, DBAPIError | ConnectionError):
         return {"code": "store_unavailable", "detail": "The database went away.", "again": True}
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():

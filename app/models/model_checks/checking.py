@@ -120,7 +120,7 @@ def check_model(request: CheckRequest) -> CheckedModel:
             f"The archive holds neither an adapter ({_ADAPTER}) nor a whole model (config.json)."
         )
     if _ADAPTER in names or adapted == "peft":
-        _check_adapter(folder, read.get(_ADAPTER), note.base_model)
+        _check_adapter(folder, read.get(_ADAPTER), note)
     elif adapted == "tail" and _TAIL not in names:
         raise ArchiveError(f"The archive holds no {_TAIL}.")
     elif adapted == "full" or note.kind == "vlm":
@@ -153,6 +153,7 @@ def _read_files(folder: Path, names: list[str]) -> dict[str, Any]:
         tokenizer.check_tokenizer(read[tokenizer.FILE])
     if processor.TOKENIZER in read:
         processor.check_tokenizer_config(processor.TOKENIZER, read[processor.TOKENIZER])
+    processor.check_added_tokens(read)
     if processor.GENERATION in read:
         processor.check_generation(processor.GENERATION, read[processor.GENERATION])
     _check_templates(folder, names, read)
@@ -220,13 +221,13 @@ def _check_classifier(folder: Path, read: dict[str, Any]) -> None:
         raise InvalidInputError(error.detail) from None
 
 
-def _check_adapter(folder: Path, config: Any, base: str) -> None:
+def _check_adapter(folder: Path, config: Any, note: _Note) -> None:
     """An adapter whose two files name one base, so that neither leads elsewhere; its layers by plain names."""
     if not isinstance(config, dict):
         raise ArchiveError(f"The archive holds no readable {_ADAPTER}.")
-    if config.get("base_model_name_or_path") != base or not (folder / _ADAPTER_WEIGHTS).is_file():
+    if config.get("base_model_name_or_path") != note.base_model or not (folder / _ADAPTER_WEIGHTS).is_file():
         raise ArchiveError(f"The {_ADAPTER} and {NOTE} of the archive do not go together.")
     try:
-        check_names(config, base)
+        check_names(config, note.id)
     except ModelUnavailableError as error:
         raise InvalidInputError(f"{_ADAPTER}: {error.detail}") from None

@@ -17,7 +17,7 @@ MAX_HEADER_BYTES = 16 << 20
 MAX_TENSORS = 100_000
 MAX_DIMENSIONS = 8
 _CHUNK = 4 << 20
-_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1}
+_KINDS = frozenset({"F32", "F16", "BF16", "I64", "I32", "U8", "BOOL"})
 _EXPONENTS = {"F32": (np.uint32, 0x7F800000), "F16": (np.uint16, 0x7C00), "BF16": (np.uint16, 0x7F80)}
 """Bits that are all set in what is no finite number (IEEE 754; bfloat16 is the upper half of float32)."""
 
@@ -31,7 +31,7 @@ def check_tensors(path: Path) -> None:
     header, start = _read_header(path)
     for name, about in header.items():
         kind, shape = about["dtype"], about["shape"]
-        if kind not in _WIDTHS:
+        if kind not in _KINDS:
             raise InvalidInputError(
                 f"{path.name}: '{name[:100]}' is of type {str(kind)[:20]}, which is not served."
             )
@@ -63,7 +63,7 @@ def _read_header(path: Path) -> tuple[dict[str, dict], int]:  # type: ignore[typ
             raise InvalidInputError(f"{path.name}: it holds more than {MAX_TENSORS} tensors.")
         with safe_open(path, framework="numpy"):
             pass
-    except (SafetensorError, OSError, struct.error, ValueError, RecursionError, AttributeError):
+    except (SafetensorError, struct.error, ValueError, RecursionError, AttributeError):
         raise damaged from None
     return header, 8 + length
 

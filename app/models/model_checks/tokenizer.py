@@ -90,7 +90,7 @@ def check_tokenizer(read: Any) -> None:
     if not isinstance(read, dict) or not read.keys() <= _KEYS:
         raise _refuse("it has parts that no tokenizer has")
     _check_model(read.get("model"))
-    _check_added(read.get("added_tokens") or [])
+    check_added(read.get("added_tokens") or [])
     _check_steps(read.get("normalizer"), "normalizer", "normalizers", _NORMALIZERS)
     _check_steps(read.get("pre_tokenizer"), "pre_tokenizer", "pretokenizers", _PRE_TOKENIZERS)
     _check_steps(read.get("post_processor"), "post_processor", "processors", _POST_PROCESSORS)
@@ -98,8 +98,8 @@ def check_tokenizer(read: Any) -> None:
     _check_padding(read.get("padding"), read.get("truncation"))
 
 
-def _refuse(reason: str) -> InvalidInputError:
-    return InvalidInputError(f"{FILE}: {reason}.")
+def _refuse(reason: str, name: str = FILE) -> InvalidInputError:
+    return InvalidInputError(f"{name}: {reason}.")
 
 
 def _check_model(model: Any) -> None:
@@ -145,16 +145,17 @@ def _is_scored(row: Any) -> bool:
     )
 
 
-def _check_added(tokens: Any) -> None:
+def check_added(tokens: Any, name: str = FILE) -> None:
+    """Raise InvalidInputError unless `tokens` of file `name` are a list of objects with a `content` and an `id`."""
     if not isinstance(tokens, list) or len(tokens) > MAX_ADDED_TOKENS:
-        raise _refuse(f"added_tokens: more than {MAX_ADDED_TOKENS}")
+        raise _refuse(f"added_tokens: more than {MAX_ADDED_TOKENS}", name)
     for token in tokens:
         content = token.get("content") if isinstance(token, dict) else None
         if not isinstance(content, str) or not 0 < len(content) <= MAX_TOKEN_CHARS:
-            raise _refuse(f"added_tokens: each has a text of 1 to {MAX_TOKEN_CHARS} characters")
+            raise _refuse(f"added_tokens: each has a text of 1 to {MAX_TOKEN_CHARS} characters", name)
         number = token.get("id")
         if not isinstance(number, int) or not 0 <= number < 2 * MAX_VOCABULARY:
-            raise _refuse("added_tokens: an id is out of range")
+            raise _refuse("added_tokens: an id is out of range", name)
 
 
 def _check_steps(step: Any, part: str, inner: str, known: frozenset[str]) -> None:
