@@ -28,6 +28,8 @@ _MAX_REQUEST_BYTES = 1 << 16
 """What a pipe takes without waiting for its reader."""
 _WAIT_SECONDS = 10.0
 """How long a child waits for another one to end before the service counts as busy."""
+MAX_THREADS = 4
+"""Of a child: its limit of CPU time counts all of them, and on a large machine most would only wait for the others."""
 _KEPT = (
     *("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT"),
     *("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH"),
@@ -135,7 +137,7 @@ def run_bounded(
 
 
 def _environment() -> dict[str, str]:
-    threads = str(max(1, (os.cpu_count() or 2) // 2))
+    threads = str(min(MAX_THREADS, os.cpu_count() or MAX_THREADS))
     return {name: os.environ[name] for name in _KEPT if name in os.environ} | {
         "CUDA_VISIBLE_DEVICES": "",
         "HF_HUB_OFFLINE": "1",

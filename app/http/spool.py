@@ -18,6 +18,8 @@ from app.storage.errors import StoreUnavailableError
 
 IN_MEMORY_BYTES = 1024 * 1024
 _STALE_S = 3600
+_ROOM_CHECK_BYTES = 8 << 20
+"""As for archives (`app.storage.archives`)."""
 
 
 class Spool:
@@ -57,6 +59,8 @@ class Entry:
         self._spool = spool
         self._folder = folder
         self._memory = bytearray()
+        self._unchecked = 0
+        """Bytes since the disk was last looked at."""
         self._file: IO[bytes] | None = None
 
     def write(self, data: bytes | memoryview) -> None:
@@ -74,8 +78,12 @@ class Entry:
                 self._memory = bytearray()
             if self._file is None:
                 self._memory += data
-            else:
-                self._file.write(data)
+                return
+            self._unchecked += len(data)
+            if self._unchecked >= _ROOM_CHECK_BYTES:
+                disk.check_room(self._folder, self._spool.min_free_mb, what="uploads")
+                self._unchecked = 0
+            self._file.write(data)
         except OSError as error:
             raise self._named(error) from error
 

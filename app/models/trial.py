@@ -10,13 +10,14 @@ from typing import Any
 import structlog
 
 from app.bounded import ChildLimits, run_bounded_async
+from app.bounded.runner import MAX_THREADS
 from app.errors import InvalidInputError, VisionError
 from app.families import files
 from app.families.base_fingerprint import base_fingerprint
 from app.families.encoders import resolve
 from app.families.vlm_source import vlm_family_in
 from app.families.vlms import resolve_vlm
-from app.inference.device import host_memory_bytes
+from app.inference import device as devices
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError
 from app.inference.registry import ModelRegistry
 from app.inference.sources import EncoderConfig
@@ -54,7 +55,10 @@ async def try_model(model: UploadedModel, registry: ModelRegistry, settings: Set
     if is_usable and not is_whole(card):
         base_bytes = await asyncio.to_thread(_base_bytes, card.base_model, config, vlm=card.kind == "vlm")
     limits = _limits(settings, model.folder, base_bytes)
-    if is_usable and limits.memory_bytes * settings.upload_checks > _MEMORY_SHARE * host_memory_bytes():
+    if (
+        is_usable
+        and limits.memory_bytes * settings.upload_checks > _MEMORY_SHARE * devices.host_memory_bytes()
+    ):
         log.warning(
             "an uploaded model is too large to be tried here", model=card.id, limit=limits.memory_bytes
         )
@@ -94,6 +98,7 @@ def _encode(config: EncoderConfig) -> dict[str, Any]:
     offline = replace(
         config,
         device="cpu",
+        threads=min(MAX_THREADS, devices.threads(config.threads)),
         cpu_runtime="torch",
         int8=False,
         allow_downloads=False,

@@ -174,7 +174,12 @@ def _in_favour(
     if size is not None and not is_as_good:
         said.append(_amount(strategy, size))
     gpu_gb, cpu_gb = _needs(strategy, here)
-    if params.get("deepspeed") == "zero3":
+    if params.get("offload_parameters"):
+        said.append(
+            f"{gpu_gb:g} GB are more than {params['processes']} GPUs have: the parameters are held in host memory, "
+            "which is slower"
+        )
+    elif params.get("deepspeed") == "zero3":
         said.append(f"{gpu_gb:g} GB of GPU memory are divided among {params['processes']} GPUs")
     elif gpu_gb:
         said.append(f"{gpu_gb:g} GB of GPU memory are there")

@@ -28,6 +28,7 @@ class _Model:
     checkpoint: str
     kind: Kind
     larger: tuple[Larger, ...] = ()
+    base_models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

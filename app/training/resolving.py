@@ -42,6 +42,8 @@ class _Model(Protocol):
     def kind(self) -> Literal["encoder", "vlm"]: ...
     @property
     def larger(self) -> Sequence[Larger]: ...
+    @property
+    def base_models(self) -> Sequence[str]: ...
 
 
 class _Samples(Protocol):
@@ -93,6 +95,7 @@ def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels
     """
     if strategy.method is None:
         raise NotTrainableError(_trains_nothing(strategy, data))
+    _check_listed(strategy, wish.base_model, bases)
     lesson = lesson_of(strategy, data, bases.kind_of(wish.base_model))
     params = with_question(lesson, check_params(strategy.method, merged(strategy.params, wish.params)))
     if lesson.task == "classification":
@@ -124,6 +127,21 @@ def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels
         (one.gpu_memory_gb for one in model.larger if one.checkpoint == base), strategy.hardware.gpu_memory_gb
     )
     return Resolved(spec, queue_of(params, memory_gb), strategy.name, warnings)
+
+
+def _check_listed(strategy: Recipe, asked: str | None, bases: BaseModels) -> None:
+    """Raise NotTrainableError for a base model that is not among those that the strategy lists, if it lists any."""
+    listed = strategy.model.base_models
+    if asked is None or not listed or asked in (*listed, strategy.model.checkpoint):
+        return
+    for model in bases.known():
+        names = {model.name, model.family, *model.aliases}
+        if asked in (model.name, *model.aliases) and names & {*listed, strategy.model.checkpoint}:
+            return
+    raise NotTrainableError(
+        f"The strategy '{strategy.name}' trains {', '.join(listed)}, not '{asked[:100]}': name one of these as the "
+        "base model, or take another strategy."
+    )
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

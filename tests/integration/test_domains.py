@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,19 @@ async def test_an_answer_never_fails_over_a_warning(
     assert await domains.judged("remote", "vqa", entry) == ()
 
 
+async def test_a_domain_of_another_width_is_left_aside(services: Services, tmp_path: Path) -> None:
+    copy = tmp_path / "narrow"
+    shutil.copytree(CHECKPOINTS / "llava-shapes", copy)
+    domain = read_domain(copy)
+    assert domain is not None
+    entry = Spool(tmp_path / "spool", 1 << 20).open()
+    entry.write(encoded(photo("coffee"), "JPEG"))
+    domains = services.answering._domains
+    assert len(await domains.judged(str(copy), "vqa", entry)) == 1
+    write_domain(replace(domain, rows=domain.rows[:, :7]), copy)
+    assert await domains.judged(str(copy), "vqa", entry) == ()
+
+
 def test_a_domain_changes_no_model_and_a_damaged_one_is_left_aside(tmp_path: Path) -> None:
     copy, cache = tmp_path / "llava-shapes", tmp_path / "cache"
     shutil.copytree(CHECKPOINTS / "llava-shapes", copy)
@@ -222,6 +236,8 @@ def test_a_domain_changes_no_model_and_a_damaged_one_is_left_aside(tmp_path: Pat
     assert read_domain(copy) is None
     assert files.fingerprint(copy, cache) == before
     (copy / DOMAIN_FILE).write_bytes(bytes(MAX_DOMAIN_BYTES + 1))
+    assert read_domain(copy) is None
+    write_domain(replace(domain, least=domain.least * np.float32("nan")), copy)
     assert read_domain(copy) is None
     write_domain(Domain("tabs\x1b[31m\nand lines", "lite@0", domain.rows, domain.least), copy)
     written = read_domain(copy)

@@ -356,7 +356,9 @@ def test_amounts_and_hardware_are_weighed(services: Services) -> None:
     bases = BaseModels(services.models)
     strategies = services.strategies
 
-    def of(strategy: str, *counts: int, answers: int = 0, **params: Any) -> Resolved:
+    def of(
+        strategy: str, *counts: int, answers: int = 0, base_model: str | None = None, **params: Any
+    ) -> Resolved:
         data = LearningData(
             DataRef(collection=uuid.uuid4()),
             "the collection 'A.b'",
@@ -365,7 +367,11 @@ def test_amounts_and_hardware_are_weighed(services: Services) -> None:
             labels={f"label {number}": count for number, count in enumerate(counts)},
             answers=answers,
         )
-        return resolved(strategies.get(strategy), data, Wish(params), bases)
+        recipe = strategies.get(strategy)
+        if strategy == "lite_fewshot":
+            model = recipe.model.model_copy(update={"base_models": ["clip", "flamingo-shapes"]})
+            recipe = recipe.model_copy(update={"model": model})
+        return resolved(recipe, data, Wish(params, base_model), bases)
 
     usual = of("lite_fewshot", 10, 10)
     assert (usual.queue, usual.warnings, usual.spec.model) == ("cpu", (), "a.b-lite-fewshot")
@@ -379,6 +385,14 @@ def test_amounts_and_hardware_are_weighed(services: Services) -> None:
         of("custom_manyshot", 20, 20)
     with pytest.raises(InvalidInputError, match="question"):
         of("lite_fewshot", 10, 10, question="What is this?")
+    with pytest.raises(NotTrainableError, match="trains clip, flamingo-shapes, not 'llava-shapes'"):
+        of("lite_fewshot", 10, 10, base_model="llava-shapes")
+    for base in (
+        "clip-tiny",
+        "flamingo-shapes",
+    ):  # listed by its family, by its name; refused for other reasons
+        with pytest.raises((NotTrainableError, InvalidInputError), match="^(?!.*trains clip, flamingo)"):
+            of("lite_fewshot", 10, 10, base_model=base)
     assert of("custom_manyshot", 100, 100, processes=2).queue == "multi-gpu"
     with pytest.raises(NotTrainableError, match="compares examples of a label"):
         of("prototypical_fewshot", 9, 1, validation_share=0)

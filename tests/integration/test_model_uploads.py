@@ -237,6 +237,17 @@ async def test_what_cannot_work_is_refused_in_words_and_leaves_nothing(
     assert not [info.name for info in services.registry.live() if info.name in ("bad", "twin")]
 
 
+async def test_one_too_large_to_be_tried_is_checked_and_left_unused(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cannot_work = tail(lambda one: one - 1e6)  # which only the trial finds
+    monkeypatch.setattr("app.models.trial.devices.host_memory_bytes", lambda: 4 << 30)
+    reply = await sent(client, cannot_work)
+    assert reply.status_code == 201, reply.text
+    assert (await sent(client, tail(lambda one: one * float("nan")))).status_code == 422
+    assert (await client.delete("/v1/models/bad")).status_code == 204
+
+
 @pytest.mark.slow
 async def test_a_whole_model_that_answers_is_taken_in(client: httpx.AsyncClient, tmp_path: Path) -> None:
     folder = shutil.copytree(CHECKPOINTS / "llava-shapes", tmp_path / "whole")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import re
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from psycopg import sql
 from app import errors
 from app.embedded import Addresses
 from app.main import create_app
+from app.operations import routes as platform
 from app.settings import Settings
 from tests.conftest import fresh_stores
 
@@ -141,6 +143,32 @@ async def test_health_and_readiness(anonymous: httpx.AsyncClient) -> None:
     assert ready.json()["checks"] == {"database": "ok", "redis": "ok", "model": "ok", "disk": "ok"}
     head = await anonymous.head("/healthz")
     assert head.status_code == 200
+
+
+async def test_a_disk_that_hangs_does_not_hold_up_readiness_and_is_looked_at_once(
+    anonymous: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going_on, looks = threading.Event(), []
+
+    def hang(_: Settings) -> str:
+        looks.append(1)
+        going_on.wait(60)
+        return "ok"
+
+    monkeypatch.setattr(platform, "_look_at_disks", hang)
+    monkeypatch.setattr(platform, "_CHECK_S", 0.5)
+    try:
+        for _ in range(3):
+            reply = await anonymous.get("/readyz")
+            assert reply.status_code == 503
+            assert reply.json()["checks"]["disk"] == "does not answer"
+        assert len(looks) == 1
+    finally:
+        going_on.set()
+    deadline = time.monotonic() + 30
+    while (await anonymous.get("/readyz")).json()["checks"]["disk"] != "ok":
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
 
 
 async def test_a_missing_model_is_not_ready_and_says_so(addresses: Addresses, tmp_path: Path) -> None:

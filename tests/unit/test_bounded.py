@@ -37,6 +37,9 @@ def add(a, b):
     print("said on standard output")
     return {"sum": a + b, "secret": os.environ.get("VISION_SECRET")}
 
+def threads():
+    return os.environ["OMP_NUM_THREADS"]
+
 def refuse():
     raise ArchiveError("It is no archive.", member="a")
 
@@ -111,6 +114,11 @@ def run(name: str, limits: ChildLimits = LIMITS, **arguments: Any) -> Any:
 
 def test_it_returns_what_the_function_returns_and_knows_no_secret() -> None:
     assert run("add", a=1, b=2) == {"sum": 3, "secret": None}
+
+
+def test_it_uses_few_threads_however_many_cores_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    assert run("threads") == "4"
 
 
 def test_an_error_of_the_service_is_raised_again() -> None:

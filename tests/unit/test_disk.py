@@ -17,6 +17,7 @@ import pytest
 from safetensors import SafetensorError
 
 from app.http.spool import IN_MEMORY_BYTES, Spool
+from app.inference.errors import ModelTaskError
 from app.settings import Settings
 from app.storage import disk
 from app.storage.blobs import BlobStore
@@ -96,6 +97,15 @@ def test_what_led_to_a_failure_is_looked_at_too() -> None:
     with pytest.raises(RuntimeError) as caught:
         wrapped(hidden=True)
     assert disk.fault_of(caught.value) is None
+
+
+def test_a_named_error_hides_no_full_disk_that_led_to_it() -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_to_full()
+    named = ModelTaskError("The model could not be written.")
+    named.__cause__ = caught.value
+    assert isinstance(disk.want_of_room(named, Path("/"), what="models"), InsufficientStorageError)
+    assert disk.want_of_room(ModelTaskError("It does not answer."), Path("/"), what="models") is None
 
 
 def test_too_many_open_files_are_known_with_their_limit() -> None:
@@ -230,3 +240,15 @@ def test_a_spool_leaves_the_room_that_is_kept_free(tmp_path: Path) -> None:
     with pytest.raises(InsufficientStorageError):
         entry.write(b"x")
     entry.close()
+
+
+def test_a_spool_looks_again_while_an_upload_grows(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "uploads", 2**30)
+    entry = spool.open()
+    entry.write(b"x" * (IN_MEMORY_BYTES + 1))
+    spool.min_free_mb = shutil.disk_usage(tmp_path).free // 2**20 + 10_000  # others filled the disk meanwhile
+    with pytest.raises(InsufficientStorageError):
+        for _ in range(9):
+            entry.write(b"x" * 2**20)
+    entry.close()
+    assert spool.held == 0

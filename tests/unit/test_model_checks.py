@@ -17,7 +17,12 @@ from app.inference.adapter_config import check_names
 from app.inference.chat_templates import check_template, render
 from app.inference.errors import ModelUnavailableError
 from app.inference.sources import CHECKPOINTS
-from app.models.model_checks.processor import check_generation, check_processor, check_tokenizer_config
+from app.models.model_checks.processor import (
+    check_added_tokens,
+    check_generation,
+    check_processor,
+    check_tokenizer_config,
+)
 from app.models.model_checks.tensors import check_tensors, count_numbers
 from app.models.model_checks.tokenizer import check_tokenizer
 from app.storage.files import is_key
@@ -56,6 +61,7 @@ def test_the_files_of_honest_models_pass(folder: Path) -> None:
         check_tokenizer(read(folder, "tokenizer.json"))
     if (folder / "tokenizer_config.json").exists():
         check_tokenizer_config("tokenizer_config.json", read(folder, "tokenizer_config.json"))
+    check_added_tokens({path.name: json.loads(path.read_text()) for path in folder.glob("*token*.json")})
     for name in ("processor_config.json", "preprocessor_config.json"):
         if (folder / name).exists():
             check_processor(name, read(folder, name))
@@ -144,6 +150,59 @@ def test_what_tables_of_characters_add_to_a_text_is_counted(
 
 
 @pytest.mark.parametrize(
+    ("changes", "is_good"),
+    [
+        ({"do_sample": True, "use_cache": True, "early_stopping": True}, True),
+        ({"num_beams": 1, "typical_p": 1.0, "guidance_scale": None, "output_scores": False}, True),
+        ({"output_scores": True}, False),
+        ({"return_dict_in_generate": True}, False),
+        ({"num_assistant_tokens": 1}, False),
+        ({"max_new_tokens": True}, False),
+    ],
+)
+def test_no_flag_of_generation_is_turned_on_by_an_upload(changes: dict[str, Any], is_good: bool) -> None:
+    if is_good:
+        check_generation("generation_config.json", changes)
+    else:
+        with pytest.raises(InvalidInputError, match=rf"{next(iter(changes))} has a value"):
+            check_generation("generation_config.json", changes)
+
+
+def added(count: int, text: str = "a") -> dict[str, Any]:
+    return {f"{text}{number}": number for number in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"added_tokens.json": added(100), "special_tokens_map.json": {"eos_token": "a"}}, None),
+        ({"tokenizer_config.json": {"added_tokens_decoder": {"5": {"content": "a"}}}}, None),
+        ({"tokenizer_config.json": {"extra_special_tokens": {"image_token": "<image>"}}}, None),
+        ({"added_tokens.json": added(10_001)}, "more than 10000"),
+        ({"added_tokens.json": {"a": 10**12}}, "out of range"),
+        ({"added_tokens.json": {"a" * 513: 1}}, "1 to 512"),
+        ({"special_tokens_map.json": {"eos_token": {"content": "a" * 513}}}, "1 to 512"),
+        ({"special_tokens_map.json": {"additional_special_tokens": ["a" * 513]}}, "1 to 512"),
+        ({"tokenizer_config.json": {"added_tokens_decoder": {"9" * 12: {"content": "a"}}}}, "out of range"),
+        ({"tokenizer_config.json": {"extra_special_tokens": {"a": ["b" * 513]}}}, "1 to 512"),
+        (
+            {
+                "added_tokens.json": added(6_000),
+                "special_tokens_map.json": {"additional_special_tokens": [*added(6_000)]},
+            },
+            "more than 10000 tokens",
+        ),
+    ],
+)
+def test_tokens_that_other_files_add_are_bounded(files: dict[str, Any], words: str | None) -> None:
+    if words is None:
+        check_added_tokens(files)
+    else:
+        with pytest.raises(InvalidInputError, match=words):
+            check_added_tokens(files)
+
+
+@pytest.mark.parametrize(
     ("template", "written"),
     [
         (LLAVA_15, "USER: <image>\nWhat is it? ASSISTANT: A ball. ASSISTANT:"),
@@ -199,6 +258,7 @@ def test_a_hostile_template_is_ended(template: str) -> None:
         {"target_modules": "all-linear", "modules_to_save": ["multi_modal_projector"]},
         {"target_modules": ["q_proj"], "layers_pattern": "layers", "layers_to_transform": 3},
         {"target_modules": ["q_proj"], "exclude_modules": None, "alpha_pattern": {}},
+        {"r": 4_096, "lora_alpha": 8_192},
     ],
 )
 def test_plain_names_of_layers_pass(config: dict[str, Any]) -> None:
@@ -217,7 +277,9 @@ def test_plain_names_of_layers_pass(config: dict[str, Any]) -> None:
         {"alpha_pattern": {"q_proj": "2"}},
         {"layers_pattern": "(a+)+"},
         {"layers_to_transform": "0"},
-        {"r": 10**9},
+        {"r": 4_097},
+        {"rank_pattern": {"q_proj": 4_097}},
+        {"lora_alpha": 8_193},
     ],
 )
 def test_patterns_of_layers_are_refused(config: dict[str, Any]) -> None:

@@ -140,6 +140,7 @@ def test_several_gpus_get_processes_and_a_stage(
     verdict: Verdict = judge(needs, Wanted(Machine(gpu_memory_gb=gpu_gb, gpus=4, cpu_memory_gb=host_gb)))
     assert verdict.fits == (settings is not None), verdict.reason
     assert verdict.params == (settings or {})
+    assert ("held in host memory" in verdict.reason) == ("offload_parameters" in verdict.params)
     check_params("finetune", verdict.params)  # a job takes them as they are
 
 

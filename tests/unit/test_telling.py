@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -10,12 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from app.jobs.spec import JobSpec
 from app.settings import Settings
 from workers.shared import run as module
 from workers.shared.run import JobRun, Task
+from workers.worker import trainer
 from workers.worker.lines import LONGEST, Lines
 
 
@@ -111,3 +115,17 @@ def test_output_without_ends_or_pauses_holds_nobody_up() -> None:
         assert time.monotonic() - began < 5
     finally:
         os.close(flood)
+
+
+def test_a_full_database_is_not_taken_for_the_disk_of_the_job(tmp_path: Path) -> None:
+    said = psycopg.errors.DiskFull("could not extend file: No space left on device")
+    told = trainer._told(OperationalError("INSERT", {}, said), tmp_path)
+    assert (told["code"], told["again"], told["wait"]) == ("insufficient_storage", True, True)
+    assert "The database's disk is full" in str(told["detail"])
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EACCES])
+def test_a_disk_that_fails_is_no_fault_of_the_training(number: int, tmp_path: Path) -> None:
+    told = trainer._told(OSError(number, os.strerror(number)), tmp_path)
+    assert (told["code"], told["again"]) == ("store_unavailable", True)
+    assert trainer._told(FileNotFoundError(errno.ENOENT, "gone"), tmp_path)["code"] == "training_failed"

@@ -25,7 +25,7 @@ from app.jobs.spec import Outcome
 from app.jobs.tables import JobEvent
 from app.models.classifiers import TrainedClassifier
 from workers.evaluation import pictures
-from workers.methods.common.vlm.answering import labelled
+from workers.methods.common.vlm.answering import SPARE_TOKENS, labelled
 from workers.methods.common.vlm.labels import LabelScorer
 from workers.methods.common.vlm.lessons import lessons_for
 from workers.shared import metrics
@@ -37,8 +37,6 @@ from workers.shared.run import JobRun
 _BATCH = 16
 _WORST = 25
 _MOST_TOKENS = 128
-_ROOM = 4
-"""Tokens beyond the longest label, so that a longer answer is seen to be wrong."""
 _PICTURES = {"confusion_matrix": "confusion.png", "calibration_error": "reliability.png"}
 
 
@@ -150,7 +148,7 @@ def _labelling_vlm(
     scorer = LabelScorer(lessons_for(vlm), labels, _BATCH)
     shares, matched = [], 0
     for number, item in enumerate(items, 1):
-        prompt = Prompt(examples.image(item), question, "vqa", max_new_tokens=scorer.longest + _ROOM)
+        prompt = Prompt(examples.image(item), question, "vqa", max_new_tokens=scorer.longest + SPARE_TOKENS)
         with vlm.turn():
             shares.append(scorer.probabilities(prompt))
         said = vlm.generate([vlm.pack(prompt)])[0].text

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from app.errors import VisionError
 from app.families import FAMILIES
 from app.families.encoder_source import adapted_note
 from app.families.encoders import load_encoder, resolve
@@ -177,6 +176,6 @@ def _parity_images(run: JobRun, found: ModelFiles) -> tuple[Sequence[Image.Image
             examples = load_examples(run)
             step = max(len(examples.items) // _IMAGES, 1)
             return [examples.image(one) for one in examples.items[::step][:_IMAGES]], True
-        except (VisionError, FileNotFoundError):
+        except vlm_export.GONE:
             run.log("The data it was trained on is gone: compared on made-up images.")
     return parity.images(_MADE_UP), False

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from app.errors import VisionError
+from app.collections.errors import CollectionNotFoundError
+from app.datasets.errors import DatasetNotFoundError
 from app.families.graphs import Graph, Parts
 from app.families.loading import quiet
 from app.families.transformers_vlm import TransformersVlm
@@ -29,7 +30,7 @@ from app.inference.sources import read_json
 from app.jobs.errors import NotTrainableError
 from workers.exporting import answer, onnx_files, weights
 from workers.exporting.vlm_gate import HeldModel
-from workers.shared.data import load_examples
+from workers.shared.data import NoExamplesError, load_examples
 from workers.shared.model_files import ModelFiles
 from workers.shared.run import JobRun
 
@@ -37,6 +38,8 @@ MAX_PROMPTS = 24
 """Answers compared, token by token."""
 QUESTIONS = ("what is this?", "what color is the shape?", "how many things are there?")
 """Asked of made-up images where the data that a model learned from is not at hand."""
+GONE = (CollectionNotFoundError, DatasetNotFoundError, NoExamplesError, FileNotFoundError)
+"""What reading the data that a model learned from ends with where somebody removed it, or all of its examples."""
 _EXAMPLE_TOKENS, _EXAMPLE_STEP = 5, 3
 """Lengths that the decoder is traced with: different ones, so that none is taken for another."""
 
@@ -104,11 +107,11 @@ def _prompts(run: JobRun, vlm: TransformersVlm, labels_question: str) -> tuple[l
     shown: list[Prompt] = []
     if run.spec.data is not None and run.spec.task is not None:
         try:
-            examples = load_examples(run)
+            examples = load_examples(run, "classification" if labels_question else run.spec.task)
             step = max(len(examples.items) // MAX_PROMPTS, 1)
             items = examples.items[::step][:MAX_PROMPTS]
             shown = [_prompt(run, examples.image(item), item.question or labels_question) for item in items]
-        except (VisionError, FileNotFoundError):
+        except GONE:
             run.log("The data it was trained on is gone: compared on made-up images.")
     kept = [prompt for prompt in shown if prompt.task in vlm.tasks and _fits(vlm, prompt)]
     if kept:

@@ -27,18 +27,23 @@ MANIFEST = "manifest.jsonl"
 SNAPSHOT = "examples.json"
 
 
-def load_examples(run: JobRun) -> Examples:
-    """The examples that the job's specification names; a collection's as they were for the first attempt, so that
-    a later one goes on with the same.
+class NoExamplesError(NotTrainableError):
+    """Whatever the data held is gone."""
 
-    Raises CollectionNotFoundError, DatasetNotFoundError where they are gone since, NotTrainableError for none.
+
+def load_examples(run: JobRun, task: Task | None = None) -> Examples:
+    """The examples that the job's specification names, as `task` (left out: the specification's) reads them; a
+    collection's as they were for the first attempt, so that a later one goes on with the same.
+
+    Raises CollectionNotFoundError, DatasetNotFoundError where they are gone since, NoExamplesError for none.
     """
     spec = run.spec
     if spec.data is None or spec.task is None:
         raise NotTrainableError("The job names no examples.")
-    found = _of_dataset(run, spec.task) if spec.data.dataset is not None else _snapshot(run, spec.task)
+    task = task or spec.task
+    found = _of_dataset(run, task) if spec.data.dataset is not None else _snapshot(run, task)
     if not found.items:
-        raise NotTrainableError("There are no examples to learn from.")
+        raise NoExamplesError("There are no examples to learn from.")
     return found
 
 

@@ -22,13 +22,13 @@ from workers.shared import metrics
 from workers.shared.examples import Item
 from workers.shared.metrics import NOT_JUDGED
 
-_ROOM = 4
+SPARE_TOKENS = 4
+"""Tokens beyond the longest known answer, so that a longer one is seen to be wrong."""
 MAX_SCORED = 5_000
 """Most labels that are scored as answers, over all examples, where training judges a model."""
 COMPARED = ("accuracy", "macro_f1", "exact_match", "bleu")
 """Figures of the base that stand beside those of the trained model."""
 JUDGED_BY = "the likelihood of each label as the answer"
-"""Tokens beyond the longest known answer, so that a longer one is seen to be wrong."""
 
 
 def labelled(
@@ -85,7 +85,7 @@ class Judge:
     def figures(self, items: Sequence[Item]) -> dict[str, Any]:
         """`evaluation.metrics.texts` of the model's answers."""
         questions = [one.question for one in items] if any(one.question for one in items) else None
-        longest = max(len(self._lessons.said(one.answer or "")) for one in items) + _ROOM
+        longest = max(len(self._lessons.said(one.answer or "")) for one in items) + SPARE_TOKENS
         said = [one.text for one in self.answers(items, longest)]
         return metrics.texts(said, [[one.answer or ""] for one in items], questions)
 
