@@ -8,6 +8,7 @@ import json
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -52,9 +53,9 @@ def pax(text: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
     return member("pax", kind, str(length + (len(str(length)) > len(str(len(body))))).encode() + body)
 
 
-def central(count: int, name: bytes = b"a", offset: int = 0, packed: int = 0) -> bytes:
+def central(count: int, name: bytes = b"a", offset: int = 0, packed: int = 0, crc: int = 0) -> bytes:
     """That many equal lines of a zip's directory."""
-    sizes = (0, packed, packed, len(name), 0, 0, 0, 0, 0, offset)
+    sizes = (crc, packed, packed, len(name), 0, 0, 0, 0, 0, offset)
     return (struct.pack("<4s6H3L5H2L", b"PK\x01\x02", 20, 20, 0, 0, 0, 0, *sizes) + name) * count
 
 
@@ -86,13 +87,14 @@ def understated(count: int) -> bytes:
 
 
 def overlapping(count: int, packed: int) -> bytes:
-    """A zip whose entries all stand on the same bytes."""
+    """A zip whose entries all stand on the same bytes, each whole and named alike: `a`."""
+    crc = zlib.crc32(bytes(packed))
     body = (
-        struct.pack("<4s5H3L2H", b"PK\x03\x04", 20, 0, 0, 0, 0, 0, packed, packed, 1, 0)
+        struct.pack("<4s5H3L2H", b"PK\x03\x04", 20, 0, 0, 0, 0, crc, packed, packed, 1, 0)
         + b"a"
         + bytes(packed)
     )
-    lines = b"".join(central(1, str(number).encode(), 0, packed) for number in range(count))
+    lines = central(count, b"a", 0, packed, crc)
     return body + lines + zip_end(count, len(lines), len(body))
 
 

@@ -7,7 +7,7 @@ import math
 from pydantic import Field, model_validator
 
 from app.methods.method import Method
-from app.methods.params import AdapterParams, LabelParams, Params, TextParams, warmup_within
+from app.methods.params import AdapterParams, LabelParams, Params, TextParams, warmup_note, warmup_within
 
 
 class LoraParams(AdapterParams, LabelParams, TextParams, Params):
@@ -80,10 +80,7 @@ class LoraParams(AdapterParams, LabelParams, TextParams, Params):
 
     def warmup_note(self, total: int) -> str:
         """What a job's log says where `warmup_steps` are no fewer than all steps."""
-        return (
-            f"{self.warmup_steps} steps of warm-up are no fewer than the training's {total}: "
-            f"the rate rises for {math.ceil(self.warmup_of(total))}."
-        )
+        return warmup_note(self.warmup_steps or 0, total, math.ceil(self.warmup_of(total)))
 
 
 METHOD = Method(

@@ -68,6 +68,11 @@ def warmup_within(steps: int | None, share: float, total: int) -> float:
     return steps if steps and steps < total else share * total
 
 
+def warmup_note(asked: int, total: int, warmup: int) -> str:
+    """What a job's log says where the `asked` steps of warm-up are no fewer than all: the rate rises for `warmup`."""
+    return f"{asked} steps of warm-up are no fewer than the training's {total}: the rate rises for {warmup}."
+
+
 class AdapterParams(BaseModel):
     """What low-rank adapters are like, whoever trains them."""
 

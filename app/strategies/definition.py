@@ -22,6 +22,12 @@ from app.methods import METHODS, MethodName
 from app.methods.tasks import Task
 
 LearningType = Literal["one_shot", "few_shot", "many_shot"]
+LEARNING_WORDS: dict[LearningType, str] = {
+    "one_shot": "one-shot",
+    "few_shot": "few-shot",
+    "many_shot": "many-shot",
+}
+"""As sentences write them."""
 Kind = Literal["encoder", "vlm"]
 
 DEFAULT = "default"

@@ -11,9 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.strategies.definition import LearningType
-
-Gigabytes = Annotated[float, Field(ge=0, le=1_000_000)]
+from app.strategies.definition import Gigabytes, LearningType
 
 _USABLE_SHARE = 0.8
 """Of memory; the rest is for activations and everything else."""

@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.methods.tasks import Task
-from app.strategies.definition import DEFAULT, LearningType, Strategy, shown
+from app.strategies.definition import DEFAULT, LEARNING_WORDS, LearningType, Strategy, shown
 from app.strategies.presets import Machine
 from app.strategies.spreading import spread
 from app.strategies.timing import ExpectedTime, expected_time
-
-_WORDS: dict[LearningType, str] = {"one_shot": "one-shot", "few_shot": "few-shot", "many_shot": "many-shot"}
 
 _NOT_ESTIMATED = ExpectedTime(None, None, "")
 
@@ -130,8 +128,8 @@ def _unwanted(strategy: Strategy, wanted: Wanted) -> str | None:
     if wanted.task not in (None, strategy.task):
         return f"It is for {strategy.task}, not for {wanted.task}."
     if wanted.learning_type is not None and wanted.learning_type not in strategy.learning_types:
-        does = " and ".join(_WORDS[one] for one in strategy.learning_types)
-        return f"It is for {does} learning, not for {_WORDS[wanted.learning_type]}."
+        does = " and ".join(LEARNING_WORDS[one] for one in strategy.learning_types)
+        return f"It is for {does} learning, not for {LEARNING_WORDS[wanted.learning_type]}."
     size, samples = wanted.dataset_size, strategy.samples
     if size is not None and size < samples.min:
         return f"It needs at least {_examples(samples.min)}; there {'is' if size == 1 else 'are'} {size:,}."

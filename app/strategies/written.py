@@ -14,7 +14,16 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from app.families import FAMILIES
 from app.methods import METHODS, MethodName
 from app.methods.tasks import Task
-from app.strategies.definition import DEFAULT, Gigabytes, Kind, LearningType, Name, Part, Sentence, Word
+from app.strategies.definition import (
+    DEFAULT,
+    Gigabytes,
+    Kind,
+    LearningType,
+    Name,
+    Part,
+    Sentence,
+    Word,
+)
 
 ModelType = Literal["clip", "siglip", "lite", "llava", "blip", "flamingo", "custom"]
 
@@ -34,17 +43,16 @@ WORDS = frozenset(
 
 DEFAULT_MEMORY_GB = 8
 # a learning type's min, best and max where min_samples and max_samples are left out; None: no limit
-_USUAL_SAMPLES: dict[LearningType, tuple[int, int, int | None]] = {
+_DEFAULT_SAMPLES: dict[LearningType, tuple[int, int, int | None]] = {
     "one_shot": (1, 5, 2_000),
     "few_shot": (2, 20, 5_000),
     "many_shot": (50, 1_000, None),
 }
-_USUAL_METHODS: dict[LearningType, MethodName | None] = {
+_DEFAULT_METHODS: dict[LearningType, MethodName | None] = {
     "one_shot": None,
     "few_shot": "lora",
     "many_shot": "finetune",
 }
-_WORDS: dict[LearningType, str] = {"one_shot": "one-shot", "few_shot": "few-shot", "many_shot": "many-shot"}
 _TRAINS_NOTHING = "Nothing is trained: examples count as soon as they are added."
 _USE_CASES: dict[Task, str] = {
     "classification": "Sort images by labels.",
@@ -153,7 +161,7 @@ class WrittenStrategy(Part):
         task: Task = self.task or ("vqa" if vlm else "classification")
         method = self.method or self._usual_method(learning_types)
         hardware = self.hardware_requirements or self.hardware or WrittenHardware.model_validate({})
-        learns = " and ".join(_WORDS[learning_type] for learning_type in learning_types)
+        learns = " and ".join(LEARNING_WORDS[learning_type] for learning_type in learning_types)
         return {
             "name": name,
             "aliases": self.aliases,
@@ -186,11 +194,11 @@ class WrittenStrategy(Part):
         if family is not None and family.learns_in_context and "few_shot" in learning_types:
             return None
         return next(
-            method for learning_type, method in _USUAL_METHODS.items() if learning_type in learning_types
+            method for learning_type, method in _DEFAULT_METHODS.items() if learning_type in learning_types
         )
 
     def _samples(self, learning_types: list[LearningType]) -> dict[str, int | None]:
-        usual = [_USUAL_SAMPLES[learning_type] for learning_type in learning_types]
+        usual = [_DEFAULT_SAMPLES[learning_type] for learning_type in learning_types]
         limits = [most for _, _, most in usual]
         most = self.max_samples or (
             None if None in limits else max(limit for limit in limits if limit is not None)

@@ -7,21 +7,17 @@ Knows counts, kinds and tasks; knows neither rows nor how anything is trained.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from app.errors import InvalidInputError
+from app.inference.sources import Kind
 from app.jobs.errors import NotTrainableError
 from app.methods import METHODS, MethodName, methods_for
 from app.methods.params import DEFAULT_QUESTION
-from app.methods.tasks import Task
+from app.methods.tasks import MIN_A_LABEL_TO_HOLD_OUT, MIN_ANSWERS_TO_HOLD_OUT, Task
+from app.training.bases import DEFAULT
 from app.training.learning_data import LearningData
 
-Kind = Literal["encoder", "vlm"]
-ANY_FAMILY = "default"
-FEW_A_LABEL = 3
-"""Examples of a label below which none is held out (`workers.methods.common.splits`)."""
-FEW_ANSWERS = 10
-"""The same of answers and captions, all together (`workers.methods.common.vlm.items`)."""
 _MAX_NAMED = 5
 
 
@@ -70,7 +66,7 @@ def lesson_of(strategy: _Strategy, data: LearningData, base_kind: Kind | None) -
     together.
     """
     kind, task = strategy.model.kind, strategy.task
-    follows = strategy.model.family == ANY_FAMILY and kind == "encoder"
+    follows = strategy.model.family == DEFAULT and kind == "encoder"
     only_answers = not data.labels and data.answers > 0 and task == "classification"
     able = methods_for("vlm")
     if follows and (base_kind == "vlm" or (base_kind is None and only_answers and strategy.method in able)):
@@ -120,14 +116,14 @@ def remarks_on_few(lesson: Lesson, data: LearningData) -> tuple[str, ...]:
     if data.is_split:
         return ()
     if lesson.task != "classification":
-        if data.answers >= FEW_ANSWERS:
+        if data.answers >= MIN_ANSWERS_TO_HOLD_OUT:
             return ()
         return (
             f"{_capital(data.name)} holds only {data.answers} examples: the model will repeat what they say about "
-            f"images much like them, and learn little beyond. Below {FEW_ANSWERS} examples none is held out, so that "
-            "it is not judged: try it on images of your own.",
+            f"images much like them, and learn little beyond. Below {MIN_ANSWERS_TO_HOLD_OUT} examples none is held "
+            "out, so that it is not judged: try it on images of your own.",
         )
-    few = [label for label, count in data.labels.items() if count < FEW_A_LABEL]
+    few = [label for label, count in data.labels.items() if count < MIN_A_LABEL_TO_HOLD_OUT]
     if not few:
         return ()
     named = ", ".join(f"'{label}' ({data.labels[label]})" for label in few[:_MAX_NAMED])
@@ -138,8 +134,8 @@ def remarks_on_few(lesson: Lesson, data: LearningData) -> tuple[str, ...]:
     )
     return (
         f"Very few examples of {named}: the model will know images much like them, and tell others apart poorly. "
-        f"Below {FEW_A_LABEL} examples of a label none of them is held out, so that {judged}: try it on images of your "
-        "own. Five to ten different images of each label are a good start.",
+        f"Below {MIN_A_LABEL_TO_HOLD_OUT} examples of a label none of them is held out, so that {judged}: try it "
+        "on images of your own. Five to ten different images of each label are a good start.",
     )
 
 

@@ -22,6 +22,7 @@ from app.jobs.errors import NotTrainableError
 from app.jobs.spec import ModelCard
 from app.media.augmentation import OFF
 from app.methods.params import Params
+from app.methods.tasks import MIN_A_LABEL_TO_HOLD_OUT
 from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, few_exemplars, save_classifier
 from workers.methods.common.calibrating import fitted_scale, judged, log_softmax, looked_at
 from workers.methods.common.classifiers import check_labels, describe_classifier
@@ -29,7 +30,7 @@ from workers.methods.common.features import Activations, Features, remember
 from workers.methods.common.looping import Parts, Pass, Stepped
 from workers.methods.common.projecting import Projection, array, squared
 from workers.methods.common.reproducible import deterministic
-from workers.methods.common.splits import MIN_TO_HOLD_OUT, split_leaving, targets
+from workers.methods.common.splits import split_leaving, targets
 from workers.shared import metrics
 from workers.shared.examples import Examples
 from workers.shared.method import Run
@@ -160,7 +161,7 @@ class FeatureMethod(Stepped):
         chosen = {"best_step": self.best_step, "chosen_by": self.chosen_by}
         items = self.test or self.validation
         if not items:
-            few = np.bincount(self.y, minlength=len(self.labels)).min() < MIN_TO_HOLD_OUT
+            few = np.bincount(self.y, minlength=len(self.labels)).min() < MIN_A_LABEL_TO_HOLD_OUT
             return {**({"evaluated_on": NOT_JUDGED} if few else self._without_held_out()), **chosen}
         x = self.features.of(self.test, 0, OFF, name="test")[:, 0] if self.test else self.held
         found = self.classifier(self.x, self.y).predict(self.served(x))

@@ -9,19 +9,18 @@ from collections import Counter
 from collections.abc import Sequence
 
 from app.jobs.errors import NotTrainableError
+from app.methods.tasks import MIN_A_LABEL_TO_HOLD_OUT
 from workers.shared.examples import Examples, Item
 from workers.shared.splitting import SPLITS, stratified
 
 Splits = tuple[list[Item], list[Item], list[Item]]
-MIN_TO_HOLD_OUT = 3
-"""Images of a label below which all are learned from: one of two would cost half of what there is, to judge by one."""
 
 
 def split_items(examples: Examples, validation_share: float, seed: int) -> Splits:
     """(train, validation, test): the data's own split, or a stratified one without a test side.
 
-    Every label keeps one example to train on at least, and one with fewer than `MIN_TO_HOLD_OUT` all of its own; an
-    image is on one side.
+    Every label keeps one example to train on at least, and one with fewer than `MIN_A_LABEL_TO_HOLD_OUT` all of its
+    own; an image is on one side.
     """
     if examples.is_split:
         train, validation, test = (examples.of_split(one) for one in SPLITS)
@@ -32,7 +31,7 @@ def split_items(examples: Examples, validation_share: float, seed: int) -> Split
     held = {
         image
         for image, stratum in strata.items()
-        if sides[image] != "train" and images[stratum] >= MIN_TO_HOLD_OUT
+        if sides[image] != "train" and images[stratum] >= MIN_A_LABEL_TO_HOLD_OUT
     }
     train = [item for item in examples.items if item.sha256 not in held]
     return train, [item for item in examples.items if item.sha256 in held], []

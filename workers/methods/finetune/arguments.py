@@ -20,7 +20,7 @@ import transformers
 from app.inference import device as devices
 from app.jobs.errors import NotTrainableError
 from app.methods.finetune import FinetuneParams
-from app.methods.params import warmup_within
+from app.methods.params import warmup_note, warmup_within
 from app.settings import Settings
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
@@ -137,10 +137,7 @@ def _warmup_steps(params: FinetuneParams, steps: int, log: Callable[[str], None]
     """Of so many steps those during which the rate rises; says where they are not those that were asked for."""
     warmup = math.ceil(warmup_within(params.warmup_steps, params.warmup_share, steps))
     if params.warmup_steps >= steps:
-        log(
-            f"{params.warmup_steps} steps of warm-up are no fewer than the training's {steps}: "
-            f"the rate rises for {warmup}."
-        )
+        log(warmup_note(params.warmup_steps, steps, warmup))
     return warmup
 
 

@@ -16,13 +16,12 @@ from PIL import Image
 from app.inference.prompts import Prompt, Task
 from app.jobs.errors import NotTrainableError
 from app.media.augmentation import AugmentationSettings
+from app.methods.tasks import MIN_ANSWERS_TO_HOLD_OUT
 from workers.methods.common.splits import check_taught
 from workers.shared.examples import Examples, Item
 from workers.shared.splitting import stratified
 
 LEAST = 2
-MIN_TO_HOLD_OUT = 10
-"""Examples without labels below which all are learned from: of fewer, those held out could tell nothing."""
 _CACHED_IMAGES = 256
 MILD = AugmentationSettings(rotation=5, brightness=0.1, noise=0.01, crop=0.1)
 """Answers may depend on what is at the edge, on sizes and on shades."""
@@ -81,8 +80,8 @@ class VlmItems:
         """What is taught and what is held out, and how many items were left out since their image is gone.
 
         Without a split of its own, the data gives `share` of its images away: of every label with three images or
-        more; without labels nothing below `MIN_TO_HOLD_OUT` examples, else of every answer that is common enough (so
-        that all remain to learn from), or of all images where answers hardly repeat, as captions do. Raises
+        more; without labels nothing below `MIN_ANSWERS_TO_HOLD_OUT` examples, else of every answer that is common
+        enough (so that all remain to learn from), or of all images where answers hardly repeat, as captions do. Raises
         NotTrainableError when too few are left.
         """
         present = [one for one in self._examples.items if self._readable(one)]
@@ -93,7 +92,7 @@ class VlmItems:
             test = [one for one in present if one.split == "test"]
             sides = Sides(taught, held_out or test, test or held_out)
         else:
-            if not self.labels and len(present) < MIN_TO_HOLD_OUT:
+            if not self.labels and len(present) < MIN_ANSWERS_TO_HOLD_OUT:
                 share = 0.0
             split = stratified(_strata(present), (1 - share, share, 0), seed)
             taught = [one for one in present if split[one.sha256] == "train"]
