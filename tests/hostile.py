@@ -80,9 +80,9 @@ def many_named(count: int) -> bytes:
 
 
 def understated(count: int) -> bytes:
-    """A zip that says it has five entries."""
+    """A zip of folders that says it has five entries."""
     local = b"PK\x03\x04" + bytes(26)
-    lines = central(count)
+    lines = central(count, b"a/")
     return local + lines + zip_end(5, len(lines), len(local))
 
 
@@ -205,6 +205,10 @@ def template(text: str) -> dict[str, bytes]:
 DOUBLING = (
     "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}"
 )
+DOUBLING_BLOCKS = (
+    "{% set n = namespace(x='ab') %}"
+    "{% for i in range(60) %}{% set n.x %}{{ n.x }}{{ n.x }}{% endset %}{% endfor %}"
+)
 LOOPS = "{% for a in range(9999) %}" * 3 + "{% endfor %}" * 3
 EVIL = "(([a-z._0-9]+)+)+$"
 
@@ -272,6 +276,7 @@ def models() -> dict[str, Callable[[], dict[str, bytes]]]:
         ),
         "a template of loops": lambda: template(LOOPS),
         "a template that doubles": lambda: template(DOUBLING),
+        "a template of blocks that double": lambda: template(DOUBLING_BLOCKS),
         "a template that multiplies": lambda: template("{{ 'a' * 10 ** 10 }}"),
         "a template elsewhere": lambda: whole(tokenizer_config=lambda read: {**read, "chat_template": LOOPS}),
         "a template of a megabyte": lambda: template("{{ messages }}" * 80_000),

@@ -165,3 +165,21 @@ async def test_blip_learns_a_style_of_captions(
         assert reply.json()["caption"] == text
         assert text.startswith("a ")
     assert "no question" in say(tmp_path, shapes.paths()[0], "what is it?", code=1)
+
+
+async def test_what_learned_a_collections_labels_is_exported_on_its_images(
+    client: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
+    for number, (_, shape) in sorted(shapes.shown().items())[:12]:
+        await client.post(
+            "/v1/collections/default/examples", data={"label": shape}, files={"image": shapes.data(number)}
+        )
+    wanted = {
+        "strategy": "blip_vqa",
+        "collection": "default",
+        "params": {"steps": 1, "augment": False},
+        "name": "figures",
+    }
+    await asked(client, services, "/v1/jobs", wanted)
+    report = await exported(client, services, "figures", tmp_path)
+    assert report["trained_on"], "its examples are labels, whatever the model answers"

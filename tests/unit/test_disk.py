@@ -247,7 +247,7 @@ def test_a_spool_looks_again_while_an_upload_grows(tmp_path: Path) -> None:
     entry = spool.open()
     entry.write(b"x" * (IN_MEMORY_BYTES + 1))
     spool.min_free_mb = shutil.disk_usage(tmp_path).free // 2**20 + 10_000  # others filled the disk meanwhile
-    entry.write(b"x" * 7 * 2**20)
+    entry.write(b"x" * 6 * 2**20)
     with pytest.raises(InsufficientStorageError):
         entry.write(b"x" * 2**20)
     entry.close()
