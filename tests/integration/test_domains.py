@@ -19,7 +19,7 @@ import skimage
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
-from app.answers.domains import Domains
+from app.answers.domains import Domains, Warned
 from app.bootstrap import Services
 from app.collections.cache import EmbeddingCache
 from app.collections.embedding import ImageEmbedder
@@ -27,6 +27,7 @@ from app.families import Families, files
 from app.http.spool import Entry, Spool
 from app.inference.domain import DOMAIN_FILE, MAX_DOMAIN_BYTES, Domain, read_domain, write_domain
 from app.inference.errors import ModelUnavailableError
+from app.inference.prompts import Task
 from app.inference.protocols import Encoder
 from app.inference.registry import ModelRegistry
 from app.inference.sources import CHECKPOINTS
@@ -134,6 +135,22 @@ async def test_strict_refuses_what_would_be_a_guess(client: httpx.AsyncClient) -
             assert "knows only drawings" in refused.json()["detail"]
     assert (await asked(client, shapes.data(1), strict="true")).status_code == 200
     assert (await asked(client, shapes.data(1), strict="perhaps")).status_code == 422
+
+
+async def test_a_strict_question_compares_its_picture_once(
+    client: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    domains, calls = services.answering._domains, []
+    judged = domains.judged
+
+    async def counted(word: str, task: Task, entry: Entry) -> tuple[Warned, ...]:
+        calls.append(word)
+        return await judged(word, task, entry)
+
+    monkeypatch.setattr(domains, "judged", counted)
+    for strict, count in (("true", 1), ("false", 2)):
+        reply = await asked(client, shapes.data(1), strict=strict)
+        assert (reply.status_code, reply.json()["warnings"], len(calls)) == (200, [], count)
 
 
 async def test_a_stream_ends_with_its_warnings(client: httpx.AsyncClient) -> None:
