@@ -73,7 +73,7 @@ async def run_bounded_async(
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         gone.set()
-        with contextlib.suppress(_GoneError, errors.VisionError):
+        with contextlib.suppress(_GoneError, errors.VisionError, OSError):
             await work
         raise
 
