@@ -16,6 +16,7 @@ from app.methods import METHODS, MethodName
 from app.methods.tasks import Task
 from app.strategies.definition import (
     DEFAULT,
+    LEARNING_WORDS,
     Gigabytes,
     Kind,
     LearningType,
