@@ -167,7 +167,7 @@ class TransformersVlm(ABC):
     ) -> str:
         """A conversation through the checkpoint's chat template, or `default` where it has none.
 
-        Raises ModelUnavailableError where the template of an uploaded model fails or takes too long.
+        Raises ChatTemplateError where the template of an uploaded model fails or takes too long.
         """
         template = self.processor.chat_template or default
         if self.has_untrusted_files and isinstance(template, str):

@@ -1,17 +1,21 @@
 """Chat templates of uploaded models, rendered with bounds on steps, time and the size of every value.
 
 A template is a program in Jinja. Its sandbox keeps it from the machine, but neither from looping for hours nor from
-doubling a text forty times. Here the thread's trace function counts steps, every operator that can grow a value is
-checked before it does, and lists hold nothing but scalars, so that none can grow by nesting.
+doubling a text forty times, nor from keeping thousands of texts that are each short enough. Here the thread's trace
+function counts steps, every operator that can grow a value is checked before it does, lists hold nothing but scalars,
+so that none can grow by nesting, and the bytes of every value that is made come out of one budget, which nothing gives
+back. Uploaded templates are rendered one at a time, so that the budget holds for the whole process.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import lru_cache, wraps
+from itertools import islice
 from types import FrameType
 from typing import Any
 
@@ -23,12 +27,16 @@ from jinja2.filters import FILTERS
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-from app.inference.errors import ModelUnavailableError
+from app.inference.errors import ChatTemplateError
 
 MAX_TEMPLATE_BYTES = 64 << 10
 """Published templates have up to 12 KiB."""
-MAX_TEXT_CHARS = 1 << 20
+MAX_TEXT_CHARS = 256 << 10
+"""Four times the longest conversation: 32 turns of 2,000 characters."""
 MAX_ITEMS = 10_000
+MAX_VALUE_BYTES = 32 << 20
+"""Of all values that one rendering makes. A template that appends every turn to one text copies the longest
+conversation 32 times: 8 MiB, at four bytes a character."""
 MAX_STEPS = 200_000
 MAX_SECONDS = 2.0
 _MAX_NUMBER = 10**12
@@ -53,8 +61,10 @@ _FAILURES = (
     ArithmeticError,
     AttributeError,
 )
-"""What a template that asks for something absurd ends with."""
 _FILE = "<template>"
+_NAMESPACE_BYTES = 1_024
+_rendering = threading.Lock()
+_budget = threading.local()
 
 
 def check_template(text: str) -> None:
@@ -70,15 +80,17 @@ def check_template(text: str) -> None:
 def render(
     text: str, messages: list[dict[str, Any]], special_tokens: dict[str, Any], *, answering: bool, name: str
 ) -> str:
-    """The conversation as the template of model `name` writes it; raises ModelUnavailableError beyond the bounds."""
+    """The conversation as the template of model `name` writes it; raises ChatTemplateError beyond the bounds."""
     try:
         check_template(text)
         variables = {key: value for key, value in special_tokens.items() if isinstance(value, str)}
         rendered = _compile(text).generate(messages=messages, add_generation_prompt=answering, **variables)
-        return _Watch().join(rendered)
+        with _rendering:
+            _budget.left = MAX_VALUE_BYTES
+            return _Watch().join(rendered)
     except (TemplateError, *_FAILURES) as error:
         said = str(error)[:200] or type(error).__name__
-        raise ModelUnavailableError(f"The chat template of '{name}' cannot be used: {said}.") from None
+        raise ChatTemplateError(f"The chat template of '{name}' cannot be used: {said}.") from None
 
 
 class _Watch:
@@ -116,9 +128,10 @@ class _Bounding(NodeTransformer):
 
     def visit_List(self, node: nodes.List | nodes.Tuple) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        if getattr(node, "ctx", "load") == "load":
-            node.items = [_filtered(item, "_scalar", node.lineno) for item in node.items]
-        return node
+        if getattr(node, "ctx", "load") != "load":
+            return node
+        node.items = [_filtered(item, "_scalar", node.lineno) for item in node.items]
+        return _filtered(node, "_made", node.lineno)
 
     visit_Tuple = visit_List  # noqa: N815
 
@@ -126,6 +139,15 @@ class _Bounding(NodeTransformer):
         self.generic_visit(node)
         node.value = _filtered(node.value, "_scalar", node.lineno)
         return node
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(node, "_made", node.lineno)
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        # compiled to a plain slice, which never passes through the environment
+        return _filtered(node, "_made", node.lineno) if isinstance(node.arg, nodes.Slice) else node
 
 
 def _filtered(node: nodes.Expr, name: str, line: int) -> nodes.Expr:
@@ -140,7 +162,7 @@ def _concat(pieces: Iterable[str]) -> str:
         size += len(piece)
         _check_size(size)
         parts.append(piece)
-    return "".join(parts)
+    return _charge("".join(parts))
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -164,7 +186,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             _check_items(len(left) + len(right))
         else:
             raise SecurityError("'+' joins two texts or two lists")
-        return super().call_binop(context, operator, left, right)
+        return _charge(super().call_binop(context, operator, left, right))
 
     def wrap_str_format(self, value: Any) -> Any:
         """`format` can pad a number to any width."""
@@ -182,7 +204,22 @@ class _Environment(ImmutableSandboxedEnvironment):
                 return _join(args[0], owner)
             if name not in _METHODS:
                 raise SecurityError(f"the method '{name}' is not served in templates")
-        return super().call(context, called, *args, **kwargs)
+        if called is jinja2.utils.Namespace:
+            _spend(_NAMESPACE_BYTES)
+        return _bounded(super().call)(context, called, *args, **kwargs)
+
+
+def _spend(size: int) -> None:
+    _budget.left -= size
+    if _budget.left < 0:
+        raise SecurityError("its values take more memory than a conversation needs")
+
+
+def _charge(value: Any) -> Any:
+    """The value, once its own bytes are taken from the budget; what a list holds was charged when it was made."""
+    if isinstance(value, str | list | tuple | dict):
+        _spend(sys.getsizeof(value))
+    return value
 
 
 def _check_size(size: int) -> None:
@@ -191,14 +228,19 @@ def _check_size(size: int) -> None:
 
 
 def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The filter with its result checked: `tojson` doubles every backslash, `escape` writes five characters for one."""
+    """The function with its result checked and charged: `tojson` and `escape` write several characters for one."""
 
     @wraps(function)  # with the marks by which jinja knows what to hand it
     def bounded(*args: Any, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
+        if any(result is given for given in args):
+            return result
         if isinstance(result, str):
             _check_size(len(result))
-        return result
+        elif isinstance(result, list | tuple):
+            _check_items(len(result))
+            _spend(sum(sys.getsizeof(item) for item in result if isinstance(item, str)))
+        return _charge(result)
 
     return bounded
 
@@ -206,6 +248,26 @@ def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
 def _check_items(count: int) -> None:
     if count > MAX_ITEMS:
         raise SecurityError("a list is too long")
+
+
+def _list(value: Iterable[Any]) -> list[Any]:
+    """A text has as many items as characters."""
+    items = list(islice(value, MAX_ITEMS + 1))
+    _check_items(len(items))
+    return items
+
+
+def _fold(value: Any) -> Any:
+    return _charge(value.lower()) if isinstance(value, str) else value
+
+
+def _sort(value: Iterable[Any], reverse: bool = False, case_sensitive: bool = False) -> list[Any]:
+    """By the items themselves: the small letters of all of them are in memory at once."""
+    return sorted(_list(value), key=None if case_sensitive else _fold, reverse=reverse)
+
+
+def _sort_items(value: dict[str, Any], case_sensitive: bool = False) -> list[Any]:
+    return sorted(value.items(), key=lambda item: item[0] if case_sensitive else _fold(item[0]))
 
 
 def _replace(text: Any, old: Any, new: Any, count: int = -1) -> str:
@@ -264,12 +326,16 @@ def _environment() -> _Environment:
     )
     filters = {name: FILTERS[name] for name in _FILTERS} | {
         "_scalar": _scalar,
+        "list": _list,
+        "sort": _sort,
+        "dictsort": _sort_items,
         "string": lambda value: str(_scalar(value)),
         "join": lambda items, d="": _join(items, d),
         "replace": _replace,
         "tojson": _to_json,
     }
     environment.filters = {name: _bounded(function) for name, function in filters.items()}
+    environment.filters["_made"] = _charge
     environment.globals = {
         "range": _range,
         "namespace": jinja2.utils.Namespace,

@@ -33,6 +33,13 @@ class ModelTaskError(InvalidInputError):
     advice = "Name a model that does it: `GET /v1/models` lists their kinds and tasks."
 
 
+class ChatTemplateError(InvalidInputError):
+    """The chat template of an uploaded model cannot be used for this conversation."""
+
+    code = "chat_template_failed"
+    advice = "Ask another model, or upload this one again with a chat template that keeps within the bounds."
+
+
 class RemoteModelError(VisionError):
     """The remote model's server failed."""
 

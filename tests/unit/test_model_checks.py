@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from safetensors.numpy import save_file
 from app.errors import InvalidInputError
 from app.families.lite import sentences
 from app.inference.adapter_config import check_names
-from app.inference.chat_templates import check_template, render
-from app.inference.errors import ModelUnavailableError
+from app.inference.chat_templates import MAX_VALUE_BYTES, check_template, render
+from app.inference.errors import ChatTemplateError, ModelUnavailableError
 from app.inference.sources import CHECKPOINTS
 from app.models.model_checks.processor import (
     check_added_tokens,
@@ -247,8 +248,57 @@ def test_published_templates_are_rendered(template: str, written: str) -> None:
     ],
 )
 def test_a_hostile_template_is_ended(template: str) -> None:
-    with pytest.raises(ModelUnavailableError, match="chat template of 'it'"):
+    with pytest.raises(ChatTemplateError, match="chat template of 'it'"):
         render(template, TURNS, {}, answering=True, name="it")
+
+
+DOUBLED = (
+    "{% set n = namespace(x='😀中 ', l=[]) %}{% for i in range(14) %}{% set n.x = n.x ~ n.x %}{% endfor %}"
+)
+HOARDED = "{% set n.l = n.l + [VALUE] %}"
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "{% for i in range(9000) %}" + HOARDED.replace("VALUE", "n.x ~ i") + "{% endfor %}",
+        "{% for i in range(9000) %}" + HOARDED.replace("VALUE", "n.x[i:]") + "{% endfor %}",
+        "{% for i in range(9000) %}" + HOARDED.replace("VALUE", "n.x|upper") + "{% endfor %}",
+        "{% for i in range(9000) %}" + HOARDED.replace("VALUE", "n.x.strip()") + "{% endfor %}",
+        "{% for i in range(9000) %}"
+        + HOARDED.replace("VALUE", "n.x.replace('a', 'b') ~ ''")
+        + "{% endfor %}",
+        "{% for i in range(9000) %}{% set t %}{{ n.x }}{{ i }}{% endset %}"
+        + HOARDED.replace("VALUE", "t")
+        + "{% endfor %}",
+        "{% for i in range(13) %}{% set n.l = (n.l or [n.x]) + (n.l or [n.x]) %}{% endfor %}{{ n.l|sort|length }}",
+        "{% for i in range(9000) %}{% set n.l = namespace(p=n.l, x=n.x.split(' ')) %}{% endfor %}",
+        "{{ n.x|list|length }}",
+        "{% for i in range(20) %}{% set n.x = n.x|tojson %}{% endfor %}",
+    ],
+)
+def test_a_template_that_keeps_many_values_is_ended_while_they_are_few(kept: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ChatTemplateError, match=r"more memory|too long"):
+            render(DOUBLED + kept, TURNS, {}, answering=True, name="it")
+        assert tracemalloc.get_traced_memory()[1] < MAX_VALUE_BYTES + (16 << 20)
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_template_that_appends_every_turn_renders_the_longest_conversation() -> None:
+    turns = [
+        {"role": "user", "content": [{"type": "text", "text": "中" * 1_990 + f"😀{turn}"}]}
+        for turn in range(32)
+    ]
+    template = (
+        "{% set n = namespace(x='') %}{% for m in messages %}{% set n.x = n.x ~ m.role ~ ': ' ~ m.content[0].text %}"
+        "{% endfor %}{{ n.x }}"
+    )
+    written = render(template, turns, {}, answering=True, name="it")
+    assert written.count("user: ") == 32
+    assert written.endswith("31")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from app.http.names import MODEL_NAME, label_name
 from app.http.wrong_fields import complaints
 from app.inference.adapter_config import check_names
 from app.inference.chat_templates import check_template, render
-from app.inference.errors import ModelUnavailableError
+from app.inference.errors import ChatTemplateError, ModelUnavailableError
 from app.methods.params import MAX_QUESTION_CHARS
 from app.models.classifiers import NOTE, WEIGHTS, ClassifierNote, TrainedClassifier
 from app.models.model_checks import json_files, processor, tokenizer, whole
@@ -185,7 +185,7 @@ def _check_templates(folder: Path, names: list[str], read: dict[str, Any]) -> No
                 render(text, _TURNS, {}, answering=answering, name=name[:100])
         except ValueError as error:
             raise InvalidInputError(f"{name[:100]}: the chat template is not served: {error}.") from None
-        except ModelUnavailableError as error:
+        except ChatTemplateError as error:
             raise InvalidInputError(f"{name[:100]}: {error.detail}") from None
 
 
