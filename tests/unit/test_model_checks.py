@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from app.models.model_checks.processor import (
 )
 from app.models.model_checks.tensors import check_tensors, count_numbers
 from app.models.model_checks.tokenizer import check_tokenizer
+from app.storage.errors import ArchiveError
 from app.storage.files import is_key
 
 TURNS: list[dict[str, Any]] = [
@@ -335,6 +337,15 @@ def test_plain_names_of_layers_pass(config: dict[str, Any]) -> None:
 def test_patterns_of_layers_are_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ModelUnavailableError, match="adapter 'it'"):
         check_names(config, "it")
+
+
+@pytest.mark.parametrize(
+    "header", [b"[]", b"[[1]]", b"1", b"null", b'"a"', b"{", b'{"a": 1}', b'{"a": {"dtype": "F32"}}']
+)
+def test_a_header_that_describes_no_tensors_is_refused(tmp_path: Path, header: bytes) -> None:
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(ArchiveError, match="no whole safetensors file"):
+        check_tensors(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])

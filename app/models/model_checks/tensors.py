@@ -58,12 +58,14 @@ def _read_header(path: Path) -> tuple[dict[str, dict], int]:  # type: ignore[typ
                     f"The header of '{path.name}' is larger than {MAX_HEADER_BYTES >> 20} MiB."
                 )
             header = json.loads(file.read(length))
+        if not isinstance(header, dict):
+            raise damaged
         header.pop("__metadata__", None)
         if len(header) > MAX_TENSORS:
             raise InvalidInputError(f"{path.name}: it holds more than {MAX_TENSORS} tensors.")
         with safe_open(path, framework="numpy"):
             pass
-    except (SafetensorError, struct.error, ValueError, RecursionError, AttributeError):
+    except (SafetensorError, struct.error, ValueError, RecursionError):
         raise damaged from None
     return header, 8 + length
 
