@@ -16,40 +16,16 @@ from peft.utils import ModulesToSaveWrapper, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from app.inference.adapter_config import check_names
+from app.inference.adapter_config import SHAPE, check_config, check_weights
 from app.inference.errors import ModelUnavailableError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-
-_SHAPE = (
-    *("r", "lora_alpha", "target_modules", "exclude_modules", "fan_in_fan_out", "use_rslora", "use_dora"),
-    *(
-        "modules_to_save",
-        "layers_to_transform",
-        "layers_pattern",
-        "rank_pattern",
-        "alpha_pattern",
-        "lora_bias",
-    ),
-)
-"""What decides how an adapter lies over its base; the rest of the file must be at its default."""
-
-_WITHOUT_EFFECT = {
-    *("peft_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping"),
-    *("task_type", "lora_dropout", "megatron_core", "loftq_config", "eva_config", "corda_config"),
-    *("lora_ga_config", "ensure_weight_tying", "qalora_group_size"),
-}
-"""Of interest to training alone, or unread while what they belong to is off."""
-
-_STARTS = (True, False, "gaussian", "eva", "orthogonal")
-"""Ways to initialise that leave the base's own weights as they are; `pissa` and its like subtract from them."""
 
 
 def read(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
     """The adapter in `folder`, on the CPU; raises ModelUnavailableError in one sentence.
 
-    Only what this module knows to leave the base unchanged is accepted: LoRA on layers, and whole modules trained
-    beside it. In particular nothing that would import a module the file names (`megatron_config`).
+    Only what `check_config` accepts is handed to peft.
     """
     try:
         found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -61,37 +37,19 @@ def read(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
         ) from None
     except (OSError, ValueError, SafetensorError):
         raise ModelUnavailableError(f"The files of the adapter '{folder.name}' cannot be read.") from None
-    _check(found, folder.name)
+    check_config(found, folder.name)
+    check_weights(found, {key: tensor.shape for key, tensor in weights.items()}, folder.name)
     try:
         config = LoraConfig(
-            **{key: found[key] for key in _SHAPE if found.get(key) is not None},
+            **{key: found[key] for key in SHAPE if found.get(key) is not None},
             inference_mode=True,
             init_lora_weights=False,
         )
-        most = max(int(one) for one in (config.r, *(config.rank_pattern or {}).values()))
     except (TypeError, ValueError) as error:
         raise ModelUnavailableError(
             f"The {CONFIG} of '{folder.name}' is damaged.", cause=str(error)
         ) from None
-    rows = [tensor.shape[0] for key, tensor in weights.items() if key.endswith("lora_A.weight")]
-    if most > max(rows, default=0):
-        raise ModelUnavailableError(f"The weights of the adapter '{folder.name}' are not of its rank {most}.")
     return config, weights
-
-
-def _check(found: Any, name: str) -> None:
-    if not isinstance(found, dict) or str(found.get("peft_type", "")).upper() != "LORA":
-        raise ModelUnavailableError(
-            f"The adapter '{name}' is not a LoRA adapter, the only kind that is served."
-        )
-    check_names(found, name)
-    normal: dict[str, Any] = LoraConfig().to_dict()  # type: ignore[no-untyped-call]
-    for key, value in found.items():
-        if key in _SHAPE or key in _WITHOUT_EFFECT:
-            continue
-        good = value in _STARTS if key == "init_lora_weights" else not value or value == normal.get(key)
-        if not good:
-            raise ModelUnavailableError(f"The adapter '{name}' uses '{key}', which is not served.")
 
 
 class Overlay:

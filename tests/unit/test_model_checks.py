@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 from safetensors.numpy import save_file
 
 from app.errors import InvalidInputError
 from app.families.lite import sentences
-from app.inference.adapter_config import check_names
+from app.inference.adapter_config import check_config, check_weights
 from app.inference.chat_templates import MAX_VALUE_BYTES, check_template, render
 from app.inference.errors import ChatTemplateError, ModelUnavailableError
 from app.inference.sources import CHECKPOINTS
@@ -314,7 +315,7 @@ def test_a_template_that_appends_every_turn_renders_the_longest_conversation() -
     ],
 )
 def test_plain_names_of_layers_pass(config: dict[str, Any]) -> None:
-    check_names(config, "it")
+    check_config({"peft_type": "LORA", **config}, "it")
 
 
 @pytest.mark.parametrize(
@@ -332,11 +333,68 @@ def test_plain_names_of_layers_pass(config: dict[str, Any]) -> None:
         {"r": 4_097},
         {"rank_pattern": {"q_proj": 4_097}},
         {"lora_alpha": 8_193},
+        {"r": 10**9},
+        {"r": True},
+        {"r": 0},
+        {"r": 2.5},
+        {"lora_alpha": True},
+        {"lora_alpha": float("nan")},
+        {"rank_pattern": {"q_proj": 0}},
+        {"target_modules": []},
+        {"layers_to_transform": -(10**30)},
+        {"layers_to_transform": [True]},
+        {"layers_to_transform": [257]},
+        {"layers_pattern": "layers"},
+        {"target_modules": "all-linear", "layers_to_transform": 3},
+        {"fan_in_fan_out": "x"},
+        {"use_dora": 1},
+        {"peft_type": {"a": 1}},
+        {"peft_type": "IA3"},
+        {"megatron_config": {"a": 1}},
+        {"layer_replication": [[0, 10**6]]},
+        {"target_parameters": [".*"]},
+        {"trainable_token_indices": [10**12]},
+        {"runtime_config": {"ephemeral_gpu_offload": True}},
+        {"init_lora_weights": "pissa"},
+        {"init_lora_weights": [1]},
+        {"bias": "all"},
+        {"made_up": 1},
     ],
 )
-def test_patterns_of_layers_are_refused(config: dict[str, Any]) -> None:
-    with pytest.raises(ModelUnavailableError, match="adapter 'it'"):
-        check_names(config, "it")
+def test_what_an_adapter_may_not_say_is_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(ModelUnavailableError, match="'it'"):
+        check_config({"peft_type": "LORA", **config}, "it")
+
+
+def test_the_defaults_of_peft_are_served() -> None:
+    config = peft.LoraConfig(target_modules=["q_proj"]).to_dict()  # type: ignore[no-untyped-call]
+    check_config({**config, "peft_type": "LORA", "target_modules": ["q_proj"]}, "it")
+
+
+A_OF_4 = {"base_model.model.q_proj.lora_A.weight": [4, 64]}
+
+
+@pytest.mark.parametrize(
+    ("config", "more", "words"),
+    [
+        ({"r": 4}, {}, None),
+        ({"r": 4, "modules_to_save": ["head"]}, {"base_model.model.head.weight": [2, 2]}, None),
+        ({"r": 2, "rank_pattern": {"q_proj": 4}}, {}, None),
+        ({"r": 4_096}, {}, "rank 4096"),
+        ({"r": 2}, {}, "rank 2"),
+        ({}, {}, "rank 8"),
+        ({"r": 4}, {"x.lora_A.weight": []}, "rank 4"),
+        ({"r": 4, "modules_to_save": ["q_proj"]}, {}, "no weights of it"),
+    ],
+)
+def test_weights_go_with_the_configuration(
+    config: dict[str, Any], more: dict[str, list[int]], words: str | None
+) -> None:
+    if words is None:
+        check_weights(config, A_OF_4 | more, "it")
+    else:
+        with pytest.raises(ModelUnavailableError, match=words):
+            check_weights(config, A_OF_4 | more, "it")
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from app.errors import InvalidInputError
 from app.http.names import MODEL_NAME, label_name
 from app.http.wrong_fields import complaints
-from app.inference.adapter_config import check_names
+from app.inference.adapter_config import check_config, check_weights
 from app.inference.chat_templates import check_template, render
 from app.inference.errors import ChatTemplateError, ModelUnavailableError
 from app.methods.params import MAX_QUESTION_CHARS
 from app.models.classifiers import NOTE, WEIGHTS, ClassifierNote, TrainedClassifier
 from app.models.model_checks import json_files, processor, tokenizer, whole
-from app.models.model_checks.tensors import check_tensors
+from app.models.model_checks.tensors import check_tensors, read_shapes
 from app.storage.archive_entries import ArchiveLimits
 from app.storage.archives import unpack
 from app.storage.errors import ArchiveError
@@ -222,12 +222,13 @@ def _check_classifier(folder: Path, read: dict[str, Any]) -> None:
 
 
 def _check_adapter(folder: Path, config: Any, note: _Note) -> None:
-    """An adapter whose two files name one base, so that neither leads elsewhere; its layers by plain names."""
+    """An adapter whose two files name one base, so that neither leads elsewhere, and that is served."""
     if not isinstance(config, dict):
         raise ArchiveError(f"The archive holds no readable {_ADAPTER}.")
     if config.get("base_model_name_or_path") != note.base_model or not (folder / _ADAPTER_WEIGHTS).is_file():
         raise ArchiveError(f"The {_ADAPTER} and {NOTE} of the archive do not go together.")
     try:
-        check_names(config, note.id)
+        check_config(config, note.id)
+        check_weights(config, read_shapes(folder / _ADAPTER_WEIGHTS), note.id)
     except ModelUnavailableError as error:
         raise InvalidInputError(f"{_ADAPTER}: {error.detail}") from None

@@ -47,6 +47,11 @@ def count_numbers(path: Path) -> int:
     return sum(math.prod(about["shape"]) for about in _read_header(path)[0].values())
 
 
+def read_shapes(path: Path) -> dict[str, list[int]]:
+    """The shape of each tensor by its name, from the header alone; raises ArchiveError."""
+    return {name: about["shape"] for name, about in _read_header(path)[0].items()}
+
+
 def _read_header(path: Path) -> tuple[dict[str, dict], int]:  # type: ignore[type-arg]
     """What each tensor is like, and where the numbers begin; the library has checked shapes and offsets."""
     damaged = ArchiveError(f"'{path.name}' is no whole safetensors file.")
