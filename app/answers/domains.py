@@ -68,8 +68,11 @@ class Domains:
             log.warning("a picture was not compared with what its model knows", reason=type(error).__name__)
             return ()
 
-    async def judged(self, word: str, task: Task, entry: Entry) -> tuple[Warned, ...]:
-        """What to say of the picture to whoever asks the model that the registry calls `word`.
+    async def judged(
+        self, word: str, task: Task, entry: Entry, *, is_asked: bool = True
+    ) -> tuple[Warned, ...]:
+        """What to say of the picture to whoever asks the model that the registry calls `word`; without `is_asked`
+        there will be no answer to warn of.
 
         Nothing of a model that carries no domain, which costs nothing. Raises what resolving the model and embedding
         the picture raise.
@@ -88,7 +91,7 @@ class Domains:
             return ()
         if domain.covers(vectors)[0]:
             return ()
-        return (Warned("outside_domain", _sentence(source, base, domain, task)),)
+        return (Warned("outside_domain", _sentence(source, base, domain, task, is_asked)),)
 
 
 def _found(source: EncoderSource) -> tuple[Domain | None, EncoderSource | None]:
@@ -100,7 +103,9 @@ def _found(source: EncoderSource) -> tuple[Domain | None, EncoderSource | None]:
     return domain_of(base), base
 
 
-def _sentence(source: EncoderSource, base: EncoderSource | None, domain: Domain, task: Task) -> str:
+def _sentence(
+    source: EncoderSource, base: EncoderSource | None, domain: Domain, task: Task, is_asked: bool
+) -> str:
     if base is None:
         known = f"'{source.name}' knows only {domain.knows}, and this picture is unlike them"
     else:
@@ -109,4 +114,5 @@ def _sentence(source: EncoderSource, base: EncoderSource | None, domain: Domain,
             "and what else it was taught is not recorded"
         )
     guess = "answer" if task == "vqa" else "caption"
-    return f"{known}: take the {guess} for a guess. {_LARGER[task]} brings a general model."
+    end = f"take the {guess} for a guess" if is_asked else f"a strict question gets no {guess}"
+    return f"{known}: {end}. {_LARGER[task]} brings a general model."

@@ -123,7 +123,7 @@ class Answering:
         if shots is None:
             shots = 0 if is_trained else self._settings.answer_examples
         if asked.strict:
-            for warned in await self._domains.judged(word, asked.task, entry):
+            for warned in await self._domains.judged(word, asked.task, entry, is_asked=False):
                 raise OutsideDomainError(warned.sentence)
         near = await self._examples(workspace, entry, asked, shots)
         found = time.perf_counter()

@@ -133,6 +133,7 @@ async def test_strict_refuses_what_would_be_a_guess(client: httpx.AsyncClient) -
             refused = await asked(client, rocket, path, strict="true", stream=stream)
             assert (refused.status_code, refused.json()["error"]["code"]) == (422, "outside_domain")
             assert "knows only drawings" in refused.json()["detail"]
+            assert "for a guess" not in refused.json()["detail"]
     assert (await asked(client, shapes.data(1), strict="true")).status_code == 200
     assert (await asked(client, shapes.data(1), strict="perhaps")).status_code == 422
 
