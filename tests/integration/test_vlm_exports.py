@@ -53,6 +53,10 @@ async def test_blip_reads_a_question_and_answers_it(
         served = await client.post("/v1/vqa", data=form, files={"image": shapes.data(number)})
         assert (text, text) == (served.json()["answer"], right)
     assert "usage" in say(tmp_path, shapes.paths()[0], code=1)
+    for missing in (tmp_path / "nowhere.png", tmp_path / "README.md"):
+        said_of_it = say(tmp_path, missing, "what is it?", code=1)
+        assert "cannot be read as an image" in said_of_it
+        assert "Traceback" not in said_of_it
 
     # a shorter question beside a longer one is read as it is alone
     model = answer.Model(tmp_path)

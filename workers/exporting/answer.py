@@ -127,5 +127,11 @@ if __name__ == "__main__":
         sys.exit("usage: python answer.py IMAGE QUESTION" + " | IMAGE" * ("caption" in model.note["tasks"]))
     if len(sys.argv) == 3 and "vqa" not in model.note["tasks"]:
         sys.exit("This model writes captions: name an image and no question.")
-    with Image.open(sys.argv[1]) as opened:
-        sys.stdout.write(model.answer(opened, *sys.argv[2:])[0] + "\n")
+    try:
+        with Image.open(sys.argv[1]) as opened:
+            opened.load()
+            sys.stdout.write(model.answer(opened, *sys.argv[2:])[0] + "\n")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        sys.exit(f"{sys.argv[1]} cannot be read as an image: {getattr(error, 'strerror', None) or error}")
+    except ValueError as error:
+        sys.exit(str(error))
