@@ -14,13 +14,15 @@ import typer
 
 from app.cli import output
 from app.cli.client import RefusedError, form_fields
-from app.cli.files import image_files
+from app.cli.files import check_regular, image_files
 from app.cli.model_folders import model_id
 from app.cli.options import Images, Json
-from app.cli.rows import each, end
+from app.cli.rows import each, end, send_one
 from app.cli.session import Session, pass_session
 
-Image = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The picture.")]
+Image = Annotated[
+    Path, typer.Option(exists=True, dir_okay=False, callback=check_regular, help="The picture.")
+]
 Model = Annotated[
     str | None, typer.Option(help="Vision-language model: an id, or the folder of a trained one.")
 ]
@@ -110,7 +112,7 @@ def answer(
 ) -> dict[str, Any]:
     """Ask, and show the answer: when it is whole as JSON or without `stream`, else piece by piece. The whole reply."""
     if session.json or not stream:
-        reply = session.service.send(path, form, image=image)
+        reply = send_one(session, path, form, image)
         session.print_result(reply, _print_answer)
         return reply
     files = {"image": image.read_bytes()}

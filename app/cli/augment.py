@@ -12,6 +12,7 @@ import typer
 
 from app.cli import output
 from app.cli.client import form_fields
+from app.cli.files import check_regular
 from app.cli.session import Session, pass_session
 
 app = typer.Typer(help="Changed copies of examples, as training sees them.", no_args_is_help=True)
@@ -26,7 +27,9 @@ def _group() -> None:
 @pass_session()
 def preview(
     session: Session,
-    image: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Image to change.")],
+    image: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, callback=check_regular, help="Image to change.")
+    ],
     to: Annotated[
         Path, typer.Option("--output", "-o", dir_okay=False, help="Where to write the sheet, a PNG.")
     ],

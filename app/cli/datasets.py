@@ -15,6 +15,7 @@ from app.cli.dataset_folders import wait_until_prepared
 from app.cli.options import Json, Limit, Split, SplitSeed
 from app.cli.output import format_time
 from app.cli.session import Session, pass_session
+from app.cli.wording import count_examples
 
 app = typer.Typer(help="Datasets: many examples, checked and split.", no_args_is_help=True)
 _MAX_LABELS = 20
@@ -70,7 +71,7 @@ def teach(
     body = {"collection": collection, "splits": split or ["train"]}
     job = session.service.call("POST", f"/v1/datasets/{quoted(dataset)}/teach", json=body)
     ended = following.follow(session, job)
-    output.say(f"{collection} was taught {ended['result']['examples']} examples")
+    output.say(f"{collection} was taught {count_examples(ended['result']['examples'])}")
 
 
 @app.command("from-collection")

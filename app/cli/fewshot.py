@@ -27,6 +27,7 @@ from app.cli.options import (
 )
 from app.cli.session import Session, pass_session
 from app.cli.submitting import Ending, train_and_save
+from app.cli.wording import count_examples
 
 app = typer.Typer(
     help="Teach answers by example, ask with them, and train on a few examples.", no_args_is_help=True
@@ -76,8 +77,7 @@ def query(
         strict=strict or None,
     )
     reply = answering.answer(session, "/v1/vqa", image, form, stream=not no_stream)
-    used = len(reply["examples_used"])
-    session.say(f"{reply['model']} saw {used} example{'' if used == 1 else 's'} of {collection}")
+    session.say(f"{reply['model']} saw {count_examples(len(reply['examples_used']))} of {collection}")
 
 
 @app.command()

@@ -16,16 +16,29 @@ def image_files(paths: list[Path]) -> list[Path]:
     """The named files as they are, and every image below the named folders; hidden ones are left out."""
     files: list[Path] = []
     for path in paths:
-        files += _below(path) if path.is_dir() else [path]
+        files += _below(path) if path.is_dir() else [check_regular(path)]
     return files
+
+
+def check_regular(path: Path) -> Path:
+    """The path of a file; a pipe or a device, which may never end, is wrong usage."""
+    if not path.is_file():
+        raise typer.BadParameter(f"{path} is no regular file", param_hint="--image")
+    return path
 
 
 def labelled_files(paths: list[Path], label: str | None) -> list[tuple[str, Path]]:
     """(label, file) pairs: all of `label`, or without one each inner folder's name for what lies in it."""
     if label is not None:
+        if not label.strip():
+            raise typer.BadParameter("it is empty: say what the images show", param_hint="--label")
         return [(label, file) for file in image_files(paths)]
     pairs: list[tuple[str, Path]] = []
     for path in paths:
+        if path.is_dir():
+            _below(path)  # which says where there is no image at all
+        else:
+            check_regular(path)
         folders = sorted(child for child in path.iterdir() if child.is_dir()) if path.is_dir() else []
         if not folders:
             raise typer.BadParameter(

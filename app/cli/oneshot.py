@@ -17,8 +17,9 @@ from app.cli.files import image_files, labelled_files
 from app.cli.model_folders import model_id
 from app.cli.options import Collection, Images, Json
 from app.cli.output import format_time
-from app.cli.rows import each, end
+from app.cli.rows import each, end, send_one
 from app.cli.session import Session, pass_session
+from app.cli.wording import count_examples
 
 app = typer.Typer(help="Teach labels with one image each, and recognise them.", no_args_is_help=True)
 
@@ -45,7 +46,7 @@ def learn(
     rows = each("Learning", files, partial(_learn_one, session.service, path, description or ""))
     session.print_rows({"data": rows}, {"label": "label", "image": "file", "id": "id", "error": "error"})
     learned = sum("error" not in row for row in rows)
-    session.say(f"Learned {learned} of {len(rows)} examples in {collection}")
+    session.say(f"Learned {learned} of {count_examples(len(rows))} in {collection}")
     end(rows)
 
 
@@ -79,7 +80,7 @@ def classify(
         collection=collection,
     )
     if len(files) == 1 and not image[0].is_dir():
-        session.print_result(service.send("/v1/classify", form, image=files[0]), _print_scores)
+        session.print_result(send_one(session, "/v1/classify", form, files[0]), _print_scores)
         return
     rows = each(
         "Classifying",

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.cli import output
 from app.cli.client import RefusedError
+from app.cli.session import Session
 from app.cli.wording import in_flags
 
 _AT_ONCE = 8
@@ -48,6 +49,16 @@ def each(title: str, files: list[tuple[Any, Path]], call: Any) -> list[dict[str,
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def send_one(session: Session, path: str, form: dict[str, str], file: Path) -> dict[str, Any]:
+    """The reply about one image; a refusal is also a row with its error where JSON is wanted."""
+    try:
+        return session.service.send(path, form, image=file)
+    except RefusedError as error:
+        if session.json and error.status not in (401, 403):
+            output.print_json({"file": str(file), "error": in_flags(str(error))})
+        raise
 
 
 def end(rows: list[dict[str, Any]]) -> None:

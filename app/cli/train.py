@@ -21,6 +21,7 @@ from app.cli.next_steps import Taught
 from app.cli.options import Detach, Force, Lines, ModelName, Params, Question, Seed, parse_params
 from app.cli.session import Session, pass_session
 from app.cli.submitting import Ending, check_detach, say_next, submit, train_and_save
+from app.cli.wording import count_examples
 
 DEFAULT_COLLECTION = "default"
 _Config = Annotated[
@@ -219,7 +220,7 @@ def _add(session: Session, collection: str, examples: list[Example], strategy: d
     example_folder.ensure_collection(service, collection, encoder_for(service, strategy))
     new = example_folder.upload(service, collection, examples)
     known = f", {len(examples) - new} were there" if new < len(examples) else ""
-    session.say(f"Added {new} example{'' if new == 1 else 's'} to {collection}{known}")
+    session.say(f"Added {count_examples(new)} to {collection}{known}")
 
 
 def _end_without_training(

@@ -39,3 +39,8 @@ def in_flags(sentence: str) -> str:
     for pattern, words in _WORDS:
         sentence = re.sub(pattern, lambda found, words=words: words.format(**found.groupdict()), sentence)  # type: ignore[misc]
     return sentence
+
+
+def count_examples(count: int) -> str:
+    """`1 example`, `2 examples`."""
+    return f"{count} example{'' if count == 1 else 's'}"

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from app.cli import app
 from app.cli.files import image_files, labelled_files
+from tests.scripted import Scripted, serving
+
+server = pytest.fixture(serving)
 
 
 @pytest.fixture
@@ -53,3 +60,46 @@ def test_images_without_folders_need_a_label(photos: Path, path: str) -> None:
 def test_a_folder_without_images_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(typer.BadParameter, match="holds no images"):
         image_files([tmp_path])
+    for label in (None, "mug"):
+        with pytest.raises(typer.BadParameter, match="holds no images"):
+            labelled_files([tmp_path], label)
+
+
+@pytest.mark.parametrize("label", ["", "  "])
+def test_an_empty_label_is_wrong_usage(photos: Path, label: str) -> None:
+    with pytest.raises(typer.BadParameter, match="empty"):
+        labelled_files([photos / "cats/a.jpg"], label)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["oneshot", "classify", "--image", "PIPE"],
+        ["oneshot", "learn", "--image", "PIPE", "--label", "mug"],
+        ["oneshot", "learn", "--image", "PIPE"],
+        ["ask", "--image", "PIPE", "what?"],
+        ["caption", "--image", "PIPE"],
+        ["fewshot", "query", "--image", "PIPE", "--question", "what?"],
+        ["fewshot", "add-example", "--image", "PIPE", "--question", "what?", "--answer", "it"],
+        ["augment", "preview", "--image", "PIPE", "--output", "sheet.png"],
+        ["train", "--strategy", "siamese_oneshot", "--image", "PIPE", "--label", "mug"],
+    ],
+    ids=" ".join,
+)
+def test_a_pipe_is_no_image_to_wait_for(tmp_path: Path, words: list[str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    nowhere = {"VISION_SERVER": "http://127.0.0.1:1", "COLUMNS": "200"}
+    done = CliRunner().invoke(app, [str(pipe) if word == "PIPE" else word for word in words], env=nowhere)
+    assert done.exit_code == 2, done.output
+    assert "is no regular file" in done.stderr
+
+
+def test_a_refusal_of_one_image_is_a_row_for_programs(server: Scripted, photos: Path) -> None:
+    refusal = b'{"detail": "The picture is damaged."}'
+    for words in (["oneshot", "classify", "--image"], ["ask", "what?", "--strict", "--image"]):
+        server.answers = [(422, {}, refusal)]
+        file = str(photos / "cats/a.jpg")
+        done = CliRunner().invoke(app, [*words, file, "--json", "--server", server.url])
+        assert done.exit_code == 1
+        assert json.loads(done.stdout) == {"file": file, "error": "The picture is damaged."}
