@@ -60,8 +60,13 @@ def prepare_dataset(
     split: Split = "0.8,0.1,0.1",
     seed: SplitSeed = 0,
     name: Annotated[str | None, typer.Option(help="What to call it; the folder's name without.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into an output folder that is not empty.")
+    ] = False,
 ) -> None:
     """Send a folder of images, have each checked, and split them into train, validation and test."""
+    if output_dir is not None:
+        saving.check_free(output_dir, force=force, effect="writes into it")
     fields = {
         "name": name or data_dir.resolve().name or "dataset",
         "format": format_,

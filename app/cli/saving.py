@@ -23,12 +23,19 @@ from app.cli.client import Service
 NOTE = "vision.json"
 
 
-def check_free(folder: Path, *, force: bool) -> None:
-    """End the command where `folder` is a file, or holds something and `force` is not given."""
+def check_free(folder: Path, *, force: bool, effect: str = "replaces what is in it") -> None:
+    """End the command where `folder` is a file, holds something and `force` is not given, or cannot be written to.
+
+    Args:
+        effect: What `force` does, for the sentence.
+    """
     if folder.exists() and not folder.is_dir():
         output.fail(f"{folder} is not a folder", output.USAGE)
     if _holds_something(folder) and not force:
-        output.fail(f"{folder} is not empty: --force replaces what is in it", output.USAGE)
+        output.fail(f"{folder} is not empty: --force {effect}", output.USAGE)
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        output.fail(f"{folder} cannot be written: {there} is no folder to write to", output.USAGE)
 
 
 def may_replace(folder: Path, *, force: bool) -> bool:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
-from app.cli import next_steps, saving
+from app.cli import app, next_steps, saving
 from app.cli.dataset_folders import taught_by
 from app.cli.next_steps import Taught, after_training
 from app.cli.session import Session
@@ -19,6 +20,7 @@ from tests.scripted import Scripted, serving
 
 server = pytest.fixture(serving)
 TRAINING = Path(__file__).resolve().parents[3] / "app" / "training"
+NOWHERE = "http://127.0.0.1:1"
 JOB = {"task": "classification", "params": {}, "collection": None, "dataset": None}
 
 
@@ -127,3 +129,22 @@ def test_a_full_folder_is_replaced_by_force_or_by_consent(
         monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True)
     monkeypatch.setattr("typer.confirm", lambda *words, abort, err: True)
     assert saving.may_replace(tmp_path, force=False)
+
+
+def test_where_a_dataset_is_noted_is_looked_at_before_anything_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "data" / "mug").mkdir(parents=True)
+    (tmp_path / "data" / "mug" / "a.png").write_bytes(b"")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("mine")
+    words = ["manyshot", "prepare-dataset", "--data-dir", str(tmp_path / "data"), "--server", NOWHERE]
+    for place, says in (
+        ("full", "--force writes into it"),
+        ("full/file", "not a folder"),
+        ("full/file/in", "no folder to write to"),
+    ):
+        done = CliRunner().invoke(app, [*words, "--output", str(tmp_path / place)])
+        assert (done.exit_code, says in done.stderr) == (2, True), done.stderr
+    for forced in (["--output", str(tmp_path / "full"), "--force"], ["--output", str(tmp_path / "new")]):
+        done = CliRunner().invoke(app, [*words, *forced])
+        assert done.exit_code == 3, done.stderr  # it got as far as the service, which is not there
+    assert (tmp_path / "full" / "file").read_text() == "mine"
