@@ -162,7 +162,7 @@ def _concat(pieces: Iterable[str]) -> str:
         size += len(piece)
         _check_size(size)
         parts.append(piece)
-    return _charge("".join(parts))
+    return str(_charge("".join(parts)))
 
 
 class _Environment(ImmutableSandboxedEnvironment):

@@ -134,10 +134,8 @@ def _check_listed(strategy: Recipe, asked: str | None, bases: BaseModels) -> Non
     listed = strategy.model.base_models
     if asked is None or not listed or asked in (*listed, strategy.model.checkpoint):
         return
-    for model in bases.known():
-        names = {model.name, model.family, *model.aliases}
-        if asked in (model.name, *model.aliases) and names & {*listed, strategy.model.checkpoint}:
-            return
+    if bases.names_of(asked) & {*listed, strategy.model.checkpoint}:
+        return
     raise NotTrainableError(
         f"The strategy '{strategy.name}' trains {', '.join(listed)}, not '{asked[:100]}': name one of these as the "
         "base model, or take another strategy."
