@@ -132,7 +132,7 @@ async def open_services(
         asked = threading.Event()
         jobs = Jobs(settings, database, JobQueue(addresses.redis_url, asked=asked))
         followers = Followers(
-            database, poll_s=settings.event_poll_s, most=settings.max_followers, asked=asked
+            database, poll_s=settings.jobs.event_poll_s, most=settings.jobs.max_followers, asked=asked
         )
         stack.callback(followers.close)
         collections.directory.start()
@@ -162,11 +162,13 @@ async def open_services(
 async def _open_ground(
     stack: AsyncExitStack, settings: Settings, addresses: Addresses, metrics: Metrics
 ) -> _Ground:
-    pool = ThreadPoolExecutor(settings.decode_threads or os.cpu_count() or 1, thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(
+        settings.batching.decode_threads or os.cpu_count() or 1, thread_name_prefix="decode"
+    )
     stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-    uploads = settings.data_dir.expanduser() / "tmp" / "uploads"
-    spool = Spool(uploads, settings.max_spool_mb * 1024 * 1024, settings.min_free_mb)
-    database = Database(addresses.database_url, pool_size=settings.database_pool_size)
+    uploads = settings.server.data_dir.expanduser() / "tmp" / "uploads"
+    spool = Spool(uploads, settings.limits.max_spool_mb * 1024 * 1024, settings.server.min_free_mb)
+    database = Database(addresses.database_url, pool_size=settings.server.database_pool_size)
     stack.push_async_callback(database.close)
     redis = resting_redis.connect(addresses.redis_url)
     stack.push_async_callback(redis.aclose)
@@ -197,12 +199,14 @@ async def _open_ground(
 
 def _open_collections(stack: AsyncExitStack, ground: _Ground) -> _Collections:
     settings, database, registry = ground.settings, ground.database, ground.registry
-    deadline_s = settings.deadline_s
+    deadline_s = settings.batching.deadline_s
     cache = EmbeddingCache(
-        ground.redis, ttl_s=settings.embedding_cache_ttl_s, enabled=settings.embedding_cache
+        ground.redis, ttl_s=settings.batching.embedding_cache_ttl_s, enabled=settings.batching.embedding_cache
     )
-    directory = Directory(database, ground.redis, interval_s=settings.watch_interval_s)
-    heads = HeadStore(database, registry, directory, keep=settings.max_cached_heads, deadline_s=deadline_s)
+    directory = Directory(database, ground.redis, interval_s=settings.collections.watch_interval_s)
+    heads = HeadStore(
+        database, registry, directory, keep=settings.collections.max_cached_heads, deadline_s=deadline_s
+    )
     stack.push_async_callback(heads.close)
     renewal = Renewal(database, registry, directory, ground.blobs, ground.limits, deadline_s=deadline_s)
     stack.push_async_callback(renewal.close)
@@ -240,7 +244,7 @@ def _open_answers(
 ) -> tuple[Answering, Teaching]:
     database, registry, blobs = ground.database, ground.registry, ground.blobs
     recognition, embedder = collections.recognition, collections.embedder
-    deadline_s = ground.settings.deadline_s
+    deadline_s = ground.settings.batching.deadline_s
     renewal = AnswerRenewal(database, registry, blobs, ground.limits, deadline_s=deadline_s)
     stack.push_async_callback(renewal.close)
     answering = Answering(

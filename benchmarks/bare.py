@@ -25,9 +25,9 @@ class BareLoop:
 
     def __init__(self, settings: Settings, images: list[bytes]) -> None:
         """`settings` are those of the service measured beside it, so that both run the same runtime."""
-        self.encoder = load_encoder(resolve(settings.encoder), EncoderConfig.from_settings(settings))
+        self.encoder = load_encoder(resolve(settings.models.encoder), EncoderConfig.from_settings(settings))
         self._limits = ImageLimits.from_settings(settings)
-        self._pool = ThreadPoolExecutor(settings.decode_threads or os.cpu_count())
+        self._pool = ThreadPoolExecutor(settings.batching.decode_threads or os.cpu_count())
         self._images = images
         self._max_batch = largest_batch(settings)
         for size in {1, self._max_batch}:  # warm

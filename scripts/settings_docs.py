@@ -6,48 +6,34 @@ Knows the names, defaults and help of settings; what they do is told where they 
 from __future__ import annotations
 
 import inspect
-import re
 import sys
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from app.settings import Settings
+from app.settings import list_groups
+from app.settings.group import PREFIX
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 _HEAD = """# Settings
 
 Every setting is an environment variable; the most used ones are also flags of `vision serve`. This page is
-written by `make docs` from `app/settings.py`; `make lint` fails while the two differ."""
+written by `make docs` from `app/settings/`; `make lint` fails while the two differ."""
 
 
 def page() -> str:
-    """The whole page: one table for each group of settings, as the comments in the source name them."""
+    """The whole page: one table for each group of settings, headed by the group's docstring."""
     lines = [_HEAD]
-    for title, names in _groups():
+    for group in list_groups().values():
         lines += [
-            f"\n## {title[0].upper()}{title[1:]}\n",
+            f"\n## {inspect.getdoc(group)}".rstrip(".") + "\n",
             "| variable | default | what it does |",
             "| --- | --- | --- |",
         ]
-        for name in names:
-            field = Settings.model_fields[name]
-            lines.append(f"| `VISION_{name.upper()}` | {_default(field)} | {_help(field)} |")
+        for name, field in group.model_fields.items():
+            lines.append(f"| `{PREFIX}{name.upper()}` | {_default(field)} | {_help(field)} |")
     return "\n".join(lines) + "\n"
-
-
-def _groups() -> list[tuple[str, list[str]]]:
-    groups: list[tuple[str, list[str]]] = []
-    for line in inspect.getsource(Settings).splitlines():
-        if comment := re.fullmatch(r"    # (.+)", line):
-            groups.append((comment[1], []))
-        elif (name := re.match(r"    (\w+):", line)) and name[1] in Settings.model_fields:
-            groups[-1][1].append(name[1])
-    missing = set(Settings.model_fields) - {name for _, names in groups for name in names}
-    if missing:
-        raise SystemExit(f"settings outside every commented group of app/settings.py: {sorted(missing)}")
-    return groups
 
 
 def _default(field: FieldInfo) -> str:

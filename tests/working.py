@@ -47,7 +47,7 @@ async def worked(
         heartbeat="",
         scratch=str(scratch),
     )
-    settings = services.settings.model_copy(update={"database_url": services.addresses.database_url})
+    settings = services.settings.replace(database_url=services.addresses.database_url)
     run = JobRun(task, settings)
     try:
         return await asyncio.to_thread(work, run)

@@ -32,9 +32,9 @@ async def admit(settings: Settings, ring: KeyRing) -> Path | None:
         return None
     has_keys = await ring.any_usable()
     check_bind(settings, has_keys)
-    if has_keys or settings.bootstrap_key_file is None:
+    if has_keys or settings.access.bootstrap_key_file is None:
         return None
-    path = settings.bootstrap_key_file.expanduser()
+    path = settings.access.bootstrap_key_file.expanduser()
     # the file comes first: dying in between leaves a key that the next start takes over, never one nobody
     # knows
     write_private(path, f"{keys.new_key()}\n".encode())

@@ -57,12 +57,12 @@ def load_secret(settings: Settings) -> bytes:
 
     Raises `SecretError` when a given secret is too short or the file was tampered with.
     """
-    if settings.secret is not None:
-        given = settings.secret.get_secret_value().encode()
+    if settings.access.secret is not None:
+        given = settings.access.secret.get_secret_value().encode()
         if len(given) < _SHORTEST_SECRET:
             raise SecretError(f"VISION_SECRET is shorter than {_SHORTEST_SECRET} characters.")
         return given
-    path = settings.data_dir.expanduser() / _SECRET_FILE
+    path = settings.server.data_dir.expanduser() / _SECRET_FILE
     if not path.exists():
         write_private(path, secrets.token_bytes(_SECRET_BYTES))
     secret = path.read_bytes()

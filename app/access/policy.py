@@ -38,15 +38,15 @@ def is_loopback(host: str) -> bool:
 
 def needs_key(settings: Settings) -> bool:
     """Whether a request without a key is refused."""
-    return not settings.no_auth and not is_loopback(settings.host)
+    return not settings.access.no_auth and not is_loopback(settings.server.host)
 
 
 def check_bind(settings: Settings, has_keys: bool) -> None:
     """Raises `BindRefusedError` where the service would listen beyond this machine with nobody able to get
     in.
     """
-    if needs_key(settings) and not has_keys and settings.bootstrap_key_file is None:
-        raise BindRefusedError(settings.host)
+    if needs_key(settings) and not has_keys and settings.access.bootstrap_key_file is None:
+        raise BindRefusedError(settings.server.host)
 
 
 def check_local(settings: Settings, host: str | None, origin: str | None) -> None:
@@ -56,7 +56,7 @@ def check_local(settings: Settings, host: str | None, origin: str | None) -> Non
     in Host. Without keys, nothing else tells such requests from those of the machine's user. With `no_auth`
     the service goes by names nobody told it, so there only the Origin is held against the Host.
     """
-    if is_loopback(settings.host):
+    if is_loopback(settings.server.host):
         if not _is_known(settings, _hostname(f"//{host}") if host else None):
             raise ForeignOriginError()
         if origin is not None and not _is_known(settings, _hostname(origin)):
@@ -77,5 +77,5 @@ def _hostname(url: str) -> str | None:
 def _is_known(settings: Settings, name: str | None) -> bool:
     if not name:
         return False
-    extra = {one.strip().lower() for one in settings.allowed_hosts.split(",") if one.strip()}
+    extra = {one.strip().lower() for one in settings.access.allowed_hosts.split(",") if one.strip()}
     return is_loopback(name) or name in extra

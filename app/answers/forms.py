@@ -11,7 +11,7 @@ from app.inference.errors import QuestionTooLongError
 
 
 def _check_length(text: str, info: ValidationInfo) -> str:
-    most = settings_of(info).max_question_chars
+    most = settings_of(info).answers.max_question_chars
     if len(text) > most:
         raise QuestionTooLongError(f"A question has at most {most} characters.")
     return text

@@ -121,7 +121,7 @@ class Answering:
         word, is_trained = await self._choose_model(workspace, asked)
         shots = asked.shots
         if shots is None:
-            shots = 0 if is_trained else self._settings.answer_examples
+            shots = 0 if is_trained else self._settings.answers.answer_examples
         if asked.strict:
             for warned in await self._domains.judged(word, asked.task, entry, is_asked=False):
                 raise OutsideDomainError(warned.sentence)
@@ -161,7 +161,7 @@ class Answering:
             raise ModelTaskError(f"The model '{live.name}' does not {verb}.")
         shown = await self._shown(near, with_images=live.several_images)
         prompt = Prompt(image, asked.text, asked.task, asked.max_new_tokens, shown, asked.sampling)
-        return await live.answer(prompt, deadline_s=self._settings.vlm_deadline_s, on_text=on_text)
+        return await live.answer(prompt, deadline_s=self._settings.answers.vlm_deadline_s, on_text=on_text)
 
     async def _choose_model(self, workspace: str, asked: Asked) -> tuple[str, bool]:
         """The model to ask, as a word that the registry takes, and whether it was trained here."""
@@ -184,7 +184,7 @@ class Answering:
                 return []
         async with self._registry.encoder(known.encoder) as live:
             image_vector = (await self._embedder.embed(live, [entry])).vectors[0]
-            deadline_s = self._settings.deadline_s
+            deadline_s = self._settings.batching.deadline_s
             question_vector = (await live.embed_questions([asked.text], deadline_s=deadline_s))[0]
             key = live.key
         await self._renewal.check(known, key)

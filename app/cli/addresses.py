@@ -32,10 +32,10 @@ def find_service(data_dir: Path | None) -> str | None:
     from app.embedded.running import running_server
 
     settings = load_settings(data_dir=data_dir)
-    url = running_server(settings.data_dir)
+    url = running_server(settings.server.data_dir)
     if url is not None or data_dir is not None:
         return url  # a service on the default port keeps another folder than the one that was named
-    default = f"http://127.0.0.1:{settings.port or 8000}"
+    default = f"http://127.0.0.1:{settings.server.port or 8000}"
     try:
         reply = httpx.get(f"{default}/healthz", timeout=2.0, trust_env=False)
         ours = reply.is_success and reply.json().get("service") == "llamafarm-vision"

@@ -62,9 +62,9 @@ def migrate(
     from app.storage.database import migrate as run
 
     servers = EmbeddedServers(
-        settings.data_dir,
-        database_url=settings.database_url,
-        redis_url=settings.redis_url or "redis://unused",
+        settings.server.data_dir,
+        database_url=settings.server.database_url,
+        redis_url=settings.server.redis_url or "redis://unused",
     )
     try:
         with servers as addresses:

@@ -55,16 +55,16 @@ async def received_archive(request: Request, settings: Settings) -> AsyncIterato
     Raises BadRequestError, UnsupportedMediaTypeError, InvalidInputError (no archive, or two), TooLargeError,
     InsufficientStorageError (no room on the disk), and what the limits on bodies raise.
     """
-    folder = settings.data_dir.expanduser() / "tmp" / "archives"
+    folder = settings.server.data_dir.expanduser() / "tmp" / "archives"
     declared = request.headers.get("content-length", "")  # `app.http.limits` has seen that it is a number
     expected = int(declared) if declared.isdigit() else 0
-    disk.check_room(folder, settings.min_free_mb, what="uploads", more_bytes=expected)
+    disk.check_room(folder, settings.server.min_free_mb, what="uploads", more_bytes=expected)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, name = tempfile.mkstemp(dir=folder)
     path = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            sink = _Sink(file, folder, settings.min_free_mb)
+            sink = _Sink(file, folder, settings.server.min_free_mb)
             fields = await _receive(request, settings, sink)
         for field in request.query_params:
             fields.setdefault(field, checked(field, request.query_params[field]))

@@ -53,11 +53,11 @@ def _split_at_commas(values: list[str]) -> list[str]:
 
 
 def _check_label(value: str, info: ValidationInfo) -> str:
-    return label_name(value, settings_of(info).max_text_chars, info.field_name or "label")
+    return label_name(value, settings_of(info).limits.max_text_chars, info.field_name or "label")
 
 
 def _check_description(value: str, info: ValidationInfo) -> str:
-    return description(value, settings_of(info).max_text_chars)
+    return description(value, settings_of(info).limits.max_text_chars)
 
 
 CommaSeparated = Annotated[list[str], BeforeValidator(_split_at_commas)]

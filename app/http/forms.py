@@ -88,16 +88,16 @@ class _Reader:
 
     def image(self) -> Entry:
         """A new empty image; raises `TooManyPartsError`."""
-        if len(self.upload.images) >= self.settings.max_images:
-            raise TooManyPartsError(f"One request takes at most {self.settings.max_images} images.")
+        if len(self.upload.images) >= self.settings.limits.max_images:
+            raise TooManyPartsError(f"One request takes at most {self.settings.limits.max_images} images.")
         entry = self.spool.open()
         self.upload.images.append(entry)
         return entry
 
     def write(self, entry: Entry, data: bytes) -> None:
         """Append to an image; raises `TooLargeError`."""
-        if entry.size + len(data) > self.settings.max_part_mb * _MIB:
-            raise errors.TooLargeError(f"One image has at most {self.settings.max_part_mb} MiB.")
+        if entry.size + len(data) > self.settings.limits.max_part_mb * _MIB:
+            raise errors.TooLargeError(f"One image has at most {self.settings.limits.max_part_mb} MiB.")
         entry.write(data)
 
     async def multipart(self, request: Request, boundary: bytes | None) -> None:
@@ -131,7 +131,7 @@ class _Reader:
     async def json(self, request: Request) -> None:
         """An object whose `image` and `images` are base64 or data: URIs; its other members are fields."""
         body = await request.body()
-        most = self.settings.max_images
+        most = self.settings.limits.max_images
         large = len(body) > _LARGE_JSON
         images, fields = await asyncio.to_thread(_parse, body, most) if large else _parse(body, most)
         for image in images:

@@ -105,9 +105,9 @@ class LimitsMiddleware:
         """What the headers say, refused where that alone breaks a limit."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         size = sum(len(name) + len(value) + 4 for name, value in headers)
-        if size > self.settings.max_header_kb * 1024 or len(headers) > _MOST_HEADERS:
+        if size > self.settings.limits.max_header_kb * 1024 or len(headers) > _MOST_HEADERS:
             raise HeadersTooLargeError()
-        if len(scope["query_string"]) > self.settings.max_query_kb * 1024:
+        if len(scope["query_string"]) > self.settings.limits.max_query_kb * 1024:
             raise UriTooLongError()
 
         lengths = {value for name, value in headers if name == b"content-length"}
@@ -118,8 +118,10 @@ class LimitsMiddleware:
         if any(name == b"content-encoding" and value not in (b"", b"identity") for name, value in headers):
             raise UnsupportedMediaTypeError("Compressed request bodies are not accepted.")
         archive = (scope["method"], scope["path"].rstrip("/")) in ARCHIVES
-        most_mb = self.settings.max_archive_mb if archive else self.settings.max_body_mb
-        timeout_s = self.settings.archive_timeout_s if archive else self.settings.receive_timeout_s
+        most_mb = self.settings.uploads.max_archive_mb if archive else self.settings.limits.max_body_mb
+        timeout_s = (
+            self.settings.uploads.archive_timeout_s if archive else self.settings.limits.receive_timeout_s
+        )
         body = _Body(None if chunked else 0, b"json" in kind.lower(), most_mb * MIB, timeout_s)
         if lengths:
             stated = lengths.pop()
@@ -155,16 +157,16 @@ class LimitsMiddleware:
             # a small body can unfold into gigabytes of empty lists; every value costs a separator or a
             # bracket
             body.values += chunk.count(b",") + chunk.count(b"[") + chunk.count(b"{")
-            if body.values > self.settings.max_json_values:
+            if body.values > self.settings.limits.max_json_values:
                 raise TooManyValuesError(
-                    f"The JSON body holds more than {self.settings.max_json_values} values."
+                    f"The JSON body holds more than {self.settings.limits.max_json_values} values."
                 )
         if not message.get("more_body", False):
             body.complete = True
             self._release(body)
         elif not body.holds_slot:
             # a body that came whole in one message never needs a slot
-            if self.uploads >= self.settings.max_uploads:
+            if self.uploads >= self.settings.limits.max_uploads:
                 raise TooManyUploadsError()
             self.uploads += 1
             body.holds_slot = True

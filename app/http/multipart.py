@@ -68,7 +68,7 @@ class Parts(Generic[T]):
 
     def _begin(self) -> None:
         self._count += 1
-        if self._count > self._settings.max_parts:
+        if self._count > self._settings.limits.max_parts:
             raise TooManyPartsError()
         self._disposition = b""
 
@@ -101,7 +101,7 @@ class Parts(Generic[T]):
         if self._entry is not None:
             self._write(self._entry, data[start:end])
             return
-        most = self._settings.max_field_kb
+        most = self._settings.limits.max_field_kb
         if len(self._text) + end - start > most * 1024:
             raise errors.TooLargeError(f"One text field has at most {most} KiB.")
         self._text += data[start:end]

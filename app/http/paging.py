@@ -24,9 +24,9 @@ Cursor = Annotated[str | None, Query(description="`next` of the page before.")]
 
 def page_size(limit: int | None, settings: Settings) -> int:
     """`limit`, or the usual page; raises InvalidInputError for more than `max_page`."""
-    if limit is not None and limit > settings.max_page:
-        raise InvalidInputError(f"limit: a page has at most {settings.max_page} rows.")
-    return limit or min(USUAL_PAGE, settings.max_page)
+    if limit is not None and limit > settings.limits.max_page:
+        raise InvalidInputError(f"limit: a page has at most {settings.limits.max_page} rows.")
+    return limit or min(USUAL_PAGE, settings.limits.max_page)
 
 
 def to_cursor(*place: str) -> str:

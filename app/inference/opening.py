@@ -49,8 +49,8 @@ class ModelOpener:
             encoder,
             pool=self._pool,
             max_batch=largest_batch(settings),
-            max_queue=settings.max_queue,
-            max_cached_texts=settings.max_cached_texts,
+            max_queue=settings.batching.max_queue,
+            max_cached_texts=settings.batching.max_cached_texts,
             observer=self._observer,
         )
 
@@ -69,8 +69,8 @@ class ModelOpener:
         return LiveVlm(
             vlm,
             self._pool,
-            max_batch=settings.vlm_max_batch,
-            max_queue=settings.vlm_max_queue,
+            max_batch=settings.answers.vlm_max_batch,
+            max_queue=settings.answers.vlm_max_queue,
             observer=self._observer,
         )
 
@@ -81,5 +81,5 @@ def largest_batch(settings: Settings) -> int:
     On CPU small: `lite` in ONNX Runtime on 2 cores takes 6.4 ms an image in batches of 4, 8.2 of 8 and 13.2
     of 32, whose activations no longer fit the cache.
     """
-    on_cpu = device.parse(settings.device).kind == "cpu"
-    return settings.cpu_max_batch if on_cpu else settings.max_batch
+    on_cpu = device.parse(settings.models.device).kind == "cpu"
+    return settings.batching.cpu_max_batch if on_cpu else settings.batching.max_batch

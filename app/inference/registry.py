@@ -94,7 +94,7 @@ class ModelRegistry:
 
         One that runs on a server that the settings name takes no memory here.
         """
-        name = name or self._settings.vlm
+        name = name or self._settings.answers.vlm
         family = self._families.find(name)
         if family is not None and family.connects:
             if name not in self._remotes:
@@ -124,7 +124,7 @@ class ModelRegistry:
             self._trim_later()
 
     def _resolve(self, kind: Kind, name: str | None) -> EncoderSource:
-        default = self._settings.encoder if kind == "encoder" else self._settings.vlm
+        default = self._settings.models.encoder if kind == "encoder" else self._settings.answers.vlm
         return self._families.resolve(kind, name or default)
 
     def live(self) -> list[ModelInfo]:
@@ -142,8 +142,8 @@ class ModelRegistry:
         own = sorted(folder.name for folder in CHECKPOINTS.iterdir()) if CHECKPOINTS.is_dir() else []
         sources = {key: slot.source for key, slot in self._slots.items() if not self._is_private(slot.source)}
         kinds: list[tuple[Kind, list[str]]] = [
-            ("encoder", [settings.encoder, *self._built_ins("encoder"), *own]),
-            ("vlm", [settings.vlm, settings.captioner, *self._built_ins("vlm"), *own]),
+            ("encoder", [settings.models.encoder, *self._built_ins("encoder"), *own]),
+            ("vlm", [settings.answers.vlm, settings.answers.captioner, *self._built_ins("vlm"), *own]),
         ]
         for kind, names in kinds:
             for name in names:
@@ -157,7 +157,7 @@ class ModelRegistry:
         ]
         for family in self._families.of_kind("vlm"):
             if family.connects and family.is_connected(settings):
-                default = settings.vlm == family.name
+                default = settings.answers.vlm == family.name
                 tasks = ("caption", "vqa")
                 known.append(ModelInfo(family.name, family.name, (), default, "vlm", tasks, live=True))
         return known
@@ -199,9 +199,9 @@ class ModelRegistry:
 
     def budget_bytes(self) -> int:
         """How much memory live models may take together."""
-        if self._settings.model_memory_mb:
-            return self._settings.model_memory_mb << 20
-        return device.parse(self._settings.device).memory_bytes // 2
+        if self._settings.models.model_memory_mb:
+            return self._settings.models.model_memory_mb << 20
+        return device.parse(self._settings.models.device).memory_bytes // 2
 
     async def close(self) -> None:
         """Wait for loads under way, fail what waits, and give every model's memory back."""

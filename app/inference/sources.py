@@ -93,16 +93,16 @@ class EncoderConfig:
     def from_settings(cls, settings: Settings) -> EncoderConfig:
         """The part of the settings that encoders need; the cache is a folder inside the data folder."""
         return cls(
-            device=settings.device,
-            cpu_runtime=settings.cpu_runtime,
-            int8=settings.int8,
-            parity_cosine=settings.parity_cosine,
-            threads=settings.threads,
-            cache_dir=settings.data_dir.expanduser() / "cache",
-            allow_downloads=settings.allow_downloads,
-            optimisation=settings.optimisation,
-            optimisations=settings.levels_by_model,
-            parity_tokens=settings.parity_tokens,
+            device=settings.models.device,
+            cpu_runtime=settings.models.cpu_runtime,
+            int8=settings.models.int8,
+            parity_cosine=settings.models.parity_cosine,
+            threads=settings.models.threads,
+            cache_dir=settings.server.data_dir.expanduser() / "cache",
+            allow_downloads=settings.models.allow_downloads,
+            optimisation=settings.models.optimisation,
+            optimisations=settings.models.levels_by_model,
+            parity_tokens=settings.models.parity_tokens,
         )
 
 

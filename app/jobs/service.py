@@ -71,11 +71,11 @@ class Jobs:
             wanted.strategy,
             wanted.spec,
             wanted.queue,
-            self._settings.job_attempts,
+            self._settings.jobs.job_attempts,
             idempotency_key=key,
             body_digest=digest,
         )
-        most = self._settings.max_open_jobs
+        most = self._settings.jobs.max_open_jobs
         async with self._database.session() as session:
             made = await repository.submit(session, new, job_id, max_open=most)
             if made:
@@ -132,7 +132,7 @@ class Jobs:
 
         Raises JobNotFoundError, JobStateError for a job in another state, OverloadedError where too many are open.
         """
-        most = self._settings.max_open_jobs
+        most = self._settings.jobs.max_open_jobs
         async with self._database.session() as session:
             full = await repository.open_jobs(session, workspace, lock=True) >= most
             queue = None if full else await repository.retry(session, workspace, job_id)

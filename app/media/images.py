@@ -63,9 +63,9 @@ class ImageLimits:
     @classmethod
     def from_settings(cls, settings: Settings) -> ImageLimits:
         return cls(
-            max_pixels=int(settings.max_megapixels * 1_000_000),
-            max_side=settings.max_side,
-            stored_side=settings.stored_side,
+            max_pixels=int(settings.limits.max_megapixels * 1_000_000),
+            max_side=settings.limits.max_side,
+            stored_side=settings.limits.stored_side,
         )
 
 

@@ -43,7 +43,7 @@ class ModelResolver:
     @property
     def default_encoder(self) -> str:
         """What a collection is bound to that was made without an encoder, as a word."""
-        return self._settings.encoder
+        return self._settings.models.encoder
 
     def default_vlm(self, task: Task) -> str:
         """The model that answers, or captions, where nobody named one, as a word.
@@ -52,11 +52,11 @@ class ModelResolver:
         that too, else by the built-in one.
         """
         if task != "caption":
-            return self._settings.vlm
-        if self._settings.captioner:
-            return self._settings.captioner
+            return self._settings.answers.vlm
+        if self._settings.answers.captioner:
+            return self._settings.answers.captioner
         is_able = any(info.default for info in self.known("vlm", "caption"))
-        return self._settings.vlm if is_able else FAMILIES.default_checkpoint("caption")
+        return self._settings.answers.vlm if is_able else FAMILIES.default_checkpoint("caption")
 
     def known(self, kind: Kind | None = None, task: Task | None = None) -> list[ModelInfo]:
         """Models that any client may name; of one `kind`, or not known to be unable to do the `task`."""
@@ -100,7 +100,7 @@ class ModelResolver:
     def word_of(self, info: ModelInfo) -> str:
         """What the registry takes for a known model: of a default the setting, else its hub id or folder, or name."""
         if info.default:
-            return self._settings.encoder if info.kind == "encoder" else self._settings.vlm
+            return self._settings.models.encoder if info.kind == "encoder" else self._settings.answers.vlm
         return (info.aliases or (info.name,))[0]
 
     @staticmethod

@@ -60,8 +60,8 @@ class TrainedModels:
         self._database = database
         self._files = files
         self._registry = registry
-        self._cache = settings.data_dir.expanduser().resolve() / "cache" / "models"
-        self._keep = settings.max_cached_heads
+        self._cache = settings.server.data_dir.expanduser().resolve() / "cache" / "models"
+        self._keep = settings.collections.max_cached_heads
         for left in self._cache.glob(".upload-*"):  # of a service that was killed
             if time.time() - left.stat().st_mtime > _STALE_S:
                 shutil.rmtree(left, ignore_errors=True)

@@ -57,7 +57,7 @@ async def try_model(model: UploadedModel, registry: ModelRegistry, settings: Set
     limits = _limits(settings, model.folder, base_bytes)
     if (
         is_usable
-        and limits.memory_bytes * settings.upload_checks > _MEMORY_SHARE * devices.host_memory_bytes()
+        and limits.memory_bytes * settings.uploads.upload_checks > _MEMORY_SHARE * devices.host_memory_bytes()
     ):
         log.warning(
             "an uploaded model is too large to be tried here", model=card.id, limit=limits.memory_bytes
@@ -71,11 +71,11 @@ async def try_model(model: UploadedModel, registry: ModelRegistry, settings: Set
             "task": card.task,
             "dim": model.dim,
             "is_usable": is_usable,
-            "question_chars": settings.max_question_chars,
+            "question_chars": settings.answers.max_question_chars,
             "config": _encode(config),
         },
         limits,
-        most=settings.upload_checks,
+        most=settings.uploads.upload_checks,
         doing="Trying the model",
     )
 

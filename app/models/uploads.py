@@ -57,9 +57,9 @@ async def check_upload(archive: Path, settings: Settings) -> UploadedModel:
         ratio=limits.ratio,
         unpacked_bytes=limits.unpacked_bytes,
         min_free_mb=limits.min_free_mb,
-        max_labels=settings.max_model_labels,
-        max_label_chars=settings.max_text_chars,
-        max_head_bytes=settings.max_head_mb * _MIB,
+        max_labels=settings.uploads.max_model_labels,
+        max_label_chars=settings.limits.max_text_chars,
+        max_head_bytes=settings.uploads.max_head_mb * _MIB,
     )
     size = await asyncio.to_thread(lambda: archive.stat().st_size)
     await asyncio.to_thread(place.mkdir, parents=True, mode=0o700)
@@ -68,7 +68,7 @@ async def check_upload(archive: Path, settings: Settings) -> UploadedModel:
             "app.models.model_checks.checking:check_request",
             request.model_dump(mode="json"),
             _limits(settings, size),
-            most=settings.upload_checks,
+            most=settings.uploads.upload_checks,
             doing="Checking the model",
         )
         checked = CheckedModel.model_validate(found)
@@ -85,7 +85,7 @@ async def check_upload(archive: Path, settings: Settings) -> UploadedModel:
 def _limits(settings: Settings, size_bytes: int) -> ChildLimits:
     """Also what a classifier's head takes, which is loaded and fitted once."""
     limits = check_limits(settings, size_bytes)
-    head_bytes = min(size_bytes, settings.max_head_mb * _MIB)
+    head_bytes = min(size_bytes, settings.uploads.max_head_mb * _MIB)
     return replace(limits, memory_bytes=limits.memory_bytes + _HEAD_MEMORY_FACTOR * head_bytes)
 
 

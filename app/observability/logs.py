@@ -27,7 +27,9 @@ class _Stderr(logging.Handler):
 
 def configure(settings: Settings) -> None:
     """Send our own lines and those of libraries through one formatter to stderr; safe to call again."""
-    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+    as_json = settings.logs.log_format == "json" or (
+        settings.logs.log_format == "auto" and not sys.stderr.isatty()
+    )
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -63,7 +65,7 @@ def configure(settings: Settings) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)  # libraries speak up only when something is wrong
-    level = settings.log_level.upper()
+    level = settings.logs.log_level.upper()
     for name in ("app", "workers"):
         logging.getLogger(name).setLevel(level)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):

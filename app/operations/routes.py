@@ -190,8 +190,8 @@ async def _disk(settings: Settings) -> str:
 
 def _look_at_disks(settings: Settings) -> str:
     """Whether what requests teach and upload can be written."""
-    for folder in (settings.data_dir.expanduser(), local_folder(settings)):
-        if folder is not None and (found := disk.shortage(folder, settings.min_free_mb)) is not None:
+    for folder in (settings.server.data_dir.expanduser(), local_folder(settings)):
+        if folder is not None and (found := disk.shortage(folder, settings.server.min_free_mb)) is not None:
             return found
     return "ok"
 

@@ -51,7 +51,7 @@ class Children:
         settings say so, they start once a job was asked for.
         """
         with self._changing:
-            if not self._settings.worker or self._guards or self._leaving.is_set():
+            if not self._settings.jobs.worker or self._guards or self._leaving.is_set():
                 return
             # daemons: a service that ends in a hurry waits for nobody
             self._guards = [
@@ -79,7 +79,7 @@ class Children:
     def stop(self) -> None:
         """Return when none is left: drained within a job's grace, killed after it. Safe to call twice."""
         self.drain()
-        deadline = time.monotonic() + self._settings.job_stop_grace_s + _LEAVE_S
+        deadline = time.monotonic() + self._settings.jobs.job_stop_grace_s + _LEAVE_S
         for guard in self._guards:
             guard.join(max(0.0, deadline - time.monotonic()))
         self.kill()
@@ -88,12 +88,12 @@ class Children:
 
     def _keep(self, name: str, asked: threading.Event) -> None:
         """Run one of them until all shall end."""
-        while not (self._settings.worker_at_once or asked.wait(_ASKED_S) or self._leaving.is_set()):
+        while not (self._settings.jobs.worker_at_once or asked.wait(_ASKED_S) or self._leaving.is_set()):
             pass
         if name == "sweeper":
             queues, slots = "sweep", _SWEEPER_SLOTS
         else:
-            queues, slots = _queues(self._settings), self._settings.job_slots
+            queues, slots = _queues(self._settings), self._settings.jobs.job_slots
         pause = _FIRST_PAUSE_S
         while not self._leaving.is_set():
             began = time.monotonic()
@@ -132,13 +132,13 @@ class Children:
         return {
             "VISION_DATABASE_URL": self._addresses.database_url,
             "VISION_REDIS_URL": self._addresses.redis_url,
-            "VISION_DATA_DIR": str(self._settings.data_dir),
+            "VISION_DATA_DIR": str(self._settings.server.data_dir),
         }
 
 
 def _queues(settings: Settings) -> str:
     """What this machine can work on."""
-    devices = 0 if settings.device == "cpu" else cuda_devices()
+    devices = 0 if settings.models.device == "cpu" else cuda_devices()
     return ",".join(["cpu", "gpu", "multi-gpu"][: 1 + min(devices, 2)])
 
 

@@ -57,15 +57,17 @@ def serve(settings: Settings) -> int:
     The port is taken first, so that a taken one costs nothing; nobody is answered before all is ready. The
     embedded servers stop last. What prevents a start is one sentence, never a traceback.
     """
-    settings = settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve()})
+    settings = settings.replace(data_dir=settings.server.data_dir.expanduser().resolve())
     configure(settings)
     stop = Stop()
     try:
         with ExitStack() as stack:
             stack.enter_context(stop.handlers())
-            sock = stack.enter_context(listening_socket(settings.host, settings.port))
+            sock = stack.enter_context(listening_socket(settings.server.host, settings.server.port))
             servers = EmbeddedServers(
-                settings.data_dir, database_url=settings.database_url, redis_url=settings.redis_url
+                settings.server.data_dir,
+                database_url=settings.server.database_url,
+                redis_url=settings.server.redis_url,
             )
             stack.callback(servers.stop)
             addresses = _databases(settings, servers, stop)
@@ -87,9 +89,9 @@ def serve(settings: Settings) -> int:
 
 def _databases(settings: Settings, servers: EmbeddedServers, stop: Stop) -> Addresses:
     """PostgreSQL and Redis, started or joined and brought up to date."""
-    data_dir = settings.data_dir
+    data_dir = settings.server.data_dir
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not (settings.database_url and settings.redis_url):
+    if not (settings.server.database_url and settings.server.redis_url):
         _say(out, f"Starting the databases in {_plain(data_dir)}")
     addresses = servers.start()
     stop.check()
@@ -136,18 +138,18 @@ def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: St
 
     config = uvicorn.Config(
         app,
-        http=protocol(settings.head_timeout_s),
+        http=protocol(settings.limits.head_timeout_s),
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=settings.max_concurrency,
+        limit_concurrency=settings.limits.max_concurrency,
         backlog=ACCEPTS_AT_ONCE,
-        timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=settings.shutdown_grace_s,
+        timeout_keep_alive=settings.limits.keep_alive_s,
+        timeout_graceful_shutdown=settings.limits.shutdown_grace_s,
         h11_max_incomplete_event_size=max(
-            HEADERS_BYTES, 2 * 1024 * (settings.max_header_kb + settings.max_query_kb)
+            HEADERS_BYTES, 2 * 1024 * (settings.limits.max_header_kb + settings.limits.max_query_kb)
         ),
     )
     server = _Server(
@@ -161,7 +163,7 @@ def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: St
         stop.check()
         server.run(sockets=[sock])
     finally:
-        withdraw(settings.data_dir)
+        withdraw(settings.server.data_dir)
     if not server.started:
         _say(err, "[bold red]vision serve:[/] the service did not start; the lines above say why.")
         return 1
@@ -194,7 +196,7 @@ def _leave_soon(settings: Settings, around: _Around, code: int) -> None:
 
     def leave() -> None:
         try:
-            withdraw(settings.data_dir)
+            withdraw(settings.server.data_dir)
             around.stop(at_once=code == FORCED)
             if code != FORCED:
                 time.sleep(THREADS_S)
@@ -207,9 +209,9 @@ def _leave_soon(settings: Settings, around: _Around, code: int) -> None:
 
 def _announce(settings: Settings, app: FastAPI, url: str, children: Children) -> None:
     """Say where the service listens at once, and what it serves when the default model is live."""
-    if settings.announce:
-        announce(settings.data_dir, url)
-    _say(out, f"Listening on {url}, loading the model '{_plain(settings.encoder)}'")
+    if settings.server.announce:
+        announce(settings.server.data_dir, url)
+    _say(out, f"Listening on {url}, loading the model '{_plain(settings.models.encoder)}'")
     services = app.state.services
     services.default_model.add_done_callback(lambda task: _say_ready(settings, services.registry, task, url))
     # the processor is the model's until it is live
@@ -221,7 +223,10 @@ def _say_ready(settings: Settings, registry: Any, loaded: asyncio.Task[None], ur
     if loaded.cancelled():
         return
     if (error := loaded.exception()) is not None:
-        _say(err, f"[bold red]The model '{_plain(settings.encoder)}' could not be loaded:[/] {_plain(error)}")
+        _say(
+            err,
+            f"[bold red]The model '{_plain(settings.models.encoder)}' could not be loaded:[/] {_plain(error)}",
+        )
         return
     key = ' -H "Authorization: Bearer $VISION_API_KEY"' if needs_key(settings) else ""
     models = ", ".join(f"{info.name} ({info.runtime})" for info in registry.live())
@@ -231,7 +236,7 @@ def _say_ready(settings: Settings, registry: Any, loaded: asyncio.Task[None], ur
 [bold]llamafarm-vision {__version__}[/] recognises images and learns new ones
   serves    {url}   docs {url}/docs
   models    {_plain(models)}
-  data      {_plain(settings.data_dir)}
+  data      {_plain(settings.server.data_dir)}
   try       vision oneshot classify --image photo.jpg --labels cat,dog --server {url}
             curl{key} -F image=@photo.jpg -F labels=cat,dog {url}/v1/classify
 Ctrl-C stops it""",

@@ -29,10 +29,10 @@ class ArchiveLimits:
     def from_settings(cls, settings: Settings) -> ArchiveLimits:
         """`max_archive_entries`, `max_archive_ratio`, `max_unpacked_mb`, `min_free_mb`."""
         return cls(
-            settings.max_archive_entries,
-            settings.max_archive_ratio,
-            settings.max_unpacked_mb * MIB,
-            settings.min_free_mb,
+            settings.uploads.max_archive_entries,
+            settings.uploads.max_archive_ratio,
+            settings.uploads.max_unpacked_mb * MIB,
+            settings.server.min_free_mb,
         )
 
     def max_bytes(self, packed_bytes: int) -> int:

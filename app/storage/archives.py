@@ -53,13 +53,15 @@ def check_head(archive: Path, limits: ArchiveLimits) -> None:
 
 def check_limits(settings: Settings, size_bytes: int) -> ChildLimits:
     """What a child may take that unpacks or checks an upload of this size."""
-    scaled = settings.upload_check_s_per_gib * -(-size_bytes // (1 << 30)) if size_bytes > 64 * MIB else 0
+    scaled = (
+        settings.uploads.upload_check_s_per_gib * -(-size_bytes // (1 << 30)) if size_bytes > 64 * MIB else 0
+    )
     return ChildLimits(
-        memory_bytes=settings.upload_check_memory_mb * MIB,
-        cpu_seconds=settings.upload_check_cpu_s + scaled,
-        wall_seconds=settings.upload_check_wall_s + scaled,
-        open_files=settings.upload_check_open_files,
-        file_bytes=settings.max_unpacked_mb * MIB,
+        memory_bytes=settings.uploads.upload_check_memory_mb * MIB,
+        cpu_seconds=settings.uploads.upload_check_cpu_s + scaled,
+        wall_seconds=settings.uploads.upload_check_wall_s + scaled,
+        open_files=settings.uploads.upload_check_open_files,
+        file_bytes=settings.uploads.max_unpacked_mb * MIB,
     )
 
 

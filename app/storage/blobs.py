@@ -56,8 +56,8 @@ class BlobStore:
     def from_settings(cls, settings: Settings) -> BlobStore:
         """`blob_url`, or the folder `blobs` of the data folder."""
         if (folder := local_folder(settings)) is not None:
-            return cls(_Folder(folder, settings.min_free_mb))
-        return cls(_Fsspec(*fsspec.core.url_to_fs(settings.blob_url)))
+            return cls(_Folder(folder, settings.server.min_free_mb))
+        return cls(_Fsspec(*fsspec.core.url_to_fs(settings.server.blob_url)))
 
     async def put(self, sha256: str, data: bytes) -> None:
         """Keep `data`; on disk when this returns. Keeping it again does nothing."""
@@ -106,9 +106,9 @@ class BlobStore:
 
 def local_folder(settings: Settings) -> Path | None:
     """Where images are kept on this machine; None where they are elsewhere."""
-    if not settings.blob_url:
-        return settings.data_dir.expanduser() / "blobs"
-    files, root = fsspec.core.url_to_fs(settings.blob_url)
+    if not settings.server.blob_url:
+        return settings.server.data_dir.expanduser() / "blobs"
+    files, root = fsspec.core.url_to_fs(settings.server.blob_url)
     return Path(root) if isinstance(files, LocalFileSystem) else None
 
 

@@ -49,11 +49,11 @@ class FileStore:
     @classmethod
     def from_settings(cls, settings: Settings) -> FileStore:
         """The folder `files` beside the images: of `blob_url`, or of the data folder."""
-        if settings.blob_url:
-            files, root = fsspec.core.url_to_fs(settings.blob_url)
-            return cls(files, f"{root.rstrip('/')}/files", min_free_mb=settings.min_free_mb)
-        files, root = fsspec.core.url_to_fs(str(settings.data_dir.expanduser() / "files"))
-        return cls(files, root, min_free_mb=settings.min_free_mb)
+        if settings.server.blob_url:
+            files, root = fsspec.core.url_to_fs(settings.server.blob_url)
+            return cls(files, f"{root.rstrip('/')}/files", min_free_mb=settings.server.min_free_mb)
+        files, root = fsspec.core.url_to_fs(str(settings.server.data_dir.expanduser() / "files"))
+        return cls(files, root, min_free_mb=settings.server.min_free_mb)
 
     def put(self, key: str, source: Path) -> tuple[str, int]:
         """Keep a copy of the file `source`; its SHA-256 in hex and its size in bytes."""

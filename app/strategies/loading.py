@@ -47,10 +47,16 @@ class Strategies:
         found: dict[str, Strategy] = {}
         refused: list[Refused] = []
         own: set[str] = set()
-        _add(files("strategies"), settings.max_strategy_kb, None, found, refused)
-        if settings.strategies_dir is not None:
-            folder = settings.strategies_dir.expanduser()
-            own = _add(folder, settings.max_strategy_kb, settings.max_strategies, found, refused)
+        _add(files("strategies"), settings.strategies.max_strategy_kb, None, found, refused)
+        if settings.strategies.strategies_dir is not None:
+            folder = settings.strategies.strategies_dir.expanduser()
+            own = _add(
+                folder,
+                settings.strategies.max_strategy_kb,
+                settings.strategies.max_strategies,
+                found,
+                refused,
+            )
         return cls(list(found.values()), refused, frozenset(own))
 
     def get(self, name: str) -> Strategy:

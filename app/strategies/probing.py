@@ -50,7 +50,7 @@ def hardware(settings: Settings) -> Hardware:
 
 def _device(settings: Settings) -> str | None:
     try:
-        return device.parse(settings.device).torch_name
+        return device.parse(settings.models.device).torch_name
     except VisionError:
         return None
 

@@ -123,7 +123,7 @@ class Configurations:
             others = [info for info in self._models.known() if info.name != source.name]
             if source.is_local:
                 raise
-            if self._settings.allow_downloads:
+            if self._settings.models.allow_downloads:
                 return None
             raise ModelNotFoundError(
                 f"The files of '{source.location}' are not at hand, and downloads are off: start the service with "
@@ -141,7 +141,7 @@ class Configurations:
                 kind or "", "VISION_VLM or VISION_ENCODER"
             )
             sentence += f" A model of the Hugging Face hub comes to hand where the service starts with {setting}={word}"
-            if not self._settings.allow_downloads:
+            if not self._settings.models.allow_downloads:
                 sentence += " and VISION_ALLOW_DOWNLOADS=true"
             sentence += "."
         return sentence

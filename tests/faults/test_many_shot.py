@@ -75,7 +75,7 @@ async def losses(client: httpx.AsyncClient, job: str) -> dict[int, float]:
 
 async def a_checkpoint(services: Services, job: str, attempt: asyncio.Task[Any]) -> None:
     """Wait until the attempt has put one into the file store."""
-    folder = services.settings.data_dir / "files" / "jobs" / job
+    folder = services.settings.server.data_dir / "files" / "jobs" / job
     deadline = time.monotonic() + 120
     while not list(folder.glob("*/checkpoints/*/*/trainer_state.json")):
         assert not attempt.done(), attempt.result()
@@ -141,10 +141,10 @@ async def test_a_second_node_joins_and_goes_on_after_a_stop(
     params = {**TWO, "epochs": 1, "processes": 1, "nodes": 2, "evaluate_every": 3, "checkpoint_every": 3}
     job = await submitted(client, dataset, params, "nodes")
     meeting = f"127.0.0.1:{free_port()}"
-    first = services.settings.model_copy(update={"rendezvous": meeting})
+    first = services.settings.replace(rendezvous=meeting)
     second = environment(
         VISION_DATABASE_URL=services.addresses.database_url,
-        VISION_DATA_DIR=str(services.settings.data_dir),
+        VISION_DATA_DIR=str(services.settings.server.data_dir),
         VISION_SCRATCH_DIR=str(tmp_path / "second node"),
         VISION_RENDEZVOUS=meeting,
     )

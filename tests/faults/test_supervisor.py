@@ -45,7 +45,7 @@ class Bench:
     def __init__(self, client: httpx.AsyncClient, services: Services) -> None:
         self.client = client
         self.services = services
-        self.settings = services.settings.model_copy(update=PERIODS)
+        self.settings = services.settings.replace(**PERIODS)
 
     async def submit(self, **params: Any) -> uuid.UUID:
         params = {"augment": False, **params}
@@ -58,7 +58,7 @@ class Bench:
         self, job: uuid.UUID, draining: threading.Event | None = None, **settings: Any
     ) -> asyncio.Task[None]:
         """One attempt, in a thread."""
-        used = self.settings.model_copy(update=settings)
+        used = self.settings.replace(**settings)
         return asyncio.create_task(
             asyncio.to_thread(supervise, job, used, self.services.addresses, draining or threading.Event())
         )
@@ -153,7 +153,7 @@ def let_run(process: psutil.Process, burst_s: float) -> None:
 
 async def stopped_while_saving(bench: Bench, job: uuid.UUID, attempt: asyncio.Task[None]) -> None:
     """As soon as there is a folder for the model."""
-    (begun,) = (bench.settings.data_dir / "scratch").glob(f"{job}-*")
+    (begun,) = (bench.settings.server.data_dir / "scratch").glob(f"{job}-*")
     while not list(begun.glob("work/model")):
         assert not attempt.done()
         await asyncio.sleep(0.001)
@@ -216,7 +216,7 @@ async def test_what_goes_wrong_in_the_work_is_the_jobs_error(bench: Bench, tmp_p
     assert rows
     hidden = []
     for one in rows:  # behind the service's back
-        (path,) = (bench.settings.data_dir / "blobs").rglob(f"{one['image']}*")
+        (path,) = (bench.settings.server.data_dir / "blobs").rglob(f"{one['image']}*")
         hidden.append((path, path.rename(path.with_name(f"hidden-{path.name}"))))
     try:
         await bench.attempt(job, scratch_dir=tmp_path)

@@ -151,7 +151,7 @@ async def test_teaching_and_forgetting_the_same_image_never_loses_it(client: htt
 async def test_one_broken_image_among_several_stores_nothing(
     client: httpx.AsyncClient, services: Services
 ) -> None:
-    blobs = services.settings.data_dir / "blobs"
+    blobs = services.settings.server.data_dir / "blobs"
     before = {path for path in blobs.rglob("*") if path.is_file()}
     files = [("images", picture(9001)), ("images", b"GIF89a broken"), ("images", picture(9002))]
     reply = await client.post(EXAMPLES, data={"label": "x"}, files=files)
@@ -265,7 +265,7 @@ async def test_images_that_nothing_shows_are_swept_once_they_are_old(
     await services.blobs.put(orphan, b"orphan")
     await services.blobs.put(fresh, b"fresh")
     for sha256 in (orphan, one["image_sha256"]):
-        os.utime(services.settings.data_dir / "blobs" / sha256[:2] / sha256, (0, 0))
+        os.utime(services.settings.server.data_dir / "blobs" / sha256[:2] / sha256, (0, 0))
     assert await services.learning.sweep() == 1
     assert await gone(services, orphan)
     assert await services.blobs.get(fresh) == b"fresh"

@@ -302,7 +302,7 @@ async def test_too_many_open_jobs_and_followers_are_told_to_wait(
 ) -> None:
     job, other = await train(taught, **{"Idempotency-Key": "a"}), await train(taught)
     assert (await taught.post(f"/v1/jobs/{other['id']}/cancel")).is_success
-    monkeypatch.setattr(services.settings, "max_open_jobs", 1)
+    monkeypatch.setattr(services.settings.jobs, "max_open_jobs", 1)
     assert (await taught.post(f"/v1/jobs/{other['id']}/retry")).json()["error"]["code"] == "overloaded"
     assert (await taught.post(f"/v1/jobs/{job['id']}/retry")).json()["error"]["code"] == "job_state"
     assert (await train(taught, **{"Idempotency-Key": "a"}))["id"] == job["id"]

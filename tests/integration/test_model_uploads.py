@@ -90,7 +90,7 @@ async def sent(client: httpx.AsyncClient, files: dict[str, bytes]) -> httpx.Resp
 
 def kept(services: Services) -> tuple[list[Path], list[str]]:
     """Folders of models on this machine, and what the file store holds of uploaded ones."""
-    cache = services.settings.data_dir / "cache" / "models"
+    cache = services.settings.server.data_dir / "cache" / "models"
     return sorted(cache.glob("*/*")), services.files.children("models")
 
 
@@ -228,7 +228,11 @@ async def test_what_cannot_work_is_refused_in_words_and_leaves_nothing(
     for words, archive in cases:
         reply = await sent(client, archive)
         detail = reply.json()["detail"]
-        if reply.status_code != 422 or words not in detail or str(services.settings.data_dir) in detail:
+        if (
+            reply.status_code != 422
+            or words not in detail
+            or str(services.settings.server.data_dir) in detail
+        ):
             otherwise.append((words, reply.status_code, detail))
     assert not otherwise
     for name in ("lite", "clip", "llava-shapes", "flamingo", "remote"):

@@ -114,11 +114,11 @@ async def test_a_live_model_shows_the_level_that_was_set_for_it(cache: Path) -> 
 
 def test_an_unknown_level_is_an_error_that_names_the_levels() -> None:
     with pytest.raises(ValidationError, match="'none', 'basic', 'standard' or 'aggressive'"):
-        Settings(optimisation="fast")  # type: ignore[arg-type]
+        Settings(optimisation="fast")
     for wrong in ("lite=fast", "lite", "=none"):
         with pytest.raises(ValidationError, match="one of auto, none, basic, standard, aggressive"):
             Settings(optimisations=wrong)
-    assert Settings(optimisations=" lite = none,clip-tiny=auto,").levels_by_model == {
+    assert Settings(optimisations=" lite = none,clip-tiny=auto,").models.levels_by_model == {
         "lite": "none",
         "clip-tiny": "auto",
     }

@@ -64,7 +64,7 @@ async def test_ones_own_are_listed_and_what_is_refused_beside_them(
     )
     (tmp_path / "parts.yaml").write_text(own)
     (tmp_path / "wrong.yaml").write_text(text.replace("min: 2", "min: -2"))
-    own_settings = services.settings.model_copy(update={"strategies_dir": tmp_path})
+    own_settings = services.settings.replace(strategies_dir=tmp_path)
     monkeypatch.setattr(services, "strategies", Strategies.load(own_settings))
     listed = await shown(client, "/v1/strategies")
     parts = next(one for one in listed["data"] if one["name"] == "parts")

@@ -174,7 +174,7 @@ async def test_damaged_files_are_noticed(
         for one in (await client.get("/v1/models/damaged/artifacts")).json()["data"]
         if one["name"] == "head.safetensors"
     )
-    stored = next((services.settings.data_dir / "files" / "jobs" / job["id"]).rglob(key["name"]))
+    stored = next((services.settings.server.data_dir / "files" / "jobs" / job["id"]).rglob(key["name"]))
     stored.write_bytes(stored.read_bytes()[:-4] + b"xxxx")
     reply = await client.post(
         "/v1/classify", data={"model": "damaged"}, files={"image": of_shape("circle", 1)[0]}

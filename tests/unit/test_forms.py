@@ -300,7 +300,7 @@ class Wanted(Form):
 
     word: str
     number: float | None = Field(None, ge=0, le=1, description="A share.")
-    whole: Annotated[int, Field(ge=1), at_most(lambda settings: settings.max_labels)] = 5
+    whole: Annotated[int, Field(ge=1), at_most(lambda settings: settings.limits.max_labels)] = 5
     switch: bool = False
     texts: list[str] = Field([])
     labels: CommaSeparated | None = None

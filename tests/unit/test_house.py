@@ -25,7 +25,7 @@ INNER = ("repository", "routes", "schemas", "tables")
 MAX_FILE_LINES = 350
 MAX_FUNCTION_LINES = 60
 MAX_LOOSE_MODULES = 6
-LONG = {"app/settings.py"}
+LONG: set[str] = set()
 """Longer ones that are being taken apart: an entry that is short by now fails the test too."""
 
 VIOLATIONS = {

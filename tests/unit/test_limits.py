@@ -45,7 +45,7 @@ class Served:
             max_uploads=3,
             receive_timeout_s=0.6,
         )
-        self.spool = Spool(data_dir / "tmp", self.settings.max_spool_mb * MIB)
+        self.spool = Spool(data_dir / "tmp", self.settings.limits.max_spool_mb * MIB)
         self.metrics = Metrics()
         self.working = 0
         self.cancelled = 0

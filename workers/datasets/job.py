@@ -108,7 +108,7 @@ def _check_upload(run: JobRun, how: _How, state: Path) -> str:
     limits = ImageLimits.from_settings(run.settings)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         checker = Checker(
-            folder, limits, run.images.keep, pool, max_image_bytes=run.settings.max_part_mb << 20
+            folder, limits, run.images.keep, pool, max_image_bytes=run.settings.limits.max_part_mb << 20
         )
         found = formats.read(folder, format_, boxes=how.boxes)
         for reached, stored in checker.check(found, state, done=done):

@@ -73,7 +73,7 @@ def _onnx(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
     images, own = _parity_images(run, found)
     pixels: Pixels = np.stack([encoder.preprocess(one) for one in images])
     served = np.concatenate([encoder.encode_images(pixels[i : i + 8]) for i in range(0, len(pixels), 8)])
-    limit = run.settings.parity_cosine
+    limit = run.settings.models.parity_cosine
     side = ImageSide(tower).eval().requires_grad_(False)
     exact = _in_float32(side, pixels)
     # the service may run an optimised encoder: how near that comes is told, and bound by its own limit

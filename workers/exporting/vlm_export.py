@@ -77,7 +77,7 @@ def _write(run: JobRun, vlm: TransformersVlm, labels_question: str, folder: Path
         "trained_on": trained_on,
         "preprocessing": {"max_difference": held.check_inputs(vlm.name, prompts, packed)},
         "answers": held.compare_answers(vlm, prompts),
-        "files": held.check_graphs(run.settings.parity_cosine),
+        "files": held.check_graphs(run.settings.models.parity_cosine),
         "graphs": held.describe(),
     }
     if report["answers"]["same"] < 1:
@@ -123,7 +123,7 @@ def _prompts(run: JobRun, vlm: TransformersVlm, labels_question: str) -> tuple[l
 
 
 def _prompt(run: JobRun, image: Image.Image, text: str) -> Prompt:
-    return Prompt(image, text, "vqa" if text else "caption", run.settings.default_new_tokens)
+    return Prompt(image, text, "vqa" if text else "caption", run.settings.answers.default_new_tokens)
 
 
 def _fits(vlm: TransformersVlm, prompt: Prompt) -> bool:
@@ -178,7 +178,7 @@ def _generation_note(
         "special_tokens": vlm.control_tokens,
         "start": parts.start,
         "end_tokens": sorted(vlm.end_tokens()),
-        "max_new_tokens": run.settings.default_new_tokens,
+        "max_new_tokens": run.settings.answers.default_new_tokens,
         "context_length": vlm.context_length,
         "clean_up": _clean_up(tokenizer),
     }

@@ -74,7 +74,7 @@ def reembed(run: JobRun) -> Outcome:
     config = EncoderConfig.from_settings(run.settings)
     encoder = load_encoder(resolve(spec.base_model), config)
     run.phase("fitting")
-    with ThreadPoolExecutor(run.settings.decode_threads or device.threads()) as pool:
+    with ThreadPoolExecutor(run.settings.batching.decode_threads or device.threads()) as pool:
         worker = _Reembedding(run, encoder, spec.data.collection, pool)
         while True:
             worker.embed()
@@ -121,7 +121,7 @@ class _Reembedding:
         run, wanted = self._run, self._wanted
         with run.engine.begin() as connection:
             # the job's row stays locked until the end: nobody else owns the job while the collection changes
-            mine = {"id": run.task.job, "fence": run.task.fence, "lease_s": run.settings.job_lease_s}
+            mine = {"id": run.task.job, "fence": run.task.fence, "lease_s": run.settings.jobs.job_lease_s}
             owned = connection.execute(machine.RENEW, mine).one_or_none()
             if owned is None:
                 raise LostError
@@ -228,7 +228,7 @@ class _Reembedding:
         ids = [row.id for row, pixels in zip(rows, decoded, strict=True) if pixels is not None]
         self.progress.unreadable.update(row.id for row in rows if row.id not in set(ids))
         readable = [pixels for pixels in decoded if pixels is not None]
-        step = self._run.settings.cpu_max_batch
+        step = self._run.settings.batching.cpu_max_batch
         made = [
             self._encoder.encode_images(np.stack(readable[start : start + step]))
             for start in range(0, len(readable), step)

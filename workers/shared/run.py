@@ -65,7 +65,7 @@ class JobRun:
         self.rank = int(os.environ.get("RANK", "0"))
         self.files = FileStore.from_settings(settings)
         self.images = BlobStore.from_settings(settings)
-        self.engine = worker_engine(settings.database_url or "")
+        self.engine = worker_engine(settings.server.database_url or "")
         self.restored: Path | None = None
         self.restored_step = 0
         self._prefix = f"jobs/{task.job}/{task.fence}"

@@ -55,7 +55,7 @@ def teach(run: JobRun) -> Outcome:
 
 
 async def _add(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> int:
-    database = Database(run.settings.database_url or "", pool_size=1)
+    database = Database(run.settings.server.database_url or "", pool_size=1)
     key = f"{encoder.name}@{encoder.fingerprint}"
     collection = uuid.UUID(run.spec.params["collection"])
     mine = {"id": run.task.job, "fence": run.task.fence}
@@ -94,7 +94,7 @@ def _embedded(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> list[NewE
             continue
         pixels.append(encoder.preprocess(bounded(image)))
         hashes.append(item.sha256)
-    step = run.settings.cpu_max_batch
+    step = run.settings.batching.cpu_max_batch
     vectors = [
         row
         for start in range(0, len(pixels), step)

@@ -72,7 +72,7 @@ def _share_cores(settings: Settings) -> None:
     import torch  # every method has loaded it by now; this module is read before one is chosen
 
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    torch.set_num_threads(max(devices.threads(settings.threads) // ranks, 1))
+    torch.set_num_threads(max(devices.threads(settings.models.threads) // ranks, 1))
 
 
 def _short(examples: Examples, most: int | None, run: JobRun) -> Examples:

@@ -38,7 +38,7 @@ def make_app(settings: Settings) -> Celery:
     draining = threading.Event()
     app = Celery("vision", set_as_current=False)
     app.conf.update(
-        broker_url=broker_url(settings.redis_url) if settings.redis_url else None,
+        broker_url=broker_url(settings.server.redis_url) if settings.server.redis_url else None,
         broker_transport_options=broker_options(_BROKER_TIMEOUT_S),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -49,7 +49,7 @@ def make_app(settings: Settings) -> Celery:
         task_acks_late=False,
         task_publish_retry=False,
         worker_pool="threads",
-        worker_concurrency=settings.job_slots,
+        worker_concurrency=settings.jobs.job_slots,
         worker_prefetch_multiplier=1,
         # or a long job's worker would hold a message that another one could take
         worker_disable_prefetch=True,
@@ -58,10 +58,10 @@ def make_app(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         # entries are due again after one period whatever was before: there is nothing to keep in a file
         beat_scheduler="celery.beat:Scheduler",
-        beat_max_loop_interval=settings.job_sweep_s,
+        beat_max_loop_interval=settings.jobs.job_sweep_s,
         beat_schedule={
-            SWEEP: _every(settings.job_sweep_s, SWEEP),
-            TIDY: _every(settings.job_tidy_s, TIDY),
+            SWEEP: _every(settings.jobs.job_sweep_s, SWEEP),
+            TIDY: _every(settings.jobs.job_tidy_s, TIDY),
         },
     )
     add_tasks(app, settings, _addresses(settings), draining)
@@ -74,8 +74,8 @@ def _every(period_s: float, task: str) -> dict[str, Any]:
 
 
 def _addresses(settings: Settings) -> Addresses | None:
-    if settings.database_url and settings.redis_url:
-        return Addresses(settings.database_url, settings.redis_url)
+    if settings.server.database_url and settings.server.redis_url:
+        return Addresses(settings.server.database_url, settings.server.redis_url)
     return None
 
 
@@ -83,7 +83,7 @@ def _listen(app: Celery, settings: Settings, draining: threading.Event) -> None:
     """Take part in a worker's life; the receivers live as long as the application."""
 
     def check(**_: Any) -> None:
-        if app.conf.broker_url is None or settings.database_url is None:
+        if app.conf.broker_url is None or settings.server.database_url is None:
             sys.exit("A worker needs VISION_DATABASE_URL and VISION_REDIS_URL: there it meets the service.")
 
     def log(**_: Any) -> None:
@@ -92,9 +92,13 @@ def _listen(app: Celery, settings: Settings, draining: threading.Event) -> None:
     def ready(**_: Any) -> None:
         queues = set(app.amqp.queues.consume_from)
         if works := queues - {SWEEP_QUEUE}:
-            told = {"every_s": settings.job_heartbeat_s, "for_s": settings.job_lease_s, "until": draining}
+            told = {
+                "every_s": settings.jobs.job_heartbeat_s,
+                "for_s": settings.jobs.job_lease_s,
+                "until": draining,
+            }
             threading.Thread(
-                target=announce, args=(settings.redis_url, works), kwargs=told, daemon=True
+                target=announce, args=(settings.server.redis_url, works), kwargs=told, daemon=True
             ).start()
         if SWEEP_QUEUE in queues:
             EmbeddedService(app, thread=True, scheduler_cls=app.conf.beat_scheduler).start()
@@ -106,7 +110,7 @@ def _listen(app: Celery, settings: Settings, draining: threading.Event) -> None:
     def stopping(**_: Any) -> None:
         draining.set()
         # a thread that hangs must not hold the process for ever
-        timer = threading.Timer(settings.job_stop_grace_s + _LEAVE_S, os._exit, [1])
+        timer = threading.Timer(settings.jobs.job_stop_grace_s + _LEAVE_S, os._exit, [1])
         timer.daemon = True
         timer.start()
 

@@ -120,10 +120,14 @@ def main() -> int:
     """The command."""
     settings = Settings()
     configure(settings)
-    if len(sys.argv) != 2 or not settings.database_url:
+    if len(sys.argv) != 2 or not settings.server.database_url:
         sys.stderr.write("Usage: VISION_DATABASE_URL=... VISION_BLOB_URL=... python -m workers.join JOB\n")
         return 2
-    return join(uuid.UUID(sys.argv[1]), settings, Addresses(settings.database_url, settings.redis_url or ""))
+    return join(
+        uuid.UUID(sys.argv[1]),
+        settings,
+        Addresses(settings.server.database_url, settings.server.redis_url or ""),
+    )
 
 
 if __name__ == "__main__":

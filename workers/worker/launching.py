@@ -42,7 +42,7 @@ def folder_of(job: Claimed, settings: Settings) -> Path:
 
 def clear(settings: Settings) -> None:
     """Remove folders that killed supervisors left: no lease of theirs was renewed for long."""
-    oldest = time.time() - _LEFT_BEHIND_LEASES * settings.job_lease_s
+    oldest = time.time() - _LEFT_BEHIND_LEASES * settings.jobs.job_lease_s
     for beat in _scratch(settings).glob(f"*/{HEARTBEAT}"):
         with contextlib.suppress(FileNotFoundError):
             if beat.stat().st_mtime < oldest:
@@ -96,7 +96,7 @@ def reason(code: int) -> str:
 
 
 def _scratch(settings: Settings) -> Path:
-    return (settings.scratch_dir or settings.data_dir / "scratch").expanduser().resolve()
+    return (settings.jobs.scratch_dir or settings.server.data_dir / "scratch").expanduser().resolve()
 
 
 def _launcher(job: Claimed, settings: Settings) -> list[str]:
@@ -107,21 +107,21 @@ def _launcher(job: Claimed, settings: Settings) -> list[str]:
     where = ["--standalone"]
     if nodes > 1:
         where = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-id", f"{job.id}-{job.fence}"]
-        where += ["--rdzv-endpoint", settings.rendezvous or "127.0.0.1:29400"]
+        where += ["--rdzv-endpoint", settings.jobs.rendezvous or "127.0.0.1:29400"]
     return [sys.executable, "-m", "torch.distributed.run", *where, "--nproc-per-node", str(ranks)]
 
 
 def _environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
     """This process's, with every setting and both addresses as this worker has them."""
     values = {
-        f"VISION_{name.upper()}": str(getattr(settings, name))
-        for name in settings.model_fields_set
-        if getattr(settings, name) is not None and name not in ("secret", "remote_api_key")
+        f"VISION_{name.upper()}": str(value)
+        for name, value in settings.explicit_values.items()
+        if value is not None and name not in ("secret", "remote_api_key")
     }
     return {
         **os.environ,
         **values,
-        "VISION_DATA_DIR": str(settings.data_dir.expanduser().resolve()),
+        "VISION_DATA_DIR": str(settings.server.data_dir.expanduser().resolve()),
         "VISION_DATABASE_URL": addresses.database_url,
         "VISION_REDIS_URL": addresses.redis_url,
         "PYTHONUNBUFFERED": "1",
@@ -130,5 +130,5 @@ def _environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
         "TOKENIZERS_PARALLELISM": "false",
-        **({"DS_ACCELERATOR": "cpu"} if devices.parse(settings.device).kind == "cpu" else {}),
+        **({"DS_ACCELERATOR": "cpu"} if devices.parse(settings.models.device).kind == "cpu" else {}),
     }

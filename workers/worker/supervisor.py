@@ -67,16 +67,18 @@ def supervise(
     try:
         store = JobStore(
             engine,
-            lease_s=settings.job_lease_s,
-            log_lines=settings.job_log_lines,
-            wait_s=settings.job_wait_s,
-            waits=settings.job_waits,
+            lease_s=settings.jobs.job_lease_s,
+            log_lines=settings.jobs.job_log_lines,
+            wait_s=settings.jobs.job_wait_s,
+            waits=settings.jobs.job_waits,
         )
         began = time.monotonic()
         owned = store.claim(job_id, f"{socket.gethostname()}:{os.getpid()}")
         if owned is None:
             return
-        attempt = _Attempt(owned, settings, addresses, draining, leased_until=began + settings.job_lease_s)
+        attempt = _Attempt(
+            owned, settings, addresses, draining, leased_until=began + settings.jobs.job_lease_s
+        )
         try:
             again = attempt.run()
         finally:
@@ -141,7 +143,7 @@ class _Attempt:
     def _carry_out(self) -> int:
         """Start the child and stay with it; its exit code."""
         launching.clear(self._settings)
-        disk.check_room(self._scratch, self._settings.min_free_mb, what=launching.JOB_FILES)
+        disk.check_room(self._scratch, self._settings.server.min_free_mb, what=launching.JOB_FILES)
         self._scratch.mkdir(parents=True, mode=0o700)
         liveness.beat(self._heartbeat)
         events = self._scratch / "events"
@@ -195,7 +197,7 @@ class _Attempt:
             try:
                 self._renew()
                 if now >= look:
-                    look = now + self._settings.job_cancel_poll_s
+                    look = now + self._settings.jobs.job_cancel_poll_s
                     self._cancelled |= self._owned.cancel_asked()
                 self._flush(_MOST_WRITES)
             except LostError:
@@ -211,7 +213,7 @@ class _Attempt:
                 if drained_at is None:
                     drained_at = now
                     child.terminate()
-                elif now - drained_at > self._settings.job_stop_grace_s:
+                elif now - drained_at > self._settings.jobs.job_stop_grace_s:
                     return
 
     def _renew(self) -> None:
@@ -222,10 +224,10 @@ class _Attempt:
         if now >= self._renew_at:
             self._renew_at = now + _RETRY_S
             self._cancelled |= self._owned.renew()
-            self._leased_until = now + self._settings.job_lease_s
+            self._leased_until = now + self._settings.jobs.job_lease_s
             if self._following:
                 liveness.beat(self._heartbeat)
-            self._renew_at = now + self._settings.job_heartbeat_s
+            self._renew_at = now + self._settings.jobs.job_heartbeat_s
 
     def _away(self, error: SQLAlchemyError) -> None:
         log.warning("the database is away", job=str(self._job.id), reason=type(error).__name__)

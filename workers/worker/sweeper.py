@@ -43,7 +43,7 @@ class Sweeper:
         self._engine = sync_engine(addresses.database_url)
         self._queue = JobQueue(addresses.redis_url)
         self._redis_url = addresses.redis_url
-        self._keep_s = settings.job_checkpoint_days * _DAY_S
+        self._keep_s = settings.jobs.job_checkpoint_days * _DAY_S
         self._unserved: set[str] = set()
         """Queues that no worker listened to at the last sweep."""
 
@@ -93,7 +93,7 @@ class Sweeper:
                     files.delete(key)
 
     def _forget_events(self, connection: Connection) -> None:
-        wanted = {"keep_s": self._settings.job_history_days * _DAY_S, "limit": _MOST_FORGOTTEN}
+        wanted = {"keep_s": self._settings.jobs.job_history_days * _DAY_S, "limit": _MOST_FORGOTTEN}
         while len(connection.execute(machine.FORGET_EVENTS, wanted).all()) == _MOST_FORGOTTEN:
             connection.commit()
         connection.commit()
@@ -126,7 +126,7 @@ class Sweeper:
             wanted = {
                 "queue": queue,
                 "line": line,
-                "stale_s": self._settings.job_sweep_s,
+                "stale_s": self._settings.jobs.job_sweep_s,
                 "limit": _MOST_WAITING,
             }
             for job in connection.execute(machine.UNSERVED, wanted).all():
@@ -141,7 +141,7 @@ class Sweeper:
         return list(
             connection.execute(
                 machine.SWEEP_STALE,
-                {"queues": short, "stale_s": self._settings.job_sweep_s, "limit": _MOST_WAITING},
+                {"queues": short, "stale_s": self._settings.jobs.job_sweep_s, "limit": _MOST_WAITING},
             )
         )
 

@@ -47,7 +47,7 @@ def main(path: str) -> int:
     """Do the work that the file describes; the exit code: 0 done, 1 failed, 75 stopped on the way."""
     task = Task.model_validate_json(Path(path).read_text())
     settings = Settings()
-    liveness.watch(Path(task.heartbeat), settings.job_lease_s)
+    liveness.watch(Path(task.heartbeat), settings.jobs.job_lease_s)
     os.nice(_NICENESS)  # requests come first where both share a machine
     try:
         run = JobRun(task, settings)

@@ -46,9 +46,9 @@ class GenerationForm(Form):
     """By which model an answer is made, and how."""
 
     model: str | None = Field(None, description="A vision-language model; the service's default if empty.")
-    max_new_tokens: Annotated[int, Field(ge=1), at_most(lambda settings: settings.max_new_tokens)] | None = (
-        Field(None, description="Longest answer, in tokens.")
-    )
+    max_new_tokens: (
+        Annotated[int, Field(ge=1), at_most(lambda settings: settings.answers.max_new_tokens)] | None
+    ) = Field(None, description="Longest answer, in tokens.")
     temperature: float = Field(
         0, ge=0, le=2, description="0 gives the same answer every time; more draws from the model's chances."
     )
@@ -70,10 +70,12 @@ class QuestionForm(GenerationForm):
     collection: str | None = Field(
         None, description="Show the model answer examples of this collection; none are shown without it."
     )
-    k: Annotated[int, Field(ge=0), at_most(lambda settings: settings.max_answer_examples)] | None = Field(
-        None,
-        description="How many answer examples; 0 for none. Without it VISION_ANSWER_EXAMPLES, and none for a model "
-        "trained here, which has learned its answers and was never shown others beside a question.",
+    k: Annotated[int, Field(ge=0), at_most(lambda settings: settings.answers.max_answer_examples)] | None = (
+        Field(
+            None,
+            description="How many answer examples; 0 for none. Without it VISION_ANSWER_EXAMPLES, and none for a model "
+            "trained here, which has learned its answers and was never shown others beside a question.",
+        )
     )
 
 
@@ -144,7 +146,8 @@ def _asked(
         text=text,
         task=task,
         model=form.model,
-        max_new_tokens=form.max_new_tokens or min(settings.default_new_tokens, settings.max_new_tokens),
+        max_new_tokens=form.max_new_tokens
+        or min(settings.answers.default_new_tokens, settings.answers.max_new_tokens),
         sampling=Sampling(form.temperature, form.top_p),
         collection=collection,
         shots=shots,

@@ -36,7 +36,7 @@ class ClassifyForm(Form):
         description="Which labels to choose from.",
         json_schema_extra={"default": DEFAULT_COLLECTION},
     )
-    labels: Annotated[CommaSeparated, at_most(lambda settings: settings.max_labels)] | None = Field(
+    labels: Annotated[CommaSeparated, at_most(lambda settings: settings.limits.max_labels)] | None = Field(
         None, description="Choose from these instead, without any example; comma-separated or repeated."
     )
     threshold: float | None = Field(
@@ -45,7 +45,7 @@ class ClassifyForm(Form):
         le=1,
         description="Least score to accept; by default calibrated by the collection, 0 accepts all.",
     )
-    top_k: Annotated[int, at_most(lambda settings: settings.max_labels)] = Field(
+    top_k: Annotated[int, at_most(lambda settings: settings.limits.max_labels)] = Field(
         DEFAULT_TOP_K, ge=1, description="Most scores in the answer."
     )
     model: str | None = Field(
@@ -58,7 +58,7 @@ class ClassifyForm(Form):
     def _names_labels(cls, given: list[str] | None, info: ValidationInfo) -> list[str] | None:
         if given is None:
             return None
-        most = settings_of(info).max_text_chars
+        most = settings_of(info).limits.max_text_chars
         labels = list(dict.fromkeys(label_name(label, most, "labels") for label in given))
         if not labels:
             raise ValueError("they are empty")

@@ -140,11 +140,11 @@ def _parsed(body: bytes, settings: Settings) -> tuple[EmbeddingsRequest, list[by
             "optionally `model` and `encoding_format` ('float' or 'base64')."
         ) from None
     written = [one.image for one in _listed(wanted) if isinstance(one, ImageInput)]
-    if len(written) > settings.max_images:
-        raise TooManyPartsError(f"One request takes at most {settings.max_images} images.")
+    if len(written) > settings.limits.max_images:
+        raise TooManyPartsError(f"One request takes at most {settings.limits.max_images} images.")
     images = [decode_text("input", one) for one in written]
-    if any(len(one) > settings.max_part_mb * _MIB for one in images):
-        raise TooLargeError(f"One image has at most {settings.max_part_mb} MiB.")
+    if any(len(one) > settings.limits.max_part_mb * _MIB for one in images):
+        raise TooLargeError(f"One image has at most {settings.limits.max_part_mb} MiB.")
     return wanted, images
 
 
@@ -170,13 +170,13 @@ def _arranged(wanted: EmbeddingsRequest, images: int) -> tuple[list[str], list[i
 def _check(inputs: Inputs, settings: Settings) -> None:
     if not inputs.order:
         raise InvalidInputError("input, image: send at least one text or image.")
-    if len(inputs.texts) > settings.max_texts:
-        raise InvalidInputError(f"input: at most {settings.max_texts} texts.")
+    if len(inputs.texts) > settings.limits.max_texts:
+        raise InvalidInputError(f"input: at most {settings.limits.max_texts} texts.")
     for text in inputs.texts:
         if not text.strip():
             raise InvalidInputError("input: a text is empty.")
-        if len(text) > settings.max_text_chars:
-            raise InvalidInputError(f"input: a text has at most {settings.max_text_chars} characters.")
+        if len(text) > settings.limits.max_text_chars:
+            raise InvalidInputError(f"input: a text has at most {settings.limits.max_text_chars} characters.")
 
 
 Received = Annotated[Inputs, Depends(receive_inputs)]

@@ -96,7 +96,7 @@ async def list_examples(
     """List examples by label."""
     size = page_size(limit, settings)
     after = _place(cursor)
-    wanted = None if label is None else label_name(label, settings.max_text_chars)
+    wanted = None if label is None else label_name(label, settings.limits.max_text_chars)
     await recognition.known(caller.workspace, collection)
     async with database.session() as session:
         rows = await listing.list_examples(

@@ -26,11 +26,11 @@ router = APIRouter(tags=["recognition"])
 class SearchForm(Form):
     """What to look for, and where."""
 
-    text: Annotated[str, at_most(lambda settings: settings.max_text_chars, "characters")] | None = Field(
-        None, description="What to look for, instead of an image."
+    text: Annotated[str, at_most(lambda settings: settings.limits.max_text_chars, "characters")] | None = (
+        Field(None, description="What to look for, instead of an image.")
     )
     collection: str = DEFAULT_COLLECTION
-    top_k: Annotated[int, at_most(lambda settings: settings.max_page)] = Field(
+    top_k: Annotated[int, at_most(lambda settings: settings.limits.max_page)] = Field(
         10, ge=1, description="Most examples in the answer."
     )
 

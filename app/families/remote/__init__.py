@@ -17,17 +17,21 @@ class Remote(Family):
 
     def is_connected(self, settings: Settings) -> bool:
         """See `Family`."""
-        return bool(settings.remote_url)
+        return bool(settings.answers.remote_url)
 
     def connect(self, settings: Settings) -> RemoteModel:
         """See `Family`."""
         from app.families.remote.vlm import RemoteVlm
 
-        if not settings.remote_url:
+        if not settings.answers.remote_url:
             raise ModelNotFoundError("There is no model 'remote': VISION_REMOTE_URL names no server.")
-        key = settings.remote_api_key.get_secret_value() if settings.remote_api_key else None
+        key = settings.answers.remote_api_key.get_secret_value() if settings.answers.remote_api_key else None
         return RemoteVlm(
-            self.name, settings.remote_url, settings.remote_model, key, attempts=settings.remote_attempts
+            self.name,
+            settings.answers.remote_url,
+            settings.answers.remote_model,
+            key,
+            attempts=settings.answers.remote_attempts,
         )
 
 

@@ -31,9 +31,9 @@ MAX_SEED = 2**32 - 1
 class PreviewForm(Form, AugmentationSettings):
     """How the copies are changed, and how many there are."""
 
-    count: Annotated[int, Field(ge=1), at_most(lambda settings: settings.max_preview_images)] | None = Field(
-        None, description="Changed copies.", json_schema_extra={"default": DEFAULT_COUNT}
-    )
+    count: (
+        Annotated[int, Field(ge=1), at_most(lambda settings: settings.limits.max_preview_images)] | None
+    ) = Field(None, description="Changed copies.", json_schema_extra={"default": DEFAULT_COUNT})
     seed: int = Field(0, ge=0, le=MAX_SEED, description="The same seed gives the same sheet.")
 
 
@@ -57,7 +57,7 @@ async def augment(
 ) -> Response:
     """Show what training would show a model instead of an image."""
     form = upload.fields
-    count = form.count or min(DEFAULT_COUNT, settings.max_preview_images)
+    count = form.count or min(DEFAULT_COUNT, settings.limits.max_preview_images)
     limits = ImageLimits.from_settings(settings)
 
     def drawn() -> bytes:

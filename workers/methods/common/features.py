@@ -93,7 +93,7 @@ class Activations(Features):
                 f"Only {able} is trained end to end by this method; use the method 'lora' for "
                 f"'{run.spec.base_model}'."
             )
-        self.cut = family.cut(torch.device(devices.parse(run.settings.device).torch_name))
+        self.cut = family.cut(torch.device(devices.parse(run.settings.models.device).torch_name))
 
     def _encoded(self, views: Sequence[Image.Image]) -> Vectors:
         if not views:

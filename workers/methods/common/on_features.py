@@ -52,7 +52,7 @@ class FeatureMethod(Stepped):
     def __init__(self, run: Run, params: Any, examples: Examples) -> None:
         self.run, self.params, self.examples = run, params, examples
         self.labels = examples.labels
-        self.device = torch.device(devices.parse(run.settings.device).torch_name)
+        self.device = torch.device(devices.parse(run.settings.models.device).torch_name)
 
     @classmethod
     def validate(cls, params: Params, examples: Examples) -> None:

@@ -44,7 +44,7 @@ def world_size() -> int:
 
 def rank_device(settings: Settings) -> torch.device:
     """Where this rank trains: on CUDA each rank of a node has a device of its own, which torch then takes for usual."""
-    device = torch.device(devices.parse(settings.device).torch_name)
+    device = torch.device(devices.parse(settings.models.device).torch_name)
     if device.type == "cuda" and "LOCAL_RANK" in os.environ:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)

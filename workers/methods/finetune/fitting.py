@@ -87,8 +87,8 @@ def state_bytes(module: torch.nn.Module, params: FinetuneParams, device: torch.d
 
 def available_bytes(settings: Settings, device: torch.device) -> int:
     """What training may take: `job_memory_mb`, or what is free on the device now."""
-    if settings.job_memory_mb:
-        return settings.job_memory_mb * _MIB
+    if settings.jobs.job_memory_mb:
+        return settings.jobs.job_memory_mb * _MIB
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:

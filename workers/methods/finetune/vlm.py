@@ -73,7 +73,7 @@ class FinetuneVlm:
             self.adapted = AdaptedVlm(
                 run.spec.base_model or "",
                 params.lora,
-                run.settings.model_copy(update={"device": str(self.device)}),
+                run.settings.replace(device=str(self.device)),
                 recomputing=params.gradient_checkpointing,
             )
             self.files, self.lessons = self.adapted.files, self.adapted.lessons

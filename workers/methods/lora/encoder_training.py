@@ -49,7 +49,7 @@ class EncoderTraining(Stepped):
     def __init__(self, run: Run, params: LoraParams, examples: Examples) -> None:
         self.run, self.params, self.examples = run, params, examples
         self.labels = examples.labels
-        self.device = torch.device(devices.parse(run.settings.device).torch_name)
+        self.device = torch.device(devices.parse(run.settings.models.device).torch_name)
         self.word = run.spec.base_model or BUILT_IN
         self.scale = 1.0
         self.first: dict[str, Any] | None = None

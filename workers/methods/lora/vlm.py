@@ -76,7 +76,7 @@ class VlmLora:
         self._sides, gone = self._items.sides(params.validation_share, run.spec.seed)
         if gone:
             run.log(f"{gone} examples are left out: their images are gone")
-        torch.set_num_threads(devices.threads(run.settings.threads))
+        torch.set_num_threads(devices.threads(run.settings.models.threads))
         torch.manual_seed(run.spec.seed)
         self._adapted = AdaptedVlm(
             run.spec.base_model or "", params, run.settings, recomputing=params.gradient_checkpointing

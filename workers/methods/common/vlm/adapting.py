@@ -41,7 +41,7 @@ class AdaptedVlm:
             raise NotTrainableError(f"'{source.name}' is itself an adapter: train over its base model.")
         self.family = source.family
         self.files: VlmFiles = located_vlm(source, EncoderConfig.from_settings(settings))
-        device = devices.parse(settings.device)
+        device = devices.parse(settings.models.device)
         self.device = torch.device(device.torch_name)
         self.dtype = (
             torch.bfloat16 if device.kind == "cuda" and torch.cuda.is_bf16_supported() else torch.float32

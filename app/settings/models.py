@@ -1,0 +1,132 @@
+"""Which models are live, how they run, and how requests for them are batched."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import Field, SecretStr, field_validator
+
+from app.settings.group import SettingsGroup
+
+Optimisation = Literal["auto", "none", "basic", "standard", "aggressive"]
+
+
+class ModelSettings(SettingsGroup):
+    """Models."""
+
+    encoder: str = Field(
+        "lite", description="Default encoder: a family, a Hugging Face id or a local folder."
+    )
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
+    cpu_runtime: Literal["auto", "onnx", "torch"] = Field(
+        "auto",
+        description="How encoders run on CPU; auto measures once and keeps the fastest that is exact enough.",
+    )
+    int8: bool = Field(True, description="Let auto consider int8 on CPU, behind its parity gate.")
+    parity_cosine: float = Field(
+        0.99,
+        gt=0,
+        le=1,
+        description="Lowest cosine to float32 torch that a faster runtime must reach on every parity image.",
+    )
+    parity_tokens: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="Least share of tokens that a vision-language model at a level of optimisation must answer as float32 torch does.",
+    )
+    optimisation: Optimisation = Field(
+        "auto",
+        description="How boldly models are made faster (docs/encoders.md); each level is measured and refused where it strays too far.",
+    )
+    optimisations: str = Field(
+        "", description="Levels of single models, such as `clip-tiny=aggressive,lite=none`."
+    )
+    threads: int = Field(0, ge=0, description="CPU threads a model may use; 0 means all cores.")
+    model_memory_mb: int = Field(
+        0, ge=0, description="Memory budget for live models; 0 means half of the device's memory."
+    )
+    allow_downloads: bool = Field(True, description="Let models be fetched from the Hugging Face hub.")
+
+    @property
+    def levels_by_model(self) -> dict[str, str]:
+        """`optimisations` taken apart."""
+        pairs = (one.partition("=") for one in self.optimisations.split(",") if one.strip())
+        return {name.strip(): level.strip() for name, _, level in pairs}
+
+    @field_validator("optimisations")
+    @classmethod
+    def _known_levels(cls, text: str) -> str:
+        levels = get_args(Optimisation)
+        for one in filter(str.strip, text.split(",")):
+            name, _, level = (part.strip() for part in one.partition("="))
+            if not name or level not in levels:
+                raise ValueError(f"'{one.strip()}' is not a model's name, '=' and one of {', '.join(levels)}")
+        return text
+
+
+class AnswerSettings(SettingsGroup):
+    """Vision-language models."""
+
+    vlm: str = Field(
+        "llava-shapes",
+        description="Default model for questions: a checkpoint of this project, a Hugging Face id, a local folder, or `remote`.",
+    )
+    captioner: str = Field(
+        "",
+        description="Default model for captions; empty means the one for questions where it can caption, else blip-shapes-caption.",
+    )
+    vlm_max_batch: int = Field(16, ge=1, description="Largest batch of answers generated together.")
+    vlm_max_queue: int = Field(
+        64, ge=1, description="Questions one model lets wait; beyond that requests get 503."
+    )
+    vlm_deadline_s: float = Field(
+        120.0, gt=0, description="Seconds a question may wait and be answered before it is dropped."
+    )
+    default_new_tokens: int = Field(
+        64, ge=1, description="Longest answer, in tokens, where the client does not say."
+    )
+    max_new_tokens: int = Field(512, ge=1, description="Longest answer a client may ask for, in tokens.")
+    max_question_chars: int = Field(
+        2_000, ge=1, description="Longest question, prompt or answer, in characters."
+    )
+    answer_examples: int = Field(
+        4, ge=0, description="Answer examples shown with a question, where the client does not say."
+    )
+    max_answer_examples: int = Field(
+        16, ge=0, description="Most answer examples a client may ask to be shown."
+    )
+    remote_url: str | None = Field(
+        None, description="OpenAI-compatible server behind the model `remote`, such as http://host:8000/v1."
+    )
+    remote_model: str = Field("default", description="What that server calls its model.")
+    remote_api_key: SecretStr | None = Field(None, description="Key for that server.")
+    remote_attempts: int = Field(3, ge=1, description="Times a busy or unreachable remote server is asked.")
+
+
+class BatchingSettings(SettingsGroup):
+    """Batching."""
+
+    max_batch: int = Field(32, ge=1, description="Largest batch one forward pass takes on a GPU.")
+    cpu_max_batch: int = Field(
+        8,
+        ge=1,
+        description="Largest batch one forward pass takes on a CPU, where more items only spill its cache.",
+    )
+    max_queue: int = Field(256, ge=1, description="Items one model lets wait; beyond that requests get 503.")
+    deadline_s: float = Field(
+        30.0, gt=0, description="Seconds an item may wait and run before it is dropped."
+    )
+    decode_threads: int = Field(0, ge=0, description="Threads that decode images; 0 means all cores.")
+    embedding_cache: bool = Field(True, description="Keep embeddings in Redis by image hash and encoder.")
+    embedding_cache_ttl_s: int = Field(86_400, ge=1, description="Seconds an embedding stays cached.")
+    max_cached_texts: int = Field(2_048, ge=0, description="Text vectors each live model keeps in memory.")
+
+
+class CollectionSettings(SettingsGroup):
+    """Collections."""
+
+    watch_interval_s: float = Field(
+        1.0, gt=0, description="Seconds between two looks at collection versions."
+    )
+    max_cached_heads: int = Field(64, ge=1, description="Fitted heads kept in memory.")

@@ -1,0 +1,165 @@
+"""What the service listens on, whom it lets in, what it refuses, and what it logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from app.settings.group import SettingsGroup
+
+
+class ServerSettings(SettingsGroup):
+    """Where it listens and keeps things."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback an API key is needed.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    data_dir: Path = Field(
+        Path("~/.local/share/llamafarm-vision"),
+        description="Folder for embedded databases, images, caches and secrets; `~` is the home folder.",
+    )
+    announce: bool = Field(
+        True, description="Note the address in the data folder, where commands look for a running service."
+    )
+    database_url: str | None = Field(
+        None, description="PostgreSQL with pgvector, as postgresql://...; empty starts the embedded one."
+    )
+    redis_url: str | None = Field(
+        None, description="Redis or Valkey, as redis://...; empty starts the embedded one."
+    )
+    blob_url: str | None = Field(
+        None,
+        description="Where images are kept, any fsspec URL such as s3://bucket/folder; empty means the data folder.",
+    )
+    min_free_mb: int = Field(
+        256,
+        ge=1,
+        description="MiB that are kept free on the disks of the data folder and of jobs: below that `/readyz` says so, uploads get 507 and jobs wait. The default is room for the uploads under way and for the database's log to end a transaction.",
+    )
+    database_pool_size: int = Field(8, ge=1, description="Database connections one process keeps open.")
+
+
+class AccessSettings(SettingsGroup):
+    """Who may come in."""
+
+    no_auth: bool = Field(False, description="Serve beyond loopback without API keys.")
+    bootstrap_key_file: Path | None = Field(
+        None, description="On first start beyond loopback, write a new admin key to this file."
+    )
+    secret: SecretStr | None = Field(
+        None,
+        description="Secret that API keys are hashed with, at least 16 characters; processes with different data folders and one database must share it. Empty makes one in the data folder.",
+    )
+    allowed_hosts: str = Field(
+        "", description="Extra Host names, comma-separated, that are accepted when serving without keys."
+    )
+
+
+class LimitSettings(SettingsGroup):
+    """Limits on what comes in."""
+
+    max_body_mb: int = Field(
+        64, ge=1, description="Largest request body, in MiB, counted while it streams in."
+    )
+    max_part_mb: int = Field(20, ge=1, description="Largest single image or part, in MiB.")
+    max_parts: int = Field(64, ge=1, description="Most parts in one multipart body.")
+    max_images: int = Field(32, ge=1, description="Most images in one request.")
+    max_field_kb: int = Field(1024, ge=1, description="Largest text field in a form, in KiB.")
+    max_json_values: int = Field(
+        500_000,
+        ge=1,
+        description="Most values in one JSON body, counted by its separators while it streams in.",
+    )
+    max_header_kb: int = Field(32, ge=1, description="Largest headers of one request, in KiB.")
+    max_query_kb: int = Field(16, ge=1, description="Longest query string, in KiB.")
+    max_spool_mb: int = Field(
+        1024,
+        ge=1,
+        description="Most bytes of uploads held at the same time, in memory and in the temporary folder, in MiB.",
+    )
+    head_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds a client has to send a request's head, from connecting or from its first byte.",
+    )
+    receive_timeout_s: float = Field(30.0, gt=0, description="Seconds a client has to send its whole body.")
+    max_uploads: int = Field(
+        32, ge=1, description="Request bodies received at the same time; beyond that requests get 503."
+    )
+    max_concurrency: int = Field(
+        1024,
+        ge=1,
+        description="Connections, idle ones included, that are served at the same time; beyond that they get 503.",
+    )
+    keep_alive_s: int = Field(5, ge=1, description="Seconds an idle connection stays open.")
+    shutdown_grace_s: int = Field(
+        20, ge=1, description="Seconds that requests under way get to finish when the service stops."
+    )
+    max_megapixels: float = Field(40.0, gt=0, description="Most pixels in one image, in millions.")
+    max_side: int = Field(30_000, ge=1, description="Longest side of an image, in pixels.")
+    stored_side: int = Field(
+        2_048,
+        ge=256,
+        description="Longest side of a stored example, in pixels; larger images are scaled down to it.",
+    )
+    max_labels: int = Field(1_000, ge=1, description="Most labels in one zero-shot request.")
+    max_text_chars: int = Field(1_000, ge=1, description="Longest label, description or text, in characters.")
+    max_texts: int = Field(256, ge=1, description="Most texts in one embeddings request.")
+    max_preview_images: int = Field(
+        64, ge=1, description="Most changed copies in one preview of augmentation."
+    )
+    max_page: int = Field(1_000, ge=1, description="Most rows in one page of a list.")
+
+
+class UploadSettings(SettingsGroup):
+    """Uploaded archives: their limits, and those of checking them."""
+
+    max_archive_mb: int = Field(
+        20_480, ge=1, description="Largest uploaded archive (a dataset or a model), in MiB."
+    )
+    archive_timeout_s: float = Field(
+        3_600.0, gt=0, description="Seconds a client has to send a whole archive."
+    )
+    max_archive_entries: int = Field(2_000_000, ge=1, description="Most files in one archive.")
+    max_archive_ratio: int = Field(
+        200, ge=1, description="How many times its own size an archive may unfold to, beyond 100 MiB."
+    )
+    max_unpacked_mb: int = Field(102_400, ge=1, description="Most an archive may unfold to, in MiB.")
+    max_model_labels: int = Field(10_000, ge=2, description="Most labels of an uploaded classifier.")
+    max_head_mb: int = Field(
+        1_024, ge=1, description="Largest head.safetensors of an uploaded classifier, in MiB."
+    )
+    upload_checks: int = Field(
+        2,
+        ge=1,
+        description="Uploads that are checked at the same time, each in a process of its own; beyond that requests get 503.",
+    )
+    upload_check_memory_mb: int = Field(
+        1_536,
+        ge=256,
+        description="Memory that checking an archive or trying a model may take, in MiB; trying gets four times the size of the weights on top.",
+    )
+    upload_check_cpu_s: int = Field(
+        20, ge=1, description="Seconds of CPU time that unpacking, checking or trying an upload may take."
+    )
+    upload_check_wall_s: float = Field(120.0, gt=0, description="Seconds that each of them may take in all.")
+    upload_check_s_per_gib: int = Field(
+        60,
+        ge=0,
+        description="Seconds of both kinds on top for each GiB of the archive, and when a model is tried, of its weights and its base's.",
+    )
+    upload_check_open_files: int = Field(
+        256, ge=32, description="Files that checking an upload may hold open at the same time."
+    )
+
+
+class LogSettings(SettingsGroup):
+    """Logs."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line printed."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="auto prints text on a terminal and JSON elsewhere."
+    )
