@@ -51,6 +51,8 @@ class Sent:
     dataset: str | None
     held_out: str | None
     warnings: tuple[str, ...]
+    folder: Path | None = None
+    """Of the examples to learn from."""
 
 
 def send(session: Session, document: dict[str, Any], file: Path, *, data: bool) -> Sent:
@@ -81,6 +83,7 @@ def send(session: Session, document: dict[str, Any], file: Path, *, data: bool) 
         None if dataset is None else str(dataset["id"]),
         None if held_out is None else str(held_out["id"]),
         warnings,
+        folder,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import answering, output, saving
+from app.cli import answering, next_steps, output, saving
 from app.cli.answering import Image, Model, NoStream, Shots, Strict, Tokens
 from app.cli.client import Service, drop_none, form_fields, quoted
 from app.cli.model_folders import model_id
@@ -26,7 +26,7 @@ from app.cli.options import (
     parse_params,
 )
 from app.cli.session import Session, pass_session
-from app.cli.submitting import Ending, train_and_save
+from app.cli.submitting import Ending, say_next, submit
 from app.cli.wording import count_examples
 
 app = typer.Typer(
@@ -108,7 +108,16 @@ def train(
         seed=seed,
         name=name or None,
     )
-    train_and_save(session, body, Ending(output_dir=output_dir, force=force))
+    ending = Ending(output_dir=output_dir, force=force)
+    job = submit(session, body, ending)
+    if job is None:
+        return
+    say_next(session, job, ending)
+    if job["task"] != "classification":
+        session.say(
+            "(vision fewshot query goes on asking the base model with examples shown; vision ask --model"
+            f" {next_steps.written(output_dir)} asks what was trained)"
+        )
 
 
 @app.command("list-examples")

@@ -19,6 +19,7 @@ from app.cli import output
 from app.cli.client import RefusedError, Service, UnreachableError
 from app.cli.figures import not_judged
 from app.cli.session import Session
+from app.cli.waiting import describe_queue
 from app.cli.wording import in_flags
 
 FINISHED = ("succeeded", "failed", "cancelled")
@@ -41,12 +42,12 @@ def follow(session: Session, job: dict[str, Any], *, said: frozenset[str] = froz
     Ends the command with 1 unless the job succeeded. Raises UnreachableError when the service stays away for minutes.
     Ctrl-C ends the command, not the job.
     """
-    return _follow(session, job, _Lines() if session.json else _Bar(job, said))
+    return _follow(session, job, _Lines() if session.json else _Bar(session, job, said))
 
 
 def wait(session: Session, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """The same with nothing on standard output, where what the job leads to will stand; `quiet` says nothing at all."""
-    return _follow(session, job, _Silence() if quiet else _Bar(job, frozenset()))
+    return _follow(session, job, _Silence() if quiet else _Bar(session, job, frozenset()))
 
 
 def _follow(session: Session, job: dict[str, Any], shown: _Silence) -> dict[str, Any]:
@@ -143,7 +144,8 @@ class _Lines(_Silence):
 class _Bar(_Silence):
     """A bar on a terminal; elsewhere a line for each change of state and each log line."""
 
-    def __init__(self, job: dict[str, Any], said: frozenset[str]) -> None:
+    def __init__(self, session: Session, job: dict[str, Any], said: frozenset[str]) -> None:
+        self._session, self._job = session, job
         self._said = said
         self._stack = ExitStack()
         self._said_broken = False
@@ -182,7 +184,8 @@ class _Bar(_Silence):
         elif name == "log" and data.get("line") not in self._said:
             self._say(in_flags(str(data.get("line", ""))))
         elif name == "state":
-            self._say(_state(data))
+            before = describe_queue(self._session.service, self._job) if data.get("state") == "queued" else ""
+            self._say(_state(data) + (f": {before}" if before else ""))
             self._progress.update(self._task, description=str(data.get("state", "")))
 
     def broken(self) -> None:

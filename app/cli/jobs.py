@@ -5,6 +5,7 @@ Knows addresses and how rows read; what a job does is the service's business.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from app.cli.client import quoted
 from app.cli.options import Json, Limit, Lines
 from app.cli.output import format_time
 from app.cli.session import Session, pass_session
+from app.cli.waiting import describe_queue
 
 app = typer.Typer(help="Long work: follow it, stop it, try it again.", no_args_is_help=True)
 _Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a job, as list shows it.")]
@@ -51,7 +53,10 @@ def list_jobs(
 @pass_session(Json)
 def show(session: Session, job: _Id) -> None:
     """Show one job with its evaluation and its files."""
-    session.print_result(session.service.get(f"/v1/jobs/{quoted(job)}"), _print_job)
+    found = session.service.get(f"/v1/jobs/{quoted(job)}")
+    waits = found["state"] == "queued" and not session.json
+    before = describe_queue(session.service, found) if waits else ""
+    session.print_result(found, partial(_print_job, before=before))
 
 
 @app.command()
@@ -77,8 +82,8 @@ def retry(session: Session, job: _Id) -> None:
     session.print_result(reply, f"{job} is {reply['state']}")
 
 
-def _print_job(job: dict[str, Any]) -> None:
-    output.print_facts(_facts(job))
+def _print_job(job: dict[str, Any], before: str) -> None:
+    output.print_facts(_facts(job) + ([("waits for", before)] if before else []))
     output.print_table(
         ["file", "bytes"], ([file["name"], str(file["size"])] for file in job["artifacts"]), empty=""
     )

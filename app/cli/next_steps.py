@@ -51,7 +51,7 @@ def after_training(
     session: Session, job: dict[str, Any], model: str, folder: Path | None, taught: Taught
 ) -> None:
     """Print how to use, judge and export the model of an ended job; `folder` is where it was saved."""
-    named = str(model) if folder is None else _written(folder)
+    named = str(model) if folder is None else written(folder)
     picture = picture_near(taught.pictures)
     asked = (job.get("params") or {}).get("question")
     task = "vqa" if asked else job["task"]
@@ -77,17 +77,14 @@ def using(task: str, picture: str, model: str, question: str) -> list[str]:
 
 
 def picture_near(place: Path | None) -> str:
-    """An image that is there: the named one, one below the named folder, else one in the current folder."""
-    if place is not None and place.is_file():
-        return str(place)
-    for folder, below in ((place, True), (Path(), False)):
-        if folder is None or not folder.is_dir():
-            continue
-        for where, folders, files in os.walk(folder):
-            folders[:] = sorted(one for one in folders if below and not one.startswith("."))
-            for name in sorted(files):
-                if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                    return _written(Path(where) / name) if below else name
+    """An image that was learned from: the named one, or one below the named folder; else what stands for one."""
+    if place is None or place.is_file():
+        return PICTURE if place is None else str(place)
+    for where, folders, files in os.walk(place):
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        for name in sorted(files):
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                return written(Path(where) / name)
     return PICTURE
 
 
@@ -125,6 +122,6 @@ def _test_data(service: Service, job: dict[str, Any], taught: Taught) -> str | N
     return taught.prepared or str(job["dataset"])
 
 
-def _written(path: Path) -> str:
+def written(path: Path) -> str:
     """A path that no command takes for an option or an id: relative ones begin with a dot."""
     return str(path) if path.is_absolute() or str(path).startswith(".") else f"./{path}"

@@ -159,7 +159,7 @@ def _train_by_config(session: Session, file: Path, body: dict[str, Any], data: _
         ended = following.follow(session, judging)
         if not session.json:
             figures.show(ended["result"]["evaluation"])
-    say_next(session, job, ending)
+    say_next(session, job, ending if sent.folder is None else replace(ending, taught=Taught(sent.folder)))
 
 
 def _source(dataset: str | None, collection: str) -> dict[str, str]:

@@ -103,6 +103,35 @@ def test_a_person_reads_states_and_log_lines(server: Scripted, capsys: pytest.Ca
     assert "the job failed: Every image is the same." in said
 
 
+def test_a_queued_job_says_what_is_before_it(server: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    def other(name: str, state: str, at: str, queue: str = "cpu") -> dict[str, Any]:
+        progress = {"step": 12, "of": 15 if state == "running" else 0}
+        known = {"strategy": name, "method": None, "kind": "train", "created_at": at, "queue": queue}
+        return {**known, "id": name, "state": state, "progress": progress}
+
+    mine = {**other("mine", "queued", "2026-01-02"), "id": "j1"}
+    ahead = [other("custom_manyshot", "running", "2026-01-01"), other("early", "queued", "2026-01-01")]
+    others = [
+        *ahead,
+        other("late", "queued", "2026-01-03"),
+        other("elsewhere", "running", "2026-01-01", "gpu"),
+    ]
+    for listed, says in (
+        ([mine, *others], "queued: 2 jobs before it (custom_manyshot, 12/15)\n"),
+        ([mine, others[0]], "queued: 1 job before it (custom_manyshot, 12/15)\n"),
+        ([mine, others[2]], "queued\n"),
+        ([{**mine, "state": "running"}, others[0]], "queued\n"),
+    ):
+        server.answers = [
+            stream(event(1, "state", state="queued")),
+            answer({"data": listed, "next": None}),
+            answer(DONE),
+        ]
+        with Session(server.url) as session:
+            following.follow(session, mine)
+        assert capsys.readouterr().err.startswith(says)
+
+
 def test_a_job_that_is_not_there_is_not_waited_for(server: Scripted) -> None:
     server.answers = [(404, {}, b'{"detail": "There is no such job."}')]
     session = Session(server.url)

@@ -96,8 +96,10 @@ def test_a_picture_is_looked_for(
     after_training(session, JOB, "mugs", None, Taught())
     assert "picture.jpg stands for" in capsys.readouterr().err
     (tmp_path / "there.jpg").write_bytes(b"")
-    assert next_steps.picture_near(None) == "there.jpg"
-    assert next_steps.picture_near(tmp_path / "nowhere") == "there.jpg"
+    # whatever lies in the current folder has nothing to do with what was taught
+    assert next_steps.picture_near(None) == next_steps.picture_near(Path("nowhere")) == "picture.jpg"
+    assert next_steps.picture_near(Path("there.jpg")) == "there.jpg"
+    assert next_steps.picture_near(Path()) == "./there.jpg"
     prepared = tmp_path / "prepared"
     prepared.mkdir()
     (prepared / "dataset.json").write_text(json.dumps({"id": "1", "sent_from": str(tmp_path)}))
