@@ -52,15 +52,8 @@ _METHODS = frozenset(
         *("isdigit", "isalpha", "removeprefix", "removesuffix", "partition", "rpartition"),
     }
 )
-_FAILURES = (
-    RecursionError,
-    MemoryError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-)
+_FAILURES = (RecursionError, MemoryError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+"""What a template that asks for something absurd ends with."""
 _FILE = "<template>"
 _NAMESPACE_BYTES = 1_024
 _rendering = threading.Lock()
@@ -162,7 +155,8 @@ def _concat(pieces: Iterable[str]) -> str:
         size += len(piece)
         _check_size(size)
         parts.append(piece)
-    return str(_charge("".join(parts)))
+    _charge(joined := "".join(parts))
+    return joined
 
 
 class _Environment(ImmutableSandboxedEnvironment):
