@@ -19,11 +19,11 @@ LONG_S = 60.0
 IDLE = "import time; time.sleep(60)"
 BUSY = "import ctypes; ctypes.PyDLL(None).sleep(60)"  # holds the interpreter's lock all the while
 RANK = (
-    "import sys; from pathlib import Path; from workers import liveness; "
+    "import sys; from pathlib import Path; from workers.worker import liveness; "
     "liveness.watch(Path(sys.argv[1]), float(sys.argv[2])); print('watching', flush=True); "
 )
 SUPERVISOR = (
-    "import subprocess, sys, time; from pathlib import Path; from workers import liveness; "
+    "import subprocess, sys, time; from pathlib import Path; from workers.worker import liveness; "
     "child = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE); print(child.pid, flush=True); "
     "[(liveness.beat(Path(sys.argv[1])), time.sleep(0.1)) for _ in range(600)]"
 )

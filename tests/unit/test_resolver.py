@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app.families.table import Families
 
+from app.families import Families
 from app.inference.errors import ModelNotFoundError
 from app.inference.registry import ModelRegistry
-from app.models.resolver import BUILT_IN_CAPTIONER, ModelResolver
+from app.models.resolver import ModelResolver
 from app.models.service import TrainedModels
 from app.settings import Settings
 from app.storage.database import Database
@@ -38,11 +38,11 @@ def make(tmp_path: Path) -> Iterator[Make]:
 def test_the_default_captioner(make: Make) -> None:
     """The one of the settings, else the default model where it captions or may, else the built-in one."""
     assert make(captioner="flamingo-shapes").default_vlm("caption") == "flamingo-shapes"
-    assert make(vlm="blip-shapes-vqa", captioner="").default_vlm("caption") == BUILT_IN_CAPTIONER
+    assert make(vlm="blip-shapes-vqa", captioner="").default_vlm("caption") == "blip-shapes-caption"
     assert make(vlm="blip-shapes-vqa", captioner="").default_vlm("vqa") == "blip-shapes-vqa"
     hub = "someone/something-that-only-loading-knows"
     assert make(vlm=hub, captioner="").default_vlm("caption") == hub
-    assert make(vlm="not-there-yet", captioner="").default_vlm("caption") == BUILT_IN_CAPTIONER
+    assert make(vlm="not-there-yet", captioner="").default_vlm("caption") == "blip-shapes-caption"
 
 
 def test_a_name_means_the_word_of_the_settings_where_it_is_the_default(make: Make) -> None:
