@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import lru_cache, wraps
@@ -76,14 +77,19 @@ def render(
     """The conversation as the template of model `name` writes it; raises ChatTemplateError beyond the bounds."""
     try:
         check_template(text)
-        variables = {key: value for key, value in special_tokens.items() if isinstance(value, str)}
-        rendered = _compile(text).generate(messages=messages, add_generation_prompt=answering, **variables)
+        tokens = {key: value for key, value in special_tokens.items() if isinstance(value, str)}
+        variables = {**tokens, "messages": messages, "add_generation_prompt": answering}
+        template = _compile(text)
+        rendered = template.root_render_func(template.new_context(variables))
         with _rendering:
             _budget.left = MAX_VALUE_BYTES
             return _Watch().join(rendered)
     except (TemplateError, *_FAILURES) as error:
         said = str(error)[:200] or type(error).__name__
-        raise ChatTemplateError(f"The chat template of '{name}' cannot be used: {said}.") from None
+        traceback.clear_frames(error.__traceback__)
+    # raised from here, it keeps no frame of the template, and so none of its values; nor do the tracebacks that
+    # `Template.generate` would write anew
+    raise ChatTemplateError(f"The chat template of '{name}' cannot be used: {said}.")
 
 
 class _Watch:
