@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from datetime import datetime
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Path, Response
@@ -27,7 +26,7 @@ from app.http.dependencies import AppSettings
 from app.http.errors import SlowUploadError, UnsupportedMediaTypeError
 from app.http.fields import Form
 from app.http.names import CollectionName
-from app.http.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
+from app.http.paging import Cursor, Limit, page_size, time_cursor, to_cursor
 from app.http.problems import responses
 from app.http.upload_forms import ArchiveForm, ReceivedArchive
 from app.jobs import streaming
@@ -216,7 +215,7 @@ async def list_datasets(
 ) -> DatasetList:
     """List datasets, the newest first."""
     size = page_size(limit, settings)
-    rows = await datasets.page(caller.workspace, limit=size + 1, before=_before(cursor))
+    rows = await datasets.page(caller.workspace, limit=size + 1, before=time_cursor(cursor))
     last = rows[size - 1].row if len(rows) > size else None
     return DatasetList(
         data=[info(one) for one in rows[:size]],
@@ -295,13 +294,3 @@ def _id(text: str) -> uuid.UUID:
         return uuid.UUID(text)
     except ValueError:
         raise DatasetNotFoundError from None
-
-
-def _before(cursor: str | None) -> tuple[datetime, uuid.UUID] | None:
-    place = from_cursor(cursor, 2)
-    if place is None:
-        return None
-    try:
-        return datetime.fromisoformat(place[0]), uuid.UUID(place[1])
-    except ValueError:
-        raise bad_cursor() from None

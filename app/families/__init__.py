@@ -37,14 +37,19 @@ class Families:
     def all(self) -> Mapping[str, Family]:
         """Every family; reads folders and entry points the first time."""
         with self._lock:
-            if self._by_name is None:
-                self._by_name = {}
+            if self._by_name is not None:
+                return self._by_name
+            self._by_name = {}
+            try:
                 for module in pkgutil.iter_modules(__path__):
                     if module.ispkg:
                         family = importlib.import_module(f"{__name__}.{module.name}").FAMILY
                         self.register(family.name, family)
                 for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
                     self._add_foreign(point)
+            except BaseException:
+                self._by_name = None  # or later calls would miss families without a word
+                raise
             return self._by_name
 
     def register(self, name: str, family: Family) -> None:

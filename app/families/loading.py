@@ -33,7 +33,7 @@ class VlmFiles:
     family_class: type[TransformersVlm]
     architecture: str
     fingerprint: str
-    """Of everything in the folder that decides what the model says (`encoders.files.fingerprint`)."""
+    """Of everything in the folder that decides what the model says (`app.families.files.fingerprint`)."""
 
     @property
     def tasks(self) -> frozenset[Task]:

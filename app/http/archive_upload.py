@@ -9,7 +9,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -70,7 +70,8 @@ async def received_archive(request: Request, settings: Settings) -> AsyncIterato
             fields.setdefault(field, checked(field, request.query_params[field]))
         yield ArchiveUpload(path, sink.size, fields)
     finally:
-        os.unlink(name)
+        with suppress(FileNotFoundError):  # whoever is done with it early may have removed it
+            os.unlink(name)
 
 
 async def _receive(request: Request, settings: Settings, sink: _Sink) -> dict[str, str]:

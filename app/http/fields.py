@@ -60,6 +60,13 @@ def _check_description(value: str, info: ValidationInfo) -> str:
     return description(value, settings_of(info).limits.max_text_chars)
 
 
+def _check_flag(value: str | bool) -> str | bool:
+    if isinstance(value, str) and value.lower() not in ("true", "false", "1", "0"):
+        raise ValueError("it must be true or false")
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_check_flag)]
 CommaSeparated = Annotated[list[str], BeforeValidator(_split_at_commas)]
 """A field that comes several times, or once with commas in it."""
 LabelText = Annotated[str, AfterValidator(_check_label)]

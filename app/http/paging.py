@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import uuid
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query
@@ -48,6 +50,17 @@ def from_cursor(cursor: str | None, parts: int) -> list[str] | None:
     if not (isinstance(place, list) and len(place) == parts and all(map(_is_text, place))):
         raise bad_cursor()
     return place
+
+
+def time_cursor(cursor: str | None) -> tuple[datetime, uuid.UUID] | None:
+    """The time and id of the row after which the next page begins, in a list from the newest on."""
+    place = from_cursor(cursor, 2)
+    if place is None:
+        return None
+    try:
+        return datetime.fromisoformat(place[0]), uuid.UUID(place[1])
+    except ValueError:
+        raise bad_cursor() from None
 
 
 def bad_cursor() -> InvalidInputError:

@@ -138,7 +138,8 @@ class Family:
 
     def accepted_architecture(self, config: Mapping[str, Any]) -> str | None:
         """The class of transformers that a whole model of this configuration is built with, if it is its own."""
-        return self.architectures[0] if config.get("model_type") in self.model_types else None
+        is_own = config.get("model_type") in self.model_types
+        return next(iter(self.architectures), None) if is_own else None
 
     def load(self, source: EncoderSource, config: EncoderConfig) -> Encoder | Vlm:
         """A model ready to serve; blocks for seconds.

@@ -25,7 +25,7 @@ class BaseKey(NamedTuple):
     """What makes two loaded bases the same."""
 
     fingerprint: str
-    """Of the files (`encoders.files.fingerprint`)."""
+    """Of the files (`app.families.files.fingerprint`)."""
     device: str
     dtype: str
     """Number format in memory, such as `float32` or `nf4`."""

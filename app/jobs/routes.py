@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
@@ -17,7 +16,7 @@ from app import errors
 from app.access import Caller, require
 from app.errors import InvalidInputError
 from app.http.dependencies import AppSettings
-from app.http.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
+from app.http.paging import Cursor, Limit, page_size, time_cursor, to_cursor
 from app.http.problems import responses
 from app.jobs import repository, streaming
 from app.jobs.dependencies import JobDescriber, JobFiles, JobFollowers, JobService
@@ -71,7 +70,7 @@ async def list_jobs(
 ) -> JobList:
     """List jobs, the newest first."""
     size = page_size(limit, settings)
-    rows = await jobs.page(caller.workspace, limit=size + 1, states=state or (), before=_before(cursor))
+    rows = await jobs.page(caller.workspace, limit=size + 1, states=state or (), before=time_cursor(cursor))
     page = rows[:size]
     last = page[-1] if len(rows) > size else None
     return JobList(
@@ -172,7 +171,7 @@ async def list_artifacts(caller: Reader, job: JobPath, jobs: JobService) -> Arti
     response_class=StreamingResponse,
     responses={**_FILE, **responses(JobNotFoundError, ArtifactNotFoundError)},
 )
-async def getartifact_of(
+async def get_artifact(
     caller: Reader,
     job: JobPath,
     file: Annotated[str, Path(max_length=1_000, description="A file's name, as the list shows it.")],
@@ -191,13 +190,3 @@ def _id(text: str) -> uuid.UUID:
         return uuid.UUID(text)
     except ValueError:
         raise JobNotFoundError from None
-
-
-def _before(cursor: str | None) -> tuple[datetime, uuid.UUID] | None:
-    place = from_cursor(cursor, 2)
-    if place is None:
-        return None
-    try:
-        return datetime.fromisoformat(place[0]), uuid.UUID(place[1])
-    except ValueError:
-        raise bad_cursor() from None

@@ -1,20 +1,16 @@
-"""What models there are and what this machine has, gathered for whoever asks.
-
-Knows the registry and the operating system; knows nothing of HTTP.
-"""
+"""The models of the registry as clients see them."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from pathlib import Path
 
 from app.inference.model_info import ModelInfo
 from app.inference.registry import ModelRegistry
+from app.inference.sources import HUB_ID
 from app.models.schemas import Model, ModelOptimisation
 
 _MIB = 1024 * 1024
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def models(registry: ModelRegistry) -> list[Model]:
@@ -31,7 +27,7 @@ def describe_known(info: ModelInfo) -> Model:
         tasks=None if info.tasks is None else list(info.tasks),
         family=info.family,
         # a folder of this machine is nobody's business but its own
-        aliases=[one for one in info.aliases if _HUB_ID.fullmatch(one) and not Path(one).exists()],
+        aliases=[one for one in info.aliases if HUB_ID.fullmatch(one) and not Path(one).exists()],
         default=info.default,
         knows=info.knows,
         loaded=info.live,

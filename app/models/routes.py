@@ -79,6 +79,9 @@ async def upload_model(
     """Bring a model that was trained elsewhere: the files that a training job publishes, as an archive."""
     model = await unless_disconnected(request, uploads.check_upload(upload.path, settings))
     card = model.card
+    await asyncio.to_thread(
+        upload.path.unlink
+    )  # unpacked by now: the disk need not hold it beside two copies of the model
     try:
         uploads.check_base(card, models)
         if await models.is_taken(caller.workspace, card.id):

@@ -47,9 +47,9 @@ class BaseModels:
         return found[0].kind
 
     def names_of(self, asked: str) -> set[str]:
-        """The names and the family of the known model of that name or alias; empty where there is none."""
-        found = self._models.match(asked)
-        return set() if found is None else {found.name, found.family, *found.aliases}
+        """The names and the family of the known model of that name, alias or family; empty where there is none."""
+        found = self._models.match_base(asked)[:1]
+        return {name for info in found for name in (info.name, info.family, *info.aliases)}
 
     def encoder(
         self, asked: str | None, checkpoint: str, family: str | None, data: LearningData, strategy: str

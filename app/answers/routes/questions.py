@@ -22,7 +22,7 @@ from app.collections.dependencies import UPLOAD_ERRORS, Recogniser
 from app.collections.errors import CollectionNotFoundError
 from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
-from app.http.fields import Form, at_most
+from app.http.fields import Flag, Form, at_most
 from app.http.problems import responses
 from app.http.upload_forms import ReceivedForm, UploadForm
 from app.inference.errors import (
@@ -53,11 +53,11 @@ class GenerationForm(Form):
         0, ge=0, le=2, description="0 gives the same answer every time; more draws from the model's chances."
     )
     top_p: float = Field(1, ge=0.01, le=1)
-    strict: bool = Field(
+    strict: Flag = Field(
         False,
         description="422 `outside_domain`, not a warning, for a picture unlike anything that the model knows.",
     )
-    stream: bool = Field(
+    stream: Flag = Field(
         False,
         description="Server-sent events: `token` for each piece, then `done` with the whole reply, or `error`.",
     )

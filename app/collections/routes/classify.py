@@ -36,7 +36,9 @@ class ClassifyForm(Form):
         description="Which labels to choose from.",
         json_schema_extra={"default": DEFAULT_COLLECTION},
     )
-    labels: Annotated[CommaSeparated, at_most(lambda settings: settings.limits.max_labels)] | None = Field(
+    labels: (
+        Annotated[CommaSeparated, at_most(lambda settings: settings.limits.max_labels, "labels")] | None
+    ) = Field(
         None, description="Choose from these instead, without any example; comma-separated or repeated."
     )
     threshold: float | None = Field(

@@ -50,7 +50,6 @@ class CheckRequest(BaseModel):
     max_labels: int
     max_label_chars: int
     max_head_bytes: int
-    """Of vision-language models that are served."""
 
 
 class CheckedModel(BaseModel):
