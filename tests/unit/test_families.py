@@ -41,6 +41,12 @@ def test_families_are_asked_without_loading_a_deep_learning_library() -> None:
     assert done.stdout.split() == []
 
 
+def test_a_family_that_names_no_architecture_takes_in_no_whole_model() -> None:
+    other = Other()
+    other.model_types = frozenset({"other"})
+    assert other.accepted_architecture({"model_type": "other"}) is None
+
+
 def test_every_folder_is_a_family() -> None:
     folders = {path.parent.name for path in (ROOT / "app" / "families").glob("*/__init__.py")}
     assert set(FAMILIES.all()) >= folders
