@@ -116,7 +116,8 @@ async def test_twins_of_two_workspaces_know_nothing_of_each_other(
     for path, form in (("/v1/classify", {"labels": "a,b"}), ("/v1/vqa", {"question": "?"})):
         assert (await stranger.post(path, data={"model": "twin", **form}, files=image)).status_code == 404
     reply = await stranger.post("/v1/collections", json={"name": "mine", "encoder": "twin"})
-    assert (reply.status_code, reply.json()["detail"].count("twin")) == (404, 1)  # the word that was sent, no more
+    assert reply.status_code == 404
+    assert reply.json()["detail"].count("twin") == 1  # the word that was sent, and no hint
 
     vectors = []
     for model in ("twin", "clip-tiny"):
