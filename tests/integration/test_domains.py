@@ -144,9 +144,9 @@ async def test_a_strict_question_compares_its_picture_once(
     domains, calls = services.answering._domains, []
     judged = domains.judged
 
-    async def counted(word: str, task: Task, entry: Entry) -> tuple[Warned, ...]:
+    async def counted(word: str, task: Task, entry: Entry, **asked: bool) -> tuple[Warned, ...]:
         calls.append(word)
-        return await judged(word, task, entry)
+        return await judged(word, task, entry, **asked)
 
     monkeypatch.setattr(domains, "judged", counted)
     for strict, count in (("true", 1), ("false", 2)):
