@@ -57,7 +57,7 @@ REASONS = {
     "alpha_pattern": "`alpha_pattern` that is no list",
     "layers_pattern": "`layers_pattern` that is no list",
     "modules_to_save as text": "`modules_to_save` that is no list",
-    "a rank of a billion": "a rank that is not between 0 and 4096",
+    "a rank of a billion": "a rank that is not from 1 to 4096",
     "a normaliser that doubles": "tokenizer.json: normalizer: it makes texts more than 8 times longer",
     "a normaliser that grows": "tokenizer.json: normalizer: it makes texts more than 8 times longer",
     "a hostile pattern": "tokenizer.json: pre_tokenizer: a pattern that is not among those of published tokenizers",
