@@ -1,7 +1,4 @@
-"""Everything a request may lean on, opened once by the app and closed in the opposite order.
-
-Knows what there is and in which order it starts; knows nothing of routes.
-"""
+"""Everything a request may lean on, opened once by the app and closed in the opposite order."""
 
 from __future__ import annotations
 

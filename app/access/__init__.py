@@ -1,7 +1,4 @@
-"""Who may come in: API keys, their scopes and workspaces, and the rules for serving without any.
-
-Knows keys and addresses; knows nothing of what is behind the door.
-"""
+"""Who may come in: API keys, their scopes and workspaces, and the rules for serving without any."""
 
 from app.access.dependencies import Caller, require
 from app.access.scopes import SCOPES, Scope

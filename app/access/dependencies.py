@@ -1,7 +1,4 @@
-"""The one place where a request is let in: `require(scope)` as a dependency of a router or route.
-
-Knows headers and who is calling; knows nothing of what the caller is about to do.
-"""
+"""The one place where a request is let in: `require(scope)` as a dependency of a router or route."""
 
 from __future__ import annotations
 

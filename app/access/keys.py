@@ -1,7 +1,4 @@
-"""What a key looks like and how it is remembered: random text with a checksum, kept only as a keyed digest.
-
-Knows letters and hashes; knows nothing of databases or requests.
-"""
+"""What a key looks like and how it is remembered: random text with a checksum, kept only as a keyed digest."""
 
 from __future__ import annotations
 

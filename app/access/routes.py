@@ -1,6 +1,6 @@
 """`/keys`: making, listing and ending keys, for administrators.
 
-Knows who may manage which workspace: an administrator of `default` every one, any other only their own.
+An administrator of `default` manages the keys of every workspace, any other only those of their own.
 """
 
 from __future__ import annotations

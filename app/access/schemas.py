@@ -1,6 +1,6 @@
 """What travels when keys are made and listed.
 
-Knows shapes and bounds; a key's text is only ever part of the one answer that made it.
+A key's text is only ever part of the one answer that made it.
 """
 
 from __future__ import annotations

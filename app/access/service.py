@@ -1,7 +1,4 @@
-"""Keys and workspaces as rows: made, listed, revoked and looked up.
-
-Knows SQL; knows nothing of requests, and sees a key's text only while it makes one.
-"""
+"""Keys and workspaces as rows: made, listed, revoked and looked up."""
 
 from __future__ import annotations
 

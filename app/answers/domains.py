@@ -1,7 +1,4 @@
-"""Whether a model was made for the picture that it is asked about.
-
-Knows domains and the encoder that compares pictures with them; knows nothing of questions or of how answers come.
-"""
+"""Whether a model was made for the picture that it is asked about."""
 
 from __future__ import annotations
 

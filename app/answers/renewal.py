@@ -1,6 +1,6 @@
 """Embeds a collection's answer examples again when its encoder is no longer the one that embedded them.
 
-Knows blobs, answer examples and encoders; knows nothing of models that answer. The images are kept for this.
+The images are kept for this.
 """
 
 from __future__ import annotations

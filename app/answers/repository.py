@@ -1,6 +1,6 @@
 """Answer examples as rows: kept, listed, removed, and found by likeness.
 
-Knows SQL; a look-up is held to a workspace by `app.collections`, which finds the collection.
+A look-up is held to a workspace by `app.collections`, which finds the collection.
 """
 
 from __future__ import annotations

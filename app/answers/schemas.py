@@ -1,7 +1,4 @@
-"""What travels when something is asked, described or taught by answers.
-
-Knows shapes and examples for the documentation page; knows nothing of how answers come about.
-"""
+"""What travels when something is asked, described or taught by answers."""
 
 from __future__ import annotations
 

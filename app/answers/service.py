@@ -1,7 +1,4 @@
-"""What happens when a question is asked: examples chosen, the model lent, the answer handed on as it comes.
-
-Knows the order of the steps; knows nothing of HTTP or of prompt formats.
-"""
+"""What happens when a question is asked: examples chosen, the model lent, the answer handed on as it comes."""
 
 from __future__ import annotations
 

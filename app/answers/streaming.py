@@ -1,7 +1,4 @@
-"""An answer as server-sent events while it is being generated.
-
-Knows the event stream's format and that a client may leave; knows nothing of models.
-"""
+"""An answer as server-sent events while it is being generated."""
 
 from __future__ import annotations
 

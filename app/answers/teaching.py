@@ -1,7 +1,4 @@
-"""What happens when an answer is taught or forgotten: image checked, embedded, kept, committed.
-
-Knows the order that makes an answered example durable; knows nothing of models that answer.
-"""
+"""What happens when an answer is taught or forgotten: image checked, embedded, kept, committed."""
 
 from __future__ import annotations
 

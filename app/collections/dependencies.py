@@ -1,7 +1,4 @@
-"""What the routes of collections are given, and what several routes share: who may call, an upload, ids in an address.
-
-Knows requests; knows nothing of any one noun.
-"""
+"""What the routes of collections are given, and what several share: who may call, an upload, ids in an address."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which collections this process knows and at which version, kept fresh without asking on every request.
 
-Knows names, versions and three ways to hear of a change: own writes at once, Redis' announcements, and a look
-at the database each interval, so that a flushed or absent Redis delays news by a second and loses none.
+A change is heard of in three ways: own writes at once, Redis' announcements, and a look at the database each
+interval, so that a flushed or absent Redis delays news by a second and loses none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""From uploaded bytes to vectors: hashed, looked up, decoded in the pool, embedded, remembered.
-
-Knows images, encoders and the cache; knows nothing of collections or labels.
-"""
+"""From uploaded bytes to vectors: hashed, looked up, decoded in the pool, embedded, remembered."""
 
 from __future__ import annotations
 

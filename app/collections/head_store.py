@@ -1,7 +1,4 @@
-"""Fitted heads by collection, refitted when a collection's version moves, one fit at a time each.
-
-Knows how supports are read and kept between fits; knows nothing of the mathematics inside a head.
-"""
+"""Fitted heads by collection, refitted when a collection's version moves, one fit at a time each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """What happens when a collection is taught or unlearns: images checked, embedded, kept, committed, announced.
 
-Knows the order that makes an answered example durable (image on disk, then one transaction); knows nothing of
-HTTP.
+The order makes an answered example durable: the image on disk, then one transaction.
 """
 
 from __future__ import annotations

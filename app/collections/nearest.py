@@ -1,7 +1,4 @@
-"""The stored examples nearest to a vector: through the encoder's index, or one by one where there are few.
-
-Knows SQL and when an index pays; knows nothing of images, texts or requests.
-"""
+"""The stored examples nearest to a vector: through the encoder's index, or one by one where there are few."""
 
 from __future__ import annotations
 

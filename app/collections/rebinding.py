@@ -1,7 +1,4 @@
-"""Binds a collection to another encoder: a job embeds every example again, then swaps.
-
-Knows what is refused before anything is queued; a worker does the rest.
-"""
+"""Binds a collection to another encoder: a job embeds every example again, then swaps."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Embeds a collection's images again when its encoder's weights are no longer those that embedded them.
 
-Knows blobs, examples and encoders; knows nothing of heads. The images are kept for this.
+The images are kept for this.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Collections, labels and examples as rows; every look-up is held to a workspace in one place.
-
-Knows SQL and transactions; knows nothing of vectors' meaning, blobs or requests.
-"""
+"""Collections, labels and examples as rows; every look-up is held to a workspace in one place."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What travels when something is recognised, learned, searched or embedded.
-
-Knows shapes, bounds and examples for the documentation page; knows nothing of how answers come about.
-"""
+"""What travels when something is recognised, learned, searched or embedded."""
 
 from __future__ import annotations
 

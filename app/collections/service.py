@@ -1,7 +1,4 @@
-"""What happens when something is classified, searched or embedded: encoder, head, answer.
-
-Knows the order of the steps and times them; knows nothing of HTTP, and leaves learning to `learning`.
-"""
+"""What happens when something is classified, searched or embedded: encoder, head, answer."""
 
 from __future__ import annotations
 

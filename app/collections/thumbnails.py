@@ -1,7 +1,4 @@
-"""An example's image as a small JPEG, which clients may keep: an example never changes its image.
-
-Knows blobs and caching; knows nothing of which example it is.
-"""
+"""An example's image as a small JPEG, which clients may keep: an example never changes its image."""
 
 from __future__ import annotations
 

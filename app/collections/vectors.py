@@ -1,7 +1,4 @@
-"""Vectors between PostgreSQL and numpy: read in binary and in chunks, found through an index per encoder.
-
-Knows pgvector's wire format and index syntax; knows nothing of labels or of what a vector means.
-"""
+"""Vectors between PostgreSQL and numpy: read in binary and in chunks, found through an index per encoder."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Receives an archive: as the body itself or as the part `archive` of a form, straight into a file.
-
-Knows bytes and fields; knows nothing of what is in the archive (that is `app.storage.archives`).
-"""
+"""Receives an archive: as the body itself or as the part `archive` of a form, straight into a file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The text fields of a form as one pydantic model: what they may hold, and how OpenAPI describes them, from one place.
-
-Knows pydantic and the texts that a body carried; knows nothing of how the body was read.
-"""
+"""The text fields of a form as one pydantic model: what they may hold, and their OpenAPI description."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Reads an upload in any of its three dresses (multipart, raw image, JSON) into images and text fields.
-
-Knows parts, their sizes and their names; knows nothing of what an image shows or a field means.
-"""
+"""Reads an upload in any of its three dresses (multipart, raw image, JSON) into images and text fields."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Holds every request body to its size, its time and its share, while it streams in.
-
-Knows bytes and clocks; knows nothing of what a body means (forms are `app.http.forms`) or who sent it.
-"""
+"""Holds every request body to its size, its time and its share, while it streams in."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The parts of a multipart body, one at a time, each counted while it comes in.
-
-Knows names, part headers and text; knows nothing of where images are kept.
-"""
+"""The parts of a multipart body, one at a time, each counted while it comes in."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a collection and a label may be called.
-
-Knows spelling and nothing else.
-"""
+"""What a collection and a label may be called."""
 
 from __future__ import annotations
 

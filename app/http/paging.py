@@ -1,7 +1,4 @@
-"""Pages of lists: how long one is, and a cursor that says where the next begins.
-
-Knows how a place is written and read back; knows nothing of what is listed.
-"""
+"""Pages of lists: how long one is, and a cursor that says where the next begins."""
 
 from __future__ import annotations
 

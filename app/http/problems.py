@@ -1,7 +1,4 @@
-"""Turns every failure into one RFC 9457 problem document, and describes those documents for OpenAPI.
-
-Knows which exception becomes which named error; knows nothing of what was being asked or stored.
-"""
+"""Turns every failure into one RFC 9457 problem document, and describes those documents for OpenAPI."""
 
 from __future__ import annotations
 

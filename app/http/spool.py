@@ -1,7 +1,4 @@
-"""Where uploads lie between the wire and the decoder: small ones in memory, large ones in a temporary folder.
-
-Knows bytes and their total, which is bounded; knows nothing of forms or images.
-"""
+"""Where uploads lie between the wire and the decoder: small ones in memory, large ones in a temporary folder."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a route that takes images declares once: how many images, which fields, and from both its OpenAPI description.
-
-Knows forms and uploads; knows nothing of what the fields mean.
-"""
+"""What a route that takes images declares once: how many images, which fields; its OpenAPI is made from both."""
 
 from __future__ import annotations
 

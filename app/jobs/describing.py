@@ -1,7 +1,4 @@
-"""A job's row as clients see it, wherever an answer shows a job.
-
-Knows the row, its specification and how a failure becomes a problem document; changes nothing.
-"""
+"""A job's row as clients see it, wherever an answer shows a job."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Jobs, what they told and what they left behind, as rows; every look-up is held to a workspace here.
 
-Knows SQL; what may happen to a job is `app.jobs.machine`'s, whose statements this runs for the service.
+What may happen to a job is `app.jobs.machine`'s, whose statements this runs for the service.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""`/jobs`: follow long work, stop it, try it again, and fetch what it left behind; asking for it is `app.training`.
-
-Knows parameters and headers; what happens is in `service`.
-"""
+"""`/jobs`: follow long work, stop it, try it again, and fetch what it left behind; asking for it is `app.training`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """What happens to jobs: written down, announced, later looked at, stopped or retried.
 
-Knows the order that loses no job (the row is committed before a worker hears of it); knows nothing of HTTP, and
-leaves the work to the workers.
+A row is committed before a worker hears of it, so that no job is lost.
 """
 
 from __future__ import annotations

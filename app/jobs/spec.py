@@ -1,7 +1,4 @@
-"""What a job is told to do and what it leaves behind, as they are stored in its row and travel to workers.
-
-Knows shapes; knows nothing of how a client's words become a specification, nor of how it is carried out.
-"""
+"""What a job is told to do and what it leaves behind, as they are stored in its row and travel to workers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What a job tells as server-sent events, and its files as downloads.
-
-Knows the event stream's format, how to go on where a client left off, and that clients leave; knows nothing of what
-the events mean, but which one is the last.
-"""
+"""What a job tells as server-sent events, and its files as downloads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """A trained classifier as files: an encoder's features in, calibrated scores of its own labels out.
 
-Knows the files and the few matrix products behind them; knows nothing of how they were trained or of who asks. The
-share for none of the labels and the likeness to examples come from the same closed-form head as a collection's.
+The share for none of the labels and the likeness to examples come from the same closed-form head as a collection's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Trained models as clients see them.
-
-Knows cards and bases; knows nothing of HTTP or of how models answer.
-"""
+"""Trained models as clients see them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`/models`: what there is, what was trained, its files; models come in and go.
-
-Knows who may do what; knows nothing of how things are found out.
-"""
+"""`/models`: what there is, what was trained, its files; models come in and go."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What travels when models and hardware are described.
-
-Knows shapes; knows nothing of how they are found out.
-"""
+"""What travels when models and hardware are described."""
 
 from __future__ import annotations
 

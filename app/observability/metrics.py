@@ -1,6 +1,6 @@
 """The numbers the service counts about itself, for Prometheus.
 
-Knows names and units; knows nothing of where the numbers come from. Each app has its own registry.
+Each app has its own registry.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Carries what the batcher and the registry tell into the metrics and the log.
-
-Knows their calls and our metric names; knows nothing of models.
-"""
+"""Carries what the batcher and the registry tell into the metrics and the log."""
 
 from __future__ import annotations
 

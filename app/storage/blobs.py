@@ -1,7 +1,4 @@
-"""Where images are kept: each under the SHA-256 of its bytes, in a local folder or behind any fsspec URL.
-
-Knows bytes and hashes; knows nothing of examples, workspaces or what an image shows.
-"""
+"""Where images are kept: each under the SHA-256 of its bytes, in a local folder or behind any fsspec URL."""
 
 from __future__ import annotations
 

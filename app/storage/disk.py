@@ -1,7 +1,4 @@
-"""What the operating system says of disks and open files, as the named errors of this service.
-
-Knows errno, the words libraries use in its place, and free space; knows nothing of what was being written.
-"""
+"""What the operating system says of disks and open files, as the named errors of this service."""
 
 from __future__ import annotations
 

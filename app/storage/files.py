@@ -1,7 +1,6 @@
 """Where checkpoints, models, manifests and exports are kept: files by key, in a folder or behind a fsspec URL.
 
-Knows keys and bytes; knows nothing of who may read them or what they mean. A local file is whole or absent; an
-object store writes each object whole or not at all.
+A local file is whole or absent; an object store writes each object whole or not at all.
 """
 
 from __future__ import annotations

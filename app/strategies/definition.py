@@ -1,7 +1,4 @@
-"""What a strategy is: a way to learn, on which model, with which settings, for how many examples, on what machine.
-
-Knows shapes and what contradicts itself; knows nothing of files, lines or the machine at hand.
-"""
+"""What a strategy is: a way to learn, on which model, with which settings, for how many examples, on what machine."""
 
 from __future__ import annotations
 

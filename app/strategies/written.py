@@ -1,8 +1,4 @@
-"""Strategies in short: `model_type`, `learning_type`, `hardware_requirements` for the fields of a whole strategy.
-
-Knows these words, what each means among a strategy's own fields, and what stands for a field that is left out. Knows
-nothing of files and lines.
-"""
+"""Strategies in short: `model_type`, `learning_type`, `hardware_requirements` for the fields of a whole strategy."""
 
 from __future__ import annotations
 

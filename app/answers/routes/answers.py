@@ -1,7 +1,4 @@
-"""`/collections/{c}/answers`: teach, list, look at and forget answer examples.
-
-Knows the fields and their bounds; knows nothing of vectors.
-"""
+"""`/collections/{c}/answers`: teach, list, look at and forget answer examples."""
 
 from __future__ import annotations
 

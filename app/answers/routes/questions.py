@@ -1,7 +1,4 @@
-"""`POST /vqa` and `POST /caption`: ask about an image, or have it described.
-
-Knows the fields and their bounds; knows nothing of models.
-"""
+"""`POST /vqa` and `POST /caption`: ask about an image, or have it described."""
 
 from __future__ import annotations
 

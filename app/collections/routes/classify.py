@@ -1,7 +1,4 @@
-"""`POST /classify`: an image and get its label.
-
-Knows the fields and their bounds; knows nothing of encoders or heads.
-"""
+"""`POST /classify`: an image and get its label."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`/collections`: named sets of labels, made, listed, bound to another encoder and dropped.
-
-Knows pages and names; knows nothing of examples' vectors.
-"""
+"""`/collections`: named sets of labels, made, listed, bound to another encoder and dropped."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`POST /embeddings`: images and texts to vectors, in the shape that OpenAI's clients read.
-
-Knows how vectors are written; knows nothing of encoders.
-"""
+"""`POST /embeddings`: images and texts to vectors, in the shape that OpenAI's clients read."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`/collections/{c}/examples`: teach, list, look at and forget examples.
-
-Knows the fields and their bounds; knows nothing of vectors.
-"""
+"""`/collections/{c}/examples`: teach, list, look at and forget examples."""
 
 from __future__ import annotations
 

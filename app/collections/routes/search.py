@@ -1,7 +1,4 @@
-"""`POST /search`: the stored examples nearest to an image or a text.
-
-Knows the fields and their bounds; knows nothing of indexes.
-"""
+"""`POST /search`: the stored examples nearest to an image or a text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`/hardware`: what this machine has.
-
-Knows who may look; knows nothing of how things are found out.
-"""
+"""`/hardware`: what this machine has."""
 
 from __future__ import annotations
 

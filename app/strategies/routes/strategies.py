@@ -1,7 +1,4 @@
-"""`/strategies`: list, show and recommend ways to learn.
-
-Knows who may look; what fits is decided in `recommending`.
-"""
+"""`/strategies`: list, show and recommend ways to learn."""
 
 from __future__ import annotations
 
