@@ -60,6 +60,11 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     return admitted
 
 
+Recogniser = Annotated[Caller, Depends(require("recognise"))]
+Learner = Annotated[Caller, Depends(require("learn"))]
+Trainer = Annotated[Caller, Depends(require("train"))]
+
+
 async def _identify(request: Request, keys: KeyRing, settings: Settings, key: str | None) -> Caller:
     if key is not None:
         holder = await keys.find(key)

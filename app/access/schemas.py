@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.access.scopes import Scope
+from app.http.bodies import Page
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 _LONGEST_LIFE = timedelta(days=36_500)
@@ -76,8 +77,5 @@ class NewKey(Key):
     key: str = Field(examples=["vis_" + "h3Qz1a" * 8 + "0"])
 
 
-class KeyList(BaseModel):
+class KeyList(Page[Key]):
     """A page of keys, oldest first."""
-
-    data: list[Key]
-    next: str | None = Field(description="Pass as `cursor` for the next page.")

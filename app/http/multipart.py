@@ -10,13 +10,14 @@ from python_multipart.multipart import parse_options_header
 
 from app import errors
 from app.http.errors import TooManyPartsError
+from app.http.names import is_storable
 from app.settings import Settings
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 IMAGE_NAMES = frozenset({"image", "images", "image[]", "images[]"})
-_LONGEST_NAME = 100
+_MAX_NAME_CHARS = 100
 
 T = TypeVar("T")
 """Where a file's bytes go."""
@@ -121,19 +122,11 @@ class Parts(Generic[T]):
 
 def shown(name: str) -> str:
     """A client's own name for a field, safe to say back."""
-    return name.encode("ascii", "replace").decode()[:_LONGEST_NAME]
+    return name.encode("ascii", "replace").decode()[:_MAX_NAME_CHARS]
 
 
 def checked(name: str, text: str) -> str:
     """`text`, which every store can keep; raises `InvalidInputError` on NUL or lone surrogates."""
-    if "\0" in text or not _is_encodable(text):
+    if not is_storable(text):
         raise errors.InvalidInputError(f"{shown(name)}: this is not text.")
     return text
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

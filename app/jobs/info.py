@@ -6,8 +6,9 @@ import uuid
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from app.http.bodies import with_example
 from app.jobs.spec import Kind, Queue
 from app.methods import MethodName
 from app.methods.tasks import Task
@@ -51,10 +52,6 @@ EXAMPLE_ARTIFACT: dict[str, Any] = {
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "url": f"/v1/jobs/{_ID}/artifacts/head.safetensors",
 }
-
-
-def with_example(example: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [example]})
 
 
 class Progress(BaseModel):

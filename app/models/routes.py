@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.exc import IntegrityError
 
 from app import errors
-from app.access import Caller, require
+from app.access import Recogniser, Trainer
 from app.errors import ConflictError
 from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
@@ -33,8 +33,6 @@ from app.storage.errors import ArchiveError
 
 router = APIRouter(prefix="/models", tags=["models"])
 
-Recogniser = Annotated[Caller, Depends(require("recognise"))]
-Trainer = Annotated[Caller, Depends(require("train"))]
 ModelPath = Annotated[str, Path(alias="model", max_length=200, description="Id of a model.")]
 _NOT_FOUND = responses(ModelNotFoundError)
 UPLOAD = ArchiveForm(Form, "A zip, tar or tar.gz of a model's folder.")

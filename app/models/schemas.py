@@ -6,7 +6,9 @@ import uuid
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from app.http.bodies import WholeList, with_example
 
 _LITE: dict[str, Any] = {
     "id": "lite",
@@ -74,7 +76,7 @@ class TrainedFacts(BaseModel):
 class Model(BaseModel):
     """A model; what only a loaded one knows is null before."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_LITE]})
+    model_config = with_example(_LITE)
 
     id: str
     kind: Literal["encoder", "vlm", "classifier"] = Field(
@@ -118,19 +120,13 @@ class ModelFile(BaseModel):
     url: str
 
 
-class ModelFiles(BaseModel):
+class ModelFiles(WholeList[ModelFile]):
     """All files of a model, by name."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"data": [_FILE], "next": None}]})
-
-    data: list[ModelFile]
-    next: str | None = Field(None, description="Always null: files fit one page.")
+    model_config = with_example({"data": [_FILE], "next": None})
 
 
-class ModelList(BaseModel):
+class ModelList(WholeList[Model]):
     """All models, the default first."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"data": [_LITE], "next": None}]})
-
-    data: list[Model]
-    next: str | None = Field(None, description="Always null: models fit one page.")
+    model_config = with_example({"data": [_LITE], "next": None})

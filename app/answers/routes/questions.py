@@ -9,13 +9,14 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
 from app import errors
+from app.access import Recogniser
 from app.answers.dependencies import AnsweringService
 from app.answers.forms import QuestionText
 from app.answers.schemas import AnswerReply, AnswerWarning, CaptionReply, Timing, UsedExample
 from app.answers.schemas import Usage as UsageInfo
 from app.answers.service import Answered, Answering, Asked
 from app.answers.streaming import EVENT_STREAM, streamed
-from app.collections.dependencies import UPLOAD_ERRORS, Recogniser
+from app.collections.dependencies import UPLOAD_ERRORS
 from app.collections.errors import CollectionNotFoundError
 from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected

@@ -8,7 +8,8 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field, ValidationInfo, field_validator
 
-from app.collections.dependencies import UPLOAD_ERRORS, Recogniser, RecognitionService
+from app.access import Recogniser
+from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
 from app.collections.errors import CollectionNotFoundError, EmptyCollectionError, EncoderMismatchError
 from app.collections.schemas import Classification, Classifications, Score, Timing
 from app.collections.service import Answer, Question

@@ -8,7 +8,8 @@ import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 
-from app.collections.dependencies import UPLOAD_ERRORS, Recogniser, RecognitionService
+from app.access import Recogniser
+from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
 from app.collections.routes.embedding_input import Encoding, Received, request_body
 from app.collections.schemas import Embedding, EmbeddingList, Usage
 from app.http.disconnect import unless_disconnected

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
-from app.access import Caller, require
+from app.access import Recogniser
 from app.http.dependencies import AppSettings
 from app.models.dependencies import Registry
 from app.strategies import probing
@@ -16,8 +15,6 @@ from app.strategies.here import fits
 from app.strategies.schemas import Hardware
 
 router = APIRouter(tags=["models"])
-
-Recogniser = Annotated[Caller, Depends(require("recognise"))]
 
 
 @router.get("/hardware")
