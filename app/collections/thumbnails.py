@@ -9,11 +9,12 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 
 from app.errors import NotFoundError
+from app.http.fields import WholeNumber
 from app.media import images
 from app.media.images import ImageLimits
 from app.storage.blobs import BlobStore
 
-Size = Annotated[int, Query(ge=16, le=1024, description="Longest side in pixels.")]
+Size = Annotated[int, Query(ge=16, le=1024, description="Longest side in pixels."), WholeNumber]
 
 
 class Thumbnails:

@@ -13,6 +13,7 @@ from fastapi import Depends, Query
 
 from app.errors import InvalidInputError
 from app.http.dependencies import AppSettings
+from app.http.fields import WholeNumber
 from app.http.names import is_storable
 from app.settings import Settings
 
@@ -20,7 +21,9 @@ DEFAULT_PAGE = 100
 _MAX_CURSOR_CHARS = 16_384
 
 Row = TypeVar("Row")
-Limit = Annotated[int | None, Query(ge=1, description=f"Most rows in the answer; {DEFAULT_PAGE} if empty.")]
+Limit = Annotated[
+    int | None, Query(ge=1, description=f"Most rows in the answer; {DEFAULT_PAGE} if empty."), WholeNumber
+]
 Cursor = Annotated[str | None, Query(description="`next` of the page before.")]
 _BAD_CURSOR = "cursor: pass `next` of the page before as it is."
 

@@ -156,7 +156,7 @@ class ModelRegistry:
             self._describe(key[0], source, self._slots.get(key), sizes) for key, source in sources.items()
         ]
         for family in self._families.of_kind("vlm"):
-            if family.connects and family.is_connected(settings):
+            if family.connects and family.has_server(settings):
                 default = settings.answers.vlm == family.name
                 tasks = ("caption", "vqa")
                 known.append(ModelInfo(family.name, family.name, (), default, "vlm", tasks, live=True))

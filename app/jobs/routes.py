@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from app import errors
 from app.access import Recogniser, Trainer
 from app.errors import InvalidInputError
+from app.http.fields import WholeNumber
 from app.http.names import parse_id
 from app.http.paging import AskedPage
 from app.http.problems import responses
@@ -139,6 +140,7 @@ async def get_metrics(
             le=MAX_POINTS,
             description="Most values of each metric; longer ones are thinned out evenly.",
         ),
+        WholeNumber,
     ] = DEFAULT_POINTS,
 ) -> MetricList:
     """Show a job's metrics by step."""
