@@ -150,7 +150,7 @@ async def of_other_encoders(
     key: str,
     *,
     limit: int,
-    after: uuid.UUID = uuid.UUID(int=0),  # noqa: B008 - a constant
+    after: uuid.UUID,
 ) -> list[AnswerExample]:
     """Examples that another encoder embedded, by id, beginning after `after`."""
     wanted = _WITHOUT_VECTORS.where(

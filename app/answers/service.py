@@ -156,8 +156,8 @@ class Answering:
         if asked.task not in live.tasks:
             verb = "answer questions" if asked.task == "vqa" else "write captions"
             raise ModelTaskError(f"The model '{live.name}' does not {verb}.")
-        shown = await self._shown(near, with_images=live.several_images)
-        prompt = Prompt(image, asked.text, asked.task, asked.max_new_tokens, shown, asked.sampling)
+        examples = await self._read_examples(near, with_images=live.several_images)
+        prompt = Prompt(image, asked.text, asked.task, asked.max_new_tokens, examples, asked.sampling)
         return await live.answer(prompt, deadline_s=self._settings.answers.vlm_deadline_s, on_text=on_text)
 
     async def _choose_model(self, workspace: str, asked: Asked) -> tuple[str, bool]:
@@ -195,7 +195,9 @@ class Answering:
                 shots,
             )
 
-    async def _shown(self, near: Sequence[NearAnswer], *, with_images: bool) -> tuple[AnswerExample, ...]:
+    async def _read_examples(
+        self, near: Sequence[NearAnswer], *, with_images: bool
+    ) -> tuple[AnswerExample, ...]:
         """The examples as a model takes them; one whose image cannot be had any more is shown as text."""
         if not with_images:
             return tuple(AnswerExample(None, one.question, one.answer) for one in near)

@@ -17,7 +17,7 @@ from app.collections.embedding import Embedded, ImageEmbedder
 from app.collections.errors import CollectionNotFoundError, EncoderMismatchError
 from app.collections.head_store import HeadStore
 from app.collections.nearest import Near, nearest
-from app.collections.renewal import Renewal
+from app.collections.renewal import ExampleRenewal
 from app.collections.repository import NewExample, add_examples, find_collection, lock_images
 from app.errors import InvalidInputError
 from app.heads import Head, Prediction
@@ -79,7 +79,7 @@ class Recognition:
         models: ModelResolver,
         directory: Directory,
         heads: HeadStore,
-        renewal: Renewal,
+        renewal: ExampleRenewal,
         embedder: ImageEmbedder,
         metrics: Metrics,
         trained: TrainedModels,
@@ -263,5 +263,5 @@ class Recognition:
             reference = known.encoder
         async with self._registry.encoder(reference) as live:
             if known is not None:
-                await self._renewal.check(known, live)
+                await self._renewal.check(known, live.key)
             yield live
