@@ -38,12 +38,12 @@ class Warned:
     sentence: str
 
 
+@dataclass(eq=False)
 class Domains:
     """Compares pictures with what the models of one process know."""
 
-    def __init__(self, registry: ModelRegistry, embedder: ImageEmbedder) -> None:
-        self._registry = registry
-        self._embedder = embedder
+    registry: ModelRegistry
+    embedder: ImageEmbedder
 
     @asynccontextmanager
     async def judging(
@@ -80,10 +80,10 @@ class Domains:
         domain, base = _found(source)
         if domain is None:
             return ()
-        async with self._registry.encoder(ENCODER) as live:
+        async with self.registry.encoder(ENCODER) as live:
             if live.key != domain.encoder:  # another version of it: its vectors say nothing here
                 return ()
-            vectors = (await self._embedder.embed(live, [entry])).vectors
+            vectors = (await self.embedder.embed(live, [entry])).vectors
         if domain.rows.shape[1] != vectors.shape[1]:  # an upload may hold anything
             return ()
         if domain.covers(vectors)[0]:

@@ -154,5 +154,5 @@ class ExampleRenewal(Renewal):
             row.version += 1
             # what was made is of no version that a process could read from, so all read everything
             row.removals_since = row.version
-        self._directory.learn(row)
-        await self._directory.announce(row)
+        self.directory.learn(row)
+        await self.directory.announce(row)

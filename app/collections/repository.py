@@ -216,7 +216,7 @@ async def missing_vectors(
     *,
     limit: int,
     after: uuid.UUID,
-) -> Sequence[Row[tuple[uuid.UUID, str]]]:
+) -> Sequence[Row[uuid.UUID, str]]:
     """Examples (`id`, `image_sha256`) that this encoder has not embedded yet, by id, beginning after `after`."""
     has = select(ExampleVector.example_id).where(
         ExampleVector.example_id == Example.id, ExampleVector.encoder == key

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Item = TypeVar("Item")
 
 
-def with_example(example: dict[str, Any], **config: Any) -> ConfigDict:
+def with_example(example: dict[str, Any], *, extra: Literal["ignore", "forbid"] = "ignore") -> ConfigDict:
     """The configuration of a model that the documentation page shows by an example."""
-    return ConfigDict(json_schema_extra={"examples": [example]}, **config)
+    return ConfigDict(json_schema_extra={"examples": [example]}, extra=extra)
 
 
 class Page(BaseModel, Generic[Item]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -75,13 +76,13 @@ async def read_upload(request: Request, settings: Settings, spool: Spool) -> Upl
     return upload
 
 
+@dataclass(eq=False)
 class _Reader:
     """Fills one `Upload` from one request."""
 
-    def __init__(self, upload: Upload, settings: Settings, spool: Spool) -> None:
-        self.upload = upload
-        self.settings = settings
-        self.spool = spool
+    upload: Upload
+    settings: Settings
+    spool: Spool
 
     def image(self) -> Entry:
         """A new empty image; raises `TooManyPartsError`."""

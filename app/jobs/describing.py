@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
@@ -25,12 +26,12 @@ class Names(Protocol):
         """What clients call the base model of a job's specification."""
 
 
+@dataclass(eq=False)
 class Describer:
     """Rows of jobs as clients see them."""
 
-    def __init__(self, names: Names, redis: Redis) -> None:
-        self._names = names
-        self._redis = redis
+    names: Names
+    redis: Redis
 
     async def describe(self, job: Job) -> JobInfo:
         """A job as clients see it."""
@@ -39,10 +40,10 @@ class Describer:
 
     async def describe_all(self, jobs: Sequence[Job]) -> list[JobInfo]:
         """Several at once."""
-        names = await self._names.of_data(jobs)
+        names = await self.names.of_data(jobs)
         queues = {job.queue for job in jobs if job.state == "queued"}
-        served = {queue: await presence.served(self._redis, queue) for queue in queues}
-        return [_info(job, self._names.of_base(job.spec), names, served) for job in jobs]
+        served = {queue: await presence.served(self.redis, queue) for queue in queues}
+        return [_info(job, self.names.of_base(job.spec), names, served) for job in jobs]
 
 
 def _info(
