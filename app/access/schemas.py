@@ -15,7 +15,7 @@ from app.access.scopes import Scope
 from app.http.bodies import Page
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-_LONGEST_LIFE = timedelta(days=36_500)
+_MAX_LIFE = timedelta(days=36_500)
 
 
 class KeyRequest(BaseModel):
@@ -45,7 +45,7 @@ class KeyRequest(BaseModel):
         if self.expires_in_days is not None and self.expires_at is not None:
             raise ValueError("expires_in_days and expires_at cannot both be given")
         if self.expires_at is not None and not (
-            datetime.now(UTC) < self.expires_at < datetime.now(UTC) + _LONGEST_LIFE
+            datetime.now(UTC) < self.expires_at < datetime.now(UTC) + _MAX_LIFE
         ):
             raise ValueError("expires_at must lie in the future")
         return self

@@ -21,7 +21,7 @@ from app.storage.database import Database
 
 # Revocation must be seen within a second by every process: half of that is left for the request itself.
 REMEMBER_S = 0.5
-_MOST_REMEMBERED = 1024
+_MAX_REMEMBERED = 1024
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class KeyRing:
             remembered = (now + REMEMBER_S, await self._look_up_once(digest))
             self._remembered[digest] = remembered
             self._remembered.move_to_end(digest)
-            while len(self._remembered) > _MOST_REMEMBERED:
+            while len(self._remembered) > _MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
         holder = remembered[1]
         if holder is not None and holder.expires_at is not None and holder.expires_at <= datetime.now(UTC):
