@@ -12,8 +12,14 @@ from redis.asyncio import Redis
 from app.errors import VisionError
 from app.http import problems
 from app.jobs import presence, repository
-from app.jobs.info import ArtifactInfo, JobInfo, Progress
-from app.jobs.tables import Artifact, Job
+from app.jobs.info import JobInfo, Progress
+from app.jobs.tables import Job
+
+_COLUMNS = (
+    *("id", "state", "queue", "attempt", "max_attempts", "strategy", "metrics", "model"),
+    *("created_at", "started_at", "finished_at"),
+)
+"""Shown as they are in the row."""
 
 
 class Names(Protocol):
@@ -53,16 +59,11 @@ def _info(
     data = spec.get("data") or {}
     collection = data.get("collection")
     return JobInfo(
-        id=job.id,
+        **{name: getattr(job, name) for name in _COLUMNS},
         kind=spec["kind"],
-        state=job.state,
-        queue=job.queue,
         served=served[job.queue] if job.state == "queued" else None,
         phase=job.phase if job.state == "running" else None,
         not_before=job.not_before if job.state == "queued" else None,
-        attempt=job.attempt,
-        max_attempts=job.max_attempts,
-        strategy=job.strategy,
         task=spec.get("task"),
         method=spec.get("method"),
         base_model=base_model,
@@ -72,13 +73,8 @@ def _info(
         name=spec.get("model"),
         seed=spec.get("seed") or 0,
         progress=Progress(step=job.step, of=job.of, eta_s=job.eta_s),
-        metrics=job.metrics,
-        model=job.model,
         error=_problem(job),
         cancelling=job.cancel and job.state in repository.OPEN,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
     )
 
 
@@ -104,10 +100,3 @@ def _kinds() -> dict[str, type[VisionError]]:
         found.setdefault(kind.code, kind)
         waiting += kind.__subclasses__()
     return found
-
-
-def artifact_of(job_id: uuid.UUID, row: Artifact) -> ArtifactInfo:
-    """A file as clients see it."""
-    return ArtifactInfo(
-        name=row.name, size=row.size, sha256=row.sha256, url=f"/v1/jobs/{job_id}/artifacts/{row.name}"
-    )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
 from app.http.bodies import with_example
 from app.jobs.spec import Kind, Queue
+from app.jobs.tables import Artifact
 from app.methods import MethodName
 from app.methods.tasks import Task
 
@@ -110,3 +111,8 @@ class ArtifactInfo(BaseModel):
     size: int = Field(description="In bytes.")
     sha256: str
     url: str = Field(description="Where to download it.")
+
+    @classmethod
+    def of(cls, file: Artifact, owner: str) -> Self:
+        """A file of the job or model at the address `owner`."""
+        return cls(name=file.name, size=file.size, sha256=file.sha256, url=f"{owner}/artifacts/{file.name}")

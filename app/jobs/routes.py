@@ -19,13 +19,12 @@ from app.http.paging import AskedPage
 from app.http.problems import responses
 from app.jobs import repository, streaming
 from app.jobs.dependencies import JobDescriber, JobFiles, JobFollowers, JobService
-from app.jobs.describing import artifact_of
 from app.jobs.errors import (
     ArtifactNotFoundError,
     JobNotFoundError,
     JobStateError,
 )
-from app.jobs.info import RETRY_AFTER_S, JobInfo, State
+from app.jobs.info import RETRY_AFTER_S, ArtifactInfo, JobInfo, State
 from app.jobs.schemas import ArtifactList, JobList, JobPage, MetricList, MetricSeries
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -80,9 +79,8 @@ async def get_job(
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     files = await jobs.artifacts(caller.workspace, row.id)
     info = await describer.describe(row)
-    return JobPage(
-        **info.model_dump(), result=row.result, artifacts=[artifact_of(row.id, one) for one in files]
-    )
+    artifacts = [ArtifactInfo.of(file, f"/v1/jobs/{row.id}") for file in files]
+    return JobPage(**info.model_dump(), result=row.result, artifacts=artifacts)
 
 
 @router.post("/{job}/cancel", responses=responses(JobNotFoundError, JobStateError))
@@ -145,9 +143,7 @@ async def get_metrics(
 ) -> MetricList:
     """Show a job's metrics by step."""
     found = await jobs.metrics(caller.workspace, _id(job), points=points)
-    return MetricList(
-        data=[MetricSeries(name=s.name, steps=s.steps, values=s.values, total=s.total) for s in found]
-    )
+    return MetricList(data=[MetricSeries(**vars(series)) for series in found])
 
 
 @router.get("/{job}/artifacts", responses=_NOT_FOUND)
@@ -155,7 +151,7 @@ async def list_artifacts(caller: Recogniser, job: JobPath, jobs: JobService) -> 
     """List the files that a job left behind."""
     job_id = _id(job)
     files = await jobs.artifacts(caller.workspace, job_id)
-    return ArtifactList(data=[artifact_of(job_id, one) for one in files])
+    return ArtifactList(data=[ArtifactInfo.of(file, f"/v1/jobs/{job_id}") for file in files])
 
 
 @router.get(

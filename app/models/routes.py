@@ -22,7 +22,7 @@ from app.inference.errors import ModelNotFoundError
 from app.jobs import streaming
 from app.jobs.dependencies import JobFiles
 from app.jobs.errors import ArtifactNotFoundError
-from app.models import describing, listing, uploads
+from app.models import describing, uploads
 from app.models.dependencies import Models, Registry, TrainedModelService
 from app.models.errors import ModelExistsError
 from app.models.schemas import Model, ModelFile, ModelFiles, ModelList
@@ -44,7 +44,7 @@ async def list_models(
 ) -> ModelList:
     """List the models, the default first, then those trained here, the newest first."""
     found = [await _described(settings, trained, one) for one in await trained.all(caller.workspace)]
-    return ModelList(data=[*listing.models(registry), *found])
+    return ModelList(data=[*describing.list_known(registry), *found])
 
 
 @router.post(
@@ -100,7 +100,7 @@ async def get_model(
     found = await models.find(caller.workspace, model)
     if isinstance(found, Trained):
         return await _described(settings, trained, found)
-    return listing.describe_known(found)
+    return describing.describe_known(found)
 
 
 @router.delete("/{model}", status_code=204, responses=responses(ModelNotFoundError, errors.ConflictError))
@@ -122,17 +122,7 @@ async def list_model_files(
     rows = await trained.artifacts(caller.workspace, model)
     if not rows:
         await models.find(caller.workspace, model)
-    return ModelFiles(
-        data=[
-            ModelFile(
-                name=one.name,
-                size=one.size,
-                sha256=one.sha256,
-                url=f"/v1/models/{model}/artifacts/{one.name}",
-            )
-            for one in rows
-        ]
-    )
+    return ModelFiles(data=[ModelFile.of(file, f"/v1/models/{model}") for file in rows])
 
 
 @router.get(

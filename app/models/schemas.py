@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from app.http.bodies import WholeList, with_example
+from app.jobs.info import ArtifactInfo
 
 _LITE: dict[str, Any] = {
     "id": "lite",
@@ -111,13 +112,10 @@ _FILE: dict[str, Any] = {
 }
 
 
-class ModelFile(BaseModel):
+class ModelFile(ArtifactInfo):
     """A file of a trained model, or one that was made of it since."""
 
-    name: str
-    size: int = Field(description="In bytes.")
-    sha256: str
-    url: str
+    model_config = with_example(_FILE)
 
 
 class ModelFiles(WholeList[ModelFile]):

@@ -100,14 +100,6 @@ class Metrics:
         """One stage of one item or batch took `seconds`; `stage` is one of `STAGES`."""
         self.stages.labels(stage).observe(seconds)
 
-    def observe_batch(self, model: str, size: int) -> None:
-        """One forward pass of `model` took `size` items."""
-        self.batch_size.labels(model).observe(size)
-
-    def observe_dropped(self, model: str, reason: str, count: int) -> None:
-        """`count` items of `model` left its queue unserved."""
-        self.dropped.labels(model, reason).inc(count)
-
     def observe_cache(self, *, hits: int = 0, misses: int = 0) -> None:
         """Embeddings found and not found in the cache."""
         if hits:

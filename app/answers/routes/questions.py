@@ -31,7 +31,7 @@ from app.inference.errors import (
     RemoteModelBusyError,
     RemoteModelError,
 )
-from app.inference.prompts import Answer, Sampling, Task
+from app.inference.prompts import Sampling, Task
 from app.settings import Settings
 
 Reply = TypeVar("Reply", bound=BaseModel)
@@ -170,47 +170,30 @@ async def _reply(
 
 
 def _answer_reply(answered: Answered) -> AnswerReply:
-    return AnswerReply(
-        answer=answered.answer.text,
-        model=answered.model,
-        examples_used=[
-            UsedExample(id=one.id, question=one.question, answer=one.answer, similarity=one.similarity)
-            for one in answered.examples
-        ],
-        finish_reason=answered.answer.finish_reason,
-        usage=_usage(answered.answer),
-        timing_ms=_timing(answered),
-        warnings=_warnings(answered),
-    )
+    examples = [UsedExample.model_validate(example, from_attributes=True) for example in answered.examples]
+    return AnswerReply(answer=answered.answer.text, examples_used=examples, **_tell(answered))
 
 
 def _caption_reply(answered: Answered) -> CaptionReply:
-    return CaptionReply(
-        caption=answered.answer.text,
-        model=answered.model,
-        finish_reason=answered.answer.finish_reason,
-        usage=_usage(answered.answer),
-        timing_ms=_timing(answered),
-        warnings=_warnings(answered),
-    )
+    return CaptionReply(caption=answered.answer.text, **_tell(answered))
 
 
-def _warnings(answered: Answered) -> list[AnswerWarning]:
-    return [AnswerWarning(code=warned.code, sentence=warned.sentence) for warned in answered.warnings]
-
-
-def _timing(answered: Answered) -> Timing:
-    return Timing(
-        decode=round(answered.decode_ms, 3),
-        examples=round(answered.examples_ms, 3),
-        generate=round(answered.generate_ms, 3),
-        total=round(answered.total_ms, 3),
-    )
-
-
-def _usage(answer: Answer) -> UsageInfo:
-    return UsageInfo(
-        prompt_tokens=answer.prompt_tokens,
-        completion_tokens=answer.completion_tokens,
-        total_tokens=answer.prompt_tokens + answer.completion_tokens,
-    )
+def _tell(answered: Answered) -> dict[str, Any]:
+    """What both replies say of how the answer came about."""
+    answer = answered.answer
+    return {
+        "model": answered.model,
+        "finish_reason": answer.finish_reason,
+        "usage": UsageInfo(
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=answer.completion_tokens,
+            total_tokens=answer.prompt_tokens + answer.completion_tokens,
+        ),
+        "timing_ms": Timing(
+            decode=round(answered.decode_ms, 3),
+            examples=round(answered.examples_ms, 3),
+            generate=round(answered.generate_ms, 3),
+            total=round(answered.total_ms, 3),
+        ),
+        "warnings": [AnswerWarning(**vars(warned)) for warned in answered.warnings],
+    }
