@@ -1,7 +1,4 @@
-"""`/datasets`: upload, list, look at and forget datasets.
-
-Knows fields and headers; what happens is in `service`.
-"""
+"""`/datasets`: upload, list, look at and forget datasets."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What travels when datasets are uploaded, listed and looked at.
-
-Knows shapes, bounds and examples for the documentation page; knows nothing of how datasets are prepared.
-"""
+"""What travels when datasets are uploaded, listed and looked at."""
 
 from __future__ import annotations
 
