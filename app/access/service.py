@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import func, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
 
 from app.access import keys
 from app.access.scopes import Scope
-from app.access.tables import ApiKey, Workspace
+from app.access.tables import ApiKey
+from app.access.workspaces import ensure_workspace
 from app.storage.database import Database
 
 # Revocation must be seen within a second by every process: half of that is left for the request itself.
@@ -90,7 +90,7 @@ class KeyRing:
         """A new key and its text, which is known only here and now; makes the workspace when it is new."""
         text = text or keys.new_key()
         async with self._database.session() as session:
-            await session.execute(insert(Workspace).values(name=workspace).on_conflict_do_nothing())
+            await ensure_workspace(session, workspace)
             row = ApiKey(
                 workspace=workspace,
                 name=name,
@@ -146,4 +146,4 @@ class KeyRing:
     async def ensure_workspace(self, name: str) -> None:
         """Make the workspace `name` when it is missing."""
         async with self._database.session() as session:
-            await session.execute(insert(Workspace).values(name=name).on_conflict_do_nothing())
+            await ensure_workspace(session, name)

@@ -17,8 +17,9 @@ from app.http.fields import WholeNumber
 from app.http.names import parse_id
 from app.http.paging import AskedPage
 from app.http.problems import responses
+from app.http.streaming import EVENT_STREAM
 from app.jobs import repository, streaming
-from app.jobs.dependencies import JobDescriber, JobFiles, JobFollowers, JobService
+from app.jobs.dependencies import FilePath, JobDescriber, JobFiles, JobFollowers, JobService
 from app.jobs.errors import (
     ArtifactNotFoundError,
     JobNotFoundError,
@@ -38,7 +39,7 @@ _NOT_FOUND = responses(JobNotFoundError)
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`state`, `progress`, `metric` and `log` events, each with an id to go on from.",
-        "content": {streaming.EVENT_STREAM: {"schema": {"type": "string"}}},
+        "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
     },
     204: {
         "description": "The job has ended, and the event of `Last-Event-ID` was its last: do not come back."
@@ -162,7 +163,7 @@ async def list_artifacts(caller: Recogniser, job: JobPath, jobs: JobService) -> 
 async def get_artifact(
     caller: Recogniser,
     job: JobPath,
-    file: Annotated[str, Path(max_length=1_000, description="A file's name, as the list shows it.")],
+    file: FilePath,
     jobs: JobService,
     files: JobFiles,
 ) -> StreamingResponse:

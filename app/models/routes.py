@@ -20,7 +20,7 @@ from app.http.problems import responses
 from app.http.upload_forms import ArchiveForm, ReceivedArchive
 from app.inference.errors import ModelNotFoundError
 from app.jobs import streaming
-from app.jobs.dependencies import JobFiles
+from app.jobs.dependencies import FilePath, JobFiles
 from app.jobs.errors import ArtifactNotFoundError
 from app.models import describing, uploads
 from app.models.dependencies import Models, Registry, TrainedModelService
@@ -133,7 +133,7 @@ async def list_model_files(
 async def get_model_file(
     caller: Recogniser,
     model: ModelPath,
-    file: Annotated[str, Path(max_length=1_000, description="A file's name, as the list shows it.")],
+    file: FilePath,
     files: JobFiles,
     trained: TrainedModelService,
 ) -> StreamingResponse:

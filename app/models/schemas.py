@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from app.http.bodies import WholeList, with_example
-from app.jobs.info import ArtifactInfo
+from app.jobs.info import EXAMPLE_ARTIFACT, ArtifactInfo
 
 _LITE: dict[str, Any] = {
     "id": "lite",
@@ -104,12 +104,7 @@ class Model(BaseModel):
     trained: TrainedFacts | None = Field(None, description="Null for a model that was not trained here.")
 
 
-_FILE: dict[str, Any] = {
-    "name": "head.safetensors",
-    "size": 40960,
-    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-    "url": "/v1/models/mugs-lite-fewshot/artifacts/head.safetensors",
-}
+_FILE = EXAMPLE_ARTIFACT | {"url": "/v1/models/mugs-lite-fewshot/artifacts/head.safetensors"}
 
 
 class ModelFile(ArtifactInfo):

@@ -15,13 +15,14 @@ from app.answers.forms import QuestionText
 from app.answers.schemas import AnswerReply, AnswerWarning, CaptionReply, Timing, UsedExample
 from app.answers.schemas import Usage as UsageInfo
 from app.answers.service import Answered, Answering, Asked
-from app.answers.streaming import EVENT_STREAM, streamed
+from app.answers.streaming import streamed
 from app.collections.dependencies import UPLOAD_ERRORS
 from app.collections.errors import CollectionNotFoundError
 from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
 from app.http.fields import Flag, Form, at_most
 from app.http.problems import responses
+from app.http.streaming import EVENT_STREAM
 from app.http.upload_forms import ReceivedForm, UploadForm
 from app.inference.errors import (
     ModelNotFoundError,
