@@ -1,7 +1,4 @@
-"""Everything a request may lean on, opened once by the app and closed in the opposite order.
-
-Knows what there is and in which order it starts; knows nothing of routes.
-"""
+"""Everything a request may lean on, opened once by the app and closed in the opposite order."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ from app.collections.head_store import HeadStore
 from app.collections.learning import Learning
 from app.collections.neighbours import Neighbours
 from app.collections.rebinding import Rebinding
-from app.collections.renewal import Renewal
+from app.collections.renewal import ExampleRenewal
 from app.collections.service import Recognition
 from app.collections.thumbnails import Thumbnails
 from app.datasets import service as datasets
@@ -208,7 +205,14 @@ def _open_collections(stack: AsyncExitStack, ground: _Ground) -> _Collections:
         database, registry, directory, keep=settings.collections.max_cached_heads, deadline_s=deadline_s
     )
     stack.push_async_callback(heads.close)
-    renewal = Renewal(database, registry, directory, ground.blobs, ground.limits, deadline_s=deadline_s)
+    renewal = ExampleRenewal(
+        database=database,
+        registry=registry,
+        directory=directory,
+        blobs=ground.blobs,
+        limits=ground.limits,
+        deadline_s=deadline_s,
+    )
     stack.push_async_callback(renewal.close)
     embedder = ImageEmbedder(cache, ground.limits, ground.pool, ground.metrics, deadline_s=deadline_s)
     recognition = Recognition(
@@ -245,7 +249,9 @@ def _open_answers(
     database, registry, blobs = ground.database, ground.registry, ground.blobs
     recognition, embedder = collections.recognition, collections.embedder
     deadline_s = ground.settings.batching.deadline_s
-    renewal = AnswerRenewal(database, registry, blobs, ground.limits, deadline_s=deadline_s)
+    renewal = AnswerRenewal(
+        database=database, registry=registry, blobs=blobs, limits=ground.limits, deadline_s=deadline_s
+    )
     stack.push_async_callback(renewal.close)
     answering = Answering(
         ground.settings,

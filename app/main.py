@@ -1,7 +1,4 @@
-"""Puts the rooms together: `create_app` is routers, middleware, the error handler and the services' lifetime.
-
-Knows the order of the layers; knows nothing of what happens inside any of them.
-"""
+"""Puts the rooms together: `create_app` is routers, middleware, the error handler and the services' lifetime."""
 
 from __future__ import annotations
 

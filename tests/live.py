@@ -86,7 +86,7 @@ class Live:
                     f"vision serve ended with {self.process.returncode}:\n{self.log.read_text()}"
                 )
             try:
-                if httpx.get(f"{self.url}/readyz", timeout=2).is_success:
+                if httpx.get(f"{self.url}/readyz", timeout=5).is_success:
                     self._keep_cache()
                     return
             except httpx.HTTPError:

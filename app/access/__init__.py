@@ -1,9 +1,6 @@
-"""Who may come in: API keys, their scopes and workspaces, and the rules for serving without any.
+"""Who may come in: API keys, their scopes and workspaces, and the rules for serving without any."""
 
-Knows keys and addresses; knows nothing of what is behind the door.
-"""
-
-from app.access.dependencies import Caller, require
+from app.access.dependencies import Caller, Learner, Recogniser, Trainer, require
 from app.access.scopes import SCOPES, Scope
 
-__all__ = ["SCOPES", "Caller", "Scope", "require"]
+__all__ = ["SCOPES", "Caller", "Learner", "Recogniser", "Scope", "Trainer", "require"]

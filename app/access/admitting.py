@@ -1,7 +1,4 @@
-"""What happens to keys before the first request: refuse to serve unguarded, or make the first key.
-
-Knows settings and the key ring; knows nothing of servers or sockets.
-"""
+"""What happens to keys before the first request: refuse to serve unguarded, or make the first key."""
 
 from __future__ import annotations
 

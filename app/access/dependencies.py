@@ -1,7 +1,4 @@
-"""The one place where a request is let in: `require(scope)` as a dependency of a router or route.
-
-Knows headers and who is calling; knows nothing of what the caller is about to do.
-"""
+"""The one place where a request is let in: `require(scope)` as a dependency of a router or route."""
 
 from __future__ import annotations
 
@@ -61,6 +58,11 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
         return caller
 
     return admitted
+
+
+Recogniser = Annotated[Caller, Depends(require("recognise"))]
+Learner = Annotated[Caller, Depends(require("learn"))]
+Trainer = Annotated[Caller, Depends(require("train"))]
 
 
 async def _identify(request: Request, keys: KeyRing, settings: Settings, key: str | None) -> Caller:

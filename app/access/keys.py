@@ -1,7 +1,4 @@
-"""What a key looks like and how it is remembered: random text with a checksum, kept only as a keyed digest.
-
-Knows letters and hashes; knows nothing of databases or requests.
-"""
+"""What a key looks like and how it is remembered: random text with a checksum, kept only as a keyed digest."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ KEY_CHARS = len(PREFIX) + _RANDOM_CHARS + _CHECK_CHARS
 
 _SECRET_FILE = "secret"  # noqa: S105 - a file's name
 _SECRET_BYTES = 32
-_SHORTEST_SECRET = 16
+_MIN_SECRET_BYTES = 16
 
 
 class SecretError(Exception):
@@ -59,14 +56,14 @@ def load_secret(settings: Settings) -> bytes:
     """
     if settings.access.secret is not None:
         given = settings.access.secret.get_secret_value().encode()
-        if len(given) < _SHORTEST_SECRET:
-            raise SecretError(f"VISION_SECRET is shorter than {_SHORTEST_SECRET} characters.")
+        if len(given) < _MIN_SECRET_BYTES:
+            raise SecretError(f"VISION_SECRET is shorter than {_MIN_SECRET_BYTES} characters.")
         return given
     path = settings.server.data_dir.expanduser() / _SECRET_FILE
     if not path.exists():
         write_private(path, secrets.token_bytes(_SECRET_BYTES))
     secret = path.read_bytes()
-    if len(secret) < _SHORTEST_SECRET:
+    if len(secret) < _MIN_SECRET_BYTES:
         raise SecretError(
             f"The file {path} does not hold a secret; remove it to make a new one (all keys end)."
         )

@@ -1,7 +1,4 @@
-"""When the service may listen and whom it answers without a key.
-
-Knows addresses, Host and Origin headers; knows nothing of keys beyond whether there are any.
-"""
+"""When the service may listen and whom it answers without a key."""
 
 from __future__ import annotations
 

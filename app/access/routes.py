@@ -1,6 +1,6 @@
 """`/keys`: making, listing and ending keys, for administrators.
 
-Knows who may manage which workspace: an administrator of `default` every one, any other only their own.
+An administrator of `default` manages the keys of every workspace, any other only those of their own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from app.access.dependencies import Caller, KeyService, require
 from app.access.errors import KeyNotFoundError
 from app.access.schemas import Key, KeyList, KeyRequest, NewKey
 from app.http import problems
+from app.http.fields import WholeNumber
+from app.http.names import parse_id
 from app.storage.database import DEFAULT_WORKSPACE
 
 log = structlog.get_logger("app.access")
@@ -44,7 +46,7 @@ async def create_key(caller: Admin, wanted: KeyRequest, keys: KeyService) -> New
 async def list_keys(
     caller: Admin,
     keys: KeyService,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000), WholeNumber] = 100,
     cursor: Annotated[uuid.UUID | None, Query(description="`next` of the page before.")] = None,
 ) -> KeyList:
     """List the keys that still work or have expired, oldest first; revoked ones are gone."""
@@ -56,10 +58,7 @@ async def list_keys(
 @router.delete("/keys/{key_id}", status_code=204, responses=problems.responses(KeyNotFoundError))
 async def revoke_key(caller: Admin, key_id: str, keys: KeyService) -> Response:
     """End a key; every process refuses it within a second."""
-    try:
-        wanted = uuid.UUID(key_id)
-    except ValueError:
-        raise KeyNotFoundError() from None
+    wanted = parse_id(key_id, KeyNotFoundError)
     if not await keys.revoke(wanted, workspace=_reach(caller)):
         raise KeyNotFoundError()
     log.info("key revoked", key_id=str(wanted))

@@ -1,6 +1,6 @@
 """What travels when keys are made and listed.
 
-Knows shapes and bounds; a key's text is only ever part of the one answer that made it.
+A key's text is only ever part of the one answer that made it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.access.scopes import Scope
+from app.http.bodies import Page
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-_LONGEST_LIFE = timedelta(days=36_500)
+_MAX_LIFE = timedelta(days=36_500)
 
 
 class KeyRequest(BaseModel):
@@ -44,7 +45,7 @@ class KeyRequest(BaseModel):
         if self.expires_in_days is not None and self.expires_at is not None:
             raise ValueError("expires_in_days and expires_at cannot both be given")
         if self.expires_at is not None and not (
-            datetime.now(UTC) < self.expires_at < datetime.now(UTC) + _LONGEST_LIFE
+            datetime.now(UTC) < self.expires_at < datetime.now(UTC) + _MAX_LIFE
         ):
             raise ValueError("expires_at must lie in the future")
         return self
@@ -76,8 +77,5 @@ class NewKey(Key):
     key: str = Field(examples=["vis_" + "h3Qz1a" * 8 + "0"])
 
 
-class KeyList(BaseModel):
+class KeyList(Page[Key]):
     """A page of keys, oldest first."""
-
-    data: list[Key]
-    next: str | None = Field(description="Pass as `cursor` for the next page.")

@@ -1,7 +1,4 @@
-"""The four things a key may allow.
-
-Knows their names and that admin means all; knows nothing of keys.
-"""
+"""The four things a key may allow."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Keys and workspaces as rows: made, listed, revoked and looked up.
-
-Knows SQL; knows nothing of requests, and sees a key's text only while it makes one.
-"""
+"""Keys and workspaces as rows: made, listed, revoked and looked up."""
 
 from __future__ import annotations
 
@@ -15,16 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import func, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
 
 from app.access import keys
 from app.access.scopes import Scope
-from app.access.tables import ApiKey, Workspace
+from app.access.tables import ApiKey
+from app.access.workspaces import ensure_workspace
 from app.storage.database import Database
 
 # Revocation must be seen within a second by every process: half of that is left for the request itself.
 REMEMBER_S = 0.5
-_MOST_REMEMBERED = 1024
+_MAX_REMEMBERED = 1024
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class KeyRing:
             remembered = (now + REMEMBER_S, await self._look_up_once(digest))
             self._remembered[digest] = remembered
             self._remembered.move_to_end(digest)
-            while len(self._remembered) > _MOST_REMEMBERED:
+            while len(self._remembered) > _MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
         holder = remembered[1]
         if holder is not None and holder.expires_at is not None and holder.expires_at <= datetime.now(UTC):
@@ -93,7 +90,7 @@ class KeyRing:
         """A new key and its text, which is known only here and now; makes the workspace when it is new."""
         text = text or keys.new_key()
         async with self._database.session() as session:
-            await session.execute(insert(Workspace).values(name=workspace).on_conflict_do_nothing())
+            await ensure_workspace(session, workspace)
             row = ApiKey(
                 workspace=workspace,
                 name=name,
@@ -149,4 +146,4 @@ class KeyRing:
     async def ensure_workspace(self, name: str) -> None:
         """Make the workspace `name` when it is missing."""
         async with self._database.session() as session:
-            await session.execute(insert(Workspace).values(name=name).on_conflict_do_nothing())
+            await ensure_workspace(session, name)

@@ -1,7 +1,4 @@
-"""Whether a model was made for the picture that it is asked about.
-
-Knows domains and the encoder that compares pictures with them; knows nothing of questions or of how answers come.
-"""
+"""Whether a model was made for the picture that it is asked about."""
 
 from __future__ import annotations
 
@@ -41,12 +38,12 @@ class Warned:
     sentence: str
 
 
+@dataclass(eq=False)
 class Domains:
     """Compares pictures with what the models of one process know."""
 
-    def __init__(self, registry: ModelRegistry, embedder: ImageEmbedder) -> None:
-        self._registry = registry
-        self._embedder = embedder
+    registry: ModelRegistry
+    embedder: ImageEmbedder
 
     @asynccontextmanager
     async def judging(
@@ -83,10 +80,10 @@ class Domains:
         domain, base = _found(source)
         if domain is None:
             return ()
-        async with self._registry.encoder(ENCODER) as live:
+        async with self.registry.encoder(ENCODER) as live:
             if live.key != domain.encoder:  # another version of it: its vectors say nothing here
                 return ()
-            vectors = (await self._embedder.embed(live, [entry])).vectors
+            vectors = (await self.embedder.embed(live, [entry])).vectors
         if domain.rows.shape[1] != vectors.shape[1]:  # an upload may hold anything
             return ()
         if domain.covers(vectors)[0]:

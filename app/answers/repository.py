@@ -1,6 +1,6 @@
 """Answer examples as rows: kept, listed, removed, and found by likeness.
 
-Knows SQL; a look-up is held to a workspace by `app.collections`, which finds the collection.
+A look-up is held to a workspace by `app.collections`, which finds the collection.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ async def of_other_encoders(
     key: str,
     *,
     limit: int,
-    after: uuid.UUID = uuid.UUID(int=0),  # noqa: B008 - a constant
+    after: uuid.UUID,
 ) -> list[AnswerExample]:
     """Examples that another encoder embedded, by id, beginning after `after`."""
     wanted = _WITHOUT_VECTORS.where(

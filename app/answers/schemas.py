@@ -1,7 +1,4 @@
-"""What travels when something is asked, described or taught by answers.
-
-Knows shapes and examples for the documentation page; knows nothing of how answers come about.
-"""
+"""What travels when something is asked, described or taught by answers."""
 
 from __future__ import annotations
 
@@ -10,6 +7,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from app.http.bodies import Page
 
 _USAGE: dict[str, Any] = {"prompt_tokens": 77, "completion_tokens": 1, "total_tokens": 78}
 
@@ -125,11 +124,8 @@ class AddedAnswerExample(AnswerExampleInfo):
     )
 
 
-class AnswerExampleList(BaseModel):
+class AnswerExampleList(Page[AnswerExampleInfo]):
     """A page of answer examples, by id."""
-
-    data: list[AnswerExampleInfo]
-    next: str | None = Field(description="Pass as `cursor` for the next page.")
 
 
 def answer_image_url(collection: str, example_id: uuid.UUID) -> str:

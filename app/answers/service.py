@@ -1,7 +1,4 @@
-"""What happens when a question is asked: examples chosen, the model lent, the answer handed on as it comes.
-
-Knows the order of the steps; knows nothing of HTTP or of prompt formats.
-"""
+"""What happens when a question is asked: examples chosen, the model lent, the answer handed on as it comes."""
 
 from __future__ import annotations
 
@@ -75,35 +72,24 @@ class Answered:
     warnings: tuple[Warned, ...] = ()
 
 
+@dataclass(eq=False)
 class Answering:
     """Asks the vision-language models of one process."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        registry: ModelRegistry,
-        recognition: Recognition,
-        renewal: AnswerRenewal,
-        embedder: ImageEmbedder,
-        blobs: BlobStore,
-        limits: ImageLimits,
-        pool: ThreadPoolExecutor,
-        models: ModelResolver,
-        trained: TrainedModels,
-    ) -> None:
-        self._models = models
-        self._trained = trained
-        self._settings = settings
-        self._database = database
-        self._registry = registry
-        self._recognition = recognition
-        self._renewal = renewal
-        self._embedder = embedder
-        self._blobs = blobs
-        self._limits = limits
-        self._pool = pool
-        self._domains = Domains(registry, embedder)
+    settings: Settings
+    database: Database
+    registry: ModelRegistry
+    recognition: Recognition
+    renewal: AnswerRenewal
+    embedder: ImageEmbedder
+    blobs: BlobStore
+    limits: ImageLimits
+    pool: ThreadPoolExecutor
+    models: ModelResolver
+    trained: TrainedModels
+
+    def __post_init__(self) -> None:
+        self._domains = Domains(self.registry, self.embedder)
 
     async def ask(
         self, workspace: str, entry: Entry, asked: Asked, on_text: Callable[[str], None] | None = None
@@ -116,12 +102,12 @@ class Answering:
         """
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
-        image = await loop.run_in_executor(self._pool, lambda: self._decode(entry.read()))
+        image = await loop.run_in_executor(self.pool, lambda: self._decode(entry.read()))
         decoded = time.perf_counter()
         word, is_trained = await self._choose_model(workspace, asked)
         shots = asked.shots
         if shots is None:
-            shots = 0 if is_trained else self._settings.answers.answer_examples
+            shots = 0 if is_trained else self.settings.answers.answer_examples
         if asked.strict:
             for warned in await self._domains.judged(word, asked.task, entry, is_asked=False):
                 raise OutsideDomainError(warned.sentence)
@@ -133,7 +119,7 @@ class Answering:
             )
             if not asked.strict:
                 judging = await stack.enter_async_context(self._domains.judging(word, asked.task, entry))
-            live = await stack.enter_async_context(self._registry.vlm(word))
+            live = await stack.enter_async_context(self.registry.vlm(word))
             answer, used = await self._answered(live, image, asked, near, on_text)
             ended = time.perf_counter()
             return Answered(
@@ -159,36 +145,36 @@ class Answering:
         if asked.task not in live.tasks:
             verb = "answer questions" if asked.task == "vqa" else "write captions"
             raise ModelTaskError(f"The model '{live.name}' does not {verb}.")
-        shown = await self._shown(near, with_images=live.several_images)
-        prompt = Prompt(image, asked.text, asked.task, asked.max_new_tokens, shown, asked.sampling)
-        return await live.answer(prompt, deadline_s=self._settings.answers.vlm_deadline_s, on_text=on_text)
+        examples = await self._read_examples(near, with_images=live.several_images)
+        prompt = Prompt(image, asked.text, asked.task, asked.max_new_tokens, examples, asked.sampling)
+        return await live.answer(prompt, deadline_s=self.settings.answers.vlm_deadline_s, on_text=on_text)
 
     async def _choose_model(self, workspace: str, asked: Asked) -> tuple[str, bool]:
         """The model to ask, as a word that the registry takes, and whether it was trained here."""
         if asked.model is None:
-            return self._models.default_vlm(asked.task), False
-        found = await self._models.find(workspace, asked.model)
+            return self.models.default_vlm(asked.task), False
+        found = await self.models.find(workspace, asked.model)
         if isinstance(found, Trained):
-            return await self._trained.vlm(workspace, found), True
+            return await self.trained.vlm(workspace, found), True
         if found.kind != "vlm":
             raise ModelTaskError(f"'{found.name}' compares images and texts; it does not answer.")
-        return self._models.word_of(found), False
+        return self.models.word_of(found), False
 
     async def _examples(self, workspace: str, entry: Entry, asked: Asked, shots: int) -> list[NearAnswer]:
         """The answer examples nearest to image and question (RICES, Yang et al. 2022, section 3.2)."""
         if asked.collection is None or not shots or asked.task != "vqa":
             return []
-        known = await self._recognition.known(workspace, asked.collection)
-        async with self._database.session() as session:
+        known = await self.recognition.known(workspace, asked.collection)
+        async with self.database.session() as session:
             if not await repository.count(session, known.id):
                 return []
-        async with self._registry.encoder(known.encoder) as live:
-            image_vector = (await self._embedder.embed(live, [entry])).vectors[0]
-            deadline_s = self._settings.batching.deadline_s
+        async with self.registry.encoder(known.encoder) as live:
+            image_vector = (await self.embedder.embed(live, [entry])).vectors[0]
+            deadline_s = self.settings.batching.deadline_s
             question_vector = (await live.embed_questions([asked.text], deadline_s=deadline_s))[0]
             key = live.key
-        await self._renewal.check(known, key)
-        async with self._database.session() as session:
+        await self.renewal.check(known, key)
+        async with self.database.session() as session:
             return await repository.nearest(
                 session,
                 known.id,
@@ -198,7 +184,9 @@ class Answering:
                 shots,
             )
 
-    async def _shown(self, near: Sequence[NearAnswer], *, with_images: bool) -> tuple[AnswerExample, ...]:
+    async def _read_examples(
+        self, near: Sequence[NearAnswer], *, with_images: bool
+    ) -> tuple[AnswerExample, ...]:
         """The examples as a model takes them; one whose image cannot be had any more is shown as text."""
         if not with_images:
             return tuple(AnswerExample(None, one.question, one.answer) for one in near)
@@ -209,11 +197,11 @@ class Answering:
         )
 
     def _decode(self, data: bytes) -> Image.Image:
-        return images.decode(data, self._limits, input_size=DETAIL)
+        return images.decode(data, self.limits, input_size=DETAIL)
 
     async def _picture(self, sha256: str) -> Image.Image | None:
         try:
-            data = await self._blobs.get(sha256)
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self._decode, data)
+            data = await self.blobs.get(sha256)
+            return await asyncio.get_running_loop().run_in_executor(self.pool, self._decode, data)
         except (FileNotFoundError, VisionError):
             return None

@@ -1,26 +1,22 @@
-"""An answer as server-sent events while it is being generated.
-
-Knows the event stream's format and that a client may leave; knows nothing of models.
-"""
+"""An answer as server-sent events while it is being generated."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
-from starlette.types import Receive, Scope, Send
 
 from app.answers.service import Answered
 from app.http import problems
 from app.http.disconnect import unless_disconnected
-
-EVENT_STREAM = "text/event-stream"
+from app.http.streaming import HeldStream
 
 log = structlog.get_logger("app.answers")
 
@@ -62,21 +58,9 @@ async def streamed(request: Request, ask: Ask, written: Callable[[Answered], Bas
         else:
             yield _event("done", written(answered).model_dump_json())
 
-    return _Stream(events(), work)
-
-
-class _Stream(StreamingResponse):
-    """Events for as long as somebody listens; `work` ends with them, even where not one could be sent."""
-
-    def __init__(self, events: AsyncIterator[str], work: asyncio.Future[Answered]) -> None:
-        super().__init__(events, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
-        self._work = work
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await _stopped(self._work)
+    held = AsyncExitStack()
+    held.push_async_callback(_stopped, work)  # it ends with the events, even where not one could be sent
+    return HeldStream(events(), held, headers={"Cache-Control": "no-store"})
 
 
 async def _stopped(work: asyncio.Future[Answered]) -> None:

@@ -1,6 +1,6 @@
 """Embeddings by image hash and encoder, remembered in Redis for whoever sends the same bytes again.
 
-Knows hashes and vectors; goes on without Redis, as if nothing had been remembered.
+Goes on without Redis, as if nothing had been remembered.
 """
 
 from __future__ import annotations

@@ -1,18 +1,12 @@
-"""What the routes of collections are given, and what several routes share: who may call, an upload, ids in an address.
-
-Knows requests; knows nothing of any one noun.
-"""
+"""What the routes of collections are given, and what several share: who may call, an upload, ids in an address."""
 
 from __future__ import annotations
 
-import uuid
 from typing import Annotated
 
 from fastapi import Depends, Path
 
 from app import errors
-from app.access import Caller, require
-from app.collections.errors import ExampleNotFoundError
 from app.collections.learning import Learning
 from app.collections.rebinding import Rebinding
 from app.collections.service import Recognition
@@ -29,8 +23,6 @@ from app.inference.errors import DeadlineExceededError, ModelUnavailableError, O
 from app.media.errors import ImageTooLargeError, InvalidImageError
 from app.storage.errors import StoreUnavailableError
 
-Recogniser = Annotated[Caller, Depends(require("recognise"))]
-Learner = Annotated[Caller, Depends(require("learn"))]
 RecognitionService = Annotated[Recognition, Depends(opened("recognition", Recognition))]
 LearningService = Annotated[Learning, Depends(opened("learning", Learning))]
 RebindingService = Annotated[Rebinding, Depends(opened("rebinding", Rebinding))]
@@ -60,11 +52,3 @@ UPLOAD_ERRORS: tuple[type[errors.VisionError], ...] = (
     *MODEL_ERRORS,
 )
 """What a route may answer that takes images."""
-
-
-def example_id(text: str) -> uuid.UUID:
-    """An example's id; raises ExampleNotFoundError for what cannot be one."""
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise ExampleNotFoundError from None

@@ -1,7 +1,7 @@
 """Which collections this process knows and at which version, kept fresh without asking on every request.
 
-Knows names, versions and three ways to hear of a change: own writes at once, Redis' announcements, and a look
-at the database each interval, so that a flushed or absent Redis delays news by a second and loses none.
+A change is heard of in three ways: own writes at once, Redis' announcements, and a look at the database each
+interval, so that a flushed or absent Redis delays news by a second and loses none.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from app.collections.tables import Collection
 from app.storage.database import Database
 
 _CHANNEL = "vision:collections"
-_MOST_KNOWN = 4_096
+_MAX_KNOWN = 4_096
 _CANCEL_AGAIN_S = 0.1
 _LISTEN_S = 1.0
-_MOST_PAUSE_S = 30.0
+_MAX_PAUSE_SECONDS = 30.0
 
 log = structlog.get_logger("app.collections")
 
@@ -84,7 +84,7 @@ class Directory:
         if old is not None and old.id == seen.id and old.version > seen.version:
             return old
         self._known[row.workspace, row.name] = seen
-        while len(self._known) > _MOST_KNOWN:
+        while len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
         return seen
 
@@ -124,7 +124,7 @@ class Directory:
                             self._hear(message["data"])
             except (RedisError, OSError, ValueError, KeyError, TypeError):
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, _MOST_PAUSE_S)
+                pause = min(2 * pause, _MAX_PAUSE_SECONDS)
 
     async def _look(self) -> None:
         failing = False

@@ -1,7 +1,4 @@
-"""From uploaded bytes to vectors: hashed, looked up, decoded in the pool, embedded, remembered.
-
-Knows images, encoders and the cache; knows nothing of collections or labels.
-"""
+"""From uploaded bytes to vectors: hashed, looked up, decoded in the pool, embedded, remembered."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,23 +32,15 @@ class Embedded:
     embed_ms: float
 
 
+@dataclass(eq=False)
 class ImageEmbedder:
     """Embeds uploads with whichever live encoder is asked for."""
 
-    def __init__(
-        self,
-        cache: EmbeddingCache,
-        limits: ImageLimits,
-        pool: ThreadPoolExecutor,
-        metrics: Metrics,
-        *,
-        deadline_s: float,
-    ) -> None:
-        self._cache = cache
-        self._limits = limits
-        self._pool = pool
-        self._metrics = metrics
-        self._deadline_s = deadline_s
+    cache: EmbeddingCache
+    limits: ImageLimits
+    pool: ThreadPoolExecutor
+    metrics: Metrics
+    deadline_s: float = field(kw_only=True)
 
     async def embed(self, live: LiveEncoder, entries: Sequence[Entry]) -> Embedded:
         """The vectors of the images, in order.
@@ -66,18 +55,18 @@ class ImageEmbedder:
             hashes.append(sha256)
         vectors = np.zeros((len(data), live.encoder.dim), np.float32)
         missing = []
-        for i, row in enumerate(await self._cache.get(live.key, hashes, live.encoder.dim)):
+        for i, row in enumerate(await self.cache.get(live.key, hashes, live.encoder.dim)):
             if row is None:
                 missing.append(i)
             else:
                 vectors[i] = row
-        if self._cache.enabled:
-            self._metrics.observe_cache(hits=len(data) - len(missing), misses=len(missing))
+        if self.cache.enabled:
+            self.metrics.observe_cache(hits=len(data) - len(missing), misses=len(missing))
         decode_s: list[float] = []
         if missing:
             makers = [self._maker(data, i, live.encoder.input_size, decode_s) for i in missing]
-            vectors[missing] = await live.embed_images(makers, deadline_s=self._deadline_s)
-            await self._cache.put(live.key, {hashes[i]: vectors[i] for i in missing})
+            vectors[missing] = await live.embed_images(makers, deadline_s=self.deadline_s)
+            await self.cache.put(live.key, {hashes[i]: vectors[i] for i in missing})
         total = time.perf_counter() - began
         decode = min(sum(decode_s), total)
         return Embedded(vectors, decode_ms=1e3 * decode, embed_ms=1e3 * (total - decode))
@@ -86,7 +75,7 @@ class ImageEmbedder:
         """The bytes and what the cache knows them by."""
         if entry.size <= IN_MEMORY_BYTES:
             return _hashed(entry)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, _hashed, entry)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, _hashed, entry)
 
     def _maker(
         self, data: Sequence[bytes], index: int, input_size: int, decode_s: list[float]
@@ -94,10 +83,10 @@ class ImageEmbedder:
         def decode() -> Image.Image:
             began = time.perf_counter()
             with naming(index, len(data)):
-                image = images.decode(data[index], self._limits, input_size=input_size)
+                image = images.decode(data[index], self.limits, input_size=input_size)
             seconds = time.perf_counter() - began
             decode_s.append(seconds)
-            self._metrics.observe_stage("decode", seconds)
+            self.metrics.observe_stage("decode", seconds)
             return image
 
         return decode

@@ -1,7 +1,4 @@
-"""Fitted heads by collection, refitted when a collection's version moves, one fit at a time each.
-
-Knows how supports are read and kept between fits; knows nothing of the mathematics inside a head.
-"""
+"""Fitted heads by collection, refitted when a collection's version moves, one fit at a time each."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import asyncio
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,27 +50,22 @@ class _Fitted:
     head: Head | None
 
 
+@dataclass(eq=False)
 class HeadStore:
     """The heads of one process."""
 
-    def __init__(
-        self,
-        database: Database,
-        registry: ModelRegistry,
-        directory: Directory,
-        *,
-        keep: int,
-        deadline_s: float,
-    ) -> None:
-        """`keep` heads stay, the least recently used go first; texts are embedded within `deadline_s`."""
-        self._database = database
-        self._registry = registry
-        self._directory = directory
-        self._keep = keep
-        self._deadline_s = deadline_s
-        self._fitted: OrderedDict[_Place, _Fitted] = OrderedDict()
-        self._fits: dict[_Place, asyncio.Task[_Fitted]] = {}
-        self._zero_shot: OrderedDict[tuple[str, tuple[str, ...]], Head] = OrderedDict()
+    database: Database
+    registry: ModelRegistry
+    directory: Directory
+    keep: int = field(kw_only=True)
+    """How many heads stay; the least recently used go first."""
+    deadline_s: float = field(kw_only=True)
+    """For embedding texts."""
+    _fitted: OrderedDict[_Place, _Fitted] = field(default_factory=OrderedDict, init=False)
+    _fits: dict[_Place, asyncio.Task[_Fitted]] = field(default_factory=dict, init=False)
+    _zero_shot: OrderedDict[tuple[str, tuple[str, ...]], Head] = field(
+        default_factory=OrderedDict, init=False
+    )
 
     async def head(self, known: KnownCollection, live: LiveEncoder) -> Head:
         """The head of a collection, at least as new as `known`; raises EmptyCollectionError.
@@ -98,10 +90,10 @@ class HeadStore:
         place = (live.key, labels)
         head = self._zero_shot.get(place)
         if head is None:
-            texts = await label_vectors(live, [(one, "") for one in labels], deadline_s=self._deadline_s)
+            texts = await label_vectors(live, [(one, "") for one in labels], deadline_s=self.deadline_s)
             head = await asyncio.to_thread(zero_shot_head, list(labels), texts, priors_of(live.encoder))
             self._zero_shot[place] = head
-            if len(self._zero_shot) > self._keep:
+            if len(self._zero_shot) > self.keep:
                 self._zero_shot.popitem(last=False)
         else:
             self._zero_shot.move_to_end(place)
@@ -125,11 +117,11 @@ class HeadStore:
 
     async def _fit(self, place: _Place, known: KnownCollection) -> _Fitted:
         # a loan of its own: the requests that wait may leave, and their encoder with them
-        async with self._registry.encoder(known.encoder) as live:
+        async with self.registry.encoder(known.encoder) as live:
             fitted = await self._refit(self._fitted.get(place), known, live)
         self._fitted[place] = fitted
         self._fitted.move_to_end(place)
-        while len(self._fitted) > self._keep:
+        while len(self._fitted) > self.keep:
             self._fitted.popitem(last=False)
         return fitted
 
@@ -158,13 +150,13 @@ class HeadStore:
     ) -> tuple[Collection, SupportSet, Sequence[Label]]:
         """The collection's row, supports and labels, all of one moment; what `old` has is not read again."""
         dim = live.encoder.dim
-        async with self._database.session() as session:
+        async with self.database.session() as session:
             await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             row = await session.get(Collection, known.id)
             if row is None:
-                self._directory.forget(known.workspace, known.name)
+                self.directory.forget(known.workspace, known.name)
                 raise CollectionNotFoundError
-            self._directory.learn(row)
+            self.directory.learn(row)
             supports, since = SupportSet(dim), 0
             if (
                 old is not None
@@ -187,7 +179,7 @@ class HeadStore:
     ) -> dict[_LabelText, NDArray[np.float32]]:
         """The vector of each label, in order; only what is new or described anew is embedded."""
         new = [label for label in labels if label not in old]
-        made = dict(zip(new, await label_vectors(live, new, deadline_s=self._deadline_s), strict=True))
+        made = dict(zip(new, await label_vectors(live, new, deadline_s=self.deadline_s), strict=True))
         return {label: old[label] if label in old else made[label] for label in labels}
 
 

@@ -1,7 +1,6 @@
 """What happens when a collection is taught or unlearns: images checked, embedded, kept, committed, announced.
 
-Knows the order that makes an answered example durable (image on disk, then one transaction); knows nothing of
-HTTP.
+The order makes an answered example durable: the image on disk, then one transaction.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import delete
@@ -42,57 +42,43 @@ _CLOSE_S = 5.0
 log = structlog.get_logger("app.collections")
 
 
+@dataclass(eq=False)
 class Learning:
     """Everything that changes collections."""
 
-    def __init__(
-        self,
-        database: Database,
-        registry: ModelRegistry,
-        models: ModelResolver,
-        directory: Directory,
-        recognition: Recognition,
-        embedder: ImageEmbedder,
-        blobs: BlobStore,
-        limits: ImageLimits,
-        pool: ThreadPoolExecutor,
-        neighbours: Neighbours,
-    ) -> None:
-        self._database = database
-        self._registry = registry
-        self._models = models
-        self._directory = directory
-        self._recognition = recognition
-        self._embedder = embedder
-        self._blobs = blobs
-        self._limits = limits
-        self._pool = pool
-        self._neighbours = neighbours
-        self._indexed: set[str] = set()
-        self._cleaning: set[asyncio.Task[None]] = set()
+    database: Database
+    registry: ModelRegistry
+    models: ModelResolver
+    directory: Directory
+    recognition: Recognition
+    embedder: ImageEmbedder
+    blobs: BlobStore
+    limits: ImageLimits
+    pool: ThreadPoolExecutor
+    neighbours: Neighbours
+    _indexed: set[str] = field(default_factory=set, init=False)
+    _cleaning: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     async def create(self, workspace: str, name: str, encoder: str | None) -> CollectionRow:
         """Make a collection; raises CollectionExistsError, ModelNotFoundError and what loading raises."""
-        word = self._models.default_encoder if encoder is None else self._models.get_encoder(encoder)
+        word = self.models.default_encoder if encoder is None else self.models.get_encoder(encoder)
         bound = await self._admit(word)
-        async with self._database.session() as session:
+        async with self.database.session() as session:
             if name == DEFAULT_COLLECTION or not await repository.create_collection(
                 session, workspace, name, bound
             ):
                 raise CollectionExistsError
-            row = (await listing.list_collections(session, workspace, self._neighbours, limit=1, name=name))[
-                0
-            ]
-        self._directory.learn(row.collection)
+            row = (await listing.list_collections(session, workspace, self.neighbours, limit=1, name=name))[0]
+        self.directory.learn(row.collection)
         return row
 
     async def page(
         self, workspace: str, *, limit: int, after: str = "", name: str | None = None
     ) -> list[CollectionRow]:
         """Collections by name, beginning after `after`; only the one called `name` where that is given."""
-        async with self._database.session() as session:
+        async with self.database.session() as session:
             return await listing.list_collections(
-                session, workspace, self._neighbours, limit=limit, after=after, name=name
+                session, workspace, self.neighbours, limit=limit, after=after, name=name
             )
 
     async def admit_encoder(self, name: str) -> str:
@@ -100,7 +86,7 @@ class Learning:
 
         Raises ModelNotFoundError and what loading raises.
         """
-        return await self._admit(self._models.get_encoder(name))
+        return await self._admit(self.models.get_encoder(name))
 
     async def drop(self, workspace: str, name: str) -> None:
         """Delete a collection with all it holds; raises DefaultCollectionError and CollectionNotFoundError.
@@ -109,12 +95,12 @@ class Learning:
         """
         if name == DEFAULT_COLLECTION:
             raise DefaultCollectionError
-        async with self._database.session() as session:
+        async with self.database.session() as session:
             row = await repository.find_collection(session, workspace, name, lock=True)
-            hashes = await repository.image_hashes(session, row.id, self._neighbours)
+            hashes = await repository.image_hashes(session, row.id, self.neighbours)
             await session.execute(delete(Collection).where(Collection.id == row.id))
-        self._directory.forget(workspace, name)
-        await self._directory.announce(row, gone=True)
+        self.directory.forget(workspace, name)
+        await self.directory.announce(row, gone=True)
         self.drop_later(hashes)
 
     async def add(
@@ -124,21 +110,21 @@ class Learning:
 
         Raises CollectionNotFoundError and what reading, embedding and keeping an image raises.
         """
-        known = await self._recognition.known(workspace, collection)
+        known = await self.recognition.known(workspace, collection)
         stored = await asyncio.gather(
             *[self.normalise(entry, i, len(entries)) for i, entry in enumerate(entries)]
         )
-        async with self._registry.encoder(known.encoder) as live:
+        async with self.registry.encoder(known.encoder) as live:
             await self._ensure_index(live)
-            embedded = await self._embedder.embed(live, entries)
+            embedded = await self.embedder.embed(live, entries)
         contents = {hashlib.sha256(one.bytes).hexdigest(): one.bytes for one in stored}
         hashes = [hashlib.sha256(one.bytes).hexdigest() for one in stored]
-        async with self._database.session() as session:
+        async with self.database.session() as session:
             await repository.lock_images(session, hashes)
-            await asyncio.gather(*[self._blobs.put(sha256, data) for sha256, data in contents.items()])
+            await asyncio.gather(*[self.blobs.put(sha256, data) for sha256, data in contents.items()])
             row = await repository.find_collection(session, workspace, collection, lock=True)
             if row.id != known.id or row.encoder != known.encoder:
-                self._directory.forget(workspace, collection)
+                self.directory.forget(workspace, collection)
                 raise ConflictError("The collection was replaced meanwhile: try again.")
             added = await repository.add_examples(
                 session,
@@ -151,25 +137,25 @@ class Learning:
                 ],
                 live.key,
             )
-        self._directory.learn(row)
-        await self._directory.announce(row)
+        self.directory.learn(row)
+        await self.directory.announce(row)
         return added
 
     async def remove(self, workspace: str, collection: str, example_id: uuid.UUID) -> None:
         """Unlearn one example; raises CollectionNotFoundError and ExampleNotFoundError."""
-        await self._recognition.known(workspace, collection)
-        async with self._database.session() as session:
+        await self.recognition.known(workspace, collection)
+        async with self.database.session() as session:
             row = await repository.find_collection(session, workspace, collection, lock=True)
             sha256 = await repository.remove_example(session, row, example_id)
             if sha256 is None:
                 raise ExampleNotFoundError
-        self._directory.learn(row)
-        await self._directory.announce(row)
+        self.directory.learn(row)
+        await self.directory.announce(row)
         self.drop_later([sha256])
 
     async def sweep(self) -> int:
         """Drop images that no example shows: what a process killed between image and commit left behind."""
-        dropped = await self._drop_images(await self._blobs.older_than(_ORPHAN_S))
+        dropped = await self._drop_images(await self.blobs.older_than(_ORPHAN_S))
         if dropped:
             log.info("images without examples were dropped", count=dropped)
         return dropped
@@ -187,9 +173,9 @@ class Learning:
 
         def work() -> StoredImage:
             with naming(index, count):
-                return images.normalise_for_storage(entry.read(), self._limits)
+                return images.normalise_for_storage(entry.read(), self.limits)
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
 
     def drop_later(self, hashes: Sequence[str]) -> None:
         """Drop those of the images that no example shows any more, in the background."""
@@ -209,24 +195,24 @@ class Learning:
         dropped = 0
         for start in range(0, len(hashes), _CHUNK):
             chunk = hashes[start : start + _CHUNK]
-            async with self._database.session() as session:
-                orphans = await repository.unreferenced(session, chunk, self._neighbours)
+            async with self.database.session() as session:
+                orphans = await repository.unreferenced(session, chunk, self.neighbours)
                 if not orphans:
                     continue
                 await repository.lock_images(session, orphans)
-                for sha256 in await repository.unreferenced(session, orphans, self._neighbours):
-                    await self._blobs.delete(sha256)
+                for sha256 in await repository.unreferenced(session, orphans, self.neighbours):
+                    await self.blobs.delete(sha256)
                     dropped += 1
         return dropped
 
     async def _admit(self, reference: str) -> str:
-        async with self._registry.encoder(reference) as live:
+        async with self.registry.encoder(reference) as live:
             await self._ensure_index(live)
         return reference
 
     async def _ensure_index(self, live: LiveEncoder) -> None:
         if live.key in self._indexed:
             return
-        async with self._database.session() as session:
+        async with self.database.session() as session:
             await vectors.ensure_index(session, live.key, live.encoder.dim)
         self._indexed.add(live.key)

@@ -1,7 +1,4 @@
-"""Pages of collections, labels and examples, as clients see them; each held to a workspace.
-
-Knows SQL and order; changes nothing, and knows nothing of vectors or requests.
-"""
+"""Pages of collections, labels and examples, as clients see them; each held to a workspace."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The stored examples nearest to a vector: through the encoder's index, or one by one where there are few.
-
-Knows SQL and when an index pays; knows nothing of images, texts or requests.
-"""
+"""The stored examples nearest to a vector: through the encoder's index, or one by one where there are few."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from app.collections import vectors
 EXACT_UP_TO = 2_000
 """Collections of at most this many examples are compared one by one: that is exact and takes a few
 milliseconds, while an index shared with much larger collections could visit thousands of theirs first."""
-_LEAST_EF_SEARCH, _MOST_EF_SEARCH = 40, 1_000
+_MIN_EF_SEARCH, _MAX_EF_SEARCH = 40, 1_000
 
 Near = tuple[uuid.UUID, str, float]
 """Example id, label, cosine."""
@@ -42,7 +39,7 @@ async def nearest(
     if count is None or count <= EXACT_UP_TO:
         return _rows((await session.execute(text(exact_sql(key)), wanted)).all())
     await session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
-    wide = max(_LEAST_EF_SEARCH, min(_MOST_EF_SEARCH, limit))
+    wide = max(_MIN_EF_SEARCH, min(_MAX_EF_SEARCH, limit))
     await session.execute(text(f"SET LOCAL hnsw.ef_search = {wide}"))
     rows = (await session.execute(text(indexed_sql(key, len(vector))), wanted)).all()
     if len(rows) < min(limit, count):  # the scan gave up among other collections' examples

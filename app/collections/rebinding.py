@@ -1,9 +1,8 @@
-"""Binds a collection to another encoder: a job embeds every example again, then swaps.
-
-Knows what is refused before anything is queued; a worker does the rest.
-"""
+"""Binds a collection to another encoder: a job embeds every example again, then swaps."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from app.collections.directory import KnownCollection
 from app.errors import ConflictError
@@ -12,22 +11,22 @@ from app.jobs.spec import DataRef, JobSpec, Resolved
 from app.models.resolver import ModelResolver
 
 
+@dataclass(eq=False)
 class Rebinding:
     """Jobs that bind collections to other encoders."""
 
-    def __init__(self, models: ModelResolver, jobs: Jobs) -> None:
-        self._models = models
-        self._jobs = jobs
+    models: ModelResolver
+    jobs: Jobs
 
     async def reembed(self, workspace: str, known: KnownCollection, encoder: str) -> Job:
         """Queue embedding a collection again by `encoder`, a word that the registry takes, and then the swap.
 
         Raises ConflictError where it is bound to that encoder, or a job of this kind is open, already.
         """
-        shown = self._models.shown(encoder)
-        if shown == self._models.shown(known.encoder):
+        shown = self.models.shown(encoder)
+        if shown == self.models.shown(known.encoder):
             raise ConflictError(f"The collection '{known.name}' is bound to the encoder '{shown}' already.")
-        open_one = await self._jobs.open_of_kind(workspace, "reembed", known.id)
+        open_one = await self.jobs.open_of_kind(workspace, "reembed", known.id)
         if open_one is not None:
             raise ConflictError(
                 f"The job {open_one} is binding '{known.name}' to another encoder: wait for it, or cancel it."
@@ -35,4 +34,4 @@ class Rebinding:
         spec = JobSpec(
             kind="reembed", base_model=encoder, base_kind="encoder", data=DataRef(collection=known.id)
         )
-        return await self._jobs.queue(workspace, Resolved(spec, "cpu"))
+        return await self.jobs.queue(workspace, Resolved(spec, "cpu"))

@@ -1,15 +1,19 @@
 """Embeds a collection's images again when its encoder's weights are no longer those that embedded them.
 
-Knows blobs, examples and encoders; knows nothing of heads. The images are kept for this.
+The images are kept for this.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from app.collections import repository, vectors
 from app.collections.directory import Directory, KnownCollection
@@ -23,48 +27,55 @@ from app.storage.database import Database
 
 _CHUNK = 16
 _RETRY_S = 2
+_START = uuid.UUID(int=0)
+_Place = tuple[uuid.UUID, str]
+"""Collection and encoder key."""
 
 log = structlog.get_logger("app.collections")
 
 
+@dataclass(kw_only=True)
 class Renewal:
-    """What this process made sure of: that every example of a collection has a vector of today's weights."""
+    """What this process made sure of: that a collection's rows of one kind have vectors of today's encoder."""
 
-    def __init__(
-        self,
-        database: Database,
-        registry: ModelRegistry,
-        directory: Directory,
-        blobs: BlobStore,
-        limits: ImageLimits,
-        *,
-        deadline_s: float,
+    what: ClassVar[str]
+    """What is embedded again, for people."""
+    find_stale: ClassVar[Callable[..., Awaitable[Sequence[Any]]]]
+    """Rows (`id`, `image_sha256`) without vectors of an encoder; as `repository.missing_vectors`."""
+
+    database: Database
+    registry: ModelRegistry
+    blobs: BlobStore
+    limits: ImageLimits
+    deadline_s: float
+    _complete: set[_Place] = field(default_factory=set, init=False)
+    _running: dict[_Place, asyncio.Task[None]] = field(default_factory=dict, init=False)
+
+    async def replace(
+        self, live: LiveEncoder, collection_id: uuid.UUID, rows: Sequence[Any], made: NDArray[np.float32]
     ) -> None:
-        self._database = database
-        self._registry = registry
-        self._directory = directory
-        self._blobs = blobs
-        self._limits = limits
-        self._deadline_s = deadline_s
-        self._complete: set[tuple[uuid.UUID, str]] = set()
-        self._running: dict[tuple[uuid.UUID, str], asyncio.Task[None]] = {}
+        """Keep new vectors float32[rows, d] of the rows' images."""
+        raise NotImplementedError
 
-    async def check(self, known: KnownCollection, live: LiveEncoder) -> None:
-        """Raise NotReadyError while vectors are missing and being made; looked up once a collection."""
-        place = (known.id, live.key)
+    async def end(self, known: KnownCollection) -> None:
+        """Let it be known that all rows of a collection have new vectors."""
+
+    async def check(self, known: KnownCollection, key: str) -> None:
+        """Raise NotReadyError while vectors are missing and being made; looked up once a collection and encoder."""
+        place = (known.id, key)
         if place in self._complete:
             return
         if place not in self._running:
-            async with self._database.session() as session:
-                missing = await repository.missing_vectors(session, known.id, live.key, limit=1)
-            if not missing:
+            async with self.database.session() as session:
+                stale = await self.find_stale(session, known.id, key, limit=1, after=_START)
+            if not stale:
                 self._complete.add(place)
                 return
             if place not in self._running:
-                task = self._running[place] = asyncio.create_task(self._renew(known, live.key))
-                task.add_done_callback(lambda done: self._end(place, done))
+                task = self._running[place] = asyncio.create_task(self._renew(known, key))
+                task.add_done_callback(lambda done: self._forget(place, done))
         raise NotReadyError(
-            f"The images of '{known.name}' are being embedded again, by new weights: try again shortly.",
+            f"The {self.what} of '{known.name}' are being embedded again, by new weights: try again shortly.",
             retry_after_s=_RETRY_S,
         )
 
@@ -74,53 +85,74 @@ class Renewal:
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
-    def _end(self, place: tuple[uuid.UUID, str], task: asyncio.Task[None]) -> None:
+    def _forget(self, place: _Place, task: asyncio.Task[None]) -> None:
         del self._running[place]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("embedding again failed", collection=str(place[0]), reason=repr(error))
+            log.warning(
+                "embedding again failed", what=self.what, collection=str(place[0]), reason=repr(error)
+            )
 
     async def _renew(self, known: KnownCollection, key: str) -> None:
-        log.info("embedding a collection again", collection=known.name, model=key)
-        after, done = uuid.UUID(int=0), 0
-        async with self._registry.encoder(known.encoder) as live:
+        log.info("embedding a collection again", what=self.what, collection=known.name, model=key)
+        after, done = _START, 0
+        async with self.registry.encoder(known.encoder) as live:
             while True:
-                async with self._database.session() as session:
-                    chunk = await repository.missing_vectors(
-                        session, known.id, live.key, limit=_CHUNK, after=after
-                    )
+                async with self.database.session() as session:
+                    chunk = await self.find_stale(session, known.id, live.key, limit=_CHUNK, after=after)
                 if not chunk:
                     break
-                after = chunk[-1][0]
+                after = chunk[-1].id
                 done += await self._embed(known, live, chunk)
-            async with self._database.session() as session:
-                row = await repository.find_collection(session, known.workspace, known.name, lock=True)
-                row.version += 1
-                # what was made is of no version that a process could read from, so all read everything
-                row.removals_since = row.version
+            await self.end(known)
         self._complete.add((known.id, live.key))
-        self._directory.learn(row)
-        await self._directory.announce(row)
-        log.info("a collection was embedded again", collection=known.name, model=key, images=done)
+        log.info(
+            "a collection was embedded again", what=self.what, collection=known.name, model=key, images=done
+        )
 
-    async def _embed(
-        self, known: KnownCollection, live: LiveEncoder, chunk: Sequence[tuple[uuid.UUID, str]]
-    ) -> int:
-        readable, decoded = [], []
-        for example_id, sha256 in chunk:
+    async def _embed(self, known: KnownCollection, live: LiveEncoder, chunk: Sequence[Any]) -> int:
+        """New vectors of those whose images can be read; a row keeps its old ones otherwise, which nothing finds."""
+        readable: list[Any] = []
+        decoded: list[Any] = []
+        for row in chunk:
             try:
+                data = await self.blobs.get(row.image_sha256)
                 image = await asyncio.to_thread(
-                    images.decode,
-                    await self._blobs.get(sha256),
-                    self._limits,
-                    input_size=live.encoder.input_size,
+                    images.decode, data, self.limits, input_size=live.encoder.input_size
                 )
             except (FileNotFoundError, InvalidInputError, TooLargeError) as error:
-                log.warning("an example's image is unreadable", example=str(example_id), reason=str(error))
+                log.warning("an example's image is unreadable", example=str(row.id), reason=str(error))
                 continue
-            readable.append(example_id)
+            readable.append(row)
             decoded.append(image)
-        made = await live.embed_images(decoded, deadline_s=self._deadline_s)
-        async with self._database.session() as session:
-            for example_id, vector in zip(readable, made, strict=True):
-                await repository.put_vector(session, known.id, example_id, live.key, vectors.to_sql(vector))
+        if readable:
+            made = await live.embed_images(decoded, deadline_s=self.deadline_s)
+            await self.replace(live, known.id, readable, made)
         return len(readable)
+
+
+@dataclass(kw_only=True)
+class ExampleRenewal(Renewal):
+    """Of examples; their collection gets a new version, for which heads are fitted again."""
+
+    what = "images"
+    find_stale = staticmethod(repository.missing_vectors)
+
+    directory: Directory
+
+    async def replace(
+        self, live: LiveEncoder, collection_id: uuid.UUID, rows: Sequence[Any], made: NDArray[np.float32]
+    ) -> None:
+        """See `Renewal`."""
+        async with self.database.session() as session:
+            for row, vector in zip(rows, made, strict=True):
+                await repository.put_vector(session, collection_id, row.id, live.key, vectors.to_sql(vector))
+
+    async def end(self, known: KnownCollection) -> None:
+        """Give the collection a new version, and tell everybody."""
+        async with self.database.session() as session:
+            row = await repository.find_collection(session, known.workspace, known.name, lock=True)
+            row.version += 1
+            # what was made is of no version that a process could read from, so all read everything
+            row.removals_since = row.version
+        self.directory.learn(row)
+        await self.directory.announce(row)

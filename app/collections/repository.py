@@ -1,7 +1,4 @@
-"""Collections, labels and examples as rows; every look-up is held to a workspace in one place.
-
-Knows SQL and transactions; knows nothing of vectors' meaning, blobs or requests.
-"""
+"""Collections, labels and examples as rows; every look-up is held to a workspace in one place."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import uuid
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, text
+from sqlalchemy import ColumnElement, Row, and_, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -218,9 +215,9 @@ async def missing_vectors(
     key: str,
     *,
     limit: int,
-    after: uuid.UUID = uuid.UUID(int=0),  # noqa: B008 - a constant
-) -> list[tuple[uuid.UUID, str]]:
-    """Examples (id, image hash) that this encoder has not embedded yet, by id, beginning after `after`."""
+    after: uuid.UUID,
+) -> Sequence[Row[uuid.UUID, str]]:
+    """Examples (`id`, `image_sha256`) that this encoder has not embedded yet, by id, beginning after `after`."""
     has = select(ExampleVector.example_id).where(
         ExampleVector.example_id == Example.id, ExampleVector.encoder == key
     )
@@ -230,7 +227,7 @@ async def missing_vectors(
         .order_by(Example.id)
         .limit(limit)
     )
-    return [(example_id, sha256) for example_id, sha256 in rows]
+    return rows.all()
 
 
 def _lock_key(image_sha256: str) -> int:

@@ -1,7 +1,4 @@
-"""What travels when something is recognised, learned, searched or embedded.
-
-Knows shapes, bounds and examples for the documentation page; knows nothing of how answers come about.
-"""
+"""What travels when something is recognised, learned, searched or embedded."""
 
 from __future__ import annotations
 
@@ -9,8 +6,9 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
+from app.http.bodies import Page, with_example
 from app.http.names import CollectionName
 
 _ID = "8a0f4c3e-7d55-4b61-9c0e-2f6f6a1c9d10"
@@ -53,10 +51,6 @@ _HIT: dict[str, Any] = {
 }
 
 
-def _shown(example: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [example]})
-
-
 class Score(BaseModel):
     """One label and how likely it is."""
 
@@ -79,7 +73,7 @@ class Timing(BaseModel):
 class Classification(BaseModel):
     """What an image shows."""
 
-    model_config = _shown(_CLASSIFICATION)
+    model_config = with_example(_CLASSIFICATION)
 
     label: str | None = Field(description="The likeliest label; null where it is rejected.")
     scores: list[Score] = Field(description="The likeliest labels, best first, at most `top_k`.")
@@ -93,7 +87,7 @@ class Classification(BaseModel):
 class Classifications(BaseModel):
     """Several images, in the order in which they came."""
 
-    model_config = _shown({"data": [_CLASSIFICATION]})
+    model_config = with_example({"data": [_CLASSIFICATION]})
 
     data: list[Classification]
 
@@ -101,7 +95,7 @@ class Classifications(BaseModel):
 class CollectionRequest(BaseModel):
     """A collection to make."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "kitchen"}]})
+    model_config = with_example({"name": "kitchen"}, extra="forbid")
 
     name: CollectionName = Field(description="Lower-case letters, digits, '-' and '_'; at most 63.")
     encoder: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
@@ -112,7 +106,7 @@ class CollectionRequest(BaseModel):
 class CollectionChange(BaseModel):
     """What is to change of a collection."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"encoder": "clip-tiny"}]})
+    model_config = with_example({"encoder": "clip-tiny"}, extra="forbid")
 
     encoder: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
         description="Bind it to this one of `/models`; every example is embedded again first."
@@ -122,7 +116,7 @@ class CollectionChange(BaseModel):
 class CollectionInfo(BaseModel):
     """A collection and how much is in it."""
 
-    model_config = _shown(_COLLECTION)
+    model_config = with_example(_COLLECTION)
 
     name: str
     encoder: str
@@ -133,13 +127,10 @@ class CollectionInfo(BaseModel):
     created_at: datetime
 
 
-class CollectionList(BaseModel):
+class CollectionList(Page[CollectionInfo]):
     """A page of collections, by name."""
 
-    model_config = _shown({"data": [_COLLECTION], "next": None})
-
-    data: list[CollectionInfo]
-    next: str | None = Field(description="Pass as `cursor` for the next page.")
+    model_config = with_example({"data": [_COLLECTION], "next": None})
 
 
 class _ExampleFields(BaseModel):
@@ -153,7 +144,7 @@ class _ExampleFields(BaseModel):
 class ExampleInfo(_ExampleFields):
     """One image of one label."""
 
-    model_config = _shown(_EXAMPLE | {"created_at": _WHEN})
+    model_config = with_example(_EXAMPLE | {"created_at": _WHEN})
 
     created_at: datetime
 
@@ -161,7 +152,7 @@ class ExampleInfo(_ExampleFields):
 class AddedExample(_ExampleFields):
     """An example just taught."""
 
-    model_config = _shown(_EXAMPLE | {"created": True})
+    model_config = with_example(_EXAMPLE | {"created": True})
 
     created: bool = Field(description="False where the same image had this label before.")
 
@@ -169,43 +160,37 @@ class AddedExample(_ExampleFields):
 class AddedExamples(BaseModel):
     """One entry an image, in the order in which they came."""
 
-    model_config = _shown({"data": [_EXAMPLE | {"created": True}]})
+    model_config = with_example({"data": [_EXAMPLE | {"created": True}]})
 
     data: list[AddedExample]
 
 
-class ExampleList(BaseModel):
+class ExampleList(Page[ExampleInfo]):
     """A page of examples, by label."""
 
-    model_config = _shown({"data": [_EXAMPLE | {"created_at": _WHEN}], "next": None})
-
-    data: list[ExampleInfo]
-    next: str | None = Field(description="Pass as `cursor` for the next page.")
+    model_config = with_example({"data": [_EXAMPLE | {"created_at": _WHEN}], "next": None})
 
 
 class LabelInfo(BaseModel):
     """One label of a collection."""
 
-    model_config = _shown(_LABEL)
+    model_config = with_example(_LABEL)
 
     label: str
     description: str
     examples: int
 
 
-class LabelList(BaseModel):
+class LabelList(Page[LabelInfo]):
     """A page of labels, by name."""
 
-    model_config = _shown({"data": [_LABEL], "next": None})
-
-    data: list[LabelInfo]
-    next: str | None = Field(description="Pass as `cursor` for the next page.")
+    model_config = with_example({"data": [_LABEL], "next": None})
 
 
 class Hit(BaseModel):
     """An example near what was asked for."""
 
-    model_config = _shown(_HIT)
+    model_config = with_example(_HIT)
 
     id: uuid.UUID
     label: str
@@ -216,7 +201,7 @@ class Hit(BaseModel):
 class SearchResult(BaseModel):
     """The nearest examples, best first."""
 
-    model_config = _shown({"data": [_HIT], "model": "lite", "collection": "kitchen"})
+    model_config = with_example({"data": [_HIT], "model": "lite", "collection": "kitchen"})
 
     data: list[Hit]
     model: str
@@ -241,7 +226,7 @@ class Usage(BaseModel):
 class EmbeddingList(BaseModel):
     """Vectors of unit length in the order of the inputs; in a form, images come before texts."""
 
-    model_config = _shown(
+    model_config = with_example(
         {
             "object": "list",
             "data": [{"object": "embedding", "index": 0, "embedding": [0.0123, -0.0456, 0.0789]}],

@@ -1,7 +1,4 @@
-"""What happens when something is classified, searched or embedded: encoder, head, answer.
-
-Knows the order of the steps and times them; knows nothing of HTTP, and leaves learning to `learning`.
-"""
+"""What happens when something is classified, searched or embedded: encoder, head, answer."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence, Set
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +17,7 @@ from app.collections.embedding import Embedded, ImageEmbedder
 from app.collections.errors import CollectionNotFoundError, EncoderMismatchError
 from app.collections.head_store import HeadStore
 from app.collections.nearest import Near, nearest
-from app.collections.renewal import Renewal
+from app.collections.renewal import ExampleRenewal
 from app.collections.repository import NewExample, add_examples, find_collection, lock_images
 from app.errors import InvalidInputError
 from app.heads import Head, Prediction
@@ -72,33 +69,20 @@ class Answer:
     total_ms: float
 
 
+@dataclass(eq=False)
 class Recognition:
     """Answers by the models, heads and vectors of one process."""
 
-    def __init__(
-        self,
-        database: Database,
-        registry: ModelRegistry,
-        models: ModelResolver,
-        directory: Directory,
-        heads: HeadStore,
-        renewal: Renewal,
-        embedder: ImageEmbedder,
-        metrics: Metrics,
-        trained: TrainedModels,
-        *,
-        deadline_s: float,
-    ) -> None:
-        self._database = database
-        self._registry = registry
-        self._models = models
-        self._directory = directory
-        self._heads = heads
-        self._renewal = renewal
-        self._embedder = embedder
-        self._metrics = metrics
-        self._trained = trained
-        self._deadline_s = deadline_s
+    database: Database
+    registry: ModelRegistry
+    models: ModelResolver
+    directory: Directory
+    heads: HeadStore
+    renewal: ExampleRenewal
+    embedder: ImageEmbedder
+    metrics: Metrics
+    trained: TrainedModels
+    deadline_s: float = field(kw_only=True)
 
     async def classify(self, workspace: str, images: Sequence[Entry], question: Question) -> Answer:
         """What the images show, in order.
@@ -110,7 +94,7 @@ class Recognition:
         began = time.perf_counter()
         found = await self._find(workspace, question.model)
         if isinstance(found, Trained):
-            classifier, word = await self._trained.classifier(workspace, found)
+            classifier, word = await self.trained.classifier(workspace, found)
             return await self._by_trained(images, question, classifier, word, began)
         known = (
             None
@@ -119,10 +103,10 @@ class Recognition:
         )
         async with self._encoder(known, found) as live:
             if known is None:
-                head = await self._heads.zero_shot(live, question.labels)
+                head = await self.heads.zero_shot(live, question.labels)
             else:
-                head = await self._heads.head(known, live)
-            embedded = await self._embedder.embed(live, images)
+                head = await self.heads.head(known, live)
+            embedded = await self.embedder.embed(live, images)
         return self._answer(
             head, embedded, question, live.encoder.name, None if known is None else known.name, began
         )
@@ -141,7 +125,7 @@ class Recognition:
                 f"The model '{question.model}' has labels of its own: leave out `labels` and `collection`."
             )
         async with self._of_trained(classifier, encoder) as live:
-            embedded = await self._embedder.embed(live, images)
+            embedded = await self.embedder.embed(live, images)
         return self._answer(classifier, embedded, question, question.model or "", None, began)
 
     def _answer(
@@ -156,7 +140,7 @@ class Recognition:
         scoring = time.perf_counter()
         prediction = head.predict(embedded.vectors)
         ended = time.perf_counter()
-        self._metrics.observe_stage("head", ended - scoring)
+        self.metrics.observe_stage("head", ended - scoring)
         return Answer(
             labels=head.labels,
             prediction=prediction,
@@ -176,10 +160,10 @@ class Recognition:
         known = await self.known(workspace, collection)
         async with self._encoder(known, None) as live:
             if text is None:
-                vector = (await self._embedder.embed(live, images)).vectors[0]
+                vector = (await self.embedder.embed(live, images)).vectors[0]
             else:
-                vector = (await live.embed_texts([text], deadline_s=self._deadline_s))[0]
-            async with self._database.session() as session:
+                vector = (await live.embed_texts([text], deadline_s=self.deadline_s))[0]
+            async with self.database.session() as session:
                 return await nearest(session, known.id, live.key, vector, limit), live.encoder.name
 
     async def embed(
@@ -192,14 +176,14 @@ class Recognition:
         """
         found = await self._find(workspace, model)
         if isinstance(found, Trained):
-            encoder = self._of_trained(*await self._trained.classifier(workspace, found))
+            encoder = self._of_trained(*await self.trained.classifier(workspace, found))
         else:
             encoder = self._encoder(None, found)
         async with encoder as live:
             vectors = np.concatenate(
                 [
-                    (await self._embedder.embed(live, images)).vectors,
-                    await live.embed_texts(texts, deadline_s=self._deadline_s),
+                    (await self.embedder.embed(live, images)).vectors,
+                    await live.embed_texts(texts, deadline_s=self.deadline_s),
                 ]
             )
             return vectors, found.card.id if isinstance(found, Trained) else live.encoder.name
@@ -210,13 +194,13 @@ class Recognition:
             raise CollectionNotFoundError
         if collection == DEFAULT_COLLECTION:
             await self.ensure_default(workspace)
-        return await self._directory.get(workspace, collection)
+        return await self.directory.get(workspace, collection)
 
     async def names(self, ids: Set[uuid.UUID]) -> dict[uuid.UUID, str]:
         """What the collections of these ids are called; those still there."""
         if not ids:
             return {}
-        async with self._database.session() as session:
+        async with self.database.session() as session:
             return await repository.names_of(session, ids)
 
     async def ensure_default(self, workspace: str) -> None:
@@ -224,28 +208,28 @@ class Recognition:
 
         One that nobody taught anything yet follows the service's default encoder.
         """
-        if self._directory.knows(workspace, DEFAULT_COLLECTION):
+        if self.directory.knows(workspace, DEFAULT_COLLECTION):
             return
-        encoder = self._models.default_encoder
-        async with self._database.session() as session:
+        encoder = self.models.default_encoder
+        async with self.database.session() as session:
             await repository.create_collection(session, workspace, DEFAULT_COLLECTION, encoder)
             row = await repository.find_collection(session, workspace, DEFAULT_COLLECTION, lock=True)
             if row.version == 0:
                 row.encoder = encoder
-        self._directory.learn(row)
+        self.directory.learn(row)
 
     def shown(self, encoder: str) -> str:
         """The name under which clients know what a collection is bound to."""
-        return self._models.shown(encoder)
+        return self.models.shown(encoder)
 
     async def _find(self, workspace: str, name: str | None) -> Trained | ModelInfo | None:
         """The model that a client asked for, None where it named none; raises ModelNotFoundError."""
-        return None if name is None else await self._models.find(workspace, name, "encoder")
+        return None if name is None else await self.models.find(workspace, name, "encoder")
 
     @asynccontextmanager
     async def _of_trained(self, classifier: TrainedClassifier, encoder: str) -> AsyncIterator[LiveEncoder]:
         """The encoder that feeds a trained classifier; raises BaseModelChangedError."""
-        async with self._registry.encoder(encoder) as live:
+        async with self.registry.encoder(encoder) as live:
             if not classifier.adapted and live.encoder.fingerprint != classifier.note.base_fingerprint:
                 raise BaseModelChangedError
             yield live
@@ -255,16 +239,16 @@ class Recognition:
         self, known: KnownCollection | None, asked: ModelInfo | None
     ) -> AsyncIterator[LiveEncoder]:
         """The encoder that a client asked for, or that the collection is bound to and its vectors are of."""
-        reference = None if asked is None else self._models.word_of(asked)
+        reference = None if asked is None else self.models.word_of(asked)
         if known is not None:
-            if reference is not None and not self._models.is_same_encoder(reference, known.encoder):
+            if reference is not None and not self.models.is_same_encoder(reference, known.encoder):
                 raise EncoderMismatchError(
                     f"The collection '{known.name}' is bound to the encoder "
-                    f"'{self._models.shown(known.encoder)}': leave out `model`, or pass `labels` to classify "
+                    f"'{self.models.shown(known.encoder)}': leave out `model`, or pass `labels` to classify "
                     "without the collection."
                 )
             reference = known.encoder
-        async with self._registry.encoder(reference) as live:
+        async with self.registry.encoder(reference) as live:
             if known is not None:
-                await self._renewal.check(known, live)
+                await self.renewal.check(known, live.key)
             yield live

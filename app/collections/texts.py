@@ -1,7 +1,4 @@
-"""What a label says to an encoder: its name in a few sentences, and its description where it has one.
-
-Knows words and an encoder's text side; knows nothing of examples.
-"""
+"""What a label says to an encoder: its name in a few sentences, and its description where it has one."""
 
 from __future__ import annotations
 

@@ -1,31 +1,30 @@
-"""An example's image as a small JPEG, which clients may keep: an example never changes its image.
-
-Knows blobs and caching; knows nothing of which example it is.
-"""
+"""An example's image as a small JPEG, which clients may keep: an example never changes its image."""
 
 from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Query, Request, Response
 
 from app.errors import NotFoundError
+from app.http.fields import WholeNumber
 from app.media import images
 from app.media.images import ImageLimits
 from app.storage.blobs import BlobStore
 
-Size = Annotated[int, Query(ge=16, le=1024, description="Longest side in pixels.")]
+Size = Annotated[int, Query(ge=16, le=1024, description="Longest side in pixels."), WholeNumber]
 
 
+@dataclass(eq=False)
 class Thumbnails:
     """Stored images, scaled down in the pool."""
 
-    def __init__(self, blobs: BlobStore, limits: ImageLimits, pool: ThreadPoolExecutor) -> None:
-        self._blobs = blobs
-        self._limits = limits
-        self._pool = pool
+    blobs: BlobStore
+    limits: ImageLimits
+    pool: ThreadPoolExecutor
 
     async def respond(self, request: Request, image_sha256: str, size: int, gone: NotFoundError) -> Response:
         """The JPEG, or 304 where the client has it; raises `gone` when the image is no longer there."""
@@ -37,10 +36,10 @@ class Thumbnails:
         if headers["ETag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         try:
-            data = await self._blobs.get(image_sha256)
+            data = await self.blobs.get(image_sha256)
         except FileNotFoundError:
             raise gone from None
         small = await asyncio.get_running_loop().run_in_executor(
-            self._pool, images.thumbnail, data, size, self._limits
+            self.pool, images.thumbnail, data, size, self.limits
         )
         return Response(small, media_type="image/jpeg", headers=headers)

@@ -1,7 +1,4 @@
-"""Vectors between PostgreSQL and numpy: read in binary and in chunks, found through an index per encoder.
-
-Knows pgvector's wire format and index syntax; knows nothing of labels or of what a vector means.
-"""
+"""Vectors between PostgreSQL and numpy: read in binary and in chunks, found through an index per encoder."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 CHUNK = 2_000
 _KEY = re.compile(r"[a-z0-9._-]+@[0-9a-f]{16}")
 _HEADER_BYTES = 4  # number of dimensions and a reserved field, 16 bits each
-_MOST_INDEXED = 4_000  # dimensions that pgvector's index on half precision takes
+_MAX_INDEXED_DIM = 4_000  # dimensions that pgvector's index on half precision takes
 _INDEX_LOCK = 0x766563
 
 
@@ -70,7 +67,7 @@ async def ensure_index(session: AsyncSession, key: str, dim: int) -> None:
     Encoders of more dimensions than an index takes go without one.
     """
     name = index_name(key)
-    if dim > _MOST_INDEXED or await _exists(session, name):
+    if dim > _MAX_INDEXED_DIM or await _exists(session, name):
         return
     await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _INDEX_LOCK})
     await session.execute(

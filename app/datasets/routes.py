@@ -1,13 +1,11 @@
-"""`/datasets`: upload, list, look at and forget datasets.
-
-Knows fields and headers; what happens is in `service`.
-"""
+"""`/datasets`: upload, list, look at and forget datasets."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import uuid
+from datetime import datetime
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Path, Response
@@ -15,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app import errors
-from app.access import Caller, require
+from app.access import Caller, Recogniser, Trainer
 from app.collections.errors import CollectionNotFoundError
 from app.datasets.dependencies import DatasetService
 from app.datasets.errors import DatasetNotFoundError
@@ -25,8 +23,8 @@ from app.errors import InvalidInputError
 from app.http.dependencies import AppSettings
 from app.http.errors import SlowUploadError, UnsupportedMediaTypeError
 from app.http.fields import Form
-from app.http.names import CollectionName
-from app.http.paging import Cursor, Limit, page_size, time_cursor, to_cursor
+from app.http.names import CollectionName, parse_id
+from app.http.paging import AskedPage
 from app.http.problems import responses
 from app.http.upload_forms import ArchiveForm, ReceivedArchive
 from app.jobs import streaming
@@ -40,8 +38,6 @@ from app.storage.files import FileStore
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
-Trainer = Annotated[Caller, Depends(require("train"))]
-Reader = Annotated[Caller, Depends(require("recognise"))]
 DatasetPath = Annotated[str, Path(alias="dataset", description="Id of a dataset.")]
 
 Format = Literal["auto", "directory", "coco", "jsonl"]
@@ -206,25 +202,16 @@ async def teach_collection(
 
 
 @router.get("")
-async def list_datasets(
-    caller: Reader,
-    settings: AppSettings,
-    datasets: DatasetService,
-    limit: Limit = None,
-    cursor: Cursor = None,
-) -> DatasetList:
+async def list_datasets(caller: Recogniser, asked: AskedPage, datasets: DatasetService) -> DatasetList:
     """List datasets, the newest first."""
-    size = page_size(limit, settings)
-    rows = await datasets.page(caller.workspace, limit=size + 1, before=time_cursor(cursor))
-    last = rows[size - 1].row if len(rows) > size else None
-    return DatasetList(
-        data=[info(one) for one in rows[:size]],
-        next=to_cursor(last.created_at.isoformat(), str(last.id)) if last else None,
-    )
+    before = asked.after(datetime.fromisoformat, uuid.UUID)
+    views = await datasets.page(caller.workspace, limit=asked.limit, before=before)
+    page, following = asked.cut(views, lambda view: (view.row.created_at.isoformat(), view.row.id))
+    return DatasetList(data=[info(view) for view in page], next=following)
 
 
 @router.get("/{dataset}", responses=_NOT_FOUND)
-async def get_dataset(caller: Reader, dataset: DatasetPath, datasets: DatasetService) -> DatasetInfo:
+async def get_dataset(caller: Recogniser, dataset: DatasetPath, datasets: DatasetService) -> DatasetInfo:
     """Show one dataset: its balance, sizes, splits and what was refused."""
     return info(await datasets.get(caller.workspace, _id(dataset)))
 
@@ -238,7 +225,7 @@ async def delete_dataset(caller: Trainer, dataset: DatasetPath, datasets: Datase
 
 @router.get("/{dataset}/report", response_class=StreamingResponse, responses=_NOT_FOUND)
 async def get_report(
-    caller: Reader, dataset: DatasetPath, files: JobFiles, datasets: DatasetService
+    caller: Recogniser, dataset: DatasetPath, files: JobFiles, datasets: DatasetService
 ) -> StreamingResponse:
     """Download what was refused, a file and its reason on each line."""
     return await _file(files, datasets, caller, dataset, REPORT)
@@ -246,7 +233,7 @@ async def get_report(
 
 @router.get("/{dataset}/manifest", response_class=StreamingResponse, responses=_NOT_FOUND)
 async def get_manifest(
-    caller: Reader, dataset: DatasetPath, files: JobFiles, datasets: DatasetService
+    caller: Recogniser, dataset: DatasetPath, files: JobFiles, datasets: DatasetService
 ) -> StreamingResponse:
     """Download the examples, one on each line: image (SHA-256), split and texts."""
     return await _file(files, datasets, caller, dataset, MANIFEST)
@@ -290,7 +277,4 @@ def _located(response: Response, view: DatasetView) -> None:
 
 
 def _id(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise DatasetNotFoundError from None
+    return parse_id(text, DatasetNotFoundError)

@@ -1,7 +1,4 @@
-"""What travels when datasets are uploaded, listed and looked at.
-
-Knows shapes, bounds and examples for the documentation page; knows nothing of how datasets are prepared.
-"""
+"""What travels when datasets are uploaded, listed and looked at."""
 
 from __future__ import annotations
 
@@ -9,8 +6,9 @@ import uuid
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from app.http.bodies import Page, with_example
 from app.methods.tasks import Task
 
 _DATASET: dict[str, Any] = {
@@ -42,7 +40,7 @@ _DATASET: dict[str, Any] = {
 class DatasetInfo(BaseModel):
     """A dataset and what preparing it found."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_DATASET]})
+    model_config = with_example(_DATASET)
 
     id: uuid.UUID
     name: str
@@ -59,10 +57,7 @@ class DatasetInfo(BaseModel):
     created_at: datetime
 
 
-class DatasetList(BaseModel):
+class DatasetList(Page[DatasetInfo]):
     """A page of datasets, the newest first."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"data": [_DATASET], "next": None}]})
-
-    data: list[DatasetInfo]
-    next: str | None = Field(description="Pass as `cursor` for the next page.")
+    model_config = with_example({"data": [_DATASET], "next": None})

@@ -1,6 +1,6 @@
 """What happens to datasets: kept, handed to a worker, looked at, forgotten.
 
-Knows the order that loses nothing (file, row, job) and who may see what; what is in a dataset a worker finds out.
+The order loses nothing: file, row, job.
 """
 
 from __future__ import annotations

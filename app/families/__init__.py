@@ -117,7 +117,7 @@ class Families:
         raise ModelNotFoundError(f"No model is known that does '{task}'.")
 
     def is_connected(self, word: str) -> bool:
-        """Whether the word means a model on a server that the settings name."""
+        """Whether the word names a family whose model is on another server."""
         family = self.find(word)
         return family is not None and family.connects
 

@@ -1,6 +1,6 @@
 """Which encoder a name means and how it shall be loaded.
 
-Knows names, folders and `config.json`; loads no weights and asks no network.
+Loads no weights and asks no network.
 """
 
 from __future__ import annotations

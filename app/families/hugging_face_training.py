@@ -1,7 +1,4 @@
-"""Hugging Face encoders as modules that training changes and exporting writes.
-
-Knows transformers' classes, adapters and folders; trains nothing and writes no graphs.
-"""
+"""Hugging Face encoders as modules that training changes and exporting writes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What every vision-language family of transformers shares: loading, collating, batched generation.
 
-Knows nothing of a family's prompt format; each family is one small class beside this file.
+Each family is one small class beside this file.
 """
 
 from __future__ import annotations

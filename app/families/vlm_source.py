@@ -1,6 +1,6 @@
 """Which vision-language model a name means, and what it was trained for.
 
-Knows names, folders and their `config.json`; loads no weights and asks no network.
+Loads no weights and asks no network.
 """
 
 from __future__ import annotations

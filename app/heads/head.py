@@ -1,7 +1,4 @@
-"""A fitted head: features in, calibrated scores out, at a cost that does not depend on what is stored.
-
-Knows how logits, evidence and similarity become an answer; knows nothing of how they were fitted.
-"""
+"""A fitted head: features in, calibrated scores out, at a cost that does not depend on what is stored."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Counts, sums and the second moment of labelled vectors, kept up to date an example at a time.
 
-Knows d numbers a label and d x d in all, whatever the number of examples; keeps no example.
+Keeps d numbers a label and d x d in all, whatever the number of examples, and no example.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Receives an archive: as the body itself or as the part `archive` of a form, straight into a file.
-
-Knows bytes and fields; knows nothing of what is in the archive (that is `app.storage.archives`).
-"""
+"""Receives an archive: as the body itself or as the part `archive` of a form, straight into a file."""
 
 from __future__ import annotations
 
@@ -15,8 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from fastapi import Request
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
 from app import errors
 from app.http.errors import UnsupportedMediaTypeError
@@ -78,20 +74,8 @@ async def _receive(request: Request, settings: Settings, sink: _Sink) -> dict[st
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     fields: dict[str, str] = {}
     if kind == b"multipart/form-data":
-        boundary = options.get(b"boundary")
-        if not boundary:
-            raise errors.BadRequestError("The multipart body has no boundary.")
         parts = Parts(settings, open_image=sink.open, write=_Sink.write, files=ARCHIVE_NAMES)
-        try:
-            parser = MultipartParser(boundary, parts.callbacks())
-            async for chunk in request.stream():
-                parser.write(chunk)
-                await sink.drained()
-            parser.finalize()
-        except FormParserError:
-            raise errors.BadRequestError("The multipart body is malformed.") from None
-        if not parts.ended:
-            raise errors.BadRequestError("The multipart body ends too early.")
+        await parts.receive(request, options.get(b"boundary"), sink.drained)
         for field, values in parts.fields.items():
             if len(values) > 1:
                 raise errors.InvalidInputError(f"{field}: give it once.")

@@ -1,6 +1,6 @@
 """Images written as text: base64, with or without a data: URI around it.
 
-Knows the alphabet; knows nothing of images. No address is ever fetched.
+No address is ever fetched.
 """
 
 from __future__ import annotations

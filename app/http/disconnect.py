@@ -1,7 +1,4 @@
-"""Stops work whose client has left, which the framework does not do by itself.
-
-Knows tasks and `http.disconnect`; knows nothing of the work.
-"""
+"""Stops work whose client has left, which the framework does not do by itself."""
 
 from __future__ import annotations
 

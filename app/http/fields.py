@@ -1,10 +1,8 @@
-"""The text fields of a form as one pydantic model: what they may hold, and how OpenAPI describes them, from one place.
-
-Knows pydantic and the texts that a body carried; knows nothing of how the body was read.
-"""
+"""The text fields of a form as one pydantic model: what they may hold, and their OpenAPI description."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, TypeVar
@@ -16,6 +14,12 @@ from app.http.multipart import shown
 from app.http.names import description, label_name
 from app.http.wrong_fields import complaints
 from app.settings import Settings
+
+_NUMBERS = {
+    "integer": (re.compile(r"[+-]?[0-9]+(\.0+)?"), "it must be a whole number"),
+    "number": (re.compile(r"[^_]*"), "it must be a number"),
+}
+"""By the type of a field, what a text must match before pydantic reads it: that takes `1_0` for 10."""
 
 Sized = TypeVar("Sized", str, int, list[str])
 
@@ -60,12 +64,26 @@ def _check_description(value: str, info: ValidationInfo) -> str:
     return description(value, settings_of(info).limits.max_text_chars)
 
 
+def check_number(text: str, kind: str) -> str:
+    """A text that stands for an "integer" or a "number" (`1e2` is one, and no whole one); raises ValueError."""
+    pattern, complaint = _NUMBERS[kind]
+    if not pattern.fullmatch(text):
+        raise ValueError(complaint)
+    return text
+
+
+def _check_whole(value: object) -> object:
+    return check_number(value.strip(), "integer") if isinstance(value, str) else value
+
+
 def _check_flag(value: str | bool) -> str | bool:
     if isinstance(value, str) and value.lower() not in ("true", "false", "1", "0"):
         raise ValueError("it must be true or false")
     return value
 
 
+WholeNumber = BeforeValidator(_check_whole)
+"""For query parameters; a form's fields are checked by their type."""
 Flag = Annotated[bool, BeforeValidator(_check_flag)]
 CommaSeparated = Annotated[list[str], BeforeValidator(_split_at_commas)]
 """A field that comes several times, or once with commas in it."""
@@ -108,12 +126,16 @@ def parse_fields(
             raise InvalidInputError(f"{shown(name)}: there is no such field here; known are {known}.")
     given: dict[str, Any] = {}
     for name, values in texts.items():
-        if schemas[name].get("type") == "array":
+        kind = schemas[name].get("type", "")
+        if kind == "array":
             given[name] = list(values)
         elif len(values) > 1:
             raise InvalidInputError(f"{name}: give it once.")
         elif values and (text := values[0].strip()):
-            given[name] = text
+            try:
+                given[name] = check_number(text, kind) if kind in _NUMBERS else text
+            except ValueError as error:
+                raise InvalidInputError(f"{name}: {error}.") from None
     try:
         return form.model_validate(given, context=settings)
     except ValidationError as error:

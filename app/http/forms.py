@@ -1,18 +1,14 @@
-"""Reads an upload in any of its three dresses (multipart, raw image, JSON) into images and text fields.
-
-Knows parts, their sizes and their names; knows nothing of what an image shows or a field means.
-"""
+"""Reads an upload in any of its three dresses (multipart, raw image, JSON) into images and text fields."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from types import TracebackType
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
 from app import errors
 from app.http.base64_images import decode_text
@@ -25,16 +21,14 @@ _LARGE_JSON = 256 * 1024
 _MIB = 1024 * 1024
 
 
+@dataclass
 class Upload:
     """What came in: images in order, text fields by name. Close it, or use it as a context manager."""
 
-    def __init__(self) -> None:
-        self.images: list[Entry] = []
-        """Each has `size` and `read()`, which may block for large images."""
-        self.fields: dict[str, list[str]] = {}
-        """Text fields of the body, each with its values in order; query parameters fill in names the body
-        lacks.
-        """
+    images: list[Entry] = field(default_factory=list)
+    """Each has `size` and `read()`, which may block for large images."""
+    fields: dict[str, list[str]] = field(default_factory=dict)
+    """Text fields of the body, each with its values in order; query parameters fill in names the body lacks."""
 
     def close(self) -> None:
         """Forget every image; safe to call again."""
@@ -44,9 +38,7 @@ class Upload:
     def __enter__(self) -> Upload:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -78,13 +70,13 @@ async def read_upload(request: Request, settings: Settings, spool: Spool) -> Upl
     return upload
 
 
+@dataclass(eq=False)
 class _Reader:
     """Fills one `Upload` from one request."""
 
-    def __init__(self, upload: Upload, settings: Settings, spool: Spool) -> None:
-        self.upload = upload
-        self.settings = settings
-        self.spool = spool
+    upload: Upload
+    settings: Settings
+    spool: Spool
 
     def image(self) -> Entry:
         """A new empty image; raises `TooManyPartsError`."""
@@ -102,18 +94,8 @@ class _Reader:
 
     async def multipart(self, request: Request, boundary: bytes | None) -> None:
         """A multipart body, parsed while it arrives."""
-        if not boundary:
-            raise errors.BadRequestError("The multipart body has no boundary.")
         parts = Parts(self.settings, open_image=self.image, write=self.write)
-        try:
-            parser = MultipartParser(boundary, parts.callbacks())
-            async for chunk in request.stream():
-                parser.write(chunk)
-            parser.finalize()
-        except FormParserError:
-            raise errors.BadRequestError("The multipart body is malformed.") from None
-        if not parts.ended:
-            raise errors.BadRequestError("The multipart body ends too early.")
+        await parts.receive(request, boundary)
         self.upload.fields = dict(parts.fields)
 
     async def raw(self, request: Request) -> None:

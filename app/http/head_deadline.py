@@ -1,6 +1,5 @@
 """The HTTP/1.1 connection with a clock: whoever connects must send a whole request head in time.
 
-Knows connections before there is a request, and how many there may be; bodies are `app.http.limits`' business.
 uvicorn itself waits forever for a head that trickles in, and answers a malformed one in plain text.
 """
 

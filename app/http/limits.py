@@ -1,7 +1,4 @@
-"""Holds every request body to its size, its time and its share, while it streams in.
-
-Knows bytes and clocks; knows nothing of what a body means (forms are `app.http.forms`) or who sent it.
-"""
+"""Holds every request body to its size, its time and its share, while it streams in."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from app.http.errors import (
 from app.settings import Settings
 
 MIB = 1024 * 1024
-_MOST_HEADERS = 100
+_MAX_HEADERS = 100
 ARCHIVES = frozenset({("POST", "/v1/datasets"), ("POST", "/v1/models")})
 """Routes that take archives, which are larger and slower than images."""
 
@@ -105,7 +102,7 @@ class LimitsMiddleware:
         """What the headers say, refused where that alone breaks a limit."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         size = sum(len(name) + len(value) + 4 for name, value in headers)
-        if size > self.settings.limits.max_header_kb * 1024 or len(headers) > _MOST_HEADERS:
+        if size > self.settings.limits.max_header_kb * 1024 or len(headers) > _MAX_HEADERS:
             raise HeadersTooLargeError()
         if len(scope["query_string"]) > self.settings.limits.max_query_kb * 1024:
             raise UriTooLongError()

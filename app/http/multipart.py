@@ -1,25 +1,25 @@
-"""The parts of a multipart body, one at a time, each counted while it comes in.
-
-Knows names, part headers and text; knows nothing of where images are kept.
-"""
+"""The parts of a multipart body, one at a time, each counted while it comes in."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from python_multipart.multipart import parse_options_header
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app import errors
 from app.http.errors import TooManyPartsError
+from app.http.names import is_storable
 from app.settings import Settings
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 IMAGE_NAMES = frozenset({"image", "images", "image[]", "images[]"})
-_LONGEST_NAME = 100
+_MAX_NAME_CHARS = 100
 
 T = TypeVar("T")
 """Where a file's bytes go."""
@@ -40,7 +40,7 @@ class Parts(Generic[T]):
         too much.
         """
         self.fields: defaultdict[str, list[str]] = defaultdict(list)
-        self.ended = False
+        self._ended = False
         self._settings = settings
         self._open_image = open_image
         self._write = write
@@ -53,7 +53,28 @@ class Parts(Generic[T]):
         self._files = files
         self._text = bytearray()
 
-    def callbacks(self) -> MultipartCallbacks:
+    async def receive(
+        self,
+        request: Request,
+        boundary: bytes | None,
+        after_chunk: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Parse the request's body while it arrives; raises BadRequestError, and what the callbacks raise."""
+        if not boundary:
+            raise errors.BadRequestError("The multipart body has no boundary.")
+        try:
+            parser = MultipartParser(boundary, self._callbacks())
+            async for chunk in request.stream():
+                parser.write(chunk)
+                if after_chunk is not None:
+                    await after_chunk()
+            parser.finalize()
+        except FormParserError:
+            raise errors.BadRequestError("The multipart body is malformed.") from None
+        if not self._ended:
+            raise errors.BadRequestError("The multipart body ends too early.")
+
+    def _callbacks(self) -> MultipartCallbacks:
         """What the parser calls, by its names."""
         return {
             "on_part_begin": self._begin,
@@ -119,24 +140,16 @@ class Parts(Generic[T]):
         self.fields[self._name].append(checked(self._name, text))
 
     def _end(self) -> None:
-        self.ended = True
+        self._ended = True
 
 
 def shown(name: str) -> str:
     """A client's own name for a field, safe to say back."""
-    return name.encode("ascii", "replace").decode()[:_LONGEST_NAME]
+    return name.encode("ascii", "replace").decode()[:_MAX_NAME_CHARS]
 
 
 def checked(name: str, text: str) -> str:
     """`text`, which every store can keep; raises `InvalidInputError` on NUL or lone surrogates."""
-    if "\0" in text or not _is_encodable(text):
+    if not is_storable(text):
         raise errors.InvalidInputError(f"{shown(name)}: this is not text.")
     return text
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -1,17 +1,15 @@
-"""What a collection and a label may be called.
-
-Knows spelling and nothing else.
-"""
+"""What a collection and a label may be called."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+import uuid
 from typing import Annotated
 
 from pydantic import StringConstraints
 
-from app.errors import InvalidInputError
+from app.errors import InvalidInputError, NotFoundError
 
 COLLECTION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 _COLLECTION = re.compile(COLLECTION_PATTERN)
@@ -20,6 +18,23 @@ _COLLECTION = re.compile(COLLECTION_PATTERN)
 def is_collection_name(text: str) -> bool:
     """Whether a collection can be called that: a slug of up to 63 characters."""
     return _COLLECTION.fullmatch(text) is not None
+
+
+def parse_id(text: str, absent: type[NotFoundError]) -> uuid.UUID:
+    """An id in an address; raises `absent` for what cannot be one."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise absent from None
+
+
+def is_storable(text: str) -> bool:
+    """Whether every store can keep it: no NUL, no lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def label_name(text: str | None, most: int, field: str = "label") -> str:

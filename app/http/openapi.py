@@ -1,7 +1,4 @@
-"""The OpenAPI document: what FastAPI finds in the routes, with our problem documents and uploads filled in.
-
-Knows the document's shape; knows nothing of what the routes do.
-"""
+"""The OpenAPI document: what FastAPI finds in the routes, with our problem documents and uploads filled in."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Turns every failure into one RFC 9457 problem document, and describes those documents for OpenAPI.
-
-Knows which exception becomes which named error; knows nothing of what was being asked or stored.
-"""
+"""Turns every failure into one RFC 9457 problem document, and describes those documents for OpenAPI."""
 
 from __future__ import annotations
 
@@ -29,8 +26,8 @@ from app.storage import disk
 from app.storage.errors import InsufficientStorageError, StoreUnavailableError
 
 MEDIA_TYPE = "application/problem+json"
-_LONGEST_NAME = 80
-_MOST_FIELDS = 10
+_MAX_NAME_CHARS = 80
+_MAX_FIELDS = 10
 _LOG_WORDS = frozenset(
     {"event", "level", "timestamp", "logger", "request_id", "code", "reason", "exc_info", "self"}
 )
@@ -166,16 +163,16 @@ def _from_http(exc: HTTPException) -> VisionError:
 def _fields(found: Sequence[Any]) -> str:
     """One sentence that names each field and what is wrong with it, without repeating what was sent."""
     sentences = []
-    for one in found[:_MOST_FIELDS]:
+    for one in found[:_MAX_FIELDS]:
         place = [
             str(part) for part in one["loc"] if not str(part).startswith("(")
         ]  # tags of a union's members
         if place and place[0] in {"body", "query", "path", "header"}:
             place = place[1:] or place
-        name = ".".join(place)[:_LONGEST_NAME].encode("ascii", "replace").decode()
+        name = ".".join(place)[:_MAX_NAME_CHARS].encode("ascii", "replace").decode()
         sentences.append(f"{name}: {complaint(one)}.")
-    if len(found) > _MOST_FIELDS:
-        sentences.append(f"And {len(found) - _MOST_FIELDS} more.")
+    if len(found) > _MAX_FIELDS:
+        sentences.append(f"And {len(found) - _MAX_FIELDS} more.")
     return " ".join(sentences)
 
 

@@ -1,7 +1,4 @@
-"""Where uploads lie between the wire and the decoder: small ones in memory, large ones in a temporary folder.
-
-Knows bytes and their total, which is bounded; knows nothing of forms or images.
-"""
+"""Where uploads lie between the wire and the decoder: small ones in memory, large ones in a temporary folder."""
 
 from __future__ import annotations
 
@@ -11,10 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from app import errors
 from app.http.errors import TooManyUploadsError
 from app.storage import disk
-from app.storage.errors import StoreUnavailableError
 
 IN_MEMORY_BYTES = 1024 * 1024
 _STALE_S = 3600
@@ -69,7 +64,7 @@ class Entry:
         """
         self._spool.take(len(data))
         self.size += len(data)
-        try:
+        with disk.naming_faults(self._folder, "uploads"):
             if self._file is None and self.size > IN_MEMORY_BYTES:
                 disk.check_room(self._folder, self._spool.min_free_mb, what="uploads")
                 # it has no name, so not even a killed process leaves it behind
@@ -84,22 +79,14 @@ class Entry:
                 disk.check_room(self._folder, self._spool.min_free_mb, what="uploads")
                 self._unchecked = 0
             self._file.write(data)
-        except OSError as error:
-            raise self._named(error) from error
 
     def read(self) -> bytes:
         """All of it; may block for a large part, so call it where blocking is allowed."""
         if self._file is None:
             return bytes(self._memory)
-        try:
+        with disk.naming_faults(self._folder, "uploads"):
             self._file.seek(0)  # writes what is still buffered
             return self._file.read()
-        except OSError as error:
-            raise self._named(error) from error
-
-    def _named(self, error: OSError) -> errors.VisionError:
-        named = disk.fault_of(error, self._folder, what="uploads")
-        return named or StoreUnavailableError("Uploads cannot be kept right now.", reason=str(error))
 
     def close(self) -> None:
         """Forget the bytes; safe to call again."""

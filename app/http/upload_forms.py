@@ -1,7 +1,4 @@
-"""What a route that takes images declares once: how many images, which fields, and from both its OpenAPI description.
-
-Knows forms and uploads; knows nothing of what the fields mean.
-"""
+"""What a route that takes images declares once: how many images, which fields; its OpenAPI is made from both."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from fastapi import Request
 
 from app.errors import InvalidInputError
 from app.http.archive_upload import received_archive
+from app.http.dependencies import AppSettings, UploadSpool
 from app.http.fields import AnyForm, describe_fields, parse_fields, required_fields
 from app.http.forms import read_upload
 from app.http.spool import Entry
@@ -42,11 +40,12 @@ class UploadForm(Generic[AnyForm]):
         """`name` is what the documentation page calls the image part."""
         self.fields, self.images, self.name = fields, images, name
 
-    async def __call__(self, request: Request) -> AsyncIterator[ReceivedForm[AnyForm]]:
+    async def __call__(
+        self, request: Request, settings: AppSettings, spool: UploadSpool
+    ) -> AsyncIterator[ReceivedForm[AnyForm]]:
         """Read the upload and check it; its images are closed however the request ends."""
-        services = request.app.state.services
-        with await read_upload(request, services.settings, services.spool) as upload:
-            fields = parse_fields(self.fields, upload.fields, services.settings)
+        with await read_upload(request, settings, spool) as upload:
+            fields = parse_fields(self.fields, upload.fields, settings)
             count = len(upload.images)
             if self.images == "several" and not count:
                 raise InvalidInputError(f"{self.name}: send at least one.")
@@ -102,9 +101,10 @@ class ArchiveForm(Generic[AnyForm]):
         """`about` describes the archive on the documentation page."""
         self.fields, self.about = fields, about
 
-    async def __call__(self, request: Request) -> AsyncIterator[ReceivedArchive[AnyForm]]:
+    async def __call__(
+        self, request: Request, settings: AppSettings
+    ) -> AsyncIterator[ReceivedArchive[AnyForm]]:
         """Receive the archive on disk and check the fields beside it."""
-        settings = request.app.state.services.settings
         async with received_archive(request, settings) as upload:
             texts = {name: [text] for name, text in upload.fields.items()}
             yield ReceivedArchive(parse_fields(self.fields, texts, settings, file="archive"), upload.path)

@@ -1,6 +1,6 @@
 """What is wrong with a field, in words for people: one sentence for each kind of complaint that pydantic has.
 
-Knows pydantic's complaints; knows nothing of what the fields mean, and never repeats what was sent.
+Never repeats what was sent.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One thread per model that runs whatever is waiting, as one batch, the moment the device is free.
 
-Knows nothing of models, images or texts: it carries items to a function and results to their awaiters.
+It carries items to a function and results to their awaiters.
 """
 
 from __future__ import annotations

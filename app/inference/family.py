@@ -200,7 +200,7 @@ class Family:
         """
         return None
 
-    def is_connected(self, settings: Settings) -> bool:
+    def has_server(self, settings: Settings) -> bool:
         """Whether the settings name a server that runs its model."""
         return False
 

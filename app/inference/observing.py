@@ -1,6 +1,6 @@
 """What the batcher and the registry tell whoever measures them: running totals, and calls as things happen.
 
-Knows nothing of where numbers end up; the service turns these calls into its metrics.
+The service turns these calls into its metrics.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What travels between the answering room and a vision-language model: prompts in, answers out.
 
-Knows nothing of tokenizers or devices; a family turns a prompt into its own format.
+A family turns a prompt into its own format.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Which models are live in this process: loaded once, shared by everyone, evicted under a memory budget.
 
-Knows nothing of what they are used for. Everything but the loading itself happens in one event loop, which is
-what keeps the bookkeeping free of locks.
+Everything but the loading itself happens in one event loop, which is what keeps the bookkeeping free of locks.
 """
 
 from __future__ import annotations
@@ -156,7 +155,7 @@ class ModelRegistry:
             self._describe(key[0], source, self._slots.get(key), sizes) for key, source in sources.items()
         ]
         for family in self._families.of_kind("vlm"):
-            if family.connects and family.is_connected(settings):
+            if family.connects and family.has_server(settings):
                 default = settings.answers.vlm == family.name
                 tasks = ("caption", "vqa")
                 known.append(ModelInfo(family.name, family.name, (), default, "vlm", tasks, live=True))

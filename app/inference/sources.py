@@ -1,6 +1,6 @@
 """A resolved model name, and how models run in this process.
 
-Knows names, folders and settings; loads no weights and asks no network.
+Loads no weights and asks no network.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Path
 
 from app.http.dependencies import opened
 from app.jobs.describing import Describer
@@ -16,3 +16,4 @@ JobService = Annotated[Jobs, Depends(opened("jobs", Jobs))]
 JobDescriber = Annotated[Describer, Depends(opened("describer", Describer))]
 JobFollowers = Annotated[Followers, Depends(opened("followers", Followers))]
 JobFiles = Annotated[FileStore, Depends(opened("files", FileStore))]
+FilePath = Annotated[str, Path(max_length=1_000, description="A file's name, as the list shows it.")]

@@ -1,12 +1,10 @@
-"""A job's row as clients see it, wherever an answer shows a job.
-
-Knows the row, its specification and how a failure becomes a problem document; changes nothing.
-"""
+"""A job's row as clients see it, wherever an answer shows a job."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
@@ -14,8 +12,14 @@ from redis.asyncio import Redis
 from app.errors import VisionError
 from app.http import problems
 from app.jobs import presence, repository
-from app.jobs.info import ArtifactInfo, JobInfo, Progress
-from app.jobs.tables import Artifact, Job
+from app.jobs.info import JobInfo, Progress
+from app.jobs.tables import Job
+
+_COLUMNS = (
+    *("id", "state", "queue", "attempt", "max_attempts", "strategy", "metrics", "model"),
+    *("created_at", "started_at", "finished_at"),
+)
+"""Shown as they are in the row."""
 
 
 class Names(Protocol):
@@ -28,12 +32,12 @@ class Names(Protocol):
         """What clients call the base model of a job's specification."""
 
 
+@dataclass(eq=False)
 class Describer:
     """Rows of jobs as clients see them."""
 
-    def __init__(self, names: Names, redis: Redis) -> None:
-        self._names = names
-        self._redis = redis
+    names: Names
+    redis: Redis
 
     async def describe(self, job: Job) -> JobInfo:
         """A job as clients see it."""
@@ -42,10 +46,10 @@ class Describer:
 
     async def describe_all(self, jobs: Sequence[Job]) -> list[JobInfo]:
         """Several at once."""
-        names = await self._names.of_data(jobs)
+        names = await self.names.of_data(jobs)
         queues = {job.queue for job in jobs if job.state == "queued"}
-        served = {queue: await presence.served(self._redis, queue) for queue in queues}
-        return [_info(job, self._names.of_base(job.spec), names, served) for job in jobs]
+        served = {queue: await presence.served(self.redis, queue) for queue in queues}
+        return [_info(job, self.names.of_base(job.spec), names, served) for job in jobs]
 
 
 def _info(
@@ -55,16 +59,11 @@ def _info(
     data = spec.get("data") or {}
     collection = data.get("collection")
     return JobInfo(
-        id=job.id,
+        **{name: getattr(job, name) for name in _COLUMNS},
         kind=spec["kind"],
-        state=job.state,
-        queue=job.queue,
         served=served[job.queue] if job.state == "queued" else None,
         phase=job.phase if job.state == "running" else None,
         not_before=job.not_before if job.state == "queued" else None,
-        attempt=job.attempt,
-        max_attempts=job.max_attempts,
-        strategy=job.strategy,
         task=spec.get("task"),
         method=spec.get("method"),
         base_model=base_model,
@@ -74,13 +73,8 @@ def _info(
         name=spec.get("model"),
         seed=spec.get("seed") or 0,
         progress=Progress(step=job.step, of=job.of, eta_s=job.eta_s),
-        metrics=job.metrics,
-        model=job.model,
         error=_problem(job),
         cancelling=job.cancel and job.state in repository.OPEN,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
     )
 
 
@@ -106,10 +100,3 @@ def _kinds() -> dict[str, type[VisionError]]:
         found.setdefault(kind.code, kind)
         waiting += kind.__subclasses__()
     return found
-
-
-def artifact_of(job_id: uuid.UUID, row: Artifact) -> ArtifactInfo:
-    """A file as clients see it."""
-    return ArtifactInfo(
-        name=row.name, size=row.size, sha256=row.sha256, url=f"/v1/jobs/{job_id}/artifacts/{row.name}"
-    )

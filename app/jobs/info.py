@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from app.http.bodies import with_example
 from app.jobs.spec import Kind, Queue
+from app.jobs.tables import Artifact
 from app.methods import MethodName
 from app.methods.tasks import Task
 
@@ -51,10 +53,6 @@ EXAMPLE_ARTIFACT: dict[str, Any] = {
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "url": f"/v1/jobs/{_ID}/artifacts/head.safetensors",
 }
-
-
-def with_example(example: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [example]})
 
 
 class Progress(BaseModel):
@@ -113,3 +111,8 @@ class ArtifactInfo(BaseModel):
     size: int = Field(description="In bytes.")
     sha256: str
     url: str = Field(description="Where to download it.")
+
+    @classmethod
+    def of(cls, file: Artifact, owner: str) -> Self:
+        """A file of the job or model at the address `owner`."""
+        return cls(name=file.name, size=file.size, sha256=file.sha256, url=f"{owner}/artifacts/{file.name}")

@@ -1,7 +1,6 @@
 """The job's state machine: what may happen to a job, and the one SQL statement that lets it happen.
 
-Knows rows, fences and leases; knows nothing of queues, processes or training. The service runs these
-statements asynchronously, the workers synchronously; nobody else writes to `jobs`.
+The service runs these statements asynchronously, the workers synchronously; nobody else writes to `jobs`.
 
     state      event                          becomes     who
     -          submit                         queued      service

@@ -1,6 +1,6 @@
 """Which queues workers listen to: a key a queue in Redis, set again and again, and gone soon after its last worker.
 
-Knows those keys; knows nothing of jobs. Where Redis is away nobody knows, which is another answer than nobody listens.
+Where Redis is away nobody knows, which is another answer than nobody listens.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Tells workers of jobs: one message with the job's id, by the task's name.
 
-Knows the broker's address and the names that workers listen to; knows nothing of rows. A message is a hint, so one
-that cannot be sent is no error.
+A message is a hint, so one that cannot be sent is no error.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Jobs, what they told and what they left behind, as rows; every look-up is held to a workspace here.
 
-Knows SQL; what may happen to a job is `app.jobs.machine`'s, whose statements this runs for the service.
+What may happen to a job is `app.jobs.machine`'s, whose statements this runs for the service.
 """
 
 from __future__ import annotations
@@ -91,15 +91,12 @@ async def open_jobs(session: AsyncSession, workspace: str, *, lock: bool = False
     return await session.scalar(wanted) or 0
 
 
-async def open_of_kind(
-    session: AsyncSession, workspace: str, kind: Kind, collection: uuid.UUID
+async def find_open(
+    session: AsyncSession, workspace: str, kind: Kind, of: tuple[str, ...], value: str
 ) -> uuid.UUID | None:
-    """An open job of that kind on a collection."""
+    """An open job of that kind whose specification has the value at the place `of`."""
     wanted = select(Job.id).where(
-        Job.workspace == workspace,
-        Job.state.in_(OPEN),
-        Job.kind == kind,
-        Job.spec["data"]["collection"].astext == str(collection),
+        Job.workspace == workspace, Job.state.in_(OPEN), Job.kind == kind, Job.spec[of].astext == value
     )
     return await session.scalar(wanted.limit(1))
 
@@ -107,11 +104,6 @@ async def open_of_kind(
 async def tell(session: AsyncSession, job_id: uuid.UUID, kind: str, data: dict[str, Any]) -> None:
     """Add an event; the same transaction has touched the job's row before."""
     await session.execute(machine.EVENT, {"id": job_id, "kind": kind, "data": json.dumps(data)})
-
-
-async def published(session: AsyncSession, job_id: uuid.UUID) -> None:
-    """Note that a message about the job was sent."""
-    await session.execute(machine.PUBLISHED, {"id": job_id})
 
 
 async def cancel(session: AsyncSession, workspace: str, job_id: uuid.UUID) -> str | None:
@@ -209,25 +201,6 @@ async def artifacts(session: AsyncSession, workspace: str, job_id: uuid.UUID) ->
     """What a job left behind, by name."""
     wanted = select(Artifact).where(Artifact.workspace == workspace, Artifact.job_id == job_id)
     return list(await session.scalars(wanted.order_by(Artifact.name)))
-
-
-async def artifact(session: AsyncSession, workspace: str, job_id: uuid.UUID, name: str) -> Artifact | None:
-    """One of them."""
-    wanted = select(Artifact).where(
-        Artifact.workspace == workspace, Artifact.job_id == job_id, Artifact.name == name
-    )
-    return await session.scalar(wanted)
-
-
-async def open_training(session: AsyncSession, workspace: str, model: str) -> bool:
-    """Whether a job is open that is to make a model of that name."""
-    found = select(Job.id).where(
-        Job.workspace == workspace,
-        Job.state.in_(OPEN),
-        Job.kind == "train",
-        Job.spec["model"].astext == model,
-    )
-    return await session.scalar(found.limit(1)) is not None
 
 
 def digest(body: dict[str, Any]) -> str:

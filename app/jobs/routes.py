@@ -1,48 +1,45 @@
-"""`/jobs`: follow long work, stop it, try it again, and fetch what it left behind; asking for it is `app.training`.
-
-Knows parameters and headers; what happens is in `service`.
-"""
+"""`/jobs`: follow long work, stop it, try it again, and fetch what it left behind; asking for it is `app.training`."""
 
 from __future__ import annotations
 
 import re
 import uuid
+from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from app import errors
-from app.access import Caller, require
+from app.access import Recogniser, Trainer
 from app.errors import InvalidInputError
-from app.http.dependencies import AppSettings
-from app.http.paging import Cursor, Limit, page_size, time_cursor, to_cursor
+from app.http.fields import WholeNumber
+from app.http.names import parse_id
+from app.http.paging import AskedPage
 from app.http.problems import responses
+from app.http.streaming import EVENT_STREAM
 from app.jobs import repository, streaming
-from app.jobs.dependencies import JobDescriber, JobFiles, JobFollowers, JobService
-from app.jobs.describing import artifact_of
+from app.jobs.dependencies import FilePath, JobDescriber, JobFiles, JobFollowers, JobService
 from app.jobs.errors import (
     ArtifactNotFoundError,
     JobNotFoundError,
     JobStateError,
 )
-from app.jobs.info import RETRY_AFTER_S, JobInfo, State
+from app.jobs.info import RETRY_AFTER_S, ArtifactInfo, JobInfo, State
 from app.jobs.schemas import ArtifactList, JobList, JobPage, MetricList, MetricSeries
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-USUAL_POINTS = 500
-MOST_POINTS = 5_000
+DEFAULT_POINTS = 500
+MAX_POINTS = 5_000
 _EVENT_ID = re.compile("[0-9]{1,18}")
 
-Trainer = Annotated[Caller, Depends(require("train"))]
-Reader = Annotated[Caller, Depends(require("recognise"))]
 JobPath = Annotated[str, Path(alias="job", description="Id of a job.")]
 _NOT_FOUND = responses(JobNotFoundError)
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`state`, `progress`, `metric` and `log` events, each with an id to go on from.",
-        "content": {streaming.EVENT_STREAM: {"schema": {"type": "string"}}},
+        "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
     },
     204: {
         "description": "The job has ended, and the event of `Last-Event-ID` was its last: do not come back."
@@ -58,30 +55,24 @@ _FILE: dict[int | str, dict[str, Any]] = {
 
 @router.get("")
 async def list_jobs(
-    caller: Reader,
-    settings: AppSettings,
+    caller: Recogniser,
+    asked: AskedPage,
     jobs: JobService,
     describer: JobDescriber,
     state: Annotated[
         list[State] | None, Query(description="Only jobs in this state; may be repeated.")
     ] = None,
-    limit: Limit = None,
-    cursor: Cursor = None,
 ) -> JobList:
     """List jobs, the newest first."""
-    size = page_size(limit, settings)
-    rows = await jobs.page(caller.workspace, limit=size + 1, states=state or (), before=time_cursor(cursor))
-    page = rows[:size]
-    last = page[-1] if len(rows) > size else None
-    return JobList(
-        data=await describer.describe_all(page),
-        next=to_cursor(last.created_at.isoformat(), str(last.id)) if last else None,
-    )
+    before = asked.after(datetime.fromisoformat, uuid.UUID)
+    rows = await jobs.page(caller.workspace, limit=asked.limit, states=state or (), before=before)
+    page, following = asked.cut(rows, lambda row: (row.created_at.isoformat(), row.id))
+    return JobList(data=await describer.describe_all(page), next=following)
 
 
 @router.get("/{job}", responses=_NOT_FOUND)
 async def get_job(
-    response: Response, caller: Reader, job: JobPath, jobs: JobService, describer: JobDescriber
+    response: Response, caller: Recogniser, job: JobPath, jobs: JobService, describer: JobDescriber
 ) -> JobPage:
     """Show one job with its evaluation and the files it left behind."""
     row = await jobs.get(caller.workspace, _id(job))
@@ -89,9 +80,8 @@ async def get_job(
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     files = await jobs.artifacts(caller.workspace, row.id)
     info = await describer.describe(row)
-    return JobPage(
-        **info.model_dump(), result=row.result, artifacts=[artifact_of(row.id, one) for one in files]
-    )
+    artifacts = [ArtifactInfo.of(file, f"/v1/jobs/{row.id}") for file in files]
+    return JobPage(**info.model_dump(), result=row.result, artifacts=artifacts)
 
 
 @router.post("/{job}/cancel", responses=responses(JobNotFoundError, JobStateError))
@@ -117,7 +107,7 @@ async def retry_job(
 
 @router.get("/{job}/events", response_class=StreamingResponse, responses={**_STREAM, **_NOT_FOUND})
 async def follow_job(
-    caller: Reader,
+    caller: Recogniser,
     job: JobPath,
     jobs: JobService,
     followers: JobFollowers,
@@ -139,31 +129,30 @@ async def follow_job(
 
 @router.get("/{job}/metrics", responses=_NOT_FOUND)
 async def get_metrics(
-    caller: Reader,
+    caller: Recogniser,
     job: JobPath,
     jobs: JobService,
     points: Annotated[
         int,
         Query(
             ge=2,
-            le=MOST_POINTS,
+            le=MAX_POINTS,
             description="Most values of each metric; longer ones are thinned out evenly.",
         ),
-    ] = USUAL_POINTS,
+        WholeNumber,
+    ] = DEFAULT_POINTS,
 ) -> MetricList:
     """Show a job's metrics by step."""
     found = await jobs.metrics(caller.workspace, _id(job), points=points)
-    return MetricList(
-        data=[MetricSeries(name=s.name, steps=s.steps, values=s.values, total=s.total) for s in found]
-    )
+    return MetricList(data=[MetricSeries(**vars(series)) for series in found])
 
 
 @router.get("/{job}/artifacts", responses=_NOT_FOUND)
-async def list_artifacts(caller: Reader, job: JobPath, jobs: JobService) -> ArtifactList:
+async def list_artifacts(caller: Recogniser, job: JobPath, jobs: JobService) -> ArtifactList:
     """List the files that a job left behind."""
     job_id = _id(job)
     files = await jobs.artifacts(caller.workspace, job_id)
-    return ArtifactList(data=[artifact_of(job_id, one) for one in files])
+    return ArtifactList(data=[ArtifactInfo.of(file, f"/v1/jobs/{job_id}") for file in files])
 
 
 @router.get(
@@ -172,9 +161,9 @@ async def list_artifacts(caller: Reader, job: JobPath, jobs: JobService) -> Arti
     responses={**_FILE, **responses(JobNotFoundError, ArtifactNotFoundError)},
 )
 async def get_artifact(
-    caller: Reader,
+    caller: Recogniser,
     job: JobPath,
-    file: Annotated[str, Path(max_length=1_000, description="A file's name, as the list shows it.")],
+    file: FilePath,
     jobs: JobService,
     files: JobFiles,
 ) -> StreamingResponse:
@@ -186,7 +175,4 @@ async def get_artifact(
 
 
 def _id(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise JobNotFoundError from None
+    return parse_id(text, JobNotFoundError)

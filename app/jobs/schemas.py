@@ -1,7 +1,4 @@
-"""What travels when jobs are listed, followed and looked at.
-
-Knows shapes, bounds and examples for the documentation page; knows nothing of how jobs are carried out.
-"""
+"""What travels when jobs are listed, followed and looked at."""
 
 from __future__ import annotations
 
@@ -9,16 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from app.jobs.info import EXAMPLE_ARTIFACT, EXAMPLE_JOB, ArtifactInfo, JobInfo, with_example
+from app.http.bodies import Page, WholeList, with_example
+from app.jobs.info import EXAMPLE_ARTIFACT, EXAMPLE_JOB, ArtifactInfo, JobInfo
 
 
-class JobList(BaseModel):
+class JobList(Page[JobInfo]):
     """A page of jobs, the newest first."""
 
     model_config = with_example({"data": [EXAMPLE_JOB], "next": None})
-
-    data: list[JobInfo]
-    next: str | None = Field(description="Pass as `cursor` for the next page.")
 
 
 class JobPage(JobInfo):
@@ -32,13 +27,10 @@ class JobPage(JobInfo):
     artifacts: list[ArtifactInfo]
 
 
-class ArtifactList(BaseModel):
+class ArtifactList(WholeList[ArtifactInfo]):
     """All files of a job, by name."""
 
     model_config = with_example({"data": [EXAMPLE_ARTIFACT], "next": None})
-
-    data: list[ArtifactInfo]
-    next: str | None = Field(None, description="Always null: they fit one page.")
 
 
 class MetricSeries(BaseModel):
@@ -52,7 +44,7 @@ class MetricSeries(BaseModel):
     )
 
 
-class MetricList(BaseModel):
+class MetricList(WholeList[MetricSeries]):
     """Every metric of a job, by name."""
 
     model_config = with_example(
@@ -61,6 +53,3 @@ class MetricList(BaseModel):
             "next": None,
         }
     )
-
-    data: list[MetricSeries]
-    next: str | None = Field(None, description="Always null: they fit one page.")

@@ -1,7 +1,6 @@
 """What happens to jobs: written down, announced, later looked at, stopped or retried.
 
-Knows the order that loses no job (the row is committed before a worker hears of it); knows nothing of HTTP, and
-leaves the work to the workers.
+A row is committed before a worker hears of it, so that no job is lost.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import OverloadedError
-from app.jobs import repository
+from app.jobs import machine, repository
 from app.jobs.errors import ArtifactNotFoundError, IdempotencyKeyError, JobNotFoundError, JobStateError
 from app.jobs.repository import NewJob, Series, digest
 from app.jobs.spec import Kind, Resolved
@@ -50,7 +49,7 @@ async def states(
 
 async def trains(session: AsyncSession, workspace: str, model: str) -> bool:
     """Whether a job is open that is to make a model of that name."""
-    return await repository.open_training(session, workspace, model)
+    return await repository.find_open(session, workspace, "train", ("model",), model) is not None
 
 
 class Jobs:
@@ -167,17 +166,17 @@ class Jobs:
 
     async def artifact(self, workspace: str, job_id: uuid.UUID, name: str) -> Artifact:
         """One file of them; raises JobNotFoundError and ArtifactNotFoundError."""
-        await self.get(workspace, job_id)
-        async with self._database.session() as session:
-            found = await repository.artifact(session, workspace, job_id, name)
-        if found is None:
-            raise ArtifactNotFoundError
-        return found
+        for file in await self.artifacts(workspace, job_id):
+            if file.name == name:
+                return file
+        raise ArtifactNotFoundError
 
     async def open_of_kind(self, workspace: str, kind: Kind, collection: uuid.UUID) -> uuid.UUID | None:
         """An open job of that kind on a collection."""
         async with self._database.session() as session:
-            return await repository.open_of_kind(session, workspace, kind, collection)
+            return await repository.find_open(
+                session, workspace, kind, ("data", "collection"), str(collection)
+            )
 
     async def repeated(self, workspace: str, key: str, digest: str | None) -> Job | None:
         """The job that the same key and body made before; raises IdempotencyKeyError for another body."""
@@ -194,7 +193,7 @@ class Jobs:
             return
         try:
             async with self._database.session() as session:
-                await repository.published(session, job_id)
+                await session.execute(machine.PUBLISHED, {"id": job_id})
         except SQLAlchemyError as error:  # it is told again
             log.warning("a message could not be noted", job=str(job_id), reason=type(error).__name__)
 

@@ -1,7 +1,4 @@
-"""What a job is told to do and what it leaves behind, as they are stored in its row and travel to workers.
-
-Knows shapes; knows nothing of how a client's words become a specification, nor of how it is carried out.
-"""
+"""What a job is told to do and what it leaves behind, as they are stored in its row and travel to workers."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.http.names import MODEL_NAME as MODEL_NAME
 from app.methods import MethodName
-from app.methods.tasks import Task
+from app.methods.tasks import BaseKind, Task
 
 Kind = Literal["train", "evaluate", "export", "prepare", "reembed", "teach"]
 Queue = Literal["cpu", "gpu", "multi-gpu"]
@@ -38,7 +35,7 @@ class JobSpec(BaseModel):
     method: MethodName | None = None
     base_model: str | None = None
     """A word the model registry takes (`lite`, `clip-tiny`, a hub id), or the id of a trained model."""
-    base_kind: Literal["encoder", "vlm"] | None = None
+    base_kind: BaseKind | None = None
     data: DataRef | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     model: str | None = None

@@ -1,8 +1,4 @@
-"""What a job tells as server-sent events, and its files as downloads.
-
-Knows the event stream's format, how to go on where a client left off, and that clients leave; knows nothing of what
-the events mean, but which one is the last.
-"""
+"""What a job tells as server-sent events, and its files as downloads."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import PurePosixPath
 from typing import IO
 from urllib.parse import quote
@@ -20,9 +17,9 @@ from urllib.parse import quote
 import structlog
 from fastapi.responses import StreamingResponse
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.types import Receive, Scope, Send
 
 from app.errors import OverloadedError
+from app.http.streaming import HeldStream
 from app.jobs import repository
 from app.jobs.errors import ArtifactNotFoundError
 from app.jobs.repository import FINISHED, Told
@@ -31,7 +28,6 @@ from app.jobs.tables import Artifact
 from app.storage.database import Database
 from app.storage.files import FileStore
 
-EVENT_STREAM = "text/event-stream"
 HEARTBEAT_S = 15.0
 """Silence after which a comment is sent, so that nobody on the way takes the connection for dead."""
 _BATCH = 500
@@ -64,7 +60,16 @@ class Followers:
             raise OverloadedError("Too many clients follow jobs here: try again, or poll the job.")
         if self._asked is not None:
             self._asked.set()
-        return _Following(self, self._events(workspace, job_id, after))
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return HeldStream(self._events(workspace, job_id, after), self._counted(), headers=headers)
+
+    @asynccontextmanager
+    async def _counted(self) -> AsyncIterator[None]:
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
 
     def close(self) -> None:
         """End every stream; clients go on elsewhere, from the last event they saw."""
@@ -106,25 +111,6 @@ class Followers:
             return
 
 
-class _Following(StreamingResponse):
-    """Events, counted for as long as somebody listens."""
-
-    def __init__(self, followers: Followers, events: AsyncIterator[str]) -> None:
-        super().__init__(
-            events,
-            media_type=EVENT_STREAM,
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
-        self._followers = followers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._followers.count += 1
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._followers.count -= 1
-
-
 def _newest(events: Sequence[Told]) -> list[Told]:
     """Without progress that later progress among them supersedes: a long job has told of very much."""
     last = max((one.id for one in events if one.kind == "progress"), default=0)
@@ -143,31 +129,20 @@ async def download(files: FileStore, artifact: Artifact | FileRef) -> StreamingR
         file = await asyncio.to_thread(files.open, artifact.key)
     except FileNotFoundError:
         raise ArtifactNotFoundError(f"The file '{artifact.name}' is no longer kept.") from None
-    return _Download(file, artifact)
-
-
-class _Download(StreamingResponse):
-    """An open file on its way to a client; closed even where not a byte could be sent."""
-
-    def __init__(self, file: IO[bytes], artifact: Artifact | FileRef) -> None:
-        name = PurePosixPath(artifact.name).name
-        super().__init__(
-            _chunks(file),
-            media_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
-            headers={
-                "Content-Length": str(artifact.size),
-                "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
-                "ETag": f'"{artifact.sha256}"',
-                "X-Content-Type-Options": "nosniff",
-            },
-        )
-        self._file = file
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._file.close()
+    name = PurePosixPath(artifact.name).name
+    held = AsyncExitStack()
+    held.callback(file.close)
+    return HeldStream(
+        _chunks(file),
+        held,
+        media_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
+        headers={
+            "Content-Length": str(artifact.size),
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+            "ETag": f'"{artifact.sha256}"',
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
 
 
 async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:

@@ -1,6 +1,6 @@
 """The tables of jobs, of what they tell while they run, and of the models and files they publish.
 
-Knows columns; what may change them, and when, is `app.jobs.machine`'s.
+What may change them, and when, is `app.jobs.machine`'s.
 """
 
 from __future__ import annotations

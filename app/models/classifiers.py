@@ -1,7 +1,6 @@
 """A trained classifier as files: an encoder's features in, calibrated scores of its own labels out.
 
-Knows the files and the few matrix products behind them; knows nothing of how they were trained or of who asks. The
-share for none of the labels and the likeness to examples come from the same closed-form head as a collection's.
+The share for none of the labels and the likeness to examples come from the same closed-form head as a collection's.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ NOTE = "vision.json"
 WEIGHTS = "head.safetensors"
 EXEMPLARS = 16
 """Examples kept a label, from which likeness and the share for none are fitted again when it is loaded."""
-MOST_DIM = 16_384
+MAX_DIM = 16_384
 """Longest features: the closed-form part takes memory by their square."""
 _LARGEST = 1e18
 """No number on the way to a score is larger, so that none overflows in float32, nor its square."""
@@ -52,7 +51,7 @@ class ClassifierNote(BaseModel):
     labels: list[str]
     adapted: Adapted | None = None
     """How the encoder was changed: a LoRA adapter, its last stages, all of it, or (null) not at all."""
-    dim: int = Field(ge=1, le=MOST_DIM)
+    dim: int = Field(ge=1, le=MAX_DIM)
     temperature: float = Field(gt=0, le=10_000, allow_inf_nan=False)
     """The base encoder's."""
     unit_norm: bool = True

@@ -1,29 +1,60 @@
-"""Trained models as clients see them.
-
-Knows cards and bases; knows nothing of HTTP or of how models answer.
-"""
+"""Models as clients see them: those of the registry, and trained ones."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from app.families.base_fingerprint import base_fingerprint
 from app.families.vlm_source import ADAPTER
 from app.inference.model_info import ModelInfo
-from app.inference.sources import EncoderConfig
+from app.inference.registry import ModelRegistry
+from app.inference.sources import HUB_ID, EncoderConfig
 from app.jobs.spec import ModelCard
-from app.models.schemas import Model, TrainedFacts
+from app.models.schemas import Model, ModelOptimisation, TrainedFacts
 from app.models.service import Trained
 from app.settings import Settings
 
 _MIB = 1024 * 1024
 _WHOLE = {"model.safetensors", "model.safetensors.index.json"}
+_CARD_FACTS = {"method", "task", "labels", "strategy", "data", "settings", "seed", "metrics", "parameters"}
 _CHANGED = "Its base model here is another version than the one it was trained over: train it again."
 
 
 def is_whole(card: ModelCard) -> bool:
     """Whether the model needs no base beside it: all of the weights are its own."""
     return not _WHOLE.isdisjoint(card.files) and ADAPTER not in card.files
+
+
+def list_known(registry: ModelRegistry) -> list[Model]:
+    """Every model of the registry, the default first."""
+    known = sorted(registry.known(), key=lambda info: (not info.default, info.name))
+    return [describe_known(info) for info in known]
+
+
+def describe_known(info: ModelInfo) -> Model:
+    """A model that is not of a workspace."""
+    return Model(
+        id=info.name,
+        kind=info.kind,
+        tasks=None if info.tasks is None else list(info.tasks),
+        family=info.family,
+        # a folder of this machine is nobody's business but its own
+        aliases=[one for one in info.aliases if HUB_ID.fullmatch(one) and not Path(one).exists()],
+        default=info.default,
+        knows=info.knows,
+        loaded=info.live,
+        optimisation=None if info.optimisation is None else ModelOptimisation(**asdict(info.optimisation)),
+        **_in_memory(info),
+    )
+
+
+def _in_memory(info: ModelInfo | None) -> dict[str, Any]:
+    """What is only known of a loaded model."""
+    known = {name: getattr(info, name, None) for name in ("dim", "input_size", "runtime", "fingerprint")}
+    memory = None if info is None else info.memory_bytes
+    return {**known, "memory_mb": None if memory is None else round(memory / _MIB, 1)}
 
 
 def described(one: Trained, settings: Settings, live: tuple[bool, ModelInfo | None]) -> Model:
@@ -38,7 +69,6 @@ def described(one: Trained, settings: Settings, live: tuple[bool, ModelInfo | No
     note = _CHANGED if changed else None if current else "Its base model is not on this machine yet."
     if is_whole(card):  # its base was where it began, and is not needed any more
         changed, note = False, None
-    memory = None if info is None else info.memory_bytes
     return Model(
         id=card.id,
         kind=card.kind,
@@ -47,23 +77,11 @@ def described(one: Trained, settings: Settings, live: tuple[bool, ModelInfo | No
         aliases=[],
         default=False,
         loaded=loaded,
-        dim=None if info is None else info.dim,
-        input_size=None if info is None else info.input_size,
-        memory_mb=None if memory is None else round(memory / _MIB, 1),
-        runtime=None if info is None else info.runtime,
-        fingerprint=None if info is None else info.fingerprint,
+        **_in_memory(info),
         trained=TrainedFacts(
             base_model=Path(card.base_model).name if Path(card.base_model).is_absolute() else card.base_model,
-            method=card.method,
-            task=card.task,
-            labels=card.labels,
-            strategy=card.strategy,
             job_id=one.job_id,
-            data=card.data,
-            settings=card.settings,
-            seed=card.seed,
-            metrics=card.metrics,
-            parameters=card.parameters,
+            **card.model_dump(include=_CARD_FACTS),
             size_mb=None if card.size_bytes is None else round(card.size_bytes / _MIB, 2),
             base_changed=changed,
             note=note,

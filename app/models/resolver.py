@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import VisionError
@@ -32,18 +33,18 @@ _KINDS: dict[Kind, str] = {
 }
 
 
+@dataclass(eq=False)
 class ModelResolver:
     """The models of one process by name, alias and family, and a workspace's trained ones by id."""
 
-    def __init__(self, settings: Settings, registry: ModelRegistry, trained: TrainedModels) -> None:
-        self._settings = settings
-        self._registry = registry
-        self._trained = trained
+    settings: Settings
+    registry: ModelRegistry
+    trained: TrainedModels
 
     @property
     def default_encoder(self) -> str:
         """What a collection is bound to that was made without an encoder, as a word."""
-        return self._settings.models.encoder
+        return self.settings.models.encoder
 
     def default_vlm(self, task: Task) -> str:
         """The model that answers, or captions, where nobody named one, as a word.
@@ -52,17 +53,17 @@ class ModelResolver:
         that too, else by the built-in one.
         """
         if task != "caption":
-            return self._settings.answers.vlm
-        if self._settings.answers.captioner:
-            return self._settings.answers.captioner
+            return self.settings.answers.vlm
+        if self.settings.answers.captioner:
+            return self.settings.answers.captioner
         is_able = any(info.default for info in self.known("vlm", "caption"))
-        return self._settings.answers.vlm if is_able else FAMILIES.default_checkpoint("caption")
+        return self.settings.answers.vlm if is_able else FAMILIES.default_checkpoint("caption")
 
     def known(self, kind: Kind | None = None, task: Task | None = None) -> list[ModelInfo]:
         """Models that any client may name; of one `kind`, or not known to be unable to do the `task`."""
         return [
             info
-            for info in self._registry.known()
+            for info in self.registry.known()
             if kind in (None, info.kind) and (task is None or info.tasks is None or task in info.tasks)
         ]
 
@@ -88,19 +89,19 @@ class ModelResolver:
 
         Raises ModelNotFoundError, which names those that are near.
         """
-        found = await self._trained.find(workspace, name) or self.match(name, kind)
+        found = await self.trained.find(workspace, name) or self.match(name, kind)
         if found is None:
-            raise self.absent(name, kind, trained=await self._trained.all(workspace))
+            raise self.absent(name, kind, trained=await self.trained.all(workspace))
         return found
 
     async def is_taken(self, workspace: str, name: str) -> bool:
         """Whether a model to be made may not go by that name: it means another one already, or a family."""
-        return self._registry.taken(name) or await self._trained.find(workspace, name) is not None
+        return self.registry.taken(name) or await self.trained.find(workspace, name) is not None
 
     def word_of(self, info: ModelInfo) -> str:
         """What the registry takes for a known model: of a default the setting, else its hub id or folder, or name."""
         if info.default:
-            return self._settings.models.encoder if info.kind == "encoder" else self._settings.answers.vlm
+            return self.settings.models.encoder if info.kind == "encoder" else self.settings.answers.vlm
         return (info.aliases or (info.name,))[0]
 
     @staticmethod

@@ -1,7 +1,4 @@
-"""`/models`: what there is, what was trained, its files; models come in and go.
-
-Knows who may do what; knows nothing of how things are found out.
-"""
+"""`/models`: what there is, what was trained, its files; models come in and go."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.exc import IntegrityError
 
 from app import errors
-from app.access import Caller, require
+from app.access import Recogniser, Trainer
 from app.errors import ConflictError
 from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
@@ -23,9 +20,9 @@ from app.http.problems import responses
 from app.http.upload_forms import ArchiveForm, ReceivedArchive
 from app.inference.errors import ModelNotFoundError
 from app.jobs import streaming
-from app.jobs.dependencies import JobFiles
+from app.jobs.dependencies import FilePath, JobFiles
 from app.jobs.errors import ArtifactNotFoundError
-from app.models import describing, listing, uploads
+from app.models import describing, uploads
 from app.models.dependencies import Models, Registry, TrainedModelService
 from app.models.errors import ModelExistsError
 from app.models.schemas import Model, ModelFile, ModelFiles, ModelList
@@ -36,8 +33,6 @@ from app.storage.errors import ArchiveError
 
 router = APIRouter(prefix="/models", tags=["models"])
 
-Recogniser = Annotated[Caller, Depends(require("recognise"))]
-Trainer = Annotated[Caller, Depends(require("train"))]
 ModelPath = Annotated[str, Path(alias="model", max_length=200, description="Id of a model.")]
 _NOT_FOUND = responses(ModelNotFoundError)
 UPLOAD = ArchiveForm(Form, "A zip, tar or tar.gz of a model's folder.")
@@ -49,7 +44,7 @@ async def list_models(
 ) -> ModelList:
     """List the models, the default first, then those trained here, the newest first."""
     found = [await _described(settings, trained, one) for one in await trained.all(caller.workspace)]
-    return ModelList(data=[*listing.models(registry), *found])
+    return ModelList(data=[*describing.list_known(registry), *found])
 
 
 @router.post(
@@ -105,7 +100,7 @@ async def get_model(
     found = await models.find(caller.workspace, model)
     if isinstance(found, Trained):
         return await _described(settings, trained, found)
-    return listing.describe_known(found)
+    return describing.describe_known(found)
 
 
 @router.delete("/{model}", status_code=204, responses=responses(ModelNotFoundError, errors.ConflictError))
@@ -127,17 +122,7 @@ async def list_model_files(
     rows = await trained.artifacts(caller.workspace, model)
     if not rows:
         await models.find(caller.workspace, model)
-    return ModelFiles(
-        data=[
-            ModelFile(
-                name=one.name,
-                size=one.size,
-                sha256=one.sha256,
-                url=f"/v1/models/{model}/artifacts/{one.name}",
-            )
-            for one in rows
-        ]
-    )
+    return ModelFiles(data=[ModelFile.of(file, f"/v1/models/{model}") for file in rows])
 
 
 @router.get(
@@ -148,7 +133,7 @@ async def list_model_files(
 async def get_model_file(
     caller: Recogniser,
     model: ModelPath,
-    file: Annotated[str, Path(max_length=1_000, description="A file's name, as the list shows it.")],
+    file: FilePath,
     files: JobFiles,
     trained: TrainedModelService,
 ) -> StreamingResponse:

@@ -1,7 +1,4 @@
-"""What travels when models and hardware are described.
-
-Knows shapes; knows nothing of how they are found out.
-"""
+"""What travels when models and hardware are described."""
 
 from __future__ import annotations
 
@@ -9,7 +6,10 @@ import uuid
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from app.http.bodies import WholeList, with_example
+from app.jobs.info import EXAMPLE_ARTIFACT, ArtifactInfo
 
 _LITE: dict[str, Any] = {
     "id": "lite",
@@ -77,7 +77,7 @@ class TrainedFacts(BaseModel):
 class Model(BaseModel):
     """A model; what only a loaded one knows is null before."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_LITE]})
+    model_config = with_example(_LITE)
 
     id: str
     kind: Literal["encoder", "vlm", "classifier"] = Field(
@@ -104,36 +104,22 @@ class Model(BaseModel):
     trained: TrainedFacts | None = Field(None, description="Null for a model that was not trained here.")
 
 
-_FILE: dict[str, Any] = {
-    "name": "head.safetensors",
-    "size": 40960,
-    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-    "url": "/v1/models/mugs-lite-fewshot/artifacts/head.safetensors",
-}
+_FILE = EXAMPLE_ARTIFACT | {"url": "/v1/models/mugs-lite-fewshot/artifacts/head.safetensors"}
 
 
-class ModelFile(BaseModel):
+class ModelFile(ArtifactInfo):
     """A file of a trained model, or one that was made of it since."""
 
-    name: str
-    size: int = Field(description="In bytes.")
-    sha256: str
-    url: str
+    model_config = with_example(_FILE)
 
 
-class ModelFiles(BaseModel):
+class ModelFiles(WholeList[ModelFile]):
     """All files of a model, by name."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"data": [_FILE], "next": None}]})
-
-    data: list[ModelFile]
-    next: str | None = Field(None, description="Always null: files fit one page.")
+    model_config = with_example({"data": [_FILE], "next": None})
 
 
-class ModelList(BaseModel):
+class ModelList(WholeList[Model]):
     """All models, the default first."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"data": [_LITE], "next": None}]})
-
-    data: list[Model]
-    next: str | None = Field(None, description="Always null: models fit one page.")
+    model_config = with_example({"data": [_LITE], "next": None})

@@ -1,7 +1,4 @@
-"""Trained models of a workspace: their rows, their files on this machine, and how they come and go.
-
-Knows rows, artefacts and a cache of folders; knows nothing of HTTP or of how a model answers.
-"""
+"""Trained models of a workspace: their rows, their files on this machine, and how they come and go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
 """What operators see of the service: log lines, request ids and metrics.
 
-Knows nothing of what requests ask for; never sees a key or an image.
+Never sees a key or an image.
 """

@@ -1,7 +1,4 @@
-"""Log lines, one a thing that happened: JSON for machines, text on a terminal.
-
-Knows how lines look and where they go; knows nothing of what they say.
-"""
+"""Log lines, one a thing that happened: JSON for machines, text on a terminal."""
 
 from __future__ import annotations
 

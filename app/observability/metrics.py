@@ -1,13 +1,11 @@
 """The numbers the service counts about itself, for Prometheus.
 
-Knows names and units; knows nothing of where the numbers come from. Each app has its own registry.
+Each app has its own registry.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -101,23 +99,6 @@ class Metrics:
     def observe_stage(self, stage: str, seconds: float) -> None:
         """One stage of one item or batch took `seconds`; `stage` is one of `STAGES`."""
         self.stages.labels(stage).observe(seconds)
-
-    @contextmanager
-    def stage(self, stage: str) -> Iterator[None]:
-        """Time the block as one stage."""
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.observe_stage(stage, time.perf_counter() - begun)
-
-    def observe_batch(self, model: str, size: int) -> None:
-        """One forward pass of `model` took `size` items."""
-        self.batch_size.labels(model).observe(size)
-
-    def observe_dropped(self, model: str, reason: str, count: int) -> None:
-        """`count` items of `model` left its queue unserved."""
-        self.dropped.labels(model, reason).inc(count)
 
     def observe_cache(self, *, hits: int = 0, misses: int = 0) -> None:
         """Embeddings found and not found in the cache."""

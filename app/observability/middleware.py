@@ -1,8 +1,4 @@
-"""Gives each request its id, its access line and its place in the metrics, and answers for failures without a
-name.
-
-Knows when a request began and how it ended; knows nothing of what is in it.
-"""
+"""Gives each request its id, access line and place in the metrics, and answers for failures without a name."""
 
 from __future__ import annotations
 

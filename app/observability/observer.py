@@ -1,7 +1,4 @@
-"""Carries what the batcher and the registry tell into the metrics and the log.
-
-Knows their calls and our metric names; knows nothing of models.
-"""
+"""Carries what the batcher and the registry tell into the metrics and the log."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ class ModelMetrics:
         self, model: str, group: str, waits_s: Sequence[float], run_s: float, queue_depth: int
     ) -> None:
         """Counts the batch, each item's wait and the forward pass."""
-        self._metrics.observe_batch(model, len(waits_s))
+        self._metrics.batch_size.labels(model).observe(len(waits_s))
         for wait in waits_s:
             self._metrics.observe_stage("queue", wait)
         self._metrics.observe_stage("forward", run_s)
@@ -35,7 +32,7 @@ class ModelMetrics:
 
     def items_dropped(self, model: str, reason: str, count: int) -> None:
         """Counts items that never reached the device."""
-        self._metrics.observe_dropped(model, reason, count)
+        self._metrics.dropped.labels(model, reason).inc(count)
 
     def model_loaded(self, model: str, load_s: float, memory_bytes: int) -> None:
         """Logs the load."""

@@ -1,7 +1,5 @@
 """The addresses outside `/v1`: what is here, is it alive, is it ready, its numbers and its documentation
 page.
-
-Knows what this process depends on; knows nothing of recognising.
 """
 
 from __future__ import annotations

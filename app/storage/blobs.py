@@ -1,15 +1,10 @@
-"""Where images are kept: each under the SHA-256 of its bytes, in a local folder or behind any fsspec URL.
-
-Knows bytes and hashes; knows nothing of examples, workspaces or what an image shows.
-"""
+"""Where images are kept: each under the SHA-256 of its bytes, in a local folder or behind any fsspec URL."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,7 +17,6 @@ from fsspec.implementations.local import LocalFileSystem
 
 from app.settings import Settings
 from app.storage import disk
-from app.storage.errors import StoreUnavailableError
 
 T = TypeVar("T")
 
@@ -90,18 +84,8 @@ class BlobStore:
             self._backend.put(sha256, data)
 
     def _call(self, function: Callable[..., T], *arguments: Any) -> T:
-        folder = self._backend.folder
-        try:
+        with disk.naming_faults(self._backend.folder, "images"):
             return function(*arguments)
-        except FileNotFoundError:
-            if folder is not None and not folder.is_dir():
-                raise StoreUnavailableError("The folder of images is not there right now.") from None
-            raise
-        except OSError as error:
-            named = disk.fault_of(error, folder, what="images")
-            raise named or StoreUnavailableError(
-                "Images cannot be kept right now.", reason=str(error)
-            ) from error
 
 
 def local_folder(settings: Settings) -> Path | None:
@@ -132,18 +116,9 @@ class _Folder:
         except FileExistsError:
             pass
         else:
-            _sync(self._root)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).rename(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        _sync(path.parent)
+            disk.sync_folder(self._root)
+        with disk.writing_whole(path) as file:
+            file.write(data)
 
     def get(self, key: str) -> bytes:
         return self._path(key).read_bytes()
@@ -209,11 +184,3 @@ def _checked(sha256: str) -> str:
     if not _HASH.fullmatch(sha256):
         raise ValueError("a blob's name is 64 hex digits")
     return sha256
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

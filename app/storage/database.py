@@ -1,6 +1,6 @@
 """The tables, and how a process reaches them: one async engine for the service, one sync for tools.
 
-Knows nothing of what rows mean; each room reads and writes its own through `Database.session`.
+Each room reads and writes its own rows through `Database.session`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What the operating system says of disks and open files, as the named errors of this service.
-
-Knows errno, the words libraries use in its place, and free space; knows nothing of what was being written.
-"""
+"""What the operating system says of disks and open files, as the named errors of this service."""
 
 from __future__ import annotations
 
@@ -9,8 +6,11 @@ import errno
 import os
 import re
 import resource
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from app.errors import OverloadedError
 from app.storage.errors import InsufficientStorageError, StoreUnavailableError, TooManyOpenFilesError
@@ -121,6 +121,49 @@ def check_room(folder: Path, min_free_mb: int, *, what: str = "data", more_bytes
             f"The disk that keeps {what} has no room: {found}. Free some space there, then try again.",
             retry_after_s=_RETRY_SECONDS,
         )
+
+
+@contextmanager
+def naming_faults(folder: Path | None, what: str, *, writes_to: Path | None = None) -> Iterator[None]:
+    """Name what goes wrong in a store of `what`, which is the `folder` where it is on this machine.
+
+    `writes_to` is where is written, where that is not the store.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        if folder is not None and not folder.is_dir():
+            raise StoreUnavailableError(f"The folder of {what} is not there right now.") from None
+        raise
+    except OSError as error:
+        raise fault_of(error, writes_to or folder, what=what) or StoreUnavailableError(
+            f"{what.capitalize()} cannot be kept right now.", reason=str(error)
+        ) from error
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file that is at `path`, and on the disk, once the block has ended; where that raises, nothing is there."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).rename(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let what was made or renamed in a folder outlive a power failure."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _out_of_files(number: int | None, said: str) -> TooManyOpenFilesError:

@@ -1,18 +1,14 @@
 """Where checkpoints, models, manifests and exports are kept: files by key, in a folder or behind a fsspec URL.
 
-Knows keys and bytes; knows nothing of who may read them or what they mean. A local file is whole or absent; an
-object store writes each object whole or not at all.
+A local file is whole or absent; an object store writes each object whole or not at all.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -21,7 +17,6 @@ from fsspec.implementations.local import LocalFileSystem
 
 from app.settings import Settings
 from app.storage import disk
-from app.storage.errors import StoreUnavailableError
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
@@ -118,38 +113,11 @@ class FileStore:
             raise ValueError(f"not a key: {key!r}")
         return f"{self._root}/{key}"
 
-    @contextmanager
-    def _failing(self, folder: Path | None = None) -> Iterator[None]:
-        """Name what goes wrong; `folder` is where is written, where that is not the store."""
-        if folder is None and self._local:
-            folder = Path(self._root)
-        try:
-            yield
-        except FileNotFoundError:
-            if self._local and not os.path.isdir(self._root):
-                raise StoreUnavailableError("The folder of files is not there right now.") from None
-            raise
-        except OSError as error:
-            named = disk.fault_of(error, folder, what="files")
-            raise named or StoreUnavailableError(
-                "Files cannot be kept right now.", reason=str(error)
-            ) from error
+    def _failing(self, writes_to: Path | None = None) -> AbstractContextManager[None]:
+        return disk.naming_faults(Path(self._root) if self._local else None, "files", writes_to=writes_to)
 
     @staticmethod
     def _copy_in(source: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".new-")
-        try:
-            with os.fdopen(handle, "wb") as draft, source.open("rb") as file:
-                shutil.copyfileobj(file, draft, 1 << 20)
-                draft.flush()
-                os.fsync(draft.fileno())
-            Path(name).rename(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with disk.writing_whole(target) as draft, source.open("rb") as file:
+            shutil.copyfileobj(file, draft, 1 << 20)

@@ -1,7 +1,4 @@
-"""A Redis client that costs little when Redis is away: after one failed try, the next seconds fail at once.
-
-Knows connections; knows nothing of what is cached or announced.
-"""
+"""A Redis client that costs little when Redis is away: after one failed try, the next seconds fail at once."""
 
 from __future__ import annotations
 

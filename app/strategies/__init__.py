@@ -1,7 +1,4 @@
-"""Ways to learn, one YAML file each: what there is, what fits a machine and a number of examples, and why not.
-
-Knows the files, their schema and what they say they need; knows nothing of training.
-"""
+"""Ways to learn, one YAML file each: what there is, what fits a machine and a number of examples, and why not."""
 
 from app.strategies.definition import DEFAULT, LearningType, Strategy
 from app.strategies.describing import json_schema

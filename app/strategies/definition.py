@@ -1,7 +1,4 @@
-"""What a strategy is: a way to learn, on which model, with which settings, for how many examples, on what machine.
-
-Knows shapes and what contradicts itself; knows nothing of files, lines or the machine at hand.
-"""
+"""What a strategy is: a way to learn, on which model, with which settings, for how many examples, on what machine."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from pydantic import (
 )
 
 from app.methods import METHODS, MethodName
-from app.methods.tasks import Task
+from app.methods.tasks import BaseKind, Task
 
 LearningType = Literal["one_shot", "few_shot", "many_shot"]
 LEARNING_WORDS: dict[LearningType, str] = {
@@ -28,14 +25,13 @@ LEARNING_WORDS: dict[LearningType, str] = {
     "many_shot": "many-shot",
 }
 """As sentences write them."""
-Kind = Literal["encoder", "vlm"]
 
 DEFAULT = "default"
 """As a checkpoint: the collection's own encoder, or the service's model for questions or captions. As a family:
 any.
 """
 
-_TASKS: dict[Kind, frozenset[Task]] = {
+_TASKS: dict[BaseKind, frozenset[Task]] = {
     "encoder": frozenset({"classification"}),
     "vlm": frozenset({"vqa", "caption"}),
 }
@@ -75,7 +71,7 @@ class StrategyModel(Part):
         description="A word that the service loads models by: one of its own checkpoints, a Hugging Face id, a "
         "folder; `default`: the collection's own encoder, or the service's model for questions or captions.",
     )
-    kind: Kind
+    kind: BaseKind
     larger: list[LargerCheckpoint] = Field(
         default_factory=list,
         description="Larger weights of this family: by `VISION_ENCODER` or `VISION_VLM`, or by a strategy of your own.",

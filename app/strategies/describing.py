@@ -1,7 +1,4 @@
-"""The JSON Schema of a strategy's file, in each of its forms, as editors understand it.
-
-Knows the shapes of a strategy and of a method's settings; reads no files.
-"""
+"""The JSON Schema of a strategy's file, in each of its forms, as editors understand it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What this service brings to a recommendation: its machine in numbers, and the models it has already.
-
-Knows the registry's descriptions and `/hardware`; loads nothing and knows nothing of how strategies are compared.
-"""
+"""What this service brings to a recommendation: its machine in numbers, and the models it has already."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Reads strategies from folders of YAML files: those that ship, then the user's own.
 
-Knows folders and names; what is wrong is refused with one sentence and stops nothing. Knows nothing of what fits
-where.
+What is wrong is refused with one sentence and stops nothing.
 """
 
 from __future__ import annotations

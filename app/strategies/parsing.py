@@ -1,7 +1,4 @@
-"""From one file's text to its strategies: in full or in short, one or several, each error at its line.
-
-Knows the forms of a file; knows nothing of folders and of other files.
-"""
+"""From one file's text to its strategies: in full or in short, one or several, each error at its line."""
 
 from __future__ import annotations
 

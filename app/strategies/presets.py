@@ -1,7 +1,6 @@
 """Machines by name, so that nobody has to look up their figures, and what a machine's figures mean for models.
 
-Knows what makers publish: memory of a GPU from its data sheet, host memory as such machines are commonly sold. Knows
-nothing of strategies.
+Memory of a GPU is from its data sheet, host memory as such machines are commonly sold.
 """
 
 from __future__ import annotations

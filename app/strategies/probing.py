@@ -1,7 +1,4 @@
-"""What this machine has: processor, memory and GPUs.
-
-Knows the operating system; knows nothing of HTTP.
-"""
+"""What this machine has: processor, memory and GPUs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """YAML text to plain values that remember their lines.
 
-Knows YAML and what of it is refused (references, keys given twice, tags, numbers without end); knows nothing of
-what the values mean.
+References, keys given twice, tags and numbers without end are refused.
 """
 
 from __future__ import annotations

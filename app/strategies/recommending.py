@@ -1,7 +1,4 @@
-"""Which strategies fit a wish and a machine, best first, and for each of the others why not.
-
-Knows what strategies say they need; compares numbers and measures nothing. Knows nothing of HTTP.
-"""
+"""Which strategies fit a wish and a machine, best first, and for each of the others why not."""
 
 from __future__ import annotations
 

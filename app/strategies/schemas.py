@@ -1,7 +1,4 @@
-"""What travels when strategies are listed, shown and recommended.
-
-Knows shapes; a strategy's own shape is its schema's.
-"""
+"""What travels when strategies are listed, shown and recommended."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Over how many GPUs a strategy trains, and what of its state each of them holds.
-
-Knows DeepSpeed's stages (ZeRO; Rajbhandari et al. 2020) as settings of methods that take them; starts nothing.
-"""
+"""Over how many GPUs a strategy trains, and what of its state each of them holds."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How long a strategy is likely to take with so many examples on a machine.
 
-Knows the figures that strategies carry, which were measured on CPUs, and how they are scaled. Measures nothing.
+The figures that strategies carry were measured on CPUs.
 
     seconds = (fixed + (expected - fixed) * examples / expected examples)
               * speed

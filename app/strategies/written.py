@@ -1,32 +1,26 @@
-"""Strategies in short: `model_type`, `learning_type`, `hardware_requirements` for the fields of a whole strategy.
-
-Knows these words, what each means among a strategy's own fields, and what stands for a field that is left out. Knows
-nothing of files and lines.
-"""
+"""Strategies in short: `model_type`, `learning_type`, `hardware_requirements` for the fields of a whole strategy."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from app.families import FAMILIES
 from app.methods import METHODS, MethodName
-from app.methods.tasks import Task
+from app.methods.tasks import BaseKind, Task
 from app.strategies.definition import (
     DEFAULT,
     LEARNING_WORDS,
     Gigabytes,
-    Kind,
     LearningType,
     Name,
     Part,
     Sentence,
     Word,
 )
-
-ModelType = Literal["clip", "siglip", "lite", "llava", "blip", "flamingo", "custom"]
 
 CUSTOM = "custom"
 WORDS = frozenset(
@@ -61,6 +55,19 @@ _USE_CASES: dict[Task, str] = {
     "caption": "Describe images.",
 }
 _RANGE = r"^\s*\d+(\.\d+)?\s*-\s*\d+(\.\d+)?\s*$"
+
+
+def list_model_types() -> list[str]:
+    """What `model_type` may be: every family that runs here, encoders first, then `custom`."""
+    families = (*FAMILIES.of_kind("encoder"), *FAMILIES.of_kind("vlm"))
+    return [*(family.name for family in families if not family.connects), CUSTOM]
+
+
+def _check_model_type(word: str) -> str:
+    if word not in (known := list_model_types()):
+        expected = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+        raise PydanticCustomError("literal_error", "it must be {expected}", {"expected": expected})
+    return word
 
 
 class WrittenHardware(Part):
@@ -103,9 +110,9 @@ class WrittenStrategy(Part):
     name: Name | None = Field(None, description="Left out: its key, or the file's name without `.yaml`.")
     aliases: list[Name] = Field(default_factory=list)
     description: Sentence | None = Field(None, description="Left out: said by model type and learning types.")
-    model_type: ModelType = Field(
-        description="A family: `clip`, `siglip` and `lite` classify, `llava`, `blip` and `flamingo` answer questions; "
-        "`custom`: any."
+    model_type: Annotated[str, AfterValidator(_check_model_type)] = Field(
+        description="A family, such as `clip`, which classifies, or `llava`, which answers questions; `custom`: any.",
+        json_schema_extra=lambda schema: schema.update(enum=[*list_model_types()]),
     )
     base_model: Word | None = Field(
         None, description="A checkpoint; left out: the service's own of that family."
@@ -116,7 +123,7 @@ class WrittenStrategy(Part):
         None, min_length=1, description="In its place: several."
     )
     task: Task | None = Field(
-        None, description="Left out: vqa for llava, blip and flamingo, else classification."
+        None, description="Left out: vqa for families that answer questions, else classification."
     )
     method: MethodName | None = Field(
         None,
@@ -158,7 +165,7 @@ class WrittenStrategy(Part):
         learning_types = self.learning_types or [self.learning_type or "few_shot"]
         family = FAMILIES.find(self.model_type)
         vlm = (family is not None and family.kind == "vlm") or self.task in ("vqa", "caption")
-        kind: Kind = "vlm" if vlm else "encoder"
+        kind: BaseKind = "vlm" if vlm else "encoder"
         task: Task = self.task or ("vqa" if vlm else "classification")
         method = self.method or self._usual_method(learning_types)
         hardware = self.hardware_requirements or self.hardware or WrittenHardware.model_validate({})

@@ -23,6 +23,7 @@ from app.errors import InvalidInputError
 from app.http.wrong_fields import complaint, dotted
 from app.methods import METHODS, MethodName
 from app.methods.tasks import Task
+from app.strategies import LearningType
 from app.training.config_sections import (
     BASE_TYPES,
     PREPARING_STEPS,
@@ -30,7 +31,6 @@ from app.training.config_sections import (
     DatasetConfig,
     EvaluationConfig,
     Kind,
-    LearningType,
     Section,
     TextProcessor,
     TrainingArguments,

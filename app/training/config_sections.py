@@ -5,34 +5,29 @@ Knows single sections; how they fit together is `config`'s, what they do for a c
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from app.methods import METHODS, MethodName
-from app.methods.tasks import Metric
+from app.methods.tasks import BaseKind, Metric
+from app.strategies import LearningType
 
-Kind = Literal["encoder", "vlm"]
+Kind = BaseKind
 PreparingStep = Literal["resize", "center_crop", "normalize"]
 Augmentation = Literal[
     "rotation", "brightness", "noise", "crop", "flip", "resize", "center_crop", "normalize"
 ]
-LearningType = Literal["one_shot", "few_shot", "many_shot"]
 PREPARING_STEPS: tuple[PreparingStep, ...] = ("resize", "center_crop", "normalize")
 """Names in `augmentations` of what a model's own preprocessing does to every image; nothing about them is random."""
+_AnsweringType = Literal["vision_language", "vlm", "multimodal", "visual_qa", "image_captioning"]
+_EncodingType = Literal[
+    "vision", "encoder", "vision_encoder", "image_encoder", "image_classification", "classification"
+]
 BASE_TYPES: dict[str, Kind | None] = {
     "auto": None,
-    "vision_language": "vlm",
-    "vlm": "vlm",
-    "multimodal": "vlm",
-    "visual_qa": "vlm",
-    "image_captioning": "vlm",
-    "vision": "encoder",
-    "encoder": "encoder",
-    "vision_encoder": "encoder",
-    "image_encoder": "encoder",
-    "image_classification": "encoder",
-    "classification": "encoder",
+    **dict.fromkeys(get_args(_AnsweringType), "vlm"),
+    **dict.fromkeys(get_args(_EncodingType), "encoder"),
 }
 """What `base_model.type` may be -> the kind of model; None: whatever the checkpoint is."""
 
@@ -47,23 +42,7 @@ def _read_type(value: Any) -> Any:
     return value.strip().lower().replace("-", "_").replace(" ", "_") if isinstance(value, str) else value
 
 
-BaseType = Annotated[
-    Literal[
-        "auto",
-        "vision_language",
-        "vlm",
-        "multimodal",
-        "visual_qa",
-        "image_captioning",
-        "vision",
-        "encoder",
-        "vision_encoder",
-        "image_encoder",
-        "image_classification",
-        "classification",
-    ],
-    BeforeValidator(_read_type),
-]
+BaseType = Annotated[Literal["auto", _AnsweringType, _EncodingType], BeforeValidator(_read_type)]
 
 
 class BaseModelSection(Section):

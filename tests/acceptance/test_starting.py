@@ -121,7 +121,7 @@ def listening(data_dir: Path) -> Iterator[Live]:
     def answers() -> bool:
         assert live.process.poll() is None, live.log.read_text()
         with suppress(httpx.HTTPError):
-            return httpx.get(f"{live.url}/healthz", timeout=2).is_success
+            return httpx.get(f"{live.url}/healthz", timeout=5).is_success
         return False
 
     try:

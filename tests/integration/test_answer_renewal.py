@@ -1,4 +1,4 @@
-"""Taught answers outlive a change of encoder: they are embedded again, and never silently left out."""
+"""What was taught outlives a change of encoder: it is embedded again, and never silently left out."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+from sqlalchemy import text
 
 from app.embedded import Addresses
 from app.main import create_app
 from app.settings import Settings
 from app.storage.blobs import BlobStore
+from app.storage.database import sync_engine
 from tests import shapes
 
 PATH = "/v1/collections/default/answers"
@@ -72,3 +74,30 @@ async def test_another_default_encoder_finds_what_was_taught_before(
             "created"
         ] is False
         assert (await asked(client, 2))[0] == "newer"
+
+
+async def test_examples_with_vectors_of_other_weights_are_embedded_again(
+    addresses: Addresses, tmp_path: Path
+) -> None:
+    async with running("lite", tmp_path, addresses) as client:
+        await client.post("/v1/collections", json={"name": "shapes"})
+        for number in range(2):
+            form, image = {"label": f"shape {number}"}, {"image": shapes.data(number)}
+            reply = await client.post("/v1/collections/shapes/examples", data=form, files=image)
+            assert reply.status_code == 201
+        before = (await client.get("/v1/collections/shapes")).json()["version"]
+    with sync_engine(addresses.database_url).begin() as connection:
+        connection.execute(text("UPDATE example_vectors SET encoder = 'lite@0123456789abcdef'"))
+    async with running("lite", tmp_path, addresses) as client:
+
+        async def classify() -> httpx.Response:
+            form = {"collection": "shapes", "threshold": "0"}
+            return await client.post("/v1/classify", data=form, files={"image": shapes.data(1)})
+
+        assert (await classify()).json()["error"]["code"] == "not_ready"
+        end = time.monotonic() + 30
+        while (reply := await classify()).status_code == 503:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.05)
+        assert reply.json()["label"] == "shape 1"
+        assert (await client.get("/v1/collections/shapes")).json()["version"] > before

@@ -98,6 +98,13 @@ async def test_pages_follow_each_other_without_gap(client: httpx.AsyncClient) ->
     assert seen == names
 
 
+@pytest.mark.parametrize("text", ["1_0", "1e1", "0x1"])
+async def test_a_limit_is_written_in_digits(client: httpx.AsyncClient, text: str) -> None:
+    reply = await client.get("/v1/collections", params={"limit": text})
+    assert reply.status_code == 422
+    assert reply.json()["detail"] == "limit: it must be a whole number."
+
+
 @pytest.mark.parametrize(
     "cursor",
     ["x", "bm9wZQ", "W10", "WyJhIiwiYiIsImMiXQ", "WyJcdWQ4MDAiXQ", "WyJcdTAwMDAiXQ", "é", "x" * 20_000],

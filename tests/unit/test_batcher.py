@@ -190,10 +190,10 @@ async def test_a_deadline_that_passes_while_running_is_reported_at_once(
     device: Device, batcher: Batcher[int, int]
 ) -> None:
     device.gate.clear()
-    began = time.monotonic()
-    with pytest.raises(DeadlineExceededError):
-        await batcher.submit("image", 1, deadline=began + 0.1)
-    assert time.monotonic() - began < 2
+    async with asyncio.timeout(30):
+        with pytest.raises(DeadlineExceededError):
+            await batcher.submit("image", 1, deadline=time.monotonic() + 0.1)
+    assert device.running.is_set()
     device.gate.set()
     assert await batcher.submit("image", 2) == 4
 
@@ -477,29 +477,31 @@ async def test_a_thousand_submitters_all_settle_with_their_own_result() -> None:
 
 
 async def test_preparing_the_next_batch_overlaps_running_this_one() -> None:
-    """Three stages of preparing and running take the time of the longer one, not of both."""
-    step = 0.02
+    """While an item is on the device, the next one is prepared."""
+    step, preparing, overlapped = 0.02, 0, 0
 
     def run(group: str, items: list[int]) -> list[int]:
+        nonlocal overlapped
         time.sleep(step)
+        overlapped += preparing > 0
         return items
 
     batcher: Batcher[int, int] = Batcher("overlap", run, max_batch=1, max_queue=64)
 
     async def client(n: int) -> int:
+        nonlocal preparing
         for _ in range(10):
+            preparing += 1
             await asyncio.to_thread(time.sleep, step)
+            preparing -= 1
             await batcher.submit("image", n)
         return n
 
     try:
-        began = time.monotonic()
         await asyncio.gather(client(1), client(2))
-        took = time.monotonic() - began
     finally:
         await asyncio.to_thread(batcher.close)
-    serial = 2 * 10 * 2 * step
-    assert took < 0.8 * serial
+    assert overlapped > 0
 
 
 def test_a_process_that_forgot_to_close_still_ends() -> None:

@@ -338,6 +338,9 @@ def test_fields_left_out_or_empty_have_their_defaults() -> None:
         ({"number": ["x"]}, "number: it must be a number"),
         ({"number": ["1.5"]}, "number: it must be at most 1"),
         ({"whole": ["0.5"]}, "whole: it must be a whole number"),
+        ({"whole": ["1_0"]}, "whole: it must be a whole number"),
+        ({"whole": ["1e0"]}, "whole: it must be a whole number"),
+        ({"number": ["0_0.5"]}, "number: it must be a number"),
         ({"whole": ["10"]}, "whole: it must be at most 9"),
         ({"switch": ["maybe"]}, "switch: it must be true or false"),
         ({"wrod": ["a"]}, "wrod: there is no such field here; known are image, word, number, whole"),
@@ -369,3 +372,8 @@ def test_a_forgotten_upload_is_no_leak_of_files(tmp_path: Path) -> None:
     entry.close()
     assert spool.held == 0
     gc.collect()
+
+
+@pytest.mark.parametrize("text", ["7", "+7", "007", " 7 ", "7.0"])
+def test_a_whole_number_is_digits(text: str) -> None:
+    assert parsed(whole=[text]).whole == 7

@@ -35,7 +35,7 @@ VIOLATIONS = {
         "rooms form layers",
     ),
     "inside a function": (
-        "app/models/listing.py",
+        "app/models/fetching.py",
         "def _():\n    from app.collections import service",
         "rooms form layers",
     ),

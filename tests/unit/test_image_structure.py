@@ -48,7 +48,7 @@ def test_files_of_too_many_parts_are_refused_at_once(name: str) -> None:
     began = time.monotonic()
     with pytest.raises(InvalidImageError):
         check(data, kind)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(("name", "data"), files().items(), ids=files())

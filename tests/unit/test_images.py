@@ -173,7 +173,7 @@ def test_compressed_texts_and_profiles_do_not_unfold() -> None:
         began = time.monotonic()
         outcome(png(4, 4, extra=png_chunk(kind, b"key\0\0" + bomb)))
         outcome(png(4, 4, extra=png_chunk(kind, b"key\0\0" + zlib.compress(bytes(1 << 20), 9)) * 200))
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 5
 
 
 def test_large_metadata_is_no_obstacle() -> None:
@@ -187,12 +187,19 @@ def test_large_metadata_is_no_obstacle() -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
-def test_of_many_frames_only_the_first_is_decoded(kind: str) -> None:
+def test_of_many_frames_only_the_first_is_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [Image.new("RGB", (400, 400), (i % 256, 200 if i else 10, 0)) for i in range(200)]
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
-    began = time.monotonic()
+    plugin = type(Image.open(io.BytesIO(data)))
+    seek, sought = plugin.seek, []
+
+    def note(image: Image.Image, frame: int) -> None:
+        sought.append(frame)
+        seek(image, frame)
+
+    monkeypatch.setattr(plugin, "seek", note)
     image = decode(data, LIMITS)
-    assert time.monotonic() - began < 1
+    assert not any(sought)
     assert image.getpixel((200, 200))[1] < 40
 
 

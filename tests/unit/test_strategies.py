@@ -9,6 +9,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.families import FAMILIES
 from app.inference.model_info import ModelInfo
 from app.methods import check_params
 from app.settings import Settings
@@ -211,7 +212,10 @@ def test_the_schema_knows_each_methods_settings() -> None:
             target = rule["then"]["properties"]["params"]["$ref"].rpartition("/")[2]
             assert schema["$defs"][target]["additionalProperties"] is False
     assert set(schema["$defs"]["Strategy"]["required"]) >= {"name", "model", "samples", "hardware"}
-    assert schema["$defs"]["WrittenStrategy"]["required"] == ["model_type"]
+    written = schema["$defs"]["WrittenStrategy"]
+    assert written["required"] == ["model_type"]
+    families = [family.name for family in FAMILIES.all().values() if not family.connects]
+    assert set(written["properties"]["model_type"]["enum"]) == {*families, "custom"}
 
 
 def strategy(name: str, **changes: object) -> Strategy:

@@ -142,6 +142,11 @@ def test_one_strategy_a_file_in_short_is_called_like_the_file() -> None:
     assert found.hardware.gpu_memory_gb is None
 
 
+def test_every_family_that_runs_here_is_a_model_type() -> None:
+    found = only(b"{model_type: dinov2, learning_type: many_shot}", "parts.yaml")
+    assert (found.model.family, found.model.kind, found.task) == ("dinov2", "encoder", "classification")
+
+
 def test_a_strategy_of_ones_own_may_take_an_alias_of_one_that_ships(tmp_path: Path) -> None:
     shipped = Strategies.load(Settings())
     (tmp_path / "vision_strategies.yaml").write_text(FRAGMENT)

@@ -1,7 +1,4 @@
-"""The addresses of answering, a file for each noun.
-
-Knows how to parse and what to call; what happens is in `service` and `teaching`.
-"""
+"""The addresses of answering, a file for each noun."""
 
 from fastapi import APIRouter
 

@@ -1,7 +1,4 @@
-"""`/collections/{c}/answers`: teach, list, look at and forget answer examples.
-
-Knows the fields and their bounds; knows nothing of vectors.
-"""
+"""`/collections/{c}/answers`: teach, list, look at and forget answer examples."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import Field
 
+from app.access import Learner, Recogniser
 from app.answers.dependencies import TeachingService
 from app.answers.errors import AnswerExampleNotFoundError
 from app.answers.forms import QuestionText
@@ -19,15 +17,13 @@ from app.answers.tables import AnswerExample
 from app.collections.dependencies import (
     UPLOAD_ERRORS,
     CollectionPath,
-    Learner,
-    Recogniser,
     ThumbnailService,
 )
 from app.collections.errors import CollectionNotFoundError
 from app.collections.thumbnails import Size
-from app.http.dependencies import AppSettings
 from app.http.fields import Form
-from app.http.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
+from app.http.names import parse_id
+from app.http.paging import AskedPage
 from app.http.problems import responses
 from app.http.upload_forms import ReceivedForm, UploadForm
 from app.inference.errors import ModelUnavailableError, QuestionTooLongError
@@ -74,19 +70,13 @@ async def add_answer(
 
 @router.get("", responses=responses(CollectionNotFoundError))
 async def list_answers(
-    caller: Recogniser,
-    collection: CollectionPath,
-    settings: AppSettings,
-    teaching: TeachingService,
-    limit: Limit = None,
-    cursor: Cursor = None,
+    caller: Recogniser, collection: CollectionPath, asked: AskedPage, teaching: TeachingService
 ) -> AnswerExampleList:
     """List answer examples."""
-    size = page_size(limit, settings)
-    after = _after(cursor)
-    rows = await teaching.list(caller.workspace, collection, limit=size + 1, after=after)
-    page = [_info(row, collection) for row in rows[:size]]
-    return AnswerExampleList(data=page, next=to_cursor(str(page[-1].id)) if len(rows) > size else None)
+    (after,) = asked.after(uuid.UUID) or (None,)
+    rows = await teaching.list(caller.workspace, collection, limit=asked.limit, after=after)
+    page, following = asked.cut(rows, lambda row: (row.id,))
+    return AnswerExampleList(data=[_info(row, collection) for row in page], next=following)
 
 
 @router.get("/{id}", responses=_NOT_FOUND)
@@ -128,18 +118,7 @@ async def get_answer_image(
 
 
 def _id(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise AnswerExampleNotFoundError from None
-
-
-def _after(cursor: str | None) -> uuid.UUID | None:
-    place = from_cursor(cursor, 1)
-    try:
-        return uuid.UUID(place[0]) if place else None
-    except ValueError:
-        raise bad_cursor() from None
+    return parse_id(text, AnswerExampleNotFoundError)
 
 
 def _info(row: AnswerExample, collection: str) -> AnswerExampleInfo:

@@ -1,7 +1,4 @@
-"""`POST /vqa` and `POST /caption`: ask about an image, or have it described.
-
-Knows the fields and their bounds; knows nothing of models.
-"""
+"""`POST /vqa` and `POST /caption`: ask about an image, or have it described."""
 
 from __future__ import annotations
 
@@ -12,18 +9,20 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
 from app import errors
+from app.access import Recogniser
 from app.answers.dependencies import AnsweringService
 from app.answers.forms import QuestionText
 from app.answers.schemas import AnswerReply, AnswerWarning, CaptionReply, Timing, UsedExample
 from app.answers.schemas import Usage as UsageInfo
 from app.answers.service import Answered, Answering, Asked
-from app.answers.streaming import EVENT_STREAM, streamed
-from app.collections.dependencies import UPLOAD_ERRORS, Recogniser
+from app.answers.streaming import streamed
+from app.collections.dependencies import UPLOAD_ERRORS
 from app.collections.errors import CollectionNotFoundError
 from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
 from app.http.fields import Flag, Form, at_most
 from app.http.problems import responses
+from app.http.streaming import EVENT_STREAM
 from app.http.upload_forms import ReceivedForm, UploadForm
 from app.inference.errors import (
     ModelNotFoundError,
@@ -33,7 +32,7 @@ from app.inference.errors import (
     RemoteModelBusyError,
     RemoteModelError,
 )
-from app.inference.prompts import Answer, Sampling, Task
+from app.inference.prompts import Sampling, Task
 from app.settings import Settings
 
 Reply = TypeVar("Reply", bound=BaseModel)
@@ -172,47 +171,30 @@ async def _reply(
 
 
 def _answer_reply(answered: Answered) -> AnswerReply:
-    return AnswerReply(
-        answer=answered.answer.text,
-        model=answered.model,
-        examples_used=[
-            UsedExample(id=one.id, question=one.question, answer=one.answer, similarity=one.similarity)
-            for one in answered.examples
-        ],
-        finish_reason=answered.answer.finish_reason,
-        usage=_usage(answered.answer),
-        timing_ms=_timing(answered),
-        warnings=_warnings(answered),
-    )
+    examples = [UsedExample.model_validate(example, from_attributes=True) for example in answered.examples]
+    return AnswerReply(answer=answered.answer.text, examples_used=examples, **_tell(answered))
 
 
 def _caption_reply(answered: Answered) -> CaptionReply:
-    return CaptionReply(
-        caption=answered.answer.text,
-        model=answered.model,
-        finish_reason=answered.answer.finish_reason,
-        usage=_usage(answered.answer),
-        timing_ms=_timing(answered),
-        warnings=_warnings(answered),
-    )
+    return CaptionReply(caption=answered.answer.text, **_tell(answered))
 
 
-def _warnings(answered: Answered) -> list[AnswerWarning]:
-    return [AnswerWarning(code=warned.code, sentence=warned.sentence) for warned in answered.warnings]
-
-
-def _timing(answered: Answered) -> Timing:
-    return Timing(
-        decode=round(answered.decode_ms, 3),
-        examples=round(answered.examples_ms, 3),
-        generate=round(answered.generate_ms, 3),
-        total=round(answered.total_ms, 3),
-    )
-
-
-def _usage(answer: Answer) -> UsageInfo:
-    return UsageInfo(
-        prompt_tokens=answer.prompt_tokens,
-        completion_tokens=answer.completion_tokens,
-        total_tokens=answer.prompt_tokens + answer.completion_tokens,
-    )
+def _tell(answered: Answered) -> dict[str, Any]:
+    """What both replies say of how the answer came about."""
+    answer = answered.answer
+    return {
+        "model": answered.model,
+        "finish_reason": answer.finish_reason,
+        "usage": UsageInfo(
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=answer.completion_tokens,
+            total_tokens=answer.prompt_tokens + answer.completion_tokens,
+        ),
+        "timing_ms": Timing(
+            decode=round(answered.decode_ms, 3),
+            examples=round(answered.examples_ms, 3),
+            generate=round(answered.generate_ms, 3),
+            total=round(answered.total_ms, 3),
+        ),
+        "warnings": [AnswerWarning(**vars(warned)) for warned in answered.warnings],
+    }

@@ -1,7 +1,4 @@
-"""The addresses of recognising and learning, a file for each noun.
-
-Knows how to parse and what to call; what happens is in `service` and `learning`.
-"""
+"""The addresses of recognising and learning, a file for each noun."""
 
 from fastapi import APIRouter
 

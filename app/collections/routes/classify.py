@@ -1,7 +1,4 @@
-"""`POST /classify`: an image and get its label.
-
-Knows the fields and their bounds; knows nothing of encoders or heads.
-"""
+"""`POST /classify`: an image and get its label."""
 
 from __future__ import annotations
 
@@ -11,7 +8,8 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field, ValidationInfo, field_validator
 
-from app.collections.dependencies import UPLOAD_ERRORS, Recogniser, RecognitionService
+from app.access import Recogniser
+from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
 from app.collections.errors import CollectionNotFoundError, EmptyCollectionError, EncoderMismatchError
 from app.collections.schemas import Classification, Classifications, Score, Timing
 from app.collections.service import Answer, Question

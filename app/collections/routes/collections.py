@@ -1,21 +1,17 @@
-"""`/collections`: named sets of labels, made, listed, bound to another encoder and dropped.
-
-Knows pages and names; knows nothing of examples' vectors.
-"""
+"""`/collections`: named sets of labels, made, listed, bound to another encoder and dropped."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
 from app import errors
+from app.access import Learner, Recogniser
 from app.collections import listing
 from app.collections.dependencies import (
     MODEL_ERRORS,
     CollectionPath,
-    Learner,
     LearningService,
     RebindingService,
-    Recogniser,
     RecognitionService,
 )
 from app.collections.errors import CollectionExistsError, CollectionNotFoundError, DefaultCollectionError
@@ -29,8 +25,8 @@ from app.collections.schemas import (
     LabelList,
 )
 from app.collections.service import Recognition
-from app.http.dependencies import AppDatabase, AppSettings
-from app.http.paging import Cursor, Limit, from_cursor, page_size, to_cursor
+from app.http.dependencies import AppDatabase
+from app.http.paging import AskedPage
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError
 from app.jobs.dependencies import JobDescriber
@@ -54,20 +50,14 @@ async def create_collection(
 
 @router.get("")
 async def list_collections(
-    caller: Recogniser,
-    settings: AppSettings,
-    learning: LearningService,
-    recognition: RecognitionService,
-    limit: Limit = None,
-    cursor: Cursor = None,
+    caller: Recogniser, asked: AskedPage, learning: LearningService, recognition: RecognitionService
 ) -> CollectionList:
     """List collections by name."""
-    size = page_size(limit, settings)
-    after = from_cursor(cursor, 1)
+    after = asked.after(str)
     await recognition.ensure_default(caller.workspace)
-    rows = await learning.page(caller.workspace, limit=size + 1, after=after[0] if after else "")
-    page = [_info(recognition, row) for row in rows[:size]]
-    return CollectionList(data=page, next=to_cursor(page[-1].name) if len(rows) > size else None)
+    rows = await learning.page(caller.workspace, limit=asked.limit, after=after[0] if after else "")
+    page, following = asked.cut(rows, lambda row: (row.collection.name,))
+    return CollectionList(data=[_info(recognition, row) for row in page], next=following)
 
 
 @router.get("/{collection}", responses=responses(CollectionNotFoundError))
@@ -127,20 +117,20 @@ async def delete_collection(
 async def list_labels(
     caller: Recogniser,
     collection: CollectionPath,
-    settings: AppSettings,
+    asked: AskedPage,
     database: AppDatabase,
     recognition: RecognitionService,
-    limit: Limit = None,
-    cursor: Cursor = None,
 ) -> LabelList:
     """List a collection's labels by name."""
-    size = page_size(limit, settings)
-    after = from_cursor(cursor, 1)
+    after = asked.after(str)
     known = await recognition.known(caller.workspace, collection)
     async with database.session() as session:
-        rows = await listing.list_labels(session, known.id, limit=size + 1, after=after[0] if after else "")
-    page = [LabelInfo(label=name, description=text, examples=count) for name, text, count in rows[:size]]
-    return LabelList(data=page, next=to_cursor(page[-1].label) if len(rows) > size else None)
+        rows = await listing.list_labels(
+            session, known.id, limit=asked.limit, after=after[0] if after else ""
+        )
+    page, following = asked.cut(rows, lambda row: row[:1])
+    data = [LabelInfo(label=name, description=text, examples=count) for name, text, count in page]
+    return LabelList(data=data, next=following)
 
 
 def _info(recognition: Recognition, row: CollectionRow) -> CollectionInfo:

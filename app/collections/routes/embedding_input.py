@@ -1,7 +1,4 @@
-"""What `/embeddings` is asked to embed: a form or raw image as everywhere, or OpenAI's JSON and its `input`.
-
-Knows both dresses and their bounds; knows nothing of encoders.
-"""
+"""What `/embeddings` is asked to embed: a form or raw image as everywhere, or OpenAI's JSON and its `input`."""
 
 from __future__ import annotations
 

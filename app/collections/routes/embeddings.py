@@ -1,7 +1,4 @@
-"""`POST /embeddings`: images and texts to vectors, in the shape that OpenAI's clients read.
-
-Knows how vectors are written; knows nothing of encoders.
-"""
+"""`POST /embeddings`: images and texts to vectors, in the shape that OpenAI's clients read."""
 
 from __future__ import annotations
 
@@ -11,7 +8,8 @@ import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 
-from app.collections.dependencies import UPLOAD_ERRORS, Recogniser, RecognitionService
+from app.access import Recogniser
+from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
 from app.collections.routes.embedding_input import Encoding, Received, request_body
 from app.collections.schemas import Embedding, EmbeddingList, Usage
 from app.http.disconnect import unless_disconnected

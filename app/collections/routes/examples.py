@@ -1,7 +1,4 @@
-"""`/collections/{c}/examples`: teach, list, look at and forget examples.
-
-Knows the fields and their bounds; knows nothing of vectors.
-"""
+"""`/collections/{c}/examples`: teach, list, look at and forget examples."""
 
 from __future__ import annotations
 
@@ -11,16 +8,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
+from app.access import Learner, Recogniser
 from app.collections import listing
 from app.collections.dependencies import (
     UPLOAD_ERRORS,
     CollectionPath,
-    Learner,
     LearningService,
-    Recogniser,
     RecognitionService,
     ThumbnailService,
-    example_id,
 )
 from app.collections.errors import CollectionNotFoundError, ExampleNotFoundError
 from app.collections.listing import ExampleRow
@@ -29,8 +24,8 @@ from app.collections.service import Recognition
 from app.collections.thumbnails import Size
 from app.http.dependencies import AppDatabase, AppSettings
 from app.http.fields import DescriptionText, Form, LabelText
-from app.http.names import label_name
-from app.http.paging import Cursor, Limit, bad_cursor, from_cursor, page_size, to_cursor
+from app.http.names import label_name, parse_id
+from app.http.paging import AskedPage
 from app.http.problems import responses
 from app.http.upload_forms import ReceivedForm, UploadForm
 from app.storage.database import Database
@@ -89,22 +84,19 @@ async def list_examples(
     settings: AppSettings,
     database: AppDatabase,
     recognition: RecognitionService,
+    asked: AskedPage,
     label: Annotated[str | None, Query(description="Only this label.")] = None,
-    limit: Limit = None,
-    cursor: Cursor = None,
 ) -> ExampleList:
     """List examples by label."""
-    size = page_size(limit, settings)
-    after = _place(cursor)
+    after = asked.after(str, uuid.UUID)
     wanted = None if label is None else label_name(label, settings.limits.max_text_chars)
     await recognition.known(caller.workspace, collection)
     async with database.session() as session:
         rows = await listing.list_examples(
-            session, caller.workspace, collection, limit=size + 1, label=wanted, after=after
+            session, caller.workspace, collection, limit=asked.limit, label=wanted, after=after
         )
-    page = [_info(row, collection) for row in rows[:size]]
-    last = page[-1] if len(rows) > size else None
-    return ExampleList(data=page, next=to_cursor(last.label, str(last.id)) if last else None)
+    page, following = asked.cut(rows, lambda row: (row.label, row.id))
+    return ExampleList(data=[_info(row, collection) for row in page], next=following)
 
 
 @router.get("/{id}", responses=responses(CollectionNotFoundError, ExampleNotFoundError))
@@ -128,7 +120,7 @@ async def delete_example(
     caller: Learner, collection: CollectionPath, example: ExamplePath, learning: LearningService
 ) -> Response:
     """Forget one example; its label goes with the last of them."""
-    await learning.remove(caller.workspace, collection, example_id(example))
+    await learning.remove(caller.workspace, collection, parse_id(example, ExampleNotFoundError))
     return Response(status_code=204)
 
 
@@ -161,23 +153,13 @@ async def get_example_image(
 async def _find(
     database: Database, recognition: Recognition, workspace: str, collection: str, example: str
 ) -> ExampleRow:
-    wanted: uuid.UUID = example_id(example)
+    wanted = parse_id(example, ExampleNotFoundError)
     await recognition.known(workspace, collection)
     async with database.session() as session:
         row = await listing.find_example(session, workspace, collection, wanted)
     if row is None:
         raise ExampleNotFoundError
     return row
-
-
-def _place(cursor: str | None) -> tuple[str, uuid.UUID] | None:
-    place = from_cursor(cursor, 2)
-    if place is None:
-        return None
-    try:
-        return place[0], uuid.UUID(place[1])
-    except ValueError:
-        raise bad_cursor() from None
 
 
 def _info(row: ExampleRow, collection: str) -> ExampleInfo:

@@ -1,7 +1,4 @@
-"""`POST /search`: the stored examples nearest to an image or a text.
-
-Knows the fields and their bounds; knows nothing of indexes.
-"""
+"""`POST /search`: the stored examples nearest to an image or a text."""
 
 from __future__ import annotations
 
@@ -10,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
-from app.collections.dependencies import UPLOAD_ERRORS, Recogniser, RecognitionService
+from app.access import Recogniser
+from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
 from app.collections.errors import CollectionNotFoundError
 from app.collections.schemas import Hit, SearchResult, image_url
 from app.errors import InvalidInputError

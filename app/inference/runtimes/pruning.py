@@ -1,7 +1,6 @@
 """Structured magnitude pruning: hidden channels of little weight are taken out, so that the layers shrink.
 
-Knows the two shapes a hidden layer has here (a transformer's MLP, an inverted residual); knows nothing of how exact
-the rest still is or of whether it is any faster.
+A hidden layer has two shapes here: a transformer's MLP and an inverted residual.
 """
 
 from __future__ import annotations

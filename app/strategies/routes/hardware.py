@@ -1,16 +1,12 @@
-"""`/hardware`: what this machine has.
-
-Knows who may look; knows nothing of how things are found out.
-"""
+"""`/hardware`: what this machine has."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
-from app.access import Caller, require
+from app.access import Recogniser
 from app.http.dependencies import AppSettings
 from app.models.dependencies import Registry
 from app.strategies import probing
@@ -19,8 +15,6 @@ from app.strategies.here import fits
 from app.strategies.schemas import Hardware
 
 router = APIRouter(tags=["models"])
-
-Recogniser = Annotated[Caller, Depends(require("recognise"))]
 
 
 @router.get("/hardware")

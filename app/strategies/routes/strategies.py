@@ -1,7 +1,4 @@
-"""`/strategies`: list, show and recommend ways to learn.
-
-Knows who may look; what fits is decided in `recommending`.
-"""
+"""`/strategies`: list, show and recommend ways to learn."""
 
 from __future__ import annotations
 
@@ -9,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any, get_args
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Path
 
-from app.access import Caller, require
+from app.access import Recogniser
 from app.errors import InvalidInputError
 from app.http.dependencies import AppSettings
 from app.http.problems import responses
@@ -40,8 +37,6 @@ from app.strategies.schemas import (
 )
 
 router = APIRouter(prefix="/strategies", tags=["strategies"])
-
-Recogniser = Annotated[Caller, Depends(require("recognise"))]
 
 
 @router.get("")

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Response
 from pydantic import Field
 
-from app.collections.dependencies import UPLOAD_ERRORS, Recogniser
+from app.access import Recogniser
+from app.collections.dependencies import UPLOAD_ERRORS
 from app.http.dependencies import AppSettings, DecodePool
 from app.http.fields import Form, at_most
 from app.http.problems import responses
