@@ -122,13 +122,11 @@ class Families:
         return family is not None and family.connects
 
     def resolve(self, kind: Kind, name: str) -> EncoderSource:
-        """See `FamilyTable`."""
         from app.families import encoder_source, vlm_source
 
         return encoder_source.resolve(name) if kind == "encoder" else vlm_source.resolve_vlm(name)
 
     def declared_tasks(self, source: EncoderSource) -> frozenset[str] | None:
-        """See `FamilyTable`."""
         from app.families.vlm_source import declared_tasks
 
         return declared_tasks(Path(source.location)) if source.is_local else None

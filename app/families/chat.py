@@ -1,7 +1,4 @@
-"""Conversations as the chat templates of transformers take them.
-
-Knows turns and what a template puts around them; knows nothing of images, tokenizers or models.
-"""
+"""Conversations as the chat templates of transformers take them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Follows every row of a generated batch on its own: its new text, its end, its cancellation.
-
-Knows transformers' streamer and stopping-criteria hooks; knows nothing of prompts or families.
-"""
+"""Follows every row of a generated batch on its own: its new text, its end, its cancellation."""
 
 from __future__ import annotations
 

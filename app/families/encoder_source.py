@@ -1,7 +1,4 @@
-"""Which encoder a name means and how it shall be loaded.
-
-Knows names, folders and `config.json`; loads no weights and asks no network.
-"""
+"""Which encoder a name means and how it shall be loaded."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How a name becomes a loaded encoder.
-
-Knows names and the table of families; knows nothing of requests, batches or budgets.
-"""
+"""How a name becomes a loaded encoder."""
 
 from __future__ import annotations
 

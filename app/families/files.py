@@ -1,6 +1,6 @@
 """The files of a Hugging Face checkpoint: fetched, checked for safetensors, and hashed.
 
-Knows folders and the hub; never unpickles, never runs code that came with a model.
+Never unpickles, never runs code that came with a model.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Encoders under a LoRA adapter: a folder with the changed weights beside a base that is named, not copied.
-
-Knows how an adapter meets its base; knows nothing of labels or of training.
-"""
+"""Encoders under a LoRA adapter: a folder with the changed weights beside a base that is named, not copied."""
 
 from __future__ import annotations
 

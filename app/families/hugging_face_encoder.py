@@ -1,7 +1,4 @@
-"""Encoders of any size through transformers: their files, preprocessing, towers and texts.
-
-Knows the Hugging Face formats; knows nothing of which runtime the image tower gets, of batches or requests.
-"""
+"""Encoders of any size through transformers: their files, preprocessing, towers and texts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Hugging Face encoders as modules that training changes and exporting writes.
-
-Knows transformers' classes, adapters and folders; trains nothing and writes no graphs.
-"""
+"""Hugging Face encoders as modules that training changes and exporting writes."""
 
 from __future__ import annotations
 
@@ -31,7 +28,6 @@ _NOTED = ("vision.json", "head.safetensors")
 
 
 def image_tower(family: HuggingFaceSpec, source: EncoderSource, config: EncoderConfig) -> ImageTower:
-    """See `Family.image_tower`."""
     folder = Path(source.location)
     with files.loading(source.name):
         preprocess = _preprocessing(folder)
@@ -67,7 +63,6 @@ class _TextModule(nn.Module):
 
 
 def text_side(family: HuggingFaceSpec, folder: Path) -> TextSide:
-    """See `Family.text_side`."""
     model = _load(str(family.text_class), folder, attn_implementation="eager")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     masked = "attention_mask" in tokenizer.model_input_names
@@ -88,7 +83,6 @@ def tokens_of(tokenizer: Any, padding: str | bool, longest: int, texts: Sequence
 
 
 def adaptable(family: HuggingFaceSpec, source: EncoderSource, config: EncoderConfig) -> AdaptableEncoder:
-    """See `Family.adaptable`."""
     folder = Path(source.location)
     with files.loading(source.name):
         preprocess = _preprocessing(folder)
@@ -128,7 +122,6 @@ def apply_changes(family: HuggingFaceSpec, tower: ImageTower, adapted: str, fold
 def write_changed(
     family: HuggingFaceSpec, tower: ImageTower, state: Mapping[str, torch.Tensor], folder: Path
 ) -> list[str]:
-    """See `Family.write_changed`."""
     base = tower.folder or folder
     model = _load(family.architectures[0], base)
     changed = {name.removeprefix("model."): tensor for name, tensor in state.items()}

@@ -1,7 +1,4 @@
-"""A vision-language model at a level of optimisation: what it answers and how fast, against float32 torch.
-
-Knows prompts, answers and levels; knows nothing of weights, adapters or of how a level is put into effect.
-"""
+"""A vision-language model at a level of optimisation: what it answers and how fast, against float32 torch."""
 
 from __future__ import annotations
 

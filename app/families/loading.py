@@ -1,8 +1,4 @@
-"""The files of a vision-language model become a processor, a torch module and the class of its family.
-
-Knows transformers' loading; knows nothing of adapters, of sharing or of
-what the model is used for.
-"""
+"""The files of a vision-language model become a processor, a torch module and the class of its family."""
 
 from __future__ import annotations
 

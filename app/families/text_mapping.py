@@ -1,7 +1,4 @@
-"""From sentence vectors to the image space of a classifier, learned from the classifier's own rows.
-
-Knows linear algebra and class names' embeddings; knows nothing of how a text or an image becomes a vector.
-"""
+"""From sentence vectors to the image space of a classifier, learned from the classifier's own rows."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What every vision-language family of transformers shares: loading, collating, batched generation.
-
-Knows nothing of a family's prompt format; each family is one small class beside this file.
-"""
+"""What every vision-language family of transformers shares: loading, collating, batched generation."""
 
 from __future__ import annotations
 

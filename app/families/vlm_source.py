@@ -1,7 +1,4 @@
-"""Which vision-language model a name means, and what it was trained for.
-
-Knows names, folders and their `config.json`; loads no weights and asks no network.
-"""
+"""Which vision-language model a name means, and what it was trained for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Vision-language models: how a name becomes a model that answers, over a base that others may share.
-
-Knows bases and the adapters over them; knows nothing of prompts, requests, batches or budgets.
-"""
+"""Vision-language models: how a name becomes a model that answers, over a base that others may share."""
 
 from __future__ import annotations
 

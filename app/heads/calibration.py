@@ -1,7 +1,4 @@
-"""Fits of a few numbers that turn logits and distances into probabilities, each held near a prior.
-
-Knows convex optimisation and proper scores; knows nothing of encoders, labels or how the inputs came about.
-"""
+"""Fits of a few numbers that turn logits and distances into probabilities, each held near a prior."""
 
 from __future__ import annotations
 

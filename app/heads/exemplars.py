@@ -1,7 +1,4 @@
-"""A few examples that stand for all of a label, spread over what the label looks like.
-
-Knows cosines; knows nothing of scores.
-"""
+"""A few examples that stand for all of a label, spread over what the label looks like."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""From labels, texts and supports to a fitted head: which kind, with which parameters, how calibrated.
-
-Knows the order of the steps; the mathematics of each is in its own module.
-"""
+"""From labels, texts and supports to a fitted head: which kind, with which parameters, how calibrated."""
 
 from __future__ import annotations
 

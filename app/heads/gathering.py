@@ -1,7 +1,4 @@
-"""The supports of a fit laid out as arrays, with each one's nearest exemplars when it is left out itself.
-
-Knows indices and cosines; knows nothing of texts, kernels or probabilities.
-"""
+"""The supports of a fit laid out as arrays, with each one's nearest exemplars when it is left out itself."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A fitted head: features in, calibrated scores out, at a cost that does not depend on what is stored.
-
-Knows how logits, evidence and similarity become an answer; knows nothing of how they were fitted.
-"""
+"""A fitted head: features in, calibrated scores out, at a cost that does not depend on what is stored."""
 
 from __future__ import annotations
 
@@ -59,7 +56,6 @@ class TextScorer:
     """Texts alone."""
 
     def logits(self, features: Floats, cosines: Doubles, texts: Doubles) -> Doubles:
-        """See `Scorer`."""
         return texts
 
 
@@ -73,7 +69,6 @@ class KernelScorer:
     """float32[n, C]"""
 
     def logits(self, features: Floats, cosines: Doubles, texts: Doubles) -> Doubles:
-        """See `Scorer`."""
         residual = kernel(cosines, self.b).astype(np.float32) @ self.coefficients
         return texts + self.scale * residual.astype(np.float64)
 
@@ -88,7 +83,6 @@ class GaussianScorer:
     classes: int
 
     def logits(self, features: Floats, cosines: Doubles, texts: Doubles) -> Doubles:
-        """See `Scorer`."""
         found = self.scale * self.gda.discriminants(features)
         values: Doubles = np.repeat(found.mean(axis=1, keepdims=True), self.classes, axis=1)
         values[:, self.columns] = found

@@ -1,7 +1,4 @@
-"""When an image shows none of the labels: evidence from the nearest exemplar, and the threshold that follows.
-
-Knows cosines, a background bank and held-out scores; knows nothing of how labels are told apart.
-"""
+"""When an image shows none of the labels: evidence from the nearest exemplar, and the threshold that follows."""
 
 from __future__ import annotations
 

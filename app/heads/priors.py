@@ -1,6 +1,6 @@
 """What is known of an encoder before any example is seen: scales, kernel widths, what an unrelated image looks like.
 
-Knows the files shipped in `shipped/`; `scripts/fit_priors.py` writes them from simulated episodes.
+`scripts/fit_priors.py` writes the files in `shipped/` from simulated episodes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The examples of a collection as a head needs them: all vectors of a small one, statistics of a large one.
-
-Knows label ids and vectors; knows nothing of where they are stored or of what is fitted on them.
-"""
+"""The examples of a collection as a head needs them: all vectors of a small one, statistics of a large one."""
 
 from __future__ import annotations
 

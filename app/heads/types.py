@@ -1,7 +1,4 @@
-"""The array types that the heads share, and small arithmetic on them.
-
-Knows numpy; knows nothing of labels, examples or encoders.
-"""
+"""The array types that the heads share, and small arithmetic on them."""
 
 from __future__ import annotations
 

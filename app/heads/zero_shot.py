@@ -1,7 +1,4 @@
-"""Labels by their texts alone, and how far those texts can be trusted where there are examples to check them.
-
-Knows vectors of images and texts in one space; knows nothing of how texts were written or encoded.
-"""
+"""Labels by their texts alone, and how far those texts can be trusted where there are examples to check them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How much memory live models take together, where some of them share a base.
-
-Knows sizes and who holds which base; knows nothing of budgets or of who is evicted.
-"""
+"""How much memory live models take together, where some of them share a base."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""LoRA adapters in peft's format: read from files with nothing trusted, laid over a module, selected, taken off.
-
-Knows peft's objects; knows nothing of locks, of who shares a module or of which adapter is wanted when.
-"""
+"""LoRA adapters in peft's format: read from files with nothing trusted, laid over a module, selected, taken off."""
 
 from __future__ import annotations
 

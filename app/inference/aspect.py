@@ -1,7 +1,4 @@
-"""Very long and thin images, cropped before a model's own preprocessing scales them up.
-
-Knows shapes; knows nothing of models.
-"""
+"""Very long and thin images, cropped before a model's own preprocessing scales them up."""
 
 from __future__ import annotations
 

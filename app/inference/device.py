@@ -1,6 +1,6 @@
 """What the machine offers a model: which device, how much memory, how many threads and which number format.
 
-Knows nothing of models, batches or requests; imports torch only when a question needs it.
+Imports torch only when a question needs it.
 """
 
 from __future__ import annotations

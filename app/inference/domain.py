@@ -1,6 +1,6 @@
 """What a checkpoint knows of the world: a small bank of vectors, and whether a picture is like any of them.
 
-Knows one file beside the weights (`domain.safetensors`) and cosines; knows nothing of how pictures become vectors.
+It lies in one file beside the weights, `domain.safetensors`.
 """
 
 from __future__ import annotations

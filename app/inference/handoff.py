@@ -1,6 +1,6 @@
 """How one item waits in an event loop while a thread works on it, and how its result comes back.
 
-Knows nothing of queues, batches or models; a future is only ever touched in the loop that made it.
+A future is only ever touched in the loop that made it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""One loaded encoder at work: images prepared in the decode pool, batched with everyone's, texts remembered.
-
-Knows nothing of how encoders are found or loaded, nor of files, requests or storage.
-"""
+"""One loaded encoder at work: images prepared in the decode pool, batched with everyone's, texts remembered."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A loaded vision-language model and the thread that answers for it: requests waiting together run together.
-
-Knows the batcher and the event loop; knows nothing of HTTP, examples' storage or prompt formats.
-"""
+"""A loaded vision-language model and the thread that answers for it: requests waiting together run together."""
 
 from __future__ import annotations
 

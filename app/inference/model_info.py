@@ -1,7 +1,4 @@
-"""A model as people and the catalog see it, loaded or not.
-
-Knows what can be told without loading anything; knows nothing of when models come and go.
-"""
+"""A model as people and the catalog see it, loaded or not."""
 
 from __future__ import annotations
 

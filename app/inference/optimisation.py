@@ -1,7 +1,4 @@
-"""What was asked of a model's speed and what was measured of it, as people and the catalog see it.
-
-Knows levels and figures; knows nothing of runtimes, of torch or of how anything is measured.
-"""
+"""What was asked of a model's speed and what was measured of it, as people and the catalog see it."""
 
 from __future__ import annotations
 

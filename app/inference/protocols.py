@@ -1,7 +1,4 @@
-"""What a loaded model promises, whatever family it is of and whatever library stands behind it.
-
-Knows nothing of batching, requests or storage.
-"""
+"""What a loaded model promises, whatever family it is of and whatever library stands behind it."""
 
 from __future__ import annotations
 

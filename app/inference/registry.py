@@ -1,7 +1,6 @@
 """Which models are live in this process: loaded once, shared by everyone, evicted under a memory budget.
 
-Knows nothing of what they are used for. Everything but the loading itself happens in one event loop, which is
-what keeps the bookkeeping free of locks.
+Everything but the loading itself happens in one event loop, which is what keeps the bookkeeping free of locks.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Base models that several models of this process share: one copy of the weights under any number of adapters.
-
-Knows torch modules, peft's LoRA adapters and the lock that makes them take turns; knows nothing of families,
-prompts, queues or of who decides that a model is no longer wanted.
-"""
+"""Base models that several models of this process share: one copy of the weights under any number of adapters."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A resolved model name, and how models run in this process.
-
-Knows names, folders and settings; loads no weights and asks no network.
-"""
+"""A resolved model name, and how models run in this process."""
 
 from __future__ import annotations
 

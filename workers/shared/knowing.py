@@ -1,7 +1,4 @@
-"""A trained model's domain: what its base knows, and pictures like those that it was taught.
-
-Knows images, vectors and domains; knows nothing of how the model was trained.
-"""
+"""A trained model's domain: what its base knows, and pictures like those that it was taught."""
 
 from __future__ import annotations
 

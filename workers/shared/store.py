@@ -1,7 +1,6 @@
 """A worker's side of the job table: claims, and writes that hold only while the claim does.
 
-Knows the statements of `app.jobs.machine` and the rows that go with them; knows nothing of processes, messages
-or training. All methods block; each is one transaction.
+All methods block; each is one transaction.
 """
 
 from __future__ import annotations

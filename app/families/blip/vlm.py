@@ -1,6 +1,6 @@
 """BLIP: a captioning head that continues a text, and a question-answering head that reads one.
 
-Knows nothing of examples in context: BLIP attends to one image and one question, so it takes none.
+BLIP attends to one image and one question, so it takes no examples in context.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ class _Blip(TransformersVlm):
         return frozenset([self.model.config.text_config.sep_token_id])
 
     def take_apart(self) -> Parts:
-        """See `TransformersVlm`."""
         from app.families.blip.graphs import take_apart
 
         return take_apart(self)

@@ -20,7 +20,6 @@ class Clip(TwoTowerFamily):
     text_output = "text_embeds"
 
     def dim_of(self, config: Any) -> int:
-        """See `HuggingFaceFamily`."""
         return int(config.projection_dim)
 
 

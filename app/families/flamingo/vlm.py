@@ -1,7 +1,4 @@
-"""Flamingo's open descendants: Idefics (gated cross-attention) and Idefics3/SmolVLM (image tokens in the text).
-
-Knows how several images and their answered questions are interleaved, which is how these models learn in context.
-"""
+"""Flamingo's open descendants: Idefics (gated cross-attention) and Idefics3/SmolVLM (image tokens in the text)."""
 
 from __future__ import annotations
 
@@ -26,7 +23,6 @@ class IdeficsVlm(TransformersVlm):
     projector = "model.perceiver_resampler"
 
     def take_apart(self) -> Parts:
-        """See `TransformersVlm`."""
         from app.families.flamingo.graphs import take_apart
 
         return take_apart(self)

@@ -1,7 +1,4 @@
-"""EfficientNet-Lite0 as a feature extractor: the layers, and how published weights fit into them.
-
-Knows nothing of files, devices, preprocessing or texts.
-"""
+"""EfficientNet-Lite0 as a feature extractor: the layers, and how published weights fit into them."""
 
 from __future__ import annotations
 

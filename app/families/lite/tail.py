@@ -1,7 +1,4 @@
-"""The last stages of `lite` as what is trained, and what comes before them computed once an image.
-
-Knows where EfficientNet-Lite0 is cut and how its parts are named; knows nothing of losses or labels.
-"""
+"""The last stages of `lite` as what is trained, and what comes before them computed once an image."""
 
 from __future__ import annotations
 
@@ -78,7 +75,6 @@ class LiteTrunk:
 
 
 def cut(device: torch.device) -> CutTower:
-    """See `Family.cut`."""
     module, _ = lite.read_weights(lite.weights_path())
     return CutTower(
         shape=ACTIVATIONS,

@@ -1,6 +1,6 @@
 """LLaVA: an image and a conversation through the processor's chat template, for 1.5 and later templates alike.
 
-Knows nothing of any one checkpoint; the template, the image tokens and the sizes come from its files.
+The template, the image tokens and the sizes come from the files of the checkpoint.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ class LlavaVlm(TransformersVlm):
     projector = "model.multi_modal_projector"
 
     def take_apart(self) -> Parts:
-        """See `TransformersVlm`."""
         from app.families.llava.graphs import take_apart
 
         return take_apart(self)

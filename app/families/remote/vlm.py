@@ -1,7 +1,6 @@
 """Any OpenAI-compatible server (vLLM, SGLang, another of these) as a vision-language model.
 
-Knows the chat-completions protocol and the ways it fails; the server's address comes from settings, never from a
-client.
+The server's address comes from settings, never from a client.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""How an image tower runs: the choices a CPU and a GPU offer, behind one call.
-
-Knows towers and runtimes; knows nothing of model families, of where weights come from, or of requests.
-"""
+"""How an image tower runs: the choices a CPU and a GPU offer, behind one call."""
 
 from __future__ import annotations
 

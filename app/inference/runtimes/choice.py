@@ -1,7 +1,4 @@
-"""Which runtime an image tower gets: the fastest, measured once, that stays close enough to float32 torch.
-
-Knows the candidates and remembers what it measured; knows nothing of model families or requests.
-"""
+"""Which runtime an image tower gets: the fastest, measured once, that stays close enough to float32 torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Image towers through torch.compile, which wants few shapes: batches are filled up to one of a few sizes.
-
-Knows torch and batch sizes; knows nothing of whether compiling paid.
-"""
+"""Image towers through torch.compile, which wants few shapes: batches are filled up to one of a few sizes."""
 
 from __future__ import annotations
 

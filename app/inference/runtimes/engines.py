@@ -1,7 +1,4 @@
-"""The ways a tower can run on a CPU, by name, with their files made once and kept.
-
-Knows names, files and how each is made; knows nothing of which is faster, exact enough or asked for.
-"""
+"""The ways a tower can run on a CPU, by name, with their files made once and kept."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A tower at a level of optimisation: climbed from float32 torch, each level measured, what strays too far refused.
-
-Knows levels, measurements and what is said of them; what a level offers on a device is told by `offers`.
-"""
+"""A tower at a level of optimisation: climbed from float32 torch, each level measured, what strays too far refused."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What each level of optimisation has to offer on a CPU and on a CUDA device.
-
-Knows names of runtimes, how they are loaded and which need a package of their own; measures no speed.
-"""
+"""What each level of optimisation has to offer on a CPU and on a CUDA device."""
 
 from __future__ import annotations
 

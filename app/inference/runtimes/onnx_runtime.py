@@ -1,7 +1,4 @@
-"""Image towers in ONNX Runtime: export, int8, and a session on the CPU.
-
-Knows ONNX files and sessions; knows nothing of which tower is worth exporting or whether it is exact enough.
-"""
+"""Image towers in ONNX Runtime: export, int8, and a session on the CPU."""
 
 from __future__ import annotations
 

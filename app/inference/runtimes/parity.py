@@ -1,7 +1,4 @@
-"""How far a faster runtime strays from float32 torch, on made-up images with the statistics of photographs.
-
-Knows images and cosines; knows nothing of runtimes or models.
-"""
+"""How far a faster runtime strays from float32 torch, on made-up images with the statistics of photographs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Structured magnitude pruning: hidden channels of little weight are taken out, so that the layers shrink.
-
-Knows the two shapes a hidden layer has here (a transformer's MLP, an inverted residual); knows nothing of how exact
-the rest still is or of whether it is any faster.
-"""
+"""Structured magnitude pruning: hidden channels of little weight are taken out, so that the layers shrink."""
 
 from __future__ import annotations
 

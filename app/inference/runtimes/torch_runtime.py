@@ -1,7 +1,4 @@
-"""Image towers in torch, on a CPU or a GPU, in float32 or a 16-bit float.
-
-Knows torch; knows nothing of how the choice between runtimes is made.
-"""
+"""Image towers in torch, on a CPU or a GPU, in float32 or a 16-bit float."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a runtime is given (a tower) and what it promises (features).
-
-Knows shapes and nothing else; the files beside it do the work.
-"""
+"""What a runtime is given (a tower) and what it promises (features)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How a method's logits become calibrated scores, and how a classifier's scores become the figures of its card.
-
-Knows logits, labels and predictions; knows nothing of networks or of how they were trained.
-"""
+"""How a method's logits become calibrated scores, and how a classifier's scores become the figures of its card."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Episodes: small tasks drawn from the training examples, some to learn from and others to be asked about.
-
-Knows labels and counts; knows nothing of networks.
-"""
+"""Episodes: small tasks drawn from the training examples, some to learn from and others to be asked about."""
 
 from __future__ import annotations
 

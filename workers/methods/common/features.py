@@ -1,7 +1,4 @@
-"""Features of a job's examples by a frozen encoder, computed once: the slow part of learning on features.
-
-Knows encoders, augmented copies and how to remember what was computed; knows nothing of what learns from them.
-"""
+"""Features of a job's examples by a frozen encoder, computed once: the slow part of learning on features."""
 
 from __future__ import annotations
 

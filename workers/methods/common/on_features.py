@@ -1,7 +1,6 @@
 """What methods share that learn a small network on an encoder's features: data, looks, judging, saving.
 
-Knows how a network and its class means become a classifier; what the network learns from is each method's own. End to
-end, the network begins with the encoder's last stages.
+End to end, the network begins with the encoder's last stages.
 """
 
 from __future__ import annotations
@@ -145,11 +144,9 @@ class FeatureMethod(Stepped):
         return score, {f"{self.chosen_by}_accuracy": accuracy, f"{self.chosen_by}_loss": loss}
 
     def current(self) -> Parts:
-        """See `Stepped`."""
         return copy.deepcopy(self.net.state_dict())
 
     def put(self, parts: Parts) -> None:
-        """See `Stepped`."""
         self.net.load_state_dict(parts)
 
     def remember(self, folder: Path) -> None:

@@ -1,7 +1,4 @@
-"""The small network that methods learn on features, and distances in its space.
-
-Knows vectors; knows nothing of examples, steps or files.
-"""
+"""The small network that methods learn on features, and distances in its space."""
 
 from __future__ import annotations
 

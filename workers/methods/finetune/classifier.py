@@ -1,7 +1,4 @@
-"""An image tower with a linear head on unit features: what many-shot classification trains and publishes.
-
-Knows modules, rates and files; knows nothing of the Trainer or of data.
-"""
+"""An image tower with a linear head on unit features: what many-shot classification trains and publishes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Many-shot classification: an encoder's image tower and a linear head on it, trained together by the Trainer.
-
-Knows towers, labels and splits; what every many-shot training shares is in `workers.methods.finetune`.
-"""
+"""Many-shot classification: an encoder's image tower and a linear head on it, trained together by the Trainer."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Many-shot training of vision-language models: questions or captions by the thousand, the whole model or adapters.
-
-Knows lessons (one template for training and serving) and the Trainer's side of them; what every many-shot training
-shares is in `workers.methods.finetune`, what every vision-language training shares in
-`workers.methods.common.vlm`.
-"""
+"""Many-shot training of vision-language models: questions or captions by the thousand, the whole model or adapters."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The closed-form head as a method: nothing is trained, a collection's classifier becomes a model of its own.
-
-Knows features and texts; the mathematics is in `app.heads`.
-"""
+"""The closed-form head as a method: nothing is trained, a collection's classifier becomes a model of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +21,6 @@ class HeadMethod(FeatureMethod):
 
     @classmethod
     def least(cls, params: Params) -> int:
-        """See `FeatureMethod`."""
         return 1
 
     def copies(self) -> int:

@@ -1,6 +1,6 @@
 """LoRA in an encoder, trained on labelled images: against the labels' texts, or with a linear head.
 
-Knows peft, towers and prompts; the loop is `encoder_training`'s. After CLIP-LoRA (Zanella and Ben Ayed 2024).
+After CLIP-LoRA (Zanella and Ben Ayed 2024).
 """
 
 from __future__ import annotations
@@ -77,7 +77,6 @@ class AdapterTraining(EncoderTraining):
         raise NotImplementedError
 
     def restart(self) -> None:
-        """See `EncoderTraining`."""
         self.put(self.untrained)
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
@@ -97,7 +96,6 @@ class AdapterTraining(EncoderTraining):
         return self._encode_images(np.stack(pixels))
 
     def features_of(self, items: Sequence[Item]) -> Vectors:
-        """See `EncoderTraining`."""
         self.peft.eval()
         parts = [np.zeros((0, self.encoder.dim), np.float32)]
         with torch.no_grad():
@@ -108,7 +106,6 @@ class AdapterTraining(EncoderTraining):
         return np.concatenate(parts)
 
     def logits_of(self, features: Vectors) -> NDArray[np.float64]:
-        """See `EncoderTraining`."""
         rows, bias, _ = self.head()
         return np.asarray(features @ rows.T + bias, np.float64)
 
@@ -122,7 +119,6 @@ class AdapterTraining(EncoderTraining):
         return ["adapter_config.json", WEIGHTS]
 
     def facts(self) -> tuple[str, str, int, float]:
-        """See `EncoderTraining`."""
         return self.family, self.encoder.fingerprint, self.encoder.dim, self.encoder.temperature
 
     def _encode_images(self, pixels: Pixels) -> torch.Tensor:
@@ -208,7 +204,6 @@ class ImageLora(AdapterTraining):
         return logits
 
     def head(self) -> tuple[Vectors, Vectors, Vectors | None]:
-        """See `EncoderTraining`."""
         weight, bias = (
             tensor.detach().cpu().numpy() * self._scale() for tensor in (self.linear.weight, self.linear.bias)
         )

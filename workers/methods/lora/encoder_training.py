@@ -1,8 +1,4 @@
-"""What training an encoder's own weights on labels shares, whichever weights they are.
-
-Knows batches, the rate of each step, a softmax over labels and how the result is judged and saved. Knows nothing of
-towers, adapters or how a network turns images into logits.
-"""
+"""What training an encoder's own weights on labels shares, whichever weights they are."""
 
 from __future__ import annotations
 
@@ -181,11 +177,9 @@ class EncoderTraining(Stepped):
         return math.sqrt(right * (1 - right) / count)
 
     def current(self) -> Parts:
-        """See `Stepped`."""
         return {name: one.detach().cpu().clone() for name, one in self.trained().items()}
 
     def put(self, parts: Parts) -> None:
-        """See `Stepped`."""
         with torch.no_grad():
             for name, one in self.trained().items():
                 one.copy_(parts[name])

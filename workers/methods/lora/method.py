@@ -1,7 +1,4 @@
-"""Adapting an encoder to a few labels: low-rank adapters, or the last stages of a tower that can be cut.
-
-Knows which of the two fits a family; each is in a file of its own.
-"""
+"""Adapting an encoder to a few labels: low-rank adapters, or the last stages of a tower that can be cut."""
 
 from __future__ import annotations
 
@@ -41,19 +38,15 @@ class EncoderLora:
         EncoderTraining.validate(params, examples)
 
     def prepare(self) -> None:
-        """See `TrainingMethod`."""
         self._method.prepare()
 
     def fit(self) -> None:
-        """See `TrainingMethod`."""
         self._method.fit()
 
     def evaluate(self) -> dict[str, Any]:
-        """See `TrainingMethod`."""
         return self._method.evaluate()
 
     def save(self, folder: Path) -> ModelCard:
-        """See `TrainingMethod`."""
         return self._method.save(folder)
 
 

@@ -1,7 +1,6 @@
 """The base's own answers to everyday questions, mixed into training so that a new skill does not cost the old ones.
 
-Knows questions and when one would contradict what is taught (learning without forgetting, Li and Hoiem 2016, with
-answers in the place of their soft labels); knows nothing of tokens, losses or steps.
+Learning without forgetting (Li and Hoiem 2016), with answers in the place of their soft labels.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The last stages of a tower that can be cut, and a linear head on them, trained on a few labelled images.
-
-Knows cached activations and the head's start at the class means; the loop is `encoder_training`'s.
-"""
+"""The last stages of a tower that can be cut, and a linear head on them, trained on a few labelled images."""
 
 from __future__ import annotations
 
@@ -53,7 +50,6 @@ class TailTraining(EncoderTraining):
         self._lay_out()
 
     def restart(self) -> None:
-        """See `EncoderTraining`."""
         self.x = np.concatenate([self.x, self.cached["validation"]])
         self._lay_out()
 
@@ -96,7 +92,6 @@ class TailTraining(EncoderTraining):
         return self._embedded(known[:, 0])
 
     def logits_of(self, features: Vectors) -> NDArray[np.float64]:
-        """See `EncoderTraining`."""
         rows, bias, _ = self.head()
         return np.asarray(features @ rows.T + bias, np.float64)
 
@@ -112,7 +107,6 @@ class TailTraining(EncoderTraining):
         return [self.cut.write_tail(self.tail, folder)]
 
     def facts(self) -> tuple[str, str, int, float]:
-        """See `EncoderTraining`."""
         return self.family.name, self.cut.fingerprint, self.cut.dim, self.cut.temperature
 
     def _scale(self) -> float:
@@ -147,5 +141,4 @@ class TailTraining(EncoderTraining):
         return np.stack(found)
 
     def remember(self, folder: Path) -> None:
-        """See `Stepped`."""
         save_file(self.cached, folder / _CACHE)

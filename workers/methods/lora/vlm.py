@@ -1,8 +1,4 @@
-"""LoRA for vision-language models: a few answered questions or captions become an adapter over the base.
-
-Knows the order of training: steps, looks at held-out examples, checkpoints, the best of them. Knows nothing of
-families (`common.vlm.lessons`), of how the base is loaded (`common.vlm.adapting`) or of who serves the result.
-"""
+"""LoRA for vision-language models: a few answered questions or captions become an adapter over the base."""
 
 from __future__ import annotations
 

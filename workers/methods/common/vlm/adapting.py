@@ -1,7 +1,4 @@
-"""A vision-language model made ready for LoRA: loaded for training, adapters laid in, everything else frozen.
-
-Knows devices, number formats, 4-bit bases and peft; knows nothing of examples, steps or checkpoints.
-"""
+"""A vision-language model made ready for LoRA: loaded for training, adapters laid in, everything else frozen."""
 
 from __future__ import annotations
 

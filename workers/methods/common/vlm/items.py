@@ -1,7 +1,4 @@
-"""Examples of questions or captions as prompts and answers: which are taught, which are held out.
-
-Knows items, images and tasks; knows nothing of tokens or models.
-"""
+"""Examples of questions or captions as prompts and answers: which are taught, which are held out."""
 
 from __future__ import annotations
 

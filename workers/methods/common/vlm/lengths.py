@@ -1,7 +1,4 @@
-"""Which examples are too long for a job's `max_text_tokens`: left out, or cut while they are taught, and said.
-
-Knows tokens of questions and answers; the image's own tokens are the model's business.
-"""
+"""Which examples are too long for a job's `max_text_tokens`: left out, or cut while they are taught, and said."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """How a vision-language model is shown an answer: which tokens, which loss.
 
-Knows the three ways in which they come to an answer; the prompts come from the code that serves them
-(`app.families.vlms`), so that training and serving cannot drift apart. Knows nothing of steps, optimisers or
-checkpoints.
+The prompts come from the code that serves them (`app.families.vlms`), so that training and serving cannot drift
+apart.
 """
 
 from __future__ import annotations
@@ -144,7 +143,6 @@ class DecoderLessons(Lessons):
         return [*self._tokens(self.vlm.clean(answer), ""), self.end]
 
     def complete(self, prompt: Tensors, said: Sequence[int]) -> Tensors:
-        """See `Lessons`."""
         packed = dict(prompt)
         start = self.vlm.model.decoder_start_token_id
         packed["decoder_input_ids"] = torch.tensor([[start, *said]])
