@@ -6,10 +6,9 @@ import dataclasses
 from pathlib import Path
 
 from app.errors import VisionError
-from app.families import FAMILIES, files
-from app.families.encoder_source import family_in
-from app.families.vlm_source import vlm_family_in
-from app.inference.sources import EncoderConfig
+from app.families import files
+from app.families.table import FAMILIES
+from app.inference.sources import EncoderConfig, Kind
 
 
 def base_fingerprint(word: str, config: EncoderConfig, *, vlm: bool) -> str | None:
@@ -18,11 +17,11 @@ def base_fingerprint(word: str, config: EncoderConfig, *, vlm: bool) -> str | No
     Blocks: hashes files that were not hashed before; fetches nothing.
     """
     try:
-        source = FAMILIES.resolve("vlm" if vlm else "encoder", word)
+        kind: Kind = "vlm" if vlm else "encoder"
+        source = FAMILIES.resolve(kind, word)
         if not source.location:
             return FAMILIES.get(source.family).fingerprint()
-        offline = dataclasses.replace(config, allow_downloads=False)
-        located = files.located(source, offline, vlm_family_in if vlm else family_in)
+        located = FAMILIES.locate(kind, source, dataclasses.replace(config, allow_downloads=False))
         return files.fingerprint(Path(located.location), config.cache_dir)
     except (VisionError, OSError):
         return None

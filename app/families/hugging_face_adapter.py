@@ -12,10 +12,10 @@ import torch
 import transformers
 from PIL import Image
 
-from app.families import FAMILIES, files
-from app.families.encoder_source import resolve
+from app.families import files
 from app.families.hugging_face_encoder import TEXT_BATCH, input_size, tokenized
 from app.families.hugging_face_spec import HuggingFaceSpec
+from app.families.table import FAMILIES
 from app.families.text_mapping import unit
 from app.inference import device as devices
 from app.inference.errors import BaseModelChangedError, ModelUnavailableError
@@ -31,7 +31,7 @@ _AS_IT_IS = (
 
 def load_peft(source: EncoderSource, note: Mapping[str, Any], config: EncoderConfig) -> Encoder:
     """The encoder in the folder of an adapter; raises as `Family.load_adapted` says."""
-    base = files.located(resolve(str(note.get("base_model", ""))), config)
+    base = FAMILIES.locate("encoder", FAMILIES.resolve("encoder", str(note.get("base_model", ""))), config)
     family = FAMILIES.get(base.family)
     if not isinstance(family, HuggingFaceSpec):
         raise ModelUnavailableError(f"'{source.name}' changes its encoder in a way that is not served.")

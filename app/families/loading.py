@@ -11,10 +11,10 @@ from typing import Any
 import torch
 import transformers
 
-from app.families import FAMILIES, files
+from app.families import files
+from app.families.table import FAMILIES
 from app.families.transformers_spec import TransformersVlmSpec
 from app.families.transformers_vlm import TransformersVlm
-from app.families.vlm_source import narrowed, vlm_family_in
 from app.inference.errors import ModelUnavailableError
 from app.inference.prompts import Task
 from app.inference.sources import EncoderConfig, EncoderSource, read_json
@@ -59,12 +59,18 @@ class VlmFiles:
             return model if "quantization_config" in options else model.to(device)
 
 
+def narrowed(tasks: frozenset[Task], folder: Path) -> frozenset[Task]:
+    """Those of `tasks` that the `vision.json` of the folder does not leave out."""
+    declared = FAMILIES.tasks_in(folder)
+    return tasks if declared is None else tasks & declared
+
+
 def located_vlm(source: EncoderSource, config: EncoderConfig) -> VlmFiles:
     """The files of a whole model, fetched where downloads are allowed.
 
     Raises ModelNotFoundError when there are no such weights, ModelUnavailableError for what is not served.
     """
-    located = files.located(source, config, vlm_family_in)
+    located = FAMILIES.locate("vlm", source, config)
     folder = Path(located.location)
     architecture = next(iter(read_json(folder, "config.json").get("architectures") or [""]))
     family = FAMILIES.get(located.family)

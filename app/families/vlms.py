@@ -7,16 +7,20 @@ from pathlib import Path
 import torch
 
 from app.families import files, levels
-from app.families.loading import VlmFiles, located_vlm
+from app.families.changed import is_adapter
+from app.families.loading import VlmFiles, located_vlm, narrowed
+from app.families.table import FAMILIES
 from app.families.transformers_vlm import TransformersVlm
-from app.families.vlm_source import adapter_source, is_adapter, narrowed, resolve_vlm
 from app.inference import device as devices
 from app.inference.errors import BaseModelChangedError
 from app.inference.optimisation import AUTO
 from app.inference.shared_bases import BaseKey, shared
 from app.inference.sources import EncoderConfig, EncoderSource, read_json
 
-__all__ = ["load_vlm", "resolve_vlm"]
+
+def resolve_vlm(name: str) -> EncoderSource:
+    """The vision-language model that a name means; raises as `Families.resolve` says."""
+    return FAMILIES.resolve("vlm", name)
 
 
 def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
@@ -27,7 +31,7 @@ def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
     do not load, BaseModelChangedError when the base is not the one that the adapter was trained over.
     """
     adapter = Path(source.location) if is_adapter(source) else None
-    base_files = located_vlm(source if adapter is None else adapter_source(adapter), config)
+    base_files = located_vlm(source if adapter is None else FAMILIES.adapter_source(adapter), config)
     if adapter is not None:
         _check_base(adapter, base_files)
     place = devices.parse(config.device)

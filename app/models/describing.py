@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.families.base_fingerprint import base_fingerprint
-from app.families.vlm_source import ADAPTER
+from app.families.changed import ADAPTER
 from app.inference.model_info import ModelInfo
 from app.inference.sources import EncoderConfig
 from app.jobs.spec import ModelCard

@@ -12,15 +12,12 @@ import structlog
 from app.bounded import ChildLimits, run_bounded_async
 from app.bounded.runner import MAX_THREADS
 from app.errors import InvalidInputError, VisionError
-from app.families import files
+from app.families import FAMILIES
 from app.families.base_fingerprint import base_fingerprint
-from app.families.encoders import resolve
-from app.families.vlm_source import vlm_family_in
-from app.families.vlms import resolve_vlm
 from app.inference import device as devices
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError
 from app.inference.registry import ModelRegistry
-from app.inference.sources import EncoderConfig
+from app.inference.sources import EncoderConfig, Kind
 from app.models.describing import is_whole
 from app.models.uploads import UploadedModel
 from app.settings import Settings
@@ -110,12 +107,8 @@ def _encode(config: EncoderConfig) -> dict[str, Any]:
 
 def _base_bytes(word: str, config: EncoderConfig, *, vlm: bool) -> int:
     try:
-        source = resolve_vlm(word) if vlm else resolve(word)
-        located = (
-            files.located(source, replace(config, allow_downloads=False), vlm_family_in)
-            if vlm
-            else files.located(source, replace(config, allow_downloads=False))
-        )
+        kind: Kind = "vlm" if vlm else "encoder"
+        located = FAMILIES.locate(kind, FAMILIES.resolve(kind, word), replace(config, allow_downloads=False))
         return _weight_bytes(Path(located.location)) if located.location else 0
     except VisionError:
         return 0

@@ -24,7 +24,7 @@ from app.jobs.tables import Artifact
 from app.models.tables import TrainedModel
 from app.storage.database import NETWORK, driver_url
 
-_MOST_NAMES = 1_000
+_MAX_NAMES = 1_000
 _UNREADABLE = (
     "This worker cannot read what the job asks for: it may come from another version of the service."
 )
@@ -265,7 +265,7 @@ class OwnedJob:
                 text("SELECT id FROM trained_models WHERE workspace = :workspace"), {"workspace": workspace}
             ).scalars()
         )
-        names = [wanted, *(f"{wanted}-{number}" for number in range(2, _MOST_NAMES))]
+        names = [wanted, *(f"{wanted}-{number}" for number in range(2, _MAX_NAMES))]
         return next(name for name in names if name not in taken)
 
     def _keep_files(self, connection: Connection, outcome: Outcome, model: str | None) -> None:

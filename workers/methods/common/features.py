@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from app.collections.texts import prompts
-from app.families import BUILT_IN, FAMILIES
+from app.families import DEFAULT_ENCODER, FAMILIES
 from app.families.encoders import load_encoder, resolve
 from app.inference import device as devices
 from app.inference.protocols import Encoder, TextEncoder, Vectors
@@ -34,7 +34,7 @@ class Features:
         """Loads the encoder; raises what `load_encoder` raises."""
         self._run, self._examples = run, examples
         self.encoder: Encoder = load_encoder(
-            resolve(run.spec.base_model or BUILT_IN), EncoderConfig.from_settings(run.settings)
+            resolve(run.spec.base_model or DEFAULT_ENCODER), EncoderConfig.from_settings(run.settings)
         )
 
     def of(self, items: Sequence[Item], copies: int, settings: AugmentationSettings, *, name: str) -> Vectors:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from app.families import BUILT_IN
+from app.families import DEFAULT_ENCODER
 from app.inference import device as devices
 from app.inference.protocols import Vectors
 from app.jobs.errors import NotTrainableError
@@ -184,7 +184,7 @@ class FeatureMethod(Stepped):
         return ClassifierNote(
             method=self.run.spec.method or "",
             family=self.encoder.family,
-            base_model=self.run.spec.base_model or BUILT_IN,
+            base_model=self.run.spec.base_model or DEFAULT_ENCODER,
             base_fingerprint=self.encoder.fingerprint,
             labels=self.labels,
             adapted="tail" if self.end_to_end else None,

@@ -13,7 +13,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from app.families import BUILT_IN
+from app.families import DEFAULT_ENCODER
 from app.inference.protocols import Vectors
 from app.jobs.errors import NotTrainableError
 from app.jobs.spec import ModelCard
@@ -33,7 +33,7 @@ from workers.shared.method import Run
 from workers.shared.metrics import NOT_JUDGED
 from workers.shared.towers import image_tower
 
-_LEAST = 2
+_MIN_EXAMPLES = 2
 _EXEMPLARS = 16
 """Examples a label that stand for it in the served classifier."""
 _PROBED, _PROBED_ALL = 64, 1024
@@ -55,10 +55,10 @@ class FinetuneEncoder:
     def validate(cls, params: Params, examples: Examples) -> None:
         """At least two labels with two examples each, one of them to train on."""
         check_labels(examples)
-        few = [label for label, count in sorted(examples.counts.items()) if count < _LEAST]
+        few = [label for label, count in sorted(examples.counts.items()) if count < _MIN_EXAMPLES]
         if few:
             raise NotTrainableError(
-                f"Training needs at least {_LEAST} examples a label; '{few[0]}' has fewer."
+                f"Training needs at least {_MIN_EXAMPLES} examples a label; '{few[0]}' has fewer."
             )
         check_taught(examples)
 
@@ -66,7 +66,7 @@ class FinetuneEncoder:
         """Load the tower, split, choose the batch size by a dry run, and start the head as a linear probe."""
         run, params = self.run, self.params
         transformers.set_seed(run.spec.seed)
-        self.tower = image_tower(run.spec.base_model or BUILT_IN, run.settings)
+        self.tower = image_tower(run.spec.base_model or DEFAULT_ENCODER, run.settings)
         self.train, self.validation, self.test = split_items(
             self.examples, params.validation_share, run.spec.seed
         )
@@ -74,7 +74,9 @@ class FinetuneEncoder:
         self.model = Classifier(self.tower, len(self.labels), params, [counts[one] for one in self.labels])
         self.model.to(self.device)
         if run.restored is None:
-            chosen = _first_of_each(self.train, max(min(_PROBED, _PROBED_ALL // len(self.labels)), _LEAST))
+            chosen = _first_of_each(
+                self.train, max(min(_PROBED, _PROBED_ALL // len(self.labels)), _MIN_EXAMPLES)
+            )
             self.model.start_head(self.features_of(chosen), np.array(targets(chosen, self.labels)))
         if params.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
@@ -160,7 +162,7 @@ class FinetuneEncoder:
         return ClassifierNote(
             method=self.run.spec.method or "",
             family=self.tower.family,
-            base_model=self.run.spec.base_model or BUILT_IN,
+            base_model=self.run.spec.base_model or DEFAULT_ENCODER,
             base_fingerprint=self.tower.fingerprint,
             labels=self.labels,
             adapted=self.tower.adapted,

@@ -13,8 +13,8 @@ import transformers
 from safetensors.torch import save_file
 from torch import nn
 
+from app.families.changed import is_adapter
 from app.families.loading import located_vlm
-from app.families.vlm_source import is_adapter
 from app.families.vlms import resolve_vlm
 from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
@@ -36,7 +36,7 @@ from workers.shared.method import Run
 
 JUDGED = 500
 """Test examples that are answered at most: writing answers takes far longer than a forward pass."""
-_MOST_HELD = 1_000
+_MAX_HELD_OUT = 1_000
 """Held-out examples that the best checkpoint is chosen by at most."""
 _BATCH = 16
 
@@ -98,7 +98,7 @@ class FinetuneVlm:
         """The Trainer's loop, the best checkpoint by the loss on held-out examples."""
         run, params = self.run, self.params
         folder = run.scratch / "trainer"
-        held = self.sides.held_out[:_MOST_HELD]
+        held = self.sides.held_out[:_MAX_HELD_OUT]
         arguments = training_arguments(
             params,
             self.batches,

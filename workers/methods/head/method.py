@@ -12,7 +12,7 @@ from app.methods.params import Params
 from app.models.classifiers import Weights
 from workers.methods.common.on_features import FeatureMethod
 
-_MOST = 100
+_MAX_KEPT = 100
 """Examples kept a label: the head is fitted again from these when it is loaded."""
 
 
@@ -38,7 +38,7 @@ class HeadMethod(FeatureMethod):
 
     def weights(self, x: Vectors, y: np.ndarray[Any, Any]) -> Weights:
         """Examples and texts themselves."""
-        kept = np.concatenate([np.flatnonzero(y == label)[:_MOST] for label in range(len(self.labels))])
+        kept = np.concatenate([np.flatnonzero(y == label)[:_MAX_KEPT] for label in range(len(self.labels))])
         return Weights(x[kept, 0], y[kept], self.texts)
 
 

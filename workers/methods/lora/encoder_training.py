@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from app.families import BUILT_IN
+from app.families import DEFAULT_ENCODER
 from app.inference import device as devices
+from app.inference.family import AdaptableEncoder, CutTower, Family
 from app.inference.protocols import Vectors
+from app.inference.sources import EncoderSource
 from app.jobs.errors import NotTrainableError
 from app.jobs.spec import ModelCard
 from app.methods.lora import LoraParams
@@ -29,12 +32,15 @@ from workers.shared.method import Run
 from workers.shared.metrics import NOT_JUDGED
 
 _GRADIENT_NORM = 1.0
+_HEAD_RATE = 10.0
 
 
 class EncoderTraining(Stepped):
     """See `workers.shared.method.TrainingMethod`; a subclass says what is trained and what a batch's logits are."""
 
     params: LoraParams
+    base: AdaptableEncoder | CutTower
+    """`build` loads it."""
     adapted: Any
     """`peft` or `tail`."""
     rate = 2e-4
@@ -42,11 +48,15 @@ class EncoderTraining(Stepped):
     one_thread = True
     """Whether what is trained is too small to gain by more threads."""
 
-    def __init__(self, run: Run, params: LoraParams, examples: Examples) -> None:
+    def __init__(
+        self, run: Run, params: LoraParams, examples: Examples, base: tuple[Family, EncoderSource]
+    ) -> None:
+        """`base` is what `app.families.encoders.locate` found of the base model."""
         self.run, self.params, self.examples = run, params, examples
+        self.family, self.source = base
         self.labels = examples.labels
         self.device = torch.device(devices.parse(run.settings.models.device).torch_name)
-        self.word = run.spec.base_model or BUILT_IN
+        self.word = run.spec.base_model or DEFAULT_ENCODER
         self.scale = 1.0
         self.first: dict[str, Any] | None = None
         """Of the first pass, once there is a second."""
@@ -80,6 +90,30 @@ class EncoderTraining(Stepped):
         """Load the base and lay out what is trained."""
         raise NotImplementedError
 
+    def start_linear(self, features: Vectors) -> nn.Linear:
+        """A head at the class means of the training examples' features float32[n, d], which may move faster than the
+        pretrained layers below it: its weights are kept small and scaled, so that one rate suits both.
+        """
+        means = np.stack([features[self.y == label].mean(axis=0) for label in range(len(self.labels))])
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+        linear = nn.Linear(means.shape[1], len(self.labels)).to(self.device)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(means / _HEAD_RATE))
+            linear.bias.zero_()
+        return linear
+
+    @property
+    def linear_scale(self) -> float:
+        """Of the logits of such a head."""
+        return self.base.temperature * _HEAD_RATE
+
+    def linear_rows(self, linear: nn.Linear) -> tuple[Vectors, Vectors]:
+        """rows float32[C, d] and bias float32[C] of its logits."""
+        weight, bias = (
+            tensor.detach().cpu().numpy() * self.linear_scale for tensor in (linear.weight, linear.bias)
+        )
+        return weight.astype(np.float32), bias.astype(np.float32)
+
     def restart(self) -> None:
         """Lay out anew what is trained; the examples that were held out now follow the others in `train`."""
         raise NotImplementedError
@@ -98,7 +132,8 @@ class EncoderTraining(Stepped):
 
     def logits_of(self, features: Vectors) -> NDArray[np.float64]:
         """float64[n, C] of such features."""
-        raise NotImplementedError
+        rows, bias, _ = self.head()
+        return np.asarray(features @ rows.T + bias, np.float64)
 
     def head(self) -> tuple[Vectors, Vectors, Vectors | None]:
         """rows float32[C, d], bias float32[C] of the logits, and the labels' texts float32[C, d] or None."""
@@ -106,10 +141,6 @@ class EncoderTraining(Stepped):
 
     def write(self, folder: Path) -> list[str]:
         """Put the encoder's changed weights into the folder; their files."""
-        raise NotImplementedError
-
-    def facts(self) -> tuple[str, str, int, float]:
-        """Family, fingerprint, dimension and temperature of the base."""
         raise NotImplementedError
 
     def optimiser(self) -> torch.optim.Optimizer:
@@ -238,14 +269,13 @@ class EncoderTraining(Stepped):
         return TrainedClassifier(self._note(), self._head_weights())
 
     def _note(self) -> ClassifierNote:
-        family, fingerprint, dim, temperature = self.facts()
         return ClassifierNote(
             method=self.run.spec.method or "",
-            family=family,
+            family=self.family.name,
             base_model=self.word,
-            base_fingerprint=fingerprint,
+            base_fingerprint=self.base.fingerprint,
             labels=self.labels,
             adapted=self.adapted,
-            dim=dim,
-            temperature=temperature,
+            dim=self.base.dim,
+            temperature=self.base.temperature,
         )

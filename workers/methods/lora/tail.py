@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from app.families import FAMILIES
-from app.families.encoders import resolve
 from app.inference.protocols import Vectors
 from app.media.augmentation import augment
 from workers.methods.lora.encoder_training import EncoderTraining
@@ -23,8 +21,6 @@ COPIES = 8
 _UNCHANGED = 0.5
 """Share of what is shown that is no changed copy."""
 _CACHE = "activations.safetensors"
-_HEAD_RATE = 10.0
-"""The head may move faster than the pretrained stages below it."""
 _BATCH = 32
 
 
@@ -37,8 +33,7 @@ class TailTraining(EncoderTraining):
 
     def build(self) -> None:
         """Activations of every example and of its changed copies, once; then the tail, with a head on top."""
-        self.family = FAMILIES.get(resolve(self.word).family)
-        self.cut = self.family.cut(self.device)
+        self.base = self.cut = self.family.cut(self.device)
         copies = COPIES if self.params.augment else 0
         sides = (
             ("train", self.train, copies),
@@ -56,13 +51,7 @@ class TailTraining(EncoderTraining):
     def _lay_out(self) -> None:
         """The pretrained tail, and a head that starts at the class means."""
         self.tail = self.cut.build_tail().to(self.device)
-        features = self._embedded(self.x[:, 0])
-        means = np.stack([features[self.y == label].mean(axis=0) for label in range(len(self.labels))])
-        means /= np.linalg.norm(means, axis=1, keepdims=True)
-        self.linear = nn.Linear(means.shape[1], len(self.labels)).to(self.device)
-        with torch.no_grad():
-            self.linear.weight.copy_(torch.from_numpy(means / _HEAD_RATE))
-            self.linear.bias.zero_()
+        self.linear = self.start_linear(self._embedded(self.x[:, 0]))
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """Tail and head."""
@@ -70,10 +59,7 @@ class TailTraining(EncoderTraining):
         return tail | {f"head.{name}": one for name, one in self.linear.named_parameters()}
 
     def batch_logits(self, rows: NDArray[Any]) -> torch.Tensor:
-        """See `EncoderTraining`; the head's weights are kept small and scaled, so that one rate suits both.
-
-        Every other example is shown as it is, since that is how images come to be asked about.
-        """
+        """Every other example is shown as it is, since that is how images come to be asked about."""
         copies = self.rng.integers(0, self.x.shape[1], len(rows))
         shown = self.x[rows, np.where(self.rng.random(len(rows)) < _UNCHANGED, 0, copies)]
         self.tail.train()
@@ -81,7 +67,7 @@ class TailTraining(EncoderTraining):
         dropped = nn.functional.dropout(
             features, 0.25 if self.params.dropout is None else self.params.dropout
         )
-        logits: torch.Tensor = self._scale() * self.linear(dropped)
+        logits: torch.Tensor = self.linear_scale * self.linear(dropped)
         return logits
 
     def features_of(self, items: Sequence[Item]) -> Vectors:
@@ -91,26 +77,13 @@ class TailTraining(EncoderTraining):
         known = self.x if items is self.train else self.cached["test" if items is self.test else "validation"]
         return self._embedded(known[:, 0])
 
-    def logits_of(self, features: Vectors) -> NDArray[np.float64]:
-        rows, bias, _ = self.head()
-        return np.asarray(features @ rows.T + bias, np.float64)
-
     def head(self) -> tuple[Vectors, Vectors, Vectors | None]:
         """See `EncoderTraining`; the base's texts do not belong to the changed space."""
-        weight, bias = (
-            one.detach().cpu().numpy() * self._scale() for one in (self.linear.weight, self.linear.bias)
-        )
-        return weight.astype(np.float32), bias.astype(np.float32), None
+        return *self.linear_rows(self.linear), None
 
     def write(self, folder: Path) -> list[str]:
         """The tail."""
         return [self.cut.write_tail(self.tail, folder)]
-
-    def facts(self) -> tuple[str, str, int, float]:
-        return self.family.name, self.cut.fingerprint, self.cut.dim, self.cut.temperature
-
-    def _scale(self) -> float:
-        return self.cut.temperature * _HEAD_RATE
 
     def _embedded(self, activations: Vectors) -> Vectors:
         self.tail.train(False)

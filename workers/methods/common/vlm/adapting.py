@@ -13,9 +13,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
 
+from app.families.changed import is_adapter
 from app.families.hugging_face_encoder import recompute as recompute_activations
 from app.families.loading import VlmFiles, located_vlm
-from app.families.vlm_source import is_adapter
 from app.families.vlms import resolve_vlm
 from app.inference import device as devices
 from app.inference.adapters import CONFIG, WEIGHTS
