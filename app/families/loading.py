@@ -15,6 +15,7 @@ from app.families import files
 from app.families.table import FAMILIES
 from app.families.transformers_spec import TransformersVlmSpec
 from app.families.transformers_vlm import TransformersVlm
+from app.families.weights import load_whole
 from app.inference.errors import ModelUnavailableError
 from app.inference.prompts import Task
 from app.inference.sources import EncoderConfig, EncoderSource, read_json
@@ -45,16 +46,7 @@ class VlmFiles:
     def model(self, device: str, dtype: torch.dtype, **options: Any) -> Any:
         """The weights on a torch device; `options` go to transformers. Raises ModelUnavailableError."""
         with files.loading(self.name), quiet():
-            model, report = getattr(transformers, self.architecture).from_pretrained(
-                self.folder,
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=dtype,
-                output_loading_info=True,
-                **options,
-            )
-            if report["missing_keys"]:
-                raise ModelUnavailableError(f"The weights of '{self.name}' are incomplete.")
+            model = load_whole(self.architecture, self.folder, f"'{self.name}'", dtype, **options)
             # weights in 4 bits are put where they belong while they are read, and cannot be moved
             return model if "quantization_config" in options else model.to(device)
 

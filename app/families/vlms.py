@@ -14,6 +14,7 @@ from app.families.transformers_vlm import TransformersVlm
 from app.inference import device as devices
 from app.inference.errors import BaseModelChangedError
 from app.inference.optimisation import AUTO
+from app.inference.runtimes.engines import machine_key, note_in
 from app.inference.shared_bases import BaseKey, shared
 from app.inference.sources import EncoderConfig, EncoderSource, read_json
 
@@ -52,10 +53,9 @@ def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
         vlm.optimisation = levels.on_cpu(asked)
         return vlm
     trained = "" if adapter is None else files.fingerprint(adapter, config.cache_dir)
-    card = levels.card_of(place.index)
-    note = levels.note_of(
-        config.cache_dir, base_files.fingerprint, f"{trained} {asked} {config.parity_tokens}", card
-    )
+    key = machine_key(torch.cuda.get_device_name(place.index))
+    folder = config.cache_dir / "engines" / f"{base_files.fingerprint}-{key}"
+    note = note_in(folder, "vlm-level", f"{trained} {asked} {config.parity_tokens}")
     return levels.climb(at, asked, config.parity_tokens, note)
 
 

@@ -48,7 +48,6 @@ class Scorer(Protocol):
 
     def logits(self, features: Floats, cosines: Doubles, texts: Doubles) -> Doubles:
         """float64[m, C] of features float32[m, d], their cosines with the anchors and with the texts."""
-        ...
 
 
 @dataclass(frozen=True)

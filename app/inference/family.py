@@ -217,20 +217,15 @@ class FamilyTable(Protocol):
 
     def find(self, name: str) -> Family | None:
         """The family of that name."""
-        ...
 
     def of_kind(self, kind: Kind) -> Sequence[Family]:
         """The families whose models are of that kind."""
-        ...
 
     def resolve(self, kind: Kind, name: str) -> EncoderSource:
         """What a name means; raises ModelNotFoundError and ModelUnavailableError."""
-        ...
 
     def declared_tasks(self, source: EncoderSource) -> frozenset[str] | None:
         """The tasks that a vision-language model's own files name; None where only loading it tells."""
-        ...
 
     def load(self, kind: Kind, source: EncoderSource, config: EncoderConfig) -> Encoder | Vlm:
         """A model ready to serve; blocks for seconds."""
-        ...

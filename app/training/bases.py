@@ -12,6 +12,7 @@ from app.collections.errors import EncoderMismatchError
 from app.errors import VisionError
 from app.families import FAMILIES
 from app.inference.domain import domain_of
+from app.inference.sources import Kind
 from app.jobs.errors import NotTrainableError
 from app.methods.tasks import Task
 from app.models.resolver import ModelResolver
@@ -89,7 +90,7 @@ class BaseModels:
         self._check_task(source.name, task)
         return word
 
-    def warnings(self, word: str, kind: str) -> tuple[str, ...]:
+    def warnings(self, word: str, kind: Kind) -> tuple[str, ...]:
         """What to know of a base model before it is trained: that it was made for a small world."""
         try:
             source = FAMILIES.resolve(kind, word)

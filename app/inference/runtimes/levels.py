@@ -14,7 +14,8 @@ from app.inference.protocols import Pixels
 from app.inference.runtimes import parity
 from app.inference.runtimes.engines import TORCH_FLOAT32, pixels_of
 from app.inference.runtimes.offers import CpuOffers, CudaOffers
-from app.inference.runtimes.tower import ImageRuntime, RuntimeConfig, Tower
+from app.inference.runtimes.tower import ImageRuntime, Tower
+from app.inference.sources import EncoderConfig
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Rung:
 class Ladder:
     """The levels of one tower on one device, up to the one that was asked for."""
 
-    def __init__(self, tower: Tower, config: RuntimeConfig, place: devices.Device) -> None:
+    def __init__(self, tower: Tower, config: EncoderConfig, place: devices.Device) -> None:
         self.tower = tower
         self.asked = config.optimisation
         self.least_cosine = config.parity_cosine

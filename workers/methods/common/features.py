@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,26 @@ _FILE = "features.safetensors"
 _BATCH = 8
 
 
+def computed_views(
+    run: Run,
+    examples: Examples,
+    items: Sequence[Item],
+    copies: int,
+    settings: AugmentationSettings,
+    encode: Callable[[Sequence[Image.Image]], Vectors],
+) -> Vectors:
+    """What `encode` gives for each of the items and its changed copies: [n, copies + 1, ...]."""
+    rng = np.random.default_rng([run.spec.seed, len(items), copies])
+    found = []
+    for number, item in enumerate(items, 1):
+        image = examples.image(item)
+        found.append(encode([image, *(augment(image, rng, settings) for _ in range(copies))]))
+        run.step(number, len(items))
+        if run.checkpoint_due(number, 1 << 62):
+            run.stop_if_asked()
+    return np.stack(found)
+
+
 class Features:
     """float32[n, copies, d] of n items, the first copy being the image itself."""
 
@@ -42,16 +62,9 @@ class Features:
         known = self._remembered(name)
         if known is not None and known.shape[:2] == (len(items), copies + 1):
             return known
-        rng = np.random.default_rng([self._run.spec.seed, len(items), copies])
-        found = []
-        for index, item in enumerate(items):
-            image = self._examples.image(item)
-            views = [image, *(augment(image, rng, settings) for _ in range(copies))]
-            found.append(self._encoded(views))
-            self._run.step(index + 1, len(items))
-            if self._run.checkpoint_due(index + 1, 1 << 62):
-                self._run.stop_if_asked()
-        return np.stack(found) if found else self._encoded([])[:, None]
+        if not items:
+            return self._encoded([])[:, None]
+        return computed_views(self._run, self._examples, items, copies, settings, self._encoded)
 
     def texts(self, labels: Sequence[str], descriptions: dict[str, str]) -> Vectors | None:
         """float32[C, d]: for each label the mean of its prompts, of unit norm; None if the encoder reads none."""

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from app.families import DEFAULT_ENCODER
 from app.inference import device as devices
 from app.inference.protocols import Vectors
 from app.jobs.errors import NotTrainableError
@@ -22,9 +21,16 @@ from app.jobs.spec import ModelCard
 from app.media.augmentation import OFF
 from app.methods.params import Params
 from app.methods.tasks import MIN_A_LABEL_TO_HOLD_OUT
-from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, few_exemplars, save_classifier
+from app.models.classifiers import (
+    Adapted,
+    ClassifierNote,
+    TrainedClassifier,
+    Weights,
+    few_exemplars,
+    save_classifier,
+)
 from workers.methods.common.calibrating import fitted_scale, judged, log_softmax, looked_at
-from workers.methods.common.classifiers import check_labels, describe_classifier
+from workers.methods.common.classifiers import check_labels, describe_classifier, note_classifier
 from workers.methods.common.features import Activations, Features, remember
 from workers.methods.common.looping import Parts, Pass, Stepped
 from workers.methods.common.projecting import Projection, array, squared
@@ -181,16 +187,8 @@ class FeatureMethod(Stepped):
 
     def note(self) -> ClassifierNote:
         """What vision.json says."""
-        return ClassifierNote(
-            method=self.run.spec.method or "",
-            family=self.encoder.family,
-            base_model=self.run.spec.base_model or DEFAULT_ENCODER,
-            base_fingerprint=self.encoder.fingerprint,
-            labels=self.labels,
-            adapted="tail" if self.end_to_end else None,
-            dim=self.encoder.dim,
-            temperature=float(self.encoder.temperature),
-        )
+        adapted: Adapted | None = "tail" if self.end_to_end else None
+        return note_classifier(self.run.spec, self.encoder.family, self.encoder, self.labels, adapted)
 
     def weights(self, x: Vectors, y: np.ndarray[Any, Any]) -> Weights:
         """Class means in the network's space as a linear layer: -s|z - c|² is 2s z·c - s|c|² plus what all share."""

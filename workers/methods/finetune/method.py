@@ -19,13 +19,17 @@ from app.jobs.errors import NotTrainableError
 from app.jobs.spec import ModelCard
 from app.methods.finetune import FinetuneParams
 from app.methods.params import Params
-from app.models.classifiers import ClassifierNote, TrainedClassifier, save_classifier
+from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, save_classifier
 from workers.methods.common.calibrating import fitted_scale, judged
-from workers.methods.common.classifiers import check_labels, describe_classifier
+from workers.methods.common.classifiers import (
+    check_labels,
+    describe_classifier,
+    note_classifier,
+)
 from workers.methods.common.splits import check_taught, split_items, targets
 from workers.methods.finetune.arguments import rank_device, training_arguments
 from workers.methods.finetune.callbacks import callbacks_for, run_trainer
-from workers.methods.finetune.classifier import Classifier, head_weights, write_tower
+from workers.methods.finetune.classifier import Classifier, write_tower
 from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
 from workers.methods.finetune.pixels import PixelData
 from workers.shared.examples import Examples, Item
@@ -159,21 +163,14 @@ class FinetuneEncoder:
         return np.concatenate(parts)
 
     def _note(self) -> ClassifierNote:
-        return ClassifierNote(
-            method=self.run.spec.method or "",
-            family=self.tower.family,
-            base_model=self.run.spec.base_model or DEFAULT_ENCODER,
-            base_fingerprint=self.tower.fingerprint,
-            labels=self.labels,
-            adapted=self.tower.adapted,
-            dim=self.tower.dim,
-            temperature=self.tower.temperature,
-        )
+        tower = self.tower
+        return note_classifier(self.run.spec, tower.family, tower, self.labels, tower.adapted)
 
-    def _weights(self) -> Any:
+    def _weights(self) -> Weights:
         chosen = _first_of_each(self.train, _EXEMPLARS)
         owners = np.array(targets(chosen, self.labels))
-        return head_weights(self.model, self.features_of(chosen), owners, self.factor)
+        rows, bias = self.model.head_rows(self.factor)
+        return Weights(self.features_of(chosen), owners.astype(np.int64), None, (), rows, bias)
 
     def _classifier(self) -> TrainedClassifier:
         return TrainedClassifier(self._note(), self._weights())

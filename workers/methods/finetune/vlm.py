@@ -13,16 +13,11 @@ import transformers
 from safetensors.torch import save_file
 from torch import nn
 
-from app.families.changed import is_adapter
-from app.families.loading import located_vlm
-from app.families.vlms import resolve_vlm
-from app.inference.sources import EncoderConfig
-from app.jobs.errors import NotTrainableError
 from app.jobs.spec import ModelCard
 from app.media.augmentation import AugmentationSettings, augment
 from app.methods.finetune import FinetuneParams
 from app.methods.params import Params
-from workers.methods.common.vlm.adapting import AdaptedVlm, recompute
+from workers.methods.common.vlm.adapting import AdaptedVlm, base_files, recompute
 from workers.methods.common.vlm.answering import COMPARED, Judge
 from workers.methods.common.vlm.items import MILD, VlmItems
 from workers.methods.common.vlm.lengths import limit_texts
@@ -154,10 +149,7 @@ class FinetuneVlm:
         return card
 
     def _load_whole(self) -> None:
-        source = resolve_vlm(self.run.spec.base_model or "")
-        if is_adapter(source):
-            raise NotTrainableError(f"'{source.name}' is itself an adapter: train over its base model.")
-        self.files = located_vlm(source, EncoderConfig.from_settings(self.run.settings))
+        self.files = base_files(self.run.spec.base_model or "", self.run.settings)
         model = self.files.model(str(self.device), torch.float32)
         model.requires_grad_(True)
         vlm = self.files.family_class(self.files.name, model, self.files.processor(), self.device)

@@ -23,7 +23,11 @@ from app.methods.lora import LoraParams
 from app.methods.params import Params
 from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, few_exemplars, save_classifier
 from workers.methods.common.calibrating import fitted_scale, judged, looked_at
-from workers.methods.common.classifiers import check_labels, describe_classifier
+from workers.methods.common.classifiers import (
+    check_labels,
+    describe_classifier,
+    note_classifier,
+)
 from workers.methods.common.looping import Parts, Pass, Stepped, noted
 from workers.methods.common.reproducible import deterministic
 from workers.methods.common.splits import check_taught, split_items, targets
@@ -269,13 +273,4 @@ class EncoderTraining(Stepped):
         return TrainedClassifier(self._note(), self._head_weights())
 
     def _note(self) -> ClassifierNote:
-        return ClassifierNote(
-            method=self.run.spec.method or "",
-            family=self.family.name,
-            base_model=self.word,
-            base_fingerprint=self.base.fingerprint,
-            labels=self.labels,
-            adapted=self.adapted,
-            dim=self.base.dim,
-            temperature=self.base.temperature,
-        )
+        return note_classifier(self.run.spec, self.family.name, self.base, self.labels, self.adapted)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from app.inference.protocols import Vectors
-from app.media.augmentation import augment
+from workers.methods.common.features import computed_views
 from workers.methods.lora.encoder_training import EncoderTraining
 from workers.shared.examples import Item
 
@@ -101,17 +102,13 @@ class TailTraining(EncoderTraining):
             known = load_file(restored / _CACHE).get(name)
             if known is not None and known.shape[:2] == (len(items), copies + 1):
                 return known
-        rng = np.random.default_rng([self.run.spec.seed, len(items), copies])
-        settings = self.params.changes()
-        found = []
-        for number, item in enumerate(items, 1):
-            image = self.examples.image(item)
-            views = [image, *(augment(image, rng, settings) for _ in range(copies))]
-            found.append(self.cut.activations([self.cut.preprocess(view) for view in views]))
-            self.run.step(number, len(items))
-            if self.run.checkpoint_due(number, 1 << 62):
-                self.run.stop_if_asked()
-        return np.stack(found)
+        return computed_views(
+            self.run, self.examples, items, copies, self.params.changes(), self._activations
+        )
+
+    def _activations(self, views: Sequence[Image.Image]) -> Vectors:
+        found: Vectors = self.cut.activations([self.cut.preprocess(view) for view in views])
+        return found
 
     def remember(self, folder: Path) -> None:
         save_file(self.cached, folder / _CACHE)

@@ -152,7 +152,7 @@ class VlmLora:
             self._run.spec,
             self._items,
             adapted.files,
-            family=adapted.family,
+            family=adapted.files.family_class.family,
             adapted="peft",
             parameters=sum(weight.numel() for weight in adapted.trained.values()),
         )

@@ -133,11 +133,6 @@ class ContinuationLessons(Lessons):
 class DecoderLessons(Lessons):
     """An encoder reads the question beside the image, a decoder writes the answer."""
 
-    def lesson(self, prompt: Prompt, answer: str) -> Tensors:
-        """The question as it is served; `decoder_input_ids` [DEC] and the answer, which `labels` repeat."""
-        said = self.within(prompt.text, self.said(answer))
-        return self.complete(self.vlm.pack(_with_room(prompt, len(said))).packed, said)
-
     def said(self, answer: str) -> list[int]:
         """See `Lessons`: the decoder begins with the answer itself."""
         return [*self._tokens(self.vlm.clean(answer), ""), self.end]
