@@ -69,3 +69,11 @@ class HuggingFaceFamily(HuggingFaceSpec):
         from app.families import hugging_face_training
 
         hugging_face_training.write_merged(self, source, changes, folder)
+
+
+class TwoTowerFamily(HuggingFaceFamily):
+    """What CLIP and SigLIP share: an image and a text tower in one checkpoint, whose vectors meet in one space."""
+
+    image_part = "vision"
+    attention_layers = ("q_proj", "k_proj", "v_proj")
+    linear_layers = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")

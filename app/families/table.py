@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from app.errors import VisionError
 from app.families import files
 from app.families.changed import ADAPTER, adapted_note, adapter_base
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError
@@ -197,6 +198,21 @@ class Families:
         folder = files.fetch(source, config)
         family = self.family_in(kind, folder)
         return replace(source, family=family, location=str(folder), is_local=True)
+
+    def base_fingerprint(self, kind: Kind, word: str, config: EncoderConfig) -> str | None:
+        """The fingerprint of the model that the registry calls `word`; None where it is not on this machine.
+
+        Tells whether a base is still the one that something was trained over. Blocks: hashes files that were not hashed
+        before; loads and fetches nothing.
+        """
+        try:
+            source = self.resolve(kind, word)
+            if not source.location:
+                return self.get(source.family).fingerprint()
+            located = self.locate(kind, source, replace(config, allow_downloads=False))
+            return files.fingerprint(Path(located.location), config.cache_dir)
+        except (VisionError, OSError):
+            return None
 
     def declared_tasks(self, source: EncoderSource) -> frozenset[str] | None:
         """What a vision-language model was trained for; None where its files are not here, or do not tell."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.families.base_fingerprint import base_fingerprint
+from app.families import FAMILIES
 from app.families.changed import ADAPTER
 from app.inference.model_info import ModelInfo
-from app.inference.sources import EncoderConfig
+from app.inference.sources import EncoderConfig, Kind
 from app.jobs.spec import ModelCard
 from app.models.schemas import Model, TrainedFacts
 from app.models.service import Trained
@@ -33,7 +33,8 @@ def described(one: Trained, settings: Settings, live: tuple[bool, ModelInfo | No
     """
     card = one.card
     loaded, info = live
-    current = base_fingerprint(card.base_model, EncoderConfig.from_settings(settings), vlm=card.kind == "vlm")
+    kind: Kind = "vlm" if card.kind == "vlm" else "encoder"
+    current = FAMILIES.base_fingerprint(kind, card.base_model, EncoderConfig.from_settings(settings))
     changed = None not in (current, card.base_fingerprint) and current != card.base_fingerprint
     note = _CHANGED if changed else None if current else "Its base model is not on this machine yet."
     if is_whole(card):  # its base was where it began, and is not needed any more

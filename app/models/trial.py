@@ -13,7 +13,6 @@ from app.bounded import ChildLimits, run_bounded_async
 from app.bounded.runner import MAX_THREADS
 from app.errors import InvalidInputError, VisionError
 from app.families import FAMILIES
-from app.families.base_fingerprint import base_fingerprint
 from app.inference import device as devices
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError
 from app.inference.registry import ModelRegistry
@@ -42,7 +41,8 @@ async def try_model(model: UploadedModel, registry: ModelRegistry, settings: Set
     """
     card = model.card
     config = EncoderConfig.from_settings(settings)
-    current = await asyncio.to_thread(base_fingerprint, card.base_model, config, vlm=card.kind == "vlm")
+    kind: Kind = "vlm" if card.kind == "vlm" else "encoder"
+    current = await asyncio.to_thread(FAMILIES.base_fingerprint, kind, card.base_model, config)
     is_usable = is_whole(card) or (current is not None and card.base_fingerprint in (None, current))
     if not model.is_changed:
         if is_usable:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.families.two_towers import TwoTowerFamily
+from app.families.hugging_face import TwoTowerFamily
 
 
 class Siglip(TwoTowerFamily):
