@@ -22,9 +22,9 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from app.heads import Head, Priors, SupportSet, fit_head, priors_of, zero_shot_head
-from app.heads.calibration import auroc, expected_calibration_error
 from benchmarks import image_sets
 from benchmarks.image_sets import ImageSet
+from benchmarks.scores import auroc, expected_calibration_error
 
 SHOTS = (1, 2, 5, 10)
 SCALE = 20.0

@@ -2,13 +2,14 @@
 
 Knows episodes drawn from image sets that neither the benchmark nor the tests show; docs/learning.md says which.
 
-    python -m scripts.fit_priors [lite] [clip-tiny]
+    python -m scripts.fit_priors [encoder ...]
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,9 @@ from app.heads.moments import Moments
 from app.heads.novelty import likeness
 from app.heads.priors import SHIPPED, Priors, ShotPrior
 from app.heads.zero_shot import TextRows, trust
+from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Encoder
+from app.inference.sources import CHECKPOINTS
 from benchmarks import image_sets
 from benchmarks.image_sets import ImageSet
 from scripts.natural_classes import imagenet_like
@@ -33,7 +36,7 @@ SHOTS = (1, 2, 4, 8, 16)
 WIDTHS = (0.5, 1.0)
 RIDGES = (0.1, 0.3, 1.0)
 EPISODES = 16
-MOST_LABELS = 12
+MAX_LABELS = 12
 BACKGROUND = 220
 PAD = -3.0
 
@@ -69,7 +72,7 @@ def draw(one: ImageSet, sets: list[ImageSet], shots: int, rng: np.random.Generat
     """An episode of 2 to 12 labels."""
     total = len(one.classes)
     classes = rng.permutation(total)
-    count = int(rng.integers(2, min(MOST_LABELS, max(total - 1, 2)) + 1))
+    count = int(rng.integers(2, min(MAX_LABELS, max(total - 1, 2)) + 1))
     inside, outside = classes[:count], classes[count:]
     supports, queries, answers = [], [], []
     for position, label in enumerate(inside):
@@ -100,7 +103,7 @@ def support_set(episode: Episode) -> SupportSet:
 def kernel_parts(
     episode: Episode, draft: Priors, width: float, ridge: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """float64[3, queries, MOST_LABELS]: what trusted text, unlike and alike examples add to the logits."""
+    """float64[3, queries, MAX_LABELS]: what trusted text, unlike and alike examples add to the logits."""
     gathered = gather(support_set(episode), list(range(len(episode.texts))))
     rows = TextRows(episode.texts, draft.background)
     support_texts, texts = rows.cosines(gathered.vectors), rows.cosines(episode.queries)
@@ -114,7 +117,7 @@ def kernel_parts(
     )
     image = hat @ gathered.onehot()
     alike = min(max(likeness(gathered, draft), 0.0), 1.0)
-    parts = np.zeros((3, len(texts), MOST_LABELS))
+    parts = np.zeros((3, len(texts), MAX_LABELS))
     parts[1:, :, image.shape[1] :] = PAD
     parts[0, :, : image.shape[1]] = believed * (texts - hat @ support_texts)
     parts[1, :, : image.shape[1]] = image
@@ -169,7 +172,7 @@ def fit_gda_scale(episodes: list[Episode], draft: Priors) -> float:
             variance=draft.variance,
         )
         found = fitted.discriminants(one.queries)
-        padded = np.full((1, len(found), MOST_LABELS), float(found.min()) - 1e3)
+        padded = np.full((1, len(found), MAX_LABELS), float(found.min()) - 1e3)
         padded[0, :, : found.shape[1]] = found
         parts.append(padded)
         answers.append(one.answers)
@@ -325,6 +328,16 @@ def write(priors: Priors, model: Encoder) -> None:
     print(json.dumps(content, indent=2))
 
 
+def own_encoders() -> list[str]:
+    """This project's encoders that read texts."""
+    names = [family.built_in for family in FAMILIES.of_kind("encoder") if family.built_in]
+    for folder in sorted(CHECKPOINTS.iterdir()):
+        with suppress(ModelUnavailableError):  # a vision-language model
+            source = FAMILIES.resolve("encoder", folder.name)
+            names += [source.name] * FAMILIES.get(source.family).reads_texts
+    return names
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:] or ["lite", "clip-tiny"]:
+    for name in sys.argv[1:] or own_encoders():
         fit(image_sets.encoder(name))

@@ -13,10 +13,10 @@ import structlog
 
 from app.collections.embedding import ImageEmbedder
 from app.families import FAMILIES
-from app.families.vlm_source import adapter_source, is_adapter
+from app.families.changed import is_adapter
 from app.families.vlms import resolve_vlm
 from app.http.spool import Entry
-from app.inference.domain import ENCODER, Domain, domain_of
+from app.inference.domain import DOMAIN_ENCODER, Domain, domain_of
 from app.inference.prompts import Task
 from app.inference.registry import ModelRegistry
 from app.inference.sources import EncoderSource
@@ -80,7 +80,7 @@ class Domains:
         domain, base = _found(source)
         if domain is None:
             return ()
-        async with self.registry.encoder(ENCODER) as live:
+        async with self.registry.encoder(DOMAIN_ENCODER) as live:
             if live.key != domain.encoder:  # another version of it: its vectors say nothing here
                 return ()
             vectors = (await self.embedder.embed(live, [entry])).vectors
@@ -96,7 +96,7 @@ def _found(source: EncoderSource) -> tuple[Domain | None, EncoderSource | None]:
     domain = domain_of(source)
     if domain is not None or not is_adapter(source):
         return domain, None
-    base = adapter_source(Path(source.location))
+    base = FAMILIES.adapter_source(Path(source.location))
     return domain_of(base), base
 
 

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
-from app.families import FAMILIES, files
-from app.families.encoder_source import adapted_note, resolve
+from app.families.table import FAMILIES
 from app.inference.family import Family
 from app.inference.protocols import Encoder
 from app.inference.sources import EncoderConfig, EncoderSource
 
-__all__ = ["load_encoder", "locate", "resolve"]
+
+def resolve(name: str) -> EncoderSource:
+    """The encoder that a name means; raises as `Families.resolve` says."""
+    return FAMILIES.resolve("encoder", name)
 
 
 def load_encoder(source: EncoderSource, config: EncoderConfig) -> Encoder:
-    """Load weights and pick the runtime; blocks for seconds.
-
-    Raises `ModelNotFoundError` when there are no such weights, `ModelUnavailableError` when they do not load,
-    `BaseModelChangedError` when a trained model's base is not the one it was trained over.
-    """
-    note = adapted_note(Path(source.location)) if source.location else None
-    if note is not None:
-        return cast(Encoder, FAMILIES.get(source.family).load_adapted(source, note, config))
-    family, source = locate(source, config)
-    return cast(Encoder, family.load(source, config))
+    """Load weights and pick the runtime; blocks for seconds and raises as `Families.load` says."""
+    return cast(Encoder, FAMILIES.load("encoder", source, config))
 
 
-def locate(source: EncoderSource, config: EncoderConfig) -> tuple[Family, EncoderSource]:
+def locate(name: str, config: EncoderConfig) -> tuple[Family, EncoderSource]:
     """The family of a whole encoder, by its files, and the encoder with these on this machine.
 
-    Raises what `files.located` raises.
+    Raises what `Families.resolve` and `Families.locate` raise.
     """
-    source = files.located(source, config)
+    source = FAMILIES.locate("encoder", resolve(name), config)
     return FAMILIES.get(source.family), source

@@ -6,11 +6,10 @@ Never unpickles, never runs code that came with a model.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub
@@ -23,7 +22,6 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError, safe_open
 
 from app.errors import VisionError
-from app.families.encoder_source import family_in
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError, OutOfMemoryError
 from app.inference.sources import DOMAIN_FILE, EncoderConfig, EncoderSource
 
@@ -32,18 +30,12 @@ CONVERTED_TITLE = "Adding `safetensors` variant of this model"
 CONVERTER = "SFconvertbot"
 
 
-def located(
-    source: EncoderSource, config: EncoderConfig, read_family: Callable[[Path], str] = family_in
-) -> EncoderSource:
-    """The same source with its files in a local folder and its family as `read_family` finds it there.
+def fetch(source: EncoderSource, config: EncoderConfig) -> Path:
+    """The local folder with a model's files; asks the hub only where downloads are allowed.
 
-    `lite` passes through. Asks the hub only where downloads are allowed. Raises
-    `ModelNotFoundError` when the hub has no such model (or none is cached and downloads are off),
-    `ModelUnavailableError` when the hub cannot be reached, or the checkpoint is of no family served here or
-    has no safetensors.
+    Raises ModelNotFoundError when the hub has no such model (or none is cached and downloads are off),
+    ModelUnavailableError when the hub cannot be reached or the checkpoint has no safetensors.
     """
-    if not source.location:
-        return source
     folder = Path(source.location) if source.is_local else _snapshot(source.location, config, "main")
     if not _has_weights(folder) and not source.is_local and config.allow_downloads:
         folder = _snapshot(source.location, config, _converted_revision(source.location))
@@ -51,7 +43,7 @@ def located(
         raise ModelUnavailableError(
             f"'{source.name}' has no weights in safetensors; other formats can carry code and are not loaded."
         )
-    return dataclasses.replace(source, family=read_family(folder), location=str(folder), is_local=True)
+    return folder
 
 
 @contextlib.contextmanager

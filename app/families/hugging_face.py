@@ -21,7 +21,6 @@ class HuggingFaceFamily(HuggingFaceSpec):
     """How such a family is loaded, trained and written."""
 
     def load(self, source: EncoderSource, config: EncoderConfig) -> Encoder:
-        """See `Family`."""
         from app.families.hugging_face_encoder import HuggingFaceEncoder, TwoTowerEncoder
 
         return (TwoTowerEncoder if self.reads_texts else HuggingFaceEncoder)(self, source, config)
@@ -37,13 +36,11 @@ class HuggingFaceFamily(HuggingFaceSpec):
         return load_peft(source, note, config)
 
     def image_tower(self, source: EncoderSource, config: EncoderConfig) -> ImageTower:
-        """See `Family`."""
         from app.families import hugging_face_training
 
         return hugging_face_training.image_tower(self, source, config)
 
     def text_side(self, tower: ImageTower) -> TextSide:
-        """See `Family`."""
         if self.text_class is None or tower.folder is None:
             return super().text_side(tower)
         from app.families import hugging_face_training
@@ -51,13 +48,11 @@ class HuggingFaceFamily(HuggingFaceSpec):
         return hugging_face_training.text_side(self, tower.folder)
 
     def adaptable(self, source: EncoderSource, config: EncoderConfig) -> AdaptableEncoder:
-        """See `Family`."""
         from app.families import hugging_face_training
 
         return hugging_face_training.adaptable(self, source, config)
 
     def apply_changes(self, tower: ImageTower, adapted: str, folder: Path) -> None:
-        """See `Family`."""
         from app.families import hugging_face_training
 
         hugging_face_training.apply_changes(self, tower, adapted, folder)
@@ -71,7 +66,14 @@ class HuggingFaceFamily(HuggingFaceSpec):
     def write_merged(
         self, source: EncoderSource, config: EncoderConfig, changes: tuple[str, Path] | None, folder: Path
     ) -> None:
-        """See `Family`."""
         from app.families import hugging_face_training
 
         hugging_face_training.write_merged(self, source, changes, folder)
+
+
+class TwoTowerFamily(HuggingFaceFamily):
+    """What CLIP and SigLIP share: an image and a text tower in one checkpoint, whose vectors meet in one space."""
+
+    image_part = "vision"
+    attention_layers = ("q_proj", "k_proj", "v_proj")
+    linear_layers = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")

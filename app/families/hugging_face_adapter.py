@@ -12,11 +12,12 @@ import torch
 import transformers
 from PIL import Image
 
-from app.families import FAMILIES, files
-from app.families.encoder_source import resolve
-from app.families.hugging_face_encoder import TEXT_BATCH, input_size, tokenized
+from app.families import files
+from app.families.hugging_face_encoder import TEXT_BATCH, input_size, open_processor, prepare, tokenized
 from app.families.hugging_face_spec import HuggingFaceSpec
+from app.families.table import FAMILIES
 from app.families.text_mapping import unit
+from app.families.weights import load_whole
 from app.inference import device as devices
 from app.inference.errors import BaseModelChangedError, ModelUnavailableError
 from app.inference.optimisation import AUTO, Optimisation
@@ -31,7 +32,7 @@ _AS_IT_IS = (
 
 def load_peft(source: EncoderSource, note: Mapping[str, Any], config: EncoderConfig) -> Encoder:
     """The encoder in the folder of an adapter; raises as `Family.load_adapted` says."""
-    base = files.located(resolve(str(note.get("base_model", ""))), config)
+    base = FAMILIES.locate("encoder", FAMILIES.resolve("encoder", str(note.get("base_model", ""))), config)
     family = FAMILIES.get(base.family)
     if not isinstance(family, HuggingFaceSpec):
         raise ModelUnavailableError(f"'{source.name}' changes its encoder in a way that is not served.")
@@ -60,8 +61,7 @@ class PeftEncoder:
         self._family = family
         self._device, self._dtype = device.torch_name, getattr(torch, device.dtype_name)
         with files.loading(source.name):
-            load_processor: Any = transformers.AutoImageProcessor.from_pretrained
-            self._processor = load_processor(base_folder, local_files_only=True, backend="pil")
+            self._processor = open_processor(base_folder)
             self.temperature = family.temperature_of(base_folder)
             key = BaseKey(
                 files.fingerprint(base_folder, config.cache_dir),
@@ -94,8 +94,7 @@ class PeftEncoder:
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """One image to float32[3, h, w] as the base's processor prescribes."""
-        pixels = self._processor(images=image.convert("RGB"), return_tensors="np")["pixel_values"][0]
-        return np.ascontiguousarray(pixels, dtype=np.float32)
+        return prepare(self._processor, image)
 
     def encode_images(self, pixels: Pixels) -> Vectors:
         """float32[n, 3, h, w] to float32[n, d] of unit norm."""
@@ -137,10 +136,6 @@ def _unit(features: torch.Tensor) -> Vectors:
 
 
 def _whole(class_name: str, folder: Path, dtype: torch.dtype, device: str) -> torch.nn.Module:
-    model, report = getattr(transformers, class_name).from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
-    )
-    if report["missing_keys"]:
-        raise ModelUnavailableError("The weights of the base model are incomplete.")
+    model = load_whole(class_name, folder, "the base model", dtype)
     module: torch.nn.Module = model.to(device).eval().requires_grad_(False)
     return module

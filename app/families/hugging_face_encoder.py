@@ -15,8 +15,8 @@ from PIL import Image
 from app.families import files
 from app.families.hugging_face_spec import HuggingFaceSpec
 from app.families.text_mapping import unit
+from app.families.weights import load_whole
 from app.inference import device as devices
-from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Pixels, Vectors
 from app.inference.runtimes import Tower, choose
 from app.inference.sources import EncoderConfig, EncoderSource
@@ -59,8 +59,7 @@ class HuggingFaceEncoder:
         self._device = devices.parse(config.device)
         with files.loading(self.name):
             self._config = transformers.AutoConfig.from_pretrained(self._folder, local_files_only=True)
-            load_processor: Any = transformers.AutoImageProcessor.from_pretrained
-            self._processor = load_processor(self._folder, local_files_only=True, backend="pil")
+            self._processor = open_processor(self._folder)
             self.temperature = family.temperature_of(self._folder)
             self.dim = family.dim_of(self._config)
         self.input_size = input_size(self._processor)
@@ -73,14 +72,13 @@ class HuggingFaceEncoder:
             convolutional=False,
         )
         with files.loading(self.name):
-            self._images, self.optimisation = choose(tower, config.runtime_for(source))
+            self._images, self.optimisation = choose(tower, config.at_level_of(source))
         self.runtime = self._images.label
         self.memory_bytes = self._images.memory_bytes
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """One image to float32[3, h, w] as the checkpoint's own processor prescribes."""
-        pixels = self._processor(images=image.convert("RGB"), return_tensors="np")["pixel_values"][0]
-        return np.ascontiguousarray(pixels, dtype=np.float32)
+        return prepare(self._processor, image)
 
     def encode_images(self, pixels: Pixels) -> Vectors:
         """float32[n, 3, h, w] to float32[n, d] of unit norm."""
@@ -92,16 +90,7 @@ class HuggingFaceEncoder:
 
     def _load(self, class_name: str, dtype: torch.dtype) -> Any:
         with files.loading(self.name):
-            model, report = getattr(transformers, class_name).from_pretrained(
-                self._folder,
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=dtype,
-                output_loading_info=True,
-            )
-        if report["missing_keys"]:
-            raise ModelUnavailableError(f"The weights of '{self.name}' are incomplete.")
-        return model
+            return load_whole(class_name, self._folder, f"'{self.name}'", dtype)
 
 
 class TwoTowerEncoder(HuggingFaceEncoder):
@@ -143,6 +132,18 @@ class TwoTowerEncoder(HuggingFaceEncoder):
             4 * text.hidden_size**2 + 2 * text.hidden_size * text.intermediate_size
         )
         return int(width * (layers + text.vocab_size * text.hidden_size))
+
+
+def open_processor(folder: Path) -> Any:
+    """The image processor of a checkpoint."""
+    load_processor: Any = transformers.AutoImageProcessor.from_pretrained
+    return load_processor(folder, local_files_only=True, backend="pil")
+
+
+def prepare(processor: Any, image: Image.Image) -> Pixels:
+    """One image to float32[3, h, w] as the processor prescribes."""
+    pixels = processor(images=image.convert("RGB"), return_tensors="np")["pixel_values"][0]
+    return np.ascontiguousarray(pixels, dtype=np.float32)
 
 
 def tokenized(

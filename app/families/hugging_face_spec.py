@@ -27,7 +27,6 @@ class HuggingFaceSpec(Family):
 
     @property
     def reads_texts(self) -> bool:  # type: ignore[override]
-        """See `Family`."""
         return self.text_class is not None
 
     def dim_of(self, config: Any) -> int:

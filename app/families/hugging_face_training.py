@@ -15,10 +15,9 @@ from PIL import Image
 from torch import nn
 
 from app.families import files
-from app.families.hugging_face_encoder import ImageModule, tokenized
+from app.families.hugging_face_encoder import ImageModule, open_processor, prepare, tokenized
 from app.families.hugging_face_spec import HuggingFaceSpec
 from app.inference.family import AdaptableEncoder, ImageTower, TextSide, Tokens
-from app.inference.protocols import Pixels
 from app.inference.sources import EncoderConfig, EncoderSource, read_json
 
 _BESIDE = (".json", ".txt", ".model", ".jinja")
@@ -28,10 +27,9 @@ _NOTED = ("vision.json", "head.safetensors")
 
 
 def image_tower(family: HuggingFaceSpec, source: EncoderSource, config: EncoderConfig) -> ImageTower:
-    """See `Family.image_tower`."""
     folder = Path(source.location)
     with files.loading(source.name):
-        preprocess = _preprocessing(folder)
+        preprocess = partial(prepare, open_processor(folder))
         model = _load(family.vision_class, folder, attn_implementation="sdpa")
         temperature = family.temperature_of(folder)
         dim = family.dim_of(transformers.AutoConfig.from_pretrained(folder, local_files_only=True))
@@ -64,7 +62,6 @@ class _TextModule(nn.Module):
 
 
 def text_side(family: HuggingFaceSpec, folder: Path) -> TextSide:
-    """See `Family.text_side`."""
     model = _load(str(family.text_class), folder, attn_implementation="eager")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     masked = "attention_mask" in tokenizer.model_input_names
@@ -85,10 +82,9 @@ def tokens_of(tokenizer: Any, padding: str | bool, longest: int, texts: Sequence
 
 
 def adaptable(family: HuggingFaceSpec, source: EncoderSource, config: EncoderConfig) -> AdaptableEncoder:
-    """See `Family.adaptable`."""
     folder = Path(source.location)
     with files.loading(source.name):
-        preprocess = _preprocessing(folder)
+        preprocess = partial(prepare, open_processor(folder))
         model = _load(family.architectures[0], folder)
         temperature, dim = family.temperature_of(folder), family.dim_of(model.config)
         tokenize = None
@@ -125,7 +121,6 @@ def apply_changes(family: HuggingFaceSpec, tower: ImageTower, adapted: str, fold
 def write_changed(
     family: HuggingFaceSpec, tower: ImageTower, state: Mapping[str, torch.Tensor], folder: Path
 ) -> list[str]:
-    """See `Family.write_changed`."""
     base = tower.folder or folder
     model = _load(family.architectures[0], base)
     changed = {name.removeprefix("model."): tensor for name, tensor in state.items()}
@@ -182,14 +177,3 @@ def _described(folder: Path) -> dict[str, Any]:
         if (folder / name).is_file():
             return read_json(folder, name)
     return {}
-
-
-def _preprocessing(folder: Path) -> Any:
-    load_processor: Any = transformers.AutoImageProcessor.from_pretrained
-    processor = load_processor(folder, local_files_only=True, backend="pil")
-
-    def preprocess(image: Image.Image) -> Pixels:
-        pixels = processor(images=image.convert("RGB"), return_tensors="np")["pixel_values"][0]
-        return np.ascontiguousarray(pixels, dtype=np.float32)
-
-    return preprocess

@@ -6,16 +6,13 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
-
-import torch
 
 from app.families.transformers_vlm import TransformersVlm
 from app.inference.memory import is_out_of_memory
 from app.inference.optimisation import LEVELS, Optimisation, up_to
 from app.inference.prompts import Prompt, Task
 from app.inference.runtimes import parity
-from app.inference.runtimes.engines import Note, machine_key, note_in
+from app.inference.runtimes.engines import Note
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +37,6 @@ Answers = list[list[int]]
 def on_cpu(asked: str) -> Optimisation:
     """What runs on a CPU, whatever is asked: float32 torch itself, so that nothing needs measuring."""
     return Optimisation(asked, "none", 1.0, 1.0, None if asked == "none" else _ON_CPU)
-
-
-def card_of(index: int) -> str:
-    """The name of a CUDA device."""
-    return torch.cuda.get_device_name(index)
-
-
-def note_of(cache_dir: Path, fingerprint: str, asked: str, card: str) -> Note:
-    """Where the outcome for these weights on this card is kept."""
-    return note_in(cache_dir / "engines" / f"{fingerprint}-{machine_key(card)}", "vlm-level", asked)
 
 
 def climb(

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 import transformers
 
-from app.families import FAMILIES, files
+from app.families import files
+from app.families.table import FAMILIES
 from app.families.transformers_spec import TransformersVlmSpec
 from app.families.transformers_vlm import TransformersVlm
-from app.families.vlm_source import narrowed, vlm_family_in
+from app.families.weights import load_whole
 from app.inference.errors import ModelUnavailableError
 from app.inference.prompts import Task
 from app.inference.sources import EncoderConfig, EncoderSource, read_json
@@ -45,18 +46,15 @@ class VlmFiles:
     def model(self, device: str, dtype: torch.dtype, **options: Any) -> Any:
         """The weights on a torch device; `options` go to transformers. Raises ModelUnavailableError."""
         with files.loading(self.name), quiet():
-            model, report = getattr(transformers, self.architecture).from_pretrained(
-                self.folder,
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=dtype,
-                output_loading_info=True,
-                **options,
-            )
-            if report["missing_keys"]:
-                raise ModelUnavailableError(f"The weights of '{self.name}' are incomplete.")
+            model = load_whole(self.architecture, self.folder, f"'{self.name}'", dtype, **options)
             # weights in 4 bits are put where they belong while they are read, and cannot be moved
             return model if "quantization_config" in options else model.to(device)
+
+
+def narrowed(tasks: frozenset[Task], folder: Path) -> frozenset[Task]:
+    """Those of `tasks` that the `vision.json` of the folder does not leave out."""
+    declared = FAMILIES.tasks_in(folder)
+    return tasks if declared is None else tasks & declared
 
 
 def located_vlm(source: EncoderSource, config: EncoderConfig) -> VlmFiles:
@@ -64,7 +62,7 @@ def located_vlm(source: EncoderSource, config: EncoderConfig) -> VlmFiles:
 
     Raises ModelNotFoundError when there are no such weights, ModelUnavailableError for what is not served.
     """
-    located = files.located(source, config, vlm_family_in)
+    located = FAMILIES.locate("vlm", source, config)
     folder = Path(located.location)
     architecture = next(iter(read_json(folder, "config.json").get("architectures") or [""]))
     family = FAMILIES.get(located.family)

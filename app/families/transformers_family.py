@@ -14,7 +14,6 @@ class TransformersVlmFamily(TransformersVlmSpec):
     """How such a family is loaded."""
 
     def load(self, source: EncoderSource, config: EncoderConfig) -> Vlm:
-        """See `app.families.vlms.load_vlm`."""
         from app.families.vlms import load_vlm
 
         return load_vlm(source, config)

@@ -21,11 +21,9 @@ class TransformersVlmSpec(Family):
 
     @property
     def architectures(self) -> tuple[str, ...]:  # type: ignore[override]
-        """See `Family`."""
         return tuple(self.classes)
 
     def accepted_architecture(self, config: Mapping[str, Any]) -> str | None:
-        """See `Family`."""
         named = config.get("architectures")
         found = named[0] if isinstance(named, list) and named else None
         return found if isinstance(found, str) and found in self.classes else None

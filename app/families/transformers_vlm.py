@@ -1,10 +1,8 @@
-"""What every vision-language family of transformers shares: loading, collating, batched generation.
-
-Each family is one small class beside this file.
-"""
+"""What every vision-language family of transformers shares: loading, collating, batched generation."""
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -47,6 +45,9 @@ class TransformersVlm(ABC):
     """Paths of the language model's modules, whose linear layers LoRA changes."""
     projector: ClassVar[str | None] = None
     """The module that turns image features into the language model's inputs."""
+
+    graphs: ClassVar[str | None] = None
+    """The module that takes it apart into graphs, where it can be."""
 
     def __init__(
         self,
@@ -204,6 +205,9 @@ class TransformersVlm(ABC):
 
     def take_apart(self) -> Parts:
         """The graphs that it is written as; raises ModelTaskError for a model that cannot be written so."""
+        if self.graphs is not None:
+            parts: Parts = importlib.import_module(self.graphs).take_apart(self)
+            return parts
         raise ModelTaskError(
             f"The vision tower of '{self.name}' cannot be written as ONNX: models of type "
             f"'{self.model.config.model_type}' cut an image into a number of tiles that differs from image to image, "

@@ -7,16 +7,21 @@ from pathlib import Path
 import torch
 
 from app.families import files, levels
-from app.families.loading import VlmFiles, located_vlm
+from app.families.changed import is_adapter
+from app.families.loading import VlmFiles, located_vlm, narrowed
+from app.families.table import FAMILIES
 from app.families.transformers_vlm import TransformersVlm
-from app.families.vlm_source import adapter_source, is_adapter, narrowed, resolve_vlm
 from app.inference import device as devices
 from app.inference.errors import BaseModelChangedError
 from app.inference.optimisation import AUTO
+from app.inference.runtimes.engines import machine_key, note_in
 from app.inference.shared_bases import BaseKey, shared
 from app.inference.sources import EncoderConfig, EncoderSource, read_json
 
-__all__ = ["load_vlm", "resolve_vlm"]
+
+def resolve_vlm(name: str) -> EncoderSource:
+    """The vision-language model that a name means; raises as `Families.resolve` says."""
+    return FAMILIES.resolve("vlm", name)
 
 
 def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
@@ -27,7 +32,7 @@ def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
     do not load, BaseModelChangedError when the base is not the one that the adapter was trained over.
     """
     adapter = Path(source.location) if is_adapter(source) else None
-    base_files = located_vlm(source if adapter is None else adapter_source(adapter), config)
+    base_files = located_vlm(source if adapter is None else FAMILIES.adapter_source(adapter), config)
     if adapter is not None:
         _check_base(adapter, base_files)
     place = devices.parse(config.device)
@@ -48,10 +53,9 @@ def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
         vlm.optimisation = levels.on_cpu(asked)
         return vlm
     trained = "" if adapter is None else files.fingerprint(adapter, config.cache_dir)
-    card = levels.card_of(place.index)
-    note = levels.note_of(
-        config.cache_dir, base_files.fingerprint, f"{trained} {asked} {config.parity_tokens}", card
-    )
+    key = machine_key(torch.cuda.get_device_name(place.index))
+    folder = config.cache_dir / "engines" / f"{base_files.fingerprint}-{key}"
+    note = note_in(folder, "vlm-level", f"{trained} {asked} {config.parity_tokens}")
     return levels.climb(at, asked, config.parity_tokens, note)
 
 

@@ -1,6 +1,6 @@
 """Closed-form classifiers on embeddings, with calibrated scores and a share for none of the labels.
 
-Knows vectors, labels and priors; knows no database, no HTTP and no deep learning library.
+Needs no database, no HTTP and no deep learning library.
 """
 
 from __future__ import annotations

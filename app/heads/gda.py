@@ -1,8 +1,4 @@
-"""Gaussian discriminant analysis: one mean a label and one covariance for all, from moments alone.
-
-Source: Wang et al. 2024, "A hard-to-beat baseline for training-free CLIP-based adaptation", section 3, with the
-shrinkage of Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices".
-"""
+"""Gaussian discriminant analysis: one mean a label and one covariance for all, from moments alone."""
 
 from __future__ import annotations
 

@@ -48,7 +48,6 @@ class Scorer(Protocol):
 
     def logits(self, features: Floats, cosines: Doubles, texts: Doubles) -> Doubles:
         """float64[m, C] of features float32[m, d], their cosines with the anchors and with the texts."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,6 @@ class TextScorer:
     """Texts alone."""
 
     def logits(self, features: Floats, cosines: Doubles, texts: Doubles) -> Doubles:
-        """See `Scorer`."""
         return texts
 
 
@@ -70,7 +68,6 @@ class KernelScorer:
     """float32[n, C]"""
 
     def logits(self, features: Floats, cosines: Doubles, texts: Doubles) -> Doubles:
-        """See `Scorer`."""
         residual = kernel(cosines, self.b).astype(np.float32) @ self.coefficients
         return texts + self.scale * residual.astype(np.float64)
 
@@ -85,7 +82,6 @@ class GaussianScorer:
     classes: int
 
     def logits(self, features: Floats, cosines: Doubles, texts: Doubles) -> Doubles:
-        """See `Scorer`."""
         found = self.scale * self.gda.discriminants(features)
         values: Doubles = np.repeat(found.mean(axis=1, keepdims=True), self.classes, axis=1)
         values[:, self.columns] = found

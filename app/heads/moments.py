@@ -1,7 +1,4 @@
-"""Counts, sums and the second moment of labelled vectors, kept up to date an example at a time.
-
-Keeps d numbers a label and d x d in all, whatever the number of examples, and no example.
-"""
+"""Counts, sums and the second moment of labelled vectors, kept up to date an example at a time."""
 
 from __future__ import annotations
 

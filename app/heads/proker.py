@@ -1,7 +1,4 @@
-"""Kernel ridge regression from supports to labels on top of a text classifier (ProKeR), and its leave-one-out.
-
-Source: Bendou et al. 2025, "ProKeR: a kernel perspective on few-shot adaptation of large vision-language models".
-"""
+"""Kernel ridge regression from supports to labels on top of a text classifier (ProKeR), and its leave-one-out."""
 
 from __future__ import annotations
 

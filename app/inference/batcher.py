@@ -1,7 +1,4 @@
-"""One thread per model that runs whatever is waiting, as one batch, the moment the device is free.
-
-It carries items to a function and results to their awaiters.
-"""
+"""One thread per model that runs whatever is waiting, as one batch, the moment the device is free."""
 
 from __future__ import annotations
 

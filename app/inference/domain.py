@@ -1,6 +1,6 @@
 """What a checkpoint knows of the world: a small bank of vectors, and whether a picture is like any of them.
 
-A domain is one file beside the weights, `domain.safetensors`.
+It lies in one file beside the weights, `domain.safetensors`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from app.inference.sources import DOMAIN_FILE, EncoderSource
 
 log = logging.getLogger(__name__)
 
-ENCODER = "lite"
+DOMAIN_ENCODER = "lite"
 """The encoder whose vectors a bank holds: it ships with the service and takes about 10 ms a picture."""
 MAX_DOMAIN_BYTES = 4 << 20
 MAX_WORDS_CHARS = 300
-_ROWS, _LEAST = "rows", "least"
+_ROWS, _COSINES = "rows", "least"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Domain:
 def write_domain(domain: Domain, folder: Path) -> None:
     """Write the bank as float16 into the folder of a checkpoint."""
     save_file(
-        {_ROWS: domain.rows.astype(np.float16), _LEAST: domain.least.astype(np.float32)},
+        {_ROWS: domain.rows.astype(np.float16), _COSINES: domain.least.astype(np.float32)},
         folder / DOMAIN_FILE,
         metadata={"knows": domain.knows, "encoder": domain.encoder},
     )
@@ -97,7 +97,7 @@ def _read(path: Path, _modified_ns: int, size: int) -> Domain | None:
         with safe_open(path, framework="np") as file:
             words = file.metadata() or {}
             rows = file.get_tensor(_ROWS).astype(np.float32)
-            least = file.get_tensor(_LEAST).astype(np.float32)
+            least = file.get_tensor(_COSINES).astype(np.float32)
         if rows.ndim != 2 or least.shape != rows.shape[:1] or not _are_finite(rows, least):
             raise ValueError("its tensors do not go together")
         knows = " ".join("".join(c for c in words["knows"] if c.isprintable()).split())[:MAX_WORDS_CHARS]

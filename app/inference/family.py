@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from numpy.typing import NDArray
 from PIL import Image
@@ -166,33 +166,33 @@ class Family:
         """The image side in float32 on the CPU, its weights free to change; `source` is local. Raises ModelTaskError
         without one, ModelUnavailableError for files that do not load.
         """
-        self._refuse(f"Models of the family '{self.name}' cannot be trained on pixels or exported.")
+        raise ModelTaskError(f"Models of the family '{self.name}' cannot be trained on pixels or exported.")
 
     def text_side(self, tower: ImageTower) -> TextSide:
         """The text side that belongs to an image tower, in float32 on the CPU; raises ModelTaskError without one."""
-        self._refuse(f"The texts of '{tower.name}' cannot be exported.")
+        raise ModelTaskError(f"The texts of '{tower.name}' cannot be exported.")
 
     def adaptable(self, source: EncoderSource, config: EncoderConfig) -> AdaptableEncoder:
         """The whole encoder for LoRA; `source` is local. Raises ModelTaskError where it takes no adapters."""
-        self._refuse(f"Encoders of the family '{self.name}' take no adapters.")
+        raise ModelTaskError(f"Encoders of the family '{self.name}' take no adapters.")
 
     def cut(self, device: torch.device) -> CutTower:
         """The built-in model's tower cut before its last stages; raises ModelTaskError where it has no such cut."""
-        self._refuse(f"Encoders of the family '{self.name}' cannot be cut.")
+        raise ModelTaskError(f"Encoders of the family '{self.name}' cannot be cut.")
 
     def apply_changes(self, tower: ImageTower, adapted: str, folder: Path) -> None:
         """Lay a trained model's changes into an image tower, whole, in place."""
-        self._refuse(f"Changes of '{tower.name}' cannot be merged.")
+        raise ModelTaskError(f"Changes of '{tower.name}' cannot be merged.")
 
     def write_changed(self, tower: ImageTower, state: Mapping[str, torch.Tensor], folder: Path) -> list[str]:
         """Put an image tower whose weights changed to `state` into a folder, as `load_adapted` reads it; the files."""
-        self._refuse(f"Changes of '{tower.name}' cannot be kept.")
+        raise ModelTaskError(f"Changes of '{tower.name}' cannot be kept.")
 
     def write_merged(
         self, source: EncoderSource, config: EncoderConfig, changes: tuple[str, Path] | None, folder: Path
     ) -> None:
         """Write the whole encoder as safetensors; `changes` are how a trained model changed it, and its folder."""
-        self._refuse(f"Models of the family '{self.name}' cannot be written as safetensors.")
+        raise ModelTaskError(f"Models of the family '{self.name}' cannot be written as safetensors.")
 
     def named_classes(self) -> tuple[Vectors, Vectors] | None:
         """Rows float32[k, dim] of a classifier over the built-in model's features, and unit sentence vectors
@@ -208,29 +208,21 @@ class Family:
         """The model on that server; raises ModelNotFoundError where the settings name none."""
         raise ModelNotFoundError(f"There is no model '{self.name}' here.")
 
-    def _refuse(self, sentence: str) -> NoReturn:
-        raise ModelTaskError(sentence)
-
 
 class FamilyTable(Protocol):
     """The families of this process, as the registry is handed them (`app.families.FAMILIES`)."""
 
     def find(self, name: str) -> Family | None:
         """The family of that name."""
-        ...
 
     def of_kind(self, kind: Kind) -> Sequence[Family]:
         """The families whose models are of that kind."""
-        ...
 
     def resolve(self, kind: Kind, name: str) -> EncoderSource:
         """What a name means; raises ModelNotFoundError and ModelUnavailableError."""
-        ...
 
     def declared_tasks(self, source: EncoderSource) -> frozenset[str] | None:
         """The tasks that a vision-language model's own files name; None where only loading it tells."""
-        ...
 
     def load(self, kind: Kind, source: EncoderSource, config: EncoderConfig) -> Encoder | Vlm:
         """A model ready to serve; blocks for seconds."""
-        ...

@@ -46,6 +46,9 @@ class LiveEncoder:
     ) -> None:
         """`pool` prepares images; it is shared and not closed here."""
         self.encoder = encoder
+        self.family, self.runtime, self.memory_bytes = encoder.family, encoder.runtime, encoder.memory_bytes
+        self.bases: tuple[Base, ...] = tuple(getattr(encoder, "bases", ()))
+        """What an adapted encoder shares with others; nothing for one that is whole."""
         self.key = f"{encoder.name}@{encoder.fingerprint}"
         """Names the vector space: vectors of two keys never mix."""
         self._pool = pool
@@ -127,26 +130,6 @@ class LiveEncoder:
     def reads_texts(self) -> bool:
         """Whether the encoder puts texts into the space of its images."""
         return isinstance(self.encoder, TextEncoder)
-
-    @property
-    def family(self) -> str:
-        """The encoder's."""
-        return self.encoder.family
-
-    @property
-    def runtime(self) -> str:
-        """The encoder's."""
-        return self.encoder.runtime
-
-    @property
-    def memory_bytes(self) -> int:
-        """The encoder's."""
-        return self.encoder.memory_bytes
-
-    @property
-    def bases(self) -> tuple[Base, ...]:
-        """What an adapted encoder shares with others; nothing for one that is whole."""
-        return tuple(getattr(self.encoder, "bases", ()))
 
     def stats(self) -> BatcherStats:
         """The batcher's totals so far."""

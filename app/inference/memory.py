@@ -1,6 +1,6 @@
 """What running out of memory looks like, whichever library says so.
 
-Imports none of those libraries to find out; knows nothing of models or batches.
+Imports none of those libraries to find out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What the batcher and the registry tell whoever measures them: running totals, and calls as things happen.
-
-The service turns these calls into its metrics.
-"""
+"""What the batcher and the registry tell whoever measures them: running totals, and calls as things happen."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What travels between the answering room and a vision-language model: prompts in, answers out.
-
-A family turns a prompt into its own format.
-"""
+"""What travels between the answering room and a vision-language model: prompts in, answers out."""
 
 from __future__ import annotations
 

@@ -45,11 +45,9 @@ class Encoder(Protocol):
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """One RGB image to float32[3, h, w], resized, cropped and normalised as the weights expect."""
-        ...
 
     def encode_images(self, pixels: Pixels) -> Vectors:
         """float32[n, 3, h, w] to float32[n, d], each row of unit norm."""
-        ...
 
 
 @runtime_checkable
@@ -58,7 +56,6 @@ class TextEncoder(Encoder, Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """n strings to float32[n, d], each row of unit norm, in the space of the images."""
-        ...
 
 
 @runtime_checkable
@@ -84,28 +81,22 @@ class Vlm(Protocol):
     @property
     def family(self) -> str:
         """Name of its model family."""
-        ...
 
     @property
     def bases(self) -> tuple[Base, ...]:
         """What it shares with other models."""
-        ...
 
     def pack(self, prompt: Prompt) -> Generation:
         """A prompt ready to be answered; raises QuestionTooLongError."""
-        ...
 
     def group(self, generation: Generation) -> str:
         """Generations of one group may share a batch."""
-        ...
 
     def generate(self, batch: Sequence[Generation]) -> list[Answer]:
         """Answer a batch; each row ends, and is handed over, on its own."""
-        ...
 
     def close(self) -> None:
         """Drop the weights."""
-        ...
 
 
 class RemoteModel(Protocol):
@@ -121,11 +112,9 @@ class RemoteModel(Protocol):
         self, prompt: Prompt, *, deadline_s: float, on_text: Callable[[str], None] | None = None
     ) -> tuple[Answer, tuple[int, ...]]:
         """The answer, and the indices of the examples that went along."""
-        ...
 
     async def close(self) -> None:
         """Close the connections."""
-        ...
 
 
 def same_for_all(count: int, dim: int) -> Vectors:

@@ -1,23 +1,17 @@
-"""A resolved model name, and how models run in this process.
-
-Loads no weights and asks no network.
-"""
+"""A resolved model name, and how models run in this process."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError
 from app.inference.optimisation import AUTO
 from app.settings import Settings
-
-if TYPE_CHECKING:  # it imports torch
-    from app.inference.runtimes import RuntimeConfig
 
 DOMAIN_FILE = "domain.safetensors"
 """What a checkpoint knows of the world (`app.inference.domain`); it changes nothing of what the model computes."""
@@ -52,12 +46,15 @@ class EncoderConfig:
 
     device: str
     cpu_runtime: str
+    """`auto`, `onnx` or `torch`."""
     int8: bool
     parity_cosine: float
     threads: int
+    """0 means all cores."""
     cache_dir: Path
     allow_downloads: bool
     optimisation: str = AUTO
+    """`auto` or one of `app.inference.optimisation.LEVELS`."""
     optimisations: Mapping[str, str] = field(default_factory=dict)
     """Levels of single models, by name or alias."""
     parity_tokens: float = 0.9
@@ -75,19 +72,9 @@ class EncoderConfig:
                 return self.optimisations[name]
         return self.optimisation
 
-    def runtime_for(self, source: EncoderSource) -> RuntimeConfig:
-        """The part that the choice of a runtime depends on."""
-        from app.inference.runtimes import RuntimeConfig
-
-        return RuntimeConfig(
-            device=self.device,
-            cpu_runtime=self.cpu_runtime,
-            int8=self.int8,
-            parity_cosine=self.parity_cosine,
-            threads=self.threads,
-            cache_dir=self.cache_dir,
-            optimisation=self.level_of(source),
-        )
+    def at_level_of(self, source: EncoderSource) -> EncoderConfig:
+        """The same with the level that is asked of this model."""
+        return replace(self, optimisation=self.level_of(source))
 
     @classmethod
     def from_settings(cls, settings: Settings) -> EncoderConfig:

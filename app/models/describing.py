@@ -6,11 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from app.families.base_fingerprint import base_fingerprint
-from app.families.vlm_source import ADAPTER
+from app.families import FAMILIES
+from app.families.changed import ADAPTER
 from app.inference.model_info import ModelInfo
 from app.inference.registry import ModelRegistry
-from app.inference.sources import HUB_ID, EncoderConfig
+from app.inference.sources import HUB_ID, EncoderConfig, Kind
 from app.jobs.spec import ModelCard
 from app.models.schemas import Model, ModelOptimisation, TrainedFacts
 from app.models.service import Trained
@@ -64,7 +64,8 @@ def described(one: Trained, settings: Settings, live: tuple[bool, ModelInfo | No
     """
     card = one.card
     loaded, info = live
-    current = base_fingerprint(card.base_model, EncoderConfig.from_settings(settings), vlm=card.kind == "vlm")
+    kind: Kind = "vlm" if card.kind == "vlm" else "encoder"
+    current = FAMILIES.base_fingerprint(kind, card.base_model, EncoderConfig.from_settings(settings))
     changed = None not in (current, card.base_fingerprint) and current != card.base_fingerprint
     note = _CHANGED if changed else None if current else "Its base model is not on this machine yet."
     if is_whole(card):  # its base was where it began, and is not needed any more

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from app.errors import VisionError
 from app.families import FAMILIES
-from app.families.encoders import resolve
-from app.families.vlms import resolve_vlm
 from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
 from app.inference.registry import ModelRegistry
@@ -109,11 +107,11 @@ class ModelResolver:
         """What clients call the model of a word, never a folder of this machine; also of one no longer there."""
         if kind == "vlm":
             try:
-                return resolve_vlm(word).name
+                return FAMILIES.resolve("vlm", word).name
             except VisionError:
                 pass  # one that went away since
         try:
-            return resolve(word).name
+            return FAMILIES.resolve("encoder", word).name
         except VisionError:
             return Path(word).name.lower()
 

@@ -12,15 +12,11 @@ import structlog
 from app.bounded import ChildLimits, run_bounded_async
 from app.bounded.runner import MAX_THREADS
 from app.errors import InvalidInputError, VisionError
-from app.families import files
-from app.families.base_fingerprint import base_fingerprint
-from app.families.encoders import resolve
-from app.families.vlm_source import vlm_family_in
-from app.families.vlms import resolve_vlm
+from app.families import FAMILIES
 from app.inference import device as devices
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError
 from app.inference.registry import ModelRegistry
-from app.inference.sources import EncoderConfig
+from app.inference.sources import EncoderConfig, Kind
 from app.models.describing import is_whole
 from app.models.uploads import UploadedModel
 from app.settings import Settings
@@ -45,7 +41,8 @@ async def try_model(model: UploadedModel, registry: ModelRegistry, settings: Set
     """
     card = model.card
     config = EncoderConfig.from_settings(settings)
-    current = await asyncio.to_thread(base_fingerprint, card.base_model, config, vlm=card.kind == "vlm")
+    kind: Kind = "vlm" if card.kind == "vlm" else "encoder"
+    current = await asyncio.to_thread(FAMILIES.base_fingerprint, kind, card.base_model, config)
     is_usable = is_whole(card) or (current is not None and card.base_fingerprint in (None, current))
     if not model.is_changed:
         if is_usable:
@@ -110,12 +107,8 @@ def _encode(config: EncoderConfig) -> dict[str, Any]:
 
 def _base_bytes(word: str, config: EncoderConfig, *, vlm: bool) -> int:
     try:
-        source = resolve_vlm(word) if vlm else resolve(word)
-        located = (
-            files.located(source, replace(config, allow_downloads=False), vlm_family_in)
-            if vlm
-            else files.located(source, replace(config, allow_downloads=False))
-        )
+        kind: Kind = "vlm" if vlm else "encoder"
+        located = FAMILIES.locate(kind, FAMILIES.resolve(kind, word), replace(config, allow_downloads=False))
         return _weight_bytes(Path(located.location)) if located.location else 0
     except VisionError:
         return 0

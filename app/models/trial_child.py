@@ -11,8 +11,8 @@ from PIL import Image
 
 from app.errors import CheckLimitError, InvalidInputError, VisionError
 from app.families import FAMILIES
+from app.families.changed import ADAPTER
 from app.families.encoders import load_encoder, resolve
-from app.families.vlm_source import ADAPTER
 from app.families.vlms import load_vlm, resolve_vlm
 from app.inference import adapters
 from app.inference.errors import OutOfMemoryError

@@ -11,9 +11,8 @@ from typing import Literal
 from app.collections.errors import EncoderMismatchError
 from app.errors import VisionError
 from app.families import FAMILIES
-from app.families.encoders import resolve
-from app.families.vlm_source import resolve_vlm
 from app.inference.domain import domain_of
+from app.inference.sources import Kind
 from app.jobs.errors import NotTrainableError
 from app.methods.tasks import Task
 from app.models.resolver import ModelResolver
@@ -69,7 +68,9 @@ class BaseModels:
                 )
             word = data.encoder
         word = word or self._models.default_encoder
-        self._check_family(resolve(word).family, family, self._models.shown(word), strategy)
+        self._check_family(
+            FAMILIES.resolve("encoder", word).family, family, self._models.shown(word), strategy
+        )
         return word
 
     def vlm(self, asked: str | None, checkpoint: str, family: str | None, task: Task, strategy: str) -> str:
@@ -84,15 +85,15 @@ class BaseModels:
             raise NotTrainableError(
                 "The service's default model runs on a remote server, which trains nothing: name a `base_model`."
             )
-        source = resolve_vlm(word)
+        source = FAMILIES.resolve("vlm", word)
         self._check_family(source.family, family, source.name, strategy)
         self._check_task(source.name, task)
         return word
 
-    def warnings(self, word: str, kind: str) -> tuple[str, ...]:
+    def warnings(self, word: str, kind: Kind) -> tuple[str, ...]:
         """What to know of a base model before it is trained: that it was made for a small world."""
         try:
-            source = resolve_vlm(word) if kind == "vlm" else resolve(word)
+            source = FAMILIES.resolve(kind, word)
         except VisionError:
             return ()
         domain = domain_of(source)

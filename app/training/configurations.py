@@ -10,11 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.errors import InvalidInputError, VisionError
-from app.families import FAMILIES, files
-from app.families.encoder_source import family_in
-from app.families.encoders import resolve
-from app.families.vlm_source import vlm_family_in
-from app.families.vlms import resolve_vlm
+from app.families import FAMILIES
 from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
 from app.inference.sources import HUB_ID, EncoderConfig
@@ -116,9 +112,9 @@ class Configurations:
         damaged.
         """
         config = replace(EncoderConfig.from_settings(self._settings), allow_downloads=False)
-        source = resolve(word) if kind == "encoder" else resolve_vlm(word)
+        source = FAMILIES.resolve(kind, word)
         try:
-            found = files.located(source, config, family_in if kind == "encoder" else vlm_family_in)
+            found = FAMILIES.locate(kind, source, config)
         except VisionError as error:
             others = [info for info in self._models.known() if info.name != source.name]
             if source.is_local:

@@ -8,6 +8,7 @@ import pytest
 from app.heads import Moments, SupportSet, calibration, gda, proker, supports
 from app.heads.exemplars import spread
 from app.heads.zero_shot import trust
+from benchmarks import scores
 from tests.unit.head_data import clusters, support_set
 
 
@@ -210,10 +211,10 @@ def test_logistic_fit_recovers_what_made_the_data() -> None:
 
 
 def test_measures_of_calibration_and_rejection() -> None:
-    assert calibration.auroc(np.array([0.9, 0.8]), np.array([0.1, 0.2])) == 1.0
-    assert calibration.auroc(np.array([0.5, 0.5]), np.array([0.5])) == 0.5
-    assert calibration.expected_calibration_error(np.array([1.0, 1.0]), np.array([1.0, 0.0])) == 0.5
-    assert calibration.expected_calibration_error(np.full(4, 0.75), np.array([1.0, 1, 1, 0])) == 0.0
+    assert scores.auroc(np.array([0.9, 0.8]), np.array([0.1, 0.2])) == 1.0
+    assert scores.auroc(np.array([0.5, 0.5]), np.array([0.5])) == 0.5
+    assert scores.expected_calibration_error(np.array([1.0, 1.0]), np.array([1.0, 0.0])) == 0.5
+    assert scores.expected_calibration_error(np.full(4, 0.75), np.array([1.0, 1, 1, 0])) == 0.0
 
 
 def test_threshold_lies_between_known_and_unknown() -> None:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from app.families import FAMILIES
-from app.families.encoder_source import adapted_note
+from app.families.changed import adapted_note
 from app.families.encoders import load_encoder, resolve
 from app.heads import Prediction
 from app.inference.family import ImageTower

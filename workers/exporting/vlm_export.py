@@ -19,9 +19,8 @@ from PIL import Image
 from app.collections.errors import CollectionNotFoundError
 from app.datasets.errors import DatasetNotFoundError
 from app.families.graphs import Graph, Parts
-from app.families.loading import quiet
+from app.families.loading import narrowed, quiet
 from app.families.transformers_vlm import TransformersVlm
-from app.families.vlm_source import narrowed
 from app.inference.aspect import MAX_ASPECT
 from app.inference.errors import ModelTaskError, QuestionTooLongError
 from app.inference.prompts import Prompt

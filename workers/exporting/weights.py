@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from app.families.encoder_source import adapted_note
-from app.families.encoders import locate, resolve
+from app.families.changed import adapted_note, is_adapter
+from app.families.encoders import locate
 from app.families.hugging_face_training import copy_beside
 from app.families.loading import VlmFiles, located_vlm
-from app.families.vlm_source import adapter_source, is_adapter, resolve_vlm
+from app.families.table import FAMILIES
 from app.inference.errors import ModelTaskError
 from app.inference.sources import DOMAIN_FILE, EncoderConfig
 from app.settings import Settings
@@ -46,7 +46,7 @@ def _write_encoder(found: ModelFiles, folder: Path, settings: Settings) -> None:
             shutil.copy(path, folder / path.name)
         return
     config = EncoderConfig.from_settings(settings)
-    family, base = locate(resolve(found.card.base_model), config)
+    family, base = locate(found.card.base_model, config)
     family.write_merged(base, config, None if kind is None else (kind, found.folder), folder)
 
 
@@ -56,9 +56,9 @@ def merge_vlm(found: ModelFiles, settings: Settings) -> tuple[VlmFiles, Any]:
     Raises ModelNotFoundError and ModelUnavailableError.
     """
     config = EncoderConfig.from_settings(settings)
-    source = resolve_vlm(found.word)
+    source = FAMILIES.resolve("vlm", found.word)
     adapted = is_adapter(source)
-    base = located_vlm(adapter_source(Path(source.location)) if adapted else source, config)
+    base = located_vlm(FAMILIES.adapter_source(Path(source.location)) if adapted else source, config)
     model = base.model("cpu", torch.float32)
     if not adapted:
         return base, model
@@ -67,7 +67,7 @@ def merge_vlm(found: ModelFiles, settings: Settings) -> tuple[VlmFiles, Any]:
 
 
 def _write_vlm(found: ModelFiles, folder: Path, settings: Settings) -> None:
-    source = resolve_vlm(found.word)
+    source = FAMILIES.resolve("vlm", found.word)
     if not is_adapter(source):
         for path in Path(source.location).iterdir():
             shutil.copy(path, folder / path.name)

@@ -1,8 +1,6 @@
 """Binds a collection to another encoder: every example embedded by it beside the old vectors, then one swap.
 
-Knows examples, answers and their vectors; knows nothing of heads, which every process fits anew when it hears of
-the swap. What was embedded stays for the next attempt; vectors of the old encoder stay too, so that the way back is
-short.
+What was embedded stays for the next attempt; vectors of the old encoder stay too, so that the way back is short.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What a job learns from, read once: a collection as it is now, or a dataset's manifest.
-
-Knows rows, manifests and the image store; knows nothing of methods.
-"""
+"""What a job learns from, read once: a collection as it is now, or a dataset's manifest."""
 
 from __future__ import annotations
 

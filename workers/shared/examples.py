@@ -1,7 +1,4 @@
-"""What a job learns from: a snapshot of a collection or a dataset's manifest, and the images behind it.
-
-Knows rows, manifests and blobs; knows nothing of tensors or of how examples are used.
-"""
+"""What a job learns from: a snapshot of a collection or a dataset's manifest, and the images behind it."""
 
 from __future__ import annotations
 

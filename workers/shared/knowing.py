@@ -1,7 +1,4 @@
-"""A trained model's domain: what its base knows, and pictures like those that it was taught.
-
-Knows images, vectors and domains; knows nothing of how the model was trained.
-"""
+"""A trained model's domain: what its base knows, and pictures like those that it was taught."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from numpy.typing import NDArray
 from app.errors import VisionError
 from app.families.encoders import load_encoder, resolve
 from app.families.vlms import resolve_vlm
-from app.inference.domain import ENCODER, Domain, domain_of, write_domain
+from app.inference.domain import DOMAIN_ENCODER, Domain, domain_of, write_domain
 from app.inference.sources import DOMAIN_FILE, EncoderConfig
 from workers.shared.examples import Examples
 from workers.shared.method import Run
@@ -80,7 +77,7 @@ def _embedded(run: Run, examples: Examples) -> tuple[NDArray[np.float32], str]:
     items = {one.sha256: one for one in examples.items if one.split in (None, "train")}
     order = np.random.default_rng(run.spec.seed).permutation(len(items))[:MAX_TAUGHT]
     shown = [list(items.values())[index] for index in order]
-    model = load_encoder(resolve(ENCODER), EncoderConfig.from_settings(run.settings))
+    model = load_encoder(resolve(DOMAIN_ENCODER), EncoderConfig.from_settings(run.settings))
     parts = []
     for start in range(0, len(shown), _BATCH):
         pixels = []

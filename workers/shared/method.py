@@ -1,7 +1,6 @@
 """The one shape of every training method, and what a method may ask of the process it runs in.
 
-Knows the order: validate, prepare, fit with checkpoints, evaluate, save. Knows nothing of leases, databases or
-where checkpoints end up: that is behind `Run`.
+In this order: validate, prepare, fit with checkpoints, evaluate, save.
 """
 
 from __future__ import annotations

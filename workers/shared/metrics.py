@@ -1,7 +1,4 @@
-"""Figures of a classifier and of texts, with the level that chance reaches beside them.
-
-Knows labels, probabilities and strings; draws nothing. scikit-learn and sacrebleu do the counting.
-"""
+"""Figures of a classifier and of texts, with the level that chance reaches beside them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A model that a job looks at: its card, its files on this machine, and the name that loads it.
-
-Knows rows of trained models and the file store; knows nothing of what is done with the model.
-"""
+"""A model that a job looks at: its card, its files on this machine, and the name that loads it."""
 
 from __future__ import annotations
 

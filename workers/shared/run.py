@@ -1,7 +1,4 @@
-"""One attempt as seen from inside the training process: what it is to do, and how it tells what it did.
-
-Knows the event pipe, checkpoints and the stores; knows nothing of leases. See `workers.shared.method.Run`.
-"""
+"""One attempt as seen from inside the training process: what it is to do, and how it tells what it did."""
 
 from __future__ import annotations
 
@@ -107,7 +104,6 @@ class JobRun:
         self.emit("progress", phase=name)
 
     def step(self, step: int, of: int, **metrics: float) -> None:
-        """See `Run`."""
         now = time.monotonic()
         if self._first is None or step < self._last:
             self._first = (step, now)
@@ -132,7 +128,6 @@ class JobRun:
         return round(pace * max(of - step, 0), 1)
 
     def log(self, line: str) -> None:
-        """See `Run`."""
         self.emit("log", line=line[:_LINE])
 
     def restore(self) -> None:
@@ -165,7 +160,6 @@ class JobRun:
         self.emit("checkpoint", checkpoint=checkpoint.model_dump())
 
     def lend(self, step: int, write: Callable[[Path], None]) -> dict[str, str]:
-        """See `Run`."""
         folder = self.scratch / f"checkpoint-{step}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -178,11 +172,9 @@ class JobRun:
         return f"{self._prefix}/checkpoints/{step}"
 
     def checkpoint_due(self, step: int, every: int) -> bool:
-        """See `Run`."""
         return self._stopping.is_set() or (step > 0 and step % every == 0)
 
     def stop_if_asked(self) -> None:
-        """See `Run`."""
         if self._stopping.is_set():
             raise StoppingError
 

@@ -1,7 +1,4 @@
-"""Which examples a model trains on, chooses by and is judged on: stratified, seeded, no image on two sides.
-
-Knows hashes, labels and shares; knows nothing of files.
-"""
+"""Which examples a model trains on, chooses by and is judged on: stratified, seeded, no image on two sides."""
 
 from __future__ import annotations
 

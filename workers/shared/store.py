@@ -1,7 +1,6 @@
 """A worker's side of the job table: claims, and writes that hold only while the claim does.
 
-Knows the statements of `app.jobs.machine` and the rows that go with them; knows nothing of processes, messages
-or training. All methods block; each is one transaction.
+All methods block; each is one transaction.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from app.jobs.tables import Artifact
 from app.models.tables import TrainedModel
 from app.storage.database import NETWORK, driver_url
 
-_MOST_NAMES = 1_000
+_MAX_NAMES = 1_000
 _UNREADABLE = (
     "This worker cannot read what the job asks for: it may come from another version of the service."
 )
@@ -67,18 +66,18 @@ class JobStore:
         self, engine: Engine, *, lease_s: float, log_lines: int, wait_s: float = 30.0, waits: int = 100
     ) -> None:
         """`wait_s` and `waits` are how a job is put off: `job_wait_s` and `job_waits` of the settings."""
-        self._engine = engine
-        self._lease_s = lease_s
-        self._log_lines = log_lines
-        self._wait = {"wait_s": wait_s, "waits": waits}
+        self.engine = engine
+        self.lease_s = lease_s
+        self.log_lines = log_lines
+        self.wait = {"wait_s": wait_s, "waits": waits}
 
     def claim(self, job_id: uuid.UUID, worker: str) -> OwnedJob | None:
         """The job, owned by this worker from now on; None where it is done, cancelled or somebody else's, or where
         it cannot be read: then it was given back, the attempt charged, for a worker that can.
         """
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             row = connection.execute(
-                machine.CLAIM, {"id": job_id, "worker": worker, "lease_s": self._lease_s}
+                machine.CLAIM, {"id": job_id, "worker": worker, "lease_s": self.lease_s}
             ).one_or_none()
             if row is None:
                 return None
@@ -91,35 +90,22 @@ class JobStore:
                 connection.execute(machine.CRASH, values)
                 _tell(connection, job_id, "state", {"state": "queued", "error": error})
                 return None
-        return OwnedJob(
-            self._engine, claimed, lease_s=self._lease_s, log_lines=self._log_lines, wait=self._wait
-        )
+        return OwnedJob(self, claimed)
 
 
 class OwnedJob:
     """What the owner of a job may write; every method raises LostError where it is the owner no more."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        claimed: Claimed,
-        *,
-        lease_s: float,
-        log_lines: int,
-        wait: Mapping[str, float],
-    ) -> None:
+    def __init__(self, store: JobStore, claimed: Claimed) -> None:
         self.claimed = claimed
-        self._wait = wait
-        self._engine = engine
-        self._lease_s = lease_s
-        self._log_lines = log_lines
+        self._store, self._engine = store, store.engine
         self._told: int | None = None
         """The event that progress was last told in."""
 
     def renew(self) -> bool:
         """Own it for another lease; whether cancelling was asked for."""
         with self._engine.begin() as connection:
-            return bool(self._mine(connection, machine.RENEW, lease_s=self._lease_s).cancel)
+            return bool(self._mine(connection, machine.RENEW, lease_s=self._store.lease_s).cancel)
 
     def cancel_asked(self) -> bool:
         """Whether cancelling was asked for."""
@@ -163,11 +149,11 @@ class OwnedJob:
                 text("SELECT count(*) FROM job_events WHERE job_id = :id AND kind = 'log'"),
                 {"id": self.claimed.id},
             ).scalar_one()
-            room = self._log_lines - count
+            room = self._store.log_lines - count
             for line in lines[: max(room, 0)]:
                 _tell(connection, self.claimed.id, "log", {"line": line})
             if 0 <= room < len(lines):
-                dropped = f"Further lines are dropped: a job keeps {self._log_lines}."
+                dropped = f"Further lines are dropped: a job keeps {self._store.log_lines}."
                 _tell(connection, self.claimed.id, "log", {"line": dropped})
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -226,7 +212,7 @@ class OwnedJob:
         """
         error = {"code": code, "detail": detail}
         with self._engine.begin() as connection:
-            row = self._mine(connection, machine.POSTPONE, error=_json(error), **self._wait)
+            row = self._mine(connection, machine.POSTPONE, error=_json(error), **self._store.wait)
             until = row.not_before.astimezone(UTC).isoformat(timespec="seconds")
             line = f"{detail} The job waits until {until}, then goes on from its last checkpoint."
             _tell(connection, self.claimed.id, "log", {"line": line})
@@ -266,7 +252,7 @@ class OwnedJob:
                 text("SELECT id FROM trained_models WHERE workspace = :workspace"), {"workspace": workspace}
             ).scalars()
         )
-        names = [wanted, *(f"{wanted}-{number}" for number in range(2, _MOST_NAMES))]
+        names = [wanted, *(f"{wanted}-{number}" for number in range(2, _MAX_NAMES))]
         return next(name for name in names if name not in taken)
 
     def _keep_files(self, connection: Connection, outcome: Outcome, model: str | None) -> None:

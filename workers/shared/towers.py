@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.families.encoders import locate, resolve
+from app.families.encoders import locate
 from app.inference.family import ImageTower
 from app.inference.sources import EncoderConfig
 from app.settings import Settings
@@ -14,5 +14,5 @@ def image_tower(name: str, settings: Settings) -> ImageTower:
     Raises ModelNotFoundError, ModelUnavailableError, and ModelTaskError for a family without one.
     """
     config = EncoderConfig.from_settings(settings)
-    family, source = locate(resolve(name), config)
+    family, source = locate(name, config)
     return family.image_tower(source, config)

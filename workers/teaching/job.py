@@ -18,7 +18,7 @@ from app.collections.service import NewExample, add_examples, lock_images
 from app.collections.tables import Collection
 from app.collections.vectors import to_sql
 from app.errors import InvalidInputError, TooLargeError
-from app.families import BUILT_IN
+from app.families import DEFAULT_ENCODER
 from app.families.encoders import load_encoder, resolve
 from app.inference.aspect import bounded
 from app.inference.protocols import Encoder
@@ -48,7 +48,9 @@ def teach(run: JobRun) -> Outcome:
     )
     if not items:
         raise NotTrainableError(f"The dataset has no labelled examples in {' and '.join(sorted(splits))}.")
-    encoder = load_encoder(resolve(spec.base_model or BUILT_IN), EncoderConfig.from_settings(run.settings))
+    encoder = load_encoder(
+        resolve(spec.base_model or DEFAULT_ENCODER), EncoderConfig.from_settings(run.settings)
+    )
     run.phase("fitting")
     added = asyncio.run(_add(run, encoder, items))
     return Outcome(result={"added": added, "examples": len(items)}, metrics={"added": added})

@@ -7,23 +7,17 @@ from __future__ import annotations
 
 import torch
 
-from app.families.graphs import Parts
 from app.families.transformers_vlm import TransformersVlm
 from app.inference.prompts import Generation, Prompt
 
 
 class _Blip(TransformersVlm):
     family = "blip"
+    graphs = "app.families.blip.graphs"
 
     def end_tokens(self) -> frozenset[int]:
         """BLIP's heads end with [SEP], whatever the generation config says."""
         return frozenset([self.model.config.text_config.sep_token_id])
-
-    def take_apart(self) -> Parts:
-        """See `TransformersVlm`."""
-        from app.families.blip.graphs import take_apart
-
-        return take_apart(self)
 
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
         """Processor tensors; without a text only pixel_values [1, 3, h, w]."""

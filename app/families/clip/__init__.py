@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.families.two_towers import TwoTowerFamily
+from app.families.hugging_face import TwoTowerFamily
 
 
 class Clip(TwoTowerFamily):
@@ -20,7 +20,6 @@ class Clip(TwoTowerFamily):
     text_output = "text_embeds"
 
     def dim_of(self, config: Any) -> int:
-        """See `HuggingFaceFamily`."""
         return int(config.projection_dim)
 
 

@@ -26,15 +26,12 @@ class Dinov2(HuggingFaceFamily):
     linear_layers = ("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2")
 
     def dim_of(self, config: Any) -> int:
-        """See `HuggingFaceFamily`."""
         return int(config.hidden_size)
 
     def temperature_of(self, folder: Path) -> float:
-        """See `HuggingFaceFamily`."""
         return _TEMPERATURE
 
     def image_features(self, module: Any, pixels: Any) -> Any:
-        """See `HuggingFaceFamily`."""
         return module(pixel_values=pixels).pooler_output
 
 

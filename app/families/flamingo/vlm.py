@@ -1,7 +1,4 @@
-"""Flamingo's open descendants: Idefics (gated cross-attention) and Idefics3/SmolVLM (image tokens in the text).
-
-Several images and their answered questions are interleaved, which is how these models learn in context.
-"""
+"""Flamingo's open descendants: Idefics (gated cross-attention) and Idefics3/SmolVLM (image tokens in the text)."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ import torch
 from PIL import Image
 
 from app.families.chat import lead_in, turn
-from app.families.graphs import Parts
 from app.families.transformers_vlm import TransformersVlm
 from app.inference.prompts import CAPTION_PROMPT, Prompt
 
@@ -23,13 +19,8 @@ class IdeficsVlm(TransformersVlm):
     tasks = frozenset({"vqa", "caption"})
     several_images = True
     language_parts = ("model.layers", "model.gated_cross_attn_layers")
+    graphs = "app.families.flamingo.graphs"
     projector = "model.perceiver_resampler"
-
-    def take_apart(self) -> Parts:
-        """See `TransformersVlm`."""
-        from app.families.flamingo.graphs import take_apart
-
-        return take_apart(self)
 
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
         """input_ids, attention_mask [1, length], pixel_values [1, images, 3, h, w], image_attention_mask."""

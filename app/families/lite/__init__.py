@@ -27,7 +27,6 @@ class Lite(Family):
     tokenizer_words = frozenset({"minilm", "bert"})
 
     def load(self, source: EncoderSource, config: EncoderConfig) -> Encoder:
-        """See `Family`."""
         from app.families.lite.encoder import LiteEncoder
 
         return LiteEncoder(source, config)
@@ -43,19 +42,16 @@ class Lite(Family):
         return AdaptedLite(source, config)
 
     def fingerprint(self) -> str:
-        """See `Family`."""
         from app.families.lite import encoder
 
         return encoder.fingerprint()
 
     def image_tower(self, source: EncoderSource, config: EncoderConfig) -> ImageTower:
-        """See `Family`."""
         from app.families.lite import modules
 
         return modules.image_tower(source.name)
 
     def text_side(self, tower: ImageTower) -> TextSide:
-        """See `Family`."""
         from app.families.lite import modules
 
         return modules.text_side()
@@ -67,19 +63,16 @@ class Lite(Family):
         return encoder.named_classes()
 
     def cut(self, device: torch.device) -> CutTower:
-        """See `Family`."""
         from app.families.lite import tail
 
         return tail.cut(device)
 
     def apply_changes(self, tower: ImageTower, adapted: str, folder: Path) -> None:
-        """See `Family`."""
         from app.families.lite import modules
 
         modules.apply_tail(tower, folder)
 
     def write_changed(self, tower: ImageTower, state: Mapping[str, torch.Tensor], folder: Path) -> list[str]:
-        """See `Family`."""
         from app.families.lite import tail
 
         return [tail.write(state, folder)]

@@ -100,12 +100,11 @@ class LiteEncoder:
             convolutional=True,
             to_onnx=_to_onnx,
         )
-        self._images, self.optimisation = choose(tower, config.runtime_for(source))
+        self._images, self.optimisation = choose(tower, config.at_level_of(source))
         self.runtime = self._images.label
         self.memory_bytes = self._images.memory_bytes + sentences.MEMORY_BYTES
 
     def preprocess(self, image: Image.Image) -> Pixels:
-        """See `prepare`."""
         return prepare(image)
 
     def encode_images(self, pixels: Pixels) -> Vectors:

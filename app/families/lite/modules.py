@@ -26,7 +26,6 @@ _PREPROCESSING = {
 
 
 def image_tower(name: str) -> ImageTower:
-    """See `Family.image_tower`."""
     module, _ = lite.read_weights(lite.weights_path())
     return ImageTower(
         name,
@@ -84,7 +83,6 @@ class _LiteText(nn.Module):
 
 
 def text_side() -> TextSide:
-    """See `Family.text_side`."""
     model = transformers.AutoModel.from_pretrained(
         sentences.folder(), local_files_only=True, use_safetensors=True, attn_implementation="eager"
     )

@@ -75,7 +75,6 @@ class LiteTrunk:
 
 
 def cut(device: torch.device) -> CutTower:
-    """See `Family.cut`."""
     module, _ = lite.read_weights(lite.weights_path())
     return CutTower(
         shape=ACTIVATIONS,

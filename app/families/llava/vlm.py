@@ -1,6 +1,6 @@
 """LLaVA: an image and a conversation through the processor's chat template, for 1.5 and later templates alike.
 
-The template, the image tokens and the sizes come from the checkpoint's files.
+The template, the image tokens and the sizes come from the files of the checkpoint.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from app.families.chat import lead_in, turn
-from app.families.graphs import Parts
 from app.families.transformers_vlm import TransformersVlm
 from app.inference.prompts import CAPTION_PROMPT, Prompt
 
@@ -28,15 +27,10 @@ class LlavaVlm(TransformersVlm):
     """`LlavaForConditionalGeneration`; one image a prompt, so examples are earlier turns without theirs."""
 
     family = "llava"
+    graphs = "app.families.llava.graphs"
     tasks = frozenset({"vqa", "caption"})
     language_parts = ("model.language_model",)
     projector = "model.multi_modal_projector"
-
-    def take_apart(self) -> Parts:
-        """See `TransformersVlm`."""
-        from app.families.llava.graphs import take_apart
-
-        return take_apart(self)
 
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
         """Chat template, then processor: input_ids, attention_mask int64[1, length], pixel_values [1, 3, h, w]."""

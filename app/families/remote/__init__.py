@@ -16,11 +16,9 @@ class Remote(Family):
     connects = True
 
     def has_server(self, settings: Settings) -> bool:
-        """See `Family`."""
         return bool(settings.answers.remote_url)
 
     def connect(self, settings: Settings) -> RemoteModel:
-        """See `Family`."""
         from app.families.remote.vlm import RemoteVlm
 
         if not settings.answers.remote_url:

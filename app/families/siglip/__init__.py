@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.families.two_towers import TwoTowerFamily
+from app.families.hugging_face import TwoTowerFamily
 
 
 class Siglip(TwoTowerFamily):
@@ -23,7 +23,6 @@ class Siglip(TwoTowerFamily):
     padding = "max_length"  # it was trained on texts padded to the full length; CLIP masks the padding
 
     def dim_of(self, config: Any) -> int:
-        """See `HuggingFaceFamily`."""
         return int(config.vision_config.hidden_size)
 
 

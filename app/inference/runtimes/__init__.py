@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from app.inference.runtimes.choice import choose
-from app.inference.runtimes.tower import ImageRuntime, RuntimeConfig, Tower
+from app.inference.runtimes.tower import ImageRuntime, Tower
 
-__all__ = ["ImageRuntime", "RuntimeConfig", "Tower", "choose"]
+__all__ = ["ImageRuntime", "Tower", "choose"]

@@ -24,7 +24,8 @@ from app.inference.runtimes.engines import (
 )
 from app.inference.runtimes.levels import Ladder
 from app.inference.runtimes.torch_runtime import TorchRuntime, cpu_computes_bfloat16
-from app.inference.runtimes.tower import ImageRuntime, RuntimeConfig, Tower
+from app.inference.runtimes.tower import ImageRuntime, Tower
+from app.inference.sources import EncoderConfig
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Chosen(NamedTuple):
     optimisation: Optimisation
 
 
-def choose(tower: Tower, config: RuntimeConfig) -> Chosen:
+def choose(tower: Tower, config: EncoderConfig) -> Chosen:
     """The tower, running. Blocks: seconds the first time on a machine, a fraction of one afterwards.
 
     `config.optimisation` other than `auto` climbs to that level (`app.inference.runtimes.levels`). With `auto`, on
@@ -63,7 +64,7 @@ def choose(tower: Tower, config: RuntimeConfig) -> Chosen:
     return _CpuChoice(tower, config).chosen()
 
 
-def candidates(tower: Tower, config: RuntimeConfig) -> list[str]:
+def candidates(tower: Tower, config: EncoderConfig) -> list[str]:
     """What is worth measuring on this CPU; `torch-float32` stays out, as the fallback of them all.
 
     For convolutions that is ONNX Runtime's float32 alone: int8 matrix products do not apply to them, and
@@ -81,7 +82,7 @@ def candidates(tower: Tower, config: RuntimeConfig) -> list[str]:
 
 
 class _CpuChoice:
-    def __init__(self, tower: Tower, config: RuntimeConfig) -> None:
+    def __init__(self, tower: Tower, config: EncoderConfig) -> None:
         self.tower = tower
         self.names = candidates(tower, config)
         self.parity_cosine = config.parity_cosine

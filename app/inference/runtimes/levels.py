@@ -14,12 +14,13 @@ from app.inference.protocols import Pixels
 from app.inference.runtimes import parity
 from app.inference.runtimes.engines import TORCH_FLOAT32, pixels_of
 from app.inference.runtimes.offers import CpuOffers, CudaOffers
-from app.inference.runtimes.tower import ImageRuntime, RuntimeConfig, Tower
+from app.inference.runtimes.tower import ImageRuntime, Tower
+from app.inference.sources import EncoderConfig
 
 log = logging.getLogger(__name__)
 
 ROUNDS = 5
-FEWEST_ROUNDS = 1
+MIN_ROUNDS = 1
 RACE_S = 1.5
 """No new round begins after this long, so that a level asked for on a busy machine does not hold up its start."""
 NOISE = 1.05
@@ -39,7 +40,7 @@ class Rung:
 class Ladder:
     """The levels of one tower on one device, up to the one that was asked for."""
 
-    def __init__(self, tower: Tower, config: RuntimeConfig, place: devices.Device) -> None:
+    def __init__(self, tower: Tower, config: EncoderConfig, place: devices.Device) -> None:
         self.tower = tower
         self.asked = config.optimisation
         self.least_cosine = config.parity_cosine
@@ -164,7 +165,7 @@ def _seconds(running: dict[str, ImageRuntime], pixels: Pixels) -> dict[str, floa
         return dict.fromkeys(running, 1.0)
     began = time.perf_counter()
     for turn in range(ROUNDS):
-        if turn >= FEWEST_ROUNDS and time.perf_counter() - began > RACE_S:
+        if turn >= MIN_ROUNDS and time.perf_counter() - began > RACE_S:
             break
         for name, runtime in running.items():
             start = time.perf_counter()

@@ -1,7 +1,4 @@
-"""Structured magnitude pruning: hidden channels of little weight are taken out, so that the layers shrink.
-
-A hidden layer has two shapes here: a transformer's MLP and an inverted residual.
-"""
+"""Structured magnitude pruning: hidden channels of little weight are taken out, so that the layers shrink."""
 
 from __future__ import annotations
 

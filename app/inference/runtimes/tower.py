@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import onnx
 import torch
 from PIL import Image
 
-from app.inference.optimisation import AUTO
 from app.inference.protocols import Pixels, Vectors
 
 
@@ -34,22 +32,6 @@ class Tower:
     `features`, any batch size."""
 
 
-@dataclass(frozen=True)
-class RuntimeConfig:
-    """What the choice depends on besides the tower and the machine."""
-
-    device: str
-    cpu_runtime: str
-    """`auto`, `onnx` or `torch`."""
-    int8: bool
-    parity_cosine: float
-    threads: int
-    """0 means all cores."""
-    cache_dir: Path
-    optimisation: str = AUTO
-    """`auto` or one of `app.inference.optimisation.LEVELS`."""
-
-
 class ImageRuntime(Protocol):
     """A tower that runs; used from one thread at a time."""
 
@@ -60,4 +42,3 @@ class ImageRuntime(Protocol):
 
     def run(self, pixels: Pixels) -> Vectors:
         """float32[n, 3, h, w] to features float32[n, d]."""
-        ...

@@ -1,7 +1,4 @@
-"""How a method's logits become calibrated scores, and how a classifier's scores become the figures of its card.
-
-Knows logits, labels and predictions; knows nothing of networks or of how they were trained.
-"""
+"""How a method's logits become calibrated scores, and how a classifier's scores become the figures of its card."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from workers.shared import metrics
 from workers.shared.examples import Item
 
 Floats = NDArray[np.floating[Any]]
-_FARTHEST = 100.0
+_MAX_FACTOR = 100.0
 
 
 def log_softmax(logits: Floats) -> Floats:
@@ -39,7 +36,7 @@ def fitted_scale(logits: Floats, y: NDArray[Any], usual: float = 1.0) -> float:
     def cost(log_scale: float) -> float:
         return log_loss(float(np.exp(log_scale)) * logits, y) * len(y) + 2.0 * (log_scale - at) ** 2
 
-    at, reach = float(np.log(usual)), float(np.log(_FARTHEST))
+    at, reach = float(np.log(usual)), float(np.log(_MAX_FACTOR))
     return float(np.exp(minimize_scalar(cost, bounds=(at - reach, at + reach), method="bounded").x))
 
 

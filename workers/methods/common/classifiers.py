@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
+from app.families import DEFAULT_ENCODER
 from app.jobs.errors import NotTrainableError
-from app.jobs.spec import ModelCard
-from app.models.classifiers import ClassifierNote
+from app.jobs.spec import JobSpec, ModelCard
+from app.models.classifiers import Adapted, ClassifierNote
 from workers.shared.examples import Examples
 
 
@@ -17,6 +18,30 @@ def check_labels(examples: Examples) -> None:
         raise NotTrainableError("An encoder learns labels: these examples have none.")
     if len(examples.labels) < 2:
         raise NotTrainableError("Training needs at least two labels.")
+
+
+class Base(Protocol):
+    """What an encoder, its tower or its parts say of the model that something is trained over."""
+
+    dim: int
+    temperature: float
+    fingerprint: str
+
+
+def note_classifier(
+    spec: JobSpec, family: str, base: Base, labels: list[str], adapted: Adapted | None
+) -> ClassifierNote:
+    """What `vision.json` says of a classifier; `adapted` is how it changes its encoder, if it does."""
+    return ClassifierNote(
+        method=spec.method or "",
+        family=family,
+        base_model=spec.base_model or DEFAULT_ENCODER,
+        base_fingerprint=base.fingerprint,
+        labels=labels,
+        adapted=adapted,
+        dim=base.dim,
+        temperature=float(base.temperature),
+    )
 
 
 def describe_classifier(

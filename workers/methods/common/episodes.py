@@ -1,7 +1,4 @@
-"""Episodes: small tasks drawn from the training examples, some to learn from and others to be asked about.
-
-Knows labels and counts; knows nothing of networks.
-"""
+"""Episodes: small tasks drawn from the training examples, some to learn from and others to be asked about."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import numpy as np
 
 from app.methods.params import EpisodicParams
 
-MOST_WAYS, MOST_SHOTS, MOST_QUERIES = 20, 5, 15
+MAX_WAYS, MAX_SHOTS, MAX_QUERIES = 20, 5, 15
 
 
 @dataclass(frozen=True)
@@ -35,9 +32,9 @@ class Episodes:
         self._rows = [np.flatnonzero(y == label) for label in np.unique(y)]
         self._rng = rng
         fewest = min(len(rows) for rows in self._rows)
-        self.ways = min(params.ways or MOST_WAYS, len(self._rows))
-        self.shots = min(params.shots or min(max(fewest // 2, 1), MOST_SHOTS), fewest - 1)
-        self.queries = min(params.queries or MOST_QUERIES, fewest - self.shots)
+        self.ways = min(params.ways or MAX_WAYS, len(self._rows))
+        self.shots = min(params.shots or min(max(fewest // 2, 1), MAX_SHOTS), fewest - 1)
+        self.queries = min(params.queries or MAX_QUERIES, fewest - self.shots)
 
     def draw(self) -> Episode:
         """The next one."""

@@ -1,11 +1,8 @@
-"""Features of a job's examples by a frozen encoder, computed once: the slow part of learning on features.
-
-Knows encoders, augmented copies and how to remember what was computed; knows nothing of what learns from them.
-"""
+"""Features of a job's examples by a frozen encoder, computed once: the slow part of learning on features."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from app.collections.texts import prompts
-from app.families import BUILT_IN, FAMILIES
+from app.families import DEFAULT_ENCODER, FAMILIES
 from app.families.encoders import load_encoder, resolve
 from app.inference import device as devices
 from app.inference.protocols import Encoder, TextEncoder, Vectors
@@ -30,6 +27,26 @@ _FILE = "features.safetensors"
 _BATCH = 8
 
 
+def computed_views(
+    run: Run,
+    examples: Examples,
+    items: Sequence[Item],
+    copies: int,
+    settings: AugmentationSettings,
+    encode: Callable[[Sequence[Image.Image]], Vectors],
+) -> Vectors:
+    """What `encode` gives for each of the items and its changed copies: [n, copies + 1, ...]."""
+    rng = np.random.default_rng([run.spec.seed, len(items), copies])
+    found = []
+    for number, item in enumerate(items, 1):
+        image = examples.image(item)
+        found.append(encode([image, *(augment(image, rng, settings) for _ in range(copies))]))
+        run.step(number, len(items))
+        if run.checkpoint_due(number, 1 << 62):
+            run.stop_if_asked()
+    return np.stack(found)
+
+
 class Features:
     """float32[n, copies, d] of n items, the first copy being the image itself."""
 
@@ -37,7 +54,7 @@ class Features:
         """Loads the encoder; raises what `load_encoder` raises."""
         self._run, self._examples = run, examples
         self.encoder: Encoder = load_encoder(
-            resolve(run.spec.base_model or BUILT_IN), EncoderConfig.from_settings(run.settings)
+            resolve(run.spec.base_model or DEFAULT_ENCODER), EncoderConfig.from_settings(run.settings)
         )
 
     def of(self, items: Sequence[Item], copies: int, settings: AugmentationSettings, *, name: str) -> Vectors:
@@ -45,16 +62,9 @@ class Features:
         known = self._remembered(name)
         if known is not None and known.shape[:2] == (len(items), copies + 1):
             return known
-        rng = np.random.default_rng([self._run.spec.seed, len(items), copies])
-        found = []
-        for index, item in enumerate(items):
-            image = self._examples.image(item)
-            views = [image, *(augment(image, rng, settings) for _ in range(copies))]
-            found.append(self._encoded(views))
-            self._run.step(index + 1, len(items))
-            if self._run.checkpoint_due(index + 1, 1 << 62):
-                self._run.stop_if_asked()
-        return np.stack(found) if found else self._encoded([])[:, None]
+        if not items:
+            return self._encoded([])[:, None]
+        return computed_views(self._run, self._examples, items, copies, settings, self._encoded)
 
     def texts(self, labels: Sequence[str], descriptions: dict[str, str]) -> Vectors | None:
         """float32[C, d]: for each label the mean of its prompts, of unit norm; None if the encoder reads none."""

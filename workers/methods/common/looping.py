@@ -1,8 +1,4 @@
-"""The loop of methods that learn in steps of their own: looks at held-out examples, checkpoints, the best weights.
-
-Knows the order, and what it must take up again to go on as if it had not stopped; what is trained, and on what, a
-subclass knows.
-"""
+"""The loop of methods that learn in steps of their own: looks at held-out examples, checkpoints, the best weights."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """What methods share that learn a small network on an encoder's features: data, looks, judging, saving.
 
-Knows how a network and its class means become a classifier; what the network learns from is each method's own. End to
-end, the network begins with the encoder's last stages.
+End to end, the network begins with the encoder's last stages.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from app.families import BUILT_IN
 from app.inference import device as devices
 from app.inference.protocols import Vectors
 from app.jobs.errors import NotTrainableError
@@ -23,9 +21,16 @@ from app.jobs.spec import ModelCard
 from app.media.augmentation import OFF
 from app.methods.params import Params
 from app.methods.tasks import MIN_A_LABEL_TO_HOLD_OUT
-from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, few_exemplars, save_classifier
+from app.models.classifiers import (
+    Adapted,
+    ClassifierNote,
+    TrainedClassifier,
+    Weights,
+    few_exemplars,
+    save_classifier,
+)
 from workers.methods.common.calibrating import fitted_scale, judged, log_softmax, looked_at
-from workers.methods.common.classifiers import check_labels, describe_classifier
+from workers.methods.common.classifiers import check_labels, describe_classifier, note_classifier
 from workers.methods.common.features import Activations, Features, remember
 from workers.methods.common.looping import Parts, Pass, Stepped
 from workers.methods.common.projecting import Projection, array, squared
@@ -145,11 +150,9 @@ class FeatureMethod(Stepped):
         return score, {f"{self.chosen_by}_accuracy": accuracy, f"{self.chosen_by}_loss": loss}
 
     def current(self) -> Parts:
-        """See `Stepped`."""
         return copy.deepcopy(self.net.state_dict())
 
     def put(self, parts: Parts) -> None:
-        """See `Stepped`."""
         self.net.load_state_dict(parts)
 
     def remember(self, folder: Path) -> None:
@@ -184,16 +187,8 @@ class FeatureMethod(Stepped):
 
     def note(self) -> ClassifierNote:
         """What vision.json says."""
-        return ClassifierNote(
-            method=self.run.spec.method or "",
-            family=self.encoder.family,
-            base_model=self.run.spec.base_model or BUILT_IN,
-            base_fingerprint=self.encoder.fingerprint,
-            labels=self.labels,
-            adapted="tail" if self.end_to_end else None,
-            dim=self.encoder.dim,
-            temperature=float(self.encoder.temperature),
-        )
+        adapted: Adapted | None = "tail" if self.end_to_end else None
+        return note_classifier(self.run.spec, self.encoder.family, self.encoder, self.labels, adapted)
 
     def weights(self, x: Vectors, y: np.ndarray[Any, Any]) -> Weights:
         """Class means in the network's space as a linear layer: -s|z - c|² is 2s z·c - s|c|² plus what all share."""

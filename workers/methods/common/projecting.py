@@ -1,7 +1,4 @@
-"""The small network that methods learn on features, and distances in its space.
-
-Knows vectors; knows nothing of examples, steps or files.
-"""
+"""The small network that methods learn on features, and distances in its space."""
 
 from __future__ import annotations
 
@@ -24,11 +21,7 @@ class Projection(nn.Module):
         self.tail = tail
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.projected(x if self.tail is None else self.tail(x))
-
-    def projected(self, features: torch.Tensor) -> torch.Tensor:
-        """float[n, d] to float[n, k]."""
-        return nn.functional.normalize(self.layer(features), dim=-1)
+        return nn.functional.normalize(self.layer(x if self.tail is None else self.tail(x)), dim=-1)
 
 
 def squared(points: Vectors, centres: Vectors) -> Vectors:

@@ -1,7 +1,4 @@
-"""Training that gives the same weights for the same seed on the same machine.
-
-Knows torch's switches for it; knows nothing of what is trained.
-"""
+"""Training that gives the same weights for the same seed on the same machine."""
 
 from __future__ import annotations
 

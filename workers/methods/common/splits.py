@@ -1,7 +1,4 @@
-"""Which examples are trained on, chosen by and judged on, inside a method.
-
-Knows items and labels; knows nothing of images.
-"""
+"""Which examples are trained on, chosen by and judged on, inside a method."""
 
 from __future__ import annotations
 

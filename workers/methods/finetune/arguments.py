@@ -1,7 +1,4 @@
-"""The Trainer's arguments and DeepSpeed's configuration, from a job's parameters.
-
-Knows both libraries' words, and which device and meeting place a rank has; starts nothing.
-"""
+"""The Trainer's arguments and DeepSpeed's configuration, from a job's parameters."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the Trainer tells a job, and how a job's checkpoints and stops reach the Trainer.
-
-Knows both protocols and the ranks that must agree; knows nothing of models.
-"""
+"""What the Trainer tells a job, and how a job's checkpoints and stops reach the Trainer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""An image tower with a linear head on unit features: what many-shot classification trains and publishes.
-
-Knows modules, rates and files; knows nothing of the Trainer or of data.
-"""
+"""An image tower with a linear head on unit features: what many-shot classification trains and publishes."""
 
 from __future__ import annotations
 
@@ -22,7 +19,6 @@ from app.inference.family import ImageTower
 from app.inference.protocols import Vectors
 from app.jobs.errors import NotTrainableError
 from app.methods.finetune import FinetuneParams
-from app.models.classifiers import Weights
 
 _PROBE_C, _PROBE_STEPS = 1000.0, 300
 """Inverse strength of the probe's regularisation, weak since the features have unit length, and its most steps."""
@@ -141,11 +137,3 @@ def _with_lora(tower: ImageTower, params: FinetuneParams) -> Any:
     )
     tower.module.requires_grad_(False)
     return get_peft_model(tower.module, config)
-
-
-def head_weights(
-    model: Classifier, exemplars: Vectors, owners: np.ndarray[Any, Any], factor: float
-) -> Weights:
-    """The head as a served classifier keeps it."""
-    rows, bias = model.head_rows(factor)
-    return Weights(exemplars, owners.astype(np.int64), None, (), rows, bias)

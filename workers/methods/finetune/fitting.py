@@ -1,7 +1,4 @@
-"""How many examples fit a forward and backward pass: measured on the device at hand, not guessed.
-
-Knows one training step and the memory it takes; knows nothing of what is trained.
-"""
+"""How many examples fit a forward and backward pass: measured on the device at hand, not guessed."""
 
 from __future__ import annotations
 

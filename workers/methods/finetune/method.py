@@ -1,7 +1,4 @@
-"""Many-shot classification: an encoder's image tower and a linear head on it, trained together by the Trainer.
-
-Knows towers, labels and splits; what every many-shot training shares is in `workers.methods.finetune`.
-"""
+"""Many-shot classification: an encoder's image tower and a linear head on it, trained together by the Trainer."""
 
 from __future__ import annotations
 
@@ -16,19 +13,23 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from app.families import BUILT_IN
+from app.families import DEFAULT_ENCODER
 from app.inference.protocols import Vectors
 from app.jobs.errors import NotTrainableError
 from app.jobs.spec import ModelCard
 from app.methods.finetune import FinetuneParams
 from app.methods.params import Params
-from app.models.classifiers import ClassifierNote, TrainedClassifier, save_classifier
+from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, save_classifier
 from workers.methods.common.calibrating import fitted_scale, judged
-from workers.methods.common.classifiers import check_labels, describe_classifier
+from workers.methods.common.classifiers import (
+    check_labels,
+    describe_classifier,
+    note_classifier,
+)
 from workers.methods.common.splits import check_taught, split_items, targets
 from workers.methods.finetune.arguments import rank_device, training_arguments
 from workers.methods.finetune.callbacks import callbacks_for, run_trainer
-from workers.methods.finetune.classifier import Classifier, head_weights, write_tower
+from workers.methods.finetune.classifier import Classifier, write_tower
 from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
 from workers.methods.finetune.pixels import PixelData
 from workers.shared.examples import Examples, Item
@@ -36,7 +37,7 @@ from workers.shared.method import Run
 from workers.shared.metrics import NOT_JUDGED
 from workers.shared.towers import image_tower
 
-_LEAST = 2
+_MIN_EXAMPLES = 2
 _EXEMPLARS = 16
 """Examples a label that stand for it in the served classifier."""
 _PROBED, _PROBED_ALL = 64, 1024
@@ -58,10 +59,10 @@ class FinetuneEncoder:
     def validate(cls, params: Params, examples: Examples) -> None:
         """At least two labels with two examples each, one of them to train on."""
         check_labels(examples)
-        few = [label for label, count in sorted(examples.counts.items()) if count < _LEAST]
+        few = [label for label, count in sorted(examples.counts.items()) if count < _MIN_EXAMPLES]
         if few:
             raise NotTrainableError(
-                f"Training needs at least {_LEAST} examples a label; '{few[0]}' has fewer."
+                f"Training needs at least {_MIN_EXAMPLES} examples a label; '{few[0]}' has fewer."
             )
         check_taught(examples)
 
@@ -69,7 +70,7 @@ class FinetuneEncoder:
         """Load the tower, split, choose the batch size by a dry run, and start the head as a linear probe."""
         run, params = self.run, self.params
         transformers.set_seed(run.spec.seed)
-        self.tower = image_tower(run.spec.base_model or BUILT_IN, run.settings)
+        self.tower = image_tower(run.spec.base_model or DEFAULT_ENCODER, run.settings)
         self.train, self.validation, self.test = split_items(
             self.examples, params.validation_share, run.spec.seed
         )
@@ -77,7 +78,9 @@ class FinetuneEncoder:
         self.model = Classifier(self.tower, len(self.labels), params, [counts[one] for one in self.labels])
         self.model.to(self.device)
         if run.restored is None:
-            chosen = _first_of_each(self.train, max(min(_PROBED, _PROBED_ALL // len(self.labels)), _LEAST))
+            chosen = _first_of_each(
+                self.train, max(min(_PROBED, _PROBED_ALL // len(self.labels)), _MIN_EXAMPLES)
+            )
             self.model.start_head(self.features_of(chosen), np.array(targets(chosen, self.labels)))
         if params.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
@@ -160,21 +163,14 @@ class FinetuneEncoder:
         return np.concatenate(parts)
 
     def _note(self) -> ClassifierNote:
-        return ClassifierNote(
-            method=self.run.spec.method or "",
-            family=self.tower.family,
-            base_model=self.run.spec.base_model or BUILT_IN,
-            base_fingerprint=self.tower.fingerprint,
-            labels=self.labels,
-            adapted=self.tower.adapted,
-            dim=self.tower.dim,
-            temperature=self.tower.temperature,
-        )
+        tower = self.tower
+        return note_classifier(self.run.spec, tower.family, tower, self.labels, tower.adapted)
 
-    def _weights(self) -> Any:
+    def _weights(self) -> Weights:
         chosen = _first_of_each(self.train, _EXEMPLARS)
         owners = np.array(targets(chosen, self.labels))
-        return head_weights(self.model, self.features_of(chosen), owners, self.factor)
+        rows, bias = self.model.head_rows(self.factor)
+        return Weights(self.features_of(chosen), owners.astype(np.int64), None, (), rows, bias)
 
     def _classifier(self) -> TrainedClassifier:
         return TrainedClassifier(self._note(), self._weights())

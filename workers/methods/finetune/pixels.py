@@ -1,7 +1,4 @@
-"""Examples as a torch dataset: images read, changed and prepared one at a time, so that none are kept.
-
-Knows items and tensors; knows nothing of models.
-"""
+"""Examples as a torch dataset: images read, changed and prepared one at a time, so that none are kept."""
 
 from __future__ import annotations
 

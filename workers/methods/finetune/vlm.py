@@ -1,9 +1,4 @@
-"""Many-shot training of vision-language models: questions or captions by the thousand, the whole model or adapters.
-
-Knows lessons (one template for training and serving) and the Trainer's side of them; what every many-shot training
-shares is in `workers.methods.finetune`, what every vision-language training shares in
-`workers.methods.common.vlm`.
-"""
+"""Many-shot training of vision-language models: questions or captions by the thousand, the whole model or adapters."""
 
 from __future__ import annotations
 
@@ -18,16 +13,11 @@ import transformers
 from safetensors.torch import save_file
 from torch import nn
 
-from app.families.loading import located_vlm
-from app.families.vlm_source import is_adapter
-from app.families.vlms import resolve_vlm
-from app.inference.sources import EncoderConfig
-from app.jobs.errors import NotTrainableError
 from app.jobs.spec import ModelCard
 from app.media.augmentation import AugmentationSettings, augment
 from app.methods.finetune import FinetuneParams
 from app.methods.params import Params
-from workers.methods.common.vlm.adapting import AdaptedVlm, recompute
+from workers.methods.common.vlm.adapting import AdaptedVlm, base_files, recompute
 from workers.methods.common.vlm.answering import COMPARED, Judge
 from workers.methods.common.vlm.items import MILD, VlmItems
 from workers.methods.common.vlm.lengths import limit_texts
@@ -41,7 +31,7 @@ from workers.shared.method import Run
 
 JUDGED = 500
 """Test examples that are answered at most: writing answers takes far longer than a forward pass."""
-_MOST_HELD = 1_000
+_MAX_HELD_OUT = 1_000
 """Held-out examples that the best checkpoint is chosen by at most."""
 _BATCH = 16
 
@@ -103,7 +93,7 @@ class FinetuneVlm:
         """The Trainer's loop, the best checkpoint by the loss on held-out examples."""
         run, params = self.run, self.params
         folder = run.scratch / "trainer"
-        held = self.sides.held_out[:_MOST_HELD]
+        held = self.sides.held_out[:_MAX_HELD_OUT]
         arguments = training_arguments(
             params,
             self.batches,
@@ -159,10 +149,7 @@ class FinetuneVlm:
         return card
 
     def _load_whole(self) -> None:
-        source = resolve_vlm(self.run.spec.base_model or "")
-        if is_adapter(source):
-            raise NotTrainableError(f"'{source.name}' is itself an adapter: train over its base model.")
-        self.files = located_vlm(source, EncoderConfig.from_settings(self.run.settings))
+        self.files = base_files(self.run.spec.base_model or "", self.run.settings)
         model = self.files.model(str(self.device), torch.float32)
         model.requires_grad_(True)
         vlm = self.files.family_class(self.files.name, model, self.files.processor(), self.device)

@@ -1,7 +1,4 @@
-"""The closed-form head as a method: nothing is trained, a collection's classifier becomes a model of its own.
-
-Knows features and texts; the mathematics is in `app.heads`.
-"""
+"""The closed-form head as a method: nothing is trained, a collection's classifier becomes a model of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from app.methods.params import Params
 from app.models.classifiers import Weights
 from workers.methods.common.on_features import FeatureMethod
 
-_MOST = 100
+_MAX_KEPT = 100
 """Examples kept a label: the head is fitted again from these when it is loaded."""
 
 
@@ -24,7 +21,6 @@ class HeadMethod(FeatureMethod):
 
     @classmethod
     def least(cls, params: Params) -> int:
-        """See `FeatureMethod`."""
         return 1
 
     def copies(self) -> int:
@@ -42,7 +38,7 @@ class HeadMethod(FeatureMethod):
 
     def weights(self, x: Vectors, y: np.ndarray[Any, Any]) -> Weights:
         """Examples and texts themselves."""
-        kept = np.concatenate([np.flatnonzero(y == label)[:_MOST] for label in range(len(self.labels))])
+        kept = np.concatenate([np.flatnonzero(y == label)[:_MAX_KEPT] for label in range(len(self.labels))])
         return Weights(x[kept, 0], y[kept], self.texts)
 
 

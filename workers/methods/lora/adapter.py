@@ -1,6 +1,6 @@
 """LoRA in an encoder, trained on labelled images: against the labels' texts, or with a linear head.
 
-Knows peft, towers and prompts; the loop is `encoder_training`'s. After CLIP-LoRA (Zanella and Ben Ayed 2024).
+After CLIP-LoRA (Zanella and Ben Ayed 2024).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from app.collections.texts import prompts
-from app.families.encoders import locate, resolve
 from app.inference.adapters import WEIGHTS
 from app.inference.protocols import Pixels, Vectors
 from app.inference.sources import EncoderConfig
@@ -27,15 +26,13 @@ from workers.methods.lora.encoder_training import EncoderTraining
 from workers.shared.examples import Item
 
 RANK, DROPOUT = 2, 0.25
-MOST_TRAINED_TEXTS = 64
+MAX_TRAINED_TEXTS = 64
 """Labels up to which texts are encoded anew in every step; beyond, the text tower stays as it is and its vectors are
 computed once."""
 _BATCH = 16
 _LARGE = 20_000_000
 """Numbers in a model from which more than one thread pays."""
-_STEPS_A_SHOT, _MOST_STEPS = 500, 300
-_HEAD_RATE = 10.0
-"""A linear head may move faster than the pretrained layers below it."""
+_STEPS_A_SHOT, _MAX_STEPS = 500, 300
 
 
 class AdapterTraining(EncoderTraining):
@@ -48,9 +45,7 @@ class AdapterTraining(EncoderTraining):
         """The whole model in float32, adapters on its attention, everything else frozen."""
         run, params = self.run, self.params
         config = EncoderConfig.from_settings(run.settings)
-        family, source = locate(resolve(self.word), config)
-        self.encoder = family.adaptable(source, config)
-        self.family = family.name
+        self.base = self.encoder = self.family.adaptable(self.source, config)
         model = self.encoder.module
         self.one_thread = sum(one.numel() for one in model.parameters()) < _LARGE
         if params.gradient_checkpointing:
@@ -60,10 +55,12 @@ class AdapterTraining(EncoderTraining):
             r=rank,
             lora_alpha=params.alpha or rank,  # type: ignore[arg-type]  # peft takes any number
             lora_dropout=DROPOUT if params.dropout is None else params.dropout,
-            target_modules=_targets(model, params.targets or family.attention_layers, self.changed_part()),
+            target_modules=_targets(
+                model, params.targets or self.family.attention_layers, self.changed_part()
+            ),
         )
         self.peft = get_peft_model(model, lora).to(self.device)
-        self.steps = min(_STEPS_A_SHOT * max(len(self.train) // len(self.labels), 1), _MOST_STEPS)
+        self.steps = min(_STEPS_A_SHOT * max(len(self.train) // len(self.labels), 1), _MAX_STEPS)
         self.images: dict[str, Any] = {}
         self.lay_out()
         self.untrained = self.current()
@@ -77,7 +74,6 @@ class AdapterTraining(EncoderTraining):
         raise NotImplementedError
 
     def restart(self) -> None:
-        """See `EncoderTraining`."""
         self.put(self.untrained)
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
@@ -97,7 +93,6 @@ class AdapterTraining(EncoderTraining):
         return self._encode_images(np.stack(pixels))
 
     def features_of(self, items: Sequence[Item]) -> Vectors:
-        """See `EncoderTraining`."""
         self.peft.eval()
         parts = [np.zeros((0, self.encoder.dim), np.float32)]
         with torch.no_grad():
@@ -107,11 +102,6 @@ class AdapterTraining(EncoderTraining):
                 parts.append(self._encode_images(pixels).cpu().numpy())
         return np.concatenate(parts)
 
-    def logits_of(self, features: Vectors) -> NDArray[np.float64]:
-        """See `EncoderTraining`."""
-        rows, bias, _ = self.head()
-        return np.asarray(features @ rows.T + bias, np.float64)
-
     def write(self, folder: Path) -> list[str]:
         """The adapter in peft's format."""
         config = self.peft.peft_config["default"]
@@ -120,10 +110,6 @@ class AdapterTraining(EncoderTraining):
         weights = get_peft_model_state_dict(self.peft, save_embedding_layers=False)  # "auto" asks a hub
         save_file({name: one.contiguous().cpu() for name, one in weights.items()}, folder / WEIGHTS)
         return ["adapter_config.json", WEIGHTS]
-
-    def facts(self) -> tuple[str, str, int, float]:
-        """See `EncoderTraining`."""
-        return self.family, self.encoder.fingerprint, self.encoder.dim, self.encoder.temperature
 
     def _encode_images(self, pixels: Pixels) -> torch.Tensor:
         batch = torch.from_numpy(pixels).to(self.device)
@@ -140,7 +126,7 @@ class TextLora(AdapterTraining):
 
     def changed_part(self) -> str:
         """See `AdapterTraining`: the image tower alone where there are many labels."""
-        return "" if len(self.labels) <= MOST_TRAINED_TEXTS else self.encoder.image_part
+        return "" if len(self.labels) <= MAX_TRAINED_TEXTS else self.encoder.image_part
 
     def lay_out(self) -> None:
         """The labels' prompts."""
@@ -148,10 +134,10 @@ class TextLora(AdapterTraining):
         tokenize = cast(Callable[[list[str]], dict[str, torch.Tensor]], self.encoder.tokenize)
         self.tokens = tokenize([one for several in sentences for one in several])
         self.owners = torch.tensor([i for i, several in enumerate(sentences) for _ in several])
-        with_texts = len(self.labels) <= MOST_TRAINED_TEXTS
+        with_texts = len(self.labels) <= MAX_TRAINED_TEXTS
         self.fixed_texts = None if with_texts else self._encode_texts().detach()
         if not with_texts:
-            self.run.log(f"More than {MOST_TRAINED_TEXTS} labels: the text tower stays as it is.")
+            self.run.log(f"More than {MAX_TRAINED_TEXTS} labels: the text tower stays as it is.")
 
     def batch_logits(self, rows: NDArray[Any]) -> torch.Tensor:
         """See `EncoderTraining`: temperature times cosines of images and label texts."""
@@ -184,13 +170,7 @@ class ImageLora(AdapterTraining):
 
     def lay_out(self) -> None:
         """A head at the class means of the training examples."""
-        features = self.features_of(self.train)
-        means = np.stack([features[self.y == label].mean(axis=0) for label in range(len(self.labels))])
-        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-        self.linear = nn.Linear(means.shape[1], len(self.labels)).to(self.device)
-        with torch.no_grad():
-            self.linear.weight.copy_(torch.from_numpy(means / _HEAD_RATE))
-            self.linear.bias.zero_()
+        self.linear = self.start_linear(self.features_of(self.train))
 
     def restart(self) -> None:
         """See `EncoderTraining`: the class means are of all examples now."""
@@ -203,19 +183,11 @@ class ImageLora(AdapterTraining):
         return super().trained() | head
 
     def batch_logits(self, rows: NDArray[Any]) -> torch.Tensor:
-        """See `EncoderTraining`; the head's weights are kept small and scaled, so that one rate suits both."""
-        logits: torch.Tensor = self._scale() * self.linear(self.shown(rows))
+        logits: torch.Tensor = self.linear_scale * self.linear(self.shown(rows))
         return logits
 
     def head(self) -> tuple[Vectors, Vectors, Vectors | None]:
-        """See `EncoderTraining`."""
-        weight, bias = (
-            tensor.detach().cpu().numpy() * self._scale() for tensor in (self.linear.weight, self.linear.bias)
-        )
-        return weight.astype(np.float32), bias.astype(np.float32), None
-
-    def _scale(self) -> float:
-        return self.encoder.temperature * _HEAD_RATE
+        return *self.linear_rows(self.linear), None
 
 
 def _targets(model: nn.Module, wanted: Sequence[str], part: str) -> list[str]:

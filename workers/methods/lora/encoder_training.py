@@ -1,8 +1,4 @@
-"""What training an encoder's own weights on labels shares, whichever weights they are.
-
-Knows batches, the rate of each step, a softmax over labels and how the result is judged and saved. Knows nothing of
-towers, adapters or how a network turns images into logits.
-"""
+"""What training an encoder's own weights on labels shares, whichever weights they are."""
 
 from __future__ import annotations
 
@@ -14,17 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from app.families import BUILT_IN
+from app.families import DEFAULT_ENCODER
 from app.inference import device as devices
+from app.inference.family import AdaptableEncoder, CutTower, Family
 from app.inference.protocols import Vectors
+from app.inference.sources import EncoderSource
 from app.jobs.errors import NotTrainableError
 from app.jobs.spec import ModelCard
 from app.methods.lora import LoraParams
 from app.methods.params import Params
 from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, few_exemplars, save_classifier
 from workers.methods.common.calibrating import fitted_scale, judged, looked_at
-from workers.methods.common.classifiers import check_labels, describe_classifier
+from workers.methods.common.classifiers import (
+    check_labels,
+    describe_classifier,
+    note_classifier,
+)
 from workers.methods.common.looping import Parts, Pass, Stepped, noted
 from workers.methods.common.reproducible import deterministic
 from workers.methods.common.splits import check_taught, split_items, targets
@@ -33,12 +36,15 @@ from workers.shared.method import Run
 from workers.shared.metrics import NOT_JUDGED
 
 _GRADIENT_NORM = 1.0
+_HEAD_RATE = 10.0
 
 
 class EncoderTraining(Stepped):
     """See `workers.shared.method.TrainingMethod`; a subclass says what is trained and what a batch's logits are."""
 
     params: LoraParams
+    base: AdaptableEncoder | CutTower
+    """`build` loads it."""
     adapted: Any
     """`peft` or `tail`."""
     rate = 2e-4
@@ -46,11 +52,15 @@ class EncoderTraining(Stepped):
     one_thread = True
     """Whether what is trained is too small to gain by more threads."""
 
-    def __init__(self, run: Run, params: LoraParams, examples: Examples) -> None:
+    def __init__(
+        self, run: Run, params: LoraParams, examples: Examples, base: tuple[Family, EncoderSource]
+    ) -> None:
+        """`base` is what `app.families.encoders.locate` found of the base model."""
         self.run, self.params, self.examples = run, params, examples
+        self.family, self.source = base
         self.labels = examples.labels
         self.device = torch.device(devices.parse(run.settings.models.device).torch_name)
-        self.word = run.spec.base_model or BUILT_IN
+        self.word = run.spec.base_model or DEFAULT_ENCODER
         self.scale = 1.0
         self.first: dict[str, Any] | None = None
         """Of the first pass, once there is a second."""
@@ -84,6 +94,30 @@ class EncoderTraining(Stepped):
         """Load the base and lay out what is trained."""
         raise NotImplementedError
 
+    def start_linear(self, features: Vectors) -> nn.Linear:
+        """A head at the class means of the training examples' features float32[n, d], which may move faster than the
+        pretrained layers below it: its weights are kept small and scaled, so that one rate suits both.
+        """
+        means = np.stack([features[self.y == label].mean(axis=0) for label in range(len(self.labels))])
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+        linear = nn.Linear(means.shape[1], len(self.labels)).to(self.device)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(means / _HEAD_RATE))
+            linear.bias.zero_()
+        return linear
+
+    @property
+    def linear_scale(self) -> float:
+        """Of the logits of such a head."""
+        return self.base.temperature * _HEAD_RATE
+
+    def linear_rows(self, linear: nn.Linear) -> tuple[Vectors, Vectors]:
+        """rows float32[C, d] and bias float32[C] of its logits."""
+        weight, bias = (
+            tensor.detach().cpu().numpy() * self.linear_scale for tensor in (linear.weight, linear.bias)
+        )
+        return weight.astype(np.float32), bias.astype(np.float32)
+
     def restart(self) -> None:
         """Lay out anew what is trained; the examples that were held out now follow the others in `train`."""
         raise NotImplementedError
@@ -102,7 +136,8 @@ class EncoderTraining(Stepped):
 
     def logits_of(self, features: Vectors) -> NDArray[np.float64]:
         """float64[n, C] of such features."""
-        raise NotImplementedError
+        rows, bias, _ = self.head()
+        return np.asarray(features @ rows.T + bias, np.float64)
 
     def head(self) -> tuple[Vectors, Vectors, Vectors | None]:
         """rows float32[C, d], bias float32[C] of the logits, and the labels' texts float32[C, d] or None."""
@@ -110,10 +145,6 @@ class EncoderTraining(Stepped):
 
     def write(self, folder: Path) -> list[str]:
         """Put the encoder's changed weights into the folder; their files."""
-        raise NotImplementedError
-
-    def facts(self) -> tuple[str, str, int, float]:
-        """Family, fingerprint, dimension and temperature of the base."""
         raise NotImplementedError
 
     def optimiser(self) -> torch.optim.Optimizer:
@@ -181,11 +212,9 @@ class EncoderTraining(Stepped):
         return math.sqrt(right * (1 - right) / count)
 
     def current(self) -> Parts:
-        """See `Stepped`."""
         return {name: one.detach().cpu().clone() for name, one in self.trained().items()}
 
     def put(self, parts: Parts) -> None:
-        """See `Stepped`."""
         with torch.no_grad():
             for name, one in self.trained().items():
                 one.copy_(parts[name])
@@ -244,14 +273,4 @@ class EncoderTraining(Stepped):
         return TrainedClassifier(self._note(), self._head_weights())
 
     def _note(self) -> ClassifierNote:
-        family, fingerprint, dim, temperature = self.facts()
-        return ClassifierNote(
-            method=self.run.spec.method or "",
-            family=family,
-            base_model=self.word,
-            base_fingerprint=fingerprint,
-            labels=self.labels,
-            adapted=self.adapted,
-            dim=dim,
-            temperature=temperature,
-        )
+        return note_classifier(self.run.spec, self.family.name, self.base, self.labels, self.adapted)

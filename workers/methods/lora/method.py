@@ -1,15 +1,12 @@
-"""Adapting an encoder to a few labels: low-rank adapters, or the last stages of a tower that can be cut.
-
-Knows which of the two fits a family; each is in a file of its own.
-"""
+"""Adapting an encoder to a few labels: low-rank adapters, or the last stages of a tower that can be cut."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from app.families import BUILT_IN
-from app.families.encoders import locate, resolve
+from app.families import DEFAULT_ENCODER
+from app.families.encoders import locate
 from app.inference.sources import EncoderConfig
 from app.jobs.spec import ModelCard
 from app.methods.lora import LoraParams
@@ -23,17 +20,8 @@ class EncoderLora:
     """See `workers.shared.method.TrainingMethod`."""
 
     def __init__(self, run: Run, params: LoraParams, examples: Examples) -> None:
-        config = EncoderConfig.from_settings(run.settings)
-        family, _ = locate(resolve(run.spec.base_model or BUILT_IN), config)
+        self._given = run, params, examples
         self._method: TrainingMethod
-        if family.is_cut:
-            from workers.methods.lora.tail import TailTraining
-
-            self._method = TailTraining(run, params, examples)
-        else:
-            from workers.methods.lora.adapter import ImageLora, TextLora
-
-            self._method = (TextLora if family.reads_texts else ImageLora)(run, params, examples)
 
     @classmethod
     def validate(cls, params: Params, examples: Examples) -> None:
@@ -41,19 +29,28 @@ class EncoderLora:
         EncoderTraining.validate(params, examples)
 
     def prepare(self) -> None:
-        """See `TrainingMethod`."""
+        """Find the base, whose family tells which of the two it is."""
+        run, params, examples = self._given
+        config = EncoderConfig.from_settings(run.settings)
+        base = locate(run.spec.base_model or DEFAULT_ENCODER, config)
+        family, _ = base
+        if family.is_cut:
+            from workers.methods.lora.tail import TailTraining
+
+            self._method = TailTraining(run, params, examples, base)
+        else:
+            from workers.methods.lora.adapter import ImageLora, TextLora
+
+            self._method = (TextLora if family.reads_texts else ImageLora)(run, params, examples, base)
         self._method.prepare()
 
     def fit(self) -> None:
-        """See `TrainingMethod`."""
         self._method.fit()
 
     def evaluate(self) -> dict[str, Any]:
-        """See `TrainingMethod`."""
         return self._method.evaluate()
 
     def save(self, folder: Path) -> ModelCard:
-        """See `TrainingMethod`."""
         return self._method.save(folder)
 
 

@@ -1,7 +1,6 @@
 """The base's own answers to everyday questions, mixed into training so that a new skill does not cost the old ones.
 
-Knows questions and when one would contradict what is taught (learning without forgetting, Li and Hoiem 2016, with
-answers in the place of their soft labels); knows nothing of tokens, losses or steps.
+Learning without forgetting (Li and Hoiem 2016), with answers in the place of their soft labels.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ QUESTIONS = (
     "Does the image show a tree?",
     "Is there no car in the image?",
 )
-MOST = 120
+MAX_REHEARSED = 120
 """Answers that are asked for before training; more would cost a large base minutes."""
 TOKENS = 24
 _SMALL_WORDS = frozenset(
@@ -51,7 +50,7 @@ def rehearsed(
     questions = [one for one in QUESTIONS if not _taught_anew(one, taught)]
     images = sorted({one.sha256 for one in taught})
     pairs = [Item(image, question=question) for image in images for question in questions]
-    order = np.random.default_rng((seed, 2)).permutation(len(pairs))[:MOST]
+    order = np.random.default_rng((seed, 2)).permutation(len(pairs))[:MAX_REHEARSED]
     chosen = [pairs[index] for index in order]
     if not chosen:
         return []

@@ -1,7 +1,4 @@
-"""The last stages of a tower that can be cut, and a linear head on them, trained on a few labelled images.
-
-Knows cached activations and the head's start at the class means; the loop is `encoder_training`'s.
-"""
+"""The last stages of a tower that can be cut, and a linear head on them, trained on a few labelled images."""
 
 from __future__ import annotations
 
@@ -12,13 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from app.families import FAMILIES
-from app.families.encoders import resolve
 from app.inference.protocols import Vectors
-from app.media.augmentation import augment
+from workers.methods.common.features import computed_views
 from workers.methods.lora.encoder_training import EncoderTraining
 from workers.shared.examples import Item
 
@@ -26,8 +22,6 @@ COPIES = 8
 _UNCHANGED = 0.5
 """Share of what is shown that is no changed copy."""
 _CACHE = "activations.safetensors"
-_HEAD_RATE = 10.0
-"""The head may move faster than the pretrained stages below it."""
 _BATCH = 32
 
 
@@ -40,8 +34,7 @@ class TailTraining(EncoderTraining):
 
     def build(self) -> None:
         """Activations of every example and of its changed copies, once; then the tail, with a head on top."""
-        self.family = FAMILIES.get(resolve(self.word).family)
-        self.cut = self.family.cut(self.device)
+        self.base = self.cut = self.family.cut(self.device)
         copies = COPIES if self.params.augment else 0
         sides = (
             ("train", self.train, copies),
@@ -53,20 +46,13 @@ class TailTraining(EncoderTraining):
         self._lay_out()
 
     def restart(self) -> None:
-        """See `EncoderTraining`."""
         self.x = np.concatenate([self.x, self.cached["validation"]])
         self._lay_out()
 
     def _lay_out(self) -> None:
         """The pretrained tail, and a head that starts at the class means."""
         self.tail = self.cut.build_tail().to(self.device)
-        features = self._embedded(self.x[:, 0])
-        means = np.stack([features[self.y == label].mean(axis=0) for label in range(len(self.labels))])
-        means /= np.linalg.norm(means, axis=1, keepdims=True)
-        self.linear = nn.Linear(means.shape[1], len(self.labels)).to(self.device)
-        with torch.no_grad():
-            self.linear.weight.copy_(torch.from_numpy(means / _HEAD_RATE))
-            self.linear.bias.zero_()
+        self.linear = self.start_linear(self._embedded(self.x[:, 0]))
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """Tail and head."""
@@ -74,10 +60,7 @@ class TailTraining(EncoderTraining):
         return tail | {f"head.{name}": one for name, one in self.linear.named_parameters()}
 
     def batch_logits(self, rows: NDArray[Any]) -> torch.Tensor:
-        """See `EncoderTraining`; the head's weights are kept small and scaled, so that one rate suits both.
-
-        Every other example is shown as it is, since that is how images come to be asked about.
-        """
+        """Every other example is shown as it is, since that is how images come to be asked about."""
         copies = self.rng.integers(0, self.x.shape[1], len(rows))
         shown = self.x[rows, np.where(self.rng.random(len(rows)) < _UNCHANGED, 0, copies)]
         self.tail.train()
@@ -85,7 +68,7 @@ class TailTraining(EncoderTraining):
         dropped = nn.functional.dropout(
             features, 0.25 if self.params.dropout is None else self.params.dropout
         )
-        logits: torch.Tensor = self._scale() * self.linear(dropped)
+        logits: torch.Tensor = self.linear_scale * self.linear(dropped)
         return logits
 
     def features_of(self, items: Sequence[Item]) -> Vectors:
@@ -95,28 +78,13 @@ class TailTraining(EncoderTraining):
         known = self.x if items is self.train else self.cached["test" if items is self.test else "validation"]
         return self._embedded(known[:, 0])
 
-    def logits_of(self, features: Vectors) -> NDArray[np.float64]:
-        """See `EncoderTraining`."""
-        rows, bias, _ = self.head()
-        return np.asarray(features @ rows.T + bias, np.float64)
-
     def head(self) -> tuple[Vectors, Vectors, Vectors | None]:
         """See `EncoderTraining`; the base's texts do not belong to the changed space."""
-        weight, bias = (
-            one.detach().cpu().numpy() * self._scale() for one in (self.linear.weight, self.linear.bias)
-        )
-        return weight.astype(np.float32), bias.astype(np.float32), None
+        return *self.linear_rows(self.linear), None
 
     def write(self, folder: Path) -> list[str]:
         """The tail."""
         return [self.cut.write_tail(self.tail, folder)]
-
-    def facts(self) -> tuple[str, str, int, float]:
-        """See `EncoderTraining`."""
-        return self.family.name, self.cut.fingerprint, self.cut.dim, self.cut.temperature
-
-    def _scale(self) -> float:
-        return self.cut.temperature * _HEAD_RATE
 
     def _embedded(self, activations: Vectors) -> Vectors:
         self.tail.train(False)
@@ -134,18 +102,13 @@ class TailTraining(EncoderTraining):
             known = load_file(restored / _CACHE).get(name)
             if known is not None and known.shape[:2] == (len(items), copies + 1):
                 return known
-        rng = np.random.default_rng([self.run.spec.seed, len(items), copies])
-        settings = self.params.changes()
-        found = []
-        for number, item in enumerate(items, 1):
-            image = self.examples.image(item)
-            views = [image, *(augment(image, rng, settings) for _ in range(copies))]
-            found.append(self.cut.activations([self.cut.preprocess(view) for view in views]))
-            self.run.step(number, len(items))
-            if self.run.checkpoint_due(number, 1 << 62):
-                self.run.stop_if_asked()
-        return np.stack(found)
+        return computed_views(
+            self.run, self.examples, items, copies, self.params.changes(), self._activations
+        )
+
+    def _activations(self, views: Sequence[Image.Image]) -> Vectors:
+        found: Vectors = self.cut.activations([self.cut.preprocess(view) for view in views])
+        return found
 
     def remember(self, folder: Path) -> None:
-        """See `Stepped`."""
         save_file(self.cached, folder / _CACHE)

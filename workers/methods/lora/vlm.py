@@ -1,8 +1,4 @@
-"""LoRA for vision-language models: a few answered questions or captions become an adapter over the base.
-
-Knows the order of training: steps, looks at held-out examples, checkpoints, the best of them. Knows nothing of
-families (`common.vlm.lessons`), of how the base is loaded (`common.vlm.adapting`) or of who serves the result.
-"""
+"""LoRA for vision-language models: a few answered questions or captions become an adapter over the base."""
 
 from __future__ import annotations
 
@@ -31,9 +27,9 @@ from workers.methods.lora.rehearsal import rehearsed
 from workers.shared.examples import Examples, Item
 from workers.shared.method import Run
 
-PASSES, LEAST_PASSES = 150, 3
-"""Times every example is seen where `steps` is left empty: a few examples often, within `MOST_STEPS`, many rarely."""
-LEAST_STEPS, MOST_STEPS = 60, 300
+PASSES, MIN_PASSES = 150, 3
+"""Times every example is seen where `steps` is left empty: a few examples often, within `MAX_STEPS`, many rarely."""
+MIN_STEPS, MAX_STEPS = 60, 300
 RATE, WIDTH, POWER = 5e-4, 2000, 0.781
 """The learning rate of a language model of this width, and how it falls with the width (Schulman et al. 2025, LoRA
 Without Regret, for Llama): 2.9e-4 at 4,096, 4.3e-3 at 128.
@@ -156,7 +152,7 @@ class VlmLora:
             self._run.spec,
             self._items,
             adapted.files,
-            family=adapted.family,
+            family=adapted.files.family_class.family,
             adapted="peft",
             parameters=sum(weight.numel() for weight in adapted.trained.values()),
         )
@@ -164,8 +160,8 @@ class VlmLora:
     def _default_steps(self) -> int:
         seen = self._params.batch_size * self._params.accumulation
         taught = len(self._sides.taught)
-        few = min(max(math.ceil(PASSES * taught / seen), LEAST_STEPS), MOST_STEPS)
-        return max(few, math.ceil(LEAST_PASSES * taught / seen))
+        few = min(max(math.ceil(PASSES * taught / seen), MIN_STEPS), MAX_STEPS)
+        return max(few, math.ceil(MIN_PASSES * taught / seen))
 
     def _settled(self) -> bool:
         return 0 < self._params.patience <= self._progress.looks_since

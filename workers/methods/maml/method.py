@@ -1,8 +1,7 @@
 """MAML (Finn et al. 2017) and ANIL (Raghu et al. 2020) on an encoder's features.
 
-Knows the inner loop that adapts a head (MAML: the projection too) to an episode's supports, and the outer loss after
-it; the rest is `workers.methods.common.on_features`'s. The model that is served went through the inner loop once
-more, on all examples.
+The inner loop adapts a head (MAML: the projection too) to an episode's supports. The model that is served went
+through it once more, on all examples.
 """
 
 from __future__ import annotations
@@ -80,7 +79,6 @@ class Maml(FeatureMethod):
 
     @property
     def chosen_by(self) -> str:
-        """See `FeatureMethod`."""
         return "validation" if len(self.held_y) else "cross_validation"
 
     def _adapted(self, features: torch.Tensor, y: torch.Tensor, ways: int, *, learning: bool) -> Fast:

@@ -1,7 +1,4 @@
-"""Prototypical networks (Snell et al. 2017) on an encoder's features.
-
-Knows episodes and squared Euclidean distances to class means; the rest is `workers.methods.common.on_features`'s.
-"""
+"""Prototypical networks (Snell et al. 2017) on an encoder's features."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Siamese networks on an encoder's features: like examples are drawn together, others apart.
 
-Knows pairs (contrastive loss, Hadsell et al. 2006) and triplets with semi-hard negatives (Schroff et al. 2015); an
-image is then classified by the nearest class mean, as `workers.methods.common.on_features` does it.
+Pairs (contrastive loss, Hadsell et al. 2006) or triplets with semi-hard negatives (Schroff et al. 2015); an image is
+then classified by the nearest class mean.
 """
 
 from __future__ import annotations

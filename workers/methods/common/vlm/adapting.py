@@ -1,7 +1,4 @@
-"""A vision-language model made ready for LoRA: loaded for training, adapters laid in, everything else frozen.
-
-Knows devices, number formats, 4-bit bases and peft; knows nothing of examples, steps or checkpoints.
-"""
+"""A vision-language model made ready for LoRA: loaded for training, adapters laid in, everything else frozen."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
 
+from app.families.changed import is_adapter
 from app.families.hugging_face_encoder import recompute as recompute_activations
 from app.families.loading import VlmFiles, located_vlm
-from app.families.vlm_source import is_adapter
 from app.families.vlms import resolve_vlm
 from app.inference import device as devices
 from app.inference.adapters import CONFIG, WEIGHTS
@@ -31,16 +28,20 @@ from workers.methods.common.vlm.lessons import Lessons, lessons_for
 RANK, DROPOUT = 16, 0.05
 
 
+def base_files(base: str, settings: Settings) -> VlmFiles:
+    """The files of the model to train; raises NotTrainableError for an adapter, and what `located_vlm` raises."""
+    source = resolve_vlm(base)
+    if is_adapter(source):
+        raise NotTrainableError(f"'{source.name}' is itself an adapter: train over its base model.")
+    return located_vlm(source, EncoderConfig.from_settings(settings))
+
+
 class AdaptedVlm:
     """The model in training: `lessons.vlm` answers and learns, `model` is peft's view of the same module."""
 
     def __init__(self, base: str, params: AdapterParams, settings: Settings, *, recomputing: bool) -> None:
         """Loads for seconds. Raises NotTrainableError for what cannot be trained, and what loading raises."""
-        source = resolve_vlm(base)
-        if is_adapter(source):
-            raise NotTrainableError(f"'{source.name}' is itself an adapter: train over its base model.")
-        self.family = source.family
-        self.files: VlmFiles = located_vlm(source, EncoderConfig.from_settings(settings))
+        self.files: VlmFiles = base_files(base, settings)
         device = devices.parse(settings.models.device)
         self.device = torch.device(device.torch_name)
         self.dtype = (

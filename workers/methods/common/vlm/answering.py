@@ -1,7 +1,4 @@
-"""What a model in training says to examples, and how often that is right.
-
-Knows generation and figures; knows nothing of optimisers, adapters or checkpoints.
-"""
+"""What a model in training says to examples, and how often that is right."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Examples of questions or captions as prompts and answers: which are taught, which are held out.
-
-Knows items, images and tasks; knows nothing of tokens or models.
-"""
+"""Examples of questions or captions as prompts and answers: which are taught, which are held out."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from workers.methods.common.splits import check_taught
 from workers.shared.examples import Examples, Item
 from workers.shared.splitting import stratified
 
-LEAST = 2
+MIN_TAUGHT = 2
 _CACHED_IMAGES = 256
 MILD = AugmentationSettings(rotation=5, brightness=0.1, noise=0.01, crop=0.1)
 """Answers may depend on what is at the edge, on sizes and on shades."""
@@ -62,8 +59,10 @@ class VlmItems:
         if examples.labels:
             check_taught(examples)
         taught = examples.of_split("train") if examples.is_split else examples.items
-        if len(taught) < LEAST:
-            raise NotTrainableError(f"There are {len(taught)} examples to learn from; {LEAST} are the least.")
+        if len(taught) < MIN_TAUGHT:
+            raise NotTrainableError(
+                f"There are {len(taught)} examples to learn from; {MIN_TAUGHT} are the least."
+            )
 
     def note(self) -> dict[str, Any]:
         """What `vision.json` says of labels that are taught as answers: which, and to what question."""
@@ -98,9 +97,9 @@ class VlmItems:
             taught = [one for one in present if split[one.sha256] == "train"]
             held_out = [one for one in present if split[one.sha256] == "validation"]
             sides = Sides(taught, held_out, held_out)
-        if len(sides.taught) < LEAST:
+        if len(sides.taught) < MIN_TAUGHT:
             raise NotTrainableError(
-                f"There are {len(sides.taught)} examples to learn from; {LEAST} are the least."
+                f"There are {len(sides.taught)} examples to learn from; {MIN_TAUGHT} are the least."
             )
         return sides, gone
 

@@ -1,7 +1,4 @@
-"""Which of a set of labels a vision-language model means, when its answer may be nothing but one of them.
-
-Knows likelihoods of whole answers; knows nothing of figures, of training or of where the labels come from.
-"""
+"""Which of a set of labels a vision-language model means, when its answer may be nothing but one of them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Which examples are too long for a job's `max_text_tokens`: left out, or cut while they are taught, and said.
-
-Knows tokens of questions and answers; the image's own tokens are the model's business.
-"""
+"""Which examples are too long for a job's `max_text_tokens`: left out, or cut while they are taught, and said."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from app.jobs.errors import NotTrainableError
 from app.methods.params import TextParams
-from workers.methods.common.vlm.items import LEAST, Sides
+from workers.methods.common.vlm.items import MIN_TAUGHT, Sides
 from workers.methods.common.vlm.lessons import Lessons
 from workers.shared.examples import Item
 
@@ -47,9 +44,9 @@ def limit_texts(sides: Sides, lessons: Lessons, params: TextParams, log: Callabl
         log(f"{len(cut)} answers are cut: with their questions they have more than {limit} tokens")
     if gone:
         log(f"{len(gone)} examples of more than {limit} tokens of question and answer are left out")
-    if len(found.taught) < LEAST:
+    if len(found.taught) < MIN_TAUGHT:
         raise NotTrainableError(
             f"{len(found.taught)} examples to learn from have at most {limit} tokens of question and answer; "
-            f"{LEAST} are the least."
+            f"{MIN_TAUGHT} are the least."
         )
     return found

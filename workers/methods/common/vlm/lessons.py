@@ -1,8 +1,7 @@
 """How a vision-language model is shown an answer: which tokens, which loss.
 
-Knows the three ways in which they come to an answer; the prompts come from the code that serves them
-(`app.families.vlms`), so that training and serving cannot drift apart. Knows nothing of steps, optimisers or
-checkpoints.
+The prompts come from the code that serves them (`app.families.vlms`), so that training and serving cannot drift
+apart.
 """
 
 from __future__ import annotations
@@ -134,17 +133,11 @@ class ContinuationLessons(Lessons):
 class DecoderLessons(Lessons):
     """An encoder reads the question beside the image, a decoder writes the answer."""
 
-    def lesson(self, prompt: Prompt, answer: str) -> Tensors:
-        """The question as it is served; `decoder_input_ids` [DEC] and the answer, which `labels` repeat."""
-        said = self.within(prompt.text, self.said(answer))
-        return self.complete(self.vlm.pack(_with_room(prompt, len(said))).packed, said)
-
     def said(self, answer: str) -> list[int]:
         """See `Lessons`: the decoder begins with the answer itself."""
         return [*self._tokens(self.vlm.clean(answer), ""), self.end]
 
     def complete(self, prompt: Tensors, said: Sequence[int]) -> Tensors:
-        """See `Lessons`."""
         packed = dict(prompt)
         start = self.vlm.model.decoder_start_token_id
         packed["decoder_input_ids"] = torch.tensor([[start, *said]])

@@ -26,21 +26,7 @@ def write_card(
 
     `adapted` is `peft` for an adapter over the base, None for a whole model; `parameters` counts the trained numbers.
     """
-    note = {
-        "format": 1,
-        "kind": "vlm",
-        "id": spec.model or "",
-        "task": items.task,
-        "tasks": [items.task],
-        "method": spec.method,
-        "base_model": spec.base_model or base.name,
-        "base_fingerprint": base.fingerprint,
-        "adapted": adapted,
-        **items.note(),
-    }
-    (folder / _NOTE).write_text(json.dumps(note, indent=2) + "\n")
-    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {_NOTE}
-    return ModelCard(
+    card = ModelCard(
         id=spec.model or "",
         kind="vlm",
         family=family,
@@ -49,6 +35,12 @@ def write_card(
         base_model=spec.base_model or base.name,
         base_fingerprint=base.fingerprint,
         labels=items.labels or None,
-        files=[_NOTE, *sorted(names)],
+        files=[],
         parameters=parameters,
     )
+    said = card.model_dump(include={"id", "kind", "task", "method", "base_model", "base_fingerprint"})
+    note = {"format": 1, **said, "tasks": [items.task], "adapted": adapted, **items.note()}
+    (folder / _NOTE).write_text(json.dumps(note, indent=2) + "\n")
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {_NOTE}
+    card.files = [_NOTE, *sorted(names)]
+    return card
