@@ -80,7 +80,7 @@ def create_app(settings: Settings, addresses: Addresses) -> FastAPI:
 
     Starting it raises `BindRefusedError` where it would listen beyond this machine without a key.
     """
-    metrics = Metrics()
+    metrics = Metrics(settings.logs.max_metric_models)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""The four things a key may allow.
+"""The five things a key may allow.
 
 Knows their names and that admin means all; knows nothing of keys.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-Scope = Literal["recognise", "learn", "train", "admin"]
+Scope = Literal["recognise", "learn", "train", "metrics", "admin"]
 SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
 
 
