@@ -19,6 +19,13 @@ from app.collections.routes import router as recognition_router
 from app.datasets.routes import router as datasets_router
 from app.embedded import Addresses
 from app.http import openapi, problems
+from app.http.errors import (
+    HeadersTooLargeError,
+    SlowUploadError,
+    TooManyValuesError,
+    UnsupportedMediaTypeError,
+    UriTooLongError,
+)
 from app.http.limits import LimitsMiddleware
 from app.jobs.routes import router as jobs_router
 from app.models.routes import router as models_router
@@ -67,7 +74,13 @@ _EVERYWHERE = problems.responses(
     errors.UnauthorizedError,
     errors.ForbiddenError,
     ForeignOriginError,
+    SlowUploadError,
+    errors.TooLargeError,
+    TooManyValuesError,
+    UriTooLongError,
+    UnsupportedMediaTypeError,
     errors.InvalidInputError,
+    HeadersTooLargeError,
     errors.OverloadedError,
     StoreUnavailableError,
     TooManyOpenFilesError,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 
+from app.access.quota import StorageQuota
 from app.answers import repository
 from app.answers.errors import AnswerExampleNotFoundError
 from app.answers.repository import NewAnswer
@@ -35,6 +36,7 @@ class Teaching:
         embedder: ImageEmbedder,
         blobs: BlobStore,
         *,
+        quota: StorageQuota,
         deadline_s: float,
     ) -> None:
         self._database = database
@@ -43,6 +45,7 @@ class Teaching:
         self._learning = learning
         self._embedder = embedder
         self._blobs = blobs
+        self._quota = quota
         self._deadline_s = deadline_s
 
     async def add(
@@ -50,10 +53,11 @@ class Teaching:
     ) -> tuple[AnswerExample, bool]:
         """Keep an answer example, and whether it is new; the same image and question gets the new answer.
 
-        Raises CollectionNotFoundError and what reading, embedding and keeping an image raises.
+        Raises CollectionNotFoundError, WorkspaceFullError and what reading, embedding and keeping an image raises.
         """
         known = await self._recognition.known(workspace, collection)
         stored = await self._learning.normalise(entry, 0, 1)
+        await self._quota.take(workspace, len(stored.bytes))
         async with self._registry.encoder(known.encoder) as live:
             image_vector = (await self._embedder.embed(live, [entry])).vectors[0]
             question_vector = (await live.embed_questions([question], deadline_s=self._deadline_s))[0]
@@ -66,7 +70,13 @@ class Teaching:
             if row.id != known.id or row.encoder != known.encoder:
                 raise ConflictError("The collection was replaced meanwhile: try again.")
             new = NewAnswer(
-                sha256, question, answer, key, vectors.to_sql(image_vector), vectors.to_sql(question_vector)
+                sha256,
+                question,
+                answer,
+                key,
+                vectors.to_sql(image_vector),
+                vectors.to_sql(question_vector),
+                len(stored.bytes),
             )
             return await repository.put(session, row.id, new)
 

@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app import errors
 from app.access import Caller, require
+from app.access.errors import WorkspaceFullError
+from app.access.quota import room_for_body
 from app.collections.errors import CollectionNotFoundError
 from app.datasets.dependencies import DatasetService
 from app.datasets.errors import DatasetNotFoundError
@@ -40,7 +42,8 @@ from app.storage.files import FileStore
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
-Trainer = Annotated[Caller, Depends(require("train"))]
+_let_in_trainer = require("train")
+Trainer = Annotated[Caller, Depends(_let_in_trainer)]
 Reader = Annotated[Caller, Depends(require("recognise"))]
 DatasetPath = Annotated[str, Path(alias="dataset", description="Id of a dataset.")]
 
@@ -137,6 +140,7 @@ class IntoCollection(BaseModel):
     responses=responses(
         SlowUploadError,
         errors.TooLargeError,
+        WorkspaceFullError,
         UnsupportedMediaTypeError,
         errors.InvalidInputError,
         ArchiveError,
@@ -144,6 +148,7 @@ class IntoCollection(BaseModel):
         StoreUnavailableError,
     ),
     openapi_extra=UPLOAD.openapi(),
+    dependencies=[Depends(room_for_body(_let_in_trainer))],
 )
 async def create_dataset(
     response: Response,
@@ -162,7 +167,9 @@ async def create_dataset(
 @router.post(
     "/from-collection",
     status_code=202,
-    responses=responses(CollectionNotFoundError, errors.InvalidInputError, errors.OverloadedError),
+    responses=responses(
+        CollectionNotFoundError, WorkspaceFullError, errors.InvalidInputError, errors.OverloadedError
+    ),
 )
 async def create_from_collection(
     response: Response, caller: Trainer, wanted: FromCollection, datasets: DatasetService
@@ -186,6 +193,7 @@ async def create_from_collection(
         DatasetNotFoundError,
         CollectionNotFoundError,
         errors.ConflictError,
+        WorkspaceFullError,
         NotTrainableError,
         errors.OverloadedError,
     ),

@@ -25,6 +25,7 @@ from app.jobs.errors import (
     ArtifactNotFoundError,
     JobNotFoundError,
     JobStateError,
+    TooManyFollowersError,
 )
 from app.jobs.info import RETRY_AFTER_S, JobInfo, State
 from app.jobs.schemas import ArtifactList, JobList, JobPage, MetricList, MetricSeries
@@ -115,7 +116,11 @@ async def retry_job(
     return await describer.describe(row)
 
 
-@router.get("/{job}/events", response_class=StreamingResponse, responses={**_STREAM, **_NOT_FOUND})
+@router.get(
+    "/{job}/events",
+    response_class=StreamingResponse,
+    responses={**_STREAM, **responses(JobNotFoundError, TooManyFollowersError)},
+)
 async def follow_job(
     caller: Reader,
     job: JobPath,

@@ -14,6 +14,8 @@ from sqlalchemy.exc import IntegrityError
 
 from app import errors
 from app.access import Caller, require
+from app.access.errors import WorkspaceFullError
+from app.access.quota import room_for_body
 from app.errors import ConflictError
 from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
@@ -37,7 +39,8 @@ from app.storage.errors import ArchiveError
 router = APIRouter(prefix="/models", tags=["models"])
 
 Recogniser = Annotated[Caller, Depends(require("recognise"))]
-Trainer = Annotated[Caller, Depends(require("train"))]
+_let_in_trainer = require("train")
+Trainer = Annotated[Caller, Depends(_let_in_trainer)]
 ModelPath = Annotated[str, Path(alias="model", max_length=200, description="Id of a model.")]
 _NOT_FOUND = responses(ModelNotFoundError)
 UPLOAD = ArchiveForm(Form, "A zip, tar or tar.gz of a model's folder.")
@@ -58,6 +61,7 @@ async def list_models(
     responses=responses(
         SlowUploadError,
         errors.TooLargeError,
+        WorkspaceFullError,
         UnsupportedMediaTypeError,
         ArchiveError,
         errors.CheckLimitError,
@@ -65,6 +69,7 @@ async def list_models(
         errors.OverloadedError,
     ),
     openapi_extra=UPLOAD.openapi(),
+    dependencies=[Depends(room_for_body(_let_in_trainer))],
 )
 async def upload_model(
     request: Request,

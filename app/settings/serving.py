@@ -122,6 +122,11 @@ class LimitSettings(SettingsGroup):
         ge=256,
         description="Longest side of a stored example, in pixels; larger images are scaled down to it.",
     )
+    max_workspace_mb: int = Field(
+        524_288,
+        ge=1,
+        description="Most that one workspace may store, in MiB: images of examples and answers, datasets, models and what was made of them. Beyond that, requests that would add something get 413.",
+    )
     max_labels: int = Field(1_000, ge=1, description="Most labels in one zero-shot request.")
     max_text_chars: int = Field(1_000, ge=1, description="Longest label, description or text, in characters.")
     max_texts: int = Field(256, ge=1, description="Most texts in one embeddings request.")

@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import Field
 
+from app.access.errors import WorkspaceFullError
 from app.answers.dependencies import TeachingService
 from app.answers.errors import AnswerExampleNotFoundError
 from app.answers.forms import QuestionText
@@ -53,6 +54,7 @@ AnswerPath = Annotated[str, Path(alias="id", description="Id of an answer exampl
     responses=responses(
         CollectionNotFoundError,
         *UPLOAD_ERRORS,
+        WorkspaceFullError,
         QuestionTooLongError,
         ModelUnavailableError,
     ),
