@@ -77,7 +77,7 @@ def room_for_body(let_in: Callable[..., Awaitable[Caller]]) -> Callable[..., Awa
     WorkspaceFullError where their workspace has no room for what the client says it sends.
     """
 
-    async def check(request: Request, quota: Quota, caller: Annotated[Caller, Depends(let_in)]) -> None:
+    async def check(request: Request, quota: Quota, caller: Caller = Depends(let_in)) -> None:
         declared = request.headers.get("content-length", "")  # `app.http.limits` has seen that it is a number
         await quota.check(caller.workspace, int(declared) if declared.isdigit() else 1)
 

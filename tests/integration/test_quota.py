@@ -108,7 +108,7 @@ async def test_one_workspace_does_not_take_all_places_of_followers(
     first = asyncio.create_task(clients[0].get(paths[0], timeout=60))
     async with asyncio.timeout(20):
         while not followers.by_workspace["watching"]:
-            await asyncio.sleep(0.01)
+            await clients[0].get("/v1/jobs")
     late = await clients[0].get(paths[0])
     assert (late.status_code, late.json()["error"]["code"]) == (429, "too_many_followers")
     assert "VISION_MAX_WORKSPACE_FOLLOWERS" in late.json()["detail"]
@@ -116,7 +116,7 @@ async def test_one_workspace_does_not_take_all_places_of_followers(
     second = asyncio.create_task(clients[1].get(paths[1], timeout=60))
     async with asyncio.timeout(20):
         while followers.by_workspace.total() < 2:
-            await asyncio.sleep(0.01)
+            await clients[0].get("/v1/jobs")
     followers.close()
     assert {(await first).status_code, (await second).status_code} == {200}
     assert not followers.by_workspace, "those that left are forgotten"
