@@ -19,8 +19,7 @@ from starlette.types import Receive, Scope, Send
 from app.answers.service import Answered
 from app.http import problems
 from app.http.disconnect import unless_disconnected
-
-EVENT_STREAM = "text/event-stream"
+from app.http.event_stream import EVENT_STREAM
 
 log = structlog.get_logger("app.answers")
 

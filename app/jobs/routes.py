@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
@@ -16,6 +16,7 @@ from app import errors
 from app.access import Caller, require
 from app.errors import InvalidInputError
 from app.http.dependencies import AppSettings
+from app.http.event_stream import describe_events, describe_object
 from app.http.paging import Cursor, Limit, page_size, time_cursor, to_cursor
 from app.http.problems import responses
 from app.jobs import repository, streaming
@@ -40,10 +41,36 @@ Trainer = Annotated[Caller, Depends(require("train"))]
 Reader = Annotated[Caller, Depends(require("recognise"))]
 JobPath = Annotated[str, Path(alias="job", description="Id of a job.")]
 _NOT_FOUND = responses(JobNotFoundError)
+_AT = {"type": "string", "format": "date-time", "description": "When it happened."}
+_WHOLE = {"type": "integer", "minimum": 0}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`state`, `progress`, `metric` and `log` events, each with an id to go on from.",
-        "content": {streaming.EVENT_STREAM: {"schema": {"type": "string"}}},
+        "content": describe_events(
+            with_ids=True,
+            state=describe_object(
+                "state at",
+                state={"enum": list(get_args(State))},
+                attempt=_WHOLE,
+                error=describe_object("code detail", code={"type": "string"}, detail={"type": "string"}),
+                at=_AT,
+            ),
+            progress=describe_object(
+                "at",
+                phase={"type": ["string", "null"]},
+                step=_WHOLE,
+                of=_WHOLE,
+                eta_s={"type": ["number", "null"], "description": "Seconds that are left."},
+                at=_AT,
+            ),
+            metric=describe_object(
+                "step values at",
+                step=_WHOLE,
+                values={"type": "object", "additionalProperties": {"type": "number"}},
+                at=_AT,
+            ),
+            log=describe_object("line at", line={"type": "string"}, at=_AT),
+        ),
     },
     204: {
         "description": "The job has ended, and the event of `Last-Event-ID` was its last: do not come back."

@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive, Scope, Send
 
 from app.errors import OverloadedError
+from app.http.event_stream import EVENT_STREAM
 from app.jobs import repository
 from app.jobs.errors import ArtifactNotFoundError, TooManyFollowersError
 from app.jobs.repository import FINISHED, Told
@@ -32,7 +33,6 @@ from app.jobs.tables import Artifact
 from app.storage.database import Database
 from app.storage.files import FileStore
 
-EVENT_STREAM = "text/event-stream"
 HEARTBEAT_S = 15.0
 """Silence after which a comment is sent, so that nobody on the way takes the connection for dead."""
 _BATCH = 500
