@@ -10,6 +10,7 @@ import argparse
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -52,6 +53,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=300, help="Time for all of it, apart from the start.")
     parser.add_argument("--seed", type=int, default=1, help="The same one asks the same.")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the service would stay
     with tempfile.TemporaryDirectory(prefix="vision-fuzz-") as folder, _serving(Path(folder)) as served:
         (Path(folder) / "schemathesis.toml").write_text(_config(_teach(served)))
         command = [options.schemathesis, "run", f"{served.url}/openapi.json"]

@@ -10,11 +10,11 @@ EVENT_STREAM = "text/event-stream"
 def describe_events(*, with_ids: bool = False, **data: dict[str, Any]) -> dict[str, Any]:
     """The `content` of an answer that is a stream of these events, each with the JSON schema of its data.
 
-    `schema` describes the stream as the text that it is, `itemSchema` (of OpenAPI 3.2, which 3.1 tools pass over) the
-    single events. `with_ids` is for events that a client can go on after.
+    `itemSchema`, of OpenAPI 3.2, describes the single events; tools for 3.1 pass over it. `with_ids` is for events that
+    a client can go on after.
     """
     events = [_describe_event(name, schema, with_ids) for name, schema in data.items()]
-    return {EVENT_STREAM: {"schema": {"type": "string"}, "itemSchema": {"oneOf": events}}}
+    return {EVENT_STREAM: {"itemSchema": {"oneOf": events}}}
 
 
 def describe_object(required: str, **properties: dict[str, Any]) -> dict[str, Any]:
