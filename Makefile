@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt -e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint format docs bench storm upgrade clean
+.PHONY: help setup serve test fuzz lint format docs bench storm upgrade clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,18 @@ WORKERS ?= 2
 
 test: $(VENV)/.dev-ready ## Run every test (choose by ARGS='-k batcher'), WORKERS=2 at a time
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+
+# schemathesis brings other versions of the test tools than ours: an environment of its own, no extra
+FUZZ_VENV ?= .venv-fuzz
+
+$(FUZZ_VENV)/.ready: Makefile | $(BIN)/python
+	@echo "Installing schemathesis into $(FUZZ_VENV) (once)"
+	@$(BIN)/python -m venv $(FUZZ_VENV)
+	@$(FUZZ_VENV)/bin/python -m pip install --quiet 'schemathesis>=4.32,<5'
+	@touch $@
+
+fuzz: $(VENV)/.serve-ready $(FUZZ_VENV)/.ready ## Ask a service with a key whatever OpenAPI allows (ARGS='--seconds 60')
+	$(BIN)/python -m scripts.fuzz $(FUZZ_VENV)/bin/schemathesis $(ARGS)
 
 lint: $(VENV)/.dev-ready ## Check style, types, the rooms' imports and the generated docs
 	$(BIN)/ruff check
@@ -67,5 +79,5 @@ upgrade: ## Choose the newest versions that fit and write constraints.txt
 	PYTHON="$(PYTHON)" bash scripts/upgrade.sh
 
 clean: ## Remove the virtual environment and every cache
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(FUZZ_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

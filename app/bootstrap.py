@@ -16,11 +16,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.access.admitting import admit
 from app.access.keys import load_secret
+from app.access.quota import StorageQuota
 from app.access.service import KeyRing
 from app.answers import service as answers
 from app.answers.renewal import AnswerRenewal
 from app.answers.service import Answering
 from app.answers.teaching import Teaching
+from app.collections import service as collections
 from app.collections.cache import EmbeddingCache
 from app.collections.directory import Directory
 from app.collections.embedding import ImageEmbedder
@@ -38,6 +40,7 @@ from app.errors import VisionError
 from app.families import FAMILIES
 from app.http.spool import Spool
 from app.inference.registry import ModelRegistry
+from app.jobs import artifacts
 from app.jobs.describing import Describer
 from app.jobs.queueing import JobQueue
 from app.jobs.service import Jobs
@@ -76,6 +79,7 @@ class _Ground:
     files: FileStore
     limits: ImageLimits
     keys: KeyRing
+    quota: StorageQuota
     registry: ModelRegistry
     trained: TrainedModels
     models: ModelResolver
@@ -127,9 +131,13 @@ async def open_services(
         strategies = Strategies.load(settings)
         database, models = ground.database, ground.models
         asked = threading.Event()
-        jobs = Jobs(settings, database, JobQueue(addresses.redis_url, asked=asked))
+        jobs = Jobs(settings, database, JobQueue(addresses.redis_url, asked=asked), ground.quota)
         followers = Followers(
-            database, poll_s=settings.jobs.event_poll_s, most=settings.jobs.max_followers, asked=asked
+            database,
+            poll_s=settings.jobs.event_poll_s,
+            most=settings.jobs.max_followers,
+            most_of_one=settings.jobs.max_workspace_followers,
+            asked=asked,
         )
         stack.callback(followers.close)
         collections.directory.start()
@@ -149,7 +157,7 @@ async def open_services(
             jobs=jobs,
             describer=Describer(JobNames(recognition, models), ground.redis),
             training=Training(settings, database, recognition, strategies, jobs, models),
-            datasets=Datasets(database, ground.files, jobs, recognition, learning),
+            datasets=Datasets(database, ground.files, jobs, recognition, learning, ground.quota),
             followers=followers,
             job_asked=asked,
             default_model=loading,
@@ -175,7 +183,9 @@ async def _open_ground(
     metrics.watch_models(lambda: _gauges(registry))
     stack.push_async_callback(registry.close)
     files = FileStore.from_settings(settings)
-    trained = TrainedModels(settings, database, files, registry)
+    counters = (collections.stored_bytes, answers.stored_bytes, datasets.stored_bytes, artifacts.stored_bytes)
+    quota = StorageQuota(database, counters, settings.limits.max_workspace_mb)
+    trained = TrainedModels(settings, database, files, registry, quota)
     return _Ground(
         settings=settings,
         addresses=addresses,
@@ -188,6 +198,7 @@ async def _open_ground(
         files=files,
         limits=ImageLimits.from_settings(settings),
         keys=keys,
+        quota=quota,
         registry=registry,
         trained=trained,
         models=ModelResolver(settings, registry, trained),
@@ -238,6 +249,7 @@ def _open_collections(stack: AsyncExitStack, ground: _Ground) -> _Collections:
         ground.limits,
         ground.pool,
         Neighbours(answers.count_answers, answers.images_of, shown=(answers.shown, datasets.shown)),
+        ground.quota,
     )
     stack.push_async_callback(learning.close)
     return _Collections(directory, embedder, recognition, learning)
@@ -267,7 +279,14 @@ def _open_answers(
         ground.trained,
     )
     teaching = Teaching(
-        database, registry, recognition, collections.learning, embedder, blobs, deadline_s=deadline_s
+        database,
+        registry,
+        recognition,
+        collections.learning,
+        embedder,
+        blobs,
+        quota=ground.quota,
+        deadline_s=deadline_s,
     )
     return answering, teaching
 

@@ -16,6 +16,13 @@ from app.collections.routes import router as recognition_router
 from app.datasets.routes import router as datasets_router
 from app.embedded import Addresses
 from app.http import openapi, problems
+from app.http.errors import (
+    HeadersTooLargeError,
+    SlowUploadError,
+    TooManyValuesError,
+    UnsupportedMediaTypeError,
+    UriTooLongError,
+)
 from app.http.limits import LimitsMiddleware
 from app.jobs.routes import router as jobs_router
 from app.models.routes import router as models_router
@@ -64,7 +71,13 @@ _EVERYWHERE = problems.responses(
     errors.UnauthorizedError,
     errors.ForbiddenError,
     ForeignOriginError,
+    SlowUploadError,
+    errors.TooLargeError,
+    TooManyValuesError,
+    UriTooLongError,
+    UnsupportedMediaTypeError,
     errors.InvalidInputError,
+    HeadersTooLargeError,
     errors.OverloadedError,
     StoreUnavailableError,
     TooManyOpenFilesError,
@@ -77,7 +90,7 @@ def create_app(settings: Settings, addresses: Addresses) -> FastAPI:
 
     Starting it raises `BindRefusedError` where it would listen beyond this machine without a key.
     """
-    metrics = Metrics()
+    metrics = Metrics(settings.logs.max_metric_models)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -77,6 +77,27 @@ async def _identify(request: Request, keys: KeyRing, settings: Settings, key: st
     return Caller(DEFAULT_WORKSPACE, None, frozenset(SCOPES))
 
 
+_may_read_metrics = require("metrics")
+
+
+async def metrics_reader(
+    request: Request,
+    keys: KeyService,
+    settings: AppSettings,
+    credentials: HTTPAuthorizationCredentials | None = Security(_bearer),
+) -> None:
+    """A dependency for the numbers of the whole process, which are of all workspaces: where callers need a key, one of
+    the workspace `default` with the scope `metrics`, unless the settings show them to everybody. Raises what `require`
+    and `local_only` raise.
+    """
+    if policy.needs_key(settings) and not settings.access.open_metrics:
+        caller = await _may_read_metrics(request, keys, settings, credentials)
+        if caller.workspace != DEFAULT_WORKSPACE:
+            raise errors.ForbiddenError("Only keys of the workspace 'default' read the service's numbers.")
+    else:
+        await local_only(request, settings)
+
+
 async def local_only(request: Request, settings: AppSettings) -> None:
     """A dependency for what needs no key: raises `ForeignOriginError` for other sites' pages in somebody's
     browser.

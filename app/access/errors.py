@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.errors import ForbiddenError, NotFoundError
+from app.errors import ForbiddenError, NotFoundError, TooLargeError
 
 
 class ForeignOriginError(ForbiddenError):
@@ -17,3 +17,10 @@ class KeyNotFoundError(NotFoundError):
 
     code = "key_not_found"
     advice = "Take an id from `GET /v1/keys`."
+
+
+class WorkspaceFullError(TooLargeError):
+    """The workspace stores as much as it may."""
+
+    code = "workspace_full"
+    advice = "Delete examples, datasets or models of the workspace, or raise `VISION_MAX_WORKSPACE_MB`."

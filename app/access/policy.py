@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import urlsplit
 
 from app.access.errors import ForeignOriginError
+from app.http.hosts import read_authority, read_host
 from app.settings import Settings
 
 _LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
@@ -53,26 +53,19 @@ def check_local(settings: Settings, host: str | None, origin: str | None) -> Non
     in Host. Without keys, nothing else tells such requests from those of the machine's user. With `no_auth`
     the service goes by names nobody told it, so there only the Origin is held against the Host.
     """
+    named = None if origin is None else read_authority(origin)
+    known_origin = origin is None or _is_known(settings, named)
     if is_loopback(settings.server.host):
-        if not _is_known(settings, _hostname(f"//{host}") if host else None):
+        if not known_origin or not _is_known(settings, host):
             raise ForeignOriginError()
-        if origin is not None and not _is_known(settings, _hostname(origin)):
-            raise ForeignOriginError()
-    elif origin is not None and not _is_known(settings, _hostname(origin)):
-        named = urlsplit(origin).netloc.lower()
-        if not host or named != host.lower():
-            raise ForeignOriginError()
+    elif not known_origin and (named is None or named != (host or "").lower()):
+        raise ForeignOriginError()
 
 
-def _hostname(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
-
-
-def _is_known(settings: Settings, name: str | None) -> bool:
-    if not name:
+def _is_known(settings: Settings, authority: str | None) -> bool:
+    """Whether `host` or `host:port` names this machine, or what the settings allow beside it."""
+    name = read_host(authority) if authority else None
+    if name is None:
         return False
-    extra = {one.strip().lower() for one in settings.access.allowed_hosts.split(",") if one.strip()}
+    extra = {host.strip().lower() for host in settings.access.allowed_hosts.split(",") if host.strip()}
     return is_loopback(name) or name in extra

@@ -1,11 +1,11 @@
-"""The four things a key may allow."""
+"""The five things a key may allow."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-Scope = Literal["recognise", "learn", "train", "admin"]
+Scope = Literal["recognise", "learn", "train", "metrics", "admin"]
 SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
 
 

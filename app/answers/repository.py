@@ -33,6 +33,8 @@ class NewAnswer:
     encoder: str
     image_vector: str
     question_vector: str
+    bytes: int
+    """Of the stored image."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ async def put(session: AsyncSession, collection_id: uuid.UUID, new: NewAnswer) -
         "question": new.question,
         "answer": new.answer,
         "encoder": new.encoder,
+        "bytes": new.bytes,
         "image_vector": text("CAST(:image AS vector)").bindparams(image=new.image_vector),
         "question_vector": text("CAST(:question_vector AS vector)").bindparams(
             question_vector=new.question_vector
@@ -86,6 +89,18 @@ async def put(session: AsyncSession, collection_id: uuid.UUID, new: NewAnswer) -
     if row is None:
         raise RuntimeError("an answer example vanished inside its transaction")
     return row, made == values["id"]
+
+
+async def stored_bytes(session: AsyncSession, workspace: str) -> int:
+    """Bytes of the images that the workspace's answer examples show, each as often as it is shown."""
+    total = await session.scalar(
+        text(
+            "SELECT COALESCE(sum(a.bytes), 0) FROM answer_examples a "
+            "JOIN collections c ON c.id = a.collection_id WHERE c.workspace = :workspace"
+        ),
+        {"workspace": workspace},
+    )
+    return int(total or 0)
 
 
 async def page(

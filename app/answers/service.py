@@ -14,7 +14,7 @@ from PIL import Image
 from app.answers import repository
 from app.answers.domains import Domains, Warned
 from app.answers.renewal import AnswerRenewal
-from app.answers.repository import NearAnswer, images_of, shown
+from app.answers.repository import NearAnswer, images_of, shown, stored_bytes
 from app.answers.repository import count_by_collection as count_answers
 from app.collections import vectors
 from app.collections.embedding import ImageEmbedder
@@ -34,7 +34,7 @@ from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.database import Database
 
-__all__ = ["Answered", "Answering", "Asked", "count_answers", "images_of", "shown"]
+__all__ = ["Answered", "Answering", "Asked", "count_answers", "images_of", "shown", "stored_bytes"]
 
 DETAIL = 512
 """Pixels that decoding leaves a shorter side to spare: at least twice this many are kept of a larger image, more

@@ -40,4 +40,6 @@ class AnswerExample(Base):
     encoder: Mapped[str]
     image_vector: Mapped[list[float]] = mapped_column(Vector())
     question_vector: Mapped[list[float]] = mapped_column(Vector())
+    bytes: Mapped[int] = mapped_column(server_default="0")
+    """Of the stored image; 0 where it was stored before they were counted."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -6,6 +6,7 @@ import hashlib
 import uuid
 from dataclasses import dataclass, field
 
+from app.access.quota import StorageQuota
 from app.answers import repository
 from app.answers.errors import AnswerExampleNotFoundError
 from app.answers.repository import NewAnswer
@@ -31,6 +32,7 @@ class Teaching:
     learning: Learning
     embedder: ImageEmbedder
     blobs: BlobStore
+    quota: StorageQuota = field(kw_only=True)
     deadline_s: float = field(kw_only=True)
 
     async def add(
@@ -38,10 +40,11 @@ class Teaching:
     ) -> tuple[AnswerExample, bool]:
         """Keep an answer example, and whether it is new; the same image and question gets the new answer.
 
-        Raises CollectionNotFoundError and what reading, embedding and keeping an image raises.
+        Raises CollectionNotFoundError, WorkspaceFullError and what reading, embedding and keeping an image raises.
         """
         known = await self.recognition.known(workspace, collection)
         stored = await self.learning.normalise(entry, 0, 1)
+        await self.quota.take(workspace, len(stored.bytes))
         async with self.registry.encoder(known.encoder) as live:
             image_vector = (await self.embedder.embed(live, [entry])).vectors[0]
             question_vector = (await live.embed_questions([question], deadline_s=self.deadline_s))[0]
@@ -54,7 +57,13 @@ class Teaching:
             if row.id != known.id or row.encoder != known.encoder:
                 raise ConflictError("The collection was replaced meanwhile: try again.")
             new = NewAnswer(
-                sha256, question, answer, key, vectors.to_sql(image_vector), vectors.to_sql(question_vector)
+                sha256,
+                question,
+                answer,
+                key,
+                vectors.to_sql(image_vector),
+                vectors.to_sql(question_vector),
+                len(stored.bytes),
             )
             return await repository.put(session, row.id, new)
 

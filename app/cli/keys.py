@@ -25,7 +25,7 @@ def create(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="What it may do: recognise, learn, train or admin; repeat for several."
+            help="What it may do: recognise, learn, train, metrics or admin; repeat for several."
             " Without it: recognise and learn."
         ),
     ] = None,

@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.access.quota import StorageQuota
 from app.collections import listing, repository, vectors
 from app.collections.directory import Directory
 from app.collections.embedding import ImageEmbedder, naming
@@ -56,6 +57,7 @@ class Learning:
     limits: ImageLimits
     pool: ThreadPoolExecutor
     neighbours: Neighbours
+    quota: StorageQuota
     _indexed: set[str] = field(default_factory=set, init=False)
     _cleaning: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
@@ -81,13 +83,6 @@ class Learning:
                 session, workspace, self.neighbours, limit=limit, after=after, name=name
             )
 
-    async def admit_encoder(self, name: str) -> str:
-        """A client's word for an encoder as the registry takes it, once it loads and its vectors have an index.
-
-        Raises ModelNotFoundError and what loading raises.
-        """
-        return await self._admit(self.models.get_encoder(name))
-
     async def drop(self, workspace: str, name: str) -> None:
         """Delete a collection with all it holds; raises DefaultCollectionError and CollectionNotFoundError.
 
@@ -108,12 +103,13 @@ class Learning:
     ) -> list[Added]:
         """Teach images of one label, all of them or none; visible to the next request of this process.
 
-        Raises CollectionNotFoundError and what reading, embedding and keeping an image raises.
+        Raises CollectionNotFoundError, WorkspaceFullError and what reading, embedding and keeping an image raises.
         """
         known = await self.recognition.known(workspace, collection)
         stored = await asyncio.gather(
             *[self.normalise(entry, i, len(entries)) for i, entry in enumerate(entries)]
         )
+        await self.quota.take(workspace, sum(len(one.bytes) for one in stored))
         async with self.registry.encoder(known.encoder) as live:
             await self._ensure_index(live)
             embedded = await self.embedder.embed(live, entries)
@@ -132,7 +128,7 @@ class Learning:
                 label,
                 description,
                 [
-                    NewExample(sha256, vectors.to_sql(vector))
+                    NewExample(sha256, vectors.to_sql(vector), len(contents[sha256]))
                     for sha256, vector in zip(hashes, embedded.vectors, strict=True)
                 ],
                 live.key,

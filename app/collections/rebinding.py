@@ -18,11 +18,14 @@ class Rebinding:
     models: ModelResolver
     jobs: Jobs
 
-    async def reembed(self, workspace: str, known: KnownCollection, encoder: str) -> Job:
-        """Queue embedding a collection again by `encoder`, a word that the registry takes, and then the swap.
+    async def reembed(self, workspace: str, known: KnownCollection, name: str) -> Job:
+        """Queue embedding a collection again by the encoder of that name or alias, and then the swap. The job loads it:
+        what goes wrong then is the job's error.
 
-        Raises ConflictError where it is bound to that encoder, or a job of this kind is open, already.
+        Raises ModelNotFoundError, and ConflictError where it is bound to that encoder, or a job of this kind is
+        open, already.
         """
+        encoder = self.models.get_encoder(name)
         shown = self.models.shown(encoder)
         if shown == self.models.shown(known.encoder):
             raise ConflictError(f"The collection '{known.name}' is bound to the encoder '{shown}' already.")

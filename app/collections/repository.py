@@ -70,10 +70,11 @@ async def lock_images(session: AsyncSession, hashes: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class NewExample:
-    """What an image became: its content's hash and its vector as SQL text."""
+    """What an image became: its content's hash, its vector as SQL text and the bytes of the stored image."""
 
     image_sha256: str
     vector: str
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ async def add_examples(
                 label_id=label_id,
                 image_sha256=example.image_sha256,
                 version=version,
+                bytes=example.bytes,
             )
             .on_conflict_do_nothing(index_elements=["collection_id", "label_id", "image_sha256"])
             .returning(Example.id)
@@ -207,6 +209,12 @@ async def image_hashes(session: AsyncSession, collection_id: uuid.UUID, neighbou
     """Every image that the collection shows."""
     wanted = select(Example.image_sha256).where(Example.collection_id == collection_id)
     return list({*await session.scalars(wanted), *await neighbours.images_of(session, collection_id)})
+
+
+async def stored_bytes(session: AsyncSession, workspace: str) -> int:
+    """Bytes of the images that the workspace's examples show, each as often as it is shown."""
+    wanted = select(func.coalesce(func.sum(Example.bytes), 0)).join(Collection).where(in_workspace(workspace))
+    return int(await session.scalar(wanted) or 0)
 
 
 async def missing_vectors(

@@ -18,7 +18,7 @@ from app.collections.errors import CollectionNotFoundError, EncoderMismatchError
 from app.collections.head_store import HeadStore
 from app.collections.nearest import Near, nearest
 from app.collections.renewal import ExampleRenewal
-from app.collections.repository import NewExample, add_examples, find_collection, lock_images
+from app.collections.repository import NewExample, add_examples, find_collection, lock_images, stored_bytes
 from app.errors import InvalidInputError
 from app.heads import Head, Prediction
 from app.http.names import is_collection_name
@@ -41,6 +41,7 @@ __all__ = [
     "add_examples",
     "find_collection",
     "lock_images",
+    "stored_bytes",
 ]
 
 

@@ -62,6 +62,8 @@ class Example(Base):
     """Hex SHA-256 of the stored (metadata-free) image; its key in the blob store."""
     version: Mapped[int]
     """The collection's version that this example made."""
+    bytes: Mapped[int] = mapped_column(server_default="0")
+    """Of the stored image; 0 where it was stored before they were counted."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

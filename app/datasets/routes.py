@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app import errors
 from app.access import Caller, Recogniser, Trainer
+from app.access.errors import WorkspaceFullError
+from app.access.quota import check_room_for_body
 from app.collections.errors import CollectionNotFoundError
 from app.datasets.dependencies import DatasetService
 from app.datasets.errors import DatasetNotFoundError
@@ -133,6 +135,7 @@ class IntoCollection(BaseModel):
     responses=responses(
         SlowUploadError,
         errors.TooLargeError,
+        WorkspaceFullError,
         UnsupportedMediaTypeError,
         errors.InvalidInputError,
         ArchiveError,
@@ -140,6 +143,7 @@ class IntoCollection(BaseModel):
         StoreUnavailableError,
     ),
     openapi_extra=UPLOAD.openapi(),
+    dependencies=[Depends(check_room_for_body)],
 )
 async def create_dataset(
     response: Response,
@@ -158,7 +162,9 @@ async def create_dataset(
 @router.post(
     "/from-collection",
     status_code=202,
-    responses=responses(CollectionNotFoundError, errors.InvalidInputError, errors.OverloadedError),
+    responses=responses(
+        CollectionNotFoundError, WorkspaceFullError, errors.InvalidInputError, errors.OverloadedError
+    ),
 )
 async def create_from_collection(
     response: Response, caller: Trainer, wanted: FromCollection, datasets: DatasetService
@@ -182,6 +188,7 @@ async def create_from_collection(
         DatasetNotFoundError,
         CollectionNotFoundError,
         errors.ConflictError,
+        WorkspaceFullError,
         NotTrainableError,
         errors.OverloadedError,
     ),

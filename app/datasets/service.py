@@ -14,9 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import BigInteger, delete, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.quota import StorageQuota
 from app.collections.learning import Learning
 from app.collections.service import Recognition
 from app.datasets.errors import DatasetNotFoundError
@@ -81,19 +82,31 @@ class Datasets:
     """The datasets of one service."""
 
     def __init__(
-        self, database: Database, files: FileStore, jobs: Jobs, recognition: Recognition, learning: Learning
+        self,
+        database: Database,
+        files: FileStore,
+        jobs: Jobs,
+        recognition: Recognition,
+        learning: Learning,
+        quota: StorageQuota,
     ) -> None:
         self._database = database
         self._files = files
         self._jobs = jobs
         self._recognition = recognition
         self._learning = learning
+        self._quota = quota
 
     async def upload(self, workspace: str, archive: Path, how: Preparation) -> DatasetView:
-        """Keep an archive and have a worker prepare it; raises OverloadedError, StoreUnavailableError."""
+        """Keep an archive and have a worker prepare it; raises WorkspaceFullError, OverloadedError and
+        StoreUnavailableError.
+        """
+        size = await asyncio.to_thread(lambda: archive.stat().st_size)
+        await self._quota.take(workspace, size)
         dataset_id = uuid.uuid4()
         await asyncio.to_thread(self._files.put, f"{folder(dataset_id)}/{UPLOAD}", archive)
-        return await self._begin(workspace, dataset_id, how, how.format, DataRef(dataset=dataset_id))
+        source = DataRef(dataset=dataset_id)
+        return await self._begin(workspace, dataset_id, how, how.format, source, upload_bytes=size)
 
     async def from_collection(self, workspace: str, collection: str, how: Preparation) -> DatasetView:
         """Have a worker copy a collection's examples; raises CollectionNotFoundError, OverloadedError."""
@@ -170,10 +183,20 @@ class Datasets:
         return FileRef(name=name, key=key, sha256=str(dataset_id), size=size)
 
     async def _begin(
-        self, workspace: str, dataset_id: uuid.UUID, how: Preparation, format_: str, source: DataRef
+        self,
+        workspace: str,
+        dataset_id: uuid.UUID,
+        how: Preparation,
+        format_: str,
+        source: DataRef,
+        *,
+        upload_bytes: int = 0,
     ) -> DatasetView:
+        row = Dataset(
+            id=dataset_id, workspace=workspace, name=how.name, format=format_, upload_bytes=upload_bytes
+        )
         async with self._database.session() as session:
-            session.add(Dataset(id=dataset_id, workspace=workspace, name=how.name, format=format_))
+            session.add(row)
         spec = JobSpec(
             kind="prepare", data=source, params={**how.params(), "dataset": str(dataset_id)}, seed=how.seed
         )
@@ -183,9 +206,9 @@ class Datasets:
             await self._forget(workspace, dataset_id)
             raise
         async with self._database.session() as session:
-            row = await session.get(Dataset, dataset_id)
-            if row is not None:
-                row.job_id = job.id
+            begun = await session.get(Dataset, dataset_id)
+            if begun is not None:
+                begun.job_id = job.id
         return await self.get(workspace, dataset_id)
 
     async def _forget(self, workspace: str, dataset_id: uuid.UUID) -> None:
@@ -214,6 +237,13 @@ async def shown(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
     """Those of the images that a dataset of any workspace shows, in the caller's transaction."""
     wanted = select(DatasetImage.image_sha256).where(DatasetImage.image_sha256.in_(hashes))
     return set(await session.scalars(wanted))
+
+
+async def stored_bytes(session: AsyncSession, workspace: str) -> int:
+    """Bytes of the workspace's datasets: of those that are ready their images, of others the archive."""
+    size = func.coalesce(Dataset.summary["bytes"].astext.cast(BigInteger), Dataset.upload_bytes)
+    wanted = select(func.coalesce(func.sum(size), 0)).where(Dataset.workspace == workspace)
+    return int(await session.scalar(wanted) or 0)
 
 
 def _of(workspace: str, dataset_id: uuid.UUID) -> tuple[Any, Any]:

@@ -31,6 +31,8 @@ class Dataset(Base):
     """Counts by split and label, sizes, refusals by reason."""
     manifest: Mapped[str | None]
     """Key of the manifest (JSON lines) in the file store."""
+    upload_bytes: Mapped[int] = mapped_column(server_default="0")
+    """Of the uploaded archive, which is removed when the dataset is ready."""
     job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

@@ -1,7 +1,8 @@
 """Both embedded servers of one data folder, shared by every process that serves it.
 
 Knows nothing of what uses them. A shared lock counts the users; whoever leaves last stops the servers, and a
-killed user's lock goes with it.
+killed user's lock goes with it. Each user has a watcher, a process that outlives it and stops the servers where it was
+killed and was the last.
 """
 
 from __future__ import annotations
@@ -9,22 +10,30 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.embedded.errors import BusyError, EmbeddedError
-from app.embedded.layout import Layout, forget, lay_out, state_folder
+from app.embedded.layout import STATE_FOLDER, Layout, forget, lay_out, state_folder
 from app.embedded.postgres import Postgres
+from app.embedded.processes import environment
 from app.embedded.valkey import Valkey
 
 LOCK_S = 150.0
 """Longest wait for another process that starts or stops the servers."""
 GUARD_S = 1.0
 GUARD_PAUSE_S = 30.0
+USERS_FILE = "users"
+"""Whoever uses the servers holds a shared lock of it."""
+LINGER_SECONDS = 30.0
+"""How long the servers run on after their last user was killed."""
+_WATCHER = Path(__file__).with_name("watcher.py")
 log = logging.getLogger(__name__)
 
 
@@ -48,10 +57,12 @@ class EmbeddedServers:
         database_url: str | None = None,
         redis_url: str | None = None,
         durable: bool = True,
+        linger_s: float = LINGER_SECONDS,
     ) -> None:
         """Nothing happens before `start`.
 
-        Not `durable` trades surviving a power cut for speed: for databases that are thrown away.
+        Not `durable` trades surviving a power cut for speed: for databases that are thrown away. After this process
+        was killed, the servers run on for `linger_s` seconds.
         """
         self._data_dir = data_dir.expanduser().resolve()
         self._database_url = database_url or None
@@ -63,6 +74,8 @@ class EmbeddedServers:
         self._servers: list[Postgres | Valkey] = []
         self._leaving = threading.Event()
         self._guard: threading.Thread | None = None
+        self._linger_s = linger_s
+        self._watcher: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Addresses:
         """Start or join what is not given by URL; blocks until it answers; raises EmbeddedError.
@@ -96,9 +109,10 @@ class EmbeddedServers:
     def _join(self) -> Addresses:
         self._leaving.clear()
         with exclusive(self._data_dir):
-            self._users = _open(state_folder(self._data_dir) / "users")
+            self._users = _open(state_folder(self._data_dir) / USERS_FILE)
             fcntl.flock(self._users, fcntl.LOCK_SH)
             try:
+                self._start_watcher()  # before there is anything that could be left behind
                 layout = self._layout = lay_out(self._data_dir)
                 postgres, valkey = Postgres(layout, durable=self._durable), Valkey(layout)
                 # Valkey first: it is up in milliseconds, while PostgreSQL's first start takes a second.
@@ -129,11 +143,38 @@ class EmbeddedServers:
                 _stop_all(self._layout)
         finally:
             os.close(users)
+            self._end_watcher()
+
+    def _start_watcher(self) -> None:
+        # -P: the folder of the script holds modules of common names
+        command = [sys.executable, "-P", str(_WATCHER), str(self._data_dir), str(self._linger_s)]
+        try:
+            with open(state_folder(self._data_dir) / "watcher.log", "ab") as said:
+                self._watcher = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,  # or whoever reads what a killed service printed would wait for it
+                    stderr=said,
+                    cwd="/",
+                    env=environment(),
+                    start_new_session=True,  # where a signal to this process's group does not reach it
+                )
+        except OSError as error:  # the next user stops what a killed one leaves
+            log.warning("the embedded servers have no watcher: %s", error)
+
+    def _end_watcher(self) -> None:
+        """Tell the watcher that this process leaves in order."""
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            with suppress(OSError):
+                watcher.communicate(b".")
 
     def _watch(self) -> None:
         """Start a server again that died under us, with a growing pause while that fails."""
         pause = GUARD_S
         while not self._leaving.wait(pause):
+            if self._watcher is not None and self._watcher.poll() is not None:
+                self._start_watcher()
             if all(server.running() for server in self._servers):
                 pause = GUARD_S
                 continue
@@ -150,11 +191,29 @@ class EmbeddedServers:
                 log.error("an embedded server ended and could not be started again: %s", error)
 
 
+def stop_unused(data_dir: Path) -> None:
+    """Stop the servers of `data_dir` unless a process uses them; makes no folder where none is left.
+
+    Raises EmbeddedError.
+    """
+    if not (data_dir / STATE_FOLDER / USERS_FILE).exists():
+        return
+    with exclusive(data_dir):
+        users = _open(state_folder(data_dir) / USERS_FILE)
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _stop_all(lay_out(data_dir))
+        except BlockingIOError:
+            return
+        finally:
+            os.close(users)
+
+
 def purge(data_dir: Path) -> None:
     """Stop the servers of `data_dir` and remove all they keep, databases too; BusyError while in use."""
     data_dir = data_dir.expanduser().resolve()
     with exclusive(data_dir):
-        users = _open(state_folder(data_dir) / "users")
+        users = _open(state_folder(data_dir) / USERS_FILE)
         try:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _stop_all(lay_out(data_dir))

@@ -23,6 +23,11 @@ def protocol(head_s: float) -> type[TimedH11Protocol]:
     return type("Protocol", (TimedH11Protocol,), {"head_s": head_s})
 
 
+MAX_SURPLUS_CONNECTIONS = 64
+"""Connections beyond the limit that are told so. Each holds an open file until its client has spoken, so that those
+beyond these are closed without an answer."""
+
+
 class TimedH11Protocol(H11Protocol):
     """uvicorn's own protocol with a deadline for heads and an answer for surplus connections."""
 
@@ -33,7 +38,11 @@ class TimedH11Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         limit, self.limit_concurrency = self.limit_concurrency, None  # its own answer is plain text
-        self._surplus = limit is not None and len(self.connections) > limit
+        surplus = 0 if limit is None else len(self.connections) - limit
+        self._surplus = surplus > 0
+        if surplus > MAX_SURPLUS_CONNECTIONS:
+            transport.abort()
+            return
         self._arm()
 
     def data_received(self, data: bytes) -> None:

@@ -17,6 +17,7 @@ from app.http.errors import (
     UnsupportedMediaTypeError,
     UriTooLongError,
 )
+from app.http.hosts import check_host
 from app.settings import Settings
 
 MIB = 1024 * 1024
@@ -107,6 +108,8 @@ class LimitsMiddleware:
         if len(scope["query_string"]) > self.settings.limits.max_query_kb * 1024:
             raise UriTooLongError()
 
+        if wrong := check_host([value for name, value in headers if name == b"host"]):
+            raise errors.BadRequestError(wrong)
         lengths = {value for name, value in headers if name == b"content-length"}
         chunked = any(name == b"transfer-encoding" for name, _ in headers)
         kind = next((value for name, value in headers if name == b"content-type"), b"")

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-EVENT_STREAM = "text/event-stream"
+from app.http.event_stream import EVENT_STREAM
 
 
 class HeldStream(StreamingResponse):

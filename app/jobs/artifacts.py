@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.jobs.spec import FileRef
 from app.jobs.tables import Artifact
 
-__all__ = ["Artifact", "artifacts_of", "drop_artifacts", "keep_artifacts"]
+__all__ = ["Artifact", "artifacts_of", "drop_artifacts", "keep_artifacts", "stored_bytes"]
 
 
 async def artifacts_of(session: AsyncSession, workspace: str, model: str | None = None) -> list[Artifact]:
@@ -21,6 +21,12 @@ async def artifacts_of(session: AsyncSession, workspace: str, model: str | None 
             wanted.where(Artifact.model.is_not(None) if model is None else Artifact.model == model)
         )
     )
+
+
+async def stored_bytes(session: AsyncSession, workspace: str) -> int:
+    """Bytes of the files that the workspace's jobs and uploads left behind."""
+    wanted = select(func.coalesce(func.sum(Artifact.size), 0)).where(Artifact.workspace == workspace)
+    return int(await session.scalar(wanted) or 0)
 
 
 def keep_artifacts(

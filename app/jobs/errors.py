@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from app.errors import ConflictError, InvalidInputError, NotFoundError
+from typing import Any
+
+from app.errors import ConflictError, InvalidInputError, NotFoundError, VisionError
 
 
 class JobNotFoundError(NotFoundError):
@@ -38,3 +40,13 @@ class NotTrainableError(InvalidInputError):
 
     code = "not_trainable"
     advice = "Teach what the sentence says is missing, or choose another strategy."
+
+
+class TooManyFollowersError(VisionError):
+    """Too many clients of this workspace follow jobs."""
+
+    status, code, title = 429, "too_many_followers", "Too many requests"
+    advice = "End a stream that is no longer read, poll the job instead, or raise `VISION_MAX_WORKSPACE_FOLLOWERS`."
+
+    def __init__(self, detail: str | None = None, *, retry_after_s: int | None = 5, **context: Any) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s, **context)

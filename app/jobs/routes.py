@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
@@ -13,17 +13,18 @@ from fastapi.responses import StreamingResponse
 from app import errors
 from app.access import Recogniser, Trainer
 from app.errors import InvalidInputError
+from app.http.event_stream import describe_events, describe_object
 from app.http.fields import WholeNumber
 from app.http.names import parse_id
 from app.http.paging import AskedPage
 from app.http.problems import responses
-from app.http.streaming import EVENT_STREAM
 from app.jobs import repository, streaming
 from app.jobs.dependencies import FilePath, JobDescriber, JobFiles, JobFollowers, JobService
 from app.jobs.errors import (
     ArtifactNotFoundError,
     JobNotFoundError,
     JobStateError,
+    TooManyFollowersError,
 )
 from app.jobs.info import RETRY_AFTER_S, ArtifactInfo, JobInfo, State
 from app.jobs.schemas import ArtifactList, JobList, JobPage, MetricList, MetricSeries
@@ -36,10 +37,36 @@ _EVENT_ID = re.compile("[0-9]{1,18}")
 
 JobPath = Annotated[str, Path(alias="job", description="Id of a job.")]
 _NOT_FOUND = responses(JobNotFoundError)
+_AT = {"type": "string", "format": "date-time", "description": "When it happened."}
+_WHOLE = {"type": "integer", "minimum": 0}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`state`, `progress`, `metric` and `log` events, each with an id to go on from.",
-        "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
+        "content": describe_events(
+            with_ids=True,
+            state=describe_object(
+                "state at",
+                state={"enum": list(get_args(State))},
+                attempt=_WHOLE,
+                error=describe_object("code detail", code={"type": "string"}, detail={"type": "string"}),
+                at=_AT,
+            ),
+            progress=describe_object(
+                "at",
+                phase={"type": ["string", "null"]},
+                step=_WHOLE,
+                of=_WHOLE,
+                eta_s={"type": ["number", "null"], "description": "Seconds that are left."},
+                at=_AT,
+            ),
+            metric=describe_object(
+                "step values at",
+                step=_WHOLE,
+                values={"type": "object", "additionalProperties": {"type": "number"}},
+                at=_AT,
+            ),
+            log=describe_object("line at", line={"type": "string"}, at=_AT),
+        ),
     },
     204: {
         "description": "The job has ended, and the event of `Last-Event-ID` was its last: do not come back."
@@ -105,7 +132,11 @@ async def retry_job(
     return await describer.describe(row)
 
 
-@router.get("/{job}/events", response_class=StreamingResponse, responses={**_STREAM, **_NOT_FOUND})
+@router.get(
+    "/{job}/events",
+    response_class=StreamingResponse,
+    responses={**_STREAM, **responses(JobNotFoundError, TooManyFollowersError)},
+)
 async def follow_job(
     caller: Recogniser,
     job: JobPath,

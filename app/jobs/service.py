@@ -16,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.quota import StorageQuota
 from app.errors import OverloadedError
 from app.jobs import machine, repository
 from app.jobs.errors import ArtifactNotFoundError, IdempotencyKeyError, JobNotFoundError, JobStateError
@@ -28,6 +29,8 @@ from app.storage.database import Database
 __all__ = ["Artifact", "Job", "Jobs", "Publisher", "digest", "states", "trains"]
 
 _FULL_RETRY_S = 30
+_STORING: frozenset[Kind] = frozenset({"train", "export", "prepare", "teach"})
+"""Jobs that leave data behind of a size that nobody knows before."""
 
 log = structlog.get_logger("app.jobs")
 
@@ -55,15 +58,20 @@ async def trains(session: AsyncSession, workspace: str, model: str) -> bool:
 class Jobs:
     """The jobs of one service, whoever carries them out."""
 
-    def __init__(self, settings: Settings, database: Database, queue: Publisher) -> None:
+    def __init__(self, settings: Settings, database: Database, queue: Publisher, quota: StorageQuota) -> None:
         self._settings = settings
         self._database = database
         self._queue = queue
+        self._quota = quota
 
     async def queue(
         self, workspace: str, wanted: Resolved, *, key: str | None = None, digest: str | None = None
     ) -> Job:
-        """Write a resolved job down, then tell the workers; raises OverloadedError and IdempotencyKeyError."""
+        """Write a resolved job down, then tell the workers; raises OverloadedError, IdempotencyKeyError, and
+        WorkspaceFullError for a job that would store something where the workspace stores all it may.
+        """
+        if wanted.spec.kind in _STORING:
+            await self._quota.check(workspace)
         job_id = uuid.uuid4()
         new = NewJob(
             workspace,

@@ -8,6 +8,7 @@ import mimetypes
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import PurePosixPath
@@ -21,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.errors import OverloadedError
 from app.http.streaming import HeldStream
 from app.jobs import repository
-from app.jobs.errors import ArtifactNotFoundError
+from app.jobs.errors import ArtifactNotFoundError, TooManyFollowersError
 from app.jobs.repository import FINISHED, Told
 from app.jobs.spec import FileRef
 from app.jobs.tables import Artifact
@@ -40,36 +41,53 @@ class Followers:
     """Who follows jobs on this process."""
 
     def __init__(
-        self, database: Database, *, poll_s: float, most: int, asked: threading.Event | None = None
+        self,
+        database: Database,
+        *,
+        poll_s: float,
+        most: int,
+        most_of_one: int,
+        asked: threading.Event | None = None,
     ) -> None:
-        """`asked` is set when somebody first follows."""
+        """At most `most` clients follow here, `most_of_one` of them of one workspace; `asked` is set when the first one
+        does.
+        """
         self._asked = asked
         self._database = database
         self._poll_s = poll_s
         self._most = most
-        self.count = 0
+        self._most_of_one = most_of_one
+        self.by_workspace: Counter[str] = Counter()
         """Clients that listen right now."""
         self._closing = asyncio.Event()
 
     def follow(self, workspace: str, job_id: uuid.UUID, after: int) -> StreamingResponse:
         """The job's events after the one of the id `after`, until it has ended or the client leaves.
 
-        Raises OverloadedError where too many follow already.
+        Raises OverloadedError where too many follow already, TooManyFollowersError where too many of one workspace do.
         """
-        if self.count >= self._most:
+        if self.by_workspace[workspace] >= self._most_of_one:
+            raise TooManyFollowersError(
+                f"{self._most_of_one} clients of the workspace '{workspace}' follow jobs here already, as many as may "
+                "(VISION_MAX_WORKSPACE_FOLLOWERS): end one of those streams, or poll the job."
+            )
+        if self.by_workspace.total() >= self._most:
             raise OverloadedError("Too many clients follow jobs here: try again, or poll the job.")
         if self._asked is not None:
             self._asked.set()
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return HeldStream(self._events(workspace, job_id, after), self._counted(), headers=headers)
+        events = self._events(workspace, job_id, after)
+        return HeldStream(events, self._counted(workspace), headers=headers)
 
     @asynccontextmanager
-    async def _counted(self) -> AsyncIterator[None]:
-        self.count += 1
+    async def _counted(self, workspace: str) -> AsyncIterator[None]:
+        self.by_workspace[workspace] += 1
         try:
             yield
         finally:
-            self.count -= 1
+            self.by_workspace[workspace] -= 1
+            if not self.by_workspace[workspace]:
+                del self.by_workspace[workspace]
 
     def close(self) -> None:
         """End every stream; clients go on elsewhere, from the last event they saw."""

@@ -11,6 +11,8 @@ from sqlalchemy.exc import IntegrityError
 
 from app import errors
 from app.access import Recogniser, Trainer
+from app.access.errors import WorkspaceFullError
+from app.access.quota import check_room_for_body
 from app.errors import ConflictError
 from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
@@ -53,6 +55,7 @@ async def list_models(
     responses=responses(
         SlowUploadError,
         errors.TooLargeError,
+        WorkspaceFullError,
         UnsupportedMediaTypeError,
         ArchiveError,
         errors.CheckLimitError,
@@ -60,6 +63,7 @@ async def list_models(
         errors.OverloadedError,
     ),
     openapi_extra=UPLOAD.openapi(),
+    dependencies=[Depends(check_room_for_body)],
 )
 async def upload_model(
     request: Request,

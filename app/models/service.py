@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 
 from sqlalchemy import delete, select
 
+from app.access.quota import StorageQuota
 from app.http.names import MODEL_NAME
 from app.inference.errors import ModelNotFoundError, ModelTaskError, ModelUnavailableError
 from app.inference.model_info import ModelInfo
@@ -52,11 +53,17 @@ class TrainedModels:
     """The trained models of one service; files are fetched when a model is first used in this process."""
 
     def __init__(
-        self, settings: Settings, database: Database, files: FileStore, registry: ModelRegistry
+        self,
+        settings: Settings,
+        database: Database,
+        files: FileStore,
+        registry: ModelRegistry,
+        quota: StorageQuota,
     ) -> None:
         self._database = database
         self._files = files
         self._registry = registry
+        self._quota = quota
         self._cache = settings.server.data_dir.expanduser().resolve() / "cache" / "models"
         self._keep = settings.collections.max_cached_heads
         for left in self._cache.glob(".upload-*"):  # of a service that was killed
@@ -152,7 +159,11 @@ class TrainedModels:
             yield
 
     async def publish(self, workspace: str, card: ModelCard, folder: Path) -> Trained:
-        """Keep an uploaded model's files and its row; raises IntegrityError where the id is taken meanwhile."""
+        """Keep an uploaded model's files and its row; raises IntegrityError where the id is taken meanwhile, and
+        WorkspaceFullError.
+        """
+        sizes = await asyncio.to_thread(lambda: [(folder / name).stat().st_size for name in card.files])
+        await self._quota.take(workspace, sum(sizes))
         prefix = f"models/{uuid.uuid4()}"
         try:
             kept = await asyncio.to_thread(self._store, folder, card.files, prefix)

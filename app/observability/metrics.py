@@ -5,8 +5,12 @@ Each app has its own registry.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -33,13 +37,14 @@ class ModelGauge:
 class _Live(Collector):
     """Gauges that are read when somebody asks, never kept up to date in between."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_models: int) -> None:
+        self._max_models = max_models
         self.read: Callable[[], Iterable[ModelGauge]] = tuple
 
     def collect(self) -> Iterator[Metric]:
         depth = GaugeMetricFamily("vision_queue_depth", "Items waiting for a model.", labels=["model"])
         memory = GaugeMetricFamily("vision_model_memory_bytes", "Memory of a live model.", labels=["model"])
-        for one in self.read():
+        for one in islice(self.read(), self._max_models):
             depth.add_metric([one.model], one.queue_depth)
             memory.add_metric([one.model], one.memory_bytes)
         yield depth
@@ -49,7 +54,12 @@ class _Live(Collector):
 class Metrics:
     """Every metric of one app."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_models: int = 100) -> None:
+        """At most `max_models` models have series of their own at a time."""
+        self._max_models = max_models
+        self._models: OrderedDict[str, set[str]] = OrderedDict()
+        """Models with series, the least recently used first, and the reasons their items were dropped for."""
+        self._noting = threading.Lock()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
@@ -89,7 +99,7 @@ class Metrics:
             self.stages.labels(stage)
         for outcome in ("hit", "miss"):
             self.cache.labels(outcome)
-        self._live = _Live()
+        self._live = _Live(max_models)
         self.registry.register(self._live)
 
     def watch_models(self, read: Callable[[], Iterable[ModelGauge]]) -> None:
@@ -99,6 +109,33 @@ class Metrics:
     def observe_stage(self, stage: str, seconds: float) -> None:
         """One stage of one item or batch took `seconds`; `stage` is one of `STAGES`."""
         self.stages.labels(stage).observe(seconds)
+
+    def observe_batch(self, model: str, size: int) -> None:
+        """One forward pass of `model` took `size` items."""
+        with self._noting:
+            self._note(model)
+            self.batch_size.labels(model).observe(size)
+
+    def observe_dropped(self, model: str, reason: str, count: int) -> None:
+        """`count` items of `model` left its queue unserved."""
+        with self._noting:
+            self._note(model).add(reason)
+            self.dropped.labels(model, reason).inc(count)
+
+    def _note(self, model: str) -> set[str]:
+        """The reasons noted of a model that was just used; models beyond the limit lose their series.
+
+        Prometheus takes a counter that begins again for one of a process that was started again.
+        """
+        reasons = self._models.setdefault(model, set())
+        self._models.move_to_end(model)
+        while len(self._models) > self._max_models:
+            oldest, dropped_for = self._models.popitem(last=False)
+            with suppress(KeyError):  # it has only dropped items
+                self.batch_size.remove(oldest)
+            for reason in dropped_for:
+                self.dropped.remove(oldest, reason)
+        return reasons
 
     def observe_cache(self, *, hits: int = 0, misses: int = 0) -> None:
         """Embeddings found and not found in the cache."""

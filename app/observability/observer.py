@@ -21,7 +21,7 @@ class ModelMetrics:
         self, model: str, group: str, waits_s: Sequence[float], run_s: float, queue_depth: int
     ) -> None:
         """Counts the batch, each item's wait and the forward pass."""
-        self._metrics.batch_size.labels(model).observe(len(waits_s))
+        self._metrics.observe_batch(model, len(waits_s))
         for wait in waits_s:
             self._metrics.observe_stage("queue", wait)
         self._metrics.observe_stage("forward", run_s)
@@ -32,7 +32,7 @@ class ModelMetrics:
 
     def items_dropped(self, model: str, reason: str, count: int) -> None:
         """Counts items that never reached the device."""
-        self._metrics.dropped.labels(model, reason).inc(count)
+        self._metrics.observe_dropped(model, reason, count)
 
     def model_loaded(self, model: str, load_s: float, memory_bytes: int) -> None:
         """Logs the load."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import text
 
 from app import errors
-from app.access.dependencies import local_only
+from app.access.dependencies import local_only, metrics_reader
 from app.access.errors import ForeignOriginError
 from app.http import problems
 from app.http.dependencies import AppDatabase, AppSettings
@@ -69,6 +69,13 @@ _DOCS_START = """SwaggerUIBundle({
 """
 
 log = structlog.get_logger("app")
+
+_METRICS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The numbers of this process.",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
+}
 
 _disk_look: asyncio.Future[str] | None = None
 """The last look at the disks: one that hangs holds a single thread, however often somebody asks."""
@@ -200,9 +207,20 @@ async def _model(loading: asyncio.Task[None]) -> str:
     return "ok" if not loading.cancelled() and loading.exception() is None else "could not be loaded"
 
 
-@router.get("/metrics", tags=["platform"], response_class=Response)
+@router.get(
+    "/metrics",
+    tags=["platform"],
+    response_class=Response,
+    dependencies=[Depends(metrics_reader)],
+    responses={
+        **_METRICS,
+        **problems.responses(errors.UnauthorizedError, errors.ForbiddenError, ForeignOriginError),
+    },
+)
 async def metrics(metrics: AppMetrics) -> Response:
-    """Prometheus' text format; names routes and models, never callers or what they sent."""
+    """Prometheus' text format; names routes and models, never callers or what they sent. Beyond loopback it takes a key
+    with the scope `metrics`.
+    """
     return Response(metrics.exposition(), media_type=MEDIA_TYPE)
 
 

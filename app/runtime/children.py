@@ -5,6 +5,7 @@ Knows processes and pauses; knows nothing of what they do, and calls them by the
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -26,6 +27,10 @@ _LIVED_LONG_S = 60.0
 _ASKED_S = 0.2
 _LEAVE_S = 8.0
 """How much longer than a job's grace a worker gets to end."""
+_CONFIDENTIAL = frozenset(
+    f"VISION_{name}" for name in ("DATABASE_URL", "REDIS_URL", "API_KEY", "SECRET", "REMOTE_API_KEY")
+)
+"""Variables that the children do not inherit: the addresses they are told, the others they need not know."""
 _SWEEPER_SLOTS = 2
 """One to sweep, one to tidy."""
 
@@ -118,9 +123,10 @@ class Children:
             process = self._running[name] = subprocess.Popen(
                 [sys.executable, "-P", "-m", _MODULE, queues, str(slots)],
                 stdin=subprocess.PIPE,  # its end tells them that this process is gone, however it went
-                env=os.environ | self._environment(),
+                env=self._environment(),
                 start_new_session=True,  # where Ctrl-C does not reach them
             )
+            self._confide(process)
         with process:
             code = process.wait()
             with self._changing:
@@ -128,12 +134,18 @@ class Children:
                 _kill_session(process)
         return code
 
+    def _confide(self, process: subprocess.Popen[bytes]) -> None:
+        """Tell a process, as the first line of its standard input, what its environment does not hold."""
+        given = {"database_url": self._addresses.database_url, "redis_url": self._addresses.redis_url}
+        if process.stdin is not None:
+            with suppress(BrokenPipeError):  # it has ended already, which its guard sees
+                process.stdin.write(json.dumps(given).encode() + b"\n")
+                process.stdin.flush()
+
     def _environment(self) -> dict[str, str]:
-        return {
-            "VISION_DATABASE_URL": self._addresses.database_url,
-            "VISION_REDIS_URL": self._addresses.redis_url,
-            "VISION_DATA_DIR": str(self._settings.server.data_dir),
-        }
+        """This process's without what the children need to know of nobody."""
+        kept = {name: value for name, value in os.environ.items() if name not in _CONFIDENTIAL}
+        return kept | {"VISION_DATA_DIR": str(self._settings.server.data_dir)}
 
 
 def _queues(settings: Settings) -> str:

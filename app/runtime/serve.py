@@ -26,12 +26,13 @@ from app.access.keys import SecretError, load_secret
 from app.access.policy import BindRefusedError, needs_key
 from app.access.service import KeyRing
 from app.embedded import Addresses, EmbeddedError, EmbeddedServers
-from app.embedded.running import announce, running_server, withdraw
+from app.embedded.running import Announcement, running_server
 from app.errors import VisionError
 from app.http.head_deadline import protocol
 from app.observability.logs import configure
 from app.runtime.children import Children
 from app.runtime.listening import ACCEPTS_AT_ONCE, MAX_WAITING_CLIENTS, ListenError, listening_socket, url_of
+from app.runtime.open_files import max_connections, raise_open_files
 from app.runtime.stopping import Stop, StoppedError
 from app.settings import Settings
 from app.storage.database import Database, migrate
@@ -59,6 +60,7 @@ def serve(settings: Settings) -> int:
     """
     settings = settings.replace(data_dir=settings.server.data_dir.expanduser().resolve())
     configure(settings)
+    open_files = raise_open_files(settings)
     stop = Stop()
     try:
         with ExitStack() as stack:
@@ -68,13 +70,16 @@ def serve(settings: Settings) -> int:
                 settings.server.data_dir,
                 database_url=settings.server.database_url,
                 redis_url=settings.server.redis_url,
+                linger_s=settings.server.embedded_linger_s,
             )
             stack.callback(servers.stop)
             addresses = _databases(settings, servers, stop)
-            around = _Around(Children(settings, addresses), servers)
+            announcement = Announcement(settings.server.data_dir, url_of(sock))
+            around = _Around(Children(settings, addresses), servers, announcement)
             stack.callback(around.stop)
             stop.hurry = around.children.kill
-            code = _run(settings, addresses, sock, stop, around)
+            connections = max_connections(settings, open_files)
+            code = _run(settings, addresses, sock, stop, around, connections)
     except (EmbeddedError, ListenError, BindRefusedError, SecretError, VisionError, OSError) as error:
         _say(err, f"[bold red]vision serve:[/] {_plain(error)}")
         return 1
@@ -124,7 +129,14 @@ def _check_redis(url: str) -> None:
         raise StoreUnavailableError(f"Redis at {place} cannot be reached: {error}") from error
 
 
-def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: Stop, around: _Around) -> int:
+def _run(
+    settings: Settings,
+    addresses: Addresses,
+    sock: socket.socket,
+    stop: Stop,
+    around: _Around,
+    connections: int,
+) -> int:
     """Answer requests until asked to stop; the exit code."""
     # imports torch: seconds that a refusal to start must not cost
     from app.main import create_app
@@ -144,7 +156,7 @@ def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: St
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=settings.limits.max_concurrency,
+        limit_concurrency=connections,
         backlog=ACCEPTS_AT_ONCE,
         timeout_keep_alive=settings.limits.keep_alive_s,
         timeout_graceful_shutdown=settings.limits.shutdown_grace_s,
@@ -154,16 +166,16 @@ def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: St
     )
     server = _Server(
         config,
-        ready=lambda: _announce(settings, app, url_of(sock), around.children),
+        ready=lambda: _announce(settings, app, url_of(sock), around),
         closing=closing,
-        closed=lambda code: _leave_soon(settings, around, code),
+        closed=lambda code: _leave_soon(around, code),
     )
     stop.server = server
     try:
         stop.check()
         server.run(sockets=[sock])
     finally:
-        withdraw(settings.server.data_dir)
+        around.announcement.withdraw()
     if not server.started:
         _say(err, "[bold red]vision serve:[/] the service did not start; the lines above say why.")
         return 1
@@ -173,8 +185,9 @@ def _run(settings: Settings, addresses: Addresses, sock: socket.socket, stop: St
 class _Around:
     """What a service stops after itself, in order, whichever thread comes first."""
 
-    def __init__(self, children: Children, servers: EmbeddedServers) -> None:
+    def __init__(self, children: Children, servers: EmbeddedServers, announcement: Announcement) -> None:
         self.children = children
+        self.announcement = announcement
         self._servers = servers
         self._stopping = threading.Lock()
 
@@ -187,7 +200,7 @@ class _Around:
             self._servers.stop()
 
 
-def _leave_soon(settings: Settings, around: _Around, code: int) -> None:
+def _leave_soon(around: _Around, code: int) -> None:
     """End the process with `code` soon, at once if that was forced, unless it ends by itself before.
 
     All is closed by now; a thread that still loads a model, or downloads one, would hold the process for as
@@ -196,7 +209,7 @@ def _leave_soon(settings: Settings, around: _Around, code: int) -> None:
 
     def leave() -> None:
         try:
-            withdraw(settings.server.data_dir)
+            around.announcement.withdraw()
             around.stop(at_once=code == FORCED)
             if code != FORCED:
                 time.sleep(THREADS_S)
@@ -207,16 +220,16 @@ def _leave_soon(settings: Settings, around: _Around, code: int) -> None:
         threading.Thread(target=leave, name="leave", daemon=True).start()
 
 
-def _announce(settings: Settings, app: FastAPI, url: str, children: Children) -> None:
+def _announce(settings: Settings, app: FastAPI, url: str, around: _Around) -> None:
     """Say where the service listens at once, and what it serves when the default model is live."""
-    if settings.server.announce:
-        announce(settings.server.data_dir, url)
+    if settings.server.announce and not around.announcement.announce():
+        _say(out, "Another service has announced itself in this data folder: commands go on asking that one")
     _say(out, f"Listening on {url}, loading the model '{_plain(settings.models.encoder)}'")
     services = app.state.services
     services.default_model.add_done_callback(lambda task: _say_ready(settings, services.registry, task, url))
     # the processor is the model's until it is live
-    services.default_model.add_done_callback(lambda _: children.start(services.job_asked))
-    asyncio.get_running_loop().call_later(CHILDREN_S, children.start, services.job_asked)
+    services.default_model.add_done_callback(lambda _: around.children.start(services.job_asked))
+    asyncio.get_running_loop().call_later(CHILDREN_S, around.children.start, services.job_asked)
 
 
 def _say_ready(settings: Settings, registry: Any, loaded: asyncio.Task[None], url: str) -> None:

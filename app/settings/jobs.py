@@ -69,6 +69,10 @@ class JobSettings(SettingsGroup):
     scratch_dir: Path | None = Field(
         None, description="Where workers keep a job's local files; empty means the data folder."
     )
+    job_environment: str = Field(
+        "",
+        description="Further environment variables, comma-separated, `*` for any rest, that the processes of jobs are given; they get those that training is known to need and no secrets (docs/jobs.md).",
+    )
     rendezvous: str | None = Field(
         None,
         description="host:port where the nodes of a job that runs on several meet; the first node's address.",
@@ -78,6 +82,11 @@ class JobSettings(SettingsGroup):
     )
     max_followers: int = Field(
         100, ge=1, description="Clients that follow jobs on one process; beyond that requests get 503."
+    )
+    max_workspace_followers: int = Field(
+        50,
+        ge=1,
+        description="Of them, clients of one workspace; beyond that its requests get 429.",
     )
 
     @field_validator("job_heartbeat_s")

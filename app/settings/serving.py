@@ -37,6 +37,21 @@ class ServerSettings(SettingsGroup):
         ge=1,
         description="MiB that are kept free on the disks of the data folder and of jobs: below that `/readyz` says so, uploads get 507 and jobs wait. The default is room for the uploads under way and for the database's log to end a transaction.",
     )
+    embedded_linger_s: float = Field(
+        30.0,
+        ge=0,
+        description="Seconds that the embedded servers run on after the last service that used them was killed: time for its worker to give its jobs back, and for another start to join them.",
+    )
+    max_open_files: int = Field(
+        65_536,
+        ge=64,
+        description="Files and connections a service may hold open: the soft limit is raised to it at start, as far as the hard limit (ulimit -Hn) allows, and never lowered.",
+    )
+    reserved_open_files: int = Field(
+        256,
+        ge=0,
+        description="Open files kept for databases, models and uploads; connections get the others, at least half of all, where those are fewer than VISION_MAX_CONCURRENCY.",
+    )
     database_pool_size: int = Field(8, ge=1, description="Database connections one process keeps open.")
 
 
@@ -50,6 +65,10 @@ class AccessSettings(SettingsGroup):
     secret: SecretStr | None = Field(
         None,
         description="Secret that API keys are hashed with, at least 16 characters; processes with different data folders and one database must share it. Empty makes one in the data folder.",
+    )
+    open_metrics: bool = Field(
+        False,
+        description="Show `/metrics` to callers without a key beyond loopback too; otherwise it takes a key with the scope `metrics` there.",
     )
     allowed_hosts: str = Field(
         "", description="Extra Host names, comma-separated, that are accepted when serving without keys."
@@ -90,7 +109,7 @@ class LimitSettings(SettingsGroup):
     max_concurrency: int = Field(
         1024,
         ge=1,
-        description="Connections, idle ones included, that are served at the same time; beyond that they get 503.",
+        description="Connections, idle ones included, that are served at the same time; beyond that they get 503. The open files may allow fewer (VISION_RESERVED_OPEN_FILES).",
     )
     keep_alive_s: int = Field(5, ge=1, description="Seconds an idle connection stays open.")
     shutdown_grace_s: int = Field(
@@ -102,6 +121,11 @@ class LimitSettings(SettingsGroup):
         2_048,
         ge=256,
         description="Longest side of a stored example, in pixels; larger images are scaled down to it.",
+    )
+    max_workspace_mb: int = Field(
+        524_288,
+        ge=1,
+        description="Most that one workspace may store, in MiB: images of examples and answers, datasets, models and what was made of them. Beyond that, requests that would add something get 413.",
     )
     max_labels: int = Field(1_000, ge=1, description="Most labels in one zero-shot request.")
     max_text_chars: int = Field(1_000, ge=1, description="Longest label, description or text, in characters.")
@@ -155,8 +179,13 @@ class UploadSettings(SettingsGroup):
 
 
 class LogSettings(SettingsGroup):
-    """Logs."""
+    """Logs and metrics."""
 
+    max_metric_models: int = Field(
+        100,
+        ge=1,
+        description="Models that `/metrics` shows series of; of more, those that were least recently used lose theirs.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line printed."
     )

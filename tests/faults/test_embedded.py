@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 import redis
@@ -34,6 +35,15 @@ with psycopg.connect(addresses.database_url, autocommit=True) as connection:
 """
 
 
+def watcher_of(pid: int) -> int:
+    """Process id of the watcher that a user of the servers has started; 0 where there is none."""
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.Error):
+            if any(part.endswith("watcher.py") for part in child.cmdline()):
+                return child.pid
+    return 0
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A data folder that has been used before; nothing runs in it between tests."""
@@ -53,6 +63,41 @@ def test_a_killed_user_leaves_servers_that_the_next_one_joins_and_stops(data_dir
         assert joined == addresses
         assert pids(joined) == running
     assert all(gone(pid) for pid in running)
+
+
+def test_the_servers_of_a_killed_user_end_by_themselves(data_dir: Path) -> None:
+    process, addresses = hold(data_dir, linger_s=0.5)
+    running = pids(addresses)
+    with process:
+        process.kill()
+    eventually(lambda: all(gone(pid) for pid in running), 60)
+
+
+def test_servers_that_another_one_uses_outlive_a_killed_user(data_dir: Path) -> None:
+    process, addresses = hold(data_dir, linger_s=0.0)
+    watcher = watcher_of(process.pid)
+    with EmbeddedServers(data_dir, durable=False) as joined:
+        running = pids(addresses)
+        with process:
+            process.kill()
+        eventually(lambda: gone(watcher), 60)  # it has looked, and left
+        assert pids(joined) == running
+    assert all(gone(pid) for pid in running), "whoever leaves last stops them"
+
+
+def test_a_user_that_leaves_in_order_leaves_no_watcher(data_dir: Path) -> None:
+    process, _ = hold(data_dir)
+    watcher = watcher_of(process.pid)
+    let_go(process)
+    assert gone(watcher)
+
+
+def test_a_watcher_that_was_killed_is_replaced(data_dir: Path) -> None:
+    process, _ = hold(data_dir)
+    first = watcher_of(process.pid)
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: watcher_of(process.pid) not in (0, first), 30)
+    let_go(process)
 
 
 def test_everything_killed_while_writing_loses_no_committed_row(data_dir: Path) -> None:

@@ -104,6 +104,10 @@ async def test_without_a_key_only_this_machines_names_are_answered(anonymous: ht
         other = await anonymous.get(path, headers={"Origin": "https://evil.example"})
         assert other.status_code == 403, path
         assert "access-control-allow-origin" not in other.headers
+        for origin in ("null", "http://evil\\@127.0.0.1", "http://127.0.0.1@evil.example", "127.0.0.1"):
+            assert (await anonymous.get(path, headers={"Origin": origin})).status_code == 403, (path, origin)
+        for host in ("evil\\@127.0.0.1", "evil@127.0.0.1", "127.0.0.1:port"):
+            assert (await anonymous.get(path, headers={"Host": host})).status_code == 400, (path, host)
     preflight = await anonymous.options("/v1/keys", headers={"Origin": "https://evil.example"})
     assert "access-control-allow-origin" not in preflight.headers
 
@@ -275,7 +279,28 @@ async def test_beyond_loopback_a_key_is_needed_and_any_host_is_fine(
             assert (await client.get("/v1/keys")).status_code == 401
             assert (await client.get("/v1/keys", headers={"Host": "127.0.0.1"})).status_code == 401
             assert (await client.get("/healthz")).status_code == 200
-            assert await status(client, file.read_text().strip()) == 200
+            admin = file.read_text().strip()
+            assert await status(client, admin) == 200
+            assert (await client.get("/metrics")).status_code == 401
+            assert (await client.get("/metrics", headers=bearer("lfv_" + "x" * 43))).status_code == 401
+            assert (await client.get("/metrics", headers=bearer(admin))).status_code == 200
+            wanted = [("metrics", "default", 200), ("recognise", "default", 403), ("admin", "shop", 403)]
+            for scope, workspace, expected in wanted:
+                body = {"name": "scraper", "scopes": [scope], "workspace": workspace}
+                made = await client.post("/v1/keys", json=body, headers=bearer(admin))
+                reply = await client.get("/metrics", headers=bearer(made.json()["key"]))
+                assert reply.status_code == expected, (scope, workspace, reply.text[:200])
+
+
+async def test_metrics_beyond_loopback_can_be_opened(addresses: Addresses, tmp_path: Path) -> None:
+    file = tmp_path / "admin-key"
+    settings = Settings(host="0.0.0.0", data_dir=tmp_path / "data", bootstrap_key_file=file, **QUICK)
+    app = create_app(settings.replace(open_metrics=True), addresses)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://vision.example") as client:
+            assert (await client.get("/metrics")).status_code == 200
+            assert (await client.get("/v1/keys")).status_code == 401
 
 
 async def test_no_auth_lets_everybody_in(addresses: Addresses, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from app.embedded import EmbeddedServers
-servers = EmbeddedServers(Path(sys.argv[1]), durable=False)
+servers = EmbeddedServers(Path(sys.argv[1]), durable=False, linger_s=float((sys.argv + ["30"])[2]))
 addresses = servers.start()
 print(addresses.database_url, addresses.redis_url, flush=True)
 sys.stdin.read()
@@ -56,11 +56,10 @@ def gone(pid: int) -> bool:
         return True
 
 
-def hold(data_dir: Path) -> tuple[subprocess.Popen[str], Addresses]:
+def hold(data_dir: Path, *, linger_s: float = 30.0) -> tuple[subprocess.Popen[str], Addresses]:
     """Another process that uses the servers of `data_dir` until its input ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(data_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", HOLD, str(data_dir), str(linger_s)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     return process, Addresses(*process.stdout.readline().split())
 

@@ -309,10 +309,12 @@ async def test_too_many_open_jobs_and_followers_are_told_to_wait(
     full = await taught.post("/v1/jobs", json=TRAIN)
     assert (full.status_code, full.json()["error"]["code"]) == (503, "overloaded")
     assert int(full.headers["retry-after"]) > 0
-    monkeypatch.setattr(services, "followers", Followers(services.database, poll_s=0.05, most=1))
+    monkeypatch.setattr(
+        services, "followers", Followers(services.database, poll_s=0.05, most=1, most_of_one=9)
+    )
     following = asyncio.create_task(taught.get(f"/v1/jobs/{job['id']}/events", timeout=30))
     async with asyncio.timeout(10):
-        while not services.followers.count:
+        while not services.followers.by_workspace.total():
             await shown(taught, "/v1/jobs")
     late = await taught.get(f"/v1/jobs/{job['id']}/events")
     assert late.status_code == 503

@@ -336,6 +336,26 @@ def test_garbage_requests_get_problem_documents(served: Served, request_bytes: b
     assert reply.json()["status"] == reply.status
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil\\@127.0.0.1",
+        "evil@127.0.0.1",
+        "127.0.0.1 evil",
+        "127.0.0.1:eighty",
+        "127.0.0.1:99999",
+        "[::1%lo]",
+        "[::1",
+        "127.0.0.1/evil",
+        "127.0.0.1\r\nHost: evil.example",
+    ],
+)
+def test_a_host_that_could_be_read_in_two_ways_is_refused(served: Served, host: str) -> None:
+    reply = served.wire.send(f"GET /hello HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    assert reply.status == 400, reply
+    assert reply.json()["error"]["code"] == "bad_request"
+
+
 def test_head_is_get_without_a_body(served: Served) -> None:
     @served.app.get("/hello")
     async def hello() -> dict[str, str]:

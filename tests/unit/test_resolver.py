@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.access.quota import StorageQuota
 from app.families import Families
 from app.inference.errors import ModelNotFoundError
 from app.inference.registry import ModelRegistry
@@ -29,7 +30,8 @@ def make(tmp_path: Path) -> Iterator[Make]:
             settings = Settings(data_dir=tmp_path, **changed)
             registry = ModelRegistry(settings, Families(), pool=pool)
             database = Database("postgresql://nobody@127.0.0.1:1/none", pool_size=1)  # never asked
-            trained = TrainedModels(settings, database, FileStore.from_settings(settings), registry)
+            quota = StorageQuota(database, (), settings.limits.max_workspace_mb)
+            trained = TrainedModels(settings, database, FileStore.from_settings(settings), registry, quota)
             return ModelResolver(settings, registry, trained)
 
         yield made

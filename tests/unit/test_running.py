@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded.running import NOTE, announce, running_server, withdraw
+from app.embedded.running import NOTE, Announcement, running_server
+from tests.integration.test_embedded import eventually
 
 
 @pytest.fixture(params=[{"service": "llamafarm-vision"}, {"service": "another"}, []])
@@ -39,9 +40,10 @@ def answering(request: pytest.FixtureRequest) -> Iterator[tuple[str, bool]]:
 
 def test_only_our_own_service_is_found(tmp_path: Path, answering: tuple[str, bool]) -> None:
     url, ours = answering
-    announce(tmp_path, url)
+    announcement = Announcement(tmp_path, url)
+    assert announcement.announce()
     assert running_server(tmp_path) == (url if ours else None)
-    withdraw(tmp_path)
+    announcement.withdraw()
     assert running_server(tmp_path) is None
     assert not (tmp_path / NOTE).exists()
 
@@ -59,11 +61,43 @@ def test_a_note_of_a_process_that_ended_is_not_believed(tmp_path: Path) -> None:
 def test_a_broken_note_is_no_service(tmp_path: Path, text: str) -> None:
     (tmp_path / NOTE).write_text(text)
     assert running_server(tmp_path) is None
-    withdraw(tmp_path)
+    announcement = Announcement(tmp_path, "http://127.0.0.1:1")
+    assert announcement.announce(), "it is nobody's"
+    announcement.withdraw()
+    assert not (tmp_path / NOTE).exists()
 
 
-def test_nobody_withdraws_the_note_of_another(tmp_path: Path) -> None:
-    note = {"url": "http://127.0.0.1:1", "pid": os.getppid()}
-    (tmp_path / NOTE).write_text(json.dumps(note))
-    withdraw(tmp_path)
-    assert json.loads((tmp_path / NOTE).read_text()) == note
+def test_the_first_service_keeps_its_note_and_the_second_takes_its_place(tmp_path: Path) -> None:
+    first, second = (Announcement(tmp_path, f"http://127.0.0.1:{port}") for port in (1, 2))
+    assert first.announce()
+    note = (tmp_path / NOTE).read_bytes()
+    assert not second.announce()
+    assert (tmp_path / NOTE).read_bytes() == note
+    third = Announcement(tmp_path, "http://127.0.0.1:3")
+    assert not third.announce()
+    third.withdraw()
+    assert (tmp_path / NOTE).read_bytes() == note, "nobody withdraws the note of another"
+    first.withdraw()
+
+    def has_changed() -> bool:
+        try:
+            return bool(json.loads((tmp_path / NOTE).read_text())["url"] == "http://127.0.0.1:2")
+        except FileNotFoundError:
+            return False
+
+    eventually(has_changed)
+    second.withdraw()
+    assert not (tmp_path / NOTE).exists()
+
+
+def test_a_living_service_of_an_earlier_version_keeps_its_note(
+    tmp_path: Path, answering: tuple[str, bool]
+) -> None:
+    url, ours = answering
+    note = json.dumps({"url": url, "pid": os.getppid()})  # it held no lock
+    (tmp_path / NOTE).write_text(note)
+    announcement = Announcement(tmp_path, "http://127.0.0.1:1")
+    assert announcement.announce() is not ours
+    announcement.withdraw()
+    if ours:
+        assert (tmp_path / NOTE).read_text() == note

@@ -5,6 +5,7 @@ What was embedded stays for the next attempt; vectors of the old encoder stay to
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from PIL import Image
 from sqlalchemy import Connection, Row, text
 
 from app.collections.errors import CollectionNotFoundError
-from app.collections.vectors import to_sql
+from app.collections.vectors import ensure_index, to_sql
 from app.errors import InvalidInputError, TooLargeError
 from app.families.encoders import load_encoder, resolve
 from app.inference import device
@@ -28,6 +29,7 @@ from app.jobs.errors import NotTrainableError
 from app.jobs.spec import Outcome
 from app.media import images
 from app.media.images import ImageLimits
+from app.storage.database import Database
 from workers.shared.method import StoppingError
 from workers.shared.run import JobRun
 from workers.shared.store import LostError
@@ -71,6 +73,7 @@ def reembed(run: JobRun) -> Outcome:
         raise NotTrainableError("The job names no collection or no encoder.")
     config = EncoderConfig.from_settings(run.settings)
     encoder = load_encoder(resolve(spec.base_model), config)
+    asyncio.run(_make_index(run, f"{encoder.name}@{encoder.fingerprint}", encoder.dim))
     run.phase("fitting")
     with ThreadPoolExecutor(run.settings.batching.decode_threads or device.threads()) as pool:
         worker = _Reembedding(run, encoder, spec.data.collection, pool)
@@ -89,6 +92,16 @@ def reembed(run: JobRun) -> Outcome:
             "unreadable": len(progress.unreadable),
         }
     )
+
+
+async def _make_index(run: JobRun, key: str, dim: int) -> None:
+    """The index of the new vectors, made before there are any."""
+    database = Database(run.settings.server.database_url or "", pool_size=1)
+    try:
+        async with database.session() as session:
+            await ensure_index(session, key, dim)
+    finally:
+        await database.close()
 
 
 class _Reembedding:

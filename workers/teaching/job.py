@@ -87,19 +87,24 @@ async def _add(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> int:
 
 def _embedded(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> list[NewExample]:
     limits = ImageLimits.from_settings(run.settings)
-    pixels, hashes = [], []
+    pixels, hashes, sizes = [], [], []
     for item in items:
         try:
-            image = images.decode(run.images.read(item.sha256), limits, input_size=encoder.input_size)
+            data = run.images.read(item.sha256)
+            image = images.decode(data, limits, input_size=encoder.input_size)
         except (FileNotFoundError, InvalidInputError, TooLargeError):
             run.log(f"The image {item.sha256} is gone or damaged and was left out.")
             continue
         pixels.append(encoder.preprocess(bounded(image)))
         hashes.append(item.sha256)
+        sizes.append(len(data))
     step = run.settings.batching.cpu_max_batch
     vectors = [
         row
         for start in range(0, len(pixels), step)
         for row in encoder.encode_images(np.stack(pixels[start : start + step]))
     ]
-    return [NewExample(sha256, to_sql(vector)) for sha256, vector in zip(hashes, vectors, strict=True)]
+    return [
+        NewExample(sha256, to_sql(vector), size)
+        for sha256, vector, size in zip(hashes, vectors, sizes, strict=True)
+    ]

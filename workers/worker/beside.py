@@ -1,11 +1,12 @@
 """A worker that lives beside a service: `python -m workers.worker.beside QUEUES SLOTS`.
 
-Knows that the service holds the other end of its standard input, and that the end of that is the service's; how a
-worker works is `workers.worker.celery_app`'s.
+Knows that the service holds the other end of its standard input, that its first line is JSON with the addresses of the
+databases, which hold passwords, and that its end is the service's; how a worker works is `workers.worker.celery_app`'s.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -21,11 +22,13 @@ from workers.worker.celery_app import make_app
 def main() -> None:
     """Work until SIGTERM, or until the service is gone, which counts as one."""
     queues, slots = sys.argv[1:]
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as lifeline:
+        told = json.loads(lifeline.readline())
     # the embedded servers have seen to what an administrator's account can do
     warnings.filterwarnings("ignore", category=SecurityWarning)
     threading.Thread(target=_outlive_nobody, args=(sys.stdin.fileno(),), daemon=True).start()
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    make_app(Settings()).worker_main(
+    make_app(Settings(**told)).worker_main(
         ["--quiet", "worker", "--queues", queues, "--concurrency", slots, *quiet]
     )
 

@@ -20,6 +20,7 @@ from app.errors import VisionError
 from app.inference import device as devices
 from app.settings import Settings
 from workers.shared.store import Claimed
+from workers.worker import handover
 
 HEARTBEAT = "heartbeat"
 """File of an attempt's folder that is written anew with each renewed lease."""
@@ -53,15 +54,16 @@ def start(
     job: Claimed, settings: Settings, addresses: Addresses, task: Path
 ) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     """The process, in a group of its own, and what it prints, which can be read without waiting; its standard input
-    ends with this process.
+    ends with this process. What is secret it finds in a file beside the task.
     """
     command = _launcher(job, settings)
+    handover.confide(task.parent, job.spec, settings, addresses.database_url, os.environ)
     child = subprocess.Popen(
         [*command, "-m", "workers.worker.trainer", str(task)],
         stdin=subprocess.PIPE,  # never written to: its end tells the child that this process is gone
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=_environment(settings, addresses) | ({} if command == [sys.executable] else _RANKS),
+        env=_environment(settings) | ({} if command == [sys.executable] else _RANKS),
         start_new_session=True,
         cwd=task.parent,
     )
@@ -111,19 +113,11 @@ def _launcher(job: Claimed, settings: Settings) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", *where, "--nproc-per-node", str(ranks)]
 
 
-def _environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
-    """This process's, with every setting and both addresses as this worker has them."""
-    values = {
-        f"VISION_{name.upper()}": str(value)
-        for name, value in settings.explicit_values.items()
-        if value is not None and name not in ("secret", "remote_api_key")
-    }
+def _environment(settings: Settings) -> dict[str, str]:
+    """What training needs of this process's, with every setting that is no secret as this worker has it."""
     return {
-        **os.environ,
-        **values,
+        **handover.public_environment(settings, os.environ),
         "VISION_DATA_DIR": str(settings.server.data_dir.expanduser().resolve()),
-        "VISION_DATABASE_URL": addresses.database_url,
-        "VISION_REDIS_URL": addresses.redis_url,
         "PYTHONUNBUFFERED": "1",
         # threads that wait by spinning take the cores that others need: where a service and a job, or two jobs, share a
         # machine, a step would take ten times as long

@@ -20,11 +20,10 @@ from sqlalchemy.exc import DBAPIError
 from app.errors import OverloadedError, VisionError
 from app.http import problems
 from app.jobs.spec import Kind, Outcome
-from app.settings import Settings
 from app.storage import disk
 from workers.shared.method import StoppingError
 from workers.shared.run import STOPPED, JobRun, Task
-from workers.worker import launching, liveness
+from workers.worker import handover, launching, liveness
 
 _NICENESS = 10
 _TRACE_LINES = 30
@@ -46,7 +45,7 @@ KINDS: dict[Kind, str] = {
 def main(path: str) -> int:
     """Do the work that the file describes; the exit code: 0 done, 1 failed, 75 stopped on the way."""
     task = Task.model_validate_json(Path(path).read_text())
-    settings = Settings()
+    settings = handover.take(Path(path).parent)
     liveness.watch(Path(task.heartbeat), settings.jobs.job_lease_s)
     os.nice(_NICENESS)  # requests come first where both share a machine
     try:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import Field
 
 from app.access import Learner, Recogniser
+from app.access.errors import WorkspaceFullError
 from app.answers.dependencies import TeachingService
 from app.answers.errors import AnswerExampleNotFoundError
 from app.answers.forms import QuestionText
@@ -49,6 +50,7 @@ AnswerPath = Annotated[str, Path(alias="id", description="Id of an answer exampl
     responses=responses(
         CollectionNotFoundError,
         *UPLOAD_ERRORS,
+        WorkspaceFullError,
         QuestionTooLongError,
         ModelUnavailableError,
     ),

@@ -20,9 +20,9 @@ from app.collections.dependencies import UPLOAD_ERRORS
 from app.collections.errors import CollectionNotFoundError
 from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
+from app.http.event_stream import describe_events, describe_object
 from app.http.fields import Flag, Form, at_most
 from app.http.problems import responses
-from app.http.streaming import EVENT_STREAM
 from app.http.upload_forms import ReceivedForm, UploadForm
 from app.inference.errors import (
     ModelNotFoundError,
@@ -96,15 +96,27 @@ _ERRORS: tuple[type[errors.VisionError], ...] = (
     RemoteModelBusyError,
     ModelUnavailableError,
 )
-_STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
-}
+
+
+def _streamed(reply: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """What `stream` gives in the place of the reply: its pieces as they come, then the whole, or what went wrong."""
+    return {
+        200: {
+            "description": "The answer; with `stream` `token` events as it comes, then `done` with the whole reply, "
+            "or `error`.",
+            "content": describe_events(
+                token=describe_object("text", text={"type": "string"}),
+                done={"$ref": f"#/components/schemas/{reply.__name__}"},
+                error={"$ref": "#/components/schemas/Problem"},
+            ),
+        }
+    }
 
 
 @router.post(
     "/vqa",
     response_model=AnswerReply,
-    responses={**_STREAMED, **responses(CollectionNotFoundError, *_ERRORS)},
+    responses={**_streamed(AnswerReply), **responses(CollectionNotFoundError, *_ERRORS)},
     openapi_extra=VQA_UPLOAD.openapi(),
 )
 async def vqa(
@@ -123,7 +135,7 @@ async def vqa(
 @router.post(
     "/caption",
     response_model=CaptionReply,
-    responses={**_STREAMED, **responses(*_ERRORS)},
+    responses={**_streamed(CaptionReply), **responses(*_ERRORS)},
     openapi_extra=CAPTION_UPLOAD.openapi(),
 )
 async def caption(

@@ -75,12 +75,7 @@ async def get_collection(
 @router.patch(
     "/{collection}",
     status_code=202,
-    responses=responses(
-        CollectionNotFoundError,
-        ModelNotFoundError,
-        errors.ConflictError,
-        *MODEL_ERRORS,
-    ),
+    responses=responses(CollectionNotFoundError, ModelNotFoundError, errors.ConflictError),
 )
 async def change_collection(
     response: Response,
@@ -88,14 +83,14 @@ async def change_collection(
     collection: CollectionPath,
     wanted: CollectionChange,
     recognition: RecognitionService,
-    learning: LearningService,
     rebinding: RebindingService,
     describer: JobDescriber,
 ) -> JobInfo:
-    """Bind a collection to another encoder: a job embeds every example again, then swaps; until then all goes on."""
+    """Bind a collection to another encoder, answered at once with the job that embeds every example again and then
+    swaps; until then all goes on.
+    """
     known = await recognition.known(caller.workspace, collection)
-    encoder = await learning.admit_encoder(wanted.encoder)
-    job = await rebinding.reembed(caller.workspace, known, encoder)
+    job = await rebinding.reembed(caller.workspace, known, wanted.encoder)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return await describer.describe(job)
 

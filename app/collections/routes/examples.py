@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
 from app.access import Learner, Recogniser
+from app.access.errors import WorkspaceFullError
 from app.collections import listing
 from app.collections.dependencies import (
     UPLOAD_ERRORS,
@@ -50,7 +51,7 @@ ExamplePath = Annotated[str, Path(alias="id", description="Id of an example.")]
 @router.post(
     "",
     status_code=201,
-    responses=responses(CollectionNotFoundError, *UPLOAD_ERRORS),
+    responses=responses(CollectionNotFoundError, *UPLOAD_ERRORS, WorkspaceFullError),
     openapi_extra=UPLOAD.openapi(),
 )
 async def add_examples(

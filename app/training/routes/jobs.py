@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Response
 
 from app import errors
 from app.access import Caller, require
+from app.access.errors import WorkspaceFullError
 from app.collections.errors import CollectionNotFoundError, EncoderMismatchError
 from app.datasets.errors import DatasetNotFoundError
 from app.errors import InvalidInputError
@@ -48,6 +49,7 @@ Trainer = Annotated[Caller, Depends(require("train"))]
         ModelNotFoundError,
         EncoderMismatchError,
         ModelExistsError,
+        WorkspaceFullError,
         errors.InvalidInputError,
         NotTrainableError,
         IdempotencyKeyError,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app import errors
 from app.access import Caller, require
+from app.access.errors import WorkspaceFullError
 from app.collections.dependencies import RecognitionService
 from app.collections.errors import CollectionNotFoundError
 from app.datasets.errors import DatasetNotFoundError
@@ -133,7 +134,7 @@ async def evaluate_model(
 @router.post(
     "/{model}/export",
     status_code=202,
-    responses=responses(ModelNotFoundError, ModelTaskError, errors.OverloadedError),
+    responses=responses(ModelNotFoundError, ModelTaskError, WorkspaceFullError, errors.OverloadedError),
 )
 async def export_model(
     response: Response,

@@ -73,3 +73,31 @@ def test_what_may_go_wrong_is_documented(document: dict[str, Any], operation: st
     assert codes <= said, codes - said
     # what any route may answer stays documented beside it
     assert {"unauthorized", "forbidden", "invalid_input", "overloaded"} <= said, said
+
+
+@pytest.mark.parametrize(
+    ("operation", "events"),
+    [
+        ("POST /v1/vqa", {"token", "done", "error"}),
+        ("POST /v1/caption", {"token", "done", "error"}),
+        ("GET /v1/jobs/{job}/events", {"state", "progress", "metric", "log"}),
+    ],
+)
+def test_event_streams_say_which_events_they_hold(
+    document: dict[str, Any], operation: str, events: set[str]
+) -> None:
+    method, _, path = operation.partition(" ")
+    content = document["paths"][path][method.lower()]["responses"]["200"]["content"]["text/event-stream"]
+    assert set(content) == {"itemSchema"}
+    described = content["itemSchema"]["oneOf"]
+    assert {one["properties"]["event"]["const"] for one in described} == events
+    for one in described:
+        schema = one["properties"]["data"]["contentSchema"]
+        if "$ref" in schema:
+            assert schema["$ref"].rpartition("/")[2] in document["components"]["schemas"]
+
+
+def test_event_streams_are_nothing_else(document: dict[str, Any]) -> None:
+    """A route that streams answers with nothing but events when it does: no JSON is promised beside them."""
+    found = operations(document)["GET /v1/jobs/{job}/events"]["responses"]["200"]["content"]
+    assert set(found) == {"text/event-stream"}
