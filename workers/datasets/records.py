@@ -11,23 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from workers.shared.examples import Split
+from app.folders.splits import Split
 
 Format = Literal["directory", "coco", "jsonl", "json", "csv", "voc", "yolo"]
 MAX_TEXT_CHARACTERS = 20_000
 """Of a label, question, answer or caption; the rest is cut off."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
-
-_SPLITS: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass(frozen=True)
@@ -75,11 +64,6 @@ class Remark:
 
 
 Found = Iterator[Record | Refusal | Remark]
-
-
-def split_named(name: str) -> Split | None:
-    """The split that a folder's, file's or field's name stands for, such as `val` or `train2017`."""
-    return _SPLITS.get(name.strip().lower().rstrip("0123456789_-"))
 
 
 def files_below(folder: Path, below: str = "") -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from app.folders.splits import split_of_path
 from app.jobs.errors import NotTrainableError
 from workers.datasets.records import (
     MAX_TEXT_CHARACTERS,
@@ -16,7 +17,6 @@ from workers.datasets.records import (
     Refusal,
     files_below,
     inside,
-    split_named,
 )
 
 Boxes = Literal["whole", "crops"]
@@ -36,7 +36,7 @@ def _coco_file(folder: Path, name: str, boxes: Boxes) -> Found:
     document = json.loads((folder / name).read_text(encoding="utf-8"))
     here = str(PurePosixPath(name).parent)
     words = PurePosixPath(name).stem.replace("-", "_").split("_")
-    split = next((found for word in words if (found := split_named(word))), None)
+    split = split_of_path(name)
     listed = document.get("categories")
     categories = {
         _key(one.get("id")): str(one.get("name", "")).strip()

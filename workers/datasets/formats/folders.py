@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workers.datasets.records import Found, Record, Refusal, files_below, is_image, split_named
+from app.folders.splits import split_named
+from workers.datasets.records import Found, Record, Refusal, files_below, is_image
 
 
 def read_folders(folder: Path) -> Found:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from app.folders.splits import split_named, split_of_path
 from workers.datasets.records import (
     MAX_TEXT_CHARACTERS,
     Found,
@@ -14,7 +15,6 @@ from workers.datasets.records import (
     Refusal,
     files_below,
     inside,
-    split_named,
 )
 
 _MAX_LINE_CHARACTERS = 1 << 20
@@ -25,7 +25,7 @@ def read_json_lines(folder: Path) -> Found:
     for name in files_below(folder):
         if not name.lower().endswith(".jsonl"):
             continue
-        fallback = split_named(PurePosixPath(name).stem)
+        fallback = split_of_path(name)
         here = str(PurePosixPath(name).parent)
         with (folder / name).open(encoding="utf-8", errors="replace") as lines:
             for number, line in enumerate(_bounded(lines), 1):
