@@ -16,7 +16,7 @@ SCALED = "boxes were scaled to an image of another size than their annotation na
 CLIPPED = "boxes reach beyond their image and were cut at its edge"
 TURNED = "boxes were drawn on the image as it is stored and were turned with it (EXIF)"
 ASSUMED = (
-    "boxes of images that EXIF turns were taken as drawn on the upright image: the annotation names no width and height"
+    "boxes of images that EXIF turns were taken as drawn on the upright image: no width and height is named"
 )
 _MAX_ASPECT_DIFFERENCE = 0.02
 """Of the aspect ratio after scaling and rounding; a side of 50 pixels rounds by 2 % at most."""
@@ -68,7 +68,9 @@ class Cropper:
         inside = max(0, left), max(0, top), min(width, right), min(height, bottom)
         if inside[0] >= inside[2] or inside[1] >= inside[3]:
             outside = left >= width or top >= height or right <= 0 or bottom <= 0
-            raise InvalidImageError("its box lies outside the image" if outside else "its box is less than a pixel")
+            raise InvalidImageError(
+                "its box lies outside the image" if outside else "its box is less than a pixel"
+            )
         if inside != (left, top, right, bottom):
             done.append(CLIPPED)
         buffer = io.BytesIO()
@@ -89,7 +91,9 @@ def _placed(box: Box, size: tuple[int, int], turn: Image.Transpose | None) -> tu
     )
     turned = turned and turn is not None
     if upright and turned:
-        raise InvalidImageError("its box may be of the image as it is stored or as EXIF turns it: both have its size")
+        raise InvalidImageError(
+            "its box may be of the image as it is stored or as EXIF turns it: both have its size"
+        )
     if not upright and not turned:
         width, height = box.drawn_on
         raise InvalidImageError(

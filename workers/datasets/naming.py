@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from workers.datasets.records import Remark, files_below, is_image, split_named
+from app.folders.splits import split_named
+from workers.datasets.records import Remark, files_below, is_image
 
 MAX_NAME_CHARACTERS = 4_096
 _WHOLE_NUMBER = re.compile(r"[+-]?\d+(\.0*)?")
@@ -26,6 +27,12 @@ PRAGMA synchronous = OFF;
 CREATE TABLE files (path TEXT PRIMARY KEY, leaf TEXT, pair TEXT, stem TEXT, number TEXT, named TEXT) WITHOUT ROWID;
 CREATE TABLE folders (name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
+_QUERIES = {
+    "leaf": "SELECT path FROM files WHERE leaf = ? ORDER BY path LIMIT ?",
+    "pair": "SELECT path FROM files WHERE pair = ? ORDER BY path LIMIT ?",
+    "stem": "SELECT path FROM files WHERE stem = ? ORDER BY path LIMIT ?",
+    "number": "SELECT path FROM files WHERE number = ? ORDER BY path LIMIT ?",
+}
 _GUESSES = {
     "end": "images were found by the end of the path that names them",
     "stem": "images were found by their name without its suffix",
@@ -40,7 +47,9 @@ class UnmatchedNameError(Exception):
         self.several = bool(could_be)
         shown = name[:_MAX_SHOWN_CHARACTERS]
         files = " or ".join(f"'{path}'" for path in could_be)
-        super().__init__(f"its image '{shown}' could be {files}" if files else f"its image '{shown}' is not there")
+        super().__init__(
+            f"its image '{shown}' could be {files}" if files else f"its image '{shown}' is not there"
+        )
 
 
 def id_key(value: Any) -> str | None:
@@ -91,7 +100,7 @@ class FileNames:
         self._base.execute("BEGIN")
         self._base.executemany(
             "INSERT INTO files VALUES (?, ?, ?, ?, ?, NULL)",
-            (_row(path) for path in files_below(folder) if is_image(path)),
+            (_row(path) for path in files_below(folder) if is_image(path) and not _leads_out(folder, path)),
         )
         folders = (
             (part,) for (path,) in self._base.execute("SELECT path FROM files") for part in _parts(path)[:-1]
@@ -113,7 +122,9 @@ class FileNames:
         """
         path, guess = self._match(name, bases)
         meant = "/".join(_parts(name.replace("\\", "/")))
-        (claimed,) = self._base.execute("SELECT named FROM files WHERE path = ?", (path,)).fetchone() or (None,)
+        (claimed,) = self._base.execute("SELECT named FROM files WHERE path = ?", (path,)).fetchone() or (
+            None,
+        )
         if guess is None:
             meant = path
         elif claimed not in (None, meant):  # of two images of one name only one is there
@@ -140,7 +151,9 @@ class FileNames:
 
     def unnamed(self) -> Iterator[Remark]:
         """How many image files no annotation named."""
-        count, first = self._base.execute("SELECT count(*), min(path) FROM files WHERE named IS NULL").fetchone()
+        count, first = self._base.execute(
+            "SELECT count(*), min(path) FROM files WHERE named IS NULL"
+        ).fetchone()
         if count:
             yield Remark(f"{count} image files are named by no annotation and left out, such as '{first}'")
 
@@ -204,8 +217,11 @@ class FileNames:
         return None, None
 
     def _paths(self, column: str, key: str) -> list[str]:
-        wanted = f"SELECT path FROM files WHERE {column} = ? ORDER BY path LIMIT {_MAX_CANDIDATES}"
-        return [path for (path,) in self._base.execute(wanted, (key,))]
+        return [path for (path,) in self._base.execute(_QUERIES[column], (key, _MAX_CANDIDATES))]
+
+
+def _leads_out(folder: Path, path: str) -> bool:
+    return (folder / path).is_symlink() and inside(folder, path, ".") is None
 
 
 def _row(path: str) -> tuple[str, str, str, str, str | None]:

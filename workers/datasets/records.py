@@ -60,7 +60,7 @@ class Remark:
 
     sentence: str
     count: int | None = None
-    """Where set, equal sentences are stated once, with the sum of their counts in front."""
+    """Where set, equal sentences are stated once, with the sum of their counts."""
 
 
 Found = Iterator[Record | Refusal | Remark]
