@@ -54,9 +54,12 @@ def prepare_dataset(
         Path | None, typer.Option("--output", "-o", help="Folder for the note, the manifest and the report.")
     ] = None,
     format_: Annotated[
-        str, typer.Option("--format", help="auto, directory (a folder a label), coco or jsonl.")
+        str,
+        typer.Option(
+            "--format", help="auto, directory (a folder a label), coco, jsonl, json, csv, voc or yolo."
+        ),
     ] = "auto",
-    boxes: Annotated[str, typer.Option(help="What a COCO box becomes: whole or crops.")] = "whole",
+    boxes: Annotated[str, typer.Option(help="What a box becomes: whole or crops.")] = "whole",
     split: Split = "0.8,0.1,0.1",
     seed: SplitSeed = 0,
     name: Annotated[str | None, typer.Option(help="What to call it; the folder's name without.")] = None,

@@ -31,6 +31,7 @@ from app.storage.files import FileStore
 REPORT = "report.jsonl"
 MANIFEST = "manifest.jsonl"
 UPLOAD = "upload"
+UploadFormat = Literal["auto", "directory", "coco", "jsonl", "json", "csv", "voc", "yolo"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Preparation:
     """How an upload is to be read and split."""
 
     name: str
-    format: Literal["auto", "directory", "coco", "jsonl"] = "auto"
+    format: UploadFormat = "auto"
     boxes: Literal["whole", "crops"] = "whole"
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
     seed: int = 0

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workers.datasets.formats import fields as names
+from workers.datasets.formats.conversations import read_conversation
 from workers.datasets.formats.json_rows import FIFTYONE, read_small_json
 from workers.datasets.formats.tables import find_layout
 from workers.datasets.formats.voc import is_voc_list, looks_like_voc
@@ -70,13 +70,16 @@ class Survey:
 def survey(folder: Path, known: FileNames) -> Survey:
     """Look at each file of a dataset that may hold annotations."""
     result = Survey()
+    infos = [name for name in files_below(folder) if PurePosixPath(name).name.lower() == INFO]
+    infos = [name for name in infos if _take_info(folder, name, result)]
     for name in files_below(folder):
         suffix = PurePosixPath(name).suffix.lower()
-        if PurePosixPath(name).name.lower() == INFO and _take_info(folder, name, result):
-            continue
         if suffix in UNREAD:
             result.unread.append(name)
-        kind = _kind(folder, name, suffix, known)
+        if suffix in _JSON + _LINES:
+            kind = None if name in infos else _json_kind(folder / name, _Rows(known, result.infos.get(name)))
+        else:
+            kind = _kind(folder / name, name, suffix, known)
         if isinstance(kind, str):
             result.unknown.append((name, kind))
         elif kind is not None:
@@ -86,12 +89,8 @@ def survey(folder: Path, known: FileNames) -> Survey:
     return result
 
 
-def _kind(folder: Path, name: str, suffix: str, known: FileNames) -> tuple[Format] | str | None:
+def _kind(path: Path, name: str, suffix: str, known: FileNames) -> tuple[Format] | str | None:
     """The format in a tuple, a reason for a file that is not understood, None for one that is no annotation."""
-    path = folder / name
-    if suffix in _JSON + _LINES:
-        stat = path.stat()
-        return _json_kind(str(path), stat.st_size, stat.st_mtime_ns)
     if suffix in _TABLES:
         layout = find_layout(path, name, known)
         if layout is None:
@@ -129,10 +128,30 @@ def _names_image(line: str, here: str, known: FileNames) -> bool:
     return bool(likely) and known.knows(word[0], here, ".", "images", f"{here}/images", f"{here}/../images")
 
 
-@lru_cache(maxsize=4_096)
-def _json_kind(path: str, size: int, changed: int) -> tuple[Format] | str | None:
-    """The format of a JSON file; `size` and `changed` are those of the file that the answer is for."""
-    file = Path(path)
+@dataclass(frozen=True)
+class _Rows:
+    """Which objects are annotations of images that are there."""
+
+    known: FileNames
+    info: dict[str, Any] | None
+
+    def has(self, row: dict[str, Any]) -> bool:
+        """Whether an object says something about an image."""
+        values = names.rename(names.by_name(row), self.info)
+        if not names.teaches(values):
+            return False
+        talks = names.first(values, names.TALKS)[1]
+        tags = self.info.get("tags") if self.info else None
+        ids = names.id_name(values)
+        return bool(
+            names.image_names(values)
+            or read_conversation(talks, tags if isinstance(tags, dict) else {}).images
+            or (ids and self.known.knows(ids, ".", "images"))
+            or any("<img>" in text for text in names.texts(names.first(values, names.QUESTIONS)[1]))
+        )
+
+
+def _json_kind(file: Path, wanted: _Rows) -> tuple[Format] | str | None:
     if lines := _lines_kind(file):
         return lines
     keys, samples = set[str](), defaultdict[str | None, list[Any]](list)
@@ -144,11 +163,11 @@ def _json_kind(path: str, size: int, changed: int) -> tuple[Format] | str | None
                 if len(samples[key]) < _SAMPLE_PARTS:
                     mentions = mentions or names.mentions_image(value) or names.mentions_image(key)
                     samples[key] += [value] if listed or value != [] else []
-                if found := _decided(keys, samples):
+                if found := _decided(keys, samples, wanted):
                     return found
     except MalformedJsonError as error:
         return f"not valid JSON ({error})" if mentions or keys & _KEYS or _mentions(file) else None
-    return _undecided(keys, samples, mentions)
+    return _undecided(keys, samples, mentions, wanted)
 
 
 def _lines_kind(file: Path) -> tuple[Format] | str | None:
@@ -167,10 +186,10 @@ def _lines_kind(file: Path) -> tuple[Format] | str | None:
     return ("jsonl",)
 
 
-def _decided(keys: set[str], samples: dict[str | None, list[Any]]) -> tuple[Format] | None:
+def _decided(keys: set[str], samples: dict[str | None, list[Any]], wanted: _Rows) -> tuple[Format] | None:
     """The format as soon as enough was seen, so that of a large file only the beginning is read."""
     rows = [row for row in samples[None][:_SAMPLE_PARTS] if isinstance(row, dict)]
-    if any(_is_row(row) for row in rows):
+    if any(map(wanted.has, rows)):
         return ("json",)
     images = [row for row in samples["images"] if isinstance(row, dict)]
     notes = [row for row in samples["annotations"] if isinstance(row, dict)]
@@ -180,12 +199,12 @@ def _decided(keys: set[str], samples: dict[str | None, list[Any]]) -> tuple[Form
 
 
 def _undecided(
-    keys: set[str], samples: dict[str | None, list[Any]], mentions: bool
+    keys: set[str], samples: dict[str | None, list[Any]], mentions: bool, wanted: _Rows
 ) -> tuple[Format] | str | None:
     """The format of a file that was read to its end."""
     images = [row for row in samples["images"] if isinstance(row, dict)]
     rows = [row for key in keys for row in samples[key] if isinstance(row, dict)]
-    if any(_is_row(row) for row in rows if names.first(names.by_name(row), names.IMAGES)[0]):
+    if any(wanted.has(row) for row in rows if names.first(names.by_name(row), names.IMAGES)[0]):
         return ("json",)
     if any(_names_file(row) for row in images):
         return ("coco",)
@@ -200,14 +219,6 @@ def _undecided(
             f"JSON with the keys {shown}" if shown else "a JSON list whose elements say nothing that is known"
         )
     return None
-
-
-def _is_row(row: dict[str, Any]) -> bool:
-    values = names.by_name(row)
-    talks = names.first(values, names.TALKS)[1]
-    return names.teaches(values) and bool(
-        names.image_names(values) or names.mentions_image(talks) or "<img>" in str(talks)
-    )
 
 
 def _names_file(row: dict[str, Any]) -> bool:

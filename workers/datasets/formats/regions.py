@@ -12,7 +12,7 @@ from app.folders.splits import Split
 from workers.datasets.formats.source import Boxes, shorten
 from workers.datasets.records import Box, Found, Record, Refusal, Remark
 
-CROWDS = "regions that show a crowd (iscrowd) were left out: they are not one object"
+CROWDS = "regions of crowds (iscrowd) left out, which are not one object"
 _MAX_COORDINATE = 1e9
 """Pixels: no box of any image lies farther out."""
 
