@@ -628,3 +628,24 @@ def test_crowds_are_left_out_of_crops_and_empty_boxes_refused(tmp_path: Path) ->
     assert Remark("regions of crowds (iscrowd) left out, which are not one object", 1) in found
     assert Refusal("images/1.jpg", "the box of 'apple' has no area") in found
     assert Record("images/1.jpg", label="apple", box=Box(1, 2, 3.5, 4, (40, 30))) in found
+
+
+def test_long_lines_and_documents_on_one_line_are_told_apart(tmp_path: Path) -> None:
+    long = "x" * (3 << 19)
+    document = coco(
+        annotations=[{"image_id": n, "category_id": n, "segmentation": {"counts": long}} for n in (0, 1)]
+    )
+    put(tmp_path / "a", {"a.json": document})
+    assert formats.detect(tmp_path / "a") == "coco"
+    row = json.dumps({"image": "0.jpg", "note": long, "label": "apple"})
+    for name in ("a.jsonl", "a.ndjson"):
+        records, refused, _ = read(tmp_path / name, {name: f"{row}\n{row}\n"})
+        assert ([record.label for record in records], refused) == (["apple"] * 2, [])
+
+
+def test_lines_about_something_else_are_no_annotations(tmp_path: Path) -> None:
+    put(tmp_path, {"log.jsonl": '{"loss": 1.0}\n{"loss": 0.5}\n'})
+    assert formats.detect(tmp_path) == "directory"
+    put(tmp_path, {"log.jsonl": '{"image": "0.jpg", "score": 1.0}\n{"image": "1.jpg", "score": 2.0}\n'})
+    with pytest.raises(NotTrainableError, match=r"log\.jsonl: JSON lines that say nothing known"):
+        formats.detect(tmp_path)

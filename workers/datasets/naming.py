@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import sqlite3
 import unicodedata
@@ -163,7 +164,7 @@ class FileNames:
         """The path and what was guessed; raises UnmatchedNameError."""
         spellings = list(_spellings(name)) if len(name) <= MAX_NAME_CHARACTERS else []
         for spelling in spellings:
-            if path := inside(self.folder, spelling, *bases):
+            if path := self._by_path(spelling, bases):
                 return path, None
         for find in (self._by_end, self._by_stem):
             for spelling in spellings:
@@ -171,6 +172,14 @@ class FileNames:
                 if path and (path := inside(self.folder, path, ".")):  # no link out of the folder
                     return path, guess
         raise UnmatchedNameError(name)
+
+    def _by_path(self, name: str, bases: tuple[str, ...]) -> str | None:
+        """The file of exactly this path below a base; the first two may hold it under a name that is no image's."""
+        for base in dict.fromkeys(bases):
+            path = posixpath.normpath(posixpath.join(base, name))
+            if self._base.execute("SELECT 1 FROM files WHERE path = ?", (path,)).fetchone():
+                return inside(self.folder, path, ".")
+        return None if is_image(name) else inside(self.folder, name, *bases[:2])
 
     def _by_end(self, name: str, bases: tuple[str, ...]) -> tuple[str | None, str | None]:
         wanted = _parts(name)

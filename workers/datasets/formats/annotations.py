@@ -5,8 +5,10 @@ A file that names images, or has the keys of annotation formats, is one; every o
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,7 +22,7 @@ from workers.datasets.formats.yolo import looks_like_yolo
 from workers.datasets.json_stream import MalformedJsonError, stream_json
 from workers.datasets.naming import FileNames
 from workers.datasets.records import Format, files_below
-from workers.datasets.text_files import find_encoding
+from workers.datasets.text_files import find_encoding, read_first_lines
 
 UNDERSTOOD: dict[Format, str] = {
     "coco": "COCO JSON (.json)",
@@ -52,6 +54,8 @@ _KEYS = frozenset({"annotations", "images", "categories", "questions", "captions
 _SAMPLE_PARTS = 50
 _SAMPLE_LINES = 20
 _HEAD_CHARACTERS = 1 << 16
+_LONG_LINE_CHARACTERS = 1 << 19
+"""From which on a line may have been cut when it was looked at."""
 _MIN_IMAGE_SHARE = 0.5
 
 
@@ -111,8 +115,7 @@ def _text_kind(path: Path, name: str, known: FileNames) -> tuple[Format] | str |
     if looks_like_yolo(path):
         return ("yolo",)
     here = str(PurePosixPath(name).parent)
-    with find_encoding(path).open(path) as text:
-        lines = [line.strip() for line, _ in zip(text, range(_SAMPLE_LINES), strict=False) if line.strip()]
+    lines = read_first_lines(path, _SAMPLE_LINES)
     shown = [_names_image(line, here, known) for line in lines]
     if not lines or sum(shown) < _MIN_IMAGE_SHARE * len(lines):
         return None
@@ -152,7 +155,7 @@ class _Rows:
 
 
 def _json_kind(file: Path, wanted: _Rows) -> tuple[Format] | str | None:
-    if lines := _lines_kind(file):
+    if lines := _lines_kind(file, wanted):
         return lines
     keys, samples = set[str](), defaultdict[str | None, list[Any]](list)
     mentions = False
@@ -170,20 +173,24 @@ def _json_kind(file: Path, wanted: _Rows) -> tuple[Format] | str | None:
     return _undecided(keys, samples, mentions, wanted)
 
 
-def _lines_kind(file: Path) -> tuple[Format] | str | None:
-    """For files whose first two lines are objects of their own, or the only one of them in a file of lines."""
-    with find_encoding(file).open(file) as text:
-        lines = [line.strip("\ufeff \t\r\n") for line, _ in zip(text, range(_SAMPLE_LINES), strict=False)]
-    lines = [line for line in lines if line]
-    whole = [line for line in lines if line.startswith("{") and line.endswith("}")]
-    if (
-        not whole
-        or (file.suffix.lower() in _JSON and len(whole) < 2)
-        or lines[0][0] not in "{"
-        or lines[0] == "{"
-    ):
-        return None if file.suffix.lower() in _JSON or (lines and lines[0][0] in "[{") else "it holds no JSON"
-    return ("jsonl",)
+def _lines_kind(file: Path, wanted: _Rows) -> tuple[Format] | str | None:
+    """For files that have an object on each line: of one called .json at least two, which make it no JSON document."""
+    is_json = file.suffix.lower() in _JSON
+    lines = read_first_lines(file, _SAMPLE_LINES)
+    if not lines or lines[0][0] == "[" or lines[0] == "{":
+        return None
+    objects = [
+        line for line in lines if line[0] == "{" and (line[-1] == "}" or len(line) > _LONG_LINE_CHARACTERS)
+    ]
+    if len(objects) < (2 if is_json else 1):
+        return None if is_json or lines[0][0] == "{" else "it holds no JSON"
+    rows = []
+    for line in objects:
+        with suppress(ValueError, RecursionError):
+            rows.append(json.loads(line, strict=False))
+    if not rows or any(wanted.has(row) for row in rows if isinstance(row, dict)):
+        return ("jsonl",)
+    return "JSON lines that say nothing known of an image" if any(map(names.mentions_image, rows)) else None
 
 
 def _decided(keys: set[str], samples: dict[str | None, list[Any]], wanted: _Rows) -> tuple[Format] | None:
