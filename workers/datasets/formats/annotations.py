@@ -179,16 +179,15 @@ def _lines_kind(file: Path, wanted: _Rows) -> tuple[Format] | str | None:
     lines = read_first_lines(file, _SAMPLE_LINES)
     if not lines or lines[0][0] == "[" or lines[0] == "{":
         return None
-    objects = [
-        line for line in lines if line[0] == "{" and (line[-1] == "}" or len(line) > _LONG_LINE_CHARACTERS)
-    ]
-    if len(objects) < (2 if is_json else 1):
-        return None if is_json or lines[0][0] == "{" else "it holds no JSON"
     rows = []
-    for line in objects:
+    for line in lines:
         with suppress(ValueError, RecursionError):
-            rows.append(json.loads(line, strict=False))
-    if not rows or any(wanted.has(row) for row in rows if isinstance(row, dict)):
+            rows += [json.loads(line, strict=False)] if line[0] == "{" else []
+    if len(rows) < (2 if is_json else 1):
+        if is_json or lines[0][0] != "{":
+            return None if is_json else "it holds no JSON"
+        return ("jsonl",) if len(lines[0]) > _LONG_LINE_CHARACTERS else None
+    if any(wanted.has(row) for row in rows if isinstance(row, dict)):
         return ("jsonl",)
     return "JSON lines that say nothing known of an image" if any(map(names.mentions_image, rows)) else None
 
