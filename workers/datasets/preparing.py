@@ -6,7 +6,6 @@ appends to files and may stop and go on at any line; the second reads them once 
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from app.errors import VisionError
-from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits, normalise_for_storage
 from app.methods.tasks import Task
+from workers.datasets.crops import Cropper
 from workers.datasets.formats import task_of
 from workers.datasets.index import Index
 from workers.datasets.records import Box, Found, Record, Refusal, Remark
@@ -44,6 +41,8 @@ class _Stored:
     width: int
     height: int
     size: int
+    done: tuple[str, ...] = ()
+    """What had to be done to its box."""
 
 
 class Checker:
@@ -64,6 +63,7 @@ class Checker:
         self._keep = keep
         self._pool = pool
         self._max_bytes = max_image_bytes
+        self._cropper = Cropper(limits)
         self._known: OrderedDict[tuple[str, Box | None], _Stored | Refusal] = OrderedDict()
 
     def check(self, found: Found, state: Path, *, done: int) -> Iterator[tuple[int, list[str]]]:
@@ -87,6 +87,8 @@ class Checker:
                         refused.write(json.dumps(asdict(outcome)) + "\n")
                         continue
                     stored.append(outcome.sha256)
+                    for sentence in outcome.done:
+                        remarks.write(json.dumps(asdict(Remark(sentence, 1))) + "\n")
                     accepted.write(json.dumps(_line(one, outcome)) + "\n")
                 for file in (accepted, refused, remarks):
                     file.flush()
@@ -109,26 +111,14 @@ class Checker:
         try:
             if path.stat().st_size > self._max_bytes:
                 return Refusal(found.path, f"larger than {self._max_bytes >> 20} MiB")
-            data = path.read_bytes()
+            data, done = path.read_bytes(), ()
             if found.box is not None:
-                data = _cropped(data, found.box, self._limits)
+                crop = self._cropper.cut(data, found.box)
+                data, done = crop.png, crop.done
             image = normalise_for_storage(data, self._limits)
         except VisionError as error:
             return Refusal(found.path, error.detail)
-        return _Stored(self._keep(image.bytes), image.width, image.height, len(image.bytes))
-
-
-def _cropped(data: bytes, box: Box, limits: ImageLimits) -> bytes:
-    """The region as PNG; raises InvalidImageError where it lies outside the image."""
-    with Image.open(io.BytesIO(normalise_for_storage(data, limits).bytes)) as image:
-        left, top = max(0, round(box.left)), max(0, round(box.top))
-        right = min(image.width, round(box.left + box.width))
-        bottom = min(image.height, round(box.top + box.height))
-        if right <= left or bottom <= top:
-            raise InvalidImageError("its box lies outside the image")
-        buffer = io.BytesIO()
-        image.crop((left, top, right, bottom)).convert("RGB").save(buffer, "PNG", compress_level=1)
-        return buffer.getvalue()
+        return _Stored(self._keep(image.bytes), image.width, image.height, len(image.bytes), done)
 
 
 def _line(found: Record | Refusal | Remark, image: _Stored) -> dict[str, Any]:
@@ -183,10 +173,19 @@ def finish(state: Path, manifest: Path, report: Path, shares: Sequence[float], s
             "refused_total": refused.total(),
             "duplicates": duplicates,
             "images_on_several_sides": across,
-            "remarks": list(dict.fromkeys(line["sentence"] for line in _lines(state / REMARKS))),
+            "remarks": _remarks(state),
         }
     (state / _INDEX).unlink()
     return Prepared(task, summary)
+
+
+def _remarks(state: Path) -> list[str]:
+    """Each sentence once, with how often it was said where that was counted."""
+    counts: dict[str, int | None] = {}
+    for line in _lines(state / REMARKS):
+        count = line.get("count")
+        counts[line["sentence"]] = count and count + (counts.get(line["sentence"]) or 0)
+    return [sentence if count is None else f"{sentence}: {count}" for sentence, count in counts.items()]
 
 
 def _reason(text: str) -> str:

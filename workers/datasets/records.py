@@ -13,21 +13,25 @@ from typing import Literal
 
 from app.folders.splits import Split
 
-Format = Literal["directory", "coco", "jsonl"]
+Format = Literal["directory", "coco", "jsonl", "json", "csv", "voc", "yolo"]
 MAX_TEXT_CHARACTERS = 20_000
 """Of a label, question, answer or caption; the rest is cut off."""
-FORMATS: tuple[Format, ...] = ("directory", "coco", "jsonl")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True)
 class Box:
-    """A region in pixels of the upright image."""
+    """A region of an image, in pixels of an image that was `drawn_on` wide and high."""
 
     left: float
     top: float
     width: float
     height: float
+    drawn_on: tuple[float, float] | None = None
+    """Width and height that the annotation names, `SHARES` where the box is in shares of them; None: not named."""
+
+
+SHARES = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Remark:
     """A sentence about the whole dataset that its summary states: a guess, or what was left aside."""
 
     sentence: str
+    count: int | None = None
+    """Where set, equal sentences are stated once, with the sum of their counts."""
 
 
 Found = Iterator[Record | Refusal | Remark]
@@ -73,21 +79,6 @@ def files_below(folder: Path, below: str = "") -> Iterator[str]:
             yield from files_below(folder, f"{below}{name}/")
         else:
             yield f"{below}{name}"
-
-
-def inside(folder: Path, name: str, *bases: str) -> str | None:
-    """The relative path of a file that a dataset names, looked for below `bases` in order; None where there is
-    none or where the name leads out of the folder.
-    """
-    root = folder.resolve()
-    for base in bases:
-        try:
-            candidate = (root / base / name).resolve()
-            if candidate.is_relative_to(root) and candidate.is_file():
-                return candidate.relative_to(root).as_posix()
-        except (OSError, ValueError):  # too long, or with a NUL in it: no file has such a name
-            return None
-    return None
 
 
 def is_image(path: str) -> bool:
