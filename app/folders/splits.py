@@ -26,6 +26,7 @@ _NEUTRAL = re.compile(
 _SHARD = re.compile(r"[-_.]\d{2,}-of-\d{2,}.*$")
 """`train-00000-of-00005`, and what follows it, as Hugging Face numbers the pieces of a split."""
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_SPLIT_WORD = re.compile(rf"(?i)(?<![^\W_])({'|'.join(_WORDS)})(set)?(?![^\W_])")
 _LETTERS = re.compile(r"[^\W\d_]+")
 
 
@@ -69,8 +70,9 @@ def edge_split(name: str) -> Split | None:
 
 
 def without_split(name: str) -> str:
-    """The words of a name that name no split, joined by spaces: `cat` of `cat_train`."""
-    return " ".join(word for word in _words(name) if word not in _WORDS)
+    """A name without the words that name a split: `cat` of `cat_train`."""
+    rest = _SPLIT_WORD.sub("", name)
+    return re.sub(r"([-_. ])[-_. ]+", r"\1", rest).strip("-_. ")
 
 
 def _is_counterpart(name: str, split: Split, other: str) -> bool:
