@@ -649,3 +649,11 @@ def test_lines_about_something_else_are_no_annotations(tmp_path: Path) -> None:
     put(tmp_path, {"log.jsonl": '{"image": "0.jpg", "score": 1.0}\n{"image": "1.jpg", "score": 2.0}\n'})
     with pytest.raises(NotTrainableError, match=r"log\.jsonl: JSON lines that say nothing known"):
         formats.detect(tmp_path)
+
+
+def test_of_several_answers_the_commonest_is_taken_and_said(tmp_path: Path) -> None:
+    rows = [{"image": "0.jpg", "question": "what?", "answers": ["pear", "apple", "apple"]}]
+    put(tmp_path, {"a.json": rows})
+    found = list(formats.read(tmp_path, "json"))
+    assert Record("images/0.jpg", question="what?", answer="apple") in found
+    assert Remark("questions of a.json with several answers, of which the commonest was taken", 1) in found

@@ -16,7 +16,7 @@ from workers.datasets.formats.conversations import Conversation, clean, read_con
 from workers.datasets.formats.regions import Region, read_regions, to_box
 from workers.datasets.formats.source import Source, shorten
 from workers.datasets.naming import MAX_NAME_CHARACTERS, UnmatchedNameError
-from workers.datasets.records import Found, Record, Refusal
+from workers.datasets.records import Found, Record, Refusal, Remark
 
 MAX_EMBEDDED_BYTES = 1 << 26
 """Of an image within an annotation, as a data: URI or base64."""
@@ -90,6 +90,10 @@ class RowReader:
                 yield Record(path, split, answer=shorten(caption))
         else:
             yield Refusal(place, _NOTHING)
+        if talk.chosen:
+            yield Remark(
+                f"questions of {self._annotation} with several answers, of which the commonest was taken", 1
+            )
         if talk.has_system:
             yield from self._source.say(f"system messages of {self._annotation} were left out")
         if len(talk.pairs) > 1:
@@ -133,6 +137,7 @@ class RowReader:
             talk.pairs += [pair for pair in zip(questions, answers, strict=True) if pair[1]]
         elif questions and answers:
             talk.pairs.append((questions[0], _commonest(answers)))
+            talk.chosen += len(set(answers)) > 1
         return talk
 
     def _find(self, image: Any) -> str:
