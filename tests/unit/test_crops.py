@@ -80,7 +80,7 @@ def test_a_box_is_scaled_with_its_image(factor: float) -> None:
 
 
 def test_a_box_of_an_image_of_another_shape_is_refused() -> None:
-    with pytest.raises(InvalidImageError, match="another shape: '500 x 100', not 120 x 80"):
+    with pytest.raises(InvalidImageError, match="another shape: '500 x 100, not 120 x 80'"):
         cut(photo(), drawn((500, 100)))
 
 

@@ -95,7 +95,7 @@ def _placed(box: Box, size: tuple[int, int], turn: Image.Transpose | None) -> tu
     if not upright and not turned:
         width, height = box.drawn_on
         raise InvalidImageError(
-            f"its boxes were drawn on an image of another shape: '{width:g} x {height:g}', not {size[0]} x {size[1]}"
+            f"its boxes were drawn on an image of another shape: '{width:g} x {height:g}, not {size[0]} x {size[1]}'"
         )
     space = size if upright else stored
     done = [SCALED] if box.drawn_on != space else []

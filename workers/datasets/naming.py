@@ -49,7 +49,7 @@ class UnmatchedNameError(Exception):
         shown = name[:_MAX_SHOWN_CHARACTERS]
         files = " or ".join(f"'{path}'" for path in could_be)
         super().__init__(
-            f"its image '{shown}' could be {files}" if files else f"its image '{shown}' is not there"
+            f"its image may be several files: '{shown}' could be {files}" if files else f"its image '{shown}' is not there"
         )
 
 
