@@ -57,9 +57,12 @@ def prepare_dataset(
         Path | None, typer.Option("--output", "-o", help="Folder for the note, the manifest and the report.")
     ] = None,
     format_: Annotated[
-        str, typer.Option("--format", help="auto, directory (a folder a label), coco or jsonl.")
+        str,
+        typer.Option(
+            "--format", help="auto, directory (a folder a label), coco, jsonl, json, csv, voc or yolo."
+        ),
     ] = "auto",
-    boxes: Annotated[str, typer.Option(help="What a COCO box becomes: whole or crops.")] = "whole",
+    boxes: Annotated[str, typer.Option(help="What a box becomes: whole or crops.")] = "whole",
     labels_from: LabelsFromOption = "auto",
     own_split: OwnSplitOption = "keep",
     split: Split = "0.8,0.1,0.1",

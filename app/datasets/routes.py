@@ -20,7 +20,7 @@ from app.collections.errors import CollectionNotFoundError
 from app.datasets.dependencies import DatasetService
 from app.datasets.errors import DatasetNotFoundError
 from app.datasets.schemas import DatasetInfo, DatasetList
-from app.datasets.service import MANIFEST, REPORT, Datasets, DatasetView, Preparation
+from app.datasets.service import MANIFEST, REPORT, Datasets, DatasetView, Preparation, UploadFormat
 from app.errors import InvalidInputError
 from app.folders.layout import LabelsFrom, OwnSplit
 from app.http.dependencies import AppSettings
@@ -45,7 +45,6 @@ Trainer = Annotated[Caller, Depends(require("train"))]
 Reader = Annotated[Caller, Depends(require("recognise"))]
 DatasetPath = Annotated[str, Path(alias="dataset", description="Id of a dataset.")]
 
-Format = Literal["auto", "directory", "coco", "jsonl"]
 Boxes = Literal["whole", "crops"]
 MAX_NAME_CHARS = 100
 MAX_SEED = 2**31
@@ -74,11 +73,13 @@ class DatasetForm(Form):
     """What the archive holds, and how it is split."""
 
     name: str | None = Field(None, max_length=MAX_NAME_CHARS, description="What to call it.")
-    format: Format = Field(
-        "auto", description="How the archive is laid out: a folder a label, COCO, JSON lines; auto looks."
+    format: UploadFormat = Field(
+        "auto",
+        description="How the archive is laid out: a folder a label (`directory`), COCO, JSON lines or a JSON list of "
+        "objects, a table, Pascal VOC or YOLO; `auto` looks.",
     )
     boxes: Boxes = Field(
-        "whole", description="What a COCO box becomes: the label of the whole image, or a crop of its own."
+        "whole", description="What a box becomes: the label of the whole image, or a crop of its own."
     )
     labels_from: LabelsFrom = Field(
         "auto",

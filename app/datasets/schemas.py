@@ -50,7 +50,8 @@ class DatasetInfo(BaseModel):
     state: Literal["preparing", "ready", "failed"]
     task: Task | None = Field(description="What its examples teach; null until it is ready.")
     format: str = Field(
-        description="`directory`, `coco`, `jsonl` or `collection`; `auto` until it is found out."
+        description="`directory`, `coco`, `jsonl`, `json`, `csv`, `voc`, `yolo` or `collection`; `auto` until it "
+        "is found out."
     )
     summary: dict[str, Any] | None = Field(
         description="Examples by split and label, sizes, duplicates, what was guessed (`remarks`), and what was"

@@ -32,6 +32,7 @@ from app.storage.files import FileStore
 REPORT = "report.jsonl"
 MANIFEST = "manifest.jsonl"
 UPLOAD = "upload"
+UploadFormat = Literal["auto", "directory", "coco", "jsonl", "json", "csv", "voc", "yolo"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Preparation:
     """How an upload is to be read and split."""
 
     name: str
-    format: Literal["auto", "directory", "coco", "jsonl"] = "auto"
+    format: UploadFormat = "auto"
     boxes: Literal["whole", "crops"] = "whole"
     labels_from: LabelsFrom = "auto"
     own_split: OwnSplit = "keep"

@@ -131,7 +131,7 @@ def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels
 
 
 def _check_trains(data: LearningData) -> None:
-    """Raise NotTrainableError where the data's own split keeps everything, or every example of a label, from training."""
+    """Raise NotTrainableError where the data's own split keeps everything, or all of a label, from training."""
     way_out = "prepare it again with own_split=ignore, which splits all of it anew, or move examples to its train split"
     if data.trains == 0:
         raise NotTrainableError(

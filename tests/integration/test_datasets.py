@@ -99,7 +99,7 @@ async def test_what_cannot_be_prepared_says_why(client: httpx.AsyncClient, servi
     [
         ({"split": "0.5,0.1"}, "split"),
         ({"split": "[1"}, "split"),
-        ({"format": "voc"}, "format"),
+        ({"format": "parquet"}, "format"),
         ({"seed": "-1"}, "seed"),
         ({"sped": "1"}, "no such field"),
     ],

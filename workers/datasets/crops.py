@@ -12,12 +12,10 @@ from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits, decode_with_turn
 from workers.datasets.records import SHARES, Box
 
-SCALED = "boxes were scaled to an image of another size than their annotation names"
-CLIPPED = "boxes reach beyond their image and were cut at its edge"
-TURNED = "boxes were drawn on the image as it is stored and were turned with it (EXIF)"
-ASSUMED = (
-    "boxes of images that EXIF turns were taken as drawn on the upright image: no width and height is named"
-)
+SCALED = "boxes scaled to an image of another size than their annotation names"
+CLIPPED = "boxes that reach beyond their image, cut at its edge"
+TURNED = "boxes drawn on the image as it is stored, turned with it as its EXIF says"
+ASSUMED = "boxes without width and height of their image, taken as drawn on it as its EXIF turns it"
 _MAX_ASPECT_DIFFERENCE = 0.02
 """Of the aspect ratio after scaling and rounding; a side of 50 pixels rounds by 2 % at most."""
 _QUARTER_TURNS = frozenset(

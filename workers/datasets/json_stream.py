@@ -15,6 +15,8 @@ MAX_VALUE_CHARACTERS = 1 << 26
 """Of one element. The largest of real annotations, masks of crowds and embedded images, are a few million."""
 _MARGIN_CHARACTERS = 16
 """An error so near to the end of what was read may be that of a value cut in two: `-Infinity`, `\\uXXXX`."""
+_NUMBER_END_CHARACTERS = 2
+"""What follows a number at the end of what was read may belong to it: `1` of `1.5`, `1.5` of `1.5e-7`."""
 _DECODER = json.JSONDecoder(strict=False)  # line breaks within captions
 
 
@@ -111,7 +113,7 @@ class _Reader:
             except (ValueError, RecursionError) as error:  # numbers without end, lists in lists in lists
                 raise MalformedJsonError(f"at character {self._before + self._at}: {error}") from None
             else:
-                if end < len(self._buffer) or not self._read_on():  # a number may go on beyond the buffer
+                if end + _NUMBER_END_CHARACTERS < len(self._buffer) or not self._read_on():
                     self._at = end
                     return value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import sqlite3
 import unicodedata
@@ -126,8 +127,10 @@ class FileNames:
             None,
         )
         if guess is None:
-            meant = path
-        elif claimed not in (None, meant):  # of two images of one name only one is there
+            meant = "/".join(_parts(path))
+        elif claimed is not None and not _agree(
+            claimed, meant
+        ):  # of two images of one name only one is there
             raise UnmatchedNameError(name)
         else:
             self._guesses[guess] += 1
@@ -161,7 +164,7 @@ class FileNames:
         """The path and what was guessed; raises UnmatchedNameError."""
         spellings = list(_spellings(name)) if len(name) <= MAX_NAME_CHARACTERS else []
         for spelling in spellings:
-            if path := inside(self.folder, spelling, *bases):
+            if path := self._by_path(spelling, bases):
                 return path, None
         for find in (self._by_end, self._by_stem):
             for spelling in spellings:
@@ -169,6 +172,14 @@ class FileNames:
                 if path and (path := inside(self.folder, path, ".")):  # no link out of the folder
                     return path, guess
         raise UnmatchedNameError(name)
+
+    def _by_path(self, name: str, bases: tuple[str, ...]) -> str | None:
+        """The file of exactly this path below a base; the first two may hold it under a name that is no image's."""
+        for base in dict.fromkeys(bases):
+            path = posixpath.normpath(posixpath.join(base, name))
+            if self._base.execute("SELECT 1 FROM files WHERE path = ?", (path,)).fetchone():
+                return inside(self.folder, path, ".")
+        return None if is_image(name) else inside(self.folder, name, *bases[:2])
 
     def _by_end(self, name: str, bases: tuple[str, ...]) -> tuple[str | None, str | None]:
         wanted = _parts(name)
@@ -182,7 +193,7 @@ class FileNames:
         if not found:
             return None, None
         lengths = (len(wanted), len(_parts(found[0])))
-        if longest not in lengths and not self._is_moved(wanted, found[0]):
+        if not self._is_moved(wanted, _parts(found[0]), longest):
             return None, None
         if len(found) > 1:
             raise UnmatchedNameError(name, *found[:2])
@@ -192,14 +203,19 @@ class FileNames:
         )
         return found[0], None if same else "end"
 
-    def _is_moved(self, wanted: list[str], path: str) -> bool:
-        """Whether an image may have moved into a folder of another name: the one it is said to lie in is not there,
-        and neither says another split.
+    def _is_moved(self, wanted: list[str], path: list[str], shared: int) -> bool:
+        """Whether a file may be what a name means with which it shares the last parts only: where they begin to
+        differ the named folder is not there, so that the image may have come out of it, and neither says another split.
         """
-        known = self._base.execute("SELECT 1 FROM folders WHERE name = ?", (wanted[-2],)).fetchone()
-        said = {split for part in wanted[:-1] if (split := split_named(part))}
-        lies = {split for part in _parts(path)[:-1] if (split := split_named(part))}
-        return known is None and not (said and lies and said != lies)
+        if shared in (len(wanted), len(path)):
+            return True
+        folder = wanted[len(wanted) - max(shared, 1) - 1]
+        known = self._base.execute("SELECT 1 FROM folders WHERE name = ?", (folder,)).fetchone()
+        said, lies = (
+            next((split for part in parts[:-1] if (split := split_named(part))), None)
+            for parts in (wanted, path)
+        )
+        return known is None and (said is None or lies is None or said == lies)
 
     def _by_stem(self, name: str, _: tuple[str, ...]) -> tuple[str | None, str | None]:
         """For names without a suffix or with another one, such as those of an annotation made before a conversion."""
@@ -210,9 +226,11 @@ class FileNames:
             found = self._paths(guess, key) if key else []
             shared = {path: _shared_end(folders, _parts(path)[:-1]) for path in found}
             found = [path for path in found if shared[path] == max(shared.values())]
+            if found and not self._is_moved([*folders, key], _parts(found[0]), shared[found[0]] + 1):
+                continue
             if len(found) > 1:
                 raise UnmatchedNameError(name, *found[:2])
-            if found and (not folders or shared[found[0]]):
+            if found:
                 return found[0], guess
         return None, None
 
@@ -237,6 +255,13 @@ def _plain(text: str) -> str:
 
 def _parts(path: str) -> list[str]:
     return [part for part in _plain(path).split("/") if part not in ("", ".")]
+
+
+def _agree(claimed: str, meant: str) -> bool:
+    """Whether two names that lead to one file may be of the same image: they differ in how far back they go only."""
+    (*before, leaf), (*now, other) = claimed.split("/"), meant.split("/")
+    stems = {id_key(PurePosixPath(name).stem if is_image(name) else name) for name in (leaf, other)}
+    return len(stems) == 1 and _shared_end(before, now) == min(len(before), len(now))
 
 
 def _shared_end(left: list[str], right: list[str]) -> int:

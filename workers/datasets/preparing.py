@@ -115,7 +115,8 @@ class Checker:
         try:
             if path.stat().st_size > self._max_bytes:
                 return Refusal(found.path, f"larger than {self._max_bytes >> 20} MiB")
-            data, done = path.read_bytes(), ()
+            data = path.read_bytes()
+            done: tuple[str, ...] = ()
             if found.box is not None:
                 crop = self._cropper.cut(data, found.box)
                 data, done = crop.png, crop.done

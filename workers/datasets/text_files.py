@@ -8,6 +8,7 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -68,6 +69,19 @@ def find_encoding(path: Path) -> Encoding:
     if good >= high - good:
         return Encoding("utf-8", f"UTF-8, {high - good} bytes of which are none")
     return Encoding("cp1252", "Latin-1 (Windows-1252): it is no valid UTF-8")
+
+
+def read_lines(text: IO[str], max_characters: int) -> Iterator[str]:
+    """Lines with their ends; one that is longer comes in pieces."""
+    while line := text.readline(max_characters):
+        yield line
+
+
+def read_first_lines(path: Path, count: int, max_characters: int = 1 << 20) -> list[str]:
+    """Up to `count` lines that are not empty, without white space around them; longer ones are cut."""
+    with find_encoding(path).open(path) as text:
+        lines = (line.strip("\ufeff \t\r\n") for line in read_lines(text, max_characters))
+        return list(islice((line for line in lines if line), count))
 
 
 def _count_utf8(file: IO[bytes]) -> tuple[int, int]:

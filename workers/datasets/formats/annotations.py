@@ -5,14 +5,16 @@ A file that names images, or has the keys of annotation formats, is one; every o
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workers.datasets.formats import fields as names
+from workers.datasets.formats.conversations import read_conversation
 from workers.datasets.formats.json_rows import FIFTYONE, read_small_json
 from workers.datasets.formats.tables import find_layout
 from workers.datasets.formats.voc import is_voc_list, looks_like_voc
@@ -20,7 +22,7 @@ from workers.datasets.formats.yolo import looks_like_yolo
 from workers.datasets.json_stream import MalformedJsonError, stream_json
 from workers.datasets.naming import FileNames
 from workers.datasets.records import Format, files_below
-from workers.datasets.text_files import find_encoding
+from workers.datasets.text_files import find_encoding, read_first_lines
 
 UNDERSTOOD: dict[Format, str] = {
     "coco": "COCO JSON (.json)",
@@ -52,6 +54,8 @@ _KEYS = frozenset({"annotations", "images", "categories", "questions", "captions
 _SAMPLE_PARTS = 50
 _SAMPLE_LINES = 20
 _HEAD_CHARACTERS = 1 << 16
+_LONG_LINE_CHARACTERS = 1 << 19
+"""From which on a line may have been cut when it was looked at."""
 _MIN_IMAGE_SHARE = 0.5
 
 
@@ -70,13 +74,16 @@ class Survey:
 def survey(folder: Path, known: FileNames) -> Survey:
     """Look at each file of a dataset that may hold annotations."""
     result = Survey()
+    infos = [name for name in files_below(folder) if PurePosixPath(name).name.lower() == INFO]
+    infos = [name for name in infos if _take_info(folder, name, result)]
     for name in files_below(folder):
         suffix = PurePosixPath(name).suffix.lower()
-        if PurePosixPath(name).name.lower() == INFO and _take_info(folder, name, result):
-            continue
         if suffix in UNREAD:
             result.unread.append(name)
-        kind = _kind(folder, name, suffix, known)
+        if suffix in _JSON + _LINES:
+            kind = None if name in infos else _json_kind(folder / name, _Rows(known, result.infos.get(name)))
+        else:
+            kind = _kind(folder / name, name, suffix, known)
         if isinstance(kind, str):
             result.unknown.append((name, kind))
         elif kind is not None:
@@ -86,12 +93,8 @@ def survey(folder: Path, known: FileNames) -> Survey:
     return result
 
 
-def _kind(folder: Path, name: str, suffix: str, known: FileNames) -> tuple[Format] | str | None:
+def _kind(path: Path, name: str, suffix: str, known: FileNames) -> tuple[Format] | str | None:
     """The format in a tuple, a reason for a file that is not understood, None for one that is no annotation."""
-    path = folder / name
-    if suffix in _JSON + _LINES:
-        stat = path.stat()
-        return _json_kind(str(path), stat.st_size, stat.st_mtime_ns)
     if suffix in _TABLES:
         layout = find_layout(path, name, known)
         if layout is None:
@@ -112,8 +115,7 @@ def _text_kind(path: Path, name: str, known: FileNames) -> tuple[Format] | str |
     if looks_like_yolo(path):
         return ("yolo",)
     here = str(PurePosixPath(name).parent)
-    with find_encoding(path).open(path) as text:
-        lines = [line.strip() for line, _ in zip(text, range(_SAMPLE_LINES), strict=False) if line.strip()]
+    lines = read_first_lines(path, _SAMPLE_LINES)
     shown = [_names_image(line, here, known) for line in lines]
     if not lines or sum(shown) < _MIN_IMAGE_SHARE * len(lines):
         return None
@@ -129,11 +131,31 @@ def _names_image(line: str, here: str, known: FileNames) -> bool:
     return bool(likely) and known.knows(word[0], here, ".", "images", f"{here}/images", f"{here}/../images")
 
 
-@lru_cache(maxsize=4_096)
-def _json_kind(path: str, size: int, changed: int) -> tuple[Format] | str | None:
-    """The format of a JSON file; `size` and `changed` are those of the file that the answer is for."""
-    file = Path(path)
-    if lines := _lines_kind(file):
+@dataclass(frozen=True)
+class _Rows:
+    """Which objects are annotations of images that are there."""
+
+    known: FileNames
+    info: dict[str, Any] | None
+
+    def has(self, row: dict[str, Any]) -> bool:
+        """Whether an object says something about an image."""
+        values = names.rename(names.by_name(row), self.info)
+        if not names.teaches(values):
+            return False
+        talks = names.first(values, names.TALKS)[1]
+        tags = self.info.get("tags") if self.info else None
+        ids = names.id_name(values)
+        return bool(
+            names.image_names(values)
+            or read_conversation(talks, tags if isinstance(tags, dict) else {}).images
+            or (ids and self.known.knows(ids, ".", "images"))
+            or any("<img>" in text for text in names.texts(names.first(values, names.QUESTIONS)[1]))
+        )
+
+
+def _json_kind(file: Path, wanted: _Rows) -> tuple[Format] | str | None:
+    if lines := _lines_kind(file, wanted):
         return lines
     keys, samples = set[str](), defaultdict[str | None, list[Any]](list)
     mentions = False
@@ -144,33 +166,36 @@ def _json_kind(path: str, size: int, changed: int) -> tuple[Format] | str | None
                 if len(samples[key]) < _SAMPLE_PARTS:
                     mentions = mentions or names.mentions_image(value) or names.mentions_image(key)
                     samples[key] += [value] if listed or value != [] else []
-                if found := _decided(keys, samples):
+                if found := _decided(keys, samples, wanted):
                     return found
     except MalformedJsonError as error:
         return f"not valid JSON ({error})" if mentions or keys & _KEYS or _mentions(file) else None
-    return _undecided(keys, samples, mentions)
+    return _undecided(keys, samples, mentions, wanted)
 
 
-def _lines_kind(file: Path) -> tuple[Format] | str | None:
-    """For files whose first two lines are objects of their own, or the only one of them in a file of lines."""
-    with find_encoding(file).open(file) as text:
-        lines = [line.strip("\ufeff \t\r\n") for line, _ in zip(text, range(_SAMPLE_LINES), strict=False)]
-    lines = [line for line in lines if line]
-    whole = [line for line in lines if line.startswith("{") and line.endswith("}")]
-    if (
-        not whole
-        or (file.suffix.lower() in _JSON and len(whole) < 2)
-        or lines[0][0] not in "{"
-        or lines[0] == "{"
-    ):
-        return None if file.suffix.lower() in _JSON or (lines and lines[0][0] in "[{") else "it holds no JSON"
-    return ("jsonl",)
+def _lines_kind(file: Path, wanted: _Rows) -> tuple[Format] | str | None:
+    """For files that have an object on each line: of one called .json at least two, which make it no JSON document."""
+    is_json = file.suffix.lower() in _JSON
+    lines = read_first_lines(file, _SAMPLE_LINES)
+    if not lines or lines[0][0] == "[" or lines[0] == "{":
+        return None
+    rows = []
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            rows += [json.loads(line, strict=False)] if line[0] == "{" else []
+    if len(rows) < (2 if is_json else 1):
+        if is_json or lines[0][0] != "{":
+            return None if is_json else "it holds no JSON"
+        return ("jsonl",) if len(lines[0]) > _LONG_LINE_CHARACTERS else None
+    if any(wanted.has(row) for row in rows if isinstance(row, dict)):
+        return ("jsonl",)
+    return "JSON lines that say nothing known of an image" if any(map(names.mentions_image, rows)) else None
 
 
-def _decided(keys: set[str], samples: dict[str | None, list[Any]]) -> tuple[Format] | None:
+def _decided(keys: set[str], samples: dict[str | None, list[Any]], wanted: _Rows) -> tuple[Format] | None:
     """The format as soon as enough was seen, so that of a large file only the beginning is read."""
     rows = [row for row in samples[None][:_SAMPLE_PARTS] if isinstance(row, dict)]
-    if any(_is_row(row) for row in rows):
+    if any(map(wanted.has, rows)):
         return ("json",)
     images = [row for row in samples["images"] if isinstance(row, dict)]
     notes = [row for row in samples["annotations"] if isinstance(row, dict)]
@@ -180,12 +205,12 @@ def _decided(keys: set[str], samples: dict[str | None, list[Any]]) -> tuple[Form
 
 
 def _undecided(
-    keys: set[str], samples: dict[str | None, list[Any]], mentions: bool
+    keys: set[str], samples: dict[str | None, list[Any]], mentions: bool, wanted: _Rows
 ) -> tuple[Format] | str | None:
     """The format of a file that was read to its end."""
     images = [row for row in samples["images"] if isinstance(row, dict)]
     rows = [row for key in keys for row in samples[key] if isinstance(row, dict)]
-    if any(_is_row(row) for row in rows if names.first(names.by_name(row), names.IMAGES)[0]):
+    if any(wanted.has(row) for row in rows if names.first(names.by_name(row), names.IMAGES)[0]):
         return ("json",)
     if any(_names_file(row) for row in images):
         return ("coco",)
@@ -200,14 +225,6 @@ def _undecided(
             f"JSON with the keys {shown}" if shown else "a JSON list whose elements say nothing that is known"
         )
     return None
-
-
-def _is_row(row: dict[str, Any]) -> bool:
-    values = names.by_name(row)
-    talks = names.first(values, names.TALKS)[1]
-    return names.teaches(values) and bool(
-        names.image_names(values) or names.mentions_image(talks) or "<img>" in str(talks)
-    )
 
 
 def _names_file(row: dict[str, Any]) -> bool:

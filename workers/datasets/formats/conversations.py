@@ -25,6 +25,8 @@ class Conversation:
     """Question and answer; the question is empty where only an image is shown."""
     images: list[Any] = field(default_factory=list)
     has_system: bool = False
+    chosen: int = 0
+    """Questions of whose several answers one was chosen."""
 
 
 def read_conversation(messages: Any, tags: Mapping[str, str] = DEFAULT_TAGS) -> Conversation:

@@ -28,8 +28,12 @@ ANSWERS = (
     "answer", "answers", "response", "output", "multiple_choice_answer", "completion", "target", "label", "gt_answer",
 )  # fmt: skip
 SPLITS = ("split", "set", "subset", "partition", "phase", "data_split", "dataset_split", "usage")
+PAIRS = ("qa_pairs", "qas", "qa", "questions")
+"""Lists of objects with a question and an answer."""
 TALKS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat")
 OBJECTS = ("objects", "bboxes", "boxes")
+_ROLES = {"prompt": "instruction", "query": "input", "response": "output"}
+"""How LLaMA-Factory names the columns of its own format."""
 _KEPT = re.compile(r"[^a-z0-9]+")
 
 
@@ -48,6 +52,16 @@ def by_name(row: Mapping[Any, Any]) -> dict[str, Any]:
     return found
 
 
+def rename(fields: Mapping[str, Any], info: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The fields under their usual names, where an entry of LLaMA-Factory's `dataset_info.json` gives them others."""
+    columns = (info or {}).get("columns")
+    roles = {normalise(column): role for role, column in columns.items()} if isinstance(columns, dict) else {}
+    return {
+        _ROLES.get(roles[name], roles[name]) if name in roles else name: value
+        for name, value in fields.items()
+    }
+
+
 def first(fields: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any] | tuple[None, None]:
     """The first of the named fields that is there, and what it says."""
     return next(((name, fields[name]) for name in names if name in fields), (None, None))
@@ -55,11 +69,13 @@ def first(fields: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any] | 
 
 def image_names(fields: Mapping[str, Any]) -> list[Any]:
     """What a row names as its image: texts, or objects with bytes."""
-    _, value = first(fields, IMAGES)
-    found = list(_flat(value))
-    if not found and (ids := first(fields, IDS)[1]) is not None:
-        found = [str(ids)] if isinstance(ids, str | int | float) else []
-    return found
+    return list(_flat(first(fields, IMAGES)[1]))
+
+
+def id_name(fields: Mapping[str, Any]) -> str | None:
+    """The id of a row, which may name its image where nothing else does."""
+    value = first(fields, IDS)[1]
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
 
 
 def _flat(value: Any) -> Iterator[Any]:
@@ -79,12 +95,16 @@ def _flat(value: Any) -> Iterator[Any]:
 
 def teaches(fields: Mapping[str, Any]) -> bool:
     """Whether a row has a field that says something about an image."""
-    return any(first(fields, names)[0] for names in (TALKS, LABELS, CAPTIONS, OBJECTS)) or (
-        first(fields, QUESTIONS)[0] is not None and first(fields, ANSWERS)[0] is not None
+    pairs = first(fields, PAIRS)[1]
+    has_pairs = isinstance(pairs, list) and any(isinstance(part, dict) for part in pairs)
+    return (
+        has_pairs
+        or any(first(fields, names)[0] for names in (TALKS, LABELS, CAPTIONS, OBJECTS))
+        or (first(fields, QUESTIONS)[0] is not None and first(fields, ANSWERS)[0] is not None)
     )
 
 
-def mentions_image(value: Any, depth: int = 4) -> bool:
+def mentions_image(value: Any, depth: int = 8) -> bool:
     """Whether a value, or one in it, is a text that ends like an image's file name."""
     if isinstance(value, str):
         return len(value) < 4_096 and is_image(value.strip().replace("\\", "/"))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from collections.abc import Mapping
+from typing import Any
 
 from workers.datasets.formats.rows import RowReader
 from workers.datasets.formats.source import Source
 from workers.datasets.records import Found, Refusal
-from workers.datasets.text_files import find_encoding
+from workers.datasets.text_files import find_encoding, read_lines
 
-_MAX_LINE_CHARACTERS = 1 << 26
-"""Of one line; the longest of real data hold an image as base64."""
+MAX_LINE_CHARACTERS = 1 << 26
+"""Of one line; the longest of real data hold an image as base64. A longer one is refused."""
 
 
 def read_json_lines(source: Source, infos: Mapping[str, Any]) -> Found:
@@ -22,15 +22,9 @@ def read_json_lines(source: Source, infos: Mapping[str, Any]) -> Found:
         encoding = find_encoding(source.folder / name)
         yield from encoding.remarks(name)
         with encoding.open(source.folder / name) as lines:
-            for number, line in enumerate(_bounded(lines), 1):
+            for number, line in enumerate(read_lines(lines, MAX_LINE_CHARACTERS), 1):
                 if line.strip("\ufeff \t\r\n"):
                     yield from _read_line(reader, f"{name}:{number}", line)
-
-
-def _bounded(lines: IO[str]) -> Iterator[str]:
-    """Lines; one that is longer than any example comes in pieces, none of which is valid JSON."""
-    while line := lines.readline(_MAX_LINE_CHARACTERS):
-        yield line
 
 
 def _read_line(reader: RowReader, place: str, line: str) -> Found:

@@ -12,7 +12,7 @@ from app.folders.splits import Split
 from workers.datasets.formats.source import Boxes, shorten
 from workers.datasets.records import Box, Found, Record, Refusal, Remark
 
-CROWDS = "regions that show a crowd (iscrowd) were left out: they are not one object"
+CROWDS = "regions of crowds (iscrowd) left out, which are not one object"
 _MAX_COORDINATE = 1e9
 """Pixels: no box of any image lies farther out."""
 
@@ -33,7 +33,8 @@ def to_box(values: Any, drawn_on: tuple[Any, Any] | None = None) -> Box | None:
         return None
     sides = to_numbers(drawn_on)
     known = sides is not None and len(sides) == 2 and min(sides) > 0
-    return Box(*numbers, (sides[0], sides[1]) if known and sides else None)
+    left, top, width, height = numbers
+    return Box(left, top, width, height, (sides[0], sides[1]) if known and sides else None)
 
 
 def to_corners(values: Any, drawn_on: tuple[Any, Any] | None = None) -> Box | None:
@@ -107,14 +108,14 @@ class RegionStore:
         """Each image with its regions, sorted by path. The store is empty and closed afterwards."""
         found: list[Region] = []
         before: tuple[str, Split | None] | None = None
-        for path, split, label, *numbers, wide, high in self._base.execute(
+        for path, split, label, left, top, width, height, wide, high in self._base.execute(
             "SELECT * FROM regions ORDER BY path, split, rowid"
         ):
             if before not in (None, (path, split)):
-                yield *before, found  # type: ignore[misc]
+                yield *before, found
                 found = []
             before = path, split
-            box = Box(*numbers, (wide, high) if wide else None) if numbers[0] is not None else None
+            box = None if left is None else Box(left, top, width, height, (wide, high) if wide else None)
             found.append(Region(label, box))
         if before is not None:
             yield *before, found

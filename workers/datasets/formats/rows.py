@@ -16,7 +16,7 @@ from workers.datasets.formats.conversations import Conversation, clean, read_con
 from workers.datasets.formats.regions import Region, read_regions, to_box
 from workers.datasets.formats.source import Source, shorten
 from workers.datasets.naming import MAX_NAME_CHARACTERS, UnmatchedNameError
-from workers.datasets.records import Found, Record, Refusal
+from workers.datasets.records import Found, Record, Refusal, Remark
 
 MAX_EMBEDDED_BYTES = 1 << 26
 """Of an image within an annotation, as a data: URI or base64."""
@@ -25,8 +25,6 @@ EMBEDDED = ".embedded"
 _NOTHING = "it has no label, caption, question with answer, or messages"
 _SEVERAL_LABELS = "has several labels: an image teaches one"
 _ADDRESS = re.compile(r"(https?|s3|gs)://", re.IGNORECASE)
-_ROLES = {"prompt": "instruction", "query": "input", "response": "output"}
-"""LLaMA-Factory's names of columns in `dataset_info.json`, in its own alpaca format."""
 
 
 class RowReader:
@@ -34,27 +32,23 @@ class RowReader:
 
     def __init__(self, source: Source, annotation: str, info: Mapping[str, Any] | None = None) -> None:
         """`info` is the file's entry in a `dataset_info.json`: its names of columns and tags."""
-        columns, tags = (
-            {str(key): value for key, value in part.items() if isinstance(value, str)}
-            if isinstance(part, dict)
-            else {}
-            for part in ((info or {}).get("columns"), (info or {}).get("tags"))
-        )
+        tags = (info or {}).get("tags")
         self._source = source
         self._annotation = annotation
-        self._columns = {names.normalise(column): _ROLES.get(role, role) for role, column in columns.items()}
-        self._tags = tags
+        self._info = info
+        self._tags = tags if isinstance(tags, dict) else {}
 
     def read(self, row: Any, place: str) -> Found:
         """The examples of a row; `place` says where it stands."""
         if not isinstance(row, dict):
             yield Refusal(place, "not a JSON object")
             return
-        values = names.by_name(row)
-        values = {self._columns.get(name, name): value for name, value in values.items()}
+        values = names.rename(names.by_name(row), self._info)
         images: list[Any] = []
         talk = self._talk(values, images)
         shown = list({str(image): image for image in names.image_names(values) or images}.values())
+        if not shown and (name := names.id_name(values)):
+            shown = [name]
         if len(shown) != 1:
             yield Refusal(place, "shows several images: an example has one" if shown else "it names no image")
             return
@@ -96,6 +90,10 @@ class RowReader:
                 yield Record(path, split, answer=shorten(caption))
         else:
             yield Refusal(place, _NOTHING)
+        if talk.chosen:
+            yield Remark(
+                f"questions of {self._annotation} with several answers, of which the commonest was taken", 1
+            )
         if talk.has_system:
             yield from self._source.say(f"system messages of {self._annotation} were left out")
         if len(talk.pairs) > 1:
@@ -122,9 +120,7 @@ class RowReader:
             images += talk.images
             return talk
         talk = Conversation(has_system="system" in values and "instruction" in values)
-        nested = next(
-            (values[name] for name in ("qa_pairs", "qas", "qa", "questions") if name in values), None
-        )
+        nested = next((values[name] for name in names.PAIRS if name in values), None)
         if isinstance(nested, list) and any(isinstance(part, dict) for part in nested):
             talk.pairs = list(_pairs(nested, images))
             return talk
@@ -141,6 +137,7 @@ class RowReader:
             talk.pairs += [pair for pair in zip(questions, answers, strict=True) if pair[1]]
         elif questions and answers:
             talk.pairs.append((questions[0], _commonest(answers)))
+            talk.chosen += len(set(answers)) > 1
         return talk
 
     def _find(self, image: Any) -> str:

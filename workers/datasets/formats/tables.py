@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from workers.datasets.formats import fields as names
 from workers.datasets.formats.regions import Region, RegionStore, read_regions, to_box, to_corners
@@ -17,7 +17,7 @@ from workers.datasets.formats.rows import MAX_EMBEDDED_BYTES, RowReader
 from workers.datasets.formats.source import Source
 from workers.datasets.naming import FileNames, UnmatchedNameError
 from workers.datasets.records import Found, Refusal, Remark
-from workers.datasets.text_files import find_encoding
+from workers.datasets.text_files import find_encoding, read_lines
 
 _DELIMITERS = (",", ";", "\t", "|", " ")
 _SAMPLE_ROWS = 50
@@ -176,9 +176,11 @@ class _Table:
             yield from read_regions(path, split, regions, self._source.boxes)
 
 
-def _rows(text: Iterator[str], delimiter: str) -> Iterator[list[str]]:
+def _rows(text: IO[str], delimiter: str) -> Iterator[list[str]]:
     csv.field_size_limit(MAX_EMBEDDED_BYTES * 2)
-    for cells in csv.reader(text, delimiter=delimiter, skipinitialspace=True):
+    for cells in csv.reader(
+        read_lines(text, MAX_EMBEDDED_BYTES * 2), delimiter=delimiter, skipinitialspace=True
+    ):
         if any(cell.strip() for cell in cells):
             yield [cell.strip().strip("\ufeff") for cell in cells]
 

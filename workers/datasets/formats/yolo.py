@@ -15,7 +15,7 @@ from workers.datasets.formats.regions import Region, read_regions, to_corners, t
 from workers.datasets.formats.source import Source
 from workers.datasets.naming import FileNames, UnmatchedNameError, inside
 from workers.datasets.records import SHARES, Box, Found, Refusal, Remark, files_below, is_image
-from workers.datasets.text_files import find_encoding
+from workers.datasets.text_files import find_encoding, read_first_lines
 
 _LINE = re.compile(r"\s*\d+(\.0*)?(\s+[-+]?[\d.]+([eE][-+]?\d+)?){4,}\s*")
 _SAMPLE_LINES = 20
@@ -26,9 +26,8 @@ _NO_BOX = "has no boxes"
 
 def looks_like_yolo(path: Path) -> bool:
     """Whether every line that is looked at is a class and a box or an outline."""
-    with find_encoding(path).open(path) as text:
-        lines = [line for line, _ in zip(text, range(_SAMPLE_LINES), strict=False) if line.strip()]
-    return bool(lines) and all(_LINE.fullmatch(line.rstrip("\r\n")) for line in lines)
+    lines = read_first_lines(path, _SAMPLE_LINES)
+    return bool(lines) and all(map(_LINE.fullmatch, lines))
 
 
 def is_yolo_config(path: Path) -> bool:
