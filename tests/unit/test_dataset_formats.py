@@ -33,6 +33,7 @@ def test_a_folder_a_label_with_and_without_splits(tmp_path: Path) -> None:
         Refusal("photos/dog/notes.txt", "not an image by its name"),
         Remark("2 classes from folders below photos"),
         Remark("folders below the classes carry no label: deep"),
+        Remark("photos/dog/notes.txt ignored: no images"),
         Remark("photos/dog/.hidden.png left out: hidden"),
     ]
 
