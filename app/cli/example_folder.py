@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from app.cli.client import RefusedError, Service, drop_none, quoted
-from app.cli.files import labelled_files
+from app.cli.labelled_folders import AUTO, FolderRules, labelled_files
 from app.cli.rows import each, end
 
 LINES = "examples.jsonl"
@@ -31,7 +31,7 @@ class Example:
     answer: str | None = None
 
 
-def read(folder: Path) -> list[Example]:
+def read(folder: Path, rules: FolderRules = AUTO) -> list[Example]:
     """The folder's examples; ends the command with a sentence where it has none."""
     lines = folder / LINES
     if lines.is_file():
@@ -40,7 +40,7 @@ def read(folder: Path) -> list[Example]:
         raise typer.BadParameter(
             f"{folder} holds neither a folder for each label nor an {LINES}", param_hint="--examples"
         )
-    return [Example(file, label=label) for label, file in labelled_files([folder], None)]
+    return [Example(file, label=label) for label, file in labelled_files([folder], None, rules)]
 
 
 def upload(service: Service, collection: str, examples: list[Example]) -> int:

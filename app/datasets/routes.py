@@ -22,6 +22,7 @@ from app.datasets.errors import DatasetNotFoundError
 from app.datasets.schemas import DatasetInfo, DatasetList
 from app.datasets.service import MANIFEST, REPORT, Datasets, DatasetView, Preparation, UploadFormat
 from app.errors import InvalidInputError
+from app.folders.layout import LabelsFrom, OwnSplit
 from app.http.dependencies import AppSettings
 from app.http.errors import SlowUploadError, UnsupportedMediaTypeError
 from app.http.fields import Form
@@ -80,6 +81,16 @@ class DatasetForm(Form):
     boxes: Boxes = Field(
         "whole", description="What a box becomes: the label of the whole image, or a crop of its own."
     )
+    labels_from: LabelsFrom = Field(
+        "auto",
+        description="Which of the folders around an image is its label: the first (`top`) or the last one (`parent`)"
+        " below those around everything; auto: the first, refused where inner ones look like labels too.",
+    )
+    own_split: OwnSplit = Field(
+        "keep",
+        description="A split that the data brings, by folders, file names or a column: kept, or ignored (then every"
+        " image is split anew).",
+    )
     split: Annotated[str, AfterValidator(_check_shares)] = Field(
         "0.8,0.1,0.1",
         description="Shares of train, validation and test, where the data brings no split of its own.",
@@ -91,7 +102,13 @@ class DatasetForm(Form):
     def preparation(self) -> Preparation:
         """What the job that prepares the archive is told."""
         return Preparation(
-            self.name or "dataset", self.format, self.boxes, _shares(_parse_shares(self.split)), self.seed
+            self.name or "dataset",
+            self.format,
+            self.boxes,
+            self.labels_from,
+            self.own_split,
+            split=_shares(_parse_shares(self.split)),
+            seed=self.seed,
         )
 
 

@@ -64,11 +64,11 @@ def read_layout(
     """
     found = find_labels(build_tree(images), keep_split=own_split == "keep")
     for name in _UNLABELLED:
-        found.leave_out(found.level.pop(name, ()), "without a label, as its folder's name says")
+        found.leave_out(found.level.pop(name, ()), f"in the folder of images without a label, '{name}'")
     labels = {name: level for name, level in found.level.items() if name.strip()}
     if labels_from == "auto":
         for name in [name for name in labels if _CONTAINER.fullmatch(name)]:
-            found.leave_out(labels.pop(name), f"'{name}' names no label")
+            found.leave_out(labels.pop(name), f"in no label's folder, but in '{name}'")
         _check_one_level(labels, found.around)
     places = {
         folder.path: Place(label, split if own_split == "keep" else None)
@@ -138,8 +138,8 @@ def _sentences(
     groups = [name for name in below if split_named(name) is None]
     if groups:
         yield f"folders below the classes carry no label: {name_some(groups)}"
-    if splits:
-        yield f"own split {'/'.join(splits)} {'kept' if own_split == 'keep' else 'ignored'}"
+    if splits and own_split == "ignore":
+        yield f"own split {'/'.join(splits)} ignored"
 
 
 __all__ = ["NO_LABEL", "AmbiguousFoldersError", "LabelsFrom", "Layout", "OwnSplit", "Place", "read_layout"]

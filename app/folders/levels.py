@@ -98,7 +98,7 @@ def _below_splits(
     found.splits |= splits
     for name, branches in others.items():
         images = sum(branch.folder.all_images for branch in branches)
-        found.leave_out(branches, f"'{name}' stands beside the splits {'/'.join(splits)} and is none")
+        found.leave_out(branches, f"beside the splits {'/'.join(splits)} and in none of them: '{name}'")
         found.sentences.append(
             f"{name} left out ({count_of(images, 'image')}): it is no split as {'/'.join(splits)} are"
         )
@@ -119,7 +119,7 @@ def _beside_flat(
     if len(others) > 1 or all(map(is_flat, others.values())):
         raise _is_it_a_split(splits, others)
     for name in splits:
-        found.leave_out(inner[name], f"in '{name}', where no folder gives a label")
+        found.leave_out(inner[name], f"in a split without a folder for each label: '{name}'")
         images = sum(branch.folder.all_images for branch in inner[name])
         found.sentences.append(
             f"{name} left out ({count_of(images, 'image')}): no folder in it gives a label"

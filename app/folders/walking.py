@@ -9,11 +9,11 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.folders.words import count_of, name_some
+from app.folders.words import name_some
 
 _HIDDEN = "hidden"
 _LITTER = "added by a system"
@@ -83,13 +83,14 @@ class Walk:
             self.left_out.append(LeftOut(path, reason))
 
 
-def say_left_out(left_out: Iterable[LeftOut], counts: Counter[str]) -> list[str]:
-    """A sentence a reason, with how many and the first names."""
-    known = list(left_out)
-    sentences = []
-    for reason, count in counts.items():
-        names = name_some([one.path for one in known if one.reason == reason])
-        sentences.append(f"{count_of(count, 'file')} left out, {reason}: {names}")
+def say_left_out(folder: Path) -> list[str]:
+    """What a walk leaves out of a folder: a sentence a reason, with the first names and how many more there are."""
+    walk, sentences = Walk(folder), []
+    for _ in walk:
+        pass
+    for reason, count in walk.counts.items():
+        names = name_some([entry.path for entry in walk.left_out if entry.reason == reason], count)
+        sentences.append(f"{names} left out: {reason}")
     return sentences
 
 

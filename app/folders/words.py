@@ -7,9 +7,9 @@ from collections.abc import Sequence
 _MAX_NAMED = 5
 
 
-def name_some(names: Sequence[str]) -> str:
-    """`a, b, c, d, e and 7 more`."""
-    more = len(names) - _MAX_NAMED
+def name_some(names: Sequence[str], total: int | None = None) -> str:
+    """`a, b, c, d, e and 7 more`; `total` counts those too that `names` do not hold."""
+    more = (len(names) if total is None else total) - _MAX_NAMED
     return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import VisionError
+from app.folders.splits import SPLITS
+from app.jobs.errors import NotTrainableError
 from app.media.images import ImageLimits, normalise_for_storage
 from app.methods.tasks import Task
 from workers.datasets.crops import Cropper
@@ -32,7 +34,9 @@ _INDEX = "index.sqlite"
 _WAVE = 64
 _REMEMBERED = 20_000
 """Images whose outcome is kept for further lines about them."""
-_MOST_REASONS = 50
+_MAX_REASONS = 50
+"""Reasons that a summary counts."""
+_MAX_REASONS_SAID = 3
 
 
 @dataclass(frozen=True)
@@ -137,24 +141,40 @@ class Prepared:
 
     task: Task
     summary: dict[str, Any]
-    """examples, images, bytes, splits, labels (counts by split), refused (counts by reason), duplicates, remarks."""
+    """examples, images, bytes, splits, labels (counts by split), own_split, refused (counts by reason), duplicates,
+    remarks."""
+
+
+class UnusableError(NotTrainableError):
+    """A dataset of which nothing can be used, or which teaches several things; the report is written all the same."""
+
+    def __init__(self, detail: str, summary: dict[str, Any]) -> None:
+        """`summary` counts what was refused."""
+        super().__init__(detail)
+        self.summary = summary
 
 
 def finish(state: Path, manifest: Path, report: Path, shares: Sequence[float], seed: int) -> Prepared:
     """Decide the splits and write the manifest (one example a line) and the report of refusals.
 
     The same image with the same text counts once; an image that has two labels is refused with its second
-    one. Images are kept on one side: see `Index.split`. Raises NotTrainableError where nothing is left.
+    one. Images are kept on one side: see `Index.split`. Raises UnusableError where nothing is left.
     """
     refused = Counter[str]()
-    task = task_of(_records(state))
+    with report.open("w") as out:
+        for line in _lines(state / REFUSED):
+            refused[_reason(line["reason"])] += 1
+            out.write(json.dumps(line) + "\n")
+    try:
+        task = task_of(_records(state))
+    except NotTrainableError as error:
+        reasons = "; ".join(f"{reason} ({count})" for reason, count in refused.most_common(_MAX_REASONS_SAID))
+        detail = f"{error.detail} Refused: {reasons}." if reasons else error.detail
+        raise UnusableError(detail, empty_summary(refused, _remarks(state))) from None
     duplicates = 0
     (state / _INDEX).unlink(missing_ok=True)
     with closing(Index(state / _INDEX, seed)) as index:
-        with report.open("w") as out:
-            for line in _lines(state / REFUSED):
-                refused[_reason(line["reason"])] += 1
-                out.write(json.dumps(line) + "\n")
+        with report.open("a") as out:
             for line in _lines(state / ACCEPTED):
                 added = index.add(line)
                 duplicates += added == "duplicate"
@@ -162,22 +182,37 @@ def finish(state: Path, manifest: Path, report: Path, shares: Sequence[float], s
                     refused["the same image has another label elsewhere"] += 1
                     reason = f"the same image is '{index.label_of(line['image'])}'"
                     out.write(json.dumps({"path": line["path"], "reason": reason}) + "\n")
-        across = index.split(shares)
+        splitting = index.split(shares)
         with manifest.open("w") as out:
             for image, split, *texts in index.examples():
                 named = zip(("label", "question", "answer"), texts, strict=True)
                 said = {name: text for name, text in named if text}
                 out.write(json.dumps({"image": image, "split": split, **said}) + "\n")
         summary = {
+            **empty_summary(refused, [*_remarks(state), *splitting.remarks]),
             **index.summary(),
-            "refused": dict(refused.most_common(_MOST_REASONS)),
-            "refused_total": refused.total(),
+            "own_split": splitting.is_own,
             "duplicates": duplicates,
-            "images_on_several_sides": across,
-            "remarks": _remarks(state),
+            "images_on_several_sides": splitting.across,
         }
     (state / _INDEX).unlink()
     return Prepared(task, summary)
+
+
+def empty_summary(refused: Counter[str], remarks: list[str]) -> dict[str, Any]:
+    """The summary of a dataset without an example: what was refused, and what there is to say."""
+    return {
+        "examples": 0,
+        "images": 0,
+        "splits": dict.fromkeys(SPLITS, 0),
+        "labels": {},
+        "own_split": False,
+        "refused": dict(refused.most_common(_MAX_REASONS)),
+        "refused_total": refused.total(),
+        "duplicates": 0,
+        "images_on_several_sides": 0,
+        "remarks": remarks,
+    }
 
 
 def _remarks(state: Path) -> list[str]:

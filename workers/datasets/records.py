@@ -5,13 +5,13 @@ Knows paths inside the dataset's folder and texts; opens no image.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from app.folders.splits import Split
+from app.folders.walking import Walk
 
 Format = Literal["directory", "coco", "jsonl", "json", "csv", "voc", "yolo"]
 MAX_TEXT_CHARACTERS = 20_000
@@ -66,25 +66,13 @@ class Remark:
 Found = Iterator[Record | Refusal | Remark]
 
 
-def files_below(folder: Path, below: str = "") -> Iterator[str]:
-    """Relative paths of all files, folder by folder in the order of their names, without hidden ones and what
-    archivers of other systems add. Only one folder's names are held at a time.
+def files_below(folder: Path) -> Iterator[str]:
+    """Relative paths of all files, folder by folder in the order of their names, without hidden ones and what systems
+    and archivers add.
     """
-    with os.scandir(folder / below) as found:
-        entries = sorted((one.name, one.is_dir(follow_symlinks=False)) for one in found)
-    for name, is_folder in entries:
-        if _is_litter(name):
-            continue
-        if is_folder:
-            yield from files_below(folder, f"{below}{name}/")
-        else:
-            yield f"{below}{name}"
+    return iter(Walk(folder))
 
 
 def is_image(path: str) -> bool:
     """By its name; what the bytes are is found out when it is read."""
     return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _is_litter(name: str) -> bool:
-    return name.startswith((".", "__MACOSX")) or name == "Thumbs.db"

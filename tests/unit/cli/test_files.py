@@ -11,7 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from app.cli import app
-from app.cli.files import image_files, labelled_files
+from app.cli.files import image_files
+from app.cli.labelled_folders import labelled_files
 from tests.scripted import Scripted, serving
 
 server = pytest.fixture(serving)

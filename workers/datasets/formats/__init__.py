@@ -9,11 +9,13 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from app.folders.layout import LabelsFrom, OwnSplit
+from app.folders.walking import say_left_out
 from app.jobs.errors import NotTrainableError
 from app.methods.tasks import Task
 from workers.datasets.formats.annotations import UNDERSTOOD, Survey, describe, others, survey
 from workers.datasets.formats.coco import read_coco
-from workers.datasets.formats.folders import read_folders
+from workers.datasets.formats.folders import find_layout, read_folders
 from workers.datasets.formats.json_lines import read_json_lines
 from workers.datasets.formats.json_rows import read_json_rows
 from workers.datasets.formats.source import Boxes, Source
@@ -50,11 +52,20 @@ def detect(folder: Path) -> Format:
     )
 
 
-def read(folder: Path, format_: Format, *, boxes: Boxes = "whole") -> Found:
+def read(
+    folder: Path,
+    format_: Format,
+    *,
+    boxes: Boxes = "whole",
+    labels_from: LabelsFrom = "auto",
+    own_split: OwnSplit = "keep",
+) -> Found:
     """Every record and refusal, in an order that depends on the files alone; texts hold what databases take.
 
-    Raises NotTrainableError where the folder has nothing in this format.
+    `labels_from` and `own_split` are those of `app.folders.layout`; a split that is not kept is named by no record.
+    Raises NotTrainableError where the folder has nothing in this format, or folders that could mean several things.
     """
+    left_out = say_left_out(folder)
     with closing(FileNames(folder)) as known:
         found = survey(folder, known)
         if format_ != "directory" and not found.found[format_]:
@@ -65,7 +76,7 @@ def read(folder: Path, format_: Format, *, boxes: Boxes = "whole") -> Found:
             )
         source = Source(folder, known, boxes, found.found[format_] if format_ != "directory" else ())
         readers: dict[Format, Callable[[], Found]] = {
-            "directory": lambda: read_folders(folder),
+            "directory": lambda: read_folders(folder, find_layout(folder, labels_from, own_split)),
             "coco": lambda: read_coco(source),
             "jsonl": lambda: read_json_lines(source, found.infos),
             "json": lambda: read_json_rows(source, found.infos),
@@ -73,7 +84,9 @@ def read(folder: Path, format_: Format, *, boxes: Boxes = "whole") -> Found:
             "voc": lambda: read_voc(source),
             "yolo": lambda: read_yolo(source),
         }
-        yield from map(_plain, readers[format_]())
+        for found_one in map(_plain, readers[format_]()):
+            is_split = own_split == "ignore" and isinstance(found_one, Record)
+            yield replace(found_one, split=None) if is_split else found_one
         yield from map(Remark, others(found, format_))
         for name, reason in found.unknown:
             if format_ == "directory":
@@ -82,6 +95,7 @@ def read(folder: Path, format_: Format, *, boxes: Boxes = "whole") -> Found:
                 yield Refusal(name, f"not understood as an annotation: '{reason}'")
         if format_ != "directory":
             yield from source.remarks()
+        yield from map(Remark, left_out)
 
 
 def _not_understood(found: Survey) -> NotTrainableError:
