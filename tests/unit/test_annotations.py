@@ -560,8 +560,8 @@ def test_annotations_that_are_not_understood_are_never_folders(
     put(tmp_path, {name: content})
     with pytest.raises(NotTrainableError, match=f"{name}.*COCO.*'directory'"):
         formats.detect(tmp_path)
-    records, _, remarks = read(tmp_path, {}, format_="directory")
-    assert labels(records) == {"images/0.jpg": "images", "images/1.jpg": "images"}
+    records, _, remarks = read(tmp_path, {"cat/2.jpg": b"x", "dog/3.jpg": b"x"}, format_="directory")
+    assert labels(records).items() >= {"cat/2.jpg": "cat", "dog/3.jpg": "dog"}.items()
     assert f"{name} was not read: the dataset was read as folders, as asked" in remarks
 
 
@@ -657,3 +657,38 @@ def test_of_several_answers_the_commonest_is_taken_and_said(tmp_path: Path) -> N
     found = list(formats.read(tmp_path, "json"))
     assert Record("images/0.jpg", question="what?", answer="apple") in found
     assert Remark("questions of a.json with several answers, of which the commonest was taken", 1) in found
+
+
+def test_numbers_of_classes_are_no_images(tmp_path: Path) -> None:
+    many = {f"cat/{number}.jpg": b"x" for number in range(20)} | {
+        f"dog/{number}.jpg": b"x" for number in range(20)
+    }
+    lists = {
+        "classes.csv": "id,name\n0,cat\n1,dog\n",
+        "labels.txt": "0 cat\n1 dog\n",
+        "names.csv": "0,cat\n1,dog\n",
+        "classes.json": [{"id": 0, "label": "cat"}, {"id": 1, "label": "dog"}],
+        "map.json": {"0": "cat", "1": "dog"},
+    }
+    put(tmp_path, many | lists)
+    assert formats.detect(tmp_path) == "directory"
+
+
+def test_names_stand_before_numbers_and_placeholders_are_not_read(tmp_path: Path) -> None:
+    files = {
+        "train.csv": "sep=;\nimage;label;label_name\n0.jpg;0;apple\n1.jpg;1;box\n",
+        "sample_submission.csv": "image,label\n0.jpg,x\n1.jpg,x\n",
+        "more.json.gz": b"\x1f\x8b",
+    }
+    records, refused, _ = read(tmp_path, files)
+    assert labels(records) == LABELS
+    assert [(refusal.path, refusal.reason.split("'")[1].split(":")[0]) for refusal in refused] == [
+        ("more.json.gz", "compressed"),
+        ("sample_submission.csv", "a form for submissions, whose labels are placeholders"),
+    ]
+
+
+def test_coco_annotations_that_name_their_category_themselves(tmp_path: Path) -> None:
+    document = coco(annotations=[{"image_id": 0, "category_name": "apple"}, {"image_id": 1, "label": "box"}])
+    del document["categories"]
+    assert labels(read(tmp_path, {"a.json": document})[0]) == LABELS

@@ -49,7 +49,9 @@ class UnmatchedNameError(Exception):
         shown = name[:_MAX_SHOWN_CHARACTERS]
         files = " or ".join(f"'{path}'" for path in could_be)
         super().__init__(
-            f"its image may be several files: '{shown}' could be {files}" if files else f"its image '{shown}' is not there"
+            f"its image may be several files: '{shown}' could be {files}"
+            if files
+            else f"its image '{shown}' is not there"
         )
 
 
@@ -146,6 +148,10 @@ class FileNames:
         except UnmatchedNameError as error:
             return error.several
         return True
+
+    def count(self) -> int:
+        """How many image files there are."""
+        return int(self._base.execute("SELECT count(*) FROM files").fetchone()[0])
 
     def remarks(self) -> Iterator[Remark]:
         """What was guessed so far."""

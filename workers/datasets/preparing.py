@@ -226,8 +226,12 @@ def _remarks(state: Path) -> list[str]:
 
 def _reason(text: str) -> str:
     """A refusal's reason without what is particular to the file."""
-    head, quote, _ = text.partition("'")
-    return f"{head.rstrip()} ..." if quote else text
+    head, quote, rest = text.partition("'")
+    return (
+        " ".join(part for part in (head.strip(), "...", rest.rpartition("'")[2].strip()) if part)
+        if quote
+        else text
+    )
 
 
 def _records(state: Path) -> Iterator[Record]:

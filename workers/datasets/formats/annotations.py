@@ -54,6 +54,8 @@ _KEYS = frozenset({"annotations", "images", "categories", "questions", "captions
 _SAMPLE_PARTS = 50
 _SAMPLE_LINES = 20
 _HEAD_CHARACTERS = 1 << 16
+_MIN_ID_CHARACTERS = 4
+"""Of an id that names an image; shorter ones are as often the numbers of classes."""
 _LONG_LINE_CHARACTERS = 1 << 19
 """From which on a line may have been cut when it was looked at."""
 _MIN_IMAGE_SHARE = 0.5
@@ -80,7 +82,9 @@ def survey(folder: Path, known: FileNames) -> Survey:
         suffix = PurePosixPath(name).suffix.lower()
         if suffix in UNREAD:
             result.unread.append(name)
-        if suffix in _JSON + _LINES:
+        if reason := _unusable(name):
+            kind: tuple[Format] | str | None = reason
+        elif suffix in _JSON + _LINES:
             kind = None if name in infos else _json_kind(folder / name, _Rows(known, result.infos.get(name)))
         else:
             kind = _kind(folder / name, name, suffix, known)
@@ -91,6 +95,16 @@ def survey(folder: Path, known: FileNames) -> Survey:
     if result.found["yolo"]:  # lists of a split's images belong to it
         result.unknown = [(name, why) for name, why in result.unknown if not name.lower().endswith(".txt")]
     return result
+
+
+def _unusable(name: str) -> str | None:
+    """Why a file that is an annotation by its name is not read."""
+    leaf = PurePosixPath(name).name.lower()
+    if any(leaf.endswith(f"{suffix}.gz") for suffix in (*_JSON, *_LINES, *_TABLES)):
+        return "compressed: unpack it first"
+    if "submission" in leaf and leaf.endswith(_TABLES):
+        return "a form for submissions, whose labels are placeholders"
+    return None
 
 
 def _kind(path: Path, name: str, suffix: str, known: FileNames) -> tuple[Format] | str | None:
@@ -127,7 +141,7 @@ def _text_kind(path: Path, name: str, known: FileNames) -> tuple[Format] | str |
 
 def _names_image(line: str, here: str, known: FileNames) -> bool:
     word = line.replace("\t", " ").replace(",", " ").replace(";", " ").split()[0:1]
-    likely = word and (names.mentions_image(word[0]) or "/" in word[0] or any(map(str.isdigit, word[0])))
+    likely = word and (names.mentions_image(word[0]) or "/" in word[0])
     return bool(likely) and known.knows(word[0], here, ".", "images", f"{here}/images", f"{here}/../images")
 
 
@@ -149,7 +163,7 @@ class _Rows:
         return bool(
             names.image_names(values)
             or read_conversation(talks, tags if isinstance(tags, dict) else {}).images
-            or (ids and self.known.knows(ids, ".", "images"))
+            or (ids and len(ids) >= _MIN_ID_CHARACTERS and self.known.knows(ids, ".", "images"))
             or any("<img>" in text for text in names.texts(names.first(values, names.QUESTIONS)[1]))
         )
 

@@ -120,6 +120,10 @@ class _CocoFile:
             for key in ("category_id", "bbox", "iscrowd", "caption", "question", "answer")
             if note.get(key) is not None
         }
+        if (
+            label := names.first(note, ("category_name", "label", "class"))[1]
+        ) is not None and "category_id" not in kept:
+            kept["label"] = label
         ids = note.get("image_id")
         row = (id_key(ids), exact_id(ids), json.dumps(kept))
         self._base.execute("INSERT INTO notes (key, exact, content) VALUES (?, ?, ?)", row)
@@ -187,6 +191,8 @@ class _CocoFile:
             yield Refusal(path, _NEITHER)
 
     def _labels_of(self, note: dict[str, Any]) -> list[str]:
+        if "label" in note:
+            return names.texts(note["label"])
         ids = note.get("category_id")
         key = self._category_key(ids)
         found = self._names.get(key, []) if key is not None else []

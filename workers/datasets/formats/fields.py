@@ -16,10 +16,11 @@ IMAGES = (
 IDS = ("image_id", "id_code", "image_code", "img_id", "imageid", "id", "uuid", "key", "name")
 """Fields that name an image where no field does so by its own name: most often a file's name without its suffix."""
 LABELS = (
-    "label", "labels", "class", "classes", "category", "categories", "class_name", "classname", "label_name",
-    "category_name", "class_label", "label_text", "target", "targets", "ground_truth", "species", "breed", "tag",
-    "tags", "class_id", "label_id", "category_id",
+    "class_name", "classname", "label_name", "category_name", "label_text", "label", "labels", "class", "classes",
+    "category", "categories", "class_label", "target", "targets", "ground_truth", "species", "breed", "tag", "tags",
+    "class_id", "label_id", "category_id",
 )  # fmt: skip
+"""Names before the numbers that often stand beside them."""
 CAPTIONS = (
     "caption", "captions", "text", "texts", "description", "sentence", "sentences", "comment", "alt_text", "raw",
 )  # fmt: skip

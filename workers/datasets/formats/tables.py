@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +31,8 @@ _SIDES = (
     ("bbox_x", "bbox_y", "bbox_width", "bbox_height"),
     ("x", "y", "width", "height"),
 )
+_SEPARATOR = re.compile("sep=.", re.IGNORECASE)
+"""What Excel puts on a first line of its own."""
 _SEVERAL_MARKS = "has several labels: an image teaches one"
 
 
@@ -178,9 +182,11 @@ class _Table:
 
 def _rows(text: IO[str], delimiter: str) -> Iterator[list[str]]:
     csv.field_size_limit(MAX_EMBEDDED_BYTES * 2)
-    for cells in csv.reader(
-        read_lines(text, MAX_EMBEDDED_BYTES * 2), delimiter=delimiter, skipinitialspace=True
-    ):
+    lines = read_lines(text, MAX_EMBEDDED_BYTES * 2)
+    first = next(lines, "")
+    if not _SEPARATOR.fullmatch(first.strip("\ufeff \r\n")):
+        lines = chain([first], lines)
+    for cells in csv.reader(lines, delimiter=delimiter, skipinitialspace=True):
         if any(cell.strip() for cell in cells):
             yield [cell.strip().strip("\ufeff") for cell in cells]
 
@@ -198,6 +204,8 @@ def _layout(rows: Sequence[list[str]], delimiter: str, name: str, known: FileNam
     best = max(range(len(head)), key=lambda place: (shares[place], titles[place] in names.IMAGES))
     if any(map(names_image, head)):
         place = next(place for place, cell in enumerate(head) if names_image(cell))
+        if not _covers(rows, [row[place] for row in rows if len(row) == len(head)], known):
+            return None
         if len(head) != 2:
             return Layout(delimiter, (), False, "image") if delimiter != " " else None
         return Layout(delimiter, ("image", "label") if place == 0 else ("label", "image"), False, "image")
@@ -206,7 +214,7 @@ def _layout(rows: Sequence[list[str]], delimiter: str, name: str, known: FileNam
         if not stated or not any(names.mentions_image(cell) for cell in columns[stated[0]]):
             return None
         best = stated[0]  # none of its images is there, which its refusals say
-    if delimiter == " ":
+    if delimiter == " " or not (titles[best] in names.IMAGES or _covers(body, columns[best], known)):
         return None
     if len(set(titles)) < len(titles):
         titles = [
@@ -214,6 +222,11 @@ def _layout(rows: Sequence[list[str]], delimiter: str, name: str, known: FileNam
             for place, title in enumerate(titles)
         ]
     return _with_meanings(Layout(delimiter, tuple(titles), True, titles[best]), columns)
+
+
+def _covers(rows: Sequence[list[str]], cells: Sequence[str], known: FileNames) -> bool:
+    """Whether a column of ids is one of images: a short list of numbers in a dataset of many is one of classes."""
+    return any(map(names.mentions_image, cells)) or len(rows) >= min(_SAMPLE_ROWS, known.count() / 2)
 
 
 def _with_meanings(layout: Layout, columns: Sequence[Sequence[str]]) -> Layout:
