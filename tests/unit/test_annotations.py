@@ -692,3 +692,29 @@ def test_coco_annotations_that_name_their_category_themselves(tmp_path: Path) ->
     document = coco(annotations=[{"image_id": 0, "category_name": "apple"}, {"image_id": 1, "label": "box"}])
     del document["categories"]
     assert labels(read(tmp_path, {"a.json": document})[0]) == LABELS
+
+
+@pytest.mark.parametrize(
+    ("encoding", "texts", "said"),
+    [
+        ("gbk", ("猫", "狗狗"), "GBK"),
+        ("shift_jis", ("ねこ", "カメラ"), "Shift-JIS"),
+        ("latin-1", ("Äpfel", "Crème brûlée"), "Latin-1"),
+        ("cp1252", ("Ö", "été – niño"), "Latin-1"),
+    ],
+)
+def test_other_encodings_are_found_by_their_bytes(
+    tmp_path: Path, encoding: str, texts: Any, said: str
+) -> None:
+    table = f"image,label\n0.jpg,{texts[0]}\n1.jpg,{texts[1]}\n"
+    records, _, remarks = read(tmp_path, {"a.csv": table.encode(encoding)})
+    assert tuple(labels(records).values()) == texts
+    assert said in remarks[0]
+
+
+def test_a_conversation_without_an_image_gets_none(tmp_path: Path) -> None:
+    talk = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yes"}]
+    rows = [{"id": "1", "conversations": talk}, {"id": "2", "image": "0.jpg", "conversations": talk}]
+    records, refused, _ = read(tmp_path, {"a.json": rows})
+    assert [record.path for record in records] == ["images/0.jpg"]
+    assert refused == [Refusal("a.json:1", "it names no image")]

@@ -30,6 +30,12 @@ _MIN_NUL_SHARE = 0.3
 _UTF8_SEQUENCE = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}", re.DOTALL
 )
+_EASTERN = (
+    ("shift_jis", "Shift-JIS", re.compile(rb"(?<![\x81-\x9f])[\xa0-\xdf]")),
+    ("gb18030", "GBK", re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])|[\x81-\xa0]")),
+)
+"""With what is rare there: single katakana of Shift-JIS, and letters of Latin-1, which stand alone between ASCII."""
+_MAX_BROKEN_SHARE = 0.1
 _HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 
 
@@ -66,8 +72,11 @@ def find_encoding(path: Path) -> Encoding:
         good, high = _count_utf8(file)
     if good == high:
         return Encoding("utf-8")
-    if good >= high - good:
+    if high - good <= _MAX_BROKEN_SHARE * high:
         return Encoding("utf-8", f"UTF-8, {high - good} bytes of which are none")
+    for name, shown, pattern in _EASTERN:
+        if _fits(path, name, pattern):
+            return Encoding(name, f"{shown}: it is no valid UTF-8")
     return Encoding("cp1252", "Latin-1 (Windows-1252): it is no valid UTF-8")
 
 
@@ -82,6 +91,21 @@ def read_first_lines(path: Path, count: int, max_characters: int = 1 << 20) -> l
     with find_encoding(path).open(path) as text:
         lines = (line.strip("\ufeff \t\r\n") for line in read_lines(text, max_characters))
         return list(islice((line for line in lines if line), count))
+
+
+def _fits(path: Path, name: str, odd: re.Pattern[bytes]) -> bool:
+    """Whether a file decodes without an error, and few of its bytes beyond ASCII stand where this encoding has none."""
+    decoder = codecs.getincrementaldecoder(name)()
+    strange = high = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError:
+                return False
+            strange += len(odd.findall(chunk))
+            high += len(_HIGH_BYTE.findall(chunk))
+    return strange <= _MAX_BROKEN_SHARE * high
 
 
 def _count_utf8(file: IO[bytes]) -> tuple[int, int]:

@@ -54,8 +54,6 @@ _KEYS = frozenset({"annotations", "images", "categories", "questions", "captions
 _SAMPLE_PARTS = 50
 _SAMPLE_LINES = 20
 _HEAD_CHARACTERS = 1 << 16
-_MIN_ID_CHARACTERS = 4
-"""Of an id that names an image; shorter ones are as often the numbers of classes."""
 _LONG_LINE_CHARACTERS = 1 << 19
 """From which on a line may have been cut when it was looked at."""
 _MIN_IMAGE_SHARE = 0.5
@@ -163,7 +161,7 @@ class _Rows:
         return bool(
             names.image_names(values)
             or read_conversation(talks, tags if isinstance(tags, dict) else {}).images
-            or (ids and len(ids) >= _MIN_ID_CHARACTERS and self.known.knows(ids, ".", "images"))
+            or (ids and len(ids) >= names.MIN_ID_CHARACTERS and self.known.knows(ids, ".", "images"))
             or any("<img>" in text for text in names.texts(names.first(values, names.QUESTIONS)[1]))
         )
 

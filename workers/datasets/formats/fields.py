@@ -13,6 +13,8 @@ IMAGES = (
     "image_filename", "image_name", "imagename", "img_name", "file_name", "filename", "file", "file_path",
     "filepath", "files", "path", "paths", "image_url", "image_urls", "img_url", "url", "photo", "picture",
 )  # fmt: skip
+MIN_ID_CHARACTERS = 4
+"""Of an id that names an image; shorter ones are as often the numbers of classes."""
 IDS = ("image_id", "id_code", "image_code", "img_id", "imageid", "id", "uuid", "key", "name")
 """Fields that name an image where no field does so by its own name: most often a file's name without its suffix."""
 LABELS = (

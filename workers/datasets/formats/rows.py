@@ -22,6 +22,7 @@ MAX_EMBEDDED_BYTES = 1 << 26
 """Of an image within an annotation, as a data: URI or base64."""
 EMBEDDED = ".embedded"
 """The folder of these images; being hidden, it is no part of the dataset's own files."""
+_SHORT = {"q": "question", "a": "answer"}
 _NOTHING = "it has no label, caption, question with answer, or messages"
 _SEVERAL_LABELS = "has several labels: an image teaches one"
 _ADDRESS = re.compile(r"(https?|s3|gs)://", re.IGNORECASE)
@@ -47,7 +48,12 @@ class RowReader:
         images: list[Any] = []
         talk = self._talk(values, images)
         shown = list({str(image): image for image in names.image_names(values) or images}.values())
-        if not shown and (name := names.id_name(values)):
+        if (
+            not shown
+            and not talk.pairs
+            and (name := names.id_name(values))
+            and len(name) >= names.MIN_ID_CHARACTERS
+        ):
             shown = [name]
         if len(shown) != 1:
             yield Refusal(place, "shows several images: an example has one" if shown else "it names no image")
@@ -166,6 +172,7 @@ def _pairs(rows: list[Any], images: list[Any]) -> Iterator[tuple[str, str]]:
     """Questions with answers from a list of objects that hold one of each."""
     for row in rows:
         values = names.by_name(row) if isinstance(row, dict) else {}
+        values = {_SHORT.get(name, name): value for name, value in values.items()}
         question, answers = (
             names.texts(names.first(values, group)[1]) for group in (names.QUESTIONS, names.ANSWERS)
         )

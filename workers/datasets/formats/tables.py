@@ -126,6 +126,10 @@ class _Table:
             place = f"{self._name}:{number}"
             row, reason = self._row(cells)
             if reason:
+                with suppress(
+                    UnmatchedNameError
+                ):  # so that its image does not count as one that nothing names
+                    self._source.find(self._name, str(row.get("image", "")))
                 yield Refusal(place, reason)
             else:
                 yield from reader.read(row, place)
@@ -145,7 +149,7 @@ class _Table:
         if layout.marks:
             marked = [column for column in layout.marks if _is_one(row.pop(column))]
             if len(marked) != 1:
-                return {}, _SEVERAL_MARKS if marked else "none of its labels is 1"
+                return row, _SEVERAL_MARKS if marked else "none of its labels is 1"
             row["label"] = marked[0]
         elif layout.label:
             row["label"] = row.pop(layout.label)
