@@ -89,7 +89,8 @@ def prepare_dataset(
         write_note(session.service, found, output_dir, data_dir)
     session.print_result(found, print_dataset)
     place = found["id"] if output_dir is None else str(output_dir)
-    next_steps.say(session, [["manyshot", "train", "--dataset", place]])
+    if found["summary"]["splits"]["train"]:
+        next_steps.say(session, [["manyshot", "train", "--dataset", place]])
 
 
 @app.command()

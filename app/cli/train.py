@@ -161,7 +161,7 @@ def _train_by_strategy(session: Session, body: dict[str, Any], data: _Data, endi
 
 def _train_by_config(session: Session, file: Path, body: dict[str, Any], data: _Data, ending: Ending) -> None:
     replaced = data.dataset is not None or data.collection is not None
-    sent = configured.send(session, configured.read(file), file, data=not replaced)
+    sent = configured.send(session, configured.read(file), file, data.rules, data=not replaced)
     dataset = sent.dataset if data.dataset is None else dataset_id(session, data.dataset, data.rules)
     body = {**body, "config": sent.document, **_source(dataset, data.collection or DEFAULT_COLLECTION)}
     job = submit(session, body, replace(ending, said=frozenset(sent.warnings)))

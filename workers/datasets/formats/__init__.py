@@ -84,9 +84,8 @@ def read(
             "voc": lambda: read_voc(source),
             "yolo": lambda: read_yolo(source),
         }
-        for found_one in map(_plain, readers[format_]()):
-            is_split = own_split == "ignore" and isinstance(found_one, Record)
-            yield replace(found_one, split=None) if is_split else found_one
+        examples = map(_plain, readers[format_]())
+        yield from map(_without_split, examples) if own_split == "ignore" else examples
         yield from map(Remark, others(found, format_))
         for name, reason in found.unknown:
             if format_ == "directory":
@@ -109,6 +108,10 @@ def _not_understood(found: Survey) -> NotTrainableError:
 
 def _known_formats() -> str:
     return ", ".join(UNDERSTOOD.values())
+
+
+def _without_split(found: Record | Refusal | Remark) -> Record | Refusal | Remark:
+    return replace(found, split=None) if isinstance(found, Record) else found
 
 
 def _plain(found: Record | Refusal | Remark) -> Record | Refusal | Remark:
