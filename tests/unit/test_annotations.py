@@ -140,7 +140,7 @@ def test_duplicates_and_strays_of_coco_are_counted(tmp_path: Path) -> None:
     said = "\n".join(remarks)
     for words in (
         "1 images of a.json are listed a second time",
-        "1 annotations of a.json are no objects",
+        "1 annotations of a.json are no objects that can be read",
         "1 images of a.json have no file_name",
         "1 annotations of a.json name an image id that is not there",
         "name a category id that is not there",
@@ -718,3 +718,20 @@ def test_a_conversation_without_an_image_gets_none(tmp_path: Path) -> None:
     records, refused, _ = read(tmp_path, {"a.json": rows})
     assert [record.path for record in records] == ["images/0.jpg"]
     assert refused == [Refusal("a.json:1", "it names no image")]
+
+
+def test_what_is_made_to_do_harm_is_refused(tmp_path: Path) -> None:
+    deep = "[" * 900 + "]" * 900
+    good = '{"image": "1.jpg", "label": "box"}'
+    lines = f'{good}\n{{"image": "0.jpg", "label": {deep}}}\n{{"image": {deep}, "messages": {deep}}}\n'
+    records, refused, _ = read(tmp_path / "a", {"a.jsonl": lines})
+    assert labels(records) == {"images/1.jpg": "box"}
+    assert len(refused) == 2
+    notes = f'[{{"image_id": 0, "caption": {deep}}}, {{"image_id": 1, "caption": "x"}}]'
+    images = json.dumps(coco()["images"])
+    records, refused, _ = read(tmp_path / "b", {"a.json": f'{{"images": {images}, "annotations": {notes}}}'})
+    assert [record.answer for record in records] == ["x"]
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+    files = {"data.yaml": f"{bomb}names: [*a39, box]\npath: *a39\n", "labels/1.txt": "1 0.5 0.5 0.2 0.2\n"}
+    records, _, _ = read(tmp_path / "c", files)
+    assert labels(records) == {"images/1.jpg": "box"}

@@ -34,7 +34,7 @@ def test_ids_that_are_one(same: tuple[object, ...], key: str) -> None:
 
 
 def test_ids_that_are_none_or_words() -> None:
-    assert [id_key(value) for value in (None, True, [], {}, "")] == [None] * 5
+    assert [id_key(value) for value in (None, True, [], {}, "", float("nan"))] == [None] * 6
     assert [id_key(value) for value in ("3a", "1e5", "2.5", 2.5)] == ["3a", "1e5", "2.5", "2.5"]
     assert (exact_id("0003"), exact_id(3), exact_id(None)) == ("0003", "3", None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 import sqlite3
@@ -60,6 +61,8 @@ def id_key(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
         return str(int(value)) if value.is_integer() else str(value)
     text = str(value).strip()
     if _WHOLE_NUMBER.fullmatch(text):

@@ -152,6 +152,11 @@ class _Rows:
 
     def has(self, row: dict[str, Any]) -> bool:
         """Whether an object says something about an image."""
+        with suppress(RecursionError):
+            return self._has(row)
+        return False
+
+    def _has(self, row: dict[str, Any]) -> bool:
         values = names.rename(names.by_name(row), self.info)
         if not names.teaches(values):
             return False

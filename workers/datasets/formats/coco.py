@@ -70,10 +70,14 @@ class _CocoFile:
         }
         for key, value, listed in stream_json(text):
             if listed and key in takes:
-                if isinstance(value, dict):
-                    takes[key](value)
-                else:
-                    self._odd[f"{key} of {self._name} are no objects and were left out"] += 1
+                try:
+                    is_taken = isinstance(value, dict)
+                    if is_taken:
+                        takes[key](value)
+                except RecursionError:
+                    is_taken = False
+                if not is_taken:
+                    self._odd[f"{key} of {self._name} are no objects that can be read and were left out"] += 1
 
     def read(self) -> Found:
         """Each image's examples, in the order of the images."""

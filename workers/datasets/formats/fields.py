@@ -35,6 +35,9 @@ PAIRS = ("qa_pairs", "qas", "qa", "questions")
 """Lists of objects with a question and an answer."""
 TALKS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat")
 OBJECTS = ("objects", "bboxes", "boxes")
+_TEXT_KEYS = (
+    "name", "label", "raw", "text", "caption", "sentence", "answer", "value", "class", "class_name", "category",
+)  # fmt: skip
 _ROLES = {"prompt": "instruction", "query": "input", "response": "output"}
 """How LLaMA-Factory names the columns of its own format."""
 _KEPT = re.compile(r"[^a-z0-9]+")
@@ -89,7 +92,8 @@ def _flat(value: Any) -> Iterator[Any]:
         name = next(
             (value[key] for key in ("path", "url", "file_name", "filename", "image") if value.get(key)), None
         )
-        yield value if value.get("bytes") else name
+        if value.get("bytes") or isinstance(name, str):
+            yield value if value.get("bytes") else name
     elif isinstance(value, str) and value.strip():
         yield value.strip()
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -120,25 +124,13 @@ def mentions_image(value: Any, depth: int = 8) -> bool:
     )
 
 
-def texts(value: Any) -> list[str]:
-    """The texts in a field: one, a list of them, or objects that hold one under a usual name."""
+def texts(value: Any, depth: int = 8) -> list[str]:
+    """The texts in a field: one, a list of them, or objects that hold one under a usual name; none below `depth`."""
     if isinstance(value, list):
-        return [text for part in value for text in texts(part)]
+        return [text for part in value for text in texts(part, depth - 1)] if depth else []
     if isinstance(value, dict):
-        keys = (
-            "name",
-            "label",
-            "raw",
-            "text",
-            "caption",
-            "sentence",
-            "answer",
-            "value",
-            "class",
-            "class_name",
-            "category",
-        )
-        return texts(next((value[key] for key in keys if value.get(key) is not None), None))
+        found = next((value[key] for key in _TEXT_KEYS if value.get(key) is not None), None)
+        return texts(found, depth - 1) if depth else []
     if isinstance(value, bool):
         return [str(value).lower()]
     if isinstance(value, float):

@@ -41,6 +41,13 @@ class RowReader:
 
     def read(self, row: Any, place: str) -> Found:
         """The examples of a row; `place` says where it stands."""
+        try:
+            found = list(self._read(row, place))
+        except RecursionError:
+            found = [Refusal(place, "its fields are nested too deeply")]
+        yield from found
+
+    def _read(self, row: Any, place: str) -> Found:
         if not isinstance(row, dict):
             yield Refusal(place, "not a JSON object")
             return

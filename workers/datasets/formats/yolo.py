@@ -20,6 +20,8 @@ from workers.datasets.text_files import find_encoding, read_first_lines
 _LINE = re.compile(r"\s*\d+(\.0*)?(\s+[-+]?[\d.]+([eE][-+]?\d+)?){4,}\s*")
 _SAMPLE_LINES = 20
 _MAX_TEXT_BYTES = 1 << 23
+_MAX_CONFIG_BYTES = 1 << 20
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _NAME_FILES = ("classes.txt", "obj.names", "names.txt", "labels.txt", "_darknet.labels", "class.names")
 _NO_BOX = "has no boxes"
 
@@ -88,7 +90,10 @@ def _find_classes(folder: Path) -> Any:
         pairs = (
             names.items() if isinstance(names, dict) else enumerate(names if isinstance(names, list) else [])
         )
-        classes = _Classes({int(key): str(name).strip() for key, name in pairs if str(key).strip().isdigit()})
+        known = {key: name for key, name in pairs if isinstance(name, str | int | float)}
+        classes = _Classes(
+            {int(key): str(name).strip() for key, name in known.items() if _NUMBER.fullmatch(str(key))}
+        )
         classes.keypoints = bool(config.get("kpt_shape"))
         _add_splits(folder, configs[0], config, classes)
         if len(configs) > 1:
@@ -112,7 +117,10 @@ def _add_splits(folder: Path, name: str, config: dict[Any, Any], classes: _Class
             parts = [part for part in place.replace("\\", "/").split("/") if part not in ("", ".", "..")]
             for start in range(len(parts)):
                 below = "/".join(parts[start:])
-                bases = dict.fromkeys(str(here / base) for base in (str(config.get("path") or "."), "."))
+                bases = dict.fromkeys(
+                    str(here / base)
+                    for base in (config["path"] if isinstance(config.get("path"), str) else ".", ".")
+                )
                 if listed := inside(folder, below, *bases):
                     _add_list(folder, listed, split, classes)
                     break
@@ -183,7 +191,7 @@ def _box(numbers: list[float], keypoints: bool) -> Box | None:
 
 def _config(path: Path) -> dict[Any, Any]:
     try:
-        if path.stat().st_size > _MAX_TEXT_BYTES:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
             return {}
         with find_encoding(path).open(path) as text:
             found = yaml.safe_load(text)
