@@ -94,6 +94,26 @@ async def test_what_cannot_be_prepared_says_why(client: httpx.AsyncClient, servi
     assert "not a name" in found["error"]["detail"]
 
 
+async def test_annotations_decide_and_never_the_folders_around_them(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    images = {f"images/{i}.png": picture((20 * i, 0, 0)) for i in range(6)}
+    table = "id;variety\n" + "".join(f"{i};{'odd' if i % 2 else 'even'}\n" for i in range(6))
+    reply = await client.post("/v1/datasets", files={"archive": zipped(images | {"a.csv": table.encode()})})
+    await carried_out(services, client, reply.json()["job"])
+    found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
+    assert (found["state"], found["format"]) == ("ready", "csv"), found["error"]
+    assert set(found["summary"]["labels"]) == {"odd", "even"}
+    assert "the column 'variety' of a.csv was taken as the label" in found["summary"]["remarks"]
+
+    unknown = json.dumps({"shapes": [], "imagePath": "images/0.png"}).encode()
+    reply = await client.post("/v1/datasets", files={"archive": zipped(images | {"a.json": unknown})})
+    await carried_out(services, client, reply.json()["job"])
+    found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
+    assert found["state"] == "failed"
+    assert "a.json: JSON with the keys imagePath, shapes" in found["error"]["detail"]
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
