@@ -735,3 +735,27 @@ def test_what_is_made_to_do_harm_is_refused(tmp_path: Path) -> None:
     files = {"data.yaml": f"{bomb}names: [*a39, box]\npath: *a39\n", "labels/1.txt": "1 0.5 0.5 0.2 0.2\n"}
     records, _, _ = read(tmp_path / "c", files)
     assert labels(records) == {"images/1.jpg": "box"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("captions.txt", "0.jpg\tA dog runs, fast\n1.jpg\tA red cat\n", "image and caption were taken"),
+        ("token.txt", "0.jpg#0\tA dog runs, fast\n1.jpg#0\tA red cat\n", "image and caption were taken"),
+        (
+            "a.csv",
+            'image,beschreibung\n0.jpg,"A dog runs, fast"\n1.jpg,A red cat\n',
+            "was taken as the caption",
+        ),
+    ],
+)
+def test_sentences_without_a_known_column_are_captions(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    records, refused, remarks = read(tmp_path, {name: text})
+    assert [(record.answer, record.label) for record in records] == [
+        ("A dog runs, fast", None),
+        ("A red cat", None),
+    ]
+    assert refused == []
+    assert said in remarks[0]

@@ -19,6 +19,8 @@ from workers.datasets.records import Remark, files_below, is_image
 MAX_NAME_CHARACTERS = 4_096
 _WHOLE_NUMBER = re.compile(r"[+-]?\d+(\.0*)?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_COUNTER = re.compile(r"#\d+$")
+"""Flickr8k's number of a caption, behind its image's name."""
 _DRIVE = re.compile(r"[A-Za-z]:/")
 _MAX_SHOWN_CHARACTERS = 100
 _MAX_CANDIDATES = 1_000
@@ -300,5 +302,5 @@ def _spellings(name: str) -> Iterator[str]:
         slashed = urlsplit(slashed).path
     elif _DRIVE.match(slashed):
         slashed = slashed[2:]
-    seen += [slashed, unquote(slashed)]
+    seen += [slashed, unquote(slashed), _COUNTER.sub("", slashed)]
     yield from dict.fromkeys(spelling for spelling in seen if spelling.strip("/."))

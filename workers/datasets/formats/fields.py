@@ -114,7 +114,7 @@ def teaches(fields: Mapping[str, Any]) -> bool:
 def mentions_image(value: Any, depth: int = 8) -> bool:
     """Whether a value, or one in it, is a text that ends like an image's file name."""
     if isinstance(value, str):
-        return len(value) < 4_096 and is_image(value.strip().replace("\\", "/"))
+        return len(value) < 4_096 and is_image(value.strip().replace("\\", "/").partition("#")[0])
     if depth and isinstance(value, dict):
         return any(mentions_image(part, depth - 1) for pair in list(value.items())[:100] for part in pair)
     return (

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from workers.datasets.formats import fields as names
 from workers.datasets.formats.regions import Region, RegionStore, read_regions, to_box, to_corners
@@ -31,6 +31,7 @@ _SIDES = (
     ("bbox_x", "bbox_y", "bbox_width", "bbox_height"),
     ("x", "y", "width", "height"),
 )
+_MIN_CAPTION_WORDS = 3
 _SEPARATOR = re.compile("sep=.", re.IGNORECASE)
 """What Excel puts on a first line of its own."""
 _SEVERAL_MARKS = "has several labels: an image teaches one"
@@ -46,7 +47,8 @@ class Layout:
     has_header: bool
     image: str
     label: str | None = None
-    """A column that is taken as the label for want of another."""
+    """A column that is taken as the label, or the caption, for want of another."""
+    role: Literal["label", "caption"] = "label"
     marks: tuple[str, ...] = ()
     """Columns of 0 and 1, one a label."""
     corners: tuple[str, ...] = ()
@@ -109,10 +111,10 @@ class _Table:
         layout = self._layout
         if not layout.has_header:
             yield Remark(
-                f"{self._name} has no line of column names: image and label were taken from their order"
+                f"{self._name} has no line of column names: image and {layout.role} were taken from their order"
             )
         elif layout.label:
-            yield Remark(f"the column '{layout.label}' of {self._name} was taken as the label")
+            yield Remark(f"the column '{layout.label}' of {self._name} was taken as the {layout.role}")
         if layout.marks:
             shown = ", ".join(layout.marks[:5]) + (", ..." if len(layout.marks) > 5 else "")
             yield Remark(
@@ -152,7 +154,7 @@ class _Table:
                 return row, _SEVERAL_MARKS if marked else "none of its labels is 1"
             row["label"] = marked[0]
         elif layout.label:
-            row["label"] = row.pop(layout.label)
+            row[layout.role] = row.pop(layout.label)
         return row, None
 
     def _regions(self, rows: Iterator[tuple[int, list[str]]]) -> Found:
@@ -212,7 +214,10 @@ def _layout(rows: Sequence[list[str]], delimiter: str, name: str, known: FileNam
             return None
         if len(head) != 2:
             return Layout(delimiter, (), False, "image") if delimiter != " " else None
-        return Layout(delimiter, ("image", "label") if place == 0 else ("label", "image"), False, "image")
+        role = _role([row[1 - place] for row in rows if len(row) == len(head)])
+        return Layout(
+            delimiter, ("image", role) if place == 0 else (role, "image"), False, "image", role=role
+        )
     if shares[best] < _MIN_IMAGE_SHARE:
         stated = [place for place, title in enumerate(titles) if title in names.IMAGES]
         if not stated or not any(names.mentions_image(cell) for cell in columns[stated[0]]):
@@ -248,7 +253,13 @@ def _with_meanings(layout: Layout, columns: Sequence[Sequence[str]]) -> Layout:
     cells = dict(zip(layout.columns, columns, strict=True))
     if len(others) > 1 and all(_are_marks(cells[column]) for column in others):
         return replace(layout, marks=tuple(others))
-    return replace(layout, label=others[0]) if len(others) == 1 else layout
+    return replace(layout, label=others[0], role=_role(cells[others[0]])) if len(others) == 1 else layout
+
+
+def _role(cells: Sequence[str]) -> Literal["label", "caption"]:
+    """What a column without a known name says: texts of several words that hardly repeat are captions."""
+    words = sum(len(cell.split()) >= _MIN_CAPTION_WORDS for cell in cells)
+    return "caption" if words > len(cells) / 2 and len(set(cells)) > len(cells) / 2 else "label"
 
 
 def _are_marks(cells: Sequence[str]) -> bool:
