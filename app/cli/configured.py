@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from app.cli import output
-from app.cli.dataset_folders import upload
+from app.cli.dataset_folders import say_found, upload
+from app.cli.labelled_folders import FolderRules
 from app.cli.session import Session
 
 _FORMATS = {"custom": "jsonl"}
@@ -55,7 +56,7 @@ class Sent:
     """Of the examples to learn from."""
 
 
-def send(session: Session, document: dict[str, Any], file: Path, *, data: bool) -> Sent:
+def send(session: Session, document: dict[str, Any], file: Path, rules: FolderRules, *, data: bool) -> Sent:
     """Send the folders that the document names.
 
     Relative folders are looked for beside the file. Nothing is sent of a document that the service finds wrong, or
@@ -74,8 +75,8 @@ def send(session: Session, document: dict[str, Any], file: Path, *, data: bool) 
     folder = _folder(left, "dataset", "data_dir", file)
     test = _folder(left, "evaluation", "test_data_dir", file)
     about = left.get("dataset") if isinstance(left.get("dataset"), dict) else {}
-    dataset = None if folder is None else _dataset(session, folder, about or {})
-    held_out = None if test is None else _dataset(session, test, {})
+    dataset = None if folder is None else _dataset(session, folder, about or {}, rules)
+    held_out = None if test is None else _dataset(session, test, {}, rules)
     if dataset and held_out:
         _check_same_task(dataset, held_out, file)
     return Sent(
@@ -108,10 +109,12 @@ def _folder(document: dict[str, Any], section: str, field: str, file: Path) -> P
     return folder
 
 
-def _dataset(session: Session, folder: Path, about: dict[str, Any]) -> dict[str, Any]:
+def _dataset(session: Session, folder: Path, about: dict[str, Any], rules: FolderRules) -> dict[str, Any]:
     format_ = str(about.get("format") or "auto")
     fields = {"name": folder.resolve().name or "dataset", "format": _FORMATS.get(format_, format_)}
     split = about.get("split_ratio")
     if isinstance(split, list):
         fields["split"] = ",".join(str(share) for share in split)
-    return upload(session, folder, fields)
+    found = upload(session, folder, fields | rules.fields())
+    say_found(session, found)
+    return found

@@ -11,21 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from app.cli import following, next_steps, output
-from app.cli.client import Service
+from app.cli.client import Service, quoted
+from app.cli.files import say_left_out
+from app.cli.labelled_folders import AUTO, FolderRules
 from app.cli.next_steps import Taught
 from app.cli.packing import files_of, packed
 from app.cli.session import Session
+from app.cli.wording import in_flags
+from app.folders.words import count_of
 
 NOTE = "dataset.json"
 
 
 def upload(session: Session, folder: Path, fields: dict[str, str], *, quiet: bool = False) -> dict[str, Any]:
-    """Send a folder and wait until it is prepared; ends the command where it cannot be."""
+    """Send a folder and wait until it is prepared; ends the command where it cannot be. Says what is left out."""
     files = files_of(folder)
     if not files:
         output.fail(f"{folder} holds no files", output.USAGE)
     if not quiet:
-        output.say(f"Sending {len(files)} files of {folder}")
+        output.say(f"Sending {count_of(len(files), 'file')} of {folder}")
+        say_left_out(folder, [])
     made = session.service.call(
         "POST",
         "/v1/datasets",
@@ -66,7 +71,26 @@ def taught_by(given: str | None) -> Taught:
     return Taught(folder)
 
 
-def dataset_id(session: Session, given: str) -> str:
+def split_to_judge(session: Session, dataset: str) -> str:
+    """Of a folder that was sent to judge by: the test split that it brought itself, else everything."""
+    summary = session.service.get(f"/v1/datasets/{quoted(dataset)}")["summary"] or {}
+    tests = (summary.get("splits") or {}).get("test")
+    if not (summary.get("own_split") and tests):
+        return "all"
+    session.say(f"Judging by the {count_of(tests, 'example')} of its own test split")
+    return "test"
+
+
+def say_found(session: Session, dataset: dict[str, Any]) -> None:
+    """Say what was guessed of a folder that was sent, and what was refused."""
+    summary = dataset["summary"] or {}
+    for remark in summary.get("remarks", ()):
+        session.say(f"Note: {in_flags(remark)}")
+    for reason, count in summary.get("refused", {}).items():
+        session.say(f"Refused: {count_of(count, 'file')}, {reason}")
+
+
+def dataset_id(session: Session, given: str, rules: FolderRules = AUTO) -> str:
     """The id that a prepared folder, a folder of examples (which is sent first) or an id stands for."""
     folder = Path(given)
     note = folder / NOTE
@@ -76,7 +100,10 @@ def dataset_id(session: Session, given: str) -> str:
         except (OSError, ValueError, KeyError, TypeError):
             output.fail(f"{note} cannot be read: prepare the dataset again", output.USAGE)
     if folder.is_dir():
-        return str(upload(session, folder, {"name": folder.resolve().name or "dataset"})["id"])
+        fields = {"name": folder.resolve().name or "dataset", **rules.fields()}
+        found = upload(session, folder, fields, quiet=session.json)
+        say_found(session, found)
+        return str(found["id"])
     try:
         return str(uuid.UUID(given))
     except ValueError:

@@ -15,7 +15,7 @@ from app.cli.dataset_folders import wait_until_prepared
 from app.cli.options import Json, Limit, Split, SplitSeed
 from app.cli.output import format_time
 from app.cli.session import Session, pass_session
-from app.cli.wording import count_examples
+from app.cli.wording import count_examples, in_flags
 
 app = typer.Typer(help="Datasets: many examples, checked and split.", no_args_is_help=True)
 _MAX_LABELS = 20
@@ -109,9 +109,9 @@ def print_dataset(dataset: dict[str, Any]) -> None:
         ("imbalance", f"{summary['imbalance']:.2f}" if summary.get("imbalance") else ""),
         ("duplicates", str(summary.get("duplicates") or "")),
         ("on several sides", str(summary.get("images_on_several_sides") or "")),
-        *(("note", remark) for remark in summary.get("remarks", ())),
+        *(("note", in_flags(remark)) for remark in summary.get("remarks", ())),
         *(("refused", f"{count}: {reason}") for reason, count in refused.items()),
-        ("error", (dataset["error"] or {}).get("detail", "")),
+        ("error", in_flags((dataset["error"] or {}).get("detail", ""))),
     ]
     output.print_facts(facts)
     labels = summary.get("labels", {})

@@ -12,9 +12,12 @@ from typing import Any
 
 import typer
 
+from app.cli import output
 from app.cli.client import RefusedError, Service, drop_none, quoted
-from app.cli.files import labelled_files
+from app.cli.labelled_folders import AUTO, FolderRules, labelled_files
 from app.cli.rows import each, end
+from app.folders.splits import Split, split_named
+from app.folders.words import count_of
 
 LINES = "examples.jsonl"
 DESCRIBE = "Describe the image."
@@ -31,16 +34,16 @@ class Example:
     answer: str | None = None
 
 
-def read(folder: Path) -> list[Example]:
+def read(folder: Path, rules: FolderRules = AUTO) -> list[Example]:
     """The folder's examples; ends the command with a sentence where it has none."""
     lines = folder / LINES
     if lines.is_file():
-        return _lines(lines)
+        return _lines(lines, rules)
     if not any(one.is_dir() and not one.name.startswith(".") for one in folder.iterdir()):
         raise typer.BadParameter(
             f"{folder} holds neither a folder for each label nor an {LINES}", param_hint="--examples"
         )
-    return [Example(file, label=label) for label, file in labelled_files([folder], None)]
+    return [Example(file, label=label) for label, file in labelled_files([folder], None, rules)]
 
 
 def upload(service: Service, collection: str, examples: list[Example]) -> int:
@@ -90,21 +93,31 @@ def _send(service: Service, path: str, example: Example, file: Path) -> dict[str
     return {"created": reply["created"]}
 
 
-def _lines(file: Path) -> list[Example]:
-    examples = []
+def _lines(file: Path, rules: FolderRules) -> list[Example]:
+    examples, held_out = [], 0
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise typer.BadParameter(f"{file} cannot be read as text", param_hint="--examples") from None
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
-            examples.append(_example(file, number, line))
+            example, split = _example(file, number, line)
+            if split in (None, "train") or rules.own_split == "ignore":
+                examples.append(example)
+            else:
+                held_out += 1
     if not examples:
-        raise typer.BadParameter(f"{file} holds no examples", param_hint="--examples")
+        kept = " to teach: its own split keeps all of them for tests" if held_out else ""
+        raise typer.BadParameter(f"{file} holds no examples{kept}", param_hint="--examples")
+    if held_out:
+        output.say(
+            f"{file}: {count_of(held_out, 'example')} left out: of a split for tests, which is not taught"
+        )
     return examples
 
 
-def _example(file: Path, number: int, line: str) -> Example:
+def _example(file: Path, number: int, line: str) -> tuple[Example, Split | None]:
+    """The example of a line, and the split that it says it is of."""
     try:
         row = json.loads(line)
         image = file.parent / str(row["image"])
@@ -114,15 +127,16 @@ def _example(file: Path, number: int, line: str) -> Example:
         ) from None
     if not image.is_file():
         raise typer.BadParameter(f"{file}:{number}: there is no {image}", param_hint="--examples")
+    split = split_named(str(row.get("split") or ""))
     texts = {
         name: str(row[name]).strip() for name in ("label", "question", "answer", "caption") if row.get(name)
     }
     if "label" in texts:
-        return Example(image, label=texts["label"])
+        return Example(image, label=texts["label"]), split
     if "question" in texts and "answer" in texts:
-        return Example(image, question=texts["question"], answer=texts["answer"])
+        return Example(image, question=texts["question"], answer=texts["answer"]), split
     if "caption" in texts:
-        return Example(image, question=DESCRIBE, answer=texts["caption"])
+        return Example(image, question=DESCRIBE, answer=texts["caption"]), split
     raise typer.BadParameter(
         f"{file}:{number} has neither a label, a caption, nor a question with its answer",
         param_hint="--examples",

@@ -1,19 +1,24 @@
-"""Which files a path on the command line means, and which label each gets.
+"""Which files a path on the command line means.
 
 Knows file names only; whether a file is a readable image is for the service to say.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import typer
+
+from app.cli import output
+from app.folders import walking
+from app.folders.words import name_some
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
 def image_files(paths: list[Path]) -> list[Path]:
-    """The named files as they are, and every image below the named folders; hidden ones are left out."""
+    """The named files as they are, and every image below the named folders; says what of these is left out."""
     files: list[Path] = []
     for path in paths:
         files += _below(path) if path.is_dir() else [check_regular(path)]
@@ -27,39 +32,30 @@ def check_regular(path: Path) -> Path:
     return path
 
 
-def labelled_files(paths: list[Path], label: str | None) -> list[tuple[str, Path]]:
-    """(label, file) pairs: all of `label`, or without one each inner folder's name for what lies in it."""
-    if label is not None:
-        if not label.strip():
-            raise typer.BadParameter("it is empty: say what the images show", param_hint="--label")
-        return [(label, file) for file in image_files(paths)]
-    pairs: list[tuple[str, Path]] = []
-    for path in paths:
-        if path.is_dir():
-            _below(path)  # which says where there is no image at all
-        else:
-            check_regular(path)
-        folders = sorted(child for child in path.iterdir() if child.is_dir()) if path.is_dir() else []
-        if not folders:
-            raise typer.BadParameter(
-                f"{path} is no folder of folders, so a --label is needed", param_hint="--label"
-            )
-        for folder in folders:
-            if not folder.name.startswith("."):
-                pairs += [(folder.name, file) for file in image_files([folder])]
-    return pairs
+def is_image(name: str) -> bool:
+    """By its suffix."""
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def _below(folder: Path) -> list[Path]:
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    if not found:
+def check_any(folder: Path, images: Sequence[object]) -> None:
+    """End the command where a folder holds no image."""
+    if not images:
         raise typer.BadParameter(
             f"{folder} holds no images ({' '.join(sorted(SUFFIXES))})", param_hint="--image"
         )
+
+
+def say_left_out(folder: Path, others: list[str]) -> None:
+    """Say which files of a folder are not sent: those that are no images, and those that were not looked at."""
+    if others:
+        output.say(f"{folder}: {name_some(others)} left out: not an image by its name")
+    for sentence in walking.say_left_out(folder):
+        output.say(f"{folder}: {sentence}")
+
+
+def _below(folder: Path) -> list[Path]:
+    files = list(walking.Walk(folder))
+    found = [folder / name for name in files if is_image(name)]
+    check_any(folder, found)
+    say_left_out(folder, [name for name in files if not is_image(name)])
     return found

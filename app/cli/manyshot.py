@@ -12,15 +12,18 @@ import typer
 
 from app.cli import figures, following, next_steps, output, saving
 from app.cli.client import drop_none, quoted
-from app.cli.dataset_folders import dataset_id, taught_by, upload, write_note
+from app.cli.dataset_folders import dataset_id, split_to_judge, taught_by, upload, write_note
 from app.cli.datasets import print_dataset
+from app.cli.labelled_folders import FolderRules
 from app.cli.model_folders import model_id
 from app.cli.options import (
     Detach,
     Force,
     Json,
+    LabelsFromOption,
     Lines,
     ModelName,
+    OwnSplitOption,
     Params,
     Question,
     Seed,
@@ -54,9 +57,14 @@ def prepare_dataset(
         Path | None, typer.Option("--output", "-o", help="Folder for the note, the manifest and the report.")
     ] = None,
     format_: Annotated[
-        str, typer.Option("--format", help="auto, directory (a folder a label), coco or jsonl.")
+        str,
+        typer.Option(
+            "--format", help="auto, directory (a folder a label), coco, jsonl, json, csv, voc or yolo."
+        ),
     ] = "auto",
-    boxes: Annotated[str, typer.Option(help="What a COCO box becomes: whole or crops.")] = "whole",
+    boxes: Annotated[str, typer.Option(help="What a box becomes: whole or crops.")] = "whole",
+    labels_from: LabelsFromOption = "auto",
+    own_split: OwnSplitOption = "keep",
     split: Split = "0.8,0.1,0.1",
     seed: SplitSeed = 0,
     name: Annotated[str | None, typer.Option(help="What to call it; the folder's name without.")] = None,
@@ -71,6 +79,8 @@ def prepare_dataset(
         "name": name or data_dir.resolve().name or "dataset",
         "format": format_,
         "boxes": boxes,
+        "labels_from": labels_from,
+        "own_split": own_split,
         "split": split,
         "seed": str(seed),
     }
@@ -79,7 +89,8 @@ def prepare_dataset(
         write_note(session.service, found, output_dir, data_dir)
     session.print_result(found, print_dataset)
     place = found["id"] if output_dir is None else str(output_dir)
-    next_steps.say(session, [["manyshot", "train", "--dataset", place]])
+    if found["summary"]["splits"]["train"]:
+        next_steps.say(session, [["manyshot", "train", "--dataset", place]])
 
 
 @app.command()
@@ -94,6 +105,8 @@ def train(
             " model learns labels as answers to --question."
         ),
     ] = None,
+    labels_from: LabelsFromOption = "auto",
+    own_split: OwnSplitOption = "keep",
     epochs: Annotated[
         float | None, typer.Option(min=0.001, max=10_000, help="Passes over the training examples.")
     ] = None,
@@ -131,7 +144,7 @@ def train(
             "training_args": {"learning_type": "many_shot", **arguments},
             "base_model": model or "default",
         },
-        dataset=dataset_id(session, dataset),
+        dataset=dataset_id(session, dataset, FolderRules(labels_from, own_split)),
         params=values,
         seed=seed,
         name=name or None,
@@ -148,7 +161,10 @@ def evaluate(
         str, typer.Option(help="A folder of examples, a prepared folder, or a dataset's id.")
     ],
     split: Annotated[
-        str | None, typer.Option(help="test, validation, train or all; test of a dataset, all of a folder.")
+        str | None,
+        typer.Option(
+            help="test, validation, train or all; without it test of a dataset, of a folder its own test split or all."
+        ),
     ] = None,
     metric: Annotated[
         list[str] | None,
@@ -157,6 +173,8 @@ def evaluate(
             " repeat. All that apply without it."
         ),
     ] = None,
+    labels_from: LabelsFromOption = "auto",
+    own_split: OwnSplitOption = "keep",
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", "--output", "-o", help="Save figures and pictures here.")
     ] = None,
@@ -167,10 +185,11 @@ def evaluate(
         saving.check_free(output_dir, force=force)
     fresh = Path(test_data).is_dir() and not (Path(test_data) / "dataset.json").is_file()
     name = quoted(str(model_id(session.service, model)))
+    dataset = dataset_id(session, test_data, FolderRules(labels_from, own_split))
     body = {
-        "split": split or ("all" if fresh else "test"),
+        "split": split or (split_to_judge(session, dataset) if fresh else "test"),
         "metrics": metric or None,
-        "dataset": dataset_id(session, test_data),
+        "dataset": dataset,
     }
     asked = session.service.call("POST", f"/v1/models/{name}/evaluate", json=body)
     job = following.wait(session, asked, quiet=session.json)

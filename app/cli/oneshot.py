@@ -13,9 +13,10 @@ import typer
 
 from app.cli import output
 from app.cli.client import Service, form_fields, quoted
-from app.cli.files import image_files, labelled_files
+from app.cli.files import image_files
+from app.cli.labelled_folders import FolderRules, labelled_files
 from app.cli.model_folders import model_id
-from app.cli.options import Collection, Images, Json
+from app.cli.options import Collection, Images, Json, LabelsFromOption, OwnSplitOption
 from app.cli.output import format_time
 from app.cli.rows import each, end, send_one
 from app.cli.session import Session, pass_session
@@ -33,15 +34,17 @@ def learn(
         typer.Option(
             exists=True,
             help="Image or folder of images; repeat for several. A folder of folders teaches"
-            " each inner folder's name as a label.",
+            " each inner folder's name as a label, but not what its own split keeps for tests.",
         ),
     ],
     label: Annotated[str | None, typer.Option(help="What the images show.")] = None,
     description: Annotated[str | None, typer.Option(help="A few more words about the label.")] = None,
     collection: Collection = "default",
+    labels_from: LabelsFromOption = "auto",
+    own_split: OwnSplitOption = "keep",
 ) -> None:
     """Teach a label with one or more images."""
-    files = labelled_files(image, label)
+    files = labelled_files(image, label, FolderRules(labels_from, own_split))
     path = f"/v1/collections/{quoted(collection)}/examples"
     rows = each("Learning", files, partial(_learn_one, session.service, path, description or ""))
     session.print_rows({"data": rows}, {"label": "label", "image": "file", "id": "id", "error": "error"})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import output
+from app.folders.layout import LabelsFrom, OwnSplit
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -42,6 +43,20 @@ Images = Annotated[
 ]
 Split = Annotated[str, typer.Option(help="Shares of train, validation and test.")]
 SplitSeed = Annotated[int, typer.Option("--seed", min=0, help="Of the split.")]
+LabelsFromOption = Annotated[
+    LabelsFrom,
+    typer.Option(
+        "--labels-from",
+        help="Which folder around an image is its label: the first (top) or the last (parent) below those around"
+        " everything; auto refuses what could mean both.",
+    ),
+]
+OwnSplitOption = Annotated[
+    OwnSplit,
+    typer.Option(
+        "--own-split", help="A split that the data brings (train, test, ... folders): keep or ignore it."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is in the output folder.")]
 
 # of everything that trains

@@ -22,20 +22,15 @@ from rich.progress import (
 )
 
 from app.cli import output
+from app.folders.walking import Walk
 
 _CHUNK = 1 << 18
 _BLOCK = 512
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Every file below the folder that is not hidden, sorted; links are left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not path.is_symlink()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    """Every file below the folder that is not hidden, in order; links are followed that stay in the folder."""
+    return [folder / name for name in Walk(folder)]
 
 
 def packed(folder: Path, files: list[Path]) -> Iterator[bytes]:

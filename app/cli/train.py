@@ -13,12 +13,23 @@ import typer
 
 from app.cli import configured, example_folder, figures, following, next_steps, output, saving
 from app.cli.client import drop_none, quoted
-from app.cli.dataset_folders import dataset_id, taught_by
+from app.cli.dataset_folders import dataset_id, split_to_judge, taught_by
 from app.cli.encoders import encoder_for, warning_of
 from app.cli.example_folder import Example
-from app.cli.files import labelled_files
+from app.cli.labelled_folders import FolderRules, labelled_files
 from app.cli.next_steps import Taught
-from app.cli.options import Detach, Force, Lines, ModelName, Params, Question, Seed, parse_params
+from app.cli.options import (
+    Detach,
+    Force,
+    LabelsFromOption,
+    Lines,
+    ModelName,
+    OwnSplitOption,
+    Params,
+    Question,
+    Seed,
+    parse_params,
+)
 from app.cli.session import Session, pass_session
 from app.cli.submitting import Ending, check_detach, say_next, submit, train_and_save
 from app.cli.wording import count_examples
@@ -65,6 +76,7 @@ class _Data:
     dataset: str | None
     collection: str | None
     examples: list[Example]
+    rules: FolderRules
 
 
 @pass_session(Lines)
@@ -79,6 +91,8 @@ def train(
     label: Annotated[str | None, typer.Option(help="What the images show.")] = None,
     examples: _Examples = None,
     dataset: _Dataset = None,
+    labels_from: LabelsFromOption = "auto",
+    own_split: OwnSplitOption = "keep",
     param: Params = None,
     question: Question = None,
     base_model: Annotated[
@@ -112,14 +126,15 @@ def train(
         name=name or None,
         base_model=base_model or None,
     )
-    given = _read_examples(image or [], label, examples)
+    rules = FolderRules(labels_from, own_split)
+    given = _read_examples(image or [], label, examples, rules)
     if examples is not None:
         collection = collection or example_folder.collection_named(examples)
     if output_dir is not None:
         force = saving.may_replace(output_dir, force=force)
     ending = Ending(detach, output_dir, force, _taught(given, examples, dataset))
     check_detach(session, ending)
-    data = _Data(dataset, collection, given)
+    data = _Data(dataset, collection, given, rules)
     if config is not None:
         _train_by_config(session, config, body, data, ending)
     else:
@@ -140,21 +155,22 @@ def _train_by_strategy(session: Session, body: dict[str, Any], data: _Data, endi
         encoder = service.get(f"/v1/collections/{quoted(collection)}")["encoder"]
         _end_without_training(session, strategy, collection, encoder, data.examples)
         return
-    dataset = None if data.dataset is None else dataset_id(session, data.dataset)
+    dataset = None if data.dataset is None else dataset_id(session, data.dataset, data.rules)
     train_and_save(session, body | _source(dataset, collection), ending)
 
 
 def _train_by_config(session: Session, file: Path, body: dict[str, Any], data: _Data, ending: Ending) -> None:
     replaced = data.dataset is not None or data.collection is not None
-    sent = configured.send(session, configured.read(file), file, data=not replaced)
-    dataset = sent.dataset if data.dataset is None else dataset_id(session, data.dataset)
+    sent = configured.send(session, configured.read(file), file, data.rules, data=not replaced)
+    dataset = sent.dataset if data.dataset is None else dataset_id(session, data.dataset, data.rules)
     body = {**body, "config": sent.document, **_source(dataset, data.collection or DEFAULT_COLLECTION)}
     job = submit(session, body, replace(ending, said=frozenset(sent.warnings)))
     if job is None:
         return
     if sent.held_out is not None:
         chosen = (sent.document.get("evaluation") or {}).get("metrics")
-        asked = {"dataset": sent.held_out, "split": "all", "metrics": chosen}
+        split = split_to_judge(session, sent.held_out)
+        asked = {"dataset": sent.held_out, "split": split, "metrics": chosen}
         judging = session.service.call("POST", f"/v1/models/{quoted(job['model'])}/evaluate", json=asked)
         ended = following.follow(session, judging)
         if not session.json:
@@ -208,11 +224,15 @@ def _taught(given: list[Example], examples: Path | None, dataset: str | None) ->
     return Taught(examples or (given[0].image if given else None), question=question)
 
 
-def _read_examples(images: list[Path], label: str | None, examples: Path | None) -> list[Example]:
+def _read_examples(
+    images: list[Path], label: str | None, examples: Path | None, rules: FolderRules
+) -> list[Example]:
     if label is not None and not images:
         raise typer.BadParameter("a label needs an --image", param_hint="--label")
-    found = [Example(file, label=name) for name, file in labelled_files(images, label)] if images else []
-    return found + (example_folder.read(examples) if examples is not None else [])
+    found = (
+        [Example(file, label=name) for name, file in labelled_files(images, label, rules)] if images else []
+    )
+    return found + (example_folder.read(examples, rules) if examples is not None else [])
 
 
 def _add(session: Session, collection: str, examples: list[Example], strategy: dict[str, Any]) -> None:

@@ -29,6 +29,8 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (r"\bconfig\.training_args\.num_epochs", "--epochs"),
     (r"\bconfig\.training_args\.batch_size", "--batch-size"),
     (r"\bconfig\.training_args\.learning_rate", "--learning-rate"),
+    (r"\blabels_from=", "--labels-from "),
+    (r"\bown_split=", "--own-split "),
     (r"`base_model`", "base model (--base-model, or --model of `vision manyshot train`)"),
 )
 """Pattern -> what a person at a command line reads; the longer ones first."""

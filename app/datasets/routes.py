@@ -20,8 +20,9 @@ from app.collections.errors import CollectionNotFoundError
 from app.datasets.dependencies import DatasetService
 from app.datasets.errors import DatasetNotFoundError
 from app.datasets.schemas import DatasetInfo, DatasetList
-from app.datasets.service import MANIFEST, REPORT, Datasets, DatasetView, Preparation
+from app.datasets.service import MANIFEST, REPORT, Datasets, DatasetView, Preparation, UploadFormat
 from app.errors import InvalidInputError
+from app.folders.layout import LabelsFrom, OwnSplit
 from app.http.dependencies import AppSettings
 from app.http.errors import SlowUploadError, UnsupportedMediaTypeError
 from app.http.fields import Form
@@ -42,7 +43,6 @@ router = APIRouter(prefix="/datasets", tags=["datasets"])
 
 DatasetPath = Annotated[str, Path(alias="dataset", description="Id of a dataset.")]
 
-Format = Literal["auto", "directory", "coco", "jsonl"]
 Boxes = Literal["whole", "crops"]
 MAX_NAME_CHARS = 100
 MAX_SEED = 2**31
@@ -71,11 +71,23 @@ class DatasetForm(Form):
     """What the archive holds, and how it is split."""
 
     name: str | None = Field(None, max_length=MAX_NAME_CHARS, description="What to call it.")
-    format: Format = Field(
-        "auto", description="How the archive is laid out: a folder a label, COCO, JSON lines; auto looks."
+    format: UploadFormat = Field(
+        "auto",
+        description="How the archive is laid out: a folder a label (`directory`), COCO, JSON lines or a JSON list of "
+        "objects, a table, Pascal VOC or YOLO; `auto` looks.",
     )
     boxes: Boxes = Field(
-        "whole", description="What a COCO box becomes: the label of the whole image, or a crop of its own."
+        "whole", description="What a box becomes: the label of the whole image, or a crop of its own."
+    )
+    labels_from: LabelsFrom = Field(
+        "auto",
+        description="Which of the folders around an image is its label: the first (`top`) or the last one (`parent`)"
+        " below those around everything; auto: the first, refused where inner ones look like labels too.",
+    )
+    own_split: OwnSplit = Field(
+        "keep",
+        description="A split that the data brings, by folders, file names or a column: kept, or ignored (then every"
+        " image is split anew).",
     )
     split: Annotated[str, AfterValidator(_check_shares)] = Field(
         "0.8,0.1,0.1",
@@ -88,7 +100,13 @@ class DatasetForm(Form):
     def preparation(self) -> Preparation:
         """What the job that prepares the archive is told."""
         return Preparation(
-            self.name or "dataset", self.format, self.boxes, _shares(_parse_shares(self.split)), self.seed
+            self.name or "dataset",
+            self.format,
+            self.boxes,
+            self.labels_from,
+            self.own_split,
+            split=_shares(_parse_shares(self.split)),
+            seed=self.seed,
         )
 
 

@@ -29,7 +29,8 @@ _DATASET: dict[str, Any] = {
         "refused_total": 3,
         "duplicates": 12,
         "images_on_several_sides": 0,
-        "remarks": ["12 classes from the folders below flower_photos; LICENSE.txt ignored"],
+        "own_split": False,
+        "remarks": ["12 classes from folders below flower_photos", "LICENSE.txt ignored: no image"],
     },
     "error": None,
     "job": "0f3a9c1e-5b7d-4468-8c57-9f2e0d6f6a1c",
@@ -47,10 +48,12 @@ class DatasetInfo(BaseModel):
     state: Literal["preparing", "ready", "failed"]
     task: Task | None = Field(description="What its examples teach; null until it is ready.")
     format: str = Field(
-        description="`directory`, `coco`, `jsonl` or `collection`; `auto` until it is found out."
+        description="`directory`, `coco`, `jsonl`, `json`, `csv`, `voc`, `yolo` or `collection`; `auto` until it "
+        "is found out."
     )
     summary: dict[str, Any] | None = Field(
-        description="Examples by split and label, sizes, duplicates, and what was refused by reason."
+        description="Examples by split and label, sizes, duplicates, what was guessed (`remarks`), and what was"
+        " refused by reason; of a dataset that failed, where anything was read."
     )
     error: dict[str, Any] | None = Field(description="Why it could not be prepared.")
     job: uuid.UUID | None = Field(description="The job that prepares it; follow it for progress.")

@@ -23,6 +23,7 @@ from app.collections.service import Recognition
 from app.datasets.errors import DatasetNotFoundError
 from app.datasets.tables import Dataset, DatasetImage
 from app.errors import ConflictError
+from app.folders.layout import LabelsFrom, OwnSplit
 from app.jobs.errors import JobNotFoundError, JobStateError, NotTrainableError
 from app.jobs.service import Job, Jobs, states
 from app.jobs.spec import DataRef, FileRef, JobSpec, Resolved
@@ -32,6 +33,7 @@ from app.storage.files import FileStore
 REPORT = "report.jsonl"
 MANIFEST = "manifest.jsonl"
 UPLOAD = "upload"
+UploadFormat = Literal["auto", "directory", "coco", "jsonl", "json", "csv", "voc", "yolo"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,10 @@ class Preparation:
     """How an upload is to be read and split."""
 
     name: str
-    format: Literal["auto", "directory", "coco", "jsonl"] = "auto"
+    format: UploadFormat = "auto"
     boxes: Literal["whole", "crops"] = "whole"
+    labels_from: LabelsFrom = "auto"
+    own_split: OwnSplit = "keep"
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
     seed: int = 0
     task: Literal["classification", "vqa"] = "classification"
@@ -51,6 +55,8 @@ class Preparation:
         return {
             "format": self.format,
             "boxes": self.boxes,
+            "labels_from": self.labels_from,
+            "own_split": self.own_split,
             "split": list(self.split),
             "seed": self.seed,
             "task": self.task,
@@ -173,13 +179,17 @@ class Datasets:
         self._learning.drop_later(images)
 
     async def file(self, workspace: str, dataset_id: uuid.UUID, name: str) -> FileRef:
-        """A dataset's report or manifest; raises DatasetNotFoundError before there is one."""
-        await self.get(workspace, dataset_id)
+        """A dataset's report or manifest; raises DatasetNotFoundError where there is none (yet)."""
+        view = await self.get(workspace, dataset_id)
         key = f"{folder(dataset_id)}/{name}"
         try:
             size = await asyncio.to_thread(self._files.size, key)
         except FileNotFoundError:
-            raise DatasetNotFoundError("The dataset is not prepared yet.") from None
+            why = "is not prepared yet"
+            if view.state == "failed":
+                why = f"could not be prepared and has no {name.partition('.')[0]}"
+                why += f": {view.error['detail']}" if view.error else ""
+            raise DatasetNotFoundError(f"The dataset {why.removesuffix('.')}.") from None
         return FileRef(name=name, key=key, sha256=str(dataset_id), size=size)
 
     async def _begin(

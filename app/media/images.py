@@ -90,6 +90,13 @@ def decode(data: builtins.bytes, limits: ImageLimits, *, input_size: int | None 
 
     Raises InvalidImageError (not an image, broken, truncated) and ImageTooLargeError.
     """
+    return decode_with_turn(data, limits, input_size=input_size)[0]
+
+
+def decode_with_turn(
+    data: builtins.bytes, limits: ImageLimits, *, input_size: int | None = None
+) -> tuple[Image.Image, Image.Transpose | None]:
+    """What `decode` gives, and what its EXIF had it turned by; None for an image that is stored upright."""
     with _decoder_failures(), _opened(data, limits) as image:
         target = _MARGIN * input_size if input_size else None
         if target and isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -105,7 +112,7 @@ def decode(data: builtins.bytes, limits: ImageLimits, *, input_size: int | None 
         if result is image:  # the file object holds the upload's bytes
             result = image.copy()
         result.info = {}
-        return result
+        return result, turn
 
 
 def normalise_for_storage(data: builtins.bytes, limits: ImageLimits) -> StoredImage:

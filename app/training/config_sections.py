@@ -158,7 +158,7 @@ class TrainingArguments(Section):
 class DatasetConfig(Section):
     """Where the examples lie and how they are split."""
 
-    format: Literal["coco", "custom", "directory", "auto"] = Field(
+    format: Literal["coco", "custom", "directory", "jsonl", "json", "csv", "voc", "yolo", "auto"] = Field(
         "auto", description="custom is JSON lines; directory is a folder a label."
     )
     data_dir: str | None = Field(

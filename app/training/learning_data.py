@@ -36,6 +36,10 @@ class LearningData:
     """Label -> examples of it, all splits together."""
     answers: int = 0
     """Examples whose answer is text."""
+    trains: int | None = None
+    """Examples that are there to train on; None where the method splits them itself."""
+    never_train: tuple[str, ...] = ()
+    """Labels of which the data's own split keeps every example from training."""
     is_split: bool = False
     """Whether it brings validation examples of its own."""
     encoder: str | None = None
@@ -84,5 +88,9 @@ async def of_dataset(session: AsyncSession, workspace: str, dataset_id: uuid.UUI
         tasks=frozenset({task}),
         labels=labels,
         answers=0 if task == "classification" else int(summary.get("examples", 0)),
+        trains=int(summary.get("splits", {}).get("train", 1)),
+        never_train=tuple(
+            label for label, splits in summary.get("labels", {}).items() if not splits["train"]
+        ),
         is_split=bool(summary.get("splits", {}).get("validation")),
     )

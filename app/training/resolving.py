@@ -95,6 +95,7 @@ def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels
     """
     if strategy.method is None:
         raise NotTrainableError(_trains_nothing(strategy, data))
+    _check_trains(data)
     _check_listed(strategy, wish.base_model, bases)
     lesson = lesson_of(strategy, data, bases.kind_of(wish.base_model))
     params = with_question(lesson, check_params(strategy.method, merged(strategy.params, wish.params)))
@@ -127,6 +128,20 @@ def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels
         (one.gpu_memory_gb for one in model.larger if one.checkpoint == base), strategy.hardware.gpu_memory_gb
     )
     return Resolved(spec, queue_of(params, memory_gb), strategy.name, warnings)
+
+
+def _check_trains(data: LearningData) -> None:
+    """Raise NotTrainableError where the data's own split keeps everything, or all of a label, from training."""
+    way_out = "prepare it again with own_split=ignore, which splits all of it anew, or move examples to its train split"
+    if data.trains == 0:
+        raise NotTrainableError(
+            f"There are no examples to train on: {data.name} keeps all of them for validation and tests; {way_out}."
+        )
+    if data.never_train:
+        named = ", ".join(f"'{label}'" for label in data.never_train[:_MOST_NAMED])
+        if len(data.never_train) > _MOST_NAMED:
+            named += f" and {len(data.never_train) - _MOST_NAMED} more"
+        raise NotTrainableError(f"{_capital(data.name)} has no example of {named} to train on; {way_out}.")
 
 
 def _check_listed(strategy: Recipe, asked: str | None, bases: BaseModels) -> None:

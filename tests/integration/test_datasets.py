@@ -94,12 +94,32 @@ async def test_what_cannot_be_prepared_says_why(client: httpx.AsyncClient, servi
     assert "not a name" in found["error"]["detail"]
 
 
+async def test_annotations_decide_and_never_the_folders_around_them(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    images = {f"images/{i}.png": picture((20 * i, 0, 0)) for i in range(6)}
+    table = "id;variety\n" + "".join(f"{i};{'odd' if i % 2 else 'even'}\n" for i in range(6))
+    reply = await client.post("/v1/datasets", files={"archive": zipped(images | {"a.csv": table.encode()})})
+    await carried_out(services, client, reply.json()["job"])
+    found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
+    assert (found["state"], found["format"]) == ("ready", "csv"), found["error"]
+    assert set(found["summary"]["labels"]) == {"odd", "even"}
+    assert "the column 'variety' of a.csv was taken as the label" in found["summary"]["remarks"]
+
+    unknown = json.dumps({"shapes": [], "imagePath": "images/0.png"}).encode()
+    reply = await client.post("/v1/datasets", files={"archive": zipped(images | {"a.json": unknown})})
+    await carried_out(services, client, reply.json()["job"])
+    found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
+    assert found["state"] == "failed"
+    assert "a.json: JSON with the keys imagePath, shapes" in found["error"]["detail"]
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({"split": "0.5,0.1"}, "split"),
         ({"split": "[1"}, "split"),
-        ({"format": "voc"}, "format"),
+        ({"format": "parquet"}, "format"),
         ({"seed": "-1"}, "seed"),
         ({"sped": "1"}, "no such field"),
     ],
@@ -161,3 +181,68 @@ async def test_other_workspaces_see_nothing(make_client: ClientMaker) -> None:
     assert (await other.delete(f"/v1/datasets/{made['id']}")).status_code == 404
     assert (await other.get("/v1/datasets")).json()["data"] == []
     assert (await mine.delete(f"/v1/datasets/{made['id']}")).status_code == 204
+
+
+async def test_a_dataset_of_which_all_was_refused_has_its_report(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    document = {
+        "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(5)],
+        "annotations": [{"id": i, "image_id": i, "category_id": 1} for i in range(5)],
+        "categories": [{"id": 1, "name": "mug"}],
+    }
+    files = {"ann.json": json.dumps(document).encode(), "pics/other.png": picture((1, 2, 3))}
+    reply = await client.post("/v1/datasets", files={"archive": zipped(files)})
+    job = await carried_out(services, client, reply.json()["job"])
+    assert job["state"] == "failed"
+    found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
+    assert found["state"] == "failed"
+    assert "named in the annotations but not there (5)" in found["error"]["detail"]
+    assert found["summary"]["refused"] == {"named in the annotations but not there": 5}
+    report = await client.get(f"/v1/datasets/{reply.json()['id']}/report")
+    assert report.status_code == 200
+    assert [json.loads(line)["path"] for line in report.text.splitlines()] == [f"{i}.jpg" for i in range(5)]
+
+
+async def test_folders_that_could_mean_two_things_are_refused_until_someone_chooses(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    names = ("animals/cat", "animals/dog", "plants/fern", "plants/rose")
+    files = {
+        f"{name}/{i}.png": picture((60 * place, i, 0)) for place, name in enumerate(names) for i in range(2)
+    }
+    reply = await client.post("/v1/datasets", files={"archive": zipped(files)})
+    await carried_out(services, client, reply.json()["job"])
+    found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
+    assert (found["state"], "labels_from=parent" in found["error"]["detail"]) == ("failed", True)
+    chosen = {"labels_from": "parent"}
+    reply = await client.post("/v1/datasets", files={"archive": zipped(files)}, data=chosen)
+    job = await carried_out(services, client, reply.json()["job"])
+    assert set(job["result"]["labels"]) == {"cat", "dog", "fern", "rose"}
+
+
+async def test_what_the_own_split_keeps_from_training_is_refused_by_name(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    tests = {
+        f"test/{label}/{i}.png": picture((9 * i, side, 7))
+        for side, label in enumerate("ab")
+        for i in range(3)
+    }
+    only_test = tests | {"test/c/9.png": picture((1, 2, 250))}
+    trains = {
+        f"train/{label}/{i}.png": picture((i, side, 99)) for side, label in enumerate("ab") for i in range(3)
+    }
+    for files, reason in ((tests, "no examples to train on"), (only_test | trains, "no example of 'c'")):
+        reply = await client.post("/v1/datasets", files={"archive": zipped(files)})
+        job = await carried_out(services, client, reply.json()["job"])
+        assert job["state"] == "succeeded"
+        for strategy in ("lite_fewshot", "custom_manyshot"):
+            body = {"strategy": strategy, "dataset": reply.json()["id"]}
+            refused = await client.post("/v1/jobs", json=body)
+            assert refused.status_code == 422
+            assert reason in refused.json()["detail"]
+    assert any("own split train/test kept" in remark for remark in job["result"]["remarks"])
+    reply = await client.post("/v1/datasets", files={"archive": zipped(tests)}, data={"own_split": "ignore"})
+    job = await carried_out(services, client, reply.json()["job"])
+    assert job["result"]["splits"]["train"] > 0

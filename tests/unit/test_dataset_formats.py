@@ -9,7 +9,7 @@ import pytest
 
 from app.jobs.errors import NotTrainableError
 from workers.datasets import formats
-from workers.datasets.records import Box, Record, Refusal
+from workers.datasets.records import Box, Record, Refusal, Remark
 
 
 def put(folder: Path, *names: str) -> None:
@@ -31,6 +31,10 @@ def test_a_folder_a_label_with_and_without_splits(tmp_path: Path) -> None:
         Record("photos/cat/1.jpg", None, label="cat"),
         Record("photos/dog/deep/2.PNG", None, label="dog"),
         Refusal("photos/dog/notes.txt", "not an image by its name"),
+        Remark("2 classes from folders below photos"),
+        Remark("folders below the classes carry no label: deep"),
+        Remark("photos/dog/notes.txt ignored: no images"),
+        Remark("photos/dog/.hidden.png left out: hidden"),
     ]
 
 
@@ -152,7 +156,10 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     data.mkdir()
     (data / "link.png").symlink_to(secret)
     (data / "rows.jsonl").write_text(json.dumps({"image": "link.png", "label": "a"}))
-    assert list(formats.read(data, "jsonl")) == [Refusal("rows.jsonl:1", "its image 'link.png' is not there")]
+    assert list(formats.read(data, "jsonl")) == [
+        Refusal("rows.jsonl:1", "its image 'link.png' is not there"),
+        Remark("link.png left out: a link out of the folder"),
+    ]
 
 
 def test_what_has_no_format_says_which_there_are(tmp_path: Path) -> None:

@@ -169,3 +169,31 @@ def test_nothing_usable_is_said(tmp_path: Path, prepare: Any) -> None:
     write(tmp_path / "d", {"a/1.png": b"bad", "b/2.png": b"bad"})
     with pytest.raises(NotTrainableError, match="no examples"):
         prepare(tmp_path / "d")
+
+
+def test_reasons_are_counted_without_the_names_in_them(tmp_path: Path, prepare: Any) -> None:
+    write(tmp_path / "d", {"1.png": picture(1), "a/x.png": picture(2), "b/x.png": picture(3)})
+    rows = [{"image": name, "label": "a"} for name in ("1.png", "gone.png", "it's gone.png", "x.png")]
+    (tmp_path / "d" / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    prepared, _ = prepare(tmp_path / "d")
+    assert prepared.summary["refused"] == {
+        "its image ... is not there": 2,
+        "its image may be several files: ...": 1,
+    }
+
+
+def test_remarks_about_boxes_are_counted(tmp_path: Path, prepare: Any) -> None:
+    write(tmp_path / "d", {"1.png": picture(1, size=40)})
+    document = {
+        "images": [{"id": 1, "file_name": "1.png", "width": 80, "height": 80}],
+        "annotations": [
+            {"image_id": 1, "category_id": 1, "bbox": box} for box in ([2, 2, 40, 40], [60, 60, 40, 40])
+        ],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (tmp_path / "d" / "instances.json").write_text(json.dumps(document))
+    prepared, _ = prepare(tmp_path / "d", boxes="crops")
+    assert set(prepared.summary["remarks"]) >= {
+        "boxes scaled to an image of another size than their annotation names: 2",
+        "boxes that reach beyond their image, cut at its edge: 1",
+    }

@@ -84,7 +84,7 @@ def test_the_shortest_document_has_sensible_defaults() -> None:
             r"dataset.split_ratio: must add up to 1, not 0\.6",
         ),
         (
-            {"training_args": {"learning_type": "few_shot"}, "dataset": {"format": "voc"}},
+            {"training_args": {"learning_type": "few_shot"}, "dataset": {"format": "parquet"}},
             "dataset.format: .*'coco', 'custom'",
         ),
         (

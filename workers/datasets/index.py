@@ -10,6 +10,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,17 @@ _TAKE = (
     "UPDATE images SET split = ? WHERE image IN "
     "(SELECT image FROM images WHERE stratum = ? AND split = 'train' ORDER BY place LIMIT ?)"
 )
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How the images were put on sides."""
+
+    is_own: bool
+    """Whether by a split that the data brought."""
+    across: int
+    """Images that the data put on several sides."""
+    remarks: tuple[str, ...]
 
 
 class Index:
@@ -75,8 +87,8 @@ class Index:
         found: str = self._one("SELECT stratum FROM images WHERE image = ?", image)
         return found
 
-    def split(self, shares: Sequence[float]) -> int:
-        """Give every image its side; how many images the data put on several.
+    def split(self, shares: Sequence[float]) -> Splitting:
+        """Give every image its side.
 
         The data's own split counts where it says more than `train`: an image on several sides stays where models are
         judged (a test image that a model trained on would flatter it), images that it leaves out train, and where
@@ -85,15 +97,26 @@ class Index:
         run = self._base.execute
         run("CREATE INDEX placed ON images (stratum, place)")
         if not self._one("SELECT count(*) FROM images WHERE named > 1"):
+            only_train = not self._one("SELECT count(*) FROM images WHERE named != 1")
             self._take(shares)
-            return 0
+            return Splitting(False, 0, ("everything is in train: split anew",) if only_train else ())
         run(
             "UPDATE images SET split = CASE WHEN named & 4 THEN 'test' WHEN named & 2 THEN 'validation' "
             "ELSE 'train' END"
         )
-        if not self._one("SELECT count(*) FROM images WHERE split = 'validation'"):
+        own = self._sides()
+        if not own["validation"]:
             self._take((0.9, 0.1, 0.0))
-        return int(self._one("SELECT count(*) FROM images WHERE named NOT IN (0, 1, 2, 4)"))
+        across = self._one("SELECT count(*) FROM images WHERE named NOT IN (0, 1, 2, 4)")
+        unnamed = self._one("SELECT count(*) FROM images WHERE named = 0")
+        return Splitting(True, int(across), tuple(_say_split(own, self._sides()["validation"], unnamed)))
+
+    def _sides(self) -> dict[Split, int]:
+        """Images on each side."""
+        found: list[tuple[Split, int]] = self._base.execute(
+            "SELECT split, count(*) FROM images GROUP BY split"
+        ).fetchall()
+        return dict.fromkeys(SPLITS, 0) | dict(found)
 
     def examples(self) -> Iterator[tuple[str, Split, str, str, str]]:
         """image, side, label, question and answer of each example, sorted by image and texts; "" for none."""
@@ -146,3 +169,15 @@ class Index:
 
     def _one(self, query: str, *values: Any) -> Any:
         return self._base.execute(query, values).fetchone()[0]
+
+
+def _say_split(own: dict[Split, int], validation: int, unnamed: int) -> Iterator[str]:
+    sides = {split: count for split, count in own.items() if count}
+    counts = ", ".join(f"{split} {count}" for split, count in sides.items())
+    yield f"own split {'/'.join(sides)} kept: {counts} images"
+    if validation and not own["validation"]:
+        yield f"{validation} of the {own['train']} images to train on are for validation: the data has none"
+    if unnamed:
+        yield f"{unnamed} images, of which the data names no split, train"
+    if not own["train"]:
+        yield "nothing to train on: no image is in train (own_split=ignore splits all of them anew)"

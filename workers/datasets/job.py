@@ -10,27 +10,39 @@ import json
 import os
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
+from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.datasets.errors import DatasetNotFoundError
 from app.datasets.tables import Dataset, DatasetImage
+from app.folders.layout import LabelsFrom, OwnSplit
+from app.jobs.errors import NotTrainableError
 from app.jobs.spec import DatasetOutcome, Outcome
 from app.media.images import ImageLimits
 from app.methods.tasks import Task
 from app.storage.archives import unpack_bounded
 from workers.datasets import formats
-from workers.datasets.preparing import ACCEPTED, REFUSED, STATE_FILES, Checker, finish
-from workers.datasets.records import Format
+from workers.datasets.preparing import (
+    ACCEPTED,
+    REFUSED,
+    STATE_FILES,
+    Checker,
+    UnusableError,
+    empty_summary,
+    finish,
+)
+from workers.datasets.records import Format, Found
 from workers.shared.data import collection_items
 from workers.shared.run import JobRun
 
@@ -40,6 +52,8 @@ _NOTED = 1_000
 """Images noted in one statement."""
 _MANIFEST, _REPORT, _UPLOAD = "manifest.jsonl", "report.jsonl", "upload"
 _PROGRESS = "progress.json"
+_RULES = 2
+"""Of reading folders and annotations; a checkpoint of others is not gone on with, since entries come otherwise."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +61,29 @@ class _How:
     dataset: uuid.UUID
     format: Format | Literal["auto"]
     boxes: formats.Boxes
+    labels_from: LabelsFrom
+    own_split: OwnSplit
     split: list[float]
     seed: int
+
+    @classmethod
+    def of(cls, params: dict[str, Any]) -> _How:
+        """What a job's parameters say; jobs of older versions have fewer."""
+        return cls(
+            dataset=uuid.UUID(params["dataset"]),
+            format=params["format"],
+            boxes=params["boxes"],
+            labels_from=params.get("labels_from", "auto"),
+            own_split=params.get("own_split", "keep"),
+            split=params["split"],
+            seed=params["seed"],
+        )
+
+    def read(self, folder: Path, format_: Format) -> Found:
+        """What the files say, read as asked."""
+        return formats.read(
+            folder, format_, boxes=self.boxes, labels_from=self.labels_from, own_split=self.own_split
+        )
 
 
 def prepare(run: JobRun) -> Outcome:
@@ -58,22 +93,24 @@ def prepare(run: JobRun) -> Outcome:
     DatasetNotFoundError where the dataset was removed meanwhile.
     """
     params = run.spec.params
-    how = _How(
-        uuid.UUID(params["dataset"]), params["format"], params["boxes"], params["split"], params["seed"]
-    )
+    how = _How.of(params)
     state = run.scratch / "state"
     state.mkdir(exist_ok=True)
-    run.phase("fitting")
-    if run.spec.data is not None and run.spec.data.collection is not None:
-        format_ = "collection"
-        _copy_collection(run, state, params.get("task", "classification"))
-    else:
-        format_ = _check_upload(run, how, state)
-    _note_images(run, how.dataset, _images(state))
-    run.phase("saving")
     manifest, report = run.scratch / _MANIFEST, run.scratch / _REPORT
-    prepared = finish(state, manifest, report, how.split, how.seed)
     folder = f"datasets/{how.dataset}"
+    run.phase("fitting")
+    try:
+        if run.spec.data is not None and run.spec.data.collection is not None:
+            format_ = "collection"
+            _copy_collection(run, state, params.get("task", "classification"))
+        else:
+            format_ = _check_upload(run, how, state)
+        _note_images(run, how.dataset, _images(state))
+        run.phase("saving")
+        prepared = finish(state, manifest, report, how.split, how.seed)
+    except NotTrainableError as error:
+        _publish_refusals(run, how.dataset, report, error)
+        raise
     run.files.put(f"{folder}/{_MANIFEST}", manifest)
     run.files.put(f"{folder}/{_REPORT}", report)
     return Outcome(
@@ -90,6 +127,17 @@ def prepare(run: JobRun) -> Outcome:
     )
 
 
+def _publish_refusals(run: JobRun, dataset: uuid.UUID, report: Path, error: NotTrainableError) -> None:
+    """Keep the report and the summary of a dataset of which nothing can be used, so that its maker sees why."""
+    summary = error.summary if isinstance(error, UnusableError) else None
+    if summary is None:  # it was not read at all
+        report.write_text(json.dumps({"path": ".", "reason": error.detail}) + "\n")
+        summary = empty_summary(Counter([error.detail]), [])
+    run.files.put(f"datasets/{dataset}/{_REPORT}", report)
+    with Session(run.engine) as session, session.begin():
+        session.execute(update(Dataset).where(Dataset.id == dataset).values(summary=summary))
+
+
 def _check_upload(run: JobRun, how: _How, state: Path) -> str:
     """Unpack and check every file, going on where an earlier attempt stopped; the format."""
     folder = run.scratch / "unpacked"
@@ -98,20 +146,19 @@ def _check_upload(run: JobRun, how: _How, state: Path) -> str:
     unpack_bounded(archive, folder, run.settings)
     archive.unlink()
     format_ = formats.detect(folder) if how.format == "auto" else how.format
-    total = sum(1 for _ in formats.read(folder, format_, boxes=how.boxes))
+    total = sum(1 for _ in how.read(folder, format_))
     run.log(f"{total} entries in the format '{format_}'")
     done = 0
-    if run.restored is not None:
+    if run.restored is not None and _reached(run.restored):
         for name in STATE_FILES:
-            if (run.restored / name).exists():  # checkpoints of older versions hold no remarks
-                shutil.copy(run.restored / name, state / name)
-        done = int(json.loads((run.restored / _PROGRESS).read_text())["done"])
+            shutil.copy(run.restored / name, state / name)
+        done = _reached(run.restored)
     limits = ImageLimits.from_settings(run.settings)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         checker = Checker(
             folder, limits, run.images.keep, pool, max_image_bytes=run.settings.limits.max_part_mb << 20
         )
-        found = formats.read(folder, format_, boxes=how.boxes)
+        found = how.read(folder, format_)
         for reached, stored in checker.check(found, state, done=done):
             _note_images(run, how.dataset, stored)
             run.step(reached, total)
@@ -127,7 +174,13 @@ def _check_upload(run: JobRun, how: _How, state: Path) -> str:
 def _keep(state: Path, done: int, target: Path) -> None:
     for name in STATE_FILES:
         shutil.copy(state / name, target / name)
-    (target / _PROGRESS).write_text(json.dumps({"done": done}))
+    (target / _PROGRESS).write_text(json.dumps({"done": done, "rules": _RULES}))
+
+
+def _reached(restored: Path) -> int:
+    """How many entries a checkpoint holds; 0 for one that was made by other rules."""
+    progress = json.loads((restored / _PROGRESS).read_text())
+    return int(progress["done"]) if progress.get("rules") == _RULES else 0
 
 
 def _copy_collection(run: JobRun, state: Path, task: Task) -> None:

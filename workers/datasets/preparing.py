@@ -6,7 +6,6 @@ appends to files and may stop and go on at any line; the second reads them once 
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from app.errors import VisionError
-from app.media.errors import InvalidImageError
+from app.folders.splits import SPLITS
+from app.jobs.errors import NotTrainableError
 from app.media.images import ImageLimits, normalise_for_storage
 from app.methods.tasks import Task
+from workers.datasets.crops import Cropper
 from workers.datasets.formats import task_of
 from workers.datasets.index import Index
 from workers.datasets.records import Box, Found, Record, Refusal, Remark
@@ -35,7 +34,9 @@ _INDEX = "index.sqlite"
 _WAVE = 64
 _REMEMBERED = 20_000
 """Images whose outcome is kept for further lines about them."""
-_MOST_REASONS = 50
+_MAX_REASONS = 50
+"""Reasons that a summary counts."""
+_MAX_REASONS_SAID = 3
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class _Stored:
     width: int
     height: int
     size: int
+    done: tuple[str, ...] = ()
+    """What had to be done to its box."""
 
 
 class Checker:
@@ -64,6 +67,7 @@ class Checker:
         self._keep = keep
         self._pool = pool
         self._max_bytes = max_image_bytes
+        self._cropper = Cropper(limits)
         self._known: OrderedDict[tuple[str, Box | None], _Stored | Refusal] = OrderedDict()
 
     def check(self, found: Found, state: Path, *, done: int) -> Iterator[tuple[int, list[str]]]:
@@ -87,6 +91,8 @@ class Checker:
                         refused.write(json.dumps(asdict(outcome)) + "\n")
                         continue
                     stored.append(outcome.sha256)
+                    for sentence in outcome.done:
+                        remarks.write(json.dumps(asdict(Remark(sentence, 1))) + "\n")
                     accepted.write(json.dumps(_line(one, outcome)) + "\n")
                 for file in (accepted, refused, remarks):
                     file.flush()
@@ -110,25 +116,14 @@ class Checker:
             if path.stat().st_size > self._max_bytes:
                 return Refusal(found.path, f"larger than {self._max_bytes >> 20} MiB")
             data = path.read_bytes()
+            done: tuple[str, ...] = ()
             if found.box is not None:
-                data = _cropped(data, found.box, self._limits)
+                crop = self._cropper.cut(data, found.box)
+                data, done = crop.png, crop.done
             image = normalise_for_storage(data, self._limits)
         except VisionError as error:
             return Refusal(found.path, error.detail)
-        return _Stored(self._keep(image.bytes), image.width, image.height, len(image.bytes))
-
-
-def _cropped(data: bytes, box: Box, limits: ImageLimits) -> bytes:
-    """The region as PNG; raises InvalidImageError where it lies outside the image."""
-    with Image.open(io.BytesIO(normalise_for_storage(data, limits).bytes)) as image:
-        left, top = max(0, round(box.left)), max(0, round(box.top))
-        right = min(image.width, round(box.left + box.width))
-        bottom = min(image.height, round(box.top + box.height))
-        if right <= left or bottom <= top:
-            raise InvalidImageError("its box lies outside the image")
-        buffer = io.BytesIO()
-        image.crop((left, top, right, bottom)).convert("RGB").save(buffer, "PNG", compress_level=1)
-        return buffer.getvalue()
+        return _Stored(self._keep(image.bytes), image.width, image.height, len(image.bytes), done)
 
 
 def _line(found: Record | Refusal | Remark, image: _Stored) -> dict[str, Any]:
@@ -146,24 +141,40 @@ class Prepared:
 
     task: Task
     summary: dict[str, Any]
-    """examples, images, bytes, splits, labels (counts by split), refused (counts by reason), duplicates, remarks."""
+    """examples, images, bytes, splits, labels (counts by split), own_split, refused (counts by reason), duplicates,
+    remarks."""
+
+
+class UnusableError(NotTrainableError):
+    """A dataset of which nothing can be used, or which teaches several things; the report is written all the same."""
+
+    def __init__(self, detail: str, summary: dict[str, Any]) -> None:
+        """`summary` counts what was refused."""
+        super().__init__(detail)
+        self.summary = summary
 
 
 def finish(state: Path, manifest: Path, report: Path, shares: Sequence[float], seed: int) -> Prepared:
     """Decide the splits and write the manifest (one example a line) and the report of refusals.
 
     The same image with the same text counts once; an image that has two labels is refused with its second
-    one. Images are kept on one side: see `Index.split`. Raises NotTrainableError where nothing is left.
+    one. Images are kept on one side: see `Index.split`. Raises UnusableError where nothing is left.
     """
     refused = Counter[str]()
-    task = task_of(_records(state))
+    with report.open("w") as out:
+        for line in _lines(state / REFUSED):
+            refused[_reason(line["reason"])] += 1
+            out.write(json.dumps(line) + "\n")
+    try:
+        task = task_of(_records(state))
+    except NotTrainableError as error:
+        reasons = "; ".join(f"{reason} ({count})" for reason, count in refused.most_common(_MAX_REASONS_SAID))
+        detail = f"{error.detail} Refused: {reasons}." if reasons else error.detail
+        raise UnusableError(detail, empty_summary(refused, _remarks(state))) from None
     duplicates = 0
     (state / _INDEX).unlink(missing_ok=True)
     with closing(Index(state / _INDEX, seed)) as index:
-        with report.open("w") as out:
-            for line in _lines(state / REFUSED):
-                refused[_reason(line["reason"])] += 1
-                out.write(json.dumps(line) + "\n")
+        with report.open("a") as out:
             for line in _lines(state / ACCEPTED):
                 added = index.add(line)
                 duplicates += added == "duplicate"
@@ -171,28 +182,56 @@ def finish(state: Path, manifest: Path, report: Path, shares: Sequence[float], s
                     refused["the same image has another label elsewhere"] += 1
                     reason = f"the same image is '{index.label_of(line['image'])}'"
                     out.write(json.dumps({"path": line["path"], "reason": reason}) + "\n")
-        across = index.split(shares)
+        splitting = index.split(shares)
         with manifest.open("w") as out:
             for image, split, *texts in index.examples():
                 named = zip(("label", "question", "answer"), texts, strict=True)
                 said = {name: text for name, text in named if text}
                 out.write(json.dumps({"image": image, "split": split, **said}) + "\n")
         summary = {
+            **empty_summary(refused, [*_remarks(state), *splitting.remarks]),
             **index.summary(),
-            "refused": dict(refused.most_common(_MOST_REASONS)),
-            "refused_total": refused.total(),
+            "own_split": splitting.is_own,
             "duplicates": duplicates,
-            "images_on_several_sides": across,
-            "remarks": list(dict.fromkeys(line["sentence"] for line in _lines(state / REMARKS))),
+            "images_on_several_sides": splitting.across,
         }
     (state / _INDEX).unlink()
     return Prepared(task, summary)
 
 
+def empty_summary(refused: Counter[str], remarks: list[str]) -> dict[str, Any]:
+    """The summary of a dataset without an example: what was refused, and what there is to say."""
+    return {
+        "examples": 0,
+        "images": 0,
+        "splits": dict.fromkeys(SPLITS, 0),
+        "labels": {},
+        "own_split": False,
+        "refused": dict(refused.most_common(_MAX_REASONS)),
+        "refused_total": refused.total(),
+        "duplicates": 0,
+        "images_on_several_sides": 0,
+        "remarks": remarks,
+    }
+
+
+def _remarks(state: Path) -> list[str]:
+    """Each sentence once, with how often it was said where that was counted."""
+    counts: dict[str, int | None] = {}
+    for line in _lines(state / REMARKS):
+        count = line.get("count")
+        counts[line["sentence"]] = count and count + (counts.get(line["sentence"]) or 0)
+    return [sentence if count is None else f"{sentence}: {count}" for sentence, count in counts.items()]
+
+
 def _reason(text: str) -> str:
     """A refusal's reason without what is particular to the file."""
-    head, quote, _ = text.partition("'")
-    return f"{head.rstrip()} ..." if quote else text
+    head, quote, rest = text.partition("'")
+    return (
+        " ".join(part for part in (head.strip(), "...", rest.rpartition("'")[2].strip()) if part)
+        if quote
+        else text
+    )
 
 
 def _records(state: Path) -> Iterator[Record]:

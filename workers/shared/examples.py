@@ -7,13 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 from PIL import Image
 
+from app.folders.splits import Split as Split
 from app.methods.tasks import Task
-
-Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True, slots=True)

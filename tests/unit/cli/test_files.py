@@ -10,8 +10,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from app.cli import app
-from app.cli.files import image_files, labelled_files
+from app.cli import app, example_folder
+from app.cli.files import image_files
+from app.cli.labelled_folders import FolderRules, labelled_files
 from tests.scripted import Scripted, serving
 
 server = pytest.fixture(serving)
@@ -49,6 +50,59 @@ def test_a_folder_of_folders_labels_by_folder(photos: Path) -> None:
 
 def test_a_label_goes_to_every_image_of_a_folder(photos: Path) -> None:
     assert {label for label, _ in labelled_files([photos], "animal")} == {"animal"}
+
+
+def test_an_own_split_is_kept_from_what_is_taught(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("w/train/cat/1.jpg", "w/train/dog/2.jpg", "w/test/cat/3.jpg", "w/README.md", "Thumbs.db"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = labelled_files([tmp_path], None)
+    assert [(label, file.name) for label, file in found] == [("cat", "1.jpg"), ("dog", "2.jpg")]
+    said = capsys.readouterr().err
+    assert "2 classes from folders below w" in said
+    assert "1 image left out: of the split for test" in said
+    assert "w/README.md left out: not an image by its name" in said
+    assert "Thumbs.db left out: added by a system" in said
+    everything = labelled_files([tmp_path], None, FolderRules(own_split="ignore"))
+    assert len(everything) == 3
+
+
+def test_lines_of_a_split_for_tests_are_not_taught(tmp_path: Path) -> None:
+    rows = [{"image": "1.jpg", "label": "a", "split": split} for split in ("train", "test", "val", "")]
+    (tmp_path / "1.jpg").touch()
+    lines = tmp_path / "examples.jsonl"
+    lines.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8-sig")
+    assert len(example_folder.read(tmp_path)) == 2
+    assert len(example_folder.read(tmp_path, FolderRules(own_split="ignore"))) == 4
+
+
+def test_labels_that_could_be_two_levels_are_chosen_by_flag(tmp_path: Path) -> None:
+    for name in ("pets/cat/1.jpg", "pets/dog/2.jpg", "plants/fern/3.jpg", "plants/rose/4.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(typer.BadParameter, match="--labels-from top takes pets, plants"):
+        labelled_files([tmp_path], None)
+    labels = [label for label, _ in labelled_files([tmp_path], None, FolderRules("parent"))]
+    assert labels == ["cat", "dog", "fern", "rose"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.csv", "id,label\n1,cat\n"),
+        ("metadata.jsonl", '{"file_name": "1.jpg", "text": "x"}'),
+        ("annotations.json", '{"images": [{"file_name": "1.jpg"}]}'),
+    ],
+)
+def test_folders_beside_annotations_are_no_labels(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat/1.jpg").touch()
+    (tmp_path / "prices.csv").write_text("month,euro\n1,2\n")
+    assert labelled_files([tmp_path], None)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(typer.BadParameter, match="prepare-dataset"):
+        labelled_files([tmp_path], None)
+    assert labelled_files([tmp_path], None, FolderRules("top"))
 
 
 @pytest.mark.parametrize("path", ["cats", "cats/a.jpg"])
