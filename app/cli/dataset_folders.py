@@ -10,6 +10,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from app.cli import following, next_steps, output
 from app.cli.client import Service, quoted
 from app.cli.files import say_left_out
@@ -44,7 +46,12 @@ def upload(session: Session, folder: Path, fields: dict[str, str], *, quiet: boo
 
 def wait_until_prepared(session: Session, made: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """The dataset once its job has ended; ends the command where that fails."""
-    following.wait(session, session.service.get(f"/v1/jobs/{made['job']}"), quiet=quiet)
+    try:
+        following.wait(session, session.service.get(f"/v1/jobs/{made['job']}"), quiet=quiet)
+    except typer.Exit as ended:
+        if ended.exit_code == output.REFUSED:
+            output.say(f"All reasons, counted: vision datasets show {made['id']}")
+        raise
     return session.service.get(f"/v1/datasets/{made['id']}")
 
 

@@ -6,7 +6,6 @@ Knows commands and their flags; finds a picture, a question and test examples to
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from typing import Any
 
 from app.cli import output
 from app.cli.client import Service, quoted
-from app.cli.files import SUFFIXES
+from app.cli.files import is_image
 from app.cli.session import Session
+from app.folders.walking import Walk
 
 PICTURE = "picture.jpg"
 """Stands for an image where none is found."""
@@ -80,11 +80,9 @@ def picture_near(place: Path | None) -> str:
     """An image that was learned from: the named one, or one below the named folder; else what stands for one."""
     if place is None or place.is_file():
         return PICTURE if place is None else str(place)
-    for where, folders, files in os.walk(place):
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        for name in sorted(files):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                return written(Path(where) / name)
+    for name in Walk(place):
+        if is_image(name):
+            return written(place / name)
     return PICTURE
 
 

@@ -114,7 +114,7 @@ def _check_one_level(labels: Mapping[str, Level], around: list[str]) -> None:
         raise AmbiguousFoldersError(
             f"Which folders are the labels? '{'/'.join([*around, label])}' holds {name_some(sorted(below[label]))}. "
             f"labels_from=top takes {name_some(sorted(labels))}; labels_from=parent takes the folders that the images "
-            "lie in."
+            "lie in; or send only the folder that holds the labels' folders."
         )
 
 
