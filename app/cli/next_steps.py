@@ -21,6 +21,8 @@ from app.cli.session import Session
 PICTURE = "picture.jpg"
 """Stands for an image where none is found."""
 QUESTION = "What is this?"
+_MAX_HEAD_NAME = 58
+"""Characters of a model's name in that of a collection, which may have 63."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def after_training(
     asked = (job.get("params") or {}).get("question")
     task = "vqa" if asked else job["task"]
     commands = [
-        using(task, picture, named, asked or taught.question or _question(session.service, job, taught))
+        *_by_head(job, model, picture),
+        using(task, picture, named, asked or taught.question or _question(session.service, job, taught)),
     ]
     test = _test_data(session.service, job, taught)
     if test is not None:
@@ -65,6 +68,21 @@ def after_training(
         ["manyshot", "export", "--model", named, "--format", "onnx", "--output", "./exported_model"]
     )
     say(session, commands, picture=picture)
+
+
+def _by_head(job: dict[str, Any], model: str, picture: str) -> list[list[str]]:
+    """How to use the closed-form head, where the comparison says that the trained model is no better."""
+    found = (job.get("result") or {}).get("comparison") or {}
+    if found.get("use") != "head" or job.get("method") == "head":
+        return []
+    if job.get("collection"):
+        return [["oneshot", "classify", "--image", picture, "--collection", str(job["collection"])]]
+    name = f"{model[:_MAX_HEAD_NAME]}-head"
+    return [
+        ["collections", "create", name, "--encoder", str(found["encoder"])],
+        ["datasets", "teach", str(job["dataset"]), "--collection", name],
+        ["oneshot", "classify", "--image", picture, "--collection", name],
+    ]
 
 
 def using(task: str, picture: str, model: str, question: str) -> list[str]:

@@ -63,6 +63,7 @@ def described(one: Trained, settings: Settings, live: tuple[bool, ModelInfo | No
             settings=card.settings,
             seed=card.seed,
             metrics=card.metrics,
+            comparison=card.comparison,
             parameters=card.parameters,
             size_mb=None if card.size_bytes is None else round(card.size_bytes / _MIB, 2),
             base_changed=changed,

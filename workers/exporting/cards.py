@@ -5,44 +5,21 @@ Knows cards and figures; knows nothing of files beside its own.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from workers.shared.metrics import NOT_JUDGED
 from workers.shared.model_files import ModelFiles
+from workers.shared.model_page import model_page
 
 
 def write(folder: Path, found: ModelFiles, name: str, report: dict[str, Any]) -> None:
     """Write README.md."""
     card = found.card
-    lines = [f"# {name}", ""]
     if card is None:
         kind = "vision-language model" if "graphs" in report else "encoder"
-        lines += [f"The {kind} `{found.word}` as it is served.", ""]
+        lines = [f"# {name}", "", f"The {kind} `{found.word}` as it is served.", ""]
     else:
-        lines += [
-            f"A {card.task} model: `{card.base_model}` trained by `{card.method}`"
-            + (f" (strategy `{card.strategy}`)." if card.strategy else "."),
-            "",
-            "## Data",
-            "",
-            *(f"- {key}: {_short(value)}" for key, value in card.data.items()),
-            "",
-            "## Metrics",
-            "",
-            _judged_on(card.metrics),
-            "",
-            *(f"- {key}: {_short(value)}" for key, value in card.metrics.items()),
-            "",
-            "## Settings",
-            "",
-            *(f"- {key}: {_short(value)}" for key, value in card.settings.items()),
-            f"- seed: {card.seed}",
-            "",
-        ]
-        if card.labels:
-            lines += ["## Labels", "", ", ".join(card.labels), ""]
+        lines = model_page(card, name)
     if "graphs" in report:
         lines += _graphs(report)
     files = report.get("files")
@@ -93,18 +70,3 @@ def _graphs(report: dict[str, Any]) -> list[str]:
                 "",
             ]
     return lines
-
-
-def _judged_on(figures: dict[str, Any]) -> str:
-    """What the figures stand for, as far as the method that trained it tells."""
-    where = str(figures.get("evaluated_on", ""))
-    if where == NOT_JUDGED:
-        return "Not judged: no examples were held out, so nothing is known of images that it has not seen."
-    chosen = ", by which the best checkpoint was chosen too" if where == "validation" else ""
-    return f"On examples that it was not trained on{chosen}; the level of chance stands beside them."
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return json.dumps(value) if isinstance(value, dict | list) else str(value)
