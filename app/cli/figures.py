@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.text import Text
+
 from app.cli import output
 from app.cli.wording import in_flags
 
@@ -62,7 +64,7 @@ def show_comparison(found: dict[str, Any] | None) -> None:
             ],
             empty="",
         )
-    output.say(in_flags(str(found.get("sentence") or "")))
+    output.out.print(Text(in_flags(str(found.get("sentence") or ""))), soft_wrap=True)
 
 
 def _beside(contender: dict[str, Any]) -> tuple[str, str]:

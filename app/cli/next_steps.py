@@ -77,7 +77,7 @@ def _by_head(job: dict[str, Any], model: str, picture: str) -> list[list[str]]:
         return []
     if job.get("collection"):
         return [["oneshot", "classify", "--image", picture, "--collection", str(job["collection"])]]
-    name = f"{model[:_MAX_HEAD_NAME]}-head"
+    name = model[:_MAX_HEAD_NAME].replace(".", "-") + "-head"
     return [
         ["collections", "create", name, "--encoder", str(found["encoder"])],
         ["datasets", "teach", str(job["dataset"]), "--collection", name],

@@ -71,7 +71,7 @@ class Contender(BaseModel):
 
     accuracy: float
     macro_f1: float = Field(description="The mean over the labels that the images have.")
-    standard_error: float = Field(description="Of the accuracy.")
+    standard_error: float = Field(description="Of the accuracy, by Laplace's rule.")
 
 
 class Comparison(BaseModel):

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from app.collections.tables import Collection
 from app.errors import VisionError
 from app.heads import SupportSet, fit_head, priors_of
+from app.inference.protocols import Encoder, Vectors
 from app.jobs.spec import Comparison, Contender
-from app.media.augmentation import OFF
 from workers.methods.common.features import Features
 from workers.methods.common.splits import targets
 from workers.shared.examples import Examples, Item
@@ -29,6 +29,7 @@ from workers.shared.splitting import place_of
 SIGNIFICANT = 0.05
 """The trained model is preferred where it is right more often and an exact McNemar test says that such a difference
 comes about by chance less often than this."""
+_BATCH = 8
 _FAILURES = (VisionError, FileNotFoundError, ValueError, ArithmeticError)
 """What embedding images and fitting a head end with, none of which is worth a trained model."""
 
@@ -171,11 +172,13 @@ def _verdict(found: Comparison, same: bool) -> str:
 
 
 def _contender(truth: np.ndarray, said: np.ndarray) -> Contender:
-    accuracy = float((said == truth).mean())
+    right = said == truth
+    # by Laplace's rule, since none would be left where all were right
+    share = float(right.sum() + 1) / (len(truth) + 2)
     return Contender(
-        accuracy=accuracy,
+        accuracy=float(right.mean()),
         macro_f1=float(f1_score(truth, said, labels=np.unique(truth), average="macro", zero_division=0)),
-        standard_error=float(np.sqrt(accuracy * (1 - accuracy) / len(truth))),
+        standard_error=float(np.sqrt(share * (1 - share) / (len(truth) + 2))),
     )
 
 
@@ -186,12 +189,20 @@ def _said_by_head(
     features = Features(run, examples, base=word)
     labels = examples.labels
     supports = SupportSet(features.encoder.dim)
-    seen = features.of(taught, 0, OFF, name="head_taught")[:, 0]
-    supports.add(np.array(targets(taught, labels), np.int64), seen)
+    supports.add(np.array(targets(taught, labels), np.int64), _seen(features.encoder, examples, taught))
     texts = features.texts(labels, examples.descriptions)
     head = fit_head(labels, texts, supports, list(range(len(labels))), priors_of(features.encoder))
-    scores = head.predict(features.of(asked, 0, OFF, name="head_asked")[:, 0]).scores
+    scores = head.predict(_seen(features.encoder, examples, asked)).scores
     return np.array(labels)[scores.argmax(axis=1)], features.encoder.name
+
+
+def _seen(encoder: Encoder, examples: Examples, items: Sequence[Item]) -> Vectors:
+    """float32[n, d]; no progress is told, since the steps of a job are those of its training."""
+    parts = []
+    for start in range(0, len(items), _BATCH):
+        pixels = [encoder.preprocess(examples.image(item)) for item in items[start : start + _BATCH]]
+        parts.append(encoder.encode_images(np.stack(pixels)))
+    return np.concatenate(parts)
 
 
 def _some_of_each_label(items: Sequence[Item], most: int, seed: int) -> list[Item]:
