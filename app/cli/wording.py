@@ -30,6 +30,8 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (r"\bconfig\.training_args\.num_epochs", "--epochs"),
     (r"\bconfig\.training_args\.batch_size", "--batch-size"),
     (r"\bconfig\.training_args\.learning_rate", "--learning-rate"),
+    (r"`text_encoder: true`", "--text-encoder"),
+    (r"leave text_encoder out", "leave --text-encoder out"),
     (r"`base_model`", "base model (--base-model, or --model of `vision manyshot train`)"),
 )
 """Pattern -> what a person at a command line reads; the longer ones first."""

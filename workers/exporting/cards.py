@@ -1,13 +1,11 @@
-"""The model card that travels with an export: what it is, what it was trained on, how good it is.
-
-Knows cards and figures; knows nothing of files beside its own.
-"""
+"""The README that travels with an export: what the model is and how good, how its files are used."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from workers.exporting.pages import graph_page, steps_page
 from workers.shared.model_files import ModelFiles
 from workers.shared.model_page import model_page
 
@@ -22,9 +20,15 @@ def write(folder: Path, found: ModelFiles, name: str, report: dict[str, Any]) ->
         lines = model_page(card, name)
     if "graphs" in report:
         lines += _graphs(report)
+    elif "graph" in report:
+        lines += graph_page(report)
+    if report.get("preprocessing"):
+        lines += ["## Preprocessing", "", *steps_page(report["preprocessing"]), ""]
     files = report.get("files")
     if isinstance(files, dict):
         lines += ["## Parity with the served model", "", *(_parity(*found) for found in files.items()), ""]
+    elif files:
+        lines += ["## Files", "", *(f"- `{file}`{_purpose(file)}" for file in files), ""]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -70,3 +74,19 @@ def _graphs(report: dict[str, Any]) -> list[str]:
                 "",
             ]
     return lines
+
+
+_PURPOSES = {
+    "vision.json": "what the model is: its labels, its base, and how the encoder was changed",
+    "head.safetensors": "the classifier on the encoder's features, as the service loads it",
+    "model.safetensors": "the weights, with every change merged",
+    "config.json": "sizes; with it transformers loads this folder by `from_pretrained`",
+    "preprocessor_config.json": "how images are prepared, as transformers reads it",
+    "processor_config.json": "how images and texts are prepared, as transformers reads it",
+    "tokenizer.json": "the tokenizer",
+    "domain.safetensors": "what the model knows, by which the service warns of other images",
+}
+
+
+def _purpose(file: str) -> str:
+    return f": {_PURPOSES[file]}" if file in _PURPOSES else ""
