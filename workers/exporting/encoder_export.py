@@ -143,7 +143,7 @@ class _Gate:
         """Raises NotTrainableError for a graph that is not exact enough, or that minds what else is in the batch."""
         file = self.folder / name
         two = {key: array[:2] for key, array in inputs.items()}
-        onnx_files.export(module, two, file, outputs, dynamic=dict.fromkeys(inputs, dict(enumerate(axes))))
+        onnx_files.export(module, two, file, outputs, dynamic={key: dict(enumerate(axes)) for key in inputs})
         onnx_files.takes_any_batch(file, inputs)
         found = onnx_files.agreement(
             reference, np.column_stack(onnx_files.run(file, inputs)), gallery=gallery
