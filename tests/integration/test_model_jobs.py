@@ -119,6 +119,7 @@ async def test_the_exported_classifier_gives_the_services_labels(
     assert same >= EXPORTED - 1  # two float32 runtimes may disagree where two labels are all but equal
 
 
+@pytest.mark.slow
 async def test_an_exported_encoder_gives_the_services_vectors(
     owner: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
