@@ -30,7 +30,6 @@ from app.cli.options import (
 )
 from app.cli.session import Session, pass_session
 from app.cli.submitting import Ending, check_detach, train_and_save
-from app.cli.wording import in_flags
 
 app = typer.Typer(help="Train on hundreds of examples and more.", no_args_is_help=True)
 DEFAULT_FOLDER = Path("./trained_model")
@@ -206,8 +205,6 @@ def export(
     if session.json:
         output.print_json(report)
         return
-    for sentence in (report.get("left_out") or {}).values():
-        output.say(in_flags(sentence))
     if "runner" in report:
         output.say(f"To use it without the service: python {output_dir / 'predict.py'} {next_steps.PICTURE}")
     output.say(f"{output_dir / 'README.md'} says what is in the folder")

@@ -108,6 +108,8 @@ def write(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
     report |= {"files": gate.files, "tensors": gate.tensors}
     (folder / "preprocessing.json").write_text(json.dumps(report["preprocessing"], indent=2) + "\n")
     _add_runner(run, folder, report, images[:_TRIED], expected[:_TRIED])
+    for sentence in report["left_out"].values():
+        run.log(sentence)
     run.step(3, 3)
     return report
 
