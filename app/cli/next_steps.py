@@ -36,13 +36,15 @@ class Taught:
     question: str | None = None
 
 
-def say(session: Session, commands: Iterable[list[str]], *, picture: str | None = None) -> None:
-    """Print commands, with the flags that lead to the same service; explains a `picture` that is not
-    there. Nothing where JSON is wanted.
+def say(
+    session: Session, commands: Iterable[list[str]], *, picture: str | None = None, heading: str = "Next:"
+) -> None:
+    """Print commands below the `heading`, with the flags that lead to the same service; explains a `picture` that is
+    not there. Nothing where JSON is wanted.
     """
     if session.json:
         return
-    output.say("Next:")
+    output.say(heading)
     for words in commands:
         output.say("  " + " ".join([shlex.join(["vision", *words]), *session.flags]))
     if picture == PICTURE:
@@ -57,8 +59,10 @@ def after_training(
     picture = picture_near(taught.pictures)
     asked = (job.get("params") or {}).get("question")
     task = "vqa" if asked else job["task"]
+    by_head = _by_head(job, model, picture)
+    if by_head:
+        say(session, by_head, heading="By the closed-form head:")
     commands = [
-        *_by_head(job, model, picture),
         using(task, picture, named, asked or taught.question or _question(session.service, job, taught)),
     ]
     test = _test_data(session.service, job, taught)
