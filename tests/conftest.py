@@ -110,7 +110,10 @@ async def app(
     """The whole service in this process, started, on stores of its own; shared by the run."""
     from app.main import create_app
 
-    settings = Settings(data_dir=tmp_path_factory.mktemp("app"), log_level="error", log_format="text")
+    # comparing takes seconds at the end of each training; tests/acceptance and test_methods do it
+    settings = Settings(
+        data_dir=tmp_path_factory.mktemp("app"), log_level="error", log_format="text", compare_images=0
+    )
     with fresh_stores(servers) as stores:
         made = create_app(settings, stores)
         async with made.router.lifespan_context(made):

@@ -1,7 +1,4 @@
-"""An exported vision-language model's runner as a process that can import nothing of torch or of this project.
-
-Knows the runner's command and its one class; knows nothing of exports.
-"""
+"""The runners of exports as processes that can import nothing of torch or of this project."""
 
 from __future__ import annotations
 
@@ -30,6 +27,37 @@ else:
     rows = [model.answer(Image.open(image), question) for image, question in json.loads(words[1])]
     print(json.dumps([text for text, _ in rows]))
 """
+
+_THREE_PACKAGES = """
+import runpy, sys
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        known = {"numpy", "onnxruntime", "PIL", "flatbuffers", "google", "packaging"} | sys.stdlib_module_names
+        if name.partition(".")[0] not in known:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Nothing())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""onnxruntime itself needs flatbuffers, packaging and protobuf."""
+
+
+def predictions(folder: Path, images: list[Path]) -> list[list[str]]:
+    """The columns that `python predict.py IMAGES` prints of each, where nothing but its three packages is there."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _THREE_PACKAGES, str(folder / "predict.py"), *map(str, images)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=folder.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[0] for row in rows] == [str(image) for image in images]
+    return [row[1:] for row in rows]
 
 
 def say(folder: Path, *words: str | Path, code: int = 0) -> str:

@@ -16,7 +16,7 @@ from app.jobs.spec import JobSpec, ModelCard
 from app.settings import Settings
 from workers.methods import load_method
 from workers.shared.examples import Examples, Item
-from workers.shared.method import StoppingError
+from workers.shared.method import Judgement, StoppingError
 
 
 @dataclass
@@ -72,6 +72,7 @@ class Trained:
     card: ModelCard
     evaluation: dict[str, Any]
     run: LocalRun
+    judgement: Judgement | None = None
 
 
 def classification(images: dict[str, bytes], labels: dict[str, str]) -> Examples:
@@ -122,7 +123,7 @@ def trained(
     card = made.save(out)
     noted = json.loads((out / "vision.json").read_text())
     (out / "vision.json").write_text(json.dumps({**noted, "id": "test"}))
-    return Trained(out, card, evaluation, run)
+    return Trained(out, card, evaluation, run, getattr(made, "judgement", None))
 
 
 def picked(rows: Sequence[tuple[str, bytes, str]]) -> Examples:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.text import Text
+
 from app.cli import output
+from app.cli.wording import in_flags
 
 _PLAIN = (
     "examples",
@@ -43,6 +46,30 @@ def show(figures: dict[str, Any]) -> None:
         ),
         empty="",
     )
+
+
+def show_comparison(found: dict[str, Any] | None) -> None:
+    """Print the closed-form head, the trained model and what guessing reaches, on the same images, and which to use."""
+    if not found:
+        return
+    head, trained = found.get("head"), found.get("trained")
+    if head and trained:
+        output.print_table(
+            [f"on {found['images']} held-out images", "accuracy", "f1"],
+            [
+                [f"closed-form head on {found['encoder']}", *_beside(head)],
+                ["trained model", *_beside(trained)],
+                [f"always '{found['commonest_label']}'", number(found["commonest"]), ""],
+                ["guessing", number(found["chance"]), ""],
+            ],
+            empty="",
+        )
+    output.out.print(Text(in_flags(str(found.get("sentence") or ""))), soft_wrap=True)
+
+
+def _beside(contender: dict[str, Any]) -> tuple[str, str]:
+    error = contender["standard_error"]
+    return f"{number(contender['accuracy'])} ± {error:.2g}", number(contender["macro_f1"])
 
 
 def number(value: Any) -> str:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.client import RefusedError, Service, UnreachableError
-from app.cli.figures import not_judged
+from app.cli.figures import not_judged, show_comparison
 from app.cli.session import Session
 from app.cli.waiting import describe_queue
 from app.cli.wording import in_flags
@@ -65,6 +65,8 @@ def _follow(session: Session, job: dict[str, Any], shown: _Silence) -> dict[str,
         output.fail(f"the job {what}{reason}", output.REFUSED)
     if ended.get("model"):
         session.say(f"Published the model '{ended['model']}'{_judged(ended)}")
+    if not session.json:
+        show_comparison((ended.get("result") or {}).get("comparison"))
     return ended
 
 

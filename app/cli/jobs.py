@@ -84,6 +84,7 @@ def retry(session: Session, job: _Id) -> None:
 
 def _print_job(job: dict[str, Any], before: str) -> None:
     output.print_facts(_facts(job) + ([("waits for", before)] if before else []))
+    figures.show_comparison((job["result"] or {}).get("comparison"))
     output.print_table(
         ["file", "bytes"], ([file["name"], str(file["size"])] for file in job["artifacts"]), empty=""
     )

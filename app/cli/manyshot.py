@@ -207,13 +207,23 @@ def export(
     output_dir: Annotated[
         Path, typer.Option("--output", "--output-dir", "-o", help="Save the files in this folder.")
     ] = Path("./exported"),
+    text_encoder: Annotated[
+        bool,
+        typer.Option("--text-encoder", help="Add the encoder of texts to ONNX, which images do not need."),
+    ] = False,
     force: Force = False,
 ) -> None:
     """Write a model as files that other programs load; what does not compute the same is refused."""
     saving.check_free(output_dir, force=force)
     name = quoted(str(model_id(session.service, model)))
-    asked = session.service.call("POST", f"/v1/models/{name}/export", json={"format": format_})
+    body = {"format": format_, "text_encoder": text_encoder}
+    asked = session.service.call("POST", f"/v1/models/{name}/export", json=body)
     job = following.wait(session, asked, quiet=session.json)
     saving.save_artifacts(session.service, job, output_dir, force=force)
+    report = job["result"]["export"]
     if session.json:
-        output.print_json(job["result"]["export"])
+        output.print_json(report)
+        return
+    if "runner" in report:
+        output.say(f"To use it without the service: python {output_dir / 'predict.py'} {next_steps.PICTURE}")
+    output.say(f"{output_dir / 'README.md'} says what is in the folder")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import model_folders, output, saving
+from app.cli import figures, model_folders, output, saving
 from app.cli.client import quoted
 from app.cli.options import Json
 from app.cli.session import Session, pass_session
@@ -45,7 +45,7 @@ def list_models(session: Session) -> None:
 def show(session: Session, model: Annotated[str, typer.Argument(help="Id of the model.")]) -> None:
     """Show everything about one model."""
     found = session.service.get(f"/v1/models/{quoted(model)}")
-    session.print_result(found, lambda found: output.print_facts(_facts(found)))
+    session.print_result(found, _print_model)
 
 
 @app.command()
@@ -82,6 +82,13 @@ def upload_model(
     model_folders.noted_id(folder)
     made = model_folders.upload(session.service, folder)
     session.print_result(made, f"The service has the model '{made['id']}' now")
+
+
+def _print_model(found: dict[str, Any]) -> None:
+    trained = found.get("trained") or {}
+    comparison = trained.pop("comparison", None)
+    output.print_facts(_facts(found))
+    figures.show_comparison(comparison)
 
 
 def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:

@@ -21,6 +21,8 @@ from app.folders.walking import Walk
 PICTURE = "picture.jpg"
 """Stands for an image where none is found."""
 QUESTION = "What is this?"
+_MAX_HEAD_NAME = 58
+"""Characters of a model's name in that of a collection, which may have 63."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,15 @@ class Taught:
     question: str | None = None
 
 
-def say(session: Session, commands: Iterable[list[str]], *, picture: str | None = None) -> None:
-    """Print commands, with the flags that lead to the same service; explains a `picture` that is not
-    there. Nothing where JSON is wanted.
+def say(
+    session: Session, commands: Iterable[list[str]], *, picture: str | None = None, heading: str = "Next:"
+) -> None:
+    """Print commands below the `heading`, with the flags that lead to the same service; explains a `picture` that is
+    not there. Nothing where JSON is wanted.
     """
     if session.json:
         return
-    output.say("Next:")
+    output.say(heading)
     for words in commands:
         output.say("  " + " ".join([shlex.join(["vision", *words]), *session.flags]))
     if picture == PICTURE:
@@ -55,8 +59,11 @@ def after_training(
     picture = picture_near(taught.pictures)
     asked = (job.get("params") or {}).get("question")
     task = "vqa" if asked else job["task"]
+    by_head = _by_head(job, model, picture)
+    if by_head:
+        say(session, by_head, heading="By the closed-form head:")
     commands = [
-        using(task, picture, named, asked or taught.question or _question(session.service, job, taught))
+        using(task, picture, named, asked or taught.question or _question(session.service, job, taught)),
     ]
     test = _test_data(session.service, job, taught)
     if test is not None:
@@ -65,6 +72,21 @@ def after_training(
         ["manyshot", "export", "--model", named, "--format", "onnx", "--output", "./exported_model"]
     )
     say(session, commands, picture=picture)
+
+
+def _by_head(job: dict[str, Any], model: str, picture: str) -> list[list[str]]:
+    """How to use the closed-form head, where the comparison says that the trained model is no better."""
+    found = (job.get("result") or {}).get("comparison") or {}
+    if found.get("use") != "head" or job.get("method") == "head":
+        return []
+    if job.get("collection"):
+        return [["oneshot", "classify", "--image", picture, "--collection", str(job["collection"])]]
+    name = model[:_MAX_HEAD_NAME].replace(".", "-") + "-head"
+    return [
+        ["collections", "create", name, "--encoder", str(found["encoder"])],
+        ["datasets", "teach", str(job["dataset"]), "--collection", name],
+        ["oneshot", "classify", "--image", picture, "--collection", name],
+    ]
 
 
 def using(task: str, picture: str, model: str, question: str) -> list[str]:

@@ -20,6 +20,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (r"GET /v1/strategies or `vision strategies list`", "`vision strategies list`"),
     (r"GET /v1/strategies", "`vision strategies list`"),
     (r"GET /v1/datasets/(?P<name>[0-9a-f-]+)", "`vision datasets show {name}`"),
+    (r"POST /v1/datasets/(?P<name>[0-9a-f-]+)/teach", "`vision datasets teach {name}`"),
     (r"POST /v1/datasets", "`vision manyshot prepare-dataset`"),
     (r"GET /v1/models", "`vision models list`"),
     (r"POST /v1/classify", "`vision oneshot classify`"),
@@ -31,6 +32,8 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (r"\bconfig\.training_args\.learning_rate", "--learning-rate"),
     (r"\blabels_from=", "--labels-from "),
     (r"\bown_split=", "--own-split "),
+    (r"`text_encoder: true`", "--text-encoder"),
+    (r"leave text_encoder out", "leave --text-encoder out"),
     (r"`base_model`", "base model (--base-model, or --model of `vision manyshot train`)"),
 )
 """Pattern -> what a person at a command line reads; the longer ones first."""

@@ -17,8 +17,9 @@ from torch import nn
 from app.families import files
 from app.families.hugging_face_encoder import ImageModule, open_processor, prepare, tokenized
 from app.families.hugging_face_spec import HuggingFaceSpec
+from app.inference.aspect import MAX_ASPECT
 from app.inference.family import AdaptableEncoder, ImageTower, TextSide, Tokens
-from app.inference.sources import EncoderConfig, EncoderSource, read_json
+from app.inference.sources import EncoderConfig, EncoderSource
 
 _BESIDE = (".json", ".txt", ".model", ".jinja")
 """Files of a checkpoint that say how to feed it."""
@@ -29,7 +30,8 @@ _NOTED = ("vision.json", "head.safetensors")
 def image_tower(family: HuggingFaceSpec, source: EncoderSource, config: EncoderConfig) -> ImageTower:
     folder = Path(source.location)
     with files.loading(source.name):
-        preprocess = partial(prepare, open_processor(folder))
+        processor = open_processor(folder)
+        preprocess = partial(prepare, processor)
         model = _load(family.vision_class, folder, attn_implementation="sdpa")
         temperature = family.temperature_of(folder)
         dim = family.dim_of(transformers.AutoConfig.from_pretrained(folder, local_files_only=True))
@@ -44,7 +46,7 @@ def image_tower(family: HuggingFaceSpec, source: EncoderSource, config: EncoderC
         temperature,
         files.fingerprint(folder, config.cache_dir),
         folder,
-        _described(folder),
+        _described(processor),
     )
 
 
@@ -171,9 +173,31 @@ def _load(class_name: str, folder: Path, **options: Any) -> Any:
     )
 
 
-def _described(folder: Path) -> dict[str, Any]:
-    """The checkpoint's own description of its preprocessing."""
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        if (folder / name).is_file():
-            return read_json(folder, name)
-    return {}
+def preprocessing(steps: Any) -> dict[str, Any]:
+    """What an image processor does to an image, as `predict.py` and `answer.py` of an export read it.
+
+    An image whose sides differ more than `max_aspect` times is cut to its middle; then either the shorter side becomes
+    `shortest_edge` or the whole `width` times `height`, by Pillow's filter `resample`; the middle `crop` (width,
+    height) is kept; (value * `scale` - `mean`) / `std`.
+    """
+    size, crop = steps.size, steps.crop_size if getattr(steps, "do_center_crop", False) else None
+    return {
+        "max_aspect": MAX_ASPECT,
+        "shortest_edge": size.shortest_edge,
+        "width": size.width,
+        "height": size.height,
+        "resample": int(steps.resample),
+        "crop": None if crop is None else [crop.width, crop.height],
+        "scale": steps.rescale_factor if steps.do_rescale else 1.0,
+        "mean": list(steps.image_mean) if steps.do_normalize else [0.0] * 3,
+        "std": list(steps.image_std) if steps.do_normalize else [1.0] * 3,
+        "layout": "NCHW, RGB, float32",
+    }
+
+
+def _described(processor: Any) -> dict[str, Any]:
+    """`preprocessing`; empty for a processor of another kind, which an export then says nothing of."""
+    try:
+        return preprocessing(processor)
+    except (AttributeError, TypeError):
+        return {}

@@ -45,7 +45,8 @@ class ImageTower:
     folder: Path | None
     """Where the base's files lie; None for a built-in model."""
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
-    """What `preprocess` does, in words for whoever runs an exported graph."""
+    """What `preprocess` does, as `app.families.hugging_face_training.preprocessing` tells it to the `predict.py` of an
+    export, which is left out of one that tells something else."""
     adapted: Literal["tail", "full"] = "full"
     """What is kept of it when all of it was trained: the weights alone, or a whole encoder that needs no base."""
 

@@ -63,6 +63,43 @@ class FileRef(BaseModel):
     size: int
 
 
+class Contender(BaseModel):
+    """How often one of the two that are compared is right."""
+
+    accuracy: float
+    macro_f1: float = Field(description="The mean over the labels that the images have.")
+    standard_error: float = Field(description="Of the accuracy, by Laplace's rule.")
+
+
+class Comparison(BaseModel):
+    """The closed-form head and the trained model on the same held-out images; what is null was not compared."""
+
+    sentence: str = Field(
+        "", description="Which of the two to use and why, and how; or why they are not compared."
+    )
+    use: Literal["head", "trained"] | None = Field(
+        None,
+        description="`trained` where it is right on more of the images and an exact McNemar test gives p < 0.05; else "
+        "`head`, which needs no training.",
+    )
+    encoder: str | None = Field(None, description="What the head looks through.")
+    evaluated_on: Literal["test", "validation"] | None = Field(
+        None,
+        description="`validation`: the trained model was also chosen by these images, which flatters it.",
+    )
+    images: int = Field(0, description="Held-out images that both were asked about.")
+    head: Contender | None = None
+    trained: Contender | None = None
+    chance: float | None = Field(None, description="Accuracy of guessing blindly.")
+    commonest: float | None = Field(None, description="Accuracy of always saying the commonest label.")
+    commonest_label: str | None = None
+    only_head: int | None = Field(None, description="Images on which the head alone is right.")
+    only_trained: int | None = Field(None, description="Images on which the trained model alone is right.")
+    p_value: float | None = Field(
+        None, description="Of an exact McNemar test of these two counts, two-sided."
+    )
+
+
 class ModelCard(BaseModel):
     """What is known of a trained model; `files` are artefact names that the serving side needs."""
 
@@ -80,6 +117,8 @@ class ModelCard(BaseModel):
     """Collection or dataset, counts of examples by split and label."""
     settings: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
+    comparison: Comparison | None = None
+    """With the closed-form head; None where no labels were learned, or before cards had it."""
     strategy: str | None = None
     seed: int | None = None
     parameters: int | None = None

@@ -47,6 +47,11 @@ class FinetuneParams(LabelParams, TextParams, Params):
         False, description="Keep parameters in host memory; raises the stage to 3."
     )
 
+    @property
+    def min_examples_in_all(self) -> int:
+        """One to train on, and another."""
+        return 2
+
     @model_validator(mode="after")
     def _deepspeeds(self) -> FinetuneParams:
         if self.offload_optimizer and self.deepspeed == "off" and not self.offload_parameters:

@@ -30,6 +30,5 @@ METHOD = Method(
     learns={"encoder": frozenset({"classification"})},
     trains="a starting point for a head (ANIL), or for the projection too",
     meant_for="labels that keep changing",
-    min_examples_per_label=2,
     position=3,
 )

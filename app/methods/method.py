@@ -22,8 +22,6 @@ class Method:
     """When to choose it, likewise."""
     strength: str | None = None
     """A sentence for strategies in short that name no strength of their own."""
-    min_examples_per_label: int = 1
-    """Where it learns labels and the data brings no split of its own."""
     gains_from_gpu: bool = False
     position: int = 1_000
     """Its place where methods are listed; those of one place stand by name."""

@@ -49,6 +49,16 @@ class Params(BaseModel):
     )
     evaluate_every: int = Field(25, ge=1, description="Steps between two looks at the held-out examples.")
 
+    @property
+    def min_examples_per_label(self) -> int:
+        """Training examples that each label needs, where labels are learned."""
+        return 1
+
+    @property
+    def min_examples_in_all(self) -> int:
+        """Examples that each label needs, held-out ones included, where an encoder learns labels."""
+        return self.min_examples_per_label
+
     def changes(self, usual: AugmentationSettings | None = None) -> AugmentationSettings:
         """How augmentation changes examples, where `usual` is what the method does; nothing where it is off."""
         if not self.augment:
@@ -140,3 +150,8 @@ class EpisodicParams(Params):
         False,
         description="Train the encoder's last stages too, on pixels; else a projection of its features.",
     )
+
+    @property
+    def min_examples_per_label(self) -> int:
+        """A support and a query."""
+        return 2

@@ -15,6 +15,5 @@ METHOD = Method(
     learns={"encoder": frozenset({"classification"})},
     trains="a projection of the features, in episodes",
     meant_for="several examples of each label",
-    min_examples_per_label=2,
     position=2,
 )

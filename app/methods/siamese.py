@@ -26,6 +26,11 @@ class SiameseParams(Params):
     dim: int = Field(256, ge=8, le=4096, description="Size of the learned embedding.")
     end_to_end: bool = Field(False, description="Train the encoder's last stages too, on pixels.")
 
+    @property
+    def min_examples_per_label(self) -> int:
+        """Two to compare, or one and its changed copies."""
+        return 1 if self.augment else 2
+
 
 METHOD = Method(
     SiameseParams,

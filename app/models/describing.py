@@ -83,6 +83,7 @@ def described(one: Trained, settings: Settings, live: tuple[bool, ModelInfo | No
             base_model=Path(card.base_model).name if Path(card.base_model).is_absolute() else card.base_model,
             job_id=one.job_id,
             **card.model_dump(include=_CARD_FACTS),
+            comparison=card.comparison,
             size_mb=None if card.size_bytes is None else round(card.size_bytes / _MIB, 2),
             base_changed=changed,
             note=note,

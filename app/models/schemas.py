@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from app.http.bodies import WholeList, with_example
 from app.jobs.info import EXAMPLE_ARTIFACT, ArtifactInfo
+from app.jobs.spec import Comparison
 
 _LITE: dict[str, Any] = {
     "id": "lite",
@@ -65,6 +66,9 @@ class TrainedFacts(BaseModel):
     settings: dict[str, Any] = Field(description="Its hyper-parameters.")
     seed: int | None
     metrics: dict[str, Any] = Field(description="On examples it was not trained on, chance beside them.")
+    comparison: Comparison | None = Field(
+        None, description="With the closed-form head on the same images; null where no labels were learned."
+    )
     parameters: int | None = Field(description="How many numbers were trained.")
     size_mb: float | None = Field(description="Of its files.")
     base_changed: bool = Field(

@@ -60,6 +60,11 @@ class JobSettings(SettingsGroup):
         20.0, gt=0, description="Seconds a job gets to write a checkpoint when its worker stops."
     )
     job_log_lines: int = Field(10_000, ge=0, description="Log lines kept of one job.")
+    compare_images: int = Field(
+        2_000,
+        ge=0,
+        description="Most training images, and most held-out ones, on which a model that learned labels is compared with the closed-form head at the end of its training; 0 compares nothing.",
+    )
     job_memory_mb: int = Field(
         0, ge=0, description="Memory a job may take on its worker, in MiB; 0 means what is available."
     )

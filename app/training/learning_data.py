@@ -34,16 +34,25 @@ class LearningData:
     """What its examples can teach."""
     labels: Mapping[str, int] = field(default_factory=dict)
     """Label -> examples of it, all splits together."""
+    label_splits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Label -> examples of it by split; empty for a collection, which has no splits."""
+    splits: Mapping[str, int] = field(default_factory=dict)
+    """Examples by split; empty for a collection."""
     answers: int = 0
     """Examples whose answer is text."""
-    trains: int | None = None
-    """Examples that are there to train on; None where the method splits them itself."""
-    never_train: tuple[str, ...] = ()
-    """Labels of which the data's own split keeps every example from training."""
     is_split: bool = False
     """Whether it brings validation examples of its own."""
     encoder: str | None = None
     """What a collection is bound to."""
+
+    @property
+    def is_collection(self) -> bool:
+        """Whether it is a collection, all of whose examples may be trained on."""
+        return self.ref.collection is not None
+
+    def taught(self, label: str) -> int:
+        """Examples of the label that may be trained on."""
+        return self.label_splits[label].get("train", 0) if self.label_splits else self.labels[label]
 
     def examples(self, task: Task) -> int:
         """How many examples teach this task."""
@@ -79,18 +88,17 @@ async def of_dataset(session: AsyncSession, workspace: str, dataset_id: uuid.UUI
         )
         raise ConflictError(f"The dataset '{row.name}' {why}.")
     summary = row.summary or {}
-    labels = {label: sum(splits.values()) for label, splits in summary.get("labels", {}).items()}
+    label_splits = summary.get("labels", {})
+    splits = summary.get("splits", {})
     task: Task = row.task  # type: ignore[assignment]
     return LearningData(
         ref=DataRef(dataset=row.id),
         name=f"the dataset '{row.name}'",
         slug=row.name,
         tasks=frozenset({task}),
-        labels=labels,
+        labels={label: sum(counts.values()) for label, counts in label_splits.items()},
+        label_splits=label_splits,
+        splits=splits,
         answers=0 if task == "classification" else int(summary.get("examples", 0)),
-        trains=int(summary.get("splits", {}).get("train", 1)),
-        never_train=tuple(
-            label for label, splits in summary.get("labels", {}).items() if not splits["train"]
-        ),
-        is_split=bool(summary.get("splits", {}).get("validation")),
+        is_split=bool(splits.get("validation")),
     )

@@ -19,9 +19,9 @@ from app.methods.tasks import Task
 from app.training.bases import BaseModels
 from app.training.learning_data import LearningData
 from app.training.lessons import lesson_of, remarks_on_few, with_question
+from app.training.teachable import check_teachable
 
 _LONGEST_NAME = 63
-_MOST_NAMED = 5
 
 
 class Larger(Protocol):
@@ -95,17 +95,10 @@ def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels
     """
     if strategy.method is None:
         raise NotTrainableError(_trains_nothing(strategy, data))
-    _check_trains(data)
     _check_listed(strategy, wish.base_model, bases)
     lesson = lesson_of(strategy, data, bases.kind_of(wish.base_model))
     params = with_question(lesson, check_params(strategy.method, merged(strategy.params, wish.params)))
-    if lesson.task == "classification":
-        check_labels(strategy.method, data)
-    elif not data.answers:
-        raise NotTrainableError(
-            f"{_capital(data.name)} holds no examples of answers: add some with "
-            f"POST /v1/collections/{data.slug}/answers, or `vision fewshot add-example`."
-        )
+    check_teachable(lesson, strategy.method, METHODS[strategy.method].params.model_validate(params), data)
     warnings = (*_check_amount(strategy, lesson.task, data), *remarks_on_few(lesson, data))
     model = strategy.model
     if lesson.kind == "encoder":
@@ -130,20 +123,6 @@ def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels
     return Resolved(spec, queue_of(params, memory_gb), strategy.name, warnings)
 
 
-def _check_trains(data: LearningData) -> None:
-    """Raise NotTrainableError where the data's own split keeps everything, or all of a label, from training."""
-    way_out = "prepare it again with own_split=ignore, which splits all of it anew, or move examples to its train split"
-    if data.trains == 0:
-        raise NotTrainableError(
-            f"There are no examples to train on: {data.name} keeps all of them for validation and tests; {way_out}."
-        )
-    if data.never_train:
-        named = ", ".join(f"'{label}'" for label in data.never_train[:_MOST_NAMED])
-        if len(data.never_train) > _MOST_NAMED:
-            named += f" and {len(data.never_train) - _MOST_NAMED} more"
-        raise NotTrainableError(f"{_capital(data.name)} has no example of {named} to train on; {way_out}.")
-
-
 def _check_listed(strategy: Recipe, asked: str | None, bases: BaseModels) -> None:
     """Raise NotTrainableError for a base model that is not among those that the strategy lists, if it lists any."""
     listed = strategy.model.base_models
@@ -166,27 +145,6 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
         )
     return result
-
-
-def check_labels(method: MethodName, data: LearningData) -> None:
-    """Raise NotTrainableError where there are too few labels, or too few examples of one, for the method."""
-    if len(data.labels) < 2:
-        found = "only one label" if data.labels else "no labelled examples"
-        raise NotTrainableError(
-            f"A classifier needs at least two labels; {data.name} has {found}: teach more with "
-            f"POST /v1/collections/{data.slug}/examples."
-        )
-    single = [label for label, count in data.labels.items() if count < 2]
-    if not single or data.is_split or METHODS[method].min_examples_per_label < 2:
-        return
-    named = ", ".join(f"'{label}'" for label in single[:_MOST_NAMED])
-    if len(single) > _MOST_NAMED:
-        named += f" and {len(single) - _MOST_NAMED} more"
-    which = f"{named} {'has' if len(single) == 1 else 'have'} only one"
-    raise NotTrainableError(
-        f"The method '{method}' compares examples of a label with one another and needs two of each; {which}: teach "
-        "another one, or take the strategy siamese_oneshot, for which one will do."
-    )
 
 
 def queue_of(params: Mapping[str, Any], gpu_memory_gb: float | None) -> Queue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests import shapes
-from tests.exported import say, say_all
+from tests.exported import predictions, say, say_all
 from tests.live import Live, run, serving
 from workers.exporting import answer
 
@@ -21,7 +22,8 @@ COUNT = 90
 
 @pytest.fixture(scope="module")
 def working(tmp_path_factory: pytest.TempPathFactory) -> Live:  # type: ignore[misc]
-    with serving(tmp_path_factory.mktemp("many-shot") / "data", VISION_WORKER="true") as live:
+    folder = tmp_path_factory.mktemp("many-shot")
+    with serving(folder / "data", VISION_WORKER="true", VISION_COMPARE_IMAGES="2000") as live:
         yield live
 
 
@@ -47,9 +49,23 @@ def test_prepare_train_evaluate_export(working: Live, images: Path, tmp_path: Pa
     assert "broken.png" in (tmp_path / "processed" / "report.jsonl").read_text()
 
     words = ["--epochs", "2", "--param", "augment=false", "--output-dir", tmp_path / "trained_model"]
-    vision("manyshot", "train", "--dataset", tmp_path / "processed", "--model", "clip", *words)
+    said = vision("manyshot", "train", "--dataset", tmp_path / "processed", "--model", "clip", *words)
     model = json.loads((tmp_path / "trained_model" / "vision.json").read_text())
     assert (model["method"], model["base_model"]) == ("finetune", "clip-tiny")
+    compared = model["comparison"]
+    assert (compared["evaluated_on"], compared["encoder"]) == ("test", "clip-tiny")
+    assert compared["images"] == note["summary"]["splits"]["test"]
+    assert compared["head"]["accuracy"] > compared["commonest"]
+    # both know these drawings: nothing speaks for the one that takes training
+    assert compared["use"] == "head"
+    card = httpx.get(f"{working.url}/v1/models/{model['id']}").json()["trained"]
+    assert card["comparison"] == compared
+    for told in (said, vision("models", "show", model["id"])):
+        assert f"on {compared['images']} held-out images" in told
+        assert "closed-form head on clip-tiny" in told
+        assert "Use the closed-form head" in told
+        assert "vision datasets teach" in told
+    assert compared["sentence"] in (tmp_path / "trained_model" / "README.md").read_text()
 
     figures = json.loads(
         vision(
@@ -77,13 +93,57 @@ def test_prepare_train_evaluate_export(working: Live, images: Path, tmp_path: Pa
         "--output",
         tmp_path / "exported",
     )
-    assert (tmp_path / "exported" / "classifier.onnx").is_file()
+    assert not (tmp_path / "exported" / "text_encoder.onnx").exists()
+    shown = json.loads(
+        vision("oneshot", "classify", "--image", images / "circle", "--model", model["id"], "--json")
+    )["data"]
+    paths = sorted((images / "circle").iterdir())[:5]
+    served = {Path(row["file"]).name: row for row in shown}
+    for path, (label, score) in zip(paths, predictions(tmp_path / "exported", paths), strict=True):
+        assert label == (served[path.name]["label"] or "none of the labels")
+        assert float(score) == pytest.approx(served[path.name]["scores"][0]["score"], abs=0.02)
 
     shown = vision(
         "oneshot", "classify", "--image", images / "circle", "--model", tmp_path / "trained_model", "--json"
     )
     rows = [row for row in json.loads(shown)["data"] if "error" not in row]
     assert sum(row["scores"][0]["label"] == "circle" for row in rows) > 0.8 * len(rows)
+
+
+@pytest.mark.parametrize(
+    ("sides", "says"),
+    [
+        ({"test": ("circle", "triangle")}, "holds out all 6 (test 6)"),
+        (
+            {"train": ("circle", "triangle"), "val": ("rectangle",)},
+            "no example of 'rectangle' (validation 3)",
+        ),
+    ],
+)
+def test_a_split_that_teaches_nothing_is_refused_by_name(
+    working: Live, images: Path, tmp_path: Path, sides: dict[str, tuple[str, ...]], says: str
+) -> None:
+    data = tmp_path / "data"
+    for side, labels in sides.items():
+        for label in labels:
+            (data / side / label).mkdir(parents=True)
+            for path in sorted((images / label).glob("[0-9]*.png"))[:3]:
+                shutil.copy(path, data / side / label)
+    config = tmp_path / "config.yaml"
+    config.write_text(f"training_args: {{learning_type: few_shot}}\ndataset: {{data_dir: {data}}}\n")
+    before = httpx.get(f"{working.url}/v1/jobs", params={"limit": 100}).json()["data"]
+    ways: list[list[str | Path]] = [["train", "--config", config]]
+    if "train" not in sides:
+        ways = [
+            ["manyshot", "train", "--dataset", data, "--output-dir", tmp_path / "model"],
+            ["train", "--strategy", "siamese_oneshot", "--dataset", data],
+        ]
+    for words in ways:
+        done = run(*words, VISION_SERVER=working.url)
+        assert done.returncode == 1, words
+        assert says in done.stderr, words
+    after = httpx.get(f"{working.url}/v1/jobs", params={"limit": 100}).json()["data"]
+    assert {job["kind"] for job in after[: len(after) - len(before)]} == {"prepare"}
 
 
 def test_a_model_that_answers_leaves_with_its_runner(working: Live, tmp_path: Path) -> None:

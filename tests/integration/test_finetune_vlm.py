@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -18,6 +19,8 @@ from workers.methods.common.vlm.labels import LabelScorer
 from workers.methods.common.vlm.lessons import lessons_for
 from workers.shared.examples import Examples, Item
 from workers.shared.method import StoppingError
+from workers.shared.run import JobRun
+from workers.training.comparing import compare
 
 QUESTION = "tell me the tint"
 PARAMS = {
@@ -115,6 +118,14 @@ def test_labels_are_learned_as_answers_and_judged_among_themselves(base: str, tm
     assert made.card.labels == sorted(names)
     note = json.loads((made.folder / "vision.json").read_text())
     assert (note["labels"], note["question"]) == (made.card.labels, "tell me the form")
+    # on the same test images, the head of the encoder that collections are bound to
+    made.run.settings = made.run.settings.replace(encoder="clip-tiny")
+    found = compare(cast(JobRun, made.run), labelled, made.judgement)
+    assert (found.encoder, found.images, found.evaluated_on) == ("clip-tiny", 12, "test")
+    assert found.trained is not None
+    assert found.head is not None
+    assert found.trained.accuracy == figures["accuracy"]
+    assert found.head.accuracy > figures["chance"] + 0.25
 
 
 def test_a_label_is_scored_as_a_whole_answer(tmp_path: Path) -> None:

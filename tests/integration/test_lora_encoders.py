@@ -152,6 +152,9 @@ def test_a_stopped_run_ends_as_one_that_was_left_alone(
         assert [step for step, _, _ in resumed.run.reports] == made[stop:]
         assert same(whole, resumed, BASES[base])
         assert resumed.evaluation == whole.evaluation
+        assert resumed.judgement == whole.judgement, (
+            "also where the second pass was resumed, after it was judged"
+        )
 
 
 @pytest.mark.parametrize("base", BASES)

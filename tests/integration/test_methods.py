@@ -6,7 +6,7 @@ Real images (easy-VQA's shapes, none of them ever trained on) and the real embed
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,13 +17,16 @@ from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Vectors
 from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
+from app.jobs.spec import Comparison
 from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from tests import shapes
 from tests.training import Trained, picked, trained
-from workers.shared.examples import Examples
+from workers.shared.examples import Examples, Item
 from workers.shared.method import StoppingError
 from workers.shared.metrics import NOT_JUDGED
+from workers.shared.run import JobRun
+from workers.training.comparing import compare
 
 SHOTS, ASKED = 6, 12
 METHODS: list[tuple[str, dict[str, Any]]] = [
@@ -177,6 +180,44 @@ def test_what_cannot_be_learned_from_is_refused(
     for method, params in (("prototypical", {}), ("maml", {}), ("siamese", {"augment": False})):
         with pytest.raises(NotTrainableError, match=r"at least 2 examples a label.*has 1"):
             trained(picked(rows[0][: SHOTS + 1]), method, tmp_path, params=params, settings=settings)
+
+
+def test_a_trained_model_is_weighed_against_the_head_on_the_same_images(
+    rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path
+) -> None:
+    taught = [(name, data, label, "train") for name, data, label in rows[0]]
+    asked = [(name, data, label, "test") for name, data, label in rows[1]]
+    items = [Item(name, split, label=label) for name, _, label, split in (*taught, *asked)]  # type: ignore[arg-type]
+    examples = Examples(
+        "classification", items, {name: data for name, data, *_ in (*taught, *asked)}.__getitem__
+    )
+
+    def compared(method: str, **params: Any) -> tuple[Comparison, Trained]:
+        made = trained(
+            examples, method, tmp_path / method, base="clip-tiny", params=params, settings=settings
+        )
+        return compare(cast(JobRun, made.run), examples, made.judgement), made
+
+    one_step, weak = compared("siamese", steps=1, learning_rate=1e-9, dim=8)
+    by_head, head = compared("head")
+    # the head that it is compared with is the one that the method `head` publishes
+    assert one_step.head == by_head.head == by_head.trained
+    assert one_step.head is not None
+    assert one_step.trained is not None
+    assert one_step.head.accuracy == head.evaluation["accuracy"]
+    assert one_step.trained.accuracy == weak.evaluation["accuracy"] < one_step.head.accuracy
+    assert (one_step.images, one_step.evaluated_on, one_step.use) == (len(asked), "test", "head")
+    assert one_step.commonest == weak.evaluation["commonest"]
+    assert one_step.chance == weak.evaluation["chance"]
+    few = settings.replace(compare_images=7)
+    weak.run.settings = few
+    limited = compare(cast(JobRun, weak.run), examples, weak.judgement)
+    assert limited.images == 7
+    assert f"7 of the {len(taught)} training images" in limited.sentence
+    assert f"Compared on 7 of {len(asked)} held-out images" in limited.sentence
+    nothing = compare(cast(JobRun, weak.run), examples, None)
+    assert nothing.use is None
+    assert "no examples were held out" in nothing.sentence
 
 
 def test_files_that_do_not_go_together_are_refused(

@@ -18,6 +18,7 @@ from app.bootstrap import Services
 from app.families.lite.encoder import prepare
 from tests import shapes
 from tests.conftest import ClientMaker
+from tests.exported import predictions
 from tests.integration.test_trained_models import taught, trained
 from tests.working import carried_out
 
@@ -82,15 +83,27 @@ async def test_the_exported_classifier_gives_the_services_labels(
     job = await asked(owner, services, "/v1/models/shapes/export", {"format": "onnx"})
     report = job["result"]["export"]
     assert report["trained_on"], "compared on what it learned from"
-    assert set(report["files"]) == {"image_encoder.onnx", "text_encoder.onnx", "classifier.onnx"}
+    assert set(report["files"]) == {"image_encoder.onnx", "classifier.onnx"}
+    assert "text_encoder: true" in report["left_out"]["text_encoder.onnx"]
     assert all(one["least_cosine"] > 0.999 for one in report["files"].values())
-    files = {
-        one["name"]: one["url"] for one in (await owner.get("/v1/models/shapes/artifacts")).json()["data"]
-    }
-    assert "exports/onnx/README.md" in files
-    path = tmp_path / "classifier.onnx"
-    path.write_bytes((await owner.get(files["exports/onnx/classifier.onnx"])).content)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    folder = await exported(owner, "/v1/models/shapes/artifacts", tmp_path)
+    assert "text_encoder.onnx" not in {path.name for path in folder.iterdir()}
+    page = (folder / "README.md").read_text()
+    assert "scores` float32 [images, 3]" in page
+    assert "0.875 of the shorter side, scaled to 224 x 224 (bilinear)" in page
+    assert "mean 127, 127, 127 and std 128, 128, 128" in page
+    assert len((folder / "predict.py").read_text().splitlines()) < 40
+    images = odd_images(tmp_path)
+    for path, (label, score) in zip(images, predictions(folder, images), strict=True):
+        served = await owner.post(
+            "/v1/classify", data={"model": "shapes"}, files={"image": path.read_bytes()}
+        )
+        answer = served.json()
+        assert label == (answer["label"] or "none of the labels"), path.name
+        assert float(score) == pytest.approx(answer["scores"][0]["score"], abs=0.02), path.name
+    session = onnxruntime.InferenceSession(
+        str(folder / "classifier.onnx"), providers=["CPUExecutionProvider"]
+    )
     numbers = list(shapes.paths())[:EXPORTED]
     same = 0
     for start in range(0, EXPORTED, 20):
@@ -104,6 +117,72 @@ async def test_the_exported_classifier_gives_the_services_labels(
         best = [report["labels"][index] for index in scores.argmax(axis=1)]
         same += sum(one == other["label"] for one, other in zip(best, served, strict=True))
     assert same >= EXPORTED - 1  # two float32 runtimes may disagree where two labels are all but equal
+
+
+@pytest.mark.slow
+async def test_an_exported_encoder_gives_the_services_vectors(
+    owner: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
+    job = await asked(
+        owner, services, "/v1/models/clip-tiny/export", {"format": "onnx", "text_encoder": True}
+    )
+    assert set(job["result"]["export"]["files"]) == {"image_encoder.onnx", "text_encoder.onnx"}
+    folder = await exported(owner, f"/v1/jobs/{job['id']}/artifacts", tmp_path)
+    assert (folder / "tokenizer" / "tokenizer.json").is_file()
+    assert "The middle 64 x 64 of it" in (folder / "README.md").read_text()
+    images = odd_images(tmp_path)
+    for path, row in zip(images, predictions(folder, images), strict=True):
+        served = await owner.post(
+            "/v1/embeddings", data={"model": "clip-tiny"}, files={"image": path.read_bytes()}
+        )
+        assert np.array(row, np.float32) @ np.array(served.json()["data"][0]["embedding"]) > 0.999, path.name
+
+
+async def test_a_text_encoder_is_only_asked_for_where_there_is_one(owner: httpx.AsyncClient) -> None:
+    for model, format_ in (("dinov2-tiny", "onnx"), ("llava-shapes", "onnx"), ("shapes", "safetensors")):
+        body = {"format": format_, "text_encoder": True}
+        reply = await owner.post(f"/v1/models/{model}/export", json=body)
+        assert reply.status_code == 422, reply.text
+        assert "leave text_encoder out" in reply.json()["detail"]
+
+
+async def exported(client: httpx.AsyncClient, artifacts: str, folder: Path) -> Path:
+    """The files of an ONNX export, downloaded."""
+    target = folder / "exported"
+    for file in (await client.get(artifacts)).json()["data"]:
+        if file["name"].startswith("exports/onnx/"):
+            path = target / file["name"].removeprefix("exports/onnx/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes((await client.get(file["url"])).content)
+    return target
+
+
+def odd_images(folder: Path) -> list[Path]:
+    """Pictures of shapes that have to be prepared in every way that there is."""
+    first, second = (shapes.image(number) for number in list(shapes.paths())[:2])
+    wide = Image.new("RGB", (400, 150), "white")
+    wide.paste(first.resize((150, 150)), (120, 0))
+    see_through = second.convert("RGBA")
+    see_through.putalpha(Image.radial_gradient("L").resize(second.size))
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by a quarter
+    deep = Image.fromarray(np.asarray(first.convert("L"), np.uint16) * 257)
+    made = {
+        "plain.png": (first, {}),
+        "wide.png": (wide, {}),
+        "long.png": (wide.resize((1500, 60)).rotate(90, expand=True), {}),
+        "turned.jpg": (wide, {"exif": turned, "quality": 95}),
+        "large.jpg": (wide.resize((2400, 1001), Image.Resampling.BICUBIC), {"exif": turned, "quality": 95}),
+        "see-through.png": (see_through, {}),
+        "grey.png": (second.convert("L"), {}),
+        "deep.png": (deep, {}),
+        "palette.gif": (second.quantize(16), {}),
+    }
+    paths = []
+    for name, (image, options) in made.items():
+        image.save(folder / name, **options)
+        paths.append(folder / name)
+    return paths
 
 
 async def test_weights_travel_too(owner: httpx.AsyncClient, services: Services) -> None:

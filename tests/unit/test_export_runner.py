@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from transformers import CLIPImageProcessorPil
 
+from app.families.hugging_face_training import preprocessing
 from app.inference.aspect import bounded
 from app.media import images
 from app.media.images import ImageLimits
 from workers.exporting.answer import Model
-from workers.exporting.vlm_export import preprocessing
 
 FIXED: dict[str, Any] = {"size": {"height": 64, "width": 48}, "do_center_crop": False}
 CROPPED: dict[str, Any] = {"size": {"shortest_edge": 56}, "crop_size": {"height": 56, "width": 56}}

@@ -1,53 +1,34 @@
-"""The model card that travels with an export: what it is, what it was trained on, how good it is.
-
-Knows cards and figures; knows nothing of files beside its own.
-"""
+"""The README that travels with an export: what the model is and how good, how its files are used."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from workers.shared.metrics import NOT_JUDGED
+from workers.exporting.pages import graph_page, steps_page
 from workers.shared.model_files import ModelFiles
+from workers.shared.model_page import model_page
 
 
 def write(folder: Path, found: ModelFiles, name: str, report: dict[str, Any]) -> None:
     """Write README.md."""
     card = found.card
-    lines = [f"# {name}", ""]
     if card is None:
         kind = "vision-language model" if "graphs" in report else "encoder"
-        lines += [f"The {kind} `{found.word}` as it is served.", ""]
+        lines = [f"# {name}", "", f"The {kind} `{found.word}` as it is served.", ""]
     else:
-        lines += [
-            f"A {card.task} model: `{card.base_model}` trained by `{card.method}`"
-            + (f" (strategy `{card.strategy}`)." if card.strategy else "."),
-            "",
-            "## Data",
-            "",
-            *(f"- {key}: {_short(value)}" for key, value in card.data.items()),
-            "",
-            "## Metrics",
-            "",
-            _judged_on(card.metrics),
-            "",
-            *(f"- {key}: {_short(value)}" for key, value in card.metrics.items()),
-            "",
-            "## Settings",
-            "",
-            *(f"- {key}: {_short(value)}" for key, value in card.settings.items()),
-            f"- seed: {card.seed}",
-            "",
-        ]
-        if card.labels:
-            lines += ["## Labels", "", ", ".join(card.labels), ""]
+        lines = model_page(card, name)
     if "graphs" in report:
         lines += _graphs(report)
+    elif "graph" in report:
+        lines += graph_page(report)
+    if report.get("preprocessing"):
+        lines += ["## Preprocessing", "", *steps_page(report["preprocessing"]), ""]
     files = report.get("files")
     if isinstance(files, dict):
         lines += ["## Parity with the served model", "", *(_parity(*found) for found in files.items()), ""]
+    elif files:
+        lines += ["## Files", "", *(f"- `{file}`{_purpose(file)}" for file in files), ""]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -95,16 +76,17 @@ def _graphs(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _judged_on(figures: dict[str, Any]) -> str:
-    """What the figures stand for, as far as the method that trained it tells."""
-    where = str(figures.get("evaluated_on", ""))
-    if where == NOT_JUDGED:
-        return "Not judged: no examples were held out, so nothing is known of images that it has not seen."
-    chosen = ", by which the best checkpoint was chosen too" if where == "validation" else ""
-    return f"On examples that it was not trained on{chosen}; the level of chance stands beside them."
+_PURPOSES = {
+    "vision.json": "what the model is: its labels, its base, and how the encoder was changed",
+    "head.safetensors": "the classifier on the encoder's features, as the service loads it",
+    "model.safetensors": "the weights, with every change merged",
+    "config.json": "sizes; with it transformers loads this folder by `from_pretrained`",
+    "preprocessor_config.json": "how images are prepared, as transformers reads it",
+    "processor_config.json": "how images and texts are prepared, as transformers reads it",
+    "tokenizer.json": "the tokenizer",
+    "domain.safetensors": "what the model knows, by which the service warns of other images",
+}
 
 
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return json.dumps(value) if isinstance(value, dict | list) else str(value)
+def _purpose(file: str) -> str:
+    return f": {_PURPOSES[file]}" if file in _PURPOSES else ""

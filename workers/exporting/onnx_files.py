@@ -103,11 +103,31 @@ def _dynamic_axes(axes: Sequence[int] | Mapping[int, str]) -> dict[int, Any]:
     return dict(axes) if isinstance(axes, Mapping) else dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
 
 
-def run(file: Path, inputs: Arrays, *, batch: int = 16) -> list[npt.NDArray[np.float32]]:
-    """The graph's outputs for all rows of the inputs, through ONNX Runtime on the CPU."""
+def opened(file: Path) -> Any:
+    """The graph in ONNX Runtime, on the CPU."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def describe(graph: Any) -> dict[str, dict[str, str]]:
+    """inputs and outputs of an opened graph by name, each with dtype and shape as the file tells them."""
+
+    def told(values: Any) -> dict[str, str]:
+        return {value.name: f"{_dtype(value.type)} [{', '.join(map(str, value.shape))}]" for value in values}
+
+    return {"inputs": told(graph.get_inputs()), "outputs": told(graph.get_outputs())}
+
+
+def _dtype(told: str) -> str:
+    """ONNX Runtime's `tensor(float)` as numpy says it."""
+    name = told.removeprefix("tensor(").removesuffix(")")
+    return "float32" if name == "float" else name
+
+
+def run(file: Path, inputs: Arrays, *, batch: int = 16) -> list[npt.NDArray[np.float32]]:
+    """The graph's outputs for all rows of the inputs, through ONNX Runtime on the CPU."""
+    session = opened(file)
     count = len(next(iter(inputs.values())))
     parts = [
         session.run(

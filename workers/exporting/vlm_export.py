@@ -19,9 +19,9 @@ from PIL import Image
 from app.collections.errors import CollectionNotFoundError
 from app.datasets.errors import DatasetNotFoundError
 from app.families.graphs import Graph, Parts
+from app.families.hugging_face_training import preprocessing
 from app.families.loading import narrowed, quiet
 from app.families.transformers_vlm import TransformersVlm
-from app.inference.aspect import MAX_ASPECT
 from app.inference.errors import ModelTaskError, QuestionTooLongError
 from app.inference.prompts import Prompt
 from app.inference.runtimes import parity
@@ -74,7 +74,10 @@ def _write(run: JobRun, vlm: TransformersVlm, labels_question: str, folder: Path
         "tasks": sorted(vlm.tasks),
         "images": len(prompts),
         "trained_on": trained_on,
-        "preprocessing": {"max_difference": held.check_inputs(vlm.name, prompts, packed)},
+        "preprocessing": {
+            **preprocessing(vlm.processor.image_processor),
+            "max_difference": held.check_inputs(vlm.name, prompts, packed),
+        },
         "answers": held.compare_answers(vlm, prompts),
         "files": held.check_graphs(run.settings.models.parity_cosine),
         "graphs": held.describe(),
@@ -139,23 +142,6 @@ def _write_tokenizer(vlm: TransformersVlm, folder: Path) -> None:
         raise ModelTaskError(
             f"The tokenizer of '{vlm.name}' cannot be written as tokenizer.json, which the runner reads."
         )
-
-
-def preprocessing(steps: Any) -> dict[str, Any]:
-    """What `answer.Model.read_pixels` does to an image."""
-    size, crop = steps.size, steps.crop_size if getattr(steps, "do_center_crop", False) else None
-    return {
-        "max_aspect": MAX_ASPECT,
-        "shortest_edge": size.shortest_edge,
-        "width": size.width,
-        "height": size.height,
-        "resample": int(steps.resample),
-        "crop": None if crop is None else [crop.width, crop.height],
-        "scale": steps.rescale_factor if steps.do_rescale else 1.0,
-        "mean": list(steps.image_mean) if steps.do_normalize else [0.0] * 3,
-        "std": list(steps.image_std) if steps.do_normalize else [1.0] * 3,
-        "layout": "NCHW, RGB, float32",
-    }
 
 
 def _generation_note(

@@ -115,18 +115,8 @@ class HeldModel(answer.Model):
 
     def describe(self) -> dict[str, Any]:
         """Every graph's purpose and its inputs and outputs, each with dtype and shape as the file tells them."""
-
-        def told(values: Any) -> dict[str, str]:
-            return {
-                value.name: f"{_dtype(value.type)} [{', '.join(map(str, value.shape))}]" for value in values
-            }
-
         return {
-            f"{name}.onnx": {
-                "purpose": graph.purpose,
-                "inputs": told(self.graphs[name].get_inputs()),
-                "outputs": told(self.graphs[name].get_outputs()),
-            }
+            f"{name}.onnx": {"purpose": graph.purpose, **onnx_files.describe(self.graphs[name])}
             for name, graph in self._parts.graphs.items()
         }
 
@@ -139,9 +129,3 @@ class HeldModel(answer.Model):
             found = replace(found, examples=0)
         before = self._agreements.get(name)
         self._agreements[name] = found if before is None else before.joined(found)
-
-
-def _dtype(told: str) -> str:
-    """ONNX Runtime's `tensor(float)` as numpy says it."""
-    name = told.removeprefix("tensor(").removesuffix(")")
-    return "float32" if name == "float" else name

@@ -5,18 +5,41 @@ In this order: validate, prepare, fit with checkpoints, evaluate, save.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from app.jobs.spec import JobSpec, ModelCard
 from app.methods.params import Params
 from app.settings import Settings
-from workers.shared.examples import Examples
+from workers.shared.examples import Examples, Item
 
 
 class StoppingError(Exception):
     """The worker is stopping: the job goes on elsewhere, from the checkpoint that was just written."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a trained classifier said of held-out images, before it may have been trained on these too."""
+
+    taught: Sequence[Item]
+    """What it was trained on then."""
+    items: Sequence[Item]
+    """What it was asked about."""
+    said: Sequence[str]
+    """The label that it told of each."""
+    evaluated_on: Literal["test", "validation"]
+
+    @property
+    def chosen_by(self) -> bool:
+        """Whether the best checkpoint was chosen by these images."""
+        return self.evaluated_on == "validation"
+
+    def of(self, rows: Sequence[int]) -> Judgement:
+        """The same of some of the items."""
+        return replace(self, items=[self.items[row] for row in rows], said=[self.said[row] for row in rows])
 
 
 class Run(Protocol):
@@ -62,7 +85,11 @@ class Run(Protocol):
 
 
 class TrainingMethod(Protocol):
-    """A training method. One instance serves one attempt."""
+    """A training method. One instance serves one attempt.
+
+    One that teaches labels has an attribute `judgement`, a `Judgement`, once it has evaluated on held-out images;
+    without it its model is not compared with the closed-form head.
+    """
 
     def __init__(self, run: Run, params: Any, examples: Examples) -> None:
         """`params` is the method's class in `app.methods`, checked; nothing heavy happens here."""

@@ -5,6 +5,7 @@ Knows the order of the steps and what every model card holds; knows nothing of a
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -21,8 +22,11 @@ from workers.methods import load_method
 from workers.shared.data import load_examples
 from workers.shared.examples import Examples
 from workers.shared.knowing import add_domain
+from workers.shared.method import Judgement
 from workers.shared.metrics import only
+from workers.shared.model_page import model_page
 from workers.shared.run import JobRun
+from workers.training.comparing import compare
 
 CARD = "vision.json"
 
@@ -46,15 +50,21 @@ def train(run: JobRun) -> Outcome:
         return Outcome()
     run.phase("evaluating")
     evaluation = only(method.evaluate(), params.metrics)
-    run.phase("saving")
     folder = run.scratch / "model"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     card = method.save(folder)
+    judgement: Judgement | None = getattr(method, "judgement", None)
+    del method  # another model is loaded beside it
+    _free_memory()
+    if examples.labels:
+        card.comparison = compare(run, examples, judgement)
+    run.phase("saving")
     if spec.base_kind == "vlm":
         card.files += add_domain(run, examples, folder)
     _fill(card, run, examples, evaluation)
     _name(folder, card)
+    (folder / "README.md").write_text("\n".join(model_page(card)), encoding="utf-8")
     (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
     files = run.publish(folder)
     card.size_bytes = sum(one.size for one in files)
@@ -63,8 +73,21 @@ def train(run: JobRun) -> Outcome:
         card=card,
         artifacts=files,
         metrics=flat,
-        result={"evaluation": evaluation, "seconds": round(time.monotonic() - began, 1)},
+        result={
+            "evaluation": evaluation,
+            **({} if card.comparison is None else {"comparison": card.comparison.model_dump()}),
+            "seconds": round(time.monotonic() - began, 1),
+        },
     )
+
+
+def _free_memory() -> None:
+    """Of what was trained, before another model is loaded beside it."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _share_cores(settings: Settings) -> None:
@@ -120,8 +143,10 @@ def _fill(card: ModelCard, run: JobRun, examples: Examples, evaluation: dict[str
 
 
 def _name(folder: Any, card: ModelCard) -> None:
-    """The folder says by itself what it holds."""
+    """The folder says by itself what it holds, and how that compares with what needs no training."""
     file = folder / CARD
     noted = json.loads(file.read_text())
     noted["id"] = card.id
+    if card.comparison is not None:
+        noted["comparison"] = card.comparison.model_dump()
     file.write_text(json.dumps(noted, indent=2) + "\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -14,15 +15,24 @@ from app.families import text_mapping
 from app.families.hugging_face_training import tokens_of
 from app.families.lite import efficientnet_lite, sentences
 from app.families.lite import encoder as lite
+from app.inference.aspect import MAX_ASPECT
 from app.inference.family import ImageTower, TextSide
 
 _PREPROCESSING = {
-    "resize_shorter_side": round(lite.SIDE / lite.CROP),
-    "center_crop": lite.SIDE,
-    "interpolation": "bilinear",
-    "formula": "(x - 127) / 128",
+    "max_aspect": MAX_ASPECT,
+    "box": lite.CROP,
+    "shortest_edge": None,
+    "width": lite.SIDE,
+    "height": lite.SIDE,
+    "resample": int(Image.Resampling.BILINEAR),
+    "crop": None,
+    "scale": 1.0,
+    "mean": [127.0] * 3,
+    "std": [128.0] * 3,
     "layout": "NCHW, RGB, float32",
 }
+"""See `app.families.hugging_face_training.preprocessing`; `box` is the share of the shorter side whose middle square
+is cut out while it is scaled."""
 
 
 def image_tower(name: str) -> ImageTower:

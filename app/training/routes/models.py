@@ -72,6 +72,11 @@ class ExportRequest(BaseModel):
         description="`onnx`: graphs for other runtimes, of a vision-language model with a runner that answers by them; "
         "`safetensors`: merged weights in Hugging Face's format."
     )
+    text_encoder: bool = Field(
+        False,
+        description="With `onnx`, of an encoder that reads texts or a classifier on one: add `text_encoder.onnx` and "
+        "its tokenizer, which images do not need.",
+    )
 
 
 @router.post(
@@ -152,16 +157,25 @@ async def export_model(
         raise ModelTaskError(f"'{base}' answers on another server: there are no weights here to export.")
     if base is not None and kind == "encoder" and wanted.format == "safetensors":
         raise ModelTaskError("This encoder is not trained here: its weights are where it came from.")
+    reads_texts = kind == "encoder" and wanted.format == "onnx" and FAMILIES.get(_family(found)).reads_texts
+    if wanted.text_encoder and not reads_texts:
+        raise ModelTaskError(
+            f"'{model[:100]}' has no text encoder to be written as {wanted.format}: leave text_encoder out."
+        )
     spec = JobSpec(
         kind="export",
         task=task,
         base_model=base,
         base_kind=kind,
         data=await _trained_on(jobs, caller.workspace, found),
-        params={"format": wanted.format},
+        params={"format": wanted.format, "text_encoder": wanted.text_encoder},
         model=model,
     )
     return await _queued(jobs, describer, response, caller.workspace, spec)
+
+
+def _family(found: Trained | ModelInfo) -> str:
+    return found.card.family if isinstance(found, Trained) else found.family
 
 
 def _facts_of(

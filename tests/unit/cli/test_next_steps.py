@@ -88,6 +88,32 @@ def test_the_next_commands_can_be_pasted(
     assert told(capsys)[0][1] == "caption"
 
 
+def test_where_the_head_is_as_good_its_commands_come_first(
+    server: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = Session(server.url)
+
+    def said(**job: object) -> list[list[str]]:
+        compared = {"use": "head", "encoder": "clip-tiny"} | dict(job.pop("comparison", {}))  # type: ignore[call-overload]
+        after_training(session, {**JOB, **job, "result": {"comparison": compared}}, "mugs.v2", None, Taught())
+        lines = capsys.readouterr().err.splitlines()
+        assert lines.count("Next:") == 1
+        assert lines[0] in ("By the closed-form head:", "Next:")
+        commands = lines[1 : lines.index("Next:")] or lines[1:]
+        return [shlex.split(line)[1:-2] for line in commands]
+
+    answering = ["oneshot", "classify", "--image", "picture.jpg", "--collection"]
+    assert said(collection="cups")[0] == [*answering, "cups"]
+    server.answers = [(200, {"Content-Type": "application/json"}, b'{"summary": {"splits": {}}}')]
+    assert said(dataset="0a-id")[:3] == [
+        ["collections", "create", "mugs-v2-head", "--encoder", "clip-tiny"],
+        ["datasets", "teach", "0a-id", "--collection", "mugs-v2-head"],
+        [*answering, "mugs-v2-head"],
+    ]
+    assert "--model" in said(collection="cups", comparison={"use": "trained"})[0]
+    assert "--model" in said(collection="cups", method="head")[0]
+
+
 def test_a_picture_is_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

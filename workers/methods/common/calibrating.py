@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 from app.heads import Prediction
 from workers.shared import metrics
 from workers.shared.examples import Item
+from workers.shared.method import Judgement
 
 Floats = NDArray[np.floating[Any]]
 _MAX_FACTOR = 100.0
@@ -61,3 +62,14 @@ def judged(items: Sequence[Item], found: Prediction, labels: Sequence[str]) -> d
     """
     known = found.scores / np.maximum(found.scores.sum(axis=1, keepdims=True), 1e-12)
     return metrics.classification([one.label or "" for one in items], known, labels, none=found.none)
+
+
+def judgement_of(
+    taught: Sequence[Item],
+    items: Sequence[Item],
+    found: Prediction,
+    labels: Sequence[str],
+    on: Literal["test", "validation"],
+) -> Judgement:
+    """What a classifier that learned from `taught` said of the items, whatever its share for none of the labels."""
+    return Judgement(taught, items, [labels[index] for index in found.scores.argmax(axis=1)], on)

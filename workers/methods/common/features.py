@@ -50,11 +50,11 @@ def computed_views(
 class Features:
     """float32[n, copies, d] of n items, the first copy being the image itself."""
 
-    def __init__(self, run: Run, examples: Examples) -> None:
-        """Loads the encoder; raises what `load_encoder` raises."""
+    def __init__(self, run: Run, examples: Examples, *, base: str | None = None) -> None:
+        """Loads the encoder, `base` or else the job's own; raises what `load_encoder` raises."""
         self._run, self._examples = run, examples
         self.encoder: Encoder = load_encoder(
-            resolve(run.spec.base_model or DEFAULT_ENCODER), EncoderConfig.from_settings(run.settings)
+            resolve(base or run.spec.base_model or DEFAULT_ENCODER), EncoderConfig.from_settings(run.settings)
         )
 
     def of(self, items: Sequence[Item], copies: int, settings: AugmentationSettings, *, name: str) -> Vectors:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -29,16 +29,16 @@ from app.models.classifiers import (
     few_exemplars,
     save_classifier,
 )
-from workers.methods.common.calibrating import fitted_scale, judged, log_softmax, looked_at
+from workers.methods.common.calibrating import fitted_scale, judged, judgement_of, log_softmax, looked_at
 from workers.methods.common.classifiers import check_labels, describe_classifier, note_classifier
 from workers.methods.common.features import Activations, Features, remember
 from workers.methods.common.looping import Parts, Pass, Stepped
 from workers.methods.common.projecting import Projection, array, squared
 from workers.methods.common.reproducible import deterministic
-from workers.methods.common.splits import split_leaving, targets
+from workers.methods.common.splits import check_taught, split_leaving, targets
 from workers.shared import metrics
 from workers.shared.examples import Examples
-from workers.shared.method import Run
+from workers.shared.method import Judgement, Run
 from workers.shared.metrics import NOT_JUDGED
 
 COPIES = 4
@@ -53,6 +53,7 @@ class FeatureMethod(Stepped):
 
     usual_scale: ClassVar[float] = 10.0
     """Of logits, where there is little to fit it on."""
+    judgement: Judgement | None = None
 
     def __init__(self, run: Run, params: Any, examples: Examples) -> None:
         self.run, self.params, self.examples = run, params, examples
@@ -63,19 +64,15 @@ class FeatureMethod(Stepped):
     def validate(cls, params: Params, examples: Examples) -> None:
         """At least two labels, with two examples each where examples of a label are compared."""
         check_labels(examples)
+        check_taught(examples)
         learned = Counter(one.label for one in examples.items if one.split in (None, "train"))
-        least = cls.least(params)
+        least = params.min_examples_per_label
         few = [label for label in examples.labels if learned[label] < least]
         if few:
             raise NotTrainableError(
                 f"The method needs at least {least} examples a label to learn from; '{few[0]}' has "
                 f"{learned[few[0]]}."
             )
-
-    @classmethod
-    def least(cls, params: Params) -> int:
-        """Examples of each label that it takes."""
-        return 2
 
     def prepare(self) -> None:
         """Split, compute features, build the network, and go on from a checkpoint where there is one."""
@@ -86,7 +83,7 @@ class FeatureMethod(Stepped):
         self.features = Activations(run, self.examples) if self.end_to_end else Features(run, self.examples)
         self.encoder = self.features.encoder
         self.train, self.validation, self.test = split_leaving(
-            self.examples, params.validation_share, run.spec.seed, least=self.least(params)
+            self.examples, params.validation_share, run.spec.seed, least=params.min_examples_per_label
         )
         copies = self.copies() if params.augment else 0
         self.x = self.features.of(self.train, copies, params.changes(), name="train")
@@ -168,7 +165,8 @@ class FeatureMethod(Stepped):
             return {**({"evaluated_on": NOT_JUDGED} if few else self._without_held_out()), **chosen}
         x = self.features.of(self.test, 0, OFF, name="test")[:, 0] if self.test else self.held
         found = self.classifier(self.x, self.y).predict(self.served(x))
-        on = "test" if self.test else "validation"
+        on: Literal["test", "validation"] = "test" if self.test else "validation"
+        self.judgement = judgement_of(self.train, items, found, self.labels, on)
         return {**judged(items, found, self.labels), "evaluated_on": on, **chosen}
 
     def save(self, folder: Path) -> ModelCard:

@@ -10,6 +10,7 @@ from app.methods.tasks import MIN_A_LABEL_TO_HOLD_OUT
 from workers.shared.examples import Examples, Item
 from workers.shared.splitting import SPLITS, stratified
 
+_MAX_NAMED = 5
 Splits = tuple[list[Item], list[Item], list[Item]]
 
 
@@ -55,7 +56,9 @@ def check_taught(examples: Examples) -> None:
     taught = {one.label for one in examples.items if one.split in (None, "train")}
     missing = [label for label in examples.labels if label not in taught]
     if missing:
-        raise NotTrainableError(f"The training split holds no example of '{missing[0]}'.")
+        named = ", ".join(f"'{label}'" for label in missing[:_MAX_NAMED])
+        more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
+        raise NotTrainableError(f"The training split holds no example of {named}{more}.")
 
 
 def targets(items: Sequence[Item], labels: Sequence[str]) -> list[int]:

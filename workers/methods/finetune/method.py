@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -20,12 +20,8 @@ from app.jobs.spec import ModelCard
 from app.methods.finetune import FinetuneParams
 from app.methods.params import Params
 from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, save_classifier
-from workers.methods.common.calibrating import fitted_scale, judged
-from workers.methods.common.classifiers import (
-    check_labels,
-    describe_classifier,
-    note_classifier,
-)
+from workers.methods.common.calibrating import fitted_scale, judged, judgement_of
+from workers.methods.common.classifiers import check_labels, describe_classifier, note_classifier
 from workers.methods.common.splits import check_taught, split_items, targets
 from workers.methods.finetune.arguments import rank_device, training_arguments
 from workers.methods.finetune.callbacks import callbacks_for, run_trainer
@@ -33,7 +29,7 @@ from workers.methods.finetune.classifier import Classifier, write_tower
 from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
 from workers.methods.finetune.pixels import PixelData
 from workers.shared.examples import Examples, Item
-from workers.shared.method import Run
+from workers.shared.method import Judgement, Run
 from workers.shared.metrics import NOT_JUDGED
 from workers.shared.towers import image_tower
 
@@ -47,6 +43,8 @@ _BATCH = 32
 
 class FinetuneEncoder:
     """See `workers.shared.method.TrainingMethod`."""
+
+    judgement: Judgement | None = None
 
     def __init__(self, run: Run, params: FinetuneParams, examples: Examples) -> None:
         self.run, self.params, self.examples = run, params, examples
@@ -137,7 +135,9 @@ class FinetuneEncoder:
             return {"evaluated_on": NOT_JUDGED, "best_step": self.best_step}
         found = self._classifier().predict(self.features_of(items) if self.test else held)
         figures = judged(items, found, self.labels)
-        return {**figures, "evaluated_on": "test" if self.test else "validation", "best_step": self.best_step}
+        on: Literal["test", "validation"] = "test" if self.test else "validation"
+        self.judgement = judgement_of(self.train, items, found, self.labels, on)
+        return {**figures, "evaluated_on": on, "best_step": self.best_step}
 
     def save(self, folder: Path) -> ModelCard:
         """The tower's weights, the head, and how they fit."""

@@ -27,7 +27,7 @@ from workers.methods.finetune.arguments import rank_device, training_arguments
 from workers.methods.finetune.callbacks import callbacks_for, run_trainer
 from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
 from workers.shared.examples import Examples, Item
-from workers.shared.method import Run
+from workers.shared.method import Judgement, Run
 
 JUDGED = 500
 """Test examples that are answered at most: writing answers takes far longer than a forward pass."""
@@ -38,6 +38,8 @@ _BATCH = 16
 
 class FinetuneVlm:
     """See `workers.shared.method.TrainingMethod`."""
+
+    judgement: Judgement | None = None
 
     def __init__(self, run: Run, params: FinetuneParams, examples: Examples) -> None:
         self.run, self.params = run, params
@@ -121,8 +123,11 @@ class FinetuneVlm:
         """Exact match and BLEU, or the figures of a classifier for labels, on the test split (or what was held out),
         the base's own beside them.
         """
+        judge = self._judge()
+        figures = judge.evaluate(self.sides, JUDGED)
+        self.judgement = judge.judgement
         return {
-            **self._judge().evaluate(self.sides, JUDGED),
+            **figures,
             "before": {name: self.before[name] for name in COMPARED if name in self.before},
             "best_step": self.best_step,
         }

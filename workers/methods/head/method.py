@@ -8,7 +8,6 @@ import numpy as np
 from torch import nn
 
 from app.inference.protocols import Vectors
-from app.methods.params import Params
 from app.models.classifiers import Weights
 from workers.methods.common.on_features import FeatureMethod
 
@@ -18,10 +17,6 @@ _MAX_KEPT = 100
 
 class HeadMethod(FeatureMethod):
     """See `workers.shared.method.TrainingMethod`."""
-
-    @classmethod
-    def least(cls, params: Params) -> int:
-        return 1
 
     def copies(self) -> int:
         """None are learned from; they are judged by where nothing else is left for that."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,17 +22,13 @@ from app.jobs.spec import ModelCard
 from app.methods.lora import LoraParams
 from app.methods.params import Params
 from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, few_exemplars, save_classifier
-from workers.methods.common.calibrating import fitted_scale, judged, looked_at
-from workers.methods.common.classifiers import (
-    check_labels,
-    describe_classifier,
-    note_classifier,
-)
+from workers.methods.common.calibrating import fitted_scale, judged, judgement_of, looked_at
+from workers.methods.common.classifiers import check_labels, describe_classifier, note_classifier
 from workers.methods.common.looping import Parts, Pass, Stepped, noted
 from workers.methods.common.reproducible import deterministic
 from workers.methods.common.splits import check_taught, split_items, targets
 from workers.shared.examples import Examples, Item
-from workers.shared.method import Run
+from workers.shared.method import Judgement, Run
 from workers.shared.metrics import NOT_JUDGED
 
 _GRADIENT_NORM = 1.0
@@ -47,6 +43,7 @@ class EncoderTraining(Stepped):
     """`build` loads it."""
     adapted: Any
     """`peft` or `tail`."""
+    judgement: Judgement | None = None
     rate = 2e-4
     steps = 300
     one_thread = True
@@ -170,7 +167,11 @@ class EncoderTraining(Stepped):
                 if not self.refits:
                     return
                 first = {"figures": self._evaluated(), "scale": self.scale, "made": self.last_step}
+                first["said"] = None if self.judgement is None else list(self.judgement.said)
                 came_from = None
+            elif first.get("said"):  # a checkpoint of an older version has none
+                items = self.test or self.validation
+                self.judgement = Judgement(self.train, items, first["said"], self._judged_on)
             self.first, self.scale = first, first["scale"]
             steps = first["figures"]["best_step"]
             self._take_all_in()
@@ -234,7 +235,9 @@ class EncoderTraining(Stepped):
             return {"evaluated_on": NOT_JUDGED, "best_step": self.best_step}
         found = self._classifier().predict(self.features_of(items) if self.test else features)
         figures = judged(items, found, self.labels)
-        return {**figures, "evaluated_on": "test" if self.test else "validation", "best_step": self.best_step}
+        on = self._judged_on
+        self.judgement = judgement_of(self.train, items, found, self.labels, on)
+        return {**figures, "evaluated_on": on, "best_step": self.best_step}
 
     def save(self, folder: Path) -> ModelCard:
         """The changed weights, the head, and vision.json."""
@@ -244,6 +247,10 @@ class EncoderTraining(Stepped):
         return describe_classifier(
             note, files, {"trained_on": len(self.train)}, sum(one.numel() for one in self.trained().values())
         )
+
+    @property
+    def _judged_on(self) -> Literal["test", "validation"]:
+        return "test" if self.test else "validation"
 
     @property
     def refits(self) -> bool:

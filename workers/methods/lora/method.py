@@ -13,7 +13,7 @@ from app.methods.lora import LoraParams
 from app.methods.params import Params
 from workers.methods.lora.encoder_training import EncoderTraining
 from workers.shared.examples import Examples
-from workers.shared.method import Run, TrainingMethod
+from workers.shared.method import Judgement, Run, TrainingMethod
 
 
 class EncoderLora:
@@ -49,6 +49,12 @@ class EncoderLora:
 
     def evaluate(self) -> dict[str, Any]:
         return self._method.evaluate()
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """See `TrainingMethod`."""
+        found: Judgement | None = getattr(self._method, "judgement", None)
+        return found
 
     def save(self, folder: Path) -> ModelCard:
         return self._method.save(folder)

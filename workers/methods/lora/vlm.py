@@ -25,7 +25,7 @@ from workers.methods.common.vlm.lengths import limit_texts
 from workers.methods.common.vlm.saving import write_card
 from workers.methods.lora.rehearsal import rehearsed
 from workers.shared.examples import Examples, Item
-from workers.shared.method import Run
+from workers.shared.method import Judgement, Run
 
 PASSES, MIN_PASSES = 150, 3
 """Times every example is seen where `steps` is left empty: a few examples often, within `MAX_STEPS`, many rarely."""
@@ -142,6 +142,11 @@ class VlmLora:
             "taught": len(self._sides.taught),
             "best_step": self._progress.best_step,
         }
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """See `TrainingMethod`."""
+        return self._judge.judgement
 
     def save(self, folder: Path) -> ModelCard:
         """An adapter in peft's format with a `vision.json`; the vision tower and the base stay out of it."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from app.methods.params import Params
 from workers.methods.common.on_features import FeatureMethod
 
 _MARGINS = {"triplet": 0.3, "contrastive": 1.0}
@@ -17,11 +16,6 @@ _MARGINS = {"triplet": 0.3, "contrastive": 1.0}
 
 class Siamese(FeatureMethod):
     """See `workers.shared.method.TrainingMethod`."""
-
-    @classmethod
-    def least(cls, params: Params) -> int:
-        """Two to compare, or one and its changed copies."""
-        return 1 if params.augment else 2
 
     def loss(self, step: int) -> torch.Tensor:
         """Of a batch with several views a label."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from workers.methods.common.vlm.labels import LabelScorer
 from workers.methods.common.vlm.lessons import Lessons
 from workers.shared import metrics
 from workers.shared.examples import Item
+from workers.shared.method import Judgement
 from workers.shared.metrics import NOT_JUDGED
 
 SPARE_TOKENS = 4
@@ -60,10 +61,12 @@ class Judge:
         self._items = items
         self._batch = batch
         self._number_format = number_format
+        self.judgement: Judgement | None = None
+        """Of the newest evaluation, where the answers are labels."""
         self._scorer = LabelScorer(lessons, items.labels, batch) if items.labels else None
 
     def evaluate(self, sides: Sides, most: int | None = None) -> dict[str, Any]:
-        """`judge` of (at most so many of) the examples that were not taught, and where they come from; without any,
+        """Figures of (at most so many of) the examples that were not taught, and where they come from; without any,
         that nothing was judged, and how many of the taught answers the model gives.
         """
         items = sides.judged[:most]
@@ -72,9 +75,12 @@ class Judge:
             return {"evaluated_on": NOT_JUDGED, "held_out": False, "exact_match_on_taught": fit}
         if most is not None and self._scorer is not None:
             items = items[: max(MAX_SCORED // len(self._items.labels), 1)]
+        on: Literal["test", "validation"] = "validation" if sides.judged is sides.held_out else "test"
+        figures, said = self._judged(items)
+        self.judgement = None if said is None else Judgement(sides.taught, items, said, on)
         return {
-            **self.judge(items),
-            "evaluated_on": "validation" if sides.judged is sides.held_out else "test",
+            **figures,
+            "evaluated_on": on,
             "held_out": True,
             "judged": f"{len(items)} of {len(sides.judged)}",
         }
@@ -86,17 +92,18 @@ class Judge:
         said = [one.text for one in self.answers(items, longest)]
         return metrics.texts(said, [[one.answer or ""] for one in items], questions)
 
-    def judge(self, items: Sequence[Item]) -> dict[str, Any]:
-        """`figures`; or where labels were taught as answers, `evaluation.metrics.classification` with each answer
-        constrained to the labels by their likelihood (`common.vlm.labels`), and how often the free answer is the label.
+    def _judged(self, items: Sequence[Item]) -> tuple[dict[str, Any], list[str] | None]:
+        """`figures`, and None; or where labels were taught as answers, `metrics.classification` with each answer
+        constrained to the labels by their likelihood (`common.vlm.labels`) and how often the free answer is the label,
+        and the label told of each item.
         """
-        scorer = self._scorer
+        scorer, labels = self._scorer, self._items.labels
         if scorer is None:
-            return self.figures(items)
+            return self.figures(items), None
         with self._at_rest():
             shares = np.stack([scorer.probabilities(self._items.prompt(item, 0)) for item in items])
         free = self.figures(items)["exact_match"]
-        return labelled(items, shares, self._items.labels, free)
+        return labelled(items, shares, labels, free), [labels[index] for index in shares.argmax(axis=1)]
 
     def answers(self, items: Sequence[Item], max_new_tokens: int) -> list[Answer]:
         """What the model says to each, in order."""
