@@ -114,7 +114,10 @@ class ArchiveForm(Generic[AnyForm]):
         file = {"type": "string", "format": "binary", "description": self.about}
         fields = describe_fields(self.fields)
         form = {"type": "object", "properties": {"archive": file, **fields}, "required": ["archive"]}
-        raw = ("application/zip", "application/x-tar", "application/gzip")
+        raw = (
+            *("application/zip", "application/x-tar", "application/gzip"),
+            *("application/x-bzip2", "application/x-xz"),
+        )
         content = {"multipart/form-data": {"schema": form}, **{kind: {"schema": file} for kind in raw}}
         found: dict[str, Any] = {"requestBody": {"required": True, "content": content}}
         if fields:

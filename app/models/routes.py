@@ -40,7 +40,7 @@ Recogniser = Annotated[Caller, Depends(require("recognise"))]
 Trainer = Annotated[Caller, Depends(require("train"))]
 ModelPath = Annotated[str, Path(alias="model", max_length=200, description="Id of a model.")]
 _NOT_FOUND = responses(ModelNotFoundError)
-UPLOAD = ArchiveForm(Form, "A zip, tar or tar.gz of a model's folder.")
+UPLOAD = ArchiveForm(Form, "A zip, tar, tar.gz, tar.bz2 or tar.xz of a model's folder.")
 
 
 @router.get("")
