@@ -109,6 +109,7 @@ def print_dataset(dataset: dict[str, Any]) -> None:
         ("imbalance", f"{summary['imbalance']:.2f}" if summary.get("imbalance") else ""),
         ("duplicates", str(summary.get("duplicates") or "")),
         ("on several sides", str(summary.get("images_on_several_sides") or "")),
+        *(("note", remark) for remark in summary.get("remarks", ())),
         *(("refused", f"{count}: {reason}") for reason, count in refused.items()),
         ("error", (dataset["error"] or {}).get("detail", "")),
     ]

@@ -31,6 +31,7 @@ _DATASET: dict[str, Any] = {
         "refused_total": 3,
         "duplicates": 12,
         "images_on_several_sides": 0,
+        "remarks": ["12 classes from the folders below flower_photos; LICENSE.txt ignored"],
     },
     "error": None,
     "job": "0f3a9c1e-5b7d-4468-8c57-9f2e0d6f6a1c",

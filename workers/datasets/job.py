@@ -29,7 +29,7 @@ from app.media.images import ImageLimits
 from app.methods.tasks import Task
 from app.storage.archives import unpack_bounded
 from workers.datasets import formats
-from workers.datasets.preparing import ACCEPTED, REFUSED, Checker, finish
+from workers.datasets.preparing import ACCEPTED, REFUSED, STATE_FILES, Checker, finish
 from workers.datasets.records import Format
 from workers.shared.data import collection_items
 from workers.shared.run import JobRun
@@ -102,8 +102,9 @@ def _check_upload(run: JobRun, how: _How, state: Path) -> str:
     run.log(f"{total} entries in the format '{format_}'")
     done = 0
     if run.restored is not None:
-        for name in (ACCEPTED, REFUSED):
-            shutil.copy(run.restored / name, state / name)
+        for name in STATE_FILES:
+            if (run.restored / name).exists():  # checkpoints of older versions hold no remarks
+                shutil.copy(run.restored / name, state / name)
         done = int(json.loads((run.restored / _PROGRESS).read_text())["done"])
     limits = ImageLimits.from_settings(run.settings)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -124,7 +125,7 @@ def _check_upload(run: JobRun, how: _How, state: Path) -> str:
 
 
 def _keep(state: Path, done: int, target: Path) -> None:
-    for name in (ACCEPTED, REFUSED):
+    for name in STATE_FILES:
         shutil.copy(state / name, target / name)
     (target / _PROGRESS).write_text(json.dumps({"done": done}))
 

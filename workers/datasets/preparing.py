@@ -11,7 +11,7 @@ import json
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,10 +25,12 @@ from app.media.images import ImageLimits, normalise_for_storage
 from app.methods.tasks import Task
 from workers.datasets.formats import task_of
 from workers.datasets.index import Index
-from workers.datasets.records import Box, Found, Record, Refusal
+from workers.datasets.records import Box, Found, Record, Refusal, Remark
 
 ACCEPTED = "accepted.jsonl"
 REFUSED = "refused.jsonl"
+REMARKS = "remarks.jsonl"
+STATE_FILES = (ACCEPTED, REFUSED, REMARKS)
 _INDEX = "index.sqlite"
 _WAVE = 64
 _REMEMBERED = 20_000
@@ -65,33 +67,39 @@ class Checker:
         self._known: OrderedDict[tuple[str, Box | None], _Stored | Refusal] = OrderedDict()
 
     def check(self, found: Found, state: Path, *, done: int) -> Iterator[tuple[int, list[str]]]:
-        """Go on after the first `done` of `found`, appending to the two files in `state`.
+        """Go on after the first `done` of `found`, appending to the files in `state`.
 
         After every wave yields how many are done by then and the images that it stored; the files hold
         exactly these when it does.
         """
         rest = islice(found, done, None)
-        with (state / ACCEPTED).open("a") as accepted, (state / REFUSED).open("a") as refused:
+        with ExitStack() as stack:
+            accepted, refused, remarks = (
+                stack.enter_context((state / name).open("a")) for name in STATE_FILES
+            )
             while wave := list(islice(rest, _WAVE)):
                 stored: list[str] = []
                 for one, outcome in zip(wave, self._outcomes(wave), strict=True):
+                    if isinstance(outcome, Remark):
+                        remarks.write(json.dumps(asdict(outcome)) + "\n")
+                        continue
                     if isinstance(outcome, Refusal):
                         refused.write(json.dumps(asdict(outcome)) + "\n")
                         continue
                     stored.append(outcome.sha256)
                     accepted.write(json.dumps(_line(one, outcome)) + "\n")
-                accepted.flush()
-                refused.flush()
+                for file in (accepted, refused, remarks):
+                    file.flush()
                 done += len(wave)
                 yield done, stored
 
-    def _outcomes(self, wave: Sequence[Record | Refusal]) -> list[_Stored | Refusal]:
+    def _outcomes(self, wave: Sequence[Record | Refusal | Remark]) -> list[_Stored | Refusal | Remark]:
         """One for each: an image that several lines name is read once, as long as they are not too far apart."""
         records = {(one.path, one.box): one for one in wave if isinstance(one, Record)}
         new = [one for key, one in records.items() if key not in self._known]
         for record, outcome in zip(new, self._pool.map(self._one, new), strict=True):
             self._known[record.path, record.box] = outcome
-        found = [one if isinstance(one, Refusal) else self._known[one.path, one.box] for one in wave]
+        found = [self._known[one.path, one.box] if isinstance(one, Record) else one for one in wave]
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return found
@@ -123,7 +131,7 @@ def _cropped(data: bytes, box: Box, limits: ImageLimits) -> bytes:
         return buffer.getvalue()
 
 
-def _line(found: Record | Refusal, image: _Stored) -> dict[str, Any]:
+def _line(found: Record | Refusal | Remark, image: _Stored) -> dict[str, Any]:
     texts = {
         key: value
         for key, value in asdict(found).items()
@@ -138,7 +146,7 @@ class Prepared:
 
     task: Task
     summary: dict[str, Any]
-    """examples, images, bytes, splits, labels (counts by split), refused (counts by reason), duplicates."""
+    """examples, images, bytes, splits, labels (counts by split), refused (counts by reason), duplicates, remarks."""
 
 
 def finish(state: Path, manifest: Path, report: Path, shares: Sequence[float], seed: int) -> Prepared:
@@ -175,6 +183,7 @@ def finish(state: Path, manifest: Path, report: Path, shares: Sequence[float], s
             "refused_total": refused.total(),
             "duplicates": duplicates,
             "images_on_several_sides": across,
+            "remarks": list(dict.fromkeys(line["sentence"] for line in _lines(state / REMARKS))),
         }
     (state / _INDEX).unlink()
     return Prepared(task, summary)

@@ -14,6 +14,8 @@ from typing import Literal
 from workers.shared.examples import Split
 
 Format = Literal["directory", "coco", "jsonl"]
+MAX_TEXT_CHARACTERS = 20_000
+"""Of a label, question, answer or caption; the rest is cut off."""
 FORMATS: tuple[Format, ...] = ("directory", "coco", "jsonl")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
@@ -59,7 +61,14 @@ class Refusal:
     reason: str
 
 
-Found = Iterator[Record | Refusal]
+@dataclass(frozen=True)
+class Remark:
+    """A sentence about the whole dataset that its summary states: a guess, or what was left aside."""
+
+    sentence: str
+
+
+Found = Iterator[Record | Refusal | Remark]
 
 
 def split_named(name: str) -> Split | None:
