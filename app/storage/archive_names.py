@@ -6,6 +6,7 @@ is a guess, so there is a sentence about it for whoever sent the archive.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from app.storage.archive_entries import shown_name
@@ -26,6 +27,8 @@ _ALIASES = {"cp1252": ("windows-1252",), "cp1251": ("windows-1251",), "cp866": (
 """What the detector calls them."""
 _LAST_RESORT = "cp437"
 """What the format says that such names are in; it has a character for each byte."""
+_SLASHED, _BACKSLASHED = re.compile(rb"[\0-?]+"), re.compile(rb"[\0-?\\]+")
+"""What separates words: digits and punctuation below the bytes that may be half of a character."""
 _MAX_SAMPLE_BYTES = 16_384
 _MAX_OTHERS = 2
 _IMPLAUSIBLE = 0.1
@@ -48,7 +51,8 @@ class NameReader:
         for raw in raw_names:
             self.count += 1
             self._possible = {encoding for encoding in self._possible if _is_readable(raw, encoding)}
-            for part in raw.split(b"/"):
+            # a backslash may be half of a character, so it separates only where nothing else does
+            for part in (_SLASHED if b"/" in raw else _BACKSLASHED).split(raw):
                 if not part.isascii() and part not in self._sample and sampled < _MAX_SAMPLE_BYTES:
                     self._sample[part] = None
                     sampled += len(part)
@@ -113,10 +117,13 @@ def _rank(sample: bytes, candidates: list[str]) -> list[tuple[str, float]]:
 
 
 def _plausibility(text: str) -> float:
-    """1 for what looks like names; less for symbols, capitals within a word, and ideographs between Latin letters."""
+    """1 for what looks like names; less for symbols, half-width kana, capitals within a word, and ideographs
+    between Latin letters.
+    """
     around = list(zip(" " + text, text, text[1:] + " ", strict=False))
     traits = (
         any(not c.isascii() and not c.isalnum() for c in text),
+        any("\uff61" <= c <= "\uff9f" for c in text),
         any(before.islower() and c.isupper() and not c.isascii() for before, c, _ in around),
         any(c >= "\u2e80" and _is_latin(before) and _is_latin(after) for before, c, after in around),
     )

@@ -29,7 +29,7 @@ from app.media.images import ImageLimits
 from app.methods.tasks import Task
 from app.storage.archives import unpack_bounded
 from workers.datasets import formats
-from workers.datasets.preparing import ACCEPTED, REFUSED, STATE_FILES, Checker, finish
+from workers.datasets.preparing import ACCEPTED, REFUSED, STATE_FILES, Checker, add_remarks, finish
 from workers.datasets.records import Format
 from workers.shared.data import collection_items
 from workers.shared.run import JobRun
@@ -95,7 +95,7 @@ def _check_upload(run: JobRun, how: _How, state: Path) -> str:
     folder = run.scratch / "unpacked"
     archive = run.scratch / _UPLOAD
     run.files.get(f"datasets/{how.dataset}/{_UPLOAD}", archive)
-    unpack_bounded(archive, folder, run.settings)
+    unpacked = unpack_bounded(archive, folder, run.settings)
     archive.unlink()
     format_ = formats.detect(folder) if how.format == "auto" else how.format
     total = sum(1 for _ in formats.read(folder, format_, boxes=how.boxes))
@@ -106,6 +106,7 @@ def _check_upload(run: JobRun, how: _How, state: Path) -> str:
             if (run.restored / name).exists():  # checkpoints of older versions hold no remarks
                 shutil.copy(run.restored / name, state / name)
         done = int(json.loads((run.restored / _PROGRESS).read_text())["done"])
+    add_remarks(state, unpacked.remarks)
     limits = ImageLimits.from_settings(run.settings)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         checker = Checker(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
@@ -129,6 +129,13 @@ def _cropped(data: bytes, box: Box, limits: ImageLimits) -> bytes:
         buffer = io.BytesIO()
         image.crop((left, top, right, bottom)).convert("RGB").save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
+
+
+def add_remarks(state: Path, sentences: Iterable[str]) -> None:
+    """State sentences about the whole dataset; one that is stated already counts once."""
+    with (state / REMARKS).open("a") as remarks:
+        for sentence in sentences:
+            remarks.write(json.dumps(asdict(Remark(sentence))) + "\n")
 
 
 def _line(found: Record | Refusal | Remark, image: _Stored) -> dict[str, Any]:
