@@ -13,7 +13,7 @@ class ImageTooLargeError(TooLargeError):
 
 
 class InvalidImageError(InvalidInputError):
-    """The image could not be read: send a whole JPEG, PNG, WebP, GIF, BMP or TIFF."""
+    """The image could not be read: send a whole JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC or JPEG 2000."""
 
     code = "invalid_image"
     advice = "Send a whole image file of a format that the sentence names."

@@ -103,6 +103,17 @@ class LimitSettings(SettingsGroup):
         ge=256,
         description="Longest side of a stored example, in pixels; larger images are scaled down to it.",
     )
+    decoders: int = Field(
+        2,
+        ge=1,
+        description="AVIF, HEIC and JPEG 2000 images that one process has decoded at the same time, each in a process of its own; others wait.",
+    )
+    decoder_memory_mb: int = Field(
+        2_048, ge=128, description="Memory that decoding one of them may take, in MiB."
+    )
+    decoder_s: float = Field(
+        20.0, ge=1, description="Seconds that decoding one of them may take, in all and of CPU time."
+    )
     max_labels: int = Field(1_000, ge=1, description="Most labels in one zero-shot request.")
     max_text_chars: int = Field(1_000, ge=1, description="Longest label, description or text, in characters.")
     max_texts: int = Field(256, ge=1, description="Most texts in one embeddings request.")
