@@ -97,6 +97,16 @@ class Entry:
         except OSError as error:
             raise self._named(error) from error
 
+    def head(self, size: int) -> bytes:
+        """Its first bytes, at most `IN_MEMORY_BYTES` of them; blocks for no longer than the page cache takes."""
+        if self._file is None:
+            return bytes(self._memory[:size])
+        try:
+            self._file.seek(0)
+            return self._file.read(size)
+        except OSError as error:
+            raise self._named(error) from error
+
     def _named(self, error: OSError) -> errors.VisionError:
         named = disk.fault_of(error, self._folder, what="uploads")
         return named or StoreUnavailableError("Uploads cannot be kept right now.", reason=str(error))

@@ -38,14 +38,20 @@ class UploadForm(Generic[AnyForm]):
     few or too many images.
     """
 
-    def __init__(self, fields: type[AnyForm], images: Images, *, name: str = "image") -> None:
-        """`name` is what the documentation page calls the image part."""
-        self.fields, self.images, self.name = fields, images, name
+    def __init__(
+        self, fields: type[AnyForm], images: Images, *, name: str = "image", or_text: str | None = None
+    ) -> None:
+        """`name` is what the documentation page calls the image part; `or_text` names the field of words that may come
+        instead of it, and where a data: URI is an image too.
+        """
+        self.fields, self.images, self.name, self.or_text = fields, images, name, or_text
 
     async def __call__(self, request: Request) -> AsyncIterator[ReceivedForm[AnyForm]]:
         """Read the upload and check it; its images are closed however the request ends."""
         services = request.app.state.services
         with await read_upload(request, services.settings, services.spool) as upload:
+            if self.or_text is not None:
+                upload.take_images(self.or_text, services.spool)
             fields = parse_fields(self.fields, upload.fields, services.settings)
             count = len(upload.images)
             if self.images == "several" and not count:

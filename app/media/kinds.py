@@ -70,6 +70,8 @@ _OTHERS: tuple[tuple[int, bytes, str], ...] = (
 )
 """(where, the bytes there, what the file is)."""
 _NETPBM = frozenset({b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"PF", b"Pf"})
+_BASE64 = ("/9j/", "ivborw0kggo", "r0lgod", "uklgr")
+"""How JPEG, PNG, GIF and WebP begin, in lower case."""
 _TEXTS: tuple[tuple[str, str], ...] = (
     (
         "version https://git-lfs.github.com/spec/",
@@ -79,6 +81,7 @@ _TEXTS: tuple[tuple[str, str], ...] = (
     ("<html", "a web page (HTML)"),
     ("<svg", "an SVG drawing"),
     ("<!doctype svg", "an SVG drawing"),
+    *((start, "an image written as base64, which belongs in JSON or a data: URI") for start in _BASE64),
     ("{", "a JSON text"),
     ("[", "a JSON text"),
     ("http://", "an address, and addresses are not fetched"),

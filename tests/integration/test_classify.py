@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import httpx
@@ -99,6 +100,18 @@ async def test_labels_need_no_example_and_no_collection(
     assert all(one["similarity"] is None for one in answer["scores"])
     assert sorted(one["label"] for one in answer["scores"]) == ["cat", "cup of coffee", "dog", "rocket"]
     assert sum(one["score"] for one in answer["scores"]) + answer["none"] == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("dress", ["json", "form"])
+async def test_labels_in_a_list_keep_their_commas(client: httpx.AsyncClient, dress: str) -> None:
+    image, labels = encoded(photo("chelsea")), ["tabby, tabby cat", "tench, Tinca tinca"]
+    if dress == "json":
+        body = {"labels": labels, "image": base64.b64encode(image).decode()}
+        reply = await client.post("/v1/classify", json=body)
+    else:
+        reply = await client.post("/v1/classify", data={"labels": json.dumps(labels)}, files={"image": image})
+    assert {score["label"] for score in reply.json()["scores"]} == set(labels)
+    assert reply.json()["scores"][0]["label"] == "tabby, tabby cat"
 
 
 async def test_labels_may_be_repeated_fields(client: httpx.AsyncClient) -> None:
