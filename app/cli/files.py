@@ -1,6 +1,7 @@
 """Which files a path on the command line means, and which label each gets.
 
-Knows file names only; whether a file is a readable image is for the service to say.
+Knows file names only; whether a file is a readable image is for the service to say. What a folder holds besides is
+counted and said.
 """
 
 from __future__ import annotations
@@ -9,14 +10,23 @@ from pathlib import Path
 
 import typer
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+from app.cli.folders import FolderContents, count_suffixes, read_folder, say_left_out
+from app.media.suffixes import IMAGE_SUFFIXES
+
+SUFFIXES = IMAGE_SUFFIXES
 
 
 def image_files(paths: list[Path]) -> list[Path]:
-    """The named files as they are, and every image below the named folders; hidden ones are left out."""
+    """The named files as they are, and every image below the named folders; says what is left out."""
     files: list[Path] = []
     for path in paths:
-        files += _below(path) if path.is_dir() else [check_regular(path)]
+        if path.is_dir():
+            contents = read_folder(path)
+            images = _images(contents)
+            _say_left_out(contents, images)
+            files += images
+        else:
+            files.append(check_regular(path))
     return files
 
 
@@ -35,31 +45,40 @@ def labelled_files(paths: list[Path], label: str | None) -> list[tuple[str, Path
         return [(label, file) for file in image_files(paths)]
     pairs: list[tuple[str, Path]] = []
     for path in paths:
-        if path.is_dir():
-            _below(path)  # which says where there is no image at all
-        else:
+        if not path.is_dir():
             check_regular(path)
-        folders = sorted(child for child in path.iterdir() if child.is_dir()) if path.is_dir() else []
-        if not folders:
-            raise typer.BadParameter(
-                f"{path} is no folder of folders, so a --label is needed", param_hint="--label"
-            )
-        for folder in folders:
-            if not folder.name.startswith("."):
-                pairs += [(folder.name, file) for file in image_files([folder])]
+            raise _label_needed(path)
+        contents = read_folder(path)
+        images = _images(contents)
+        in_folders = [image for image in images if image.parent != path]
+        if not in_folders:
+            raise _label_needed(path)
+        for folder in sorted({path / image.relative_to(path).parts[0] for image in in_folders}):
+            pairs += [(folder.name, image) for image in in_folders if image.is_relative_to(folder)]
+        _say_left_out(contents, images, unlabelled=len(images) - len(in_folders))
     return pairs
 
 
-def _below(folder: Path) -> list[Path]:
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    if not found:
+def _label_needed(path: Path) -> typer.BadParameter:
+    return typer.BadParameter(f"{path} is no folder of folders, so a --label is needed", param_hint="--label")
+
+
+def _images(contents: FolderContents) -> list[Path]:
+    images = [file for file in contents.files if file.suffix.lower() in SUFFIXES]
+    if not images:
+        others = f"; it holds {count_suffixes(contents.files)}" if contents.files else ""
         raise typer.BadParameter(
-            f"{folder} holds no images ({' '.join(sorted(SUFFIXES))})", param_hint="--image"
+            f"{contents.folder} holds no images ({' '.join(sorted(SUFFIXES))}){others}", param_hint="--image"
         )
-    return found
+    return images
+
+
+def _say_left_out(contents: FolderContents, images: list[Path], *, unlabelled: int = 0) -> None:
+    taken = set(images)
+    others = [file for file in contents.files if file not in taken]
+    reasons = [
+        *([f"{len(others)} no images by name: {count_suffixes(others)}"] if others else []),
+        *([f"{unlabelled} images beside the folders, without a label"] if unlabelled else []),
+        *contents.reasons(),
+    ]
+    say_left_out(contents.folder, len(others) + unlabelled + contents.left_out, reasons)

@@ -22,20 +22,17 @@ from rich.progress import (
 )
 
 from app.cli import output
+from app.cli.folders import read_folder, say_left_out
 
 _CHUNK = 1 << 18
 _BLOCK = 512
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Every file below the folder that is not hidden, sorted; links are left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not path.is_symlink()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    """Every file below the folder that is not hidden, sorted; links are followed inside it. Says what is left out."""
+    contents = read_folder(folder)
+    say_left_out(folder, contents.left_out, contents.reasons())
+    return contents.files
 
 
 def packed(folder: Path, files: list[Path]) -> Iterator[bytes]:

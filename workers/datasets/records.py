@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from app.media.suffixes import IMAGE_SUFFIXES
 from workers.shared.examples import Split
 
 Format = Literal["directory", "coco", "jsonl"]
 MAX_TEXT_CHARACTERS = 20_000
 """Of a label, question, answer or caption; the rest is cut off."""
 FORMATS: tuple[Format, ...] = ("directory", "coco", "jsonl")
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 _SPLITS: dict[str, Split] = {
     "train": "train",
