@@ -12,6 +12,7 @@ from typing import Any
 
 from app.cli import output
 from app.cli.client import RefusedError, Service, quoted
+from app.cli.folders import read_folder
 from app.cli.packing import files_of, packed
 from app.cli.saving import NOTE
 
@@ -72,7 +73,7 @@ def noted_id(folder: Path) -> str:
 
 def _weights(folder: Path) -> dict[str, str]:
     found = {}
-    for path in files_of(folder):
+    for path in read_folder(folder).files:
         if path.suffix == ".safetensors":
             with path.open("rb") as file:
                 found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()

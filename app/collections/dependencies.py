@@ -56,6 +56,7 @@ UPLOAD_ERRORS: tuple[type[errors.VisionError], ...] = (
     UnsupportedMediaTypeError,
     errors.InvalidInputError,
     InvalidImageError,
+    errors.CheckLimitError,
     TooManyUploadsError,
     *MODEL_ERRORS,
 )

@@ -20,6 +20,10 @@ from app.http.errors import TooManyPartsError, UnsupportedMediaTypeError
 from app.http.multipart import IMAGE_NAMES, Parts, checked, shown
 from app.http.spool import Entry, Spool
 from app.http.written_lists import WholeText
+from app.media.converting import CONVERTED, convert_async
+from app.media.errors import naming
+from app.media.images import ImageLimits
+from app.media.kinds import sniff
 from app.settings import Settings
 
 _LARGE_JSON = 256 * 1024
@@ -88,6 +92,7 @@ async def read_upload(request: Request, settings: Settings, spool: Spool) -> Upl
         for number, entry in enumerate(upload.images):
             if _is_written(entry.head(HEAD_BYTES)):
                 upload.images[number] = await _read_written(entry, spool)
+        await convert_images(upload.images, settings, spool)
         for name in request.query_params:
             if name not in upload.fields:
                 upload.fields[name] = [checked(name, value) for value in request.query_params.getlist(name)]
@@ -156,6 +161,30 @@ class _Reader:
         for image in images:
             self.write(self.image(), image)
         self.upload.fields = fields
+
+
+async def convert_images(images: list[Entry], settings: Settings, spool: Spool) -> None:
+    """Put JPEGs in the places of AVIF, HEIC and JPEG 2000 images, which are decoded in processes of their own.
+
+    Raises what `app.media.converting.convert` raises.
+    """
+    limits = ImageLimits.from_settings(settings)
+    for number, entry in enumerate(images):
+        kind = sniff(entry.head(HEAD_BYTES))
+        if kind not in CONVERTED:
+            continue
+        with naming(number, len(images)):
+            data = await convert_async(
+                await asyncio.to_thread(entry.read),
+                kind,
+                max_pixels=limits.max_pixels,
+                max_side=limits.max_side,
+                limits=limits.decoder,
+            )
+        converted = spool.open()
+        images[number] = converted
+        entry.close()
+        converted.write(data)
 
 
 def _is_written(head: bytes) -> bool:

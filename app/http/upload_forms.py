@@ -15,7 +15,7 @@ from fastapi import Request
 from app.errors import InvalidInputError
 from app.http.archive_upload import received_archive
 from app.http.fields import AnyForm, describe_fields, parse_fields, required_fields
-from app.http.forms import read_upload
+from app.http.forms import convert_images, read_upload
 from app.http.spool import Entry
 
 Images = Literal["one", "several", "optional", "any"]
@@ -52,6 +52,7 @@ class UploadForm(Generic[AnyForm]):
         with await read_upload(request, services.settings, services.spool) as upload:
             if self.or_text is not None:
                 upload.take_images(self.or_text, services.spool)
+                await convert_images(upload.images, services.settings, services.spool)
             fields = parse_fields(self.fields, upload.fields, services.settings)
             count = len(upload.images)
             if self.images == "several" and not count:

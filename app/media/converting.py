@@ -6,9 +6,11 @@ same picture as JPEG, which goes the way of every other upload.
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
@@ -64,6 +66,14 @@ def convert(data: bytes, kind: str, *, max_pixels: int, max_side: int, limits: D
         return target.read_bytes()
 
 
+async def convert_async(
+    data: bytes, kind: str, *, max_pixels: int, max_side: int, limits: DecoderLimits
+) -> bytes:
+    """`convert` on threads of its own, so that whoever waits for it keeps nobody else from decoding."""
+    work = partial(convert, data, kind, max_pixels=max_pixels, max_side=max_side, limits=limits)
+    return await asyncio.get_running_loop().run_in_executor(_threads(limits.at_once), work)
+
+
 def child_limits(max_pixels: int, limits: DecoderLimits) -> ChildLimits:
     """What the process may take that decodes one image."""
     return ChildLimits(
@@ -95,7 +105,7 @@ def _opened(file: Any, kind: str) -> ImageFile.ImageFile:
         except ImportError:
             raise _missing(kind, "install it by pip install 'llamafarm-vision[heif]'") from None
         pillow_heif.options.DECODE_THREADS = 1
-        return pillow_heif.HeifImageFile(file)  # type: ignore[no-any-return]
+        return pillow_heif.HeifImageFile(file)  # type: ignore[no-untyped-call]
     if kind == "AVIF":
         if not features.check("avif"):
             raise _missing(kind, "Pillow was built without it")
@@ -115,6 +125,11 @@ def _missing(kind: str, why: str) -> InvalidImageError:
         f"This is {'a' if kind == 'JPEG2000' else 'an'} {NAMES.get(kind, kind)} image, for which this service has no"
         f" decoder ({why}): send a JPEG or PNG."
     )
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="convert")
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
     """
     marks, low, high = _find_samples(image)
     if low >= 0:
-        whites = _WHITES
+        whites: tuple[float, ...] = _WHITES
         if image.mode == "F":
             whites = (1.0, *_WHITES)
         if getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (12,):
@@ -82,6 +83,12 @@ def bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
     rows = max(1, _BAND // image.width)
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def band_ranges(image: Image.Image) -> list[tuple[int, int]]:
+    """The smallest and the largest sample of each band of an 8-bit image."""
+    ranges = image.getextrema() if len(image.getbands()) > 1 else (image.getextrema(),)
+    return cast(list[tuple[int, int]], list(ranges))
 
 
 def white_of(high: float) -> float:
@@ -153,7 +160,7 @@ def lower_layout(layout: str) -> str:
 
 def uses_few_bits(image: Image.Image) -> bool:
     """Whether the upper 8 bits of an RGB or RGBA image hold so little that its samples have 14 bits or fewer."""
-    return max(high for _, high in image.getextrema()[:3]) <= _FEW_BITS
+    return max(high for _, high in band_ranges(image)[:3]) <= _FEW_BITS
 
 
 def with_lower_bits(upper: Image.Image, lower: Image.Image, layout: str) -> Image.Image:

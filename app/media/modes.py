@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from app.media.depth import DEEP_MODES, bands, to_eight_bits
+from app.media.depth import DEEP_MODES, band_ranges, bands, to_eight_bits
 from app.media.errors import InvalidImageError
 
 _MIN_ALPHA = 8
@@ -45,7 +45,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _without_transparency(image: Image.Image) -> Image.Image:
-    top_alpha = max(_alpha(band).getextrema()[1] for _, band in bands(image))
+    top_alpha = max(band_ranges(_alpha(band))[0][1] for _, band in bands(image))
     if top_alpha < _MIN_ALPHA:
         colours = Image.new("RGB", image.size)
         for top, band in bands(image):
@@ -74,7 +74,7 @@ def _alpha(band: Image.Image) -> Image.Image:
 
 
 def _is_blank(image: Image.Image) -> bool:
-    return all(high - low < _MIN_CONTRAST for low, high in image.getextrema())
+    return all(high - low < _MIN_CONTRAST for low, high in band_ranges(image))
 
 
 def orientation(image: Image.Image) -> Image.Transpose | None:

@@ -45,7 +45,7 @@ class Unfolding:
         self._file = file
         self._left = max_bytes
         self._start = start
-        self._unfolder = None if start is None else start()
+        self._unfolder: Any = None if start is None else start()
         self._waiting = b""
 
     def read(self, size: int) -> bytes:

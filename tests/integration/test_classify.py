@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from tests import learning
 from tests.photos import TAUGHT, damaged, encoded, photo
 
 
@@ -90,7 +91,26 @@ async def test_every_dress_of_an_image_gives_the_same_answer(client: httpx.Async
         assert reply.json()["scores"] == form["scores"]
 
 
-@pytest.mark.parametrize(("name", "label"), [("chelsea", "cat"), ("coffee", "cup of coffee")])
+async def test_an_avif_is_learned_and_recognised_like_any_other(client: httpx.AsyncClient) -> None:
+    await learning.teach(client, "cat", encoded(photo("chelsea"), "AVIF"))
+    await learning.teach(client, "cup", encoded(photo("coffee"), "JPEG2000"))
+    answer = await classify(client, encoded(photo("chelsea"), "AVIF"))
+    assert answer["label"] == "cat"
+    again = await classify(client, encoded(photo("chelsea")))
+    assert again["scores"][0]["score"] == pytest.approx(answer["scores"][0]["score"], abs=0.05)
+
+
+async def test_which_of_several_could_not_be_decoded_is_said(client: httpx.AsyncClient) -> None:
+    whole = encoded(photo("chelsea"), "AVIF")
+    reply = await client.post(
+        "/v1/classify",
+        data={"labels": "a,b"},
+        files=[("images", whole), ("images", whole[: len(whole) // 3])],
+    )
+    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "invalid_image")
+    assert reply.json()["detail"].startswith("Image 2 of 2: This AVIF image could not be read")
+
+
 async def test_labels_need_no_example_and_no_collection(
     client: httpx.AsyncClient, name: str, label: str
 ) -> None:

@@ -18,7 +18,7 @@ from app.http.base64_images import decode_text, is_data_uri, is_web_address, ref
 from app.http.dependencies import AppSettings, UploadSpool
 from app.http.errors import TooManyPartsError
 from app.http.fields import Form, parse_fields
-from app.http.forms import read_upload
+from app.http.forms import convert_images, read_upload
 from app.http.multipart import checked
 from app.http.spool import Entry
 from app.http.upload_forms import UploadForm
@@ -94,11 +94,13 @@ async def receive_inputs(
                 entry = spool.open()
                 inputs.images.append(entry)
                 entry.write(image)
+            await convert_images(inputs.images, settings, spool)
             inputs.texts, inputs.order = _arranged(wanted, len(images))
             inputs.model, inputs.encoding = wanted.model or None, wanted.encoding_format
         else:
             upload = await read_upload(request, settings, spool)
             upload.take_images("input", spool)
+            await convert_images(upload.images, settings, spool)
             inputs.images = upload.images
             form = parse_fields(EmbeddingsForm, upload.fields, settings)
             inputs.texts = form.input
