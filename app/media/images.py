@@ -51,8 +51,9 @@ and its warning would speak before (or, with a larger `max_megapixels`, against)
 _MARGIN = 2
 """How many times `input_size` the shorter side keeps when a larger image is decoded at a reduced scale."""
 _TIFF_TILE = (322, 323)
-_FILLER = bytes((7 * i * i + 31 * i) % 251 for i in range(1, 257))
-"""Arbitrary bytes without a marker among them."""
+_FILLER = b"\xfe" * 256
+"""Ones, where decoders make up zeros, and no marker among them: of 768 JPEGs cut by 3 to 20 bytes every one that lacked
+pixels differed by it, and of 192 cut by 1 or 2 none."""
 _STORED_QUALITY = 95
 _THUMBNAIL_QUALITY = 85
 

@@ -14,6 +14,7 @@ from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits, decode, normalise_for_storage
 from app.media.kinds import describe, sniff
 from tests.image_files import encoded, files, gradient, tiff
+from tests.photos import photo
 
 LIMITS = ImageLimits()
 OTHERS = {
@@ -101,6 +102,19 @@ def test_a_jpeg_without_some_of_its_pixels_is_refused(name: str) -> None:
     for missing in (10, 40, len(data) // 4, len(data) // 2):
         with pytest.raises(InvalidImageError):
             decode(data[:-missing], LIMITS)
+
+
+@pytest.mark.parametrize("quality", [10, 75, 95])
+@pytest.mark.parametrize("is_progressive", [False, True])
+def test_no_pixel_of_a_cut_jpeg_is_made_up(quality: int, is_progressive: bool) -> None:
+    data = encoded(photo("chelsea").resize((160, 120)), "JPEG", quality=quality, progressive=is_progressive)
+    whole = decode(data, LIMITS).tobytes()
+    for missing in range(3, 24):
+        try:
+            picture = decode(data[:-missing], LIMITS)
+        except InvalidImageError:
+            continue
+        assert picture.tobytes() == whole, missing
 
 
 def test_a_progressive_jpeg_without_its_last_scan_is_refused() -> None:
