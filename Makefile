@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt -e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint format docs bench upgrade clean
+.PHONY: help setup serve test lint format docs bench storm upgrade clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,9 @@ docs: $(VENV)/.dev-ready ## Write docs/settings.md, surface.md, methods.md and e
 
 bench: $(VENV)/.dev-ready ## Measure the service on this machine (some minutes)
 	$(BIN)/python -m benchmarks.service $(ARGS)
+
+storm: $(VENV)/.dev-ready ## Let sixty random faults strike a working cluster, then count everything (some minutes; ARGS="--seed 7")
+	$(BIN)/python -m tests.faults.storm $(ARGS)
 
 upgrade: ## Choose the newest versions that fit and write constraints.txt
 	PYTHON="$(PYTHON)" bash scripts/upgrade.sh

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 import psycopg
+import redis
 from psycopg.rows import dict_row
 
 from app.embedded import Addresses, EmbeddedServers
@@ -169,6 +170,13 @@ class Cluster:
         self.workers.clear()
 
 
+def answered(broker: redis.Redis) -> bool:
+    """Whether Valkey is there."""
+    with suppress(redis.RedisError):
+        return bool(broker.ping())
+    return False
+
+
 def environment(cluster: Cluster) -> dict[str, str]:
     """Where everybody meets, and the short periods."""
     return {
@@ -180,13 +188,13 @@ def environment(cluster: Cluster) -> dict[str, str]:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Cluster]:
+def running(folder: Path, **extra: str) -> Iterator[Cluster]:
     """A cluster with a ready service, taught examples and a sweeper, without a worker."""
     servers = EmbeddedServers(folder / "servers", durable=False)
     try:
         addresses = servers.start()
         cluster = Cluster(addresses, folder, None)  # type: ignore[arg-type]
-        with live.serving(folder / "api", **environment(cluster)) as cluster.api:
+        with live.serving(folder / "api", **environment(cluster), **extra) as cluster.api:
             with cluster.api.client() as client:
                 for number in range(8):
                     label = "circle" if number % 2 else "square"

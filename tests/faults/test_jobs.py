@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from app.jobs.queueing import JobQueue
-from tests.cluster import Cluster, running, until
+from tests.cluster import Cluster, answered, running, until
 from tests.integration.test_embedded import pids
 
 pytestmark = pytest.mark.slow
@@ -131,7 +131,7 @@ def test_servers_that_restart_and_messages_that_are_lost_or_repeated(
     psutil.Process(valkey).kill()  # whoever serves the folder starts it again
     job = cluster.submit(client)
     with redis.Redis.from_url(cluster.addresses.redis_url) as broker:
-        until(lambda: answers(broker))
+        until(lambda: answered(broker))
         broker.flushall()
         cluster.reaches(job, lambda row: row["phase"] == "preparing")
         queue = JobQueue(cluster.addresses.redis_url)
@@ -143,12 +143,6 @@ def test_servers_that_restart_and_messages_that_are_lost_or_repeated(
         until(lambda: queue.waiting("cpu") == 0)
     assert ended["attempt"] == ended["fence"] <= 2, "at most the restart cost an attempt"
     assert_succeeded_once(cluster, client, ended)
-
-
-def answers(broker: redis.Redis) -> bool:
-    with suppress(redis.RedisError):
-        return bool(broker.ping())
-    return False
 
 
 def test_cancel_ends_the_training_within_seconds(cluster: Cluster, client: httpx.Client) -> None:
