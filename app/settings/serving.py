@@ -109,7 +109,7 @@ class LimitSettings(SettingsGroup):
         description="AVIF, HEIC and JPEG 2000 images that one process has decoded at the same time, each in a process of its own; others wait.",
     )
     decoder_memory_mb: int = Field(
-        2_048, ge=128, description="Memory that decoding one of them may take, in MiB."
+        2_048, ge=256, description="Memory that decoding one of them may take, in MiB."
     )
     decoder_s: float = Field(
         20.0, ge=1, description="Seconds that decoding one of them may take, in all and of CPU time."

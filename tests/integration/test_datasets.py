@@ -94,15 +94,19 @@ async def test_names_of_old_archivers_become_labels_and_the_guess_is_stated(
         for label, (red, _, blue) in colours.items()
         for i in range(5)
     }
+    photo = io.BytesIO()
+    Image.new("RGB", (32, 32), (0, 200, 0)).save(photo, "AVIF")
+    files["train\\狗\\photo.avif".encode("gb18030")] = photo.getvalue()
     archive = raw_zip(tmp_path / "upload.zip", files).read_bytes()
     reply = await client.post("/v1/datasets", files={"archive": archive})
     job = await carried_out(services, client, reply.json()["job"])
     assert job["state"] == "succeeded", job["error"]
     summary = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()["summary"]
     assert set(summary["labels"]) == {"猫", "狗"}
+    assert (summary["images"], summary["refused_total"]) == (11, 0)
     said = " ".join(summary["remarks"])
     assert "GBK ('猫')" in said
-    assert "Backslashes in 10 names" in said
+    assert "Backslashes in 11 names" in said
 
 
 async def test_what_cannot_be_prepared_says_why(client: httpx.AsyncClient, services: Services) -> None:

@@ -69,8 +69,8 @@ def test_a_damaged_one_is_named(kind: str) -> None:
 
 
 def test_decoding_ends_at_its_limits() -> None:
-    data = written(gradient(900, 900), "JPEG2000")
-    tight = ImageLimits(decoder=DecoderLimits(memory_mb=8))
+    data = written(gradient(4_000, 3_000), "JPEG2000")
+    tight = ImageLimits(decoder=DecoderLimits(memory_mb=256))
     with pytest.raises(CheckLimitError, match="Decoding the JPEG 2000 image took more memory"):
         decode(data, tight)
 
@@ -97,4 +97,4 @@ def test_without_the_decoder_the_photo_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as where the extra is not installed
     (tmp_path / "a.heic").write_bytes(b"x")
     with pytest.raises(InvalidImageError, match=r"This is an HEIC image.*llamafarm-vision\[heif\]"):
-        converting.convert_request(str(tmp_path / "a.heic"), str(tmp_path / "out"), "HEIC", 100, 100)
+        converting.convert_request(str(tmp_path / "a.heic"), str(tmp_path / "out"), "HEIC", 100, 100, 1 << 30)
