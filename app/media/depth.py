@@ -38,11 +38,13 @@ _LOWER_BITS = {
 _FEW_BITS = 16383 >> 8
 _HUGE = 1e30
 """Beyond any measurement: the largest floats stand for missing samples."""
-_LOW_MARKS = (-999.0, -9999.0, -99999.0, -999999.0, -32767.0, -32768.0, -(2.0**31))
-_HIGH_MARKS = (9999.0, 99999.0, 999999.0, 32767.0, 65535.0, 2.0**31 - 1)
-"""What mapping and measuring programs write where they have no value."""
-_LOW_GAP, _HIGH_GAP = 0.25, 1.0
-"""How far from the nearest other sample a mark lies at least, as a share of the range of all others."""
+_LOW_MARKS = dict.fromkeys((-999.0, -9999.0, -99999.0, -999999.0, -32767.0, -32768.0, -(2.0**31)), 0.25)
+_HIGH_MARKS = dict.fromkeys((9999.0, 99999.0, 999999.0, 2.0**31 - 1), 1.0) | dict.fromkeys(
+    (32767.0, 65535.0), 8.0
+)
+"""What mapping and measuring programs write where they have no value, and how far from the nearest other sample it lies
+at least, as a share of the range of all others: a lamp in a dark photo reaches the largest sample too.
+"""
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image:
@@ -104,12 +106,12 @@ def _find_samples(image: Image.Image) -> tuple[frozenset[float], float, float]:
     except ValueError:
         marks = frozenset()
     low, high = _range(image, marks)
-    for mark, marked, gap in ((low, _LOW_MARKS, _LOW_GAP), (high, _HIGH_MARKS, _HIGH_GAP)):
-        if mark not in marked or low == high:
+    for mark, gaps in ((low, _LOW_MARKS), (high, _HIGH_MARKS)):
+        if mark not in gaps or low == high:
             continue
         next_low, next_high = _range(image, marks | {mark})
         distance = next_low - mark if mark == low else mark - next_high
-        if next_high > next_low and distance > gap * (next_high - next_low):
+        if next_high > next_low and distance > gaps[mark] * (next_high - next_low):
             marks, low, high = marks | {mark}, next_low, next_high
     return marks, low, high
 

@@ -178,6 +178,14 @@ def test_a_mask_of_two_values_keeps_both() -> None:
     assert set(np.unique(grey(encoded(mask, "PNG")))) == {0, 255}
 
 
+@pytest.mark.parametrize(("rest", "lamp"), [(4_095, 0), (20_000, 255)])
+def test_a_mark_is_told_from_a_lamp_in_a_dark_photo(rest: int, lamp: int) -> None:
+    values = (RAMP * rest).astype(np.uint16)
+    values[0, :5] = 65535
+    shown = grey(encoded(Image.fromarray(values), "PNG"))
+    assert (shown[0, :5] == lamp).all()
+
+
 @pytest.mark.parametrize("value", [np.nan, 3.4e38])
 def test_an_image_of_missing_samples_alone_is_refused(value: float) -> None:
     image = Image.fromarray(np.full((8, 8), value, np.float32))
