@@ -12,9 +12,10 @@ import typer
 
 from app.cli import output
 from app.folders import walking
+from app.folders.suffixes import IMAGE_SUFFIXES
 from app.folders.words import name_some
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+SUFFIXES = IMAGE_SUFFIXES
 
 
 def image_files(paths: list[Path]) -> list[Path]:

@@ -14,6 +14,7 @@ from app.cli import output
 from app.cli.client import RefusedError, Service, quoted
 from app.cli.packing import files_of, packed
 from app.cli.saving import NOTE
+from app.folders.walking import Walk
 
 _NOT_FOUND = 404
 
@@ -72,8 +73,8 @@ def noted_id(folder: Path) -> str:
 
 def _weights(folder: Path) -> dict[str, str]:
     found = {}
-    for path in files_of(folder):
-        if path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    for name in Walk(folder):
+        if name.endswith(".safetensors"):
+            with (folder / name).open("rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found

@@ -63,7 +63,8 @@ def classify(
     ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Scores to show for one image.")] = None,
     labels: Annotated[
-        str | None, typer.Option(help="Comma-separated: choose among these, without any example.")
+        str | None,
+        typer.Option(help="Comma-separated or a JSON list: choose among these, without any example."),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Model to recognise with: an id, or the folder of a trained one.")

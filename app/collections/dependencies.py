@@ -48,6 +48,7 @@ UPLOAD_ERRORS: tuple[type[errors.VisionError], ...] = (
     UnsupportedMediaTypeError,
     errors.InvalidInputError,
     InvalidImageError,
+    errors.CheckLimitError,
     TooManyUploadsError,
     *MODEL_ERRORS,
 )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +17,7 @@ from app.collections.cache import EmbeddingCache
 from app.http.spool import IN_MEMORY_BYTES, Entry
 from app.inference.live import LiveEncoder
 from app.media import images
-from app.media.errors import ImageTooLargeError, InvalidImageError
+from app.media.errors import naming
 from app.media.images import ImageLimits
 from app.observability.metrics import Metrics
 
@@ -90,17 +89,6 @@ class ImageEmbedder:
             return image
 
         return decode
-
-
-@contextmanager
-def naming(index: int, count: int) -> Iterator[None]:
-    """Says which of several images was refused; the sentence stays the fixed one."""
-    try:
-        yield
-    except (InvalidImageError, ImageTooLargeError) as error:
-        if count == 1:
-            raise
-        raise type(error)(f"Image {index + 1} of {count}: {error.detail}", **error.context) from error
 
 
 def _hashed(entry: Entry) -> tuple[bytes, str]:

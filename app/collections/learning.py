@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.access.quota import StorageQuota
 from app.collections import listing, repository, vectors
 from app.collections.directory import Directory
-from app.collections.embedding import ImageEmbedder, naming
+from app.collections.embedding import ImageEmbedder
 from app.collections.errors import CollectionExistsError, DefaultCollectionError, ExampleNotFoundError
 from app.collections.listing import CollectionRow
 from app.collections.neighbours import Neighbours
@@ -31,6 +31,7 @@ from app.http.spool import Entry
 from app.inference.live import LiveEncoder
 from app.inference.registry import ModelRegistry
 from app.media import images
+from app.media.errors import naming
 from app.media.images import ImageLimits, StoredImage
 from app.models.resolver import ModelResolver
 from app.storage.blobs import BlobStore

@@ -110,7 +110,7 @@ class DatasetForm(Form):
         )
 
 
-UPLOAD = ArchiveForm(DatasetForm, "A zip, tar or tar.gz.")
+UPLOAD = ArchiveForm(DatasetForm, "A zip, tar, tar.gz, tar.bz2 or tar.xz.")
 
 
 class FromCollection(BaseModel):

@@ -28,6 +28,8 @@ _RAW = frozenset(
         b"application/x-tar",
         b"application/gzip",
         b"application/x-gzip",
+        b"application/x-bzip2",
+        b"application/x-xz",
         b"application/octet-stream",
     }
 )
@@ -87,11 +89,12 @@ async def _receive(request: Request, settings: Settings, sink: _Sink) -> dict[st
             await sink.drained()
     else:
         raise UnsupportedMediaTypeError(
-            "Send the archive (zip, tar, tar.gz) as the part 'archive' of a form, or as the body itself."
+            "Send the archive (zip, tar, tar.gz, tar.bz2, tar.xz) as the part 'archive' of a form, or as the body"
+            " itself."
         )
     await sink.drained(1)
     if not sink.size:
-        raise errors.InvalidInputError("archive: send one, as a zip, tar or tar.gz.")
+        raise errors.InvalidInputError("archive: send one, as a zip, tar, tar.gz, tar.bz2 or tar.xz.")
     return fields
 
 

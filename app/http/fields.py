@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 from app.errors import InvalidInputError
 from app.http.multipart import shown
 from app.http.names import description, label_name
+from app.http.written_lists import read_lists, split_at_commas
 from app.http.wrong_fields import complaints
 from app.settings import Settings
 
@@ -52,10 +53,6 @@ def settings_of(info: ValidationInfo) -> Settings:
     return info.context
 
 
-def _split_at_commas(values: list[str]) -> list[str]:
-    return [piece.strip() for value in values for piece in value.split(",") if piece.strip()]
-
-
 def _check_label(value: str, info: ValidationInfo) -> str:
     return label_name(value, settings_of(info).limits.max_text_chars, info.field_name or "label")
 
@@ -85,8 +82,8 @@ def _check_flag(value: str | bool) -> str | bool:
 WholeNumber = BeforeValidator(_check_whole)
 """For query parameters; a form's fields are checked by their type."""
 Flag = Annotated[bool, BeforeValidator(_check_flag)]
-CommaSeparated = Annotated[list[str], BeforeValidator(_split_at_commas)]
-"""A field that comes several times, or once with commas in it."""
+CommaSeparated = Annotated[list[str], BeforeValidator(split_at_commas)]
+"""A field that comes several times, once with commas in it, or as a JSON list, whose items keep their commas."""
 LabelText = Annotated[str, AfterValidator(_check_label)]
 DescriptionText = Annotated[str, AfterValidator(_check_description)]
 
@@ -128,7 +125,7 @@ def parse_fields(
     for name, values in texts.items():
         kind = schemas[name].get("type", "")
         if kind == "array":
-            given[name] = list(values)
+            given[name] = read_lists(values)
         elif len(values) > 1:
             raise InvalidInputError(f"{name}: give it once.")
         elif values and (text := values[0].strip()):

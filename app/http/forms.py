@@ -11,10 +11,15 @@ from fastapi import Request
 from python_multipart.multipart import parse_options_header
 
 from app import errors
-from app.http.base64_images import decode_text
+from app.http.base64_images import HEAD_BYTES, decode_text, is_data_uri, is_web_address, refuse_address
 from app.http.errors import TooManyPartsError, UnsupportedMediaTypeError
 from app.http.multipart import IMAGE_NAMES, Parts, checked, shown
 from app.http.spool import Entry, Spool
+from app.http.written_lists import WholeText
+from app.media.converting import CONVERTED, convert_async
+from app.media.errors import naming
+from app.media.images import ImageLimits
+from app.media.kinds import sniff
 from app.settings import Settings
 
 _LARGE_JSON = 256 * 1024
@@ -29,6 +34,21 @@ class Upload:
     """Each has `size` and `read()`, which may block for large images."""
     fields: dict[str, list[str]] = field(default_factory=dict)
     """Text fields of the body, each with its values in order; query parameters fill in names the body lacks."""
+
+    def take_images(self, name: str, spool: Spool) -> None:
+        """Make images of a field's words that are data: URIs; raises InvalidInputError for an address."""
+        words = []
+        for text in self.fields.pop(name, []):
+            if is_web_address(text):
+                raise refuse_address(name)
+            if not is_data_uri(text):
+                words.append(text)
+                continue
+            entry = spool.open()
+            self.images.append(entry)
+            entry.write(decode_text(name, text))
+        if words:
+            self.fields[name] = words
 
     def close(self) -> None:
         """Forget every image; safe to call again."""
@@ -61,6 +81,10 @@ async def read_upload(request: Request, settings: Settings, spool: Spool) -> Upl
             await reader.json(request)
         else:
             await reader.nothing(request)
+        for number, entry in enumerate(upload.images):
+            if _is_written(entry.head(HEAD_BYTES)):
+                upload.images[number] = await _read_written(entry, spool)
+        await convert_images(upload.images, settings, spool)
         for name in request.query_params:
             if name not in upload.fields:
                 upload.fields[name] = [checked(name, value) for value in request.query_params.getlist(name)]
@@ -121,6 +145,45 @@ class _Reader:
         self.upload.fields = fields
 
 
+async def convert_images(images: list[Entry], settings: Settings, spool: Spool) -> None:
+    """Put JPEGs in the places of AVIF, HEIC and JPEG 2000 images, which are decoded in processes of their own.
+
+    Raises what `app.media.converting.convert` raises.
+    """
+    limits = ImageLimits.from_settings(settings)
+    for number, entry in enumerate(images):
+        kind = sniff(entry.head(HEAD_BYTES))
+        if kind not in CONVERTED:
+            continue
+        with naming(number, len(images)):
+            data = await convert_async(
+                await asyncio.to_thread(entry.read),
+                kind,
+                max_pixels=limits.max_pixels,
+                max_side=limits.max_side,
+                limits=limits.decoder,
+            )
+        converted = spool.open()
+        images[number] = converted
+        entry.close()
+        converted.write(data)
+
+
+def _is_written(head: bytes) -> bool:
+    """Whether a part is an image as text, or an address."""
+    text = head.decode("latin-1")
+    return is_data_uri(text) or text.lstrip()[:8].lower().startswith(("http://", "https://"))
+
+
+async def _read_written(entry: Entry, spool: Spool) -> Entry:
+    """The image that a part holds as text, in the place of that part, which is closed."""
+    data = await asyncio.to_thread(lambda: decode_text("image", entry.read().decode("latin-1")))
+    entry.close()
+    decoded = spool.open()
+    decoded.write(data)
+    return decoded
+
+
 def _parse(body: bytes, most_images: int) -> tuple[list[bytes], dict[str, list[str]]]:
     """Images and text fields of a JSON body."""
     try:
@@ -157,5 +220,5 @@ def _texts(name: str, value: Any) -> list[str] | None:
         case str() | int() | float():
             return [checked(name, str(value))]
         case list() if all(isinstance(one, str | int | float) for one in value):
-            return [text for one in value for text in _texts(name, one) or []]
+            return [WholeText(text) for one in value for text in _texts(name, one) or []]
     raise errors.InvalidInputError(f"{shown(name)}: this must be text, a number or a list of these.")

@@ -88,6 +88,14 @@ class Entry:
             self._file.seek(0)  # writes what is still buffered
             return self._file.read()
 
+    def head(self, size: int) -> bytes:
+        """Its first bytes, at most `IN_MEMORY_BYTES` of them; blocks for no longer than the page cache takes."""
+        if self._file is None:
+            return bytes(self._memory[:size])
+        with disk.naming_faults(self._folder, "uploads"):
+            self._file.seek(0)
+            return self._file.read(size)
+
     def close(self) -> None:
         """Forget the bytes; safe to call again."""
         self._spool.give_back(self.size)

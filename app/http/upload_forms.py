@@ -13,7 +13,7 @@ from app.errors import InvalidInputError
 from app.http.archive_upload import received_archive
 from app.http.dependencies import AppSettings, UploadSpool
 from app.http.fields import AnyForm, describe_fields, parse_fields, required_fields
-from app.http.forms import read_upload
+from app.http.forms import convert_images, read_upload
 from app.http.spool import Entry
 
 Images = Literal["one", "several", "optional", "any"]
@@ -36,15 +36,22 @@ class UploadForm(Generic[AnyForm]):
     few or too many images.
     """
 
-    def __init__(self, fields: type[AnyForm], images: Images, *, name: str = "image") -> None:
-        """`name` is what the documentation page calls the image part."""
-        self.fields, self.images, self.name = fields, images, name
+    def __init__(
+        self, fields: type[AnyForm], images: Images, *, name: str = "image", or_text: str | None = None
+    ) -> None:
+        """`name` is what the documentation page calls the image part; `or_text` names the field of words that may come
+        instead of it, and where a data: URI is an image too.
+        """
+        self.fields, self.images, self.name, self.or_text = fields, images, name, or_text
 
     async def __call__(
         self, request: Request, settings: AppSettings, spool: UploadSpool
     ) -> AsyncIterator[ReceivedForm[AnyForm]]:
         """Read the upload and check it; its images are closed however the request ends."""
         with await read_upload(request, settings, spool) as upload:
+            if self.or_text is not None:
+                upload.take_images(self.or_text, spool)
+                await convert_images(upload.images, settings, spool)
             fields = parse_fields(self.fields, upload.fields, settings)
             count = len(upload.images)
             if self.images == "several" and not count:
@@ -114,7 +121,10 @@ class ArchiveForm(Generic[AnyForm]):
         file = {"type": "string", "format": "binary", "description": self.about}
         fields = describe_fields(self.fields)
         form = {"type": "object", "properties": {"archive": file, **fields}, "required": ["archive"]}
-        raw = ("application/zip", "application/x-tar", "application/gzip")
+        raw = (
+            *("application/zip", "application/x-tar", "application/gzip"),
+            *("application/x-bzip2", "application/x-xz"),
+        )
         content = {"multipart/form-data": {"schema": form}, **{kind: {"schema": file} for kind in raw}}
         found: dict[str, Any] = {"requestBody": {"required": True, "content": content}}
         if fields:

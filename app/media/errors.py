@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from app.errors import InvalidInputError, TooLargeError
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.errors import CheckLimitError, InvalidInputError, TooLargeError
 
 
 class ImageTooLargeError(TooLargeError):
@@ -13,7 +16,18 @@ class ImageTooLargeError(TooLargeError):
 
 
 class InvalidImageError(InvalidInputError):
-    """The image could not be read: send a whole JPEG, PNG, WebP, GIF, BMP or TIFF."""
+    """The image could not be read: send a whole JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC or JPEG 2000."""
 
     code = "invalid_image"
     advice = "Send a whole image file of a format that the sentence names."
+
+
+@contextmanager
+def naming(index: int, count: int) -> Iterator[None]:
+    """Says which of several images was refused; the sentence stays the fixed one."""
+    try:
+        yield
+    except (InvalidImageError, ImageTooLargeError, CheckLimitError) as error:
+        if count == 1:
+            raise
+        raise type(error)(f"Image {index + 1} of {count}: {error.detail}", **error.context) from error

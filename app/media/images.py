@@ -1,7 +1,8 @@
 """Bytes in, safe RGB out: every limit on an image lives here, and every decoder failure ends here.
 
 Knows nothing of requests, models or where images are kept. For any bytes at all, the outcome is an image, an
-InvalidImageError or an ImageTooLargeError, with one fixed sentence each.
+InvalidImageError or an ImageTooLargeError, with a sentence of this project's; AVIF, HEIC and JPEG 2000 may go beyond a
+limit of their decoders too.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
+    ImageChops,
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
@@ -25,10 +27,14 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from app.errors import InvalidInputError, TooLargeError, VisionError
-from app.media.errors import ImageTooLargeError, InvalidImageError
+from app.errors import InvalidInputError, TooLargeError
+from app.media import depth
+from app.media.converting import CONVERTED, DecoderLimits, convert
+from app.media.errors import InvalidImageError
+from app.media.kinds import READABLE, describe, sniff
 from app.media.modes import orientation, to_rgb
-from app.media.structure import check, sniff, strip_jpeg
+from app.media.safety import check_size, decoder_failures
+from app.media.structure import check, has_all_scans, lacks_end, strip_jpeg, with_end
 from app.settings import Settings
 
 _DECODERS: dict[str, type[ImageFile.ImageFile]] = {
@@ -45,6 +51,9 @@ and its warning would speak before (or, with a larger `max_megapixels`, against)
 _MARGIN = 2
 """How many times `input_size` the shorter side keeps when a larger image is decoded at a reduced scale."""
 _TIFF_TILE = (322, 323)
+_FILLER = b"\xfe" * 256
+"""Ones, where decoders make up zeros, and no marker among them: of 768 JPEGs cut by 3 to 20 bytes every one that lacked
+pixels differed by it, and of 192 cut by 1 or 2 none."""
 _STORED_QUALITY = 95
 _THUMBNAIL_QUALITY = 85
 
@@ -59,6 +68,7 @@ class ImageLimits:
     max_pixels: int = 40_000_000
     max_side: int = 30_000
     stored_side: int = 2_048
+    decoder: DecoderLimits = field(default_factory=DecoderLimits)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ImageLimits:
@@ -66,6 +76,9 @@ class ImageLimits:
             max_pixels=int(settings.limits.max_megapixels * 1_000_000),
             max_side=settings.limits.max_side,
             stored_side=settings.limits.stored_side,
+            decoder=DecoderLimits(
+                settings.limits.decoder_memory_mb, settings.limits.decoder_s, settings.limits.decoders
+            ),
         )
 
 
@@ -81,14 +94,15 @@ class StoredImage:
 
 
 def decode(data: builtins.bytes, limits: ImageLimits, *, input_size: int | None = None) -> Image.Image:
-    """The first frame of a JPEG, PNG, WebP, GIF, BMP or TIFF as upright RGB without metadata.
+    """The first frame of a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC or JPEG 2000 as upright RGB without metadata.
 
     With `input_size`, an image whose shorter side is at least four times that is decoded or box-averaged to a
     whole fraction of its size, its shorter side staying at least twice `input_size`; a model that scales to
     `input_size` sees nearly the same pixels, and nothing large is kept. Sizes are checked before anything is
-    decoded; peak memory is about 9 bytes a pixel, 20 for WebP. Transparency is laid on white.
+    decoded; peak memory is about 9 bytes a pixel, 20 for WebP. Transparency is laid on white (`to_rgb`).
 
-    Raises InvalidImageError (not an image, broken, truncated) and ImageTooLargeError.
+    Raises InvalidImageError (not an image, broken, truncated, nothing to see) and ImageTooLargeError; for AVIF, HEIC
+    and JPEG 2000 what `app.media.converting.convert` raises too.
     """
     return decode_with_turn(data, limits, input_size=input_size)[0]
 
@@ -97,14 +111,18 @@ def decode_with_turn(
     data: builtins.bytes, limits: ImageLimits, *, input_size: int | None = None
 ) -> tuple[Image.Image, Image.Transpose | None]:
     """What `decode` gives, and what its EXIF had it turned by; None for an image that is stored upright."""
-    with _decoder_failures(), _opened(data, limits) as image:
+    data, kind = as_common(data, limits)
+    with decoder_failures(kind), _opened(data, kind, limits) as image:
         target = _MARGIN * input_size if input_size else None
+        layout = depth.deep_layout(image)
         if target and isinstance(image, JpegImagePlugin.JpegImageFile):
             image.draft(None, (target, target))
         image.load()
         turn = orientation(image)
         result: Image.Image = image
-        if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        if layout is not None and depth.uses_few_bits(image):
+            result = _deepened(data, kind, limits, image, layout)
+        if result.mode in ("L", "RGB") and "transparency" not in result.info:
             result = _shrink(result, target)
         result = _shrink(to_rgb(result), target)
         if turn is not None:
@@ -113,6 +131,23 @@ def decode_with_turn(
             result = image.copy()
         result.info = {}
         return result, turn
+
+
+def as_common(data: builtins.bytes, limits: ImageLimits) -> tuple[builtins.bytes, str]:
+    """The file and what `sniff` calls its format, AVIF, HEIC and JPEG 2000 as JPEG.
+
+    Raises InvalidImageError that says what else it is, and what `app.media.converting.convert` raises.
+    """
+    kind = sniff(data)
+    if kind is None:
+        raise InvalidImageError(
+            f"This is {describe(data)}: send a whole {READABLE}.", reason="unknown signature"
+        )
+    if kind in CONVERTED:
+        return convert(
+            data, kind, max_pixels=limits.max_pixels, max_side=limits.max_side, limits=limits.decoder
+        ), "JPEG"
+    return data, kind
 
 
 def normalise_for_storage(data: builtins.bytes, limits: ImageLimits) -> StoredImage:
@@ -124,8 +159,8 @@ def normalise_for_storage(data: builtins.bytes, limits: ImageLimits) -> StoredIm
 
     Raises what `decode` raises.
     """
+    data, kind = as_common(data, limits)
     image = decode(data, limits)
-    kind = sniff(data)
     if kind == "JPEG" and max(image.size) <= limits.stored_side and _is_upright(data):
         return StoredImage(strip_jpeg(data), "image/jpeg", *image.size)
     image.thumbnail((limits.stored_side, limits.stored_side), Image.Resampling.LANCZOS)
@@ -172,27 +207,45 @@ def from_base64(text: str, *, max_bytes: int) -> builtins.bytes:
 
 
 @contextmanager
-def _opened(data: builtins.bytes, limits: ImageLimits) -> Iterator[ImageFile.ImageFile]:
-    """The image before decoding, once its signature, structure and size have passed."""
-    kind = sniff(data)
-    if kind is None:
-        raise InvalidImageError(reason="unknown signature")
+def _opened(data: builtins.bytes, kind: str, limits: ImageLimits) -> Iterator[ImageFile.ImageFile]:
+    """The image before decoding, once its structure and size have passed."""
     check(data, kind)
+    if kind == "JPEG" and lacks_end(data):
+        data = _ended(data, limits)
     with _DECODERS[kind](io.BytesIO(data)) as image:
-        _check_size(image.size, limits)
+        check_size(image.size, limits.max_pixels, limits.max_side)
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             # A tile may be far larger than the image that it is cut from, and is decoded whole.
             width, height = (int(image.tag_v2.get(tag, 1)) for tag in _TIFF_TILE)
-            _check_size((width, height), limits)
+            check_size((width, height), limits.max_pixels, limits.max_side)
         yield image
 
 
-def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise InvalidImageError(reason="no pixels")
-    if width * height > limits.max_pixels or max(width, height) > limits.max_side:
-        raise ImageTooLargeError(width=width, height=height)
+def _ended(data: builtins.bytes, limits: ImageLimits) -> builtins.bytes:
+    """A JPEG with the end marker that it lacks; raises InvalidImageError where it lacks pixels too.
+
+    Decoders make up what is missing, so it is decoded twice with different bytes in its place: pixels that are all
+    there do not depend on these.
+    """
+    pictures = []
+    for filler in (b"", _FILLER):
+        picture = JpegImagePlugin.JpegImageFile(io.BytesIO(with_end(data, filler)))
+        check_size(picture.size, limits.max_pixels, limits.max_side)
+        picture.load()
+        pictures.append(picture)
+    if not has_all_scans(data) or ImageChops.difference(*pictures).getbbox() is not None:
+        raise InvalidImageError("This JPEG image is cut short: send the whole file.", reason="truncated")
+    return with_end(data)
+
+
+def _deepened(
+    data: builtins.bytes, kind: str, limits: ImageLimits, upper: Image.Image, layout: str
+) -> Image.Image:
+    """An image whose upper 8 bits show next to nothing, by its lower ones too."""
+    with _opened(data, kind, limits) as lower:
+        depth.set_layout(lower, depth.lower_layout(layout))
+        lower.load()
+        return depth.with_lower_bits(upper, lower, layout)
 
 
 def _shrink(image: Image.Image, target: int | None) -> Image.Image:
@@ -202,18 +255,5 @@ def _shrink(image: Image.Image, target: int | None) -> Image.Image:
 
 
 def _is_upright(data: builtins.bytes) -> bool:
-    with _decoder_failures(), JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as image:
+    with decoder_failures("JPEG"), JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as image:
         return orientation(image) is None
-
-
-@contextmanager
-def _decoder_failures() -> Iterator[None]:
-    """Whatever a decoder raises becomes one of two errors; the library's own words only reach the log."""
-    try:
-        yield
-    except VisionError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLargeError from error
-    except Exception as error:
-        raise InvalidImageError(reason=type(error).__name__) from error

@@ -6,15 +6,15 @@ images decoded that way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
 from PIL import Image
 
-_DEEP_MODES = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
-_BAND = 1 << 20
-"""Pixels converted at a time, so that the conversions need little memory beside the two images."""
-_BITS_PER_SAMPLE = 258
+from app.media.depth import DEEP_MODES, band_ranges, bands, to_eight_bits
+from app.media.errors import InvalidImageError
+
+_MIN_ALPHA = 8
+"""Of 255: where no pixel is less transparent than that, nobody sees anything, and the colours were meant."""
+_MIN_CONTRAST = 5
+"""Of 255: an image whose samples differ less than that is a blank sheet to the eye."""
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -31,18 +31,50 @@ _UPRIGHT = {
 def to_rgb(image: Image.Image) -> Image.Image:
     """A loaded image of any mode as RGB.
 
-    Transparency is laid on white, as a page would show it. Samples deeper than 8 bits are scaled, not clipped
-    (see `_eight_bits`). CMYK, YCbCr and LAB go through Pillow's own conversions.
+    Transparency is laid on white, as a page would show it, or on black where white would hide what is there. Where
+    transparency hides everything, it counts for nothing: Windows' own bitmaps say 0 for opaque. Samples deeper than 8
+    bits are scaled, not clipped (`app.media.depth`). CMYK, YCbCr and LAB go through Pillow's own conversions.
+
+    Raises InvalidImageError for an image that shows nothing: no valid sample, or one colour under full transparency.
     """
-    if image.mode in _DEEP_MODES:
-        image = _eight_bits(image)
+    if image.mode in DEEP_MODES:
+        image = to_eight_bits(image)
     if image.has_transparency_data:
-        canvas = Image.new("RGB", image.size, "white")
-        for top, band in _bands(image):
-            band = band.convert("RGBA")
-            canvas.paste(band, (0, top), band)
-        return canvas
+        return _without_transparency(image)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _without_transparency(image: Image.Image) -> Image.Image:
+    top_alpha = max(band_ranges(_alpha(band))[0][1] for _, band in bands(image))
+    if top_alpha < _MIN_ALPHA:
+        colours = Image.new("RGB", image.size)
+        for top, band in bands(image):
+            colours.paste(band.convert("RGBA").convert("RGB"), (0, top))
+        if _is_blank(colours):
+            raise InvalidImageError("The image is transparent everywhere, with nothing under it.")
+        return colours
+    for background in ("white", "black"):
+        canvas = _laid_on(image, background)
+        if not _is_blank(canvas):
+            return canvas
+        del canvas  # before the next one is made
+    return _laid_on(image, "white")
+
+
+def _laid_on(image: Image.Image, background: str) -> Image.Image:
+    canvas = Image.new("RGB", image.size, background)
+    for top, band in bands(image):
+        band = band.convert("RGBA")
+        canvas.paste(band, (0, top), band)
+    return canvas
+
+
+def _alpha(band: Image.Image) -> Image.Image:
+    return band.getchannel("A") if band.mode in ("LA", "RGBA") else band.convert("RGBA").getchannel("A")
+
+
+def _is_blank(image: Image.Image) -> bool:
+    return all(high - low < _MIN_CONTRAST for low, high in band_ranges(image))
 
 
 def orientation(image: Image.Image) -> Image.Transpose | None:
@@ -53,46 +85,3 @@ def orientation(image: Image.Image) -> Image.Transpose | None:
         return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # whatever the parser meets in a client's bytes
         return None
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Deep greyscale to mode L.
-
-    16-bit samples count from 0 to 65,535 (12-bit TIFF samples to 4,095). 32-bit integers and floats have no
-    agreed white, so: all within [0, 1] (floats), [0, 255] or [0, 65535] is taken as that range, anything else
-    is stretched from its smallest to its largest finite value.
-    """
-    low, high = 0.0, 65535.0
-    if image.mode in ("I", "F"):
-        low, high = _range(image)
-    elif getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (12,):
-        high = 4095.0
-    scale = 255.0 / (high - low) if high > low else 0.0
-    result = Image.new("L", image.size)
-    for top, band in _bands(image):
-        values = np.nan_to_num(np.asarray(band, np.float64), nan=low, posinf=high, neginf=low)
-        result.paste(
-            Image.fromarray(np.clip((values - low) * scale + 0.5, 0, 255).astype(np.uint8)), (0, top)
-        )
-    return result
-
-
-def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """Strips from top to bottom, each with its first row's number."""
-    rows = max(1, _BAND // image.width)
-    for top in range(0, image.height, rows):
-        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
-
-
-def _range(image: Image.Image) -> tuple[float, float]:
-    low, high = np.inf, -np.inf
-    for _, band in _bands(image):
-        values = np.asarray(band)
-        finite = values[np.isfinite(values)]
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    if low >= 0:
-        for white in (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0):
-            if high <= white:
-                return 0.0, white
-    return low, high

@@ -1,4 +1,4 @@
-"""How image files are built: what format bytes are, and whether they are cheap enough to hand to a decoder.
+"""How image files are built: whether they are cheap enough to hand to a decoder, and whether they are whole.
 
 Looks at markers, chunks and block lengths only; decodes nothing and knows no pixels.
 
@@ -32,27 +32,14 @@ _EOI, _SOS, _APP0, _APP14 = 0xD9, 0xDA, 0xE0, 0xEE
 _SCAN_DATA = 0
 """Stands for the coded pixels that follow a scan's header and have no marker of their own."""
 _SEQUENTIAL = {0xC0, 0xC1, 0xC9}
+_PROGRESSIVE = {0xC2, 0xCA}
+_FRAMES = _SEQUENTIAL | _PROGRESSIVE
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 _MARKER_IN_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _PICTURE_SEGMENTS = {*range(0xC0, 0xD0), _SOS, 0xDB, 0xDC, 0xDD}
 """Frame headers, tables, restart interval, line count and scans: what pixels need, and nothing else."""
 _PLAIN_JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
-
-
-def sniff(data: bytes) -> str | None:
-    """The allowed format whose signature the bytes carry, or None; declared types count for nothing."""
-    if data[:3] == b"\xff\xd8\xff":
-        return "JPEG"
-    if data[:8] == _PNG:
-        return "PNG"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return "GIF"
-    if data[:2] == b"BM":
-        return "BMP"
-    return "TIFF" if data[:4] in (b"II*\x00", b"MM\x00*") else None
 
 
 def check(data: bytes, kind: str) -> None:
@@ -81,7 +68,7 @@ def strip_jpeg(data: bytes) -> bytes:
         if marker in _PICTURE_SEGMENTS:
             kept.append(bytes((0xFF, marker)) + data[start:end])
         elif marker == _SCAN_DATA:
-            kept.append(data[start:end])
+            kept.append(data[start:end].rstrip(b"\xff"))  # fill bytes, and half of an end marker
         elif marker == _APP0 and data[start + 2 : start + 7] == b"JFIF\x00":
             kept.append(_PLAIN_JFIF)
         elif marker == _APP14 and data[start + 2 : start + 7] == b"Adobe" and end - start >= 14:
@@ -104,7 +91,8 @@ def _check_jpeg(data: bytes) -> None:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, start of the length field, end) up to the first end of image.
+    """(marker, start of the length field, end) up to the first end of image; the last one is (_EOI, end, end) where
+    there is an end.
 
     As forgiving as decoders are: bytes that belong to no segment are skipped, up to a limit.
     """
@@ -115,6 +103,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if stray > MAX_JPEG_STRAY_BYTES:
             raise InvalidImageError(reason="too many stray bytes in a JPEG")
         if marker == _EOI:
+            yield _EOI, start, start
             return
         position = start
         if marker in _STANDALONE:
@@ -126,6 +115,37 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             end = following.start() if following else len(data)
             yield _SCAN_DATA, position, end
             position = end
+
+
+def lacks_end(data: bytes) -> bool:
+    """Whether a JPEG has no end marker; what comes after one counts for nothing."""
+    return all(marker != _EOI for marker, _, _ in _jpeg_segments(data))
+
+
+def with_end(data: bytes, filler: bytes = b"") -> bytes:
+    """A JPEG that lacks its end marker with one, after `filler`."""
+    return data.rstrip(b"\xff") + filler + b"\xff\xd9"
+
+
+def has_all_scans(data: bytes) -> bool:
+    """Whether a JPEG's scans bring every coefficient of every component to its last bit (ITU-T T.81, annex G)."""
+    components: set[int] = set()
+    missing: set[tuple[int, int]] = set()
+    is_progressive = False
+    for marker, start, end in _jpeg_segments(data):
+        if marker in _FRAMES:
+            is_progressive = marker in _PROGRESSIVE
+            components = set(data[start + 8 : min(end, start + 8 + 3 * data[start + 7]) : 3])
+            missing = {(component, k) for component in components for k in range(64 if is_progressive else 1)}
+        elif marker == _SOS and end - start >= 6:
+            count = data[start + 2]
+            band = data[start + 3 + 2 * count : start + 6 + 2 * count]
+            if is_progressive and (len(band) < 3 or band[2] & 15):
+                continue  # bits of it are still to come
+            first, last = (band[0], band[1]) if is_progressive else (0, 0)
+            named = data[start + 3 : start + 3 + 2 * count : 2]
+            missing -= {(component, k) for component in named for k in range(first, last + 1)}
+    return bool(components) and not missing
 
 
 def _check_png(data: bytes) -> None:
@@ -158,10 +178,13 @@ def _check_gif(data: bytes) -> None:
 def _check_tiff(data: bytes) -> None:
     """Only the first directory is ever read. Bytes and texts (types 1, 2, 6, 7) may be long: profiles are."""
     order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
-    position = int.from_bytes(data[4:8], order)
-    entries = int.from_bytes(data[position : position + 2], order)
-    for start in range(position + 2, min(position + 2 + 12 * entries, len(data)), 12):
-        kind = int.from_bytes(data[start + 2 : start + 4], order)
-        count = int.from_bytes(data[start + 4 : start + 8], order)
+    is_big = data[2:3] == b"+"  # BigTIFF: 8 bytes for each place and count
+    place, number, entry = (8, 8, 20) if is_big else (4, 2, 12)
+    first = int.from_bytes(data[place : 2 * place], order)
+    entries = int.from_bytes(data[first : first + number], order)
+    start = first + number
+    for at in range(start, min(start + entry * entries, len(data)), entry):
+        kind = int.from_bytes(data[at + 2 : at + 4], order)
+        count = int.from_bytes(data[at + 4 : at + 4 + place], order)
         if count > MAX_TIFF_VALUES and kind not in (1, 2, 6, 7):
             raise InvalidImageError(reason="too many TIFF values")

@@ -37,7 +37,7 @@ router = APIRouter(prefix="/models", tags=["models"])
 
 ModelPath = Annotated[str, Path(alias="model", max_length=200, description="Id of a model.")]
 _NOT_FOUND = responses(ModelNotFoundError)
-UPLOAD = ArchiveForm(Form, "A zip, tar or tar.gz of a model's folder.")
+UPLOAD = ArchiveForm(Form, "A zip, tar, tar.gz, tar.bz2 or tar.xz of a model's folder.")
 
 
 @router.get("")

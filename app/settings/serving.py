@@ -127,6 +127,17 @@ class LimitSettings(SettingsGroup):
         ge=1,
         description="Most that one workspace may store, in MiB: images of examples and answers, datasets, models and what was made of them. Beyond that, requests that would add something get 413.",
     )
+    decoders: int = Field(
+        2,
+        ge=1,
+        description="AVIF, HEIC and JPEG 2000 images that one process has decoded at the same time, each in a process of its own; others wait.",
+    )
+    decoder_memory_mb: int = Field(
+        2_048, ge=256, description="Memory that decoding one of them may take, in MiB."
+    )
+    decoder_s: float = Field(
+        20.0, ge=1, description="Seconds that decoding one of them may take, in all and of CPU time."
+    )
     max_labels: int = Field(1_000, ge=1, description="Most labels in one zero-shot request.")
     max_text_chars: int = Field(1_000, ge=1, description="Longest label, description or text, in characters.")
     max_texts: int = Field(256, ge=1, description="Most texts in one embeddings request.")

@@ -10,6 +10,7 @@ from app.settings import Settings
 from app.storage.errors import ArchiveTooLargeError
 
 MIB = 1 << 20
+NO_ARCHIVE = "This is not a whole zip, tar, tar.gz, tar.bz2 or tar.xz archive."
 _FREE_RATIO_BYTES = 100 * MIB
 """Up to here the ratio does not matter: small archives of text compress very well."""
 
@@ -56,9 +57,23 @@ class Entry:
     open: Callable[[], IO[bytes]]
 
 
+@dataclass(frozen=True)
+class Unpacked:
+    """What unpacking an archive gave."""
+
+    files: int
+    remarks: list[str]
+    """Sentences for whoever sent it: what was guessed, and what was left out."""
+
+
 def shown(name: str) -> str:
     """A name as an error shows it."""
     return name.encode("ascii", "replace").decode()[:100]
+
+
+def shown_name(name: str) -> str:
+    """A name in the characters it was read as, for a sentence about how it was read."""
+    return "".join(c if c.isprintable() else "?" for c in name)[:60]
 
 
 def refuse_bomb() -> ArchiveTooLargeError:

@@ -1,4 +1,4 @@
-"""Untrusted archives: zip, tar and tar.gz, unpacked without leaving the folder or filling the disk.
+"""Untrusted archives: zip and tar (plain, gzip, bzip2, xz), unpacked without leaving the folder or filling the disk.
 
 The bytes decide which kind it is, never a name. Whoever unpacks one does so in a bounded child: `unpack_bounded`.
 """
@@ -11,21 +11,31 @@ import shutil
 import struct
 import tarfile
 import threading
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from app.bounded import ChildLimits, run_bounded
 from app.errors import CheckLimitError, OverloadedError
 from app.settings import Settings
-from app.storage.archive_entries import MIB, ArchiveLimits, Entry, refuse_bomb, shown
+from app.storage.archive_entries import (
+    MIB,
+    NO_ARCHIVE,
+    ArchiveLimits,
+    Entry,
+    Unpacked,
+    refuse_bomb,
+    shown,
+)
 from app.storage.disk import check_room
 from app.storage.errors import ArchiveError, ArchiveTooLargeError
 from app.storage.tar_entries import check_tar, read_tar
+from app.storage.unfolding import find_compression
 from app.storage.zip_entries import check_zip, read_zip
 
 _CHUNK = 1 << 20
@@ -35,7 +45,15 @@ MAX_DEPTH = 32
 ENTRY_CPU_SECONDS, ENTRY_WALL_SECONDS = 0.0005, 0.002
 """What a dataset's job gets on top for each entry that its archive may have: writing a small file takes 0.1 ms, and
 longer on network disks."""
-_DAMAGED = "This is not a whole zip, tar or tar.gz archive."
+_LITTER = ("Icon\r", "._Icon\r")
+"""Icons of folders that macOS packs along; nothing but the Finder reads them."""
+_BIDI = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that make a name look like another one."""
+_FOREIGN = {
+    b"Rar!": "a RAR archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
+    b"\x28\xb5\x2f\xfd": "a Zstandard stream",
+}
 
 
 def check_head(archive: Path, limits: ArchiveLimits) -> None:
@@ -47,7 +65,12 @@ def check_head(archive: Path, limits: ArchiveLimits) -> None:
         head = file.read(tarfile.BLOCKSIZE)
         if head[:2] == b"PK":
             check_zip(file, archive.stat().st_size, limits)
-        elif head[:2] != b"\x1f\x8b":
+        elif find_compression(head) is None:
+            for magic, kind in _FOREIGN.items():
+                if head.startswith(magic):
+                    raise ArchiveError(
+                        f"This is {kind}, which is not read: send zip, tar.gz, tar.bz2 or tar.xz."
+                    )
             check_tar(head)
 
 
@@ -67,7 +90,7 @@ def check_limits(settings: Settings, size_bytes: int) -> ChildLimits:
 
 def unpack_bounded(
     archive: Path, folder: Path, settings: Settings, *, gone: threading.Event | None = None
-) -> int:
+) -> Unpacked:
     """`unpack` in a child process with limits; raises CheckLimitError too."""
     limits = ArchiveLimits.from_settings(settings)
     allowed = check_limits(settings, archive.stat().st_size)
@@ -77,7 +100,7 @@ def unpack_bounded(
         wall_seconds=allowed.wall_seconds + ENTRY_WALL_SECONDS * limits.entries,
     )
     try:
-        count: int = run_bounded(
+        found = run_bounded(
             "app.storage.archives:unpack_request",
             {"archive": str(archive), "folder": str(folder), "limits": vars(limits)},
             allowed,
@@ -87,12 +110,12 @@ def unpack_bounded(
     except BaseException:  # a child that was ended removes nothing
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return count
+    return Unpacked(**found)
 
 
-def unpack_request(archive: str, folder: str, limits: dict[str, int]) -> int:
+def unpack_request(archive: str, folder: str, limits: dict[str, int]) -> dict[str, Any]:
     """`unpack`, as a bounded child is asked for it."""
-    return unpack(Path(archive), Path(folder), ArchiveLimits(**limits))
+    return vars(unpack(Path(archive), Path(folder), ArchiveLimits(**limits)))
 
 
 def unpack(
@@ -101,8 +124,11 @@ def unpack(
     limits: ArchiveLimits,
     *,
     is_allowed: Callable[[str], bool] | None = None,
-) -> int:
-    """Unpack into the new `folder`; how many files there were. `is_allowed` says which paths may be in it.
+) -> Unpacked:
+    """Unpack into the new `folder`. `is_allowed` says which paths may be in it.
+
+    Backslashes in names separate folders, as Windows writes them; the encoding of names that do not state it is
+    guessed (`app.storage.archive_names`). What was guessed or left out stands in the remarks.
 
     Raises ArchiveError for what is no archive, is damaged or encrypted, holds links, devices, or names that are
     absolute, lead out of the folder, come twice or are not allowed; ArchiveTooLargeError for too many entries, too
@@ -126,14 +152,20 @@ class _Unpacking:
         self._is_allowed = is_allowed
         self._left = limits.max_bytes(archive.stat().st_size)
         self._unchecked = 0
+        self._remarks: list[str] = []
+        self._backslashes = self._icons = 0
 
-    def run(self) -> int:
+    def run(self) -> Unpacked:
         files = 0
         with _damage():
             for number, entry in enumerate(self._entries(), 1):
                 self._limits.check_entries(number)
                 if entry.is_folder and not PurePosixPath(entry.name).parts:
                     continue  # the folder itself, which `tar c .` begins with
+                if entry.name.rpartition("/")[2] in _LITTER:
+                    self._icons += 1
+                    continue
+                self._backslashes += "\\" in entry.name
                 path = _checked(entry.name)
                 if entry.is_folder:
                     continue
@@ -146,14 +178,18 @@ class _Unpacking:
                 self._check_room()
                 self._write(entry, path)
                 files += 1
-        return files
+        if self._backslashes:
+            self._remarks.append(f"Backslashes in {self._backslashes} names were read as folders.")
+        if self._icons:
+            self._remarks.append(f"{self._icons} icons of macOS folders were left out.")
+        return Unpacked(files, self._remarks)
 
     def _entries(self) -> Iterator[Entry]:
         with self._archive.open("rb") as file:
             head = file.read(2)
         if head == b"PK":
-            return read_zip(self._archive, self._limits)
-        return read_tar(self._archive, self._limits, is_gzip=head == b"\x1f\x8b")
+            return read_zip(self._archive, self._limits, self._remarks)
+        return read_tar(self._archive, self._limits, self._remarks)
 
     def _write(self, entry: Entry, path: str) -> None:
         target = self._folder / path
@@ -182,19 +218,25 @@ class _Unpacking:
 
 def _checked(name: str) -> str:
     """A relative path below the folder; raises ArchiveError for any other."""
-    path = PurePosixPath(name)
+    path = PurePosixPath(name.replace("\\", "/"))
     bad = (
         not name
-        or name.startswith(("/", "\\"))
+        or path.is_absolute()
         or len(name) > MAX_PATH_CHARS
         or len(path.parts) > MAX_DEPTH
         or ".." in path.parts
-        or "\\" in name
         or any(len(part.encode(errors="replace")) > 255 for part in path.parts)
     )
-    if bad or not path.parts or not name.isprintable():
+    if bad or not path.parts or path.parts[0][1:] == ":" or not all(map(_is_fit, name)):
         raise ArchiveError(f"'{shown(name)}' is not a name that an archive may hold.")
     return str(path)
+
+
+def _is_fit(character: str) -> bool:
+    """Whether a name may hold it: odd spaces, joiners of emoji and new ones may stand in one, as systems write them."""
+    return character.isprintable() or (
+        character not in _BIDI and unicodedata.category(character) in ("Zs", "Cf", "Cn", "Co")
+    )
 
 
 @contextmanager
@@ -216,8 +258,8 @@ def _damage() -> Iterator[None]:
         RuntimeError,
         ValueError,
     ) as error:
-        raise ArchiveError(_DAMAGED, cause=str(error)) from None
+        raise ArchiveError(NO_ARCHIVE, cause=str(error)) from None
     except OSError as error:
         if isinstance(error, ConnectionError) or error.errno is not None:
             raise
-        raise ArchiveError(_DAMAGED, cause=str(error)) from None
+        raise ArchiveError(NO_ARCHIVE, cause=str(error)) from None

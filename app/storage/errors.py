@@ -16,7 +16,7 @@ class ArchiveError(InvalidInputError):
     """The archive cannot be unpacked."""
 
     code = "invalid_archive"
-    advice = "Pack the folder again as zip, tar or tar.gz."
+    advice = "Pack the folder again as zip, tar, tar.gz, tar.bz2 or tar.xz."
 
 
 class StoreUnavailableError(OverloadedError):

@@ -1,4 +1,4 @@
-"""Entries of a tar or tar.gz, read as a stream: header records and everything that is unfolded are bounded first.
+"""Entries of a tar, plain or compressed, read as a stream: header records and all that is unfolded are bounded first.
 
 `tarfile` reads the records of pax and GNU long names whole, whatever size they state, and passes over what lies
 between two entries without counting it.
@@ -7,20 +7,21 @@ between two entries without counting it.
 from __future__ import annotations
 
 import tarfile
-import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from app.storage.archive_entries import MIB, ArchiveLimits, Entry, refuse_bomb, shown
+from app.storage.archive_entries import MIB, NO_ARCHIVE, ArchiveLimits, Entry, shown
+from app.storage.archive_names import NameReader
 from app.storage.errors import ArchiveError
+from app.storage.unfolding import Unfolding, find_compression
 
 MAX_HEADER_RECORD_BYTES = 256 << 10
 """Names and extended attributes of one entry; a name may have 1,000 characters."""
 MAX_GLOBAL_HEADERS = 16
-_READ_BYTES = 1 << 16
 _WINDOW_BYTES = 1 << 18
-_GZIP_BITS = 16 + zlib.MAX_WBITS
+_MAGIC_BYTES = 8
 _RECORDS = frozenset(
     {
         *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
@@ -56,63 +57,79 @@ class _BoundedTarFile(tarfile.TarFile):
     members: list[tarfile.TarInfo]
 
 
-class _Counted:
-    """What is left of an archive once it is unfolded, at most `most` bytes of it."""
+def read_tar(archive: Path, limits: ArchiveLimits, remarks: list[str]) -> Iterator[Entry]:
+    """Every entry, each to be read before the next one is asked for; what is guessed of their names is added to
+    `remarks`.
 
-    def __init__(self, file: IO[bytes], most: int, *, is_gzip: bool) -> None:
-        self._file = file
-        self._left = most
-        self._inflate = zlib.decompressobj(_GZIP_BITS) if is_gzip else None
-        self._waiting = b""
-
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes, fewer at the end alone; raises ArchiveTooLargeError beyond the bound."""
-        data = self._file.read(size) if self._inflate is None else self._unfold(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise refuse_bomb()
-        return data
-
-    def _unfold(self, size: int) -> bytes:
-        pieces: list[bytes] = []
-        inflate = cast(Any, self._inflate)
-        while size > 0:
-            if inflate.eof:  # of this member; another may follow
-                self._waiting = inflate.unused_data.lstrip(b"\0") or self._file.read(_READ_BYTES)
-                if not self._waiting.lstrip(b"\0"):
-                    break
-                inflate = self._inflate = zlib.decompressobj(_GZIP_BITS)
-            packed = self._waiting or self._file.read(_READ_BYTES)
-            if not packed:
-                raise EOFError("the gzip stream ends too early")
-            piece = inflate.decompress(packed, size)
-            self._waiting = inflate.unconsumed_tail
-            pieces.append(piece)
-            size -= len(piece)
-        return b"".join(pieces)
-
-
-def read_tar(archive: Path, limits: ArchiveLimits, *, is_gzip: bool) -> Iterator[Entry]:
-    """Every entry, each to be read before the next one is asked for.
-
-    Raises ArchiveError, ArchiveTooLargeError; whatever else tarfile and zlib raise means a damaged archive.
+    Raises ArchiveError, ArchiveTooLargeError; whatever else the libraries raise means a damaged archive.
     """
+    reader: NameReader | None = None
+    with _opened(archive, limits) as opened:
+        for about in _read_headers(opened):
+
+            def start(about: tarfile.TarInfo = about) -> IO[bytes]:
+                found = opened.extractfile(about)
+                if found is None:
+                    raise ArchiveError(f"'{shown(about.name)}' is no file.")
+                return found
+
+            name = about.name
+            raw = _unstated(about)
+            if reader is None and raw is not None and _is_doubtful(name):
+                reader = _survey(archive, limits)
+                if reader.encoding != "utf-8":
+                    remarks.append(reader.remark)
+            if reader is not None and raw is not None:
+                name = reader.read(raw)
+            is_plain = about.isreg() and not about.issparse()
+            yield Entry(name, is_plain, about.isdir(), start)
+
+
+@contextmanager
+def _opened(archive: Path, limits: ArchiveLimits) -> Iterator[_BoundedTarFile]:
     # what is unfolded holds headers too: small ones for each entry, at least one
-    most = limits.max_bytes(archive.stat().st_size) + MIB
+    max_bytes = limits.max_bytes(archive.stat().st_size) + MIB
     with archive.open("rb") as file:
-        stream = _Counted(file, most, is_gzip=is_gzip)
-        with _BoundedTarFile.open(fileobj=cast(Any, stream), mode="r|", bufsize=_WINDOW_BYTES) as opened:
-            for about in opened:
-                opened.members = []  # a stream needs none, and a million take gigabytes
+        compression = find_compression(file.read(_MAGIC_BYTES))
+        file.seek(0)
+        stream = cast(Any, Unfolding(file, max_bytes, compression))
+        with _BoundedTarFile.open(
+            fileobj=stream, mode="r|", bufsize=_WINDOW_BYTES, encoding="utf-8", errors="surrogateescape"
+        ) as opened:
+            yield opened
 
-                def start(about: tarfile.TarInfo = about) -> IO[bytes]:
-                    found = opened.extractfile(about)
-                    if found is None:
-                        raise ArchiveError(f"'{shown(about.name)}' is no file.")
-                    return found
 
-                is_plain = about.isreg() and not about.issparse()
-                yield Entry(about.name, is_plain, about.isdir(), start)
+def _read_headers(opened: _BoundedTarFile) -> Iterator[tarfile.TarInfo]:
+    for about in opened:
+        opened.members = []  # a stream needs none, and a million take gigabytes
+        yield about
+
+
+def _survey(archive: Path, limits: ArchiveLimits) -> NameReader:
+    """Look at all names before the rest is unpacked, which reads the archive twice: few archives need it."""
+
+    def raw_names() -> Iterator[bytes]:
+        with _opened(archive, limits) as opened:
+            for number, about in enumerate(_read_headers(opened), 1):
+                limits.check_entries(number)
+                if (raw := _unstated(about)) is not None:
+                    yield raw
+
+    return NameReader(raw_names())
+
+
+def _unstated(about: tarfile.TarInfo) -> bytes | None:
+    """The bytes of a name in no stated encoding; None for ASCII, and for pax records unless they say otherwise."""
+    is_stated = "path" in about.pax_headers and about.pax_headers.get("hdrcharset") != "BINARY"
+    if about.name.isascii() or is_stated:
+        return None
+    return about.name.encode("utf-8", "surrogateescape")
+
+
+def _is_doubtful(name: str) -> bool:
+    """Whether it is not UTF-8, or may be by chance: pairs of bytes are easily, longer sequences are not."""
+    characters = {character for character in name if not character.isascii()}
+    return not name.isprintable() or max(characters) < "\u0800"
 
 
 def check_tar(head: bytes) -> None:
@@ -120,4 +137,4 @@ def check_tar(head: bytes) -> None:
     try:
         tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], tarfile.ENCODING, "surrogateescape")
     except tarfile.HeaderError:
-        raise ArchiveError("This is not a whole zip, tar or tar.gz archive.") from None
+        raise ArchiveError(NO_ARCHIVE) from None

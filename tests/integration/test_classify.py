@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from tests import learning
 from tests.photos import TAUGHT, damaged, encoded, photo
 
 
@@ -89,7 +91,26 @@ async def test_every_dress_of_an_image_gives_the_same_answer(client: httpx.Async
         assert reply.json()["scores"] == form["scores"]
 
 
-@pytest.mark.parametrize(("name", "label"), [("chelsea", "cat"), ("coffee", "cup of coffee")])
+async def test_an_avif_is_learned_and_recognised_like_any_other(client: httpx.AsyncClient) -> None:
+    await learning.teach(client, "cat", encoded(photo("chelsea"), "AVIF"))
+    await learning.teach(client, "cup", encoded(photo("coffee"), "JPEG2000"))
+    answer = await classify(client, encoded(photo("chelsea"), "AVIF"))
+    assert answer["label"] == "cat"
+    again = await classify(client, encoded(photo("chelsea")))
+    assert again["scores"][0]["score"] == pytest.approx(answer["scores"][0]["score"], abs=0.05)
+
+
+async def test_which_of_several_could_not_be_decoded_is_said(client: httpx.AsyncClient) -> None:
+    whole = encoded(photo("chelsea"), "AVIF")
+    reply = await client.post(
+        "/v1/classify",
+        data={"labels": "a,b"},
+        files=[("images", whole), ("images", whole[: len(whole) // 3])],
+    )
+    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "invalid_image")
+    assert reply.json()["detail"].startswith("Image 2 of 2: This AVIF image could not be read")
+
+
 async def test_labels_need_no_example_and_no_collection(
     client: httpx.AsyncClient, name: str, label: str
 ) -> None:
@@ -99,6 +120,18 @@ async def test_labels_need_no_example_and_no_collection(
     assert all(one["similarity"] is None for one in answer["scores"])
     assert sorted(one["label"] for one in answer["scores"]) == ["cat", "cup of coffee", "dog", "rocket"]
     assert sum(one["score"] for one in answer["scores"]) + answer["none"] == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("dress", ["json", "form"])
+async def test_labels_in_a_list_keep_their_commas(client: httpx.AsyncClient, dress: str) -> None:
+    image, labels = encoded(photo("chelsea")), ["tabby, tabby cat", "tench, Tinca tinca"]
+    if dress == "json":
+        body = {"labels": labels, "image": base64.b64encode(image).decode()}
+        reply = await client.post("/v1/classify", json=body)
+    else:
+        reply = await client.post("/v1/classify", data={"labels": json.dumps(labels)}, files={"image": image})
+    assert {score["label"] for score in reply.json()["scores"]} == set(labels)
+    assert reply.json()["scores"][0]["label"] == "tabby, tabby cat"
 
 
 async def test_labels_may_be_repeated_fields(client: httpx.AsyncClient) -> None:

@@ -6,12 +6,14 @@ import io
 import json
 import tarfile
 import zipfile
+from pathlib import Path
 
 import httpx
 import pytest
 from PIL import Image
 
 from app.bootstrap import Services
+from tests.archive_files import raw_zip
 from tests.conftest import ClientMaker
 from tests.working import carried_out
 
@@ -81,6 +83,30 @@ async def test_a_raw_tar_is_taken_too(client: httpx.AsyncClient, services: Servi
     assert reply.status_code == 202
     job = await carried_out(services, client, reply.json()["job"])
     assert job["state"] == "succeeded", job["error"]
+
+
+async def test_names_of_old_archivers_become_labels_and_the_guess_is_stated(
+    client: httpx.AsyncClient, services: Services, tmp_path: Path
+) -> None:
+    colours = {"猫": (200, 0, 0), "狗": (0, 0, 200)}
+    files = {
+        f"train\\{label}\\{i}.png".encode("gb18030"): picture((red + i, 0, blue + i))
+        for label, (red, _, blue) in colours.items()
+        for i in range(5)
+    }
+    photo = io.BytesIO()
+    Image.new("RGB", (32, 32), (0, 200, 0)).save(photo, "AVIF")
+    files["train\\狗\\photo.avif".encode("gb18030")] = photo.getvalue()
+    archive = raw_zip(tmp_path / "upload.zip", files).read_bytes()
+    reply = await client.post("/v1/datasets", files={"archive": archive})
+    job = await carried_out(services, client, reply.json()["job"])
+    assert job["state"] == "succeeded", job["error"]
+    summary = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()["summary"]
+    assert set(summary["labels"]) == {"猫", "狗"}
+    assert (summary["images"], summary["refused_total"]) == (11, 0)
+    said = " ".join(summary["remarks"])
+    assert "GBK ('猫')" in said
+    assert "Backslashes in 11 names" in said
 
 
 async def test_what_cannot_be_prepared_says_why(client: httpx.AsyncClient, services: Services) -> None:

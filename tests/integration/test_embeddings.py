@@ -44,6 +44,32 @@ async def test_inputs_keep_their_order(client: httpx.AsyncClient) -> None:
     assert rows[1] @ rows[2] > rows[1] @ rows[0]
 
 
+async def test_a_data_uri_among_the_texts_is_an_image(client: httpx.AsyncClient) -> None:
+    uri = f"data:image/png;base64,{CAT64}"
+    image = (await embed(client, input={"image": CAT64}))["data"][0]["embedding"]
+    mixed = await embed(client, input=["a dog", uri, {"image": uri}])
+    np.testing.assert_allclose(mixed["data"][1]["embedding"], image, atol=1e-3)
+    np.testing.assert_allclose(mixed["data"][2]["embedding"], image, atol=1e-3)
+    np.testing.assert_allclose((await embed(client, input=uri))["data"][0]["embedding"], image, atol=1e-3)
+    form = await client.post("/v1/embeddings", files=[("input", (None, uri)), ("input", (None, "a dog"))])
+    np.testing.assert_allclose(form.json()["data"][0]["embedding"], image, atol=1e-3)
+    words = await embed(client, input=["data: a dog, a cat", "see https://example.org/cat.jpg there"])
+    assert len(words["data"]) == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"json": {"input": ["a", "https://example.org/cat.jpg"]}},
+        {"files": {"input": (None, "http://x.org/1")}},
+    ],
+)
+async def test_an_address_is_no_text(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    reply = await client.post("/v1/embeddings", **body)
+    assert reply.status_code == 422
+    assert "addresses are not fetched" in reply.json()["detail"]
+
+
 async def test_base64_holds_the_same_numbers(client: httpx.AsyncClient) -> None:
     plain = await embed(client, input=["cat"])
     packed = await embed(client, input=["cat"], encoding_format="base64")

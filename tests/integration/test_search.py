@@ -33,6 +33,13 @@ async def test_the_example_itself_is_nearest(client: httpx.AsyncClient) -> None:
     assert (found["model"], found["collection"], len(found["data"])) == ("lite", "default", 4)
     assert found["data"][0]["id"] == ids["cup of coffee"]
     assert found["data"][0]["similarity"] == pytest.approx(1, abs=1e-3)
+    uri = f"data:image/jpeg;base64,{base64.b64encode(encoded(photo('coffee'))).decode()}"
+    for asked in ({"json": {"image": uri}}, {"json": {"text": uri}}, {"files": {"text": (None, uri)}}):
+        again = (await client.post("/v1/search", **asked)).json()
+        assert again["data"][0]["id"] == ids["cup of coffee"]
+        assert again["data"][0]["similarity"] == pytest.approx(1, abs=1e-3)
+    address = await client.post("/v1/search", json={"text": "https://example.org/cat.jpg"})
+    assert address.status_code == 422
     cosines = [hit["similarity"] for hit in found["data"]]
     assert cosines == sorted(cosines, reverse=True)
     assert (await client.get(found["data"][0]["image"])).headers["content-type"] == "image/jpeg"

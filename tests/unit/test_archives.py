@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from app.storage.archive_entries import ArchiveLimits
-from app.storage.archives import unpack
+from app.storage.archives import check_head, unpack
 from app.storage.errors import ArchiveError, ArchiveTooLargeError
 
 LIMITS = ArchiveLimits(entries=50, ratio=100, unpacked_bytes=200 << 20)
+MODES = {"tar": "w", "tar.gz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}
 
 
 def zipped(path: Path, files: dict[str, bytes], **link: str) -> Path:
@@ -48,14 +49,14 @@ def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
     return about
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"])
 def test_every_kind_unpacks_whatever_it_is_called(tmp_path: Path, kind: str) -> None:
     archive = tmp_path / "upload"
     if kind == "zip":
         zipped(archive, {"a/1.txt": b"one", "a/b/ü.txt": b"two", "empty/": b""})
     else:
-        tarred(archive, ("a/1.txt", b"one"), ("a/b/ü.txt", b"two"), mode="w:gz" if kind == "tar.gz" else "w")
-    assert unpack(archive, tmp_path / "out", LIMITS) == 2
+        tarred(archive, ("a/1.txt", b"one"), ("a/b/ü.txt", b"two"), mode=MODES[kind])
+    assert unpack(archive, tmp_path / "out", LIMITS).files == 2
     assert (tmp_path / "out/a/1.txt").read_bytes() == b"one"
     assert (tmp_path / "out/a/b/ü.txt").read_bytes() == b"two"
 
@@ -80,6 +81,12 @@ HOSTILE: dict[str, Callable[[Path], Path]] = {
     "too deep": lambda path: tarred(path, ("a/" * 40 + "b", b"x")),
     "no archive": lambda path: path.write_bytes(b"hello" * 1000) and path,  # type: ignore[func-returns-value,return-value]
     "half a zip": lambda path: _cut(zipped(path, {f"{i}": bytes(range(256)) * 50 for i in range(20)})),
+    "zip with backslashes that lead out": lambda path: zipped(path, {"train\\..\\..\\evil": b"x"}),
+    "zip with a drive": lambda path: zipped(path, {"C:\\evil": b"x"}),
+    "zip with a server": lambda path: zipped(path, {"\\\\server\\evil": b"x"}),
+    "a name that reads backwards": lambda path: zipped(path, {"a\u202egpj.exe": b"x"}),
+    "half a tar.bz2": lambda path: _cut(tarred(path, ("a", bytes(range(256)) * 500), mode="w:bz2")),
+    "half a tar.xz": lambda path: _cut(tarred(path, ("a", bytes(range(256)) * 500), mode="w:xz")),
     "half a tar.gz": lambda path: _cut(tarred(path, ("a", bytes(range(256)) * 500), mode="w:gz")),
 }
 
@@ -108,6 +115,25 @@ def test_a_bomb_is_stopped_while_it_unfolds(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz"])
+def test_a_compressed_bomb_is_stopped_while_it_unfolds(tmp_path: Path, kind: str) -> None:
+    archive = tarred(tmp_path / "bomb", ("a", bytes(120 << 20)), mode=MODES[kind])
+    assert archive.stat().st_size < 1 << 20
+    with pytest.raises(ArchiveTooLargeError, match="unfolds"):
+        unpack(archive, tmp_path / "out", LIMITS)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("beginning", "kind"),
+    [(b"Rar!\x1a\7\1\0", "RAR"), (b"7z\xbc\xaf\x27\x1c", "7-Zip"), (b"\x28\xb5\x2f\xfd", "Zstandard")],
+)
+def test_other_archives_are_refused_by_name(tmp_path: Path, beginning: bytes, kind: str) -> None:
+    (tmp_path / "upload").write_bytes(beginning + bytes(1_000))
+    with pytest.raises(ArchiveError, match=kind):
+        check_head(tmp_path / "upload", LIMITS)
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_too_many_entries_are_refused(tmp_path: Path, kind: str) -> None:
     files = {f"{i}": b"" for i in range(51)}
@@ -133,7 +159,7 @@ def test_archives_of_other_tools_unpack(tmp_path: Path) -> None:
     half = len(inside.getvalue()) // 2
     members = gzip.compress(inside.getvalue()[:half]) + gzip.compress(inside.getvalue()[half:])
     (tmp_path / "members").write_bytes(members)
-    assert unpack(tmp_path / "members", tmp_path / "a", LIMITS) == 1
+    assert unpack(tmp_path / "members", tmp_path / "a", LIMITS).files == 1
     assert (tmp_path / "a" / ("long" * 40) / "ü.txt").read_bytes() == b"one"
 
     with zipfile.ZipFile(tmp_path / "stored", "w") as archived:
@@ -141,9 +167,9 @@ def test_archives_of_other_tools_unpack(tmp_path: Path) -> None:
         archived.writestr("a.txt", b"one")
         with archived.open("b.txt", "w", force_zip64=True) as file:
             file.write(b"two")
-    assert unpack(tmp_path / "stored", tmp_path / "b", LIMITS) == 2
+    assert unpack(tmp_path / "stored", tmp_path / "b", LIMITS).files == 2
     assert (tmp_path / "b/b.txt").read_bytes() == b"two"
 
     zipped(tmp_path / "many", {f"{number}/": b"" for number in range(70_000)} | {"last.txt": b"x"})
     limits = ArchiveLimits(entries=80_000, ratio=100, unpacked_bytes=1 << 20)
-    assert unpack(tmp_path / "many", tmp_path / "c", limits) == 1
+    assert unpack(tmp_path / "many", tmp_path / "c", limits).files == 1

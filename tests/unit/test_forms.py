@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gc
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from app.http.fields import CommaSeparated, Form, at_most, describe_fields, pars
 from app.http.forms import read_upload
 from app.http.limits import LimitsMiddleware
 from app.http.spool import IN_MEMORY_BYTES, Spool
+from app.http.written_lists import WholeText
 from app.observability.metrics import Metrics
 from app.observability.middleware import ObservabilityMiddleware
 from app.settings import Settings
@@ -160,6 +162,37 @@ async def test_a_body_in_single_bytes_is_the_same_body(room: Room) -> None:
     )
     assert images(reply) == [IMAGE]
     assert reply.json()["fields"] == {"label": ["x"]}
+
+
+@pytest.mark.parametrize("copies", [1, 2 * IN_MEMORY_BYTES // len(IMAGE)])
+async def test_a_data_uri_in_a_part_or_as_the_body_is_its_image(room: Room, copies: int) -> None:
+    image = IMAGE * copies
+    uri = f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"
+    assert images(await room.client.post("/", files=[("image", (None, uri)), ("label", (None, "x"))])) == [
+        image
+    ]
+    form = await room.client.post("/", files=[("images", ("a", IMAGE)), ("images", (None, f"\n{uri}\n"))])
+    assert images(form) == [IMAGE, image]
+    raw = await room.client.post("/", content=uri, headers={"content-type": "image/png"})
+    assert images(raw) == [image]
+
+
+async def test_a_data_uri_out_of_an_address_is_its_image(room: Room) -> None:
+    escaped = BASE64.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
+    assert "%" in escaped
+    assert images(await room.client.post("/", json={"image": f"data:image/png;base64,{escaped}"})) == [IMAGE]
+
+
+@pytest.mark.parametrize("address", ["https://example.org/cat.jpg", " HTTP://example.org/cat.jpg"])
+async def test_an_address_in_the_place_of_an_image_is_refused_by_name(room: Room, address: str) -> None:
+    for request in (
+        {"files": [("image", (None, address))]},
+        {"content": address, "headers": {"content-type": "image/jpeg"}},
+        {"json": {"images": [address]}},
+    ):
+        reply = await room.client.post("/", **request)
+        assert reply.status_code == 422
+        assert "addresses are not fetched" in reply.json()["detail"]
 
 
 # --- garbage
@@ -321,6 +354,48 @@ def test_fields_become_what_the_form_says() -> None:
     )
     assert (found.word, found.number, found.whole, found.switch) == ("a", 0.5, 7, True)
     assert (found.texts, found.labels) == (["a, b", "", "c"], ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("written", "labels"),
+    [
+        (['["cat","dog"]'], ["cat", "dog"]),
+        ([' [ "tabby, tabby cat", "tench, Tinca tinca" ] '], ["tabby, tabby cat", "tench, Tinca tinca"]),
+        (['["a, b"]', "c, d"], ["a, b", "c", "d"]),
+        (["[1, 2.5]"], ["1", "2.5"]),
+        (["[UNK]"], ["[UNK]"]),
+        (["cat, [dog]"], ["cat", "[dog]"]),
+        ([WholeText("tabby, tabby cat"), WholeText("[a, b]")], ["tabby, tabby cat", "[a, b]"]),
+    ],
+)
+def test_lists_are_read_as_json_where_they_are_json(written: list[str], labels: list[str]) -> None:
+    assert parsed(labels=written).labels == labels
+
+
+@pytest.mark.parametrize("written", ["['cat', 'dog']", "[cat, dog]", '["cat", "dog",]', '["cat", ["dog"]]'])
+def test_what_looks_like_a_list_and_is_none_is_no_label(written: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"labels: .*no JSON"):
+        parsed(labels=[written])
+
+
+def test_a_field_of_several_texts_is_read_as_json_too() -> None:
+    assert parsed(texts=['["a, b", "c"]', "[d, e]"]).texts == ["a, b", "c", "[d, e]"]
+
+
+async def test_items_of_json_bodies_stay_whole(room: Room) -> None:
+    with await read_upload(
+        json_request({"labels": ["tabby, tabby cat", "tench"]}), room.settings, room.spool
+    ) as upload:
+        form = parse_fields(Wanted, {"word": ["x"], **upload.fields}, room.settings)
+    assert form.labels == ["tabby, tabby cat", "tench"]
+
+
+def json_request(body: dict[str, Any]) -> Request:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
+
+    headers = [(b"content-type", b"application/json")]
+    return Request({"type": "http", "method": "POST", "headers": headers, "query_string": b""}, receive)
 
 
 def test_fields_left_out_or_empty_have_their_defaults() -> None:

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from app.media.errors import InvalidImageError
-from app.media.structure import check, sniff, strip_jpeg
+from app.media.kinds import sniff
+from app.media.structure import check, strip_jpeg
 from tests.image_files import bmp_runs, encoded, files, gradient, png, png_chunk, tiff
 
 JPEG = encoded(gradient(), "JPEG")

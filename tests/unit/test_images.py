@@ -6,6 +6,7 @@ import base64
 import contextlib
 import io
 import random
+import re
 import subprocess
 import sys
 import time
@@ -27,6 +28,12 @@ from tests.image_files import bmp_runs, encoded, files, gradient, png, png_chunk
 
 LIMITS = ImageLimits(max_pixels=1_000_000, max_side=5_000, stored_side=512)
 FILES = files()
+SENTENCE = re.compile(
+    f"{InvalidImageError.__doc__}|{ImageTooLargeError.__doc__}|This is .+: send a whole .+"
+    "|This .+ image could not be read: it is damaged or cut short. Send the whole file."
+    "|This JPEG image is cut short: send the whole file.|The image (is transparent|holds no valid sample).+"
+)
+"""Every sentence that an image is refused with; none of them repeats what was in the file."""
 FUZZ = settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
@@ -35,8 +42,7 @@ def outcome(data: bytes, limits: ImageLimits = LIMITS, input_size: int | None = 
     try:
         image = decode(data, limits, input_size=input_size)
     except (InvalidImageError, ImageTooLargeError) as error:
-        fixed = error.detail == type(error).__doc__
-        return None if fixed else pytest.fail(error.detail)
+        return None if SENTENCE.fullmatch(error.detail) else pytest.fail(error.detail)
     assert image.mode == "RGB"
     assert not image.info
     image.tobytes()
@@ -100,8 +106,6 @@ def test_other_file_types_are_refused() -> None:
         b"P6 4 4 255\n" + bytes(48),
         Path(__file__).read_bytes(),
         encoded(gradient(), "ICO"),
-        encoded(gradient(), "AVIF"),
-        encoded(gradient(), "JPEG2000"),
         encoded(gradient(), "TGA"),
         encoded(gradient(), "PDF"),
         encoded(gradient(), "EPS"),
@@ -231,7 +235,9 @@ def test_memory_stays_within_the_documented_bytes_a_pixel(tmp_path: Path) -> Non
     for mode, kind, input_size, bytes_a_pixel in cases:
         options = {"compression": "tiff_lzw"} if kind == "TIFF" else {}
         path = tmp_path / f"{mode}.{kind}"
-        path.write_bytes(encoded(Image.new(mode, (side, side)), kind, **options))
+        path.write_bytes(
+            encoded(Image.new(mode, (side, side), "navy" if mode != "F" else 1.0), kind, **options)
+        )
         done = subprocess.run(
             [sys.executable, "-c", code, path, str(input_size)],
             capture_output=True,

@@ -39,6 +39,7 @@ from workers.datasets.preparing import (
     STATE_FILES,
     Checker,
     UnusableError,
+    add_remarks,
     empty_summary,
     finish,
 )
@@ -143,7 +144,7 @@ def _check_upload(run: JobRun, how: _How, state: Path) -> str:
     folder = run.scratch / "unpacked"
     archive = run.scratch / _UPLOAD
     run.files.get(f"datasets/{how.dataset}/{_UPLOAD}", archive)
-    unpack_bounded(archive, folder, run.settings)
+    unpacked = unpack_bounded(archive, folder, run.settings)
     archive.unlink()
     format_ = formats.detect(folder) if how.format == "auto" else how.format
     total = sum(1 for _ in how.read(folder, format_))
@@ -151,8 +152,10 @@ def _check_upload(run: JobRun, how: _How, state: Path) -> str:
     done = 0
     if run.restored is not None and _reached(run.restored):
         for name in STATE_FILES:
-            shutil.copy(run.restored / name, state / name)
+            if (run.restored / name).exists():  # checkpoints of older versions hold no remarks
+                shutil.copy(run.restored / name, state / name)
         done = _reached(run.restored)
+    add_remarks(state, unpacked.remarks)
     limits = ImageLimits.from_settings(run.settings)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         checker = Checker(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
@@ -124,6 +124,13 @@ class Checker:
         except VisionError as error:
             return Refusal(found.path, error.detail)
         return _Stored(self._keep(image.bytes), image.width, image.height, len(image.bytes), done)
+
+
+def add_remarks(state: Path, sentences: Iterable[str]) -> None:
+    """State sentences about the whole dataset; one that is stated already counts once."""
+    with (state / REMARKS).open("a") as remarks:
+        for sentence in sentences:
+            remarks.write(json.dumps(asdict(Remark(sentence))) + "\n")
 
 
 def _line(found: Record | Refusal | Remark, image: _Stored) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from app.folders.splits import Split
+from app.folders.suffixes import IMAGE_SUFFIXES
 from app.folders.walking import Walk
 
 Format = Literal["directory", "coco", "jsonl", "json", "csv", "voc", "yolo"]
 MAX_TEXT_CHARACTERS = 20_000
 """Of a label, question, answer or caption; the rest is cut off."""
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ class ClassifyForm(Form):
     labels: (
         Annotated[CommaSeparated, at_most(lambda settings: settings.limits.max_labels, "labels")] | None
     ) = Field(
-        None, description="Choose from these instead, without any example; comma-separated or repeated."
+        None,
+        description="Choose from these instead, without any example; comma-separated, repeated, or a JSON list, whose"
+        " items keep their commas.",
     )
     threshold: float | None = Field(
         None,

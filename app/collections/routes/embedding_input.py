@@ -11,11 +11,11 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import BadRequestError, InvalidInputError, TooLargeError
-from app.http.base64_images import decode_text
+from app.http.base64_images import decode_text, is_data_uri, is_web_address, refuse_address
 from app.http.dependencies import AppSettings, UploadSpool
 from app.http.errors import TooManyPartsError
 from app.http.fields import Form, parse_fields
-from app.http.forms import read_upload
+from app.http.forms import convert_images, read_upload
 from app.http.multipart import checked
 from app.http.spool import Entry
 from app.http.upload_forms import UploadForm
@@ -41,7 +41,9 @@ class EmbeddingsRequest(BaseModel):
         json_schema_extra={"examples": [{"input": ["a photo of a cat", {"image": "iVBORw0KGgo..."}]}]},
     )
 
-    input: str | ImageInput | list[str | ImageInput] = Field(description="Texts and images, in any order.")
+    input: str | ImageInput | list[str | ImageInput] = Field(
+        description="Texts and images, in any order; a text that is a data: URI is an image."
+    )
     model: str | None = Field(
         None,
         description="An encoder, or a trained classifier, whose encoder is meant; the default encoder if empty.",
@@ -89,10 +91,13 @@ async def receive_inputs(
                 entry = spool.open()
                 inputs.images.append(entry)
                 entry.write(image)
+            await convert_images(inputs.images, settings, spool)
             inputs.texts, inputs.order = _arranged(wanted, len(images))
             inputs.model, inputs.encoding = wanted.model or None, wanted.encoding_format
         else:
             upload = await read_upload(request, settings, spool)
+            upload.take_images("input", spool)
+            await convert_images(upload.images, settings, spool)
             inputs.images = upload.images
             form = parse_fields(EmbeddingsForm, upload.fields, settings)
             inputs.texts = form.input
@@ -113,7 +118,7 @@ def request_body() -> dict[str, Any]:
     one = {"anyOf": [{"type": "string"}, image]}
     schema["properties"]["input"] = {
         "anyOf": [*one["anyOf"], {"type": "array", "items": one}],
-        "description": "Texts and images, in any order.",
+        "description": "Texts and images, in any order; a text that is a data: URI is an image.",
     }
     body["requestBody"]["content"]["application/json"] = {"schema": schema}
     body["requestBody"]["required"] = True
@@ -136,13 +141,22 @@ def _parsed(body: bytes, settings: Settings) -> tuple[EmbeddingsRequest, list[by
             'The body holds `input` (a text, an image as {"image": base64}, or a list of these) and '
             "optionally `model` and `encoding_format` ('float' or 'base64')."
         ) from None
-    written = [one.image for one in _listed(wanted) if isinstance(one, ImageInput)]
+    written = [image for one in _listed(wanted) if (image := _image_of(one)) is not None]
     if len(written) > settings.limits.max_images:
         raise TooManyPartsError(f"One request takes at most {settings.limits.max_images} images.")
     images = [decode_text("input", one) for one in written]
     if any(len(one) > settings.limits.max_part_mb * _MIB for one in images):
         raise TooLargeError(f"One image has at most {settings.limits.max_part_mb} MiB.")
     return wanted, images
+
+
+def _image_of(one: str | ImageInput) -> str | None:
+    """What is written of an image; None for words. Raises InvalidInputError for an address."""
+    if isinstance(one, ImageInput):
+        return one.image
+    if is_web_address(one):
+        raise refuse_address("input")
+    return one if is_data_uri(one) else None
 
 
 def _listed(wanted: EmbeddingsRequest) -> list[str | ImageInput]:
@@ -155,7 +169,7 @@ def _arranged(wanted: EmbeddingsRequest, images: int) -> tuple[list[str], list[i
     order: list[int] = []
     seen = 0
     for one in _listed(wanted):
-        if isinstance(one, str):
+        if isinstance(one, str) and _image_of(one) is None:
             order.append(images + len(texts))
             texts.append(checked("input", one))
         else:

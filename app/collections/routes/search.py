@@ -33,7 +33,7 @@ class SearchForm(Form):
     )
 
 
-UPLOAD = UploadForm(SearchForm, images="optional")
+UPLOAD = UploadForm(SearchForm, images="optional", or_text="text")
 
 
 @router.post(

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from app.cli import app, example_folder
 from app.cli.files import image_files
 from app.cli.labelled_folders import FolderRules, labelled_files
+from app.cli.packing import files_of
 from tests.scripted import Scripted, serving
 
 server = pytest.fixture(serving)
@@ -117,6 +118,69 @@ def test_a_folder_without_images_is_wrong_usage(tmp_path: Path) -> None:
     for label in (None, "mug"):
         with pytest.raises(typer.BadParameter, match="holds no images"):
             labelled_files([tmp_path], label)
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".JPE", ".avif", ".heic", ".HEIF", ".jp2", ".tif"])
+def test_every_image_that_the_service_reads_is_found(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"a{suffix}").touch()
+    assert image_files([tmp_path]) == [tmp_path / f"a{suffix}"]
+
+
+def test_what_is_left_out_is_said_with_the_reason(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "cats/clip.MP4").touch()
+    (photos / "loose.jpg").touch()
+    assert len(image_files([photos])) == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "cats/clip.MP4, cats/notes.txt left out: not an image by its name" in said
+    assert ".trash, cats/.y.jpg left out: hidden" in said
+    labelled_files([photos], None)
+    assert "1 image left out: in no label's folder" in capsys.readouterr().err
+
+
+def test_nothing_is_said_where_nothing_is_left_out(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image_files([photos / "dogs"])
+    assert capsys.readouterr().err == ""
+
+
+def test_links_are_followed_inside_the_folder_and_named_outside(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "secret.jpg").touch()
+    (photos / "pets").symlink_to("cats")
+    (photos / "dogs/one.jpg").symlink_to("../cats/a.jpg")
+    (photos / "dogs/out.jpg").symlink_to(elsewhere / "secret.jpg")
+    (photos / "far").symlink_to(elsewhere)
+    (photos / "dogs/gone.jpg").symlink_to("nowhere.jpg")
+    (photos / "dogs/around").symlink_to("..")
+    names = {str(file.relative_to(photos)) for file in image_files([photos])}
+    assert names == {
+        "cats/a.jpg",
+        "cats/b.PNG",
+        "dogs/deep/c.webp",
+        "dogs/one.jpg",
+        "pets/a.jpg",
+        "pets/b.PNG",
+    }
+    said = " ".join(capsys.readouterr().err.split())
+    assert "dogs/out.jpg, far left out: a link out of the folder" in said
+    assert "dogs/gone.jpg left out: a link to nothing" in said
+    assert "dogs/around left out: a link to a folder around it" in said
+    assert set(labelled_files([photos], None)) >= {
+        ("pets", photos / "pets/a.jpg"),
+        ("dogs", photos / "dogs/one.jpg"),
+    }
+
+
+def test_a_folder_on_its_way_to_the_service_is_packed_by_the_same_rules(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (photos / "pets").symlink_to("cats")
+    (photos / "out.jpg").symlink_to(tmp_path_factory.mktemp("elsewhere"))
+    names = [str(file.relative_to(photos)) for file in files_of(photos)]
+    assert "pets/a.jpg" in names
+    assert "cats/notes.txt" in names
+    assert "out.jpg" not in names
 
 
 @pytest.mark.parametrize("label", ["", "  "])

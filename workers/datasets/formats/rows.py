@@ -10,7 +10,7 @@ from typing import Any
 from app.errors import VisionError
 from app.folders.splits import Split
 from app.media.images import from_base64
-from app.media.structure import sniff
+from app.media.kinds import sniff
 from workers.datasets.formats import fields as names
 from workers.datasets.formats.conversations import Conversation, clean, read_conversation, read_history
 from workers.datasets.formats.regions import Region, read_regions, to_box
