@@ -6,14 +6,14 @@ Knows folders and how a prepared one is found again; what is in a dataset the se
 from __future__ import annotations
 
 import json
-import uuid
 from pathlib import Path
 from typing import Any
 
 from app.cli import following, next_steps, output
-from app.cli.client import Service
+from app.cli.client import Service, quoted
+from app.cli.files import suggest_folder
 from app.cli.next_steps import Taught
-from app.cli.packing import files_of, packed
+from app.cli.packing import files_of, send_packed
 from app.cli.session import Session
 
 NOTE = "dataset.json"
@@ -26,14 +26,7 @@ def upload(session: Session, folder: Path, fields: dict[str, str], *, quiet: boo
         output.fail(f"{folder} holds no files", output.USAGE)
     if not quiet:
         output.say(f"Sending {len(files)} files of {folder}")
-    made = session.service.call(
-        "POST",
-        "/v1/datasets",
-        params=fields,
-        content=packed(folder, files),
-        headers={"Content-Type": "application/x-tar"},
-        timeout=None,
-    )
+    made = send_packed(session.service, "/v1/datasets", folder, files, **fields)
     return wait_until_prepared(session, made, quiet=quiet)
 
 
@@ -77,9 +70,12 @@ def dataset_id(session: Session, given: str) -> str:
             output.fail(f"{note} cannot be read: prepare the dataset again", output.USAGE)
     if folder.is_dir():
         return str(upload(session, folder, {"name": folder.resolve().name or "dataset"})["id"])
-    try:
-        return str(uuid.UUID(given))
-    except ValueError:
+    if folder.exists():
         output.fail(
-            f"{given} is neither a folder nor a dataset's id: vision datasets list shows them", output.USAGE
+            f"{given} is a file: name a folder of examples, or unpack it into one first", output.USAGE
         )
+    near = suggest_folder(folder)
+    if near is not None:
+        output.fail(f"there is no folder {given}: did you mean {near}?", output.USAGE)
+    # the service names datasets that are called so
+    return str(session.service.get(f"/v1/datasets/{quoted(given)}")["id"])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Path, Response
@@ -199,7 +198,9 @@ async def teach_collection(
     datasets: DatasetService,
 ) -> JobInfo:
     """Teach a collection the dataset's labelled examples."""
-    job = await datasets.teach(caller.workspace, _id(dataset), wanted.collection, wanted.splits)
+    job = await datasets.teach(
+        caller.workspace, await datasets.resolve(caller.workspace, dataset), wanted.collection, wanted.splits
+    )
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = "2"
     return await describer.describe(job)
@@ -226,13 +227,13 @@ async def list_datasets(
 @router.get("/{dataset}", responses=_NOT_FOUND)
 async def get_dataset(caller: Reader, dataset: DatasetPath, datasets: DatasetService) -> DatasetInfo:
     """Show one dataset: its balance, sizes, splits and what was refused."""
-    return info(await datasets.get(caller.workspace, _id(dataset)))
+    return info(await datasets.get(caller.workspace, await datasets.resolve(caller.workspace, dataset)))
 
 
 @router.delete("/{dataset}", status_code=204, responses=_NOT_FOUND)
 async def delete_dataset(caller: Trainer, dataset: DatasetPath, datasets: DatasetService) -> Response:
     """Forget a dataset and the images that nothing else shows."""
-    await datasets.delete(caller.workspace, _id(dataset))
+    await datasets.delete(caller.workspace, await datasets.resolve(caller.workspace, dataset))
     return Response(status_code=204)
 
 
@@ -271,7 +272,7 @@ def info(view: DatasetView) -> DatasetInfo:
 async def _file(
     files: FileStore, datasets: Datasets, caller: Caller, dataset: str, name: str
 ) -> StreamingResponse:
-    found = await datasets.file(caller.workspace, _id(dataset), name)
+    found = await datasets.file(caller.workspace, await datasets.resolve(caller.workspace, dataset), name)
     return await streaming.download(files, found)
 
 
@@ -287,10 +288,3 @@ def _shares(parts: list[float]) -> tuple[float, float, float]:
 def _located(response: Response, view: DatasetView) -> None:
     response.headers["Location"] = f"/v1/datasets/{view.row.id}"
     response.headers["Retry-After"] = "2"
-
-
-def _id(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise DatasetNotFoundError from None

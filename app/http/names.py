@@ -14,6 +14,11 @@ from pydantic import StringConstraints
 from app.errors import InvalidInputError
 
 COLLECTION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+COLLECTION_NAMES = (
+    "A collection's name has lower-case letters, digits, '-' and '_', at most 63, and begins with a letter"
+    " or a digit"
+)
+"""The pattern in words."""
 _COLLECTION = re.compile(COLLECTION_PATTERN)
 
 

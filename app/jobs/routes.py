@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 
 from app import errors
 from app.access import Caller, require
-from app.errors import InvalidInputError
+from app.errors import InvalidInputError, shorten_name
 from app.http.dependencies import AppSettings
 from app.http.paging import Cursor, Limit, page_size, time_cursor, to_cursor
 from app.http.problems import responses
@@ -189,4 +189,6 @@ def _id(text: str) -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except ValueError:
-        raise JobNotFoundError from None
+        raise JobNotFoundError(
+            f"There is no job '{shorten_name(text)}': GET /v1/jobs lists their ids."
+        ) from None

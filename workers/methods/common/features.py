@@ -36,23 +36,32 @@ class Features:
     def __init__(self, run: Run, examples: Examples) -> None:
         """Loads the encoder; raises what `load_encoder` raises."""
         self._run, self._examples = run, examples
+        self._done = self._total = 0
         self.encoder: Encoder = load_encoder(
             resolve(run.spec.base_model or BUILT_IN), EncoderConfig.from_settings(run.settings)
         )
 
+    def expect(self, images: int) -> None:
+        """So many images are about to come, in several calls of `of`: they are counted as one."""
+        self._done, self._total = 0, images
+
     def of(self, items: Sequence[Item], copies: int, settings: AugmentationSettings, *, name: str) -> Vectors:
         """The items' features and those of `copies` changed copies each; remembered in checkpoints as `name`."""
+        if self._done + len(items) > self._total:
+            self.expect(len(items))
         known = self._remembered(name)
         if known is not None and known.shape[:2] == (len(items), copies + 1):
+            self._done += len(items)
             return known
         rng = np.random.default_rng([self._run.spec.seed, len(items), copies])
         found = []
-        for index, item in enumerate(items):
+        for item in items:
             image = self._examples.image(item)
             views = [image, *(augment(image, rng, settings) for _ in range(copies))]
             found.append(self._encoded(views))
-            self._run.step(index + 1, len(items))
-            if self._run.checkpoint_due(index + 1, 1 << 62):
+            self._done += 1
+            self._run.step(self._done, self._total)
+            if self._run.checkpoint_due(self._done, 1 << 62):
                 self._run.stop_if_asked()
         return np.stack(found) if found else self._encoded([])[:, None]
 
