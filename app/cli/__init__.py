@@ -74,5 +74,8 @@ def _root(
 
 def main() -> None:
     """Run the command line of this process; ends it with one of the exit codes of `app.cli.output`."""
-    words.check_words(sys.argv[1:])
+    try:
+        words.check_words(sys.argv[1:])
+    except typer.Exit as ended:
+        raise SystemExit(ended.exit_code) from None
     app(prog_name="vision")

@@ -26,7 +26,9 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Where to write; it is made if it is not there.")],
     force: Annotated[
         bool,
-        typer.Option("--force", help="Write into a folder that holds other files; those of the same name are replaced."),
+        typer.Option(
+            "--force", help="Write into a folder that holds other files; those of the same name are replaced."
+        ),
     ] = False,
 ) -> None:
     """Write small pictures to try every command with: to teach, to classify, to ask about and to train on."""
@@ -42,7 +44,9 @@ def demo(
         output.fail(f"{folder}: {error.strerror or error}", output.REFUSED)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    output.say(f"Wrote {count} small pictures in {folder}: drawings of a {', a '.join(THINGS)} and of plain shapes")
+    output.say(
+        f"Wrote {count} small pictures in {folder}: drawings of a {', a '.join(THINGS)} and of plain shapes"
+    )
     picture = next_steps.written(folder / "mug.jpg")
     output.say(f"Next:\n  vision oneshot learn --image {picture} --label mug")
 

@@ -30,7 +30,9 @@ class _Canvas:
     def _at(self, points: tuple[Point, ...]) -> list[Point]:
         return [(self._left + x * self._scale, self._top + y * self._scale) for x, y in points]
 
-    def box(self, fill: str, left: float, top: float, right: float, bottom: float, radius: float = 0.0) -> None:
+    def box(
+        self, fill: str, left: float, top: float, right: float, bottom: float, radius: float = 0.0
+    ) -> None:
         """A rectangle with round corners."""
         place = self._at(((left, top), (right, bottom)))
         self._draw.rounded_rectangle((*place[0], *place[1]), radius * self._scale, fill)
@@ -55,7 +57,9 @@ class _Canvas:
 
 
 def _draw_mug(rng: random.Random) -> Image.Image:
-    canvas = _Canvas(rng, rng.choice(["#e9dcc3", "#d9d4cf", "#efe6da"]), rng.choice(["#8a5a36", "#75492b", "#9b6b43"]))
+    canvas = _Canvas(
+        rng, rng.choice(["#e9dcc3", "#d9d4cf", "#efe6da"]), rng.choice(["#8a5a36", "#75492b", "#9b6b43"])
+    )
     colour = rng.choice(["#c8362f", "#b53a4a", "#d0543a"])
     canvas.ring(colour, 0.6, 0.36, 0.9, 0.68, 0.06)
     canvas.box(colour, 0.22, 0.28, 0.7, 0.78, 0.05)
@@ -67,7 +71,9 @@ def _draw_mug(rng: random.Random) -> Image.Image:
 
 
 def _draw_cactus(rng: random.Random) -> Image.Image:
-    canvas = _Canvas(rng, rng.choice(["#9fd0ee", "#b4dcf2", "#8ec3e6"]), rng.choice(["#e2c48b", "#d8b677", "#ecd3a0"]))
+    canvas = _Canvas(
+        rng, rng.choice(["#9fd0ee", "#b4dcf2", "#8ec3e6"]), rng.choice(["#e2c48b", "#d8b677", "#ecd3a0"])
+    )
     green, dark = rng.choice([("#2f8a3c", "#1f6a2b"), ("#3a9a4a", "#26753a"), ("#287a45", "#195a31")])
     canvas.oval("#ffd94a", 0.78, 0.02, 0.96, 0.2)
     canvas.box(green, 0.42, 0.12, 0.58, 0.86, 0.08)
@@ -82,7 +88,9 @@ def _draw_cactus(rng: random.Random) -> Image.Image:
 
 
 def _draw_boat(rng: random.Random) -> Image.Image:
-    canvas = _Canvas(rng, rng.choice(["#cfe3f2", "#f3d9c0", "#dbe8ee"]), rng.choice(["#1f5f9c", "#2a6fb0", "#174f86"]))
+    canvas = _Canvas(
+        rng, rng.choice(["#cfe3f2", "#f3d9c0", "#dbe8ee"]), rng.choice(["#1f5f9c", "#2a6fb0", "#174f86"])
+    )
     canvas.line("#5b3a1e", 0.02, (0.5, 0.1), (0.5, 0.72))
     canvas.area(rng.choice(["#ffffff", "#fff3d6", "#f7f7ff"]), (0.53, 0.12), (0.53, 0.64), (0.86, 0.64))
     canvas.area("#e8e8ee", (0.47, 0.18), (0.47, 0.64), (0.2, 0.64))
@@ -92,7 +100,9 @@ def _draw_boat(rng: random.Random) -> Image.Image:
 
 
 def _draw_house(rng: random.Random) -> Image.Image:
-    canvas = _Canvas(rng, rng.choice(["#a9c7e8", "#c2d6ee", "#dfe7ef"]), rng.choice(["#6aa84f", "#7fb560", "#5b9644"]))
+    canvas = _Canvas(
+        rng, rng.choice(["#a9c7e8", "#c2d6ee", "#dfe7ef"]), rng.choice(["#6aa84f", "#7fb560", "#5b9644"])
+    )
     canvas.box(rng.choice(["#f1e4c6", "#e6d2b0", "#f5efe3"]), 0.2, 0.42, 0.8, 0.82)
     canvas.area(rng.choice(["#9c3d2e", "#7c2f24", "#5d4038"]), (0.12, 0.44), (0.88, 0.44), (0.5, 0.1))
     canvas.box("#6b4226", 0.44, 0.58, 0.57, 0.82)
@@ -115,13 +125,13 @@ SHAPES = {"circle": "none", "triangle": "three", "rectangle": "four"}
 
 def draw_thing(name: str, seed: int) -> Image.Image:
     """One of `THINGS`, 256 x 256 pixels, RGB; another seed gives another picture of it."""
-    rng = random.Random(f"{name} {seed}")
+    rng = random.Random(f"{name} {seed}")  # noqa: S311 - pictures, not secrets
     return THINGS[name](rng).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
 
 
 def draw_shape(name: str, seed: int, colour: str | None = None) -> Image.Image:
     """One of `SHAPES` on a light ground, 64 x 64 pixels, RGB: what the models that ship were made for."""
-    rng = random.Random(f"{name} {seed}")
+    rng = random.Random(f"{name} {seed}")  # noqa: S311 - pictures, not secrets
     image = Image.new("RGB", (_SHAPE_SIDE, _SHAPE_SIDE), tuple(rng.randint(228, 252) for _ in range(3)))
     draw = ImageDraw.Draw(image)
     width, height = rng.randint(18, 30), rng.randint(18, 30)

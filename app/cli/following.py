@@ -22,8 +22,6 @@ from app.cli.session import Session
 from app.cli.waiting import describe_queue
 from app.cli.wording import in_flags
 
-_UNCOUNTED = ("queued", "running", "saving")
-"""States and phases in which nothing is counted."""
 FINISHED = ("succeeded", "failed", "cancelled")
 _PATIENCE_S = 180.0
 _PAUSE_S = 1.0
@@ -36,6 +34,7 @@ _JUDGED_BY = {
 _DULL = frozenset({"learning_rate"})
 _FITTING = {"prepare": "checking", "teach": "learning", "reembed": "embedding"}
 """What the phase `fitting` is called of jobs that fit nothing, by kind."""
+_COUNTING_PARTS = "export"
 _COUNTING_IMAGES = frozenset({"prepare", "teach", "reembed", "evaluate"})
 """Kinds of jobs that count images; the others count steps, and images while they prepare and are judged."""
 
@@ -96,16 +95,20 @@ class Reached:
     """How far a job is, by the events that came."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        self.kind = str(job["kind"])
+        self.kind = str(job.get("kind"))
         self.word = str(job.get("phase") or job["state"])
         self.step = self.of = 0
         self.eta_s: float | None = None
         self.metrics = ""
         self._metrics: dict[str, float] = {}
+        self._phase = ""
+        self._before = (0, 0)
 
     @property
     def unit(self) -> str:
-        """What is counted: images or steps."""
+        """What is counted: images, steps or parts of an export."""
+        if self.kind == _COUNTING_PARTS:
+            return "parts"
         images = self.kind in _COUNTING_IMAGES or self.word in ("preparing", "evaluating")
         return "images" if images else "steps"
 
@@ -113,8 +116,11 @@ class Reached:
         """Take in one event of the job."""
         if name == "progress":
             phase = str(data.get("phase") or "running")
+            counted = (data.get("step") or 0, data.get("of") or 0)
+            if phase != self._phase:  # what was counted before it is said once, not of this phase too
+                self._phase, self._before = phase, counted
             self.word = _FITTING.get(self.kind, phase) if phase == "fitting" else phase
-            self.step, self.of = data.get("step") or 0, data.get("of") or 0
+            self.step, self.of = (0, 0) if counted == self._before else counted
             self.eta_s = data.get("eta_s")
         elif name == "metric":
             # held-out figures come now and then: they stay beside the loss of every step
@@ -122,7 +128,8 @@ class Reached:
             first = sorted(self._metrics.items(), key=lambda pair: (pair[0] != "loss", "loss" in pair[0]))
             self.metrics = "  ".join(f"{key} {value:.4g}" for key, value in first[:_MOST_METRICS])
         elif name == "state":
-            self.word = str(data.get("state", ""))
+            self.word, self._phase, self.eta_s = str(data.get("state", "")), "", None
+            self.step = self.of = 0
 
     @property
     def left(self) -> str:
@@ -131,7 +138,7 @@ class Reached:
 
     def describe(self) -> str:
         """`fitting, 120 of 400 steps, 1:05 left, loss 0.53`."""
-        counted = f"{self.step} of {self.of} {self.unit}" if self.of and self.word not in _UNCOUNTED else ""
+        counted = f"{self.step} of {self.of} {self.unit}" if self.of else ""
         return ", ".join(part for part in (self.word, counted, self.left, self.metrics) if part)
 
 

@@ -56,7 +56,12 @@ def prepare_dataset(
     format_: Annotated[
         str, typer.Option("--format", help="auto, directory (a folder a label), coco or jsonl.")
     ] = "auto",
-    boxes: Annotated[str, typer.Option(help="What a COCO box becomes: whole or crops.")] = "whole",
+    boxes: Annotated[
+        str,
+        typer.Option(
+            help="What a COCO box becomes: whole, a label of the image; or crops, an example of its own."
+        ),
+    ] = "whole",
     split: Split = "0.8,0.1,0.1",
     seed: SplitSeed = 0,
     name: Annotated[str | None, typer.Option(help="What to call it; the folder's name without.")] = None,
@@ -126,11 +131,14 @@ def train(
     ending = Ending(detach, output_dir, force, taught_by(dataset))
     check_detach(session, ending)
     arguments = drop_none(num_epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    config = {
+        "training_args": {"learning_type": "many_shot", **arguments},
+        "base_model": model or "default",
+    }
+    if Path(dataset).is_dir():  # what is wrong with it is said before a folder is sent
+        session.service.call("POST", "/v1/configurations/check", json=config, again=True)
     body = drop_none(
-        config={
-            "training_args": {"learning_type": "many_shot", **arguments},
-            "base_model": model or "default",
-        },
+        config=config,
         dataset=dataset_id(session, dataset),
         params=values,
         seed=seed,
@@ -167,6 +175,7 @@ def evaluate(
         saving.check_free(output_dir, force=force)
     fresh = Path(test_data).is_dir() and not (Path(test_data) / "dataset.json").is_file()
     name = quoted(str(model_id(session.service, model)))
+    session.service.get(f"/v1/models/{name}")  # that there is none is said before a folder is sent
     body = {
         "split": split or ("all" if fresh else "test"),
         "metrics": metric or None,

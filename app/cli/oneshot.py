@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import output
-from app.cli.client import Service, form_fields, quoted
+from app.cli.client import Service, drop_none, form_fields, quoted
 from app.cli.files import image_files, labelled_files
 from app.cli.model_folders import model_id
 from app.cli.options import Collection, Images, Json
@@ -20,6 +20,7 @@ from app.cli.output import format_time
 from app.cli.rows import each, end, send_one
 from app.cli.session import Session, pass_session
 from app.cli.wording import count_examples
+from app.errors import suggest_names
 
 _MAX_SAID = 5
 
@@ -110,11 +111,16 @@ def list_examples(
     collection: Collection = "default",
 ) -> None:
     """Show what was taught, label by label."""
-    session.print_all(
-        f"/v1/collections/{quoted(collection)}/examples",
+    path = f"/v1/collections/{quoted(collection)}"
+    rows = list(session.service.pages(f"{path}/examples", **drop_none(label=label)))
+    empty = f"Nothing was taught in {collection} yet: vision oneshot learn --image FILE --label NAME"
+    if label is not None and not rows:
+        names = [row["label"] for row in session.service.pages(f"{path}/labels")]
+        empty = f"{collection} has no label '{label}': {suggest_names(label, names)}"
+    session.print_rows(
+        {"data": rows, "next": None},
         {"id": "id", "label": "label", "taught": lambda example: format_time(example["created_at"])},
-        empty=f"Nothing was taught in {collection} yet: vision oneshot learn --image FILE --label NAME",
-        label=label,
+        empty=empty,
     )
 
 
@@ -150,7 +156,8 @@ def _say_other_labels(rows: list[dict[str, Any]], collection: str) -> None:
             )
         if found and field == "other_labels":
             output.say(
-                "Teach them again with --replace to take the other labels away, or forget one by its id"
+                "Teach it again with --replace to take the other labels away, or forget an example by its id:"
+                " vision oneshot list-examples shows them"
             )
 
 

@@ -10,6 +10,7 @@ import binascii
 import re
 
 from app import errors
+from app.http.multipart import is_file_name
 
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _ADDRESS = re.compile(r"(https?|ftp|file|s3|gs):", re.IGNORECASE)
@@ -28,4 +29,9 @@ def decode_text(name: str, text: str) -> bytes:
     try:
         return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise errors.InvalidInputError(f"{name}: this is neither base64 nor a data: URI.") from None
+        hint = (
+            " A file's name is not opened here."
+            if is_file_name(text[:2_000].encode("utf-8", "replace"))
+            else ""
+        )
+        raise errors.InvalidInputError(f"{name}: this is neither base64 nor a data: URI.{hint}") from None

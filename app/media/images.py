@@ -185,7 +185,12 @@ def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
     if width < 1 or height < 1:
         raise InvalidImageError(reason="no pixels")
     if width * height > limits.max_pixels or max(width, height) > limits.max_side:
-        raise ImageTooLargeError(width=width, height=height)
+        raise ImageTooLargeError(
+            f"The image has more than the {limits.max_pixels / 1e6:g} megapixels or {limits.max_side} pixels a side "
+            f"that this service accepts: it measures '{width} x {height}'.",
+            width=width,
+            height=height,
+        )
 
 
 def _shrink(image: Image.Image, target: int | None) -> Image.Image:
