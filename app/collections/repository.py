@@ -170,8 +170,13 @@ async def settle_labels(
         others[sha256].append(name)
         if replace:
             await remove_example(session, collection, example_id)
-    field = "replaced_labels" if replace else "other_labels"
-    return [dataclasses.replace(one, **{field: tuple(others.get(one.image_sha256, ()))}) for one in added]
+    found = [tuple(others.get(one.image_sha256, ())) for one in added]
+    return [
+        dataclasses.replace(one, replaced_labels=names)
+        if replace
+        else dataclasses.replace(one, other_labels=names)
+        for one, names in zip(added, found, strict=True)
+    ]
 
 
 async def put_vector(

@@ -112,7 +112,7 @@ def call(
     monkeypatch.chdir(demo.parent)
 
     def run_here(*words: str | Path) -> Done:
-        if "--data-dir" in words:
+        if words[-1] == "text.txt" and words[-2] == "--data-dir":  # the service's own folder
             monkeypatch.delenv("VISION_SERVER", raising=False)
         else:
             monkeypatch.setenv("VISION_SERVER", service.url)
