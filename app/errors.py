@@ -6,10 +6,35 @@ documents, `docs/errors.md` is made from them.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar
+
+_MAX_SHOWN_CHARS = 100
+_MAX_NEAR = 3
+_MAX_LISTED = 10
+_LIKE = 0.75
+"""Least likeness, as `difflib` counts it, of a name that is offered for another."""
+
+
+def shorten_name(name: str) -> str:
+    """A client's word as a sentence repeats it: its beginning, on one line."""
+    return " ".join(name[:_MAX_SHOWN_CHARS].split())
+
+
+def suggest_names(name: str, names: Sequence[str], *, none: str = "there is none yet") -> str:
+    """`did you mean 'a' or 'b'?` of the names that are near, else `known are 'a', 'b'.`, else `none` as a sentence."""
+    by_lower = {known.lower(): known for known in reversed(names)}
+    near = difflib.get_close_matches(name.lower()[:_MAX_SHOWN_CHARS], by_lower, _MAX_NEAR, _LIKE)
+    if near:
+        return f"did you mean {' or '.join(repr(by_lower[word]) for word in near)}?"
+    if not names:
+        return f"{none}."
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return f"known are {', '.join(map(repr, names[:_MAX_LISTED]))}{more}."
 
 
 class VisionError(Exception):

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import httpx
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+
 key = os.environ.get("VISION_API_KEY")
 client = httpx.Client(
     base_url=os.environ.get("VISION_SERVER", "http://127.0.0.1:8000") + "/v1",
@@ -19,6 +22,13 @@ client = httpx.Client(
     timeout=120,
 )
 
-for path in sys.argv[1:]:
-    reply = client.post("/caption", files={"image": Path(path).read_bytes()}).raise_for_status().json()
-    sys.stdout.write(f"{path}: {reply['caption']}\n")
+try:
+    for path in sys.argv[1:]:
+        reply = client.post("/caption", files={"image": Path(path).read_bytes()}).raise_for_status().json()
+        sys.stdout.write(f"{path}: {reply['caption']}\n")
+except OSError as error:
+    sys.exit(f"{error.filename}: {error.strerror}")
+except httpx.HTTPStatusError as error:
+    sys.exit(error.response.json()["detail"])
+except httpx.TransportError as error:
+    sys.exit(f"No service answers at {client.base_url} ({error}): start it with make serve")

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import httpx
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
+
 key = os.environ.get("VISION_API_KEY")
 client = httpx.Client(
     base_url=os.environ.get("VISION_SERVER", "http://127.0.0.1:8000") + "/v1",
@@ -20,12 +23,21 @@ client = httpx.Client(
     timeout=120,
 )
 
-path, question = sys.argv[1:]
-files = {"image": Path(path).read_bytes()}
-with client.stream("POST", "/vqa", data={"question": question, "stream": "true"}, files=files) as reply:
-    reply.raise_for_status()
-    for line in reply.iter_lines():
-        if line.startswith("data:"):
-            sys.stdout.write(json.loads(line.removeprefix("data:")).get("text", ""))
-            sys.stdout.flush()
-sys.stdout.write("\n")
+try:
+    path, question = sys.argv[1:]
+    files = {"image": Path(path).read_bytes()}
+    with client.stream("POST", "/vqa", data={"question": question, "stream": "true"}, files=files) as reply:
+        if reply.is_error:
+            reply.read()  # what is wrong, before the connection closes
+        reply.raise_for_status()
+        for line in reply.iter_lines():
+            if line.startswith("data:"):
+                sys.stdout.write(json.loads(line.removeprefix("data:")).get("text", ""))
+                sys.stdout.flush()
+    sys.stdout.write("\n")
+except OSError as error:
+    sys.exit(f"{error.filename}: {error.strerror}")
+except httpx.HTTPStatusError as error:
+    sys.exit(error.response.json()["detail"])
+except httpx.TransportError as error:
+    sys.exit(f"No service answers at {client.base_url} ({error}): start it with make serve")

@@ -13,7 +13,7 @@ class ForeignOriginError(ForbiddenError):
 
 
 class KeyNotFoundError(NotFoundError):
-    """There is no such API key."""
+    """There is no such API key: GET /v1/keys lists their ids."""
 
     code = "key_not_found"
     advice = "Take an id from `GET /v1/keys`."

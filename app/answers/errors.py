@@ -6,7 +6,7 @@ from app.errors import NotFoundError
 
 
 class AnswerExampleNotFoundError(NotFoundError):
-    """There is no such answer example in this collection."""
+    """There is no such answer in this collection: GET /v1/collections/{collection}/answers lists their ids."""
 
     code = "answer_example_not_found"
     advice = "Take an id from `GET /v1/collections/{collection}/answers`."

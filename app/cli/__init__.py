@@ -5,6 +5,7 @@ Knows no model and no database: all but `serve` and `migrate` speak to a running
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from app.cli import (
     augment,
     collections,
     datasets,
+    demo,
     fewshot,
     jobs,
     keys,
@@ -23,12 +25,13 @@ from app.cli import (
     service,
     strategies,
     train,
+    words,
 )
 
 app = typer.Typer(
     name="vision",
     help="Recognise images, teach new labels, and ask about pictures."
-    " Exit codes: 0 done, 1 the service said no, 2 wrong usage, 3 no service.",
+    " Exit codes: 0 done, 1 the service said no, 2 wrong usage, 3 no service, 130 stopped by Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -39,6 +42,7 @@ app.command("migrate")(service.migrate)
 app.command("ask")(answering.ask)
 app.command("caption")(answering.caption)
 app.command("train")(train.train)
+app.command("demo")(demo.demo)
 app.add_typer(keys.app, name="keys")
 app.add_typer(oneshot.app, name="oneshot")
 app.add_typer(fewshot.app, name="fewshot")
@@ -70,4 +74,8 @@ def _root(
 
 def main() -> None:
     """Run the command line of this process; ends it with one of the exit codes of `app.cli.output`."""
+    try:
+        words.check_words(sys.argv[1:])
+    except typer.Exit as ended:
+        raise SystemExit(ended.exit_code) from None
     app(prog_name="vision")

@@ -13,6 +13,8 @@ import httpx
 from app.cli import output
 from app.cli.options import load_settings
 
+_MAX_SHOWN_CHARS = 100
+
 
 def parse_address(server: str) -> str:
     """A --server as a URL; `host:port` will do. Ends the command where it can be none."""
@@ -20,11 +22,21 @@ def parse_address(server: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
+        usable = usable and not any(character.isspace() for character in url) and bool(httpx.URL(url).host)
+    except (ValueError, httpx.InvalidURL):
         usable = False
     if not usable:
-        output.fail(f"{server!r} is no address of a service, such as http://127.0.0.1:8000", output.USAGE)
+        output.fail(
+            f"{server[:_MAX_SHOWN_CHARS]!r} is no address of a service, such as http://127.0.0.1:8000",
+            output.USAGE,
+        )
     return url.rstrip("/")
+
+
+def check_key(key: str | None) -> None:
+    """End the command where no header could carry the key."""
+    if key is not None and not (key.isascii() and key.isprintable()):
+        output.fail("the API key holds characters that no key has: it was not copied whole", output.USAGE)
 
 
 def find_service(data_dir: Path | None) -> str | None:

@@ -104,7 +104,7 @@ def caption(
     session.print_rows({"data": rows}, {"image": "file", "caption": "caption", "error": "error"})
     if not session.json:
         warn([warning for row in rows for warning in row.get("warnings", [])], len(rows))
-    end(rows)
+    end(rows, "captioned")
 
 
 def answer(

@@ -34,8 +34,8 @@ class UnreachableError(Exception):
 
 
 def quoted(name: str) -> str:
-    """`name` as one segment of a path."""
-    return quote(name, safe="")
+    """`name` as one segment of a path; dots alone would lead to another one."""
+    return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")
 
 
 def drop_none(**values: Any) -> dict[str, Any]:
@@ -68,7 +68,11 @@ class Service:
         """The reply to a form with the named images; repeats and raises as `call(again=True)`, and OSError for a file
         that cannot be read.
         """
-        files = {field: (image.name, image.read_bytes()) for field, image in images.items()}
+        # a name need not be text, but must be to be sent
+        files = {
+            field: (image.name.encode("utf-8", "replace").decode(), image.read_bytes())
+            for field, image in images.items()
+        }
         reply: dict[str, Any] = self.call("POST", path, data=form, files=files, again=True)
         return reply
 

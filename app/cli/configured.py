@@ -23,6 +23,8 @@ _LARGEST = 1 << 20
 
 def read(file: Path) -> dict[str, Any]:
     """The document; ends the command where the file is no YAML object, naming the line."""
+    if not file.is_file():
+        output.fail(f"{file} is no regular file", output.USAGE)
     try:
         text = file.read_text(encoding="utf-8")
         if len(text) > _LARGEST:
@@ -32,8 +34,10 @@ def read(file: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
         output.fail(f"{file}{where}: this is no valid YAML", output.USAGE)
-    except (OSError, UnicodeDecodeError) as error:
-        output.fail(f"{file} cannot be read: {error}", output.USAGE)
+    except UnicodeDecodeError:
+        output.fail(f"{file} is no YAML: it holds no text", output.USAGE)
+    except OSError as error:
+        output.fail(f"{file} cannot be read: {error.strerror or error}", output.USAGE)
     if not isinstance(document, dict):
         output.fail(f"{file} holds no configuration", output.USAGE)
     try:

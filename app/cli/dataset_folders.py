@@ -6,7 +6,6 @@ Knows folders and how a prepared one is found again; what is in a dataset the se
 from __future__ import annotations
 
 import json
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ import typer
 
 from app.cli import following, next_steps, output
 from app.cli.client import Service, quoted
-from app.cli.files import say_left_out
+from app.cli.files import say_left_out, suggest_folder
 from app.cli.labelled_folders import AUTO, FolderRules
 from app.cli.next_steps import Taught
-from app.cli.packing import files_of, packed
+from app.cli.packing import files_of, send_packed
 from app.cli.session import Session
 from app.cli.wording import in_flags
 from app.folders.words import count_of
@@ -33,14 +32,7 @@ def upload(session: Session, folder: Path, fields: dict[str, str], *, quiet: boo
     if not quiet:
         output.say(f"Sending {count_of(len(files), 'file')} of {folder}")
         say_left_out(folder, [])
-    made = session.service.call(
-        "POST",
-        "/v1/datasets",
-        params=fields,
-        content=packed(folder, files),
-        headers={"Content-Type": "application/x-tar"},
-        timeout=None,
-    )
+    made = send_packed(session.service, "/v1/datasets", folder, files, **fields)
     return wait_until_prepared(session, made, quiet=quiet)
 
 
@@ -111,9 +103,12 @@ def dataset_id(session: Session, given: str, rules: FolderRules = AUTO) -> str:
         found = upload(session, folder, fields, quiet=session.json)
         say_found(session, found)
         return str(found["id"])
-    try:
-        return str(uuid.UUID(given))
-    except ValueError:
+    if folder.exists():
         output.fail(
-            f"{given} is neither a folder nor a dataset's id: vision datasets list shows them", output.USAGE
+            f"{given} is a file: name a folder of examples, or unpack it into one first", output.USAGE
         )
+    near = suggest_folder(folder)
+    if near is not None:
+        output.fail(f"there is no folder {given}: did you mean {near}?", output.USAGE)
+    # the service names datasets that are called so
+    return str(session.service.get(f"/v1/datasets/{quoted(given)}")["id"])

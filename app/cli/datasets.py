@@ -114,6 +114,8 @@ def print_dataset(dataset: dict[str, Any]) -> None:
         ("error", in_flags((dataset["error"] or {}).get("detail", ""))),
     ]
     output.print_facts(facts)
+    if dataset["format"] == "coco" and any("another label" in reason for reason in refused):
+        output.say("An image counts once: prepare-dataset --boxes crops makes an example of each box in it")
     labels = summary.get("labels", {})
     if labels:
         shown = list(labels.items())[:_MAX_LABELS]

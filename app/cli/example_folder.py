@@ -57,10 +57,13 @@ def upload(service: Service, collection: str, examples: list[Example]) -> int:
     for row in rows:
         row.pop("label", None)
     refused = [row for row in rows if "error" in row]
-    if refused:
+    if refused or rows.is_interrupted:
         for row in refused[:10]:
             typer.echo(f"{row['file']}: {row['error']}", err=True)
-        end(rows)
+        end(
+            rows,
+            f"taught to {collection}; no training was asked for. The same command goes on with the others",
+        )
     return sum(bool(row["created"]) for row in rows)
 
 

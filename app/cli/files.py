@@ -5,6 +5,7 @@ Knows file names only; whether a file is a readable image is for the service to 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +25,16 @@ def image_files(paths: list[Path]) -> list[Path]:
     for path in paths:
         files += _below(path) if path.is_dir() else [check_regular(path)]
     return files
+
+
+def suggest_folder(wanted: Path) -> Path | None:
+    """A folder beside the one that was named and is not there, of nearly its name."""
+    try:
+        names = [child.name for child in wanted.parent.iterdir() if child.is_dir()]
+    except OSError:
+        return None
+    near = difflib.get_close_matches(wanted.name, names, 1, 0.7)
+    return wanted.with_name(near[0]) if near else None
 
 
 def check_regular(path: Path) -> Path:

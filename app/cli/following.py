@@ -11,19 +11,18 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from app.cli import output
 from app.cli.client import RefusedError, Service, UnreachableError
 from app.cli.figures import not_judged, show_comparison
+from app.cli.progress import ProgressLines, format_span
 from app.cli.session import Session
 from app.cli.waiting import describe_queue
 from app.cli.wording import in_flags
 
 FINISHED = ("succeeded", "failed", "cancelled")
-INTERRUPTED = 130
 _PATIENCE_S = 180.0
 _PAUSE_S = 1.0
 _MOST_METRICS = 2
@@ -33,6 +32,11 @@ _JUDGED_BY = {
     "leave_one_out": "of its own, each left out of the head in turn",
 }
 _DULL = frozenset({"learning_rate"})
+_FITTING = {"prepare": "checking", "teach": "learning", "reembed": "embedding"}
+"""What the phase `fitting` is called of jobs that fit nothing, by kind."""
+_COUNTING_PARTS = "export"
+_COUNTING_IMAGES = frozenset({"prepare", "teach", "reembed", "evaluate"})
+"""Kinds of jobs that count images; the others count steps, and images while they prepare and are judged."""
 
 
 def follow(session: Session, job: dict[str, Any], *, said: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -51,14 +55,17 @@ def wait(session: Session, job: dict[str, Any], *, quiet: bool) -> dict[str, Any
 
 
 def _follow(session: Session, job: dict[str, Any], shown: _Silence) -> dict[str, Any]:
+    reached = Reached(job)
     try:
-        with shown:
-            ended = _follow_to_end(session.service, job["id"], shown)
+        with shown, ProgressLines(reached.describe, off=not isinstance(shown, _Bar)):
+            ended = _follow_to_end(session.service, job["id"], shown, reached)
     except KeyboardInterrupt:
         later = "goes on when the service runs again" if session.temporary else "goes on"
-        output.say(f"The job {later}. To watch it: vision jobs follow {job['id']}")
-        output.say(f"To stop it: vision jobs cancel {job['id']}")
-        raise typer.Exit(INTERRUPTED) from None
+        flags = "".join(f" {flag}" for flag in session.flags)
+        output.stop(
+            f"{reached.describe()}. The job {later}: vision jobs follow {job['id']}{flags} shows it, vision jobs"
+            f" cancel {job['id']}{flags} ends it"
+        )
     if ended["state"] != "succeeded":
         reason = f": {in_flags(ended['error']['detail'])}" if ended.get("error") else ""
         what = "was cancelled" if ended["state"] == "cancelled" else "failed"
@@ -86,7 +93,58 @@ def _judged(job: dict[str, Any]) -> str:
     return ""
 
 
-def _follow_to_end(service: Service, job_id: str, shown: _Silence) -> dict[str, Any]:
+class Reached:
+    """How far a job is, by the events that came."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.kind = str(job.get("kind"))
+        self.word = str(job.get("phase") or job["state"])
+        self.step = self.of = 0
+        self.eta_s: float | None = None
+        self.metrics = ""
+        self._metrics: dict[str, float] = {}
+        self._phase = ""
+        self._before = (0, 0)
+
+    @property
+    def unit(self) -> str:
+        """What is counted: images, steps or parts of an export."""
+        if self.kind == _COUNTING_PARTS:
+            return "parts"
+        images = self.kind in _COUNTING_IMAGES or self.word in ("preparing", "evaluating")
+        return "images" if images else "steps"
+
+    def event(self, name: str, data: dict[str, Any]) -> None:
+        """Take in one event of the job."""
+        if name == "progress":
+            phase = str(data.get("phase") or "running")
+            counted = (data.get("step") or 0, data.get("of") or 0)
+            if phase != self._phase:  # what was counted before it is said once, not of this phase too
+                self._phase, self._before = phase, counted
+            self.word = _FITTING.get(self.kind, phase) if phase == "fitting" else phase
+            self.step, self.of = (0, 0) if counted == self._before else counted
+            self.eta_s = data.get("eta_s")
+        elif name == "metric":
+            # held-out figures come now and then: they stay beside the loss of every step
+            self._metrics |= {key: value for key, value in data.get("values", {}).items() if key not in _DULL}
+            first = sorted(self._metrics.items(), key=lambda pair: (pair[0] != "loss", "loss" in pair[0]))
+            self.metrics = "  ".join(f"{key} {value:.4g}" for key, value in first[:_MOST_METRICS])
+        elif name == "state":
+            self.word, self._phase, self.eta_s = str(data.get("state", "")), "", None
+            self.step = self.of = 0
+
+    @property
+    def left(self) -> str:
+        """`1:05 left`; empty where that is not known."""
+        return "" if self.eta_s is None else f"{format_span(self.eta_s)} left"
+
+    def describe(self) -> str:
+        """`fitting, 120 of 400 steps, 1:05 left, loss 0.53`."""
+        counted = f"{self.step} of {self.of} {self.unit}" if self.of else ""
+        return ", ".join(part for part in (self.word, counted, self.left, self.metrics) if part)
+
+
+def _follow_to_end(service: Service, job_id: str, shown: _Silence, reached: Reached) -> dict[str, Any]:
     path = f"/v1/jobs/{job_id}"
     after: str | None = None
     last = time.monotonic()
@@ -98,7 +156,8 @@ def _follow_to_end(service: Service, job_id: str, shown: _Silence) -> dict[str, 
     while True:
         try:
             for after, name, data in service.follow(f"{path}/events", after, heard):  # noqa: B020 - where the next call begins
-                shown.event(after, name, data)
+                reached.event(name, data)
+                shown.event(after, name, data, reached)
             job: dict[str, Any] = service.call("GET", path)
             heard()
             if job["state"] in FINISHED:
@@ -123,8 +182,8 @@ class _Silence:
     def __exit__(self, *about: object) -> None:
         return
 
-    def event(self, number: str, name: str, data: dict[str, Any]) -> None:
-        """One event of the job."""
+    def event(self, number: str, name: str, data: dict[str, Any], reached: Reached) -> None:
+        """One event of the job, which `reached` has taken in."""
 
     def broken(self) -> None:
         """The connection broke; the events go on where they stopped."""
@@ -136,7 +195,7 @@ class _Silence:
 class _Lines(_Silence):
     """Every event as one line of JSON on standard output."""
 
-    def event(self, number: str, name: str, data: dict[str, Any]) -> None:
+    def event(self, number: str, name: str, data: dict[str, Any], reached: Reached) -> None:
         """Print it."""
         line = {"id": int(number), "event": name, **data}
         sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -144,25 +203,27 @@ class _Lines(_Silence):
 
 
 class _Bar(_Silence):
-    """A bar on a terminal; elsewhere a line for each change of state and each log line."""
+    """A bar on a terminal; elsewhere a line for each change of state and each log line, beside `ProgressLines`."""
 
     def __init__(self, session: Session, job: dict[str, Any], said: frozenset[str]) -> None:
         self._session, self._job = session, job
         self._said = said
         self._stack = ExitStack()
         self._said_broken = False
-        self._metrics: dict[str, float] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
             TextColumn("{task.fields[eta]}"),
             TextColumn("{task.fields[metrics]}"),
             TimeElapsedColumn(),
             console=output.err,
             disable=not output.err.is_terminal,
         )
-        self._task: TaskID = self._progress.add_task(_word(job), total=None, eta="", metrics="")
+        self._task: TaskID = self._progress.add_task(
+            str(job.get("phase") or job["state"]), total=None, unit="", eta="", metrics=""
+        )
 
     def __enter__(self) -> _Bar:
         self._stack.enter_context(self._progress)
@@ -171,18 +232,20 @@ class _Bar(_Silence):
     def __exit__(self, *about: object) -> None:
         self._stack.close()
 
-    def event(self, number: str, name: str, data: dict[str, Any]) -> None:
+    def event(self, number: str, name: str, data: dict[str, Any], reached: Reached) -> None:
         """Move the bar, or print a line above it."""
         self._said_broken = False
         if name == "progress":
-            self._move(data)
+            self._progress.update(
+                self._task,
+                description=reached.word,
+                completed=reached.step,
+                total=reached.of or None,
+                unit=reached.unit,
+                eta=reached.left,
+            )
         elif name == "metric":
-            # held-out figures come now and then: they stay beside the loss of every step
-            self._metrics |= {key: value for key, value in data.get("values", {}).items() if key not in _DULL}
-            first = sorted(self._metrics.items(), key=lambda one: (one[0] != "loss", "loss" in one[0]))
-            values = first[:_MOST_METRICS]
-            text = "  ".join(f"{key} {value:.4g}" for key, value in values)
-            self._progress.update(self._task, metrics=text)
+            self._progress.update(self._task, metrics=reached.metrics)
         elif name == "log" and data.get("line") not in self._said:
             self._say(in_flags(str(data.get("line", ""))))
         elif name == "state":
@@ -207,23 +270,9 @@ class _Bar(_Silence):
             completed=done["of"] if job["state"] == "succeeded" else done["step"],
         )
 
-    def _move(self, data: dict[str, Any]) -> None:
-        eta = data.get("eta_s")
-        self._progress.update(
-            self._task,
-            description=str(data.get("phase") or "running"),
-            completed=data.get("step") or 0,
-            total=data.get("of") or None,
-            eta="" if eta is None else f"{_span(eta)} left",
-        )
-
     def _say(self, line: str) -> None:
         if line:
             self._progress.console.print(Text(line), soft_wrap=True)
-
-
-def _word(job: dict[str, Any]) -> str:
-    return str(job.get("phase") or job["state"])
 
 
 def _state(data: dict[str, Any]) -> str:
@@ -233,12 +282,3 @@ def _state(data: dict[str, Any]) -> str:
     error = data.get("error")
     told = isinstance(error, dict) and error.get("detail")
     return f"{state}: {in_flags(str(told))}" if told else state
-
-
-def _span(seconds: float) -> str:
-    """4 s, 1:05 or 2:01:05."""
-    whole = max(0, round(seconds))
-    hours, rest = divmod(whole, 3600)
-    if hours:
-        return f"{hours}:{rest // 60:02}:{rest % 60:02}"
-    return f"{rest // 60}:{rest % 60:02}" if rest >= 60 else f"{rest} s"

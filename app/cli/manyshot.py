@@ -62,7 +62,12 @@ def prepare_dataset(
             "--format", help="auto, directory (a folder a label), coco, jsonl, json, csv, voc or yolo."
         ),
     ] = "auto",
-    boxes: Annotated[str, typer.Option(help="What a box becomes: whole or crops.")] = "whole",
+    boxes: Annotated[
+        str,
+        typer.Option(
+            help="What a box becomes: whole, a label of the image; or crops, an example of its own."
+        ),
+    ] = "whole",
     labels_from: LabelsFromOption = "auto",
     own_split: OwnSplitOption = "keep",
     split: Split = "0.8,0.1,0.1",
@@ -139,11 +144,14 @@ def train(
     ending = Ending(detach, output_dir, force, taught_by(dataset))
     check_detach(session, ending)
     arguments = drop_none(num_epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    config = {
+        "training_args": {"learning_type": "many_shot", **arguments},
+        "base_model": model or "default",
+    }
+    if Path(dataset).is_dir():  # what is wrong with it is said before a folder is sent
+        session.service.call("POST", "/v1/configurations/check", json=config, again=True)
     body = drop_none(
-        config={
-            "training_args": {"learning_type": "many_shot", **arguments},
-            "base_model": model or "default",
-        },
+        config=config,
         dataset=dataset_id(session, dataset, FolderRules(labels_from, own_split)),
         params=values,
         seed=seed,
@@ -185,6 +193,7 @@ def evaluate(
         saving.check_free(output_dir, force=force)
     fresh = Path(test_data).is_dir() and not (Path(test_data) / "dataset.json").is_file()
     name = quoted(str(model_id(session.service, model)))
+    session.service.get(f"/v1/models/{name}")  # that there is none is said before a folder is sent
     dataset = dataset_id(session, test_data, FolderRules(labels_from, own_split))
     body = {
         "split": split or (split_to_judge(session, dataset) if fresh else "test"),

@@ -12,7 +12,8 @@ from typing import Any
 
 from app.cli import output
 from app.cli.client import RefusedError, Service, quoted
-from app.cli.packing import files_of, packed
+from app.cli.files import suggest_folder
+from app.cli.packing import files_of, send_packed
 from app.cli.saving import NOTE
 from app.folders.walking import Walk
 
@@ -27,7 +28,11 @@ def model_id(service: Service, given: str | None) -> str | None:
     if given is None or not Path(given).is_dir():
         # ids are plain words and hub names have one slash, so this was meant for a folder
         if given is not None and (given.startswith((".", "/", "~")) or given.endswith("/")):
-            output.fail(f"there is no folder {given}", output.USAGE)
+            near = suggest_folder(Path(given))
+            hint = "" if near is None else f": did you mean {near}?"
+            output.fail(f"there is no folder {given}{hint}", output.USAGE)
+        if given is not None and Path(given).is_file():
+            output.fail(f"{given} is a file: name the folder of the model that it is part of", output.USAGE)
         return given
     folder = Path(given)
     name = noted_id(folder)
@@ -50,14 +55,7 @@ def model_id(service: Service, given: str | None) -> str | None:
 
 def upload(service: Service, folder: Path) -> dict[str, Any]:
     """Send a model's folder; the model as the service describes it."""
-    made: dict[str, Any] = service.call(
-        "POST",
-        "/v1/models",
-        content=packed(folder, files_of(folder)),
-        headers={"Content-Type": "application/x-tar"},
-        timeout=None,
-    )
-    return made
+    return send_packed(service, "/v1/models", folder, files_of(folder))
 
 
 def noted_id(folder: Path) -> str:

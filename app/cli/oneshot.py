@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import output
-from app.cli.client import Service, form_fields, quoted
+from app.cli.client import Service, drop_none, form_fields, quoted
 from app.cli.files import image_files
 from app.cli.labelled_folders import FolderRules, labelled_files
 from app.cli.model_folders import model_id
@@ -21,6 +21,9 @@ from app.cli.output import format_time
 from app.cli.rows import each, end, send_one
 from app.cli.session import Session, pass_session
 from app.cli.wording import count_examples
+from app.errors import suggest_names
+
+_MAX_SAID = 5
 
 app = typer.Typer(help="Teach labels with one image each, and recognise them.", no_args_is_help=True)
 
@@ -39,6 +42,9 @@ def learn(
     ],
     label: Annotated[str | None, typer.Option(help="What the images show.")] = None,
     description: Annotated[str | None, typer.Option(help="A few more words about the label.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the images' other labels in the collection away.")
+    ] = False,
     collection: Collection = "default",
     labels_from: LabelsFromOption = "auto",
     own_split: OwnSplitOption = "keep",
@@ -46,11 +52,15 @@ def learn(
     """Teach a label with one or more images."""
     files = labelled_files(image, label, FolderRules(labels_from, own_split))
     path = f"/v1/collections/{quoted(collection)}/examples"
-    rows = each("Learning", files, partial(_learn_one, session.service, path, description or ""))
+    common = form_fields(description=description or None, replace=replace or None)
+    rows = each("Learning", files, partial(_learn_one, session.service, path, common))
     session.print_rows({"data": rows}, {"label": "label", "image": "file", "id": "id", "error": "error"})
-    learned = sum("error" not in row for row in rows)
-    session.say(f"Learned {learned} of {count_examples(len(rows))} in {collection}")
-    end(rows)
+    if not rows.is_interrupted:
+        learned = sum("error" not in row for row in rows)
+        session.say(f"Learned {learned} of {count_examples(len(rows))} in {collection}")
+    if not session.json:
+        _say_other_labels(rows, collection)
+    end(rows, f"learned in {collection}; the same command goes on with the others")
 
 
 @app.command()
@@ -94,7 +104,7 @@ def classify(
     session.print_rows(
         {"data": rows}, {"image": "file", "label": _verdict, "score": _score, "error": "error"}
     )
-    end(rows)
+    end(rows, "classified")
 
 
 @app.command("list-examples")
@@ -105,11 +115,16 @@ def list_examples(
     collection: Collection = "default",
 ) -> None:
     """Show what was taught, label by label."""
-    session.print_all(
-        f"/v1/collections/{quoted(collection)}/examples",
+    path = f"/v1/collections/{quoted(collection)}"
+    rows = list(session.service.pages(f"{path}/examples", **drop_none(label=label)))
+    empty = f"Nothing was taught in {collection} yet: vision oneshot learn --image FILE --label NAME"
+    if label is not None and not rows:
+        names = [row["label"] for row in session.service.pages(f"{path}/labels")]
+        empty = f"{collection} has no label '{label}': {suggest_names(label, names)}"
+    session.print_rows(
+        {"data": rows, "next": None},
         {"id": "id", "label": "label", "taught": lambda example: format_time(example["created_at"])},
-        empty=f"Nothing was taught in {collection} yet: vision oneshot learn --image FILE --label NAME",
-        label=label,
+        empty=empty,
     )
 
 
@@ -127,9 +142,27 @@ def forget(
         output.say(f"Forgot {example_id}")
 
 
-def _learn_one(service: Service, path: str, description: str, label: str, file: Path) -> dict[str, Any]:
-    form = form_fields(label=label, description=description or None)
-    return {"label": label, **service.send(path, form, images=file)["data"][0]}
+def _learn_one(service: Service, path: str, common: dict[str, str], label: str, file: Path) -> dict[str, Any]:
+    return {"label": label, **service.send(path, {"label": label, **common}, images=file)["data"][0]}
+
+
+def _say_other_labels(rows: list[dict[str, Any]], collection: str) -> None:
+    """Say which images have other labels too, or had them."""
+    for field, verb in (("other_labels", "also has"), ("replaced_labels", "no longer has")):
+        found = [row for row in rows if row.get(field)]
+        for row in found[:_MAX_SAID]:
+            others = " and ".join(map(repr, row[field]))
+            labels = "label" if len(row[field]) == 1 else "labels"
+            output.say(f"{row['file']} {verb} the {labels} {others} in {collection}")
+        if len(found) > _MAX_SAID:
+            output.say(
+                f"and so {'do' if field == 'other_labels' else 'did'} {len(found) - _MAX_SAID} images more"
+            )
+        if found and field == "other_labels":
+            output.say(
+                "Teach it again with --replace to take the other labels away, or forget an example by its id:"
+                " vision oneshot list-examples shows them"
+            )
 
 
 def _print_scores(reply: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ Knows names and help; what they do is in `app.cli.client`.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,10 +84,17 @@ def load_settings(**flags: Any) -> Settings:
     from app.settings import Settings
 
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         output.fail(f"setting {'.'.join(map(str, first['loc']))}: {complaint(first)}", output.USAGE)
+    folder = settings.server.data_dir.expanduser()
+    if os.path.lexists(folder) and not folder.is_dir():
+        output.fail(
+            f"{folder} is a file: name a folder for the service's data with --data-dir or VISION_DATA_DIR",
+            output.USAGE,
+        )
+    return settings
 
 
 def parse_params(given: list[str] | None, question: str | None = None) -> dict[str, Any]:
@@ -105,7 +113,14 @@ def parse_params(given: list[str] | None, question: str | None = None) -> dict[s
             if not isinstance(place, dict):
                 raise typer.BadParameter(f"{part!r} has a value already", param_hint="--param")
         try:
-            place[last] = json.loads(text)
+            place[last] = json.loads(text, parse_constant=_refuse_constant)
         except ValueError:
             place[last] = text
+        except RecursionError:
+            raise typer.BadParameter(f"{key} is nested too deeply", param_hint="--param") from None
     return values
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and Infinity are Python's, not JSON's: the service is to see the word."""
+    raise ValueError(name)

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from app.cli import tables
 
-OK, REFUSED, USAGE, NO_SERVICE = 0, 1, 2, 3
-"""Exit codes: done; the service (or a file of several) said no; wrong usage; no service could be reached."""
+OK, REFUSED, USAGE, NO_SERVICE, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes: done; the service (or a file of several) said no; wrong usage; no service could be reached; Ctrl-C."""
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -65,3 +65,9 @@ def fail(sentence: str, code: int) -> NoReturn:
     """Print one line on standard error and end the command with `code`."""
     err.print(Text(f"vision: {sentence}", style="red"), soft_wrap=True)
     raise typer.Exit(code)
+
+
+def stop(sentence: str) -> NoReturn:
+    """End a command that Ctrl-C interrupted, with one line that says what was done so far."""
+    say(f"Stopped: {sentence}")
+    raise typer.Exit(INTERRUPTED)

@@ -9,8 +9,9 @@ import os
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from rich.progress import (
     BarColumn,
@@ -22,6 +23,8 @@ from rich.progress import (
 )
 
 from app.cli import output
+from app.cli.client import Service
+from app.cli.progress import ProgressLines
 from app.folders.walking import Walk
 
 _CHUNK = 1 << 18
@@ -33,13 +36,44 @@ def files_of(folder: Path) -> list[Path]:
     return [folder / name for name in Walk(folder)]
 
 
-def packed(folder: Path, files: list[Path]) -> Iterator[bytes]:
+def send_packed(service: Service, path: str, folder: Path, files: list[Path], **query: str) -> dict[str, Any]:
+    """POST the files of a folder as one tar; the reply. Raises what `Service.call` raises, and OSError.
+
+    Ctrl-C ends the command and says how much had been sent.
+    """
+    total = sum(_BLOCK * (2 + (path.stat().st_size + _BLOCK - 1) // _BLOCK) for path in files)
+    sent = _Sent()
+    pieces = _packed(folder, files, total, sent)
+    headers = {"Content-Type": "application/x-tar"}
+    try:
+        with ProgressLines(lambda: f"sending, {_mib(sent.bytes)} of {_mib(total)} MiB"):
+            reply: dict[str, Any] = service.call(
+                "POST", path, params=query, content=pieces, headers=headers, timeout=None
+            )
+    except KeyboardInterrupt:
+        if sent.bytes < total:
+            output.stop(
+                f"{_mib(sent.bytes)} of the {_mib(total)} MiB of {folder} were sent, and the service keeps none of it"
+            )
+        output.stop(f"all of {folder} was sent, and the service had not answered yet")
+    return reply
+
+
+@dataclass
+class _Sent:
+    bytes: int = 0
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f}"
+
+
+def _packed(folder: Path, files: list[Path], total: int, sent: _Sent) -> Iterator[bytes]:
     """The files as one tar, in pieces; a bar on standard error follows them.
 
     Packed on a thread into a pipe, so that neither the disk nor memory holds a second copy. Raises OSError
     where a file cannot be read.
     """
-    total = sum(_BLOCK * (2 + (path.stat().st_size + _BLOCK - 1) // _BLOCK) for path in files)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -62,6 +96,7 @@ def packed(folder: Path, files: list[Path]) -> Iterator[bytes]:
         thread.start()
         while piece := pipe.read(_CHUNK):
             progress.advance(task, len(piece))
+            sent.bytes += len(piece)
             yield piece
     thread.join()
     if failure:

@@ -82,6 +82,9 @@ def save_files(
                 _name(draft / NOTE, model)
             check_free(folder, force=force)
             _swap(draft, folder)
+        except KeyboardInterrupt:
+            later = "" if model is None else f"; vision models download {model} saves the model"
+            output.stop(f"nothing was saved in {folder}{later}")
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:

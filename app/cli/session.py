@@ -15,11 +15,14 @@ from types import TracebackType
 from typing import Any, Concatenate
 
 from app.cli import output
-from app.cli.addresses import find_service, parse_address
+from app.cli.addresses import check_key, find_service, parse_address
 from app.cli.client import RefusedError, Service, UnreachableError
 from app.cli.options import ApiKey, DataDir, Server
 from app.cli.temporary import StartError, temporary_service
 from app.cli.wording import in_flags
+from app.cli.words import printable
+
+_MAX_SHOWN_CHARS = 200
 
 Column = str | Callable[[dict[str, Any]], str]
 """What a row shows in a column: the field of this name, or what the function makes of the row."""
@@ -54,6 +57,13 @@ class Session:
                 output.fail(in_flags(str(error)), output.REFUSED)
             if isinstance(error, UnreachableError | StartError):
                 output.fail(str(error), output.NO_SERVICE)
+            if isinstance(error, KeyboardInterrupt):
+                output.stop("nothing further was asked of the service")
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                about = printable(error.filename)[:_MAX_SHOWN_CHARS] + ": " if error.filename else ""
+                output.fail(f"{about}{error.strerror or error}", output.USAGE)
+            if isinstance(error, UnicodeEncodeError):
+                output.fail("a word or a file's name is no text: its bytes are not UTF-8", output.USAGE)
 
     @property
     def service(self) -> Service:
@@ -68,6 +78,7 @@ class Session:
     @functools.cached_property
     def _reached(self) -> tuple[Service, bool]:
         # at first use: what is wrong with a command's own words is said before a service is started for it
+        check_key(self._api_key)
         url = parse_address(self._server) if self._server else find_service(self._data_dir)
         temporary = url is None
         if url is None:

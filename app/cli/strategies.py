@@ -18,6 +18,7 @@ from app.cli.session import Session, pass_session
 app = typer.Typer(help="Ways to learn: what there is and what fits.", no_args_is_help=True)
 
 _AUTO = "auto"
+_MAX_GB = 1_000_000
 _CALLED = {_AUTO: "The service's machine"}
 
 
@@ -70,11 +71,11 @@ def recommend(
         ),
     ] = _AUTO,
     gpu_memory_gb: Annotated[
-        float | None, typer.Option(min=0, help="Instead of --hardware: memory of each GPU.")
+        float | None, typer.Option(min=0, max=_MAX_GB, help="Instead of --hardware: memory of each GPU.")
     ] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="Instead of --hardware: number of GPUs.")] = None,
     cpu_memory_gb: Annotated[
-        float | None, typer.Option(min=0, help="Instead of --hardware: memory of the machine.")
+        float | None, typer.Option(min=0, max=_MAX_GB, help="Instead of --hardware: memory of the machine.")
     ] = None,
     cores: Annotated[int | None, typer.Option(min=1, help="Instead of --hardware: CPU cores.")] = None,
 ) -> None:

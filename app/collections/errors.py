@@ -13,7 +13,7 @@ class CollectionNotFoundError(NotFoundError):
 
 
 class ExampleNotFoundError(NotFoundError):
-    """There is no such example in this collection."""
+    """There is no such example in this collection: GET /v1/collections/{collection}/examples lists their ids."""
 
     code = "example_not_found"
     advice = "Take an id from `GET /v1/collections/{collection}/examples`."

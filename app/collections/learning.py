@@ -100,9 +100,19 @@ class Learning:
         self.drop_later(hashes)
 
     async def add(
-        self, workspace: str, collection: str, label: str, description: str, entries: Sequence[Entry]
+        self,
+        workspace: str,
+        collection: str,
+        label: str,
+        description: str,
+        entries: Sequence[Entry],
+        *,
+        replace: bool = False,
     ) -> list[Added]:
         """Teach images of one label, all of them or none; visible to the next request of this process.
+
+        Args:
+            replace: Whether the images lose the other labels that they have in this collection.
 
         Raises CollectionNotFoundError, WorkspaceFullError and what reading, embedding and keeping an image raises.
         """
@@ -134,6 +144,7 @@ class Learning:
                 ],
                 live.key,
             )
+            added = await repository.settle_labels(session, row, label, added, replace=replace)
         self.directory.learn(row)
         await self.directory.announce(row)
         return added

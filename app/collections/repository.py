@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import uuid
+from collections import defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
@@ -15,7 +17,11 @@ from app.access.workspaces import ensure_workspace
 from app.collections.errors import CollectionNotFoundError
 from app.collections.neighbours import Neighbours
 from app.collections.tables import Collection, Example, ExampleVector, Label, Removal
+from app.errors import shorten_name, suggest_names
+from app.http.names import COLLECTION_NAMES, is_collection_name
 
+_MAX_NAMES = 2_000
+"""So many collections are compared with a name that means none."""
 _KEEP_REMOVALS = text("interval '10 minutes'")
 
 
@@ -31,8 +37,22 @@ async def find_collection(
     wanted = select(Collection).where(in_workspace(workspace), Collection.name == name)
     found = await session.scalar(wanted.with_for_update() if lock else wanted)
     if found is None:
-        raise CollectionNotFoundError
+        raise await absent_collection(session, workspace, name)
     return found
+
+
+async def absent_collection(session: AsyncSession, workspace: str, name: str) -> CollectionNotFoundError:
+    """The failure of a name that means no collection; it names those that are near, and how one is made."""
+    names = await session.scalars(
+        select(Collection.name).where(in_workspace(workspace)).order_by(Collection.name).limit(_MAX_NAMES)
+    )
+    others = suggest_names(name, list(names))
+    how = (
+        f"POST /v1/collections with the name '{name}' makes it"
+        if is_collection_name(name)
+        else COLLECTION_NAMES
+    )
+    return CollectionNotFoundError(f"There is no collection '{shorten_name(name)}': {others} {how}.")
 
 
 async def names_of(session: AsyncSession, ids: Set[uuid.UUID]) -> dict[uuid.UUID, str]:
@@ -84,6 +104,10 @@ class Added:
     id: uuid.UUID
     image_sha256: str
     created: bool
+    other_labels: tuple[str, ...] = ()
+    """Labels of the collection that the same image teaches besides."""
+    replaced_labels: tuple[str, ...] = ()
+    """Labels that the image was taken away from."""
 
 
 async def add_examples(
@@ -127,6 +151,31 @@ async def add_examples(
     if changed:
         collection.version = version
     return added
+
+
+async def settle_labels(
+    session: AsyncSession, collection: Collection, label: str, added: Sequence[Added], *, replace: bool
+) -> list[Added]:
+    """The same with the other labels that each image has, which `replace` takes away; `collection` is locked."""
+    shown = [one.image_sha256 for one in added]
+    rows = await session.execute(
+        select(Example.image_sha256, Label.name, Example.id)
+        .join(Label, Label.id == Example.label_id)
+        .where(Example.collection_id == collection.id, Example.image_sha256.in_(shown), Label.name != label)
+        .order_by(Label.name)
+    )
+    others: defaultdict[str, list[str]] = defaultdict(list)
+    for sha256, name, example_id in rows.all():
+        others[sha256].append(name)
+        if replace:
+            await remove_example(session, collection, example_id)
+    found = [tuple(others.get(one.image_sha256, ())) for one in added]
+    return [
+        dataclasses.replace(one, replaced_labels=names)
+        if replace
+        else dataclasses.replace(one, other_labels=names)
+        for one, names in zip(added, found, strict=True)
+    ]
 
 
 async def put_vector(

@@ -42,6 +42,7 @@ _EXAMPLE: dict[str, Any] = {
     "image_sha256": _SHA256,
     "image": f"/v1/collections/kitchen/examples/{_ID}/image",
 }
+_ADDED: dict[str, Any] = _EXAMPLE | {"created": True, "other_labels": ["teacup"], "replaced_labels": []}
 _LABEL: dict[str, Any] = {"label": "coffee_mug", "description": "ceramic white mug", "examples": 4}
 _HIT: dict[str, Any] = {
     "id": _ID,
@@ -152,15 +153,19 @@ class ExampleInfo(_ExampleFields):
 class AddedExample(_ExampleFields):
     """An example just taught."""
 
-    model_config = with_example(_EXAMPLE | {"created": True})
+    model_config = with_example(_ADDED)
 
     created: bool = Field(description="False where the same image had this label before.")
+    other_labels: list[str] = Field(
+        description="Other labels that the same image has in this collection; `replace` takes them away."
+    )
+    replaced_labels: list[str] = Field(description="Labels that `replace` took away from the image.")
 
 
 class AddedExamples(BaseModel):
     """One entry an image, in the order in which they came."""
 
-    model_config = with_example({"data": [_EXAMPLE | {"created": True}]})
+    model_config = with_example({"data": [_ADDED]})
 
     data: list[AddedExample]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from app.collections import repository
 from app.collections.directory import Directory, KnownCollection
 from app.collections.embedding import Embedded, ImageEmbedder
-from app.collections.errors import CollectionNotFoundError, EncoderMismatchError
+from app.collections.errors import EncoderMismatchError
 from app.collections.head_store import HeadStore
 from app.collections.nearest import Near, nearest
 from app.collections.renewal import ExampleRenewal
@@ -192,7 +192,8 @@ class Recognition:
     async def known(self, workspace: str, collection: str) -> KnownCollection:
         """The collection; `default` is made where it is missing. Raises CollectionNotFoundError."""
         if not is_collection_name(collection):
-            raise CollectionNotFoundError
+            async with self.database.session() as session:
+                raise await repository.absent_collection(session, workspace, collection)
         if collection == DEFAULT_COLLECTION:
             await self.ensure_default(workspace)
         return await self.directory.get(workspace, collection)

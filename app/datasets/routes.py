@@ -26,7 +26,7 @@ from app.folders.layout import LabelsFrom, OwnSplit
 from app.http.dependencies import AppSettings
 from app.http.errors import SlowUploadError, UnsupportedMediaTypeError
 from app.http.fields import Form
-from app.http.names import CollectionName, parse_id
+from app.http.names import CollectionName
 from app.http.paging import AskedPage
 from app.http.problems import responses
 from app.http.upload_forms import ArchiveForm, ReceivedArchive
@@ -220,7 +220,9 @@ async def teach_collection(
     datasets: DatasetService,
 ) -> JobInfo:
     """Teach a collection the dataset's labelled examples."""
-    job = await datasets.teach(caller.workspace, _id(dataset), wanted.collection, wanted.splits)
+    job = await datasets.teach(
+        caller.workspace, await datasets.resolve(caller.workspace, dataset), wanted.collection, wanted.splits
+    )
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = "2"
     return await describer.describe(job)
@@ -238,13 +240,13 @@ async def list_datasets(caller: Recogniser, asked: AskedPage, datasets: DatasetS
 @router.get("/{dataset}", responses=_NOT_FOUND)
 async def get_dataset(caller: Recogniser, dataset: DatasetPath, datasets: DatasetService) -> DatasetInfo:
     """Show one dataset: its balance, sizes, splits and what was refused."""
-    return info(await datasets.get(caller.workspace, _id(dataset)))
+    return info(await datasets.get(caller.workspace, await datasets.resolve(caller.workspace, dataset)))
 
 
 @router.delete("/{dataset}", status_code=204, responses=_NOT_FOUND)
 async def delete_dataset(caller: Trainer, dataset: DatasetPath, datasets: DatasetService) -> Response:
     """Forget a dataset and the images that nothing else shows."""
-    await datasets.delete(caller.workspace, _id(dataset))
+    await datasets.delete(caller.workspace, await datasets.resolve(caller.workspace, dataset))
     return Response(status_code=204)
 
 
@@ -283,7 +285,7 @@ def info(view: DatasetView) -> DatasetInfo:
 async def _file(
     files: FileStore, datasets: Datasets, caller: Caller, dataset: str, name: str
 ) -> StreamingResponse:
-    found = await datasets.file(caller.workspace, _id(dataset), name)
+    found = await datasets.file(caller.workspace, await datasets.resolve(caller.workspace, dataset), name)
     return await streaming.download(files, found)
 
 
@@ -299,7 +301,3 @@ def _shares(parts: list[float]) -> tuple[float, float, float]:
 def _located(response: Response, view: DatasetView) -> None:
     response.headers["Location"] = f"/v1/datasets/{view.row.id}"
     response.headers["Retry-After"] = "2"
-
-
-def _id(text: str) -> uuid.UUID:
-    return parse_id(text, DatasetNotFoundError)

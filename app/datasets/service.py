@@ -6,6 +6,7 @@ The order loses nothing: file, row, job.
 from __future__ import annotations
 
 import asyncio
+import difflib
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,7 +23,7 @@ from app.collections.learning import Learning
 from app.collections.service import Recognition
 from app.datasets.errors import DatasetNotFoundError
 from app.datasets.tables import Dataset, DatasetImage
-from app.errors import ConflictError
+from app.errors import ConflictError, shorten_name
 from app.folders.layout import LabelsFrom, OwnSplit
 from app.jobs.errors import JobNotFoundError, JobStateError, NotTrainableError
 from app.jobs.service import Job, Jobs, states
@@ -34,6 +35,11 @@ REPORT = "report.jsonl"
 MANIFEST = "manifest.jsonl"
 UPLOAD = "upload"
 UploadFormat = Literal["auto", "directory", "coco", "jsonl", "json", "csv", "voc", "yolo"]
+
+_HOW = "GET /v1/datasets lists them, POST /v1/datasets makes one."
+_MAX_NAMES = 2_000
+"""So many datasets are compared with a text that is no id."""
+_MAX_NEAR = 3
 
 
 @dataclass(frozen=True)
@@ -119,12 +125,28 @@ class Datasets:
         known = await self._recognition.known(workspace, collection)
         return await self._begin(workspace, uuid.uuid4(), how, "collection", DataRef(collection=known.id))
 
+    async def resolve(self, workspace: str, text: str) -> uuid.UUID:
+        """A client's text as an id; raises DatasetNotFoundError, which names datasets that are nearly called so."""
+        try:
+            return uuid.UUID(text)
+        except ValueError:
+            pass
+        wanted = select(Dataset.name, Dataset.id).where(Dataset.workspace == workspace)
+        async with self._database.session() as session:
+            rows = await session.execute(wanted.order_by(Dataset.created_at.desc()).limit(_MAX_NAMES))
+            ids = dict(reversed(rows.all()))  # of datasets of one name the newest
+        near = difflib.get_close_matches(text, ids, _MAX_NEAR)
+        called = " or ".join(f"{ids[name]} (called '{name}')" for name in near)
+        raise DatasetNotFoundError(
+            f"'{shorten_name(text)}' is no dataset's id{f': did you mean {called}?' if called else '.'} {_HOW}"
+        )
+
     async def get(self, workspace: str, dataset_id: uuid.UUID) -> DatasetView:
         """One dataset; raises DatasetNotFoundError."""
         async with self._database.session() as session:
             found = await _views(session, select(Dataset).where(*_of(workspace, dataset_id)))
         if not found:
-            raise DatasetNotFoundError
+            raise DatasetNotFoundError(f"There is no dataset '{dataset_id}'. {_HOW}")
         return found[0]
 
     async def page(

@@ -11,6 +11,7 @@ import re
 from urllib.parse import unquote_to_bytes
 
 from app import errors
+from app.http.multipart import is_file_name
 
 _DATA_URI = re.compile(r"\s*data:(?P<about>[^,\s]{0,500}),", re.IGNORECASE)
 _ADDRESS = re.compile(r"\s*(https?|ftp|file|s3|gs):", re.IGNORECASE)
@@ -56,4 +57,9 @@ def decode_text(name: str, text: str) -> bytes:
     try:
         return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise errors.InvalidInputError(f"{name}: this is neither base64 nor a data: URI.") from None
+        hint = (
+            " A file's name is not opened here."
+            if is_file_name(text[:2_000].encode("utf-8", "replace"))
+            else ""
+        )
+        raise errors.InvalidInputError(f"{name}: this is neither base64 nor a data: URI.{hint}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 IMAGE_NAMES = frozenset({"image", "images", "image[]", "images[]"})
 _MAX_NAME_CHARS = 100
+_MAX_FILE_NAME_BYTES = 1_024
+_FILE_NAME = re.compile(
+    r"(https?|ftp|file|s3|gs)://\S+|@?[^\0\n\r<>{}]*[^\0\n\r<>{}.]\.[A-Za-z][A-Za-z0-9]{1,4}"
+)
 
 T = TypeVar("T")
 """Where a file's bytes go."""
@@ -52,6 +57,7 @@ class Parts(Generic[T]):
         self._entry: T | None = None
         self._files = files
         self._text = bytearray()
+        self._is_file = False
 
     async def receive(
         self,
@@ -114,33 +120,57 @@ class Parts(Generic[T]):
             self._name = checked("name", name.decode())
         except UnicodeDecodeError:
             raise errors.BadRequestError("A part's name is not UTF-8.") from None
-        # what a part says of itself (file name, type) decides nothing: its name and its bytes do
+        # what a part says of itself (file name, type) decides nothing but the words of a refusal: its name and its
+        # bytes do
+        self._is_file = b"filename" in options
         self._entry = self._open_image() if self._name in self._files else None
         self._text = bytearray()
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._entry is not None:
             self._write(self._entry, data[start:end])
+            if not self._is_file and len(self._text) <= _MAX_FILE_NAME_BYTES:
+                self._text += data[start:end]
             return
         most = self._settings.limits.max_field_kb
         if len(self._text) + end - start > most * 1024:
-            raise errors.TooLargeError(f"One text field has at most {most} KiB.")
+            if self._is_file:
+                raise errors.InvalidInputError(self._misplaced_file())
+            raise errors.TooLargeError(f"{shown(self._name)}: one text field has at most {most} KiB.")
         self._text += data[start:end]
 
     def _finish(self) -> None:
         if self._entry is not None:
             self._entry = None
+            if is_file_name(bytes(self._text)):
+                name = shown(self._name)
+                raise errors.InvalidInputError(
+                    f"{name}: this is the name or address of a file, and the file itself is wanted: with curl, -F"
+                    f" {name}=@FILE."
+                )
             return
         try:
             text = self._text.decode()
         except UnicodeDecodeError:
-            raise errors.InvalidInputError(
-                f"{shown(self._name)}: this is not text; images belong in parts named 'image' or 'images'."
-            ) from None
+            raise errors.InvalidInputError(self._misplaced_file()) from None
         self.fields[self._name].append(checked(self._name, text))
+
+    def _misplaced_file(self) -> str:
+        places = sorted(name for name in self._files if name.isalpha())
+        parts = f"parts named {' or '.join(map(repr, places))}"
+        return f"{shown(self._name)}: this is not text; files belong in {parts}."
 
     def _end(self) -> None:
         self._ended = True
+
+
+def is_file_name(data: bytes) -> bool:
+    """Whether what came in a file's place is no file but, by its form, a path or an address of one."""
+    try:
+        text = data.decode().strip()
+    except UnicodeDecodeError:
+        return False
+    return len(data) <= _MAX_FILE_NAME_BYTES and _FILE_NAME.fullmatch(text) is not None
 
 
 def shown(name: str) -> str:

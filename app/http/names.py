@@ -12,6 +12,11 @@ from pydantic import StringConstraints
 from app.errors import InvalidInputError, NotFoundError
 
 COLLECTION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+COLLECTION_NAMES = (
+    "A collection's name has lower-case letters, digits, '-' and '_', at most 63, and begins with a letter"
+    " or a digit"
+)
+"""The pattern in words."""
 _COLLECTION = re.compile(COLLECTION_PATTERN)
 
 
@@ -20,12 +25,12 @@ def is_collection_name(text: str) -> bool:
     return _COLLECTION.fullmatch(text) is not None
 
 
-def parse_id(text: str, absent: type[NotFoundError]) -> uuid.UUID:
-    """An id in an address; raises `absent` for what cannot be one."""
+def parse_id(text: str, absent: type[NotFoundError], detail: str | None = None) -> uuid.UUID:
+    """An id in an address; raises `absent`, with the sentence `detail` if given, for what cannot be one."""
     try:
         return uuid.UUID(text)
     except ValueError:
-        raise absent from None
+        raise absent(detail) from None
 
 
 def is_storable(text: str) -> bool:

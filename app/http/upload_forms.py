@@ -112,6 +112,10 @@ class ArchiveForm(Generic[AnyForm]):
         self, request: Request, settings: AppSettings
     ) -> AsyncIterator[ReceivedArchive[AnyForm]]:
         """Receive the archive on disk and check the fields beside it."""
+        if not request.headers.get("content-type", "").startswith("multipart/"):
+            # all fields are in the query: what is wrong with them is said before gigabytes are received
+            query = {name: request.query_params.getlist(name) for name in request.query_params}
+            parse_fields(self.fields, query, settings, file="archive")
         async with received_archive(request, settings) as upload:
             texts = {name: [text] for name, text in upload.fields.items()}
             yield ReceivedArchive(parse_fields(self.fields, texts, settings, file="archive"), upload.path)

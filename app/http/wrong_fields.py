@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.http.names import COLLECTION_PATTERN, MODEL_NAME
+
 _WORDS = {
     "missing": "it is missing",
     "extra_forbidden": "there is no such field",
@@ -41,6 +43,14 @@ _WORDS = {
 }
 
 
+_BEGINNING = "begin with a letter or a digit, and have at most 63 characters"
+_PATTERNS = {
+    COLLECTION_PATTERN: f"it must consist of lower-case letters, digits, '-' and '_', {_BEGINNING}",
+    f"^{MODEL_NAME}$": f"it must consist of lower-case letters, digits, '.', '-' and '_', {_BEGINNING}",
+}
+"""What the patterns of names mean, in words."""
+
+
 def complaint(error: Mapping[str, Any]) -> str:
     """What one of a ValidationError's `errors()` says, as words that follow a colon: lower case, no full stop."""
     words = _WORDS.get(str(error["type"]))
@@ -48,6 +58,9 @@ def complaint(error: Mapping[str, Any]) -> str:
         # a validator of our own states a sentence in its ValueError
         message = str(error["msg"]).removeprefix("Value error, ").rstrip(".")
         return message[:1].lower() + message[1:] if message[1:2].islower() else message
+    pattern = (error.get("ctx") or {}).get("pattern")
+    if pattern in _PATTERNS:
+        return _PATTERNS[pattern]
     return words.format_map({name: _shown(value) for name, value in (error.get("ctx") or {}).items()})
 
 

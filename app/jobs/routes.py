@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from app import errors
 from app.access import Recogniser, Trainer
-from app.errors import InvalidInputError
+from app.errors import InvalidInputError, shorten_name
 from app.http.event_stream import describe_events, describe_object
 from app.http.fields import WholeNumber
 from app.http.names import parse_id
@@ -206,4 +206,5 @@ async def get_artifact(
 
 
 def _id(text: str) -> uuid.UUID:
-    return parse_id(text, JobNotFoundError)
+    absent = f"There is no job '{shorten_name(text)}': GET /v1/jobs lists their ids."
+    return parse_id(text, JobNotFoundError, absent)

@@ -103,7 +103,7 @@ class Jobs:
         async with self._database.session() as session:
             job = await repository.find(session, workspace, job_id)
         if job is None:
-            raise JobNotFoundError
+            raise JobNotFoundError(f"There is no job '{job_id}': GET /v1/jobs lists their ids.")
         return job
 
     async def page(

@@ -18,7 +18,12 @@ def check_size(size: tuple[int, int], max_pixels: int, max_side: int) -> None:
     if width < 1 or height < 1:
         raise InvalidImageError(reason="no pixels")
     if width * height > max_pixels or max(width, height) > max_side:
-        raise ImageTooLargeError(width=width, height=height)
+        raise ImageTooLargeError(
+            f"The image has more than the {max_pixels / 1e6:g} megapixels or {max_side} pixels a side that this "
+            f"service accepts: it measures '{width} x {height}'.",
+            width=width,
+            height=height,
+        )
 
 
 @contextmanager

@@ -6,12 +6,11 @@ choosing is never fetched. A "word" below is what the registry takes: a name, a 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.errors import VisionError
+from app.errors import VisionError, shorten_name, suggest_names
 from app.families import FAMILIES
 from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
@@ -21,10 +20,6 @@ from app.methods.tasks import Task
 from app.models.service import Trained, TrainedModels
 from app.settings import Settings
 
-_MAX_SHOWN_CHARS = 100
-_MAX_NEAR = 3
-_LIKE = 0.75
-"""Least likeness, as `difflib` counts it, of a name that is offered for another."""
 _KINDS: dict[Kind, str] = {
     "encoder": " that makes vectors",
     "vlm": " that answers questions or writes captions",
@@ -130,12 +125,6 @@ class ModelResolver:
     ) -> ModelNotFoundError:
         """The failure of a name that means no model here; it names those that are near, else all known ones."""
         names = [info.name for info in self.known(kind, task)] + [model.card.id for model in trained]
-        near = difflib.get_close_matches(name.lower()[:_MAX_SHOWN_CHARS], names, _MAX_NEAR, _LIKE)
-        if near:
-            others = f"did you mean {' or '.join(map(repr, near))}?"
-        else:
-            others = f"known are {', '.join(map(repr, names))}." if names else "none is known."
+        others = suggest_names(name, names, none="none is known")
         which = _KINDS[kind] if kind is not None and self.match(name) is not None else ""
-        return ModelNotFoundError(
-            f"There is no model '{name[:_MAX_SHOWN_CHARS]}' here{which}: {others}{hint}"
-        )
+        return ModelNotFoundError(f"There is no model '{shorten_name(name)}' here{which}: {others}{hint}")

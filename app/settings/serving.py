@@ -203,3 +203,8 @@ class LogSettings(SettingsGroup):
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="auto prints text on a terminal and JSON elsewhere."
     )
+    progress_line_s: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds between the lines that say how far a command is, where its standard error is no terminal.",
+    )

@@ -11,6 +11,7 @@ from importlib.resources.abc import Traversable
 
 import structlog
 
+from app.errors import shorten_name, suggest_names
 from app.settings import Settings
 from app.strategies.definition import Strategy
 from app.strategies.errors import StrategyNotFoundError
@@ -63,7 +64,8 @@ class Strategies:
         found = self._named.get(name)
         if found is None:
             raise StrategyNotFoundError(
-                f"There is no strategy '{name[:100]}': GET /v1/strategies or `vision strategies list` shows them."
+                f"There is no strategy '{shorten_name(name)}': {suggest_names(name, list(self._named))} GET"
+                " /v1/strategies or `vision strategies list` shows them."
             )
         return found
 

@@ -78,7 +78,9 @@ async def of_dataset(session: AsyncSession, workspace: str, dataset_id: uuid.UUI
     """What preparing a dataset counted; raises DatasetNotFoundError, and ConflictError before it is ready."""
     view = await view_of(session, workspace, dataset_id)
     if view is None:
-        raise DatasetNotFoundError
+        raise DatasetNotFoundError(
+            f"There is no dataset '{dataset_id}': GET /v1/datasets lists them, POST /v1/datasets makes one."
+        )
     row = view.row
     if row.state != "ready" or row.task is None:
         why = (

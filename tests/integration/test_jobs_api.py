@@ -240,7 +240,7 @@ async def test_what_cannot_be_trained_is_refused_before_it_is_queued(client: htt
     assert "params.nothing" in await refusal(params={"nothing": 1, "validation_share": 0})
     assert "no strategy" in await refusal(404, strategy="nothing")
     assert "no collection" in await refusal(404, collection="nowhere")
-    assert "no such dataset" in await refusal(404, dataset=str(uuid.uuid4()))
+    assert "There is no dataset" in await refusal(404, dataset=str(uuid.uuid4()))
     assert "name one" in await refusal(collection="default", dataset=str(uuid.uuid4()))
     free = {"validation_share": 0}
     assert "family 'clip'" in await refusal(strategy="clip_fewshot_lora", params=free)

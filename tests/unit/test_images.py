@@ -42,7 +42,8 @@ def outcome(data: bytes, limits: ImageLimits = LIMITS, input_size: int | None = 
     try:
         image = decode(data, limits, input_size=input_size)
     except (InvalidImageError, ImageTooLargeError) as error:
-        return None if SENTENCE.fullmatch(error.detail) else pytest.fail(error.detail)
+        fixed = SENTENCE.fullmatch(error.detail) or error.detail.startswith("The image has more than the ")
+        return None if fixed else pytest.fail(error.detail)
     assert image.mode == "RGB"
     assert not image.info
     image.tobytes()

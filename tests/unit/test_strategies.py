@@ -116,7 +116,7 @@ def test_an_unknown_name_is_said(shipped: Strategies) -> None:
         ),
         ("method: siamese\n", "", "line 8: params: without a method nothing is trained"),
         ("name: mine", "name: schema", "line 1: name: 'schema' is an address of its own"),
-        ("name: mine", "name: Mine", "line 1: name: it must match"),
+        ("name: mine", "name: Mine", "line 1: name: it must consist of lower-case letters"),
         ("name: mine", "name: yours", "line 1: name: it must be 'mine'"),
         ("[Quick.]", "[Quick., 3]", r"line 14: strengths\[1\]: it must be text"),
         ("[few_shot]", "[few_shot, few]", r"line 3: learning_types\[1\]: it must be 'one_shot'"),

@@ -74,6 +74,8 @@ class JobRun:
         self._newest: dict[str, float] = {}
         self._first: tuple[int, float] | None = None
         self._last = 0
+        self._counted: tuple[int, int] | None = None
+        self._fitted: tuple[int, int] | None = None
         self._preparing = True
 
     def listen(self) -> None:
@@ -99,15 +101,21 @@ class JobRun:
                 self._pipe.flush()
 
     def phase(self, name: str) -> None:
-        """preparing, fitting, evaluating or saving."""
-        self._first, self._preparing = None, name == "preparing"
-        self.emit("progress", phase=name)
+        """preparing, fitting, evaluating or saving. Fitting counts anew; what it counted stays in the end."""
+        if name == "evaluating":
+            self._fitted = self._counted
+        self._first, self._preparing, self._counted = None, name == "preparing", None
+        counted = {"fitting": (0, 0), "saving": self._fitted}.get(name)
+        self.emit(
+            "progress", phase=name, **(dict(zip(("step", "of"), counted, strict=True)) if counted else {})
+        )
 
     def step(self, step: int, of: int, **metrics: float) -> None:
         now = time.monotonic()
         if self._first is None or step < self._last:
             self._first = (step, now)
         self._last = step
+        self._counted = (step, of)
         self._newest.update({name: float(value) for name, value in metrics.items() if math.isfinite(value)})
         # a rare figure keeps its own step, and so do the last ones
         whole = step >= of or any(name not in _EVERY_STEP for name in metrics)

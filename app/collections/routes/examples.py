@@ -24,7 +24,7 @@ from app.collections.schemas import AddedExample, AddedExamples, ExampleInfo, Ex
 from app.collections.service import Recognition
 from app.collections.thumbnails import Size
 from app.http.dependencies import AppDatabase, AppSettings
-from app.http.fields import DescriptionText, Form, LabelText
+from app.http.fields import DescriptionText, Flag, Form, LabelText
 from app.http.names import label_name, parse_id
 from app.http.paging import AskedPage
 from app.http.problems import responses
@@ -41,6 +41,9 @@ class ExampleForm(Form):
     description: DescriptionText = Field(
         "",
         description="The label in other words; helps while examples are few.",
+    )
+    replace: Flag = Field(
+        False, description="Whether the images lose the other labels that they have in this collection."
     )
 
 
@@ -60,9 +63,14 @@ async def add_examples(
     upload: Annotated[ReceivedForm[ExampleForm], Depends(UPLOAD)],
     learning: LearningService,
 ) -> AddedExamples:
-    """Teach one label with one image or several: all of them or, where one is refused, none."""
-    label = upload.fields.label
-    added = await learning.add(caller.workspace, collection, label, upload.fields.description, upload.images)
+    """Teach one label with one image or several: all of them or, where one is refused, none.
+
+    An image that has another label here keeps it, and the reply names it; `replace` takes it away.
+    """
+    fields, label = upload.fields, upload.fields.label
+    added = await learning.add(
+        caller.workspace, collection, label, fields.description, upload.images, replace=fields.replace
+    )
     return AddedExamples(
         data=[
             AddedExample(
@@ -72,6 +80,8 @@ async def add_examples(
                 image_sha256=one.image_sha256,
                 image=image_url(collection, one.id),
                 created=one.created,
+                other_labels=list(one.other_labels),
+                replaced_labels=list(one.replaced_labels),
             )
             for one in added
         ]

@@ -36,7 +36,7 @@ def commands(command: object, *names: str) -> Iterator[tuple[str, set[str]]]:
 def test_every_command_that_asks_a_service_can_be_led_to_one() -> None:
     found = dict(commands(typer.main.get_command(app)))
     assert len(found) > 30
-    for name in ("serve", "migrate"):
+    for name in ("serve", "migrate", "demo"):
         assert "--server" not in found.pop(name)
     for name, options in found.items():
         assert {"--server", "--api-key", "--data-dir"} <= options, name

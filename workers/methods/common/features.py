@@ -34,14 +34,21 @@ def computed_views(
     copies: int,
     settings: AugmentationSettings,
     encode: Callable[[Sequence[Image.Image]], Vectors],
+    count: Callable[[int], None] | None = None,
 ) -> Vectors:
-    """What `encode` gives for each of the items and its changed copies: [n, copies + 1, ...]."""
+    """What `encode` gives for each of the items and its changed copies: [n, copies + 1, ...].
+
+    `count` is told how many items are done; without it they are counted as the job's steps.
+    """
     rng = np.random.default_rng([run.spec.seed, len(items), copies])
     found = []
     for number, item in enumerate(items, 1):
         image = examples.image(item)
         found.append(encode([image, *(augment(image, rng, settings) for _ in range(copies))]))
-        run.step(number, len(items))
+        if count is None:
+            run.step(number, len(items))
+        else:
+            count(number)
         if run.checkpoint_due(number, 1 << 62):
             run.stop_if_asked()
     return np.stack(found)
@@ -53,18 +60,32 @@ class Features:
     def __init__(self, run: Run, examples: Examples, *, base: str | None = None) -> None:
         """Loads the encoder, `base` or else the job's own; raises what `load_encoder` raises."""
         self._run, self._examples = run, examples
+        self._done = self._total = 0
         self.encoder: Encoder = load_encoder(
             resolve(base or run.spec.base_model or DEFAULT_ENCODER), EncoderConfig.from_settings(run.settings)
         )
 
+    def expect(self, images: int) -> None:
+        """So many images are about to come, in several calls of `of`: they are counted as one."""
+        self._done, self._total = 0, images
+
     def of(self, items: Sequence[Item], copies: int, settings: AugmentationSettings, *, name: str) -> Vectors:
         """The items' features and those of `copies` changed copies each; remembered in checkpoints as `name`."""
+        if self._done + len(items) > self._total:
+            self.expect(len(items))
         known = self._remembered(name)
         if known is not None and known.shape[:2] == (len(items), copies + 1):
+            self._done += len(items)
             return known
         if not items:
             return self._encoded([])[:, None]
-        return computed_views(self._run, self._examples, items, copies, settings, self._encoded)
+        before = self._done
+
+        def count(number: int) -> None:
+            self._done = before + number
+            self._run.step(self._done, self._total)
+
+        return computed_views(self._run, self._examples, items, copies, settings, self._encoded, count=count)
 
     def texts(self, labels: Sequence[str], descriptions: dict[str, str]) -> Vectors | None:
         """float32[C, d]: for each label the mean of its prompts, of unit norm; None if the encoder reads none."""

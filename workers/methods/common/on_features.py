@@ -86,6 +86,7 @@ class FeatureMethod(Stepped):
             self.examples, params.validation_share, run.spec.seed, least=params.min_examples_per_label
         )
         copies = self.copies() if params.augment else 0
+        self.features.expect(len(self.train) + len(self.validation))
         self.x = self.features.of(self.train, copies, params.changes(), name="train")
         self.held = self.features.of(self.validation, 0, OFF, name="validation")[:, 0]
         self.y = np.array(targets(self.train, self.labels))
