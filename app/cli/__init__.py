@@ -1,7 +1,4 @@
-"""The `vision` command: which words it understands and which file answers each.
-
-Knows no model and no database: all but `serve` and `migrate` speak to a running service over HTTP.
-"""
+"""The `vision` command: which words it understands and which file answers each."""
 
 from __future__ import annotations
 

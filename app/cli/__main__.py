@@ -1,7 +1,4 @@
-"""`python -m app.cli`: the `vision` command for a process that knows its Python but not its PATH.
-
-Knows nothing else.
-"""
+"""`python -m app.cli`: the `vision` command for a process that knows its Python but not its PATH."""
 
 from app.cli import main
 

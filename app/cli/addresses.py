@@ -1,7 +1,4 @@
-"""Where the service of a command answers: the named one, or one that runs already.
-
-Knows the data folder's note of a running service and the default port; starting one is `app.cli.temporary`.
-"""
+"""Where the service of a command answers: the named one, or one that runs already."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`vision ask` and `vision caption`: questions about a picture, and what it shows in words.
-
-Knows which fields to send and how an answer is shown while it comes; models are the service's business.
-"""
+"""`vision ask` and `vision caption`: questions about a picture, and what it shows in words."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`vision augment ...`: see what training would show a model instead of an image.
-
-Knows flags and files; what is done to images is for the service to say.
-"""
+"""`vision augment ...`: see what training would show a model instead of an image."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`vision collections ...`: named sets of labels.
-
-Knows nothing of examples; those are `vision oneshot`.
-"""
+"""`vision collections ...`: named sets of labels."""
 
 from __future__ import annotations
 

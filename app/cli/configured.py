@@ -1,7 +1,4 @@
-"""A configuration file on its way to the service: the folders it names are sent, the rest goes as it is.
-
-Knows YAML and the two fields that name folders of this machine; what the rest means is the service's business.
-"""
+"""A configuration file on its way to the service: the folders it names are sent, the rest goes as it is."""
 
 from __future__ import annotations
 

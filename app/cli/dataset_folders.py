@@ -1,7 +1,4 @@
-"""A folder of examples as the name of a dataset: the service is sent what is not prepared yet.
-
-Knows folders and how a prepared one is found again; what is in a dataset the service finds out.
-"""
+"""A folder of examples as the name of a dataset: the service is sent what is not prepared yet."""
 
 from __future__ import annotations
 

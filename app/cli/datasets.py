@@ -1,7 +1,4 @@
-"""`vision datasets ...`: many examples, checked and split, as the service keeps them.
-
-Knows how they are shown; what is in a dataset the service finds out.
-"""
+"""`vision datasets ...`: many examples, checked and split, as the service keeps them."""
 
 from __future__ import annotations
 

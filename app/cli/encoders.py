@@ -1,7 +1,4 @@
-"""Which encoder a command binds a new collection to, and what is said where a strategy's own is not at hand.
-
-Knows the service's list of models and what a strategy asks for; knows nothing of how encoders work.
-"""
+"""Which encoder a command binds a new collection to, and what is said where a strategy's own is not at hand."""
 
 from __future__ import annotations
 

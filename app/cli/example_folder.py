@@ -1,7 +1,4 @@
-"""A folder of examples on this machine: a folder a label, or an `examples.jsonl`, and how each is sent.
-
-Knows file names and the two kinds of example; whether they can be learned from is for the service to say.
-"""
+"""A folder of examples on this machine: a folder a label, or an `examples.jsonl`, and how each is sent."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`vision fewshot ...`: teach answers by example, ask with these examples shown, and train on what was taught.
-
-Knows which fields to send; how examples are chosen and learned is the service's business.
-"""
+"""`vision fewshot ...`: teach answers by example, ask with these examples shown, and train on what was taught."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A model's figures as a person reads them: the plain ones first, then each label's.
-
-Knows their names; what they mean is the service's business.
-"""
+"""A model's figures as a person reads them: the plain ones first, then each label's."""
 
 from __future__ import annotations
 

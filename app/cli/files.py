@@ -1,7 +1,4 @@
-"""Which files a path on the command line means.
-
-Knows file names only; whether a file is a readable image is for the service to say.
-"""
+"""Which files a path on the command line means."""
 
 from __future__ import annotations
 

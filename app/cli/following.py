@@ -1,7 +1,4 @@
-"""A job from here to its end: a live bar with the time left and the loss, or its events as JSON lines.
-
-Knows events and broken connections; what a job does is the service's business.
-"""
+"""A job from here to its end: a live bar with the time left and the loss, or its events as JSON lines."""
 
 from __future__ import annotations
 

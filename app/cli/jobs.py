@@ -1,7 +1,4 @@
-"""`vision jobs ...`: long work, listed, looked at, followed, stopped and tried again.
-
-Knows addresses and how rows read; what a job does is the service's business.
-"""
+"""`vision jobs ...`: long work, listed, looked at, followed, stopped and tried again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`vision keys ...`: who may call the service.
-
-Knows nothing of how keys are made or kept; a key is shown once, when it is created.
-"""
+"""`vision keys ...`: who may call the service."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A folder of images with their labels as the names of its folders: read by the rules that datasets are read by.
-
-Knows names of files and folders; whether a file is a readable image is for the service to say.
-"""
+"""A folder of images with their labels as the names of its folders: read by the rules that datasets are read by."""
 
 from __future__ import annotations
 

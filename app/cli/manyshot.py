@@ -1,7 +1,4 @@
-"""`vision manyshot ...`: a dataset prepared, a model trained on it, judged and exported.
-
-Knows folders and what is downloaded; how any of it works is the service's business.
-"""
+"""`vision manyshot ...`: a dataset prepared, a model trained on it, judged and exported."""
 
 from __future__ import annotations
 

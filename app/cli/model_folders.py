@@ -1,7 +1,4 @@
-"""A trained model's folder as the name of a model: the service is sent what it does not have yet.
-
-Knows the note in the folder and the files beside it; knows nothing of how models answer.
-"""
+"""A trained model's folder as the name of a model: the service is sent what it does not have yet."""
 
 from __future__ import annotations
 

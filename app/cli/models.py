@@ -1,7 +1,4 @@
-"""`vision models ...`: what the service can recognise with; trained ones are shown, saved, brought and removed.
-
-Knows nothing of how models run.
-"""
+"""`vision models ...`: what the service can recognise with; trained ones are shown, saved, brought and removed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The commands that come next, ready to be pasted: what a person does with a model that has just been trained.
-
-Knows commands and their flags; finds a picture, a question and test examples to put into them.
-"""
+"""The commands that come next, ready to be pasted: what a person does with a model that has just been trained."""
 
 from __future__ import annotations
 

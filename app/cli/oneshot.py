@@ -1,7 +1,4 @@
-"""`vision oneshot ...`: teach labels with images and recognise them.
-
-Knows which files to send and how replies read; how learning works is the service's business.
-"""
+"""`vision oneshot ...`: teach labels with images and recognise them."""
 
 from __future__ import annotations
 

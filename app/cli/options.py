@@ -1,7 +1,4 @@
-"""The options that the commands share, each written once, and how flags become settings.
-
-Knows names and help; what they do is in `app.cli.client`.
-"""
+"""The options that the commands share, each written once, and how flags become settings."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How the command line speaks: tables and JSON on standard output, everything else on standard error.
-
-Knows nothing of HTTP or of what the rows mean.
-"""
+"""How the command line speaks: tables and JSON on standard output, everything else on standard error."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Folders on their way to the service: packed as tar while they are sent, with a bar for the bytes.
-
-Knows files and pipes; knows nothing of what the service makes of them.
-"""
+"""Folders on their way to the service: packed as tar while they are sent, with a bar for the bytes."""
 
 from __future__ import annotations
 

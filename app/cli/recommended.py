@@ -1,7 +1,4 @@
-"""How recommended strategies are shown: the machine, then for each task what fits, best first, and what to type.
-
-Knows the service's reply; what fits and how long it takes is for the service to say.
-"""
+"""How recommended strategies are shown: the machine, then for each task what fits, best first, and what to type."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A published model as a folder on this machine: all its files or none.
-
-Knows downloads and folders; knows nothing of what the files mean.
-"""
+"""A published model as a folder on this machine: all its files or none."""
 
 from __future__ import annotations
 

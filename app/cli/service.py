@@ -1,7 +1,4 @@
-"""`vision serve` and `vision migrate`: the two commands that are the service instead of calling it.
-
-Knows their flags; what they do lives in `app.runtime.serve` and `app.storage.database`, imported only when they run.
-"""
+"""`vision serve` and `vision migrate`: the two commands that are the service instead of calling it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`vision strategies ...`: ways to learn, and which of them fit.
-
-Knows how strategies are shown; what fits is for the service to say.
-"""
+"""`vision strategies ...`: ways to learn, and which of them fit."""
 
 from __future__ import annotations
 

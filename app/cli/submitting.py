@@ -1,7 +1,4 @@
-"""A training on its way: asked for, followed to its end, its files saved; or left to itself.
-
-Knows what happens around a job; what is trained, and on what, its callers say.
-"""
+"""A training on its way: asked for, followed to its end, its files saved; or left to itself."""
 
 from __future__ import annotations
 

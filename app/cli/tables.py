@@ -1,7 +1,4 @@
-"""Rows under column heads as lines of text: as wide as they need, or broken between words to fit a terminal.
-
-Knows widths; knows nothing of what the cells mean or where the lines go.
-"""
+"""Rows under column heads as lines of text: as wide as they need, or broken between words to fit a terminal."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A service for one command: starts `vision serve` on a free loopback port and stops it when the block ends.
-
-Knows processes and ports; what is asked of the service is no business of this file.
-"""
+"""A service for one command: starts `vision serve` on a free loopback port and stops it when the block ends."""
 
 from __future__ import annotations
 

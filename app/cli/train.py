@@ -1,7 +1,4 @@
-"""`vision train`: examples sent where they belong, a job asked for, followed, and its model saved.
-
-Knows what a strategy needs from this machine; how it trains is the service's business.
-"""
+"""`vision train`: examples sent where they belong, a job asked for, followed, and its model saved."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """The service's sentences in the words of the command line: a command where they name an HTTP call, a flag where they
 name a field.
-
-Knows what both are called; knows nothing of when a sentence is said.
 """
 
 from __future__ import annotations

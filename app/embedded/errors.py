@@ -1,7 +1,4 @@
-"""Why the embedded servers could not be had, each as a named exception whose text a person can act on.
-
-Knows nothing of clients: these end a start, they are never an HTTP reply.
-"""
+"""Why the embedded servers could not be had, each as a named exception whose text a person can act on."""
 
 from __future__ import annotations
 

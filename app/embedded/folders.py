@@ -1,7 +1,4 @@
-"""Private folders, secret files and a place short enough for Unix sockets.
-
-Knows nothing of the servers; never changes the mode or owner of a folder that it did not make.
-"""
+"""Private folders, secret files and a place short enough for Unix sockets."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Where the embedded servers' programs, data and sockets are, for an ordinary user and for root.
 
-Knows nothing of how the servers are run. As root, whose folders an unprivileged PostgreSQL cannot enter, the
-programs are copied once and the clusters kept below /var/lib/llamafarm-vision.
+As root, whose folders an unprivileged PostgreSQL cannot enter, the programs are copied once and the clusters kept
+below /var/lib/llamafarm-vision.
 """
 
 from __future__ import annotations

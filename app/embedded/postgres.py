@@ -1,7 +1,7 @@
 """The embedded PostgreSQL: made once, started or joined, recovered after a crash, stopped.
 
-Knows nothing of tables. Reachable through a Unix socket by one role with a password; the superuser cannot log
-in at all, what needs it is done in single-user mode while no server runs.
+Reachable through a Unix socket by one role with a password; the superuser cannot log in at all, what needs it is
+done in single-user mode while no server runs.
 """
 
 from __future__ import annotations

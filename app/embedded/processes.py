@@ -1,7 +1,4 @@
-"""Server processes: started in a session of their own, recognised later by what their command line says.
-
-Knows nothing of what the servers do; never signals a process whose command line does not name our folder.
-"""
+"""Server processes: started in a session of their own, recognised later by what their command line says."""
 
 from __future__ import annotations
 

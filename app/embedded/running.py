@@ -1,7 +1,4 @@
-"""Which service serves a data folder: `server.json` in it, written while one listens.
-
-Knows addresses and process ids; knows nothing of what a service does, so that commands import it for nothing.
-"""
+"""Which service serves a data folder: `server.json` in it, written while one listens."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Both embedded servers of one data folder, shared by every process that serves it.
 
-Knows nothing of what uses them. A shared lock counts the users; whoever leaves last stops the servers, and a
-killed user's lock goes with it. Each user has a watcher, a process that outlives it and stops the servers where it was
-killed and was the last.
+A shared lock counts the users; whoever leaves last stops the servers, and a killed user's lock goes with it. Each
+user has a watcher, a process that outlives it and stops the servers where it was killed and was the last.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What root prepares in /var/lib/llamafarm-vision: a user for the servers, copies of the programs, clusters.
-
-Knows nothing of how servers run; changes no folder that it did not make, so that a closed one stays closed.
-"""
+"""What root prepares in /var/lib/llamafarm-vision: a user for the servers, copies of the programs, clusters."""
 
 from __future__ import annotations
 

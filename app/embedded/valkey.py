@@ -1,7 +1,6 @@
 """The embedded Valkey (the Redis protocol): started or joined, replaced when it hangs, stopped.
 
-Knows nothing of what is kept in it. Nothing survives its end, by choice: it holds a cache, announcements and
-hints, while the truth is in PostgreSQL.
+Nothing survives its end, by choice: it holds a cache, announcements and hints, while the truth is in PostgreSQL.
 """
 
 from __future__ import annotations

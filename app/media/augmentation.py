@@ -1,7 +1,4 @@
-"""Changed copies of examples that keep their label: turned, brighter or darker, noisy, cropped, mirrored on wish.
-
-Knows pixels and ranges; knows nothing of labels, models or where images come from.
-"""
+"""Changed copies of examples that keep their label: turned, brighter or darker, noisy, cropped, mirrored on wish."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Bytes in, safe RGB out: every limit on an image lives here, and every decoder failure ends here.
 
-Knows nothing of requests, models or where images are kept. For any bytes at all, the outcome is an image, an
-InvalidImageError or an ImageTooLargeError, with a sentence of this project's; AVIF, HEIC and JPEG 2000 may go beyond a
-limit of their decoders too.
+For any bytes at all, the outcome is an image, an InvalidImageError or an ImageTooLargeError, with a sentence of this
+project's; AVIF, HEIC and JPEG 2000 may go beyond a limit of their decoders too.
 """
 
 from __future__ import annotations

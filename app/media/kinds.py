@@ -1,6 +1,6 @@
 """What a file is, by its first bytes: the image formats that are read, and names for what people send instead.
 
-Knows signatures; decodes nothing. Declared types and file names count for nothing.
+Declared types and file names count for nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Every kind of pixel a file can hold, turned into upright 8-bit RGB the way a person would expect to see it.
 
-Knows nothing of files, limits or models. Colour profiles are ignored on purpose: encoders were trained on
-images decoded that way.
+Colour profiles are ignored on purpose: encoders were trained on images decoded that way.
 """
 
 from __future__ import annotations

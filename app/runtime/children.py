@@ -1,7 +1,4 @@
-"""The worker and the sweeper that `vision serve` runs beside itself: started, started again, stopped.
-
-Knows processes and pauses; knows nothing of what they do, and calls them by their module's name only.
-"""
+"""The worker and the sweeper that `vision serve` runs beside itself: started, started again, stopped."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The address a service listens on: taken early, named the way a client would.
-
-Knows sockets and the errors they end in; knows nothing of what is served.
-"""
+"""The address a service listens on: taken early, named the way a client would."""
 
 from __future__ import annotations
 

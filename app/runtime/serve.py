@@ -1,7 +1,4 @@
-"""`vision serve`: one process, and the order in which its parts start and stop.
-
-Knows databases, sockets and signals; knows nothing of requests, which are `app.main`'s.
-"""
+"""`vision serve`: one process, and the order in which its parts start and stop."""
 
 from __future__ import annotations
 

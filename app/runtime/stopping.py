@@ -1,7 +1,4 @@
-"""What signals ask a service for: to stop in order, or at once.
-
-Knows signals and the server's switches; knows nothing of what is stopped.
-"""
+"""What signals ask a service for: to stop in order, or at once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which base model a job trains: what the client named, the strategy names, or the data is bound to.
 
-Knows names and families; loads nothing. A client names only what the service knows already, a strategy (which the
-service's owner wrote) anything the registry takes.
+A client names only what the service knows already, a strategy (which the service's owner wrote) anything the
+registry takes.
 """
 
 from __future__ import annotations

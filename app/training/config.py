@@ -1,7 +1,4 @@
-"""The multimodal configuration: one YAML or JSON document that says what to train, on what, and how to judge it.
-
-Knows its fields, their ranges and what they mean as a job's parameters; reads no files and fetches nothing.
-"""
+"""The multimodal configuration: one YAML or JSON document that says what to train, on what, and how to judge it."""
 
 from __future__ import annotations
 

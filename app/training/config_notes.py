@@ -1,7 +1,4 @@
-"""Fields of a configuration that do nothing for the chosen model, each with a sentence that says why.
-
-Knows the document and a model's traits; a field whose value is the model's own is passed over in silence.
-"""
+"""Fields of a configuration that do nothing for the chosen model, each with a sentence that says why."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A configuration in a strategy's place: what its document says becomes a recipe for one job.
-
-Knows the configuration's words and what the data can teach; checks nothing that `resolving` checks.
-"""
+"""A configuration in a strategy's place: what its document says becomes a recipe for one job."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The sections of the multimodal configuration: their fields, ranges and what each is for.
-
-Knows single sections; how they fit together is `config`'s, what they do for a chosen model `config_notes`'s.
-"""
+"""The sections of the multimodal configuration: their fields, ranges and what each is for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A configuration before it is a job: which model it means, whether that is at hand, and what it asks for in vain.
-
-Knows the models of this service; `config_recipe` says what the document means for the data.
-"""
+"""A configuration before it is a job: which model it means, whether that is at hand, and what it asks for in vain."""
 
 from __future__ import annotations
 

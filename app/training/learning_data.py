@@ -1,7 +1,4 @@
-"""What there is to learn from, counted: a collection's labels and answers, or a dataset's summary.
-
-Knows rows and counts; reads no image and decides nothing.
-"""
+"""What there is to learn from, counted: a collection's labels and answers, or a dataset's summary."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """What a job teaches to which kind of model: labels to an encoder, or questions, captions or labels to a
 vision-language model, for which labels are the answers to one question.
-
-Knows counts, kinds and tasks; knows neither rows nor how anything is trained.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""From a client's wish to a job's specification: what is trained, on what, how, and where it fits.
-
-Knows strategies, counts and what makes no sense to queue; knows nothing of HTTP, rows or training itself.
-"""
+"""From a client's wish to a job's specification: what is trained, on what, how, and where it fits."""
 
 from __future__ import annotations
 

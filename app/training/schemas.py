@@ -1,7 +1,4 @@
-"""What travels when long work is asked for, followed and looked at.
-
-Knows shapes, bounds and examples for the documentation page; knows nothing of how jobs are carried out.
-"""
+"""What travels when long work is asked for, followed and looked at."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What happens when a training is asked for: its data counted, its strategy resolved, a job queued.
-
-Knows the order of the steps; knows nothing of HTTP, and leaves the work to the workers.
-"""
+"""What happens when a training is asked for: its data counted, its strategy resolved, a job queued."""
 
 from __future__ import annotations
 

@@ -1,4 +1,1 @@
-"""Datasets: a folder of files in one of the known formats becomes a manifest over stored images.
-
-Knows formats, splits and refusals; knows nothing of training.
-"""
+"""Datasets: a folder of files in one of the known formats becomes a manifest over stored images."""

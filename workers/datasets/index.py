@@ -1,8 +1,4 @@
-"""What a dataset's examples are by image, kept in a scratch file on disk: a million of them take no memory.
-
-Knows hashes, texts, sides and counts, in SQLite as a sorted file with keys; stores nothing that outlives a
-preparation, and knows nothing of archives, reports or stores.
-"""
+"""What a dataset's examples are by image, kept in a scratch file on disk: a million of them take no memory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A preparation job: an archive or a collection becomes a dataset's manifest and its report.
-
-Knows the stores and the row that images are noted in; how files become examples is `workers.datasets.preparing`'s.
-"""
+"""A preparation job: an archive or a collection becomes a dataset's manifest and its report."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """From a folder of files to a manifest: every image checked once and stored, refusals noted, splits decided.
 
-Knows the order of the steps and what they count; knows nothing of archives, jobs or databases. The first step
-appends to files and may stop and go on at any line; the second reads them once whole.
+The first step appends to files and may stop and go on at any line; the second reads them once whole.
 """
 
 from __future__ import annotations

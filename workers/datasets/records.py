@@ -1,7 +1,4 @@
-"""What a dataset's files say: one record an example, and one refusal for each that cannot be one.
-
-Knows paths inside the dataset's folder and texts; opens no image.
-"""
+"""What a dataset's files say: one record an example, and one refusal for each that cannot be one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""An evaluation job: a model asked about examples it was not trained on; figures and pictures among its artefacts.
-
-Knows which model answers how and what is published; the figures are `metrics`'s, the pictures `pictures`'s.
-"""
+"""An evaluation job: a model asked about examples it was not trained on; figures and pictures among its artefacts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Pictures of an evaluation, as PNG: confusion matrix, reliability curve, loss curves, the worst mistakes.
-
-Knows the figures of `workers.shared.metrics` and small images; knows nothing of models.
-"""
+"""Pictures of an evaluation, as PNG: confusion matrix, reliability curve, loss curves, the worst mistakes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A trained classifier as one module, pixels to scores: the encoder's image side, then the head, step by step.
-
-Knows the parts of `app.heads.head` and `app.models.classifiers`; writes no files.
-"""
+"""A trained classifier as one module, pixels to scores: the encoder's image side, then the head, step by step."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """An encoder, and a classifier on it, as ONNX graphs with a runner, handed out only where they compute what the
 model does.
-
-Knows which parts a model has and what is said of each; graphs are written by `onnx_files`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""An export job: a model as ONNX graphs that passed the parity gate, or as merged safetensors, with its card.
-
-Knows which parts a model has and what is published; graphs are written by `onnx_files`, weights by `weights`.
-"""
+"""An export job: a model as ONNX graphs that passed the parity gate, or as merged safetensors, with its card."""
 
 from __future__ import annotations
 

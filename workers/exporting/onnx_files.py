@@ -1,7 +1,4 @@
-"""Modules as ONNX files, and the gate that an exported file must pass: ONNX Runtime agrees with the module.
-
-Knows graphs, sessions and figures of agreement; knows nothing of encoders or labels.
-"""
+"""Modules as ONNX files, and the gate that an exported file must pass: ONNX Runtime agrees with the module."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A vision-language model as ONNX graphs with a runner, handed out only where the runner says what torch says.
-
-Knows the order of the steps and the files; what the graphs are is their family's, how they are run is `answer`.
-"""
+"""A vision-language model as ONNX graphs with a runner, handed out only where the runner says what torch says."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The gate of an exported vision-language model: its runner, with every graph held against torch on what it is given.
-
-Knows the runner, graphs and answers; writes no files.
-"""
+"""The gate of an exported vision-language model: its runner, with each graph held against torch on what it gets."""
 
 from __future__ import annotations
 

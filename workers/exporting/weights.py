@@ -1,7 +1,4 @@
-"""Trained weights laid into their base, and written as safetensors in Hugging Face's format.
-
-Knows adapters, tails and folders; knows nothing of graphs or jobs.
-"""
+"""Trained weights laid into their base, and written as safetensors in Hugging Face's format."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Teaches a collection the labelled examples of a dataset: embedded in order, added a few at a time.
 
-Knows manifests, an encoder and the transaction that adds examples, which only the job's owner commits; knows nothing
-of heads. Adding an example that is there already changes nothing, so an attempt that is repeated does no harm.
+Adding an example that is there already changes nothing, so an attempt that is repeated does no harm.
 """
 
 from __future__ import annotations

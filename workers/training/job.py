@@ -1,7 +1,4 @@
-"""A training job from its examples to its published model, whatever the method.
-
-Knows the order of the steps and what every model card holds; knows nothing of any one method.
-"""
+"""A training job from its examples to its published model, whatever the method."""
 
 from __future__ import annotations
 

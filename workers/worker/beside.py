@@ -1,7 +1,7 @@
 """A worker that lives beside a service: `python -m workers.worker.beside QUEUES SLOTS`.
 
-Knows that the service holds the other end of its standard input, that its first line is JSON with the addresses of the
-databases, which hold passwords, and that its end is the service's; how a worker works is `workers.worker.celery_app`'s.
+The service holds the other end of its standard input: the first line is JSON with the addresses of the databases,
+which hold passwords, and its end is the service's.
 """
 
 from __future__ import annotations

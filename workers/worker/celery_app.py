@@ -1,7 +1,6 @@
 """The Celery application: what a worker listens to, how it takes messages, and how it stops.
 
-Knows the broker and the names of tasks; knows nothing of what a job does. Neither a worker nor the sweeper imports
-torch: they only watch over the processes that do.
+Neither a worker nor the sweeper imports torch: they only watch over the processes that do.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A node that lends its ranks to a job that runs on several: `python -m workers.join JOB`, on every node but the first.
 
-Knows where the job's owner is found (its row) and how ranks are started; owns nothing and writes nothing. It starts
-again with each attempt of the owner's, and leaves when the job has ended. Without the database its ranks go on for as
-long as the last lease that was seen.
+It starts again with each attempt of the owner's, and leaves when the job has ended. Without the database its ranks
+go on for as long as the last lease that was seen.
 """
 
 from __future__ import annotations

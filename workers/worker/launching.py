@@ -1,7 +1,4 @@
-"""How the process that does a job's work is started and ended, and the folder it works in.
-
-Knows commands, environments and process groups; knows nothing of leases or of what the process tells.
-"""
+"""How the process that does a job's work is started and ended, and the folder it works in."""
 
 from __future__ import annotations
 

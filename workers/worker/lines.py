@@ -1,7 +1,4 @@
-"""Whole lines out of pipes that are read without waiting.
-
-Knows bytes and their ends; knows nothing of what the lines say.
-"""
+"""Whole lines out of pipes that are read without waiting."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 """How a training process learns that nobody supervises it any more, and leaves at once.
 
-Knows a pipe on standard input, which ends when the supervisor dies, and a file that it touches with each renewed
-lease; knows nothing of jobs. Every rank watches both, so that neither a killed nor a stopped supervisor leaves a
-process beside its successor's.
+Every rank watches both, so that neither a killed nor a stopped supervisor leaves a process beside its successor's.
 """
 
 from __future__ import annotations

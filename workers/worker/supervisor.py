@@ -1,7 +1,6 @@
 """Carries a job through one attempt: claims it, starts the process that does the work, and stays its only voice.
 
-Knows leases, processes, signals and pipes; imports nothing that trains. The child does the work and tells; only
-what this writes counts, and only while the lease holds.
+The child does the work and tells; only what this writes counts, and only while the lease holds.
 """
 
 from __future__ import annotations

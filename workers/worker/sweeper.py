@@ -1,7 +1,4 @@
-"""Looks after what no worker looks after: jobs that were cancelled, used up, forgotten or dropped, and their files.
-
-Knows the sweeping statements of `app.jobs.machine` and the folders of jobs in the file store; runs no job.
-"""
+"""Looks after what no worker looks after: jobs that were cancelled, used up, forgotten or dropped, and their files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What messages ask for: run a job, sweep or tidy. All are done elsewhere; a task only calls.
-
-Knows the names of tasks; whatever it calls is told where the databases are.
-"""
+"""What messages ask for: run a job, sweep or tidy. All are done elsewhere; a task only calls."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The process that does a job's work: `python -m workers.worker.trainer TASK`, started afresh for every attempt.
-
-Knows which function carries out which kind of work, and how its end is told; what the work is, those functions know.
-"""
+"""The process that does a job's work: `python -m workers.worker.trainer TASK`, started afresh for every attempt."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`/configurations`: what a training run in one document may hold, and whether one is right, before anything is sent.
-
-Knows the document's schema and the models at hand; starts nothing and looks at no data.
-"""
+"""`/configurations`: what a training run in one document may hold, and whether one is right, before data is sent."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`POST /jobs`: ask for long work; following it is `app.jobs`.
-
-Knows parameters and headers; what happens is in `service`.
-"""
+"""`POST /jobs`: ask for long work; following it is `app.jobs`."""
 
 from __future__ import annotations
 

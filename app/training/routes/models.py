@@ -1,7 +1,4 @@
-"""`/models/{m}/evaluate` and `/models/{m}/export`: long work about a model, as jobs.
-
-Knows requests and what is refused before anything is queued; a worker does the rest.
-"""
+"""`/models/{m}/evaluate` and `/models/{m}/export`: long work about a model, as jobs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`POST /augment`: what augmentation makes of an image, on one sheet.
-
-Knows the fields and their bounds; what is done to images is in `augmentation`.
-"""
+"""`POST /augment`: what augmentation makes of an image, on one sheet."""
 
 from __future__ import annotations
 
