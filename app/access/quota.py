@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
+from weakref import WeakValueDictionary
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -32,15 +34,19 @@ class StorageQuota:
         self._max_mb = max_workspace_mb
         self._used: OrderedDict[str, tuple[float, int]] = OrderedDict()
         """When it was counted, and the bytes, those taken in since included."""
+        self._counting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def take(self, workspace: str, more_bytes: int) -> None:
         """Allow `more_bytes` to be stored; raises WorkspaceFullError where the quota has no room for them."""
-        counted_at, used = await self._count(workspace, more_bytes)
-        self._used[workspace] = counted_at, used + more_bytes
+        # one after the other: requests that count at the same time would not see each other's bytes
+        async with self._counting.setdefault(workspace, asyncio.Lock()):
+            counted_at, used = await self._count(workspace, more_bytes)
+            self._used[workspace] = counted_at, used + more_bytes
 
     async def check(self, workspace: str, more_bytes: int = 1) -> None:
         """Raise WorkspaceFullError where the quota has no room for so many bytes more; takes none of it."""
-        await self._count(workspace, more_bytes)
+        async with self._counting.setdefault(workspace, asyncio.Lock()):
+            await self._count(workspace, more_bytes)
 
     async def _count(self, workspace: str, more_bytes: int) -> tuple[float, int]:
         counted_at, used = self._used.get(workspace, (float("-inf"), 0))

@@ -145,8 +145,8 @@ class Parts(Generic[T]):
             if is_file_name(bytes(self._text)):
                 name = shown(self._name)
                 raise errors.InvalidInputError(
-                    f"{name}: this is the name or address of a file, and the file itself is wanted: with curl, -F"
-                    f" {name}=@FILE."
+                    f"{name}: this is the name or address of a file; addresses are not fetched, and the file itself is"
+                    f" wanted: with curl, -F {name}=@FILE."
                 )
             return
         try:

@@ -92,7 +92,7 @@ def test_a_folder_is_classified_row_by_row_past_a_broken_file(
         "cup of coffee",
         "rocket",
     ]
-    assert "image" in rows["broken"]["error"]
+    assert "This is a text" in rows["broken"]["error"]
     assert "1 of 4" in done.stderr
 
 

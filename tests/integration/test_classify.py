@@ -111,6 +111,7 @@ async def test_which_of_several_could_not_be_decoded_is_said(client: httpx.Async
     assert reply.json()["detail"].startswith("Image 2 of 2: This AVIF image could not be read")
 
 
+@pytest.mark.parametrize(("name", "label"), [("chelsea", "cat"), ("coffee", "cup of coffee")])
 async def test_labels_need_no_example_and_no_collection(
     client: httpx.AsyncClient, name: str, label: str
 ) -> None:

@@ -46,7 +46,7 @@ async def test_a_configuration_is_checked_before_anything_is_sent(client: httpx.
         "tpye: there is no such field",
         "learning_type: it must be 'one_shot', 'few_shot' or 'many_shot'",
         "num_epochs: it must be more than 0, not '0'",
-        "dataset.format: it must be 'coco', 'custom', 'directory' or 'auto'",
+        "dataset.format: it must be 'coco', 'custom', 'directory', 'jsonl', 'json', 'csv', 'voc', 'yolo' or 'auto'",
     ):
         assert words in reply.json()["detail"]
     schema = (await client.get("/v1/configurations/schema")).json()

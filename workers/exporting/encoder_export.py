@@ -186,20 +186,12 @@ def _add_runner(
     paths = [place / f"{number}.png" for number in range(len(images))]
     for path, image in zip(paths, images, strict=True):
         image.save(path, compress_level=1)
-    done = subprocess.run(
-        [sys.executable, "-I", str(folder / RUNNER.name), *map(str, paths)],
-        capture_output=True,
-        text=True,
-        timeout=_RUNNER_SECONDS,
-        check=False,
-        env={},  # no key or address of the service is its business
-    )
-    rows = [line.split("\t")[1:] for line in done.stdout.splitlines()]
-    if done.returncode or len(rows) != len(paths):
-        reason = (done.stderr.strip().splitlines() or ["it says nothing"])[-1][:200]
+    rows, reason = _rows_of_runner(folder / RUNNER.name, paths)
+    if reason or len(rows) != len(paths):
+        reason = reason or f"it answers for {len(rows)} of {len(paths)} images"
     elif "labels" in report:
         difference = max(
-            abs(float(row[1]) - float(best[:-1].max())) for row, best in zip(rows, expected, strict=True)
+            abs(float(row[-1]) - float(best[:-1].max())) for row, best in zip(rows, expected, strict=True)
         )
         reason = "" if difference <= MAX_SCORE_DIFFERENCE else f"its scores are up to {difference:.2g} off"
         report["runner"] = {"images": len(rows), "max_score_difference": difference}
@@ -214,6 +206,21 @@ def _add_runner(
         report["left_out"][RUNNER.name] = (
             f"{RUNNER.name} is left out, since it does not prepare images as this model does ({reason})."
         )
+
+
+def _rows_of_runner(runner: Path, images: Sequence[Path]) -> tuple[list[list[str]], str]:
+    """What it prints of each image, in fields, or why it printed nothing that counts."""
+    command = [sys.executable, "-I", str(runner), *map(str, images)]
+    try:
+        # no key or address of the service is its business
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_RUNNER_SECONDS, check=False, env={}
+        )
+    except subprocess.TimeoutExpired:
+        return [], f"it takes more than {_RUNNER_SECONDS} s"
+    if done.returncode:
+        return [], (done.stderr.strip().splitlines() or ["it says nothing"])[-1][:200]
+    return [line.split("\t")[1:] for line in done.stdout.split("\n") if line], ""
 
 
 def served_tower(found: ModelFiles, settings: Settings) -> ImageTower:

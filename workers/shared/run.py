@@ -76,6 +76,7 @@ class JobRun:
         self._last = 0
         self._counted: tuple[int, int] | None = None
         self._fitted: tuple[int, int] | None = None
+        self._phase = ""
         self._preparing = True
 
     def listen(self) -> None:
@@ -102,8 +103,9 @@ class JobRun:
 
     def phase(self, name: str) -> None:
         """preparing, fitting, evaluating or saving. Fitting counts anew; what it counted stays in the end."""
-        if name == "evaluating":
+        if self._phase == "fitting":
             self._fitted = self._counted
+        self._phase = name
         self._first, self._preparing, self._counted = None, name == "preparing", None
         counted = {"fitting": (0, 0), "saving": self._fitted}.get(name)
         self.emit(

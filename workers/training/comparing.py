@@ -22,7 +22,7 @@ from app.jobs.spec import Comparison, Contender
 from workers.methods.common.features import Features
 from workers.methods.common.splits import targets
 from workers.shared.examples import Examples, Item
-from workers.shared.method import Judgement
+from workers.shared.method import Judgement, StoppingError
 from workers.shared.run import JobRun
 from workers.shared.splitting import place_of
 
@@ -30,8 +30,6 @@ SIGNIFICANT = 0.05
 """The trained model is preferred where it is right more often and an exact McNemar test says that such a difference
 comes about by chance less often than this."""
 _BATCH = 8
-_FAILURES = (VisionError, FileNotFoundError, ValueError, ArithmeticError)
-"""What embedding images and fitting a head end with, none of which is worth a trained model."""
 
 
 def compare(run: JobRun, examples: Examples, judgement: Judgement | None) -> Comparison:
@@ -50,7 +48,9 @@ def compare(run: JobRun, examples: Examples, judgement: Judgement | None) -> Com
         )
     try:
         return _compared(run, examples, judgement, most)
-    except _FAILURES as error:
+    except StoppingError:
+        raise
+    except Exception as error:  # even a device out of memory: nothing here is worth a trained model
         reason = error.detail if isinstance(error, VisionError) else f"{type(error).__name__}: {error}"
         run.log(f"The closed-form head could not be compared: {reason}")
         return Comparison(sentence=f"Not compared with the closed-form head: {reason}")

@@ -47,6 +47,7 @@ def train(run: JobRun) -> Outcome:
         return Outcome()
     run.phase("evaluating")
     evaluation = only(method.evaluate(), params.metrics)
+    run.phase("saving")
     folder = run.scratch / "model"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -55,8 +56,9 @@ def train(run: JobRun) -> Outcome:
     del method  # another model is loaded beside it
     _free_memory()
     if examples.labels:
+        run.phase("evaluating")
         card.comparison = compare(run, examples, judgement)
-    run.phase("saving")
+        run.phase("saving")
     if spec.base_kind == "vlm":
         card.files += add_domain(run, examples, folder)
     _fill(card, run, examples, evaluation)
