@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 _LOOKS_LIKE_JSON = re.compile(r"\[.*\]", re.DOTALL)
-_LOOKS_LIKE_A_LIST = re.compile(r"""\[\s*["'].*\]|\[.*,.*\]""", re.DOTALL)
+_LOOKS_LIKE_A_LIST = re.compile(r"""\[\s*["'].*|\[.*,.*\]|"[^"]*,[^"]*".*""", re.DOTALL)
 
 
 class WholeText(str):

@@ -372,7 +372,17 @@ def test_lists_are_read_as_json_where_they_are_json(written: list[str], labels: 
     assert parsed(labels=written).labels == labels
 
 
-@pytest.mark.parametrize("written", ["['cat', 'dog']", "[cat, dog]", '["cat", "dog",]', '["cat", ["dog"]]'])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "['cat', 'dog']",
+        "[cat, dog]",
+        '["cat", "dog",]',
+        '["cat", ["dog"]]',
+        '["tabby, cat", "dog"',
+        '"tabby, cat", dog',
+    ],
+)
 def test_what_looks_like_a_list_and_is_none_is_no_label(written: str) -> None:
     with pytest.raises(InvalidInputError, match=r"labels: .*no JSON"):
         parsed(labels=[written])
