@@ -40,9 +40,10 @@ from workers.datasets.preparing import (
     empty_summary,
     finish,
 )
-from workers.datasets.records import Format, Found
+from workers.datasets.records import Format, Found, Remark
 from workers.shared.data import collection_items
 from workers.shared.run import JobRun
+from workers.shared.store import storable
 
 _CHECKPOINT_EVERY, _CHECKPOINT_SHARE = 2_048, 8
 """Entries between two checkpoints at least, and that share of what is done: each checkpoint holds all lines so far."""
@@ -50,7 +51,7 @@ _NOTED = 1_000
 """Images noted in one statement."""
 _MANIFEST, _REPORT, _UPLOAD = "manifest.jsonl", "report.jsonl", "upload"
 _PROGRESS = "progress.json"
-_RULES = 2
+_RULES = 3
 """Of reading folders and annotations; a checkpoint of others is not gone on with, since entries come otherwise."""
 
 
@@ -133,7 +134,11 @@ def _publish_refusals(run: JobRun, dataset: uuid.UUID, report: Path, error: NotT
         summary = empty_summary(Counter([error.detail]), [])
     run.files.put(f"datasets/{dataset}/{_REPORT}", report)
     with Session(run.engine) as session, session.begin():
-        session.execute(update(Dataset).where(Dataset.id == dataset).values(summary=summary))
+        session.execute(
+            update(Dataset)
+            .where(Dataset.id == dataset, Dataset.workspace == run.task.workspace, Dataset.state != "ready")
+            .values(summary=storable(summary))
+        )
 
 
 def _check_upload(run: JobRun, how: _How, state: Path) -> str:
@@ -144,8 +149,9 @@ def _check_upload(run: JobRun, how: _How, state: Path) -> str:
     unpacked = unpack_bounded(archive, folder, run.settings)
     archive.unlink()
     format_ = formats.detect(folder) if how.format == "auto" else how.format
-    total = sum(1 for _ in how.read(folder, format_))
-    run.log(f"{total} entries in the format '{format_}'")
+    kinds = Counter(type(entry) for entry in how.read(folder, format_))
+    total = kinds.total()
+    run.log(f"{total - kinds[Remark]} entries in the format '{format_}'")
     done = 0
     if run.restored is not None and _reached(run.restored):
         for name in STATE_FILES:

@@ -9,12 +9,13 @@ import sqlite3
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from app.folders.splits import split_named
-from workers.datasets.records import Remark, files_below, is_image
+from workers.datasets.records import Remark, files_below, is_image, to_plain
 
 MAX_NAME_CHARACTERS = 4_096
 _WHOLE_NUMBER = re.compile(r"[+-]?\d+(\.0*)?")
@@ -66,7 +67,7 @@ def id_key(value: Any) -> str | None:
         if not math.isfinite(value):
             return None
         return str(int(value)) if value.is_integer() else str(value)
-    text = str(value).strip()
+    text = to_plain(str(value)).strip()
     if _WHOLE_NUMBER.fullmatch(text):
         sign = "-" if text.startswith("-") else ""
         return sign + (text.lstrip("+-").partition(".")[0].lstrip("0") or "0")
@@ -75,7 +76,7 @@ def id_key(value: Any) -> str | None:
 
 def exact_id(value: Any) -> str | None:
     """An id as it is written, whether as a number or as text."""
-    return None if id_key(value) is None else str(value).strip()
+    return None if id_key(value) is None else to_plain(str(value)).strip()
 
 
 def inside(folder: Path, name: str, *bases: str) -> str | None:
@@ -128,6 +129,7 @@ class FileNames:
         without percent signs, then by the end of its path whatever the case and the composition of its letters, and
         then by its stem or the number that this is. Raises UnmatchedNameError where no file is left, or several.
         """
+        name = to_plain(name)
         path, guess = self._match(name, bases)
         meant = "/".join(_parts(name.replace("\\", "/")))
         (claimed,) = self._base.execute("SELECT named FROM files WHERE path = ?", (path,)).fetchone() or (
@@ -149,7 +151,7 @@ class FileNames:
     def knows(self, name: str, *bases: str) -> bool:
         """Whether `name` means one file or several."""
         try:
-            self._match(name, bases)
+            self._match(to_plain(name), bases)
         except UnmatchedNameError as error:
             return error.several
         return True
@@ -236,7 +238,8 @@ class FileNames:
         for guess, key in (("stem", stem), ("number", number if number.isdigit() else "")):
             found = self._paths(guess, key) if key else []
             shared = {path: _shared_end(folders, _parts(path)[:-1]) for path in found}
-            found = [path for path in found if shared[path] == max(shared.values())]
+            longest = max(shared.values(), default=0)
+            found = [path for path in found if shared[path] == longest]
             if found and not self._is_moved([*folders, key], _parts(found[0]), shared[found[0]] + 1):
                 continue
             if len(found) > 1:
@@ -294,13 +297,15 @@ def _narrowed(found: list[str], name: str, longest: int, bases: tuple[str, ...])
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """The name as it is, with slashes, without scheme and host, and without percent signs."""
-    name = name.strip()
-    seen = [name]
-    slashed = name.replace("\\", "/")
+    """The name as it is, without white space around it, with slashes, without scheme and host, and without percent
+    signs.
+    """
+    seen = [name, name.strip()]
+    slashed = name.strip().replace("\\", "/")
     if _SCHEME.match(slashed):
-        slashed = urlsplit(slashed).path
+        with suppress(ValueError):  # no address after all, such as one with half of a bracket
+            slashed = urlsplit(slashed).path
     elif _DRIVE.match(slashed):
         slashed = slashed[2:]
     seen += [slashed, unquote(slashed), _COUNTER.sub("", slashed)]
-    yield from dict.fromkeys(spelling for spelling in seen if spelling.strip("/."))
+    yield from dict.fromkeys(spelling for spelling in seen if spelling.strip("/. "))

@@ -70,6 +70,11 @@ def files_below(folder: Path) -> Iterator[str]:
     return iter(Walk(folder))
 
 
+def to_plain(text: str) -> str:
+    """Without NUL characters and halves of surrogate pairs, which JSON can hold and databases cannot."""
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
 def is_image(path: str) -> bool:
     """By its name; what the bytes are is found out when it is read."""
     return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES

@@ -23,6 +23,10 @@ _MARKS = (
 )
 """UTF-32 before UTF-16, whose little-endian mark is the beginning of the other's."""
 _NAMES = {"utf-16": "UTF-16", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-32": "UTF-32"}
+MAX_LIST_BYTES = 1 << 26
+"""Of a list of images, which is kept in memory."""
+MAX_LINE_CHARACTERS = 1 << 16
+"""Of a line of such a list."""
 _CHUNK_BYTES = 1 << 20
 _HEAD_BYTES = 4_096
 _MIN_NUL_SHARE = 0.3

@@ -180,7 +180,7 @@ class OwnedJob:
                         workspace=claimed.workspace,
                         id=name,
                         job_id=claimed.id,
-                        card=_storable(card.model_dump()),
+                        card=storable(card.model_dump()),
                     )
                 )
             self._keep_files(connection, outcome, name or outcome.model)
@@ -188,7 +188,7 @@ class OwnedJob:
                 connection.execute(
                     update(Dataset)
                     .where(Dataset.id == outcome.dataset.id, Dataset.workspace == claimed.workspace)
-                    .values(state="ready", **_storable(outcome.dataset.model_dump(exclude={"id"})))
+                    .values(state="ready", **storable(outcome.dataset.model_dump(exclude={"id"})))
                 )
             _tell(connection, claimed.id, "state", {"state": "succeeded", "model": name})
 
@@ -292,17 +292,17 @@ def _tell(connection: Connection, job_id: uuid.UUID, kind: str, data: dict[str, 
 
 
 def _json(value: Any) -> str:
-    return json.dumps(_storable(value))
+    return json.dumps(storable(value))
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """`value` as PostgreSQL takes it: null for what is no number, no NUL characters, no half characters."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
         return value.replace("\0", "").encode(errors="replace").decode()
     if isinstance(value, Mapping):
-        return {_storable(key): _storable(one) for key, one in value.items()}
+        return {storable(key): storable(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_storable(one) for one in value]
+        return [storable(one) for one in value]
     return value

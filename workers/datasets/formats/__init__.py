@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from app.folders.layout import LabelsFrom, OwnSplit
 from app.folders.walking import say_left_out
@@ -23,7 +24,7 @@ from workers.datasets.formats.tables import read_tables
 from workers.datasets.formats.voc import read_voc
 from workers.datasets.formats.yolo import read_yolo
 from workers.datasets.naming import FileNames
-from workers.datasets.records import Format, Found, Record, Refusal, Remark, files_below, is_image
+from workers.datasets.records import Format, Found, Record, Refusal, Remark, files_below, is_image, to_plain
 
 __all__ = ["Boxes", "detect", "read", "task_of"]
 
@@ -115,12 +116,11 @@ def _without_split(found: Record | Refusal | Remark) -> Record | Refusal | Remar
 
 
 def _plain(found: Record | Refusal | Remark) -> Record | Refusal | Remark:
-    """Without NUL characters and halves of surrogate pairs, which JSON can hold and UTF-8 text cannot."""
     if not isinstance(found, Record):
         return found
     texts = {name: getattr(found, name) for name in ("label", "question", "answer")}
-    changed = {
-        name: text.replace("\0", "").encode(errors="replace").decode()
+    changed: dict[str, Any] = {
+        name: to_plain(text)
         for name, text in texts.items()
         if text is not None and ("\0" in text or not text.isascii())
     }

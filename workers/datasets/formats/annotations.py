@@ -161,11 +161,10 @@ class _Rows:
         if not names.teaches(values):
             return False
         talks = names.first(values, names.TALKS)[1]
-        tags = self.info.get("tags") if self.info else None
         ids = names.id_name(values)
         return bool(
             names.image_names(values)
-            or read_conversation(talks, tags if isinstance(tags, dict) else {}).images
+            or read_conversation(talks, names.read_tags(self.info)).images
             or (ids and len(ids) >= names.MIN_ID_CHARACTERS and self.known.knows(ids, ".", "images"))
             or any("<img>" in text for text in names.texts(names.first(values, names.QUESTIONS)[1]))
         )

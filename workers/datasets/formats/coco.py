@@ -18,7 +18,7 @@ from workers.datasets.formats.regions import Region, read_regions, to_box
 from workers.datasets.formats.source import Source, shorten
 from workers.datasets.json_stream import MalformedJsonError, stream_json
 from workers.datasets.naming import UnmatchedNameError, exact_id, id_key
-from workers.datasets.records import Found, Record, Refusal, Remark
+from workers.datasets.records import Found, Record, Refusal, Remark, to_plain
 from workers.datasets.text_files import find_encoding
 
 _TABLES = """
@@ -113,7 +113,7 @@ class _CocoFile:
         row = (
             id_key(image.get("id")),
             exact_id(image.get("id")),
-            str(name),
+            to_plain(str(name)),
             *map(_scalar, map(image.get, ("split", "width", "height"))),
         )
         self._base.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)", row)
@@ -133,7 +133,7 @@ class _CocoFile:
         self._base.execute("INSERT INTO notes (key, exact, content) VALUES (?, ?, ?)", row)
 
     def _take_category(self, category: dict[str, Any]) -> None:
-        name, ids = str(category.get("name") or "").strip(), category.get("id")
+        name, ids = to_plain(str(category.get("name") or "")).strip(), category.get("id")
         if name and id_key(ids) is not None:
             self._base.execute("INSERT INTO categories VALUES (?, ?, ?)", (id_key(ids), exact_id(ids), name))
 
@@ -234,5 +234,5 @@ def _is_set(value: Any) -> bool:
 def _scalar(value: Any) -> int | float | str | None:
     """What SQLite can hold; a number too large for it is none."""
     if isinstance(value, str | float):
-        return value
+        return to_plain(value) if isinstance(value, str) else value
     return value if isinstance(value, int) and abs(value) < 1 << 62 else None

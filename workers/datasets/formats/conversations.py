@@ -10,7 +10,8 @@ from typing import Any
 _USERS = frozenset({"user", "human", "question"})
 _ASSISTANTS = frozenset({"assistant", "gpt", "model", "bot", "chatgpt", "answer"})
 _SYSTEMS = frozenset({"system", "developer"})
-_NAMED_IMAGE = re.compile(r"(?:Picture \d+:\s*)?<img>(.*?)</img>", re.DOTALL)
+_NAMED_IMAGE = re.compile(r"(?:Picture \d+:\s*)?<img>([^<]*)</img>")
+"""Up to the next mark only: a text of many that are never closed is looked through once."""
 _PLACEHOLDER = re.compile(
     r"</?image>|<\|image(?:_pad)?\|>|<image_\d+>|<ImageHere>|<\|vision_(?:start|end)\|>"
 )

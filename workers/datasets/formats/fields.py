@@ -68,6 +68,12 @@ def rename(fields: Mapping[str, Any], info: Mapping[str, Any] | None) -> dict[st
     }
 
 
+def read_tags(info: Mapping[str, Any] | None) -> dict[str, str]:
+    """What an entry of `dataset_info.json` says of roles and contents, without what is no text."""
+    tags = (info or {}).get("tags")
+    return {key: tag for key, tag in tags.items() if isinstance(tag, str)} if isinstance(tags, dict) else {}
+
+
 def first(fields: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any] | tuple[None, None]:
     """The first of the named fields that is there, and what it says."""
     return next(((name, fields[name]) for name in names if name in fields), (None, None))

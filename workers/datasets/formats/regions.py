@@ -10,7 +10,7 @@ from typing import Any
 
 from app.folders.splits import Split
 from workers.datasets.formats.source import Boxes, shorten
-from workers.datasets.records import Box, Found, Record, Refusal, Remark
+from workers.datasets.records import Box, Found, Record, Refusal, Remark, to_plain
 
 CROWDS = "regions of crowds (iscrowd) left out, which are not one object"
 _MAX_COORDINATE = 1e9
@@ -101,7 +101,7 @@ class RegionStore:
         sides = (box.drawn_on or (None, None)) if box else (None, None)
         self._base.execute(
             "INSERT INTO regions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (path, split, region.label, *numbers, *sides),
+            (path, split, to_plain(region.label), *numbers, *sides),
         )
 
     def images(self) -> Iterator[tuple[str, Split | None, list[Region]]]:

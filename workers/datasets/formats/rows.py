@@ -33,11 +33,10 @@ class RowReader:
 
     def __init__(self, source: Source, annotation: str, info: Mapping[str, Any] | None = None) -> None:
         """`info` is the file's entry in a `dataset_info.json`: its names of columns and tags."""
-        tags = (info or {}).get("tags")
         self._source = source
         self._annotation = annotation
         self._info = info
-        self._tags = tags if isinstance(tags, dict) else {}
+        self._tags = names.read_tags(info)
 
     def read(self, row: Any, place: str) -> Found:
         """The examples of a row; `place` says where it stands."""

@@ -31,6 +31,8 @@ _SIDES = (
     ("bbox_x", "bbox_y", "bbox_width", "bbox_height"),
     ("x", "y", "width", "height"),
 )
+_MAX_LITERAL_CHARACTERS = 1 << 16
+"""Of a cell that is read as Python writes it, which takes a hundred times its size in memory."""
 _MIN_CAPTION_WORDS = 3
 _SEPARATOR = re.compile("sep=.", re.IGNORECASE)
 """What Excel puts on a first line of its own."""
@@ -272,9 +274,11 @@ def _is_one(cell: Any) -> bool:
 
 def _value(cell: str) -> Any:
     """A cell; one that holds a list or an object, as JSON or as pandas writes it, is read as such."""
-    if cell[:1] in "[{" and cell[-1:] in "]}":
+    if cell.startswith(("[", "{")) and cell.endswith(("]", "}")):
         with suppress(ValueError, RecursionError):
             return json.loads(cell)
+        if len(cell) > _MAX_LITERAL_CHARACTERS:
+            return cell
         with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
             return ast.literal_eval(cell)
     return cell

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path, PurePosixPath
 
 from app.folders.splits import Split, split_named
@@ -12,7 +12,7 @@ from workers.datasets.formats.regions import Region, read_regions, to_corners
 from workers.datasets.formats.source import Source
 from workers.datasets.naming import UnmatchedNameError
 from workers.datasets.records import Found, Refusal, files_below
-from workers.datasets.text_files import find_encoding
+from workers.datasets.text_files import MAX_LINE_CHARACTERS, MAX_LIST_BYTES, find_encoding, read_lines
 
 _MAX_XML_BYTES = 1 << 23
 _HEAD_CHARACTERS = 4_096
@@ -35,7 +35,7 @@ def is_voc_list(name: str) -> bool:
 
 def read_voc(source: Source) -> Found:
     """Each annotation's categories: of the whole image where it shows one, or a crop a box."""
-    splits = _listed_splits(source.folder)
+    splits = yield from _listed_splits(source.folder)
     for name in source.annotations:
         if not looks_like_voc(source.folder / name):
             continue
@@ -105,7 +105,7 @@ def _regions(root: ElementTree.Element) -> Iterator[Region]:
             yield Region(label, to_corners(corners, sides))
 
 
-def _listed_splits(folder: Path) -> dict[str, Split]:
+def _listed_splits(folder: Path) -> Generator[Refusal, None, dict[str, Split]]:
     """What VOC's own lists say; an image in several is judged on."""
     order: list[Split] = ["train", "validation", "test"]
     found: dict[str, Split] = {}
@@ -117,8 +117,11 @@ def _listed_splits(folder: Path) -> dict[str, Split]:
         )
         if split is None or PurePosixPath(name).stem.lower() == "trainval":
             continue
-        with find_encoding(folder / name).open(folder / name) as lines:
-            for line in lines:
+        if (folder / name).stat().st_size > MAX_LIST_BYTES:
+            yield Refusal(name, f"larger than {MAX_LIST_BYTES >> 20} MiB")
+            continue
+        with find_encoding(folder / name).open(folder / name) as text:
+            for line in read_lines(text, MAX_LINE_CHARACTERS):
                 stem = line.split()[0] if line.strip() else ""
                 if stem and order.index(split) >= order.index(found.get(stem, "train")):
                     found[stem] = split

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,9 +13,15 @@ import yaml
 from app.folders.splits import Split, split_named
 from workers.datasets.formats.regions import Region, read_regions, to_corners, to_numbers
 from workers.datasets.formats.source import Source
-from workers.datasets.naming import FileNames, UnmatchedNameError, inside
+from workers.datasets.naming import UnmatchedNameError, inside
 from workers.datasets.records import SHARES, Box, Found, Refusal, Remark, files_below, is_image
-from workers.datasets.text_files import find_encoding, read_first_lines
+from workers.datasets.text_files import (
+    MAX_LINE_CHARACTERS,
+    MAX_LIST_BYTES,
+    find_encoding,
+    read_first_lines,
+    read_lines,
+)
 
 _LINE = re.compile(r"\s*\d+(\.0*)?(\s+[-+]?[\d.]+([eE][-+]?\d+)?){4,}\s*")
 _SAMPLE_LINES = 20
@@ -39,12 +45,16 @@ def is_yolo_config(path: Path) -> bool:
 
 def read_yolo(source: Source) -> Found:
     """Each image's classes: of the whole image where it shows one, or a crop a box."""
-    classes = yield from _find_classes(source.folder)
+    classes = yield from _find_classes(source)
     labels = _by_stem(source)
     for path in files_below(source.folder):
         if not is_image(path):
             continue
-        path = source.names.find(path, ".")
+        try:
+            path = source.names.find(path, ".")
+        except UnmatchedNameError as error:  # such as a link out of the folder
+            yield Refusal(path, str(error))
+            continue
         found = next((name for name in _places(path) if name in labels), None)
         if found is None:
             yield Refusal(path, _NO_BOX)
@@ -77,8 +87,9 @@ class _Classes:
         return next((split for folder, split in self.splits if path.startswith(f"{folder}/")), None)
 
 
-def _find_classes(folder: Path) -> Any:
+def _find_classes(source: Source) -> Generator[Refusal | Remark, None, _Classes]:
     """The classes that a configuration or a list beside names; yields what is guessed."""
+    folder = source.folder
     files = list(files_below(folder))
     configs = [
         name for name in files if name.lower().endswith((".yaml", ".yml")) and is_yolo_config(folder / name)
@@ -95,18 +106,21 @@ def _find_classes(folder: Path) -> Any:
             {int(key): str(name).strip() for key, name in known.items() if _NUMBER.fullmatch(str(key))}
         )
         classes.keypoints = bool(config.get("kpt_shape"))
-        _add_splits(folder, configs[0], config, classes)
+        yield from _add_splits(source, configs[0], config, classes)
         if len(configs) > 1:
             yield Remark(f"the classes are those of {configs[0]}; {', '.join(configs[1:])} was not read")
         return classes
-    if lists:
+    if lists and (folder / lists[0]).stat().st_size > _MAX_CONFIG_BYTES:
+        yield Refusal(lists[0], f"larger than {_MAX_CONFIG_BYTES >> 20} MiB")
+    elif lists:
         with find_encoding(folder / lists[0]).open(folder / lists[0]) as text:
-            return _Classes(dict(enumerate(line.strip() for line in text if line.strip())))
+            lines = read_lines(text, MAX_LINE_CHARACTERS)
+            return _Classes(dict(enumerate(line.strip() for line in lines if line.strip())))
     yield Remark("no data.yaml or classes.txt names the classes: their numbers are the labels")
     return _Classes({})
 
 
-def _add_splits(folder: Path, name: str, config: dict[Any, Any], classes: _Classes) -> None:
+def _add_splits(source: Source, name: str, config: dict[Any, Any], classes: _Classes) -> Iterator[Refusal]:
     """Folders and lists of images that the configuration gives a split; its `path` is often that of another machine."""
     here = PurePosixPath(name).parent
     for key in ("train", "val", "valid", "test"):
@@ -121,25 +135,37 @@ def _add_splits(folder: Path, name: str, config: dict[Any, Any], classes: _Class
                     str(here / base)
                     for base in (config["path"] if isinstance(config.get("path"), str) else ".", ".")
                 )
-                if listed := inside(folder, below, *bases):
-                    _add_list(folder, listed, split, classes)
+                if listed := inside(source.folder, below, *bases):
+                    yield from _add_list(source, listed, split, classes)
                     break
-                if found := next((base for base in bases if (folder / base / below).is_dir()), None):
+                if found := next(
+                    (base for base in bases if _has_folder(source.folder, f"{base}/{below}")), None
+                ):
                     classes.splits.append((str(PurePosixPath(found) / below), split))
                     break
 
 
-def _add_list(folder: Path, listed: str, split: Split, classes: _Classes) -> None:
-    names = FileNames(folder)
+def _has_folder(root: Path, name: str) -> bool:
+    """Whether a folder of the dataset has this name; what lies outside is not looked at."""
+    try:
+        place = (root / name).resolve()
+        return place.is_relative_to(root.resolve()) and place.is_dir()
+    except (OSError, ValueError):  # too long, or with a NUL in it
+        return False
+
+
+def _add_list(source: Source, listed: str, split: Split, classes: _Classes) -> Iterator[Refusal]:
+    if (source.folder / listed).stat().st_size > MAX_LIST_BYTES:
+        yield Refusal(listed, f"larger than {MAX_LIST_BYTES >> 20} MiB")
+        return
     here = str(PurePosixPath(listed).parent)
-    with find_encoding(folder / listed).open(folder / listed) as text:
-        for line in text:
+    with find_encoding(source.folder / listed).open(source.folder / listed) as text:
+        for line in read_lines(text, MAX_LINE_CHARACTERS):
             if line.strip():
                 try:
-                    classes.listed[names.find(line, here, ".")] = split
+                    classes.listed[source.names.find(line.rstrip("\r\n"), here, ".")] = split
                 except UnmatchedNameError:
                     continue
-    names.close()
 
 
 def _by_stem(source: Source) -> dict[str, None]:
