@@ -56,7 +56,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the service would stay
     with tempfile.TemporaryDirectory(prefix="vision-fuzz-") as folder, _serving(Path(folder)) as served:
         (Path(folder) / "schemathesis.toml").write_text(_config(_teach(served)))
-        command = [options.schemathesis, "run", f"{served.url}/openapi.json"]
+        command = [str(Path(options.schemathesis).absolute()), "run", f"{served.url}/openapi.json"]
         command += ["-H", f"Authorization: Bearer {served.key}", "--checks", CHECKS, "--continue-on-failure"]
         command += ["-n", str(options.examples), "--seed", str(options.seed), "--no-shrink"]
         command += ["--request-timeout", str(REQUEST_SECONDS), "--max-time", str(options.seconds)]
