@@ -4,10 +4,12 @@ files do not name.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from app.folders.layout import LabelsFrom, OwnSplit
 from app.folders.walking import say_left_out
@@ -74,7 +76,9 @@ def read(
             raise NotTrainableError(
                 f"The dataset has no annotations in the format '{format_}' ({UNDERSTOOD[format_]})."
             )
-        source = Source(folder, known, boxes, found.found[format_] if format_ != "directory" else ())
+        source = Source(
+            folder, known, boxes, found.found[format_] if format_ != "directory" else (), own_split == "keep"
+        )
         readers: dict[Format, Callable[[], Found]] = {
             "directory": lambda: read_folders(folder, find_layout(folder, labels_from, own_split)),
             "coco": lambda: read_coco(source),
@@ -115,12 +119,14 @@ def _without_split(found: Record | Refusal | Remark) -> Record | Refusal | Remar
 
 
 def _plain(found: Record | Refusal | Remark) -> Record | Refusal | Remark:
-    """Without NUL characters and halves of surrogate pairs, which JSON can hold and UTF-8 text cannot."""
+    """Without NUL characters and halves of surrogate pairs, which JSON can hold and UTF-8 text cannot; accents are
+    one character with their letter, so that one label is one however it was typed.
+    """
     if not isinstance(found, Record):
         return found
     texts = {name: getattr(found, name) for name in ("label", "question", "answer")}
-    changed = {
-        name: text.replace("\0", "").encode(errors="replace").decode()
+    changed: dict[str, Any] = {
+        name: unicodedata.normalize("NFC", text.replace("\0", "").encode(errors="replace").decode())
         for name, text in texts.items()
         if text is not None and ("\0" in text or not text.isascii())
     }
