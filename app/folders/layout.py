@@ -7,6 +7,7 @@ labels, years and other groups below a label carry none. What could mean several
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -71,7 +72,7 @@ def read_layout(
             found.leave_out(labels.pop(name), f"in no label's folder, but in '{name}'")
         _check_one_level(labels, found.around)
     places = {
-        folder.path: Place(label, split if own_split == "keep" else None)
+        folder.path: Place(unicodedata.normalize("NFC", label), split if own_split == "keep" else None)
         for label, folder, split in _labelled(labels, parent=labels_from == "parent")
         if folder.images
     }
@@ -106,6 +107,14 @@ def _order(name: str) -> int:
 def _check_one_level(labels: Mapping[str, Level], around: list[str]) -> None:
     """Raise AmbiguousFoldersError where the folders below a label look like labels themselves."""
     below = {label: _telling(level) for label, level in labels.items()}
+    names = next(iter(below.values()), set())
+    is_alike = len(below) > 1 and len(names) > 1 and all(inner == names for inner in below.values())
+    if is_alike and not any(branch.folder.images for level in labels.values() for branch in level):
+        raise AmbiguousFoldersError(
+            f"Which folders are the labels? {name_some(sorted(labels))} hold {name_some(sorted(names))} each. "
+            f"labels_from=top takes {name_some(sorted(labels))}; labels_from=parent takes the folders that the images "
+            "lie in."
+        )
     for label, level in labels.items():
         elsewhere = {name for other, names in below.items() if other != label for name in names}
         kinds = {re.sub(r"[\W\d_]+", "", name).casefold() for name in below[label] - elsewhere}

@@ -4,6 +4,7 @@ files do not name.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -75,7 +76,9 @@ def read(
             raise NotTrainableError(
                 f"The dataset has no annotations in the format '{format_}' ({UNDERSTOOD[format_]})."
             )
-        source = Source(folder, known, boxes, found.found[format_] if format_ != "directory" else ())
+        source = Source(
+            folder, known, boxes, found.found[format_] if format_ != "directory" else (), own_split == "keep"
+        )
         readers: dict[Format, Callable[[], Found]] = {
             "directory": lambda: read_folders(folder, find_layout(folder, labels_from, own_split)),
             "coco": lambda: read_coco(source),
@@ -116,11 +119,14 @@ def _without_split(found: Record | Refusal | Remark) -> Record | Refusal | Remar
 
 
 def _plain(found: Record | Refusal | Remark) -> Record | Refusal | Remark:
+    """With accents as one character with their letter, so that a label is one however it was typed; no text holds what
+    databases do not take.
+    """
     if not isinstance(found, Record):
         return found
     texts = {name: getattr(found, name) for name in ("label", "question", "answer")}
     changed: dict[str, Any] = {
-        name: to_plain(text)
+        name: unicodedata.normalize("NFC", to_plain(text))
         for name, text in texts.items()
         if text is not None and ("\0" in text or not text.isascii())
     }

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workers.datasets.formats import fields as names
+from workers.datasets.formats.columns import AmbiguousColumnsError
 from workers.datasets.formats.conversations import read_conversation
 from workers.datasets.formats.json_rows import FIFTYONE, read_small_json
 from workers.datasets.formats.tables import find_layout
@@ -108,7 +109,10 @@ def _unusable(name: str) -> str | None:
 def _kind(path: Path, name: str, suffix: str, known: FileNames) -> tuple[Format] | str | None:
     """The format in a tuple, a reason for a file that is not understood, None for one that is no annotation."""
     if suffix in _TABLES:
-        layout = find_layout(path, name, known)
+        try:
+            layout = find_layout(path, name, known)
+        except AmbiguousColumnsError as error:
+            return str(error)
         if layout is None:
             return "none of its columns names images that are there" if _mentions(path) else None
         if layout.is_understood:
@@ -131,7 +135,10 @@ def _text_kind(path: Path, name: str, known: FileNames) -> tuple[Format] | str |
     shown = [_names_image(line, here, known) for line in lines]
     if not lines or sum(shown) < _MIN_IMAGE_SHARE * len(lines):
         return None
-    layout = find_layout(path, name, known)
+    try:
+        layout = find_layout(path, name, known)
+    except AmbiguousColumnsError as error:
+        return str(error)
     if layout is not None and layout.is_understood:
         return ("csv",)
     return "a list of images in a form that is not known"

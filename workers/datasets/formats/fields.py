@@ -12,6 +12,8 @@ IMAGES = (
     "image", "images", "image_path", "image_paths", "img", "img_path", "imgpath", "image_file", "imagefile",
     "image_filename", "image_name", "imagename", "img_name", "file_name", "filename", "file", "file_path",
     "filepath", "files", "path", "paths", "image_url", "image_urls", "img_url", "url", "photo", "picture",
+    "filepaths", "filenames", "file_names", "file_paths", "photo_name", "photo_path", "photos", "pic", "pics",
+    "pic_name", "picture_name", "picture_path", "pictures", "img_file", "img_filename", "image_filepath", "imgs",
 )  # fmt: skip
 MIN_ID_CHARACTERS = 4
 """Of an id that names an image; shorter ones are as often the numbers of classes."""
@@ -30,7 +32,9 @@ QUESTIONS = ("question", "questions", "query", "instruction", "prompt")
 ANSWERS = (
     "answer", "answers", "response", "output", "multiple_choice_answer", "completion", "target", "label", "gt_answer",
 )  # fmt: skip
-SPLITS = ("split", "set", "subset", "partition", "phase", "data_split", "dataset_split", "usage")
+SPLITS = (
+    "split", "set", "subset", "partition", "phase", "data_split", "dataset_split", "usage", "splits", "train_test",
+)  # fmt: skip
 PAIRS = ("qa_pairs", "qas", "qa", "questions")
 """Lists of objects with a question and an answer."""
 TALKS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat")

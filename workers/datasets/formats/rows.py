@@ -75,7 +75,7 @@ class RowReader:
             )
             yield Refusal(place, str(getattr(reason, "detail", reason)))
             return
-        split = self._source.split(self._annotation, path, names.first(values, names.SPLITS)[1])
+        split = self._source.split_of_row(self._annotation, path, values)
         yield from self._examples(path, split, values, talk, place)
 
     def _examples(

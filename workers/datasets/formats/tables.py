@@ -9,11 +9,21 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from workers.datasets.formats import fields as names
+from workers.datasets.formats.columns import (
+    FLAGS,
+    MIN_IMAGE_SHARE,
+    AmbiguousColumnsError,
+    choose_image,
+    is_number,
+    says_nothing,
+    split_column,
+    whole,
+)
 from workers.datasets.formats.regions import Region, RegionStore, read_regions, to_box, to_corners
 from workers.datasets.formats.rows import MAX_EMBEDDED_BYTES, RowReader
 from workers.datasets.formats.source import Source
@@ -23,8 +33,6 @@ from workers.datasets.text_files import find_encoding, read_lines
 
 _DELIMITERS = (",", ";", "\t", "|", " ")
 _SAMPLE_ROWS = 50
-_MIN_IMAGE_SHARE = 0.5
-"""Of a column's values in the sample that mean files, from which on it is the one that names images."""
 _CORNERS = (("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"), ("x1", "y1", "x2", "y2"))
 _SIDES = (
     ("x", "y", "w", "h"),
@@ -53,6 +61,8 @@ class Layout:
     role: Literal["label", "caption"] = "label"
     marks: tuple[str, ...] = ()
     """Columns of 0 and 1, one a label."""
+    split: str | None = None
+    """A column that is taken as the split, its title being none of the usual ones."""
     corners: tuple[str, ...] = ()
     sides: tuple[str, ...] = ()
 
@@ -63,7 +73,9 @@ class Layout:
 
 
 def find_layout(path: Path, name: str, known: FileNames) -> Layout | None:
-    """What the columns of a table are; None where none of them names images."""
+    """What the columns of a table are; None where none of them names images. Raises AmbiguousColumnsError where several
+    do, and not the same ones.
+    """
     encoding = find_encoding(path)
     for delimiter in _DELIMITERS:
         with encoding.open(path) as text:
@@ -81,17 +93,58 @@ def find_layout(path: Path, name: str, known: FileNames) -> Layout | None:
 
 def read_tables(source: Source) -> Found:
     """Each line of each table as a row."""
+    tables: list[_Table] = []
     for name in source.annotations:
-        layout = find_layout(source.folder / name, name, source.names)
+        try:
+            layout = find_layout(source.folder / name, name, source.names)
+        except AmbiguousColumnsError as error:
+            yield Refusal(name, str(error))
+            continue
         if layout is None:
             yield Refusal(name, "no column of it names images that are there")
         else:
-            yield from _Table(source, name, layout).read()
+            tables.append(_Table(source, name, layout))
+    if _have_fractions(tables):
+        yield Remark("the labels are numbers: those such as 1.0 were read as whole ones")
+        for table in tables:
+            table.has_whole_labels = True
+    for table in tables:
+        yield from table.read()
+
+
+def _have_fractions(tables: Sequence[_Table]) -> bool:
+    """Whether all labels are numbers, and some are whole ones with a point, such as 1.0."""
+    has_fraction = False
+    for label in chain.from_iterable(table.labels() for table in tables):
+        if not is_number(label):
+            return False
+        has_fraction = has_fraction or whole(label) != label
+    return has_fraction
 
 
 class _Table:
     def __init__(self, source: Source, name: str, layout: Layout) -> None:
         self._source, self._name, self._layout = source, name, layout
+        columns = dict.fromkeys(layout.columns, "")
+        found = names.first(columns, names.LABELS)[0] if layout.role == "label" else None
+        asks = names.first(columns, names.QUESTIONS)[0]
+        self._label = (
+            None if asks or layout.marks else found or (layout.label if layout.role == "label" else None)
+        )
+        self.has_whole_labels = False
+        """Whether labels such as 1.0 are the numbers without a point."""
+
+    def labels(self) -> Iterator[str]:
+        """What the cells of the label's column say; nothing of those that are empty."""
+        if not self._label:
+            return
+        place = self._layout.columns.index(self._label)
+        encoding = find_encoding(self._source.folder / self._name)
+        with suppress(csv.Error), encoding.open(self._source.folder / self._name) as text:
+            rows = _rows(text, self._layout.delimiter)
+            for cells in islice(rows, int(self._layout.has_header), None):
+                if len(cells) == len(self._layout.columns) and not says_nothing(cells[place]):
+                    yield cells[place]
 
     def read(self) -> Found:
         encoding = find_encoding(self._source.folder / self._name)
@@ -117,6 +170,8 @@ class _Table:
             )
         elif layout.label:
             yield Remark(f"the column '{layout.label}' of {self._name} was taken as the {layout.role}")
+        if layout.split and self._source.keeps_split:
+            yield Remark(f"split read from the column '{layout.split}' of {self._name}")
         if layout.marks:
             shown = ", ".join(layout.marks[:5]) + (", ..." if len(layout.marks) > 5 else "")
             yield Remark(
@@ -150,6 +205,14 @@ class _Table:
             "image": row.pop(layout.image),
             **{name: value for name, value in row.items() if name not in names.IMAGES},
         }
+        if self._label:
+            label = str(row[self._label])
+            if says_nothing(label):
+                row[self._label] = ""
+            elif self.has_whole_labels:
+                row[self._label] = whole(label)
+        if layout.split:
+            row["split"] = row.pop(layout.split)
         if layout.marks:
             marked = [column for column in layout.marks if _is_one(row.pop(column))]
             if len(marked) != 1:
@@ -174,7 +237,7 @@ class _Table:
             except UnmatchedNameError as error:
                 yield Refusal(place, str(error))
                 continue
-            split = self._source.split(self._name, path, names.first(row, names.SPLITS)[1])
+            split = self._source.split_of_row(self._name, path, names.by_name(row))
             numbers = [row[column] for column in layout.corners or layout.sides]
             used = layout.sides
             size = next(
@@ -209,7 +272,6 @@ def _layout(rows: Sequence[list[str]], delimiter: str, name: str, known: FileNam
     columns = list(zip(*(row for row in body if len(row) == len(head)), strict=True)) or [() for _ in head]
     shares = [sum(map(names_image, cells)) / max(len(cells), 1) for cells in columns]
     titles = [names.normalise(cell) for cell in head]
-    best = max(range(len(head)), key=lambda place: (shares[place], titles[place] in names.IMAGES))
     if any(map(names_image, head)):
         place = next(place for place, cell in enumerate(head) if names_image(cell))
         if not _covers(rows, [row[place] for row in rows if len(row) == len(head)], known):
@@ -220,16 +282,18 @@ def _layout(rows: Sequence[list[str]], delimiter: str, name: str, known: FileNam
         return Layout(
             delimiter, ("image", role) if place == 0 else (role, "image"), False, "image", role=role
         )
-    if shares[best] < _MIN_IMAGE_SHARE:
+    best = choose_image(titles, columns, shares)
+    if best is None or shares[best] < MIN_IMAGE_SHARE:
         stated = [place for place, title in enumerate(titles) if title in names.IMAGES]
         if not stated or not any(names.mentions_image(cell) for cell in columns[stated[0]]):
             return None
         best = stated[0]  # none of its images is there, which its refusals say
     if delimiter == " " or not (titles[best] in names.IMAGES or _covers(body, columns[best], known)):
         return None
+    titles[best] = titles[best] or "image"
     if len(set(titles)) < len(titles):
         titles = [
-            title if titles.index(title) == place else f"{title}_{place}"
+            title if not title or titles.index(title) == place else f"{title}_{place}"
             for place, title in enumerate(titles)
         ]
     return _with_meanings(Layout(delimiter, tuple(titles), True, titles[best]), columns)
@@ -244,15 +308,16 @@ def _with_meanings(layout: Layout, columns: Sequence[Sequence[str]]) -> Layout:
     has = set(layout.columns)
     corners = next((group for group in _CORNERS if has.issuperset(group)), ())
     sides = next((group for group in _SIDES if not corners and has.issuperset(group)), ())
-    layout = replace(layout, corners=corners, sides=sides)
+    cells = dict(zip(layout.columns, columns, strict=True))
+    split = split_column(cells, layout.image)
+    layout = replace(layout, corners=corners, sides=sides, split=split)
     others = [
         column
         for column in layout.columns
-        if column and column not in (layout.image, *names.IMAGES, *names.IDS, *names.SPLITS)
+        if column and column not in (layout.image, *names.IMAGES, *names.IDS, *names.SPLITS, *FLAGS, split)
     ]
     if layout.is_understood:
         return layout
-    cells = dict(zip(layout.columns, columns, strict=True))
     if len(others) > 1 and all(_are_marks(cells[column]) for column in others):
         return replace(layout, marks=tuple(others))
     return replace(layout, label=others[0], role=_role(cells[others[0]])) if len(others) == 1 else layout
