@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.answers import repository
 from app.answers.tables import AnswerExample
 from app.collections import vectors
+from app.collections.directory import KnownCollection
 from app.collections.renewal import Renewal
 from app.inference.live import LiveEncoder
 
@@ -37,3 +38,6 @@ class AnswerRenewal(Renewal):
                 await repository.put_vectors(
                     session, row.id, live.key, vectors.to_sql(image), vectors.to_sql(question)
                 )
+
+    async def end(self, known: KnownCollection) -> None:
+        """Nobody keeps anything of answer examples that would have to be made anew."""

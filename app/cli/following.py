@@ -22,7 +22,7 @@ from app.cli.wording import in_flags
 FINISHED = ("succeeded", "failed", "cancelled")
 _PATIENCE_S = 180.0
 _PAUSE_S = 1.0
-_MOST_METRICS = 2
+_MAX_METRICS = 2
 _JUDGED_BY = {
     "test": "of the test split",
     "validation": "held out, which it was also chosen by",
@@ -125,7 +125,7 @@ class Reached:
             # held-out figures come now and then: they stay beside the loss of every step
             self._metrics |= {key: value for key, value in data.get("values", {}).items() if key not in _DULL}
             first = sorted(self._metrics.items(), key=lambda pair: (pair[0] != "loss", "loss" in pair[0]))
-            self.metrics = "  ".join(f"{key} {value:.4g}" for key, value in first[:_MOST_METRICS])
+            self.metrics = "  ".join(f"{key} {value:.4g}" for key, value in first[:_MAX_METRICS])
         elif name == "state":
             self.word, self._phase, self.eta_s = str(data.get("state", "")), "", None
             self.step = self.of = 0

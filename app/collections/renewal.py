@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -35,7 +36,7 @@ log = structlog.get_logger("app.collections")
 
 
 @dataclass(kw_only=True)
-class Renewal:
+class Renewal(ABC):
     """What this process made sure of: that a collection's rows of one kind have vectors of today's encoder."""
 
     what: ClassVar[str]
@@ -51,12 +52,13 @@ class Renewal:
     _complete: set[_Place] = field(default_factory=set, init=False)
     _running: dict[_Place, asyncio.Task[None]] = field(default_factory=dict, init=False)
 
+    @abstractmethod
     async def replace(
         self, live: LiveEncoder, collection_id: uuid.UUID, rows: Sequence[Any], made: NDArray[np.float32]
     ) -> None:
         """Keep new vectors float32[rows, d] of the rows' images."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def end(self, known: KnownCollection) -> None:
         """Let it be known that all rows of a collection have new vectors."""
 

@@ -27,7 +27,7 @@ from app.http.dependencies import AppSettings
 from app.http.errors import SlowUploadError, UnsupportedMediaTypeError
 from app.http.fields import Form
 from app.http.names import CollectionName
-from app.http.paging import AskedPage
+from app.http.paging import PageQuery
 from app.http.problems import responses
 from app.http.upload_forms import ArchiveForm, ReceivedArchive
 from app.jobs import streaming
@@ -229,7 +229,7 @@ async def teach_collection(
 
 
 @router.get("")
-async def list_datasets(caller: Recogniser, asked: AskedPage, datasets: DatasetService) -> DatasetList:
+async def list_datasets(caller: Recogniser, asked: PageQuery, datasets: DatasetService) -> DatasetList:
     """List datasets, the newest first."""
     before = asked.after(datetime.fromisoformat, uuid.UUID)
     views = await datasets.page(caller.workspace, limit=asked.limit, before=before)

@@ -97,4 +97,4 @@ async def _read_request(settings: AppSettings, limit: Limit = None, cursor: Curs
     return PageRequest(page_size(limit, settings), cursor)
 
 
-AskedPage = Annotated[PageRequest, Depends(_read_request)]
+PageQuery = Annotated[PageRequest, Depends(_read_request)]

@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 
 _LOOKS_LIKE_JSON = re.compile(r"\[.*\]", re.DOTALL)
-_LOOKS_LIKE_A_LIST = re.compile(r"""\[\s*["'].*|\[.*,.*\]|"[^"]*,[^"]*".*""", re.DOTALL)
 
 
 class WholeText(str):
@@ -35,10 +34,19 @@ def split_at_commas(values: Sequence[str]) -> list[str]:
     """
     pieces: list[str] = []
     for value in values:
-        if not isinstance(value, WholeText) and _LOOKS_LIKE_A_LIST.fullmatch(value.strip()):
+        if not isinstance(value, WholeText) and _is_broken_list(value.strip()):
             raise ValueError('this looks like a list but is no JSON: write it as ["a", "b"], or as a, b')
         pieces += [value] if isinstance(value, WholeText) else value.split(",")
     return [piece.strip() for piece in pieces if piece.strip()]
+
+
+def _is_broken_list(text: str) -> bool:
+    """Whether a text that is no JSON was meant as a list: it opens one, or quotes an item with a comma in it. Plain
+    looks at its ends, since a pattern with two open parts takes quadratic time on a long field.
+    """
+    if text.startswith("["):
+        return text[1:].lstrip().startswith(('"', "'")) or (text.endswith("]") and "," in text)
+    return text.startswith('"') and "," in text[1:].partition('"')[0] and '"' in text[1:]
 
 
 def _read_list(text: str) -> list[str] | None:

@@ -16,7 +16,7 @@ from app.errors import InvalidInputError, shorten_name
 from app.http.event_stream import describe_events, describe_object
 from app.http.fields import WholeNumber
 from app.http.names import parse_id
-from app.http.paging import AskedPage
+from app.http.paging import PageQuery
 from app.http.problems import responses
 from app.jobs import repository, streaming
 from app.jobs.dependencies import FilePath, JobDescriber, JobFiles, JobFollowers, JobService
@@ -83,7 +83,7 @@ _FILE: dict[int | str, dict[str, Any]] = {
 @router.get("")
 async def list_jobs(
     caller: Recogniser,
-    asked: AskedPage,
+    asked: PageQuery,
     jobs: JobService,
     describer: JobDescriber,
     state: Annotated[

@@ -24,7 +24,7 @@ from app.collections.errors import CollectionNotFoundError
 from app.collections.thumbnails import Size
 from app.http.fields import Form
 from app.http.names import parse_id
-from app.http.paging import AskedPage
+from app.http.paging import PageQuery
 from app.http.problems import responses
 from app.http.upload_forms import ReceivedForm, UploadForm
 from app.inference.errors import ModelUnavailableError, QuestionTooLongError
@@ -72,7 +72,7 @@ async def add_answer(
 
 @router.get("", responses=responses(CollectionNotFoundError))
 async def list_answers(
-    caller: Recogniser, collection: CollectionPath, asked: AskedPage, teaching: TeachingService
+    caller: Recogniser, collection: CollectionPath, asked: PageQuery, teaching: TeachingService
 ) -> AnswerExampleList:
     """List answer examples."""
     (after,) = asked.after(uuid.UUID) or (None,)

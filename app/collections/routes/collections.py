@@ -26,7 +26,7 @@ from app.collections.schemas import (
 )
 from app.collections.service import Recognition
 from app.http.dependencies import AppDatabase
-from app.http.paging import AskedPage
+from app.http.paging import PageQuery
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError
 from app.jobs.dependencies import JobDescriber
@@ -50,7 +50,7 @@ async def create_collection(
 
 @router.get("")
 async def list_collections(
-    caller: Recogniser, asked: AskedPage, learning: LearningService, recognition: RecognitionService
+    caller: Recogniser, asked: PageQuery, learning: LearningService, recognition: RecognitionService
 ) -> CollectionList:
     """List collections by name."""
     after = asked.after(str)
@@ -112,7 +112,7 @@ async def delete_collection(
 async def list_labels(
     caller: Recogniser,
     collection: CollectionPath,
-    asked: AskedPage,
+    asked: PageQuery,
     database: AppDatabase,
     recognition: RecognitionService,
 ) -> LabelList:

@@ -26,7 +26,7 @@ from app.collections.thumbnails import Size
 from app.http.dependencies import AppDatabase, AppSettings
 from app.http.fields import DescriptionText, Flag, Form, LabelText
 from app.http.names import label_name, parse_id
-from app.http.paging import AskedPage
+from app.http.paging import PageQuery
 from app.http.problems import responses
 from app.http.upload_forms import ReceivedForm, UploadForm
 from app.storage.database import Database
@@ -95,7 +95,7 @@ async def list_examples(
     settings: AppSettings,
     database: AppDatabase,
     recognition: RecognitionService,
-    asked: AskedPage,
+    asked: PageQuery,
     label: Annotated[str | None, Query(description="Only this label.")] = None,
 ) -> ExampleList:
     """List examples by label."""
