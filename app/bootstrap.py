@@ -39,6 +39,8 @@ from app.embedded import Addresses
 from app.errors import VisionError
 from app.families import FAMILIES
 from app.http.spool import Spool
+from app.inference.fair_semaphore import FairSemaphore
+from app.inference.opening import largest_batch
 from app.inference.registry import ModelRegistry
 from app.jobs import artifacts
 from app.jobs.describing import Describer
@@ -167,9 +169,7 @@ async def open_services(
 async def _open_ground(
     stack: AsyncExitStack, settings: Settings, addresses: Addresses, metrics: Metrics
 ) -> _Ground:
-    pool = ThreadPoolExecutor(
-        settings.batching.decode_threads or os.cpu_count() or 1, thread_name_prefix="decode"
-    )
+    pool = ThreadPoolExecutor(decode_threads(settings), thread_name_prefix="decode")
     stack.callback(pool.shutdown, wait=True, cancel_futures=True)
     uploads = settings.server.data_dir.expanduser() / "tmp" / "uploads"
     spool = Spool(uploads, settings.limits.max_spool_mb * 1024 * 1024, settings.server.min_free_mb)
@@ -225,7 +225,18 @@ def _open_collections(stack: AsyncExitStack, ground: _Ground) -> _Collections:
         deadline_s=deadline_s,
     )
     stack.push_async_callback(renewal.close)
-    embedder = ImageEmbedder(cache, ground.limits, ground.pool, ground.metrics, deadline_s=deadline_s)
+    embedder = ImageEmbedder(
+        cache,
+        ground.limits,
+        ground.pool,
+        ground.metrics,
+        FairSemaphore(
+            images_in_flight(settings),
+            settings.batching.max_queue,
+            lambda count: ground.metrics.observe_waiting("images", count),
+        ),
+        deadline_s=deadline_s,
+    )
     recognition = Recognition(
         database,
         registry,
@@ -261,6 +272,7 @@ def _open_answers(
     database, registry, blobs = ground.database, ground.registry, ground.blobs
     recognition, embedder = collections.recognition, collections.embedder
     deadline_s = ground.settings.batching.deadline_s
+    answers_settings = ground.settings.answers
     renewal = AnswerRenewal(
         database=database, registry=registry, blobs=blobs, limits=ground.limits, deadline_s=deadline_s
     )
@@ -277,6 +289,12 @@ def _open_answers(
         ground.pool,
         ground.models,
         ground.trained,
+        FairSemaphore(
+            answers_settings.vlm_max_batch
+            + min(answers_settings.vlm_max_batch, answers_settings.vlm_max_queue),
+            answers_settings.vlm_max_queue,
+            lambda count: ground.metrics.observe_waiting("questions", count),
+        ),
     )
     teaching = Teaching(
         database,
@@ -289,6 +307,18 @@ def _open_answers(
         deadline_s=deadline_s,
     )
     return answering, teaching
+
+
+def decode_threads(settings: Settings) -> int:
+    """Threads that decode images in one process."""
+    return settings.batching.decode_threads or os.cpu_count() or 1
+
+
+def images_in_flight(settings: Settings) -> int:
+    """Images that one process decodes and embeds at a time: the next batch gathers beside the one that runs."""
+    batching = settings.batching
+    enough = max(2 * largest_batch(settings), 4 * decode_threads(settings))
+    return min(batching.images_in_flight or enough, batching.max_queue)
 
 
 def _gauges(registry: ModelRegistry) -> Iterator[ModelGauge]:

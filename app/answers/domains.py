@@ -47,26 +47,28 @@ class Domains:
 
     @asynccontextmanager
     async def judging(
-        self, word: str, task: Task, entry: Entry
+        self, workspace: str, word: str, task: Task, entry: Entry
     ) -> AsyncIterator[Awaitable[tuple[Warned, ...]]]:
         """`judged`, beside what the block does; it has nothing to say where the encoder cannot be had, since an
         answer must not fail over a warning.
         """
-        judged = asyncio.create_task(self._judged_or_silent(word, task, entry))
+        judged = asyncio.create_task(self._judged_or_silent(workspace, word, task, entry))
         try:
             yield judged
         finally:
             judged.cancel()
 
-    async def _judged_or_silent(self, word: str, task: Task, entry: Entry) -> tuple[Warned, ...]:
+    async def _judged_or_silent(
+        self, workspace: str, word: str, task: Task, entry: Entry
+    ) -> tuple[Warned, ...]:
         try:
-            return await self.judged(word, task, entry)
+            return await self.judged(workspace, word, task, entry)
         except Exception as error:
             log.warning("a picture was not compared with what its model knows", reason=type(error).__name__)
             return ()
 
     async def judged(
-        self, word: str, task: Task, entry: Entry, *, is_asked: bool = True
+        self, workspace: str, word: str, task: Task, entry: Entry, *, is_asked: bool = True
     ) -> tuple[Warned, ...]:
         """What to say of the picture to whoever asks the model that the registry calls `word`; without `is_asked`
         there will be no answer to warn of.
@@ -83,7 +85,7 @@ class Domains:
         async with self.registry.encoder(DOMAIN_ENCODER) as live:
             if live.key != domain.encoder:  # another version of it: its vectors say nothing here
                 return ()
-            vectors = (await self.embedder.embed(live, [entry])).vectors
+            vectors = (await self.embedder.embed(workspace, live, [entry])).vectors
         if domain.rows.shape[1] != vectors.shape[1]:  # an upload may hold anything
             return ()
         if domain.covers(vectors)[0]:

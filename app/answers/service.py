@@ -22,6 +22,7 @@ from app.collections.service import Recognition
 from app.errors import OutsideDomainError, VisionError
 from app.http.spool import Entry
 from app.inference.errors import ModelTaskError
+from app.inference.fair_semaphore import FairSemaphore
 from app.inference.live_vlm import LiveVlm
 from app.inference.prompts import Answer, AnswerExample, Prompt, Sampling, Task
 from app.inference.protocols import RemoteModel
@@ -87,6 +88,8 @@ class Answering:
     pool: ThreadPoolExecutor
     models: ModelResolver
     trained: TrainedModels
+    places: FairSemaphore
+    """Who is answered now; workspaces take turns."""
 
     def __post_init__(self) -> None:
         self._domains = Domains(self.registry, self.embedder)
@@ -109,7 +112,7 @@ class Answering:
         if shots is None:
             shots = 0 if is_trained else self.settings.answers.answer_examples
         if asked.strict:
-            for warned in await self._domains.judged(word, asked.task, entry, is_asked=False):
+            for warned in await self._domains.judged(workspace, word, asked.task, entry, is_asked=False):
                 raise OutsideDomainError(warned.sentence)
         near = await self._examples(workspace, entry, asked, shots)
         found = time.perf_counter()
@@ -118,9 +121,11 @@ class Answering:
                 None  # a strict question got past its judging above, so that there is nothing to warn of
             )
             if not asked.strict:
-                judging = await stack.enter_async_context(self._domains.judging(word, asked.task, entry))
+                judging = await stack.enter_async_context(
+                    self._domains.judging(workspace, word, asked.task, entry)
+                )
             live = await stack.enter_async_context(self.registry.vlm(word))
-            answer, used = await self._answered(live, image, asked, near, on_text)
+            answer, used = await self._answered(workspace, live, image, asked, near, on_text)
             ended = time.perf_counter()
             return Answered(
                 answer=answer,
@@ -135,6 +140,7 @@ class Answering:
 
     async def _answered(
         self,
+        workspace: str,
         live: LiveVlm | RemoteModel,
         image: Image.Image,
         asked: Asked,
@@ -147,7 +153,11 @@ class Answering:
             raise ModelTaskError(f"The model '{live.name}' does not {verb}.")
         examples = await self._read_examples(near, with_images=live.several_images)
         prompt = Prompt(image, asked.text, asked.task, asked.max_new_tokens, examples, asked.sampling)
-        return await live.answer(prompt, deadline_s=self.settings.answers.vlm_deadline_s, on_text=on_text)
+        deadline = time.monotonic() + self.settings.answers.vlm_deadline_s
+        async with self.places.hold(workspace, deadline=deadline):
+            return await live.answer(
+                prompt, deadline_s=max(0.0, deadline - time.monotonic()), on_text=on_text
+            )
 
     async def _choose_model(self, workspace: str, asked: Asked) -> tuple[str, bool]:
         """The model to ask, as a word that the registry takes, and whether it was trained here."""
@@ -169,7 +179,7 @@ class Answering:
             if not await repository.count(session, known.id):
                 return []
         async with self.registry.encoder(known.encoder) as live:
-            image_vector = (await self.embedder.embed(live, [entry])).vectors[0]
+            image_vector = (await self.embedder.embed(workspace, live, [entry])).vectors[0]
             deadline_s = self.settings.batching.deadline_s
             question_vector = (await live.embed_questions([asked.text], deadline_s=deadline_s))[0]
             key = live.key

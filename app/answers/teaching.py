@@ -46,7 +46,7 @@ class Teaching:
         stored = await self.learning.normalise(entry, 0, 1)
         await self.quota.take(workspace, len(stored.bytes))
         async with self.registry.encoder(known.encoder) as live:
-            image_vector = (await self.embedder.embed(live, [entry])).vectors[0]
+            image_vector = (await self.embedder.embed(workspace, live, [entry])).vectors[0]
             question_vector = (await live.embed_questions([question], deadline_s=self.deadline_s))[0]
             key = live.key
         sha256 = hashlib.sha256(stored.bytes).hexdigest()

@@ -15,6 +15,7 @@ from PIL import Image
 
 from app.collections.cache import EmbeddingCache
 from app.http.spool import IN_MEMORY_BYTES, Entry
+from app.inference.fair_semaphore import FairSemaphore
 from app.inference.live import LiveEncoder
 from app.media import images
 from app.media.errors import naming
@@ -39,20 +40,37 @@ class ImageEmbedder:
     limits: ImageLimits
     pool: ThreadPoolExecutor
     metrics: Metrics
+    places: FairSemaphore
+    """Who may decode and embed an image now; workspaces take turns."""
     deadline_s: float = field(kw_only=True)
 
-    async def embed(self, live: LiveEncoder, entries: Sequence[Entry]) -> Embedded:
+    async def embed(self, workspace: str, live: LiveEncoder, entries: Sequence[Entry]) -> Embedded:
         """The vectors of the images, in order.
 
-        Raises InvalidImageError and ImageTooLargeError, naming which of several, and what embedding raises.
+        Raises InvalidImageError and ImageTooLargeError, naming which of several, OverloadedError where too many images
+        wait, and what embedding raises.
         """
-        began = time.perf_counter()
-        data, hashes = [], []
-        for entry in entries:
-            one, sha256 = await self._read(entry)
-            data.append(one)
-            hashes.append(sha256)
-        vectors = np.zeros((len(data), live.encoder.dim), np.float32)
+        began, deadline = time.perf_counter(), time.monotonic() + self.deadline_s
+        vectors = np.zeros((len(entries), live.encoder.dim), np.float32)
+        decode_s: list[float] = []
+        async with self.places.hold(workspace, deadline=deadline):
+            data, hashes = await self._read_all(entries)
+            missing = await self._look_up(live, hashes, vectors)
+            makers = [self._maker(data, i, live.encoder.input_size, decode_s) for i in missing]
+            if len(makers) == 1:
+                vectors[missing] = await live.embed_images(makers, deadline_s=_left_s(deadline))
+        if len(makers) > 1:
+            vectors[missing] = await self._embed_in_turn(workspace, live, makers, deadline)
+        if missing:
+            await self.cache.put(live.key, {hashes[i]: vectors[i] for i in missing})
+        total = time.perf_counter() - began
+        decode = min(sum(decode_s), total)
+        return Embedded(vectors, decode_ms=1e3 * decode, embed_ms=1e3 * (total - decode))
+
+    async def _look_up(
+        self, live: LiveEncoder, hashes: Sequence[str], vectors: NDArray[np.float32]
+    ) -> list[int]:
+        """Fill in the rows of `vectors` that the cache has; the indices of the others."""
         missing = []
         for i, row in enumerate(await self.cache.get(live.key, hashes, live.encoder.dim)):
             if row is None:
@@ -60,15 +78,34 @@ class ImageEmbedder:
             else:
                 vectors[i] = row
         if self.cache.enabled:
-            self.metrics.observe_cache(hits=len(data) - len(missing), misses=len(missing))
-        decode_s: list[float] = []
-        if missing:
-            makers = [self._maker(data, i, live.encoder.input_size, decode_s) for i in missing]
-            vectors[missing] = await live.embed_images(makers, deadline_s=self.deadline_s)
-            await self.cache.put(live.key, {hashes[i]: vectors[i] for i in missing})
-        total = time.perf_counter() - began
-        decode = min(sum(decode_s), total)
-        return Embedded(vectors, decode_ms=1e3 * decode, embed_ms=1e3 * (total - decode))
+            self.metrics.observe_cache(hits=len(hashes) - len(missing), misses=len(missing))
+        return missing
+
+    async def _embed_in_turn(
+        self,
+        workspace: str,
+        live: LiveEncoder,
+        makers: Sequence[Callable[[], Image.Image]],
+        deadline: float,
+    ) -> NDArray[np.float32]:
+        """float32[n, d]; each of several images waits for a place of its own before it is decoded."""
+
+        async def embed_one(maker: Callable[[], Image.Image]) -> NDArray[np.float32]:
+            async with self.places.hold(workspace, deadline=deadline):
+                return await live.embed_images([maker], deadline_s=_left_s(deadline))
+
+        tasks = [asyncio.create_task(embed_one(maker)) for maker in makers]
+        try:
+            return np.concatenate(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read_all(self, entries: Sequence[Entry]) -> tuple[list[bytes], list[str]]:
+        """The bytes of each image, and what the cache knows it by."""
+        read = [await self._read(entry) for entry in entries]
+        return [data for data, _ in read], [sha256 for _, sha256 in read]
 
     async def _read(self, entry: Entry) -> tuple[bytes, str]:
         """The bytes and what the cache knows them by."""
@@ -89,6 +126,11 @@ class ImageEmbedder:
             return image
 
         return decode
+
+
+def _left_s(deadline: float) -> float:
+    """Seconds until a moment of `time.monotonic()`."""
+    return max(0.0, deadline - time.monotonic())
 
 
 def _hashed(entry: Entry) -> tuple[bytes, str]:

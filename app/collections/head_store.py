@@ -7,6 +7,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,10 @@ class HeadStore:
         default_factory=OrderedDict, init=False
     )
 
+    _naming: WeakValueDictionary[tuple[str, tuple[str, ...]], asyncio.Lock] = field(
+        default_factory=WeakValueDictionary, init=False
+    )
+
     async def head(self, known: KnownCollection, live: LiveEncoder) -> Head:
         """The head of a collection, at least as new as `known`; raises EmptyCollectionError.
 
@@ -88,15 +93,21 @@ class HeadStore:
     async def zero_shot(self, live: LiveEncoder, labels: tuple[str, ...]) -> Head:
         """A head that knows these labels by their names alone."""
         place = (live.key, labels)
-        head = self._zero_shot.get(place)
-        if head is None:
-            texts = await label_vectors(live, [(one, "") for one in labels], deadline_s=self.deadline_s)
-            head = await asyncio.to_thread(zero_shot_head, list(labels), texts, priors_of(live.encoder))
-            self._zero_shot[place] = head
-            if len(self._zero_shot) > self.keep:
-                self._zero_shot.popitem(last=False)
-        else:
-            self._zero_shot.move_to_end(place)
+        if place not in self._zero_shot:
+            # one request embeds the labels and the others wait: many at once would fill the model's queue with them
+            naming = self._naming.setdefault(place, asyncio.Lock())
+            async with naming:
+                if place not in self._zero_shot:
+                    texts = await label_vectors(
+                        live, [(label, "") for label in labels], deadline_s=self.deadline_s
+                    )
+                    self._zero_shot[place] = await asyncio.to_thread(
+                        zero_shot_head, list(labels), texts, priors_of(live.encoder)
+                    )
+        head = self._zero_shot[place]
+        self._zero_shot.move_to_end(place)
+        if len(self._zero_shot) > self.keep:
+            self._zero_shot.popitem(last=False)
         return head
 
     async def close(self) -> None:

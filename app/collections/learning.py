@@ -123,7 +123,7 @@ class Learning:
         await self.quota.take(workspace, sum(len(one.bytes) for one in stored))
         async with self.registry.encoder(known.encoder) as live:
             await self._ensure_index(live)
-            embedded = await self.embedder.embed(live, entries)
+            embedded = await self.embedder.embed(workspace, live, entries)
         contents = {hashlib.sha256(one.bytes).hexdigest(): one.bytes for one in stored}
         hashes = [hashlib.sha256(one.bytes).hexdigest() for one in stored]
         async with self.database.session() as session:

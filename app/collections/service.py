@@ -96,7 +96,7 @@ class Recognition:
         found = await self._find(workspace, question.model)
         if isinstance(found, Trained):
             classifier, word = await self.trained.classifier(workspace, found)
-            return await self._by_trained(images, question, classifier, word, began)
+            return await self._by_trained(workspace, images, question, classifier, word, began)
         known = (
             None
             if question.labels
@@ -107,13 +107,14 @@ class Recognition:
                 head = await self.heads.zero_shot(live, question.labels)
             else:
                 head = await self.heads.head(known, live)
-            embedded = await self.embedder.embed(live, images)
+            embedded = await self.embedder.embed(workspace, live, images)
         return self._answer(
             head, embedded, question, live.encoder.name, None if known is None else known.name, began
         )
 
     async def _by_trained(
         self,
+        workspace: str,
         images: Sequence[Entry],
         question: Question,
         classifier: TrainedClassifier,
@@ -126,7 +127,7 @@ class Recognition:
                 f"The model '{question.model}' has labels of its own: leave out `labels` and `collection`."
             )
         async with self._of_trained(classifier, encoder) as live:
-            embedded = await self.embedder.embed(live, images)
+            embedded = await self.embedder.embed(workspace, live, images)
         return self._answer(classifier, embedded, question, question.model or "", None, began)
 
     def _answer(
@@ -161,7 +162,7 @@ class Recognition:
         known = await self.known(workspace, collection)
         async with self._encoder(known, None) as live:
             if text is None:
-                vector = (await self.embedder.embed(live, images)).vectors[0]
+                vector = (await self.embedder.embed(workspace, live, images)).vectors[0]
             else:
                 vector = (await live.embed_texts([text], deadline_s=self.deadline_s))[0]
             async with self.database.session() as session:
@@ -183,7 +184,7 @@ class Recognition:
         async with encoder as live:
             vectors = np.concatenate(
                 [
-                    (await self.embedder.embed(live, images)).vectors,
+                    (await self.embedder.embed(workspace, live, images)).vectors,
                     await live.embed_texts(texts, deadline_s=self.deadline_s),
                 ]
             )

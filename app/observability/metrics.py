@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.process_collector import ProcessCollector
@@ -95,6 +96,13 @@ class Metrics:
         self.cache = Counter(
             "vision_embedding_cache", "Look-ups of cached embeddings.", ["outcome"], registry=self.registry
         )
+        self.waiting = Gauge(
+            "vision_waiting",
+            "Images and questions that wait for their workspace's turn.",
+            ["what"],
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         for stage in STAGES:
             self.stages.labels(stage)
         for outcome in ("hit", "miss"):
@@ -121,6 +129,10 @@ class Metrics:
         with self._noting:
             self._note(model).add(reason)
             self.dropped.labels(model, reason).inc(count)
+
+    def observe_waiting(self, what: Literal["images", "questions"], count: int) -> None:
+        """So many of them wait in this process."""
+        self.waiting.labels(what).set(count)
 
     def _note(self, model: str) -> set[str]:
         """The reasons noted of a model that was just used; models beyond the limit lose their series.

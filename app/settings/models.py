@@ -78,7 +78,9 @@ class AnswerSettings(SettingsGroup):
     )
     vlm_max_batch: int = Field(16, ge=1, description="Largest batch of answers generated together.")
     vlm_max_queue: int = Field(
-        64, ge=1, description="Questions one model lets wait; beyond that requests get 503."
+        64,
+        ge=1,
+        description="Questions that wait in one process, and that one model lets wait; beyond that requests get 503, those of the workspace with the most of them first.",
     )
     vlm_deadline_s: float = Field(
         120.0, gt=0, description="Seconds a question may wait and be answered before it is dropped."
@@ -113,7 +115,16 @@ class BatchingSettings(SettingsGroup):
         ge=1,
         description="Largest batch one forward pass takes on a CPU, where more items only spill its cache.",
     )
-    max_queue: int = Field(256, ge=1, description="Items one model lets wait; beyond that requests get 503.")
+    max_queue: int = Field(
+        256,
+        ge=1,
+        description="Images that wait in one process, and items one model lets wait; beyond that requests get 503, those of the workspace with the most of them first.",
+    )
+    images_in_flight: int = Field(
+        0,
+        ge=0,
+        description="Images one process decodes and embeds at a time; 0 means twice the largest batch, at least 4 a decoding thread. Of the others that wait, at most `VISION_MAX_QUEUE`, workspaces take turns.",
+    )
     deadline_s: float = Field(
         30.0, gt=0, description="Seconds an item may wait and run before it is dropped."
     )

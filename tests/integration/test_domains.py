@@ -27,6 +27,7 @@ from app.families import Families, files
 from app.http.spool import Entry, Spool
 from app.inference.domain import DOMAIN_FILE, MAX_DOMAIN_BYTES, Domain, read_domain, write_domain
 from app.inference.errors import ModelUnavailableError
+from app.inference.fair_semaphore import FairSemaphore
 from app.inference.prompts import Task
 from app.inference.protocols import Encoder
 from app.inference.registry import ModelRegistry
@@ -144,9 +145,11 @@ async def test_a_strict_question_compares_its_picture_once(
     domains, calls = services.answering._domains, []
     judged = domains.judged
 
-    async def counted(word: str, task: Task, entry: Entry, **asked: bool) -> tuple[Warned, ...]:
+    async def counted(
+        workspace: str, word: str, task: Task, entry: Entry, **asked: bool
+    ) -> tuple[Warned, ...]:
         calls.append(word)
-        return await judged(word, task, entry, **asked)
+        return await judged(workspace, word, task, entry, **asked)
 
     monkeypatch.setattr(domains, "judged", counted)
     for strict, count in (("true", 1), ("false", 2)):
@@ -208,6 +211,7 @@ async def bare(tmp_path: Path) -> AsyncIterator[tuple[ModelRegistry, Domains, En
             ImageLimits.from_settings(settings),
             pool,
             Metrics(),
+            FairSemaphore(1, 1),
             deadline_s=30,
         )
         entry = Spool(tmp_path / "spool", 1 << 20).open()
@@ -220,15 +224,15 @@ async def test_an_answer_never_fails_over_a_warning(
     bare: tuple[ModelRegistry, Domains, Entry], tmp_path: Path
 ) -> None:
     _, domains, entry = bare
-    async with domains.judging("llava-shapes", "vqa", entry) as judging:
+    async with domains.judging("default", "llava-shapes", "vqa", entry) as judging:
         assert await judging == ()
     with pytest.raises(ModelUnavailableError):  # strict asks to know
-        await domains.judged("llava-shapes", "vqa", entry)
+        await domains.judged("default", "llava-shapes", "vqa", entry)
     # a model that carries no domain, as every large one, is not even compared
     general = tmp_path / "general"
     shutil.copytree(CHECKPOINTS / "llava-shapes", general, ignore=shutil.ignore_patterns(DOMAIN_FILE))
-    assert await domains.judged(str(general), "vqa", entry) == ()
-    assert await domains.judged("remote", "vqa", entry) == ()
+    assert await domains.judged("default", str(general), "vqa", entry) == ()
+    assert await domains.judged("default", "remote", "vqa", entry) == ()
 
 
 async def test_a_domain_of_another_width_is_left_aside(services: Services, tmp_path: Path) -> None:
@@ -239,9 +243,9 @@ async def test_a_domain_of_another_width_is_left_aside(services: Services, tmp_p
     entry = Spool(tmp_path / "spool", 1 << 20).open()
     entry.write(encoded(photo("coffee"), "JPEG"))
     domains = services.answering._domains
-    assert len(await domains.judged(str(copy), "vqa", entry)) == 1
+    assert len(await domains.judged("default", str(copy), "vqa", entry)) == 1
     write_domain(replace(domain, rows=domain.rows[:, :7]), copy)
-    assert await domains.judged(str(copy), "vqa", entry) == ()
+    assert await domains.judged("default", str(copy), "vqa", entry) == ()
 
 
 def test_a_domain_changes_no_model_and_a_damaged_one_is_left_aside(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from app.collections import head_store, vectors
 from app.collections.directory import Directory, KnownCollection
 from app.collections.errors import EmptyCollectionError
 from app.collections.head_store import HeadStore
+from app.collections.texts import TEMPLATES
 from app.heads import Head
 from app.inference.live import LiveEncoder
 from tests.learning import ask, make, picture, teach
@@ -248,3 +249,19 @@ async def test_a_description_tells_labels_apart(client: httpx.AsyncClient) -> No
     await teach(client, "SKU-2", picture(1), description="a rocket on its launch pad")
     after = {one["label"]: one["score"] for one in (await ask(client, picture(1)))["scores"]}
     assert before != after
+
+
+async def test_labels_that_many_name_at_once_are_embedded_by_one_of_them(
+    services: Services, live: LiveEncoder
+) -> None:
+    """A hundred requests with the same new labels would otherwise fill the model's queue with the same texts."""
+    heads = services.recognition.heads
+    labels = tuple(f"thing number {number}" for number in range(20))
+    before = live.stats().items
+    first = asyncio.create_task(heads.zero_shot(live, labels))
+    others = [asyncio.create_task(heads.zero_shot(live, labels)) for _ in range(100)]
+    await asyncio.sleep(0)
+    first.cancel()  # the one that embeds leaves, and another takes over
+    found = await asyncio.gather(*others)
+    assert {id(head) for head in found} == {id(found[0])}
+    assert live.stats().items - before <= 2 * len(labels) * len(TEMPLATES)
