@@ -77,3 +77,16 @@ class ModelUnavailableError(VisionError):
     advice = (
         "Read the sentence: the model's files, or what it needs, must be put right on the service's machine."
     )
+
+
+class EngineUnavailableError(OverloadedError):
+    """The process that runs the models is not there: try again shortly."""
+
+    code = "engine_unavailable"
+    advice = "Send the same request again after `Retry-After`; where it lasts, the service's log tells why its engine ends."
+
+
+class ModelReplacedError(OverloadedError):
+    """The model was replaced while the request was under way: try again."""
+
+    code = "model_replaced"
