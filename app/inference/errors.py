@@ -83,7 +83,9 @@ class EngineUnavailableError(OverloadedError):
     """The process that runs the models is not there: try again shortly."""
 
     code = "engine_unavailable"
-    advice = "Send the same request again after `Retry-After`; where it lasts, the service's log tells why its engine ends."
+    advice = (
+        "Send the same request again after `Retry-After`; where it lasts, the log tells why the engine ended."
+    )
 
 
 class ModelReplacedError(OverloadedError):
