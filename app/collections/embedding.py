@@ -15,8 +15,8 @@ from PIL import Image
 
 from app.collections.cache import EmbeddingCache
 from app.http.spool import IN_MEMORY_BYTES, Entry
+from app.inference.engine.interface import ServedEncoder
 from app.inference.fair_semaphore import FairSemaphore
-from app.inference.live import LiveEncoder
 from app.media import images
 from app.media.errors import naming
 from app.media.images import ImageLimits
@@ -44,19 +44,19 @@ class ImageEmbedder:
     """Who may decode and embed an image now; workspaces take turns."""
     deadline_s: float = field(kw_only=True)
 
-    async def embed(self, workspace: str, live: LiveEncoder, entries: Sequence[Entry]) -> Embedded:
+    async def embed(self, workspace: str, live: ServedEncoder, entries: Sequence[Entry]) -> Embedded:
         """The vectors of the images, in order.
 
         Raises InvalidImageError and ImageTooLargeError, naming which of several, OverloadedError where too many images
         wait, and what embedding raises.
         """
         began, deadline = time.perf_counter(), time.monotonic() + self.deadline_s
-        vectors = np.zeros((len(entries), live.encoder.dim), np.float32)
+        vectors = np.zeros((len(entries), live.dim), np.float32)
         decode_s: list[float] = []
         async with self.places.hold(workspace, deadline=deadline):
             data, hashes = await self._read_all(entries)
             missing = await self._look_up(live, hashes, vectors)
-            makers = [self._maker(data, i, live.encoder.input_size, decode_s) for i in missing]
+            makers = [self._maker(data, i, live.input_size, decode_s) for i in missing]
             if len(makers) == 1:
                 vectors[missing] = await live.embed_images(makers, deadline_s=_left_s(deadline))
         if len(makers) > 1:
@@ -68,11 +68,11 @@ class ImageEmbedder:
         return Embedded(vectors, decode_ms=1e3 * decode, embed_ms=1e3 * (total - decode))
 
     async def _look_up(
-        self, live: LiveEncoder, hashes: Sequence[str], vectors: NDArray[np.float32]
+        self, live: ServedEncoder, hashes: Sequence[str], vectors: NDArray[np.float32]
     ) -> list[int]:
         """Fill in the rows of `vectors` that the cache has; the indices of the others."""
         missing = []
-        for i, row in enumerate(await self.cache.get(live.key, hashes, live.encoder.dim)):
+        for i, row in enumerate(await self.cache.get(live.key, hashes, live.dim)):
             if row is None:
                 missing.append(i)
             else:
@@ -84,7 +84,7 @@ class ImageEmbedder:
     async def _embed_in_turn(
         self,
         workspace: str,
-        live: LiveEncoder,
+        live: ServedEncoder,
         makers: Sequence[Callable[[], Image.Image]],
         deadline: float,
     ) -> NDArray[np.float32]:

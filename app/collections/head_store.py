@@ -20,8 +20,7 @@ from app.collections.errors import CollectionNotFoundError, EmptyCollectionError
 from app.collections.tables import Collection, Label
 from app.collections.texts import label_vectors
 from app.heads import Head, SupportSet, fit_head, priors_of, zero_shot_head
-from app.inference.live import LiveEncoder
-from app.inference.registry import ModelRegistry
+from app.inference.engine.interface import Engine, ServedEncoder
 from app.storage.database import Database
 
 # In any order: a `SupportSet` does not depend on it, and sorting long rows takes longer than reading them.
@@ -56,7 +55,7 @@ class HeadStore:
     """The heads of one process."""
 
     database: Database
-    registry: ModelRegistry
+    registry: Engine
     directory: Directory
     keep: int = field(kw_only=True)
     """How many heads stay; the least recently used go first."""
@@ -72,7 +71,7 @@ class HeadStore:
         default_factory=WeakValueDictionary, init=False
     )
 
-    async def head(self, known: KnownCollection, live: LiveEncoder) -> Head:
+    async def head(self, known: KnownCollection, live: ServedEncoder) -> Head:
         """The head of a collection, at least as new as `known`; raises EmptyCollectionError.
 
         Requests that come while a fit is under way share it, and it goes on when they leave.
@@ -90,7 +89,7 @@ class HeadStore:
             raise EmptyCollectionError
         return fitted.head
 
-    async def zero_shot(self, live: LiveEncoder, labels: tuple[str, ...]) -> Head:
+    async def zero_shot(self, live: ServedEncoder, labels: tuple[str, ...]) -> Head:
         """A head that knows these labels by their names alone."""
         place = (live.key, labels)
         if place not in self._zero_shot:
@@ -102,7 +101,7 @@ class HeadStore:
                         live, [(label, "") for label in labels], deadline_s=self.deadline_s
                     )
                     self._zero_shot[place] = await asyncio.to_thread(
-                        zero_shot_head, list(labels), texts, priors_of(live.encoder)
+                        zero_shot_head, list(labels), texts, priors_of(live)
                     )
         head = self._zero_shot[place]
         self._zero_shot.move_to_end(place)
@@ -136,7 +135,7 @@ class HeadStore:
             self._fitted.popitem(last=False)
         return fitted
 
-    async def _refit(self, old: _Fitted | None, known: KnownCollection, live: LiveEncoder) -> _Fitted:
+    async def _refit(self, old: _Fitted | None, known: KnownCollection, live: ServedEncoder) -> _Fitted:
         row, supports, labels = await self._read(old, known, live)
         labels = sorted((one for one in labels if supports.count(one.id)), key=lambda one: one.name)
         if not labels:
@@ -152,15 +151,15 @@ class HeadStore:
             np.stack(list(texts.values())) if live.reads_texts else None,
             supports,
             [one.id for one in labels],
-            priors_of(live.encoder),
+            priors_of(live),
         )
         return _Fitted(row.version, supports, texts, head)
 
     async def _read(
-        self, old: _Fitted | None, known: KnownCollection, live: LiveEncoder
+        self, old: _Fitted | None, known: KnownCollection, live: ServedEncoder
     ) -> tuple[Collection, SupportSet, Sequence[Label]]:
         """The collection's row, supports and labels, all of one moment; what `old` has is not read again."""
-        dim = live.encoder.dim
+        dim = live.dim
         async with self.database.session() as session:
             await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             row = await session.get(Collection, known.id)
@@ -186,7 +185,7 @@ class HeadStore:
         return row, supports, labels
 
     async def _texts(
-        self, old: dict[_LabelText, NDArray[np.float32]], live: LiveEncoder, labels: Sequence[_LabelText]
+        self, old: dict[_LabelText, NDArray[np.float32]], live: ServedEncoder, labels: Sequence[_LabelText]
     ) -> dict[_LabelText, NDArray[np.float32]]:
         """The vector of each label, in order; only what is new or described anew is embedded."""
         new = [label for label in labels if label not in old]
