@@ -14,7 +14,6 @@ import structlog
 from app.collections.embedding import ImageEmbedder
 from app.families import FAMILIES
 from app.families.changed import is_adapter
-from app.families.vlms import resolve_vlm
 from app.http.spool import Entry
 from app.inference.domain import DOMAIN_ENCODER, Domain, domain_of
 from app.inference.engine.interface import Engine
@@ -78,7 +77,7 @@ class Domains:
         """
         if FAMILIES.is_connected(word):
             return ()
-        source = resolve_vlm(word)
+        source = FAMILIES.resolve("vlm", word)
         domain, base = _found(source)
         if domain is None:
             return ()

@@ -31,6 +31,14 @@ from app.runtime.children import Children
 from app.runtime.listening import ACCEPTS_AT_ONCE, MAX_WAITING_CLIENTS, ListenError, listening_socket, url_of
 from app.runtime.open_files import max_connections, raise_open_files
 from app.runtime.stopping import Stop, StoppedError
+from app.runtime.warming import (
+    ANSWERING,
+    RUNNING_MODELS,
+    Imports,
+    StartSteps,
+    pause_collection,
+    resume_collection,
+)
 from app.settings import Settings
 from app.storage.database import Database, migrate
 from app.storage.errors import StoreUnavailableError
@@ -57,6 +65,9 @@ def serve(settings: Settings) -> int:
     """
     settings = settings.replace(data_dir=settings.server.data_dir.expanduser().resolve())
     configure(settings)
+    pause_collection()
+    steps = StartSteps()
+    imports = Imports(steps, *ANSWERING, *RUNNING_MODELS)
     open_files = raise_open_files(settings)
     stop = Stop()
     try:
@@ -70,13 +81,14 @@ def serve(settings: Settings) -> int:
                 linger_s=settings.server.embedded_linger_s,
             )
             stack.callback(servers.stop)
-            addresses = _databases(settings, servers, stop)
+            addresses = _databases(settings, servers, stop, steps)
             announcement = Announcement(settings.server.data_dir, url_of(sock))
             around = _Around(Children(settings, addresses), servers, announcement)
             stack.callback(around.stop)
             stop.hurry = around.children.kill
             connections = max_connections(settings, open_files)
-            code = _run(settings, addresses, sock, stop, around, connections)
+            imports.wait()
+            code = _run(settings, addresses, sock, stop, around, connections, steps)
     except (EmbeddedError, ListenError, BindRefusedError, SecretError, VisionError, OSError) as error:
         _say(err, f"[bold red]vision serve:[/] {_plain(error)}")
         return 1
@@ -89,18 +101,21 @@ def serve(settings: Settings) -> int:
     return code
 
 
-def _databases(settings: Settings, servers: EmbeddedServers, stop: Stop) -> Addresses:
+def _databases(settings: Settings, servers: EmbeddedServers, stop: Stop, steps: StartSteps) -> Addresses:
     """PostgreSQL and Redis, started or joined and brought up to date."""
     data_dir = settings.server.data_dir
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not (settings.server.database_url and settings.server.redis_url):
         _say(out, f"Starting the databases in {_plain(data_dir)}")
-    addresses = servers.start()
+    with steps.step("databases"):
+        addresses = servers.start()
     stop.check()
-    migrate(addresses.database_url)
+    with steps.step("schema"):
+        migrate(addresses.database_url)
     _check_redis(addresses.redis_url)
     stop.check()
-    key_file = asyncio.run(_admit(settings, addresses.database_url))
+    with steps.step("keys"):
+        key_file = asyncio.run(_admit(settings, addresses.database_url))
     if key_file is not None:
         _say(out, f"The first admin key is in {_plain(key_file)}")
     stop.check()
@@ -133,9 +148,9 @@ def _run(
     stop: Stop,
     around: _Around,
     connections: int,
+    steps: StartSteps,
 ) -> int:
     """Answer requests until asked to stop; the exit code."""
-    # imports torch: seconds that a refusal to start must not cost
     from app.main import create_app
 
     stop.check()
@@ -163,7 +178,7 @@ def _run(
     )
     server = _Server(
         config,
-        ready=lambda: _announce(settings, app, url_of(sock), around),
+        ready=lambda: _announce(settings, app, url_of(sock), around, steps),
         closing=closing,
         closed=lambda code: _leave_soon(around, code),
     )
@@ -217,13 +232,15 @@ def _leave_soon(around: _Around, code: int) -> None:
         threading.Thread(target=leave, name="leave", daemon=True).start()
 
 
-def _announce(settings: Settings, app: FastAPI, url: str, around: _Around) -> None:
+def _announce(settings: Settings, app: FastAPI, url: str, around: _Around, steps: StartSteps) -> None:
     """Say where the service listens at once, and what it serves when the default model is live."""
     if settings.server.announce and not around.announcement.announce():
         _say(out, "Another service has announced itself in this data folder: commands go on asking that one")
     _say(out, f"Listening on {url}, loading the model '{_plain(settings.models.encoder)}'")
     services = app.state.services
     services.default_model.add_done_callback(lambda task: _say_ready(settings, services.registry, task, url))
+    services.default_model.add_done_callback(lambda _: steps.tell())
+    resume_collection()
     # the processor is the model's until it is live
     services.default_model.add_done_callback(lambda _: around.children.start(services.job_asked))
     asyncio.get_running_loop().call_later(CHILDREN_S, around.children.start, services.job_asked)
