@@ -130,8 +130,9 @@ class TimedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        is_last = self._deaf and not self.pipeline
         super().on_response_complete()
-        if self._deaf and not self.pipeline and (self.cycle is None or self.cycle.response_complete):
+        if is_last:
             self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
