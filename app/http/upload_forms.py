@@ -11,10 +11,11 @@ from fastapi import Request
 
 from app.errors import InvalidInputError
 from app.http.archive_upload import received_archive
-from app.http.dependencies import AppSettings, UploadSpool
+from app.http.dependencies import AppSettings, service_of
 from app.http.fields import AnyForm, describe_fields, parse_fields, required_fields
 from app.http.forms import convert_images, read_upload
-from app.http.spool import Entry
+from app.http.spool import Entry, Spool
+from app.settings import Settings
 
 Images = Literal["one", "several", "optional", "any"]
 """Exactly one, at least one, one at most, or any number."""
@@ -44,10 +45,9 @@ class UploadForm(Generic[AnyForm]):
         """
         self.fields, self.images, self.name, self.or_text = fields, images, name, or_text
 
-    async def __call__(
-        self, request: Request, settings: AppSettings, spool: UploadSpool
-    ) -> AsyncIterator[ReceivedForm[AnyForm]]:
+    async def __call__(self, request: Request) -> AsyncIterator[ReceivedForm[AnyForm]]:
         """Read the upload and check it; its images are closed however the request ends."""
+        settings, spool = service_of(request, "settings", Settings), service_of(request, "spool", Spool)
         with await read_upload(request, settings, spool) as upload:
             if self.or_text is not None:
                 upload.take_images(self.or_text, spool)
