@@ -82,7 +82,7 @@ class Squares:
     dim, input_size, memory_bytes, temperature = 1, 1, 1, 1.0
 
     def __init__(self, run: Callable[[str, list[int]], Sequence[int]]) -> None:
-        self._run = run
+        self.run = run
         self.is_warm = False
         """Before, it is only tried out."""
 
@@ -95,10 +95,10 @@ class Squares:
         )
 
     def encode_texts(self, texts: Sequence[str]) -> Any:
-        return self._vectors("text", [int(text) for text in texts] if self.is_warm else [0])
+        return self._vectors("text", [int(text) if text.isdigit() else 0 for text in texts])
 
     def _vectors(self, group: str, numbers: list[int]) -> Any:
-        found = self._run(group, numbers) if self.is_warm else numbers
+        found = self.run(group, numbers) if self.is_warm else numbers
         return np.array(found, np.float32).reshape(-1, 1)
 
 

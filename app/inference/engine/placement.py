@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Literal, Protocol, TypeVar
 
-from app.inference.sources import Kind
+from app.inference.sources import Kind, slug
 
 Placement = Literal["replicate", "spread"]
 """`replicate`: every engine has every model, and the least busy one is asked. `spread`: each model is on one engine."""
@@ -31,12 +31,13 @@ class Placed(Protocol):
 E = TypeVar("E", bound=Placed)
 
 
-def choose_engine(engines: Sequence[E], placement: Placement, kind: Kind, name: str) -> E | None:
-    """The engine for the model of that name, None where none that may serve it is there.
+def choose_engine(engines: Sequence[E], placement: Placement, kind: Kind, word: str) -> E | None:
+    """The engine for the model that the word means, None where none that may serve it is there.
 
     `spread` keeps to the engine of a model while that is away: another would load the model for a few seconds.
     """
     if placement == "spread":
+        name = slug(word.rpartition("/")[2])  # a hub id and the name that it is served by mean one model
         owner = max(engines, key=lambda engine: _weight(engine.endpoint, kind, name))
         return owner if owner.is_connected else None
     connected = [engine for engine in engines if engine.is_connected]
