@@ -162,7 +162,7 @@ class Session:
             return
         task = self._requests[number] = asyncio.create_task(self._carry_out(number, work))
         inline = sum(picture.size for picture in pictures if picture.offset == wire.INLINE)
-        task.add_done_callback(lambda _: self._end(number, inline))
+        task.add_done_callback(lambda done: self._end(number, inline, work, done))
         self._inline_bytes += inline
         if self._inline_bytes > self._limits.max_inline_bytes // 2:
             self.link.pause_reading()
@@ -170,12 +170,15 @@ class Session:
     async def _carry_out(self, number: int, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except asyncio.CancelledError:
-            self.reply(wire.Done(number))
         except Exception as error:
             self.reply(wire.Failed(number, wire.fail(error)))
 
-    def _end(self, number: int, inline: int) -> None:
+    def _end(
+        self, number: int, inline: int, work: Coroutine[Any, Any, None], task: asyncio.Task[None]
+    ) -> None:
+        work.close()  # it may have been cancelled before it began
+        if task.cancelled():
+            self.reply(wire.Done(number))
         del self._requests[number]
         if inline:
             self._inline_bytes -= inline
