@@ -28,13 +28,14 @@ def unit(x: Floats) -> Floats:
     finite = np.asarray(x, np.float32)
     length = _length(finite)
     if not np.isfinite(length).all():  # the exact way, which takes longer than all the rest
-        finite = np.nan_to_num(finite, nan=0.0, posinf=0.0, neginf=0.0)
+        finite = np.where(np.isfinite(finite), finite, np.float32(0.0))
         length = _length(finite)
-    scaled: Floats = finite / np.maximum(length, 1e-12)
+    scaled: Floats = finite / np.maximum(length, np.float32(1e-12))
     return scaled
 
 
 def _length(x: Floats) -> Floats:
     """float32[..., 1]: as `numpy.linalg.norm` has it, without its many cases."""
-    length: Floats = np.sqrt(np.add.reduce(x * x, axis=-1, keepdims=True))
+    squares: Floats = np.add.reduce(x * x, axis=-1, keepdims=True)
+    length: Floats = np.sqrt(squares)
     return length

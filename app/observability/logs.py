@@ -24,7 +24,7 @@ class _Stderr(logging.Handler):
 
 # Neither format tells where in the code a line was logged, and finding out takes longer than the line itself
 # (https://docs.python.org/3/howto/logging.html#optimization).
-logging._srcfile = None  # type: ignore[attr-defined]
+logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
