@@ -30,7 +30,7 @@ def unit(x: Floats) -> Floats:
     if not np.isfinite(length).all():  # the exact way, which takes longer than all the rest
         finite = np.where(np.isfinite(finite), finite, np.float32(0.0))
         length = _length(finite)
-    scaled: Floats = finite / np.maximum(length, np.float32(1e-12))
+    scaled: Floats = np.divide(finite, np.maximum(length, np.float32(1e-12)))
     return scaled
 
 
