@@ -109,9 +109,10 @@ class ImageEmbedder:
 
     async def _read(self, entry: Entry) -> tuple[bytes, str]:
         """The bytes and what the cache knows them by."""
+        read = _hashed if self.cache.enabled else _unhashed
         if entry.size <= IN_MEMORY_BYTES:
-            return _hashed(entry)
-        return await asyncio.get_running_loop().run_in_executor(self.pool, _hashed, entry)
+            return read(entry)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, read, entry)
 
     def _maker(
         self, data: Sequence[bytes], index: int, input_size: int, decode_s: list[float]
@@ -131,6 +132,10 @@ class ImageEmbedder:
 def _left_s(deadline: float) -> float:
     """Seconds until a moment of `time.monotonic()`."""
     return max(0.0, deadline - time.monotonic())
+
+
+def _unhashed(entry: Entry) -> tuple[bytes, str]:
+    return entry.read(), ""
 
 
 def _hashed(entry: Entry) -> tuple[bytes, str]:

@@ -25,7 +25,7 @@ from app.access.service import KeyRing
 from app.embedded import Addresses, EmbeddedError, EmbeddedServers
 from app.embedded.running import Announcement, running_server
 from app.errors import VisionError
-from app.http.head_deadline import protocol
+from app.http.head_deadline import HEAD_BYTES, protocol
 from app.observability.logs import configure
 from app.runtime.children import Children
 from app.runtime.listening import ACCEPTS_AT_ONCE, MAX_WAITING_CLIENTS, ListenError, listening_socket, url_of
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["running_server", "serve"]
 
 FORCED = 130
-HEADERS_BYTES = 65_536
 THREADS_S = 5.0
 CHILDREN_S = 30.0
 """Longest that the worker waits for the default model."""
@@ -162,7 +161,7 @@ def _run(
 
     config = uvicorn.Config(
         app,
-        http=protocol(settings.limits.head_timeout_s),
+        http=protocol(settings.limits.head_timeout_s, _head_bytes(settings)),
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -172,9 +171,6 @@ def _run(
         backlog=ACCEPTS_AT_ONCE,
         timeout_keep_alive=settings.limits.keep_alive_s,
         timeout_graceful_shutdown=settings.limits.shutdown_grace_s,
-        h11_max_incomplete_event_size=max(
-            HEADERS_BYTES, 2 * 1024 * (settings.limits.max_header_kb + settings.limits.max_query_kb)
-        ),
     )
     server = _Server(
         config,
@@ -192,6 +188,11 @@ def _run(
         _say(err, "[bold red]vision serve:[/] the service did not start; the lines above say why.")
         return 1
     return 0
+
+
+def _head_bytes(settings: Settings) -> int:
+    """Of a request's head before anything answers it; `LimitsMiddleware` holds heads to what the settings allow."""
+    return max(HEAD_BYTES, 2 * 1024 * (settings.limits.max_header_kb + settings.limits.max_query_kb))
 
 
 class _Around:

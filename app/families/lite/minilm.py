@@ -42,7 +42,9 @@ class MiniLm:
 
     def _layer(self, name: str, hidden: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
         query, key, value = (
-            self._linear(f"{name}.attention.self.{part}", hidden).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+            self._linear(f"{name}.attention.self.{part}", hidden)
+            .view(*hidden.shape[:2], HEADS, -1)
+            .transpose(1, 2)
             for part in ("query", "key", "value")
         )
         attended = (
