@@ -1,0 +1,152 @@
+"""A forward pass over the first rows of one fixed input, replayed from a recorded graph where there is one.
+
+Queuing the kernels of a small batch one by one takes longer than running them: a CUDA graph queues all of them at
+once. A graph holds addresses and shapes, so there is one for each of a few batch sizes, over input that never moves;
+a batch runs in the next larger one, and what its spare rows compute is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+import torch
+
+WARM_UP_RUNS = 2
+"""Before recording: at the first run libraries load their kernels, which may not be recorded."""
+MAX_WASTE = 2
+"""A batch runs eagerly rather than in a graph of more than so many times its rows."""
+
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Recording(Protocol):
+    """Work that was recorded."""
+
+    output: torch.Tensor
+    """What it writes to, each time anew."""
+
+    def replay(self) -> None:
+        """Queue it again."""
+
+
+class Recorder(Protocol):
+    """Records what is queued on a device."""
+
+    def record(self, work: Callable[[], torch.Tensor]) -> Recording:
+        """What `work` queues; raises what it raises, and RuntimeError where the device cannot record it."""
+
+
+class _CudaRecording:
+    def __init__(self, graph: Any, output: torch.Tensor) -> None:
+        self._graph = graph
+        self.output = output
+
+    def replay(self) -> None:
+        self._graph.replay()
+
+
+class CudaRecorder:
+    """CUDA graphs over one pool of memory: recordings run one after another, never two at once."""
+
+    def __init__(self) -> None:
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def record(self, work: Callable[[], torch.Tensor]) -> Recording:
+        """On the current stream, on which nothing else may be queued meanwhile. Other threads may use other streams and
+        allocate memory: only what this thread does is checked (`thread_local`).
+
+        Not through `torch.cuda.graph`, which waits for the whole device and empties every cache of memory each time.
+        """
+        graph = torch.cuda.CUDAGraph()
+        graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+        try:
+            output = work()
+        except BaseException:
+            with suppress(Exception):  # a stream that was left recording could not be used any more
+                graph.capture_end()
+            raise
+        graph.capture_end()
+        return _CudaRecording(graph, output)
+
+
+class _Call:
+    """Work that is done again by calling it."""
+
+    def __init__(self, work: Callable[[], torch.Tensor]) -> None:
+        self._work = work
+        self.output = work()
+
+    def replay(self) -> None:
+        self.output = self._work()
+
+
+class Repeater:
+    """Where a device has no graphs: keeps a compiled model to the batch sizes that it was compiled for."""
+
+    def record(self, work: Callable[[], torch.Tensor]) -> Recording:
+        return _Call(work)
+
+
+class BucketedForward:
+    """Runs a model over the first rows of `inputs`; used in one stream, with its lock held."""
+
+    def __init__(
+        self,
+        forward: Forward,
+        inputs: torch.Tensor,
+        recorder: Recorder | None,
+        *,
+        recorded: Forward | None = None,
+    ) -> None:
+        """`forward` takes the first n rows of `inputs` to float32[n, d]; without a recorder all runs are eager.
+
+        `recorded` is what is recorded in its place, such as the same compiled for fixed shapes.
+        """
+        self._forward = forward
+        self._recorded = recorded or forward
+        self._inputs = inputs
+        self._recorder = recorder
+        self._recordings: dict[int, Recording] = {}
+
+    @property
+    def recorded(self) -> tuple[int, ...]:
+        """The batch sizes that have a graph, ascending."""
+        return tuple(sorted(self._recordings))
+
+    def run(self, count: int) -> torch.Tensor:
+        """float32[count, d] of the first `count` rows, valid until the next run."""
+        fitting = [size for size in self._recordings if count <= size <= MAX_WASTE * count]
+        if not fitting:
+            return self._forward(self._inputs[:count])
+        recording = self._recordings[min(fitting)]
+        recording.replay()
+        return recording.output[:count]
+
+    def record(self, size: int) -> None:
+        """Record the forward pass for that many rows; raises what it raises, then nothing has changed."""
+        if self._recorder is None:
+            return
+        rows = self._inputs[:size]
+        for _ in range(WARM_UP_RUNS):
+            self._recorded(rows)
+        self._recordings[size] = self._recorder.record(lambda: self._recorded(rows))
+
+    def forget(self, size: int) -> None:
+        """Give the graph of that size up."""
+        self._recordings.pop(size, None)
+
+    def give_up(self) -> None:
+        """Give all graphs up and record no more; everything queued must be done."""
+        self._recordings.clear()
+        self._recorder = None
+
+
+def buckets_up_to(largest: int) -> tuple[int, ...]:
+    """The batch sizes worth a graph: powers of two, and the largest itself."""
+    sizes = [1]
+    while sizes[-1] * 2 < largest:
+        sizes.append(sizes[-1] * 2)
+    return tuple(dict.fromkeys([*sizes, largest]))
