@@ -10,7 +10,7 @@ import transformers
 from PIL import Image
 
 from app.inference.preprocessing import BICUBIC, BILINEAR, Preprocessing, of_processor
-from app.inference.resizing import resize_by_pillow
+from app.inference.resizing import normalise, resize_by_pillow, resize_by_torch
 
 SIZES = [
     (1, 1),
@@ -85,8 +85,44 @@ def test_normalising_is_one_multiply_and_add(name: str) -> None:
     assert steps is not None
     image = noise(100, 90)
     expected = own(images=image, return_tensors="np")["pixel_values"][0]
-    multiplier, offset = (np.array(three)[:, None, None] for three in (steps.multiplier, steps.offset))
-    np.testing.assert_allclose(resize_by_pillow(image, steps) * multiplier + offset, expected, atol=2e-6)
+    np.testing.assert_allclose(normalise(resize_by_pillow(image, steps), steps), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_torch_resizes_as_pillow_does_to_two_grey_levels(name: str) -> None:
+    """Of grey levels that no filter overshoots: where both clip between their passes, the order of these shows."""
+    steps = of_processor(PROCESSORS[name]())
+    assert steps is not None
+    for size in SIZES:
+        image = 64 + np.asarray(noise(*size)) // 2
+        resized = resize_by_torch(image, steps)
+        assert resized is not None
+        apart = np.abs(resized.astype(int) - resize_by_pillow(image, steps))
+        assert apart.max() <= 2, size
+        assert apart.mean() < 0.4, size
+
+
+def test_only_what_torch_can_do_exactly_is_left_to_it() -> None:
+    steps = of_processor(processor("CLIPImageProcessorPil", resample=Image.Resampling.LANCZOS))
+    assert steps is not None
+    assert resize_by_torch(np.asarray(noise(40, 40)), steps) is None
+    middle = Preprocessing((32, 32), share=0.875, resample=BILINEAR)
+    assert resize_by_torch(np.asarray(noise(101, 75)), middle) is None  # cut between two pixels
+    whole = resize_by_torch(np.asarray(noise(480, 640)), middle)
+    assert whole is not None
+    apart = np.abs(whole.astype(int) - resize_by_pillow(noise(480, 640), middle))
+    assert apart[:, 1:-1, 1:-1].max() <= 1
+
+
+def test_a_part_of_an_image_is_resized_as_by_pillow_from_the_whole_of_it() -> None:
+    steps = Preprocessing((32, 32), share=0.875, resample=BILINEAR)
+    for size in SIZES:
+        top, left, bottom, right = steps.geometry(*size).box
+        expected = noise(*size).resize((32, 32), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+        apart = np.abs(
+            resize_by_pillow(noise(*size), steps).transpose(1, 2, 0).astype(int) - np.asarray(expected)
+        )
+        assert apart.max() <= 1, size
 
 
 def test_the_middle_of_an_image_is_cut_out_while_it_is_scaled() -> None:
