@@ -17,7 +17,7 @@ class ModelSettings(SettingsGroup):
     encoder: str = Field(
         "lite", description="Default encoder: a family, a Hugging Face id or a local folder."
     )
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps (unproven).")
     cpu_runtime: Literal["auto", "onnx", "torch"] = Field(
         "auto",
         description="How encoders run on CPU; auto measures once and keeps the fastest that is exact enough.",
