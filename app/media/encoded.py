@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from app.media.images import ImageLimits
+from app.media.images import ImageLimits, decode
 from app.media.kinds import sniff
 from app.media.modes import orientation
 from app.media.safety import check_size, decoder_failures
@@ -54,3 +56,9 @@ def as_encoded_jpeg(data: bytes, limits: ImageLimits) -> EncodedJpeg | None:
         if image.mode not in ("L", "RGB"):
             return None
         return EncodedJpeg(data, *image.size, _TURNS[orientation(image)])
+
+
+def decode_encoded(file: EncodedJpeg) -> NDArray[np.uint8]:
+    """uint8[h, w, 3], upright, on the CPU; raises InvalidImageError. Its limits were checked before."""
+    limits = ImageLimits(max_pixels=file.width * file.height, max_side=max(file.width, file.height))
+    return np.array(decode(file.data, limits))

@@ -76,7 +76,7 @@ def on_cpu(data: bytes) -> np.ndarray:
 def runtime(decoder: BatchJpegDecoder) -> GpuRuntime:
     torch.manual_seed(0)
     tower = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 4, 4), torch.nn.ReLU(), torch.nn.Flatten()).eval()
-    options = GpuOptions(8, 100_000, decoder=decoder, decode_on_cpu=on_cpu)
+    options = GpuOptions(8, 100_000, decoder=decoder)
     return GpuRuntime(tower, Device("cpu"), torch.float32, WAY, options, streams=LateStreams())
 
 

@@ -143,6 +143,16 @@ class BucketedForward:
         self._recordings.clear()
         self._recorder = None
 
+    def close(self) -> None:
+        """Let go of the model and its memory; everything queued must be done."""
+        self.give_up()
+        self._forward = self._recorded = _closed
+        self._inputs = torch.empty(0)
+
+
+def _closed(rows: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("the model was closed")
+
 
 def buckets_up_to(largest: int) -> tuple[int, ...]:
     """The batch sizes worth a graph: powers of two, and the largest itself."""

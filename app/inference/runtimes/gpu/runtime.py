@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from app.inference.runtimes.gpu.jpegs import BatchJpegDecoder, decode_each, upri
 from app.inference.runtimes.gpu.resizing import Resizer
 from app.inference.runtimes.gpu.staging import Chunk, Image, Staging
 from app.inference.runtimes.gpu.streams import Mark, Streams, streams_of
-from app.media.encoded import EncodedJpeg
+from app.media.encoded import EncodedJpeg, decode_encoded
 
 _WORKSPACE = 256 * 2**20
 """Bytes on the device for what a batch computes in between and what graphs keep; estimated."""
@@ -46,8 +47,7 @@ class GpuOptions:
     compile_backend: str | None = None
     """Compile the model for each bucket by torch.compile with this backend."""
     decoder: BatchJpegDecoder | None = None
-    decode_on_cpu: Callable[[bytes], Image] | None = None
-    """For files that the decoder refuses."""
+    """For JPEG files; what it refuses is decoded on the CPU."""
 
 
 class Pending:
@@ -86,9 +86,6 @@ class _Part:
 class GpuRuntime:
     """See `app.inference.runtimes.tower.ImageRuntime`; `launch` is what a batcher with a pipeline calls."""
 
-    resizes = True
-    """Takes images as they are, uint8[h, w, 3], instead of what `preprocess` makes of them."""
-
     def __init__(
         self,
         module: torch.nn.Module,
@@ -111,9 +108,10 @@ class GpuRuntime:
         self._dtype = dtype
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._module = module.to(self._torch_device, dtype, memory_format=self._layout)  # type: ignore[call-overload]
-        shape = (1, 3, 1, 1)
-        self._multiplier = torch.tensor(preprocessing.multiplier, device=self._torch_device).view(shape)
-        self._offset = torch.tensor(preprocessing.offset, device=self._torch_device).view(shape)
+        self._multiplier, self._offset = (
+            torch.tensor(values, dtype=torch.float32, device=self._torch_device).view(1, 3, 1, 1)
+            for values in (preprocessing.multiplier, preprocessing.offset)
+        )
         self._staging = Staging(self.streams, options.staging_bytes)
         self._resizer = Resizer(preprocessing, self._torch_device)
         self._results: deque[torch.Tensor] = deque()
@@ -123,14 +121,13 @@ class GpuRuntime:
             self._inputs = self.streams.device_buffer(rows, torch.uint8)
         if recorder is None and options.graphs and device.kind == "cuda":
             recorder = CudaRecorder()
-        recorded = None
+        self._compiled: Forward | None = None
         if options.compile_backend is not None:
-            recorded = self._normalising(
-                torch.compile(self._module, backend=options.compile_backend, dynamic=False)
-            )
+            compiled = torch.compile(self._module, backend=options.compile_backend, dynamic=False)
+            self._compiled = self._normalising(compiled)
             recorder = recorder or Repeater()
         self.forward = BucketedForward(
-            self._normalising(self._module), self._inputs, recorder, recorded=recorded
+            self._normalising(self._module), self._inputs, recorder, recorded=self._compiled
         )
         self.remark = ""
         """What there is to know of how it runs, such as that no graph could be recorded."""
@@ -140,11 +137,16 @@ class GpuRuntime:
         )
 
     @property
+    def name(self) -> str:
+        """What runs, as notes about it are kept."""
+        name = f"torch {str(self._dtype).removeprefix('torch.')} {self.device.torch_name}"
+        compiler = self.options.compile_backend
+        return name if compiler is None else f"{name}, compiled by {compiler}"
+
+    @property
     def label(self) -> str:
         """For people; grows as graphs are recorded."""
-        name = f"torch {str(self._dtype).removeprefix('torch.')} {self.device.torch_name}"
-        if self.options.compile_backend is not None:
-            name += f", compiled by {self.options.compile_backend}"
+        name = self.name
         if self.forward.recorded and self.options.graphs and self.device.kind == "cuda":
             name += f", graphs up to {self.forward.recorded[-1]}"
         if self.options.decoder is not None:
@@ -153,29 +155,24 @@ class GpuRuntime:
 
     @property
     def reads_jpeg(self) -> bool:
-        """Whether `launch` takes `EncodedJpeg` too."""
+        """Whether `launch` decodes `EncodedJpeg` on the device."""
         return self.options.decoder is not None
 
-    def run(self, pixels: NDArray[np.uint8]) -> Vectors:
-        """uint8[n, 3, h, w], resized already, to features float32[n, d]; a full GPU raises `torch.OutOfMemoryError`."""
-        pending = []
-        for start in range(0, len(pixels), self.options.max_batch):
-            part = pixels[start : start + self.options.max_batch]
-            with self.streams.lock, torch.inference_mode():
-                host = self.streams.host_buffer(part.shape, torch.uint8)
-                np.copyto(host.numpy(), part)
-                uploaded = self.streams.upload(self._inputs[: len(part)], host, self.streams.mark())
-                pending.append(
-                    (Pending([self._forward(list(range(len(part))), uploaded)], self._take_back, []), host)
-                )
-        found = [one.result() for one, _ in pending]
-        return found[0] if len(found) == 1 else np.concatenate(found)
+    def run(self, pixels: NDArray[Any]) -> Vectors:
+        """[n, 3, h, w], resized already, to features float32[n, d]; a full GPU raises `torch.OutOfMemoryError`.
+
+        uint8, or float32 as the checkpoint's own processor normalises it, which is compared with and never served.
+        """
+        limit = self.options.max_batch
+        run = self._run if pixels.dtype == np.uint8 else self._run_normalised
+        parts = [run(pixels[start : start + limit]) for start in range(0, len(pixels), limit)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def launch(self, images: Sequence[Image | EncodedJpeg]) -> Pending:
         """Queue a batch; the images have been read when this returns, and their memory may change.
 
-        Raises ValueError for an array that is no uint8[h, w, 3], `torch.OutOfMemoryError`, and what `decode_on_cpu`
-        raises for a file that the device refuses. Then nothing is pending.
+        Raises ValueError for an array that is no uint8[h, w, 3], `torch.OutOfMemoryError`, and
+        InvalidImageError for a file that the CPU refuses, too. Then nothing is pending.
         """
         parts: list[_Part] = []
         kept: list[torch.Tensor] = []
@@ -188,6 +185,15 @@ class GpuRuntime:
                 raise
         return Pending(parts, self._take_back, kept)
 
+    def record(self, size: int) -> None:
+        """Record the forward pass of that many images; raises what the device raises."""
+        if self._compiled is not None:  # which takes long: requests go on meanwhile
+            with torch.inference_mode():
+                self._compiled(torch.zeros_like(self._inputs[:size]))
+                self.streams.settle()
+        with self.streams.lock, torch.inference_mode(), self.streams.computing():
+            self.forward.record(size)
+
     def give_up_graphs(self, remark: str) -> None:
         """Run every batch eagerly from now on; `remark` says why where the model is described."""
         with self.streams.lock:
@@ -195,15 +201,32 @@ class GpuRuntime:
             self.forward.give_up()
             self.remark = remark
 
+    def give_up_decoding(self) -> None:
+        """Take no more JPEG files."""
+        self.options = replace(self.options, decoder=None)
+
     def close(self) -> None:
         """Give the device's memory back."""
         with self.streams.lock:
             self.streams.mark().wait()
-            self.forward.give_up()
+            self.forward.close()
             self._results.clear()
-            del self._module, self._inputs, self.forward
-            if self.device.kind == "cuda":
-                torch.cuda.empty_cache()
+            del self._module, self._inputs, self._compiled
+            self.device.release_cache()
+
+    def _run(self, pixels: NDArray[np.uint8]) -> Vectors:
+        with self.streams.lock, torch.inference_mode():
+            host = self.streams.host_buffer(pixels.shape, torch.uint8)
+            np.copyto(host.numpy(), pixels)
+            uploaded = self.streams.upload(self._inputs[: len(pixels)], host, self.streams.mark())
+            part = self._forward(list(range(len(pixels))), uploaded)
+            return Pending([part], self._take_back, [host]).result()
+
+    def _run_normalised(self, pixels: NDArray[np.float32]) -> Vectors:
+        with self.streams.lock, torch.inference_mode(), self.streams.computing():
+            batch = torch.from_numpy(pixels).to(self._torch_device, self._dtype)
+            features: Vectors = self._module(batch).float().cpu().numpy()
+        return features
 
     def _launch(self, images: Sequence[Image | EncodedJpeg], kept: list[torch.Tensor]) -> _Part:
         order: list[int] = []
@@ -250,20 +273,21 @@ class GpuRuntime:
         order: list[int],
         kept: list[torch.Tensor],
     ) -> None:
-        decoder, decode_on_cpu = self.options.decoder, self.options.decode_on_cpu
-        if decoder is None or decode_on_cpu is None:
-            raise ValueError("this runtime decodes no JPEG files")
+        decoder = self.options.decoder
+        if decoder is None:
+            arrays |= {row: decode_encoded(file) for row, file in files.items()}
+            return
         with self.streams.decoding():
             decoded = decode_each(decoder, [file.data for file in files.values()])
+        kept += [planes for planes in decoded if planes is not None]
         sizes: dict[tuple[int, ...], dict[int, torch.Tensor]] = {}
-        for (row, file), planes in zip(files.items(), decoded, strict=True):
-            if planes is None:
-                arrays[row] = decode_on_cpu(file.data)
-                continue
-            kept.append(planes)
-            turned = planes if decoder.turns_upright else upright(planes, file.turn)
-            sizes.setdefault(tuple(turned.shape), {})[row] = turned
         with self.streams.computing():
+            for (row, file), planes in zip(files.items(), decoded, strict=True):
+                if planes is None:
+                    arrays[row] = decode_encoded(file)
+                    continue
+                turned = planes if decoder.turns_upright else upright(planes, file.turn)
+                sizes.setdefault(tuple(turned.shape), {})[row] = turned
             for group in sizes.values():
                 stack = torch.stack(list(group.values()))
                 self._resizer.resize_planes(stack, self._rows(order, len(group)))

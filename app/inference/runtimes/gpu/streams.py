@@ -16,6 +16,9 @@ from typing import Any, Protocol
 
 import torch
 
+_STREAM: Any = torch.cuda.Stream
+_EVENT: Any = torch.cuda.Event
+
 
 class Mark(Protocol):
     """A place in the work of a stream."""
@@ -121,9 +124,9 @@ class InOrder:
 
 
 class _CudaMark:
-    def __init__(self, stream: torch.cuda.Stream) -> None:
+    def __init__(self, stream: Any) -> None:
         # "blocking" lets a waiting thread sleep; by default it would keep a core busy
-        self.event = torch.cuda.Event(blocking=True)
+        self.event: Any = _EVENT(blocking=True)
         self.event.record(stream)
 
     def wait(self) -> None:
@@ -138,9 +141,9 @@ class CudaStreams:
     def __init__(self, device: torch.device) -> None:
         self.lock = threading.RLock()
         self._device = device
-        self._copy = torch.cuda.Stream(device)
-        self._compute = torch.cuda.Stream(device)
-        self._decode = torch.cuda.Stream(device)
+        self._copy: Any = _STREAM(device)
+        self._compute: Any = _STREAM(device)
+        self._decode: Any = _STREAM(device)
 
     def host_buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype, pin_memory=True)
@@ -182,24 +185,26 @@ class CudaStreams:
         torchcodec#1634): in an idle stream, whose memory nobody else allocates from, there is nothing to overtake.
         """
         self._decode.synchronize()
-        with torch.cuda.stream(self._decode):
-            yield
-        self._decode.synchronize()
+        try:
+            with torch.cuda.stream(self._decode):
+                yield
+        finally:
+            self._decode.synchronize()
 
     def mark(self) -> Mark:
         return _CudaMark(self._compute)
 
     def time(self, work: Callable[[], object], repeats: int) -> float:
-        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        began, ended = (_EVENT(enable_timing=True) for _ in range(2))
         with torch.cuda.stream(self._compute):
             began.record(self._compute)
             for _ in range(repeats):
                 work()
             ended.record(self._compute)
         ended.synchronize()
-        return began.elapsed_time(ended) / 1e3 / repeats
+        return float(began.elapsed_time(ended)) / 1e3 / repeats
 
-    def _behind(self, stream: torch.cuda.Stream, after: Mark | None) -> None:
+    def _behind(self, stream: Any, after: Mark | None) -> None:
         if isinstance(after, _CudaMark):
             stream.wait_event(after.event)
 

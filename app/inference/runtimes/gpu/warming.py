@@ -98,14 +98,20 @@ class Warming:
         return sorted(fitting)
 
     def _attempt(self, size: int) -> Exception | None:
-        """Record one size; what went wrong, or None."""
-        streams = self._runtime.streams
-        try:
-            with streams.lock, torch.inference_mode(), streams.computing():
-                self._runtime.forward.record(size)
-        except Exception as error:
-            return error.with_traceback(None)  # whose frames would hold the memory
-        return None
+        """Record one size; what went wrong, or None. Tried twice, since a garbage collection that frees memory of the
+        device in the middle spoils a recording.
+        """
+        failed: Exception | None = None
+        for _ in range(2):
+            try:
+                self._runtime.record(size)
+            except Exception as error:
+                failed = error.with_traceback(None)  # whose frames would hold the memory
+                if is_out_of_memory(error):
+                    break
+            else:
+                return None
+        return failed
 
     def _seconds(self, size: int, repeats: int) -> float:
         streams = self._runtime.streams
