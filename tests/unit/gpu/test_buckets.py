@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,40 +11,11 @@ import torch
 from app.inference.device import Device
 from app.inference.preprocessing import Preprocessing
 from app.inference.runtimes.engines import Note
-from app.inference.runtimes.gpu.buckets import BucketedForward, Recording, buckets_up_to
+from app.inference.runtimes.gpu.buckets import BucketedForward, buckets_up_to
 from app.inference.runtimes.gpu.knee import knee, measure
 from app.inference.runtimes.gpu.runtime import GpuOptions, GpuRuntime
 from app.inference.runtimes.gpu.warming import Warming
-
-
-class Graph:
-    """A pretended graph: replaying computes what was recorded, over the same memory, into the same memory."""
-
-    def __init__(self, work: Callable[[], torch.Tensor]) -> None:
-        self._work = work
-        self.output = work()
-        self.replays = 0
-
-    def replay(self) -> None:
-        self.replays += 1
-        self.output.copy_(self._work())
-
-
-class Graphs:
-    """Records pretended graphs, as far as memory goes."""
-
-    def __init__(self, fits: int = 10**9, error: Exception | None = None) -> None:
-        self.fits, self.error = fits, error
-        self.recorded: list[Graph] = []
-
-    def record(self, work: Callable[[], torch.Tensor]) -> Recording:
-        if self.error is not None:
-            raise self.error
-        graph = Graph(work)
-        if len(graph.output) > self.fits:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        self.recorded.append(graph)
-        return graph
+from tests.pretended_device import Graphs
 
 
 def total(rows: torch.Tensor) -> torch.Tensor:

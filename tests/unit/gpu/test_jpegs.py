@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -22,33 +21,10 @@ from app.media import images
 from app.media.encoded import EncodedJpeg, as_encoded_jpeg
 from app.media.errors import ImageTooLargeError, InvalidImageError
 from app.media.images import ImageLimits
-from tests.late_streams import LateStreams
+from tests.pretended_device import Decoder, LateStreams
 
 LIMITS = ImageLimits()
 WAY = Preprocessing((16, 16), shortest_edge=18)
-
-
-class Decoder:
-    """Decodes as a device would; refuses what is in `refused`, all of a batch at once."""
-
-    name = "stand-in"
-    turns_upright = False
-
-    def __init__(self) -> None:
-        self.refused: set[bytes] = set()
-        self.calls: list[int] = []
-        self.error: Exception | None = None
-
-    def decode(self, files: Sequence[bytes]) -> list[torch.Tensor]:
-        self.calls.append(len(files))
-        if self.error is not None:
-            raise self.error
-        if self.refused.intersection(files):
-            raise RuntimeError("nvjpegDecodeBatched failed: 5")
-        return [
-            torch.from_numpy(simplejpeg.decode_jpeg(file, "RGB")).permute(2, 0, 1).contiguous()
-            for file in files
-        ]
 
 
 def jpeg(image: Image.Image, **options: object) -> bytes:

@@ -14,7 +14,7 @@ from app.inference.preprocessing import Preprocessing
 from app.inference.runtimes.gpu.runtime import GpuOptions, GpuRuntime
 from app.inference.runtimes.gpu.staging import Staging, split
 from app.inference.runtimes.gpu.streams import InOrder, Streams
-from tests.late_streams import LateStreams
+from tests.pretended_device import LateStreams
 
 WAY = Preprocessing((16, 16), shortest_edge=18, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 Images = list[NDArray[np.uint8]]
