@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from app.inference.errors import ModelUnavailableError
+from app.inference.recording import RECORDING
 
 _NAME = re.compile(r"(auto|cpu|mps|cuda(?::(\d+))?)")
 
@@ -91,7 +92,8 @@ class Device:
         import torch
 
         backend: Any = torch.mps if self.kind == "mps" else torch.cuda
-        backend.empty_cache()
+        with RECORDING:
+            backend.empty_cache()
 
 
 def parse(name: str) -> Device:

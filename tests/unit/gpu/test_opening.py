@@ -113,7 +113,9 @@ async def test_the_largest_batch_and_the_label_follow_what_was_measured(
     await asyncio.to_thread(again.close)
 
 
-async def test_a_number_in_the_settings_is_the_largest_batch(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+async def test_a_number_in_the_settings_is_the_largest_batch(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
     encoder = OnDevice(config_in(tmp_path, max_batch=5))
     live = served(encoder, pool)
     assert live.stats().max_batch == 5

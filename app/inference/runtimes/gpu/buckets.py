@@ -7,17 +7,22 @@ a batch runs in the next larger one, and what its spare rows compute is not look
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import torch
+
+from app.inference.recording import RECORDING
 
 WARM_UP_RUNS = 2
 """Before recording: at the first run libraries load their kernels, which may not be recorded."""
 MAX_WASTE = 2
 """A batch runs eagerly rather than in a graph of more than so many times its rows."""
 
+
+_END_POOL: Any = getattr(torch._C, "_cuda_endAllocateToPool", None)
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -51,25 +56,48 @@ class _CudaRecording:
 class CudaRecorder:
     """CUDA graphs over one pool of memory: recordings run one after another, never two at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, device_index: int) -> None:
+        self._device_index = device_index
         self._pool = torch.cuda.graph_pool_handle()
 
     def record(self, work: Callable[[], torch.Tensor]) -> Recording:
         """On the current stream, on which nothing else may be queued meanwhile. Other threads may use other streams and
         allocate memory: only what this thread does is checked (`thread_local`).
 
-        Not through `torch.cuda.graph`, which waits for the whole device and empties every cache of memory each time.
+        Not through `torch.cuda.graph`, which waits for the whole device each time.
         """
         graph = torch.cuda.CUDAGraph()
-        graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-        try:
-            output = work()
-        except BaseException:
-            with suppress(Exception):  # a stream that was left recording could not be used any more
-                graph.capture_end()
-            raise
-        graph.capture_end()
+        with RECORDING, _without_garbage_collection():
+            torch.cuda.empty_cache()  # what the warm-up took, which the graph takes again in its own pool
+            try:
+                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+                try:
+                    output = work()
+                finally:  # a stream that was left recording could not be used any more
+                    graph.capture_end()
+            except BaseException:
+                self._end_pool()
+                raise
         return _CudaRecording(graph, output)
+
+    def _end_pool(self) -> None:
+        """torch up to 2.13 forgets it where a recording fails, and then refuses to give memory back (pytorch#180395);
+        where it did not forget, this is an error.
+        """
+        with suppress(Exception):
+            _END_POOL(self._device_index, self._pool)
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Memory of a device or an event that a collection frees in this thread in the middle would spoil the recording."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Call:

@@ -120,7 +120,7 @@ class GpuRuntime:
             rows = (options.max_batch, 3, *preprocessing.output)
             self._inputs = self.streams.device_buffer(rows, torch.uint8)
         if recorder is None and options.graphs and device.kind == "cuda":
-            recorder = CudaRecorder()
+            recorder = CudaRecorder(device.index)
         self._compiled: Forward | None = None
         if options.compile_backend is not None:
             compiled = torch.compile(self._module, backend=options.compile_backend, dynamic=False)
@@ -310,6 +310,7 @@ class GpuRuntime:
         return self.streams.host_buffer((self.options.max_batch, features.shape[1]), torch.float32)
 
     def _take_back(self, host: torch.Tensor) -> None:
+        """Keep it: freed while a graph is recorded, it would have torch mark the stream that is recorded."""
         self._results.append(host)
 
     def _normalising(self, module: Callable[[torch.Tensor], torch.Tensor]) -> Forward:

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import torch
 
 _STREAM: Any = torch.cuda.Stream
+_PRIORITY = -1
+"""Before answers being generated, whose steps are many and short; and from another set of streams than theirs."""
 _EVENT: Any = torch.cuda.Event
 
 
@@ -141,9 +143,9 @@ class CudaStreams:
     def __init__(self, device: torch.device) -> None:
         self.lock = threading.RLock()
         self._device = device
-        self._copy: Any = _STREAM(device)
-        self._compute: Any = _STREAM(device)
-        self._decode: Any = _STREAM(device)
+        self._copy: Any = _STREAM(device, priority=_PRIORITY)
+        self._compute: Any = _STREAM(device, priority=_PRIORITY)
+        self._decode: Any = _STREAM(device, priority=_PRIORITY)
 
     def host_buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype, pin_memory=True)

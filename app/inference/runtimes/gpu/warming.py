@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 0.02
 """Between two recordings, so that batches that wait get their turn."""
+_SHORT_SHARE = 0.03
+"""A device with less of its memory free than that is full."""
 
 
 class Warming:
@@ -88,7 +90,7 @@ class Warming:
             error = self._attempt(size)
             if error is None:
                 fitting.append(size)
-            elif is_out_of_memory(error):
+            elif self._is_memory(error):
                 log.warning("A batch of %d does not fit into the memory of %s.", size, self._runtime.label)
             else:
                 log.warning("%s records no graphs and runs without: %s", self._runtime.label, error)
@@ -98,20 +100,20 @@ class Warming:
         return sorted(fitting)
 
     def _attempt(self, size: int) -> Exception | None:
-        """Record one size; what went wrong, or None. Tried twice, since a garbage collection that frees memory of the
-        device in the middle spoils a recording.
+        """Record one size; what went wrong, or None."""
+        try:
+            self._runtime.record(size)
+        except Exception as error:
+            return error.with_traceback(None)  # whose frames would hold the memory
+        return None
+
+    def _is_memory(self, error: Exception) -> bool:
+        """Whether a recording failed for lack of memory. Where torch runs out in the middle of one, it may say that the
+        recording is invalid instead (pytorch#159594).
         """
-        failed: Exception | None = None
-        for _ in range(2):
-            try:
-                self._runtime.record(size)
-            except Exception as error:
-                failed = error.with_traceback(None)  # whose frames would hold the memory
-                if is_out_of_memory(error):
-                    break
-            else:
-                return None
-        return failed
+        free = self._runtime.device.free_bytes
+        is_short = free is not None and free < _SHORT_SHARE * self._runtime.device.memory_bytes
+        return is_out_of_memory(error) or is_short
 
     def _seconds(self, size: int, repeats: int) -> float:
         streams = self._runtime.streams
