@@ -16,6 +16,7 @@ from pydantic_core import InitErrorDetails
 from app.settings.group import SettingsGroup
 from app.settings.jobs import JobSettings, StrategySettings
 from app.settings.models import AnswerSettings, BatchingSettings, CollectionSettings, ModelSettings
+from app.settings.processes import ProcessSettings
 from app.settings.serving import AccessSettings, LimitSettings, LogSettings, ServerSettings, UploadSettings
 
 
@@ -25,6 +26,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     server: ServerSettings
+    processes: ProcessSettings
     access: AccessSettings
     models: ModelSettings
     answers: AnswerSettings
