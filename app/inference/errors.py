@@ -77,3 +77,18 @@ class ModelUnavailableError(VisionError):
     advice = (
         "Read the sentence: the model's files, or what it needs, must be put right on the service's machine."
     )
+
+
+class EngineUnavailableError(OverloadedError):
+    """The process that runs the models is not there: try again shortly."""
+
+    code = "engine_unavailable"
+    advice = (
+        "Send the same request again after `Retry-After`; where it lasts, the log tells why the engine ended."
+    )
+
+
+class ModelReplacedError(OverloadedError):
+    """The model was replaced while the request was under way: try again."""
+
+    code = "model_replaced"

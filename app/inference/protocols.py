@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from app.inference.accounting import Base
 
 Pixels = NDArray[np.float32]
+Rgb = NDArray[np.uint8]
+"""uint8[h, w, 3]."""
+ImageOrMaker = Image.Image | Rgb | Callable[[], Image.Image | Rgb]
+"""An image, or what makes one when it is called in the decode pool (such as decoding an upload)."""
 Vectors = NDArray[np.float32]
 
 

@@ -174,6 +174,10 @@ class ModelRegistry:
             return True
         return any(name in (one.name, *one.aliases) for one in self.known())
 
+    async def stats(self) -> list[ModelInfo]:
+        """As `live`, which has the newest figures here."""
+        return self.live()
+
     async def forget(self, location: str) -> None:
         """Give back the memory of a model that was removed.
 
