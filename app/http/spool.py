@@ -21,9 +21,7 @@ _ROOM_CHECK_BYTES = 8 << 20
 class Spool:
     """The uploads one process holds at this moment, within what all of its service may hold."""
 
-    def __init__(
-        self, folder: Path, max_bytes: int, min_free_mb: int = 0, held: Tally | None = None
-    ) -> None:
+    def __init__(self, folder: Path, max_bytes: int, min_free_mb: int = 0, held: Tally | None = None) -> None:
         """`folder` is made where it is missing, and rid of what a killed process may have left behind.
 
         `held` counts the bytes of every process of the service.

@@ -43,6 +43,7 @@ class StartOnce:
     """Starts children at the first call, however many threads call."""
 
     def __init__(self, children: Children, *wanted: Child) -> None:
+        self.started: tuple[Child, ...] = ()
         self._children = children
         self._wanted: tuple[Child, ...] = wanted
         self._changing = threading.Lock()
@@ -50,5 +51,6 @@ class StartOnce:
     def __call__(self, *_: object) -> None:
         """Start them unless they were."""
         with self._changing:
-            wanted, self._wanted = self._wanted, ()
-        self._children.start(*wanted)
+            if not self.started:
+                self.started = self._wanted
+                self._children.start(*self._wanted)

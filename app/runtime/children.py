@@ -41,11 +41,13 @@ class Child:
     command: tuple[str, ...]
     """A module and its arguments."""
     tell: Callable[[], dict[str, Any]]
-    """What each start is told as the first line of its standard input; `report` is added where somebody hears it."""
+    """Called before each start: what it is told as the first line of its standard input; `report` is added where
+    somebody hears it.
+    """
     hear: Callable[[dict[str, Any]], None] | None = None
     """Called in a thread with each thing it tells."""
-    changed: Callable[[], None] = lambda: None
-    """Called before each start and after each end."""
+    ended: Callable[[int], None] = lambda _: None
+    """Called in a thread after each end, with the exit code."""
     environment: Mapping[str, str] = field(default_factory=dict)
     inherits: tuple[int, ...] = ()
     """File descriptors that it keeps open."""
@@ -151,7 +153,6 @@ class _Keeper:
 
     def _run(self) -> int:
         """Start the child and wait for its end; its exit code."""
-        self.child.changed()
         told, report = self.child.tell(), None
         if self.child.hear is not None:
             report = told["report"] = self._open_report(self.child.hear)
@@ -169,7 +170,7 @@ class _Keeper:
             with self._changing:
                 self._running = None
                 _kill_session(process)
-        self.child.changed()
+        self.child.ended(code)
         return code
 
     def _start(self, handles: tuple[int, ...]) -> subprocess.Popen[bytes]:

@@ -18,7 +18,7 @@ _SWEEPER_SLOTS = 2
 
 
 def job_processes(settings: Settings, addresses: Addresses, asked: threading.Event) -> tuple[Child, ...]:
-    """Both, or none where the settings leave jobs to others; where the settings say so, they start once `asked` is set."""
+    """Both, or none where the settings leave jobs to others; started once `asked` is set where the settings say so."""
     if not settings.jobs.worker:
         return ()
 

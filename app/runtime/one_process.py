@@ -97,8 +97,8 @@ def _announce(settings: Settings, app: FastAPI, url: str, around: Around) -> Non
             return
         say_ready(settings, url, (f"{info.name} ({info.runtime})" for info in services.registry.live()))
 
-    services.default_model.add_done_callback(say_loaded)
+    services.default_model.loading.add_done_callback(say_loaded)
     # the processor is the model's until it is live
     start_jobs = StartOnce(around.children, *job_processes(settings, services.addresses, services.job_asked))
-    services.default_model.add_done_callback(start_jobs)
+    services.default_model.loading.add_done_callback(start_jobs)
     asyncio.get_running_loop().call_later(CHILDREN_S, start_jobs)

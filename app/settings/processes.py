@@ -45,7 +45,9 @@ class ProcessSettings(SettingsGroup):
         10.0, gt=0, validate_default=True, description="Longest of these pauses, in seconds."
     )
     restart_steady_s: float = Field(
-        30.0, gt=0, description="Seconds a front end or an engine runs until the next pause is the first again."
+        30.0,
+        gt=0,
+        description="Seconds a front end or an engine runs until the next pause is the first again.",
     )
 
     @property

@@ -114,7 +114,9 @@ class Tallies:
     def clear(self, row: int) -> None:
         """Forget what a process held that has ended; the changes it counted go on being counted."""
         start = row * _COLUMNS
-        self._cells[start : start + _FIRST_COLLECTION] = memoryview(bytes(_FIRST_COLLECTION * _CELL_BYTES)).cast("q")
+        self._cells[start : start + _FIRST_COLLECTION] = memoryview(
+            bytes(_FIRST_COLLECTION * _CELL_BYTES)
+        ).cast("q")
 
 
 def _hash(text: str) -> int:
