@@ -182,7 +182,7 @@ async def _open_ground(
     stack.push_async_callback(redis.aclose)
     keys = KeyRing(database, load_secret(settings))
     await admit(settings, keys)
-    registry = part.open_engine(settings, pool)
+    registry = await part.open_engine(settings, pool)
     stack.push_async_callback(registry.close)
     files = FileStore.from_settings(settings)
     counters = (collections.stored_bytes, answers.stored_bytes, datasets.stored_bytes, artifacts.stored_bytes)

@@ -35,6 +35,11 @@ class Spool:
             if left.is_file() and time.time() - left.stat().st_mtime > _STALE_S:
                 left.unlink(missing_ok=True)
 
+    @property
+    def held(self) -> int:
+        """Bytes that this process holds."""
+        return self._held.own
+
     def open(self) -> Entry:
         """An empty entry; whoever opens it closes it."""
         return Entry(self, self._folder)

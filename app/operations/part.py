@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class ServicePart:
 
     metrics: Metrics
     tallies: Tallies
-    open_engine: Callable[[Settings, ThreadPoolExecutor], Engine]
+    open_engine: Callable[[Settings, ThreadPoolExecutor], Awaitable[Engine]]
     """Opens what lends models; the pool decodes and prepares images, and is closed after it."""
     has_models: bool
     """Whether models run in this process."""
@@ -40,7 +40,7 @@ class ServicePart:
         """A service of one process."""
         metrics = Metrics(settings.logs.max_metric_models)
 
-        def open_registry(settings: Settings, pool: ThreadPoolExecutor) -> Engine:
+        async def open_registry(settings: Settings, pool: ThreadPoolExecutor) -> Engine:
             return ModelRegistry(settings, FAMILIES, pool=pool, observer=ModelMetrics(metrics))
 
         return cls(metrics, Tallies.alone(), open_registry, has_models=True, cleans=True)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import structlog
 
 from app.families import FAMILIES
 from app.inference.device import threads
+from app.inference.engine.placement import choose_engine
 from app.inference.engine.server import EngineServer
 from app.inference.registry import ModelRegistry
 from app.observability.logs import configure
@@ -49,22 +51,24 @@ async def _serve(told: dict[str, Any], settings: Settings) -> None:
     with ThreadPoolExecutor(threads(settings.batching.decode_threads), thread_name_prefix="prepare") as pool:
         registry = ModelRegistry(settings, FAMILIES, pool=pool, observer=ModelMetrics(metrics))
         server = EngineServer(registry, told["engines"][told["index"]], told["token"], settings)
-        state.own = ModelState.LOADING if told["has_default"] else ModelState.ELSEWHERE
         await server.serve()
         reporter = Reporter(told["report"])
         reporter.tell(listening=told["name"])
-        loading = (
-            asyncio.create_task(_load_default(registry, state, reporter)) if told["has_default"] else None
-        )
+        loading = asyncio.create_task(_load_default(told, settings, registry, state, reporter))
         await leaving.wait()
-        if loading is not None:
-            loading.cancel()
+        loading.cancel()
         await server.close()
         await registry.close()
 
 
-async def _load_default(registry: ModelRegistry, state: Tally, reporter: Reporter) -> None:
-    """Load the default model and tell parent and front ends how that went."""
+async def _load_default(
+    told: dict[str, Any], settings: Settings, registry: ModelRegistry, state: Tally, reporter: Reporter
+) -> None:
+    """Load the default model, where it is placed here, and tell parent and front ends how that went."""
+    if settings.processes.engine_placement == "spread" and not _is_home(told, registry):
+        state.own = ModelState.ELSEWHERE
+        return
+    state.own = ModelState.LOADING
     try:
         async with registry.encoder() as live:
             log.info("default model is live", model=live.key, runtime=live.runtime)
@@ -74,6 +78,23 @@ async def _load_default(registry: ModelRegistry, state: Tally, reporter: Reporte
     else:
         state.own = ModelState.LIVE
         reporter.tell(models=[f"{info.name} ({info.runtime})" for info in registry.live()])
+
+
+@dataclass
+class _Candidate:
+    """An engine as front ends place models on it, were all connected."""
+
+    endpoint: str
+    is_connected: bool = True
+    outstanding: int = 0
+
+
+def _is_home(told: dict[str, Any], registry: ModelRegistry) -> bool:
+    """Whether front ends will ask this engine for the default model."""
+    candidates = [_Candidate(endpoint) for endpoint in told["engines"]]
+    names = [info.name for info in registry.known() if info.default and info.kind == "encoder"]
+    name = names[0] if names else ""
+    return choose_engine(candidates, "spread", "encoder", name) is candidates[told["index"]]
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def main() -> None:
     part = ServicePart(
         metrics=Metrics(settings.logs.max_metric_models, SharedMetrics(folder / METRICS, told["name"])),
         tallies=tallies,
-        open_engine=lambda settings, pool: _open_engine(told, settings, pool),
+        open_engine=partial(_open_engine, told),
         has_models=False,
         cleans=told["cleans"],
     )
@@ -83,10 +84,11 @@ def main() -> None:
     raise SystemExit(0 if server.started else 1)
 
 
-def _open_engine(told: dict[str, Any], settings: Settings, pool: ThreadPoolExecutor) -> Engine:
-    return EngineClient(
-        told["engines"], told["token"], settings, pool=pool, placement=settings.processes.engine_placement
-    )
+async def _open_engine(told: dict[str, Any], settings: Settings, pool: ThreadPoolExecutor) -> Engine:
+    placement = settings.processes.engine_placement
+    client = EngineClient(told["engines"], told["token"], settings, pool, placement=placement)
+    await client.start()
+    return client
 
 
 def _heed_signals(server: uvicorn.Server) -> None:
