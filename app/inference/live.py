@@ -111,10 +111,7 @@ class LiveEncoder:
         if not texts:
             return self._no_vectors()
         if not self.reads_texts:
-            raise ModelTaskError(
-                f"'{self.name}' reads images only: it knows labels by their examples, not by their names, and "
-                "cannot compare images with a text."
-            )
+            raise ModelTaskError.images_only(self.name)
         deadline = time.monotonic() + deadline_s
         vectors: dict[str, Vectors] = {}
         for text in dict.fromkeys(texts):
