@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,9 +115,7 @@ class EmbeddedServers:
                 self._start_watcher()  # before there is anything that could be left behind
                 layout = self._layout = lay_out(self._data_dir)
                 postgres, valkey = Postgres(layout, durable=self._durable), Valkey(layout)
-                # Valkey first: it is up in milliseconds, while PostgreSQL's first start takes a second.
-                redis_url = self._redis_url or valkey.ensure()
-                database_url = self._database_url or postgres.ensure()
+                redis_url, database_url = self._ensure(valkey, postgres)
             except BaseException:
                 self._leave()
                 raise
@@ -127,6 +126,13 @@ class EmbeddedServers:
         self._guard = threading.Thread(target=self._watch, name="embedded-servers", daemon=True)
         self._guard.start()
         return Addresses(database_url, redis_url)
+
+    def _ensure(self, valkey: Valkey, postgres: Postgres) -> tuple[str, str]:
+        """The URLs of both, once both answer; they start at the same time."""
+        with ThreadPoolExecutor(1, thread_name_prefix="start-valkey") as starting:
+            redis_url = None if self._redis_url else starting.submit(valkey.ensure)
+            database_url = self._database_url or postgres.ensure()
+            return self._redis_url or (redis_url.result() if redis_url else ""), database_url
 
     def _leave(self) -> None:
         """Give up our share; stop the servers if nobody else has one. The data folder's lock is held."""

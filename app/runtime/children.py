@@ -41,8 +41,8 @@ class Child:
     command: tuple[str, ...]
     """A module and its arguments."""
     tell: Callable[[], dict[str, Any]]
-    """Called before each start: what it is told as the first line of its standard input; `report` is added where
-    somebody hears it.
+    """Called after each start: what it is told as the first line of its standard input; `report` is added where somebody
+    hears it.
     """
     hear: Callable[[dict[str, Any]], None] | None = None
     """Called in a thread with each thing it tells."""
@@ -53,6 +53,8 @@ class Child:
     """File descriptors that it keeps open."""
     waits_for: threading.Event | None = None
     """It is not started before this is set."""
+    told_after: threading.Event | None = None
+    """It is told nothing before this is set, and imports meanwhile."""
     pauses: Pauses = Pauses()
 
 
@@ -132,9 +134,7 @@ class _Keeper:
 
     def _keep(self) -> None:
         """Run the child until it shall end."""
-        awaited = self.child.waits_for
-        while not (awaited is None or awaited.wait(_ASKED_S) or self._leaving.is_set()):
-            pass
+        self._await(self.child.waits_for)
         pauses = self.child.pauses
         pause = pauses.first_s
         while not self._leaving.is_set():
@@ -153,9 +153,7 @@ class _Keeper:
 
     def _run(self) -> int:
         """Start the child and wait for its end; its exit code."""
-        told, report = self.child.tell(), None
-        if self.child.hear is not None:
-            report = told["report"] = self._open_report(self.child.hear)
+        report = None if self.child.hear is None else self._open_report(self.child.hear)
         try:
             with self._changing:
                 if self._leaving.is_set():
@@ -164,7 +162,8 @@ class _Keeper:
         finally:
             if report is not None:
                 os.close(report)
-        _confide(process, told)
+        self._await(self.child.told_after)
+        _confide(process, self.child.tell() | {"report": report})
         with process:
             code = process.wait()
             with self._changing:
@@ -172,6 +171,11 @@ class _Keeper:
                 _kill_session(process)
         self.child.ended(code)
         return code
+
+    def _await(self, event: threading.Event | None) -> None:
+        """Return when it is set, or the child shall end."""
+        while not (event is None or event.wait(_ASKED_S) or self._leaving.is_set()):
+            pass
 
     def _start(self, handles: tuple[int, ...]) -> subprocess.Popen[bytes]:
         # -P: a folder called `workers` where the service was started is not ours

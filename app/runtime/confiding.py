@@ -31,9 +31,11 @@ def public_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _CONFIDENTIAL}
 
 
-def write_settings(settings: Settings, addresses: Addresses) -> dict[str, Any]:
+def write_settings(settings: Settings, addresses: Addresses | None) -> dict[str, Any]:
     """What of `settings` is no default, with the addresses of the databases and every secret, as JSON takes it."""
-    told: dict[str, Any] = {"database_url": addresses.database_url, "redis_url": addresses.redis_url}
+    told: dict[str, Any] = {}
+    if addresses is not None:
+        told = {"database_url": addresses.database_url, "redis_url": addresses.redis_url}
     for name, value in settings.explicit_values.items():
         if isinstance(value, SecretStr):
             value = value.get_secret_value()

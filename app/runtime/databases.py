@@ -13,26 +13,28 @@ from app.access.service import KeyRing
 from app.embedded import Addresses, EmbeddedServers
 from app.runtime.saying import out, plain, say
 from app.runtime.stopping import Stop
+from app.runtime.warming import StartSteps
 from app.settings import Settings
 from app.storage.database import Database, migrate
 from app.storage.errors import StoreUnavailableError
 
 
-def open_databases(settings: Settings, servers: EmbeddedServers, stop: Stop) -> Addresses:
+def open_databases(settings: Settings, servers: EmbeddedServers, stop: Stop, steps: StartSteps) -> Addresses:
     """Their addresses, once nothing more has to be done before something listens.
 
     Raises StoppedError, EmbeddedError, BindRefusedError, SecretError and StoreUnavailableError.
     """
-    data_dir = settings.server.data_dir
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not (settings.server.database_url and settings.server.redis_url):
-        say(out, f"Starting the databases in {plain(data_dir)}")
-    addresses = servers.start()
+        say(out, f"Starting the databases in {plain(settings.server.data_dir)}")
+    with steps.step("databases"):
+        addresses = servers.start()
     stop.check()
-    migrate(addresses.database_url)
+    with steps.step("schema"):
+        migrate(addresses.database_url)
     _check_redis(addresses.redis_url)
     stop.check()
-    key_file = asyncio.run(_admit(settings, addresses.database_url))
+    with steps.step("keys"):
+        key_file = asyncio.run(_admit(settings, addresses.database_url))
     if key_file is not None:
         say(out, f"The first admin key is in {plain(key_file)}")
     stop.check()

@@ -13,10 +13,14 @@ from app.observability.logs import configure
 from app.runtime.around import Around
 from app.runtime.databases import open_databases
 from app.runtime.listening import ListenError, listening_socket, url_of
+from app.runtime.one_process import OneProcess
 from app.runtime.open_files import max_connections, raise_open_files
 from app.runtime.plan import plan_here
+from app.runtime.run_folder import run_folder
 from app.runtime.saying import err, out, plain, say
+from app.runtime.split import Split
 from app.runtime.stopping import FORCED, Stop, StoppedError
+from app.runtime.warming import StartSteps
 from app.settings import Settings
 
 __all__ = ["running_server", "serve"]
@@ -30,34 +34,34 @@ def serve(settings: Settings) -> int:
     """
     settings = settings.replace(data_dir=settings.server.data_dir.expanduser().resolve())
     configure(settings)
+    steps = StartSteps()
     open_files = raise_open_files(settings)
     stop = Stop()
     try:
         with ExitStack() as stack:
             stack.enter_context(stop.handlers())
             sock = stack.enter_context(listening_socket(settings.server.host, settings.server.port))
+            data_dir = settings.server.data_dir
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            plan = plan_here(settings)
+            folder = stack.enter_context(run_folder(data_dir)) if plan.front_ends else None
             servers = EmbeddedServers(
-                settings.server.data_dir,
+                data_dir,
                 database_url=settings.server.database_url,
                 redis_url=settings.server.redis_url,
                 linger_s=settings.server.embedded_linger_s,
             )
-            stack.callback(servers.stop)
-            addresses = open_databases(settings, servers, stop)
-            announcement = Announcement(settings.server.data_dir, url_of(sock))
-            around = Around(settings, servers, announcement)
+            around = Around(settings, servers, Announcement(data_dir, url_of(sock)))
             stack.callback(around.stop)
             stop.hurry = around.children.kill
             connections = max_connections(settings, open_files)
-            plan = plan_here(settings)
-            if plan.front_ends:
-                from app.runtime.split import Split
-
-                code = Split(settings, addresses, sock, stop, around, connections, plan).run()
-            else:
-                from app.runtime.one_process import run
-
-                code = run(settings, addresses, sock, stop, around, connections)
+            # what it imports, or starts, goes on beside the databases
+            service = (
+                OneProcess(settings, sock, stop, around, connections, steps)
+                if folder is None
+                else Split(settings, sock, stop, around, connections, plan, folder)
+            )
+            code = service.run(open_databases(settings, servers, stop, steps))
     except (EmbeddedError, ListenError, BindRefusedError, SecretError, VisionError, OSError) as error:
         say(err, f"[bold red]vision serve:[/] {plain(error)}")
         return 1

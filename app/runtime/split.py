@@ -22,7 +22,6 @@ from app.runtime.job_processes import job_processes
 from app.runtime.listening import url_of
 from app.runtime.names import METRICS, TALLIES
 from app.runtime.plan import Plan, engine_settings, front_end_settings
-from app.runtime.run_folder import run_folder
 from app.runtime.saying import err, say, say_listening, say_not_loaded, say_ready
 from app.runtime.stopping import FORCED, Stop
 from app.settings import Settings
@@ -42,45 +41,49 @@ class Split:
     def __init__(
         self,
         settings: Settings,
-        addresses: Addresses,
         sock: socket.socket,
         stop: Stop,
         around: Around,
         connections: int,
         plan: Plan,
+        folder: Path,
     ) -> None:
-        """Nothing is started yet. `plan` has at least one front end and one engine."""
+        """Its processes begin to import. `plan` has at least one front end and one engine; `folder` is theirs alone."""
         self.should_exit = False
         self.force_exit = False
         self._settings = settings
-        self._addresses = addresses
         self._sock = sock
         self._stop = stop
         self._around = around
         self._connections = connections
         self._plan = plan
+        self._addresses: Addresses | None = None
+        self._databases_open = threading.Event()
         self._news: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._job_asked = threading.Event()
-        self._start_jobs = StartOnce(around.children, *job_processes(settings, addresses, self._job_asked))
+        self._start_jobs = StartOnce(around.children)
         self._listening: set[str] = set()
         """Processes that have ever listened."""
         self._announced = False
         self._said = False
+        (folder / METRICS).mkdir(mode=0o700)
+        SharedMetrics(folder / METRICS, "parent").note()
+        self._engines, self._front_ends = self._children(folder)
+        around.children.start(*self._engines, *self._front_ends)
 
-    def run(self) -> int:
+    def run(self, addresses: Addresses) -> int:
         """Answer requests until asked to stop; the exit code."""
+        self._addresses = addresses
+        jobs = job_processes(self._settings, addresses, self._job_asked)
+        self._start_jobs = StartOnce(self._around.children, *jobs)
         self._stop.server = self
         self._stop.check()
-        with run_folder(self._settings.server.data_dir) as folder:
-            (folder / METRICS).mkdir(mode=0o700)
-            SharedMetrics(folder / METRICS, "parent").note()
-            engines, front_ends = self._children(folder)
-            try:
-                self._around.children.start(*engines, *front_ends)
-                code = self._watch()
-            finally:
-                self._around.announcement.withdraw()
-                self._end(engines, front_ends)
+        self._databases_open.set()
+        try:
+            code = self._watch()
+        finally:
+            self._around.announcement.withdraw()
+            self._end()
         return FORCED if self.force_exit else code
 
     def _watch(self) -> int:
@@ -121,13 +124,13 @@ class Split:
                 else:
                     say_not_loaded(self._settings, news["not_loaded"])
 
-    def _end(self, engines: list[Child], front_ends: list[Child]) -> None:
+    def _end(self) -> None:
         """Let front ends finish their requests, then engines end; jobs are given back meanwhile."""
         self._sock.close()  # clients that come now are refused
         children = self._around.children
         children.drain(*self._start_jobs.started)
-        children.stop(*front_ends, within_s=self._settings.limits.shutdown_grace_s + _MARGIN_S)
-        children.stop(*engines, within_s=_ENGINE_STOP_S)
+        children.stop(*self._front_ends, within_s=self._settings.limits.shutdown_grace_s + _MARGIN_S)
+        children.stop(*self._engines, within_s=_ENGINE_STOP_S)
 
     def _children(self, folder: Path) -> tuple[list[Child], list[Child]]:
         """Engines and front ends, whose rows in the tallies are in that order."""
@@ -151,14 +154,14 @@ class Split:
             told = {
                 "name": name,
                 "row": row,
-                "settings": write_settings(settings, self._addresses),
                 **common,
                 **special,
             }
             child = Child(
                 name=name,
                 command=("app.runtime.engine_process" if is_engine else "app.runtime.front_end",),
-                tell=partial(self._tell, told, cleaned),
+                tell=partial(self._tell, told, settings, cleaned),
+                told_after=self._databases_open,
                 hear=self._news.put,
                 ended=partial(self._ended, name, row, tallies, SharedMetrics(folder / METRICS, name)),
                 inherits=() if is_engine else (self._sock.fileno(),),
@@ -167,12 +170,12 @@ class Split:
             children.append(child)
         return children[: len(plan.devices)], children[len(plan.devices) :]
 
-    def _tell(self, told: dict[str, Any], cleaned: threading.Event) -> dict[str, Any]:
+    def _tell(self, told: dict[str, Any], settings: Settings, cleaned: threading.Event) -> dict[str, Any]:
         """What a process is told at this start: the first front end cleans, once."""
         cleans = told["row"] == len(self._plan.devices) and not cleaned.is_set()
         if cleans:
             cleaned.set()
-        return {**told, "cleans": cleans}
+        return {**told, "settings": write_settings(settings, self._addresses), "cleans": cleans}
 
     def _ended(self, name: str, row: int, tallies: Tallies, metrics: SharedMetrics, code: int) -> None:
         tallies.clear(row)

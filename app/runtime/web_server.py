@@ -9,19 +9,17 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from app.http.head_deadline import protocol
+from app.http.head_deadline import HEAD_BYTES, protocol
 from app.runtime.listening import ACCEPTS_AT_ONCE, MAX_WAITING_CLIENTS
 from app.runtime.stopping import FORCED
 from app.settings import Settings
-
-HEADERS_BYTES = 65_536
 
 
 def server_config(app: FastAPI, settings: Settings, connections: int) -> uvicorn.Config:
     """How `app` is served to at most so many connections."""
     return uvicorn.Config(
         app,
-        http=protocol(settings.limits.head_timeout_s),
+        http=protocol(settings.limits.head_timeout_s, _head_bytes(settings)),
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -31,10 +29,12 @@ def server_config(app: FastAPI, settings: Settings, connections: int) -> uvicorn
         backlog=ACCEPTS_AT_ONCE,
         timeout_keep_alive=settings.limits.keep_alive_s,
         timeout_graceful_shutdown=settings.limits.shutdown_grace_s,
-        h11_max_incomplete_event_size=max(
-            HEADERS_BYTES, 2 * 1024 * (settings.limits.max_header_kb + settings.limits.max_query_kb)
-        ),
     )
+
+
+def _head_bytes(settings: Settings) -> int:
+    """Of a request's head before anything answers it; `LimitsMiddleware` holds heads to what the settings allow."""
+    return max(HEAD_BYTES, 2 * 1024 * (settings.limits.max_header_kb + settings.limits.max_query_kb))
 
 
 class WebServer(uvicorn.Server):

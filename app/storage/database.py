@@ -5,6 +5,7 @@ Each room reads and writes its own rows through `Database.session`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -41,6 +42,9 @@ NETWORK = {
     "tcp_user_timeout": CONNECT_TIMEOUT_S * 1000,
 }
 """Connection parameters of engines that hold connections."""
+
+
+_REVISION = re.compile(r'^(revision|down_revision)\b[^=\n]*= "([^"]+)"', re.MULTILINE)
 
 
 class Base(DeclarativeBase):
@@ -100,14 +104,32 @@ def sync_engine(url: str) -> Engine:
     )
 
 
-def check(url: str) -> None:
-    """Raise StoreUnavailableError, in one sentence without the password, unless the database answers."""
+def _is_current(url: str) -> bool:
+    """Whether the newest revision of the files was applied, and nothing else: then there is nothing to do.
+
+    Raises StoreUnavailableError, in one sentence without the password, unless the database answers.
+    """
     engine = sync_engine(url)
     try:
         with engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+            applied = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
     except OperationalError as error:
         raise StoreUnavailableError(f"{_place(engine.url)} cannot be reached: {_reason(error)}") from error
+    except DBAPIError:  # no such table, or not ours to read: the migration finds out
+        return False
+    return list(applied) == newest_revisions()
+
+
+def newest_revisions() -> list[str]:
+    """The revisions that no other follows, read from the files' text without importing alembic."""
+    made: set[str] = set()
+    followed: set[str] = set()
+    for file in files("migrations").joinpath("versions").iterdir():
+        if file.name.endswith(".py"):
+            found = dict(_REVISION.findall(file.read_text(encoding="utf-8")))
+            made |= {found["revision"]} if "revision" in found else set()
+            followed |= {found["down_revision"]} if "down_revision" in found else set()
+    return sorted(made - followed)
 
 
 def migrate(url: str) -> list[str]:
@@ -116,7 +138,9 @@ def migrate(url: str) -> list[str]:
     All in one transaction under an advisory lock: several processes may start at once, and one that dies
     leaves the database as it was. Raises StoreUnavailableError.
     """
-    # alembic takes a while to import and only this needs it
+    if _is_current(url):
+        return []
+    # alembic takes a while to import, and most starts find nothing to do
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -126,7 +150,6 @@ def migrate(url: str) -> list[str]:
     def note(*, step: Any, **_: Any) -> None:
         applied.append(step.up_revision_id)
 
-    check(url)
     engine = sync_engine(url)
     config = Config()
     config.set_main_option("script_location", str(files("migrations")).replace("%", "%%"))

@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from app.embedded import Addresses
-from app.storage.database import Base, check, migrate, sync_engine
+from app.storage.database import Base, migrate, newest_revisions, sync_engine
 from app.storage.errors import StoreUnavailableError
 from tests.conftest import database_named, drop_database
 
@@ -35,6 +37,23 @@ def test_an_empty_database_gets_every_table_and_the_default_workspace(empty_url:
 
 def test_migrating_again_changes_nothing(database_url: str) -> None:
     assert migrate(database_url) == []
+
+
+def test_what_an_up_to_date_database_is_held_against_is_what_alembic_calls_newest() -> None:
+    config = Config()
+    config.set_main_option("script_location", "migrations")
+    assert newest_revisions() == list(ScriptDirectory.from_config(config).get_heads())
+
+
+def test_an_up_to_date_database_is_left_alone_without_importing_alembic(database_url: str) -> None:
+    asked = (
+        "import sys, app.storage.database as d\n"
+        "assert d.migrate(sys.argv[1]) == []\n"
+        "assert 'alembic' not in sys.modules\n"
+    )
+    words = [sys.executable, "-c", asked, database_url]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_tables_are_those_that_the_code_declares(database_url: str) -> None:
@@ -82,7 +101,7 @@ def test_an_unknown_newer_revision_is_one_clear_sentence(database_url: str) -> N
 )
 def test_a_database_that_is_not_there_is_one_sentence_without_the_password(url: str, words: str) -> None:
     with pytest.raises(StoreUnavailableError) as caught:
-        check(url)
+        migrate(url)
     assert words in caught.value.detail
     assert "s3cret" not in caught.value.detail
     assert "\n" not in caught.value.detail
