@@ -41,7 +41,7 @@ class Child:
     command: tuple[str, ...]
     """A module and its arguments."""
     tell: Callable[[], dict[str, Any]]
-    """Called after each start: what it is told as the first line of its standard input; `report` is added where somebody
+    """Called after each start: what it is told as the first line of its standard input, with `report` where somebody
     hears it.
     """
     hear: Callable[[dict[str, Any]], None] | None = None
@@ -163,7 +163,7 @@ class _Keeper:
             if report is not None:
                 os.close(report)
         self._await(self.child.told_after)
-        _confide(process, self.child.tell() | {"report": report})
+        _confide(process, self.child.tell() | ({} if report is None else {"report": report}))
         with process:
             code = process.wait()
             with self._changing:

@@ -23,6 +23,7 @@ from app.observability.observer import ModelMetrics
 from app.observability.shared_metrics import SharedMetrics
 from app.runtime.confiding import Reporter, read_told
 from app.runtime.names import METRICS, TALLIES
+from app.runtime.warming import RUNNING_MODELS, Imports, StartSteps, pause_collection, resume_collection
 from app.settings import Settings
 from app.storage.tallies import ModelState, Tallies, Tally
 
@@ -31,6 +32,8 @@ log = structlog.get_logger("app.runtime")
 
 def main() -> None:
     """Run models until SIGTERM, or until the parent is gone."""
+    pause_collection()
+    Imports(StartSteps(), *RUNNING_MODELS).wait()
     told = read_told()
     settings = Settings(**told["settings"])
     configure(settings)
@@ -67,8 +70,10 @@ async def _load_default(
     """Load the default model, where it is placed here, and tell parent and front ends how that went."""
     if settings.processes.engine_placement == "spread" and not _is_home(told, registry):
         state.own = ModelState.ELSEWHERE
+        resume_collection()
         return
     state.own = ModelState.LOADING
+    resume_collection()
     try:
         async with registry.encoder() as live:
             log.info("default model is live", model=live.key, runtime=live.runtime)

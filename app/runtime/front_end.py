@@ -25,6 +25,7 @@ from app.observability.shared_metrics import SharedMetrics
 from app.operations.part import ServicePart
 from app.runtime.confiding import Reporter, read_told
 from app.runtime.names import METRICS, TALLIES
+from app.runtime.warming import ANSWERING, Imports, StartSteps, pause_collection, resume_collection
 from app.runtime.web_server import WebServer, server_config
 from app.settings import Settings
 from app.storage.tallies import Tallies, Tally
@@ -49,6 +50,8 @@ class FrontEndServer(WebServer):
 
 def main() -> None:
     """Serve until SIGTERM, or until the parent is gone."""
+    pause_collection()
+    Imports(StartSteps(), *ANSWERING).wait()
     told = read_told()
     addresses = Addresses(told["settings"]["database_url"], told["settings"]["redis_url"])
     settings = Settings(**told["settings"])
@@ -70,6 +73,7 @@ def main() -> None:
         reporter.tell(job_asked=True)
 
     def ready() -> None:
+        resume_collection()
         reporter.tell(listening=told["name"])
         threading.Thread(target=tell_of_jobs, name="job-asked", daemon=True).start()
 
