@@ -24,6 +24,7 @@ from app.observability.metrics import Metrics
 from app.observability.shared_metrics import SharedMetrics
 from app.operations.part import ServicePart
 from app.runtime.confiding import Reporter, read_told
+from app.runtime.listening import join
 from app.runtime.names import METRICS, TALLIES
 from app.runtime.warming import ANSWERING, Imports, StartSteps, pause_collection, resume_collection
 from app.runtime.web_server import WebServer, server_config
@@ -84,7 +85,8 @@ def main() -> None:
         closing=lambda: app.state.services.followers.close(),
     )
     _heed_signals(server)
-    server.run(sockets=[socket.socket(fileno=told["listen"])])
+    shared = socket.socket(fileno=told["listen"])  # where clients may wait from before there was a front end
+    server.run(sockets=[shared, join(shared)])
     raise SystemExit(0 if server.started else 1)
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from app.embedded.folders import SOCKET_PATH_BYTES, private_folder
 
 LONGEST_NAME = "/engine-00.sock"
-_PREFIX = "llamafarm-vision-run-"
+_PREFIX = "service-"
+_TEMPORARY_PREFIX = "llamafarm-vision-run-"
 _LOCK = "lock"
 
 
@@ -23,14 +24,14 @@ def run_folder(data_dir: Path) -> Iterator[Path]:
 
     Those that killed services left behind are removed. Raises FolderError and OSError.
     """
-    parent = private_folder(data_dir / "run")
-    if len(os.fsencode(f"{parent}/{_PREFIX}12345678{LONGEST_NAME}")) > SOCKET_PATH_BYTES:
-        parent = Path(tempfile.gettempdir())
-    for left in parent.glob(f"{_PREFIX}*"):
+    parent, prefix = private_folder(data_dir / "run"), _PREFIX
+    if len(os.fsencode(f"{parent}/{prefix}12345678{LONGEST_NAME}")) > SOCKET_PATH_BYTES:
+        parent, prefix = Path(tempfile.gettempdir()), _TEMPORARY_PREFIX
+    for left in parent.glob(f"{prefix}*"):
         with suppress(OSError):
             if left.stat().st_uid == os.geteuid() and not left.is_symlink():
                 _remove_unlocked(left)
-    made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     with (made / _LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:

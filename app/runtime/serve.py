@@ -40,10 +40,11 @@ def serve(settings: Settings) -> int:
     try:
         with ExitStack() as stack:
             stack.enter_context(stop.handlers())
-            sock = stack.enter_context(listening_socket(settings.server.host, settings.server.port))
+            plan = plan_here(settings)
+            address = settings.server.host, settings.server.port
+            sock = stack.enter_context(listening_socket(*address, joined=plan.front_ends > 0))
             data_dir = settings.server.data_dir
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            plan = plan_here(settings)
             folder = stack.enter_context(run_folder(data_dir)) if plan.front_ends else None
             servers = EmbeddedServers(
                 data_dir,
