@@ -35,7 +35,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 def port_of(client: httpx.Client) -> int:
     """The local port of a client's only connection; asking for `/healthz` on it."""
     with client.stream("GET", "/healthz") as reply:
-        assert reply.is_success
+        reply.raise_for_status().read()
         return int(reply.extensions["network_stream"].get_extra_info("client_addr")[1])
 
 
@@ -113,6 +113,7 @@ def test_metrics_are_of_the_whole_service(service: Live) -> None:
     assert requests_counted(service, "/v1/models") == before + asked
 
 
+@pytest.mark.slow
 def test_questions_stream_and_a_job_starts_the_worker(service: Live) -> None:
     form, files = {"question": "what color is the shape?"}, {"image": shapes.data(0)}
     with service.client() as client:
@@ -133,7 +134,7 @@ def test_questions_stream_and_a_job_starts_the_worker(service: Live) -> None:
         assert ended["state"] == "succeeded", ended
         told = client.post(
             "/v1/classify",
-            data={"model": ended["result"]["model"]},
+            data={"model": ended["model"]},
             files={"image": encoded(photo("coffee"))},
         )
         assert told.status_code == 200, told.text
@@ -173,6 +174,7 @@ def test_a_killed_engine_answers_busy_until_it_is_back(service: Live) -> None:
         until(lambda: client.get("/readyz").is_success, 30)
 
 
+@pytest.mark.slow
 def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
     with serving(tmp_path / "data", **SPLIT, VISION_WORKER="true") as live:
         until(lambda: len(beside(live.process.pid)) == 2, 30)
