@@ -15,6 +15,7 @@ from typing import Any
 
 import uvicorn
 
+from app.bounded import slots
 from app.embedded import Addresses
 from app.inference.engine.client import EngineClient
 from app.inference.engine.interface import Engine
@@ -58,6 +59,7 @@ def main() -> None:
     settings = Settings(**told["settings"])
     configure(settings)
     folder = Path(told["folder"])
+    slots.share(folder)
     tallies = Tallies.open(folder / TALLIES, told["row"])
     reporter = Reporter(told["report"])
     part = ServicePart(

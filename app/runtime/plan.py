@@ -93,8 +93,6 @@ def front_end_settings(settings: Settings, front_ends: int) -> Settings:
     return settings.replace(
         decode_threads=math.ceil(threads(settings.batching.decode_threads) / front_ends),
         database_pool_size=max(_MIN_POOL, math.ceil(settings.server.database_pool_size / front_ends)),
-        decoders=math.ceil(settings.limits.decoders / front_ends),
-        upload_checks=math.ceil(settings.uploads.upload_checks / front_ends),
     )
 
 

@@ -134,7 +134,7 @@ class LimitSettings(SettingsGroup):
     decoders: int = Field(
         2,
         ge=1,
-        description="AVIF, HEIC and JPEG 2000 images that are decoded at the same time, each in a process of its own; others wait. Several front ends share them, one each at least.",
+        description="AVIF, HEIC and JPEG 2000 images that are decoded at the same time, each in a process of its own; others wait.",
     )
     decoder_memory_mb: int = Field(
         2_048, ge=256, description="Memory that decoding one of them may take, in MiB."
@@ -172,7 +172,7 @@ class UploadSettings(SettingsGroup):
     upload_checks: int = Field(
         2,
         ge=1,
-        description="Uploads that are checked at the same time, each in a process of its own; beyond that requests get 503. Several front ends share them, one each at least.",
+        description="Uploads that are checked at the same time, each in a process of its own; beyond that requests get 503.",
     )
     upload_check_memory_mb: int = Field(
         1_536,
