@@ -25,6 +25,8 @@ from tests.photos import TAUGHT, damaged, encoded, photo
 
 LONGEST_S = 45.0
 """No request may take longer: the service's own deadline of 30 s, and a margin."""
+SLOW_S = 8.0
+"""Requests that take longer are listed: a start of what was killed is shorter."""
 SPLIT = {"VISION_FRONT_ENDS": "2", "VISION_EMBEDDING_CACHE": "false", "VISION_LOG_FORMAT": "text"}
 
 
@@ -56,6 +58,7 @@ class Load:
         """By status; `broken` counts connections that ended without an answer."""
         self.wrong: list[str] = []
         self.slowest_s = 0.0
+        self.slow: list[str] = []
         self._live = live
         self._images = [
             (label, image) for label, name in TAUGHT.items() for image in damaged(photo(name)).values()
@@ -92,10 +95,14 @@ class Load:
                 outcome, wrong = "broken", ""
                 if isinstance(error, httpx.TimeoutException):
                     wrong = f"stuck: {error!r}"
+                elif time.monotonic() - began > SLOW_S:
+                    self.slow.append(f"{error!r} after {time.monotonic() - began:.1f} s")
                 client.close()
                 client = httpx.Client(base_url=self._live.url, timeout=LONGEST_S)
             else:
                 outcome, wrong = str(reply.status_code), self._check(reply, label)
+                if time.monotonic() - began > SLOW_S:
+                    self.slow.append(f"{outcome} after {time.monotonic() - began:.1f} s {reply.text[:300]}")
             with self._noting:
                 self.answers[outcome] += 1
                 self.slowest_s = max(self.slowest_s, time.monotonic() - began)
@@ -135,6 +142,7 @@ def storm(folder: Path, victim: str, seconds: float, every_s: float, clients: in
             "kills": kills,
             "answers": dict(load.answers),
             "wrong": load.wrong[:20],
+            "slow": load.slow[:20],
             "slowest_s": round(load.slowest_s, 1),
         }
 

@@ -49,21 +49,31 @@ def listening_socket(host: str, port: int, *, joined: bool = False) -> Iterator[
 
 
 def join(sock: socket.socket) -> socket.socket:
-    """A further socket at the address of one that was opened to be joined: the kernel deals new connections out to all
-    of them, where one that several processes accept from leaves most to the one that is first; raises OSError.
+    """A further socket at the address of one that was opened to be joined, which listens when its owner does: the
+    kernel deals new connections out to all that listen, where one that several processes accept from leaves most to
+    the one that is first; raises OSError.
     """
-    return _listen(sock.family, sock.type, sock.proto, sock.getsockname(), joined=True)
+    return _bind(sock.family, sock.type, sock.proto, sock.getsockname(), joined=True)
 
 
 def _listen(family: int, kind: int, protocol: int, address: Any, *, joined: bool = False) -> socket.socket:
+    sock = _bind(family, kind, protocol, address, joined=joined)
+    try:
+        # a second service could bind the same address until one of the two listens
+        sock.listen(EARLY_CLIENTS)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind(family: int, kind: int, protocol: int, address: Any, *, joined: bool) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if joined:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
-        # a second service could bind the same address until one of the two listens
-        sock.listen(EARLY_CLIENTS)
     except BaseException:
         sock.close()
         raise
