@@ -51,7 +51,6 @@ class EngineClient:
         self._keeping: list[asyncio.Task[None]] = []
         self._turns = itertools.count(1)
         self._known: list[ModelInfo] | None = None
-        self._names: dict[tuple[Kind, str], str] = {}
 
     async def start(self) -> None:
         """Begin to connect to the engines, which need not be there yet."""
@@ -105,7 +104,7 @@ class EngineClient:
         end = time.monotonic() + self._settings.engine.engine_wait_s
         while True:
             self._changed.clear()
-            engine = choose_engine(self._engines, self._placement, kind, self._name_of(kind, word))
+            engine = choose_engine(self._engines, self._placement, kind, word)
             if engine is not None:
                 engine.chosen = next(self._turns)
                 return engine.channel
@@ -120,9 +119,7 @@ class EngineClient:
     def known(self) -> list[ModelInfo]:
         """See `Engine`; raises EngineUnavailableError until an engine has said something."""
         if self._known is None:
-            found = merge_models([catalog.known for catalog in self._catalogs()])
-            self._known = found
-            self._names = {(info.kind, word): info.name for info in found for word in info.aliases}
+            self._known = merge_models([catalog.known for catalog in self._catalogs()])
         return self._known
 
     def live(self) -> list[ModelInfo]:
@@ -164,12 +161,6 @@ class EngineClient:
         if not found:
             raise gone()
         return found
-
-    def _name_of(self, kind: Kind, word: str) -> str:
-        """One name for all the words that mean a model, by which it is placed."""
-        if self._known is None and any(engine.catalog is not None for engine in self._engines):
-            self.known()
-        return self._names.get((kind, word), word)
 
     def _note_change(self) -> None:
         self._known = None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-from app.inference.sources import Kind
+from app.inference.sources import Kind, slug
 
 Placement = Literal["replicate", "spread"]
 """`replicate`: every engine has every model, and the least busy one is asked. `spread`: each model is on one engine."""
@@ -31,18 +32,21 @@ class Placed(Protocol):
 E = TypeVar("E", bound=Placed)
 
 
-def choose_engine(engines: Sequence[E], placement: Placement, kind: Kind, name: str) -> E | None:
-    """The engine for the model of that name, None where none that may serve it is there.
+def choose_engine(engines: Sequence[E], placement: Placement, kind: Kind, word: str) -> E | None:
+    """The engine for the model that the word means, None where none that may serve it is there.
 
     `spread` keeps to the engine of a model while that is away: another would load the model for a few seconds.
     """
     if placement == "spread":
-        owner = max(engines, key=lambda engine: _weight(engine.endpoint, kind, name))
+        name = slug(word.rpartition("/")[2])  # a hub id and the name that it is served by mean one model
+        owner = max(engines, key=lambda engine: _weight(Path(engine.endpoint).name, kind, name))
         return owner if owner.is_connected else None
     connected = [engine for engine in engines if engine.is_connected]
     return min(connected, key=lambda engine: (engine.outstanding, engine.chosen), default=None)
 
 
-def _weight(endpoint: str, kind: Kind, name: str) -> bytes:
-    """Rendezvous hashing (Thaler and Ravishankar 1998): an engine more or less moves only its own share of models."""
-    return hashlib.sha256(f"{endpoint}\0{kind}\0{name}".encode()).digest()
+def _weight(engine: str, kind: Kind, name: str) -> bytes:
+    """Rendezvous hashing (Thaler and Ravishankar 1998): an engine more or less moves only its own share of models. An
+    engine is known by the name of its socket, whose folder is another one after each start.
+    """
+    return hashlib.sha256(f"{engine}\0{kind}\0{name}".encode()).digest()
