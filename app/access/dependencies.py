@@ -9,12 +9,13 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.base import SecurityBase
 
 from app import errors
 from app.access import policy
 from app.access.scopes import SCOPES, Scope, allows
 from app.access.service import KeyRing
-from app.http.dependencies import AppSettings, opened
+from app.http.dependencies import AppSettings, opened, service_of
 from app.settings import Settings
 from app.storage.database import DEFAULT_WORKSPACE
 
@@ -37,27 +38,31 @@ class Caller:
     scopes: frozenset[str]
 
 
-def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
+class _Admission(SecurityBase):
+    """See `require`. Being the security scheme itself, it is one dependency of a route instead of four."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.model = _bearer.model
+        self.scheme_name = _bearer.scheme_name
+        self._scope = scope
+
+    async def __call__(self, request: Request) -> Caller:
+        credentials = await _bearer(request)
+        caller = await _identify(request, credentials.credentials if credentials else None)
+        if not allows(caller.scopes, self._scope):
+            raise errors.ForbiddenError(f"This key does not have the scope '{self._scope}'.")
+        request.scope["vision.workspace"] = caller.workspace
+        return caller
+
+
+def require(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency that gives the `Caller`, or raises `UnauthorizedError`, `ForbiddenError` or
     `ForeignOriginError`.
 
     A key that is presented is always checked, also where none is needed. Listed before a dependency that
     reads the body, it answers before the body is read.
     """
-
-    async def admitted(
-        request: Request,
-        keys: KeyService,
-        settings: AppSettings,
-        credentials: HTTPAuthorizationCredentials | None = Security(_bearer),
-    ) -> Caller:
-        caller = await _identify(request, keys, settings, credentials.credentials if credentials else None)
-        if not allows(caller.scopes, scope):
-            raise errors.ForbiddenError(f"This key does not have the scope '{scope}'.")
-        request.scope["vision.workspace"] = caller.workspace
-        return caller
-
-    return admitted
+    return _Admission(scope)
 
 
 Recogniser = Annotated[Caller, Depends(require("recognise"))]
@@ -65,9 +70,10 @@ Learner = Annotated[Caller, Depends(require("learn"))]
 Trainer = Annotated[Caller, Depends(require("train"))]
 
 
-async def _identify(request: Request, keys: KeyRing, settings: Settings, key: str | None) -> Caller:
+async def _identify(request: Request, key: str | None) -> Caller:
+    settings = service_of(request, "settings", Settings)
     if key is not None:
-        holder = await keys.find(key)
+        holder = await service_of(request, "keys", KeyRing).find(key)
         if holder is None:
             raise errors.UnauthorizedError("This API key is not valid.")
         return Caller(holder.workspace, holder.key_id, holder.scopes)
@@ -81,17 +87,14 @@ _may_read_metrics = require("metrics")
 
 
 async def metrics_reader(
-    request: Request,
-    keys: KeyService,
-    settings: AppSettings,
-    credentials: HTTPAuthorizationCredentials | None = Security(_bearer),
+    request: Request, settings: AppSettings, _: HTTPAuthorizationCredentials | None = Security(_bearer)
 ) -> None:
     """A dependency for the numbers of the whole process, which are of all workspaces: where callers need a key, one of
     the workspace `default` with the scope `metrics`, unless the settings show them to everybody. Raises what `require`
     and `local_only` raise.
     """
     if policy.needs_key(settings) and not settings.access.open_metrics:
-        caller = await _may_read_metrics(request, keys, settings, credentials)
+        caller = await _may_read_metrics(request)
         if caller.workspace != DEFAULT_WORKSPACE:
             raise errors.ForbiddenError("Only keys of the workspace 'default' read the service's numbers.")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 from app.access.errors import ForeignOriginError
 from app.http.hosts import read_authority, read_host
@@ -22,6 +23,7 @@ class BindRefusedError(Exception):
         )
 
 
+@lru_cache(1024)
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches `host`, an address or name to listen on."""
     name = host.strip("[]").lower()

@@ -49,8 +49,8 @@ class ImageEmbedder:
         began = time.perf_counter()
         data, hashes = [], []
         for entry in entries:
-            one, sha256 = await self._read(entry)
-            data.append(one)
+            content, sha256 = await self._read(entry)
+            data.append(content)
             hashes.append(sha256)
         vectors = np.zeros((len(data), live.dim), np.float32)
         missing = []
@@ -72,9 +72,10 @@ class ImageEmbedder:
 
     async def _read(self, entry: Entry) -> tuple[bytes, str]:
         """The bytes and what the cache knows them by."""
+        read = _hashed if self.cache.enabled else _unhashed
         if entry.size <= IN_MEMORY_BYTES:
-            return _hashed(entry)
-        return await asyncio.get_running_loop().run_in_executor(self.pool, _hashed, entry)
+            return read(entry)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, read, entry)
 
     def _maker(
         self, data: Sequence[bytes], index: int, input_size: int, decode_s: list[float]
@@ -89,6 +90,10 @@ class ImageEmbedder:
             return image
 
         return decode
+
+
+def _unhashed(entry: Entry) -> tuple[bytes, str]:
+    return entry.read(), ""
 
 
 def _hashed(entry: Entry) -> tuple[bytes, str]:

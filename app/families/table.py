@@ -25,7 +25,7 @@ from app.inference.sources import (
     EncoderSource,
     Kind,
     last_of,
-    read_json,
+    read_unchanged,
     slug,
 )
 
@@ -45,6 +45,7 @@ class Families:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._by_name: dict[str, Family] | None = None
+        self._by_kind: dict[Kind, list[Family]] = {}
 
     def all(self) -> Mapping[str, Family]:
         """Every family; reads folders and entry points the first time."""
@@ -73,6 +74,7 @@ class Families:
             if name in known:
                 raise ValueError(f"there is a model family '{name}' already")
             self._by_name = {**known, name: family}
+            self._by_kind = {}
 
     def find(self, name: str) -> Family | None:
         """The family of that name."""
@@ -87,7 +89,12 @@ class Families:
 
     def of_kind(self, kind: Kind) -> Sequence[Family]:
         """The families whose models are of that kind, by name."""
-        return [family for _, family in sorted(self.all().items()) if family.kind == kind]
+        found = self._by_kind.get(kind)
+        if found is None:
+            with self._lock:
+                families = sorted(self.all().items())
+                found = self._by_kind[kind] = [family for _, family in families if family.kind == kind]
+        return found
 
     def of_model_type(self, model_type: object, kind: Kind) -> Family | None:
         """The family that a configuration of this `model_type` is of."""
@@ -169,7 +176,7 @@ class Families:
         """
         if kind == "vlm" and (folder / ADAPTER).is_file():
             return self.adapter_source(folder).family
-        model_type = read_json(folder, "config.json").get("model_type")
+        model_type = read_unchanged(folder, "config.json").get("model_type")
         if model_type is None:
             raise ModelUnavailableError(
                 f"The config.json of '{folder.name}' cannot be read: it names no model_type."
@@ -223,12 +230,12 @@ class Families:
         an architecture that has only one; None where neither tells.
         """
         if (folder / "vision.json").is_file():
-            tasks = read_json(folder, "vision.json").get("tasks")
+            tasks = read_unchanged(folder, "vision.json").get("tasks")
             if isinstance(tasks, list):
                 return frozenset(tasks)
         if not (folder / "config.json").is_file():
             return None
-        config = read_json(folder, "config.json")
+        config = read_unchanged(folder, "config.json")
         family = self.of_config(config, "vlm")
         task = None if family is None else family.single_tasks.get(str(family.accepted_architecture(config)))
         return None if task is None else frozenset({task})

@@ -104,6 +104,9 @@ class Evidence:
 
     def of(self, nearest: Doubles, deviations: Doubles | None) -> Doubles:
         """float64[m, C] of cosines to the nearest exemplars and of text deviations, both float64[m, C]."""
+        if deviations is not None and not len(self.seen):
+            by_text: Doubles = self.text_offset + self.text_slope * deviations
+            return by_text
         relative = (nearest - self.unrelated) / (1.0 - self.unrelated)
         values: Doubles = self.image_offset + self.image_slope * relative
         if len(self.unseen) and deviations is not None:
@@ -131,7 +134,7 @@ class Head:
 
     def predict(self, features: Floats) -> Prediction:
         """Scores of float32[m, d]; rows are scaled to unit norm first."""
-        features = unit(np.atleast_2d(features))
+        features = unit(features if features.ndim == 2 else np.atleast_2d(features))
         cosines: Doubles = np.asarray(features @ self.anchors.T, np.float64)
         classes = len(self.labels)
         deviations, texts = None, np.zeros((len(features), classes))
@@ -140,7 +143,7 @@ class Head:
             deviations, texts = raw / self.texts.deviation, raw * self.text_scales
         logits = self.scorer.logits(features, cosines, texts)
         near = np.full((len(features), classes), -1.0) if self.nearest is None else self.nearest.of(cosines)
-        known = sigmoid(self.evidence.of(near, deviations).max(axis=1))
+        known = sigmoid(np.maximum.reduce(self.evidence.of(near, deviations), axis=1))
         scores = softmax(logits) * known[:, None]
         similarity = None
         if self.nearest is not None:

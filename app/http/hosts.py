@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 _HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{0,5}))?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _MAX_PORT = 65_535
+_MAX_CHARS = 300
+"""A name has 253 characters at most (RFC 1035), and a port five."""
 
 
 def read_host(text: str) -> str | None:
@@ -16,6 +19,11 @@ def read_host(text: str) -> str | None:
     Stricter than RFC 3986, where a browser, a proxy and this service could each read another host out of the same
     text: user names, backslashes, spaces, percent signs and zones of IPv6 addresses name no host here.
     """
+    return _read(text) if len(text) <= _MAX_CHARS else None
+
+
+@lru_cache(1024)
+def _read(text: str) -> str | None:
     found = _HOST.fullmatch(text)
     if found is None or int(found["port"] or 0) > _MAX_PORT:
         return None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
 from app.http import problems
+from app.http.dependencies import CLOSING
 from app.http.errors import (
     HeadersTooLargeError,
     SlowUploadError,
@@ -85,6 +87,8 @@ class LimitsMiddleware:
             await send(message)
 
         body = _Body(None, False, 0, 0.0)
+        closing: list[Callable[[], None]] = []
+        scope[CLOSING] = closing
         try:
             body = self._open(scope)
 
@@ -99,6 +103,8 @@ class LimitsMiddleware:
             await answer(scope, receive, tell)
         finally:
             self._release(body)
+            for close in closing:
+                close()
 
     def _open(self, scope: Scope) -> _Body:
         """What the headers say, refused where that alone breaks a limit."""

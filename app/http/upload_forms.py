@@ -11,10 +11,11 @@ from fastapi import Request
 
 from app.errors import InvalidInputError
 from app.http.archive_upload import received_archive
-from app.http.dependencies import AppSettings, UploadSpool
+from app.http.dependencies import AppSettings, close_with_request, service_of
 from app.http.fields import AnyForm, describe_fields, parse_fields, required_fields
 from app.http.forms import convert_images, read_upload
-from app.http.spool import Entry
+from app.http.spool import Entry, Spool
+from app.settings import Settings
 
 Images = Literal["one", "several", "optional", "any"]
 """Exactly one, at least one, one at most, or any number."""
@@ -44,23 +45,23 @@ class UploadForm(Generic[AnyForm]):
         """
         self.fields, self.images, self.name, self.or_text = fields, images, name, or_text
 
-    async def __call__(
-        self, request: Request, settings: AppSettings, spool: UploadSpool
-    ) -> AsyncIterator[ReceivedForm[AnyForm]]:
+    async def __call__(self, request: Request) -> ReceivedForm[AnyForm]:
         """Read the upload and check it; its images are closed however the request ends."""
-        with await read_upload(request, settings, spool) as upload:
-            if self.or_text is not None:
-                upload.take_images(self.or_text, spool)
-                await convert_images(upload.images, settings, spool)
-            fields = parse_fields(self.fields, upload.fields, settings)
-            count = len(upload.images)
-            if self.images == "several" and not count:
-                raise InvalidInputError(f"{self.name}: send at least one.")
-            if (self.images == "one" and count != 1) or (self.images == "optional" and count > 1):
-                raise InvalidInputError(
-                    f"{self.name}: send {'exactly' if self.images == 'one' else 'at most'} one."
-                )
-            yield ReceivedForm(fields, upload.images)
+        settings, spool = service_of(request, "settings", Settings), service_of(request, "spool", Spool)
+        upload = await read_upload(request, settings, spool)
+        close_with_request(request, upload.close)
+        if self.or_text is not None:
+            upload.take_images(self.or_text, spool)
+            await convert_images(upload.images, settings, spool)
+        fields = parse_fields(self.fields, upload.fields, settings)
+        count = len(upload.images)
+        if self.images == "several" and not count:
+            raise InvalidInputError(f"{self.name}: send at least one.")
+        if (self.images == "one" and count != 1) or (self.images == "optional" and count > 1):
+            raise InvalidInputError(
+                f"{self.name}: send {'exactly' if self.images == 'one' else 'at most'} one."
+            )
+        return ReceivedForm(fields, upload.images)
 
     def openapi(self) -> dict[str, Any]:
         """`openapi_extra` of the route: the same upload as a form, as JSON, and as a raw image."""

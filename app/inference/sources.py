@@ -6,7 +6,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError
@@ -111,6 +113,20 @@ def last_of(name: str) -> str:
 def slug(name: str) -> str:
     """A name as it may stand in an address: lower case, without slashes or spaces."""
     return _NOT_SLUG.sub("-", name.lower()).strip("-.") or "encoder"
+
+
+def read_unchanged(folder: Path, name: str) -> Mapping[str, Any]:
+    """`read_json` that reads and parses a file again only where it changed: names are resolved at every request."""
+    try:
+        status = (folder / name).stat()
+    except OSError:
+        return read_json(folder, name)
+    return _read_once(folder, name, (status.st_ino, status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(256)
+def _read_once(folder: Path, name: str, _version: tuple[int, int, int]) -> Mapping[str, Any]:
+    return MappingProxyType(read_json(folder, name))
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:

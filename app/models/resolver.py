@@ -6,8 +6,9 @@ choosing is never fetched. A "word" below is what the registry takes: a name, a 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.errors import VisionError, shorten_name, suggest_names
@@ -25,6 +26,9 @@ _KINDS: dict[Kind, str] = {
     "vlm": " that answers questions or writes captions",
 }
 
+_REMEMBER_SECONDS = 5.0
+_MAX_REMEMBERED = 1_024
+
 
 @dataclass(eq=False)
 class ModelResolver:
@@ -33,6 +37,8 @@ class ModelResolver:
     settings: Settings
     registry: Engine
     trained: TrainedModels
+    _untrained: dict[tuple[str, str], float] = field(default_factory=dict, init=False)
+    """Until when it is taken for granted that a workspace has no trained model of a known one's name."""
 
     @property
     def default_encoder(self) -> str:
@@ -82,10 +88,25 @@ class ModelResolver:
 
         Raises ModelNotFoundError, which names those that are near.
         """
-        found = await self.trained.find(workspace, name) or self.match(name, kind)
+        known = self.match(name, kind)
+        found: Trained | ModelInfo | None = None
+        if known is None or not self._is_untrained(workspace, name):
+            found = await self.trained.find(workspace, name)
+            if found is None and known is not None:
+                self._note_untrained(workspace, name)
+        found = found or known
         if found is None:
             raise self.absent(name, kind, trained=await self.trained.all(workspace))
         return found
+
+    def _is_untrained(self, workspace: str, name: str) -> bool:
+        """Whether the database had no trained model of the name of a known one, which none can get afterwards."""
+        return self._untrained.get((workspace, name), 0.0) > time.monotonic()
+
+    def _note_untrained(self, workspace: str, name: str) -> None:
+        if len(self._untrained) >= _MAX_REMEMBERED:
+            self._untrained.clear()
+        self._untrained[workspace, name] = time.monotonic() + _REMEMBER_SECONDS
 
     async def is_taken(self, workspace: str, name: str) -> bool:
         """Whether a model to be made may not go by that name: it means another one already, or a family."""

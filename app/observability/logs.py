@@ -22,6 +22,12 @@ class _Stderr(logging.Handler):
             sys.stderr.write(self.format(record) + "\n")
 
 
+# Neither format tells where in the code a line was logged, and finding out takes longer than the line itself
+# (https://docs.python.org/3/howto/logging.html#optimization).
+logging._srcfile = None  # type: ignore[attr-defined]
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
 def configure(settings: Settings) -> None:
     """Send our own lines and those of libraries through one formatter to stderr; safe to call again."""
     as_json = settings.logs.log_format == "json" or (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
+from functools import partial
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -88,14 +90,15 @@ class ObservabilityMiddleware:
         method = method if method in _METHODS else "OTHER"
         self.metrics.observe_request(route, method, status, seconds)
         write = log.debug if route in _QUIET and status < 500 else log.info
-        write(
-            "request",
-            method=method,
-            route=route,
-            status=status,
-            ms=round(seconds * 1000, 2),
-            workspace=scope.get("vision.workspace"),
-        )
+        line = {
+            "method": method,
+            "route": route,
+            "status": status,
+            "ms": round(seconds * 1000, 2),
+            "workspace": scope.get("vision.workspace"),
+        }
+        # in the loop's next turn: what was sent leaves before the line about it is formatted
+        asyncio.get_running_loop().call_soon(partial(write, "request", **line))
 
 
 def route_template(scope: Scope) -> str:
