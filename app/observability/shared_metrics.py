@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, values
@@ -32,7 +33,7 @@ class SharedMetrics:
     def begin(self) -> None:
         """From now on count in this process's files; metrics that were made before are not shared."""
         os.environ[_VARIABLE] = str(self.folder)
-        values.ValueClass = values.MultiProcessValue(process_identifier=lambda: self.process)
+        values.ValueClass = values.MultiProcessValue(lambda: self.process)  # type: ignore[no-untyped-call]
         self.note()
 
     def note(self) -> None:
@@ -46,13 +47,14 @@ class SharedMetrics:
     def known_models(self) -> Iterator[str]:
         """Models that this process counted for before it was started again."""
         for path in self.folder.glob(f"*_{self.process}.db"):
-            for key, _, _, _ in MmapedDict.read_all_values_from_file(str(path)):
+            read = MmapedDict.read_all_values_from_file(str(path))  # type: ignore[no-untyped-call]
+            for key, _, _, _ in read:
                 if model := json.loads(key)[2].get("model"):
                     yield model
 
     def register(self, registry: CollectorRegistry) -> None:
         """Let `registry` collect what all processes counted, and their figures."""
-        MultiProcessCollector(registry, path=str(self.folder))
+        MultiProcessCollector(registry, path=str(self.folder))  # type: ignore[no-untyped-call]
         registry.register(_Processes(self.folder))
 
 
@@ -66,9 +68,9 @@ class _Processes:
         found: dict[str, Metric] = {}
         for file in sorted(self._folder.glob("*.pid")):
             with suppress(OSError, ValueError):  # it has just ended
-                pid = int(file.read_text())
+                figures = ProcessCollector(pid=partial(int, file.read_text()), registry=None)
                 # each metric of one process has one sample without labels
-                for metric in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():
+                for metric in figures.collect():
                     merged = found.setdefault(
                         metric.name, Metric(metric.name, metric.documentation, metric.type)
                     )

@@ -182,7 +182,7 @@ class _Keeper:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", *self.child.command],
             stdin=subprocess.PIPE,  # its end tells them that this process is gone, however it went
-            env=public_environment() | self.child.environment,
+            env={**public_environment(), **self.child.environment},
             pass_fds=(*self.child.inherits, *handles),
             start_new_session=True,  # where Ctrl-C does not reach them
         )
