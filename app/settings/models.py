@@ -144,7 +144,9 @@ class BatchingSettings(SettingsGroup):
     deadline_s: float = Field(
         30.0, gt=0, description="Seconds an item may wait and run before it is dropped."
     )
-    decode_threads: int = Field(0, ge=0, description="Threads that decode images; 0 means all cores.")
+    decode_threads: int = Field(
+        0, ge=0, description="Threads that decode images, of all front ends together; 0 means all cores."
+    )
     embedding_cache: bool = Field(True, description="Keep embeddings in Redis by image hash and encoder.")
     embedding_cache_ttl_s: int = Field(86_400, ge=1, description="Seconds an embedding stays cached.")
     max_cached_texts: int = Field(2_048, ge=0, description="Text vectors each live model keeps in memory.")

@@ -1,0 +1,26 @@
+"""How much one process takes on at a time."""
+
+from __future__ import annotations
+
+import os
+
+from app.inference.opening import largest_batch
+from app.settings import Settings
+
+
+def decode_threads(settings: Settings) -> int:
+    """Threads that decode images in one process."""
+    return settings.batching.decode_threads or os.cpu_count() or 1
+
+
+def images_in_flight(settings: Settings) -> int:
+    """Images that one process decodes and embeds at a time: the next batch gathers beside the one that runs."""
+    batching = settings.batching
+    enough = max(2 * largest_batch(settings), 4 * decode_threads(settings))
+    return min(batching.images_in_flight or enough, batching.max_queue)
+
+
+def answers_in_flight(settings: Settings) -> int:
+    """Questions that one process has answered at a time: a batch, and the next one."""
+    answers = settings.answers
+    return answers.vlm_max_batch + min(answers.vlm_max_batch, answers.vlm_max_queue)
