@@ -16,8 +16,9 @@ def decode_threads(settings: Settings) -> int:
 def images_in_flight(settings: Settings) -> int:
     """Images that one process decodes and embeds at a time: the next batch gathers beside the one that runs."""
     batching = settings.batching
-    enough = max(2 * largest_batch(settings), 4 * decode_threads(settings))
-    return min(batching.images_in_flight or enough, batching.max_queue)
+    if batching.images_in_flight:  # asked first: on a GPU machine the largest batch is a question to torch
+        return min(batching.images_in_flight, batching.max_queue)
+    return min(max(2 * largest_batch(settings), 4 * decode_threads(settings)), batching.max_queue)
 
 
 def answers_in_flight(settings: Settings) -> int:

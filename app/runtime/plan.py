@@ -14,6 +14,8 @@ from app.settings import Settings
 MAX_FRONT_ENDS = 16
 RESERVED_CORES = 2
 """Of those that `auto` counts: for the engine, and for everything else."""
+MAX_GPU_BATCH = 256
+"""Beyond this no GPU was seen to gain; what one really takes best, its engine measures."""
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
 _MIN_POOL = 2
 """Database connections that one front end needs: one for a request, one for whoever looks at versions."""
@@ -86,14 +88,24 @@ def _torch_has_cuda() -> bool:
     )
 
 
-def front_end_settings(settings: Settings, front_ends: int) -> Settings:
+def front_end_settings(settings: Settings, made: Plan) -> Settings:
     """Those of one of so many front ends: what a process has of its own is divided, so that the settings keep
     meaning the whole service.
     """
+    front_ends = made.front_ends
     return settings.replace(
+        images_in_flight=math.ceil(_images_in_flight(settings, made.devices) / front_ends),
         decode_threads=math.ceil(threads(settings.batching.decode_threads) / front_ends),
         database_pool_size=max(_MIN_POOL, math.ceil(settings.server.database_pool_size / front_ends)),
     )
+
+
+def _images_in_flight(settings: Settings, devices: tuple[str, ...]) -> int:
+    """Of all front ends together: for each engine two of its largest batches, one that runs and one that gathers."""
+    batching = settings.batching
+    on_gpu = batching.max_batch or MAX_GPU_BATCH
+    batches = sum(batching.cpu_max_batch if device == "cpu" else on_gpu for device in devices)
+    return batching.images_in_flight or max(2 * batches, 4 * threads(batching.decode_threads))
 
 
 def engine_settings(settings: Settings, devices: tuple[str, ...], index: int) -> Settings:

@@ -149,7 +149,7 @@ class Split:
                 settings = engine_settings(self._settings, plan.devices, row)
                 special: dict[str, Any] = {"index": row, "has_default": True}
             else:
-                settings = front_end_settings(self._settings, plan.front_ends)
+                settings = front_end_settings(self._settings, plan)
                 special = {"listen": self._sock.fileno(), "connections": self._connections}
             told = {
                 "name": name,

@@ -139,7 +139,7 @@ class BatchingSettings(SettingsGroup):
     images_in_flight: int = Field(
         0,
         ge=0,
-        description="Images one process decodes and embeds at a time; 0 means twice the largest batch, at least 4 a decoding thread. Of the others that wait, at most `VISION_MAX_QUEUE`, workspaces take turns.",
+        description="Images that are decoded and embedded at a time, all front ends together; 0 means twice the largest batch, at least 4 a decoding thread. Of the others that wait, at most `VISION_MAX_QUEUE`, workspaces take turns.",
     )
     deadline_s: float = Field(
         30.0, gt=0, description="Seconds an item may wait and run before it is dropped."

@@ -53,10 +53,13 @@ def test_settings_that_contradict_one_another_are_refused(given: dict[str, objec
 
 def test_what_a_process_has_of_its_own_is_divided() -> None:
     settings = Settings(decode_threads=12, database_pool_size=16, threads=8)
-    one = front_end_settings(settings, 4)
+    one = front_end_settings(settings, Plan(4, ("cuda:0",)))
     assert (one.batching.decode_threads, one.server.database_pool_size) == (3, 4)
-    many = front_end_settings(settings, 64)
+    many = front_end_settings(settings, Plan(64, ("cuda:0",)))
     assert (many.batching.decode_threads, many.server.database_pool_size) == (1, 2)
+    assert (one.batching.images_in_flight, many.batching.images_in_flight) == (128, 8)
+    on_cpu = front_end_settings(Settings(cpu_max_batch=8, decode_threads=2), Plan(2, ("cpu", "cpu")))
+    assert on_cpu.batching.images_in_flight == 16
     devices = ("cpu", "cuda:0", "cpu")
     assert [engine_settings(settings, devices, index).models.threads for index in range(3)] == [4, 8, 4]
     assert [engine_settings(settings, devices, index).models.device for index in range(3)] == list(devices)
