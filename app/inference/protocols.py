@@ -37,9 +37,7 @@ class PlacedMaker(Protocol):
         """
 
 
-ImageOrMaker = (
-    Image.Image | Rgb | EncodedJpeg | Callable[[], Image.Image | Rgb | EncodedJpeg] | PlacedMaker
-)
+ImageOrMaker = Image.Image | Rgb | EncodedJpeg | Callable[[], Image.Image | Rgb | EncodedJpeg] | PlacedMaker
 """An image, or what makes one when it is called in the decode pool (such as decoding an upload)."""
 
 

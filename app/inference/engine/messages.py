@@ -36,8 +36,8 @@ class Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 class Picture(Message):
-    """Where the pixels uint8[height, width, 3] lie: in the shared memory, or in the body. Or the file of a JPEG that the
-    engine decodes, in the body.
+    """Where the pixels uint8[height, width, 3] lie: in the shared memory, or in the body. Or the file of a JPEG that
+    the engine decodes, in the body.
     """
 
     height: int

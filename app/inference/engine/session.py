@@ -199,9 +199,7 @@ class Session:
 
     # --- requests
 
-    async def _embed_image(
-        self, message: wire.EmbedImage, loan: _Loan, image: Rgb | EncodedJpeg
-    ) -> None:
+    async def _embed_image(self, message: wire.EmbedImage, loan: _Loan, image: Rgb | EncodedJpeg) -> None:
         encoder = cast(ServedEncoder, await _ready(loan))
         vectors = await encoder.embed_images([image], deadline_s=message.remaining_s)
         self._send_vectors(message.request, encoder.key, vectors)
