@@ -176,9 +176,19 @@ class LiveEncoder:
             self._encoder.close()
 
     async def _embed_image(self, image: ImageOrMaker, deadline: float) -> Vectors:
-        loop = asyncio.get_running_loop()
-        pixels = await loop.run_in_executor(self._pool, self._prepare, image, deadline)
-        return await self._batcher.submit("image", pixels, deadline=deadline)
+        item: Any = image
+        if not self._is_prepared(image):
+            loop = asyncio.get_running_loop()
+            item = await loop.run_in_executor(self._pool, self._prepare, image, deadline)
+        return await self._batcher.submit("image", item, deadline=deadline)
+
+    def _is_prepared(self, image: ImageOrMaker) -> bool:
+        """Whether the device takes it as it is: a thread would only cost what handing over to it costs."""
+        if self._launcher is None:
+            return False
+        if isinstance(image, EncodedJpeg):
+            return self.reads_jpeg and is_bounded(image.width, image.height)
+        return isinstance(image, np.ndarray) and is_bounded(image.shape[1], image.shape[0])
 
     def _prepare(self, image: ImageOrMaker, deadline: float) -> Pixels | Rgb | EncodedJpeg:
         if time.monotonic() >= deadline:

@@ -267,7 +267,7 @@ async def test_makers_write_where_the_engine_reads(settings: Settings, pool: Thr
 
 
 async def test_facts_and_lists_are_those_of_the_registry(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
-    settings = Settings(data_dir=tmp_path, device="cpu", encoder="clip-tiny")
+    settings = Settings(data_dir=tmp_path, device="cpu", encoder="clip-tiny", optimisation="none")
     registry = ModelRegistry(settings, FAMILIES, pool=pool)
     async with served(registry, settings, pool) as (_, client):
         assert client.known() == registry.known()
@@ -307,7 +307,7 @@ async def test_facts_and_lists_are_those_of_the_registry(tmp_path: Path, pool: T
 
 
 async def test_an_encoder_that_reads_images_only_says_so(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
-    settings = Settings(data_dir=tmp_path, device="cpu", encoder="dinov2-tiny")
+    settings = Settings(data_dir=tmp_path, device="cpu", encoder="dinov2-tiny", optimisation="none")
     registry = ModelRegistry(settings, FAMILIES, pool=pool)
     async with (
         served(registry, settings, pool) as (_, client),
@@ -468,7 +468,7 @@ async def test_replicas_share_the_work_and_one_goes_on_without_the_other(
 
 
 async def test_spread_keeps_each_model_on_one_engine(settings: Settings, pool: ThreadPoolExecutor) -> None:
-    names = [f"org/model-{index}" for index in range(12)]
+    names = [f"org/model-{index}" for index in range(6)]
     async with two_engines(settings.replace(model_memory_mb=100), pool, "spread") as (client, engines):
         for name in names * 2:
             async with client.encoder(name) as live:

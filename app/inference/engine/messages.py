@@ -6,13 +6,16 @@ messages) and the body: what the messages carry, one after another. Pixels go th
 
 from __future__ import annotations
 
+import importlib
 import logging
+import re
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from app.errors import VisionError, list_errors, locate_error
+from app.errors import VisionError, locate_error
 from app.inference.model_info import ModelInfo
 from app.inference.prompts import Answer, Task
 from app.inference.sources import Kind
@@ -23,7 +26,9 @@ MAX_HEADER_BYTES = 16 << 20
 MAX_HELLO_BYTES = 4_096
 MAX_TEXTS_BYTES = 1 << 20
 """UTF-8 of the texts of one message; a longer list goes in several."""
-MAX_MADE_CLASSES = 64
+MAX_CACHED_CLASSES = 64
+_PLACE = re.compile(r"app\.([a-z_]+\.)?errors:[A-Za-z]+")
+"""Where this project's failures are (`app.errors.list_errors`); those of a plug-in are in no such module."""
 NOTHING = memoryview(b"")
 INLINE = -1
 """The offset of pixels that travel in the frame's body."""
@@ -36,8 +41,8 @@ class Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 class Picture(Message):
-    """Where the pixels uint8[height, width, 3] lie: in the shared memory, or in the body. Or the file of a JPEG that
-    the engine decodes, in the body.
+    """Where the pixels uint8[height, width, 3] lie: in the shared memory, or in the body. Or a JPEG's file in the body,
+    which the engine decodes.
     """
 
     height: int
@@ -260,21 +265,32 @@ def fail(error: BaseException) -> Failure:
         error = VisionError()
     elif error.__cause__ is not None:
         log.warning("a request failed: %s", error.detail, exc_info=error.__cause__)
-    known = list_errors()
-    place = next(place for kind in type(error).__mro__ if known.get(place := locate_error(kind)) is kind)
+    place = next(place for kind in type(error).__mro__ if _PLACE.fullmatch(place := locate_error(kind)))
     return Failure(place, error.detail, error.retry_after_s, error.status, error.code, error.title)
 
 
 def raised(failure: Failure) -> VisionError:
     """The error again; of a class that this process lacks, one that tells clients the same."""
-    kind: Any = list_errors().get(failure.place, VisionError)
+    kind = _find_class(failure.place)
     if (kind.status, kind.code, kind.title) != (failure.status, failure.code, failure.title):
         kind = _subclass(kind, failure.status, failure.code, failure.title)
     error: VisionError = kind(failure.detail, retry_after_s=failure.retry_after_s)
     return error
 
 
-@lru_cache(MAX_MADE_CLASSES)
+@lru_cache(MAX_CACHED_CLASSES)
+def _find_class(place: str) -> Any:
+    """A failure of this project; VisionError where there is none of that name."""
+    if _PLACE.fullmatch(place):
+        module, _, name = place.partition(":")
+        with suppress(ImportError):
+            kind = getattr(importlib.import_module(module), name, None)
+            if isinstance(kind, type) and issubclass(kind, VisionError):
+                return kind
+    return VisionError
+
+
+@lru_cache(MAX_CACHED_CLASSES)
 def _subclass(kind: Any, status: int, code: str, title: str) -> Any:
     members: dict[str, Any] = {"status": status, "code": code, "title": title, "__doc__": kind.__doc__}
     return type(kind.__name__, (kind,), members)

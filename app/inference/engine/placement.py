@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from app.inference.sources import Kind, slug
@@ -38,12 +39,14 @@ def choose_engine(engines: Sequence[E], placement: Placement, kind: Kind, word: 
     """
     if placement == "spread":
         name = slug(word.rpartition("/")[2])  # a hub id and the name that it is served by mean one model
-        owner = max(engines, key=lambda engine: _weight(engine.endpoint, kind, name))
+        owner = max(engines, key=lambda engine: _weight(Path(engine.endpoint).name, kind, name))
         return owner if owner.is_connected else None
     connected = [engine for engine in engines if engine.is_connected]
     return min(connected, key=lambda engine: (engine.outstanding, engine.chosen), default=None)
 
 
-def _weight(endpoint: str, kind: Kind, name: str) -> bytes:
-    """Rendezvous hashing (Thaler and Ravishankar 1998): an engine more or less moves only its own share of models."""
-    return hashlib.sha256(f"{endpoint}\0{kind}\0{name}".encode()).digest()
+def _weight(engine: str, kind: Kind, name: str) -> bytes:
+    """Rendezvous hashing (Thaler and Ravishankar 1998): an engine more or less moves only its own share of models. An
+    engine is known by the name of its socket, whose folder is another one after each start.
+    """
+    return hashlib.sha256(f"{engine}\0{kind}\0{name}".encode()).digest()

@@ -165,8 +165,8 @@ class EngineServer:
     async def _read_hello(self, connection: socket.socket) -> tuple[wire.Hello, NDArray[np.uint8]]:
         data, fds = b"", []
         try:
-            while len(data) < PREFIX.size or len(data) < PREFIX.size + PREFIX.unpack_from(data)[0]:
-                if len(data) > wire.MAX_HELLO_BYTES:
+            while len(data) < (length := _greeting_bytes(data)):
+                if length > wire.MAX_HELLO_BYTES:
                     raise BrokenFrameError("its greeting is too long")
                 await _readable(connection)
                 more, received, _, _ = socket.recv_fds(connection, wire.MAX_HELLO_BYTES, 1)
@@ -197,6 +197,11 @@ class EngineServer:
         if not 0 < hello.arena_bytes <= MAX_ARENA_BYTES:
             raise BrokenFrameError("its shared memory is too large")
         return hello
+
+
+def _greeting_bytes(data: bytes) -> int:
+    """How long the greeting is that begins like this, as far as that is known."""
+    return PREFIX.size + (int(PREFIX.unpack_from(data)[0]) if len(data) >= PREFIX.size else 0)
 
 
 async def _readable(connection: socket.socket) -> None:
