@@ -97,7 +97,7 @@ class Device:
 def parse(name: str) -> Device:
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps` to a device that exists.
 
-    `auto` is CUDA where there is one, else the CPU: nobody has run this on MPS yet, so it is used where it is named only.
+    `auto` is CUDA where there is one, else the CPU: MPS is used where it is named only, since nobody has run it yet.
 
     Raises `ModelUnavailableError` for any other name and for a device this machine does not have.
     """

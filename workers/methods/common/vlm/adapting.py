@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
 from app.methods.params import AdapterParams
 from app.settings import Settings
+from workers.methods.common.precision import forward_pass, training_dtype
 from workers.methods.common.vlm.lessons import Lessons, lessons_for
 
 RANK, DROPOUT = 16, 0.05
@@ -39,14 +40,23 @@ def base_files(base: str, settings: Settings) -> VlmFiles:
 class AdaptedVlm:
     """The model in training: `lessons.vlm` answers and learns, `model` is peft's view of the same module."""
 
-    def __init__(self, base: str, params: AdapterParams, settings: Settings, *, recomputing: bool) -> None:
-        """Loads for seconds. Raises NotTrainableError for what cannot be trained, and what loading raises."""
+    def __init__(
+        self,
+        base: str,
+        params: AdapterParams,
+        settings: Settings,
+        *,
+        recomputing: bool,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Loads for seconds; the base has the number format `dtype`, or left out the device's own.
+
+        Raises NotTrainableError for what cannot be trained, and what loading raises.
+        """
         self.files: VlmFiles = base_files(base, settings)
         device = devices.parse(settings.models.device)
         self.device = torch.device(device.torch_name)
-        self.dtype = (
-            torch.bfloat16 if device.kind == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-        )
+        self.dtype = dtype or training_dtype(self.device)
         module = self.files.model(device.torch_name, self.dtype, **_options(device, params, self.dtype))
         module.requires_grad_(False)
         vlm = self.files.family_class(self.files.name, module, self.files.processor(), self.device)
@@ -85,10 +95,8 @@ class AdaptedVlm:
                 one.copy_(weights[name])
 
     def number_format(self) -> AbstractContextManager[Any]:
-        """Around every forward pass: on CUDA the base computes in bfloat16 and what is trained stays float32."""
-        if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+        """Around every forward pass: the base may compute in bfloat16 while what is trained stays float32."""
+        return forward_pass(self.device, self.dtype)
 
     def without(self) -> AbstractContextManager[Any]:
         """While it lasts, the model answers as its base does."""
