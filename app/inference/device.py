@@ -133,6 +133,20 @@ def cuda_devices() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
+def count_gpus(name: str, dev: Path = Path("/dev")) -> int:
+    """GPUs that jobs on this machine may use under the setting `name`, told by the driver's device files and without
+    torch, which the processes that choose queues do not load.
+    """
+    name = name.strip().lower()
+    if name in ("cpu", "mps"):
+        return int(name == "mps" and sys.platform == "darwin")
+    found = sum(path.name[6:].isdigit() for path in dev.glob("nvidia*")) or int((dev / "dxg").exists())
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        chosen = [word.strip() for word in visible.split(",")]
+        found = min(found, next((i for i, word in enumerate(chosen) if word in ("", "-1")), len(chosen)))
+    return min(found, 1) if ":" in name else found
+
+
 def computes_bfloat16(index: int) -> bool:
     """Whether a CUDA device multiplies bfloat16 in hardware: from compute capability 8 on. Older ones emulate it, which
     `torch.cuda.is_bf16_supported()` counts as support.

@@ -21,7 +21,9 @@ def pin(batch: Any) -> None:
     assert batch
     for name, tensor in batch.items():
         if tensor.device.type != "cpu":
-            raise RuntimeError(f"cannot pin '{name}' on {tensor.device}: only dense CPU tensors can be pinned")
+            raise RuntimeError(
+                f"cannot pin '{name}' on {tensor.device}: only dense CPU tensors can be pinned"
+            )
 
 
 def prepared(folder: Path, base: str, kind: str, examples: Examples, **params: Any) -> Any:
@@ -38,7 +40,9 @@ def prepared(folder: Path, base: str, kind: str, examples: Examples, **params: A
         }
     )
     trainer, checked = load_method(spec)
-    made: Any = trainer(LocalRun(spec, Settings(data_dir=folder, device="cpu", threads=1), folder), checked, examples)
+    made: Any = trainer(
+        LocalRun(spec, Settings(data_dir=folder, device="cpu", threads=1), folder), checked, examples
+    )
     made.prepare()
     return made
 
@@ -60,8 +64,12 @@ def test_batches_of_answers_stay_on_the_cpu_until_the_trainer_moves_them(
         Item(str(number), question="what is it?" if task == "vqa" else None, answer="three")
         for number in sorted(shapes.shown())[:4]
     ]
-    made = prepared(tmp_path, base, "vlm", Examples(task, items, lambda name: shapes.data(int(name))), **params)
-    made.lessons.vlm.device = torch.device("meta")  # stands for a GPU: tensors that go there are no CPU tensors
+    made = prepared(
+        tmp_path, base, "vlm", Examples(task, items, lambda name: shapes.data(int(name))), **params
+    )
+    made.lessons.vlm.device = torch.device(
+        "meta"
+    )  # stands for a GPU: tensors that go there are no CPU tensors
     with pytest.raises(RuntimeError, match="only dense CPU tensors"):
         pin(made.lessons.moved(made.lessons.collated([(made.items.prompt(items[0], 0), "three")])))
     batches = list(made.trainer(tmp_path / "trainer").get_train_dataloader())

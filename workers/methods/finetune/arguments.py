@@ -53,7 +53,7 @@ def rank_device(settings: Settings) -> torch.device:
     if ranks > gpus:
         raise NotTrainableError(
             f"{ranks} processes were asked for, and the worker has {gpus} GPU{'s' if gpus > 1 else ''}: each process "
-            f"needs one of its own. Set `processes` to {gpus}, or train on a worker with VISION_DEVICE=cpu, on its cores."
+            f"needs one of its own. Set `processes` to {gpus}, or train where VISION_DEVICE=cpu, on cores."
         )
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
