@@ -72,8 +72,14 @@ class Lessons:
 
     def answer_losses(self, batch: Tensors) -> torch.Tensor:
         """float32[b]: the negative logarithm of each whole answer's probability, its end token included."""
-        inputs = {key: value for key, value in batch.items() if key != "labels"}
-        return summed_losses(self.vlm.model(**inputs, use_cache=False).logits, batch["labels"])
+        # padding lies behind what counts, where no token before it looks: without a mask torch takes its fastest attention
+        inputs = {key: value for key, value in batch.items() if key not in ("labels", "attention_mask")}
+        labels = batch["labels"]
+        # of a prompt with hundreds of image tokens no logits are made: they take more memory than all activations
+        begin = max(int((labels != IGNORED).any(0).int().argmax()) - 1, 0)
+        kept = labels[:, begin:]
+        logits = self.vlm.model(**inputs, use_cache=False, logits_to_keep=kept.shape[1]).logits
+        return summed_losses(logits, kept)
 
     def batch(self, taught: Sequence[tuple[Prompt, str]]) -> Tensors:
         """Prompts and their answers on the model's device, padded behind."""
