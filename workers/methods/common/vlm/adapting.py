@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from app.families.changed import is_adapter
 from app.families.hugging_face_encoder import recompute as recompute_activations
 from app.families.loading import VlmFiles, located_vlm
+from app.families.transformers_vlm import TransformersVlm
 from app.families.vlms import resolve_vlm
 from app.inference import device as devices
 from app.inference.adapters import CONFIG, WEIGHTS
@@ -24,6 +25,7 @@ from app.jobs.errors import NotTrainableError
 from app.methods.params import AdapterParams
 from app.settings import Settings
 from workers.methods.common.precision import forward_pass, training_dtype
+from workers.methods.common.vlm.kept_images import KeptImages
 from workers.methods.common.vlm.lessons import Lessons, lessons_for
 
 RANK, DROPOUT = 16, 0.05
@@ -57,13 +59,16 @@ class AdaptedVlm:
         device = devices.parse(settings.models.device)
         self.device = torch.device(device.torch_name)
         self.dtype = dtype or training_dtype(self.device)
-        module = self.files.model(device.torch_name, self.dtype, **_options(device, params, self.dtype))
+        module = self.files.model(
+            device.torch_name, self.dtype, **_options(device, params, self.dtype, self.files.family_class)
+        )
         module.requires_grad_(False)
         vlm = self.files.family_class(self.files.name, module, self.files.processor(), self.device)
         self.lessons: Lessons = lessons_for(vlm)
         self.model: PeftModel = _with_lora(module, self.lessons, params)
         if recomputing:
             recompute(module, self.files.name)
+        self.images = KeptImages(vlm, params.image_cache_mb << 20)
 
     @property
     def width(self) -> int:
@@ -115,8 +120,19 @@ class AdaptedVlm:
             raise OSError(f"peft wrote no {CONFIG}")
 
 
-def _options(device: devices.Device, params: AdapterParams, dtype: torch.dtype) -> dict[str, Any]:
+def default_attention(device: devices.Device) -> str | None:
+    """Which attention computes where nobody chose one; None leaves it to transformers, which takes torch's fused one:
+    flash attention where the device has it. Its backward pass is slow on CPUs.
+    """
+    return "eager" if device.kind == "cpu" else None
+
+
+def _options(
+    device: devices.Device, params: AdapterParams, dtype: torch.dtype, family: type[TransformersVlm]
+) -> dict[str, Any]:
     """How transformers shall load the base."""
+    attention = default_attention(device) if params.attention == "auto" else params.attention
+    options = {} if attention is None else {"attn_implementation": attention}
     if params.four_bit:
         if device.kind != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
             raise NotTrainableError(
@@ -131,10 +147,11 @@ def _options(device: devices.Device, params: AdapterParams, dtype: torch.dtype) 
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
+            # what is trained whole cannot be in 4 bits, and the tower is small
+            llm_int8_skip_modules=["lm_head", *(part for part in (family.projector, family.tower) if part)],
         )
-        return {"quantization_config": quantised, "device_map": {"": device.torch_name}}
-    # torch's fused attention has a slow backward pass on CPUs
-    return {"attn_implementation": "eager"} if device.kind == "cpu" else {}
+        return {**options, "quantization_config": quantised, "device_map": {"": device.torch_name}}
+    return options
 
 
 def _with_lora(module: Any, lessons: Lessons, params: AdapterParams) -> PeftModel:

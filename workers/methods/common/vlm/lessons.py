@@ -72,7 +72,7 @@ class Lessons:
 
     def answer_losses(self, batch: Tensors) -> torch.Tensor:
         """float32[b]: the negative logarithm of each whole answer's probability, its end token included."""
-        # padding lies behind what counts, where no token before it looks: without a mask torch takes its fastest attention
+        # padding lies behind what counts, where no token looks: without a mask torch takes its fastest attention
         inputs = {key: value for key, value in batch.items() if key not in ("labels", "attention_mask")}
         labels = batch["labels"]
         # of a prompt with hundreds of image tokens no logits are made: they take more memory than all activations
