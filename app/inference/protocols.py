@@ -62,8 +62,10 @@ class Encoder(Protocol):
     """Shorter side in pixels that `preprocess` needs; larger sources may be decoded at a reduced scale."""
     memory_bytes: int
     """Resident size of weights and runtime, for the registry's budget."""
-    runtime: str
-    """How it runs, for people: e.g. `onnxruntime float32 cpu`, `torch bfloat16 cuda:0`."""
+
+    @property
+    def runtime(self) -> str:
+        """How it runs, for people: e.g. `onnxruntime float32 cpu`, `torch bfloat16 cuda:0`."""
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """One RGB image to float32[3, h, w], resized, cropped and normalised as the weights expect."""
