@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from app.collections.cache import EmbeddingCache
 from app.http.spool import IN_MEMORY_BYTES, Entry
 from app.inference.engine.interface import ServedEncoder
+from app.inference.protocols import Rgb
 from app.media import images
 from app.media.errors import naming
 from app.media.images import ImageLimits
@@ -63,7 +63,7 @@ class ImageEmbedder:
             self.metrics.observe_cache(hits=len(data) - len(missing), misses=len(missing))
         decode_s: list[float] = []
         if missing:
-            makers = [self._maker(data, i, live.input_size, decode_s) for i in missing]
+            makers = [self._maker(data, i, live.min_decoded_side, decode_s) for i in missing]
             vectors[missing] = await live.embed_images(makers, deadline_s=self.deadline_s)
             await self.cache.put(live.key, {hashes[i]: vectors[i] for i in missing})
         total = time.perf_counter() - began
@@ -77,12 +77,12 @@ class ImageEmbedder:
         return await asyncio.get_running_loop().run_in_executor(self.pool, _hashed, entry)
 
     def _maker(
-        self, data: Sequence[bytes], index: int, input_size: int, decode_s: list[float]
-    ) -> Callable[[], Image.Image]:
-        def decode() -> Image.Image:
+        self, data: Sequence[bytes], index: int, min_side: int | None, decode_s: list[float]
+    ) -> Callable[[], Rgb]:
+        def decode() -> Rgb:
             began = time.perf_counter()
             with naming(index, len(data)):
-                image = images.decode(data[index], self.limits, input_size=input_size)
+                image = images.decode_pixels(data[index], self.limits, min_side=min_side)
             seconds = time.perf_counter() - began
             decode_s.append(seconds)
             self.metrics.observe_stage("decode", seconds)

@@ -24,6 +24,7 @@ from app.inference.protocols import (
     Pixels,
     TextEncoder,
     Vectors,
+    min_decoded_side,
     same_for_all,
 )
 
@@ -58,6 +59,8 @@ class LiveEncoder:
             float(encoder.temperature),
         )
         self.fingerprint, self.memory_bytes = encoder.fingerprint, encoder.memory_bytes
+        self.min_decoded_side = min_decoded_side(encoder)
+        """See `app.inference.protocols.Reducing`."""
         self.reads_texts = isinstance(encoder, TextEncoder)
         """Whether the encoder puts texts into the space of its images."""
         self.optimisation = encoder.optimisation if isinstance(encoder, Optimised) else None
@@ -179,8 +182,8 @@ class LiveEncoder:
         shape = items[0].shape
         if any(item.shape != shape for item in items):
             raise ValueError("images of one batch must have one shape")
-        if self._stack is None or self._stack.shape[1:] != shape:
-            self._stack = np.empty((self._max_batch, *shape), np.float32)
+        if self._stack is None or (self._stack.shape[1:], self._stack.dtype) != (shape, items[0].dtype):
+            self._stack = np.empty((self._max_batch, *shape), items[0].dtype)
         for row, item in zip(self._stack, items, strict=False):
             row[...] = item
         return self._stack[: len(items)]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from app.inference.device import Device
+from app.inference.preprocessing import Preprocessing
 from app.inference.protocols import Pixels, Vectors
 from app.inference.runtimes.torch_runtime import TorchRuntime
 from app.inference.runtimes.tower import Tower
@@ -29,12 +30,13 @@ class CompiledRuntime(TorchRuntime):
         channels_last: bool = False,
         backend: str = "inductor",
         int8: bool = False,
+        steps: Preprocessing | None = None,
     ) -> None:
         """Takes the module over. `int8` needs torchao: weights and activations of its matrix products.
 
         Raises ImportError without that package; compiling happens with the first batch of each size.
         """
-        super().__init__(module, device, dtype, channels_last=channels_last)
+        super().__init__(module, device, dtype, channels_last=channels_last, steps=steps)
         if int8:
             quantisation: Any = importlib.import_module("torchao.quantization")
             quantisation.quantize_(
@@ -45,7 +47,7 @@ class CompiledRuntime(TorchRuntime):
         self.label = f"torch {precision} {device.torch_name}, compiled by {backend}"
 
     def run(self, pixels: Pixels) -> Vectors:
-        """float32[n, 3, h, w] to features float32[n, d]; a full GPU raises `torch.OutOfMemoryError`."""
+        """See `TorchRuntime.run`."""
         parts = [
             self._part(pixels[start : start + BUCKETS[-1]]) for start in range(0, len(pixels), BUCKETS[-1])
         ]
@@ -63,5 +65,5 @@ class CompiledRuntime(TorchRuntime):
         size = next(bucket for bucket in BUCKETS if bucket >= len(pixels))
         if size == len(pixels):
             return super().run(pixels)
-        filled = np.concatenate([pixels, np.zeros((size - len(pixels), *pixels.shape[1:]), np.float32)])
+        filled = np.concatenate([pixels, np.zeros((size - len(pixels), *pixels.shape[1:]), pixels.dtype)])
         return super().run(filled)[: len(pixels)]

@@ -20,12 +20,10 @@ from app.inference.runtimes.engines import (
     TORCH_BFLOAT16,
     TORCH_FLOAT32,
     CpuEngines,
-    Note,
-    machine_key,
-    note_in,
     pruned,
     reference_of,
 )
+from app.inference.runtimes.notes import Note, engines_folder, note_in
 from app.inference.runtimes.torch_runtime import TorchRuntime, cpu_computes_bfloat16
 from app.inference.runtimes.tower import ImageRuntime, Tower
 
@@ -104,7 +102,7 @@ class CudaOffers:
         self._tower = tower
         self._place = place
         card = torch.cuda.get_device_name(place.index)
-        self._folder = cache_dir / "engines" / f"{tower.fingerprint}-{machine_key(card)}"
+        self._folder = engines_folder(cache_dir, tower.fingerprint, card)
 
     def at(self, level: str, reference: Vectors, pixels: Pixels) -> Offer:
         """What this level adds; nothing is measured here."""
@@ -128,10 +126,10 @@ class CudaOffers:
     def load(self, name: str) -> ImageRuntime:
         """The runtime of that name; compiled ones are compiled for every batch size they will see."""
         module = self._tower.build()
-        channels_last = self._tower.convolutional
+        channels_last, steps = self._tower.convolutional, self._tower.steps
         dtype = torch.float32 if name == TORCH_FLOAT32 else getattr(torch, self._place.dtype_name)
         if name in (TORCH_FLOAT32, TORCH_HALF):
-            return TorchRuntime(module, self._place, dtype, channels_last=channels_last)
+            return TorchRuntime(module, self._place, dtype, channels_last=channels_last, steps=steps)
         backend = "inductor"
         if name == TENSORRT:
             importlib.import_module("torch_tensorrt")
@@ -143,6 +141,7 @@ class CudaOffers:
             channels_last=channels_last,
             backend=backend,
             int8=name == COMPILED_INT8,
+            steps=steps,
         )
         runtime.warm_up(self._tower)
         return runtime
