@@ -26,7 +26,9 @@ class ServedEncoder(Protocol):
     dim: int
     """Length d of every vector."""
     input_size: int
-    """Shorter side in pixels that it looks at; larger sources may be decoded at a reduced scale."""
+    """Shorter side in pixels that it looks at."""
+    min_decoded_side: int | None
+    """Shorter side in pixels down to which images may be decoded at a reduced scale; None: at full size only."""
     temperature: float
     """Scale that turns cosines into logits."""
     fingerprint: str

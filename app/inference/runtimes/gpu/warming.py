@@ -9,10 +9,10 @@ from collections.abc import Callable
 import torch
 
 from app.inference.memory import is_out_of_memory
-from app.inference.runtimes.engines import Note
 from app.inference.runtimes.gpu.buckets import buckets_up_to
 from app.inference.runtimes.gpu.knee import knee, measure
 from app.inference.runtimes.gpu.runtime import GpuRuntime
+from app.inference.runtimes.notes import Note
 
 log = logging.getLogger(__name__)
 
