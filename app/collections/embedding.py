@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from app.collections.cache import EmbeddingCache
 from app.http.spool import IN_MEMORY_BYTES, Entry
 from app.inference.engine.interface import ServedEncoder
 from app.inference.fair_semaphore import FairSemaphore
+from app.inference.protocols import Rgb
 from app.media import images
+from app.media.encoded import EncodedJpeg, as_encoded_jpeg
 from app.media.errors import naming
 from app.media.images import ImageLimits
 from app.observability.metrics import Metrics
@@ -56,7 +57,7 @@ class ImageEmbedder:
         async with self.places.hold(workspace, deadline=deadline):
             data, hashes = await self._read_all(entries)
             missing = await self._look_up(live, hashes, vectors)
-            makers = [self._maker(data, i, live.input_size, decode_s) for i in missing]
+            makers = [self._maker(data, i, live, decode_s) for i in missing]
             if len(makers) == 1:
                 vectors[missing] = await live.embed_images(makers, deadline_s=_left_s(deadline))
         if len(makers) > 1:
@@ -85,12 +86,12 @@ class ImageEmbedder:
         self,
         workspace: str,
         live: ServedEncoder,
-        makers: Sequence[Callable[[], Image.Image]],
+        makers: Sequence[Callable[[], Rgb | EncodedJpeg]],
         deadline: float,
     ) -> NDArray[np.float32]:
         """float32[n, d]; each of several images waits for a place of its own before it is decoded."""
 
-        async def embed_one(maker: Callable[[], Image.Image]) -> NDArray[np.float32]:
+        async def embed_one(maker: Callable[[], Rgb | EncodedJpeg]) -> NDArray[np.float32]:
             async with self.places.hold(workspace, deadline=deadline):
                 return await live.embed_images([maker], deadline_s=_left_s(deadline))
 
@@ -115,12 +116,16 @@ class ImageEmbedder:
         return await asyncio.get_running_loop().run_in_executor(self.pool, read, entry)
 
     def _maker(
-        self, data: Sequence[bytes], index: int, input_size: int, decode_s: list[float]
-    ) -> Callable[[], Image.Image]:
-        def decode() -> Image.Image:
+        self, data: Sequence[bytes], index: int, live: ServedEncoder, decode_s: list[float]
+    ) -> Callable[[], Rgb | EncodedJpeg]:
+        def decode() -> Rgb | EncodedJpeg:
             began = time.perf_counter()
             with naming(index, len(data)):
-                image = images.decode(data[index], self.limits, input_size=input_size)
+                image: Rgb | EncodedJpeg | None = None
+                if live.reads_jpeg:
+                    image = as_encoded_jpeg(data[index], self.limits)
+                if image is None:
+                    image = images.decode_pixels(data[index], self.limits, min_side=live.min_decoded_side)
             seconds = time.perf_counter() - began
             decode_s.append(seconds)
             self.metrics.observe_stage("decode", seconds)
