@@ -28,7 +28,7 @@ class Throughput:
         """A step of so many examples, and tokens where a language model reads them, is done: the figures so far.
 
         `tokens` leaves padding out and takes image tokens in, as they lie in the text. Memory is the most that torch
-        held on the device, in MiB; utilisation, in per cent, is NVML's, and missing where its package `nvidia-ml-py` is.
+        held on the device, in MiB; utilisation, in per cent, is NVML's, and needs the package `nvidia-ml-py`.
         """
         if self._began is not None:
             self._seconds += time.monotonic() - self._began
