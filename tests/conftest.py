@@ -20,6 +20,9 @@ from urllib.parse import urlsplit
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `vision serve` does, before numpy comes in
 # as jobs do, since tests share a machine with one another
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# engines, caches and float32 tolerances are a CPU's: on a machine with a GPU the suite runs as on one without, where
+# tests/gpu takes the GPU, and VISION_DEVICE=cuda has every other test take it that does not say where it runs
+os.environ.setdefault("VISION_DEVICE", "cpu")
 
 import httpx
 import psycopg

@@ -42,6 +42,7 @@ def environment(**extra: str) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
     return (
         clean
+        | {"VISION_DEVICE": os.environ.get("VISION_DEVICE", "cpu")}
         | {"NO_COLOR": "1", "COLUMNS": "160", "VISION_WORKER": "false", "VISION_COMPARE_IMAGES": "0"}
         | {"VISION_FRONT_ENDS": os.environ.get("TEST_FRONT_ENDS", "auto")}
         | extra

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,7 +140,7 @@ def count_gpus(name: str, dev: Path = Path("/dev")) -> int:
     """
     name = name.strip().lower()
     if name in ("cpu", "mps"):
-        return int(name == "mps" and sys.platform == "darwin")
+        return int(name == "mps" and platform.system() == "Darwin")
     found = sum(path.name[6:].isdigit() for path in dev.glob("nvidia*")) or int((dev / "dxg").exists())
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         chosen = [word.strip() for word in visible.split(",")]
@@ -160,7 +159,7 @@ def computes_bfloat16(index: int) -> bool:
 
 def has_mps() -> bool:
     """Whether torch can use the GPU of this Mac; False without asking torch on any other machine."""
-    if sys.platform != "darwin" or platform.machine() != "arm64":
+    if platform.system() != "Darwin" or platform.machine() != "arm64":
         return False
     import torch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 
 from app.bootstrap import Services
 from app.families.lite.encoder import prepare
+from app.inference import device as devices
 from tests import shapes
 from tests.conftest import ClientMaker
 from tests.exported import predictions
@@ -23,6 +25,10 @@ from tests.integration.test_trained_models import taught, trained
 from tests.working import carried_out
 
 EXPORTED = 200
+MARGINS = {"float32": 0.005, "float16": 0.01, "bfloat16": 0.05}
+"""How far two labels' scores may lie apart and still change places, by the number format of the service: unit features
+with logits of some tens, rounded to 24, 11 and 8 bits; float32 allows for another order of summing.
+"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -106,6 +112,8 @@ async def test_the_exported_classifier_gives_the_services_labels(
     )
     numbers = list(shapes.paths())[:EXPORTED]
     same = 0
+    dtype = devices.parse(os.environ["VISION_DEVICE"]).dtype_name
+    margin = MARGINS[dtype]
     for start in range(0, EXPORTED, 20):
         part = numbers[start : start + 20]
         pixels = np.stack([prepare(shapes.image(number)) for number in part])
@@ -114,9 +122,13 @@ async def test_the_exported_classifier_gives_the_services_labels(
         form = {"model": "shapes", "threshold": "0"}
         images = [("image", shapes.data(number)) for number in part]
         served = (await owner.post("/v1/classify", data=form, files=images)).json()["data"]
-        best = [report["labels"][index] for index in scores.argmax(axis=1)]
-        same += sum(one == other["label"] for one, other in zip(best, served, strict=True))
-    assert same >= EXPORTED - 1  # two float32 runtimes may disagree where two labels are all but equal
+        for row, other in zip(scores, served, strict=True):
+            told = report["labels"].index(other["label"])
+            same += told == row.argmax()
+            # the export is float32 (its own gate holds it to that): where the service computes in another format,
+            # labels may change places that lie no further apart than that format rounds
+            assert row.max() - row[told] <= margin
+    assert same >= (EXPORTED - 1 if dtype == "float32" else 0.95 * EXPORTED)
 
 
 @pytest.mark.slow

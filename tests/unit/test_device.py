@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 from pathlib import Path
 
 import pytest
@@ -46,7 +45,7 @@ def test_mps_is_refused_on_a_machine_that_is_no_mac() -> None:
 @pytest.fixture
 def mac(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Mac with 16 GiB, of which Metal recommends 11 to its GPU and 1 is taken, as torch would tell of it."""
-    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 11 << 30)

@@ -31,7 +31,9 @@ _SPREAD = 2_000
 _LINE = 2_000
 STOPPED = 75
 """Exit code of a process whose work goes on elsewhere."""
-_EVERY_STEP = frozenset({"loss", "learning_rate", "grad_norm"})
+THROUGHPUT = frozenset({"samples_per_s", "tokens_per_s", "device_memory_mb", "device_utilisation"})
+"""Figures of `workers.shared.throughput`."""
+_EVERY_STEP = frozenset({"loss", "learning_rate", "grad_norm"}) | THROUGHPUT
 
 
 class Task(BaseModel):
@@ -77,6 +79,8 @@ class JobRun:
         self._counted: tuple[int, int] | None = None
         self._fitted: tuple[int, int] | None = None
         self._phase = ""
+        self.throughput: dict[str, float] = {}
+        """The newest figures of how fast the job trained."""
         self._preparing = True
 
     def listen(self) -> None:
@@ -118,6 +122,7 @@ class JobRun:
             self._first = (step, now)
         self._last = step
         self._counted = (step, of)
+        self.throughput |= {name: value for name, value in metrics.items() if name in THROUGHPUT}
         self._newest.update({name: float(value) for name, value in metrics.items() if math.isfinite(value)})
         # a rare figure keeps its own step, and so do the last ones
         whole = step >= of or any(name not in _EVERY_STEP for name in metrics)

@@ -76,6 +76,7 @@ def train(run: JobRun) -> Outcome:
             "evaluation": evaluation,
             **({} if card.comparison is None else {"comparison": card.comparison.model_dump()}),
             "seconds": round(time.monotonic() - began, 1),
+            **run.throughput,
         },
     )
 

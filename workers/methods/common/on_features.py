@@ -40,6 +40,7 @@ from workers.shared import metrics
 from workers.shared.examples import Examples
 from workers.shared.method import Judgement, Run
 from workers.shared.metrics import NOT_JUDGED
+from workers.shared.throughput import Throughput
 
 COPIES = 4
 """Changed copies of each example whose features are learned from, beside the example's own."""
@@ -58,7 +59,10 @@ class FeatureMethod(Stepped):
     def __init__(self, run: Run, params: Any, examples: Examples) -> None:
         self.run, self.params, self.examples = run, params, examples
         self.labels = examples.labels
+        self.seen = 0
+        """Examples that the step at hand has drawn."""
         self.device = torch.device(devices.parse(run.settings.models.device).torch_name)
+        self.throughput = Throughput(self.device)
 
     @classmethod
     def validate(cls, params: Params, examples: Examples) -> None:
@@ -125,6 +129,7 @@ class FeatureMethod(Stepped):
 
     def shown(self, rows: np.ndarray[Any, Any]) -> torch.Tensor:
         """Of each of these training examples (int64 of any shape) one copy, drawn anew: float[*rows.shape, ...]."""
+        self.seen += rows.size
         chosen = self.x[rows, self.rng.integers(0, self.x.shape[1], rows.shape)]
         return torch.from_numpy(chosen.astype(np.float32)).to(self.device)
 
@@ -137,10 +142,12 @@ class FeatureMethod(Stepped):
         """One step down the method's loss."""
         self.net.train()
         optimiser.zero_grad()
+        self.throughput.begin()
+        self.seen = 0
         loss = self.loss(step)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        return {"loss": float(loss.detach())}
+        return {"loss": float(loss.detach()), **self.throughput.end(self.seen)}
 
     def look(self) -> tuple[float | None, dict[str, float]]:
         """See `Stepped`: by what `chosen_by` names."""

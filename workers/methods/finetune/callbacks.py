@@ -14,8 +14,10 @@ import torch.distributed as dist
 import transformers
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from workers.methods.common.vlm.lessons import count_tokens
 from workers.methods.finetune.arguments import ranks_here
 from workers.shared.method import Run
+from workers.shared.throughput import Throughput
 
 _STATE = "trainer_state.json"
 
@@ -23,8 +25,10 @@ _STATE = "trainer_state.json"
 class JobCallback(transformers.TrainerCallback):
     """Reports steps and figures, hands checkpoints to the job, and stops all ranks at the same step."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, device: torch.device) -> None:
         self._run = run
+        self._throughput = Throughput(device)
+        self._fed = (0, 0)
         self._newest: dict[str, float] = {}
 
     def on_log(
@@ -36,8 +40,24 @@ class JobCallback(transformers.TrainerCallback):
                 self._newest[_FIGURES[name]] = float(value)
         self._report(state)
 
+    def feed(self, samples: int, tokens: int) -> None:
+        """A forward pass of this rank takes so many."""
+        self._fed = (self._fed[0] + samples, self._fed[1] + tokens)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Time runs, that of preparing batches too."""
+        self._throughput.begin()
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """What evaluating took does not count."""
+        self._throughput.begin()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Report; where any rank was asked to stop, have all of them save and stop."""
+        (samples, tokens), self._fed = self._fed, (0, 0)
+        # every rank takes as much as this one
+        self._newest |= self._throughput.end(samples * args.world_size, tokens * args.world_size)
+        self._throughput.begin()
         self._report(state)
         if self._run.rank == 0 or dist.is_initialized():
             due = self._run.checkpoint_due(state.global_step, 1 << 62)
@@ -54,6 +74,7 @@ class JobCallback(transformers.TrainerCallback):
             self._run.checkpoint(state.global_step, lambda target: _copy(folder, target), lent)
         _barrier()
         self._run.stop_if_asked()
+        self._throughput.begin()
 
     def _lent(self, step: int, folder: Path) -> dict[str, str]:
         """What nodes other than the first add, each by its first rank: under DeepSpeed a part of every weight."""
@@ -77,10 +98,24 @@ class JobCallback(transformers.TrainerCallback):
             self._run.step(state.global_step, state.max_steps, **newest)
 
 
-def callbacks_for(run: Run, patience: int) -> list[transformers.TrainerCallback]:
+class CountingTrainer(transformers.Trainer):
+    """A Trainer that tells the job's callback what its forward passes take."""
+
+    def training_step(
+        self, model: Any, inputs: dict[str, torch.Tensor], *given: Any, **options: Any
+    ) -> torch.Tensor:
+        """As usual."""
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, JobCallback):
+                tokens = count_tokens(inputs) if "input_ids" in inputs else 0
+                callback.feed(len(inputs["labels"]), tokens)
+        return super().training_step(model, inputs, *given, **options)
+
+
+def callbacks_for(run: Run, patience: int, device: torch.device) -> list[transformers.TrainerCallback]:
     """The job's callback, and after so many evaluations without improvement an end, where `patience` is not 0."""
     early = [transformers.EarlyStoppingCallback(patience)] if patience else []
-    return [JobCallback(run), *early]
+    return [JobCallback(run, device), *early]
 
 
 def run_trainer(trainer: Any, run: Run, folder: Path, module: Any) -> tuple[Any, int]:

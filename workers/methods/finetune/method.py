@@ -25,7 +25,7 @@ from workers.methods.common.classifiers import check_labels, describe_classifier
 from workers.methods.common.precision import forward_pass
 from workers.methods.common.splits import check_taught, split_items, targets
 from workers.methods.finetune.arguments import forward_dtype, rank_device, training_arguments
-from workers.methods.finetune.callbacks import callbacks_for, run_trainer
+from workers.methods.finetune.callbacks import CountingTrainer, callbacks_for, run_trainer
 from workers.methods.finetune.classifier import Classifier, write_tower
 from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
 from workers.methods.finetune.pixels import PixelData
@@ -125,7 +125,7 @@ class FinetuneEncoder:
             ),
             eval_dataset=data(self.validation) if self.validation else None,
             compute_metrics=_accuracy,
-            callbacks=callbacks_for(run, params.patience if self.validation else 0),
+            callbacks=callbacks_for(run, params.patience if self.validation else 0, self.device),
         )
 
     def evaluate(self) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class FinetuneEncoder:
         return TrainedClassifier(self._note(), self._weights())
 
 
-class _Fitter(transformers.Trainer):
+class _Fitter(CountingTrainer):
     """A Trainer with the rates of `Classifier.groups`; one that is handed over is dropped where DeepSpeed is on."""
 
     def __init__(self, params: FinetuneParams, **arguments: Any) -> None:

@@ -25,7 +25,8 @@ from workers.methods.common.vlm.lengths import limit_texts
 from workers.methods.common.vlm.lessons import Lessons, lessons_for
 from workers.methods.common.vlm.saving import write_card
 from workers.methods.finetune.arguments import forward_dtype, rank_device, training_arguments
-from workers.methods.finetune.callbacks import callbacks_for, run_trainer
+from workers.methods.finetune.by_length import ByLength
+from workers.methods.finetune.callbacks import CountingTrainer, callbacks_for, run_trainer
 from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
 from workers.shared.examples import Examples, Item
 from workers.shared.method import Judgement, Run
@@ -122,7 +123,7 @@ class FinetuneVlm:
             data_collator=self._collated,
             train_dataset=_Drawn(self.sides.taught, run.spec.seed, changes),
             eval_dataset=_Drawn(held, run.spec.seed, None) if held else None,
-            callbacks=callbacks_for(run, params.patience if held else 0),
+            callbacks=callbacks_for(run, params.patience if held else 0, self.device),
         )
 
     def evaluate(self) -> dict[str, Any]:
@@ -167,7 +168,17 @@ class FinetuneVlm:
         self.lessons = lessons_for(vlm)
 
     def _judge(self) -> Judge:
-        return Judge(self.lessons, self.items, _BATCH, partial(forward_pass, self.device, self.dtype))
+        # under ZeRO stage 3 every rank has to call every layer
+        keeps = (
+            self.adapted is not None and self.params.deepspeed == "off" and not self.params.offload_parameters
+        )
+        return Judge(
+            self.lessons,
+            self.items,
+            _BATCH,
+            partial(forward_pass, self.device, self.dtype),
+            self.adapted.images if keeps and self.adapted is not None else None,
+        )
 
     def _collated(
         self, drawn: Sequence[tuple[Item, int, AugmentationSettings | None]]
@@ -208,8 +219,13 @@ class _Taught(nn.Module):
         return {"loss": self._lessons[0].loss(batch)}
 
 
-class _Teacher(transformers.Trainer):
+class _Teacher(CountingTrainer):
     """Writes tensors that share memory (tied embeddings) once, as safetensors wants it; loading ties them again."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        together = self.args.per_device_train_batch_size * self.args.world_size
+        return ByLength(dataset.lengths, together, self.args.seed)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         if not self.args.should_save:
@@ -235,6 +251,11 @@ class _Drawn(torch.utils.data.Dataset[tuple[Item, int, Any]]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Characters of question and answer, which tokens follow."""
+        return [len(item.question or "") + len(item.answer or "") for item in self._items]
 
     def __getitem__(self, index: int) -> tuple[Item, int, Any]:
         draw = 0 if self._changes is None else int(torch.randint(2**31, ()).item())

@@ -30,6 +30,7 @@ from workers.methods.common.splits import check_taught, split_items, targets
 from workers.shared.examples import Examples, Item
 from workers.shared.method import Judgement, Run
 from workers.shared.metrics import NOT_JUDGED
+from workers.shared.throughput import Throughput
 
 _GRADIENT_NORM = 1.0
 _HEAD_RATE = 10.0
@@ -59,6 +60,7 @@ class EncoderTraining(Stepped):
         self.device = torch.device(devices.parse(run.settings.models.device).torch_name)
         self.word = run.spec.base_model or DEFAULT_ENCODER
         self.scale = 1.0
+        self.throughput = Throughput(self.device)
         self.first: dict[str, Any] | None = None
         """Of the first pass, once there is a second."""
 
@@ -180,7 +182,8 @@ class EncoderTraining(Stepped):
 
     def advance(self, step: int, optimiser: torch.optim.Optimizer) -> dict[str, float]:
         """`accumulation` batches, then one move at the rate of this step."""
-        params, loss = self.params, 0.0
+        params, loss, samples = self.params, 0.0, 0
+        self.throughput.begin()
         rate = (params.learning_rate or self.rate) * self._turn(step)
         for group in optimiser.param_groups:
             group["lr"] = rate
@@ -192,9 +195,10 @@ class EncoderTraining(Stepped):
             part = torch.nn.functional.cross_entropy(self.batch_logits(rows), truth) / params.accumulation
             part.backward()  # type: ignore[no-untyped-call]
             loss += float(part.detach())
+            samples += count
         torch.nn.utils.clip_grad_norm_(list(self.trained().values()), _GRADIENT_NORM)
         optimiser.step()
-        return {"loss": loss, "learning_rate": rate}
+        return {"loss": loss, "learning_rate": rate, **self.throughput.end(samples)}
 
     def look(self) -> tuple[float | None, dict[str, float]]:
         """See `Stepped`: by the held-out examples."""

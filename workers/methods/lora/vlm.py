@@ -22,11 +22,12 @@ from workers.methods.common.vlm.adapting import AdaptedVlm
 from workers.methods.common.vlm.answering import COMPARED, Judge
 from workers.methods.common.vlm.items import MILD, VlmItems
 from workers.methods.common.vlm.lengths import limit_texts
-from workers.methods.common.vlm.lessons import Tensors
+from workers.methods.common.vlm.lessons import Tensors, count_tokens
 from workers.methods.common.vlm.saving import write_card
 from workers.methods.lora.rehearsal import rehearsed
 from workers.shared.examples import Examples, Item
 from workers.shared.method import Judgement, Run
+from workers.shared.throughput import Throughput
 
 PASSES, MIN_PASSES = 150, 3
 """Times every example is seen where `steps` is left empty: a few examples often, within `MAX_STEPS`, many rarely."""
@@ -113,11 +114,14 @@ class VlmLora:
         interrupted goes on as if it had not been.
         """
         run, params, progress = self._run, self._params, self._progress
+        throughput = Throughput(self._adapted.device)
         self._adapted.model.train()
         while progress.step < self._steps and not self._settled():
             progress.step += 1
-            loss = self._train(progress.step)
+            throughput.begin()
+            loss, samples, tokens = self._train(progress.step)
             figures = {"loss": loss, "learning_rate": self._rate(progress.step)}
+            figures |= throughput.end(samples, tokens)
             if self._sides.held_out and (
                 progress.step % params.evaluate_every == 0 or progress.step == self._steps
             ):
@@ -176,14 +180,17 @@ class VlmLora:
     def _settled(self) -> bool:
         return 0 < self._params.patience <= self._progress.looks_since
 
-    def _train(self, step: int) -> float:
-        """One optimiser step; the mean loss of its batches."""
+    def _train(self, step: int) -> tuple[float, int, int]:
+        """One optimiser step; the mean loss of its batches, and how many examples and tokens they held."""
         params, lessons, total = self._params, self._adapted.lessons, 0.0
+        samples = tokens = 0
         rng = np.random.default_rng((self._run.spec.seed, step))
         torch.manual_seed(int(rng.integers(2**31)))  # dropout's
         for part in range(params.accumulation):
             items = [*self._batch((step - 1) * params.accumulation + part), *self._known(rng)]
-            batch = lessons.stacked([self._lesson(one, rng) for one in items])
+            made = [self._lesson(one, rng) for one in items]
+            samples, tokens = samples + len(made), tokens + sum(map(count_tokens, made))
+            batch = lessons.stacked(made)
             names = None if params.augment else [one.sha256 for one in items]
             with self._adapted.number_format(), self._adapted.images.showing(names):
                 loss = lessons.loss(batch) / params.accumulation
@@ -194,7 +201,7 @@ class VlmLora:
         torch.nn.utils.clip_grad_norm_(list(self._adapted.trained.values()), 1.0)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
-        return total
+        return total, samples, tokens
 
     def _batch(self, number: int) -> list[Item]:
         """The items of batch `number`: passes over all, each in an order of its own."""

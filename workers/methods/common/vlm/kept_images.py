@@ -85,7 +85,7 @@ class KeptImages:
         }
         last = layers.get(_LAST)
         return BaseModelOutputWithPooling(
-            last_hidden_state=last,  # type: ignore[arg-type]  # a model that takes a layer does not look at it
+            last_hidden_state=last,
             hidden_states=_Layers(layers) if last is None else None,  # type: ignore[arg-type]
         )
 

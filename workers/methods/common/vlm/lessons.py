@@ -194,6 +194,12 @@ def lessons_for(vlm: TransformersVlm) -> Lessons:
     return _LESSONS[vlm.answers_by](vlm)
 
 
+def count_tokens(lessons: Tensors) -> int:
+    """Tokens of a lesson or a batch of them that are no padding, question and answer together."""
+    asked = int(lessons["attention_mask"].sum())
+    return asked + int((lessons["labels"] != IGNORED).sum()) if "decoder_input_ids" in lessons else asked
+
+
 def summed_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """float32[b]: cross-entropy of logits[b, t, v] against the next of labels[b, t], summed over each row without the
     IGNORED ones.
