@@ -20,7 +20,7 @@ from app.inference import device as devices
 from app.inference.preprocessing import of_processor
 from app.inference.protocols import Pixels, Rgb, Vectors
 from app.inference.resizing import normalise, resize
-from app.inference.runtimes import Tower, choose
+from app.inference.runtimes import Tower, choose, launcher_of
 from app.inference.sources import EncoderConfig, EncoderSource
 
 TEXT_BATCH = 64
@@ -78,8 +78,13 @@ class HuggingFaceEncoder:
             self._images, self.optimisation, self._tower, self.min_decoded_side = choose(
                 tower, config.at_level_of(source)
             )
-        self.runtime = self._images.label
+        self.launcher = launcher_of(self._images, unit, self.fingerprint, config)
         self.memory_bytes = self._images.memory_bytes
+
+    @property
+    def runtime(self) -> str:
+        """See `Encoder`; on a GPU it changes while graphs are recorded."""
+        return self._images.label
 
     def preprocess(self, image: Image.Image | Rgb) -> Pixels:
         """See `app.inference.protocols.Encoder`: what the checkpoint's own processor prescribes."""

@@ -15,12 +15,17 @@ size would take gigabytes, and models see its middle at most."""
 AnyImage = TypeVar("AnyImage", Image.Image, Rgb)
 
 
+def is_bounded(width: int, height: int) -> bool:
+    """Whether the sides differ little enough."""
+    return max(width, height) <= MAX_ASPECT * min(width, height)
+
+
 def bounded(image: AnyImage) -> AnyImage:
     """The middle of an image whose sides differ too much; of uint8[h, w, 3] a view."""
     height, width = (image.height, image.width) if isinstance(image, Image.Image) else image.shape[:2]
-    limit = MAX_ASPECT * min(width, height)
-    if max(width, height) <= limit:
+    if is_bounded(width, height):
         return image
+    limit = MAX_ASPECT * min(width, height)
     kept = (min(width, limit), min(height, limit))
     left, top = (width - kept[0]) // 2, (height - kept[1]) // 2
     if isinstance(image, Image.Image):

@@ -32,6 +32,14 @@ class ModelTaskError(InvalidInputError):
     code = "model_cannot"
     advice = "Name a model that does it: `GET /v1/models` lists their kinds and tasks."
 
+    @classmethod
+    def images_only(cls, name: str) -> ModelTaskError:
+        """Of an encoder that texts are given to."""
+        return cls(
+            f"'{name}' reads images only: it knows labels by their examples, not by their names, and cannot compare "
+            "images with a text."
+        )
+
 
 class ChatTemplateError(InvalidInputError):
     """The chat template of an uploaded model cannot be used for this conversation."""

@@ -21,7 +21,7 @@ from app.inference.errors import ModelUnavailableError
 from app.inference.preprocessing import BILINEAR, Preprocessing
 from app.inference.protocols import Pixels, Rgb, Vectors
 from app.inference.resizing import normalise, resize, resize_by_pillow
-from app.inference.runtimes import Tower, choose
+from app.inference.runtimes import Tower, choose, launcher_of
 from app.inference.runtimes.pruning import clipped_mean
 from app.inference.sources import EncoderConfig, EncoderSource
 
@@ -33,6 +33,8 @@ ANCHORS = HERE / "imagenet_anchors.npz"
 NAMES = HERE / "imagenet_names.txt"
 SIDE = 224
 CROP = 0.875
+STEPS = Preprocessing((SIDE, SIDE), share=CROP, resample=BILINEAR, rescale=1 / 128, mean=(127 / 128,) * 3)
+"""Shorter side to 256, the middle 224 x 224, (x - 127) / 128 as in training."""
 TEMPERATURE = 30.0
 """Measured by scripts/measure_imagenet_mapping.py; docs/encoders.md holds the table."""
 
@@ -71,10 +73,6 @@ def expected_features(module: EfficientNetLite0) -> Vectors:
     return mean
 
 
-STEPS = Preprocessing((SIDE, SIDE), share=CROP, resample=BILINEAR, rescale=1 / 128, mean=(127 / 128,) * 3)
-"""Shorter side to 256, the middle 224 x 224, (x - 127) / 128 as in training."""
-
-
 def prepare(image: Image.Image) -> Pixels:
     """float32[3, 224, 224] of an RGB image for training, as the service resizes it."""
     return normalise(resize(image, STEPS), STEPS)
@@ -110,8 +108,13 @@ class LiteEncoder:
         self._images, self.optimisation, self._tower, self.min_decoded_side = choose(
             tower, config.at_level_of(source)
         )
-        self.runtime = self._images.label
+        self.launcher = launcher_of(self._images, self._finish, self.fingerprint, config)
         self.memory_bytes = self._images.memory_bytes + sentences.MEMORY_BYTES
+
+    @property
+    def runtime(self) -> str:
+        """See `Encoder`; on a GPU it changes while graphs are recorded."""
+        return self._images.label
 
     def preprocess(self, image: Image.Image | Rgb) -> Pixels:
         """See `app.inference.protocols.Encoder`: uint8[3, 224, 224]."""

@@ -32,10 +32,14 @@ class ServedEncoder(Protocol):
     temperature: float
     """Scale that turns cosines into logits."""
     fingerprint: str
-    runtime: str
-    """How it runs, for people."""
     reads_texts: bool
     """Whether it puts texts into the space of its images."""
+    reads_jpeg: bool
+    """Whether JPEG files (`app.media.encoded.EncodedJpeg`) had better come undecoded; it takes them anyway."""
+
+    @property
+    def runtime(self) -> str:
+        """How it runs, for people."""
 
     async def embed_images(self, images: Sequence[ImageOrMaker], *, deadline_s: float) -> Vectors:
         """float32[n, d], one unit row an image, in order.

@@ -24,6 +24,7 @@ from app.inference.runtimes.engines import (
     pixels_of,
     reference_of,
 )
+from app.inference.runtimes.gpu.opening import gpu_runtime
 from app.inference.runtimes.levels import Ladder
 from app.inference.runtimes.pixel_gate import tower_parity
 from app.inference.runtimes.torch_runtime import TorchRuntime, cpu_computes_bfloat16
@@ -65,7 +66,7 @@ def choose(tower: Tower, config: EncoderConfig) -> Chosen:
     """The tower, running. Blocks: seconds the first time on a machine, a fraction of one afterwards.
 
     `config.optimisation` other than `auto` climbs to that level (`app.inference.runtimes.levels`). With `auto`, on
-    CUDA: torch in the dtype of the device. On CPU: the fastest candidate whose cosines to float32 torch on
+    a GPU: torch in the dtype of the device. On CPU: the fastest candidate whose cosines to float32 torch on
     the parity images all reach `config.parity_cosine`; float32 torch where none does.
 
     Before that, what prepares its images is held against the checkpoint's own processor.
@@ -82,13 +83,20 @@ def choose(tower: Tower, config: EncoderConfig) -> Chosen:
 def _running(tower: Tower, config: EncoderConfig, place: devices.Device) -> Running:
     if config.optimisation != AUTO:
         return Running(*Ladder(tower, config, place).climb())
-    if place.kind == "cuda":
+    if place.kind != "cpu":
+        return on_gpu(tower, config, place)
+    return _CpuChoice(tower, config).chosen()
+
+
+def on_gpu(tower: Tower, config: EncoderConfig, place: devices.Device) -> Running:
+    """The tower on a GPU, in the dtype of the device."""
+    runtime: ImageRuntime | None = gpu_runtime(tower, config, place)
+    if runtime is None:
         dtype = getattr(torch, place.dtype_name)
         runtime = TorchRuntime(
             tower.build(), place, dtype, channels_last=tower.convolutional, steps=tower.steps
         )
-        return Running(runtime, Optimisation(AUTO, "basic"))
-    return _CpuChoice(tower, config).chosen()
+    return Running(runtime, Optimisation(AUTO, "basic"))
 
 
 def candidates(tower: Tower, config: EncoderConfig) -> list[str]:
