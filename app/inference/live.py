@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
-from PIL import Image
 
 from app.inference.accounting import Base
 from app.inference.aspect import bounded, is_bounded
@@ -204,12 +203,8 @@ class LiveEncoder:
                 return decoded
             decoded = decode_encoded(decoded)
         ready = time.perf_counter()
-        pixels: Pixels
-        if self._launcher is not None:
-            pixels = bounded(as_pixels(decoded))
-        else:
-            picture = Image.fromarray(decoded) if isinstance(decoded, np.ndarray) else decoded
-            pixels = self._encoder.preprocess(bounded(picture))
+        within = bounded(decoded)
+        pixels = as_pixels(within) if self._launcher is not None else self._encoder.preprocess(within)
         if self._observer is not None:
             self._observer.image_prepared(self.name, ready - began, time.perf_counter() - ready)
         return pixels

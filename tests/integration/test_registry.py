@@ -34,7 +34,7 @@ from app.inference.protocols import Encoder, Pixels, Vectors
 from app.inference.registry import ModelRegistry
 from app.inference.sources import EncoderConfig, EncoderSource, Kind
 from app.media.errors import InvalidImageError
-from app.media.images import ImageLimits, decode
+from app.media.images import ImageLimits, decode_pixels
 from app.settings import Settings
 from tests.engines import served, taken_bytes, until
 
@@ -481,13 +481,14 @@ async def test_the_default_encoder_gives_one_image_the_same_vector_alone_and_in_
 
 
 async def test_reduced_decoding_keeps_the_embedding(default_encoder: LiveEncoder) -> None:
-    """Photographs and fine textures blown up to 3,584 pixels: cosine of at least 0.99 to the full decode."""
-    size = default_encoder.input_size
+    """Photographs and fine textures blown up to 5,000 pixels: cosine of at least 0.99 to the full decode."""
+    size = default_encoder.min_decoded_side
+    assert size is not None
     limits = ImageLimits()
     cosines = []
     for name in ("chelsea", "coffee", "rocket", "astronaut", "camera", "gravel", "grass"):
         image = Image.fromarray(getattr(photos, name)()).convert("RGB")
-        for longest in (1_800, 3_584):
+        for longest in (3_000, 5_000):
             factor = longest / max(image.size)
             large = image.resize(
                 (round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS
@@ -495,9 +496,9 @@ async def test_reduced_decoding_keeps_the_embedding(default_encoder: LiveEncoder
             for kind in ("JPEG", "BMP"):
                 buffer = io.BytesIO()
                 large.save(buffer, kind)
-                full = decode(buffer.getvalue(), limits)
-                reduced = decode(buffer.getvalue(), limits, input_size=size)
-                assert 2 * size <= min(reduced.size) < min(full.size)
+                full = decode_pixels(buffer.getvalue(), limits)
+                reduced = decode_pixels(buffer.getvalue(), limits, min_side=size)
+                assert size <= min(reduced.shape[:2]) < min(full.shape[:2])
                 vectors = await default_encoder.embed_images([full, reduced], deadline_s=60)
                 cosines.append(float(vectors[0] @ vectors[1]))
     assert min(cosines) >= 0.99
