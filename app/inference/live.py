@@ -203,9 +203,8 @@ class LiveEncoder:
                 return decoded
             decoded = decode_encoded(decoded)
         ready = time.perf_counter()
-        pixels: Pixels = bounded(as_pixels(decoded))
-        if self._launcher is None:
-            pixels = self._encoder.preprocess(pixels)
+        within = bounded(as_pixels(decoded))
+        pixels = within if self._launcher is not None else self._encoder.preprocess(within)
         if self._observer is not None:
             self._observer.image_prepared(self.name, ready - began, time.perf_counter() - ready)
         return pixels

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPModel, SiglipConfig, SiglipImageProcessorPil, SiglipModel
+from transformers import CLIPImageProcessorPil, CLIPModel, SiglipConfig, SiglipImageProcessorPil, SiglipModel
 
 from app.families.encoders import load_encoder, resolve
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError
@@ -109,7 +109,8 @@ def test_every_runtime_agrees_with_transformers(
     pixels = np.stack([encoder.preprocess(image) for image in pictures[0][:16]])
     model = CLIPModel.from_pretrained(TINY).eval()
     with torch.inference_mode():
-        features = model.get_image_features(pixel_values=torch.from_numpy(pixels)).pooler_output
+        own = CLIPImageProcessorPil.from_pretrained(TINY)(images=pictures[0][:16], return_tensors="pt")
+        features = model.get_image_features(**own).pooler_output
     reference = torch.nn.functional.normalize(features).numpy()
     assert (encoder.encode_images(pixels) * reference).sum(axis=1).min() >= exact
     assert encoder.temperature == pytest.approx(model.logit_scale.exp().item(), rel=1e-5)
@@ -197,7 +198,8 @@ def test_a_siglip_round_trips(tmp_path: Path) -> None:
     images = [Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)) for _ in range(3)]
     pixels = np.stack([encoder.preprocess(image) for image in images])
     with torch.inference_mode():
-        features = model.get_image_features(pixel_values=torch.from_numpy(pixels)).pooler_output
+        own = SiglipImageProcessorPil.from_pretrained(folder)(images=images, return_tensors="pt")
+        features = model.get_image_features(**own).pooler_output
     reference = torch.nn.functional.normalize(features).numpy()
     assert (encoder.encode_images(pixels) * reference).sum(axis=1).min() > 0.99
     alone, padded = (

@@ -19,6 +19,7 @@ from app.families.lite import encoder as lite
 from app.families.lite import sentences
 from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Encoder
+from app.inference.resizing import normalise
 from app.inference.sources import EncoderConfig
 from scripts import imagenet_anchors
 
@@ -46,7 +47,7 @@ def encoder(cache: Path) -> Encoder:
 
 @pytest.fixture(scope="module")
 def photos(encoder: Encoder) -> np.ndarray:
-    """float32[7, 3, 224, 224]"""
+    """uint8[7, 3, 224, 224]"""
     names = ("chelsea", "coffee", "rocket", "camera", "coins", "brick", "horse")
     return np.stack([encoder.preprocess(photo(name)) for name in names])
 
@@ -63,7 +64,7 @@ def photos(encoder: Encoder) -> np.ndarray:
 def test_photographs_get_their_imagenet_class(encoder: Encoder, name: str, expected: set[str]) -> None:
     module, classifier = lite.read_weights(lite.weights_path())
     with torch.inference_mode():
-        features = module(torch.from_numpy(encoder.preprocess(photo(name)))[None])
+        features = module(torch.from_numpy(lite.prepare(photo(name)))[None])
         best = int((features @ classifier.weight.T + classifier.bias).argmax())
     assert expected & set(NAMES[best].split(", ")), NAMES[best]
 
@@ -158,7 +159,7 @@ def test_every_runtime_agrees_with_float32_torch(
 ) -> None:
     module, _ = lite.read_weights(lite.weights_path())
     with torch.inference_mode():
-        features = module(torch.from_numpy(photos)).numpy()
+        features = module(torch.from_numpy(normalise(photos, lite.STEPS))).numpy()
     centred = features - lite.expected_features(module)
     reference = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     other = load_encoder(resolve("lite"), config_in(cache, runtime))
@@ -172,14 +173,15 @@ def test_every_runtime_agrees_with_float32_torch(
 def test_any_size_and_mode_is_prepared(encoder: Encoder, size: tuple[int, int]) -> None:
     pixels = encoder.preprocess(Image.new("L", size, 128))
     assert pixels.shape == (3, 224, 224)
-    assert pixels.dtype == np.float32
-    np.testing.assert_allclose(pixels, (128 - 127) / 128, atol=1e-6)
+    assert pixels.dtype == np.uint8
+    assert (pixels == 128).all()
+    np.testing.assert_allclose(lite.prepare(Image.new("L", size, 128)), (128 - 127) / 128, atol=1e-6)
 
 
 def test_the_middle_of_the_image_counts(encoder: Encoder) -> None:
     image = Image.new("RGB", (512, 256), "black")
     image.paste((255, 255, 255), (144, 16, 368, 240))
-    assert encoder.preprocess(image).min() == 1.0
+    assert encoder.preprocess(image).min() == 255
 
 
 def test_other_weights_are_refused_before_anything_is_unpickled(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ import pytest
 import pytest_asyncio
 import torch
 from fastapi import FastAPI
-from transformers import Dinov2Model
+from transformers import AutoImageProcessor, Dinov2Model
 
 from app.bootstrap import Services
 from app.embedded import Addresses
+from app.families import FAMILIES
 from app.families.encoders import load_encoder, resolve
 from app.inference.protocols import TextEncoder
 from app.inference.sources import CHECKPOINTS, EncoderConfig
@@ -106,10 +107,12 @@ def test_its_vectors_are_the_class_tokens_of_transformers(tmp_path: Path) -> Non
     encoder = load_encoder(resolve(MODEL), config)
     assert (encoder.family, encoder.dim, encoder.input_size) == ("dinov2", 64, 64)
     assert not isinstance(encoder, TextEncoder)
-    pixels = np.stack([encoder.preprocess(shapes.image(number)) for number in list(shapes.paths())[:16]])
+    pictures = [shapes.image(number) for number in list(shapes.paths())[:16]]
+    pixels = np.stack([encoder.preprocess(picture) for picture in pictures])
+    own = AutoImageProcessor.from_pretrained(CHECKPOINTS / MODEL, backend="pil")
     model = Dinov2Model.from_pretrained(CHECKPOINTS / MODEL).eval()
     with torch.inference_mode():
-        token = model(pixel_values=torch.from_numpy(pixels)).last_hidden_state[:, 0]
+        token = model(**own(images=pictures, return_tensors="pt")).last_hidden_state[:, 0]
     reference = torch.nn.functional.normalize(token, dim=-1).numpy()
     assert (encoder.encode_images(pixels) * reference).sum(axis=1).min() >= 0.99
 
@@ -191,7 +194,8 @@ async def test_its_head_is_trained_and_exported_without_texts(
         str(tmp_path / "classifier.onnx"), providers=["CPUExecutionProvider"]
     )
     config = EncoderConfig.from_settings(services.settings)
-    pixels = load_encoder(resolve(MODEL), config).preprocess(shapes.image(next(iter(shapes.paths()))))[None]
+    own = FAMILIES.get("dinov2").image_tower(resolve(MODEL), config)
+    pixels = own.preprocess(shapes.image(next(iter(shapes.paths()))))[None]
     scores, none = session.run(["scores", "none"], {"pixels": pixels})
     assert scores.sum() + none.sum() == pytest.approx(1, abs=1e-4)
 

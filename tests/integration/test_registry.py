@@ -30,11 +30,12 @@ from app.inference.errors import (
     OutOfMemoryError,
 )
 from app.inference.live import LiveEncoder
-from app.inference.protocols import Encoder, Pixels, Vectors
+from app.inference.protocols import Encoder, Pixels, Rgb, Vectors
 from app.inference.registry import ModelRegistry
+from app.inference.resizing import as_picture
 from app.inference.sources import EncoderConfig, EncoderSource, Kind
 from app.media.errors import InvalidImageError
-from app.media.images import ImageLimits, decode
+from app.media.images import ImageLimits, decode_pixels
 from app.settings import Settings
 from tests.engines import served, taken_bytes, until
 
@@ -59,8 +60,8 @@ class MeanColour:
         self.gate = threading.Event()
         self.gate.set()
 
-    def preprocess(self, image: Image.Image) -> Pixels:
-        return np.asarray(image.resize((8, 8)), np.float32).transpose(2, 0, 1) / 255
+    def preprocess(self, image: Image.Image | Rgb) -> Pixels:
+        return np.asarray(as_picture(image).resize((8, 8)), np.float32).transpose(2, 0, 1) / 255
 
     def encode_images(self, pixels: Pixels) -> Vectors:
         self.gate.wait(20)
@@ -413,9 +414,10 @@ async def test_a_request_past_its_deadline_stops_wherever_it_is(
 
 async def test_a_very_long_thin_image_costs_no_memory(registry: ModelRegistry) -> None:
     class Checked(MeanColour):
-        def preprocess(self, image: Image.Image) -> Pixels:
-            assert max(image.size) <= 16 * min(image.size)
-            return super().preprocess(image)
+        def preprocess(self, image: Image.Image | Rgb) -> Pixels:
+            picture = as_picture(image)
+            assert max(picture.size) <= 16 * min(picture.size)
+            return super().preprocess(picture)
 
     with ThreadPoolExecutor(1) as pool:
         live = LiveEncoder(Checked("thin"), pool=pool, max_batch=2, max_queue=4, max_cached_texts=4)
@@ -481,13 +483,14 @@ async def test_the_default_encoder_gives_one_image_the_same_vector_alone_and_in_
 
 
 async def test_reduced_decoding_keeps_the_embedding(default_encoder: LiveEncoder) -> None:
-    """Photographs and fine textures blown up to 3,584 pixels: cosine of at least 0.99 to the full decode."""
-    size = default_encoder.input_size
+    """Photographs and fine textures blown up to 5,000 pixels: cosine of at least 0.99 to the full decode."""
+    size = default_encoder.min_decoded_side
+    assert size is not None
     limits = ImageLimits()
     cosines = []
     for name in ("chelsea", "coffee", "rocket", "astronaut", "camera", "gravel", "grass"):
         image = Image.fromarray(getattr(photos, name)()).convert("RGB")
-        for longest in (1_800, 3_584):
+        for longest in (3_000, 5_000):
             factor = longest / max(image.size)
             large = image.resize(
                 (round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS
@@ -495,9 +498,9 @@ async def test_reduced_decoding_keeps_the_embedding(default_encoder: LiveEncoder
             for kind in ("JPEG", "BMP"):
                 buffer = io.BytesIO()
                 large.save(buffer, kind)
-                full = decode(buffer.getvalue(), limits)
-                reduced = decode(buffer.getvalue(), limits, input_size=size)
-                assert 2 * size <= min(reduced.size) < min(full.size)
+                full = decode_pixels(buffer.getvalue(), limits)
+                reduced = decode_pixels(buffer.getvalue(), limits, min_side=size)
+                assert size <= min(reduced.shape[:2]) < min(full.shape[:2])
                 vectors = await default_encoder.embed_images([full, reduced], deadline_s=60)
                 cosines.append(float(vectors[0] @ vectors[1]))
     assert min(cosines) >= 0.99

@@ -33,10 +33,8 @@ ANCHORS = HERE / "imagenet_anchors.npz"
 NAMES = HERE / "imagenet_names.txt"
 SIDE = 224
 CROP = 0.875
-STEPS = Preprocessing(
-    (SIDE, SIDE), share=CROP, resample=BILINEAR, rescale=1 / 128, mean=(127 / 128, 127 / 128, 127 / 128)
-)
-"""What `prepare` does."""
+STEPS = Preprocessing((SIDE, SIDE), share=CROP, resample=BILINEAR, rescale=1 / 128, mean=(127 / 128,) * 3)
+"""Shorter side to 256, the middle 224 x 224, (x - 127) / 128 as in training."""
 TEMPERATURE = 30.0
 """Measured by scripts/measure_imagenet_mapping.py; docs/encoders.md holds the table."""
 
@@ -73,10 +71,6 @@ def expected_features(module: EfficientNetLite0) -> Vectors:
     """float32[1280]: the pooled features' mean over the training images, from the last batch norm alone."""
     mean: Vectors = clipped_mean(module.bn1).numpy()
     return mean
-
-
-STEPS = Preprocessing((SIDE, SIDE), share=CROP, resample=BILINEAR, rescale=1 / 128, mean=(127 / 128,) * 3)
-"""Shorter side to 256, the middle 224 x 224, (x - 127) / 128 as in training."""
 
 
 def prepare(image: Image.Image) -> Pixels:

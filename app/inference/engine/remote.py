@@ -36,7 +36,7 @@ class RemoteEncoder:
         self.family = card.family
         self.key = card.key
         self.dim = card.dim
-        self.input_size = card.input_size
+        self.input_size, self.min_decoded_side = card.input_size, card.min_decoded_side
         self.temperature = card.temperature
         self.fingerprint = card.fingerprint
         self.runtime = card.runtime

@@ -291,6 +291,7 @@ def _encoder_card(encoder: ServedEncoder) -> wire.EncoderCard:
         key=encoder.key,
         dim=encoder.dim,
         input_size=encoder.input_size,
+        min_decoded_side=encoder.min_decoded_side,
         temperature=encoder.temperature,
         fingerprint=encoder.fingerprint,
         runtime=encoder.runtime,
