@@ -44,7 +44,7 @@ class BareLoop:
 
     def single_s(self, seconds: float) -> float:
         """Median seconds of one image alone, from bytes to vector."""
-        took = []
+        took: list[float] = []
         end = time.perf_counter() + seconds
         while (begun := time.perf_counter()) < end:
             self.encoder.encode_images(self._prepare(self._images[len(took) % len(self._images)])[np.newaxis])

@@ -12,7 +12,7 @@ MAX_ASPECT = 16
 """Longer sides are cropped to this many times the shorter: scaling a 1 x 30,000 image up to a model's input
 size would take gigabytes, and models see its middle at most."""
 
-AnyImage = TypeVar("AnyImage", Image.Image, Rgb)
+AnyImage = TypeVar("AnyImage", Image.Image, Rgb, Image.Image | Rgb)
 
 
 def is_bounded(width: int, height: int) -> bool:
