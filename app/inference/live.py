@@ -55,7 +55,7 @@ class LiveEncoder:
     ) -> None:
         """`pool` prepares images; it is shared and not closed here."""
         self._encoder = encoder
-        self.name, self.family, self.runtime = encoder.name, encoder.family, encoder.runtime
+        self.name, self.family = encoder.name, encoder.family
         self.dim, self.input_size, self.temperature = (
             encoder.dim,
             encoder.input_size,
@@ -157,6 +157,11 @@ class LiveEncoder:
         if self.reads_texts:
             return await self.embed_texts(questions, deadline_s=deadline_s)
         return same_for_all(len(questions), self.dim)
+
+    @property
+    def runtime(self) -> str:
+        """How it runs, for people; on a GPU it changes while graphs are recorded."""
+        return self._encoder.runtime
 
     def stats(self) -> BatcherStats:
         """The batcher's totals so far."""
