@@ -27,6 +27,7 @@ from app.inference.protocols import (
     Rgb,
     TextEncoder,
     Vectors,
+    min_decoded_side,
     same_for_all,
 )
 from app.media.encoded import EncodedJpeg, decode_encoded
@@ -62,6 +63,8 @@ class LiveEncoder:
             float(encoder.temperature),
         )
         self.fingerprint, self.memory_bytes = encoder.fingerprint, encoder.memory_bytes
+        self.min_decoded_side = min_decoded_side(encoder)
+        """See `app.inference.protocols.Reducing`."""
         self.reads_texts = isinstance(encoder, TextEncoder)
         """Whether the encoder puts texts into the space of its images."""
         self.optimisation = encoder.optimisation if isinstance(encoder, Optimised) else None

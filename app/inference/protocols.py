@@ -81,6 +81,20 @@ class TextEncoder(Encoder, Protocol):
 
 
 @runtime_checkable
+class Reducing(Protocol):
+    """An encoder that knows how far images may be decoded smaller than they are."""
+
+    min_decoded_side: int | None
+    """Shorter side in pixels down to which a JPEG may be decoded at a half, a quarter or an eighth; None: at full size
+    only, as for encoders that say nothing of it."""
+
+
+def min_decoded_side(encoder: Encoder) -> int | None:
+    """See `Reducing`."""
+    return encoder.min_decoded_side if isinstance(encoder, Reducing) else None
+
+
+@runtime_checkable
 class Optimised(Protocol):
     """An encoder that knows at which level of optimisation it runs."""
 

@@ -278,7 +278,7 @@ async def test_facts_and_lists_are_those_of_the_registry(tmp_path: Path, pool: T
         async with client.encoder() as live, registry.encoder() as own:
             for fact in (
                 *("name", "family", "key", "dim", "input_size", "temperature"),
-                *("fingerprint", "runtime", "reads_texts"),
+                *("fingerprint", "runtime", "reads_texts", "reads_jpeg", "min_decoded_side"),
             ):
                 assert getattr(live, fact) == getattr(own, fact), fact
             picture = np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8)

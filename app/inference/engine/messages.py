@@ -87,6 +87,7 @@ class EncoderCard(Message, tag="encoder"):
     runtime: str
     reads_texts: bool
     reads_jpeg: bool = False
+    min_decoded_side: int | None = None
 
 
 class VlmCard(Message, tag="vlm"):
