@@ -14,9 +14,9 @@ import numpy as np
 
 from app.families.encoders import load_encoder, resolve
 from app.inference.opening import largest_batch
-from app.inference.protocols import Pixels
+from app.inference.protocols import Pixels, min_decoded_side
 from app.inference.sources import EncoderConfig
-from app.media.images import ImageLimits, decode
+from app.media.images import ImageLimits, decode_pixels
 from app.settings import Settings
 
 
@@ -52,4 +52,6 @@ class BareLoop:
         return median(took)
 
     def _prepare(self, data: bytes) -> Pixels:
-        return self.encoder.preprocess(decode(data, self._limits, input_size=self.encoder.input_size))
+        return self.encoder.preprocess(
+            decode_pixels(data, self._limits, min_side=min_decoded_side(self.encoder))
+        )

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from app.collections.cache import EmbeddingCache
 from app.http.spool import IN_MEMORY_BYTES, Entry
 from app.inference.engine.interface import ServedEncoder
+from app.inference.protocols import Rgb
 from app.media import images
+from app.media.encoded import EncodedJpeg, as_encoded_jpeg
 from app.media.errors import naming
 from app.media.images import ImageLimits
 from app.observability.metrics import Metrics
@@ -63,7 +64,7 @@ class ImageEmbedder:
             self.metrics.observe_cache(hits=len(data) - len(missing), misses=len(missing))
         decode_s: list[float] = []
         if missing:
-            makers = [self._maker(data, i, live.input_size, decode_s) for i in missing]
+            makers = [self._maker(data, i, live, decode_s) for i in missing]
             vectors[missing] = await live.embed_images(makers, deadline_s=self.deadline_s)
             await self.cache.put(live.key, {hashes[i]: vectors[i] for i in missing})
         total = time.perf_counter() - began
@@ -77,12 +78,16 @@ class ImageEmbedder:
         return await asyncio.get_running_loop().run_in_executor(self.pool, _hashed, entry)
 
     def _maker(
-        self, data: Sequence[bytes], index: int, input_size: int, decode_s: list[float]
-    ) -> Callable[[], Image.Image]:
-        def decode() -> Image.Image:
+        self, data: Sequence[bytes], index: int, live: ServedEncoder, decode_s: list[float]
+    ) -> Callable[[], Rgb | EncodedJpeg]:
+        def decode() -> Rgb | EncodedJpeg:
             began = time.perf_counter()
             with naming(index, len(data)):
-                image = images.decode(data[index], self.limits, input_size=input_size)
+                image: Rgb | EncodedJpeg | None = None
+                if live.reads_jpeg:
+                    image = as_encoded_jpeg(data[index], self.limits)
+                if image is None:
+                    image = images.decode_pixels(data[index], self.limits, min_side=live.min_decoded_side)
             seconds = time.perf_counter() - began
             decode_s.append(seconds)
             self.metrics.observe_stage("decode", seconds)

@@ -117,7 +117,9 @@ class Renewal(ABC):
         for row in chunk:
             try:
                 data = await self.blobs.get(row.image_sha256)
-                image = await asyncio.to_thread(images.decode, data, self.limits, input_size=live.input_size)
+                image = await asyncio.to_thread(
+                    images.decode_pixels, data, self.limits, min_side=live.min_decoded_side
+                )
             except (FileNotFoundError, InvalidInputError, TooLargeError) as error:
                 log.warning("an example's image is unreadable", example=str(row.id), reason=str(error))
                 continue

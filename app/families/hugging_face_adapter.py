@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ import transformers
 from PIL import Image
 
 from app.families import files
-from app.families.hugging_face_encoder import TEXT_BATCH, input_size, open_processor, prepare, tokenized
+from app.families.hugging_face_encoder import (
+    TEXT_BATCH,
+    input_size,
+    open_processor,
+    prepare_by_processor,
+    tokenized,
+)
 from app.families.hugging_face_spec import HuggingFaceSpec
 from app.families.table import FAMILIES
 from app.families.text_mapping import unit
@@ -21,7 +28,10 @@ from app.families.weights import load_whole
 from app.inference import device as devices
 from app.inference.errors import BaseModelChangedError, ModelUnavailableError
 from app.inference.optimisation import AUTO, Optimisation
-from app.inference.protocols import Encoder, Pixels, Vectors
+from app.inference.preprocessing import of_processor
+from app.inference.protocols import Encoder, Pixels, Rgb, Vectors
+from app.inference.resizing import as_picture, normalise, resize
+from app.inference.runtimes.pixel_gate import pixel_note, pixel_parity
 from app.inference.shared_bases import BaseKey, SharedBase, shared
 from app.inference.sources import EncoderConfig, EncoderSource
 
@@ -73,6 +83,15 @@ class PeftEncoder:
                 key, lambda: _whole(family.architectures[0], base_folder, self._dtype, self._device)
             )
         self._adapter = self._base.load(folder)
+        self._steps = of_processor(self._processor)
+        found = pixel_parity(
+            self._steps,
+            partial(prepare_by_processor, self._processor),
+            self.encode_images,
+            pixel_note(config.cache_dir, key.fingerprint, self._steps),
+        )
+        self._steps = self._steps if found.is_fast else None
+        self.min_decoded_side = found.min_decoded_side
         self.input_size = input_size(self._processor)
         self.dim = family.dim_of(self._base.module.config)
         self.fingerprint = hashlib.sha256(
@@ -81,10 +100,11 @@ class PeftEncoder:
         self.memory_bytes = self._base.memory_bytes + self._base.adapter_bytes(self._adapter)
         self.runtime = f"torch {device.dtype_name} {self._device}, adapter"
         asked = config.level_of(source)
+        as_it_is = None if asked == AUTO else _AS_IT_IS
         self.optimisation = Optimisation(
             asked,
             "none" if device.kind == "cpu" else "basic",
-            note=None if asked == AUTO else _AS_IT_IS,
+            note=" ".join(part for part in (as_it_is, found.remark) if part) or None,
         )
 
     @property
@@ -92,12 +112,16 @@ class PeftEncoder:
         """What it shares with other adapters."""
         return (self._base,)
 
-    def preprocess(self, image: Image.Image) -> Pixels:
-        """One image to float32[3, h, w] as the base's processor prescribes."""
-        return prepare(self._processor, image)
+    def preprocess(self, image: Image.Image | Rgb) -> Pixels:
+        """See `app.inference.protocols.Encoder`: what the base's processor prescribes."""
+        if self._steps is None:
+            return prepare_by_processor(self._processor, as_picture(image))
+        return resize(image, self._steps)
 
     def encode_images(self, pixels: Pixels) -> Vectors:
-        """float32[n, 3, h, w] to float32[n, d] of unit norm."""
+        """A batch of what `preprocess` gives to float32[n, d] of unit norm."""
+        if pixels.dtype == np.uint8 and self._steps is not None:
+            pixels = normalise(pixels, self._steps)
         batch = torch.from_numpy(pixels).to(self._device, self._dtype)
         with torch.inference_mode(), self._base.using(self._adapter) as module:
             return _unit(self._family.image_features(module, batch))

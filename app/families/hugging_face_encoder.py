@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from app.families.text_mapping import unit
 from app.families.weights import load_whole
 from app.inference import device as devices
 from app.inference.preprocessing import of_processor
-from app.inference.protocols import Pixels, Vectors
+from app.inference.protocols import Pixels, Rgb, Vectors
+from app.inference.resizing import normalise, resize
 from app.inference.runtimes import Tower, choose, launcher_of
 from app.inference.sources import EncoderConfig, EncoderSource
 
@@ -68,13 +69,15 @@ class HuggingFaceEncoder:
         tower = Tower(
             fingerprint=self.fingerprint,
             build=self._build_image_tower,
-            preprocess=self.preprocess,
+            prepare=partial(prepare_by_processor, self._processor),
+            steps=of_processor(self._processor),
             finish=unit,
             convolutional=False,
-            steps=of_processor(self._processor),
         )
         with files.loading(self.name):
-            self._images, self.optimisation = choose(tower, config.at_level_of(source))
+            self._images, self.optimisation, self._tower, self.min_decoded_side = choose(
+                tower, config.at_level_of(source)
+            )
         self.launcher = launcher_of(self._images, unit, self.fingerprint, config)
         self.memory_bytes = self._images.memory_bytes
 
@@ -83,12 +86,12 @@ class HuggingFaceEncoder:
         """See `Encoder`; on a GPU it changes while graphs are recorded."""
         return self._images.label
 
-    def preprocess(self, image: Image.Image) -> Pixels:
-        """One image to float32[3, h, w] as the checkpoint's own processor prescribes."""
-        return prepare(self._processor, image)
+    def preprocess(self, image: Image.Image | Rgb) -> Pixels:
+        """See `app.inference.protocols.Encoder`: what the checkpoint's own processor prescribes."""
+        return self._tower.preprocess(image)
 
     def encode_images(self, pixels: Pixels) -> Vectors:
-        """float32[n, 3, h, w] to float32[n, d] of unit norm."""
+        """A batch of what `preprocess` gives to float32[n, d] of unit norm."""
         return unit(self._images.run(pixels))
 
     def _build_image_tower(self) -> torch.nn.Module:
@@ -148,7 +151,15 @@ def open_processor(folder: Path) -> Any:
 
 
 def prepare(processor: Any, image: Image.Image) -> Pixels:
-    """One image to float32[3, h, w] as the processor prescribes."""
+    """One image to normalised float32[3, h, w] for training, as the service resizes it."""
+    steps = of_processor(processor)
+    if steps is None:
+        return prepare_by_processor(processor, image)
+    return normalise(resize(image, steps), steps)
+
+
+def prepare_by_processor(processor: Any, image: Image.Image) -> Pixels:
+    """One image to normalised float32[3, h, w] by the checkpoint's own processor."""
     pixels = processor(images=image.convert("RGB"), return_tensors="np")["pixel_values"][0]
     return np.ascontiguousarray(pixels, dtype=np.float32)
 

@@ -12,7 +12,7 @@ from app.inference.memory import is_out_of_memory
 from app.inference.optimisation import LEVELS, Optimisation, up_to
 from app.inference.prompts import Prompt, Task
 from app.inference.runtimes import parity
-from app.inference.runtimes.engines import Note
+from app.inference.runtimes.notes import Note
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from app.families.transformers_vlm import TransformersVlm
 from app.inference import device as devices
 from app.inference.errors import BaseModelChangedError
 from app.inference.optimisation import AUTO
-from app.inference.runtimes.engines import machine_key, note_in
+from app.inference.runtimes.notes import machine_key, note_in
 from app.inference.shared_bases import BaseKey, shared
 from app.inference.sources import EncoderConfig, EncoderSource, read_json
 

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
-from PIL import Image
 
 from app.inference.accounting import Base
 from app.inference.aspect import bounded, is_bounded
@@ -30,6 +29,7 @@ from app.inference.protocols import (
     min_decoded_side,
     same_for_all,
 )
+from app.inference.resizing import as_pixels
 from app.media.encoded import EncodedJpeg, decode_encoded
 
 
@@ -202,13 +202,10 @@ class LiveEncoder:
             if self.reads_jpeg and is_bounded(decoded.width, decoded.height):
                 return decoded
             decoded = decode_encoded(decoded)
-        if isinstance(decoded, np.ndarray):
-            decoded = Image.fromarray(decoded)
         ready = time.perf_counter()
-        within = bounded(decoded)
-        pixels: Pixels | Rgb = np.asarray(within)
+        pixels: Pixels = bounded(as_pixels(decoded))
         if self._launcher is None:
-            pixels = self._encoder.preprocess(within)
+            pixels = self._encoder.preprocess(pixels)
         if self._observer is not None:
             self._observer.image_prepared(self.name, ready - began, time.perf_counter() - ready)
         return pixels
@@ -233,8 +230,8 @@ class LiveEncoder:
         shape = items[0].shape
         if any(item.shape != shape for item in items):
             raise ValueError("images of one batch must have one shape")
-        if self._stack is None or self._stack.shape[1:] != shape:
-            self._stack = np.empty((self._max_batch, *shape), np.float32)
+        if self._stack is None or (self._stack.shape[1:], self._stack.dtype) != (shape, items[0].dtype):
+            self._stack = np.empty((self._max_batch, *shape), items[0].dtype)
         for row, item in zip(self._stack, items, strict=False):
             row[...] = item
         return self._stack[: len(items)]

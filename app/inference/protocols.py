@@ -16,7 +16,9 @@ from app.media.encoded import EncodedJpeg
 if TYPE_CHECKING:
     from app.inference.accounting import Base
 
-Pixels = NDArray[np.float32]
+Pixels = NDArray[Any]
+"""What a model's weights see of an image, [3, h, w] or [n, 3, h, w]: uint8 where the model normalises by itself, else
+float32, normalised."""
 Rgb = NDArray[np.uint8]
 """uint8[h, w, 3]."""
 Place = Callable[[int, int], Rgb]
@@ -59,17 +61,22 @@ class Encoder(Protocol):
     fingerprint: str
     """First 16 hex digits of a SHA-256 over weights and preprocessing; vectors of two fingerprints never mix."""
     input_size: int
-    """Shorter side in pixels that `preprocess` needs; larger sources may be decoded at a reduced scale."""
+    """Shorter side in pixels that `preprocess` needs."""
     memory_bytes: int
     """Resident size of weights and runtime, for the registry's budget."""
-    runtime: str
-    """How it runs, for people: e.g. `onnxruntime float32 cpu`, `torch bfloat16 cuda:0`."""
 
-    def preprocess(self, image: Image.Image) -> Pixels:
-        """One RGB image to float32[3, h, w], resized, cropped and normalised as the weights expect."""
+    @property
+    def runtime(self) -> str:
+        """How it runs, for people: e.g. `onnxruntime float32 cpu`, `torch bfloat16 cuda:0`."""
+
+    def preprocess(self, image: Image.Image | Rgb) -> Pixels:
+        """One image, uint8[h, w, 3] or Pillow's of mode RGB, resized and cropped as the weights expect.
+
+        uint8[3, h, w] where `encode_images` normalises these; else float32[3, h, w], normalised.
+        """
 
     def encode_images(self, pixels: Pixels) -> Vectors:
-        """float32[n, 3, h, w] to float32[n, d], each row of unit norm."""
+        """A batch [n, 3, h, w] of what `preprocess` gives to float32[n, d], each row of unit norm."""
 
 
 @runtime_checkable

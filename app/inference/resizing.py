@@ -100,6 +100,11 @@ def normalise(pixels: Bytes, steps: Preprocessing) -> NDArray[np.float32]:
     return normalised
 
 
+def as_picture(image: Bytes | Image.Image) -> Image.Image:
+    """Pillow's image of uint8[h, w, 3]; one of Pillow's in mode RGB."""
+    return image.convert("RGB") if isinstance(image, Image.Image) else Image.fromarray(image)
+
+
 def as_pixels(image: Bytes | Image.Image) -> Bytes:
     """uint8[h, w, 3] of an image of any mode; an array is returned as it is."""
     return np.array(image.convert("RGB")) if isinstance(image, Image.Image) else image

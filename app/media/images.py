@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
@@ -27,13 +29,20 @@ from PIL import (
 )
 
 from app.errors import InvalidInputError, TooLargeError
-from app.media import depth
+from app.media import depth, jpeg
 from app.media.converting import CONVERTED, DecoderLimits, convert
 from app.media.errors import InvalidImageError
 from app.media.kinds import READABLE, describe, sniff
-from app.media.modes import orientation, to_rgb
+from app.media.modes import orientation, to_rgb, turned
 from app.media.safety import check_size, decoder_failures
-from app.media.structure import check, has_all_scans, lacks_end, strip_jpeg, with_end
+from app.media.structure import (
+    check,
+    has_all_scans,
+    is_ordinary_jpeg,
+    lacks_end,
+    strip_jpeg,
+    with_end,
+)
 from app.settings import Settings
 
 _DECODERS: dict[str, type[ImageFile.ImageFile]] = {
@@ -111,8 +120,51 @@ def decode_with_turn(
 ) -> tuple[Image.Image, Image.Transpose | None]:
     """What `decode` gives, and what its EXIF had it turned by; None for an image that is stored upright."""
     data, kind = as_common(data, limits)
+    return _decoded(data, kind, limits, _MARGIN * input_size if input_size else None)
+
+
+def decode_pixels(
+    data: builtins.bytes, limits: ImageLimits, *, min_side: int | None = None
+) -> NDArray[np.uint8]:
+    """What `decode` gives as uint8[h, w, 3], ordinary JPEGs without Pillow's copies of them.
+
+    With `min_side`, a larger image is decoded at a fraction of its size, its shorter side keeping at least so many
+    pixels: a JPEG at a half, a quarter or an eighth, anything else box-averaged by a whole factor.
+
+    Raises what `decode` raises, for the same files.
+    """
+    data, kind = as_common(data, limits)
+    if kind == "JPEG":
+        with decoder_failures(kind):
+            pixels = _jpeg_pixels(data, limits, min_side)
+        if pixels is not None:
+            return pixels
+    return np.array(_decoded(data, kind, limits, min_side)[0])
+
+
+def _jpeg_pixels(data: builtins.bytes, limits: ImageLimits, min_side: int | None) -> NDArray[np.uint8] | None:
+    """A JPEG that leaves nothing to repair or to convert; None for any other, which Pillow decodes or refuses.
+
+    Pillow reads the header even so: what it refuses there is refused here.
+    """
+    check(data, "JPEG")
+    if not is_ordinary_jpeg(data):
+        return None
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as image:
+        check_size(image.size, limits.max_pixels, limits.max_side)
+        if image.mode not in ("L", "RGB"):
+            return None
+        size = (image.height, image.width)
+        turn = orientation(image)
+    pixels = jpeg.decode(data, size, jpeg.factor_for(size, min_side))
+    return pixels if pixels is None or turn is None else turned(pixels, turn)
+
+
+def _decoded(
+    data: builtins.bytes, kind: str, limits: ImageLimits, target: int | None
+) -> tuple[Image.Image, Image.Transpose | None]:
+    """By Pillow: upright RGB, its shorter side keeping `target` pixels, and what it was turned by."""
     with decoder_failures(kind), _opened(data, kind, limits) as image:
-        target = _MARGIN * input_size if input_size else None
         layout = depth.deep_layout(image)
         if target and isinstance(image, JpegImagePlugin.JpegImageFile):
             image.draft(None, (target, target))

@@ -5,6 +5,10 @@ Colour profiles are ignored on purpose: encoders were trained on images decoded 
 
 from __future__ import annotations
 
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.media.depth import DEEP_MODES, band_ranges, bands, to_eight_bits
@@ -25,6 +29,16 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_TURNS: dict[Image.Transpose, tuple[Literal["swap"] | int | tuple[int, int], ...]] = {
+    Image.Transpose.FLIP_LEFT_RIGHT: (1,),
+    Image.Transpose.ROTATE_180: ((0, 1),),
+    Image.Transpose.FLIP_TOP_BOTTOM: (0,),
+    Image.Transpose.TRANSPOSE: ("swap",),
+    Image.Transpose.ROTATE_270: ("swap", 1),
+    Image.Transpose.TRANSVERSE: ("swap", (0, 1)),
+    Image.Transpose.ROTATE_90: ("swap", 0),
+}
+"""The same by axes of an array: rows and columns swapped, then axes flipped. Pillow's angles are anticlockwise."""
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -74,6 +88,13 @@ def _alpha(band: Image.Image) -> Image.Image:
 
 def _is_blank(image: Image.Image) -> bool:
     return all(high - low < _MIN_CONTRAST for low, high in band_ranges(image))
+
+
+def turned(pixels: NDArray[np.uint8], turn: Image.Transpose) -> NDArray[np.uint8]:
+    """uint8[h, w, 3] as `Image.transpose` turns an image."""
+    for axes in _TURNS[turn]:
+        pixels = pixels.swapaxes(0, 1) if axes == "swap" else np.flip(pixels, axes)
+    return np.ascontiguousarray(pixels)
 
 
 def orientation(image: Image.Image) -> Image.Transpose | None:

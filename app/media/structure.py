@@ -34,6 +34,9 @@ _SCAN_DATA = 0
 _SEQUENTIAL = {0xC0, 0xC1, 0xC9}
 _PROGRESSIVE = {0xC2, 0xCA}
 _FRAMES = _SEQUENTIAL | _PROGRESSIVE
+_HUFFMAN = {0xC0, 0xC1, 0xC2}
+_OTHER_FRAMES = {*range(0xC3, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""Lossless, hierarchical and arithmetic coding."""
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 _MARKER_IN_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
@@ -115,6 +118,22 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             end = following.start() if following else len(data)
             yield _SCAN_DATA, position, end
             position = end
+
+
+def is_ordinary_jpeg(data: bytes) -> bool:
+    """Whether a JPEG has one frame, Huffman-coded in 8-bit samples of 1 or 3 components, and an end marker."""
+    frames, marker = 0, 0
+    for marker, start, _ in _jpeg_segments(data):
+        if marker in _HUFFMAN:
+            frames += 1
+            if data[start + 2 : start + 3] != b"\x08" or data[start + 7 : start + 8] not in (
+                b"\x01",
+                b"\x03",
+            ):
+                return False
+        elif marker in _OTHER_FRAMES:
+            return False
+    return frames == 1 and marker == _EOI
 
 
 def lacks_end(data: bytes) -> bool:

@@ -23,7 +23,7 @@ from app.inference.prompts import Prompt
 from app.inference.protocols import Encoder, Optimised
 from app.inference.registry import ModelRegistry
 from app.inference.runtimes import pruning
-from app.inference.runtimes.engines import Note
+from app.inference.runtimes.notes import Note
 from app.inference.sources import EncoderConfig
 from app.settings import Settings
 

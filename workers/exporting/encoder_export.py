@@ -24,7 +24,7 @@ from app.families.encoders import load_encoder, resolve
 from app.heads import Prediction
 from app.inference.aspect import bounded
 from app.inference.family import ImageTower
-from app.inference.protocols import Pixels, TextEncoder, Vectors
+from app.inference.protocols import Pixels, TextEncoder, Vectors, min_decoded_side
 from app.inference.runtimes import parity
 from app.inference.sources import EncoderConfig
 from app.models.classifiers import TrainedClassifier
@@ -65,8 +65,9 @@ def write(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
     tower = served_tower(found, run.settings)
     encoder = load_encoder(resolve(found.word), EncoderConfig.from_settings(run.settings))
     images, own = _parity_images(run, found)
-    pixels: Pixels = np.stack([encoder.preprocess(bounded(image)) for image in images])
-    served = np.concatenate([encoder.encode_images(pixels[i : i + 8]) for i in range(0, len(pixels), 8)])
+    prepared: Pixels = np.stack([encoder.preprocess(bounded(image)) for image in images])
+    served = np.concatenate([encoder.encode_images(prepared[i : i + 8]) for i in range(0, len(prepared), 8)])
+    pixels: Pixels = np.stack([tower.preprocess(bounded(image)) for image in images])
     side = ImageSide(tower).eval().requires_grad_(False)
     exact = _in_float32(side, pixels)
     gate = _Gate(folder, run.settings.models.parity_cosine)
@@ -79,7 +80,7 @@ def write(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
         "images": len(images),
         "trained_on": own,
         "service": asdict(service),
-        "preprocessing": _steps(tower, encoder.input_size),
+        "preprocessing": _steps(tower, encoder.input_size, min_decoded_side(encoder)),
         "left_out": {},
     }
     gate.write(side, {"pixels": pixels}, "image_encoder.onnx", ["features"], exact, gallery=exact)
@@ -112,13 +113,13 @@ def write(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
     return report
 
 
-def _steps(tower: ImageTower, input_size: int) -> dict[str, Any]:
+def _steps(tower: ImageTower, input_size: int, decoded_side: int | None) -> dict[str, Any]:
     """What becomes of an image, for the runner; empty where the family does not tell it."""
     steps = dict(tower.preprocessing)
     if not steps:
         return {}
     size = [steps.pop("width", None), steps.pop("height", None)]
-    return {"input_size": input_size, "box": 0, **steps, "size": size}
+    return {"input_size": input_size, "min_decoded_side": decoded_side, "box": 0, **steps, "size": size}
 
 
 class _Gate:

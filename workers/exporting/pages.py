@@ -51,11 +51,10 @@ def steps_page(steps: Mapping[str, Any]) -> list[str]:
     lines = [
         "1. Made upright by its EXIF orientation; transparency laid on white; channels in the order R, G, B."
     ]
-    if "input_size" in steps:
-        least = 4 * steps["input_size"]
+    if least := steps.get("min_decoded_side"):
         lines.append(
-            f"1. If its shorter side has {least:,} pixels or more: shrunk by a whole factor (box average) to at least "
-            f"{least // 2:,}, as the service does while it reads."
+            f"1. If its shorter side has {2 * least:,} pixels or more: shrunk by a whole factor (box average) to at "
+            f"least {least:,}, as the service does while it reads."
         )
     lines.append(f"1. If one side is over {steps['max_aspect']} times the other: its middle, that long.")
     width, height = steps.get("size") or (steps.get("width"), steps.get("height"))

@@ -14,13 +14,14 @@ graph = onnxruntime.InferenceSession(str(here / note["graph"]), providers=["CPUE
 steps, labels = note["preprocessing"], note.get("labels")
 for name in sys.argv[1:]:
     opened = Image.open(name)
-    opened.draft(None, (2 * steps["input_size"], 2 * steps["input_size"]))  # decodes a large JPEG smaller
+    enough = steps["min_decoded_side"] or max(opened.size)
+    opened.draft(None, (enough, enough))  # decodes a large JPEG smaller
     image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) / 257 + 0.5).astype(np.uint8))
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    image = image.convert("RGB").reduce(max(min(image.size) // (2 * steps["input_size"]), 1))
+    image = image.convert("RGB").reduce(max(min(image.size) // enough, 1))
     kept = [min(side, steps["max_aspect"] * min(image.size)) for side in image.size]
     left, top = ((side - keep) // 2 for side, keep in zip(image.size, kept, strict=True))
     image = image.crop((left, top, left + kept[0], top + kept[1]))

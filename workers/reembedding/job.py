@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from sqlalchemy import Connection, Row, text
 
 from app.collections.errors import CollectionNotFoundError
@@ -22,7 +21,7 @@ from app.errors import InvalidInputError, TooLargeError
 from app.families.encoders import load_encoder, resolve
 from app.inference import device
 from app.inference.aspect import bounded
-from app.inference.protocols import Encoder, TextEncoder, same_for_all
+from app.inference.protocols import Encoder, Pixels, TextEncoder, min_decoded_side, same_for_all
 from app.inference.sources import EncoderConfig
 from app.jobs import machine
 from app.jobs.errors import NotTrainableError
@@ -246,10 +245,10 @@ class _Reembedding:
         ]
         return ids, np.concatenate(made) if made else np.empty((0, self._encoder.dim), np.float32)
 
-    def _pixels(self, sha256: str) -> NDArray[np.float32] | None:
+    def _pixels(self, sha256: str) -> Pixels | None:
         try:
             data = self._run.images.read(sha256)
-            image: Image.Image = images.decode(data, self._limits, input_size=self._encoder.input_size)
+            image = images.decode_pixels(data, self._limits, min_side=min_decoded_side(self._encoder))
         except (FileNotFoundError, InvalidInputError, TooLargeError):
             return None
         return self._encoder.preprocess(bounded(image))

@@ -20,7 +20,7 @@ from app.errors import InvalidInputError, TooLargeError
 from app.families import DEFAULT_ENCODER
 from app.families.encoders import load_encoder, resolve
 from app.inference.aspect import bounded
-from app.inference.protocols import Encoder
+from app.inference.protocols import Encoder, min_decoded_side
 from app.inference.sources import EncoderConfig
 from app.jobs import machine
 from app.jobs.errors import NotTrainableError
@@ -90,7 +90,7 @@ def _embedded(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> list[NewE
     for item in items:
         try:
             data = run.images.read(item.sha256)
-            image = images.decode(data, limits, input_size=encoder.input_size)
+            image = images.decode_pixels(data, limits, min_side=min_decoded_side(encoder))
         except (FileNotFoundError, InvalidInputError, TooLargeError):
             run.log(f"The image {item.sha256} is gone or damaged and was left out.")
             continue

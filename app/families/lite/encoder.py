@@ -19,7 +19,8 @@ from app.families.lite.efficientnet_lite import FEATURES, Classifier, EfficientN
 from app.families.lite.efficientnet_onnx import to_onnx
 from app.inference.errors import ModelUnavailableError
 from app.inference.preprocessing import BILINEAR, Preprocessing
-from app.inference.protocols import Pixels, Vectors
+from app.inference.protocols import Pixels, Rgb, Vectors
+from app.inference.resizing import normalise, resize, resize_by_pillow
 from app.inference.runtimes import Tower, choose, launcher_of
 from app.inference.runtimes.pruning import clipped_mean
 from app.inference.sources import EncoderConfig, EncoderSource
@@ -74,14 +75,18 @@ def expected_features(module: EfficientNetLite0) -> Vectors:
     return mean
 
 
+STEPS = Preprocessing((SIDE, SIDE), share=CROP, resample=BILINEAR, rescale=1 / 128, mean=(127 / 128,) * 3)
+"""Shorter side to 256, the middle 224 x 224, (x - 127) / 128 as in training."""
+
+
 def prepare(image: Image.Image) -> Pixels:
-    """float32[3, 224, 224]: shorter side to 256, the middle 224 x 224, (x - 127) / 128 as in training."""
-    scale = SIDE / CROP / min(image.size)
-    left, top = ((edge - SIDE / scale) / 2 for edge in image.size)
-    box = (left, top, left + SIDE / scale, top + SIDE / scale)
-    middle = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box)
-    pixels = (np.asarray(middle, np.float32) - 127.0) / 128.0
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    """float32[3, 224, 224] of an RGB image for training, as the service resizes it."""
+    return normalise(resize(image, STEPS), STEPS)
+
+
+def prepare_by_pillow(image: Image.Image) -> Pixels:
+    """float32[3, 224, 224] by Pillow alone, which the service's way is held against."""
+    return normalise(resize_by_pillow(image, STEPS), STEPS)
 
 
 class LiteEncoder:
@@ -100,13 +105,15 @@ class LiteEncoder:
         tower = Tower(
             fingerprint=self.fingerprint,
             build=self._module,
-            preprocess=self.preprocess,
+            prepare=prepare_by_pillow,
+            steps=STEPS,
             finish=self._finish,
             convolutional=True,
-            steps=STEPS,
             to_onnx=_to_onnx,
         )
-        self._images, self.optimisation = choose(tower, config.at_level_of(source))
+        self._images, self.optimisation, self._tower, self.min_decoded_side = choose(
+            tower, config.at_level_of(source)
+        )
         self.launcher = launcher_of(self._images, self._finish, self.fingerprint, config)
         self.memory_bytes = self._images.memory_bytes + sentences.MEMORY_BYTES
 
@@ -115,11 +122,12 @@ class LiteEncoder:
         """See `Encoder`; on a GPU it changes while graphs are recorded."""
         return self._images.label
 
-    def preprocess(self, image: Image.Image) -> Pixels:
-        return prepare(image)
+    def preprocess(self, image: Image.Image | Rgb) -> Pixels:
+        """See `app.inference.protocols.Encoder`: uint8[3, 224, 224]."""
+        return self._tower.preprocess(image)
 
     def encode_images(self, pixels: Pixels) -> Vectors:
-        """float32[n, 3, 224, 224] to float32[n, 1280]: centred pooled features of unit norm."""
+        """uint8[n, 3, 224, 224] to float32[n, 1280]: centred pooled features of unit norm."""
         return self._finish(self._images.run(pixels))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:

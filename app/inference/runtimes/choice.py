@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -19,11 +20,13 @@ from app.inference.runtimes.engines import (
     TORCH_BFLOAT16,
     TORCH_FLOAT32,
     CpuEngines,
+    own_pixels_of,
     pixels_of,
     reference_of,
 )
 from app.inference.runtimes.gpu.opening import gpu_runtime
 from app.inference.runtimes.levels import Ladder
+from app.inference.runtimes.pixel_gate import tower_parity
 from app.inference.runtimes.torch_runtime import TorchRuntime, cpu_computes_bfloat16
 from app.inference.runtimes.tower import ImageRuntime, Tower
 from app.inference.sources import EncoderConfig
@@ -41,11 +44,22 @@ _LEVEL_OF = {
 """What each runtime would have been called, had it been asked for."""
 
 
+class Running(NamedTuple):
+    """A runtime, and at which level it is."""
+
+    runtime: ImageRuntime
+    optimisation: Optimisation
+
+
 class Chosen(NamedTuple):
     """A tower that runs, and what is known of how."""
 
     runtime: ImageRuntime
     optimisation: Optimisation
+    tower: Tower
+    """It prepares images for the runtime: without `steps` where these are not exact enough."""
+    min_decoded_side: int | None
+    """See `app.inference.protocols.Reducing`."""
 
 
 def choose(tower: Tower, config: EncoderConfig) -> Chosen:
@@ -54,24 +68,35 @@ def choose(tower: Tower, config: EncoderConfig) -> Chosen:
     `config.optimisation` other than `auto` climbs to that level (`app.inference.runtimes.levels`). With `auto`, on
     a GPU: torch in the dtype of the device. On CPU: the fastest candidate whose cosines to float32 torch on
     the parity images all reach `config.parity_cosine`; float32 torch where none does.
+
+    Before that, what prepares its images is held against the checkpoint's own processor.
     """
     place = devices.parse(config.device)
+    pixels = tower_parity(tower, config, place)
+    if not pixels.is_fast:
+        tower = replace(tower, steps=None)
+    runtime, optimisation = _running(tower, config, place)
+    said = " ".join(part for part in (optimisation.note, pixels.remark) if part)
+    return Chosen(runtime, replace(optimisation, note=said or None), tower, pixels.min_decoded_side)
+
+
+def _running(tower: Tower, config: EncoderConfig, place: devices.Device) -> Running:
     if config.optimisation != AUTO:
-        return Chosen(*Ladder(tower, config, place).climb())
+        return Running(*Ladder(tower, config, place).climb())
     if place.kind != "cpu":
-        dtype = getattr(torch, place.dtype_name)
-        runtime = TorchRuntime(tower.build(), place, dtype, channels_last=tower.convolutional)
-        return Chosen(runtime, Optimisation(AUTO, "basic"))
+        return on_gpu(tower, config, place)
     return _CpuChoice(tower, config).chosen()
 
 
-def on_gpu(tower: Tower, config: EncoderConfig, place: devices.Device) -> Chosen:
-    """The tower on a GPU, in the dtype of the device."""
+def on_gpu(tower: Tower, config: EncoderConfig, place: devices.Device) -> Running:
+    """The tower on a GPU, in the dtype of the device, fed with full-size pixels where that is as exact."""
     runtime: ImageRuntime | None = gpu_runtime(tower, config, place)
     if runtime is None:
         dtype = getattr(torch, place.dtype_name)
-        runtime = TorchRuntime(tower.build(), place, dtype, channels_last=tower.convolutional)
-    return Chosen(runtime, Optimisation(AUTO, "basic"))
+        runtime = TorchRuntime(
+            tower.build(), place, dtype, channels_last=tower.convolutional, steps=tower.steps
+        )
+    return Running(runtime, Optimisation(AUTO, "basic"))
 
 
 def candidates(tower: Tower, config: EncoderConfig) -> list[str]:
@@ -100,7 +125,7 @@ class _CpuChoice:
         asked = f"{','.join(self.names)} {config.parity_cosine} {self.engines.threads}"
         self.note = self.engines.note("choice", asked)
 
-    def chosen(self) -> Chosen:
+    def chosen(self) -> Running:
         torch.set_num_threads(self.engines.threads)
         name = self.note.read().get("runtime")
         if name in (*self.names, TORCH_FLOAT32):
@@ -112,15 +137,15 @@ class _CpuChoice:
             return self._measure()
         return self._as_chosen(TORCH_FLOAT32, self.engines.load(TORCH_FLOAT32))
 
-    def _as_chosen(self, name: str, runtime: ImageRuntime) -> Chosen:
+    def _as_chosen(self, name: str, runtime: ImageRuntime) -> Running:
         measured = self.note.read().get("measured")
         found = measured.get(name) if isinstance(measured, dict) else None
         least = found.get("least_cosine") if isinstance(found, dict) else None
-        return Chosen(runtime, Optimisation(AUTO, _LEVEL_OF[name], parity=least))
+        return Running(runtime, Optimisation(AUTO, _LEVEL_OF[name], parity=least))
 
-    def _measure(self) -> Chosen:
+    def _measure(self) -> Running:
         pixels = pixels_of(self.tower)
-        reference = reference_of(self.tower, self.engines.build(), pixels)
+        reference = reference_of(self.tower, self.engines.build(), own_pixels_of(self.tower))
         running: dict[str, ImageRuntime] = {}
         measured: dict[str, dict[str, float]] = {}
         for name in self.names:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import platform
 import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 
 from app.inference import device as devices
 from app.inference.protocols import Pixels, Vectors
+from app.inference.resizing import normalise
 from app.inference.runtimes import onnx_runtime, parity, pruning
+from app.inference.runtimes.notes import Note, engines_folder, note_in
 from app.inference.runtimes.torch_runtime import TorchRuntime
 from app.inference.runtimes.tower import ImageRuntime, Tower
 
@@ -31,8 +26,6 @@ ONNX_FLOAT32, ONNX_INT8, TORCH_BFLOAT16, TORCH_FLOAT32 = (
     "torch-float32",
 )
 PARITY_IMAGES = 8
-RECIPE = 1
-"""Raised when export or choice changes, so that older caches are not read."""
 _PRUNED = re.compile(r"(.+)-pruned-(\d+)")
 
 
@@ -47,7 +40,7 @@ class CpuEngines:
     def __init__(self, tower: Tower, threads: int, cache_dir: Path) -> None:
         self.tower = tower
         self.threads = threads
-        self.folder = cache_dir / "engines" / f"{tower.fingerprint}-{machine_key()}"
+        self.folder = engines_folder(cache_dir, tower.fingerprint, *(() if tower.steps else ("own pixels",)))
         self._module: torch.nn.Module | None = None
 
     def build(self) -> torch.nn.Module:
@@ -80,7 +73,11 @@ class CpuEngines:
             return onnx_runtime.load(engine, "int8", self.threads, lambda: self._make_int8(engine, folder))
         dtype = torch.bfloat16 if kind == TORCH_BFLOAT16 else torch.float32
         return TorchRuntime(
-            self.tower.build(), devices.Device("cpu"), dtype, channels_last=self.tower.convolutional
+            self.tower.build(),
+            devices.Device("cpu"),
+            dtype,
+            channels_last=self.tower.convolutional,
+            steps=self.tower.steps,
         )
 
     def keep(self, names: Iterable[str]) -> None:
@@ -96,9 +93,10 @@ class CpuEngines:
 
     def _make_float32(self, engine: Path) -> None:
         if self.tower.to_onnx is not None:
-            onnx_runtime.write(self.tower.to_onnx(self.build()), engine)
+            onnx_runtime.write(self.tower.to_onnx(self.build()), engine, self.tower.steps)
         else:
-            onnx_runtime.export_float32(self.build(), pixels_of(self.tower)[:2], engine)
+            example = own_pixels_of(self.tower, 2)
+            onnx_runtime.export_float32(self.build(), example, engine, self.tower.steps)
 
     def _make_int8(self, engine: Path, name: str) -> None:
         float32 = self.folder / name.replace(ONNX_INT8, ONNX_FLOAT32)
@@ -121,57 +119,19 @@ class CpuEngines:
         return other
 
 
-class Note:
-    """One outcome on disk; a note that cannot be read or written costs time only."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self) -> dict[str, Any]:
-        """What was kept, or nothing."""
-        try:
-            kept = json.loads(self.path.read_text())
-        except (OSError, ValueError):
-            return {}
-        return kept if isinstance(kept, dict) else {}
-
-    def write(self, outcome: dict[str, Any]) -> None:
-        """Keep it, whole or not at all."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(f".{os.getpid()}.tmp")
-        draft.write_text(json.dumps(outcome, indent=2) + "\n")
-        os.replace(draft, self.path)
-
-
-def note_in(folder: Path, kind: str, asked: str) -> Note:
-    """The note of that kind for what was asked."""
-    return Note(folder / f"{kind}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}.json")
-
-
 def pixels_of(tower: Tower, count: int = PARITY_IMAGES) -> Pixels:
-    """The parity images as the tower sees them: float32[count, 3, h, w]."""
-    return np.stack([tower.preprocess(image) for image in parity.images(count)])
+    """The parity images as the tower's runtimes are given them: [count, 3, h, w]."""
+    return np.stack([tower.preprocess(image) for image in parity.images(count, parity.MIXED)])
+
+
+def own_pixels_of(tower: Tower, count: int = PARITY_IMAGES) -> Pixels:
+    """The parity images as the checkpoint's own processor prepares them: normalised float32[count, 3, h, w]."""
+    return np.stack([tower.prepare(image) for image in parity.images(count, parity.MIXED)])
 
 
 def reference_of(tower: Tower, module: torch.nn.Module, pixels: Pixels) -> Vectors:
-    """Unit vectors in eager float32 torch: what every runtime is held against."""
+    """Unit vectors in eager float32 torch, what every runtime is held against, of pixels of either kind."""
+    if pixels.dtype == np.uint8 and tower.steps is not None:
+        pixels = normalise(pixels, tower.steps)
     with torch.inference_mode():
         return tower.finish(module(torch.from_numpy(pixels)).float().numpy())
-
-
-def machine_key(*more: str) -> str:
-    """Changes with anything that could change an engine or a measurement: versions, the processor, and `more`."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    processor = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
-    parts = (
-        RECIPE,
-        torch.__version__,
-        onnxruntime.__version__,
-        version("transformers"),
-        platform.machine(),
-        *more,
-    )
-    return hashlib.sha256(repr((parts, processor)).encode()).hexdigest()[:8]

@@ -21,13 +21,11 @@ from app.inference.runtimes.engines import (
     TORCH_BFLOAT16,
     TORCH_FLOAT32,
     CpuEngines,
-    Note,
-    machine_key,
-    note_in,
     pruned,
     reference_of,
 )
 from app.inference.runtimes.gpu.opening import gpu_runtime
+from app.inference.runtimes.notes import Note, engines_folder, note_in
 from app.inference.runtimes.torch_runtime import TorchRuntime, cpu_computes_bfloat16
 from app.inference.runtimes.tower import ImageRuntime, Tower
 from app.inference.sources import EncoderConfig
@@ -107,7 +105,7 @@ class CudaOffers:
         self._tower = tower
         self._place = place
         self._config = config
-        self._folder = config.cache_dir / "engines" / f"{tower.fingerprint}-{machine_key(place.card)}"
+        self._folder = engines_folder(config.cache_dir, tower.fingerprint, place.card)
 
     def at(self, level: str, reference: Vectors, pixels: Pixels) -> Offer:
         """What this level adds; nothing is measured here."""
@@ -151,8 +149,10 @@ class CudaOffers:
             return runtime
         if backend is not None:
             raise RuntimeError("only models whose images are resized on the device are compiled")
-        module = self._tower.build()
-        return TorchRuntime(module, self._place, dtype, channels_last=self._tower.convolutional)
+        tower = self._tower
+        return TorchRuntime(
+            tower.build(), self._place, dtype, channels_last=tower.convolutional, steps=tower.steps
+        )
 
     def _to_int8(self, module: torch.nn.Module) -> None:
         """Weights and activations of the matrix products, by torchao; raises ImportError without it."""

@@ -15,7 +15,9 @@ import onnx
 import onnxruntime
 import torch
 
+from app.inference.preprocessing import Preprocessing
 from app.inference.protocols import Pixels, Vectors
+from app.inference.runtimes.onnx_bytes import take_bytes
 
 MODEL = "model.onnx"
 _EXTERNAL_BYTES = 1_500_000_000
@@ -42,13 +44,18 @@ class OnnxRuntime:
         self.memory_bytes = sum(f.stat().st_size for f in engine.iterdir()) + _WORKSPACE
 
     def run(self, pixels: Pixels) -> Vectors:
-        """float32[n, 3, h, w] to features float32[n, d]."""
+        """[n, 3, h, w] of the graph's type, uint8 where it normalises, to features float32[n, d]."""
         features: Vectors = self._session.run(None, {self._input: pixels})[0]
         return features
 
 
-def export_float32(module: torch.nn.Module, example: Pixels, engine: Path) -> None:
-    """Write the module as `engine/model.onnx`, any batch size; `example` is float32[2 or more, 3, h, w]."""
+def export_float32(
+    module: torch.nn.Module, example: Pixels, engine: Path, steps: Preprocessing | None = None
+) -> None:
+    """Write the module as `engine/model.onnx`, any batch size; `example` is float32[2 or more, 3, h, w].
+
+    With `steps`, the graph takes 8-bit pixels and normalises them.
+    """
     with _whole(engine) as folder, _quiet_export():
         program = torch.onnx.export(
             module,
@@ -63,10 +70,16 @@ def export_float32(module: torch.nn.Module, example: Pixels, engine: Path) -> No
             raise RuntimeError("torch.onnx.export returned no program")
         size = sum(p.numel() * p.element_size() for p in module.parameters())
         program.save(folder / MODEL, external_data=size > _EXTERNAL_BYTES)
+        if steps is not None:
+            model = onnx.load(folder / MODEL, load_external_data=False)
+            take_bytes(model, steps)
+            onnx.save(model, folder / MODEL)
 
 
-def write(model: onnx.ModelProto, engine: Path) -> None:
-    """Keep a graph that was written by hand."""
+def write(model: onnx.ModelProto, engine: Path, steps: Preprocessing | None = None) -> None:
+    """Keep a graph that was written by hand, which is changed in place where `steps` are given."""
+    if steps is not None:
+        take_bytes(model, steps)
     with _whole(engine) as folder:
         onnx.save(model, folder / MODEL)
 

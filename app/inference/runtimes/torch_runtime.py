@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 
 from app.inference.device import Device
+from app.inference.preprocessing import Preprocessing
 from app.inference.protocols import Pixels, Vectors
+from app.inference.runtimes.tower import Normalising
 
 _WORKSPACE = 64 * 2**20
 
@@ -16,26 +18,38 @@ class TorchRuntime:
     """See `app.inference.runtimes.tower.ImageRuntime`."""
 
     def __init__(
-        self, module: torch.nn.Module, device: Device, dtype: torch.dtype, *, channels_last: bool = False
+        self,
+        module: torch.nn.Module,
+        device: Device,
+        dtype: torch.dtype,
+        *,
+        channels_last: bool = False,
+        steps: Preprocessing | None = None,
     ) -> None:
-        """Takes the module over: it is moved and converted in place."""
+        """Takes the module over: it is moved and converted in place. With `steps`, 8-bit pixels are normalised."""
         self._device = torch.device(device.torch_name)
         self._dtype = dtype
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._module = module.to(self._device, dtype)
         if channels_last:
             self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if steps is not None:
+            self._module = Normalising(self._module, steps, self._device, dtype)
         self.label = f"torch {str(dtype).removeprefix('torch.')} {device.torch_name}"
         weights = sum(p.numel() * p.element_size() for p in self._module.parameters())
         self.memory_bytes = weights + _WORKSPACE
 
     def run(self, pixels: Pixels) -> Vectors:
-        """float32[n, 3, h, w] to features float32[n, d]; a full GPU raises `torch.OutOfMemoryError`."""
+        """uint8[n, 3, h, w] with `steps`, else float32, to features float32[n, d]; a full GPU raises
+        `torch.OutOfMemoryError`.
+        """
         with torch.inference_mode():
             batch = torch.from_numpy(pixels)
             if self._device.type == "cuda":
                 batch = batch.pin_memory().to(self._device, non_blocking=True)
-            batch = batch.to(self._dtype).contiguous(memory_format=self._layout)
+            if batch.dtype != torch.uint8:
+                batch = batch.to(self._dtype)
+            batch = batch.contiguous(memory_format=self._layout)
             features: Vectors = self._module(batch).float().cpu().numpy()
         return features
 

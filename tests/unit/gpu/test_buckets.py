@@ -10,11 +10,11 @@ import torch
 
 from app.inference.device import Device
 from app.inference.preprocessing import Preprocessing
-from app.inference.runtimes.engines import Note
 from app.inference.runtimes.gpu.buckets import BucketedForward, buckets_up_to
 from app.inference.runtimes.gpu.knee import knee, measure
 from app.inference.runtimes.gpu.runtime import GpuOptions, GpuRuntime
 from app.inference.runtimes.gpu.warming import Warming
+from app.inference.runtimes.notes import Note
 from tests.pretended_device import Graphs
 
 

@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.families import hugging_face_encoder
 from app.families.encoders import load_encoder, resolve
 from app.inference.device import Device
 from app.inference.live import LiveEncoder
@@ -147,7 +146,7 @@ def test_a_tower_that_the_device_would_feed_otherwise_is_left_to_its_processor(
 
 def test_a_tower_whose_steps_are_unknown_is_left_to_its_processor(tmp_path: Path) -> None:
     tower = small_tower()
-    unknown = Tower(tower.fingerprint, tower.build, tower.preprocess, tower.finish, tower.convolutional)
+    unknown = Tower(tower.fingerprint, tower.build, tower.prepare, tower.finish, tower.convolutional)
     assert gpu_runtime(unknown, config_in(tmp_path), CPU) is None
 
 
@@ -241,9 +240,7 @@ async def test_an_encoder_of_hugging_face_is_served_by_the_device(
     """The real checkpoint: what the choice for a GPU opens, on the CPU."""
     config = config_in(tmp_path, max_batch=8)
     plain = load_encoder(resolve("clip-tiny"), replace(config, optimisation="none"))
-    monkeypatch.setattr(
-        hugging_face_encoder, "choose", lambda tower, config: choice.on_gpu(tower, config, CPU)
-    )
+    monkeypatch.setattr(choice, "_running", choice.on_gpu)
     encoder = load_encoder(resolve("clip-tiny"), config)
     assert isinstance(encoder, Launching)
     assert encoder.launcher is not None

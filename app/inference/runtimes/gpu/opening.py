@@ -14,11 +14,12 @@ from PIL import Image
 from app.inference.device import Device
 from app.inference.protocols import Rgb, Vectors
 from app.inference.runtimes import parity
-from app.inference.runtimes.engines import PARITY_IMAGES, Note, machine_key, note_in
+from app.inference.runtimes.engines import PARITY_IMAGES
 from app.inference.runtimes.gpu.jpegs import BatchJpegDecoder, find_decoder
 from app.inference.runtimes.gpu.resizing import FILTERS
 from app.inference.runtimes.gpu.runtime import GpuOptions, GpuRuntime
 from app.inference.runtimes.gpu.warming import Warming
+from app.inference.runtimes.notes import Note, engines_folder, note_in
 from app.inference.runtimes.tower import Tower
 from app.inference.sources import EncoderConfig
 from app.media.encoded import EncodedJpeg, decode_encoded
@@ -111,7 +112,7 @@ def launcher_of(
     """The launcher of a runtime on a GPU; None for every other."""
     if not isinstance(runtime, GpuRuntime):
         return None
-    folder = config.cache_dir / "engines" / f"{fingerprint}-{machine_key(runtime.device.card)}"
+    folder = engines_folder(config.cache_dir, fingerprint, runtime.device.card)
     asked = f"{runtime.name} {runtime.options.max_batch} {runtime.options.graphs}"
     return Launcher(runtime, finish, note_in(folder, "largest", asked), config.max_batch or None)
 
@@ -132,7 +133,7 @@ def _is_close(tower: Tower, runtime: GpuRuntime) -> bool:
     photos = parity.images(PARITY_IMAGES)
     pixels: list[Rgb] = [np.array(photo) for photo in photos]
     found = tower.finish(runtime.launch(pixels).result())
-    reference = tower.finish(runtime.run(np.stack([tower.preprocess(photo) for photo in photos])))
+    reference = tower.finish(runtime.run(np.stack([tower.prepare(photo) for photo in photos])))
     if not _agree(reference, found, "resizing on the device"):
         return False
     if runtime.options.decoder is not None:

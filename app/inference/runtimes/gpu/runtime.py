@@ -135,6 +135,8 @@ class GpuRuntime:
         self.memory_bytes = (
             weights + self._inputs.numel() + 2 * options.staging_bytes + (_WORKSPACE if recorder else 0)
         )
+        self.label = self._described()
+        """For people; grows as graphs are recorded."""
 
     @property
     def name(self) -> str:
@@ -143,9 +145,7 @@ class GpuRuntime:
         compiler = self.options.compile_backend
         return name if compiler is None else f"{name}, compiled by {compiler}"
 
-    @property
-    def label(self) -> str:
-        """For people; grows as graphs are recorded."""
+    def _described(self) -> str:
         name = self.name
         if self.forward.recorded and self.options.graphs and self.device.kind == "cuda":
             name += f", graphs up to {self.forward.recorded[-1]}"
@@ -193,6 +193,15 @@ class GpuRuntime:
                 self.streams.settle()
         with self.streams.lock, torch.inference_mode(), self.streams.computing():
             self.forward.record(size)
+        self.label = self._described()
+
+    def forget(self, sizes: Sequence[int]) -> None:
+        """Give the graphs of these sizes up."""
+        with self.streams.lock:
+            self.streams.mark().wait()
+            for size in sizes:
+                self.forward.forget(size)
+        self.label = self._described()
 
     def give_up_graphs(self, remark: str) -> None:
         """Run every batch eagerly from now on; `remark` says why where the model is described."""
@@ -200,10 +209,12 @@ class GpuRuntime:
             self.streams.mark().wait()
             self.forward.give_up()
             self.remark = remark
+        self.label = self._described()
 
     def give_up_decoding(self) -> None:
         """Take no more JPEG files."""
         self.options = replace(self.options, decoder=None)
+        self.label = self._described()
 
     def close(self) -> None:
         """Give the device's memory back."""

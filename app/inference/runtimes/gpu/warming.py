@@ -9,10 +9,10 @@ from collections.abc import Callable
 import torch
 
 from app.inference.memory import is_out_of_memory
-from app.inference.runtimes.engines import Note
 from app.inference.runtimes.gpu.buckets import buckets_up_to
 from app.inference.runtimes.gpu.knee import knee, measure
 from app.inference.runtimes.gpu.runtime import GpuRuntime
+from app.inference.runtimes.notes import Note
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Warming:
         if self._stop.is_set() or not rates:
             return
         largest = knee(rates)
-        self._drop([size for size in sizes if size > largest])
+        self._runtime.forget([size for size in sizes if size > largest])
         self._write(largest, rates)
         log.info("The largest batch is %d: %s", largest, _described(rates))
         self._on_largest(largest)
@@ -125,12 +125,6 @@ class Warming:
             if is_out_of_memory(error):
                 return float("inf")
             raise
-
-    def _drop(self, sizes: list[int]) -> None:
-        with self._runtime.streams.lock:
-            self._runtime.streams.mark().wait()
-            for size in sizes:
-                self._runtime.forward.forget(size)
 
     def _write(self, largest: int, rates: dict[int, float]) -> None:
         try:

@@ -1,0 +1,32 @@
+"""Ordinary JPEGs by libjpeg-turbo straight into an array: what Pillow makes of them, without its copies."""
+
+from __future__ import annotations
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+SCALES = (8, 4, 2)
+"""Decoding at these fractions is cheaper than in full; 5/8 and 3/4 cost more."""
+
+
+def decode(data: bytes, size: tuple[int, int], factor: int = 1) -> NDArray[np.uint8] | None:
+    """uint8[h, w, 3] of a JPEG of `size` (height, width) at 1/`factor` of it (1, 2, 4 or 8), rounded up.
+
+    None where the library refuses or warns, or finds another size: whatever is wrong is for Pillow to tell.
+    """
+    height, width = (-(-side // factor) for side in size)
+    try:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            data, "RGB", min_height=height, min_width=width, min_factor=factor, strict=True
+        )
+    except (ValueError, RuntimeError):
+        return None
+    return pixels if pixels.shape == (height, width, 3) else None
+
+
+def factor_for(size: tuple[int, int], min_side: int | None) -> int:
+    """By how much an image of that size may be reduced so that its shorter side keeps `min_side`."""
+    if not min_side:
+        return 1
+    return next((factor for factor in SCALES if min(size) // factor >= min_side), 1)
