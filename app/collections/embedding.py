@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.collections.cache import EmbeddingCache
 from app.http.spool import IN_MEMORY_BYTES, Entry
 from app.inference.engine.interface import ServedEncoder
-from app.inference.protocols import Rgb
+from app.inference.protocols import Place, PlacedMaker, Rgb
 from app.media import images
 from app.media.encoded import EncodedJpeg, as_encoded_jpeg
 from app.media.errors import naming
@@ -79,21 +79,36 @@ class ImageEmbedder:
 
     def _maker(
         self, data: Sequence[bytes], index: int, live: ServedEncoder, decode_s: list[float]
-    ) -> Callable[[], Rgb | EncodedJpeg]:
-        def decode() -> Rgb | EncodedJpeg:
+    ) -> PlacedMaker:
+        def decode(place: Place | None) -> Rgb | EncodedJpeg:
             began = time.perf_counter()
             with naming(index, len(data)):
                 image: Rgb | EncodedJpeg | None = None
                 if live.reads_jpeg:
                     image = as_encoded_jpeg(data[index], self.limits)
                 if image is None:
-                    image = images.decode_pixels(data[index], self.limits, min_side=live.min_decoded_side)
+                    image = images.decode_pixels(
+                        data[index], self.limits, min_side=live.min_decoded_side, place=place
+                    )
             seconds = time.perf_counter() - began
             decode_s.append(seconds)
             self.metrics.observe_stage("decode", seconds)
             return image
 
-        return decode
+        return _Upload(decode)
+
+
+@dataclass(frozen=True)
+class _Upload:
+    """An upload as a maker of its image."""
+
+    decode: Callable[[Place | None], Rgb | EncodedJpeg]
+
+    def __call__(self) -> Rgb | EncodedJpeg:
+        return self.decode(None)
+
+    def make_into(self, place: Place) -> Rgb | EncodedJpeg:
+        return self.decode(place)
 
 
 def _hashed(entry: Entry) -> tuple[bytes, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import random
 import signal
@@ -41,6 +42,7 @@ from app.inference.prompts import AnswerExample, Prompt
 from app.inference.protocols import Place, Rgb
 from app.inference.registry import ModelRegistry
 from app.media.errors import InvalidImageError
+from app.media.images import ImageLimits, decode_pixels
 from app.settings import Settings
 from tests.engines import TOKEN, Squares, SquaresFamily, served, socket_folder, taken_bytes, until
 
@@ -813,3 +815,26 @@ async def test_a_listener_that_fails_ends_no_connection(tmp_path: Path, pool: Th
         asyncio.get_running_loop().set_exception_handler(None)
         await registry.close()
     assert {str(error) for error in errors} == {"a listener's own problem"}
+
+
+async def test_an_upload_is_decoded_where_the_engine_reads(
+    settings: Settings, pool: ThreadPoolExecutor
+) -> None:
+    """What is decoded in place is what is decoded elsewhere, and what cannot be is copied."""
+    noise = np.random.default_rng(4).integers(0, 256, (60, 80, 3), np.uint8)
+    limits = ImageLimits()
+    for kind in ("JPEG", "PNG"):
+        buffer = io.BytesIO()
+        Image.fromarray(noise).save(buffer, kind)
+        data = buffer.getvalue()
+        places: list[Rgb] = []
+
+        def place(height: int, width: int, places: list[Rgb] = places) -> Rgb:
+            places.append(np.zeros((height, width, 3), np.uint8))
+            return places[-1]
+
+        made = decode_pixels(data, limits, place=place)
+        assert [pixels is made for pixels in places] == ([True] if kind == "JPEG" else [])
+        np.testing.assert_array_equal(made, decode_pixels(data, limits))
+        with pytest.raises(InvalidImageError):
+            decode_pixels(data[: len(data) // 2], limits, place=place)
