@@ -16,7 +16,7 @@ from app.collections.cache import EmbeddingCache
 from app.http.spool import IN_MEMORY_BYTES, Entry
 from app.inference.engine.interface import ServedEncoder
 from app.inference.fair_semaphore import FairSemaphore
-from app.inference.protocols import Rgb
+from app.inference.protocols import Place, PlacedMaker, Rgb
 from app.media import images
 from app.media.encoded import EncodedJpeg, as_encoded_jpeg
 from app.media.errors import naming
@@ -86,12 +86,12 @@ class ImageEmbedder:
         self,
         workspace: str,
         live: ServedEncoder,
-        makers: Sequence[Callable[[], Rgb | EncodedJpeg]],
+        makers: Sequence[PlacedMaker],
         deadline: float,
     ) -> NDArray[np.float32]:
         """float32[n, d]; each of several images waits for a place of its own before it is decoded."""
 
-        async def embed_one(maker: Callable[[], Rgb | EncodedJpeg]) -> NDArray[np.float32]:
+        async def embed_one(maker: PlacedMaker) -> NDArray[np.float32]:
             async with self.places.hold(workspace, deadline=deadline):
                 return await live.embed_images([maker], deadline_s=_left_s(deadline))
 
@@ -117,21 +117,36 @@ class ImageEmbedder:
 
     def _maker(
         self, data: Sequence[bytes], index: int, live: ServedEncoder, decode_s: list[float]
-    ) -> Callable[[], Rgb | EncodedJpeg]:
-        def decode() -> Rgb | EncodedJpeg:
+    ) -> PlacedMaker:
+        def decode(place: Place | None) -> Rgb | EncodedJpeg:
             began = time.perf_counter()
             with naming(index, len(data)):
                 image: Rgb | EncodedJpeg | None = None
                 if live.reads_jpeg:
                     image = as_encoded_jpeg(data[index], self.limits)
                 if image is None:
-                    image = images.decode_pixels(data[index], self.limits, min_side=live.min_decoded_side)
+                    image = images.decode_pixels(
+                        data[index], self.limits, min_side=live.min_decoded_side, place=place
+                    )
             seconds = time.perf_counter() - began
             decode_s.append(seconds)
             self.metrics.observe_stage("decode", seconds)
             return image
 
-        return decode
+        return _Upload(decode)
+
+
+@dataclass(frozen=True)
+class _Upload:
+    """An upload as a maker of its image."""
+
+    decode: Callable[[Place | None], Rgb | EncodedJpeg]
+
+    def __call__(self) -> Rgb | EncodedJpeg:
+        return self.decode(None)
+
+    def make_into(self, place: Place) -> Rgb | EncodedJpeg:
+        return self.decode(place)
 
 
 def _left_s(deadline: float) -> float:

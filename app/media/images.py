@@ -10,7 +10,7 @@ import binascii
 import builtins
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -124,25 +124,36 @@ def decode_with_turn(
 
 
 def decode_pixels(
-    data: builtins.bytes, limits: ImageLimits, *, min_side: int | None = None
+    data: builtins.bytes,
+    limits: ImageLimits,
+    *,
+    min_side: int | None = None,
+    place: Callable[[int, int], NDArray[np.uint8]] | None = None,
 ) -> NDArray[np.uint8]:
     """What `decode` gives as uint8[h, w, 3], ordinary JPEGs without Pillow's copies of them.
 
     With `min_side`, a larger image is decoded at a fraction of its size, its shorter side keeping at least so many
     pixels: a JPEG at a half, a quarter or an eighth, anything else box-averaged by a whole factor.
 
+    An ordinary JPEG that is stored upright is written into what `place(height, width)` gives.
+
     Raises what `decode` raises, for the same files.
     """
     data, kind = as_common(data, limits)
     if kind == "JPEG":
         with decoder_failures(kind):
-            pixels = _jpeg_pixels(data, limits, min_side)
+            pixels = _jpeg_pixels(data, limits, min_side, place)
         if pixels is not None:
             return pixels
     return np.array(_decoded(data, kind, limits, min_side)[0])
 
 
-def _jpeg_pixels(data: builtins.bytes, limits: ImageLimits, min_side: int | None) -> NDArray[np.uint8] | None:
+def _jpeg_pixels(
+    data: builtins.bytes,
+    limits: ImageLimits,
+    min_side: int | None,
+    place: Callable[[int, int], NDArray[np.uint8]] | None,
+) -> NDArray[np.uint8] | None:
     """A JPEG that leaves nothing to repair or to convert; None for any other, which Pillow decodes or refuses.
 
     Pillow reads the header even so: what it refuses there is refused here.
@@ -156,7 +167,7 @@ def _jpeg_pixels(data: builtins.bytes, limits: ImageLimits, min_side: int | None
             return None
         size = (image.height, image.width)
         turn = orientation(image)
-    pixels = jpeg.decode(data, size, jpeg.factor_for(size, min_side))
+    pixels = jpeg.decode(data, size, jpeg.factor_for(size, min_side), place if turn is None else None)
     return pixels if pixels is None or turn is None else turned(pixels, turn)
 
 
