@@ -32,9 +32,7 @@ async def test_a_file_has_the_vector_of_its_pixels_in_process_and_over_a_socket(
             for engine in (registry, client):
                 async with engine.encoder("clip-tiny") as live:
                     assert not live.reads_jpeg
-                    rows = await live.embed_images(
-                        [decode_encoded(file), file, lambda: file], deadline_s=60
-                    )
+                    rows = await live.embed_images([decode_encoded(file), file, lambda: file], deadline_s=60)
                     np.testing.assert_allclose(rows[1:], rows[[0, 0]], atol=1e-5)
                     with pytest.raises(InvalidImageError):
                         await live.embed_images([broken], deadline_s=60)
