@@ -158,7 +158,7 @@ async def open_services(
             strategies=strategies,
             jobs=jobs,
             describer=Describer(JobNames(recognition, models), ground.redis),
-            training=Training(settings, database, recognition, strategies, jobs, models),
+            training=Training(settings, database, recognition, strategies, jobs, models, ground.redis),
             datasets=Datasets(database, ground.files, jobs, recognition, learning, ground.quota),
             followers=followers,
             job_asked=asked,

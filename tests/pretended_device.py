@@ -172,7 +172,7 @@ def small_tower(prepare: Callable[[Image.Image], NDArray[np.float32]] | None = N
     return Tower(
         fingerprint="small",
         build=lambda: SmallModule().eval().requires_grad_(False),
-        prepare=prepare or own,
+        preprocess=prepare or own,
         finish=unit,
         convolutional=True,
         steps=STEPS,

@@ -99,7 +99,7 @@ class Device:
 def parse(name: str) -> Device:
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps` to a device that exists.
 
-    `auto` is CUDA where there is one, else the CPU: nobody has run this on MPS yet, so it is used where it is named only.
+    `auto` is CUDA where there is one, else the CPU: MPS is used where it is named only, since nobody has run it yet.
 
     Raises `ModelUnavailableError` for any other name and for a device this machine does not have.
     """
@@ -133,6 +133,20 @@ def cuda_devices() -> int:
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def count_gpus(name: str, dev: Path = Path("/dev")) -> int:
+    """GPUs that jobs on this machine may use under the setting `name`, told by the driver's device files and without
+    torch, which the processes that choose queues do not load.
+    """
+    name = name.strip().lower()
+    if name in ("cpu", "mps"):
+        return int(name == "mps" and sys.platform == "darwin")
+    found = sum(path.name[6:].isdigit() for path in dev.glob("nvidia*")) or int((dev / "dxg").exists())
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        chosen = [word.strip() for word in visible.split(",")]
+        found = min(found, next((i for i, word in enumerate(chosen) if word in ("", "-1")), len(chosen)))
+    return min(found, 1) if ":" in name else found
 
 
 def computes_bfloat16(index: int) -> bool:

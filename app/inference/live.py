@@ -27,6 +27,7 @@ from app.inference.protocols import (
     Rgb,
     TextEncoder,
     Vectors,
+    min_decoded_side,
     same_for_all,
 )
 from app.media.encoded import EncodedJpeg, decode_encoded
@@ -55,13 +56,15 @@ class LiveEncoder:
     ) -> None:
         """`pool` prepares images; it is shared and not closed here."""
         self._encoder = encoder
-        self.name, self.family, self.runtime = encoder.name, encoder.family, encoder.runtime
+        self.name, self.family = encoder.name, encoder.family
         self.dim, self.input_size, self.temperature = (
             encoder.dim,
             encoder.input_size,
             float(encoder.temperature),
         )
         self.fingerprint, self.memory_bytes = encoder.fingerprint, encoder.memory_bytes
+        self.min_decoded_side = min_decoded_side(encoder)
+        """See `app.inference.protocols.Reducing`."""
         self.reads_texts = isinstance(encoder, TextEncoder)
         """Whether the encoder puts texts into the space of its images."""
         self.optimisation = encoder.optimisation if isinstance(encoder, Optimised) else None
@@ -158,6 +161,11 @@ class LiveEncoder:
             return await self.embed_texts(questions, deadline_s=deadline_s)
         return same_for_all(len(questions), self.dim)
 
+    @property
+    def runtime(self) -> str:
+        """How it runs, for people; on a GPU it changes while graphs are recorded."""
+        return self._encoder.runtime
+
     def stats(self) -> BatcherStats:
         """The batcher's totals so far."""
         return self._batcher.stats()
@@ -171,9 +179,19 @@ class LiveEncoder:
             self._encoder.close()
 
     async def _embed_image(self, image: ImageOrMaker, deadline: float) -> Vectors:
-        loop = asyncio.get_running_loop()
-        pixels = await loop.run_in_executor(self._pool, self._prepare, image, deadline)
-        return await self._batcher.submit("image", pixels, deadline=deadline)
+        item: Any = image
+        if not self._is_prepared(image):
+            loop = asyncio.get_running_loop()
+            item = await loop.run_in_executor(self._pool, self._prepare, image, deadline)
+        return await self._batcher.submit("image", item, deadline=deadline)
+
+    def _is_prepared(self, image: ImageOrMaker) -> bool:
+        """Whether the device takes it as it is: a thread would only cost what handing over to it costs."""
+        if self._launcher is None:
+            return False
+        if isinstance(image, EncodedJpeg):
+            return self.reads_jpeg and is_bounded(image.width, image.height)
+        return isinstance(image, np.ndarray) and is_bounded(image.shape[1], image.shape[0])
 
     def _prepare(self, image: ImageOrMaker, deadline: float) -> Pixels | Rgb | EncodedJpeg:
         if time.monotonic() >= deadline:

@@ -37,9 +37,7 @@ class PlacedMaker(Protocol):
         """
 
 
-ImageOrMaker = (
-    Image.Image | Rgb | EncodedJpeg | Callable[[], Image.Image | Rgb | EncodedJpeg] | PlacedMaker
-)
+ImageOrMaker = Image.Image | Rgb | EncodedJpeg | Callable[[], Image.Image | Rgb | EncodedJpeg] | PlacedMaker
 """An image, or what makes one when it is called in the decode pool (such as decoding an upload)."""
 
 
@@ -80,6 +78,20 @@ class TextEncoder(Encoder, Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """n strings to float32[n, d], each row of unit norm, in the space of the images."""
+
+
+@runtime_checkable
+class Reducing(Protocol):
+    """An encoder that knows how far images may be decoded smaller than they are."""
+
+    min_decoded_side: int | None
+    """Shorter side in pixels down to which a JPEG may be decoded at a half, a quarter or an eighth; None: at full size
+    only, as for encoders that say nothing of it."""
+
+
+def min_decoded_side(encoder: Encoder) -> int | None:
+    """See `Reducing`."""
+    return encoder.min_decoded_side if isinstance(encoder, Reducing) else None
 
 
 @runtime_checkable

@@ -6,8 +6,8 @@ import threading
 from typing import Any
 
 from app.embedded import Addresses
+from app.inference.device import count_gpus
 from app.runtime.children import Child
-from app.runtime.plan import count_gpus
 from app.settings import Settings
 
 _MODULE = "workers.worker.beside"
@@ -47,5 +47,4 @@ def stop_seconds(settings: Settings) -> float:
 
 def _queues(settings: Settings) -> str:
     """What this machine can work on."""
-    devices = 0 if settings.models.device == "cpu" else count_gpus()
-    return ",".join(["cpu", "gpu", "multi-gpu"][: 1 + min(devices, 2)])
+    return ",".join(["cpu", "gpu", "multi-gpu"][: 1 + min(count_gpus(settings.models.device), 2)])

@@ -44,7 +44,7 @@ def plan(settings: Settings, *, gpus: int, cores: int) -> Plan:
 def plan_here(settings: Settings) -> Plan:
     """What they mean on this machine."""
     looks_for_gpu = settings.models.device not in ("cpu", "mps") and settings.processes.front_ends != 0
-    return plan(settings, gpus=count_gpus() if looks_for_gpu else 0, cores=threads())
+    return plan(settings, gpus=count_cuda_devices() if looks_for_gpu else 0, cores=threads())
 
 
 def _devices(settings: Settings, gpus: int) -> tuple[str, ...]:
@@ -58,8 +58,10 @@ def _devices(settings: Settings, gpus: int) -> tuple[str, ...]:
     return tuple(found[index % len(found)] for index in range(count))
 
 
-def count_gpus() -> int:
-    """How many GPUs CUDA shows to this process, by its driver's own library; 0 where torch was built without CUDA."""
+def count_cuda_devices() -> int:
+    """How many GPUs models may run on here: what CUDA shows to this process, by its driver's own library and without
+    loading torch; 0 where torch was built without CUDA.
+    """
     if not any(Path(driver).exists() for driver in _DRIVERS) or not _torch_has_cuda():
         return 0
     try:

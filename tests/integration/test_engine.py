@@ -278,7 +278,7 @@ async def test_facts_and_lists_are_those_of_the_registry(tmp_path: Path, pool: T
         async with client.encoder() as live, registry.encoder() as own:
             for fact in (
                 *("name", "family", "key", "dim", "input_size", "temperature"),
-                *("fingerprint", "runtime", "reads_texts"),
+                *("fingerprint", "runtime", "reads_texts", "reads_jpeg", "min_decoded_side"),
             ):
                 assert getattr(live, fact) == getattr(own, fact), fact
             picture = np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8)
@@ -468,7 +468,7 @@ async def test_replicas_share_the_work_and_one_goes_on_without_the_other(
 
 
 async def test_spread_keeps_each_model_on_one_engine(settings: Settings, pool: ThreadPoolExecutor) -> None:
-    names = [f"org/model-{index}" for index in range(6)]
+    names = [f"org/model-{index}" for index in range(4)]
     async with two_engines(settings.replace(model_memory_mb=100), pool, "spread") as (client, engines):
         for name in names * 2:
             async with client.encoder(name) as live:
@@ -476,7 +476,7 @@ async def test_spread_keeps_each_model_on_one_engine(settings: Settings, pool: T
         homes = [{info.name for info in registry.live()} for _, registry in engines]
         assert not homes[0] & homes[1]
         assert len(homes[0] | homes[1]) == len(names)
-        assert min(len(home) for home in homes) >= 2
+        assert min(len(home) for home in homes) >= 1
         assert {info.name for info in client.live()} == homes[0] | homes[1]
         await engines[0][0].close()
         await until(lambda: len(client.connected) == 1)
@@ -697,6 +697,13 @@ BROKEN: dict[str, bytes] = {
     "an endless picture": frame(wire.EmbedImage(9, 1, 1.0, place(0, 1 << 40, 1 << 40))),
     "a picture without pixels": frame(wire.EmbedImage(9, 1, 1.0, place(0, 0, 5))),
     "a picture that is not there": frame(wire.EmbedImage(9, 1, 1.0, place(wire.INLINE)), body=b"123"),
+    "a deadline at no moment": frame(wire.EmbedTexts(9, 1, float("nan"), ["1"], False)),
+    "a deadline that never comes": frame(wire.EmbedTexts(9, 1, float("inf"), ["1"], False)),
+    "no file": frame(wire.EmbedImage(9, 1, 1.0, wire.Picture(2, 2, wire.INLINE, -3, 1)), body=b"123"),
+    "a file in the shared memory": frame(wire.EmbedImage(9, 1, 1.0, wire.Picture(2, 2, 0, 3, 1))),
+    "a file turned an unknown way": frame(
+        wire.EmbedImage(9, 1, 1.0, wire.Picture(2, 2, wire.INLINE, 3, 9)), body=b"123"
+    ),
     "pixels of no picture": frame(wire.Cancel(5), body=b"123"),
 }
 
@@ -767,3 +774,42 @@ async def test_more_requests_than_the_settings_allow_are_refused(
         gate.open.set()
         await asyncio.gather(*held)
         assert taken_bytes(client) == 0
+
+
+async def test_a_long_list_of_texts_goes_in_several_messages_in_order(
+    settings: Settings, pool: ThreadPoolExecutor
+) -> None:
+    texts = [str(n % 2_000) for n in range(3 * wire.MAX_TEXTS)]
+    async with squares(settings, pool) as (_, client), client.encoder() as live:
+        rows = await live.embed_texts(texts, deadline_s=60)
+        assert rows[:, 0].tolist() == [int(text) ** 2 for text in texts]
+        long = "x" * (wire.MAX_TEXTS_BYTES // 4)
+        assert (await live.embed_texts([long, "5", long * 2, "6"], deadline_s=60))[:, 0].tolist() == [
+            0,
+            25,
+            0,
+            36,
+        ]
+
+
+async def test_a_listener_that_fails_ends_no_connection(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    settings = Settings(data_dir=tmp_path, device="cpu")
+    registry = ModelRegistry(settings, FAMILIES, pool=pool)
+    said: list[str] = []
+
+    def listen(text: str) -> None:
+        said.append(text)
+        raise RuntimeError("a listener's own problem")
+
+    errors: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["exception"]))
+    try:
+        async with served(registry, settings, pool) as (server, client), client.vlm("llava-shapes") as live:
+            prompt = Prompt(Image.new("RGB", (64, 64), "red"), "what colour is it?", "vqa", 16)
+            answer, _ = await live.answer(prompt, deadline_s=60, on_text=listen)
+            assert "".join(said) == answer.text
+            assert len(server.sessions) == 1
+    finally:
+        asyncio.get_running_loop().set_exception_handler(None)
+        await registry.close()
+    assert {str(error) for error in errors} == {"a listener's own problem"}

@@ -21,6 +21,7 @@ class IdeficsVlm(TransformersVlm):
     language_parts = ("model.layers", "model.gated_cross_attn_layers")
     graphs = "app.families.flamingo.graphs"
     projector = "model.perceiver_resampler"
+    tower = "model.vision_model"
 
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
         """input_ids, attention_mask [1, length], pixel_values [1, images, 3, h, w], image_attention_mask."""

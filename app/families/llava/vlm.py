@@ -31,6 +31,7 @@ class LlavaVlm(TransformersVlm):
     tasks = frozenset({"vqa", "caption"})
     language_parts = ("model.language_model",)
     projector = "model.multi_modal_projector"
+    tower = "model.vision_tower"
 
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
         """Chat template, then processor: input_ids, attention_mask int64[1, length], pixel_values [1, 3, h, w]."""

@@ -173,7 +173,8 @@ class Channel:
                 case wire.Piece():
                     request = self._requests.get(message.request)
                     if request is not None and request.on_text is not None and not request.reply.done():
-                        request.on_text(message.text)
+                        # what it raises is not the connection's
+                        asyncio.get_running_loop().call_soon(request.on_text, message.text)
                 case wire.Failed():
                     self._fail(message)
                 case wire.Lent():

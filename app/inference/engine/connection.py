@@ -8,6 +8,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from app.inference.engine import messages as wire
@@ -88,8 +89,9 @@ class EngineConnection:
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - so that not all come at once
                 pause = min(MAX_PAUSE_SECONDS, 2 * pause)
         finally:
-            if self._channel is not None:
-                self._channel.link.close()
+            channel, self._channel = self._channel, None
+            if channel is not None:
+                channel.link.abort()
                 await self._ended.wait()
 
     async def _connect(self) -> None:
@@ -105,6 +107,7 @@ class EngineConnection:
         if not channel.is_open:
             raise gone()
         self._channel = channel
+        log.info("connected to the engine %s", Path(self.endpoint).name)
         if self._observer is not None:
             self._observer.engine_connected(self.endpoint)
         self._on_change()
@@ -116,6 +119,11 @@ class EngineConnection:
     def _lose(self, channel: Channel) -> None:
         if self._channel is channel:
             self._channel = None
+            log.warning(
+                "the engine %s is gone, and %d requests with it",
+                Path(self.endpoint).name,
+                channel.lost_requests,
+            )
             if self._observer is not None:
                 self._observer.engine_lost(self.endpoint, channel.lost_requests)
             self._on_change()

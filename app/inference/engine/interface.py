@@ -26,16 +26,20 @@ class ServedEncoder(Protocol):
     dim: int
     """Length d of every vector."""
     input_size: int
-    """Shorter side in pixels that it looks at; larger sources may be decoded at a reduced scale."""
+    """Shorter side in pixels that it looks at."""
+    min_decoded_side: int | None
+    """Shorter side in pixels down to which images may be decoded at a reduced scale; None: at full size only."""
     temperature: float
     """Scale that turns cosines into logits."""
     fingerprint: str
-    runtime: str
-    """How it runs, for people."""
     reads_texts: bool
     """Whether it puts texts into the space of its images."""
     reads_jpeg: bool
     """Whether JPEG files (`app.media.encoded.EncodedJpeg`) had better come undecoded; it takes them anyway."""
+
+    @property
+    def runtime(self) -> str:
+        """How it runs, for people."""
 
     async def embed_images(self, images: Sequence[ImageOrMaker], *, deadline_s: float) -> Vectors:
         """float32[n, d], one unit row an image, in order.

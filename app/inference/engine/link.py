@@ -113,12 +113,6 @@ class Link(asyncio.BufferedProtocol, Generic[M]):
         if small:
             self._transport.write(b"".join(small))
 
-    def close(self) -> None:
-        """Write what waits, then end the connection."""
-        if self._transport is not None:
-            self._write_frame()
-            self._transport.close()
-
     def abort(self, error: Exception | None = None) -> None:
         """End the connection at once."""
         self._broken = self._broken or error

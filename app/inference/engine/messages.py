@@ -11,9 +11,10 @@ import logging
 import re
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from app.errors import VisionError, locate_error
 from app.inference.model_info import ModelInfo
@@ -24,11 +25,14 @@ PROTOCOL_VERSION = 1
 encode = msgspec.msgpack.Encoder().encode
 MAX_HEADER_BYTES = 16 << 20
 MAX_HELLO_BYTES = 4_096
+MAX_TEXTS = 1_024
 MAX_TEXTS_BYTES = 1 << 20
-"""UTF-8 of the texts of one message; a longer list goes in several."""
+"""Texts of one message, and their UTF-8; a longer list goes in several."""
 MAX_CACHED_CLASSES = 64
 _PLACE = re.compile(r"app\.([a-z_]+\.)?errors:[A-Za-z]+")
 """Where this project's failures are (`app.errors.list_errors`); those of a plug-in are in no such module."""
+Seconds = Annotated[float, Meta(ge=-1e9, le=1e9)]
+"""Finite: a timer at no moment would put those of all other requests out of order."""
 NOTHING = memoryview(b"")
 INLINE = -1
 """The offset of pixels that travel in the frame's body."""
@@ -41,8 +45,8 @@ class Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 class Picture(Message):
-    """Where the pixels uint8[height, width, 3] lie: in the shared memory, or in the body. Or the file of a JPEG that the
-    engine decodes, in the body.
+    """Where the pixels uint8[height, width, 3] lie: in the shared memory, or in the body. Or a JPEG's file in the body,
+    which the engine decodes.
     """
 
     height: int
@@ -83,6 +87,7 @@ class EncoderCard(Message, tag="encoder"):
     runtime: str
     reads_texts: bool
     reads_jpeg: bool = False
+    min_decoded_side: int | None = None
 
 
 class VlmCard(Message, tag="vlm"):
@@ -130,16 +135,16 @@ class EmbedImage(Message, tag=4):
 
     request: int
     loan: int
-    remaining_s: float
+    remaining_s: Seconds
     picture: Picture
 
 
 class EmbedTexts(Message, tag=5):
-    """At most `MAX_TEXTS_BYTES` of texts."""
+    """At most `MAX_TEXTS` texts of `MAX_TEXTS_BYTES`, or one that is longer."""
 
     request: int
     loan: int
-    remaining_s: float
+    remaining_s: Seconds
     texts: list[str]
     are_questions: bool
 
@@ -151,12 +156,12 @@ class Ask(Message, tag=6):
 
     request: int
     loan: int
-    remaining_s: float
+    remaining_s: Seconds
     text: str
     task: Task
-    max_new_tokens: int
-    temperature: float
-    top_p: float
+    max_new_tokens: Annotated[int, Meta(ge=1, le=1 << 31)]
+    temperature: Annotated[float, Meta(ge=0, le=1e6)]
+    top_p: Annotated[float, Meta(ge=0, le=1)]
     examples: list[tuple[str, str, bool]]
     """Question, answer, whether a picture of `pictures` is its image."""
     pictures: list[Picture]

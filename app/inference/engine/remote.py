@@ -42,6 +42,7 @@ class RemoteEncoder:
         self.runtime = card.runtime
         self.reads_texts = card.reads_texts
         self.reads_jpeg = card.reads_jpeg
+        self.min_decoded_side = card.min_decoded_side
         self._channels = channels
         self._word = word
         self._pool = pool
@@ -219,7 +220,7 @@ def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
     size = 0
     for text in texts:
         bytes_of_text = 4 * len(text)  # at most
-        if chunk and size + bytes_of_text > wire.MAX_TEXTS_BYTES:
+        if len(chunk) == wire.MAX_TEXTS or (chunk and size + bytes_of_text > wire.MAX_TEXTS_BYTES):
             yield chunk
             chunk, size = [], 0
         chunk.append(text)

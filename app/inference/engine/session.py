@@ -103,6 +103,7 @@ class Session:
     def _lose(self, error: Exception | None) -> None:
         if isinstance(error, BrokenFrameError):
             log.warning("the connection of a front end was closed: %s", error)
+        self._arena = self._arena[:0]  # the memory goes with the last request that reads it
         for task in self._requests.values():
             task.cancel()
         for number in list(self._loans):
@@ -199,9 +200,7 @@ class Session:
 
     # --- requests
 
-    async def _embed_image(
-        self, message: wire.EmbedImage, loan: _Loan, image: Rgb | EncodedJpeg
-    ) -> None:
+    async def _embed_image(self, message: wire.EmbedImage, loan: _Loan, image: Rgb | EncodedJpeg) -> None:
         encoder = cast(ServedEncoder, await _ready(loan))
         vectors = await encoder.embed_images([image], deadline_s=message.remaining_s)
         self._send_vectors(message.request, encoder.key, vectors)
@@ -298,6 +297,7 @@ def _encoder_card(encoder: ServedEncoder) -> wire.EncoderCard:
         runtime=encoder.runtime,
         reads_texts=encoder.reads_texts,
         reads_jpeg=encoder.reads_jpeg,
+        min_decoded_side=encoder.min_decoded_side,
     )
 
 

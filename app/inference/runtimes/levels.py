@@ -47,7 +47,7 @@ class Ladder:
         threads = devices.threads(config.threads)
         self.offers: CpuOffers | CudaOffers
         if place.kind != "cpu":
-            self.offers = CudaOffers(tower, place, config.cache_dir)
+            self.offers = CudaOffers(tower, place, config)
         else:
             torch.set_num_threads(threads)
             self.offers = CpuOffers(tower, threads, config.cache_dir, config.parity_cosine)

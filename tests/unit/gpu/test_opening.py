@@ -7,6 +7,7 @@ import io
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,22 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.families import hugging_face_encoder
+from app.families.encoders import load_encoder, resolve
 from app.inference.device import Device
 from app.inference.live import LiveEncoder
-from app.inference.protocols import Vectors
-from app.inference.runtimes import parity
+from app.inference.protocols import Launching, Vectors
+from app.inference.runtimes import choice, offers, parity
 from app.inference.runtimes.gpu import opening
 from app.inference.runtimes.gpu.opening import gpu_runtime, launcher_of
 from app.inference.runtimes.gpu.runtime import GpuRuntime
+from app.inference.runtimes.levels import Ladder
 from app.inference.runtimes.tower import Tower
 from app.inference.sources import EncoderConfig
 from app.media.encoded import EncodedJpeg, as_encoded_jpeg
 from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits
-from tests.pretended_device import STEPS, Decoder, small_tower, unit
+from tests.pretended_device import Decoder, SmallModule, small_tower, unit
 
 CPU = Device("cpu")
 
@@ -75,6 +79,10 @@ def served(encoder: OnDevice, pool: ThreadPoolExecutor) -> LiveEncoder:
     )
 
 
+def measured(folder: Path) -> bool:
+    return any(folder.rglob("largest-*.json"))
+
+
 def jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=92)
@@ -104,7 +112,7 @@ async def test_the_largest_batch_and_the_label_follow_what_was_measured(
     config = config_in(tmp_path)
     live = served(OnDevice(config), pool)
     end = time.monotonic() + 30
-    while not list(tmp_path.rglob("largest-*.json")):
+    while not measured(tmp_path):
         assert time.monotonic() < end, "nothing was measured"
         await asyncio.sleep(0.01)
     await asyncio.to_thread(live.close)
@@ -124,7 +132,7 @@ async def test_a_number_in_the_settings_is_the_largest_batch(
     assert len(found) == 23
     assert live.stats().largest_batch <= 5
     await asyncio.to_thread(live.close)
-    assert list(tmp_path.rglob("largest-*.json")) == []
+    assert not measured(tmp_path)
 
 
 def test_a_tower_that_the_device_would_feed_otherwise_is_left_to_its_processor(
@@ -139,7 +147,7 @@ def test_a_tower_that_the_device_would_feed_otherwise_is_left_to_its_processor(
 
 def test_a_tower_whose_steps_are_unknown_is_left_to_its_processor(tmp_path: Path) -> None:
     tower = small_tower()
-    unknown = Tower(tower.fingerprint, tower.build, tower.prepare, tower.finish, tower.convolutional)
+    unknown = Tower(tower.fingerprint, tower.build, tower.preprocess, tower.finish, tower.convolutional)
     assert gpu_runtime(unknown, config_in(tmp_path), CPU) is None
 
 
@@ -186,13 +194,65 @@ async def test_files_reach_the_devices_decoder_and_broken_ones_fail_alone(
     await asyncio.to_thread(live.close)
 
 
-def test_compiling_is_kept_to_the_buckets(tmp_path: Path) -> None:
-    runtime = gpu_runtime(small_tower(), config_in(tmp_path, max_batch=8), CPU, backend="eager")
-    assert isinstance(runtime, GpuRuntime)
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling changes nothing."""
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)
+
+
+def test_a_compiled_model_sees_only_the_buckets(tmp_path: Path, uncompiled: None) -> None:
+    seen: list[int] = []
+
+    class Noting(SmallModule):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            seen.append(len(pixels))
+            return super().forward(pixels)
+
+    tower = replace(small_tower(), build=lambda: Noting().eval().requires_grad_(False))
+    runtime = gpu_runtime(tower, config_in(tmp_path, max_batch=8), CPU, backend="inductor")
+    assert runtime is not None
     images = [np.array(photo) for photo in parity.images(7)]
     wanted = runtime.launch(images).result()
     runtime.record(8)
-    np.testing.assert_allclose(runtime.launch(images).result(), wanted, atol=1e-5)
-    assert "compiled by eager" in runtime.label
-    assert STEPS.output == (16, 16)
+    runtime.record(4)
+    seen.clear()
+    for count in (7, 5, 4, 3):
+        found = runtime.launch(images[:count]).result()
+        np.testing.assert_allclose(found, wanted[:count], atol=1e-5)
+    assert set(seen) == {4, 8}
+    assert "compiled by inductor" in runtime.label
     runtime.close()
+
+
+def test_the_levels_of_a_gpu_take_full_size_images(tmp_path: Path, uncompiled: None) -> None:
+    config = config_in(tmp_path, optimisation="standard")
+    ladder = Ladder(small_tower(), config, CPU)
+    ladder.offers = offers.CudaOffers(small_tower(), CPU, config)
+    runtime, found = ladder.climb()
+    assert isinstance(runtime, GpuRuntime)
+    assert found.level == "standard"
+    images = [np.array(photo) for photo in parity.images(3)]
+    assert runtime.launch(images).result().shape == (3, 54)
+
+
+async def test_an_encoder_of_hugging_face_is_served_by_the_device(
+    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real checkpoint: what the choice for a GPU opens, on the CPU."""
+    config = config_in(tmp_path, max_batch=8)
+    plain = load_encoder(resolve("clip-tiny"), replace(config, optimisation="none"))
+    monkeypatch.setattr(
+        hugging_face_encoder, "choose", lambda tower, config: choice.on_gpu(tower, config, CPU)
+    )
+    encoder = load_encoder(resolve("clip-tiny"), config)
+    assert isinstance(encoder, Launching)
+    assert encoder.launcher is not None
+    live = LiveEncoder(encoder, pool=pool, max_batch=8, max_queue=64, max_cached_texts=4)
+    photos = parity.images(8)
+    found = await live.embed_images([np.array(photo) for photo in photos], deadline_s=60)
+    wanted = plain.encode_images(np.stack([plain.preprocess(photo) for photo in photos]))
+    close = parity.compare(wanted, found)
+    assert close.least >= 0.99
+    assert close.mean >= 0.998
+    assert (await live.embed_texts(["a red circle"], deadline_s=60)).shape == (1, live.dim)
+    await asyncio.to_thread(live.close)
