@@ -32,12 +32,12 @@ def plan(settings: Settings, *, gpus: int, cores: int) -> Plan:
     """What `settings` mean on a machine with so many GPUs that torch can use, and so many cores."""
     wanted = settings.processes
     devices = _devices(settings, gpus)
-    front_ends = wanted.front_ends
-    if front_ends == "auto":
-        if any(device.startswith("cuda") for device in devices):
-            front_ends = min(MAX_FRONT_ENDS, max(1, cores - RESERVED_CORES))
-        else:
-            front_ends = 1 if len(devices) > 1 else 0
+    if wanted.front_ends != "auto":
+        front_ends = int(wanted.front_ends)
+    elif any(device.startswith("cuda") for device in devices):
+        front_ends = min(MAX_FRONT_ENDS, max(1, cores - RESERVED_CORES))
+    else:
+        front_ends = 1 if len(devices) > 1 else 0
     return Plan(front_ends, devices if front_ends else ())
 
 
