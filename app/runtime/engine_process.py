@@ -68,7 +68,7 @@ async def _load_default(
     told: dict[str, Any], settings: Settings, registry: ModelRegistry, state: Tally, reporter: Reporter
 ) -> None:
     """Load the default model, where it is placed here, and tell parent and front ends how that went."""
-    if settings.processes.engine_placement == "spread" and not _is_home(told, registry):
+    if settings.processes.engine_placement == "spread" and not _is_home(told, settings):
         state.own = ModelState.ELSEWHERE
         resume_collection()
         return
@@ -90,16 +90,16 @@ class _Candidate:
     """An engine as front ends place models on it, were all connected."""
 
     endpoint: str
+    chosen: int = 0
     is_connected: bool = True
     outstanding: int = 0
 
 
-def _is_home(told: dict[str, Any], registry: ModelRegistry) -> bool:
+def _is_home(told: dict[str, Any], settings: Settings) -> bool:
     """Whether front ends will ask this engine for the default model."""
     candidates = [_Candidate(endpoint) for endpoint in told["engines"]]
-    names = [info.name for info in registry.known() if info.default and info.kind == "encoder"]
-    name = names[0] if names else ""
-    return choose_engine(candidates, "spread", "encoder", name) is candidates[told["index"]]
+    owner = choose_engine(candidates, "spread", "encoder", settings.models.encoder)
+    return owner is candidates[told["index"]]
 
 
 if __name__ == "__main__":

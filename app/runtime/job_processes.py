@@ -47,5 +47,4 @@ def stop_seconds(settings: Settings) -> float:
 
 def _queues(settings: Settings) -> str:
     """What this machine can work on."""
-    devices = count_gpus(settings.models.device)
-    return ",".join(["cpu", "gpu", "multi-gpu"][: 1 + min(devices, 2)])
+    return ",".join(["cpu", "gpu", "multi-gpu"][: 1 + min(count_gpus(settings.models.device), 2)])

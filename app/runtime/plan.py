@@ -34,12 +34,12 @@ def plan(settings: Settings, *, gpus: int, cores: int) -> Plan:
     """What `settings` mean on a machine with so many GPUs that torch can use, and so many cores."""
     wanted = settings.processes
     devices = _devices(settings, gpus)
-    front_ends = wanted.front_ends
-    if front_ends == "auto":
-        if any(device.startswith("cuda") for device in devices):
-            front_ends = min(MAX_FRONT_ENDS, max(1, cores - RESERVED_CORES))
-        else:
-            front_ends = 1 if len(devices) > 1 else 0
+    if wanted.front_ends != "auto":
+        front_ends = int(wanted.front_ends)
+    elif any(device.startswith("cuda") for device in devices):
+        front_ends = min(MAX_FRONT_ENDS, max(1, cores - RESERVED_CORES))
+    else:
+        front_ends = 1 if len(devices) > 1 else 0
     return Plan(front_ends, devices if front_ends else ())
 
 
@@ -61,7 +61,9 @@ def _devices(settings: Settings, gpus: int) -> tuple[str, ...]:
 
 
 def count_cuda_devices() -> int:
-    """How many GPUs CUDA shows to this process, by its driver's own library; 0 where torch was built without CUDA."""
+    """How many GPUs models may run on here: what CUDA shows to this process, by its driver's own library and without
+    loading torch; 0 where torch was built without CUDA.
+    """
     if not any(Path(driver).exists() for driver in _DRIVERS) or not _torch_has_cuda():
         return 0
     try:

@@ -203,10 +203,6 @@ def test_two_engines_share_the_work(tmp_path: Path, placement: str) -> None:
         used = {
             name: sum(one.cpu_times()[:2]) - before[name] for name, one in processes(live, "engine").items()
         }
-        with live.client() as client:
-            data = {"labels": "cat,dog", "model": "clip-tiny"}
-            files = {"image": encoded(photo("chelsea"))}
-            assert client.post("/v1/classify", data=data, files=files).is_success
         loads = [line for line in live.log.read_text().splitlines() if "model loaded" in line]
     assert not load.wrong, load.wrong[:5]
     assert set(load.answers) == {"200"}
