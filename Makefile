@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt -e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test fuzz lint format docs bench storm upgrade clean
+.PHONY: help setup serve test fuzz lint format docs bench storm kills upgrade clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -74,6 +74,10 @@ bench: $(VENV)/.dev-ready ## Measure the service on this machine (some minutes)
 
 storm: $(VENV)/.dev-ready ## Let sixty random faults strike a working cluster, then count everything (some minutes; ARGS="--seed 7")
 	$(BIN)/python -m tests.faults.storm $(ARGS)
+
+kills: $(VENV)/.dev-ready ## Kill an engine, then a front end, every 5 s for two minutes under load, and say what clients saw
+	$(BIN)/python -m tests.split --victim engine $(ARGS)
+	$(BIN)/python -m tests.split --victim front-end $(ARGS)
 
 upgrade: ## Choose the newest versions that fit and write constraints.txt
 	PYTHON="$(PYTHON)" bash scripts/upgrade.sh

@@ -36,12 +36,14 @@ def environment(**extra: str) -> dict[str, str]:
     """This process's environment without any setting of the service, plus `extra`.
 
     No worker runs beside a service unless `VISION_WORKER="true"` asks for it, and none compares what it trained with
-    the closed-form head, which takes seconds each time, unless `VISION_COMPARE_IMAGES` asks for it.
+    the closed-form head, which takes seconds each time, unless `VISION_COMPARE_IMAGES` asks for it. `TEST_FRONT_ENDS=2`
+    runs every test over a split service that does not say itself how it is split.
     """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
     return (
         clean
         | {"NO_COLOR": "1", "COLUMNS": "160", "VISION_WORKER": "false", "VISION_COMPARE_IMAGES": "0"}
+        | {"VISION_FRONT_ENDS": os.environ.get("TEST_FRONT_ENDS", "auto")}
         | extra
     )
 

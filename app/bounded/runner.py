@@ -15,10 +15,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from app import errors
 from app.bounded.limits import MIB, ChildLimits
+from app.bounded.slots import Slots
 from app.bounded.usage import group_usage
 
 _TICK_SECONDS = 0.05
@@ -37,8 +39,7 @@ _KEPT = (
 )
 """All of the environment that a child sees: no keys, no addresses."""
 
-_running = 0
-_counting = threading.Lock()
+_SLOTS = Slots("check")
 
 
 class _GoneError(Exception):
@@ -52,13 +53,8 @@ async def run_bounded_async(
 
     Raises OverloadedError where others take too long, and what `run_bounded` raises.
     """
-    global _running
     deadline = time.monotonic() + _WAIT_SECONDS
-    while True:
-        with _counting:
-            if _running < most:
-                _running += 1
-                break
+    while (give_back := _SLOTS.take(most)) is None:
         if time.monotonic() > deadline:
             raise errors.OverloadedError(
                 "Too many uploads are being checked right now: try again shortly.", retry_after_s=5
@@ -68,7 +64,7 @@ async def run_bounded_async(
     work = asyncio.ensure_future(
         asyncio.to_thread(run_bounded, function, arguments, limits, doing=doing, gone=gone)
     )
-    work.add_done_callback(_release)
+    work.add_done_callback(lambda done: _release(done, give_back))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -78,10 +74,8 @@ async def run_bounded_async(
         raise
 
 
-def _release(work: asyncio.Future[Any]) -> None:
-    global _running
-    with _counting:
-        _running -= 1
+def _release(work: asyncio.Future[Any], give_back: Callable[[], None]) -> None:
+    give_back()
     if not work.cancelled():
         work.exception()
 

@@ -45,9 +45,7 @@ def temporary_service(data_dir: Path | None) -> Iterator[str]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            # other commands must not come to lean on a service that goes when this one is done; and waiting
-            # jobs are begun only by a command that is about jobs
-            env=os.environ | {"VISION_ANNOUNCE": "false", "VISION_WORKER_AT_ONCE": "false"},
+            env=_environment(),
             preexec_fn=partial(_die_with_parent, os.getpid()),
         )
         try:
@@ -56,6 +54,16 @@ def temporary_service(data_dir: Path | None) -> Iterator[str]:
             yield url
         finally:
             _stop(process)
+
+
+def _environment() -> dict[str, str]:
+    """Other commands must not come to lean on a service that goes when this one is done; waiting jobs are begun only by
+    a command that is about jobs; and one client needs no further processes, unless the settings name some.
+    """
+    own = {"VISION_ANNOUNCE": "false", "VISION_WORKER_AT_ONCE": "false"}
+    if not os.environ.keys() & {"VISION_FRONT_ENDS", "VISION_ENGINES", "VISION_ENGINE_DEVICES"}:
+        own["VISION_FRONT_ENDS"] = "0"
+    return os.environ | own
 
 
 def _free_port() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -13,19 +13,23 @@ import numpy as np
 from PIL import Image
 
 from app.inference.accounting import Base
-from app.inference.aspect import bounded
+from app.inference.aspect import bounded, is_bounded
 from app.inference.batcher import Batcher
 from app.inference.errors import DeadlineExceededError, ModelTaskError
 from app.inference.observing import BatcherStats, BatchObserver
+from app.inference.pipeline import PipelinedBatcher
 from app.inference.protocols import (
     Encoder,
     ImageOrMaker,
+    Launching,
     Optimised,
     Pixels,
+    Rgb,
     TextEncoder,
     Vectors,
     same_for_all,
 )
+from app.media.encoded import EncodedJpeg, decode_encoded
 
 
 @runtime_checkable
@@ -72,8 +76,25 @@ class LiveEncoder:
         self._texts: OrderedDict[str, Vectors] = OrderedDict()
         self._max_batch = max_batch
         self._stack: Pixels | None = None
-        self._batcher: Batcher[Any, Vectors] = Batcher(
-            encoder.name, self._run, max_batch=max_batch, max_queue=max_queue, observer=observer
+        self._launcher = encoder.launcher if isinstance(encoder, Launching) else None
+        self.reads_jpeg = self._launcher is not None and self._launcher.reads_jpeg
+        """Whether it takes JPEG files undecoded."""
+        self._batcher = self._new_batcher(max_batch, max_queue)
+        if self._launcher is not None:
+            self._launcher.warm(self._batcher.allow)
+
+    def _new_batcher(self, max_batch: int, max_queue: int) -> Batcher[Any, Vectors]:
+        if self._launcher is None:
+            return Batcher(
+                self.name, self._run, max_batch=max_batch, max_queue=max_queue, observer=self._observer
+            )
+        return PipelinedBatcher(
+            self.name,
+            self._run,
+            self._launch,
+            max_batch=max_batch,
+            max_queue=max_queue,
+            observer=self._observer,
         )
 
     async def embed_images(self, images: Sequence[ImageOrMaker], *, deadline_s: float) -> Vectors:
@@ -144,6 +165,8 @@ class LiveEncoder:
     def close(self) -> None:
         """Fail what waits, let the running batch finish, end the thread and give back what is shared. Blocks."""
         self._batcher.close()
+        if self._launcher is not None:
+            self._launcher.close()
         if isinstance(self._encoder, Closable):
             self._encoder.close()
 
@@ -152,21 +175,37 @@ class LiveEncoder:
         pixels = await loop.run_in_executor(self._pool, self._prepare, image, deadline)
         return await self._batcher.submit("image", pixels, deadline=deadline)
 
-    def _prepare(self, image: ImageOrMaker, deadline: float) -> Pixels:
+    def _prepare(self, image: ImageOrMaker, deadline: float) -> Pixels | Rgb | EncodedJpeg:
         if time.monotonic() >= deadline:
             raise DeadlineExceededError
         began = time.perf_counter()
         decoded = image() if callable(image) else image
+        if isinstance(decoded, EncodedJpeg):
+            if self.reads_jpeg and is_bounded(decoded.width, decoded.height):
+                return decoded
+            decoded = decode_encoded(decoded)
         if isinstance(decoded, np.ndarray):
             decoded = Image.fromarray(decoded)
         ready = time.perf_counter()
-        pixels = self._encoder.preprocess(bounded(decoded))
+        within = bounded(decoded)
+        pixels: Pixels | Rgb = np.asarray(within)
+        if self._launcher is None:
+            pixels = self._encoder.preprocess(within)
         if self._observer is not None:
             self._observer.image_prepared(self.name, ready - began, time.perf_counter() - ready)
         return pixels
 
+    def _launch(self, group: str, items: list[Any]) -> Callable[[], Sequence[Vectors]] | None:
+        """In the batcher's thread: images are queued on the device, texts run."""
+        if self._launcher is None or group != "image":
+            return None
+        pending = self._launcher.launch(items)
+        return lambda: [row.copy() for row in pending()]
+
     def _run(self, group: str, items: list[Any]) -> Sequence[Vectors]:
         """In the batcher's thread. Rows are copied, or one result would keep its whole batch alive."""
+        if group == "image" and self._launcher is not None:
+            return [row.copy() for row in self._launcher.launch(items)()]
         if group == "image":
             return [row.copy() for row in self._encoder.encode_images(self._stacked(items))]
         return [row.copy() for row in cast(TextEncoder, self._encoder).encode_texts(items)]

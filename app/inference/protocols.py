@@ -11,6 +11,7 @@ from PIL import Image
 
 from app.inference.optimisation import Optimisation
 from app.inference.prompts import Answer, Generation, Prompt, Task
+from app.media.encoded import EncodedJpeg
 
 if TYPE_CHECKING:
     from app.inference.accounting import Base
@@ -27,16 +28,18 @@ Vectors = NDArray[np.float32]
 class PlacedMaker(Protocol):
     """A maker of an image that can write it where it is needed, which saves a copy."""
 
-    def __call__(self) -> Image.Image | Rgb:
+    def __call__(self) -> Image.Image | Rgb | EncodedJpeg:
         """The image in memory of its own."""
 
-    def make_into(self, place: Place) -> Rgb:
+    def make_into(self, place: Place) -> Rgb | EncodedJpeg:
         """The image as what `place(height, width)` gave, filled, or in memory of its own; `place` is called once at
         most. Raises what calling it raises.
         """
 
 
-ImageOrMaker = Image.Image | Rgb | Callable[[], Image.Image | Rgb] | PlacedMaker
+ImageOrMaker = (
+    Image.Image | Rgb | EncodedJpeg | Callable[[], Image.Image | Rgb | EncodedJpeg] | PlacedMaker
+)
 """An image, or what makes one when it is called in the decode pool (such as decoding an upload)."""
 
 
@@ -84,6 +87,38 @@ class Optimised(Protocol):
     """An encoder that knows at which level of optimisation it runs."""
 
     optimisation: Optimisation
+
+
+class ImageLauncher(Protocol):
+    """The image side of an encoder on a GPU: it takes images at full size, and the next batch before the last is done.
+
+    All methods may be called from any thread.
+    """
+
+    reads_jpeg: bool
+    """Whether it takes JPEG files too."""
+    largest_batch: int
+    """Before `warm` says another."""
+
+    def launch(self, images: Sequence[Rgb | EncodedJpeg]) -> Callable[[], Vectors]:
+        """Queue a batch and return what waits for its rows float32[n, d] of unit norm.
+
+        The images have been read when this returns. Both raise what `Encoder.encode_images` raises, and this
+        InvalidImageError for a file that cannot be decoded.
+        """
+
+    def warm(self, on_largest: Callable[[int], None]) -> None:
+        """Begin to make it faster in the background; `on_largest` hears how large batches had best be."""
+
+    def close(self) -> None:
+        """End what goes on in the background and give the device's memory back. Blocks."""
+
+
+@runtime_checkable
+class Launching(Protocol):
+    """An encoder that may have a launcher."""
+
+    launcher: ImageLauncher | None
 
 
 class Vlm(Protocol):

@@ -64,6 +64,12 @@ class EncoderConfig:
     """Levels of single models, by name or alias."""
     parity_tokens: float = 0.9
     """Least share of tokens that an optimised vision-language model must have in common with float32."""
+    max_batch: int = 0
+    """Largest batch on a GPU; 0 is measured."""
+    gpu_graphs: bool = True
+    gpu_decode: str = "off"
+    """`auto` or `off`."""
+    gpu_staging_mb: int = 64
 
     @property
     def trained_dir(self) -> Path:
@@ -95,6 +101,10 @@ class EncoderConfig:
             optimisation=settings.models.optimisation,
             optimisations=settings.models.levels_by_model,
             parity_tokens=settings.models.parity_tokens,
+            max_batch=settings.batching.max_batch,
+            gpu_graphs=settings.models.gpu_graphs,
+            gpu_decode=settings.models.gpu_decode,
+            gpu_staging_mb=settings.models.gpu_staging_mb,
         )
 
 

@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from threading import BoundedSemaphore
 from typing import Any
 
 from PIL import ImageFile, features
 
 from app.bounded import ChildLimits, run_bounded
+from app.bounded.slots import Slots
 from app.media.errors import InvalidImageError
 from app.media.kinds import NAMES
 from app.media.modes import orientation, to_rgb
@@ -29,6 +29,7 @@ _MIB = 1 << 20
 _QUALITY = 95
 _OPEN_FILES = 64
 _SAMPLE_BYTES = 3
+_SLOTS = Slots("decoder")
 _PIXEL_BYTES = 40
 """What decoding takes a pixel: measured on 40 megapixels, 41 for JPEG 2000 and 30 for AVIF and HEIC."""
 
@@ -41,7 +42,7 @@ class DecoderLimits:
     seconds: float = 20.0
     """In all, and of CPU time."""
     at_once: int = 2
-    """Such processes at the same time, for each process that wants images decoded."""
+    """Such processes at the same time, for all of a service."""
 
 
 def convert(data: bytes, kind: str, *, max_pixels: int, max_side: int, limits: DecoderLimits) -> bytes:
@@ -50,7 +51,7 @@ def convert(data: bytes, kind: str, *, max_pixels: int, max_side: int, limits: D
     Waits while as many others run as may. Raises InvalidImageError and ImageTooLargeError, CheckLimitError where
     decoding takes more than it may, OverloadedError where the system ended it.
     """
-    with _slots(limits.at_once), tempfile.TemporaryDirectory(prefix="vision-decode-") as folder:
+    with _SLOTS.taken(limits.at_once), tempfile.TemporaryDirectory(prefix="vision-decode-") as folder:
         source, target = Path(folder, "source"), Path(folder, "target")
         source.write_bytes(data)
         run_bounded(
@@ -144,8 +145,3 @@ def _missing(kind: str, why: str) -> InvalidImageError:
 @cache
 def _threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="convert")
-
-
-@cache
-def _slots(count: int) -> BoundedSemaphore:
-    return BoundedSemaphore(count)

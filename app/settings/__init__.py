@@ -17,6 +17,7 @@ from app.settings.engine import EngineSettings
 from app.settings.group import SettingsGroup
 from app.settings.jobs import JobSettings, StrategySettings
 from app.settings.models import AnswerSettings, BatchingSettings, CollectionSettings, ModelSettings
+from app.settings.processes import ProcessSettings
 from app.settings.serving import AccessSettings, LimitSettings, LogSettings, ServerSettings, UploadSettings
 
 
@@ -26,6 +27,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     server: ServerSettings
+    processes: ProcessSettings
     access: AccessSettings
     models: ModelSettings
     answers: AnswerSettings

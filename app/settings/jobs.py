@@ -86,7 +86,7 @@ class JobSettings(SettingsGroup):
         0.5, gt=0, description="Seconds between two looks for new events of a job that is followed."
     )
     max_followers: int = Field(
-        100, ge=1, description="Clients that follow jobs on one process; beyond that requests get 503."
+        100, ge=1, description="Clients that follow jobs on one service; beyond that requests get 503."
     )
     max_workspace_followers: int = Field(
         50,

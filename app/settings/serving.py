@@ -52,7 +52,11 @@ class ServerSettings(SettingsGroup):
         ge=0,
         description="Open files kept for databases, models and uploads; connections get the others, at least half of all, where those are fewer than VISION_MAX_CONCURRENCY.",
     )
-    database_pool_size: int = Field(8, ge=1, description="Database connections one process keeps open.")
+    database_pool_size: int = Field(
+        8,
+        ge=1,
+        description="Database connections a service keeps open; of several front ends each has two at least.",
+    )
 
 
 class AccessSettings(SettingsGroup):
@@ -130,7 +134,7 @@ class LimitSettings(SettingsGroup):
     decoders: int = Field(
         2,
         ge=1,
-        description="AVIF, HEIC and JPEG 2000 images that one process has decoded at the same time, each in a process of its own; others wait.",
+        description="AVIF, HEIC and JPEG 2000 images that are decoded at the same time, each in a process of its own; others wait.",
     )
     decoder_memory_mb: int = Field(
         2_048, ge=256, description="Memory that decoding one of them may take, in MiB."
@@ -195,7 +199,7 @@ class LogSettings(SettingsGroup):
     max_metric_models: int = Field(
         100,
         ge=1,
-        description="Models that `/metrics` shows series of; of more, those that were least recently used lose theirs.",
+        description="Models that `/metrics` shows series of; of more, those that were least recently used lose theirs, or, where front ends are processes of their own, further ones are counted together as `other`.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line printed."

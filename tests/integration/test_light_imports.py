@@ -25,14 +25,14 @@ OPENED = """
 import asyncio, pathlib, sys
 import httpx
 import app.runtime.serve
-from app import bootstrap
+from app.operations import part
 from app.embedded import Addresses
 from app.main import create_app
 from app.settings import Settings
 
-async def load_nothing(registry): ...
+async def load_nothing(engine): ...
 
-bootstrap._load_default = load_nothing
+part.load_default = load_nothing
 
 async def main(folder, database_url, redis_url):
     app = create_app(Settings(data_dir=pathlib.Path(folder), log_level="error"), Addresses(database_url, redis_url))

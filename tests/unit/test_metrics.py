@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 from app.observability.metrics import Metrics, ModelGauge
 
 
-def models_in(metrics: Metrics, name: str) -> set[str]:
+def models_in(metrics: Metrics, name: str, *live: ModelGauge) -> set[str]:
     """The models that series of this name are shown for."""
-    lines = [line for line in metrics.exposition().decode().splitlines() if line.startswith(name + "{")]
+    lines = [line for line in metrics.exposition(live).decode().splitlines() if line.startswith(name + "{")]
     return {line.partition('model="')[2].partition('"')[0] for line in lines}
 
 
@@ -21,6 +25,40 @@ def test_only_the_models_used_last_have_series() -> None:
     kept = {"lite", "trained-49", "full-49"}
     assert models_in(metrics, "vision_batch_size_count") == kept - {"full-49"}
     assert models_in(metrics, "vision_dropped_items_total") == kept - {"lite"}
-    metrics.watch_models(lambda: (ModelGauge(f"trained-{number}", 0, 1) for number in range(50)))
-    assert len(models_in(metrics, "vision_queue_depth")) == 3
+    live = [ModelGauge(f"trained-{number}", 0, 1) for number in range(50)]
+    assert len(models_in(metrics, "vision_queue_depth", *live)) == 3
     assert 'vision_batch_size_sum{model="lite"} 100.0' in metrics.exposition().decode()
+
+
+SHARED = """
+import os, sys
+from pathlib import Path
+from app.observability.metrics import Metrics, ModelGauge
+from app.observability.shared_metrics import SharedMetrics
+metrics = Metrics(2, SharedMetrics(Path(sys.argv[1]), sys.argv[2]))
+for model in sys.argv[3:]:
+    metrics.observe_batch(model, 2)
+    metrics.observe_request("/v1/classify", "POST", 200, 0.01)
+sys.stdout.write(metrics.exposition([ModelGauge("lite", 3, 5)]).decode())
+"""
+
+
+def count_in_process(folder: Path, name: str, *models: str) -> str:
+    """What a process of that name shows after it counted for these models."""
+    words = [sys.executable, "-c", SHARED, str(folder), name, *models]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_processes_count_together_and_go_on_when_started_again(tmp_path: Path) -> None:
+    count_in_process(tmp_path, "engine-0", "lite", "clip")
+    count_in_process(tmp_path, "engine-1", "lite")
+    shown = count_in_process(tmp_path, "engine-0", "lite", "third")
+    assert 'vision_batch_size_sum{model="lite"} 6.0' in shown
+    assert 'vision_batch_size_sum{model="clip"} 2.0' in shown
+    assert 'vision_batch_size_sum{model="other"} 2.0' in shown, "no series can be dropped"
+    assert "third" not in shown
+    assert 'status="200"} 5.0' in shown
+    assert 'vision_queue_depth{model="lite"} 3.0' in shown
+    # one has ended, and its figures are not somebody else's
+    assert 'process_open_fds{process="engine-0"}' in shown
+    assert 'process="engine-1"' not in shown

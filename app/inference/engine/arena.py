@@ -22,6 +22,7 @@ from PIL import Image
 from app.inference.engine.messages import INLINE, Picture
 from app.inference.errors import DeadlineExceededError
 from app.inference.protocols import ImageOrMaker, PlacedMaker, Rgb
+from app.media.encoded import EncodedJpeg
 
 _ALIGNMENT = 64
 
@@ -144,11 +145,15 @@ class Ticket:
         try:
             if time.monotonic() >= deadline:
                 raise DeadlineExceededError
-            made: Image.Image | Rgb
+            made: Image.Image | Rgb | EncodedJpeg
             if isinstance(image, PlacedMaker):
                 made = image.make_into(lambda height, width: self._take(height, width, deadline))
             else:
                 made = image() if callable(image) else image
+            if isinstance(made, EncodedJpeg):
+                self._give_back()
+                picture = Picture(made.height, made.width, INLINE, len(made.data), made.turn)
+                return picture, memoryview(made.data)
             return self._placed(made, deadline)
         finally:
             with self._lock:

@@ -34,6 +34,8 @@ class ServedEncoder(Protocol):
     """How it runs, for people."""
     reads_texts: bool
     """Whether it puts texts into the space of its images."""
+    reads_jpeg: bool
+    """Whether JPEG files (`app.media.encoded.EncodedJpeg`) had better come undecoded; it takes them anyway."""
 
     async def embed_images(self, images: Sequence[ImageOrMaker], *, deadline_s: float) -> Vectors:
         """float32[n, d], one unit row an image, in order.

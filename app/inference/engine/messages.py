@@ -41,16 +41,22 @@ class Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 class Picture(Message):
-    """Where the pixels uint8[height, width, 3] lie: in the shared memory, or in the body."""
+    """Where the pixels uint8[height, width, 3] lie: in the shared memory, or in the body. Or the file of a JPEG that the
+    engine decodes, in the body.
+    """
 
     height: int
     width: int
     offset: int
+    file_bytes: int = 0
+    """Length of the file; 0 for pixels."""
+    turn: int = 1
+    """See `app.media.encoded.EncodedJpeg`."""
 
     @property
     def size(self) -> int:
         """In bytes."""
-        return self.height * self.width * 3
+        return self.file_bytes or self.height * self.width * 3
 
 
 class Failure(Message):
@@ -76,6 +82,7 @@ class EncoderCard(Message, tag="encoder"):
     fingerprint: str
     runtime: str
     reads_texts: bool
+    reads_jpeg: bool = False
 
 
 class VlmCard(Message, tag="vlm"):

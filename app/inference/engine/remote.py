@@ -41,6 +41,7 @@ class RemoteEncoder:
         self.fingerprint = card.fingerprint
         self.runtime = card.runtime
         self.reads_texts = card.reads_texts
+        self.reads_jpeg = card.reads_jpeg
         self._channels = channels
         self._word = word
         self._pool = pool

@@ -20,6 +20,7 @@ from app.inference.prompts import AnswerExample, Prompt, Sampling
 from app.inference.protocols import Rgb, Vectors
 from app.inference.registry import ModelRegistry
 from app.inference.sources import Kind
+from app.media.encoded import EncodedJpeg
 
 log = logging.getLogger(__name__)
 
@@ -115,9 +116,9 @@ class Session:
         for message in received:
             match message:
                 case wire.EmbedImage():
-                    pixels = self._pixels(message.picture, body)
+                    image = self._image(message.picture, body)
                     loan = self._loan(message.loan, "encoder")
-                    self._begin(message.request, self._embed_image(message, loan, pixels), [message.picture])
+                    self._begin(message.request, self._embed_image(message, loan, image), [message.picture])
                 case wire.EmbedTexts():
                     loan = self._loan(message.loan, "encoder")
                     self._begin(message.request, self._embed_texts(message, loan))
@@ -138,7 +139,18 @@ class Session:
                     self.reply(wire.Stats(message.request, self._registry.live()))
         body.end()
 
+    def _image(self, picture: wire.Picture, body: Body) -> Rgb | EncodedJpeg:
+        """Pixels, or a file, which always lies in the body: it is small."""
+        if not picture.file_bytes:
+            return self._pixels(picture, body)
+        if picture.offset != wire.INLINE or picture.file_bytes < 0 or picture.turn not in range(1, 9):
+            raise BrokenFrameError("a file that is none")
+        file = bytes(body.take(picture.file_bytes))
+        return EncodedJpeg(file, picture.width, picture.height, picture.turn)
+
     def _pixels(self, picture: wire.Picture, body: Body) -> Rgb:
+        if picture.file_bytes:
+            raise BrokenFrameError("a file where pixels are expected")
         size = picture.size
         if picture.height < 1 or picture.width < 1:
             raise BrokenFrameError("a picture without pixels")
@@ -187,9 +199,11 @@ class Session:
 
     # --- requests
 
-    async def _embed_image(self, message: wire.EmbedImage, loan: _Loan, pixels: Rgb) -> None:
+    async def _embed_image(
+        self, message: wire.EmbedImage, loan: _Loan, image: Rgb | EncodedJpeg
+    ) -> None:
         encoder = cast(ServedEncoder, await _ready(loan))
-        vectors = await encoder.embed_images([pixels], deadline_s=message.remaining_s)
+        vectors = await encoder.embed_images([image], deadline_s=message.remaining_s)
         self._send_vectors(message.request, encoder.key, vectors)
 
     async def _embed_texts(self, message: wire.EmbedTexts, loan: _Loan) -> None:
@@ -283,6 +297,7 @@ def _encoder_card(encoder: ServedEncoder) -> wire.EncoderCard:
         fingerprint=encoder.fingerprint,
         runtime=encoder.runtime,
         reads_texts=encoder.reads_texts,
+        reads_jpeg=encoder.reads_jpeg,
     )
 
 

@@ -51,13 +51,13 @@ def choose(tower: Tower, config: EncoderConfig) -> Chosen:
     """The tower, running. Blocks: seconds the first time on a machine, a fraction of one afterwards.
 
     `config.optimisation` other than `auto` climbs to that level (`app.inference.runtimes.levels`). With `auto`, on
-    CUDA: torch in the dtype of the device. On CPU: the fastest candidate whose cosines to float32 torch on
+    a GPU: torch in the dtype of the device. On CPU: the fastest candidate whose cosines to float32 torch on
     the parity images all reach `config.parity_cosine`; float32 torch where none does.
     """
     place = devices.parse(config.device)
     if config.optimisation != AUTO:
         return Chosen(*Ladder(tower, config, place).climb())
-    if place.kind == "cuda":
+    if place.kind != "cpu":
         dtype = getattr(torch, place.dtype_name)
         runtime = TorchRuntime(tower.build(), place, dtype, channels_last=tower.convolutional)
         return Chosen(runtime, Optimisation(AUTO, "basic"))

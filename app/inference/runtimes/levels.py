@@ -46,7 +46,7 @@ class Ladder:
         self.least_cosine = config.parity_cosine
         threads = devices.threads(config.threads)
         self.offers: CpuOffers | CudaOffers
-        if place.kind == "cuda":
+        if place.kind != "cpu":
             self.offers = CudaOffers(tower, place, config.cache_dir)
         else:
             torch.set_num_threads(threads)

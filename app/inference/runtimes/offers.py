@@ -103,8 +103,7 @@ class CudaOffers:
     def __init__(self, tower: Tower, place: devices.Device, cache_dir: Path) -> None:
         self._tower = tower
         self._place = place
-        card = torch.cuda.get_device_name(place.index)
-        self._folder = cache_dir / "engines" / f"{tower.fingerprint}-{machine_key(card)}"
+        self._folder = cache_dir / "engines" / f"{tower.fingerprint}-{machine_key(place.card)}"
 
     def at(self, level: str, reference: Vectors, pixels: Pixels) -> Offer:
         """What this level adds; nothing is measured here."""
@@ -153,4 +152,4 @@ class CudaOffers:
 
     def keep(self, names: Iterable[str]) -> None:
         """Give back what measuring the others took; compiled kernels lie in torch's own cache."""
-        torch.cuda.empty_cache()
+        self._place.release_cache()
