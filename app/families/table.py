@@ -23,7 +23,9 @@ from app.inference.sources import (
     HUB_ID,
     EncoderConfig,
     EncoderSource,
+    FileVersion,
     Kind,
+    file_version,
     last_of,
     read_unchanged,
     slug,
@@ -46,6 +48,7 @@ class Families:
         self._lock = threading.RLock()
         self._by_name: dict[str, Family] | None = None
         self._by_kind: dict[Kind, list[Family]] = {}
+        self._own_sources: dict[tuple[Kind, str], tuple[FileVersion, EncoderSource]] = {}
 
     def all(self) -> Mapping[str, Family]:
         """Every family; reads folders and entry points the first time."""
@@ -74,7 +77,7 @@ class Families:
             if name in known:
                 raise ValueError(f"there is a model family '{name}' already")
             self._by_name = {**known, name: family}
-            self._by_kind = {}
+            self._by_kind, self._own_sources = {}, {}
 
     def find(self, name: str) -> Family | None:
         """The family of that name."""
@@ -150,9 +153,8 @@ class Families:
         for family in self.of_kind(kind):
             if name and name == family.built_in:
                 return EncoderSource(family.name, name, "", is_local=True)
-        own = CHECKPOINTS / name
-        if slug(name) == name and (own / "config.json").is_file():
-            return EncoderSource(self.family_in(kind, own), name, str(own), is_local=True)
+        if slug(name) == name and (version := file_version(CHECKPOINTS / name, "config.json")):
+            return self._own(kind, name, version)
         folder = Path(name).expanduser()
         if name and folder.is_dir():
             folder = folder.resolve()
@@ -167,6 +169,15 @@ class Families:
             guess = self.of_hub_id(name, kind).name
             return EncoderSource(guess, slug(name.split("/")[1]), name, is_local=False, aliases=(name,))
         raise ModelNotFoundError(_UNKNOWN[kind].format(last_of(name)))
+
+    def _own(self, kind: Kind, name: str, version: FileVersion) -> EncoderSource:
+        """A checkpoint of this project, whose configuration is of that version."""
+        known = self._own_sources.get((kind, name))
+        if known is None or known[0] != version:
+            folder = CHECKPOINTS / name
+            source = EncoderSource(self.family_in(kind, folder), name, str(folder), is_local=True)
+            known = self._own_sources[kind, name] = version, source
+        return known[1]
 
     def family_in(self, kind: Kind, folder: Path) -> str:
         """The family of the model in a folder by its `config.json`, or of the one that the adapter in it belongs to.

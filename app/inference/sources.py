@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -24,6 +26,7 @@ CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 """Where this project's own trained checkpoints lie; each is found by its folder's name."""
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+FileVersion = tuple[int, int, int]
 _NOT_SLUG = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -117,15 +120,21 @@ def slug(name: str) -> str:
 
 def read_unchanged(folder: Path, name: str) -> Mapping[str, Any]:
     """`read_json` that reads and parses a file again only where it changed: names are resolved at every request."""
+    version = file_version(folder, name)
+    return read_json(folder, name) if version is None else _read_once(folder, name, version)
+
+
+def file_version(folder: Path, name: str) -> FileVersion | None:
+    """What changes with every write of a file; None where there is none."""
     try:
-        status = (folder / name).stat()
-    except OSError:
-        return read_json(folder, name)
-    return _read_once(folder, name, (status.st_ino, status.st_mtime_ns, status.st_size))
+        status = os.stat(f"{folder}/{name}")
+    except (OSError, ValueError):
+        return None
+    return (status.st_ino, status.st_mtime_ns, status.st_size) if S_ISREG(status.st_mode) else None
 
 
 @lru_cache(256)
-def _read_once(folder: Path, name: str, _version: tuple[int, int, int]) -> Mapping[str, Any]:
+def _read_once(folder: Path, name: str, _version: FileVersion) -> Mapping[str, Any]:
     return MappingProxyType(read_json(folder, name))
 
 

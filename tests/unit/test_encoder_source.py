@@ -71,3 +71,12 @@ def test_a_folder_with_another_kind_of_model(tmp_path: Path) -> None:
         ModelUnavailableError, match="'bert' is a model of type 'bert'; encoders are of the types clip, "
     ):
         resolve(str(model_folder(tmp_path / "bert", {"model_type": "bert"})))
+
+
+def test_a_configuration_that_changes_is_read_again(tmp_path: Path) -> None:
+    for model_type, family in (("clip", "clip"), ("siglip", "siglip"), ("clip", "clip")):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+        assert resolve(str(tmp_path)).family == family
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ModelNotFoundError):
+        resolve(str(tmp_path))

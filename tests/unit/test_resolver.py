@@ -91,3 +91,40 @@ def test_the_sentence_names_near_ones_else_those_that_would_do(make: Make) -> No
     assert "'blip-shapes-caption'" in listed
     assert "blip-shapes-vqa" not in listed
     assert len(str(models.absent("x" * 10_000))) < 500
+
+
+async def test_a_known_name_costs_one_question_to_the_database(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, asked = make(), []
+
+    async def find(workspace: str, name: str) -> None:
+        asked.append((workspace, name))
+
+    monkeypatch.setattr(models.trained, "find", find)
+    for _ in range(3):
+        found = await models.find("one", "clip-tiny", "encoder")
+        assert getattr(found, "name", None) == "clip-tiny"
+    await models.find("two", "clip-tiny", "encoder")
+    assert asked == [("one", "clip-tiny"), ("two", "clip-tiny")]
+
+
+async def test_a_trained_model_is_looked_for_at_every_request(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been published, or removed, a moment ago by another process."""
+    models, there = make(), [False, True, False]
+
+    async def find(workspace: str, name: str) -> Any:
+        return "the model" if there.pop(0) else None
+
+    async def none(workspace: str) -> list[Any]:
+        return []
+
+    monkeypatch.setattr(models.trained, "find", find)
+    monkeypatch.setattr(models.trained, "all", none)
+    with pytest.raises(ModelNotFoundError):
+        await models.find("one", "mine")
+    assert await models.find("one", "mine") == "the model"
+    with pytest.raises(ModelNotFoundError):
+        await models.find("one", "mine")
