@@ -6,10 +6,6 @@ Prints a table. Knows the service from outside, by command and HTTP, and the bar
 from __future__ import annotations
 
 import argparse
-import io
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,38 +13,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
-import psutil
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from app.embedded import purge
 from app.settings import Settings
 from benchmarks.bare import BareLoop
+from benchmarks.driving import memory_mb, served, teach
+from benchmarks.pictures import pictures, write_pictures
 from benchmarks.stored import classify_against_stored, head_fit_s
 from tests.live import Live, launch
-from tests.photos import photo
 
-MIB = 1024 * 1024
 CLIENTS = (1, 8, 32)
 out = Console(highlight=False)
-
-
-def pictures(count: int = 48) -> list[bytes]:
-    """Distinct JPEGs of about 640 x 480, cut from real photos."""
-    names = ["chelsea", "coffee", "rocket", "camera", "brick", "coins", "astronaut", "moon"]
-    files = []
-    for index in range(count):
-        whole = photo(names[index % len(names)])
-        width, height = whole.size
-        inset = 4 * (index // len(names))
-        cut = whole.crop((inset, inset, width - inset, height - inset)).resize(
-            (640, 480), Image.Resampling.BICUBIC
-        )
-        sink = io.BytesIO()
-        cut.save(sink, "JPEG", quality=88)
-        files.append(sink.getvalue())
-    return files
 
 
 @contextmanager
@@ -61,20 +38,6 @@ def started(data_dir: Path) -> Iterator[tuple[Live, float]]:
         yield live, time.perf_counter() - begun
     finally:
         live.stop()
-
-
-def memory_mb(live: Live) -> float:
-    """Memory of the service and its embedded servers; what they share counts once (PSS)."""
-    return sum(psutil.Process(pid).memory_full_info().pss for pid in live.family()) / MIB
-
-
-def served(live: Live, folder: Path, clients: int, seconds: float) -> dict[str, float]:
-    """Requests a second and median seconds, measured by a process of its own."""
-    words = ["127.0.0.1", str(live.port), "/v1/classify", str(folder), str(clients), str(seconds)]
-    command = [sys.executable, "-m", "benchmarks.load", *words]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    result: dict[str, float] = json.loads(done.stdout)
-    return result
 
 
 def throughput(live: Live, bare: BareLoop, folder: Path, seconds: float, rounds: int, table: Table) -> None:
@@ -107,18 +70,6 @@ def throughput(live: Live, bare: BareLoop, folder: Path, seconds: float, rounds:
     )
 
 
-def teach(live: Live, images: list[bytes]) -> None:
-    """Ten examples of ten labels, so that classifying does all that it usually does."""
-    with live.client() as client:
-        for index in range(10):
-            reply = client.post(
-                "/v1/collections/default/examples",
-                data={"label": f"label {index}"},
-                files={"images": images[index]},
-            )
-            reply.raise_for_status()
-
-
 def main() -> None:
     """Everything, or less of it with --quick."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -131,9 +82,7 @@ def main() -> None:
     images = pictures()
     with tempfile.TemporaryDirectory() as scratch:
         data_dir, folder = Path(scratch) / "data", Path(scratch) / "images"
-        folder.mkdir()
-        for index, data in enumerate(images):
-            (folder / f"{index:03}.jpg").write_bytes(data)
+        write_pictures(folder, (640, 480))
         try:
             with started(data_dir) as (_, first_s):
                 table.add_row("ready after, first start ever", f"{first_s:.1f} s", "<= 15 s")
@@ -141,7 +90,7 @@ def main() -> None:
                 table.add_row("ready after, later starts", f"{start_s:.1f} s", "<= 15 s")
                 time.sleep(2)
                 table.add_row("memory, idle, with databases", f"{memory_mb(live):.0f} MB", "<= 1500 MB")
-                teach(live, images)
+                teach(live)
                 bare = BareLoop(Settings(data_dir=data_dir), images)
                 table.add_row("runtime", bare.encoder.runtime, "")
                 throughput(live, bare, folder, args.seconds, args.rounds, table)
