@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -37,9 +37,8 @@ from app.datasets import service as datasets
 from app.datasets.service import Datasets
 from app.embedded import Addresses
 from app.errors import VisionError
-from app.families import FAMILIES
 from app.http.spool import Spool
-from app.inference.registry import ModelRegistry
+from app.inference.engine.interface import Engine
 from app.jobs import artifacts
 from app.jobs.describing import Describer
 from app.jobs.queueing import JobQueue
@@ -48,13 +47,14 @@ from app.jobs.streaming import Followers
 from app.media.images import ImageLimits
 from app.models.resolver import ModelResolver
 from app.models.service import TrainedModels
-from app.observability.metrics import Metrics, ModelGauge
-from app.observability.observer import ModelMetrics
+from app.observability.metrics import Metrics
+from app.operations.part import DefaultModel, EngineModel, OwnModel, ServicePart
 from app.settings import Settings
 from app.storage import resting_redis
 from app.storage.blobs import BlobStore
 from app.storage.database import Database
 from app.storage.files import FileStore
+from app.storage.tallies import Tallies
 from app.strategies import Strategies
 from app.training.naming import JobNames
 from app.training.service import Training
@@ -69,6 +69,7 @@ class _Ground:
     settings: Settings
     addresses: Addresses
     metrics: Metrics
+    tallies: Tallies
     pool: ThreadPoolExecutor
     """Threads that decode and preprocess images."""
     spool: Spool
@@ -80,7 +81,7 @@ class _Ground:
     limits: ImageLimits
     keys: KeyRing
     quota: StorageQuota
-    registry: ModelRegistry
+    registry: Engine
     trained: TrainedModels
     models: ModelResolver
 
@@ -103,8 +104,7 @@ class Services(_Ground):
     followers: Followers
     job_asked: threading.Event
     """Set once a job was asked for or followed."""
-    default_model: asyncio.Task[None]
-    """Loads the default model while the app already answers; `/readyz` looks at it."""
+    default_model: DefaultModel
 
 
 @dataclass
@@ -117,14 +117,14 @@ class _Collections:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, addresses: Addresses, metrics: Metrics
+    settings: Settings, addresses: Addresses, part: ServicePart
 ) -> AsyncIterator[Services]:
-    """Open everything, in order; close it in the opposite one, whatever happens.
+    """Open everything that this part of a service needs, in order; close it in the opposite one, whatever happens.
 
     Raises `BindRefusedError` and `SecretError` before anything listens.
     """
     async with AsyncExitStack() as stack:
-        ground = await _open_ground(stack, settings, addresses, metrics)
+        ground = await _open_ground(stack, settings, addresses, part)
         collections = _open_collections(stack, ground)
         recognition, learning = collections.recognition, collections.learning
         answering, teaching = _open_answers(stack, ground, collections)
@@ -138,13 +138,15 @@ async def open_services(
             most=settings.jobs.max_followers,
             most_of_one=settings.jobs.max_workspace_followers,
             asked=asked,
+            tallies=part.tallies,
         )
         stack.callback(followers.close)
         collections.directory.start()
         stack.push_async_callback(collections.directory.close)
-        loading = asyncio.create_task(_load_default(ground.registry))
-        stack.push_async_callback(_cancelled, loading)
-        stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(learning)))
+        default_model = OwnModel(ground.registry) if part.has_models else EngineModel(part.tallies)
+        stack.push_async_callback(default_model.close)
+        if part.cleans:
+            stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(learning)))
         yield Services(
             **vars(ground),
             recognition=recognition,
@@ -160,27 +162,27 @@ async def open_services(
             datasets=Datasets(database, ground.files, jobs, recognition, learning, ground.quota),
             followers=followers,
             job_asked=asked,
-            default_model=loading,
+            default_model=default_model,
         )
 
 
 async def _open_ground(
-    stack: AsyncExitStack, settings: Settings, addresses: Addresses, metrics: Metrics
+    stack: AsyncExitStack, settings: Settings, addresses: Addresses, part: ServicePart
 ) -> _Ground:
     pool = ThreadPoolExecutor(
         settings.batching.decode_threads or os.cpu_count() or 1, thread_name_prefix="decode"
     )
     stack.callback(pool.shutdown, wait=True, cancel_futures=True)
     uploads = settings.server.data_dir.expanduser() / "tmp" / "uploads"
-    spool = Spool(uploads, settings.limits.max_spool_mb * 1024 * 1024, settings.server.min_free_mb)
+    spool_bytes = settings.limits.max_spool_mb * 1024 * 1024
+    spool = Spool(uploads, spool_bytes, settings.server.min_free_mb, part.tallies.get("spool_bytes"))
     database = Database(addresses.database_url, pool_size=settings.server.database_pool_size)
     stack.push_async_callback(database.close)
     redis = resting_redis.connect(addresses.redis_url)
     stack.push_async_callback(redis.aclose)
     keys = KeyRing(database, load_secret(settings))
     await admit(settings, keys)
-    registry = ModelRegistry(settings, FAMILIES, pool=pool, observer=ModelMetrics(metrics))
-    metrics.watch_models(lambda: _gauges(registry))
+    registry = await part.open_engine(settings, pool)
     stack.push_async_callback(registry.close)
     files = FileStore.from_settings(settings)
     counters = (collections.stored_bytes, answers.stored_bytes, datasets.stored_bytes, artifacts.stored_bytes)
@@ -189,7 +191,8 @@ async def _open_ground(
     return _Ground(
         settings=settings,
         addresses=addresses,
-        metrics=metrics,
+        metrics=part.metrics,
+        tallies=part.tallies,
         pool=pool,
         spool=spool,
         database=database,
@@ -211,7 +214,9 @@ def _open_collections(stack: AsyncExitStack, ground: _Ground) -> _Collections:
     cache = EmbeddingCache(
         ground.redis, ttl_s=settings.batching.embedding_cache_ttl_s, enabled=settings.batching.embedding_cache
     )
-    directory = Directory(database, ground.redis, interval_s=settings.collections.watch_interval_s)
+    directory = Directory(
+        database, ground.redis, interval_s=settings.collections.watch_interval_s, tallies=ground.tallies
+    )
     heads = HeadStore(
         database, registry, directory, keep=settings.collections.max_cached_heads, deadline_s=deadline_s
     )
@@ -289,19 +294,6 @@ def _open_answers(
         deadline_s=deadline_s,
     )
     return answering, teaching
-
-
-def _gauges(registry: ModelRegistry) -> Iterator[ModelGauge]:
-    for info in registry.live():
-        yield ModelGauge(info.name, info.batches.queue_depth if info.batches else 0, info.memory_bytes or 0)
-
-
-async def _load_default(registry: ModelRegistry) -> None:
-    """Load the default model before the first request asks for it; that request shares the load when it is
-    early.
-    """
-    async with registry.encoder() as live:
-        log.info("default model is live", model=live.key, runtime=live.encoder.runtime)
 
 
 async def _sweep(learning: Learning) -> None:

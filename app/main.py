@@ -27,8 +27,8 @@ from app.http.limits import LimitsMiddleware
 from app.jobs.routes import router as jobs_router
 from app.models.routes import router as models_router
 from app.observability.logs import configure
-from app.observability.metrics import Metrics
 from app.observability.middleware import ObservabilityMiddleware
+from app.operations.part import ServicePart
 from app.operations.routes import VERSION
 from app.operations.routes import router as platform_router
 from app.settings import Settings
@@ -62,7 +62,7 @@ _TAGS = [
         "description": "Ways to learn, which of them fit, and what augmentation makes of an image.",
     },
     {"name": "keys", "description": "Who may call; for administrators."},
-    {"name": "platform", "description": "Health, readiness and numbers of this process."},
+    {"name": "platform", "description": "Health, readiness and numbers of this service."},
 ]
 
 # what any route under /v1 may answer besides what it states itself
@@ -85,17 +85,17 @@ _EVERYWHERE = problems.responses(
 )
 
 
-def create_app(settings: Settings, addresses: Addresses) -> FastAPI:
-    """The service over the databases at `addresses`, which are migrated already.
+def create_app(settings: Settings, addresses: Addresses, part: ServicePart | None = None) -> FastAPI:
+    """The service, or that part of it, over the databases at `addresses`, which are migrated already.
 
     Starting it raises `BindRefusedError` where it would listen beyond this machine without a key.
     """
-    metrics = Metrics(settings.logs.max_metric_models)
+    part = part or ServicePart.whole(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         configure(settings)
-        async with open_services(settings, addresses, metrics) as services:
+        async with open_services(settings, addresses, part) as services:
             app.state.services = services
             yield
 
@@ -111,8 +111,8 @@ def create_app(settings: Settings, addresses: Addresses) -> FastAPI:
         lifespan=lifespan,
     )
     problems.install(app)
-    app.add_middleware(LimitsMiddleware, settings=settings)
-    app.add_middleware(ObservabilityMiddleware, metrics=metrics)  # added last, so outermost
+    app.add_middleware(LimitsMiddleware, settings=settings, uploads=part.tallies.get("uploads"))
+    app.add_middleware(ObservabilityMiddleware, metrics=part.metrics)  # added last, so outermost
     app.include_router(platform_router)
     for router in (
         recognition_router,

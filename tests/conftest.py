@@ -117,7 +117,7 @@ async def app(
     with fresh_stores(servers) as stores:
         made = create_app(settings, stores)
         async with made.router.lifespan_context(made):
-            await made.state.services.default_model
+            await made.state.services.default_model.loading
             yield made
 
 

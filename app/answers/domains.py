@@ -14,11 +14,10 @@ import structlog
 from app.collections.embedding import ImageEmbedder
 from app.families import FAMILIES
 from app.families.changed import is_adapter
-from app.families.vlms import resolve_vlm
 from app.http.spool import Entry
 from app.inference.domain import DOMAIN_ENCODER, Domain, domain_of
+from app.inference.engine.interface import Engine
 from app.inference.prompts import Task
-from app.inference.registry import ModelRegistry
 from app.inference.sources import EncoderSource
 
 _LARGER: dict[Task, str] = {
@@ -42,7 +41,7 @@ class Warned:
 class Domains:
     """Compares pictures with what the models of one process know."""
 
-    registry: ModelRegistry
+    registry: Engine
     embedder: ImageEmbedder
 
     @asynccontextmanager
@@ -76,7 +75,7 @@ class Domains:
         """
         if FAMILIES.is_connected(word):
             return ()
-        source = resolve_vlm(word)
+        source = FAMILIES.resolve("vlm", word)
         domain, base = _found(source)
         if domain is None:
             return ()

@@ -1,7 +1,8 @@
 """Which collections this process knows and at which version, kept fresh without asking on every request.
 
-A change is heard of in three ways: own writes at once, Redis' announcements, and a look at the database each
-interval, so that a flushed or absent Redis delays news by a second and loses none.
+A change is heard of in four ways: own writes and those of the other processes of this service at once, Redis'
+announcements, and a look at the database each interval, so that a flushed or absent Redis delays news by a second and
+loses none.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sqlalchemy import select, tuple_
 from app.collections import repository
 from app.collections.tables import Collection
 from app.storage.database import Database
+from app.storage.tallies import Tallies
 
 _CHANNEL = "vision:collections"
 _MAX_KNOWN = 4_096
@@ -44,11 +46,17 @@ class KnownCollection:
 class Directory:
     """The collections that this process was asked about, each at the newest version it has heard of."""
 
-    def __init__(self, database: Database, redis: Redis, *, interval_s: float) -> None:
+    def __init__(
+        self, database: Database, redis: Redis, *, interval_s: float, tallies: Tallies | None = None
+    ) -> None:
+        """`tallies` counts changes that any process of this service makes."""
         self._database = database
         self._redis = redis
         self._interval_s = interval_s
         self._known: OrderedDict[tuple[str, str], KnownCollection] = OrderedDict()
+        self._tallies = tallies or Tallies.alone()
+        self._changes: dict[tuple[str, str], list[int]] = {}
+        """What other processes of this service had counted before a known collection was read."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -66,10 +74,12 @@ class Directory:
     async def get(self, workspace: str, name: str) -> KnownCollection:
         """The collection as this process knows it; raises CollectionNotFoundError."""
         known = self._known.get((workspace, name))
-        if known is None:
+        changes = self._tallies.changes_of(workspace, name).others
+        if known is None or self._changes.get((workspace, name), []) != changes:
             async with self._database.session() as session:
                 row = await repository.find_collection(session, workspace, name)
             known = self.learn(row)
+            self._changes[workspace, name] = changes
         self._known.move_to_end((workspace, name))
         return known
 
@@ -85,7 +95,8 @@ class Directory:
             return old
         self._known[row.workspace, row.name] = seen
         while len(self._known) > _MAX_KNOWN:
-            self._known.popitem(last=False)
+            oldest, _ = self._known.popitem(last=False)
+            self._changes.pop(oldest, None)
         return seen
 
     def forget(self, workspace: str, name: str) -> None:
@@ -93,7 +104,10 @@ class Directory:
         self._known.pop((workspace, name), None)
 
     async def announce(self, row: Collection, *, gone: bool = False) -> None:
-        """Tell the other processes; without Redis they find out by themselves within an interval."""
+        """Tell the other processes: those of this service at once, others through Redis; without it they find out by
+        themselves within an interval.
+        """
+        self._tallies.changes_of(row.workspace, row.name).add(1)
         news = {"workspace": row.workspace, "name": row.name, "id": str(row.id), "version": row.version}
         try:
             await self._redis.publish(_CHANNEL, json.dumps(news | {"gone": gone}))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import LinAlgError
-from scipy.linalg.lapack import dpotrf, dpotri
 
 from app.heads.types import Doubles
 
@@ -19,13 +17,15 @@ def kernel(cosines: Doubles, b: float) -> Doubles:
 
 def inverse(gram: Doubles, b: float, ridge: float) -> Doubles:
     """(K / ridge + I)^-1, float64[n, n], of the supports' cosines `gram`, by Cholesky."""
+    from scipy.linalg.lapack import dpotrf, dpotri  # 27 MB that a process without taught labels does without
+
     system = kernel(gram, b) / ridge
     system[np.diag_indices_from(system)] += 1.0
     factor, failed = dpotrf(system, lower=1, clean=1, overwrite_a=1)
     if not failed:
         lower, failed = dpotri(factor, lower=1, overwrite_c=1)
     if failed:
-        raise LinAlgError("the supports' kernel matrix is not positive definite")
+        raise np.linalg.LinAlgError("the supports' kernel matrix is not positive definite")
     full: Doubles = np.tril(lower) + np.tril(lower, -1).T
     return full
 

@@ -19,6 +19,7 @@ from app.http.errors import (
 )
 from app.http.hosts import check_host
 from app.settings import Settings
+from app.storage.tallies import Tallies, Tally
 
 MIB = 1024 * 1024
 _MAX_HEADERS = 100
@@ -58,11 +59,11 @@ class LimitsMiddleware:
     limit.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, uploads: Tally | None = None) -> None:
         self.app = app
         self.settings = settings
-        self.uploads = 0
-        """Bodies of which a part is still to come."""
+        self.uploads = uploads or Tallies.alone().get("uploads")
+        """Bodies of which a part is still to come, in every process of the service."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -166,16 +167,16 @@ class LimitsMiddleware:
             self._release(body)
         elif not body.holds_slot:
             # a body that came whole in one message never needs a slot
-            if self.uploads >= self.settings.limits.max_uploads:
+            if self.uploads.total >= self.settings.limits.max_uploads:
                 raise TooManyUploadsError()
-            self.uploads += 1
+            self.uploads.add(1)
             body.holds_slot = True
         return message
 
     def _release(self, body: _Body) -> None:
         if body.holds_slot:
             body.holds_slot = False
-            self.uploads -= 1
+            self.uploads.add(-1)
 
     async def _drain(self, receive: Receive, body: _Body) -> None:
         """Throw away what still arrives, for `LINGER_S` seconds or `LINGER_BYTES` bytes at most."""

@@ -10,6 +10,7 @@ from typing import IO
 
 from app.http.errors import TooManyUploadsError
 from app.storage import disk
+from app.storage.tallies import Tallies, Tally
 
 IN_MEMORY_BYTES = 1024 * 1024
 _STALE_S = 3600
@@ -18,11 +19,14 @@ _ROOM_CHECK_BYTES = 8 << 20
 
 
 class Spool:
-    """The uploads one process holds at this moment."""
+    """The uploads one process holds at this moment, within what all of its service may hold."""
 
-    def __init__(self, folder: Path, max_bytes: int, min_free_mb: int = 0) -> None:
-        """`folder` is made where it is missing, and rid of what a killed process may have left behind."""
-        self.held = 0
+    def __init__(self, folder: Path, max_bytes: int, min_free_mb: int = 0, held: Tally | None = None) -> None:
+        """`folder` is made where it is missing, and rid of what a killed process may have left behind.
+
+        `held` counts the bytes of every process of the service.
+        """
+        self._held = held or Tallies.alone().get("spool_bytes")
         self._folder = folder
         self._max_bytes = max_bytes
         self.min_free_mb = min_free_mb
@@ -31,19 +35,24 @@ class Spool:
             if left.is_file() and time.time() - left.stat().st_mtime > _STALE_S:
                 left.unlink(missing_ok=True)
 
+    @property
+    def held(self) -> int:
+        """Bytes that this process holds."""
+        return self._held.own
+
     def open(self) -> Entry:
         """An empty entry; whoever opens it closes it."""
         return Entry(self, self._folder)
 
     def take(self, size: int) -> None:
-        """Count `size` more bytes; raises `OverloadedError` where that is more than this process may hold."""
-        if self.held + size > self._max_bytes:
+        """Count `size` more bytes; raises `OverloadedError` where that is more than the service may hold."""
+        if self._held.total + size > self._max_bytes:
             raise TooManyUploadsError()
-        self.held += size
+        self._held.add(size)
 
     def give_back(self, size: int) -> None:
         """Count `size` bytes less."""
-        self.held -= size
+        self._held.add(-size)
 
 
 class Entry:

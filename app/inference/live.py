@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -17,10 +17,15 @@ from app.inference.aspect import bounded
 from app.inference.batcher import Batcher
 from app.inference.errors import DeadlineExceededError, ModelTaskError
 from app.inference.observing import BatcherStats, BatchObserver
-from app.inference.protocols import Encoder, Pixels, TextEncoder, Vectors, same_for_all
-
-ImageOrMaker = Image.Image | Callable[[], Image.Image]
-"""An image, or what makes one when it is called in the decode pool (such as decoding an upload)."""
+from app.inference.protocols import (
+    Encoder,
+    ImageOrMaker,
+    Optimised,
+    Pixels,
+    TextEncoder,
+    Vectors,
+    same_for_all,
+)
 
 
 @runtime_checkable
@@ -45,8 +50,17 @@ class LiveEncoder:
         observer: BatchObserver | None = None,
     ) -> None:
         """`pool` prepares images; it is shared and not closed here."""
-        self.encoder = encoder
-        self.family, self.runtime, self.memory_bytes = encoder.family, encoder.runtime, encoder.memory_bytes
+        self._encoder = encoder
+        self.name, self.family, self.runtime = encoder.name, encoder.family, encoder.runtime
+        self.dim, self.input_size, self.temperature = (
+            encoder.dim,
+            encoder.input_size,
+            float(encoder.temperature),
+        )
+        self.fingerprint, self.memory_bytes = encoder.fingerprint, encoder.memory_bytes
+        self.reads_texts = isinstance(encoder, TextEncoder)
+        """Whether the encoder puts texts into the space of its images."""
+        self.optimisation = encoder.optimisation if isinstance(encoder, Optimised) else None
         self.bases: tuple[Base, ...] = tuple(getattr(encoder, "bases", ()))
         """What an adapted encoder shares with others; nothing for one that is whole."""
         self.key = f"{encoder.name}@{encoder.fingerprint}"
@@ -97,10 +111,7 @@ class LiveEncoder:
         if not texts:
             return self._no_vectors()
         if not self.reads_texts:
-            raise ModelTaskError(
-                f"'{self.encoder.name}' reads images only: it knows labels by their examples, not by their names, and "
-                "cannot compare images with a text."
-            )
+            raise ModelTaskError.images_only(self.name)
         deadline = time.monotonic() + deadline_s
         vectors: dict[str, Vectors] = {}
         for text in dict.fromkeys(texts):
@@ -124,12 +135,7 @@ class LiveEncoder:
         """
         if self.reads_texts:
             return await self.embed_texts(questions, deadline_s=deadline_s)
-        return same_for_all(len(questions), self.encoder.dim)
-
-    @property
-    def reads_texts(self) -> bool:
-        """Whether the encoder puts texts into the space of its images."""
-        return isinstance(self.encoder, TextEncoder)
+        return same_for_all(len(questions), self.dim)
 
     def stats(self) -> BatcherStats:
         """The batcher's totals so far."""
@@ -138,8 +144,8 @@ class LiveEncoder:
     def close(self) -> None:
         """Fail what waits, let the running batch finish, end the thread and give back what is shared. Blocks."""
         self._batcher.close()
-        if isinstance(self.encoder, Closable):
-            self.encoder.close()
+        if isinstance(self._encoder, Closable):
+            self._encoder.close()
 
     async def _embed_image(self, image: ImageOrMaker, deadline: float) -> Vectors:
         loop = asyncio.get_running_loop()
@@ -151,17 +157,19 @@ class LiveEncoder:
             raise DeadlineExceededError
         began = time.perf_counter()
         decoded = image() if callable(image) else image
+        if isinstance(decoded, np.ndarray):
+            decoded = Image.fromarray(decoded)
         ready = time.perf_counter()
-        pixels = self.encoder.preprocess(bounded(decoded))
+        pixels = self._encoder.preprocess(bounded(decoded))
         if self._observer is not None:
-            self._observer.image_prepared(self.encoder.name, ready - began, time.perf_counter() - ready)
+            self._observer.image_prepared(self.name, ready - began, time.perf_counter() - ready)
         return pixels
 
     def _run(self, group: str, items: list[Any]) -> Sequence[Vectors]:
         """In the batcher's thread. Rows are copied, or one result would keep its whole batch alive."""
         if group == "image":
-            return [row.copy() for row in self.encoder.encode_images(self._stacked(items))]
-        return [row.copy() for row in cast(TextEncoder, self.encoder).encode_texts(items)]
+            return [row.copy() for row in self._encoder.encode_images(self._stacked(items))]
+        return [row.copy() for row in cast(TextEncoder, self._encoder).encode_texts(items)]
 
     def _stacked(self, items: list[Pixels]) -> Pixels:
         """The items as one array, in memory that every batch uses again."""
@@ -175,4 +183,4 @@ class LiveEncoder:
         return self._stack[: len(items)]
 
     def _no_vectors(self) -> Vectors:
-        return np.zeros((0, self.encoder.dim), np.float32)
+        return np.zeros((0, self.dim), np.float32)

@@ -16,7 +16,28 @@ if TYPE_CHECKING:
     from app.inference.accounting import Base
 
 Pixels = NDArray[np.float32]
+Rgb = NDArray[np.uint8]
+"""uint8[h, w, 3]."""
+Place = Callable[[int, int], Rgb]
+"""Gives memory for an image of so many rows and columns: uint8[h, w, 3], whose content is not defined yet."""
 Vectors = NDArray[np.float32]
+
+
+@runtime_checkable
+class PlacedMaker(Protocol):
+    """A maker of an image that can write it where it is needed, which saves a copy."""
+
+    def __call__(self) -> Image.Image | Rgb:
+        """The image in memory of its own."""
+
+    def make_into(self, place: Place) -> Rgb:
+        """The image as what `place(height, width)` gave, filled, or in memory of its own; `place` is called once at
+        most. Raises what calling it raises.
+        """
+
+
+ImageOrMaker = Image.Image | Rgb | Callable[[], Image.Image | Rgb] | PlacedMaker
+"""An image, or what makes one when it is called in the decode pool (such as decoding an upload)."""
 
 
 @runtime_checkable

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import threading
 import uuid
-from typing import Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 import structlog
-from celery import Celery
-from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 RUN_JOB: Final = "vision.run_job"
 KEYS: Final = "vision:jobs:"
@@ -49,16 +51,14 @@ class JobQueue:
     def __init__(self, redis_url: str, *, asked: threading.Event | None = None) -> None:
         """`asked` is set with the first message, sent or not."""
         self._asked = asked
-        self._celery = Celery("vision", broker=broker_url(redis_url), set_as_current=False)
-        self._celery.conf.update(
-            task_ignore_result=True,
-            broker_transport_options=broker_options(_TIMEOUT_S) | {"max_retries": 0},
-        )
+        self._redis_url = redis_url
 
     def publish(self, job_id: uuid.UUID, queue: str) -> bool:
         """Tell the workers of `queue` of a job; False where the broker is away. Blocks for seconds at most."""
         if self._asked is not None:
             self._asked.set()
+        from kombu.exceptions import OperationalError
+
         try:
             self._celery.send_task(RUN_JOB, args=[str(job_id)], queue=queue, retry=False)
         except (OperationalError, RedisError, OSError) as error:
@@ -68,9 +68,23 @@ class JobQueue:
 
     def waiting(self, queue: str) -> int | None:
         """How many messages no worker has taken yet; None where the broker is away."""
+        from kombu.exceptions import OperationalError
+
         try:
             with self._celery.pool.acquire(block=True) as connection:
                 return int(connection.default_channel.queue_declare(queue).message_count)
         except (OperationalError, RedisError, OSError) as error:
             log.warning("the broker is away", reason=type(error).__name__)
             return None
+
+    @cached_property
+    def _celery(self) -> Celery:
+        """Made when it is first needed: a service that nobody asks for a job never imports Celery."""
+        from celery import Celery
+
+        sender = Celery("vision", broker=broker_url(self._redis_url), set_as_current=False)
+        sender.conf.update(
+            task_ignore_result=True,
+            broker_transport_options=broker_options(_TIMEOUT_S) | {"max_retries": 0},
+        )
+        return sender

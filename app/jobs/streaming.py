@@ -8,7 +8,6 @@ import mimetypes
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import PurePosixPath
@@ -28,6 +27,7 @@ from app.jobs.spec import FileRef
 from app.jobs.tables import Artifact
 from app.storage.database import Database
 from app.storage.files import FileStore
+from app.storage.tallies import Tallies
 
 HEARTBEAT_S = 15.0
 """Silence after which a comment is sent, so that nobody on the way takes the connection for dead."""
@@ -38,7 +38,7 @@ log = structlog.get_logger("app.jobs")
 
 
 class Followers:
-    """Who follows jobs on this process."""
+    """Who follows jobs on this service."""
 
     def __init__(
         self,
@@ -48,17 +48,17 @@ class Followers:
         most: int,
         most_of_one: int,
         asked: threading.Event | None = None,
+        tallies: Tallies | None = None,
     ) -> None:
         """At most `most` clients follow here, `most_of_one` of them of one workspace; `asked` is set when the first one
-        does.
+        does. `tallies` counts those of every process of the service.
         """
         self._asked = asked
         self._database = database
         self._poll_s = poll_s
         self._most = most
         self._most_of_one = most_of_one
-        self.by_workspace: Counter[str] = Counter()
-        """Clients that listen right now."""
+        self._tallies = tallies or Tallies.alone()
         self._closing = asyncio.Event()
 
     def follow(self, workspace: str, job_id: uuid.UUID, after: int) -> StreamingResponse:
@@ -66,12 +66,12 @@ class Followers:
 
         Raises OverloadedError where too many follow already, TooManyFollowersError where too many of one workspace do.
         """
-        if self.by_workspace[workspace] >= self._most_of_one:
+        if self._tallies.followers_of(workspace).total >= self._most_of_one:
             raise TooManyFollowersError(
                 f"{self._most_of_one} clients of the workspace '{workspace}' follow jobs here already, as many as may "
                 "(VISION_MAX_WORKSPACE_FOLLOWERS): end one of those streams, or poll the job."
             )
-        if self.by_workspace.total() >= self._most:
+        if self._tallies.get("followers").total >= self._most:
             raise OverloadedError("Too many clients follow jobs here: try again, or poll the job.")
         if self._asked is not None:
             self._asked.set()
@@ -81,13 +81,14 @@ class Followers:
 
     @asynccontextmanager
     async def _counted(self, workspace: str) -> AsyncIterator[None]:
-        self.by_workspace[workspace] += 1
+        listening = self._tallies.get("followers"), self._tallies.followers_of(workspace)
+        for tally in listening:
+            tally.add(1)
         try:
             yield
         finally:
-            self.by_workspace[workspace] -= 1
-            if not self.by_workspace[workspace]:
-                del self.by_workspace[workspace]
+            for tally in listening:
+                tally.add(-1)
 
     def close(self) -> None:
         """End every stream; clients go on elsewhere, from the last event they saw."""

@@ -18,7 +18,7 @@ from app.http.names import MODEL_NAME
 from app.inference.sources import HUB_ID, EncoderConfig
 from app.jobs.spec import ModelCard
 from app.models.describing import is_whole
-from app.models.model_checks.checking import CheckedModel, CheckRequest
+from app.models.model_checks.requests import CheckedModel, CheckRequest
 from app.models.resolver import ModelResolver
 from app.settings import Settings
 from app.storage.archive_entries import ArchiveLimits

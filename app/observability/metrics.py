@@ -1,13 +1,14 @@
 """The numbers the service counts about itself, for Prometheus.
 
-Each app has its own registry.
+Each app has its own registry, and counts for itself or, as a front end or an engine, for a service of several
+processes (`app.observability.shared_metrics`).
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -18,11 +19,15 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from app.observability.shared_metrics import SharedMetrics
+
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128)
 STAGES = ("decode", "preprocess", "queue", "forward", "head")
+OTHER_MODELS = "other"
+"""What further models are counted under where no series can be dropped."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +40,17 @@ class ModelGauge:
 
 
 class _Live(Collector):
-    """Gauges that are read when somebody asks, never kept up to date in between."""
+    """Gauges of what is live at the moment of a scrape."""
 
-    def __init__(self, max_models: int) -> None:
-        self._max_models = max_models
-        self.read: Callable[[], Iterable[ModelGauge]] = tuple
+    def __init__(self, models: Iterable[ModelGauge]) -> None:
+        self._models = models
 
     def collect(self) -> Iterator[Metric]:
         depth = GaugeMetricFamily("vision_queue_depth", "Items waiting for a model.", labels=["model"])
         memory = GaugeMetricFamily("vision_model_memory_bytes", "Memory of a live model.", labels=["model"])
-        for one in islice(self.read(), self._max_models):
-            depth.add_metric([one.model], one.queue_depth)
-            memory.add_metric([one.model], one.memory_bytes)
+        for model in self._models:
+            depth.add_metric([model.model], model.queue_depth)
+            memory.add_metric([model.model], model.memory_bytes)
         yield depth
         yield memory
 
@@ -54,14 +58,22 @@ class _Live(Collector):
 class Metrics:
     """Every metric of one app."""
 
-    def __init__(self, max_models: int = 100) -> None:
-        """At most `max_models` models have series of their own at a time."""
+    def __init__(self, max_models: int = 100, shared: SharedMetrics | None = None) -> None:
+        """At most `max_models` models have series of their own at a time. With `shared`, these are one process's part
+        of a service's metrics.
+        """
         self._max_models = max_models
+        self._shared = shared
         self._models: OrderedDict[str, set[str]] = OrderedDict()
         """Models with series, the least recently used first, and the reasons their items were dropped for."""
         self._noting = threading.Lock()
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        if shared is None:
+            ProcessCollector(registry=self.registry)
+        else:
+            shared.begin()
+            for model in shared.known_models():
+                self._models[model] = set()
         self.requests = Counter(
             "vision_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
         )
@@ -99,12 +111,6 @@ class Metrics:
             self.stages.labels(stage)
         for outcome in ("hit", "miss"):
             self.cache.labels(outcome)
-        self._live = _Live(max_models)
-        self.registry.register(self._live)
-
-    def watch_models(self, read: Callable[[], Iterable[ModelGauge]]) -> None:
-        """`read` tells of every live model; it is called at each scrape and must not block."""
-        self._live.read = read
 
     def observe_stage(self, stage: str, seconds: float) -> None:
         """One stage of one item or batch took `seconds`; `stage` is one of `STAGES`."""
@@ -113,14 +119,22 @@ class Metrics:
     def observe_batch(self, model: str, size: int) -> None:
         """One forward pass of `model` took `size` items."""
         with self._noting:
+            model = self._named(model)
             self._note(model)
             self.batch_size.labels(model).observe(size)
 
     def observe_dropped(self, model: str, reason: str, count: int) -> None:
         """`count` items of `model` left its queue unserved."""
         with self._noting:
+            model = self._named(model)
             self._note(model).add(reason)
             self.dropped.labels(model, reason).inc(count)
+
+    def _named(self, model: str) -> str:
+        """What the model is counted as: a series that several processes share cannot be dropped again."""
+        if self._shared is None or model in self._models or len(self._models) < self._max_models:
+            return model
+        return OTHER_MODELS
 
     def _note(self, model: str) -> set[str]:
         """The reasons noted of a model that was just used; models beyond the limit lose their series.
@@ -129,7 +143,7 @@ class Metrics:
         """
         reasons = self._models.setdefault(model, set())
         self._models.move_to_end(model)
-        while len(self._models) > self._max_models:
+        while self._shared is None and len(self._models) > self._max_models:
             oldest, dropped_for = self._models.popitem(last=False)
             with suppress(KeyError):  # it has only dropped items
                 self.batch_size.remove(oldest)
@@ -149,6 +163,15 @@ class Metrics:
         self.requests.labels(route, method, str(status)).inc()
         self.latency.labels(route).observe(seconds)
 
-    def exposition(self) -> bytes:
-        """Everything, in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def exposition(self, live: Iterable[ModelGauge] = ()) -> bytes:
+        """Everything, in Prometheus' text format; `live` tells of the models that are live now.
+
+        Of several processes, what all of them counted.
+        """
+        registry = self.registry
+        if self._shared is not None:
+            registry = CollectorRegistry()
+            self._shared.register(registry)
+        gauges = CollectorRegistry()
+        gauges.register(_Live(islice(live, self._max_models)))
+        return generate_latest(registry) + generate_latest(gauges)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -21,8 +22,8 @@ from app.access.dependencies import local_only, metrics_reader
 from app.access.errors import ForeignOriginError
 from app.http import problems
 from app.http.dependencies import AppDatabase, AppSettings
-from app.observability.metrics import MEDIA_TYPE
-from app.operations.dependencies import AppMetrics, DefaultModel, RedisClient
+from app.observability.metrics import MEDIA_TYPE, ModelGauge
+from app.operations.dependencies import AppEngine, AppMetrics, AppModel, RedisClient
 from app.settings import Settings
 from app.storage import disk
 from app.storage.blobs import local_folder
@@ -72,7 +73,7 @@ log = structlog.get_logger("app")
 
 _METRICS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The numbers of this process.",
+        "description": "The numbers of this service.",
         "content": {"text/plain": {"schema": {"type": "string"}}},
     }
 }
@@ -142,7 +143,7 @@ async def healthz() -> Health:
 
 @router.get("/readyz", tags=["platform"], responses=problems.responses(errors.NotReadyError))
 async def readyz(
-    settings: AppSettings, database: AppDatabase, redis: RedisClient, default_model: DefaultModel
+    settings: AppSettings, database: AppDatabase, redis: RedisClient, default_model: AppModel
 ) -> Readiness:
     """Whether the database and Redis answer, the default model is loaded and the disk has room; 503 names what is
     missing.
@@ -152,18 +153,14 @@ async def readyz(
         async with database.session() as session:
             await session.execute(text("SELECT 1"))
 
-    found = dict(
-        zip(
-            ("database", "redis", "model", "disk"),
-            await asyncio.gather(
-                _check("database", ask_database()),
-                _check("redis", redis.ping()),
-                _model(default_model),
-                _disk(settings),
-            ),
-            strict=True,
-        )
-    )
+    ask = (_check("database", ask_database()), _check("redis", redis.ping()), _disk(settings))
+    database_state, redis_state, disk_state = await asyncio.gather(*ask)
+    found = {
+        "database": database_state,
+        "redis": redis_state,
+        "model": default_model.state(),
+        "disk": disk_state,
+    }
     missing = [f"{part}: {state}" for part, state in found.items() if state != "ok"]
     if missing:
         raise errors.NotReadyError(f"Not ready: {'; '.join(missing)}.", checks=found)
@@ -201,12 +198,6 @@ def _look_at_disks(settings: Settings) -> str:
     return "ok"
 
 
-async def _model(loading: asyncio.Task[None]) -> str:
-    if not loading.done():
-        return "loading"
-    return "ok" if not loading.cancelled() and loading.exception() is None else "could not be loaded"
-
-
 @router.get(
     "/metrics",
     tags=["platform"],
@@ -217,11 +208,18 @@ async def _model(loading: asyncio.Task[None]) -> str:
         **problems.responses(errors.UnauthorizedError, errors.ForbiddenError, ForeignOriginError),
     },
 )
-async def metrics(metrics: AppMetrics) -> Response:
+async def metrics(metrics: AppMetrics, engine: AppEngine) -> Response:
     """Prometheus' text format; names routes and models, never callers or what they sent. Beyond loopback it takes a key
     with the scope `metrics`.
     """
-    return Response(metrics.exposition(), media_type=MEDIA_TYPE)
+    live: dict[str, ModelGauge] = {}
+    with suppress(errors.VisionError):  # what was counted is there without the engines
+        for info in await engine.stats():
+            depth = info.batches.queue_depth if info.batches else 0
+            before = live.get(info.name, ModelGauge(info.name, 0, 0))
+            memory = before.memory_bytes + (info.memory_bytes or 0)
+            live[info.name] = ModelGauge(info.name, before.queue_depth + depth, memory)
+    return Response(await asyncio.to_thread(metrics.exposition, live.values()), media_type=MEDIA_TYPE)
 
 
 @router.get("/openapi.json", include_in_schema=False)

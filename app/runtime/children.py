@@ -1,4 +1,4 @@
-"""The worker and the sweeper that `vision serve` runs beside itself: started, started again, stopped."""
+"""Processes that `vision serve` runs beside itself: started, started again when they end, stopped."""
 
 from __future__ import annotations
 
@@ -9,146 +9,198 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
-from app.embedded import Addresses
-from app.inference.device import cuda_devices
-from app.settings import Settings
+from app.runtime.confiding import hear, public_environment
 
-_MODULE = "workers.worker.beside"
-_FIRST_PAUSE_S = 1.0
-_LONGEST_PAUSE_S = 60.0
-_LIVED_LONG_S = 60.0
 _ASKED_S = 0.2
-_LEAVE_S = 8.0
-"""How much longer than a job's grace a worker gets to end."""
-_CONFIDENTIAL = frozenset(
-    f"VISION_{name}" for name in ("DATABASE_URL", "REDIS_URL", "API_KEY", "SECRET", "REMOTE_API_KEY")
-)
-"""Variables that the children do not inherit: the addresses they are told, the others they need not know."""
-_SWEEPER_SLOTS = 2
-"""One to sweep, one to tidy."""
 
 log = structlog.get_logger("app.runtime")
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """Seconds before a process that ended is started again: growing while it ends early."""
+
+    first_s: float = 1.0
+    max_s: float = 60.0
+    steady_s: float = 60.0
+    """One that lived so long begins again with the first pause."""
+
+
+@dataclass(frozen=True, eq=False)
+class Child:
+    """One process, however often it is started."""
+
+    name: str
+    command: tuple[str, ...]
+    """A module and its arguments."""
+    tell: Callable[[], dict[str, Any]]
+    """Called before each start: what it is told as the first line of its standard input; `report` is added where
+    somebody hears it.
+    """
+    hear: Callable[[dict[str, Any]], None] | None = None
+    """Called in a thread with each thing it tells."""
+    ended: Callable[[int], None] = lambda _: None
+    """Called in a thread after each end, with the exit code."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    inherits: tuple[int, ...] = ()
+    """File descriptors that it keeps open."""
+    waits_for: threading.Event | None = None
+    """It is not started before this is set."""
+    pauses: Pauses = Pauses()
 
 
 class Children:
     """The processes beside one service; all methods may be called from any thread."""
 
-    def __init__(self, settings: Settings, addresses: Addresses) -> None:
+    def __init__(self) -> None:
         """Nothing is started yet."""
-        self._settings = settings
-        self._addresses = addresses
-        self._guards: list[threading.Thread] = []
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._keepers: list[_Keeper] = []
+        self._changing = threading.Lock()
+        self._leaving = False
+
+    def start(self, *children: Child) -> None:
+        """Start them, unless others were stopped before. Returns at once; whatever ends is started again."""
+        with self._changing:
+            if not self._leaving:
+                started = [_Keeper(child) for child in children]
+                self._keepers += started
+                for keeper in started:
+                    keeper.guard.start()
+
+    def drain(self, *children: Child) -> None:
+        """Ask them (all without any) to finish what they work on and to end; returns at once."""
+        for keeper in self._of(children):
+            keeper.drain()
+
+    def stop(self, *children: Child, within_s: float) -> None:
+        """Return when none of them (of all without any) is left: drained, and killed after `within_s`.
+
+        Safe to call twice. Once all were told to stop, no further one is started.
+        """
+        keepers = self._of(children)
+        for keeper in keepers:
+            keeper.drain()
+        deadline = time.monotonic() + within_s
+        for keeper in keepers:
+            keeper.guard.join(max(0.0, deadline - time.monotonic()))
+        for keeper in keepers:
+            keeper.kill()
+        for keeper in keepers:
+            keeper.guard.join()
+
+    def kill(self) -> None:
+        """End all at once."""
+        for keeper in self._of(()):
+            keeper.kill()
+
+    def _of(self, children: tuple[Child, ...]) -> list[_Keeper]:
+        with self._changing:
+            self._leaving = self._leaving or not children
+            return [keeper for keeper in self._keepers if not children or keeper.child in children]
+
+
+class _Keeper:
+    """Keeps one child running, in a thread."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        # a daemon: a service that ends in a hurry waits for nobody
+        self.guard = threading.Thread(target=self._keep, name=child.name, daemon=True)
         self._changing = threading.Lock()
         self._leaving = threading.Event()
-
-    def start(self, asked: threading.Event) -> None:
-        """Start them, unless the settings leave work to others, or they were started or stopped before.
-
-        Returns at once; whatever ends is started again, after a pause that grows while it ends early. Where the
-        settings say so, they start once a job was asked for.
-        """
-        with self._changing:
-            if not self._settings.jobs.worker or self._guards or self._leaving.is_set():
-                return
-            # daemons: a service that ends in a hurry waits for nobody
-            self._guards = [
-                threading.Thread(target=self._keep, args=(name, asked), name=name, daemon=True)
-                for name in ("worker", "sweeper")
-            ]
-            for guard in self._guards:
-                guard.start()
+        self._running: subprocess.Popen[bytes] | None = None
 
     def drain(self) -> None:
-        """Ask them to give back what they work on and to end; returns at once."""
         with self._changing:
             if not self._leaving.is_set():
                 self._leaving.set()
-                for process in self._running.values():
-                    process.terminate()
+                if self._running is not None:
+                    self._running.terminate()
 
     def kill(self) -> None:
-        """End them at once; what they work on is another's when its lease is over."""
         with self._changing:
             self._leaving.set()
-            for process in self._running.values():
-                _kill_session(process)
+            if self._running is not None:
+                _kill_session(self._running)
 
-    def stop(self) -> None:
-        """Return when none is left: drained within a job's grace, killed after it. Safe to call twice."""
-        self.drain()
-        deadline = time.monotonic() + self._settings.jobs.job_stop_grace_s + _LEAVE_S
-        for guard in self._guards:
-            guard.join(max(0.0, deadline - time.monotonic()))
-        self.kill()
-        for guard in self._guards:
-            guard.join()
-
-    def _keep(self, name: str, asked: threading.Event) -> None:
-        """Run one of them until all shall end."""
-        while not (self._settings.jobs.worker_at_once or asked.wait(_ASKED_S) or self._leaving.is_set()):
+    def _keep(self) -> None:
+        """Run the child until it shall end."""
+        awaited = self.child.waits_for
+        while not (awaited is None or awaited.wait(_ASKED_S) or self._leaving.is_set()):
             pass
-        if name == "sweeper":
-            queues, slots = "sweep", _SWEEPER_SLOTS
-        else:
-            queues, slots = _queues(self._settings), self._settings.jobs.job_slots
-        pause = _FIRST_PAUSE_S
+        pauses = self.child.pauses
+        pause = pauses.first_s
         while not self._leaving.is_set():
             began = time.monotonic()
             try:
-                code = self._run(name, queues, slots)
+                code = self._run()
             except OSError as error:
-                log.error("a worker could not be started", worker=name, reason=str(error))
+                log.error("a process could not be started", process=self.child.name, reason=str(error))
             else:
                 if not self._leaving.is_set():
-                    log.warning("a worker ended and is started again", worker=name, code=code)
-            if time.monotonic() - began > _LIVED_LONG_S:
-                pause = _FIRST_PAUSE_S
+                    log.warning("a process ended and is started again", process=self.child.name, code=code)
+            if time.monotonic() - began > pauses.steady_s:
+                pause = pauses.first_s
             self._leaving.wait(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            pause = min(2 * pause, pauses.max_s)
 
-    def _run(self, name: str, queues: str, slots: int) -> int:
-        """Start one of them and wait for its end; its exit code."""
-        with self._changing:
-            if self._leaving.is_set():
-                return 0
-            # -P: a folder called `workers` where the service was started is not ours
-            process = self._running[name] = subprocess.Popen(
-                [sys.executable, "-P", "-m", _MODULE, queues, str(slots)],
-                stdin=subprocess.PIPE,  # its end tells them that this process is gone, however it went
-                env=self._environment(),
-                start_new_session=True,  # where Ctrl-C does not reach them
-            )
-            self._confide(process)
+    def _run(self) -> int:
+        """Start the child and wait for its end; its exit code."""
+        told, report = self.child.tell(), None
+        if self.child.hear is not None:
+            report = told["report"] = self._open_report(self.child.hear)
+        try:
+            with self._changing:
+                if self._leaving.is_set():
+                    return 0
+                process = self._running = self._start(() if report is None else (report,))
+        finally:
+            if report is not None:
+                os.close(report)
+        _confide(process, told)
         with process:
             code = process.wait()
             with self._changing:
-                del self._running[name]
+                self._running = None
                 _kill_session(process)
+        self.child.ended(code)
         return code
 
-    def _confide(self, process: subprocess.Popen[bytes]) -> None:
-        """Tell a process, as the first line of its standard input, what its environment does not hold."""
-        given = {"database_url": self._addresses.database_url, "redis_url": self._addresses.redis_url}
-        if process.stdin is not None:
-            with suppress(BrokenPipeError):  # it has ended already, which its guard sees
-                process.stdin.write(json.dumps(given).encode() + b"\n")
-                process.stdin.flush()
+    def _start(self, handles: tuple[int, ...]) -> subprocess.Popen[bytes]:
+        # -P: a folder called `workers` where the service was started is not ours
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", *self.child.command],
+            stdin=subprocess.PIPE,  # its end tells them that this process is gone, however it went
+            env=public_environment() | self.child.environment,
+            pass_fds=(*self.child.inherits, *handles),
+            start_new_session=True,  # where Ctrl-C does not reach them
+        )
 
-    def _environment(self) -> dict[str, str]:
-        """This process's without what the children need to know of nobody."""
-        kept = {name: value for name, value in os.environ.items() if name not in _CONFIDENTIAL}
-        return kept | {"VISION_DATA_DIR": str(self._settings.server.data_dir)}
+    def _open_report(self, listen: Callable[[dict[str, Any]], None]) -> int:
+        """A pipe whose reading end a thread listens to; its writing end."""
+        reading, writing = os.pipe()
+
+        def listen_on() -> None:
+            for news in hear(reading):
+                listen(news)
+
+        threading.Thread(target=listen_on, name=f"{self.child.name}-report", daemon=True).start()
+        return writing
 
 
-def _queues(settings: Settings) -> str:
-    """What this machine can work on."""
-    devices = 0 if settings.models.device == "cpu" else cuda_devices()
-    return ",".join(["cpu", "gpu", "multi-gpu"][: 1 + min(devices, 2)])
+def _confide(process: subprocess.Popen[bytes], told: dict[str, Any]) -> None:
+    """Tell a process, as the first line of its standard input, what its environment does not hold."""
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):  # it has ended already, which its guard sees
+            process.stdin.write(json.dumps(told).encode() + b"\n")
+            process.stdin.flush()
 
 
 def _kill_session(process: subprocess.Popen[bytes]) -> None:

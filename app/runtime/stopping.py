@@ -7,13 +7,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
-import uvicorn
+FORCED = 130
+"""Exit code of a service that was not given the time to end."""
 
 
 class StoppedError(Exception):
     """The service was asked to stop before it had started."""
+
+
+class Stoppable(Protocol):
+    """What looks at these two, as a uvicorn server does."""
+
+    should_exit: bool
+    force_exit: bool
 
 
 class Stop:
@@ -21,7 +29,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked = False
-        self.server: uvicorn.Server | None = None
+        self.server: Stoppable | None = None
         self.hurry: Callable[[], None] | None = None
         """Called in a thread of its own when there is no time for anything in order."""
 

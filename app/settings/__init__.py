@@ -13,9 +13,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails
 
+from app.settings.engine import EngineSettings
 from app.settings.group import SettingsGroup
 from app.settings.jobs import JobSettings, StrategySettings
 from app.settings.models import AnswerSettings, BatchingSettings, CollectionSettings, ModelSettings
+from app.settings.processes import ProcessSettings
 from app.settings.serving import AccessSettings, LimitSettings, LogSettings, ServerSettings, UploadSettings
 
 
@@ -25,10 +27,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     server: ServerSettings
+    processes: ProcessSettings
     access: AccessSettings
     models: ModelSettings
     answers: AnswerSettings
     batching: BatchingSettings
+    engine: EngineSettings
     limits: LimitSettings
     uploads: UploadSettings
     collections: CollectionSettings

@@ -13,6 +13,7 @@ import psutil
 
 from app.embedded import Addresses
 from app.runtime.children import Children
+from app.runtime.job_processes import job_processes
 from app.settings import Settings
 from tests.cluster import PERIODS, until
 from tests.live import serving
@@ -76,20 +77,20 @@ def test_they_are_small_say_no_password_and_go_with_a_killed_service(tmp_path: P
 
 def test_one_that_dies_comes_back_until_all_are_stopped(addresses: Addresses, tmp_path: Path) -> None:
     me = os.getpid()
-    children = Children(Settings(data_dir=tmp_path, job_stop_grace_s=5), addresses)
-    asked = threading.Event()
+    children = Children()
+    kept = job_processes(Settings(data_dir=tmp_path, job_stop_grace_s=5), addresses, threading.Event())
     try:
-        children.start(asked)
+        children.start(*kept)
         before = both(me)
         before["cpu"].kill()
         until(lambda: len(now := beside(me)) == 2 and now["cpu"] != before["cpu"])
         after = both(me)
         assert after["sweep"] == before["sweep"]
         began = time.monotonic()
-        children.stop()
+        children.stop(within_s=5)
         assert time.monotonic() - began < 5
         assert not left(after)
-        children.start(asked)
+        children.start(*kept)
         assert beside(me) == {}, "what was stopped stays so"
     finally:
         children.kill()
@@ -97,10 +98,10 @@ def test_one_that_dies_comes_back_until_all_are_stopped(addresses: Addresses, tm
 
 def test_they_wait_for_a_job_where_told_to(addresses: Addresses, tmp_path: Path) -> None:
     me = os.getpid()
-    children = Children(Settings(data_dir=tmp_path, worker_at_once=False), addresses)
+    children = Children()
     asked = threading.Event()
     try:
-        children.start(asked)
+        children.start(*job_processes(Settings(data_dir=tmp_path, worker_at_once=False), addresses, asked))
         time.sleep(0.5)
         assert beside(me) == {}
         asked.set()
@@ -108,4 +109,4 @@ def test_they_wait_for_a_job_where_told_to(addresses: Addresses, tmp_path: Path)
         children.kill()
         until(lambda: not left(found), 5)
     finally:
-        children.stop()
+        children.stop(within_s=5)

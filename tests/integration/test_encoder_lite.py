@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
 import torch
+import transformers
 from PIL import Image
 
 from app.families.encoders import load_encoder, resolve
 from app.families.lite import encoder as lite
+from app.families.lite import sentences
 from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Encoder
 from app.inference.sources import EncoderConfig
 from scripts import imagenet_anchors
 
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = (Path(lite.__file__).parent / "imagenet_names.txt").read_text().splitlines()
 
 
@@ -84,6 +89,42 @@ def test_the_shipped_class_vectors_are_those_of_the_names() -> None:
 def test_texts_of_one_meaning_are_closer_than_texts_of_another(encoder: Encoder) -> None:
     cat, kitten, lorry = encoder.encode_texts(["a cat", "a small kitten", "a lorry on a motorway"])
     assert cat @ kitten > cat @ lorry + 0.3
+
+
+def test_sentence_vectors_are_those_that_transformers_computes() -> None:
+    texts = [
+        "a photo of a cat",
+        "",
+        "Straße, été \u65e5\u672c \U0001f600",
+        "word " * 300,
+        "[MASK] 3.14 don't",
+    ]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(sentences.folder())
+    model = transformers.AutoModel.from_pretrained(sentences.folder()).eval()
+    tokens = tokenizer(
+        texts, padding=True, truncation=True, max_length=sentences.MAX_TOKENS, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        hidden = model(**tokens).last_hidden_state
+    mask = tokens["attention_mask"].unsqueeze(-1)
+    pooled = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1)).numpy()
+    np.testing.assert_allclose(sentences.SentenceEncoder().encode(texts), pooled, atol=2e-6)
+
+
+def test_the_default_encoder_is_served_without_importing_transformers(cache: Path, encoder: Encoder) -> None:
+    asked = """
+import pathlib, sys
+from PIL import Image
+from app.families.encoders import load_encoder, resolve
+from app.inference.sources import EncoderConfig
+encoder = load_encoder(resolve("lite"), EncoderConfig("cpu", "auto", True, 0.99, 0, pathlib.Path(sys.argv[1]), False))
+encoder.encode_images(encoder.preprocess(Image.new("RGB", (64, 64)))[None])
+encoder.encode_texts(["a cat"])
+assert "transformers" not in sys.modules
+"""
+    words = [sys.executable, "-c", asked, str(cache)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_unrelated_photographs_are_about_orthogonal(encoder: Encoder, photos: np.ndarray) -> None:

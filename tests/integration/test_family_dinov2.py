@@ -63,7 +63,7 @@ async def service(
     )
     made = create_app(settings, module_addresses)
     async with made.router.lifespan_context(made):
-        await made.state.services.default_model
+        await made.state.services.default_model.loading
         yield made
 
 

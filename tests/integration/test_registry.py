@@ -281,7 +281,7 @@ async def test_known_lists_the_default_and_aliases(tmp_path: Path, pool: ThreadP
     assert not known["lite"].default
     assert not any(info.live for info in known.values())
     async with registry.encoder() as live:
-        assert live.encoder.name == "clip-vit-base-patch32"
+        assert live.name == "clip-vit-base-patch32"
         info = next(info for info in registry.known() if info.live)
         assert (info.dim, info.memory_bytes, info.runtime, info.users) == (
             8,
@@ -459,13 +459,13 @@ async def test_the_default_encoder_gives_one_image_the_same_vector_alone_and_in_
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-4)
     assert (together * np.concatenate(alone)).sum(1).min() > 0.999
     texts = await default_encoder.embed_texts(["a cat", "a rocket"], deadline_s=60)
-    assert texts.shape == (2, default_encoder.encoder.dim)
+    assert texts.shape == (2, default_encoder.dim)
     assert texts[0] @ together[0] > texts[1] @ together[0]
 
 
 async def test_reduced_decoding_keeps_the_embedding(default_encoder: LiveEncoder) -> None:
     """Photographs and fine textures blown up to 3,584 pixels: cosine of at least 0.99 to the full decode."""
-    size = default_encoder.encoder.input_size
+    size = default_encoder.input_size
     limits = ImageLimits()
     cosines = []
     for name in ("chelsea", "coffee", "rocket", "astronaut", "camera", "gravel", "grass"):

@@ -41,7 +41,7 @@ async def second(app: FastAPI, redis_url: str) -> AsyncIterator[FastAPI]:
     addresses = type(services.addresses)(services.addresses.database_url, redis_url)
     made = create_app(services.settings, addresses)
     async with made.router.lifespan_context(made):
-        await made.state.services.default_model
+        await made.state.services.default_model.loading
         yield made
 
 

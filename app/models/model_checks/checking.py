@@ -16,6 +16,7 @@ from app.inference.errors import ChatTemplateError, ModelUnavailableError
 from app.methods.params import MAX_QUESTION_CHARS
 from app.models.classifiers import NOTE, WEIGHTS, ClassifierNote, TrainedClassifier
 from app.models.model_checks import json_files, processor, tokenizer, whole
+from app.models.model_checks.requests import CheckedModel, CheckRequest
 from app.models.model_checks.tensors import check_tensors, read_shapes
 from app.storage.archive_entries import ArchiveLimits
 from app.storage.archives import unpack
@@ -35,34 +36,6 @@ _TURNS = [
 """What every chat template is tried with."""
 
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,60}$")]
-
-
-class CheckRequest(BaseModel):
-    """What a bounded child needs to know to check a model."""
-
-    archive: Path
-    folder: Path
-    """Where the archive is unpacked; it must not be there yet."""
-    entries: int
-    ratio: int
-    unpacked_bytes: int
-    min_free_mb: int
-    max_labels: int
-    max_label_chars: int
-    max_head_bytes: int
-
-
-class CheckedModel(BaseModel):
-    """What a bounded child found a model to be."""
-
-    folder: Path
-    """The model's files: the unpacked folder, or the one folder in it."""
-    note: dict[str, Any]
-    """Fields of a model's card."""
-    is_changed: bool
-    """Whether it has weights of an encoder or a vision-language model, which want to be tried."""
-    dim: int | None
-    """Length of a classifier's features."""
 
 
 class _Note(BaseModel):

@@ -1,0 +1,101 @@
+"""An engine: `python -m app.runtime.engine_process`, the process that runs models on one device for the front ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from app.families import FAMILIES
+from app.inference.device import threads
+from app.inference.engine.placement import choose_engine
+from app.inference.engine.server import EngineServer
+from app.inference.registry import ModelRegistry
+from app.observability.logs import configure
+from app.observability.metrics import Metrics
+from app.observability.observer import ModelMetrics
+from app.observability.shared_metrics import SharedMetrics
+from app.runtime.confiding import Reporter, read_told
+from app.runtime.names import METRICS, TALLIES
+from app.settings import Settings
+from app.storage.tallies import ModelState, Tallies, Tally
+
+log = structlog.get_logger("app.runtime")
+
+
+def main() -> None:
+    """Run models until SIGTERM, or until the parent is gone."""
+    told = read_told()
+    settings = Settings(**told["settings"])
+    configure(settings)
+    for number in (signal.SIGINT, signal.SIGHUP):  # the parent's, who tells by SIGTERM
+        signal.signal(number, signal.SIG_IGN)
+    asyncio.run(_serve(told, settings))
+    os._exit(
+        0
+    )  # a thread that still loads or downloads a model would hold the process for as long as that takes
+
+
+async def _serve(told: dict[str, Any], settings: Settings) -> None:
+    folder = Path(told["folder"])
+    state = Tallies.open(folder / TALLIES, told["row"]).get("default_model")
+    metrics = Metrics(settings.logs.max_metric_models, SharedMetrics(folder / METRICS, told["name"]))
+    leaving = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leaving.set)
+    with ThreadPoolExecutor(threads(settings.batching.decode_threads), thread_name_prefix="prepare") as pool:
+        registry = ModelRegistry(settings, FAMILIES, pool=pool, observer=ModelMetrics(metrics))
+        server = EngineServer(registry, told["engines"][told["index"]], told["token"], settings)
+        await server.serve()
+        reporter = Reporter(told["report"])
+        reporter.tell(listening=told["name"])
+        loading = asyncio.create_task(_load_default(told, settings, registry, state, reporter))
+        await leaving.wait()
+        loading.cancel()
+        await server.close()
+        await registry.close()
+
+
+async def _load_default(
+    told: dict[str, Any], settings: Settings, registry: ModelRegistry, state: Tally, reporter: Reporter
+) -> None:
+    """Load the default model, where it is placed here, and tell parent and front ends how that went."""
+    if settings.processes.engine_placement == "spread" and not _is_home(told, registry):
+        state.own = ModelState.ELSEWHERE
+        return
+    state.own = ModelState.LOADING
+    try:
+        async with registry.encoder() as live:
+            log.info("default model is live", model=live.key, runtime=live.runtime)
+    except Exception as error:
+        state.own = ModelState.FAILED
+        reporter.tell(not_loaded=str(error))
+    else:
+        state.own = ModelState.LIVE
+        reporter.tell(models=[f"{info.name} ({info.runtime})" for info in registry.live()])
+
+
+@dataclass
+class _Candidate:
+    """An engine as front ends place models on it, were all connected."""
+
+    endpoint: str
+    is_connected: bool = True
+    outstanding: int = 0
+
+
+def _is_home(told: dict[str, Any], registry: ModelRegistry) -> bool:
+    """Whether front ends will ask this engine for the default model."""
+    candidates = [_Candidate(endpoint) for endpoint in told["engines"]]
+    names = [info.name for info in registry.known() if info.default and info.kind == "encoder"]
+    name = names[0] if names else ""
+    return choose_engine(candidates, "spread", "encoder", name) is candidates[told["index"]]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""A front end: `python -m app.runtime.front_end`, one of several processes that answer requests of one service.
+
+It loads no model: those run in engines, which it asks through their sockets.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from app.embedded import Addresses
+from app.inference.engine.client import EngineClient
+from app.inference.engine.interface import Engine
+from app.main import create_app
+from app.observability.logs import configure
+from app.observability.metrics import Metrics
+from app.observability.shared_metrics import SharedMetrics
+from app.operations.part import ServicePart
+from app.runtime.confiding import Reporter, read_told
+from app.runtime.names import METRICS, TALLIES
+from app.runtime.web_server import WebServer, server_config
+from app.settings import Settings
+from app.storage.tallies import Tallies, Tally
+
+
+class FrontEndServer(WebServer):
+    """Holds the connections of all front ends together to the service's limit."""
+
+    def __init__(self, config: uvicorn.Config, connections: Tally, **callbacks: Any) -> None:
+        """`connections` counts those of every front end."""
+        super().__init__(config, **callbacks)
+        self._connections = connections
+        self._limit = config.limit_concurrency or 1
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: what the others hold is not this one's to give."""
+        self._connections.own = len(self.server_state.connections)
+        others = self._connections.total - self._connections.own
+        self.config.limit_concurrency = max(1, self._limit - others)
+        return await super().on_tick(counter)
+
+
+def main() -> None:
+    """Serve until SIGTERM, or until the parent is gone."""
+    told = read_told()
+    addresses = Addresses(told["settings"]["database_url"], told["settings"]["redis_url"])
+    settings = Settings(**told["settings"])
+    configure(settings)
+    folder = Path(told["folder"])
+    tallies = Tallies.open(folder / TALLIES, told["row"])
+    reporter = Reporter(told["report"])
+    part = ServicePart(
+        metrics=Metrics(settings.logs.max_metric_models, SharedMetrics(folder / METRICS, told["name"])),
+        tallies=tallies,
+        open_engine=partial(_open_engine, told),
+        has_models=False,
+        cleans=told["cleans"],
+    )
+    app = create_app(settings, addresses, part)
+
+    def tell_of_jobs() -> None:
+        app.state.services.job_asked.wait()
+        reporter.tell(job_asked=True)
+
+    def ready() -> None:
+        reporter.tell(listening=told["name"])
+        threading.Thread(target=tell_of_jobs, name="job-asked", daemon=True).start()
+
+    server = FrontEndServer(
+        server_config(app, settings, told["connections"]),
+        tallies.get("connections"),
+        ready=ready,
+        closing=lambda: app.state.services.followers.close(),
+    )
+    _heed_signals(server)
+    server.run(sockets=[socket.socket(fileno=told["listen"])])
+    raise SystemExit(0 if server.started else 1)
+
+
+async def _open_engine(told: dict[str, Any], settings: Settings, pool: ThreadPoolExecutor) -> Engine:
+    placement = settings.processes.engine_placement
+    client = EngineClient(told["engines"], told["token"], settings, pool, placement=placement)
+    await client.start()
+    return client
+
+
+def _heed_signals(server: uvicorn.Server) -> None:
+    def leave(*_: object) -> None:
+        server.should_exit = True
+
+    signal.signal(signal.SIGTERM, leave)
+    for number in (signal.SIGINT, signal.SIGHUP):  # the parent's, who tells by SIGTERM
+        signal.signal(number, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    main()

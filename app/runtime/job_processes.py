@@ -1,0 +1,51 @@
+"""The worker and the sweeper that a service runs beside itself."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from app.embedded import Addresses
+from app.runtime.children import Child
+from app.runtime.plan import count_gpus
+from app.settings import Settings
+
+_MODULE = "workers.worker.beside"
+_LEAVE_S = 8.0
+"""How much longer than a job's grace a worker gets to end."""
+_SWEEPER_SLOTS = 2
+"""One to sweep, one to tidy."""
+
+
+def job_processes(settings: Settings, addresses: Addresses, asked: threading.Event) -> tuple[Child, ...]:
+    """Both, or none where the settings leave jobs to others; started once `asked` is set where the settings say so."""
+    if not settings.jobs.worker:
+        return ()
+
+    def tell() -> dict[str, Any]:
+        return {"database_url": addresses.database_url, "redis_url": addresses.redis_url}
+
+    def child(name: str, queues: str, slots: int) -> Child:
+        return Child(
+            name=name,
+            command=(_MODULE, queues, str(slots)),
+            tell=tell,
+            environment={"VISION_DATA_DIR": str(settings.server.data_dir)},
+            waits_for=None if settings.jobs.worker_at_once else asked,
+        )
+
+    return (
+        child("worker", _queues(settings), settings.jobs.job_slots),
+        child("sweeper", "sweep", _SWEEPER_SLOTS),
+    )
+
+
+def stop_seconds(settings: Settings) -> float:
+    """How long they may take to give back what they work on."""
+    return settings.jobs.job_stop_grace_s + _LEAVE_S
+
+
+def _queues(settings: Settings) -> str:
+    """What this machine can work on."""
+    devices = 0 if settings.models.device == "cpu" else count_gpus()
+    return ",".join(["cpu", "gpu", "multi-gpu"][: 1 + min(devices, 2)])

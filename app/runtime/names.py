@@ -1,0 +1,4 @@
+"""What parent and children call the files of their common folder."""
+
+TALLIES = "tallies"
+METRICS = "metrics"

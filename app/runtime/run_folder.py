@@ -1,0 +1,46 @@
+"""A private folder that one running service has to itself: sockets, shared counts and figures of its processes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from app.embedded.folders import SOCKET_PATH_BYTES, private_folder
+
+LONGEST_NAME = "/engine-00.sock"
+_PREFIX = "llamafarm-vision-run-"
+_LOCK = "lock"
+
+
+@contextmanager
+def run_folder(data_dir: Path) -> Iterator[Path]:
+    """The folder for a block, below `data_dir` or, where a socket's path would be too long, in a temporary folder.
+
+    Those that killed services left behind are removed. Raises FolderError and OSError.
+    """
+    parent = private_folder(data_dir / "run")
+    if len(os.fsencode(f"{parent}/{_PREFIX}12345678{LONGEST_NAME}")) > SOCKET_PATH_BYTES:
+        parent = Path(tempfile.gettempdir())
+    for left in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if left.stat().st_uid == os.geteuid() and not left.is_symlink():
+                _remove_unlocked(left)
+    made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    with (made / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def _remove_unlocked(folder: Path) -> None:
+    """Remove a folder whose service is gone; raises OSError where it is not, BlockingIOError among them."""
+    with (folder / _LOCK).open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,185 @@
+"""The parent of a service of several processes: front ends that answer requests, engines that run models, and what is
+around them. It loads no model, and nothing that could.
+"""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import socket
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from app.embedded import Addresses
+from app.observability.shared_metrics import SharedMetrics
+from app.runtime.around import Around, StartOnce
+from app.runtime.children import Child, Pauses
+from app.runtime.confiding import write_settings
+from app.runtime.job_processes import job_processes
+from app.runtime.listening import url_of
+from app.runtime.names import METRICS, TALLIES
+from app.runtime.plan import Plan, engine_settings, front_end_settings
+from app.runtime.run_folder import run_folder
+from app.runtime.saying import err, say, say_listening, say_not_loaded, say_ready
+from app.runtime.stopping import FORCED, Stop
+from app.settings import Settings
+from app.storage.tallies import Tallies
+
+JOBS_S = 30.0
+"""Longest that the worker waits for the default model."""
+_LOOK_S = 0.1
+_MARGIN_S = 5.0
+"""How much longer than its requests a front end gets to end."""
+_ENGINE_STOP_S = 10.0
+
+
+class Split:
+    """One service of several processes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        addresses: Addresses,
+        sock: socket.socket,
+        stop: Stop,
+        around: Around,
+        connections: int,
+        plan: Plan,
+    ) -> None:
+        """Nothing is started yet. `plan` has at least one front end and one engine."""
+        self.should_exit = False
+        self.force_exit = False
+        self._settings = settings
+        self._addresses = addresses
+        self._sock = sock
+        self._stop = stop
+        self._around = around
+        self._connections = connections
+        self._plan = plan
+        self._news: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._job_asked = threading.Event()
+        self._start_jobs = StartOnce(around.children, *job_processes(settings, addresses, self._job_asked))
+        self._listening: set[str] = set()
+        """Processes that have ever listened."""
+        self._announced = False
+        self._said = False
+
+    def run(self) -> int:
+        """Answer requests until asked to stop; the exit code."""
+        self._stop.server = self
+        self._stop.check()
+        with run_folder(self._settings.server.data_dir) as folder:
+            (folder / METRICS).mkdir(mode=0o700)
+            SharedMetrics(folder / METRICS, "parent").note()
+            engines, front_ends = self._children(folder)
+            try:
+                self._around.children.start(*engines, *front_ends)
+                code = self._watch()
+            finally:
+                self._around.announcement.withdraw()
+                self._end(engines, front_ends)
+        return FORCED if self.force_exit else code
+
+    def _watch(self) -> int:
+        """Look at what the children tell until asked to stop, or one cannot be started; the exit code."""
+        jobs_at = time.monotonic() + JOBS_S
+        while not self.should_exit:
+            if self._announced and time.monotonic() > jobs_at:
+                self._start_jobs()
+            try:
+                news = self._news.get(timeout=_LOOK_S)
+            except queue.Empty:
+                continue
+            if "failed" in news and news["failed"] not in self._listening:
+                say(err, "[bold red]vision serve:[/] the service did not start; the lines above say why.")
+                return 1
+            self._take(news)
+        return 0
+
+    def _take(self, news: dict[str, Any]) -> None:
+        if news.get("job_asked"):
+            self._job_asked.set()
+        if name := news.get("listening"):
+            self._listening.add(name)
+            if name.startswith("front-end") and not self._announced:
+                self._announced = True
+                self._around.announce()
+                plan = self._plan
+                processes = (
+                    f" with {_count(plan.front_ends, 'front end')} and {_count(len(plan.devices), 'engine')}"
+                )
+                say_listening(self._settings, url_of(self._sock), processes)
+        if "models" in news or "not_loaded" in news:
+            self._start_jobs()  # the processor was the model's until it was live
+            if not self._said:
+                self._said = True
+                if "models" in news:
+                    say_ready(self._settings, url_of(self._sock), news["models"])
+                else:
+                    say_not_loaded(self._settings, news["not_loaded"])
+
+    def _end(self, engines: list[Child], front_ends: list[Child]) -> None:
+        """Let front ends finish their requests, then engines end; jobs are given back meanwhile."""
+        self._sock.close()  # clients that come now are refused
+        children = self._around.children
+        children.drain(*self._start_jobs.started)
+        children.stop(*front_ends, within_s=self._settings.limits.shutdown_grace_s + _MARGIN_S)
+        children.stop(*engines, within_s=_ENGINE_STOP_S)
+
+    def _children(self, folder: Path) -> tuple[list[Child], list[Child]]:
+        """Engines and front ends, whose rows in the tallies are in that order."""
+        plan, wanted = self._plan, self._settings.processes
+        pauses = Pauses(wanted.restart_pause_s, wanted.restart_max_pause_s, wanted.restart_steady_s)
+        names = [f"engine-{index}" for index in range(len(plan.devices))]
+        names += [f"front-end-{index}" for index in range(plan.front_ends)]
+        tallies = Tallies.create(folder / TALLIES, len(names))
+        sockets = [str(folder / f"{name}.sock") for name in names[: len(plan.devices)]]
+        common = {"folder": str(folder), "engines": sockets, "token": secrets.token_hex(16)}
+        cleaned = threading.Event()
+        children = []
+        for row, name in enumerate(names):
+            is_engine = row < len(plan.devices)
+            if is_engine:
+                settings = engine_settings(self._settings, plan.devices, row)
+                special: dict[str, Any] = {"index": row, "has_default": True}
+            else:
+                settings = front_end_settings(self._settings, plan.front_ends)
+                special = {"listen": self._sock.fileno(), "connections": self._connections}
+            told = {
+                "name": name,
+                "row": row,
+                "settings": write_settings(settings, self._addresses),
+                **common,
+                **special,
+            }
+            child = Child(
+                name=name,
+                command=("app.runtime.engine_process" if is_engine else "app.runtime.front_end",),
+                tell=partial(self._tell, told, cleaned),
+                hear=self._news.put,
+                ended=partial(self._ended, name, row, tallies, SharedMetrics(folder / METRICS, name)),
+                inherits=() if is_engine else (self._sock.fileno(),),
+                pauses=pauses,
+            )
+            children.append(child)
+        return children[: len(plan.devices)], children[len(plan.devices) :]
+
+    def _tell(self, told: dict[str, Any], cleaned: threading.Event) -> dict[str, Any]:
+        """What a process is told at this start: the first front end cleans, once."""
+        cleans = told["row"] == len(self._plan.devices) and not cleaned.is_set()
+        if cleans:
+            cleaned.set()
+        return {**told, "cleans": cleans}
+
+    def _ended(self, name: str, row: int, tallies: Tallies, metrics: SharedMetrics, code: int) -> None:
+        tallies.clear(row)
+        metrics.end()
+        if code > 0:  # it has given up by itself
+            self._news.put({"failed": name})
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,124 @@
+"""Counts that the processes of one service keep together: a file that each of them maps, with a row for each of them.
+
+A process writes cells of its own row and reads everybody's, so that no lock is needed, and what a process held that
+was killed goes when its parent clears its row.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import zlib
+from enum import IntEnum
+from pathlib import Path
+
+_NAMES = ("connections", "uploads", "spool_bytes", "followers", "default_model")
+_WORKSPACE_CELLS = 256
+_COLLECTION_CELLS = 1_024
+_FIRST_WORKSPACE = len(_NAMES)
+_FIRST_COLLECTION = _FIRST_WORKSPACE + _WORKSPACE_CELLS
+_COLUMNS = _FIRST_COLLECTION + _COLLECTION_CELLS
+_CELL_BYTES = 8
+
+
+class ModelState(IntEnum):
+    """How an engine's default model is; the cell of an engine that is not running holds 0."""
+
+    ABSENT = 0
+    LOADING = 1
+    LIVE = 2
+    FAILED = 3
+    ELSEWHERE = 4
+    """Another engine has it."""
+
+
+class Tally:
+    """One count: this process's part of it, and everybody's together."""
+
+    def __init__(self, cells: memoryview, row: int, column: int) -> None:
+        self._cells = cells
+        self._own = row * _COLUMNS + column
+        self._column = column
+
+    @property
+    def own(self) -> int:
+        """This process's part."""
+        return int(self._cells[self._own])
+
+    @own.setter
+    def own(self, count: int) -> None:
+        self._cells[self._own] = count
+
+    def add(self, count: int) -> None:
+        """Change this process's part; one thread at a time."""
+        self._cells[self._own] += count
+
+    @property
+    def parts(self) -> list[int]:
+        """Every process's part."""
+        return self._cells[self._column :: _COLUMNS].tolist()
+
+    @property
+    def others(self) -> list[int]:
+        """The parts of the other processes."""
+        parts = self.parts
+        del parts[self._own // _COLUMNS]
+        return parts
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return sum(self._cells[self._column :: _COLUMNS])
+
+
+class Tallies:
+    """The counts of one service, as one of its processes sees them."""
+
+    def __init__(self, cells: memoryview, row: int = 0) -> None:
+        self._cells = cells
+        self._row = row
+
+    @classmethod
+    def alone(cls) -> Tallies:
+        """Those of a service of one process."""
+        return cls(memoryview(bytearray(_COLUMNS * _CELL_BYTES)).cast("q"))
+
+    @classmethod
+    def create(cls, path: Path, rows: int) -> Tallies:
+        """Make the file, all zero, for that many processes."""
+        path.unlink(missing_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "r+b") as file:
+            file.truncate(rows * _COLUMNS * _CELL_BYTES)
+        return cls.open(path, 0)
+
+    @classmethod
+    def open(cls, path: Path, row: int) -> Tallies:
+        """Map a file that was made; this process writes the row of that number."""
+        with path.open("r+b") as file:
+            return cls(memoryview(mmap.mmap(file.fileno(), 0)).cast("q"), row)
+
+    def get(self, name: str) -> Tally:
+        """The count of that name: `connections`, `uploads`, `spool_bytes`, `followers` or `default_model`."""
+        return Tally(self._cells, self._row, _NAMES.index(name))
+
+    def followers_of(self, workspace: str) -> Tally:
+        """Clients of one workspace that follow jobs, together with those of the few it shares its cell with."""
+        return Tally(self._cells, self._row, _FIRST_WORKSPACE + _hash(workspace) % _WORKSPACE_CELLS)
+
+    def changes_of(self, workspace: str, collection: str) -> Tally:
+        """Grows with each change of the collection, or of one of the few it shares its cell with."""
+        place = _hash(f"{workspace}/{collection}") % _COLLECTION_CELLS
+        return Tally(self._cells, self._row, _FIRST_COLLECTION + place)
+
+    def clear(self, row: int) -> None:
+        """Forget what a process held that has ended; the changes it counted go on being counted."""
+        start = row * _COLUMNS
+        self._cells[start : start + _FIRST_COLLECTION] = memoryview(
+            bytes(_FIRST_COLLECTION * _CELL_BYTES)
+        ).cast("q")
+
+
+def _hash(text: str) -> int:
+    """The same in every process, which `hash` is not."""
+    return zlib.crc32(text.encode())

@@ -1,0 +1,60 @@
+"""What a process that answers requests loads: nothing of a deep learning library before it opens a model itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from app.embedded import Addresses
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = (
+    "torch",
+    "transformers",
+    "peft",
+    "onnx",
+    "onnxruntime",
+    "sklearn",
+    "scipy",
+    "celery",
+    "jinja2",
+    "alembic",
+)
+OPENED = """
+import asyncio, pathlib, sys
+import httpx
+import app.runtime.serve
+from app.operations import part
+from app.embedded import Addresses
+from app.main import create_app
+from app.settings import Settings
+
+async def load_nothing(engine): ...
+
+part.load_default = load_nothing
+
+async def main(folder, database_url, redis_url):
+    app = create_app(Settings(data_dir=pathlib.Path(folder), log_level="error"), Addresses(database_url, redis_url))
+    app.openapi()
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            for path in ("readyz", "metrics", "v1/models", "v1/strategies", "v1/hardware", "v1/jobs", "v1/collections"):
+                assert (await client.get(path)).status_code == 200, path
+            image = {"image": b"no image"}
+            refused = await client.post("/v1/classify", data={"labels": "a,b", "model": "unknown-model"}, files=image)
+            assert refused.status_code == 404, refused.text
+
+asyncio.run(main(*sys.argv[1:4]))
+print(*(name for name in sys.argv[4:] if name in sys.modules))
+"""
+
+
+def test_every_service_opens_and_answers_without_a_deep_learning_library(
+    addresses: Addresses, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-c", OPENED, str(tmp_path), addresses.database_url, addresses.redis_url, *HEAVY]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
