@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,7 @@ class ImageEmbedder:
         Raises InvalidImageError and ImageTooLargeError, naming which of several, and what embedding raises.
         """
         began = time.perf_counter()
+        self.metrics.cpu.end("receive", math.inf)
         data, hashes = [], []
         for entry in entries:
             one, sha256 = await self._read(entry)
