@@ -88,12 +88,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("clients", type=int)
     parser.add_argument("seconds", type=float)
+    parser.add_argument("--content-type", default="image/jpeg", help="of the folder's files")
     parser.add_argument("--asyncio", action="store_true", help="do without the compiled generator")
     args = parser.parse_args()
     requests = []
     for file in sorted(args.folder.iterdir()):
         body = file.read_bytes()
-        head = f"POST {args.path} HTTP/1.1\r\nHost: {args.host}:{args.port}\r\nContent-Type: image/jpeg\r\n"
+        head = f"POST {args.path} HTTP/1.1\r\nHost: {args.host}:{args.port}\r\n"
+        head += f"Content-Type: {args.content_type}\r\n"
         requests.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     with tempfile.TemporaryDirectory() as scratch:
         program = None if args.asyncio else compiled(Path(scratch))

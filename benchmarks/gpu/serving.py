@@ -162,7 +162,10 @@ def measure_gpu_decoding(plan: Plan, recorder: Recorder) -> None:
     data_dir = plan.scratch / "gpu-decode"
     folder = write_pictures(plan.scratch / "640x480", (640, 480))
     try:
-        with service(plan, checkpoint(plan, "clip-vit-b-32"), data_dir, VISION_GPU_DECODE="on") as (live, _):
+        with service(plan, checkpoint(plan, "clip-vit-b-32"), data_dir, VISION_GPU_DECODE="auto") as (
+            live,
+            _,
+        ):
             teach(live)
             served(live, folder, max(clients_of(plan)), plan.seconds / 2)  # warm
             for clients in clients_of(plan)[1:]:
