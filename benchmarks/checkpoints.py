@@ -75,7 +75,8 @@ def random_clip(folder: Path, shape: str = "clip-vit-b-32") -> Path:
     wanted = CLIP_SHAPES[shape]
     side = wanted["side"]
     # the tokenizer pads with the same token that ends a text, and as every CLIP's with the highest id
-    text = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
+    text = {"vocab_size": len(tokenizer)}
+    text |= {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     dim = {"projection_dim": wanted.get("projection_dim", 512)}
     config = transformers.CLIPConfig(
         text_config=text | wanted.get("text", {}) | dim,

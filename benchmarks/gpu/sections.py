@@ -41,7 +41,7 @@ SECTIONS = (
         "gpu-decode", "benchmarks.gpu.serving:measure_gpu_decoding", 60, "the same, JPEGs decoded on the GPU"
     ),
     Section("served-large", "benchmarks.gpu.serving:measure_large", 70, "CLIP ViT-L/14 over HTTP"),
-    Section("answers", "benchmarks.gpu.answering:measure", 130, "LLaVA of 7B against plain `generate`"),
+    Section("answers", "benchmarks.gpu.answering:measure", 150, "LLaVA of 7B against plain `generate`"),
     Section("lora", "benchmarks.gpu.training:measure", 130, "LoRA of LLaVA of 7B"),
     Section("marked", "benchmarks.gpu.suite:measure_marked", 90, "tests marked `gpu`"),
     Section("suite", "benchmarks.gpu.suite:measure", 120, "tests of models and training on this device"),

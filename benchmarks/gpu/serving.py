@@ -113,7 +113,7 @@ def measure(plan: Plan, recorder: Recorder) -> None:
             heaviest = 0.0
             for size in SIZES:
                 folder = write_pictures(plan.scratch / f"{size[0]}x{size[1]}", size)
-                served(live, folder, max(clients_of(plan)), plan.seconds / 2)  # warm
+                served(live, folder, max(clients_of(plan)), plan.seconds)  # warm
                 for clients in clients_of(plan):
                     least = {(640, 480): 4_000.0, (256, 256): 6_000.0}[size] if clients == 256 else None
                     rate = load_at(
@@ -167,7 +167,7 @@ def measure_gpu_decoding(plan: Plan, recorder: Recorder) -> None:
             _,
         ):
             teach(live)
-            served(live, folder, max(clients_of(plan)), plan.seconds / 2)  # warm
+            served(live, folder, max(clients_of(plan)), plan.seconds)  # warm
             for clients in clients_of(plan)[1:]:
                 least = 8_000 if clients == 256 else None
                 load_at(plan, recorder, live, "served 640x480, decoded on the GPU", folder, clients, least)
@@ -183,7 +183,7 @@ def measure_large(plan: Plan, recorder: Recorder) -> None:
     try:
         with service(plan, checkpoint(plan, name), data_dir) as (live, _):
             teach(live)
-            served(live, folder, max(clients_of(plan)), plan.seconds / 2)  # warm
+            served(live, folder, max(clients_of(plan)), plan.seconds)  # warm
             rate = load_at(plan, recorder, live, "ViT-L/14 served 256x256", folder, max(clients_of(plan)))
             forward = [plan.earlier[key] for key in plan.earlier if key.startswith(f"{name} forward alone")]
             if forward:
