@@ -16,6 +16,8 @@ from benchmarks.gpu.sections import SECTIONS, run_section
 DEFAULT_SECONDS = 465.0
 """All sections together, so that the command ends within 8 minutes."""
 MIN_SECTION_SECONDS = 15.0
+REHEARSAL_PATIENCE = 3.0
+"""Times the limits that a rehearsal gets, which runs on whatever machine is at hand, beside other work."""
 
 
 def main() -> int:
@@ -40,18 +42,25 @@ def main() -> int:
         return 0
     device = args.device or machine.default_device()
     report = Report(machine.describe(device), judged=device.startswith("cuda") and not args.tiny)
-    end = time.monotonic() + args.seconds
+    patience = REHEARSAL_PATIENCE if args.tiny else 1.0
+    end = time.monotonic() + (args.seconds or patience * DEFAULT_SECONDS)
     with tempfile.TemporaryDirectory(prefix="vision-gpu-", dir=os.environ.get("TMPDIR")) as scratch:
         for section in SECTIONS:
             if args.only and section.name not in args.only:
                 continue
-            left = min(section.seconds, end - time.monotonic())
+            left = min(patience * section.seconds, end - time.monotonic())
             if left < MIN_SECTION_SECONDS:
                 report.sections[section.name] = Findings(failures=["no time was left for it"])
                 continue
             print(f"{section.name}: {section.purpose} (at most {left:.0f} s)", flush=True)
             plan = Plan(
-                device, args.tiny, Path(scratch), 1.0 if args.tiny else 4.0, tuple(args.tests), report.figures
+                device,
+                args.tiny,
+                Path(scratch),
+                seconds=1.0 if args.tiny else 4.0,
+                limit_s=left,
+                tests=tuple(args.tests),
+                earlier=report.figures,
             )
             begun = time.monotonic()
             report.sections[section.name] = run_section(section, plan, args.out, left)

@@ -49,6 +49,8 @@ class Plan:
     """Folder for checkpoints and data folders; removed by the caller."""
     seconds: float = 5.0
     """Length of one measurement."""
+    limit_s: float = 120.0
+    """Seconds after which the section is ended."""
     tests: tuple[str, ...] = ()
     """What the section `suite` runs instead of its own selection."""
     earlier: dict[str, float] = field(default_factory=dict)

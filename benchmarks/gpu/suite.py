@@ -30,7 +30,7 @@ SELECTION = (
 """What loads models and trains, those that failed on a GPU before first."""
 TINY_SELECTION = ("tests/unit/test_device.py",)
 MARGIN_SECONDS = 12.0
-"""What pytest gets to end after its time is over."""
+"""What pytest gets to end after its time is over, and what is kept for reading its results after that."""
 NO_TESTS = 5
 _OUTCOME = "(PASSED|FAILED|ERROR|SKIPPED)"
 _RESULT = re.compile(rf"{_OUTCOME} +\S*?(tests/\S+\.py\S*)|(tests/\S+\.py\S*) +{_OUTCOME}")
@@ -60,11 +60,11 @@ def run_pytest(words: Sequence[str], seconds: float, log: Path) -> int:
                 return process.wait()
 
 
-def run_tests(plan: Plan, recorder: Recorder, name: str, words: Sequence[str], seconds: float) -> None:
+def run_tests(plan: Plan, recorder: Recorder, name: str, words: Sequence[str]) -> None:
     """Run and record: counts, each failure with its cause, and what was not reached."""
     log = plan.scratch / f"{name}.pytest.log"
-    begun = time.monotonic()
-    code = run_pytest(words, seconds - MARGIN_SECONDS, log)
+    begun, seconds = time.monotonic(), max(MARGIN_SECONDS, plan.limit_s - 2 * MARGIN_SECONDS)
+    code = run_pytest(words, seconds, log)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     print("\n".join(lines[-400:]))
     outcomes = {test: outcome for outcome, test in results(lines)}
@@ -75,7 +75,7 @@ def run_tests(plan: Plan, recorder: Recorder, name: str, words: Sequence[str], s
         [*causes, *(test for test, one in outcomes.items() if one in ("FAILED", "ERROR"))]
     ):
         recorder.failure(f"{test}: {causes.get(test) or 'its cause is in the log'}")
-    if time.monotonic() - begun >= seconds - MARGIN_SECONDS:
+    if time.monotonic() - begun >= seconds:
         recorder.failure(f"stopped after {seconds:.0f} s, before all tests had run")
     elif code == NO_TESTS:
         recorder.skipped("no test is marked so")
@@ -85,11 +85,11 @@ def run_tests(plan: Plan, recorder: Recorder, name: str, words: Sequence[str], s
 
 def measure_marked(plan: Plan, recorder: Recorder) -> None:
     """What is marked `gpu`."""
-    run_tests(plan, recorder, "tests marked gpu", ["-m", "gpu", "tests"], 90)
+    run_tests(plan, recorder, "tests marked gpu", ["-m", "gpu", "tests"])
 
 
 def measure(plan: Plan, recorder: Recorder) -> None:
     """Tests of models and training, four at a time where there are cores enough."""
     chosen = plan.tests or (TINY_SELECTION if plan.tiny else SELECTION)
     spread = [] if plan.tiny else ["--numprocesses", "4", "--dist", "loadfile"]
-    run_tests(plan, recorder, "tests of models and training", [*spread, "-m", "not slow", *chosen], 120)
+    run_tests(plan, recorder, "tests of models and training", [*spread, "-m", "not slow", *chosen])
