@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import torch
 import transformers
 from PIL import Image
@@ -21,7 +22,6 @@ from benchmarks.gpu.plan import Plan, Recorder
 from benchmarks.gpu.serving import service
 from benchmarks.gpu.watching import Watch
 from benchmarks.pictures import pictures
-from tests.live import Live
 
 TOGETHER = 16
 ROUNDS = 2
@@ -86,28 +86,23 @@ def plain_rates(plan: Plan, folder: Path) -> dict[int, float]:
     return rates
 
 
-def ask(live: Live, image: bytes, question: str, tokens: int) -> int:
+def ask(client: httpx.Client, image: bytes, question: str, tokens: int) -> int:
     """One question over HTTP; how many tokens answered it."""
-    with live.client() as client:
-        client.timeout = 300
-        form = {"question": question, "max_new_tokens": str(tokens)}
-        reply = client.post("/v1/vqa", data=form, files={"image": image})
-        reply.raise_for_status()
-        return int(reply.json()["usage"]["completion_tokens"])
+    form = {"question": question, "max_new_tokens": str(tokens)}
+    reply = client.post("/v1/vqa", data=form, files={"image": image}, timeout=300)
+    reply.raise_for_status()
+    return int(reply.json()["usage"]["completion_tokens"])
 
 
-def served_rate(live: Live, plan: Plan, together: int) -> float:
+def served_rate(client: httpx.Client, plan: Plan, together: int) -> float:
     """Tokens a second of so many questions asked at once; the better of some rounds."""
-    images = pictures(together)
-    tokens = tokens_of(plan)
+    asked = list(zip(pictures(together), questions(together), strict=True))
     rates = []
     with ThreadPoolExecutor(together) as pool:
         for _ in range(ROUNDS + 1):  # the first compiles what the others use
             begun = time.perf_counter()
-            asked = pool.map(
-                lambda pair: ask(live, *pair, tokens), zip(images, questions(together), strict=True)
-            )
-            rates.append(sum(asked) / (time.perf_counter() - begun))
+            tokens = sum(pool.map(lambda pair: ask(client, *pair, tokens_of(plan)), asked))
+            rates.append(tokens / (time.perf_counter() - begun))
     return max(rates[1:])
 
 
@@ -120,19 +115,19 @@ def measure(plan: Plan, recorder: Recorder) -> None:
         recorder.figure(f"LLaVA, plain generate, batch {batch}", rate, "tokens/s")
     data_dir = plan.scratch / "answers"
     try:
-        with service(plan, ENCODER, data_dir, VISION_VLM=str(folder)) as (live, _):
+        with service(plan, ENCODER, data_dir, VISION_VLM=str(folder)) as (live, _), live.client() as client:
             begun = time.perf_counter()
-            ask(live, pictures(1)[0], questions(1)[0], 1)
+            ask(client, pictures(1)[0], questions(1)[0], 1)
             recorder.figure(
                 "LLaVA, first answer after the service is ready", time.perf_counter() - begun, "s"
             )
             with Watch(live) as watch:
-                together = served_rate(live, plan, TOGETHER)
+                together = served_rate(client, plan, TOGETHER)
             note = "" if watch.gpu_percent is None else f"GPU {watch.gpu_percent:.0f}%"
             recorder.figure(f"LLaVA, {TOGETHER} questions together", together, "tokens/s", note=note)
             recorder.figure(
                 f"LLaVA, {TOGETHER} together over plain generate", together / plain[TOGETHER], least=1.2
             )
-            recorder.figure("LLaVA, alone", served_rate(live, plan, 1), "tokens/s", least=120)
+            recorder.figure("LLaVA, alone", served_rate(client, plan, 1), "tokens/s", least=120)
     finally:
         purge(data_dir)

@@ -17,7 +17,7 @@ class Figure:
     value: float
     unit: str = ""
     least: float | None = None
-    """What ENGINE.md asks for at least, on the machine it names."""
+    """What docs/benchmarks.md asks for at least, on the machine it names."""
     most: float | None = None
     """The same, at most."""
     note: str = ""

@@ -11,6 +11,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import extract_stack
+from types import FrameType
 
 from benchmarks.gpu.plan import Findings, Plan, Recorder
 
@@ -105,8 +107,14 @@ def _end_what_is_left(process: subprocess.Popen[bytes], mark: str) -> None:
     process.wait()
 
 
-def _interrupted(*_: object) -> None:
-    raise KeyboardInterrupt
+def _interrupted(_: int, frame: FrameType | None) -> None:
+    own = [
+        f"{call.name} in {Path(call.filename).name}"
+        for call in extract_stack(frame)
+        if "benchmarks" in call.filename
+    ]
+    print(f"stopped while in {' > '.join(own[1:])}", flush=True)
+    raise SystemExit(1)
 
 
 def main() -> None:

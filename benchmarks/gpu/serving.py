@@ -57,15 +57,18 @@ def wait_until_ready(live: Live) -> None:
     """Poll `/readyz`; raises with the log's warnings at the deadline, and at once where the model cannot be loaded."""
     deadline = time.monotonic() + START_SECONDS
     state = ""
-    while time.monotonic() < deadline and live.process.poll() is None and "could not be loaded" not in state:
-        try:
-            reply = httpx.get(f"{live.url}/readyz", timeout=5)
-            if reply.is_success:
-                return
-            state = reply.text
-        except httpx.HTTPError as error:
-            state = str(error)
-        time.sleep(0.05)
+    with live.client() as client:
+        while (
+            time.monotonic() < deadline and live.process.poll() is None and "could not be loaded" not in state
+        ):
+            try:
+                reply = client.get("/readyz", timeout=5)
+                if reply.is_success:
+                    return
+                state = reply.text
+            except httpx.HTTPError as error:
+                state = str(error)
+            time.sleep(0.05)
     lines = live.log.read_text(encoding="utf-8", errors="replace").splitlines()
     told = [line[:2_000] for line in lines if "not_ready" not in line]
     raise RuntimeError("\n".join([f"the service was not ready: {state}", *told[-8:]]))
