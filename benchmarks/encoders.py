@@ -26,7 +26,8 @@ from app.families.lite import efficientnet_lite
 from app.families.lite import encoder as lite
 from app.inference import device
 from app.inference.protocols import Pixels
-from app.inference.sources import CHECKPOINTS, EncoderConfig
+from app.inference.sources import EncoderConfig
+from benchmarks.checkpoints import random_clip
 
 BATCHES = (1, 8, 32)
 CHOICES = {
@@ -58,18 +59,6 @@ class ClipImages(torch.nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.model(pixel_values=pixels).image_embeds
-
-
-def random_clip(folder: Path) -> Path:
-    """A CLIP ViT-B/32 whose weights mean nothing, with our tiny CLIP's tokenizer."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(CHECKPOINTS / "clip-tiny")
-    torch.manual_seed(0)
-    text = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
-    config = transformers.CLIPConfig(text_config=text, vision_config={"patch_size": 32, "image_size": 224})
-    transformers.CLIPModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    transformers.CLIPImageProcessorPil().save_pretrained(folder)
-    return folder
 
 
 def rate(encoder: object, pixels: Pixels, seconds: float) -> list[float]:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.embedded import purge
-from benchmarks.service import pictures
+from benchmarks.pictures import pictures
 from tests.live import launch
 
 AT_ONCE = 50

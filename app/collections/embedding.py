@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,7 @@ class ImageEmbedder:
         wait, and what embedding raises.
         """
         began, deadline = time.perf_counter(), time.monotonic() + self.deadline_s
+        self.metrics.cpu.end("receive", math.inf)
         vectors = np.zeros((len(entries), live.dim), np.float32)
         decode_s: list[float] = []
         async with self.places.hold(workspace, deadline=deadline):

@@ -136,6 +136,7 @@ class Recognition:
         collection: str | None,
         began: float,
     ) -> Answer:
+        self.metrics.cpu.begin()
         scoring = time.perf_counter()
         prediction = head.predict(embedded.vectors)
         ended = time.perf_counter()

@@ -21,6 +21,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from app.observability.shared_metrics import SharedMetrics
+from app.observability.stage_cpu import StageCpu
 
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -115,6 +116,7 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
+        self.cpu = StageCpu(self.registry)
         for stage in STAGES:
             self.stages.labels(stage)
         for outcome in ("hit", "miss"):
@@ -123,6 +125,7 @@ class Metrics:
     def observe_stage(self, stage: str, seconds: float) -> None:
         """One stage of one item or batch took `seconds`; `stage` is one of `STAGES`."""
         self.stages.labels(stage).observe(seconds)
+        self.cpu.end(stage, seconds)
 
     def observe_batch(self, model: str, size: int) -> None:
         """One forward pass of `model` took `size` items."""
@@ -172,6 +175,7 @@ class Metrics:
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """One request was answered (or left: 499); `route` is the template, never the path itself."""
+        self.cpu.end("reply", seconds)
         self.requests.labels(route, method, str(status)).inc()
         self.latency.labels(route).observe(seconds)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 from app.observability.metrics import Metrics, ModelGauge
@@ -62,3 +64,45 @@ def test_processes_count_together_and_go_on_when_started_again(tmp_path: Path) -
     # one has ended, and its figures are not somebody else's
     assert 'process_open_fds{process="engine-0"}' in shown
     assert 'process="engine-1"' not in shown
+
+
+def cpu_seconds(metrics: Metrics, stage: str) -> float:
+    line = f'vision_stage_cpu_seconds_total{{stage="{stage}"}} '
+    (found,) = [row for row in metrics.exposition().decode().splitlines() if row.startswith(line)]
+    return float(found.removeprefix(line))
+
+
+def burn(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def test_a_stage_counts_the_work_of_its_own_thread_and_no_waiting() -> None:
+    metrics = Metrics()
+
+    def prepare() -> None:
+        metrics.cpu.begin()
+        burn(0.05)
+        metrics.observe_stage("decode", 60.0)  # by the clock it took far longer: others had the core
+        burn(0.02)
+        metrics.observe_stage("preprocess", 60.0)
+        threading.Event().wait(0.1)
+        metrics.observe_stage("forward", 60.0)
+
+    worker = threading.Thread(target=prepare)
+    worker.start()
+    burn(0.1)
+    worker.join()
+    assert 0.05 <= cpu_seconds(metrics, "decode") < 0.1
+    assert 0.02 <= cpu_seconds(metrics, "preprocess") < 0.05
+    assert cpu_seconds(metrics, "forward") < 0.01
+
+
+def test_what_a_thread_did_between_stages_counts_no_more_than_the_stage_took() -> None:
+    metrics = Metrics()
+    metrics.cpu.begin()
+    burn(0.1)
+    metrics.observe_stage("queue", 5.0)  # waiting is no work
+    metrics.observe_stage("head", 0.01)
+    assert cpu_seconds(metrics, "score") == 0.01
