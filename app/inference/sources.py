@@ -59,6 +59,9 @@ class EncoderConfig:
     """Levels of single models, by name or alias."""
     parity_tokens: float = 0.9
     """Least share of tokens that an optimised vision-language model must have in common with float32."""
+    vlm_max_batch: int = 16
+    vlm_cache_bytes: int = 0
+    """Of one model's keys and values; 0 is an eighth of the device's memory."""
 
     @property
     def trained_dir(self) -> Path:
@@ -90,6 +93,8 @@ class EncoderConfig:
             optimisation=settings.models.optimisation,
             optimisations=settings.models.levels_by_model,
             parity_tokens=settings.models.parity_tokens,
+            vlm_max_batch=settings.answers.vlm_max_batch,
+            vlm_cache_bytes=settings.answers.vlm_cache_mb << 20,
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from app.families.chat import lead_in, turn
+from app.inference.generation.decoder import Decoder, SequenceDecoder
 from app.families.transformers_vlm import TransformersVlm
 from app.inference.prompts import CAPTION_PROMPT, Prompt
 
@@ -31,6 +32,10 @@ class LlavaVlm(TransformersVlm):
     tasks = frozenset({"vqa", "caption"})
     language_parts = ("model.language_model",)
     projector = "model.multi_modal_projector"
+
+    def make_decoder(self) -> Decoder:
+        """Image, question and answer in one row."""
+        return SequenceDecoder(self.model, self.language_parts[0])
 
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
         """Chat template, then processor: input_ids, attention_mask int64[1, length], pixel_values [1, 3, h, w]."""
