@@ -33,6 +33,8 @@ MAX_ROWS, CACHE_BYTES = 16, 1 << 30
 
 
 Join = Callable[[Callable[[Generation], bool]], Sequence[Generation]]
+SHORT = 127
+"""Tokens of a prompt whose padding costs less than a forward pass of its own."""
 
 
 class TransformersVlm(ABC):
@@ -84,9 +86,7 @@ class TransformersVlm(ABC):
         self.static_cache = False
         """Whether steps have few fixed shapes, which lets them be captured as CUDA graphs on CUDA."""
         self.context_length = self._context_length()
-        self._loop = Loop(
-            name, self.make_decoder(), device, max_rows=MAX_ROWS, cache_bytes=CACHE_BYTES
-        )
+        self.loop = Loop(name, self.make_decoder(), device, max_rows=MAX_ROWS, cache_bytes=CACHE_BYTES)
         special = set(processor.tokenizer.all_special_tokens) | {
             str(getattr(processor, "image_token", IMAGE))
         }
@@ -108,7 +108,7 @@ class TransformersVlm(ABC):
 
     def limit_generation(self, *, max_rows: int, cache_bytes: int) -> None:
         """At most so many rows at once, and so many bytes of their keys and values."""
-        self._loop.limit(max_rows, cache_bytes)
+        self.loop.limit(max_rows, cache_bytes)
 
     @abstractmethod
     def make_decoder(self) -> Decoder:
@@ -148,10 +148,10 @@ class TransformersVlm(ABC):
         what joined follow those of the batch.
         """
         with self.turn() as model:
-            if not self._loop.decoder.is_supported:
+            if not self.loop.decoder.is_supported:
                 return self._generate_plainly(model, batch)
             base = self.base
-            answers = self._loop.run(
+            answers = self.loop.run(
                 model,
                 self._rows(batch),
                 workspace=self if base is None else base,
@@ -167,12 +167,12 @@ class TransformersVlm(ABC):
         return answers
 
     def group(self, generation: Generation) -> str:
-        """What may share a batch: prompts whose lengths differ by less than half.
+        """What may share a batch: prompts whose lengths differ by less than half, and short ones of any length.
 
         `generate` of transformers, where it answers, has one way of sampling for all.
         """
-        bucket = str(generation.prompt_tokens.bit_length())
-        if self._loop.decoder.is_supported:
+        bucket = str(max(generation.prompt_tokens, SHORT).bit_length())
+        if self.loop.decoder.is_supported:
             return bucket
         sampling = generation.sampling
         return f"{bucket} {sampling.temperature} {sampling.top_p}"
@@ -256,7 +256,7 @@ class TransformersVlm(ABC):
 
     def drop_workspace(self) -> None:
         """Free the keys and values of past batches, and what was captured over them."""
-        self._loop.captured.forget()
+        self.loop.captured.forget()
         self.workspace = None
         if self.base is not None:
             self.base.workspace = None

@@ -107,6 +107,8 @@ class BlipDecoder(Decoder):
 class VqaDecoder(BlipDecoder):
     """Looks at a question that was read with the image, and begins with its one begin token."""
 
+    extra_step = 32
+
     def lengths(self, items: Sequence[Inputs]) -> list[int]:
         """The begin token."""
         return [1] * len(items)

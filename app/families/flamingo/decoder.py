@@ -14,6 +14,8 @@ from app.inference.generation.slots import Slots
 class IdeficsDecoder(Decoder):
     """A row keeps what the tower made of its images, and which of them its last token looks at."""
 
+    extra_step = 4
+
     def extra(self, item: Inputs) -> int:
         """Images."""
         return int(item["pixel_values"].shape[1])

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import torch
 
+from app.inference.memory import is_out_of_memory
+
 log = logging.getLogger(__name__)
 
 MAX_GRAPHS = 64
@@ -26,14 +28,14 @@ class CapturedSteps:
     capturing fails, every step runs as it is from then on, and the log says so.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_able: bool) -> None:
+        """Where it `is_able` to: on CUDA."""
         self._name = name
         self._graphs: dict[Shape, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
         self._seen: set[Shape] = set()
         self._pool: tuple[int, int] | None = None
         self._tensors = 0
-        self.is_able = True
-        """Whether capturing works here."""
+        self.is_able = is_able
 
     @property
     def shapes(self) -> list[Shape]:
@@ -64,6 +66,8 @@ class CapturedSteps:
         try:
             graph, logits = self._capture(shape, step)
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             self.is_able = False
             self.forget()
             log.warning("%s answers without CUDA graphs: %s", self._name, error)

@@ -18,6 +18,9 @@ DEFAULT_TOP_K = 50
 class Decoder(ABC):
     """How a family reads whole prompts, and then one token a row."""
 
+    extra_step = 1
+    """What `extra` is rounded up to a multiple of, so that others with a little more may join."""
+
     def __init__(self, model: Any) -> None:
         """Takes no hold of the weights: they are lent for each batch."""
         self.config = self.language_config(model)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -22,8 +23,6 @@ from app.inference.prompts import Answer, Generation
 
 COLUMNS = 128
 """Slots are a multiple of this long, and steps of fixed shapes look at a multiple of it."""
-EXTRA = 8
-"""The same for what else is kept a row."""
 
 MAX_TURNOVER = 8
 """How often the slots of one batch are filled: prompts that ended are held until all of a batch have."""
@@ -50,10 +49,11 @@ class Loop:
         self.decoder = decoder
         self.device = device
         self.cache_bytes = cache_bytes
-        self.captured = CapturedSteps(name)
+        self.captured = CapturedSteps(name, is_able=device.type == "cuda")
         self.max_rows = self._rows_now = max_rows
         self._good_batches = 0
-        self._ahead = 1 if device.type == "cuda" else 0
+        self.ahead = 1 if device.type == "cuda" else 0
+        """Steps whose tokens may be on their way while the next one is begun."""
 
     def limit(self, max_rows: int, cache_bytes: int) -> None:
         """Change both limits."""
@@ -75,17 +75,18 @@ class Loop:
         `join` takes more of what waits, up to the first that the test it is given refuses. Where memory runs out, the
         slots are given back, and there are half as many at once from then on.
         """
+        everyone = list(rows)
         try:
-            slots = self._slots(model, [row.generation for row in rows], workspace, join is not None)
-            batch = _Batch(self, model, slots, collate, fixed_shapes)
-            everyone = list(rows)
-            batch.waiting.extend(rows)
-            while batch.is_busy:
-                if join is not None and len(everyone) < MAX_TURNOVER * slots.slots:
-                    joined = join(batch.room())
-                    everyone.extend(joined)
-                    batch.waiting.extend(joined)
-                batch.advance(self._ahead)
+            with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+                slots = self._slots(model, [row.generation for row in rows], workspace, join is not None)
+                batch = _Batch(self, model, slots, collate, fixed_shapes)
+                batch.waiting.extend(rows)
+                while batch.is_busy:
+                    if join is not None and len(everyone) < MAX_TURNOVER * slots.slots:
+                        joined = join(batch.room())
+                        everyone.extend(joined)
+                        batch.waiting.extend(joined)
+                    batch.advance(self.ahead)
         except Exception as error:
             if is_out_of_memory(error):
                 workspace.workspace = None
@@ -113,7 +114,7 @@ class Loop:
         """Those of the last batch where this one fits, else longer ones; none are moved while rows are under way."""
         length = _up(max(map(self.columns, batch)), COLUMNS)
         extra = max(self.decoder.extra(generation.packed) for generation in batch)
-        extra = _up(extra, EXTRA) if extra else 0
+        extra = _up(extra, self.decoder.extra_step)
         wanted = self._rows_now if others_may_join else min(len(batch), self._rows_now)
         slots = workspace.workspace
         if slots is not None and slots.length >= length and slots.extra >= extra:
@@ -152,7 +153,7 @@ class _Batch:
         self._loop, self._decoder, self._model = loop, loop.decoder, model
         self._slots, self._collate = slots, collate
         self._fixed = fixed_shapes
-        self._captures = fixed_shapes and loop.device.type == "cuda" and not _is_trained(model)
+        self._captures = fixed_shapes and loop.captured.is_able and not _is_trained(model)
         self._rows: list[Row] = []
         self._arriving: deque[tuple[list[Row], Arrival]] = deque()
         self.waiting: deque[Row] = deque()
