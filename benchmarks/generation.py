@@ -1,8 +1,8 @@
 """Tokens a second of generating answers, against transformers' own `generate` at the same batch.
 
-`python -m benchmarks.answers` prints it. By itself, `python benchmarks/generation.py --tree OTHER` measures the code of
-another checkout with the same prompts, since it asks nothing of it but to load, pack and generate. Knows the models, not
-the service around them.
+`python -m benchmarks.answers` prints it. By itself, `python benchmarks/generation.py --tree OTHER` measures the code
+of another checkout with the same prompts, since it asks nothing of it but to load, pack and generate. Knows the models,
+not the service around them.
 """
 
 from __future__ import annotations
@@ -83,8 +83,10 @@ def pictures(count: int) -> list[Image.Image]:
 
 
 def measure(name: str, location: str, rounds: int, *, cpu_time: bool) -> dict[str, Any]:
-    """Best seconds (of this process's CPU time with one thread, or of the clock) for 16 prompts of plain `generate`, of `Vlm.generate` and of the served model, taking turns, by how
-    many are asked together. Packing the prompts counts for the served model alone.
+    """Best seconds for 16 prompts of plain `generate`, of `Vlm.generate` and of the served model, which take turns, by
+    how many are asked together. Packing the prompts counts for the served model alone.
+
+    `cpu_time` counts the process's CPU time, with one thread, instead of the clock's.
     """
     from app.families.vlms import load_vlm, resolve_vlm
     from app.inference.live_vlm import LiveVlm

@@ -11,15 +11,15 @@ from typing import Any, ClassVar
 
 import torch
 
+from app.families.graphs import Parts
+from app.inference.aspect import bounded
+from app.inference.chat_templates import render
+from app.inference.errors import ModelTaskError, QuestionTooLongError
 from app.inference.generation.decoder import Decoder
 from app.inference.generation.loop import Loop
 from app.inference.generation.plain import generate_plainly
 from app.inference.generation.rows import Row
 from app.inference.generation.slots import Slots
-from app.families.graphs import Parts
-from app.inference.aspect import bounded
-from app.inference.chat_templates import render
-from app.inference.errors import ModelTaskError, QuestionTooLongError
 from app.inference.optimisation import AUTO, Optimisation
 from app.inference.prompts import Answer, Generation, Prompt, Task
 from app.inference.shared_bases import SharedBase, tensor_bytes
@@ -144,7 +144,7 @@ class TransformersVlm(ABC):
     def generate(self, batch: Sequence[Generation], join: Join | None = None) -> list[Answer]:
         """Answer a batch of one `group`; each row ends, and is handed over, on its own.
 
-        `join` takes more that waits for the model, as long as the test that it is given accepts the next; the answers of
+        `join` takes more that waits for the model, up to the first that the test it is given refuses; the answers of
         what joined follow those of the batch.
         """
         with self.turn() as model:
@@ -213,7 +213,7 @@ class TransformersVlm(ABC):
         return " "
 
     def collate(
-        self, items: Sequence[dict[str, torch.Tensor]], *, left: bool = True
+        self, items: Sequence[Mapping[str, torch.Tensor]], *, left: bool = True
     ) -> dict[str, torch.Tensor]:
         """Stack tensors of batch size 1: tokens padded on one side, images padded with zeros behind the last."""
         padding = self.processor.tokenizer.pad_token_id

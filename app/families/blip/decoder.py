@@ -23,10 +23,11 @@ class _SeenCache(Cache):
         super().__init__(layers=[])
         self._slots, self._first = slots, first
         if lent is not None:
-            self.layers = [
+            kept: Any = [
                 SimpleNamespace(keys=slots.kept(f"keys {n}", *lent), values=slots.kept(f"values {n}", *lent))
                 for n in range(layers)
             ]
+            self.layers = kept
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
@@ -113,7 +114,7 @@ class VqaDecoder(BlipDecoder):
         """The begin token."""
         return [1] * len(items)
 
-    def extra(self, item: Inputs) -> int:
+    def columns_beside(self, item: Inputs) -> int:
         """Tokens of the question."""
         return int(item["input_ids"].shape[1])
 
@@ -141,13 +142,13 @@ class CaptionDecoder(BlipDecoder):
     def __init__(self, model: Any) -> None:
         super().__init__(model)
         vision = model.config.vision_config
-        self._patches = (vision.image_size // vision.patch_size) ** 2 + 1
+        self._patches: int = (vision.image_size // vision.patch_size) ** 2 + 1
 
     def lengths(self, items: Sequence[Inputs]) -> list[int]:
         """What is begun with."""
         return [int(item["input_ids"].shape[1]) - 1 if "input_ids" in item else 1 for item in items]
 
-    def extra(self, item: Inputs) -> int:
+    def columns_beside(self, item: Inputs) -> int:
         """Patches of the image."""
         return self._patches
 

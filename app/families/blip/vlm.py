@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 
 from app.families.blip.decoder import CaptionDecoder, VqaDecoder
-from app.inference.generation.decoder import Decoder
 from app.families.transformers_vlm import TransformersVlm
+from app.inference.generation.decoder import Decoder
 from app.inference.prompts import Generation, Prompt
 
 

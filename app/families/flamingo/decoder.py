@@ -16,7 +16,7 @@ class IdeficsDecoder(Decoder):
 
     extra_step = 4
 
-    def extra(self, item: Inputs) -> int:
+    def columns_beside(self, item: Inputs) -> int:
         """Images."""
         return int(item["pixel_values"].shape[1])
 

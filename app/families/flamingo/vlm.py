@@ -9,8 +9,8 @@ from PIL import Image
 
 from app.families.chat import lead_in, turn
 from app.families.flamingo.decoder import IdeficsDecoder
-from app.inference.generation.decoder import Decoder, SequenceDecoder
 from app.families.transformers_vlm import TransformersVlm
+from app.inference.generation.decoder import Decoder, SequenceDecoder
 from app.inference.prompts import CAPTION_PROMPT, Prompt
 
 

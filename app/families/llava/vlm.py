@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from app.families.chat import lead_in, turn
-from app.inference.generation.decoder import Decoder, SequenceDecoder
 from app.families.transformers_vlm import TransformersVlm
+from app.inference.generation.decoder import Decoder, SequenceDecoder
 from app.inference.prompts import CAPTION_PROMPT, Prompt
 
 # LLaVA 1.5's template; only for checkpoints whose files carry none.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -24,8 +25,8 @@ Step = Callable[[int, int, int], torch.Tensor]
 class CapturedSteps:
     """Runs `step(count, used, extra) -> logits`, which reads all else from tensors that stay where they are.
 
-    A shape's first step runs as it is, which warms it up; its second is captured, and all later ones are replayed. Where
-    capturing fails, every step runs as it is from then on, and the log says so.
+    A shape's first step runs as it is, which warms it up; its second is captured, and all later ones are replayed.
+    Where capturing fails, every step runs as it is from then on, and the log says so.
     """
 
     def __init__(self, name: str, *, is_able: bool) -> None:
@@ -33,7 +34,7 @@ class CapturedSteps:
         self._name = name
         self._graphs: dict[Shape, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
         self._seen: set[Shape] = set()
-        self._pool: tuple[int, int] | None = None
+        self._pool: Any = None
         self._tensors = 0
         self.is_able = is_able
 
@@ -85,7 +86,7 @@ class CapturedSteps:
         meanwhile, hence `thread_local`.
         """
         with _capturing:
-            aside = torch.cuda.Stream()
+            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
                 step(*shape)

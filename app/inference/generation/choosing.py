@@ -12,13 +12,12 @@ from app.inference.prompts import Sampling
 def choose(logits: torch.Tensor, samplings: Sequence[Sampling], top_k: int) -> torch.Tensor:
     """float[n, words] to int64[n]: the likeliest word, or one drawn where the row's temperature is above 0.
 
-    In transformers' order: temperature, the `top_k` likeliest (0: all), then the fewest likeliest whose shares add up to
-    `top_p` (Holtzman et al. 2020). Nothing here waits for the device.
+    In transformers' order: temperature, the `top_k` likeliest (0: all), then the fewest likeliest whose shares add up
+    to `top_p` (Holtzman et al. 2020). Nothing here waits for the device.
     """
     greedy = logits.argmax(dim=-1)
     if all(sampling.temperature <= 0 for sampling in samplings):
         return greedy
-    # rows beyond those asked for are of no use: a captured step may have more
     temperatures = [sampling.temperature for sampling in samplings]
     temperature = torch.tensor(temperatures, dtype=torch.float32).to(logits.device, non_blocking=True)
     top_p = torch.tensor([sampling.top_p for sampling in samplings], dtype=torch.float32).to(
@@ -45,7 +44,7 @@ class Arrival:
         if chosen.device.type == "cuda":
             self._here = torch.empty(chosen.shape, dtype=chosen.dtype, pin_memory=True)
             self._here.copy_(chosen, non_blocking=True)
-            self._event = torch.cuda.Event(blocking=True)
+            self._event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             self._event.record()
         else:
             self._here = chosen

@@ -43,7 +43,7 @@ class Decoder(ABC):
         """Tokens that each prompt takes in its slot, from its tensors of batch size 1."""
         return [int(item["input_ids"].shape[1]) for item in items]
 
-    def extra(self, item: Inputs) -> int:
+    def columns_beside(self, item: Inputs) -> int:
         """Columns that a prompt takes of what else is kept a row (`Slots.keep`)."""
         return 0
 

@@ -1,7 +1,7 @@
 """The loop: waiting prompts are read together, and every row under way gets its next token from one forward pass.
 
-Rows leave when they end, and others take their slots between two steps. On a CPU a row's tokens are looked at before the
-next step, so that no step is in vain; on a GPU the next step is under way while those of the last arrive.
+Rows leave when they end, and others take their slots between two steps. On a CPU a row's tokens are looked at before
+the next step, so that no step is in vain; on a GPU the next step is under way while those of the last arrive.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Loop:
     ) -> Slots:
         """Those of the last batch where this one fits, else longer ones; none are moved while rows are under way."""
         length = _up(max(map(self.columns, batch)), COLUMNS)
-        extra = max(self.decoder.extra(generation.packed) for generation in batch)
+        extra = max(self.decoder.columns_beside(generation.packed) for generation in batch)
         extra = _up(extra, self.decoder.extra_step)
         wanted = self._rows_now if others_may_join else min(len(batch), self._rows_now)
         slots = workspace.workspace
@@ -175,7 +175,7 @@ class _Batch:
             if (
                 left <= 0
                 or self._loop.columns(generation) > self._slots.length
-                or self._decoder.extra(generation.packed) > self._slots.extra
+                or self._decoder.columns_beside(generation.packed) > self._slots.extra
             ):
                 return False
             left -= 1
@@ -210,7 +210,7 @@ class _Batch:
         last = first + len(entering)
         self._slots.positions[first:last] = torch.tensor(lengths).to(self._slots.positions.device)
         for row, length in zip(entering, lengths, strict=True):
-            row.position, row.extra = length, self._decoder.extra(row.generation.packed)
+            row.position, row.extra = length, self._decoder.columns_beside(row.generation.packed)
         self._rows.extend(entering)
         self._choose(logits, entering, first)
 

@@ -16,7 +16,10 @@ from app.inference.prompts import Answer
 def generate_plainly(
     model: Any, rows: Sequence[Row], inputs: Mapping[str, torch.Tensor], prompt_length: int
 ) -> list[Answer]:
-    """Answer prompts that are padded on the left and share one sampling; `prompt_length` is what `generate` begins with."""
+    """Answer prompts that are padded on the left and share one sampling.
+
+    `prompt_length` is how many tokens `generate` begins with.
+    """
     sampling = rows[0].generation.sampling
     options: dict[str, Any] = {"do_sample": sampling.temperature > 0}
     if sampling.temperature > 0:

@@ -12,14 +12,25 @@ _numbers = itertools.count(1)
 
 
 class _Layer:
-    """Keys and values of one layer, float[slots, heads, length, width]; None before the first prompt."""
+    """Keys and values of one layer, float[slots, heads, length, width]; of no length before the first prompt."""
 
     is_sliding = False
     is_compileable = False
 
-    def __init__(self) -> None:
-        self.keys: torch.Tensor | None = None
-        self.values: torch.Tensor | None = None
+    def __init__(self, slots: int, length: int) -> None:
+        self.keys = self.values = torch.empty(0)
+        self._slots, self._length = slots, length
+
+    def make_room(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """For states like these, unless there is.
+
+        Zeros, since what was never written is masked and multiplied by 0, which NaN would survive.
+        """
+        if not self.keys.numel():
+            self.keys, self.values = (
+                states.new_zeros((self._slots, states.shape[1], self._length, states.shape[3]))
+                for states in (keys, values)
+            )
 
 
 class SlotCache(Cache):
@@ -30,8 +41,9 @@ class SlotCache(Cache):
     """
 
     def __init__(self, layers: int, slots: int, length: int) -> None:
-        super().__init__(layers=[_Layer() for _ in range(layers)])
-        self._slots, self._length = slots, length
+        self._states = [_Layer(slots, length) for _ in range(layers)]
+        known: Any = self._states  # transformers asks them nothing but what they have
+        super().__init__(layers=known)
         self._first = 0
         self._used = 0
         self._rows: torch.Tensor | None = None
@@ -56,9 +68,8 @@ class SlotCache(Cache):
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Keep float[n, heads, tokens, width] and return what these rows may look at."""
-        layer = self.layers[layer_idx]
-        if layer.keys is None:
-            layer.keys, layer.values = self._empty(key_states), self._empty(value_states)
+        layer = self._states[layer_idx]
+        layer.make_room(key_states, value_states)
         count, tokens = key_states.shape[0], key_states.shape[2]
         if self._positions is None:
             window = slice(self._first, self._first + count)
@@ -76,15 +87,14 @@ class SlotCache(Cache):
 
     def move(self, source: int, target: int, used: int) -> None:
         """Copy the first `used` columns of one slot over another's."""
-        for layer in self.layers:
-            if layer.keys is not None:
-                layer.keys[target, :, :used] = layer.keys[source, :, :used]
-                layer.values[target, :, :used] = layer.values[source, :, :used]
+        for layer in self._states:
+            layer.keys[target, :, :used] = layer.keys[source, :, :used]
+            layer.values[target, :, :used] = layer.values[source, :, :used]
 
     @property
     def memory_bytes(self) -> int:
         """Bytes of all keys and values."""
-        tensors = [kept for layer in self.layers for kept in (layer.keys, layer.values) if kept is not None]
+        tensors = [kept for layer in self._states for kept in (layer.keys, layer.values)]
         return sum(kept.numel() * kept.element_size() for kept in tensors)
 
     # transformers asks these of a cache while it makes a mask; one token a row brings its own mask.
@@ -96,11 +106,6 @@ class SlotCache(Cache):
     def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
         """(columns, offset) of a mask."""
         return (query_length if self._positions is None else self._used), 0
-
-    def _empty(self, states: torch.Tensor) -> torch.Tensor:
-        # zeros, since what was never written is masked and multiplied by 0, which NaN would survive
-        shape = (self._slots, states.shape[1], self._length, states.shape[3])
-        return torch.zeros(shape, dtype=states.dtype, device=states.device)
 
 
 class Slots:
