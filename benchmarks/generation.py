@@ -30,7 +30,9 @@ TOGETHER = (1, 4, 16)
 QUESTIONS = ("what color is the shape?", "is there a circle?", "describe the image.", "what is this?")
 SHIPPED = ("llava-shapes", "blip-shapes-vqa", "flamingo-shapes")
 MIDDLE = "llava of 220 M parameters"
-NEW_TOKENS = {MIDDLE: 24}
+NEW_TOKENS = {MIDDLE: 16}
+LEAST_PROMPTS = 4
+"""Prompts that are answered at least, where fewer are asked together."""
 
 
 def save_middle_llava(folder: Path, shapes: Path) -> None:
@@ -83,8 +85,8 @@ def pictures(count: int) -> list[Image.Image]:
 
 
 def measure(name: str, location: str, rounds: int, *, cpu_time: bool) -> dict[str, Any]:
-    """Best seconds for 16 prompts of plain `generate`, of `Vlm.generate` and of the served model, which take turns, by
-    how many are asked together. Packing the prompts counts for the served model alone.
+    """Best tokens a second of plain `generate`, of `Vlm.generate` and of the served model, which take turns, by how
+    many are asked together. Packing the prompts counts for the served model alone.
 
     `cpu_time` counts the process's CPU time, with one thread, instead of the clock's.
     """
@@ -111,20 +113,22 @@ def measure(name: str, location: str, rounds: int, *, cpu_time: bool) -> dict[st
         def generate_plainly(together: int) -> None:
             # BLIP's own `generate` lets answers look at what pads a question
             apart = (lambda g: str(g.prompt_tokens)) if vlm.family == "blip" else (lambda g: "")
-            for batch in _batches(packed, together, apart):
+            for batch in _batches(packed[: _count(together)], together, apart):
                 inputs = vlm.collate([generation.packed for generation in batch])
                 with torch.inference_mode():
                     vlm.model.generate(**inputs, max_new_tokens=new, num_beams=1, do_sample=False)
 
         def loop(together: int) -> None:
             said[together] = [
-                answer for batch in _batches(packed, together, vlm.group) for answer in vlm.generate(batch)
+                answer
+                for batch in _batches(packed[: _count(together)], together, vlm.group)
+                for answer in vlm.generate(batch)
             ]
 
         live = LiveVlm(vlm, pool, max_batch=16, max_queue=64)
 
         async def serve(together: int) -> None:
-            for start in range(0, len(prompts), together):
+            for start in range(0, _count(together), together):
                 asked = prompts[start : start + together]
                 await asyncio.gather(*[live.answer(prompt, deadline_s=600) for prompt in asked])
 
@@ -142,8 +146,19 @@ def measure(name: str, location: str, rounds: int, *, cpu_time: bool) -> dict[st
                     if turn:  # the first fills caches
                         best[way][together] = min(best[way][together], clock() - began)
         live.close()
-    tokens = sum(answer.completion_tokens + (answer.finish_reason == "stop") for answer in said[1])
-    return {"name": name, "tokens": tokens, "seconds": best}
+    tokens = {
+        together: sum(answer.completion_tokens + (answer.finish_reason == "stop") for answer in answers)
+        for together, answers in said.items()
+    }
+    rates = {
+        way: {together: tokens[together] / seconds for together, seconds in found.items()}
+        for way, found in best.items()
+    }
+    return {"name": name, "rates": rates}
+
+
+def _count(together: int) -> int:
+    return max(LEAST_PROMPTS, together)
 
 
 def _batches(packed: list[Any], together: int, group: Callable[[Any], str]) -> Iterable[list[Any]]:
@@ -178,11 +193,11 @@ def table_of(title: str, found: list[dict[str, Any]]) -> Table:
         "model", "together", "plain generate", "loop", "served", "loop / plain", "served / plain", title=title
     )
     for measured in found:
-        for together in measured["seconds"]["plain"]:
-            plain, loop, served = (measured["seconds"][way][together] for way in ("plain", "loop", "served"))
-            rates = [f"{measured['tokens'] / seconds:.0f}" for seconds in (plain, loop, served)]
+        for together in measured["rates"]["plain"]:
+            plain, loop, served = (measured["rates"][way][together] for way in ("plain", "loop", "served"))
+            rates = [f"{rate:.0f}" for rate in (plain, loop, served)]
             ratios.add_row(
-                measured["name"], str(together), *rates, f"{plain / loop:.2f}", f"{plain / served:.2f}"
+                measured["name"], str(together), *rates, f"{loop / plain:.2f}", f"{served / plain:.2f}"
             )
     return ratios
 

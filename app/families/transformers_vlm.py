@@ -16,7 +16,7 @@ from app.inference.aspect import bounded
 from app.inference.chat_templates import render
 from app.inference.errors import ModelTaskError, QuestionTooLongError
 from app.inference.generation.decoder import Decoder
-from app.inference.generation.loop import Loop
+from app.inference.generation.loop import Loop, is_trained
 from app.inference.generation.plain import generate_plainly
 from app.inference.generation.rows import Row
 from app.inference.generation.slots import Slots
@@ -148,7 +148,7 @@ class TransformersVlm(ABC):
         what joined follow those of the batch.
         """
         with self.turn() as model:
-            if not self.loop.decoder.is_supported:
+            if not self.loop.decoder.is_supported or model.training:
                 return self._generate_plainly(model, batch)
             base = self.base
             answers = self.loop.run(
@@ -162,8 +162,8 @@ class TransformersVlm(ABC):
                 if join is None
                 else lambda fits: () if base is not None and base.is_wanted else self._rows(join(fits)),
             )
-        if join is None and model.training:
-            self.drop_workspace()
+        if join is None and is_trained(model):
+            self.drop_workspace()  # the training that goes on has better uses for the memory
         return answers
 
     def group(self, generation: Generation) -> str:

@@ -153,7 +153,7 @@ class _Batch:
         self._loop, self._decoder, self._model = loop, loop.decoder, model
         self._slots, self._collate = slots, collate
         self._fixed = fixed_shapes
-        self._captures = fixed_shapes and loop.captured.is_able and not _is_trained(model)
+        self._captures = fixed_shapes and loop.captured.is_able and not is_trained(model)
         self._rows: list[Row] = []
         self._arriving: deque[tuple[list[Row], Arrival]] = deque()
         self.waiting: deque[Row] = deque()
@@ -270,6 +270,6 @@ def _up(number: int, step: int) -> int:
     return -(-number // step) * step
 
 
-def _is_trained(model: torch.nn.Module) -> bool:
+def is_trained(model: torch.nn.Module) -> bool:
     """Whether weights may change between two batches, or be cast on the way: nothing is captured of such."""
     return torch.is_autocast_enabled() or any(weight.requires_grad for weight in model.parameters())
