@@ -35,6 +35,7 @@ class CapturedSteps:
         self._graphs: dict[Shape, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
         self._seen: set[Shape] = set()
         self._pool: Any = None
+        self._aside: Any = None
         self._tensors = 0
         self.is_able = is_able
 
@@ -86,11 +87,12 @@ class CapturedSteps:
         meanwhile, hence `thread_local`.
         """
         with _capturing:
-            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):
+            if self._aside is None:  # one for all, since the allocator keeps what was freed by stream
+                self._aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self._aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._aside):
                 step(*shape)
-            torch.cuda.current_stream().wait_stream(aside)
+            torch.cuda.current_stream().wait_stream(self._aside)
             if self._pool is None:
                 self._pool = torch.cuda.graph_pool_handle()
             graph = torch.cuda.CUDAGraph()
