@@ -193,9 +193,14 @@ def _names() -> list[str]:
     ]
 
 
-async def test_leaving_stops_the_row_and_the_model_goes_on(registry: ModelRegistry) -> None:
+async def test_leaving_stops_the_row_and_the_model_goes_on(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with registry.vlm() as live:
+        assert isinstance(live, LiveVlm)
         first = asyncio.Event()
+        # an answer that would be whole before anybody could leave
+        monkeypatch.setattr(live._vlm, "end_tokens", lambda: frozenset[int]())
         task = asyncio.create_task(
             live.answer(
                 asked(0, "describe the image.", tokens=400), deadline_s=60, on_text=lambda _: first.set()
@@ -205,6 +210,7 @@ async def test_leaving_stops_the_row_and_the_model_goes_on(registry: ModelRegist
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        monkeypatch.undo()
         assert (await answer(live, asked(0, "what color is the shape?"))).text == shapes.shown()[0][0]
 
 
