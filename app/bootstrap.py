@@ -39,6 +39,7 @@ from app.embedded import Addresses
 from app.errors import VisionError
 from app.families import FAMILIES
 from app.http.spool import Spool
+from app.inference.engine.interface import Engine
 from app.inference.registry import ModelRegistry
 from app.jobs import artifacts
 from app.jobs.describing import Describer
@@ -80,7 +81,7 @@ class _Ground:
     limits: ImageLimits
     keys: KeyRing
     quota: StorageQuota
-    registry: ModelRegistry
+    registry: Engine
     trained: TrainedModels
     models: ModelResolver
 
@@ -156,7 +157,7 @@ async def open_services(
             strategies=strategies,
             jobs=jobs,
             describer=Describer(JobNames(recognition, models), ground.redis),
-            training=Training(settings, database, recognition, strategies, jobs, models),
+            training=Training(settings, database, recognition, strategies, jobs, models, ground.redis),
             datasets=Datasets(database, ground.files, jobs, recognition, learning, ground.quota),
             followers=followers,
             job_asked=asked,
@@ -291,17 +292,17 @@ def _open_answers(
     return answering, teaching
 
 
-def _gauges(registry: ModelRegistry) -> Iterator[ModelGauge]:
+def _gauges(registry: Engine) -> Iterator[ModelGauge]:
     for info in registry.live():
         yield ModelGauge(info.name, info.batches.queue_depth if info.batches else 0, info.memory_bytes or 0)
 
 
-async def _load_default(registry: ModelRegistry) -> None:
+async def _load_default(registry: Engine) -> None:
     """Load the default model before the first request asks for it; that request shares the load when it is
     early.
     """
     async with registry.encoder() as live:
-        log.info("default model is live", model=live.key, runtime=live.encoder.runtime)
+        log.info("default model is live", model=live.key, runtime=live.runtime)
 
 
 async def _sweep(learning: Learning) -> None:

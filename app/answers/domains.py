@@ -17,8 +17,8 @@ from app.families.changed import is_adapter
 from app.families.vlms import resolve_vlm
 from app.http.spool import Entry
 from app.inference.domain import DOMAIN_ENCODER, Domain, domain_of
+from app.inference.engine.interface import Engine
 from app.inference.prompts import Task
-from app.inference.registry import ModelRegistry
 from app.inference.sources import EncoderSource
 
 _LARGER: dict[Task, str] = {
@@ -42,7 +42,7 @@ class Warned:
 class Domains:
     """Compares pictures with what the models of one process know."""
 
-    registry: ModelRegistry
+    registry: Engine
     embedder: ImageEmbedder
 
     @asynccontextmanager

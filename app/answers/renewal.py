@@ -14,7 +14,7 @@ from app.answers.tables import AnswerExample
 from app.collections import vectors
 from app.collections.directory import KnownCollection
 from app.collections.renewal import Renewal
-from app.inference.live import LiveEncoder
+from app.inference.engine.interface import ServedEncoder
 
 
 @dataclass(kw_only=True)
@@ -26,7 +26,7 @@ class AnswerRenewal(Renewal):
 
     async def replace(
         self,
-        live: LiveEncoder,
+        live: ServedEncoder,
         collection_id: uuid.UUID,
         rows: Sequence[AnswerExample],
         made: NDArray[np.float32],

@@ -21,11 +21,9 @@ from app.collections.embedding import ImageEmbedder
 from app.collections.service import Recognition
 from app.errors import OutsideDomainError, VisionError
 from app.http.spool import Entry
+from app.inference.engine.interface import Engine, ServedVlm
 from app.inference.errors import ModelTaskError
-from app.inference.live_vlm import LiveVlm
 from app.inference.prompts import Answer, AnswerExample, Prompt, Sampling, Task
-from app.inference.protocols import RemoteModel
-from app.inference.registry import ModelRegistry
 from app.media import images
 from app.media.images import ImageLimits
 from app.models.resolver import ModelResolver
@@ -78,7 +76,7 @@ class Answering:
 
     settings: Settings
     database: Database
-    registry: ModelRegistry
+    registry: Engine
     recognition: Recognition
     renewal: AnswerRenewal
     embedder: ImageEmbedder
@@ -135,7 +133,7 @@ class Answering:
 
     async def _answered(
         self,
-        live: LiveVlm | RemoteModel,
+        live: ServedVlm,
         image: Image.Image,
         asked: Asked,
         near: Sequence[NearAnswer],

@@ -17,7 +17,7 @@ from app.collections.learning import Learning
 from app.collections.service import Recognition, find_collection, lock_images
 from app.errors import ConflictError
 from app.http.spool import Entry
-from app.inference.registry import ModelRegistry
+from app.inference.engine.interface import Engine
 from app.storage.blobs import BlobStore
 from app.storage.database import Database
 
@@ -27,7 +27,7 @@ class Teaching:
     """Everything that changes answer examples."""
 
     database: Database
-    registry: ModelRegistry
+    registry: Engine
     recognition: Recognition
     learning: Learning
     embedder: ImageEmbedder

@@ -23,7 +23,7 @@ def serve(
     vlm: Annotated[
         str | None, typer.Option(help="Default model for questions: name, hub id or folder.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps (unproven).")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Serve until Ctrl-C; every other setting is an environment variable (docs/settings.md)."""

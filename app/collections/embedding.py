@@ -15,7 +15,7 @@ from PIL import Image
 
 from app.collections.cache import EmbeddingCache
 from app.http.spool import IN_MEMORY_BYTES, Entry
-from app.inference.live import LiveEncoder
+from app.inference.engine.interface import ServedEncoder
 from app.media import images
 from app.media.errors import naming
 from app.media.images import ImageLimits
@@ -41,7 +41,7 @@ class ImageEmbedder:
     metrics: Metrics
     deadline_s: float = field(kw_only=True)
 
-    async def embed(self, live: LiveEncoder, entries: Sequence[Entry]) -> Embedded:
+    async def embed(self, live: ServedEncoder, entries: Sequence[Entry]) -> Embedded:
         """The vectors of the images, in order.
 
         Raises InvalidImageError and ImageTooLargeError, naming which of several, and what embedding raises.
@@ -52,9 +52,9 @@ class ImageEmbedder:
             one, sha256 = await self._read(entry)
             data.append(one)
             hashes.append(sha256)
-        vectors = np.zeros((len(data), live.encoder.dim), np.float32)
+        vectors = np.zeros((len(data), live.dim), np.float32)
         missing = []
-        for i, row in enumerate(await self.cache.get(live.key, hashes, live.encoder.dim)):
+        for i, row in enumerate(await self.cache.get(live.key, hashes, live.dim)):
             if row is None:
                 missing.append(i)
             else:
@@ -63,7 +63,7 @@ class ImageEmbedder:
             self.metrics.observe_cache(hits=len(data) - len(missing), misses=len(missing))
         decode_s: list[float] = []
         if missing:
-            makers = [self._maker(data, i, live.encoder.input_size, decode_s) for i in missing]
+            makers = [self._maker(data, i, live.input_size, decode_s) for i in missing]
             vectors[missing] = await live.embed_images(makers, deadline_s=self.deadline_s)
             await self.cache.put(live.key, {hashes[i]: vectors[i] for i in missing})
         total = time.perf_counter() - began

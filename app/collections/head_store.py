@@ -19,8 +19,7 @@ from app.collections.errors import CollectionNotFoundError, EmptyCollectionError
 from app.collections.tables import Collection, Label
 from app.collections.texts import label_vectors
 from app.heads import Head, SupportSet, fit_head, priors_of, zero_shot_head
-from app.inference.live import LiveEncoder
-from app.inference.registry import ModelRegistry
+from app.inference.engine.interface import Engine, ServedEncoder
 from app.storage.database import Database
 
 # In any order: a `SupportSet` does not depend on it, and sorting long rows takes longer than reading them.
@@ -55,7 +54,7 @@ class HeadStore:
     """The heads of one process."""
 
     database: Database
-    registry: ModelRegistry
+    registry: Engine
     directory: Directory
     keep: int = field(kw_only=True)
     """How many heads stay; the least recently used go first."""
@@ -67,7 +66,7 @@ class HeadStore:
         default_factory=OrderedDict, init=False
     )
 
-    async def head(self, known: KnownCollection, live: LiveEncoder) -> Head:
+    async def head(self, known: KnownCollection, live: ServedEncoder) -> Head:
         """The head of a collection, at least as new as `known`; raises EmptyCollectionError.
 
         Requests that come while a fit is under way share it, and it goes on when they leave.
@@ -85,13 +84,13 @@ class HeadStore:
             raise EmptyCollectionError
         return fitted.head
 
-    async def zero_shot(self, live: LiveEncoder, labels: tuple[str, ...]) -> Head:
+    async def zero_shot(self, live: ServedEncoder, labels: tuple[str, ...]) -> Head:
         """A head that knows these labels by their names alone."""
         place = (live.key, labels)
         head = self._zero_shot.get(place)
         if head is None:
             texts = await label_vectors(live, [(one, "") for one in labels], deadline_s=self.deadline_s)
-            head = await asyncio.to_thread(zero_shot_head, list(labels), texts, priors_of(live.encoder))
+            head = await asyncio.to_thread(zero_shot_head, list(labels), texts, priors_of(live))
             self._zero_shot[place] = head
             if len(self._zero_shot) > self.keep:
                 self._zero_shot.popitem(last=False)
@@ -125,7 +124,7 @@ class HeadStore:
             self._fitted.popitem(last=False)
         return fitted
 
-    async def _refit(self, old: _Fitted | None, known: KnownCollection, live: LiveEncoder) -> _Fitted:
+    async def _refit(self, old: _Fitted | None, known: KnownCollection, live: ServedEncoder) -> _Fitted:
         row, supports, labels = await self._read(old, known, live)
         labels = sorted((one for one in labels if supports.count(one.id)), key=lambda one: one.name)
         if not labels:
@@ -141,15 +140,15 @@ class HeadStore:
             np.stack(list(texts.values())) if live.reads_texts else None,
             supports,
             [one.id for one in labels],
-            priors_of(live.encoder),
+            priors_of(live),
         )
         return _Fitted(row.version, supports, texts, head)
 
     async def _read(
-        self, old: _Fitted | None, known: KnownCollection, live: LiveEncoder
+        self, old: _Fitted | None, known: KnownCollection, live: ServedEncoder
     ) -> tuple[Collection, SupportSet, Sequence[Label]]:
         """The collection's row, supports and labels, all of one moment; what `old` has is not read again."""
-        dim = live.encoder.dim
+        dim = live.dim
         async with self.database.session() as session:
             await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             row = await session.get(Collection, known.id)
@@ -175,7 +174,7 @@ class HeadStore:
         return row, supports, labels
 
     async def _texts(
-        self, old: dict[_LabelText, NDArray[np.float32]], live: LiveEncoder, labels: Sequence[_LabelText]
+        self, old: dict[_LabelText, NDArray[np.float32]], live: ServedEncoder, labels: Sequence[_LabelText]
     ) -> dict[_LabelText, NDArray[np.float32]]:
         """The vector of each label, in order; only what is new or described anew is embedded."""
         new = [label for label in labels if label not in old]

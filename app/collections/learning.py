@@ -28,8 +28,7 @@ from app.collections.service import Recognition
 from app.collections.tables import Collection
 from app.errors import ConflictError, VisionError
 from app.http.spool import Entry
-from app.inference.live import LiveEncoder
-from app.inference.registry import ModelRegistry
+from app.inference.engine.interface import Engine, ServedEncoder
 from app.media import images
 from app.media.errors import naming
 from app.media.images import ImageLimits, StoredImage
@@ -49,7 +48,7 @@ class Learning:
     """Everything that changes collections."""
 
     database: Database
-    registry: ModelRegistry
+    registry: Engine
     models: ModelResolver
     directory: Directory
     recognition: Recognition
@@ -218,9 +217,9 @@ class Learning:
             await self._ensure_index(live)
         return reference
 
-    async def _ensure_index(self, live: LiveEncoder) -> None:
+    async def _ensure_index(self, live: ServedEncoder) -> None:
         if live.key in self._indexed:
             return
         async with self.database.session() as session:
-            await vectors.ensure_index(session, live.key, live.encoder.dim)
+            await vectors.ensure_index(session, live.key, live.dim)
         self._indexed.add(live.key)

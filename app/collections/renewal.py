@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from app.collections import repository, vectors
 from app.collections.directory import Directory, KnownCollection
 from app.errors import InvalidInputError, NotReadyError, TooLargeError
-from app.inference.live import LiveEncoder
-from app.inference.registry import ModelRegistry
+from app.inference.engine.interface import Engine, ServedEncoder
 from app.media import images
 from app.media.images import ImageLimits
 from app.storage.blobs import BlobStore
@@ -45,7 +44,7 @@ class Renewal(ABC):
     """Rows (`id`, `image_sha256`) without vectors of an encoder; as `repository.missing_vectors`."""
 
     database: Database
-    registry: ModelRegistry
+    registry: Engine
     blobs: BlobStore
     limits: ImageLimits
     deadline_s: float
@@ -54,7 +53,7 @@ class Renewal(ABC):
 
     @abstractmethod
     async def replace(
-        self, live: LiveEncoder, collection_id: uuid.UUID, rows: Sequence[Any], made: NDArray[np.float32]
+        self, live: ServedEncoder, collection_id: uuid.UUID, rows: Sequence[Any], made: NDArray[np.float32]
     ) -> None:
         """Keep new vectors float32[rows, d] of the rows' images."""
 
@@ -111,16 +110,14 @@ class Renewal(ABC):
             "a collection was embedded again", what=self.what, collection=known.name, model=key, images=done
         )
 
-    async def _embed(self, known: KnownCollection, live: LiveEncoder, chunk: Sequence[Any]) -> int:
+    async def _embed(self, known: KnownCollection, live: ServedEncoder, chunk: Sequence[Any]) -> int:
         """New vectors of those whose images can be read; a row keeps its old ones otherwise, which nothing finds."""
         readable: list[Any] = []
         decoded: list[Any] = []
         for row in chunk:
             try:
                 data = await self.blobs.get(row.image_sha256)
-                image = await asyncio.to_thread(
-                    images.decode, data, self.limits, input_size=live.encoder.input_size
-                )
+                image = await asyncio.to_thread(images.decode, data, self.limits, input_size=live.input_size)
             except (FileNotFoundError, InvalidInputError, TooLargeError) as error:
                 log.warning("an example's image is unreadable", example=str(row.id), reason=str(error))
                 continue
@@ -142,7 +139,7 @@ class ExampleRenewal(Renewal):
     directory: Directory
 
     async def replace(
-        self, live: LiveEncoder, collection_id: uuid.UUID, rows: Sequence[Any], made: NDArray[np.float32]
+        self, live: ServedEncoder, collection_id: uuid.UUID, rows: Sequence[Any], made: NDArray[np.float32]
     ) -> None:
         """See `Renewal`."""
         async with self.database.session() as session:

@@ -23,10 +23,9 @@ from app.errors import InvalidInputError
 from app.heads import Head, Prediction
 from app.http.names import is_collection_name
 from app.http.spool import Entry
+from app.inference.engine.interface import Engine, ServedEncoder
 from app.inference.errors import BaseModelChangedError
-from app.inference.live import LiveEncoder
 from app.inference.model_info import ModelInfo
-from app.inference.registry import ModelRegistry
 from app.models.classifiers import TrainedClassifier
 from app.models.resolver import ModelResolver
 from app.models.service import Trained, TrainedModels
@@ -75,7 +74,7 @@ class Recognition:
     """Answers by the models, heads and vectors of one process."""
 
     database: Database
-    registry: ModelRegistry
+    registry: Engine
     models: ModelResolver
     directory: Directory
     heads: HeadStore
@@ -108,9 +107,7 @@ class Recognition:
             else:
                 head = await self.heads.head(known, live)
             embedded = await self.embedder.embed(live, images)
-        return self._answer(
-            head, embedded, question, live.encoder.name, None if known is None else known.name, began
-        )
+        return self._answer(head, embedded, question, live.name, None if known is None else known.name, began)
 
     async def _by_trained(
         self,
@@ -165,7 +162,7 @@ class Recognition:
             else:
                 vector = (await live.embed_texts([text], deadline_s=self.deadline_s))[0]
             async with self.database.session() as session:
-                return await nearest(session, known.id, live.key, vector, limit), live.encoder.name
+                return await nearest(session, known.id, live.key, vector, limit), live.name
 
     async def embed(
         self, workspace: str, images: Sequence[Entry], texts: Sequence[str], model: str | None
@@ -187,7 +184,7 @@ class Recognition:
                     await live.embed_texts(texts, deadline_s=self.deadline_s),
                 ]
             )
-            return vectors, found.card.id if isinstance(found, Trained) else live.encoder.name
+            return vectors, found.card.id if isinstance(found, Trained) else live.name
 
     async def known(self, workspace: str, collection: str) -> KnownCollection:
         """The collection; `default` is made where it is missing. Raises CollectionNotFoundError."""
@@ -229,17 +226,17 @@ class Recognition:
         return None if name is None else await self.models.find(workspace, name, "encoder")
 
     @asynccontextmanager
-    async def _of_trained(self, classifier: TrainedClassifier, encoder: str) -> AsyncIterator[LiveEncoder]:
+    async def _of_trained(self, classifier: TrainedClassifier, encoder: str) -> AsyncIterator[ServedEncoder]:
         """The encoder that feeds a trained classifier; raises BaseModelChangedError."""
         async with self.registry.encoder(encoder) as live:
-            if not classifier.adapted and live.encoder.fingerprint != classifier.note.base_fingerprint:
+            if not classifier.adapted and live.fingerprint != classifier.note.base_fingerprint:
                 raise BaseModelChangedError
             yield live
 
     @asynccontextmanager
     async def _encoder(
         self, known: KnownCollection | None, asked: ModelInfo | None
-    ) -> AsyncIterator[LiveEncoder]:
+    ) -> AsyncIterator[ServedEncoder]:
         """The encoder that a client asked for, or that the collection is bound to and its vectors are of."""
         reference = None if asked is None else self.models.word_of(asked)
         if known is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.live import LiveEncoder
+from app.inference.engine.interface import ServedEncoder
 
 TEMPLATES = ("a photo of a {}.", "a picture of the {}.", "{}")
 """A few of the prompts of Radford et al. 2021 (section 3.1.4), who average many more for a small gain."""
@@ -23,7 +23,7 @@ def prompts(label: str, description: str = "") -> list[str]:
 
 
 async def label_vectors(
-    live: LiveEncoder, labels: Sequence[tuple[str, str]], *, deadline_s: float
+    live: ServedEncoder, labels: Sequence[tuple[str, str]], *, deadline_s: float
 ) -> NDArray[np.float32]:
     """float32[labels, d]: for each (name, description) the mean of its prompts' vectors, of unit norm."""
     written = [prompts(*label) for label in labels]

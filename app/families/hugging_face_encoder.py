@@ -17,8 +17,9 @@ from app.families.hugging_face_spec import HuggingFaceSpec
 from app.families.text_mapping import unit
 from app.families.weights import load_whole
 from app.inference import device as devices
+from app.inference.preprocessing import of_processor
 from app.inference.protocols import Pixels, Vectors
-from app.inference.runtimes import Tower, choose
+from app.inference.runtimes import Tower, choose, launcher_of
 from app.inference.sources import EncoderConfig, EncoderSource
 
 TEXT_BATCH = 64
@@ -70,11 +71,17 @@ class HuggingFaceEncoder:
             preprocess=self.preprocess,
             finish=unit,
             convolutional=False,
+            steps=of_processor(self._processor),
         )
         with files.loading(self.name):
             self._images, self.optimisation = choose(tower, config.at_level_of(source))
-        self.runtime = self._images.label
+        self.launcher = launcher_of(self._images, unit, self.fingerprint, config)
         self.memory_bytes = self._images.memory_bytes
+
+    @property
+    def runtime(self) -> str:
+        """See `Encoder`; on a GPU it changes while graphs are recorded."""
+        return self._images.label
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """One image to float32[3, h, w] as the checkpoint's own processor prescribes."""

@@ -57,6 +57,9 @@ class TransformersVlm(ABC):
     projector: ClassVar[str | None] = None
     """The module that turns image features into the language model's inputs."""
 
+    tower: ClassVar[str | None] = None
+    """The image tower's module, where it turns each row of `pixel_values` into tokens of a fixed number."""
+
     graphs: ClassVar[str | None] = None
     """The module that takes it apart into graphs, where it can be."""
 

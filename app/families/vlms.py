@@ -60,7 +60,7 @@ def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
         vlm.optimisation = levels.on_cpu(asked)
         return vlm
     trained = "" if adapter is None else files.fingerprint(adapter, config.cache_dir)
-    key = machine_key(torch.cuda.get_device_name(place.index))
+    key = machine_key(place.card)
     folder = config.cache_dir / "engines" / f"{base_files.fingerprint}-{key}"
     note = note_in(folder, "vlm-level", f"{trained} {asked} {config.parity_tokens}")
     return levels.climb(at, asked, config.parity_tokens, note)

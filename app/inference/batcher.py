@@ -24,7 +24,7 @@ R = TypeVar("R")
 _LOGGER = logging.getLogger(__name__)
 _REGROW_AFTER = 256
 """Batches without running out of memory after which a reduced largest batch doubles again."""
-_IDLE_CHECK_S = 1.0
+IDLE_CHECK_SECONDS = 1.0
 """How often an idle thread looks whether the interpreter is shutting down without having closed it."""
 _MAX_RETRY_AFTER_S = 30
 
@@ -125,6 +125,16 @@ class Batcher(Generic[T, R]):
         part.extend(joined)
         return [entry.item for entry in joined]
 
+    def allow(self, max_batch: int) -> None:
+        """Let batches grow to this size from now on, or hold them to it, from any thread; what running out of memory
+        has taught meanwhile stays.
+        """
+        with self._wake:
+            is_reduced = self._stats.max_batch < self._configured_batch
+            self._configured_batch = max_batch
+            self._stats.max_batch = min(self._stats.max_batch, max_batch) if is_reduced else max_batch
+            self._wake.notify_all()
+
     def close(self) -> None:
         """Fail what waits, let the running batch finish, and join the thread. Blocks; may be called twice."""
         with self._wake:
@@ -216,7 +226,7 @@ class Batcher(Generic[T, R]):
             while not self._groups:
                 if self._closed or not threading.main_thread().is_alive():
                     return None
-                self._wake.wait(_IDLE_CHECK_S)
+                self._wake.wait(IDLE_CHECK_SECONDS)
             group = min(self._groups, key=lambda name: self._groups[name][0].number)
             queue = self._groups[group]
             size = min(len(queue), self._stats.max_batch)

@@ -6,13 +6,17 @@ Imports torch only when a question needs it.
 from __future__ import annotations
 
 import os
+import platform
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from app.inference.errors import ModelUnavailableError
+from app.inference.recording import RECORDING
 
-_NAME = re.compile(r"(auto|cpu|cuda(?::(\d+))?)")
+_NAME = re.compile(r"(auto|cpu|mps|cuda(?::(\d+))?)")
 
 
 @dataclass(frozen=True)
@@ -20,44 +24,97 @@ class Device:
     """A place where models run, and the dtype they use there unless measured otherwise."""
 
     kind: str
-    """`cpu` or `cuda`."""
+    """`cpu`, `cuda`, or `mps` (the GPU of an Apple silicon Mac)."""
     index: int = 0
-    """Which CUDA device; 0 on CPU."""
+    """Which CUDA device; 0 on CPU and MPS."""
 
     @property
     def torch_name(self) -> str:
-        return f"cuda:{self.index}" if self.kind == "cuda" else "cpu"
+        return f"cuda:{self.index}" if self.kind == "cuda" else self.kind
 
     @property
     def dtype_name(self) -> str:
-        """`bfloat16` on CUDA (`float16` before compute capability 8), `float32` on CPU."""
+        """`bfloat16` on CUDA (`float16` before compute capability 8), `float16` on MPS, `float32` on CPU.
+
+        MPS takes bfloat16 too, but the M1 and M2 emulate it with float32 (huggingface/transformers#40458), and where
+        it is native it is as fast as float16 (fixie-ai/ultravox#95).
+        """
         if self.kind == "cpu":
             return "float32"
-        import torch
+        if self.kind == "mps":
+            return "float16"
+        return "bfloat16" if computes_bfloat16(self.index) else "float16"
 
-        major, _ = torch.cuda.get_device_capability(self.index)
-        return "bfloat16" if major >= 8 else "float16"
+    @property
+    def training_dtype_name(self) -> str:
+        """The dtype of a forward pass in training, weights that learn being float32: `bfloat16` on CUDA devices that
+        compute in it, else `float32` (float16 needs its losses scaled, which only the Trainer does, when asked to).
+        """
+        return "bfloat16" if self.kind == "cuda" and computes_bfloat16(self.index) else "float32"
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes models may share at most: the GPU's memory, or what this process may use of the host's."""
+        """Bytes models may share at most: the GPU's memory, what Metal recommends of a Mac's, or what this process may
+        use of the host's.
+        """
         if self.kind == "cpu":
             return host_memory_bytes()
         import torch
 
+        if self.kind == "mps":
+            return int(torch.mps.recommended_max_memory())
         return int(torch.cuda.get_device_properties(self.index).total_memory)
+
+    @property
+    def free_bytes(self) -> int | None:
+        """Bytes of the GPU that nobody has taken now; None on CPU, whose memory `/proc` tells of."""
+        if self.kind == "cpu":
+            return None
+        import torch
+
+        if self.kind == "mps":
+            return max(self.memory_bytes - int(torch.mps.driver_allocated_memory()), 0)
+        return int(torch.cuda.mem_get_info(self.index)[0])
+
+    @property
+    def card(self) -> str:
+        """What the GPU is called, such as `NVIDIA H100 80GB HBM3`, or `Apple silicon`; empty on CPU."""
+        if self.kind != "cuda":
+            return "Apple silicon" if self.kind == "mps" else ""
+        import torch
+
+        return str(torch.cuda.get_device_name(self.index))
+
+    def release_cache(self) -> None:
+        """Give memory that torch holds for later back to the GPU; nothing on CPU."""
+        if self.kind == "cpu":
+            return
+        import torch
+
+        backend: Any = torch.mps if self.kind == "mps" else torch.cuda
+        with RECORDING:
+            backend.empty_cache()
 
 
 def parse(name: str) -> Device:
-    """`auto`, `cpu`, `cuda` or `cuda:N` to a device that exists.
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps` to a device that exists.
 
-    Raises `ModelUnavailableError` for any other name and for a CUDA device this machine does not have.
+    `auto` is CUDA where there is one, else the CPU: MPS is used where it is named only, since nobody has run it yet.
+
+    Raises `ModelUnavailableError` for any other name and for a device this machine does not have.
     """
     match = _NAME.fullmatch(name.strip().lower())
     if match is None:
-        raise ModelUnavailableError(f"'{name}' is no device: use auto, cpu, cuda or cuda:N.")
+        raise ModelUnavailableError(f"'{name}' is no device: use auto, cpu, cuda, cuda:N or mps.")
     if match[1] == "cpu":
         return Device("cpu")
+    if match[1] == "mps":
+        if not has_mps():
+            raise ModelUnavailableError(
+                "The device 'mps' was asked for, which is the GPU of an Apple silicon Mac; this machine has none that "
+                "torch can use."
+            )
+        return Device("mps")
     count = cuda_devices()
     if match[1] == "auto":
         return Device("cuda") if count else Device("cpu")
@@ -76,6 +133,38 @@ def cuda_devices() -> int:
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def count_gpus(name: str, dev: Path = Path("/dev")) -> int:
+    """GPUs that jobs on this machine may use under the setting `name`, told by the driver's device files and without
+    torch, which the processes that choose queues do not load.
+    """
+    name = name.strip().lower()
+    if name in ("cpu", "mps"):
+        return int(name == "mps" and sys.platform == "darwin")
+    found = sum(path.name[6:].isdigit() for path in dev.glob("nvidia*")) or int((dev / "dxg").exists())
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        chosen = [word.strip() for word in visible.split(",")]
+        found = min(found, next((i for i, word in enumerate(chosen) if word in ("", "-1")), len(chosen)))
+    return min(found, 1) if ":" in name else found
+
+
+def computes_bfloat16(index: int) -> bool:
+    """Whether a CUDA device multiplies bfloat16 in hardware: from compute capability 8 on. Older ones emulate it, which
+    `torch.cuda.is_bf16_supported()` counts as support.
+    """
+    import torch
+
+    return bool(torch.cuda.get_device_capability(index)[0] >= 8)
+
+
+def has_mps() -> bool:
+    """Whether torch can use the GPU of this Mac; False without asking torch on any other machine."""
+    if sys.platform != "darwin" or platform.machine() != "arm64":
+        return False
+    import torch
+
+    return bool(torch.backends.mps.is_available())
 
 
 def threads(setting: int = 0, cgroup: Path = Path("/sys/fs/cgroup")) -> int:

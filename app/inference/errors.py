@@ -32,6 +32,14 @@ class ModelTaskError(InvalidInputError):
     code = "model_cannot"
     advice = "Name a model that does it: `GET /v1/models` lists their kinds and tasks."
 
+    @classmethod
+    def images_only(cls, name: str) -> ModelTaskError:
+        """Of an encoder that texts are given to."""
+        return cls(
+            f"'{name}' reads images only: it knows labels by their examples, not by their names, and cannot compare "
+            "images with a text."
+        )
+
 
 class ChatTemplateError(InvalidInputError):
     """The chat template of an uploaded model cannot be used for this conversation."""
@@ -77,3 +85,18 @@ class ModelUnavailableError(VisionError):
     advice = (
         "Read the sentence: the model's files, or what it needs, must be put right on the service's machine."
     )
+
+
+class EngineUnavailableError(OverloadedError):
+    """The process that runs the models is not there: try again shortly."""
+
+    code = "engine_unavailable"
+    advice = (
+        "Send the same request again after `Retry-After`; where it lasts, the log tells why the engine ended."
+    )
+
+
+class ModelReplacedError(OverloadedError):
+    """The model was replaced while the request was under way: try again."""
+
+    code = "model_replaced"

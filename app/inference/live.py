@@ -13,14 +13,24 @@ import numpy as np
 from PIL import Image
 
 from app.inference.accounting import Base
-from app.inference.aspect import bounded
+from app.inference.aspect import bounded, is_bounded
 from app.inference.batcher import Batcher
 from app.inference.errors import DeadlineExceededError, ModelTaskError
 from app.inference.observing import BatcherStats, BatchObserver
-from app.inference.protocols import Encoder, Pixels, TextEncoder, Vectors, same_for_all
-
-ImageOrMaker = Image.Image | Callable[[], Image.Image]
-"""An image, or what makes one when it is called in the decode pool (such as decoding an upload)."""
+from app.inference.pipeline import PipelinedBatcher
+from app.inference.protocols import (
+    Encoder,
+    ImageOrMaker,
+    Launching,
+    Optimised,
+    Pixels,
+    Rgb,
+    TextEncoder,
+    Vectors,
+    min_decoded_side,
+    same_for_all,
+)
+from app.media.encoded import EncodedJpeg, decode_encoded
 
 
 @runtime_checkable
@@ -45,8 +55,19 @@ class LiveEncoder:
         observer: BatchObserver | None = None,
     ) -> None:
         """`pool` prepares images; it is shared and not closed here."""
-        self.encoder = encoder
-        self.family, self.runtime, self.memory_bytes = encoder.family, encoder.runtime, encoder.memory_bytes
+        self._encoder = encoder
+        self.name, self.family = encoder.name, encoder.family
+        self.dim, self.input_size, self.temperature = (
+            encoder.dim,
+            encoder.input_size,
+            float(encoder.temperature),
+        )
+        self.fingerprint, self.memory_bytes = encoder.fingerprint, encoder.memory_bytes
+        self.min_decoded_side = min_decoded_side(encoder)
+        """See `app.inference.protocols.Reducing`."""
+        self.reads_texts = isinstance(encoder, TextEncoder)
+        """Whether the encoder puts texts into the space of its images."""
+        self.optimisation = encoder.optimisation if isinstance(encoder, Optimised) else None
         self.bases: tuple[Base, ...] = tuple(getattr(encoder, "bases", ()))
         """What an adapted encoder shares with others; nothing for one that is whole."""
         self.key = f"{encoder.name}@{encoder.fingerprint}"
@@ -58,8 +79,25 @@ class LiveEncoder:
         self._texts: OrderedDict[str, Vectors] = OrderedDict()
         self._max_batch = max_batch
         self._stack: Pixels | None = None
-        self._batcher: Batcher[Any, Vectors] = Batcher(
-            encoder.name, self._run, max_batch=max_batch, max_queue=max_queue, observer=observer
+        self._launcher = encoder.launcher if isinstance(encoder, Launching) else None
+        self.reads_jpeg = self._launcher is not None and self._launcher.reads_jpeg
+        """Whether it takes JPEG files undecoded."""
+        self._batcher = self._new_batcher(max_batch, max_queue)
+        if self._launcher is not None:
+            self._launcher.warm(self._batcher.allow)
+
+    def _new_batcher(self, max_batch: int, max_queue: int) -> Batcher[Any, Vectors]:
+        if self._launcher is None:
+            return Batcher(
+                self.name, self._run, max_batch=max_batch, max_queue=max_queue, observer=self._observer
+            )
+        return PipelinedBatcher(
+            self.name,
+            self._run,
+            self._launch,
+            max_batch=max_batch,
+            max_queue=max_queue,
+            observer=self._observer,
         )
 
     async def embed_images(self, images: Sequence[ImageOrMaker], *, deadline_s: float) -> Vectors:
@@ -97,10 +135,7 @@ class LiveEncoder:
         if not texts:
             return self._no_vectors()
         if not self.reads_texts:
-            raise ModelTaskError(
-                f"'{self.encoder.name}' reads images only: it knows labels by their examples, not by their names, and "
-                "cannot compare images with a text."
-            )
+            raise ModelTaskError.images_only(self.name)
         deadline = time.monotonic() + deadline_s
         vectors: dict[str, Vectors] = {}
         for text in dict.fromkeys(texts):
@@ -124,12 +159,12 @@ class LiveEncoder:
         """
         if self.reads_texts:
             return await self.embed_texts(questions, deadline_s=deadline_s)
-        return same_for_all(len(questions), self.encoder.dim)
+        return same_for_all(len(questions), self.dim)
 
     @property
-    def reads_texts(self) -> bool:
-        """Whether the encoder puts texts into the space of its images."""
-        return isinstance(self.encoder, TextEncoder)
+    def runtime(self) -> str:
+        """How it runs, for people; on a GPU it changes while graphs are recorded."""
+        return self._encoder.runtime
 
     def stats(self) -> BatcherStats:
         """The batcher's totals so far."""
@@ -138,30 +173,60 @@ class LiveEncoder:
     def close(self) -> None:
         """Fail what waits, let the running batch finish, end the thread and give back what is shared. Blocks."""
         self._batcher.close()
-        if isinstance(self.encoder, Closable):
-            self.encoder.close()
+        if self._launcher is not None:
+            self._launcher.close()
+        if isinstance(self._encoder, Closable):
+            self._encoder.close()
 
     async def _embed_image(self, image: ImageOrMaker, deadline: float) -> Vectors:
-        loop = asyncio.get_running_loop()
-        pixels = await loop.run_in_executor(self._pool, self._prepare, image, deadline)
-        return await self._batcher.submit("image", pixels, deadline=deadline)
+        item: Any = image
+        if not self._is_prepared(image):
+            loop = asyncio.get_running_loop()
+            item = await loop.run_in_executor(self._pool, self._prepare, image, deadline)
+        return await self._batcher.submit("image", item, deadline=deadline)
 
-    def _prepare(self, image: ImageOrMaker, deadline: float) -> Pixels:
+    def _is_prepared(self, image: ImageOrMaker) -> bool:
+        """Whether the device takes it as it is: a thread would only cost what handing over to it costs."""
+        if self._launcher is None:
+            return False
+        if isinstance(image, EncodedJpeg):
+            return self.reads_jpeg and is_bounded(image.width, image.height)
+        return isinstance(image, np.ndarray) and is_bounded(image.shape[1], image.shape[0])
+
+    def _prepare(self, image: ImageOrMaker, deadline: float) -> Pixels | Rgb | EncodedJpeg:
         if time.monotonic() >= deadline:
             raise DeadlineExceededError
         began = time.perf_counter()
         decoded = image() if callable(image) else image
+        if isinstance(decoded, EncodedJpeg):
+            if self.reads_jpeg and is_bounded(decoded.width, decoded.height):
+                return decoded
+            decoded = decode_encoded(decoded)
+        if isinstance(decoded, np.ndarray):
+            decoded = Image.fromarray(decoded)
         ready = time.perf_counter()
-        pixels = self.encoder.preprocess(bounded(decoded))
+        within = bounded(decoded)
+        pixels: Pixels | Rgb = np.asarray(within)
+        if self._launcher is None:
+            pixels = self._encoder.preprocess(within)
         if self._observer is not None:
-            self._observer.image_prepared(self.encoder.name, ready - began, time.perf_counter() - ready)
+            self._observer.image_prepared(self.name, ready - began, time.perf_counter() - ready)
         return pixels
+
+    def _launch(self, group: str, items: list[Any]) -> Callable[[], Sequence[Vectors]] | None:
+        """In the batcher's thread: images are queued on the device, texts run."""
+        if self._launcher is None or group != "image":
+            return None
+        pending = self._launcher.launch(items)
+        return lambda: [row.copy() for row in pending()]
 
     def _run(self, group: str, items: list[Any]) -> Sequence[Vectors]:
         """In the batcher's thread. Rows are copied, or one result would keep its whole batch alive."""
+        if group == "image" and self._launcher is not None:
+            return [row.copy() for row in self._launcher.launch(items)()]
         if group == "image":
-            return [row.copy() for row in self.encoder.encode_images(self._stacked(items))]
-        return [row.copy() for row in cast(TextEncoder, self.encoder).encode_texts(items)]
+            return [row.copy() for row in self._encoder.encode_images(self._stacked(items))]
+        return [row.copy() for row in cast(TextEncoder, self._encoder).encode_texts(items)]
 
     def _stacked(self, items: list[Pixels]) -> Pixels:
         """The items as one array, in memory that every batch uses again."""
@@ -175,4 +240,4 @@ class LiveEncoder:
         return self._stack[: len(items)]
 
     def _no_vectors(self) -> Vectors:
-        return np.zeros((0, self.encoder.dim), np.float32)
+        return np.zeros((0, self.dim), np.float32)

@@ -10,7 +10,6 @@ from app.inference.live import LiveEncoder
 from app.inference.live_vlm import LiveVlm
 from app.inference.observing import BatcherStats
 from app.inference.optimisation import Optimisation
-from app.inference.protocols import Optimised
 from app.inference.sources import EncoderSource, Kind
 
 
@@ -68,7 +67,10 @@ def describe(
     )
     if isinstance(live, LiveVlm):
         return replace(info, tasks=tuple(sorted(live.tasks)), optimisation=live.optimisation)
-    encoder = live.encoder
-    if isinstance(encoder, Optimised):
-        info = replace(info, optimisation=encoder.optimisation)
-    return replace(info, dim=encoder.dim, input_size=encoder.input_size, fingerprint=encoder.fingerprint)
+    return replace(
+        info,
+        optimisation=live.optimisation,
+        dim=live.dim,
+        input_size=live.input_size,
+        fingerprint=live.fingerprint,
+    )

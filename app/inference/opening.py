@@ -16,9 +16,12 @@ from app.inference.live import LiveEncoder
 from app.inference.live_vlm import LiveVlm
 from app.inference.observing import ModelObserver
 from app.inference.prompts import Prompt, Task
-from app.inference.protocols import Encoder, TextEncoder, Vlm
+from app.inference.protocols import Encoder, Launching, TextEncoder, Vlm
 from app.inference.sources import EncoderConfig, EncoderSource
 from app.settings import Settings
+
+UNMEASURED_BATCH = 32
+"""On a GPU, for what runs there without measuring, such as adapters and text towers."""
 
 
 class ModelOpener:
@@ -45,10 +48,11 @@ class ModelOpener:
         encoder.encode_images(encoder.preprocess(blank)[None])
         if isinstance(encoder, TextEncoder):
             encoder.encode_texts(["a photo"])
+        launcher = encoder.launcher if isinstance(encoder, Launching) else None
         return LiveEncoder(
             encoder,
             pool=self._pool,
-            max_batch=largest_batch(settings),
+            max_batch=launcher.largest_batch if launcher else largest_batch(settings),
             max_queue=settings.batching.max_queue,
             max_cached_texts=settings.batching.max_cached_texts,
             observer=self._observer,
@@ -83,7 +87,8 @@ def largest_batch(settings: Settings) -> int:
     """How many items one forward pass takes at most, on the device that the settings name.
 
     On CPU small: `lite` in ONNX Runtime on 2 cores takes 6.4 ms an image in batches of 4, 8.2 of 8 and 13.2
-    of 32, whose activations no longer fit the cache.
+    of 32, whose activations no longer fit the cache. On a GPU an encoder's launcher measures it; this is for those
+    without one.
     """
     on_cpu = device.parse(settings.models.device).kind == "cpu"
-    return settings.batching.cpu_max_batch if on_cpu else settings.batching.max_batch
+    return settings.batching.cpu_max_batch if on_cpu else settings.batching.max_batch or UNMEASURED_BATCH

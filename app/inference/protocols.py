@@ -11,12 +11,34 @@ from PIL import Image
 
 from app.inference.optimisation import Optimisation
 from app.inference.prompts import Answer, Generation, Prompt, Task
+from app.media.encoded import EncodedJpeg
 
 if TYPE_CHECKING:
     from app.inference.accounting import Base
 
 Pixels = NDArray[np.float32]
+Rgb = NDArray[np.uint8]
+"""uint8[h, w, 3]."""
+Place = Callable[[int, int], Rgb]
+"""Gives memory for an image of so many rows and columns: uint8[h, w, 3], whose content is not defined yet."""
 Vectors = NDArray[np.float32]
+
+
+@runtime_checkable
+class PlacedMaker(Protocol):
+    """A maker of an image that can write it where it is needed, which saves a copy."""
+
+    def __call__(self) -> Image.Image | Rgb | EncodedJpeg:
+        """The image in memory of its own."""
+
+    def make_into(self, place: Place) -> Rgb | EncodedJpeg:
+        """The image as what `place(height, width)` gave, filled, or in memory of its own; `place` is called once at
+        most. Raises what calling it raises.
+        """
+
+
+ImageOrMaker = Image.Image | Rgb | EncodedJpeg | Callable[[], Image.Image | Rgb | EncodedJpeg] | PlacedMaker
+"""An image, or what makes one when it is called in the decode pool (such as decoding an upload)."""
 
 
 @runtime_checkable
@@ -59,10 +81,56 @@ class TextEncoder(Encoder, Protocol):
 
 
 @runtime_checkable
+class Reducing(Protocol):
+    """An encoder that knows how far images may be decoded smaller than they are."""
+
+    min_decoded_side: int | None
+    """Shorter side in pixels down to which a JPEG may be decoded at a half, a quarter or an eighth; None: at full size
+    only, as for encoders that say nothing of it."""
+
+
+def min_decoded_side(encoder: Encoder) -> int | None:
+    """See `Reducing`."""
+    return encoder.min_decoded_side if isinstance(encoder, Reducing) else None
+
+
+@runtime_checkable
 class Optimised(Protocol):
     """An encoder that knows at which level of optimisation it runs."""
 
     optimisation: Optimisation
+
+
+class ImageLauncher(Protocol):
+    """The image side of an encoder on a GPU: it takes images at full size, and the next batch before the last is done.
+
+    All methods may be called from any thread.
+    """
+
+    reads_jpeg: bool
+    """Whether it takes JPEG files too."""
+    largest_batch: int
+    """Before `warm` says another."""
+
+    def launch(self, images: Sequence[Rgb | EncodedJpeg]) -> Callable[[], Vectors]:
+        """Queue a batch and return what waits for its rows float32[n, d] of unit norm.
+
+        The images have been read when this returns. Both raise what `Encoder.encode_images` raises, and this
+        InvalidImageError for a file that cannot be decoded.
+        """
+
+    def warm(self, on_largest: Callable[[int], None]) -> None:
+        """Begin to make it faster in the background; `on_largest` hears how large batches had best be."""
+
+    def close(self) -> None:
+        """End what goes on in the background and give the device's memory back. Blocks."""
+
+
+@runtime_checkable
+class Launching(Protocol):
+    """An encoder that may have a launcher."""
+
+    launcher: ImageLauncher | None
 
 
 class Vlm(Protocol):

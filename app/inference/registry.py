@@ -9,12 +9,12 @@ import asyncio
 import gc
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from app.errors import OverloadedError, VisionError
 from app.inference import device
@@ -75,6 +75,7 @@ class ModelRegistry:
         self._changing = asyncio.Lock()
         self._remotes: dict[str, RemoteModel] = {}
         self._closed = False
+        self._watchers: list[Callable[[], None]] = []
 
     @asynccontextmanager
     async def encoder(self, name: str | None = None) -> AsyncIterator[LiveEncoder]:
@@ -126,11 +127,20 @@ class ModelRegistry:
         default = self._settings.models.encoder if kind == "encoder" else self._settings.answers.vlm
         return self._families.resolve(kind, name or default)
 
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed`, which must be quick, whenever a model came or went; what is returned ends that."""
+        self._watchers.append(changed)
+        return lambda: self._watchers.remove(changed)
+
     def live(self) -> list[ModelInfo]:
-        """Loaded encoders, the most recently used first."""
+        """Loaded models, the most recently used first."""
+        return [info for _, info in self.located()]
+
+    def located(self) -> list[tuple[str, ModelInfo]]:
+        """The same, each with where its files lie."""
         slots = sorted(self._slots.values(), key=lambda slot: -slot.last_used)
         sizes = self._charged()
-        return [self._describe(slot.kind, slot.source, slot, sizes) for slot in slots]
+        return [(slot.source.location, self._describe(slot.kind, slot.source, slot, sizes)) for slot in slots]
 
     def known(self) -> list[ModelInfo]:
         """The default, what ships with this project, and what is live; each once, under its name.
@@ -173,6 +183,14 @@ class ModelRegistry:
         if name == "default" or self._families.find(name) is not None:
             return True
         return any(name in (one.name, *one.aliases) for one in self.known())
+
+    def family_names(self) -> list[str]:
+        """Names of families, by which no model may go."""
+        return [family.name for kind in get_args(Kind) for family in self._families.of_kind(kind)]
+
+    async def stats(self) -> list[ModelInfo]:
+        """As `live`, which has the newest figures here."""
+        return self.live()
 
     async def forget(self, location: str) -> None:
         """Give back the memory of a model that was removed.
@@ -251,6 +269,7 @@ class ModelRegistry:
                 raise ModelUnavailableError(model=source.name) from error
             self._slots[key] = _Slot(kind, source, live)
             size = self._sizes[key] = self._charged()[key]
+            self._tell_watchers()
             if self._observer:
                 self._observer.model_loaded(source.name, time.monotonic() - began, size)
             await self._make_room(0, keep=key)
@@ -266,12 +285,17 @@ class ModelRegistry:
 
     async def _unload(self, key: _Key) -> None:
         slot = self._slots.pop(key)  # first, so that nobody borrows it any more
+        self._tell_watchers()
         await asyncio.to_thread(slot.live.close)
         name = slot.source.name
         del slot
         await asyncio.to_thread(gc.collect)
         if self._observer:
             self._observer.model_unloaded(name)
+
+    def _tell_watchers(self) -> None:
+        for changed in self._watchers:
+            changed()
 
     def _trim_later(self) -> None:
         if self._closed or len(self._slots) < 2 or self._used_bytes() <= self.budget_bytes():

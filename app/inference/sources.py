@@ -62,6 +62,12 @@ class EncoderConfig:
     vlm_max_batch: int = 16
     vlm_cache_bytes: int = 0
     """Of one model's keys and values; 0 is an eighth of the device's memory."""
+    max_batch: int = 0
+    """Largest batch on a GPU; 0 is measured."""
+    gpu_graphs: bool = True
+    gpu_decode: str = "off"
+    """`auto` or `off`."""
+    gpu_staging_mb: int = 64
 
     @property
     def trained_dir(self) -> Path:
@@ -95,6 +101,10 @@ class EncoderConfig:
             parity_tokens=settings.models.parity_tokens,
             vlm_max_batch=settings.answers.vlm_max_batch,
             vlm_cache_bytes=settings.answers.vlm_cache_mb << 20,
+            max_batch=settings.batching.max_batch,
+            gpu_graphs=settings.models.gpu_graphs,
+            gpu_decode=settings.models.gpu_decode,
+            gpu_staging_mb=settings.models.gpu_staging_mb,
         )
 
 

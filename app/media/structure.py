@@ -148,6 +148,31 @@ def has_all_scans(data: bytes) -> bool:
     return bool(components) and not missing
 
 
+def is_baseline_jpeg(data: bytes) -> bool:
+    """Whether a JPEG is coded as every decoder reads it: 8 bits, sequential, Huffman, all components in one scan, and
+    stored in grey or YCbCr, as JFIF and Adobe markers or the components' numbers say (as libjpeg reads them).
+    """
+    components = b""
+    is_jfif, transform = False, -1
+    for marker, start, end in _jpeg_segments(data):
+        if marker == _APP0 and data[start + 2 : start + 7] == b"JFIF\x00":
+            is_jfif = True
+        elif marker == _APP14 and data[start + 2 : start + 7] == b"Adobe" and end - start >= 14:
+            transform = data[start + 13]
+        elif marker in _FRAMES:
+            if marker != 0xC0 or components or data[start + 2] != 8:
+                return False
+            components = data[start + 8 : min(end, start + 8 + 3 * data[start + 7]) : 3]
+        elif marker == _SOS:
+            if data[start + 2] != len(components):
+                return False
+            return len(components) == 1 or (
+                len(components) == 3
+                and (is_jfif or transform == 1 or (transform == -1 and components == b"\x01\x02\x03"))
+            )
+    return False
+
+
 def _check_png(data: bytes) -> None:
     position, count = len(_PNG), 0
     while position < len(data):

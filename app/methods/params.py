@@ -97,7 +97,22 @@ class AdapterParams(BaseModel):
     )
     targets: list[str] | None = Field(None, description="Names of linear layers; empty: by family.")
     train_projector: bool = Field(True, description="Train a VLM's projector beside the adapter.")
-    four_bit: bool = Field(False, description="Load the base in 4 bits (needs CUDA and bitsandbytes).")
+    four_bit: bool = Field(
+        False,
+        description="VLMs: train over a base in 4 bits, as QLoRA does (needs CUDA and bitsandbytes, which the extra "
+        "`quantised` brings).",
+    )
+    attention: Literal["auto", "eager", "sdpa"] = Field(
+        "auto",
+        description="VLMs: how attention is computed; auto: torch's fused one on GPUs (flash attention where they "
+        "have it), the plain one on CPUs, where the fused one trains more slowly.",
+    )
+    image_cache_mb: int = Field(
+        2048,
+        ge=0,
+        description="VLMs: MiB of memory for what the frozen image tower makes of images that are shown unchanged, so "
+        "that each is computed once; images beyond that are computed each time; 0 keeps none.",
+    )
 
 
 class TextParams(BaseModel):

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import Depends
 
 from app.http.dependencies import opened
-from app.inference.registry import ModelRegistry
+from app.inference.engine.interface import Engine
 from app.models.resolver import ModelResolver
 from app.models.service import TrainedModels
 
 TrainedModelService = Annotated[TrainedModels, Depends(opened("trained", TrainedModels))]
 Models = Annotated[ModelResolver, Depends(opened("models", ModelResolver))]
-Registry = Annotated[ModelRegistry, Depends(opened("registry", ModelRegistry))]
+Registry = Annotated[Engine, Depends(opened("registry", Engine))]

@@ -8,8 +8,8 @@ from typing import Any
 
 from app.families import FAMILIES
 from app.families.changed import ADAPTER
+from app.inference.engine.interface import Engine
 from app.inference.model_info import ModelInfo
-from app.inference.registry import ModelRegistry
 from app.inference.sources import HUB_ID, EncoderConfig, Kind
 from app.jobs.spec import ModelCard
 from app.models.schemas import Model, ModelOptimisation, TrainedFacts
@@ -27,7 +27,7 @@ def is_whole(card: ModelCard) -> bool:
     return not _WHOLE.isdisjoint(card.files) and ADAPTER not in card.files
 
 
-def list_known(registry: ModelRegistry) -> list[Model]:
+def list_known(registry: Engine) -> list[Model]:
     """Every model of the registry, the default first."""
     known = sorted(registry.known(), key=lambda info: (not info.default, info.name))
     return [describe_known(info) for info in known]

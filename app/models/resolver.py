@@ -12,9 +12,9 @@ from pathlib import Path
 
 from app.errors import VisionError, shorten_name, suggest_names
 from app.families import FAMILIES
+from app.inference.engine.interface import Engine
 from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
-from app.inference.registry import ModelRegistry
 from app.inference.sources import Kind
 from app.methods.tasks import Task
 from app.models.service import Trained, TrainedModels
@@ -31,7 +31,7 @@ class ModelResolver:
     """The models of one process by name, alias and family, and a workspace's trained ones by id."""
 
     settings: Settings
-    registry: ModelRegistry
+    registry: Engine
     trained: TrainedModels
 
     @property

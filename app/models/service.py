@@ -22,9 +22,9 @@ from sqlalchemy import delete, select
 
 from app.access.quota import StorageQuota
 from app.http.names import MODEL_NAME
+from app.inference.engine.interface import Engine
 from app.inference.errors import ModelNotFoundError, ModelTaskError, ModelUnavailableError
 from app.inference.model_info import ModelInfo
-from app.inference.registry import ModelRegistry
 from app.jobs.artifacts import Artifact, artifacts_of, drop_artifacts, keep_artifacts
 from app.jobs.errors import ArtifactNotFoundError
 from app.jobs.spec import FileRef, ModelCard
@@ -57,7 +57,7 @@ class TrainedModels:
         settings: Settings,
         database: Database,
         files: FileStore,
-        registry: ModelRegistry,
+        registry: Engine,
         quota: StorageQuota,
     ) -> None:
         self._database = database

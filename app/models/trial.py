@@ -14,8 +14,8 @@ from app.bounded.runner import MAX_THREADS
 from app.errors import InvalidInputError, VisionError
 from app.families import FAMILIES
 from app.inference import device as devices
+from app.inference.engine.interface import Engine
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError
-from app.inference.registry import ModelRegistry
 from app.inference.sources import EncoderConfig, Kind
 from app.models.describing import is_whole
 from app.models.uploads import UploadedModel
@@ -32,7 +32,7 @@ _MEMORY_SHARE = 0.5
 log = structlog.get_logger("app.models")
 
 
-async def try_model(model: UploadedModel, registry: ModelRegistry, settings: Settings) -> None:
+async def try_model(model: UploadedModel, registry: Engine, settings: Settings) -> None:
     """Load the model and use it once, on the CPU.
 
     One whose base is not on this machine, or is another version there, is looked at but left unused, and so is one that
@@ -77,11 +77,11 @@ async def try_model(model: UploadedModel, registry: ModelRegistry, settings: Set
     )
 
 
-async def _check_dim(model: UploadedModel, registry: ModelRegistry) -> None:
+async def _check_dim(model: UploadedModel, registry: Engine) -> None:
     """A head's features are as long as those of its base, which is nobody's upload."""
     try:
         async with registry.encoder(model.card.base_model) as live:
-            dim = live.encoder.dim
+            dim = live.dim
     except (ModelNotFoundError, ModelUnavailableError) as error:
         raise InvalidInputError(f"The model cannot be used: {error.detail}", **error.context) from None
     if dim != model.dim:

@@ -14,7 +14,7 @@ from contextlib import suppress
 import structlog
 
 from app.embedded import Addresses
-from app.inference.device import cuda_devices
+from app.inference.device import count_gpus
 from app.settings import Settings
 
 _MODULE = "workers.worker.beside"
@@ -147,8 +147,7 @@ class Children:
 
 def _queues(settings: Settings) -> str:
     """What this machine can work on."""
-    devices = 0 if settings.models.device == "cpu" else cuda_devices()
-    return ",".join(["cpu", "gpu", "multi-gpu"][: 1 + min(devices, 2)])
+    return ",".join(["cpu", "gpu", "multi-gpu"][: 1 + min(count_gpus(settings.models.device), 2)])
 
 
 def _kill_session(process: subprocess.Popen[bytes]) -> None:

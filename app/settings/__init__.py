@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails
 
+from app.settings.engine import EngineSettings
 from app.settings.group import SettingsGroup
 from app.settings.jobs import JobSettings, StrategySettings
 from app.settings.models import AnswerSettings, BatchingSettings, CollectionSettings, ModelSettings
@@ -29,6 +30,7 @@ class Settings(BaseModel):
     models: ModelSettings
     answers: AnswerSettings
     batching: BatchingSettings
+    engine: EngineSettings
     limits: LimitSettings
     uploads: UploadSettings
     collections: CollectionSettings

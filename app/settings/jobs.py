@@ -21,6 +21,11 @@ class JobSettings(SettingsGroup):
         description="Start them with the service; false waits until a job is asked for or followed, as services do that a command starts for itself.",
     )
     job_slots: int = Field(1, ge=1, description="Jobs one worker runs at the same time.")
+    gpu_base_parameters_m: int = Field(
+        1000,
+        ge=1,
+        description="Base models of so many million parameters and more are trained by workers with a GPU, where there is one.",
+    )
     job_attempts: int = Field(
         5, ge=1, description="Attempts of a job whose process dies before it counts as failed."
     )

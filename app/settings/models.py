@@ -17,7 +17,7 @@ class ModelSettings(SettingsGroup):
     encoder: str = Field(
         "lite", description="Default encoder: a family, a Hugging Face id or a local folder."
     )
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps (unproven).")
     cpu_runtime: Literal["auto", "onnx", "torch"] = Field(
         "auto",
         description="How encoders run on CPU; auto measures once and keeps the fastest that is exact enough.",
@@ -45,6 +45,18 @@ class ModelSettings(SettingsGroup):
     threads: int = Field(0, ge=0, description="CPU threads a model may use; 0 means all cores.")
     model_memory_mb: int = Field(
         0, ge=0, description="Memory budget for live models; 0 means half of the device's memory."
+    )
+    gpu_graphs: bool = Field(
+        True, description="Record CUDA graphs of encoders in the background, one a bucket of batch size."
+    )
+    gpu_decode: Literal["auto", "off"] = Field(
+        "auto",
+        description="Whether baseline JPEGs are decoded on a CUDA device, where torchcodec or torchvision can do it.",
+    )
+    gpu_staging_mb: int = Field(
+        64,
+        ge=1,
+        description="Pixels that cross to a GPU in one copy; each encoder has two such buffers on both sides.",
     )
     allow_downloads: bool = Field(True, description="Let models be fetched from the Hugging Face hub.")
 
@@ -112,7 +124,11 @@ class AnswerSettings(SettingsGroup):
 class BatchingSettings(SettingsGroup):
     """Batching."""
 
-    max_batch: int = Field(32, ge=1, description="Largest batch one forward pass takes on a GPU.")
+    max_batch: int = Field(
+        0,
+        ge=0,
+        description="Largest batch one forward pass takes on a GPU; 0 measures where images a second stop growing.",
+    )
     cpu_max_batch: int = Field(
         8,
         ge=1,

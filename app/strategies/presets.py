@@ -57,7 +57,8 @@ def _gpu(memory_gb: float, count: int = 1, *, host_gb: float, cores: int) -> Mac
     return Machine(gpu_memory_gb=memory_gb, gpus=count, cpu_memory_gb=host_gb, cores=cores)
 
 
-# Apple's GPUs do not run CUDA: a Mac counts as a CPU with all of its unified memory.
+# A Mac counts as a CPU with all of its unified memory: its GPU (`mps`) is used where it is named only, and no model was
+# run on it yet.
 PRESETS: dict[str, Machine] = {
     "raspberry_pi_5": Machine(cpu_memory_gb=8, cores=4),
     "laptop_cpu": Machine(cpu_memory_gb=16, cores=8),

@@ -53,6 +53,8 @@ def _device(settings: Settings) -> str | None:
 
 
 def _gpus() -> list[Gpu]:
+    if device.has_mps():
+        return [_apple_gpu(device.Device("mps"))]
     count = device.cuda_devices()
     if not count:
         return []
@@ -72,6 +74,16 @@ def _gpus() -> list[Gpu]:
             )
         )
     return found
+
+
+def _apple_gpu(place: device.Device) -> Gpu:
+    return Gpu(
+        index=0,
+        name=place.card,
+        memory_mb=place.memory_bytes // _MIB,
+        memory_available_mb=(place.free_bytes or 0) // _MIB,
+        compute_capability=None,
+    )
 
 
 def _first_of(path: Path) -> dict[str, str]:

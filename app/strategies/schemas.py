@@ -230,13 +230,13 @@ class Memory(BaseModel):
 
 
 class Gpu(BaseModel):
-    """One CUDA device."""
+    """One CUDA device, or the GPU of an Apple silicon Mac."""
 
     index: int
     name: str
     memory_mb: int
     memory_available_mb: int
-    compute_capability: str
+    compute_capability: str | None = Field(description="CUDA's; null for a Mac's GPU.")
 
 
 class StrategyFit(BaseModel):

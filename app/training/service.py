@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
+from redis.asyncio import Redis
 
 from app.collections.service import Recognition
 from app.errors import InvalidInputError
@@ -20,6 +21,7 @@ from app.training.bases import BaseModels
 from app.training.config import MultimodalConfig
 from app.training.configurations import Configurations
 from app.training.learning_data import LearningData
+from app.training.placing import Placement
 from app.training.resolving import Recipe, Wish, resolved
 
 log = structlog.get_logger("app.training")
@@ -54,6 +56,7 @@ class Training:
         strategies: Recipes,
         jobs: Jobs,
         models: ModelResolver,
+        redis: Redis,
     ) -> None:
         self._database = database
         self._recognition = recognition
@@ -61,6 +64,7 @@ class Training:
         self._models = models
         self._bases = BaseModels(models)
         self._jobs = jobs
+        self.placement = Placement(settings, redis)
         self.configurations = Configurations(settings, models)
 
     async def submit(
@@ -82,6 +86,7 @@ class Training:
             job = resolved(self._strategies.get(wanted.how), data, wanted.wish, self._bases)
         if wanted.wish.name is not None:
             await self._check_name(workspace, wanted.wish.name)
+        job = await self.placement.place(job)
         return await self._jobs.queue(workspace, job, key=key, digest=digest)
 
     async def _data(self, workspace: str, wanted: Submission) -> LearningData:

@@ -52,7 +52,7 @@ class Rows:
 async def fill(services: Services, name: str, live: LiveEncoder) -> None:
     """Many examples around random centres, as one change of the collection's version."""
     dice = np.random.default_rng(0)
-    centres = dice.standard_normal((LABELS, live.encoder.dim))
+    centres = dice.standard_normal((LABELS, live.dim))
     url = services.addresses.database_url
     async with await psycopg.AsyncConnection.connect(url) as connection:
         await register_vector_async(connection)
@@ -77,7 +77,7 @@ async def fill(services: Services, name: str, live: LiveEncoder) -> None:
             async with cursor.copy(f"COPY example_vectors {columns} FROM STDIN (FORMAT BINARY)") as copy:
                 copy.set_types(["uuid", "text", "uuid", "vector"])
                 for one, label in ids:
-                    row = centres[label] + dice.standard_normal(live.encoder.dim)
+                    row = centres[label] + dice.standard_normal(live.dim)
                     await copy.write_row(
                         (one, live.key, collection, (row / np.linalg.norm(row)).astype(np.float32))
                     )
@@ -135,9 +135,7 @@ async def test_following_changes_equals_reading_everything(
     assert rows.read == 2
     assert "added" in after.labels
     assert "brief" not in after.labels
-    assert_same(
-        after, await store(services).head(await known(services, client, name), live), live.encoder.dim
-    )
+    assert_same(after, await store(services).head(await known(services, client, name), live), live.dim)
 
     # what is described anew needs no vector at all; what comes back after it went counts again
     rows.read = 0
@@ -148,9 +146,7 @@ async def test_following_changes_equals_reading_everything(
     await teach(client, "real", picture(2), collection=name)
     after = await following.head(await known(services, client, name), live)
     assert rows.read == 2
-    assert_same(
-        after, await store(services).head(await known(services, client, name), live), live.encoder.dim
-    )
+    assert_same(after, await store(services).head(await known(services, client, name), live), live.dim)
 
 
 async def test_one_that_slept_through_noted_removals_reads_everything(
@@ -168,7 +164,7 @@ async def test_one_that_slept_through_noted_removals_reads_everything(
     after = await following.head(await known(services, client, "sleepy"), live)
     assert rows.read == 4
     fresh = await store(services).head(await known(services, client, "sleepy"), live)
-    assert_same(after, fresh, live.encoder.dim)
+    assert_same(after, fresh, live.dim)
 
 
 async def test_requests_that_come_together_share_one_fit(

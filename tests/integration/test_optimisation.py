@@ -18,13 +18,11 @@ from app.families.encoders import load_encoder, resolve
 from app.families.lite.efficientnet_lite import EfficientNetLite0
 from app.families.transformers_vlm import TransformersVlm
 from app.families.vlms import load_vlm, resolve_vlm
-from app.inference.device import Device
 from app.inference.optimisation import LEVELS, Optimisation, up_to
 from app.inference.prompts import Prompt
 from app.inference.protocols import Encoder, Optimised
 from app.inference.registry import ModelRegistry
 from app.inference.runtimes import pruning
-from app.inference.runtimes.compiled import BUCKETS, CompiledRuntime
 from app.inference.runtimes.engines import Note
 from app.inference.sources import EncoderConfig
 from app.settings import Settings
@@ -133,22 +131,6 @@ def test_pruning_shrinks_the_layers_that_it_prunes(cache: Path) -> None:
     assert sum(one.numel() for one in module.parameters()) < 0.9 * before
     with torch.inference_mode():
         assert module(torch.zeros(1, 3, 64, 64)).shape == (1, 1280)
-
-
-def test_a_compiled_runtime_sees_few_batch_sizes() -> None:
-    seen: list[int] = []
-
-    class Mean(torch.nn.Module):
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            seen.append(len(pixels))
-            return pixels.mean(dim=(2, 3))
-
-    runtime = CompiledRuntime(Mean(), Device("cpu"), torch.float32, backend="eager")
-    rng = np.random.default_rng(0)
-    for count in (1, 3, 9, 40):
-        pixels = rng.normal(size=(count, 3, 4, 4)).astype(np.float32)
-        np.testing.assert_allclose(runtime.run(pixels), pixels.mean(axis=(2, 3)), atol=1e-6)
-    assert set(seen) <= set(BUCKETS)
 
 
 @pytest.fixture(scope="module")

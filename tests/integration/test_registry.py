@@ -10,7 +10,7 @@ import asyncio
 import io
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from skimage import data as photos
 
 from app.errors import OverloadedError
 from app.families import FAMILIES, Families
+from app.inference.engine.interface import Engine
 from app.inference.errors import (
     DeadlineExceededError,
     ModelNotFoundError,
@@ -35,6 +36,7 @@ from app.inference.sources import EncoderConfig, EncoderSource, Kind
 from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits, decode
 from app.settings import Settings
+from tests.engines import served, taken_bytes, until
 
 MIB = 1 << 20
 
@@ -132,30 +134,49 @@ async def registry(tmp_path: Path, pool: ThreadPoolExecutor, loader: Loader) -> 
     await made.close()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition never came true"
-        await asyncio.sleep(0.002)
+@pytest.fixture(params=["in process", "over a socket"])
+async def engine(
+    request: pytest.FixtureRequest, registry: ModelRegistry, pool: ThreadPoolExecutor
+) -> AsyncIterator[Engine]:
+    """The registry itself, and as a front end has it."""
+    if request.param == "in process":
+        yield registry
+        return
+    async with served(registry, registry._settings, pool) as (server, client):
+        yield client
+        await until(lambda: all(session.held == (0, 0) for session in server.sessions))
+        assert taken_bytes(client) == 0
 
 
-async def test_concurrent_first_callers_share_one_load(registry: ModelRegistry, loader: Loader) -> None:
+def waiting(registry: ModelRegistry) -> int:
+    """Items in the queues of the loaded models."""
+    return sum(info.batches.queue_depth for info in registry.live() if info.batches is not None)
+
+
+async def shows(engine: Engine, names: list[str]) -> None:
+    """Those and no others are loaded: at once in one process; a front end is told soon."""
+    if not isinstance(engine, ModelRegistry):
+        await until(lambda: [info.name for info in engine.live()] == names)
+    assert [info.name for info in engine.live()] == names
+
+
+async def test_concurrent_first_callers_share_one_load(engine: Engine, loader: Loader) -> None:
     async def use() -> str:
-        async with registry.encoder() as live:
+        async with engine.encoder() as live:
             return live.key
 
     assert len(set(await asyncio.gather(*(use() for _ in range(20))))) == 1
     assert loader.loads == ["lite"]
-    assert [info.name for info in registry.live()] == ["lite"]
+    await shows(engine, ["lite"])
 
 
 async def test_a_failed_load_is_everyones_error_and_the_next_try_loads(
-    registry: ModelRegistry, loader: Loader
+    engine: Engine, loader: Loader
 ) -> None:
     loader.failures = [OSError("disk on fire")]
 
     async def use() -> str:
-        async with registry.encoder("lite") as live:
+        async with engine.encoder("lite") as live:
             return live.key
 
     settled = await asyncio.gather(*(use() for _ in range(3)), return_exceptions=True)
@@ -165,18 +186,18 @@ async def test_a_failed_load_is_everyones_error_and_the_next_try_loads(
     assert loader.loads == ["lite", "lite"]
 
 
-async def test_a_load_that_runs_out_of_memory_says_so(registry: ModelRegistry, loader: Loader) -> None:
+async def test_a_load_that_runs_out_of_memory_says_so(engine: Engine, loader: Loader) -> None:
     loader.failures = [RuntimeError("CUDA out of memory")]
     with pytest.raises(OutOfMemoryError):
-        async with registry.encoder("lite"):
+        async with engine.encoder("lite"):
             pass
 
 
-async def test_a_caller_that_leaves_does_not_stop_the_load(registry: ModelRegistry, loader: Loader) -> None:
+async def test_a_caller_that_leaves_does_not_stop_the_load(engine: Engine, loader: Loader) -> None:
     loader.seconds = 0.2
 
     async def use() -> None:
-        async with registry.encoder("lite"):
+        async with engine.encoder("lite"):
             pass
 
     first, second = asyncio.create_task(use()), asyncio.create_task(use())
@@ -187,14 +208,14 @@ async def test_a_caller_that_leaves_does_not_stop_the_load(registry: ModelRegist
 
 
 async def test_a_model_that_is_removed_while_it_loads_does_not_stay(
-    registry: ModelRegistry, loader: Loader, tmp_path: Path
+    engine: Engine, registry: ModelRegistry, loader: Loader, tmp_path: Path
 ) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "clip"}')
 
     async def use() -> None:
-        async with registry.encoder(str(folder)):
+        async with engine.encoder(str(folder)):
             pass
 
     for caller_stays in (True, False):
@@ -204,72 +225,68 @@ async def test_a_model_that_is_removed_while_it_loads_does_not_stay(
         if not caller_stays:
             using.cancel()
             await asyncio.wait([using])
-        await registry.forget(str(folder))
+        await engine.forget(str(folder))
         loader.gate.set()
         await asyncio.wait([using])
         await until(lambda: not registry._loads and not registry._trims)
-        assert registry.live() == []
+        await shows(engine, [])
         loader.loads.clear()
 
 
-async def test_an_unknown_name_is_not_found(registry: ModelRegistry) -> None:
+async def test_an_unknown_name_is_not_found(engine: Engine) -> None:
     with pytest.raises(ModelNotFoundError):
-        async with registry.encoder("no such encoder"):
+        async with engine.encoder("no such encoder"):
             pass
 
 
-async def test_the_least_recently_used_idle_model_makes_room(registry: ModelRegistry, loader: Loader) -> None:
+async def test_the_least_recently_used_idle_model_makes_room(engine: Engine, loader: Loader) -> None:
     for name in ("org/one", "org/two", "org/one", "org/three"):
-        async with registry.encoder(name):
+        async with engine.encoder(name):
             pass
-    assert [info.name for info in registry.live()] == ["three", "one"]
+    await shows(engine, ["three", "one"])
     assert "batcher-two" not in {thread.name for thread in threading.enumerate()}
-    async with registry.encoder("org/two"):
+    async with engine.encoder("org/two"):
         pass
     assert loader.loads == ["one", "two", "three", "two"]
 
 
 async def test_a_model_in_use_is_never_evicted_and_the_surplus_goes_later(
-    registry: ModelRegistry, loader: Loader
+    engine: Engine, loader: Loader
 ) -> None:
-    async with registry.encoder("org/one") as one, registry.encoder("org/two") as two:
-        async with registry.encoder("org/three") as three:
-            assert {info.name for info in registry.live()} == {"one", "two", "three"}
+    async with engine.encoder("org/one") as one, engine.encoder("org/two") as two:
+        async with engine.encoder("org/three") as three:
+            assert {info.name for info in engine.live()} == {"one", "two", "three"}
             for live in (one, two, three):
                 vectors = await live.embed_images([solid("red")], deadline_s=10)
                 assert vectors.shape == (1, 8)
-        await until(lambda: len(registry.live()) == 3)
-    await until(lambda: len(registry.live()) == 2)
+        await until(lambda: len(engine.live()) == 3)
+    await until(lambda: len(engine.live()) == 2)
     assert loader.loads == ["one", "two", "three"]
 
 
-async def test_a_model_larger_than_the_budget_is_served_alone(
-    registry: ModelRegistry, loader: Loader
-) -> None:
+async def test_a_model_larger_than_the_budget_is_served_alone(engine: Engine, loader: Loader) -> None:
     loader.memory["huge"] = 100 * MIB
-    async with registry.encoder("lite"):
+    async with engine.encoder("lite"):
         pass
-    async with registry.encoder("org/huge") as live:
+    async with engine.encoder("org/huge") as live:
         assert (await live.embed_texts(["a"], deadline_s=10)).shape == (1, 8)
-    assert [info.name for info in registry.live()] == ["huge"]
-    async with registry.encoder("lite"):
+    await shows(engine, ["huge"])
+    async with engine.encoder("lite"):
         pass
-    assert [info.name for info in registry.live()] == ["lite"]
+    await shows(engine, ["lite"])
 
 
-async def test_models_that_evict_each_other_still_serve_everyone(
-    registry: ModelRegistry, loader: Loader
-) -> None:
+async def test_models_that_evict_each_other_still_serve_everyone(engine: Engine, loader: Loader) -> None:
     loader.memory = dict.fromkeys(("one", "two", "three"), 20 * MIB)
 
     async def use(name: str) -> None:
         for _ in range(3):
-            async with registry.encoder(f"org/{name}") as live:
+            async with engine.encoder(f"org/{name}") as live:
                 await live.embed_images([solid("blue")], deadline_s=10)
 
     async with asyncio.timeout(20):
         await asyncio.gather(*(use(name) for name in ("one", "two", "three") for _ in range(2)))
-    await until(lambda: len(registry.live()) == 1)
+    await until(lambda: len(engine.live()) == 1)
 
 
 async def test_known_lists_the_default_and_aliases(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
@@ -281,7 +298,7 @@ async def test_known_lists_the_default_and_aliases(tmp_path: Path, pool: ThreadP
     assert not known["lite"].default
     assert not any(info.live for info in known.values())
     async with registry.encoder() as live:
-        assert live.encoder.name == "clip-vit-base-patch32"
+        assert live.name == "clip-vit-base-patch32"
         info = next(info for info in registry.known() if info.live)
         assert (info.dim, info.memory_bytes, info.runtime, info.users) == (
             8,
@@ -339,27 +356,27 @@ async def test_observers_hear_of_loads_and_unloads(tmp_path: Path, pool: ThreadP
     assert observer.heard == ["failed lite ValueError", "loaded lite 10", "text 1", "unloaded lite"]
 
 
-async def test_batches_on_a_cpu_stay_small(registry: ModelRegistry, loader: Loader) -> None:
-    async with registry.encoder() as live:
+async def test_batches_on_a_cpu_stay_small(engine: Engine, registry: ModelRegistry, loader: Loader) -> None:
+    async with engine.encoder() as live:
         encoder = loader.made["lite"]
         encoder.gate.clear()
         running = [
             asyncio.create_task(live.embed_images([solid("red")] * 10, deadline_s=20)) for _ in range(3)
         ]
-        await until(lambda: live.stats().queue_depth >= 20)
+        await until(lambda: waiting(registry) >= 20)
         encoder.gate.set()
         await asyncio.gather(*running)
         assert max(encoder.image_batches) == 8
 
 
-async def test_images_keep_their_order_and_makers_run_in_the_pool(registry: ModelRegistry) -> None:
+async def test_images_keep_their_order_and_makers_run_in_the_pool(engine: Engine) -> None:
     threads: set[str] = set()
 
     def make(colour: str) -> Image.Image:
         threads.add(threading.current_thread().name)
         return solid(colour)
 
-    async with registry.encoder() as live:
+    async with engine.encoder() as live:
         colours = ["red", "lime", "blue"] * 7
         vectors = await live.embed_images([partial(make, c) for c in colours], deadline_s=10)
         assert [int(row.argmax()) for row in vectors] == [0, 1, 2] * 7
@@ -369,11 +386,11 @@ async def test_images_keep_their_order_and_makers_run_in_the_pool(registry: Mode
     assert all(name.startswith("ThreadPoolExecutor") for name in threads)
 
 
-async def test_one_broken_image_fails_its_request_and_no_other(registry: ModelRegistry) -> None:
+async def test_one_broken_image_fails_its_request_and_no_other(engine: Engine) -> None:
     def broken() -> Image.Image:
         raise InvalidImageError
 
-    async with registry.encoder() as live:
+    async with engine.encoder() as live:
         good = asyncio.create_task(live.embed_images([solid("red")] * 5, deadline_s=10))
         with pytest.raises(InvalidImageError):
             await live.embed_images([solid("red"), broken, solid("blue")], deadline_s=10)
@@ -381,15 +398,15 @@ async def test_one_broken_image_fails_its_request_and_no_other(registry: ModelRe
 
 
 async def test_a_request_past_its_deadline_stops_wherever_it_is(
-    registry: ModelRegistry, loader: Loader
+    engine: Engine, registry: ModelRegistry, loader: Loader
 ) -> None:
-    async with registry.encoder() as live:
+    async with engine.encoder() as live:
         encoder = loader.made["lite"]
         encoder.gate.clear()
         running = asyncio.create_task(live.embed_images([solid("red")], deadline_s=20))
         with pytest.raises(DeadlineExceededError):
             await live.embed_images([solid("red")] * 3, deadline_s=0.1)
-        assert live.stats().queue_depth == 0
+        assert waiting(registry) == 0
         encoder.gate.set()
         assert (await running).shape == (1, 8)
 
@@ -410,8 +427,8 @@ async def test_a_very_long_thin_image_costs_no_memory(registry: ModelRegistry) -
             await asyncio.to_thread(live.close)
 
 
-async def test_repeated_texts_are_computed_once(registry: ModelRegistry, loader: Loader) -> None:
-    async with registry.encoder() as live:
+async def test_repeated_texts_are_computed_once(engine: Engine, loader: Loader) -> None:
+    async with engine.encoder() as live:
         encoder = loader.made["lite"]
         first = await live.embed_texts(["cat", "dog", "cat"], deadline_s=10)
         again = await live.embed_texts(["dog", "cat"], deadline_s=10)
@@ -421,9 +438,9 @@ async def test_repeated_texts_are_computed_once(registry: ModelRegistry, loader:
         assert (await live.embed_texts([], deadline_s=10)).shape == (0, 8)
 
 
-async def test_more_texts_than_the_queue_holds_are_embedded_in_order(registry: ModelRegistry) -> None:
+async def test_more_texts_than_the_queue_holds_are_embedded_in_order(engine: Engine) -> None:
     texts = [f"label {n} {'x' * (n % 7)}" for n in range(500)]
-    async with registry.encoder() as live:
+    async with engine.encoder() as live:
         vectors = await live.embed_texts(texts, deadline_s=20)
         np.testing.assert_allclose(vectors, MeanColour("lite").encode_texts(texts), rtol=1e-6)
 
@@ -459,13 +476,13 @@ async def test_the_default_encoder_gives_one_image_the_same_vector_alone_and_in_
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-4)
     assert (together * np.concatenate(alone)).sum(1).min() > 0.999
     texts = await default_encoder.embed_texts(["a cat", "a rocket"], deadline_s=60)
-    assert texts.shape == (2, default_encoder.encoder.dim)
+    assert texts.shape == (2, default_encoder.dim)
     assert texts[0] @ together[0] > texts[1] @ together[0]
 
 
 async def test_reduced_decoding_keeps_the_embedding(default_encoder: LiveEncoder) -> None:
     """Photographs and fine textures blown up to 3,584 pixels: cosine of at least 0.99 to the full decode."""
-    size = default_encoder.encoder.input_size
+    size = default_encoder.input_size
     limits = ImageLimits()
     cosines = []
     for name in ("chelsea", "coffee", "rocket", "astronaut", "camera", "gravel", "grass"):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -60,7 +61,7 @@ def start(
         stdin=subprocess.PIPE,  # never written to: its end tells the child that this process is gone
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=_environment(settings) | ({} if command == [sys.executable] else _RANKS),
+        env=_environment(settings, alone=command == [sys.executable]),
         start_new_session=True,
         cwd=task.parent,
     )
@@ -110,8 +111,11 @@ def _launcher(job: Claimed, settings: Settings) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", *where, "--nproc-per-node", str(ranks)]
 
 
-def _environment(settings: Settings) -> dict[str, str]:
-    """What training needs of this process's, with every setting that is no secret as this worker has it."""
+def _environment(settings: Settings, *, alone: bool) -> dict[str, str]:
+    """What training needs of this process's, with every setting that is no secret as this worker has it; `alone` says
+    that one process does the work.
+    """
+    place = devices.parse(settings.models.device)
     return {
         **handover.public_environment(settings, os.environ),
         "VISION_DATA_DIR": str(settings.server.data_dir.expanduser().resolve()),
@@ -121,5 +125,14 @@ def _environment(settings: Settings) -> dict[str, str]:
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
         "TOKENIZERS_PARALLELISM": "false",
-        **({"DS_ACCELERATOR": "cpu"} if devices.parse(settings.models.device).kind == "cpu" else {}),
+        **({"DS_ACCELERATOR": "cpu"} if place.kind == "cpu" else {}),
+        **({} if alone else _RANKS),
+        **(_only_device(place.index, os.environ) if alone and place.kind == "cuda" else {}),
     }
+
+
+def _only_device(index: int, environ: Mapping[str, str]) -> dict[str, str]:
+    """Let a single process see its own GPU alone: libraries take the first that they see for theirs, or all of them."""
+    visible = environ.get("CUDA_VISIBLE_DEVICES", "")
+    chosen = [word.strip() for word in visible.split(",")][index] if visible else str(index)
+    return {"CUDA_VISIBLE_DEVICES": chosen, "VISION_DEVICE": "cuda:0"}

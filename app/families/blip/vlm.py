@@ -16,6 +16,7 @@ from app.inference.prompts import Generation, Prompt
 class _Blip(TransformersVlm):
     family = "blip"
     graphs = "app.families.blip.graphs"
+    tower = "vision_model"
 
     def end_tokens(self) -> frozenset[int]:
         """BLIP's heads end with [SEP], whatever the generation config says."""

@@ -23,6 +23,7 @@ class IdeficsVlm(TransformersVlm):
     language_parts = ("model.layers", "model.gated_cross_attn_layers")
     graphs = "app.families.flamingo.graphs"
     projector = "model.perceiver_resampler"
+    tower = "model.vision_model"
 
     def make_decoder(self) -> Decoder:
         """Images by cross-attention."""

@@ -18,8 +18,9 @@ from app.families.lite import sentences
 from app.families.lite.efficientnet_lite import FEATURES, Classifier, EfficientNetLite0, from_state_dict
 from app.families.lite.efficientnet_onnx import to_onnx
 from app.inference.errors import ModelUnavailableError
+from app.inference.preprocessing import BILINEAR, Preprocessing
 from app.inference.protocols import Pixels, Vectors
-from app.inference.runtimes import Tower, choose
+from app.inference.runtimes import Tower, choose, launcher_of
 from app.inference.runtimes.pruning import clipped_mean
 from app.inference.sources import EncoderConfig, EncoderSource
 
@@ -31,6 +32,10 @@ ANCHORS = HERE / "imagenet_anchors.npz"
 NAMES = HERE / "imagenet_names.txt"
 SIDE = 224
 CROP = 0.875
+STEPS = Preprocessing(
+    (SIDE, SIDE), share=CROP, resample=BILINEAR, rescale=1 / 128, mean=(127 / 128, 127 / 128, 127 / 128)
+)
+"""What `prepare` does."""
 TEMPERATURE = 30.0
 """Measured by scripts/measure_imagenet_mapping.py; docs/encoders.md holds the table."""
 
@@ -98,11 +103,17 @@ class LiteEncoder:
             preprocess=self.preprocess,
             finish=self._finish,
             convolutional=True,
+            steps=STEPS,
             to_onnx=_to_onnx,
         )
         self._images, self.optimisation = choose(tower, config.at_level_of(source))
-        self.runtime = self._images.label
+        self.launcher = launcher_of(self._images, self._finish, self.fingerprint, config)
         self.memory_bytes = self._images.memory_bytes + sentences.MEMORY_BYTES
+
+    @property
+    def runtime(self) -> str:
+        """See `Encoder`; on a GPU it changes while graphs are recorded."""
+        return self._images.label
 
     def preprocess(self, image: Image.Image) -> Pixels:
         return prepare(image)

@@ -32,6 +32,7 @@ class LlavaVlm(TransformersVlm):
     tasks = frozenset({"vqa", "caption"})
     language_parts = ("model.language_model",)
     projector = "model.multi_modal_projector"
+    tower = "model.vision_tower"
 
     def make_decoder(self) -> Decoder:
         """Image, question and answer in one row."""

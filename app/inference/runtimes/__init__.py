@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.inference.runtimes.choice import choose
+from app.inference.runtimes.gpu.opening import launcher_of
 from app.inference.runtimes.tower import ImageRuntime, Tower
 
-__all__ = ["ImageRuntime", "Tower", "choose"]
+__all__ = ["ImageRuntime", "Tower", "choose", "launcher_of"]

@@ -22,6 +22,7 @@ from app.inference.runtimes.engines import (
     pixels_of,
     reference_of,
 )
+from app.inference.runtimes.gpu.opening import gpu_runtime
 from app.inference.runtimes.levels import Ladder
 from app.inference.runtimes.torch_runtime import TorchRuntime, cpu_computes_bfloat16
 from app.inference.runtimes.tower import ImageRuntime, Tower
@@ -51,17 +52,26 @@ def choose(tower: Tower, config: EncoderConfig) -> Chosen:
     """The tower, running. Blocks: seconds the first time on a machine, a fraction of one afterwards.
 
     `config.optimisation` other than `auto` climbs to that level (`app.inference.runtimes.levels`). With `auto`, on
-    CUDA: torch in the dtype of the device. On CPU: the fastest candidate whose cosines to float32 torch on
+    a GPU: torch in the dtype of the device. On CPU: the fastest candidate whose cosines to float32 torch on
     the parity images all reach `config.parity_cosine`; float32 torch where none does.
     """
     place = devices.parse(config.device)
     if config.optimisation != AUTO:
         return Chosen(*Ladder(tower, config, place).climb())
-    if place.kind == "cuda":
+    if place.kind != "cpu":
         dtype = getattr(torch, place.dtype_name)
         runtime = TorchRuntime(tower.build(), place, dtype, channels_last=tower.convolutional)
         return Chosen(runtime, Optimisation(AUTO, "basic"))
     return _CpuChoice(tower, config).chosen()
+
+
+def on_gpu(tower: Tower, config: EncoderConfig, place: devices.Device) -> Chosen:
+    """The tower on a GPU, in the dtype of the device."""
+    runtime: ImageRuntime | None = gpu_runtime(tower, config, place)
+    if runtime is None:
+        dtype = getattr(torch, place.dtype_name)
+        runtime = TorchRuntime(tower.build(), place, dtype, channels_last=tower.convolutional)
+    return Chosen(runtime, Optimisation(AUTO, "basic"))
 
 
 def candidates(tower: Tower, config: EncoderConfig) -> list[str]:

@@ -46,8 +46,8 @@ class Ladder:
         self.least_cosine = config.parity_cosine
         threads = devices.threads(config.threads)
         self.offers: CpuOffers | CudaOffers
-        if place.kind == "cuda":
-            self.offers = CudaOffers(tower, place, config.cache_dir)
+        if place.kind != "cpu":
+            self.offers = CudaOffers(tower, place, config)
         else:
             torch.set_num_threads(threads)
             self.offers = CpuOffers(tower, threads, config.cache_dir, config.parity_cosine)

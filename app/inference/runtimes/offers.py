@@ -5,18 +5,19 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from app.inference import device as devices
 from app.inference.protocols import Pixels, Vectors
 from app.inference.runtimes import parity, pruning
-from app.inference.runtimes.compiled import CompiledRuntime
 from app.inference.runtimes.engines import (
     ONNX_FLOAT32,
     ONNX_INT8,
+    PARITY_IMAGES,
     TORCH_BFLOAT16,
     TORCH_FLOAT32,
     CpuEngines,
@@ -26,8 +27,10 @@ from app.inference.runtimes.engines import (
     pruned,
     reference_of,
 )
+from app.inference.runtimes.gpu.opening import gpu_runtime
 from app.inference.runtimes.torch_runtime import TorchRuntime, cpu_computes_bfloat16
 from app.inference.runtimes.tower import ImageRuntime, Tower
+from app.inference.sources import EncoderConfig
 
 TORCH_HALF, COMPILED, COMPILED_INT8, TENSORRT = "torch-half", "compiled-half", "compiled-int8", "tensorrt"
 
@@ -100,11 +103,11 @@ class CudaOffers:
     where its package is installed.
     """
 
-    def __init__(self, tower: Tower, place: devices.Device, cache_dir: Path) -> None:
+    def __init__(self, tower: Tower, place: devices.Device, config: EncoderConfig) -> None:
         self._tower = tower
         self._place = place
-        card = torch.cuda.get_device_name(place.index)
-        self._folder = cache_dir / "engines" / f"{tower.fingerprint}-{machine_key(card)}"
+        self._config = config
+        self._folder = config.cache_dir / "engines" / f"{tower.fingerprint}-{machine_key(place.card)}"
 
     def at(self, level: str, reference: Vectors, pixels: Pixels) -> Offer:
         """What this level adds; nothing is measured here."""
@@ -126,26 +129,36 @@ class CudaOffers:
         return Offer(names, remarks)
 
     def load(self, name: str) -> ImageRuntime:
-        """The runtime of that name; compiled ones are compiled for every batch size they will see."""
-        module = self._tower.build()
-        channels_last = self._tower.convolutional
+        """The runtime of that name. Of a compiled one the batch that is measured is compiled at once, others in the
+        background; raises RuntimeError where the device cannot prepare images as the checkpoint's processor does.
+        """
         dtype = torch.float32 if name == TORCH_FLOAT32 else getattr(torch, self._place.dtype_name)
-        if name in (TORCH_FLOAT32, TORCH_HALF):
-            return TorchRuntime(module, self._place, dtype, channels_last=channels_last)
-        backend = "inductor"
+        backend = {COMPILED: "inductor", COMPILED_INT8: "inductor", TENSORRT: "tensorrt"}.get(name)
         if name == TENSORRT:
             importlib.import_module("torch_tensorrt")
-            backend = "tensorrt"
-        runtime = CompiledRuntime(
-            module,
+        has_graphs = self._config.gpu_graphs and name != TORCH_FLOAT32
+        runtime = gpu_runtime(
+            self._tower,
+            replace(self._config, gpu_graphs=has_graphs),
             self._place,
-            dtype,
-            channels_last=channels_last,
+            dtype=dtype,
             backend=backend,
-            int8=name == COMPILED_INT8,
+            change=self._to_int8 if name == COMPILED_INT8 else None,
         )
-        runtime.warm_up(self._tower)
-        return runtime
+        if runtime is not None:
+            if backend is not None:
+                runtime.record(PARITY_IMAGES)
+            return runtime
+        if backend is not None:
+            raise RuntimeError("only models whose images are resized on the device are compiled")
+        module = self._tower.build()
+        return TorchRuntime(module, self._place, dtype, channels_last=self._tower.convolutional)
+
+    def _to_int8(self, module: torch.nn.Module) -> None:
+        """Weights and activations of the matrix products, by torchao; raises ImportError without it."""
+        quantisation: Any = importlib.import_module("torchao.quantization")
+        recipe = quantisation.Int8DynamicActivationInt8WeightConfig()
+        quantisation.quantize_(module, recipe, device=self._place.torch_name)
 
     def note(self, kind: str, asked: str) -> Note:
         """Where the outcome of measuring is kept."""
@@ -153,4 +166,4 @@ class CudaOffers:
 
     def keep(self, names: Iterable[str]) -> None:
         """Give back what measuring the others took; compiled kernels lie in torch's own cache."""
-        torch.cuda.empty_cache()
+        self._place.release_cache()

@@ -10,6 +10,7 @@ import onnx
 import torch
 from PIL import Image
 
+from app.inference.preprocessing import Preprocessing
 from app.inference.protocols import Pixels, Vectors
 
 
@@ -27,6 +28,8 @@ class Tower:
     """Features to unit vectors, always in float32, whatever the runtime computed in."""
     convolutional: bool
     """Convolutions want channels-last in torch and gain nothing from int8 matrix products."""
+    steps: Preprocessing | None = None
+    """What `preprocess` does, where it can be stated; a GPU then does it itself."""
     to_onnx: Callable[[torch.nn.Module], onnx.ModelProto] | None = None
     """A quicker way from what `build` makes to an ONNX graph than tracing: input `pixels`, output
     `features`, any batch size."""

@@ -31,6 +31,7 @@ from app.models.dependencies import Models
 from app.models.resolver import ModelResolver
 from app.models.service import Trained
 from app.training import learning_data
+from app.training.dependencies import TrainingService
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -95,6 +96,7 @@ async def evaluate_model(
     wanted: EvaluationRequest,
     database: AppDatabase,
     recognition: RecognitionService,
+    training: TrainingService,
     jobs: JobService,
     describer: JobDescriber,
     models: Models,
@@ -130,7 +132,9 @@ async def evaluate_model(
         params={"split": wanted.split, "metrics": wanted.metrics},
         model=model,
     )
-    return await _queued(jobs, describer, response, caller.workspace, spec)
+    word = found.card.base_model if isinstance(found, Trained) else base
+    job = await training.placement.place(Resolved(spec, "cpu"), word)
+    return await _queued(jobs, describer, response, caller.workspace, job)
 
 
 @router.post(
@@ -168,7 +172,7 @@ async def export_model(
         params={"format": wanted.format, "text_encoder": wanted.text_encoder},
         model=model,
     )
-    return await _queued(jobs, describer, response, caller.workspace, spec)
+    return await _queued(jobs, describer, response, caller.workspace, Resolved(spec, "cpu"))
 
 
 def _family(found: Trained | ModelInfo) -> str:
@@ -201,9 +205,9 @@ def _task(info: ModelInfo) -> Task | None:
 
 
 async def _queued(
-    jobs: Jobs, describer: Describer, response: Response, workspace: str, spec: JobSpec
+    jobs: Jobs, describer: Describer, response: Response, workspace: str, resolved: Resolved
 ) -> JobInfo:
-    job = await jobs.queue(workspace, Resolved(spec, "cpu"))
+    job = await jobs.queue(workspace, resolved)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = RETRY_AFTER_S
     return await describer.describe(job)

@@ -19,6 +19,7 @@ from app.jobs.errors import NotTrainableError
 from app.methods.finetune import FinetuneParams
 from app.methods.params import warmup_note, warmup_within
 from app.settings import Settings
+from workers.methods.common.precision import training_dtype
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 """Our words -> the Trainer's, whose `constant` knows no warm-up."""
@@ -40,12 +41,29 @@ def world_size() -> int:
 
 
 def rank_device(settings: Settings) -> torch.device:
-    """Where this rank trains: on CUDA each rank of a node has a device of its own, which torch then takes for usual."""
+    """Where this rank trains: on CUDA each rank of a node has a device of its own, which torch then takes for usual.
+
+    Raises NotTrainableError where the node has more ranks than GPUs: NCCL refuses two on one, and they would share what
+    one has to itself.
+    """
     device = torch.device(devices.parse(settings.models.device).torch_name)
-    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+    if device.type == "cpu" or "LOCAL_RANK" not in os.environ:
+        return device
+    ranks, gpus = ranks_here(), devices.cuda_devices() if device.type == "cuda" else 1
+    if ranks > gpus:
+        raise NotTrainableError(
+            f"{ranks} processes were asked for, and the worker has {gpus} GPU{'s' if gpus > 1 else ''}: each process "
+            f"needs one of its own. Set `processes` to {gpus}, or train where VISION_DEVICE=cpu, on cores."
+        )
+    if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     return device
+
+
+def ranks_here() -> int:
+    """Of those, the ones on this node."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def meet_alone() -> None:
@@ -67,25 +85,24 @@ def training_arguments(
     examples: int,
     evaluates: bool,
     seed: int,
-    device: str,
+    device: torch.device,
     metric: str,
     log: Callable[[str], None],
 ) -> Any:
     """`transformers.TrainingArguments` for `examples` training examples.
 
     Evaluations and checkpoints share their rhythm, since the best checkpoint can only be one that was saved;
-    `metric` is what makes one better. `device` is torch's name. Raises NotTrainableError for what this worker
+    `metric` is what makes one better. Raises NotTrainableError for what this worker
     cannot do.
     """
     per_step = batches.size * batches.accumulation * world_size()
     steps = max(math.ceil(examples / per_step * params.epochs), 1)
     every = max(min(params.evaluate_every, params.checkpoint_every, steps), 1)
-    cuda = device.startswith("cuda")
-    precision = _precision(params, cuda=cuda)
+    dtype = forward_dtype(params, device)
     deepspeed = deepspeed_config(params, log)
     if deepspeed is not None:
         meet_alone()
-    return transformers.TrainingArguments(
+    arguments: Any = transformers.TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=params.epochs,
         per_device_train_batch_size=batches.size,
@@ -95,8 +112,8 @@ def training_arguments(
         lr_scheduler_type=_SCHEDULES[params.schedule],
         warmup_steps=_warmup_steps(params, steps, log),
         weight_decay=params.weight_decay,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
         eval_strategy="steps" if evaluates else "no",
         eval_steps=every,
         save_strategy="steps",
@@ -110,24 +127,28 @@ def training_arguments(
         disable_tqdm=True,
         seed=seed,
         data_seed=seed,
-        use_cpu=not cuda,
-        ddp_backend=None if world_size() == 1 else "nccl" if cuda else "gloo",
+        use_cpu=device.type == "cpu",
+        ddp_backend=None if world_size() == 1 else "nccl" if device.type == "cuda" else "gloo",
+        dataloader_pin_memory=device.type == "cuda",  # or a job on the CPU of a GPU machine wakes the GPU
         deepspeed=deepspeed,
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_drop_last=False,
     )
+    if arguments.n_gpu > 1:  # a single process would spread each batch over all GPUs that it sees
+        arguments._n_gpu = 1
+    return arguments
 
 
-def _precision(params: FinetuneParams, *, cuda: bool) -> str:
+def forward_dtype(params: FinetuneParams, device: torch.device) -> torch.dtype:
     """The number format of a forward pass; raises NotTrainableError for one that the device does not train in."""
     if params.precision == "auto":
-        return "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
-    if params.precision == "fp16" and not cuda:
+        return training_dtype(device)
+    if params.precision == "fp16" and device.type != "cuda":
         raise NotTrainableError(
             "Half precision (fp16) trains on CUDA devices only: leave `precision` to auto."
         )
-    return params.precision
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[params.precision]
 
 
 def _warmup_steps(params: FinetuneParams, steps: int, log: Callable[[str], None]) -> int:

@@ -14,6 +14,7 @@ import torch.distributed as dist
 import transformers
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from workers.methods.finetune.arguments import ranks_here
 from workers.shared.method import Run
 
 _STATE = "trainer_state.json"
@@ -48,7 +49,7 @@ class JobCallback(transformers.TrainerCallback):
         """After every rank wrote its part: the newest checkpoint and the best one go to the job's store."""
         _barrier()
         folder = Path(args.output_dir)
-        lent = self._lent(state.global_step, folder) if args.world_size > _ranks_here() else {}
+        lent = self._lent(state.global_step, folder) if args.world_size > ranks_here() else {}
         if self._run.rank == 0:
             self._run.checkpoint(state.global_step, lambda target: _copy(folder, target), lent)
         _barrier()
@@ -165,14 +166,10 @@ def _local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def _ranks_here() -> int:
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
 def _any_rank(mine: bool) -> bool:
     if not (dist.is_available() and dist.is_initialized()):
         return mine
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    device = "cuda" if "nccl" in dist.get_backend() else "cpu"
     flag = torch.tensor([int(mine)], device=device)
     dist.all_reduce(flag, op=dist.ReduceOp.MAX)
     return bool(flag.item())

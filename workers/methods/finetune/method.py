@@ -22,8 +22,9 @@ from app.methods.params import Params
 from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, save_classifier
 from workers.methods.common.calibrating import fitted_scale, judged, judgement_of
 from workers.methods.common.classifiers import check_labels, describe_classifier, note_classifier
+from workers.methods.common.precision import forward_pass
 from workers.methods.common.splits import check_taught, split_items, targets
-from workers.methods.finetune.arguments import rank_device, training_arguments
+from workers.methods.finetune.arguments import forward_dtype, rank_device, training_arguments
 from workers.methods.finetune.callbacks import callbacks_for, run_trainer
 from workers.methods.finetune.classifier import Classifier, write_tower
 from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
@@ -84,7 +85,7 @@ class FinetuneEncoder:
             self.model.gradient_checkpointing_enable()
         self.batches = fitting_batches(
             params,
-            partial(_dry_step, self.model, self.tower.side, self.device),
+            partial(_dry_step, self.model, self.tower.side, self.device, forward_dtype(params, self.device)),
             device=self.device,
             budget_bytes=available_bytes(run.settings, self.device),
             state_bytes=state_bytes(self.model, params, self.device),
@@ -96,8 +97,13 @@ class FinetuneEncoder:
 
     def fit(self) -> None:
         """The Trainer's loop, with early stopping by accuracy on the held-out examples."""
+        folder = self.run.scratch / "trainer"
+        trained, self.best_step = run_trainer(self.trainer(folder), self.run, folder, self.model)
+        self.model = trained.to(self.device)
+
+    def trainer(self, folder: Path) -> transformers.Trainer:
+        """The Trainer over what `prepare` made, which writes into `folder`."""
         run, params = self.run, self.params
-        folder = run.scratch / "trainer"
         data = partial(PixelData, self.examples, self.tower.preprocess, self.labels)
         arguments = training_arguments(
             params,
@@ -106,11 +112,11 @@ class FinetuneEncoder:
             examples=len(self.train),
             evaluates=bool(self.validation),
             seed=run.spec.seed,
-            device=str(self.device),
+            device=self.device,
             metric="eval_accuracy",
             log=run.log,
         )
-        trainer = _Fitter(
+        return _Fitter(
             params,
             model=self.model,
             args=arguments,
@@ -121,8 +127,6 @@ class FinetuneEncoder:
             compute_metrics=_accuracy,
             callbacks=callbacks_for(run, params.patience if self.validation else 0),
         )
-        trained, self.best_step = run_trainer(trainer, run, folder, self.model)
-        self.model = trained.to(self.device)
 
     def evaluate(self) -> dict[str, Any]:
         """Figures on the test split, or on the held-out examples where there is none (and then says so)."""
@@ -203,11 +207,13 @@ def _first_of_each(items: Sequence[Item], most: int) -> list[Item]:
     return chosen
 
 
-def _dry_step(model: Classifier, side: int, device: torch.device, size: int) -> None:
+def _dry_step(model: Classifier, side: int, device: torch.device, dtype: torch.dtype, size: int) -> None:
     model.train()
     pixels = torch.zeros(size, 3, side, side, device=device)
     labels = torch.zeros(size, dtype=torch.long, device=device)
-    model(pixels, labels)["loss"].backward()
+    with forward_pass(device, dtype):
+        loss = model(pixels, labels)["loss"]
+    loss.backward()
     model.zero_grad(set_to_none=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from app.jobs.spec import ModelCard
 from app.media.augmentation import AugmentationSettings, augment
 from app.methods.finetune import FinetuneParams
 from app.methods.params import Params
+from workers.methods.common.precision import forward_pass
 from workers.methods.common.vlm.adapting import AdaptedVlm, base_files, recompute
 from workers.methods.common.vlm.answering import COMPARED, Judge
 from workers.methods.common.vlm.items import MILD, VlmItems
 from workers.methods.common.vlm.lengths import limit_texts
 from workers.methods.common.vlm.lessons import Lessons, lessons_for
 from workers.methods.common.vlm.saving import write_card
-from workers.methods.finetune.arguments import rank_device, training_arguments
+from workers.methods.finetune.arguments import forward_dtype, rank_device, training_arguments
 from workers.methods.finetune.callbacks import callbacks_for, run_trainer
 from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
 from workers.shared.examples import Examples, Item
@@ -56,6 +57,7 @@ class FinetuneVlm:
         """Load the base, split the examples, choose the batch size by a dry run."""
         run, params = self.run, self.params
         transformers.set_seed(run.spec.seed)
+        self.dtype = forward_dtype(params, self.device)
         self.sides, gone = self.items.sides(params.validation_share, run.spec.seed)
         if gone:
             run.log(f"{gone} examples are left out: their images are gone")
@@ -67,6 +69,7 @@ class FinetuneVlm:
                 params.lora,
                 run.settings.replace(device=str(self.device)),
                 recomputing=params.gradient_checkpointing,
+                dtype=self.dtype,
             )
             self.files, self.lessons = self.adapted.files, self.adapted.lessons
         else:
@@ -93,8 +96,13 @@ class FinetuneVlm:
 
     def fit(self) -> None:
         """The Trainer's loop, the best checkpoint by the loss on held-out examples."""
+        folder = self.run.scratch / "trainer"
+        trained, self.best_step = run_trainer(self.trainer(folder), self.run, folder, self.module)
+        self.module = trained.to(self.device)
+
+    def trainer(self, folder: Path) -> transformers.Trainer:
+        """The Trainer over what `prepare` made, which writes into `folder`."""
         run, params = self.run, self.params
-        folder = run.scratch / "trainer"
         held = self.sides.held_out[:_MAX_HELD_OUT]
         arguments = training_arguments(
             params,
@@ -103,12 +111,12 @@ class FinetuneVlm:
             examples=len(self.sides.taught),
             evaluates=bool(held),
             seed=run.spec.seed,
-            device=str(self.device),
+            device=self.device,
             metric="eval_loss",
             log=run.log,
         )
         changes = params.changes(MILD) if params.augment else None
-        trainer = _Teacher(
+        return _Teacher(
             model=self.module,
             args=arguments,
             data_collator=self._collated,
@@ -116,8 +124,6 @@ class FinetuneVlm:
             eval_dataset=_Drawn(held, run.spec.seed, None) if held else None,
             callbacks=callbacks_for(run, params.patience if held else 0),
         )
-        trained, self.best_step = run_trainer(trainer, run, folder, self.module)
-        self.module = trained.to(self.device)
 
     def evaluate(self) -> dict[str, Any]:
         """Exact match and BLEU, or the figures of a classifier for labels, on the test split (or what was held out),
@@ -161,19 +167,19 @@ class FinetuneVlm:
         self.lessons = lessons_for(vlm)
 
     def _judge(self) -> Judge:
-        return Judge(self.lessons, self.items, _BATCH, nullcontext)
+        return Judge(self.lessons, self.items, _BATCH, partial(forward_pass, self.device, self.dtype))
 
     def _collated(
         self, drawn: Sequence[tuple[Item, int, AugmentationSettings | None]]
     ) -> dict[str, torch.Tensor]:
-        """One batch of lessons; what one draw changes follows from its number alone."""
+        """One batch of lessons on the CPU; what one draw changes follows from its number alone."""
         taught = []
         for item, draw, changes in drawn:
             image = self.items.image(item)
             if changes is not None:
                 image = augment(image, np.random.default_rng(draw), changes)
             taught.append((self.items.prompt(item, 0, image), item.answer or ""))
-        batch: dict[str, torch.Tensor] = self.lessons.batch(taught)
+        batch: dict[str, torch.Tensor] = self.lessons.collated(taught)
         return batch
 
     def _dry_step(self, size: int) -> None:
@@ -181,7 +187,9 @@ class FinetuneVlm:
         longest = sorted(self.sides.taught, key=lambda one: -len((one.question or "") + (one.answer or "")))
         drawn = [(longest[index % len(longest)], 0, None) for index in range(size)]
         self.module.train()
-        self.module(**self._collated(drawn))["loss"].backward()
+        with forward_pass(self.device, self.dtype):
+            loss = self.module(**self.lessons.moved(self._collated(drawn)))["loss"]
+        loss.backward()
         self.module.zero_grad(set_to_none=True)
 
 

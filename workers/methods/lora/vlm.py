@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from app.inference import device as devices
-from app.inference.prompts import Prompt
 from app.jobs.spec import ModelCard
 from app.media.augmentation import augment
 from app.methods.lora import LoraParams
@@ -22,6 +22,7 @@ from workers.methods.common.vlm.adapting import AdaptedVlm
 from workers.methods.common.vlm.answering import COMPARED, Judge
 from workers.methods.common.vlm.items import MILD, VlmItems
 from workers.methods.common.vlm.lengths import limit_texts
+from workers.methods.common.vlm.lessons import Tensors
 from workers.methods.common.vlm.saving import write_card
 from workers.methods.lora.rehearsal import rehearsed
 from workers.shared.examples import Examples, Item
@@ -79,7 +80,11 @@ class VlmLora:
         )
         self._sides = limit_texts(self._sides, self._adapted.lessons, params, run.log)
         self._judge = Judge(
-            self._adapted.lessons, self._items, params.batch_size, self._adapted.number_format
+            self._adapted.lessons,
+            self._items,
+            params.batch_size,
+            self._adapted.number_format,
+            self._adapted.images,
         )
         self._steps = params.steps_for(len(self._sides.taught)) or self._default_steps()
         self._peak = params.learning_rate or RATE * (WIDTH / self._adapted.width) ** POWER
@@ -173,15 +178,15 @@ class VlmLora:
 
     def _train(self, step: int) -> float:
         """One optimiser step; the mean loss of its batches."""
-        params, total = self._params, 0.0
+        params, lessons, total = self._params, self._adapted.lessons, 0.0
         rng = np.random.default_rng((self._run.spec.seed, step))
         torch.manual_seed(int(rng.integers(2**31)))  # dropout's
         for part in range(params.accumulation):
             items = [*self._batch((step - 1) * params.accumulation + part), *self._known(rng)]
-            taught = [(self._shown(one, rng), one.answer or "") for one in items]
-            batch = self._adapted.lessons.batch(taught)
-            with self._adapted.number_format():
-                loss = self._adapted.lessons.loss(batch) / params.accumulation
+            batch = lessons.stacked([self._lesson(one, rng) for one in items])
+            names = None if params.augment else [one.sha256 for one in items]
+            with self._adapted.number_format(), self._adapted.images.showing(names):
+                loss = lessons.loss(batch) / params.accumulation
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
         for group in self._optimiser.param_groups:
@@ -208,11 +213,13 @@ class VlmLora:
         count = math.ceil(self._params.rehearsal * self._params.batch_size)
         return [self._rehearsed[index] for index in rng.integers(len(self._rehearsed), size=count)]
 
-    def _shown(self, item: Item, rng: np.random.Generator) -> Prompt:
-        image = self._items.image(item)
-        if self._params.augment:
-            image = augment(image, rng, self._params.changes(MILD))
-        return self._items.prompt(item, 0, image)
+    def _lesson(self, item: Item, rng: np.random.Generator) -> Tensors:
+        """The item as it is taught, its image changed where that is asked for."""
+        make = partial(self._adapted.lessons.lesson, answer=item.answer or "")
+        if not self._params.augment:
+            return self._adapted.images.lesson(item, lambda: make(self._items.prompt(item, 0)))
+        image = augment(self._items.image(item), rng, self._params.changes(MILD))
+        return make(self._items.prompt(item, 0, image))
 
     def _rate(self, step: int) -> float:
         """Linear warm-up, then half a cosine down to nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from app.families.changed import is_adapter
 from app.families.hugging_face_encoder import recompute as recompute_activations
 from app.families.loading import VlmFiles, located_vlm
+from app.families.transformers_vlm import TransformersVlm
 from app.families.vlms import resolve_vlm
 from app.inference import device as devices
 from app.inference.adapters import CONFIG, WEIGHTS
@@ -23,6 +24,8 @@ from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
 from app.methods.params import AdapterParams
 from app.settings import Settings
+from workers.methods.common.precision import forward_pass, training_dtype
+from workers.methods.common.vlm.kept_images import KeptImages
 from workers.methods.common.vlm.lessons import Lessons, lessons_for
 
 RANK, DROPOUT = 16, 0.05
@@ -39,21 +42,33 @@ def base_files(base: str, settings: Settings) -> VlmFiles:
 class AdaptedVlm:
     """The model in training: `lessons.vlm` answers and learns, `model` is peft's view of the same module."""
 
-    def __init__(self, base: str, params: AdapterParams, settings: Settings, *, recomputing: bool) -> None:
-        """Loads for seconds. Raises NotTrainableError for what cannot be trained, and what loading raises."""
+    def __init__(
+        self,
+        base: str,
+        params: AdapterParams,
+        settings: Settings,
+        *,
+        recomputing: bool,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Loads for seconds; the base has the number format `dtype`, or left out the device's own.
+
+        Raises NotTrainableError for what cannot be trained, and what loading raises.
+        """
         self.files: VlmFiles = base_files(base, settings)
         device = devices.parse(settings.models.device)
         self.device = torch.device(device.torch_name)
-        self.dtype = (
-            torch.bfloat16 if device.kind == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        self.dtype = dtype or training_dtype(self.device)
+        module = self.files.model(
+            device.torch_name, self.dtype, **_options(device, params, self.dtype, self.files.family_class)
         )
-        module = self.files.model(device.torch_name, self.dtype, **_options(device, params, self.dtype))
         module.requires_grad_(False)
         vlm = self.files.family_class(self.files.name, module, self.files.processor(), self.device)
         self.lessons: Lessons = lessons_for(vlm)
         self.model: PeftModel = _with_lora(module, self.lessons, params)
         if recomputing:
             recompute(module, self.files.name)
+        self.images = KeptImages(vlm, params.image_cache_mb << 20)
 
     @property
     def width(self) -> int:
@@ -85,10 +100,8 @@ class AdaptedVlm:
                 one.copy_(weights[name])
 
     def number_format(self) -> AbstractContextManager[Any]:
-        """Around every forward pass: on CUDA the base computes in bfloat16 and what is trained stays float32."""
-        if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+        """Around every forward pass: the base may compute in bfloat16 while what is trained stays float32."""
+        return forward_pass(self.device, self.dtype)
 
     def without(self) -> AbstractContextManager[Any]:
         """While it lasts, the model answers as its base does."""
@@ -107,8 +120,19 @@ class AdaptedVlm:
             raise OSError(f"peft wrote no {CONFIG}")
 
 
-def _options(device: devices.Device, params: AdapterParams, dtype: torch.dtype) -> dict[str, Any]:
+def default_attention(device: devices.Device) -> str | None:
+    """Which attention computes where nobody chose one; None leaves it to transformers, which takes torch's fused one:
+    flash attention where the device has it. Its backward pass is slow on CPUs.
+    """
+    return "eager" if device.kind == "cpu" else None
+
+
+def _options(
+    device: devices.Device, params: AdapterParams, dtype: torch.dtype, family: type[TransformersVlm]
+) -> dict[str, Any]:
     """How transformers shall load the base."""
+    attention = default_attention(device) if params.attention == "auto" else params.attention
+    options = {} if attention is None else {"attn_implementation": attention}
     if params.four_bit:
         if device.kind != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
             raise NotTrainableError(
@@ -123,10 +147,11 @@ def _options(device: devices.Device, params: AdapterParams, dtype: torch.dtype) 
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
+            # what is trained whole cannot be in 4 bits, and the tower is small
+            llm_int8_skip_modules=["lm_head", *(part for part in (family.projector, family.tower) if part)],
         )
-        return {"quantization_config": quantised, "device_map": {"": device.torch_name}}
-    # torch's fused attention has a slow backward pass on CPUs
-    return {"attn_implementation": "eager"} if device.kind == "cpu" else {}
+        return {**options, "quantization_config": quantised, "device_map": {"": device.torch_name}}
+    return options
 
 
 def _with_lora(module: Any, lessons: Lessons, params: AdapterParams) -> PeftModel:

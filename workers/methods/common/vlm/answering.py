@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from app.inference.prompts import Answer, Generation
 from app.jobs.errors import NotTrainableError
 from workers.methods.common.vlm.items import Sides, VlmItems
+from workers.methods.common.vlm.kept_images import KeptImages
 from workers.methods.common.vlm.labels import LabelScorer
 from workers.methods.common.vlm.lessons import Lessons
 from workers.shared import metrics
@@ -48,6 +49,7 @@ class Judge:
         items: VlmItems,
         batch: int,
         number_format: Callable[[], AbstractContextManager[Any]],
+        images: KeptImages | None = None,
     ) -> None:
         """`number_format` is entered around every forward pass (autocast, or nothing). Raises NotTrainableError for a
         model that does something else than the items teach, and for labels that it cannot tell apart.
@@ -61,6 +63,7 @@ class Judge:
         self._items = items
         self._batch = batch
         self._number_format = number_format
+        self._images = images
         self.judgement: Judgement | None = None
         """Of the newest evaluation, where the answers are labels."""
         self._scorer = LabelScorer(lessons, items.labels, batch) if items.labels else None
@@ -111,7 +114,8 @@ class Judge:
         waiting: defaultdict[str, list[tuple[int, Generation]]] = defaultdict(list)
 
         def answer(group: list[tuple[int, Generation]]) -> None:
-            found = self._vlm.generate([one for _, one in group])
+            with self._showing([items[index] for index, _ in group]):
+                found = self._vlm.generate([one for _, one in group])
             answers.update({index: one for (index, _), one in zip(group, found, strict=True)})
             group.clear()
 
@@ -134,8 +138,15 @@ class Judge:
             for start in range(0, len(items), self._batch):
                 part = items[start : start + self._batch]
                 batch = self._lessons.batch([(self._items.prompt(one, 0), one.answer or "") for one in part])
-                total += float(self._lessons.loss(batch)) * len(part)
+                with self._showing(part):
+                    total += float(self._lessons.loss(batch)) * len(part)
         return total / len(items)
+
+    def _showing(self, items: Sequence[Item]) -> AbstractContextManager[None]:
+        """What the tower made of the items' images before is taken again."""
+        return (
+            nullcontext() if self._images is None else self._images.showing([item.sha256 for item in items])
+        )
 
     @contextmanager
     def _at_rest(self) -> Iterator[None]:

@@ -72,19 +72,32 @@ class Lessons:
 
     def answer_losses(self, batch: Tensors) -> torch.Tensor:
         """float32[b]: the negative logarithm of each whole answer's probability, its end token included."""
-        inputs = {key: value for key, value in batch.items() if key != "labels"}
-        return summed_losses(self.vlm.model(**inputs, use_cache=False).logits, batch["labels"])
+        # padding lies behind what counts, where no token looks: without a mask torch takes its fastest attention
+        inputs = {key: value for key, value in batch.items() if key not in ("labels", "attention_mask")}
+        labels = batch["labels"]
+        # of a prompt with hundreds of image tokens no logits are made: they take more memory than all activations
+        begin = max(int((labels != IGNORED).any(0).int().argmax()) - 1, 0)
+        kept = labels[:, begin:]
+        logits = self.vlm.model(**inputs, use_cache=False, logits_to_keep=kept.shape[1]).logits
+        return summed_losses(logits, kept)
 
     def batch(self, taught: Sequence[tuple[Prompt, str]]) -> Tensors:
         """Prompts and their answers on the model's device, padded behind."""
-        return self.stacked([self.lesson(prompt, answer) for prompt, answer in taught])
+        return self.moved(self.collated(taught))
+
+    def collated(self, taught: Sequence[tuple[Prompt, str]]) -> Tensors:
+        """The same on the CPU, where a loader may pin it and the processes of a loader may make it."""
+        return self.vlm.collate([self.lesson(prompt, answer) for prompt, answer in taught], left=False)
 
     def stacked(self, lessons: Sequence[Tensors]) -> Tensors:
         """Lessons of batch size 1 as one batch on the model's device, padded behind."""
-        stacked = self.vlm.collate(lessons, left=False)
+        return self.moved(self.vlm.collate(lessons, left=False))
+
+    def moved(self, batch: Tensors) -> Tensors:
+        """A batch on the model's device, pixels in the number format of its weights."""
         return {
             key: value.to(self.vlm.device, self.vlm.model.dtype if value.is_floating_point() else None)
-            for key, value in stacked.items()
+            for key, value in batch.items()
         }
 
     def _tokens(self, answer: str, lead: str) -> list[int]:

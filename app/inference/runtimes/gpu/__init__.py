@@ -1,0 +1,1 @@
+"""Image towers on a GPU: full-size uint8 pixels or JPEG files in, features out; see `runtime`."""

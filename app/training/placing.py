@@ -1,0 +1,53 @@
+"""Which queue a training goes to, where its strategy leaves that open: by the size of its base and the GPUs at hand."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from app.errors import VisionError
+from app.families import FAMILIES
+from app.inference import device
+from app.inference.sources import EncoderConfig
+from app.jobs import presence
+from app.jobs.spec import JobSpec, Resolved
+from app.settings import Settings
+from app.training.base_size import count_parameters
+
+
+class Placement:
+    """The queue of one service's trainings."""
+
+    def __init__(self, settings: Settings, redis: Redis) -> None:
+        """`redis` tells which queues workers of other machines listen to."""
+        self._settings = settings
+        self._redis = redis
+
+    async def place(self, job: Resolved, base: str | None = None) -> Resolved:
+        """The job over `base`, or else its own: from the queue `cpu` to `gpu` where the base is large
+        and a worker with a GPU can take it, this machine's or another that listens.
+
+        A machine without any trains what it is asked to, however long that takes.
+        """
+        if job.queue != "cpu":
+            return job
+        parameters = await asyncio.to_thread(self._base_parameters, job.spec, base)
+        if parameters is None or parameters < self._settings.jobs.gpu_base_parameters_m * 1_000_000:
+            return job
+        if device.count_gpus(self._settings.models.device) or await presence.served(self._redis, "gpu"):
+            return replace(job, queue="gpu")
+        return job
+
+    def _base_parameters(self, spec: JobSpec, base: str | None) -> int | None:
+        """Of the base model, as far as its files are on this machine."""
+        config = replace(EncoderConfig.from_settings(self._settings), allow_downloads=False)
+        kind = spec.base_kind or "encoder"
+        try:
+            source = FAMILIES.resolve(kind, base or spec.base_model or "")
+            location = FAMILIES.locate(kind, source, config).location
+        except VisionError:  # of a hub's model that is yet to be fetched nothing is known
+            return None
+        return count_parameters(Path(location)) if location else None
