@@ -1,7 +1,8 @@
 """How well and how fast the shipped vision-language models answer: `python -m benchmarks.answers`.
 
-Prints accuracy by type of question with 0 to 8 answer examples, latency, tokens a second, and what asking together
-saves. easy-VQA's test split; nothing here was trained on it. Knows the models, not the service around them.
+Prints accuracy by type of question with 0 to 8 answer examples, latency, tokens a second, what asking together saves,
+and tokens a second beside transformers' own `generate` (`benchmarks.generation`). easy-VQA's test split; nothing here
+was trained on it. Knows the models, not the service around them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from app.inference.live_vlm import LiveVlm
 from app.inference.prompts import AnswerExample, Prompt
 from app.inference.registry import ModelRegistry
 from app.settings import Settings
+from benchmarks import generation
 
 MODELS = ("llava-shapes", "blip-shapes-vqa")
 SHOTS = (0, 1, 2, 4, 8)
@@ -185,9 +187,19 @@ async def main(questions: int, seed: int) -> None:
     out.print(timing)
 
 
+def beside_generate(rounds: int) -> None:
+    """The table of `benchmarks.generation`, from processes of their own."""
+    here = Path(__file__).resolve().parents[1]
+    found = generation.compare([here], [*generation.SHIPPED, generation.MIDDLE], "--rounds", str(rounds))
+    out.print(generation.table_of("tokens a second beside plain generate", found[here]))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=5, help="of each way of generating; 0 leaves them out")
     options = parser.parse_args()
     asyncio.run(main(options.questions, options.seed))
+    if options.rounds:
+        beside_generate(options.rounds)

@@ -28,7 +28,6 @@ _NOTHING_MORE = (
 _ON_CPU = (
     "On a CPU the levels above 'none' change nothing for vision-language models: they run in float32 torch."
 )
-_FAMILY = "'standard' is not to be had: this model's family cannot be compiled with fixed shapes."
 _TOO_LARGE = "In float32 this model does not fit the device, so half precision was not measured and nothing more tried."
 
 Answers = list[list[int]]
@@ -71,9 +70,6 @@ def _measured(
     best = Optimisation(asked, "none", 1.0, 1.0)
     said = [_NOTHING_MORE] if asked == LEVELS[-1] else []
     for level in up_to(min(asked, _TOP, key=LEVELS.index))[1:]:
-        if level == _TOP and not getattr(vlm.model, "_can_compile_fullgraph", False):
-            said.append(_FAMILY)
-            break
         vlm.close()  # first, so that weights of two precisions need not fit beside each other
         vlm = at(level)
         answers, seconds = _answers(vlm)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 
-from app.families.decoding import Row, RowsEnded, RowStreamer
 from app.families.graphs import Parts
 from app.inference.aspect import bounded
 from app.inference.chat_templates import render
 from app.inference.errors import ModelTaskError, QuestionTooLongError
+from app.inference.generation.decoder import Decoder
+from app.inference.generation.loop import Loop, is_trained
+from app.inference.generation.plain import generate_plainly
+from app.inference.generation.rows import Row
+from app.inference.generation.slots import Slots
 from app.inference.optimisation import AUTO, Optimisation
 from app.inference.prompts import Answer, Generation, Prompt, Task
 from app.inference.shared_bases import SharedBase, tensor_bytes
@@ -24,8 +28,13 @@ from app.inference.shared_bases import SharedBase, tensor_bytes
 IMAGE, FAKE = "<image>", "<fake_token_around_image>"
 _SEQUENCE_KEYS = ("input_ids", "attention_mask", "image_attention_mask")
 _FILLS = {"labels": -100}
-BUCKET = 128
-"""Tokens of prompt and answer together are rounded up to a multiple of this where shapes must be few."""
+MAX_ROWS, CACHE_BYTES = 16, 1 << 30
+"""Of a model that is opened without settings: rows generated together, and bytes of their keys and values."""
+
+
+Join = Callable[[Callable[[Generation], bool]], Sequence[Generation]]
+SHORT = 127
+"""Tokens of a prompt whose padding costs less than a forward pass of its own."""
 
 
 class TransformersVlm(ABC):
@@ -37,6 +46,8 @@ class TransformersVlm(ABC):
     family: ClassVar[str]
     tasks: frozenset[Task]
     several_images: bool = False
+    takes_more: ClassVar[bool] = True
+    """Whether prompts may join a batch under way (`generate`)."""
     answers_by: ClassVar[str] = "sequence"
     """How it comes to an answer, and thus how it is taught one: `sequence` (a decoder reads image, question and answer
     in one row), `continuation` (a decoder continues a text and sees the image by cross-attention) or `decoder` (an
@@ -69,17 +80,16 @@ class TransformersVlm(ABC):
         self.device = device
         self.base = base
         self.adapter = adapter
-        self.memory_bytes = tensor_bytes(model) if base is None else base.memory_bytes
-        """All that answering takes; what `base` counts of it is shared."""
-        if base is not None and adapter is not None:
-            self.memory_bytes += base.adapter_bytes(adapter)
+        self.workspace: Slots | None = None
+        """Keys and values of rows under way, where no base has them for all who share it."""
         self.runtime = f"torch {str(model.dtype).removeprefix('torch.')} {device}"
         self.optimisation = Optimisation(AUTO, "none" if model.dtype == torch.float32 else "basic")
         self.has_untrusted_files = False
         """Whether its chat template came with an upload, and is rendered within bounds."""
         self.static_cache = False
-        """Whether keys and values lie in tensors of few fixed sizes, which lets generation compile on CUDA."""
+        """Whether steps have few fixed shapes, which lets them be captured as CUDA graphs on CUDA."""
         self.context_length = self._context_length()
+        self.loop = Loop(name, self.make_decoder(), device, max_rows=MAX_ROWS, cache_bytes=CACHE_BYTES)
         special = set(processor.tokenizer.all_special_tokens) | {
             str(getattr(processor, "image_token", IMAGE))
         }
@@ -90,6 +100,22 @@ class TransformersVlm(ABC):
     def bases(self) -> tuple[SharedBase, ...]:
         """What it shares with the base model and with other adapters."""
         return () if self.base is None else (self.base,)
+
+    @property
+    def memory_bytes(self) -> int:
+        """All that answering takes, with the keys and values that are held now; what `base` counts of it is shared."""
+        if self.base is None:
+            return tensor_bytes(self.model) + (0 if self.workspace is None else self.workspace.memory_bytes)
+        own = 0 if self.adapter is None else self.base.adapter_bytes(self.adapter)
+        return self.base.memory_bytes + own
+
+    def limit_generation(self, *, max_rows: int, cache_bytes: int) -> None:
+        """At most so many rows at once, and so many bytes of their keys and values."""
+        self.loop.limit(max_rows, cache_bytes)
+
+    @abstractmethod
+    def make_decoder(self) -> Decoder:
+        """The forward passes that generation takes."""
 
     @abstractmethod
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
@@ -118,38 +144,40 @@ class TransformersVlm(ABC):
         )
 
     @torch.inference_mode()
-    def generate(self, batch: Sequence[Generation]) -> list[Answer]:
-        """Answer a batch that shares one sampling; each row ends, and is handed over, on its own."""
-        inputs = {
-            key: value.to(self.device) for key, value in self.collate([g.packed for g in batch]).items()
-        }
-        for key, value in inputs.items():
-            if value.is_floating_point():
-                inputs[key] = value.to(self.model.dtype)
-        rows = [Row(generation, self.processor.tokenizer) for generation in batch]
-        sampling = batch[0].sampling
-        options: dict[str, Any] = {"do_sample": sampling.temperature > 0}
-        if sampling.temperature > 0:
-            options |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
-        most_tokens = max(g.max_new_tokens for g in batch)
-        if self.static_cache:
-            options["cache_implementation"] = "static"
-            inputs = self._to_bucket(inputs, most_tokens)
+    def generate(self, batch: Sequence[Generation], join: Join | None = None) -> list[Answer]:
+        """Answer a batch of one `group`; each row ends, and is handed over, on its own.
+
+        `join` takes more that waits for the model, up to the first that the test it is given refuses; the answers of
+        what joined follow those of the batch.
+        """
         with self.turn() as model:
-            model.generate(
-                **inputs,
-                max_new_tokens=most_tokens,
-                num_beams=1,
-                streamer=RowStreamer(rows, self.end_tokens()),
-                stopping_criteria=[RowsEnded(rows, self._generated_from(inputs))],
-                **options,
+            if not self.loop.decoder.is_supported or model.training:
+                return self._generate_plainly(model, batch)
+            base = self.base
+            answers = self.loop.run(
+                model,
+                self._rows(batch),
+                workspace=self if base is None else base,
+                collate=lambda packed: self._to_device(self.collate(packed, left=False)),
+                fixed_shapes=self.static_cache,
+                # nobody joins while others wait for the weights, or they would wait for ever
+                join=None
+                if join is None
+                else lambda fits: () if base is not None and base.is_wanted else self._rows(join(fits)),
             )
-        return [row.close("cancelled" if row.generation.cancelled() else "length") for row in rows]
+        if join is None and is_trained(model):
+            self.drop_workspace()  # the training that goes on has better uses for the memory
+        return answers
 
     def group(self, generation: Generation) -> str:
-        """What may share a batch: one way of sampling, and prompts whose lengths differ by less than half."""
+        """What may share a batch: prompts whose lengths differ by less than half, and short ones of any length.
+
+        `generate` of transformers, where it answers, has one way of sampling for all.
+        """
+        bucket = str(max(generation.prompt_tokens, SHORT).bit_length())
+        if self.loop.decoder.is_supported:
+            return bucket
         sampling = generation.sampling
-        bucket = generation.prompt_tokens.bit_length()
         return f"{bucket} {sampling.temperature} {sampling.top_p}"
 
     def end_tokens(self) -> frozenset[int]:
@@ -188,7 +216,7 @@ class TransformersVlm(ABC):
         return " "
 
     def collate(
-        self, items: Sequence[dict[str, torch.Tensor]], *, left: bool = True
+        self, items: Sequence[Mapping[str, torch.Tensor]], *, left: bool = True
     ) -> dict[str, torch.Tensor]:
         """Stack tensors of batch size 1: tokens padded on one side, images padded with zeros behind the last."""
         padding = self.processor.tokenizer.pad_token_id
@@ -221,24 +249,35 @@ class TransformersVlm(ABC):
         """Drop the weights: those of its own at once, shared ones when nobody else holds them."""
         if self.base is not None and self.adapter is not None:
             self.base.remove(self.adapter)
+        self.drop_workspace()
         self.base = None
         del self.model
-
-    def _to_bucket(self, inputs: dict[str, torch.Tensor], new_tokens: int) -> dict[str, torch.Tensor]:
-        """The prompts padded further on the left, so that they and the answer fill a multiple of `BUCKET` tokens."""
-        missing = -(inputs["input_ids"].shape[1] + new_tokens) % BUCKET
-        padding = self.processor.tokenizer.pad_token_id
-        padded = dict(inputs)
-        for key in set(_SEQUENCE_KEYS) & inputs.keys():
-            tensor = inputs[key]
-            shape = (tensor.shape[0], missing, *tensor.shape[2:])
-            front = tensor.new_full(shape, padding if key == "input_ids" else 0)
-            padded[key] = torch.cat([front, tensor], dim=1)
-        return padded
 
     def turn(self) -> AbstractContextManager[Any]:
         """The model for one batch; whoever shares it waits for its turn."""
         return nullcontext(self.model) if self.base is None else self.base.using(self.adapter)
+
+    def drop_workspace(self) -> None:
+        """Free the keys and values of past batches, and what was captured over them."""
+        self.loop.captured.forget()
+        self.workspace = None
+        if self.base is not None:
+            self.base.workspace = None
+
+    def _rows(self, batch: Sequence[Generation]) -> list[Row]:
+        end_tokens = self.end_tokens()
+        return [Row(generation, self.processor.tokenizer, end_tokens) for generation in batch]
+
+    def _to_device(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """On the model's device, floats as the model's."""
+        return {
+            key: value.to(self.device, self.model.dtype if value.is_floating_point() else None)
+            for key, value in inputs.items()
+        }
+
+    def _generate_plainly(self, model: Any, batch: Sequence[Generation]) -> list[Answer]:
+        inputs = self._to_device(self.collate([generation.packed for generation in batch]))
+        return generate_plainly(model, self._rows(batch), inputs, self._generated_from(inputs))
 
     def _prompt_length(self, packed: dict[str, torch.Tensor]) -> int:
         return int(packed["input_ids"].shape[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -42,12 +43,18 @@ def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
         dtype = "float32" if level == "none" else place.dtype_name
         vlm = _opened(source.name, base_files, adapter, place, dtype)
         vlm.has_untrusted_files = config.trained_dir in base_files.folder.parents
-        if level == "standard":
-            vlm.static_cache = True
+        vlm.limit_generation(
+            max_rows=config.vlm_max_batch, cache_bytes=config.vlm_cache_bytes or place.memory_bytes // 8
+        )
+        vlm.static_cache = level == "standard"
         return vlm
 
     if asked == AUTO:
-        return at("basic")
+        # Graphs run the kernels that would run anyway: there is nothing to compare before they are used.
+        vlm = at("standard" if place.kind == "cuda" else "basic")
+        if vlm.static_cache:
+            vlm.optimisation = replace(vlm.optimisation, level="standard")
+        return vlm
     if place.kind == "cpu":
         vlm = at("none")
         vlm.optimisation = levels.on_cpu(asked)

@@ -11,7 +11,9 @@ Key = TypeVar("Key", bound=Hashable)
 class Base(Protocol):
     """Weights that several models may share (`shared_bases.SharedBase`)."""
 
-    memory_bytes: int
+    @property
+    def memory_bytes(self) -> int:
+        """All that they take, however many share them."""
 
 
 class Holder(Protocol):

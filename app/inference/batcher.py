@@ -61,6 +61,8 @@ class Batcher(Generic[T, R]):
         self._closed = False
         self._stats = BatcherStats(max_batch=max_batch)
         self._item_s = 0.0
+        self._running: tuple[list[Waiting[T]], str] = ([], "")
+        """The part that runs now and its group; touched by the batcher's thread alone."""
         self._thread = threading.Thread(target=self._serve, name=f"batcher-{name}", daemon=False)
         self._thread.start()
 
@@ -99,6 +101,29 @@ class Batcher(Generic[T, R]):
         """Totals so far, from any thread."""
         with self._wake:
             return replace(self._stats)
+
+    def join(self, fits: Callable[[T], bool]) -> list[T]:
+        """Within `run`: more items of the running batch's group, which become part of it, behind those it has.
+
+        In order of arrival, up to the first that `fits` refuses or that is younger than what another group waits with:
+        a group that never runs dry does not keep the others waiting.
+        """
+        part, group = self._running
+        with self._wake:
+            queue = self._groups.get(group)
+            if not queue:
+                return []
+            others = [waiting[0].number for name, waiting in self._groups.items() if name != group]
+            limit = min(others, default=math.inf)
+            taken: list[Waiting[T]] = []
+            while queue and queue[0].number < limit and fits(queue[0].item):
+                taken.append(queue.popleft())
+            if not queue:
+                del self._groups[group]
+            self._stats.queue_depth -= len(taken)
+        joined = self._still_wanted(taken)
+        part.extend(joined)
+        return [entry.item for entry in joined]
 
     def allow(self, max_batch: int) -> None:
         """Let batches grow to this size from now on, or hold them to it, from any thread; what running out of memory
@@ -250,9 +275,11 @@ class Batcher(Generic[T, R]):
                 outcomes.append(Outcome(part, error=error))
         ended = time.monotonic()
         hand_back(outcomes)
-        self._record(group, [began - entry.since for entry in entries], ended - began)
+        # What joined came after the batch began.
+        self._record(group, [max(0.0, began - entry.since) for entry in entries], ended - began)
 
     def _attempt(self, group: str, part: list[Waiting[T]]) -> tuple[Sequence[R], Exception | None]:
+        self._running = (part, group)
         try:
             results = self._run(group, [entry.item for entry in part])
             if len(results) != len(part):
@@ -263,6 +290,8 @@ class Batcher(Generic[T, R]):
             return (), portable(error)
         except BaseException as error:
             return (), RuntimeError(f"{self.name} was interrupted by {type(error).__name__}")
+        finally:
+            self._running = ([], "")
         return results, None
 
     def _shrink(self, failed: int) -> int:

@@ -35,7 +35,6 @@ class LiveVlm:
         self.name = vlm.name
         self.family = vlm.family
         self.runtime = vlm.runtime
-        self.memory_bytes = vlm.memory_bytes
         self.optimisation = vlm.optimisation
         self.bases: tuple[Base, ...] = vlm.bases
         """What it shares with the base model and with other adapters."""
@@ -44,10 +43,16 @@ class LiveVlm:
         self._vlm = vlm
         self._pool = pool
         self._yields = vlm.device.type == "cpu"
+        self._joins = getattr(vlm, "takes_more", False)
         self._tails: set[asyncio.Task[Answer]] = set()
         self._batcher: Batcher[Generation, Answer] = Batcher(
             vlm.name, self._run, max_batch=max_batch, max_queue=max_queue, observer=observer
         )
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes now; keys and values of answers under way make it grow."""
+        return self._vlm.memory_bytes
 
     async def answer(
         self, prompt: Prompt, *, deadline_s: float, on_text: Callable[[str], None] | None = None
@@ -94,6 +99,8 @@ class LiveVlm:
         if self._yields:
             self._yields = False
             _yield_to_others()
+        if self._joins:
+            return self._vlm.generate(batch, self._batcher.join)
         return self._vlm.generate(batch)
 
     def stats(self) -> BatcherStats:

@@ -59,14 +59,18 @@ class ModelOpener:
         )
 
     def open_vlm(self, source: EncoderSource) -> LiveVlm:
-        """Load, then answer once."""
+        """Load, then answer once: on a GPU with as many tokens as it takes to capture a step."""
         settings = self._settings
         vlm = cast(Vlm, self._families.load("vlm", source, self.config))
         task: Task = "vqa" if "vqa" in vlm.tasks else "caption"
         text = "what is this?" if task == "vqa" else ""
         blank = Image.new("RGB", (64, 64), "gray")
         try:
-            vlm.generate([vlm.pack(Prompt(blank, text, task, max_new_tokens=1))])
+            packed = vlm.pack(Prompt(blank, text, task, max_new_tokens=4 if vlm.device.type == "cuda" else 1))
+            if getattr(vlm, "takes_more", False):
+                vlm.generate([packed], lambda fits: ())  # with slots for all who may join later
+            else:
+                vlm.generate([packed])
         except BaseException:
             vlm.close()  # or its adapter would stay with the base that others hold
             raise

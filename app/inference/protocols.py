@@ -147,11 +147,14 @@ class Vlm(Protocol):
     tasks: frozenset[Task]
     several_images: bool
     """Whether a prompt may hold the images of its examples."""
-    memory_bytes: int
     runtime: str
     optimisation: Optimisation
     device: Any
     """The torch device that it answers on."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes now, of what it shares as well."""
 
     @property
     def family(self) -> str:
@@ -167,8 +170,16 @@ class Vlm(Protocol):
     def group(self, generation: Generation) -> str:
         """Generations of one group may share a batch."""
 
-    def generate(self, batch: Sequence[Generation]) -> list[Answer]:
-        """Answer a batch; each row ends, and is handed over, on its own."""
+    def generate(
+        self,
+        batch: Sequence[Generation],
+        join: Callable[[Callable[[Generation], bool]], Sequence[Generation]] | None = None,
+    ) -> list[Answer]:
+        """Answer a batch; each row ends, and is handed over, on its own.
+
+        `join` takes more that waits, up to the first that the test it is given refuses; answers to what joined follow
+        those of the batch. It is given only to models that say `takes_more`.
+        """
 
     def close(self) -> None:
         """Drop the weights."""

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -39,13 +39,25 @@ class SharedBase:
     def __init__(self, key: BaseKey, module: torch.nn.Module) -> None:
         self.key = key
         self.module = module.eval().requires_grad_(False)
-        self.memory_bytes = tensor_bytes(module)
-        """Bytes of the base alone, however many adapters are loaded."""
+        self._weights_bytes = tensor_bytes(module)
+        self.workspace: Any = None
+        """What all who generate with these weights use in turn; counts its own `memory_bytes`."""
         self._turns = _Turns()
         self._overlay: Overlay | None = None
         self._numbers = itertools.count(1)
         self._sizes: dict[str, int] = {}
         self._selected: str | None = None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the base and of the workspace, however many adapters are loaded."""
+        workspace = self.workspace
+        return self._weights_bytes + (0 if workspace is None else int(workspace.memory_bytes))
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits for whoever uses it now."""
+        return self._turns.are_wanted
 
     @property
     def adapters(self) -> list[str]:
@@ -130,6 +142,11 @@ class _Turns:
         self._guard = threading.Lock()
         self._taken = False
         self._waiting: deque[threading.Lock] = deque()
+
+    @property
+    def are_wanted(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._waiting)
 
     def __enter__(self) -> None:
         with self._guard:

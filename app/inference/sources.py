@@ -64,6 +64,9 @@ class EncoderConfig:
     """Levels of single models, by name or alias."""
     parity_tokens: float = 0.9
     """Least share of tokens that an optimised vision-language model must have in common with float32."""
+    vlm_max_batch: int = 16
+    vlm_cache_bytes: int = 0
+    """Of one model's keys and values; 0 is an eighth of the device's memory."""
     max_batch: int = 0
     """Largest batch on a GPU; 0 is measured."""
     gpu_graphs: bool = True
@@ -101,6 +104,8 @@ class EncoderConfig:
             optimisation=settings.models.optimisation,
             optimisations=settings.models.levels_by_model,
             parity_tokens=settings.models.parity_tokens,
+            vlm_max_batch=settings.answers.vlm_max_batch,
+            vlm_cache_bytes=settings.answers.vlm_cache_mb << 20,
             max_batch=settings.batching.max_batch,
             gpu_graphs=settings.models.gpu_graphs,
             gpu_decode=settings.models.gpu_decode,

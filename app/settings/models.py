@@ -89,6 +89,11 @@ class AnswerSettings(SettingsGroup):
         description="Default model for captions; empty means the one for questions where it can caption, else blip-shapes-caption.",
     )
     vlm_max_batch: int = Field(16, ge=1, description="Largest batch of answers generated together.")
+    vlm_cache_mb: int = Field(
+        0,
+        ge=0,
+        description="Largest size of one model's cache of keys and values, in MB; fewer answers are generated at once where more would not fit. 0 is an eighth of the device's memory.",
+    )
     vlm_max_queue: int = Field(
         64,
         ge=1,

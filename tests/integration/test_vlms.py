@@ -6,9 +6,11 @@ import asyncio
 import json
 import shutil
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -191,9 +193,14 @@ def _names() -> list[str]:
     ]
 
 
-async def test_leaving_stops_the_row_and_the_model_goes_on(registry: ModelRegistry) -> None:
+async def test_leaving_stops_the_row_and_the_model_goes_on(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with registry.vlm() as live:
+        assert isinstance(live, LiveVlm)
         first = asyncio.Event()
+        # an answer that would be whole before anybody could leave
+        monkeypatch.setattr(live._vlm, "end_tokens", lambda: frozenset[int]())
         task = asyncio.create_task(
             live.answer(
                 asked(0, "describe the image.", tokens=400), deadline_s=60, on_text=lambda _: first.set()
@@ -203,7 +210,41 @@ async def test_leaving_stops_the_row_and_the_model_goes_on(registry: ModelRegist
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        monkeypatch.undo()
         assert (await answer(live, asked(0, "what color is the shape?"))).text == shapes.shown()[0][0]
+
+
+async def test_a_short_answer_overtakes_a_long_one_that_is_under_way(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with registry.vlm() as live:
+        assert isinstance(live, LiveVlm)
+        vlm: Any = live._vlm
+        read_tokens, steps = vlm.loop.decoder.read_tokens, 0
+
+        def held(*args: Any) -> torch.Tensor:
+            nonlocal steps
+            steps += 1
+            deadline = time.monotonic() + 20
+            while steps == 1 and not live.stats().queue_depth and time.monotonic() < deadline:
+                time.sleep(0.005)
+            return read_tokens(*args)  # type: ignore[no-any-return]
+
+        monkeypatch.setattr(vlm.loop.decoder, "read_tokens", held)
+        monkeypatch.setattr(vlm, "end_tokens", lambda: frozenset[int]())
+        first = asyncio.Event()
+        long = asyncio.create_task(
+            live.answer(
+                asked(0, "describe the image.", tokens=200), deadline_s=60, on_text=lambda _: first.set()
+            )
+        )
+        await asyncio.wait_for(first.wait(), 30)
+        number = sorted(shapes.shown())[1]
+        short = await answer(live, asked(number, "what color is the shape?", tokens=3))
+        assert not long.done()
+        reply, _ = await long
+    assert (short.completion_tokens, reply.completion_tokens) == (3, 200)
+    assert short.text.startswith(shapes.shown()[number][0])
 
 
 async def test_a_deadline_that_has_passed_is_named(registry: ModelRegistry) -> None:

@@ -545,3 +545,64 @@ def test_a_process_that_forgot_to_close_still_ends() -> None:
 def test_other_errors_are_not_taken_for_exhausted_memory() -> None:
     assert not is_out_of_memory(ValueError("shape mismatch"))
     assert is_out_of_memory(OutOfMemoryError())
+
+
+async def test_what_waits_may_join_a_running_batch(device: Device) -> None:
+    """Only of its group, in order, up to the first that does not fit or that is younger than another group's."""
+    joined: list[list[int]] = []
+
+    def run(group: str, items: list[int]) -> Sequence[int]:
+        device.batches.append((group, items))
+        device.running.set()
+        assert device.gate.wait(20)
+        if group == "a" and not joined:
+            joined.append(batcher.join(lambda item: item != 5))
+            items = items + joined[0]
+        return [item * item for item in items]
+
+    batcher: Batcher[int, int] = Batcher("joins", run, max_batch=1, max_queue=100)
+    device.gate.clear()
+    try:
+        asked = [asyncio.create_task(batcher.submit("a", 1))]
+        await asyncio.to_thread(device.running.wait, 20)
+        for group, item in [("a", 2), ("a", 3), ("b", 10), ("a", 4), ("a", 5)]:
+            asked.append(asyncio.create_task(batcher.submit(group, item)))
+            await asyncio.sleep(0)
+        gone = asyncio.create_task(batcher.submit("a", 6))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        device.gate.set()
+        assert await asyncio.gather(*asked) == [1, 4, 9, 100, 16, 25]
+    finally:
+        device.gate.set()
+        await asyncio.to_thread(batcher.close)
+    assert joined == [[2, 3]]
+    stats = batcher.stats()
+    assert (stats.items, stats.queue_depth) == (6, 0)
+    assert batcher.join(lambda item: True) == []
+
+
+async def test_what_joined_a_batch_that_fails_is_tried_again_by_itself(device: Device) -> None:
+    def run(group: str, items: list[int]) -> Sequence[int]:
+        device.running.set()
+        assert device.gate.wait(20)
+        items = items + batcher.join(lambda item: True)
+        if 2 in items:
+            raise ValueError("bad item")
+        return [item * item for item in items]
+
+    batcher: Batcher[int, int] = Batcher("joins", run, max_batch=1, max_queue=100)
+    device.gate.clear()
+    try:
+        asked = [asyncio.create_task(batcher.submit("a", 1))]
+        await asyncio.to_thread(device.running.wait, 20)
+        asked += [asyncio.create_task(batcher.submit("a", item)) for item in (2, 3)]
+        await asyncio.sleep(0)
+        device.gate.set()
+        one, two, three = await asyncio.gather(*asked, return_exceptions=True)
+    finally:
+        device.gate.set()
+        await asyncio.to_thread(batcher.close)
+    assert (one, three) == (1, 9)
+    assert isinstance(two, ValueError)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import torch
 
+from app.families.blip.decoder import CaptionDecoder, VqaDecoder
 from app.families.transformers_vlm import TransformersVlm
+from app.inference.generation.decoder import Decoder
 from app.inference.prompts import Generation, Prompt
 
 
@@ -26,8 +28,8 @@ class _Blip(TransformersVlm):
         return dict(self.processor(images=prompt.image, text=text or None, return_tensors="pt"))
 
     def group(self, generation: Generation) -> str:
-        """Only prompts of one length: BLIP's `generate` lets the answer look at padding."""
-        return f"{super().group(generation)} {generation.prompt_tokens}"
+        """Questions of any length, but not with captions of nothing, which have no tokens to put beside them."""
+        return f"{super().group(generation)} {'input_ids' in generation.packed}"
 
     def _prompt_length(self, packed: dict[str, torch.Tensor]) -> int:
         return int(packed["input_ids"].shape[1]) if "input_ids" in packed else 0
@@ -40,8 +42,9 @@ class BlipVqa(_Blip):
     answers_by = "decoder"
     language_parts = ("text_encoder", "text_decoder.bert")
 
-    def _generated_from(self, inputs: dict[str, torch.Tensor]) -> int:
-        return 1  # the decoder starts from its one begin token
+    def make_decoder(self) -> Decoder:
+        """The answer's decoder looks at the question."""
+        return VqaDecoder(self.model)
 
 
 class BlipCaption(_Blip):
@@ -51,6 +54,6 @@ class BlipCaption(_Blip):
     answers_by = "continuation"
     language_parts = ("text_decoder.bert",)
 
-    def _generated_from(self, inputs: dict[str, torch.Tensor]) -> int:
-        # its own `generate` drops the closing [SEP] of a prompt, and begins with [DEC] where there is none
-        return int(inputs["input_ids"].shape[1]) - 1 if "input_ids" in inputs else 1
+    def make_decoder(self) -> Decoder:
+        """The decoder looks at the image."""
+        return CaptionDecoder(self.model)

@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 
 from app.families.chat import lead_in, turn
+from app.families.flamingo.decoder import IdeficsDecoder
 from app.families.transformers_vlm import TransformersVlm
+from app.inference.generation.decoder import Decoder, SequenceDecoder
 from app.inference.prompts import CAPTION_PROMPT, Prompt
 
 
@@ -22,6 +24,10 @@ class IdeficsVlm(TransformersVlm):
     graphs = "app.families.flamingo.graphs"
     projector = "model.perceiver_resampler"
     tower = "model.vision_model"
+
+    def make_decoder(self) -> Decoder:
+        """Images by cross-attention."""
+        return IdeficsDecoder(self.model)
 
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
         """input_ids, attention_mask [1, length], pixel_values [1, images, 3, h, w], image_attention_mask."""
@@ -51,6 +57,10 @@ class Idefics3Vlm(TransformersVlm):
     several_images = True
     language_parts = ("model.text_model",)
     projector = "model.connector"
+
+    def make_decoder(self) -> Decoder:
+        """Images, question and answer in one row."""
+        return SequenceDecoder(self.model, self.language_parts[0])
 
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
         """input_ids, attention_mask [1, length], pixel_values [1, tiles, 3, h, w], pixel_attention_mask."""

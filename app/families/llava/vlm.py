@@ -12,6 +12,7 @@ import torch
 
 from app.families.chat import lead_in, turn
 from app.families.transformers_vlm import TransformersVlm
+from app.inference.generation.decoder import Decoder, SequenceDecoder
 from app.inference.prompts import CAPTION_PROMPT, Prompt
 
 # LLaVA 1.5's template; only for checkpoints whose files carry none.
@@ -32,6 +33,10 @@ class LlavaVlm(TransformersVlm):
     language_parts = ("model.language_model",)
     projector = "model.multi_modal_projector"
     tower = "model.vision_tower"
+
+    def make_decoder(self) -> Decoder:
+        """Image, question and answer in one row."""
+        return SequenceDecoder(self.model, self.language_parts[0])
 
     def encode(self, prompt: Prompt, examples: int) -> dict[str, torch.Tensor]:
         """Chat template, then processor: input_ids, attention_mask int64[1, length], pixel_values [1, 3, h, w]."""
