@@ -207,12 +207,25 @@ async def _open_ground(
     )
 
 
+def _open_embedder(ground: _Ground) -> ImageEmbedder:
+    batching = ground.settings.batching
+    return ImageEmbedder(
+        EmbeddingCache(ground.redis, ttl_s=batching.embedding_cache_ttl_s, enabled=batching.embedding_cache),
+        ground.limits,
+        ground.pool,
+        ground.metrics,
+        FairSemaphore(
+            images_in_flight(ground.settings),
+            batching.max_queue,
+            lambda count: ground.metrics.observe_waiting("images", count),
+        ),
+        deadline_s=batching.deadline_s,
+    )
+
+
 def _open_collections(stack: AsyncExitStack, ground: _Ground) -> _Collections:
     settings, database, registry = ground.settings, ground.database, ground.registry
     deadline_s = settings.batching.deadline_s
-    cache = EmbeddingCache(
-        ground.redis, ttl_s=settings.batching.embedding_cache_ttl_s, enabled=settings.batching.embedding_cache
-    )
     directory = Directory(
         database, ground.redis, interval_s=settings.collections.watch_interval_s, tallies=ground.tallies
     )
@@ -229,18 +242,7 @@ def _open_collections(stack: AsyncExitStack, ground: _Ground) -> _Collections:
         deadline_s=deadline_s,
     )
     stack.push_async_callback(renewal.close)
-    embedder = ImageEmbedder(
-        cache,
-        ground.limits,
-        ground.pool,
-        ground.metrics,
-        FairSemaphore(
-            images_in_flight(settings),
-            settings.batching.max_queue,
-            lambda count: ground.metrics.observe_waiting("images", count),
-        ),
-        deadline_s=deadline_s,
-    )
+    embedder = _open_embedder(ground)
     recognition = Recognition(
         database,
         registry,

@@ -69,13 +69,7 @@ class Metrics:
         self._models: OrderedDict[str, set[str]] = OrderedDict()
         """Models with series, the least recently used first, and the reasons their items were dropped for."""
         self._noting = threading.Lock()
-        self.registry = CollectorRegistry()
-        if shared is None:
-            ProcessCollector(registry=self.registry)
-        else:
-            shared.begin()
-            for model in shared.known_models():
-                self._models[model] = set()
+        self.registry = self._open_registry()
         self.requests = Counter(
             "vision_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
         )
@@ -121,6 +115,16 @@ class Metrics:
             self.stages.labels(stage)
         for outcome in ("hit", "miss"):
             self.cache.labels(outcome)
+
+    def _open_registry(self) -> CollectorRegistry:
+        registry = CollectorRegistry()
+        if self._shared is None:
+            ProcessCollector(registry=registry)
+        else:
+            self._shared.begin()
+            for model in self._shared.known_models():
+                self._models[model] = set()
+        return registry
 
     def observe_stage(self, stage: str, seconds: float) -> None:
         """One stage of one item or batch took `seconds`; `stage` is one of `STAGES`."""

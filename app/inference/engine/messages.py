@@ -82,7 +82,6 @@ class EncoderCard(Message, tag="encoder"):
     key: str
     dim: int
     input_size: int
-    min_decoded_side: int | None
     temperature: float
     fingerprint: str
     runtime: str

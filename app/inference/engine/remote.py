@@ -42,7 +42,6 @@ class RemoteEncoder:
         self.runtime = card.runtime
         self.reads_texts = card.reads_texts
         self.reads_jpeg = card.reads_jpeg
-        self.min_decoded_side = card.min_decoded_side
         self._channels = channels
         self._word = word
         self._pool = pool

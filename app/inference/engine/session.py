@@ -298,7 +298,6 @@ def _encoder_card(encoder: ServedEncoder) -> wire.EncoderCard:
         runtime=encoder.runtime,
         reads_texts=encoder.reads_texts,
         reads_jpeg=encoder.reads_jpeg,
-        min_decoded_side=encoder.min_decoded_side,
     )
 
 
