@@ -30,8 +30,9 @@ from app.inference.errors import (
     OutOfMemoryError,
 )
 from app.inference.live import LiveEncoder
-from app.inference.protocols import Encoder, Pixels, Vectors
+from app.inference.protocols import Encoder, Pixels, Rgb, Vectors
 from app.inference.registry import ModelRegistry
+from app.inference.resizing import as_picture
 from app.inference.sources import EncoderConfig, EncoderSource, Kind
 from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits, decode_pixels
@@ -59,8 +60,8 @@ class MeanColour:
         self.gate = threading.Event()
         self.gate.set()
 
-    def preprocess(self, image: Image.Image) -> Pixels:
-        return np.asarray(image.resize((8, 8)), np.float32).transpose(2, 0, 1) / 255
+    def preprocess(self, image: Image.Image | Rgb) -> Pixels:
+        return np.asarray(as_picture(image).resize((8, 8)), np.float32).transpose(2, 0, 1) / 255
 
     def encode_images(self, pixels: Pixels) -> Vectors:
         self.gate.wait(20)
@@ -413,8 +414,9 @@ async def test_a_request_past_its_deadline_stops_wherever_it_is(
 
 async def test_a_very_long_thin_image_costs_no_memory(registry: ModelRegistry) -> None:
     class Checked(MeanColour):
-        def preprocess(self, image: Image.Image) -> Pixels:
-            assert max(image.size) <= 16 * min(image.size)
+        def preprocess(self, image: Image.Image | Rgb) -> Pixels:
+            size = as_picture(image).size
+            assert max(size) <= 16 * min(size)
             return super().preprocess(image)
 
     with ThreadPoolExecutor(1) as pool:
