@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from workers.methods.finetune.by_length import ByLength
+from workers.methods.finetune.by_length import ByLength, differ_much
 from workers.shared import throughput
 from workers.shared.run import THROUGHPUT
 from workers.shared.throughput import Throughput
@@ -74,3 +74,9 @@ def test_every_example_comes_once_in_batches_of_about_one_length() -> None:
     again.set_epoch(1)
     assert list(order) == list(again) != first
     assert list(ByLength([], 8, 0)) == []
+
+
+def test_answers_of_about_one_length_stay_mixed() -> None:
+    assert differ_much(np.random.default_rng(0).integers(1, 500, 403).tolist())
+    assert not differ_much([20 + len(colour) for colour in ("red", "blue", "yellow")] * 9)
+    assert not differ_much([])

@@ -10,6 +10,18 @@ import torch
 _BATCHES = 16
 """Batches that are sorted together: the more, the less padding, and the less mixed an epoch."""
 
+_FULL = 0.75
+"""Share of a batch that is no padding from which on sorting is not worth its price."""
+
+
+def differ_much(lengths: Sequence[int]) -> bool:
+    """Whether padding would be a good part of mixed batches.
+
+    Where one question has short answers, their lengths are nearly their labels: batches of one label each taught an
+    Idefics of this project in 12 steps to a loss of .67 instead of .12.
+    """
+    return len(lengths) > 0 and float(np.mean(lengths)) < _FULL * max(lengths)
+
 
 class ByLength(torch.utils.data.Sampler[int]):
     """Every example once an epoch. The order follows from the seed and the epoch alone: it is the same on every rank,

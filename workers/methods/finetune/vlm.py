@@ -25,7 +25,7 @@ from workers.methods.common.vlm.lengths import limit_texts
 from workers.methods.common.vlm.lessons import Lessons, lessons_for
 from workers.methods.common.vlm.saving import write_card
 from workers.methods.finetune.arguments import forward_dtype, rank_device, training_arguments
-from workers.methods.finetune.by_length import ByLength
+from workers.methods.finetune.by_length import ByLength, differ_much
 from workers.methods.finetune.callbacks import CountingTrainer, callbacks_for, run_trainer
 from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
 from workers.shared.examples import Examples, Item
@@ -224,6 +224,9 @@ class _Teacher(CountingTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        if not differ_much(dataset.lengths):
+            sampler: torch.utils.data.Sampler[int] = super()._get_train_sampler(train_dataset)
+            return sampler
         together = self.args.per_device_train_batch_size * self.args.world_size
         return ByLength(dataset.lengths, together, self.args.seed)
 
