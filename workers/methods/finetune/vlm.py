@@ -222,11 +222,10 @@ class _Taught(nn.Module):
 class _Teacher(CountingTrainer):
     """Writes tensors that share memory (tied embeddings) once, as safetensors wants it; loading ties them again."""
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
+    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int] | None:
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         if not differ_much(dataset.lengths):
-            sampler: torch.utils.data.Sampler[int] = super()._get_train_sampler(train_dataset)
-            return sampler
+            return super()._get_train_sampler(train_dataset)
         together = self.args.per_device_train_batch_size * self.args.world_size
         return ByLength(dataset.lengths, together, self.args.seed)
 
