@@ -109,7 +109,7 @@ def main() -> None:
                     "<= 1.2 x",
                 )
                 table.add_row(f"first look at {args.stored:,}", f"{loaded_s:.1f} s", "")
-            with started(data_dir, VISION_THREADS="1") as (live, _):
+            with started(data_dir, VISION_THREADS="1", VISION_STAGE_CPU="true") as (live, _):
                 served(live, folder, 8, 2)  # warm
                 costs = {clients: stage_costs(live, folder, clients, args.seconds) for clients in (1, 32)}
             table.add_row(

@@ -26,7 +26,8 @@ def counted(live: Live) -> dict[str, float]:
 def stage_costs(live: Live, folder: Path, clients: int, seconds: float) -> dict[str, float]:
     """CPU milliseconds a request: of each stage, of all processes together, and of what no stage has counted.
 
-    `VISION_THREADS=1` makes them whole: threads that a model's runtime starts itself are no stage's.
+    `VISION_STAGE_CPU=true` counts them, and `VISION_THREADS=1` makes them whole: threads that a model's runtime starts
+    itself are no stage's.
     """
     before, spent = counted(live), cpu_seconds(live)
     found = served(live, folder, clients, seconds)

@@ -60,7 +60,9 @@ class _Live(Collector):
 class Metrics:
     """Every metric of one app."""
 
-    def __init__(self, max_models: int = 100, shared: SharedMetrics | None = None) -> None:
+    def __init__(
+        self, max_models: int = 100, shared: SharedMetrics | None = None, *, stage_cpu: bool = False
+    ) -> None:
         """At most `max_models` models have series of their own at a time. With `shared`, these are one process's part
         of a service's metrics.
         """
@@ -110,7 +112,7 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
-        self.cpu = StageCpu(self.registry)
+        self.cpu = StageCpu(self.registry, is_on=stage_cpu)
         for stage in STAGES:
             self.stages.labels(stage)
         for outcome in ("hit", "miss"):

@@ -38,7 +38,7 @@ class ServicePart:
     @classmethod
     def whole(cls, settings: Settings) -> ServicePart:
         """A service of one process."""
-        metrics = Metrics(settings.logs.max_metric_models)
+        metrics = Metrics(settings.logs.max_metric_models, stage_cpu=settings.logs.stage_cpu)
 
         async def open_registry(settings: Settings, pool: ThreadPoolExecutor) -> Engine:
             return ModelRegistry(settings, FAMILIES, pool=pool, observer=ModelMetrics(metrics))

@@ -47,7 +47,11 @@ def main() -> None:
 async def _serve(told: dict[str, Any], settings: Settings) -> None:
     folder = Path(told["folder"])
     state = Tallies.open(folder / TALLIES, told["row"]).get("default_model")
-    metrics = Metrics(settings.logs.max_metric_models, SharedMetrics(folder / METRICS, told["name"]))
+    metrics = Metrics(
+        settings.logs.max_metric_models,
+        SharedMetrics(folder / METRICS, told["name"]),
+        stage_cpu=settings.logs.stage_cpu,
+    )
     leaving = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leaving.set)
     with ThreadPoolExecutor(threads(settings.batching.decode_threads), thread_name_prefix="prepare") as pool:

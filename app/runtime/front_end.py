@@ -63,7 +63,11 @@ def main() -> None:
     tallies = Tallies.open(folder / TALLIES, told["row"])
     reporter = Reporter(told["report"])
     part = ServicePart(
-        metrics=Metrics(settings.logs.max_metric_models, SharedMetrics(folder / METRICS, told["name"])),
+        metrics=Metrics(
+            settings.logs.max_metric_models,
+            SharedMetrics(folder / METRICS, told["name"]),
+            stage_cpu=settings.logs.stage_cpu,
+        ),
         tallies=tallies,
         open_engine=partial(_open_engine, told),
         has_models=False,

@@ -201,6 +201,10 @@ class LogSettings(SettingsGroup):
         ge=1,
         description="Models that `/metrics` shows series of; of more, those that were least recently used lose theirs, or, where front ends are processes of their own, further ones are counted together as `other`.",
     )
+    stage_cpu: bool = Field(
+        False,
+        description="Count in `/metrics` the CPU time of each stage of a request, which `make bench` prints; it costs some itself.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line printed."
     )

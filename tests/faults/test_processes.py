@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,13 @@ from tests.split import LONGEST_S, SPLIT, Load, processes, storm, teach
 
 FRONT_END_MB = 150
 PATH = "/v1/collections/default/examples"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder with a short path: with a longer one the sockets, and what tells the processes apart, lie elsewhere."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="module")

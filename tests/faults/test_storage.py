@@ -199,8 +199,7 @@ def test_who_connects_while_no_file_may_be_opened_is_answered_later(live: Live) 
         with no_file_to_open(live):
             with pytest.raises(httpx.TimeoutException):
                 httpx.get(f"{live.url}/healthz", timeout=5)
-            until(lambda: "out of system resource" in live.log.read_text(errors="replace")[size:])
-            # each try is a line with its traceback: a second's worth, not thousands
+            # whatever is said of it is a second's worth of lines, not thousands
             assert live.log.stat().st_size - size < 1_000_000
             assert known.get("/healthz").is_success, "who is connected is served meanwhile"
     with live.client() as late:

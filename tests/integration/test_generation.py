@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections import deque
 from collections.abc import Callable
@@ -123,6 +124,7 @@ def test_where_capturing_fails_steps_run_as_they_are_and_the_log_says_so(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, logger="app")  # whatever a service in this process has set
     prompts = prompts_for(llava, 5)
     wanted = alone(llava, prompts)
 

@@ -107,7 +107,7 @@ async def test_one_workspace_does_not_take_all_places_of_followers(
         assert made.status_code == 202
     first = asyncio.create_task(clients[0].get(paths[0], timeout=60))
     async with asyncio.timeout(20):
-        while not followers.by_workspace["watching"]:
+        while not followers._tallies.followers_of("watching").total:
             await clients[0].get("/v1/jobs")
     late = await clients[0].get(paths[0])
     assert (late.status_code, late.json()["error"]["code"]) == (429, "too_many_followers")

@@ -415,9 +415,9 @@ async def test_a_request_past_its_deadline_stops_wherever_it_is(
 async def test_a_very_long_thin_image_costs_no_memory(registry: ModelRegistry) -> None:
     class Checked(MeanColour):
         def preprocess(self, image: Image.Image | Rgb) -> Pixels:
-            picture = as_picture(image)
-            assert max(picture.size) <= 16 * min(picture.size)
-            return super().preprocess(picture)
+            size = as_picture(image).size
+            assert max(size) <= 16 * min(size)
+            return super().preprocess(image)
 
     with ThreadPoolExecutor(1) as pool:
         live = LiveEncoder(Checked("thin"), pool=pool, max_batch=2, max_queue=4, max_cached_texts=4)

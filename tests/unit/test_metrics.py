@@ -79,7 +79,7 @@ def burn(seconds: float) -> None:
 
 
 def test_a_stage_counts_the_work_of_its_own_thread_and_no_waiting() -> None:
-    metrics = Metrics()
+    metrics = Metrics(stage_cpu=True)
 
     def prepare() -> None:
         metrics.cpu.begin()
@@ -100,7 +100,7 @@ def test_a_stage_counts_the_work_of_its_own_thread_and_no_waiting() -> None:
 
 
 def test_what_a_thread_did_between_stages_counts_no_more_than_the_stage_took() -> None:
-    metrics = Metrics()
+    metrics = Metrics(stage_cpu=True)
     metrics.cpu.begin()
     burn(0.1)
     metrics.observe_stage("queue", 5.0)  # waiting is no work

@@ -31,7 +31,7 @@ from app.settings import Settings
 def test_what_the_settings_mean_on_a_machine(
     given: dict[str, object], gpus: int, cores: int, expected: Plan
 ) -> None:
-    assert plan(Settings(**given), gpus=gpus, cores=cores) == expected
+    assert plan(Settings(**{"device": "auto", **given}), gpus=gpus, cores=cores) == expected
 
 
 @pytest.mark.parametrize(

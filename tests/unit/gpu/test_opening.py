@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -137,6 +138,8 @@ async def test_a_number_in_the_settings_is_the_largest_batch(
 def test_a_tower_that_the_device_would_feed_otherwise_is_left_to_its_processor(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger="app")  # whatever a service in this process has set
+
     def odd(image: Image.Image) -> NDArray[np.float32]:
         return np.asarray(image.resize((16, 16)).convert("L"), np.float32)[None].repeat(3, 0) / 255
 

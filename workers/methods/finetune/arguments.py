@@ -91,14 +91,10 @@ def training_arguments(
 ) -> Any:
     """`transformers.TrainingArguments` for `examples` training examples.
 
-    Evaluations and checkpoints share their rhythm, since the best checkpoint can only be one that was saved;
-    `metric` is what makes one better. Raises NotTrainableError for what this worker
-    cannot do.
+    `metric` is what makes one checkpoint better than another. Raises NotTrainableError for what this worker cannot do.
     """
     per_step = batches.size * batches.accumulation * world_size()
     steps = max(math.ceil(examples / per_step * params.epochs), 1)
-    every = max(min(params.evaluate_every, params.checkpoint_every, steps), 1)
-    dtype = forward_dtype(params, device)
     deepspeed = deepspeed_config(params, log)
     if deepspeed is not None:
         meet_alone()
@@ -112,32 +108,51 @@ def training_arguments(
         lr_scheduler_type=_SCHEDULES[params.schedule],
         warmup_steps=_warmup_steps(params, steps, log),
         weight_decay=params.weight_decay,
-        bf16=dtype == torch.bfloat16,
-        fp16=dtype == torch.float16,
-        eval_strategy="steps" if evaluates else "no",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        load_best_model_at_end=evaluates,
-        metric_for_best_model=metric if evaluates else None,
-        greater_is_better=not metric.endswith("loss"),
-        logging_steps=max(min(every // 5, 10), 1),
         report_to=[],
         disable_tqdm=True,
         seed=seed,
         data_seed=seed,
-        use_cpu=device.type == "cpu",
-        ddp_backend=None if world_size() == 1 else "nccl" if device.type == "cuda" else "gloo",
-        dataloader_pin_memory=device.type == "cuda",  # or a job on the CPU of a GPU machine wakes the GPU
         deepspeed=deepspeed,
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_drop_last=False,
+        **_rhythm(params, steps, metric if evaluates else None),
+        **_device_arguments(forward_dtype(params, device), device),
     )
     if arguments.n_gpu > 1:  # a single process would spread each batch over all GPUs that it sees
         arguments._n_gpu = 1
     return arguments
+
+
+def _rhythm(params: FinetuneParams, steps: int, metric: str | None) -> dict[str, Any]:
+    """When the Trainer evaluates (never without a `metric`), saves and logs in so many steps.
+
+    Evaluations and checkpoints share their rhythm, since the best checkpoint can only be one that was saved.
+    """
+    every = max(min(params.evaluate_every, params.checkpoint_every, steps), 1)
+    return {
+        "eval_strategy": "no" if metric is None else "steps",
+        "eval_steps": every,
+        "save_strategy": "steps",
+        "save_steps": every,
+        "save_total_limit": 2,
+        "load_best_model_at_end": metric is not None,
+        "metric_for_best_model": metric,
+        "greater_is_better": metric is not None and not metric.endswith("loss"),
+        "logging_steps": max(min(every // 5, 10), 1),
+    }
+
+
+def _device_arguments(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """How ranks reach the device, and the format that the Trainer computes in."""
+    on_cuda = device.type == "cuda"
+    return {
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
+        "use_cpu": device.type == "cpu",
+        "ddp_backend": None if world_size() == 1 else "nccl" if on_cuda else "gloo",
+        "dataloader_pin_memory": on_cuda,  # or a job on the CPU of a GPU machine wakes the GPU
+    }
 
 
 def forward_dtype(params: FinetuneParams, device: torch.device) -> torch.dtype:
