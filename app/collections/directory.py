@@ -102,6 +102,7 @@ class Directory:
     def forget(self, workspace: str, name: str) -> None:
         """A collection that was just deleted."""
         self._known.pop((workspace, name), None)
+        self._changes.pop((workspace, name), None)
 
     async def announce(self, row: Collection, *, gone: bool = False) -> None:
         """Tell the other processes: those of this service at once, others through Redis; without it they find out by

@@ -40,9 +40,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # the parent's, who tells by SIGTERM
         signal.signal(number, signal.SIG_IGN)
     asyncio.run(_serve(told, settings))
-    os._exit(
-        0
-    )  # a thread that still loads or downloads a model would hold the process for as long as that takes
+    # a thread that still loads or downloads a model would hold the process for as long as that takes
+    os._exit(0)
 
 
 async def _serve(told: dict[str, Any], settings: Settings) -> None:

@@ -10,6 +10,8 @@ from app.inference.device import count_gpus
 from app.runtime.children import Child
 from app.settings import Settings
 
+MAX_WAIT_SECONDS = 30.0
+"""Longest that the worker waits for the default model."""
 _MODULE = "workers.worker.beside"
 _LEAVE_S = 8.0
 """How much longer than a job's grace a worker gets to end."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from app.embedded import Addresses
 from app.runtime.around import Around, StartOnce
-from app.runtime.job_processes import job_processes
+from app.runtime.job_processes import MAX_WAIT_SECONDS, job_processes
 from app.runtime.listening import url_of
 from app.runtime.saying import err, say, say_listening, say_not_loaded, say_ready
 from app.runtime.stopping import FORCED, Stop
@@ -29,8 +29,6 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-CHILDREN_S = 30.0
-"""Longest that the worker waits for the default model."""
 _THREADS_S = 5.0
 
 
@@ -108,7 +106,7 @@ class OneProcess:
         jobs = job_processes(settings, services.addresses, services.job_asked)
         start_jobs = StartOnce(self._around.children, *jobs)
         loading.add_done_callback(start_jobs)
-        asyncio.get_running_loop().call_later(CHILDREN_S, start_jobs)
+        asyncio.get_running_loop().call_later(MAX_WAIT_SECONDS, start_jobs)
 
 
 def _leave_soon(around: Around, code: int) -> None:

@@ -45,7 +45,9 @@ def plan(settings: Settings, *, gpus: int, cores: int) -> Plan:
 
 def plan_here(settings: Settings) -> Plan:
     """What they mean on this machine."""
-    looks_for_gpu = settings.models.device not in ("cpu", "mps") and settings.processes.front_ends != 0
+    looks_for_gpu = (
+        settings.models.device.strip().lower() not in ("cpu", "mps") and settings.processes.front_ends != 0
+    )
     return plan(settings, gpus=count_cuda_devices() if looks_for_gpu else 0, cores=threads())
 
 

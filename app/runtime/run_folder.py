@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.embedded.folders import SOCKET_PATH_BYTES, private_folder
 
-LONGEST_NAME = "/engine-00.sock"
+MAX_NAME = "/engine-00.sock"
 _PREFIX = "service-"
 _TEMPORARY_PREFIX = "llamafarm-vision-run-"
 _LOCK = "lock"
@@ -25,7 +25,7 @@ def run_folder(data_dir: Path) -> Iterator[Path]:
     Those that killed services left behind are removed. Raises FolderError and OSError.
     """
     parent, prefix = private_folder(data_dir / "run"), _PREFIX
-    if len(os.fsencode(f"{parent}/{prefix}12345678{LONGEST_NAME}")) > SOCKET_PATH_BYTES:
+    if len(os.fsencode(f"{parent}/{prefix}12345678{MAX_NAME}")) > SOCKET_PATH_BYTES:
         parent, prefix = Path(tempfile.gettempdir()), _TEMPORARY_PREFIX
     for left in parent.glob(f"{prefix}*"):
         with suppress(OSError):

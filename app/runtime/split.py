@@ -18,7 +18,7 @@ from app.observability.shared_metrics import SharedMetrics
 from app.runtime.around import Around, StartOnce
 from app.runtime.children import Child, Pauses
 from app.runtime.confiding import write_settings
-from app.runtime.job_processes import job_processes
+from app.runtime.job_processes import MAX_WAIT_SECONDS, job_processes
 from app.runtime.listening import url_of
 from app.runtime.names import METRICS, TALLIES
 from app.runtime.plan import Plan, engine_settings, front_end_settings
@@ -27,8 +27,6 @@ from app.runtime.stopping import FORCED, Stop
 from app.settings import Settings
 from app.storage.tallies import Tallies
 
-JOBS_S = 30.0
-"""Longest that the worker waits for the default model."""
 _LOOK_S = 0.1
 _MARGIN_S = 5.0
 """How much longer than its requests a front end gets to end."""
@@ -88,7 +86,7 @@ class Split:
 
     def _watch(self) -> int:
         """Look at what the children tell until asked to stop, or one cannot be started; the exit code."""
-        jobs_at = time.monotonic() + JOBS_S
+        jobs_at = time.monotonic() + MAX_WAIT_SECONDS
         while not self.should_exit:
             if self._announced and time.monotonic() > jobs_at:
                 self._start_jobs()
@@ -147,16 +145,11 @@ class Split:
             is_engine = row < len(plan.devices)
             if is_engine:
                 settings = engine_settings(self._settings, plan.devices, row)
-                special: dict[str, Any] = {"index": row, "has_default": True}
+                special: dict[str, Any] = {"index": row}
             else:
                 settings = front_end_settings(self._settings, plan)
                 special = {"listen": self._sock.fileno(), "connections": self._connections}
-            told = {
-                "name": name,
-                "row": row,
-                **common,
-                **special,
-            }
+            told = {"name": name, "row": row, **common, **special}
             child = Child(
                 name=name,
                 command=("app.runtime.engine_process" if is_engine else "app.runtime.front_end",),

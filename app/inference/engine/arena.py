@@ -85,8 +85,11 @@ class Arena:
             return sum(self._taken.values()) + self._inline
 
     def close(self) -> None:
-        """The mapping goes when nobody writes into it any more."""
-        os.close(self.fd)
+        """The mapping goes when nobody writes into it any more. Safe to call twice."""
+        # the second time the number may be another file's
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _find(self, size: int) -> int | None:
         """The lowest place that fits, so that little memory is ever touched."""

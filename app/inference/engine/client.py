@@ -11,7 +11,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from app.inference.engine import messages as wire
 from app.inference.engine.catalogs import merge_models
@@ -19,6 +19,7 @@ from app.inference.engine.channel import Channel, gone
 from app.inference.engine.connection import EngineConnection, EngineObserver
 from app.inference.engine.placement import Placement, choose_engine
 from app.inference.engine.remote import RemoteEncoder, RemoteVlm
+from app.inference.errors import EngineUnavailableError
 from app.inference.model_info import ModelInfo
 from app.inference.sources import Kind
 from app.settings import Settings
@@ -151,10 +152,12 @@ class EngineClient:
 
     async def forget(self, location: str) -> None:
         """See `Engine`: every engine that is there forgets it, and one that is not has nothing in memory."""
-        channels = [engine.channel for engine in self._engines if engine.is_connected]
-        await asyncio.gather(
-            *[channel.call(lambda number: wire.Forget(number, location)) for channel in channels]
-        )
+
+        async def tell(channel: Channel) -> None:
+            with suppress(EngineUnavailableError):  # its memory has gone with it
+                await channel.call(lambda number: wire.Forget(number, location))
+
+        await asyncio.gather(*[tell(engine.channel) for engine in self._engines if engine.is_connected])
 
     def _catalogs(self) -> list[wire.Catalog]:
         found = [engine.catalog for engine in self._engines if engine.catalog is not None]

@@ -175,9 +175,8 @@ class Link(asyncio.BufferedProtocol, Generic[M]):
             length = self._frame_bytes()
             if held < length:
                 break
-            frame = self._buffer[
-                self._start : self._start + length
-            ]  # a copy, since the buffer is filled again
+            # a copy, since the buffer is filled again
+            frame = self._buffer[self._start : self._start + length]
             self._start += length
             self._take_frame(memoryview(frame))
         held = self._end - self._start

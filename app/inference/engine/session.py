@@ -103,7 +103,8 @@ class Session:
     def _lose(self, error: Exception | None) -> None:
         if isinstance(error, BrokenFrameError):
             log.warning("the connection of a front end was closed: %s", error)
-        self._arena = self._arena[:0]  # the memory goes with the last request that reads it
+        # even an empty part of it would keep it: the memory goes with the last request that reads it
+        self._arena = np.empty(0, np.uint8)
         for task in self._requests.values():
             task.cancel()
         for number in list(self._loans):
@@ -240,8 +241,8 @@ class Session:
         return loan
 
     def _lend(self, message: wire.Borrow) -> None:
-        if message.loan in self._loans or len(self._loans) >= self._limits.max_requests:
-            raise BrokenFrameError("two loans of one number, or too many")
+        if message.loan in self._loans:
+            raise BrokenFrameError("two loans of one number")
         loan = _Loan(message.kind, asyncio.get_running_loop().create_future(), asyncio.Event())
         self._loans[message.loan] = loan
         loan.task = asyncio.create_task(self._hold(message, loan))
@@ -250,6 +251,8 @@ class Session:
         """Have the model lent until the loan ends."""
         model: _Model
         try:
+            if len(self._loans) > self._limits.max_requests:
+                raise OverloadedError
             if message.kind == "encoder":
                 async with self._registry.encoder(message.name) as model:
                     await self._lent(message.loan, loan, model, _encoder_card(model))
