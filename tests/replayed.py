@@ -5,14 +5,15 @@ Like a graph it knows tensors by their place alone, so whatever a captured pass 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from app.inference.recording import RECORDING
 
 
 class _Recorder(TorchDispatchMode):
@@ -34,7 +35,17 @@ class ReplayedGraph:
     def __init__(self) -> None:
         self.calls: list[tuple[Any, Any, Any, Any]] = []
         self.replays = 0
+        self._recorder = _Recorder(self.calls)
         self.made.append(self)
+
+    def capture_begin(self, *, pool: object, capture_error_mode: str) -> None:
+        """Other threads use the device meanwhile, and only one graph is captured at a time."""
+        assert capture_error_mode == "thread_local"
+        assert RECORDING.locked()
+        self._recorder.__enter__()
+
+    def capture_end(self) -> None:
+        self._recorder.__exit__(None, None, None)
 
     def replay(self) -> None:
         """Every operation once more, its results where they were."""
@@ -46,15 +57,12 @@ class ReplayedGraph:
                     old.copy_(new)
 
 
-@contextmanager
-def _capture(graph: ReplayedGraph, **_: Any) -> Iterator[None]:
-    with _Recorder(graph.calls):
-        yield
-
-
 class _Stream:
     def wait_stream(self, other: object) -> None:
         """Everything here happens in order."""
+
+    def synchronize(self) -> None:
+        """Everything here is done at once."""
 
 
 @pytest.fixture
@@ -63,9 +71,9 @@ def replayed_graphs(monkeypatch: pytest.MonkeyPatch) -> list[ReplayedGraph]:
     ReplayedGraph.made = []
     stream = _Stream()
     monkeypatch.setattr(torch.cuda, "CUDAGraph", ReplayedGraph)
-    monkeypatch.setattr(torch.cuda, "graph", _capture)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
-    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _=None: stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
     return ReplayedGraph.made

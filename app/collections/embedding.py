@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -61,9 +61,11 @@ class ImageEmbedder:
             missing = await self._look_up(live, hashes, vectors)
             makers = [self._maker(data, i, live, decode_s) for i in missing]
             if len(makers) == 1:
-                vectors[missing] = await live.embed_images(makers, deadline_s=_left_s(deadline))
+                with naming(missing[0], len(data)):
+                    vectors[missing] = await live.embed_images(makers, deadline_s=_left_s(deadline))
         if len(makers) > 1:
-            vectors[missing] = await self._embed_in_turn(workspace, live, makers, deadline)
+            named = dict(zip(missing, makers, strict=True))
+            vectors[missing] = await self._embed_in_turn(workspace, live, named, len(data), deadline)
         if missing:
             await self.cache.put(live.key, {hashes[i]: vectors[i] for i in missing})
         total = time.perf_counter() - began
@@ -88,16 +90,21 @@ class ImageEmbedder:
         self,
         workspace: str,
         live: ServedEncoder,
-        makers: Sequence[PlacedMaker],
+        makers: Mapping[int, PlacedMaker],
+        count: int,
         deadline: float,
     ) -> NDArray[np.float32]:
-        """float32[n, d]; each of several images waits for a place of its own before it is decoded."""
+        """float32[n, d]; each of several images waits for a place of its own before it is decoded.
 
-        async def embed_one(maker: PlacedMaker) -> NDArray[np.float32]:
+        `makers` by which of `count` images it is, as the error says of one that cannot be read.
+        """
+
+        async def embed_one(index: int, maker: PlacedMaker) -> NDArray[np.float32]:
             async with self.places.hold(workspace, deadline=deadline):
-                return await live.embed_images([maker], deadline_s=_left_s(deadline))
+                with naming(index, count):  # a device's decoder may refuse what seemed whole here
+                    return await live.embed_images([maker], deadline_s=_left_s(deadline))
 
-        tasks = [asyncio.create_task(embed_one(maker)) for maker in makers]
+        tasks = [asyncio.create_task(embed_one(index, maker)) for index, maker in makers.items()]
         try:
             return np.concatenate(await asyncio.gather(*tasks))
         finally:
@@ -122,14 +129,13 @@ class ImageEmbedder:
     ) -> PlacedMaker:
         def decode(place: Place | None) -> Rgb | EncodedJpeg:
             began = time.perf_counter()
-            with naming(index, len(data)):
-                image: Rgb | EncodedJpeg | None = None
-                if live.reads_jpeg:
-                    image = as_encoded_jpeg(data[index], self.limits)
-                if image is None:
-                    image = images.decode_pixels(
-                        data[index], self.limits, min_side=live.min_decoded_side, place=place
-                    )
+            image: Rgb | EncodedJpeg | None = None
+            if live.reads_jpeg:
+                image = as_encoded_jpeg(data[index], self.limits)
+            if image is None:
+                image = images.decode_pixels(
+                    data[index], self.limits, min_side=live.min_decoded_side, place=place
+                )
             seconds = time.perf_counter() - began
             decode_s.append(seconds)
             self.metrics.observe_stage("decode", seconds)

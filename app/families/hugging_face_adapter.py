@@ -31,6 +31,8 @@ from app.inference.optimisation import AUTO, Optimisation
 from app.inference.preprocessing import of_processor
 from app.inference.protocols import Encoder, Pixels, Rgb, Vectors
 from app.inference.resizing import as_picture, normalise, resize
+from app.inference.runtimes import Tower, gpu_runtime, launcher_of
+from app.inference.runtimes.gpu.runtime import GpuRuntime
 from app.inference.runtimes.pixel_gate import pixel_note, pixel_parity
 from app.inference.shared_bases import BaseKey, SharedBase, shared
 from app.inference.sources import EncoderConfig, EncoderSource
@@ -83,22 +85,42 @@ class PeftEncoder:
                 key, lambda: _whole(family.architectures[0], base_folder, self._dtype, self._device)
             )
         self._adapter = self._base.load(folder)
+        try:
+            self._open(source, folder, key.fingerprint, config, device)
+        except BaseException:
+            self.close()  # or its adapter would stay with the base that others hold
+            raise
+
+    def _open(
+        self,
+        source: EncoderSource,
+        folder: Path,
+        base_fingerprint: str,
+        config: EncoderConfig,
+        device: devices.Device,
+    ) -> None:
+        """Find how its images are prepared, and what runs them."""
         self._steps = of_processor(self._processor)
+        self._images: GpuRuntime | None = None
         found = pixel_parity(
             self._steps,
             partial(prepare_by_processor, self._processor),
             self.encode_images,
-            pixel_note(config.cache_dir, key.fingerprint, self._steps),
+            pixel_note(config.cache_dir, base_fingerprint, self._steps),
         )
         self._steps = self._steps if found.is_fast else None
         self.min_decoded_side = found.min_decoded_side
         self.input_size = input_size(self._processor)
-        self.dim = family.dim_of(self._base.module.config)
+        self.dim = self._family.dim_of(self._base.module.config)
         self.fingerprint = hashlib.sha256(
-            f"{key.fingerprint} {files.fingerprint(folder, config.cache_dir)}".encode()
+            f"{base_fingerprint} {files.fingerprint(folder, config.cache_dir)}".encode()
         ).hexdigest()[:16]
         self.memory_bytes = self._base.memory_bytes + self._base.adapter_bytes(self._adapter)
-        self.runtime = f"torch {device.dtype_name} {self._device}, adapter"
+        self._torch_name = f"torch {device.dtype_name} {self._device}"
+        self._images = _on_gpu(self._tower(), config, device)
+        self.launcher = launcher_of(self._images, unit, self.fingerprint, config)
+        if self._images is not None:
+            self.memory_bytes += self._images.memory_bytes
         asked = config.level_of(source)
         as_it_is = None if asked == AUTO else _AS_IT_IS
         self.optimisation = Optimisation(
@@ -106,6 +128,21 @@ class PeftEncoder:
             "none" if device.kind == "cpu" else "basic",
             note=" ".join(part for part in (as_it_is, found.remark) if part) or None,
         )
+
+    def _tower(self) -> Tower:
+        return Tower(
+            fingerprint=self.fingerprint,
+            build=lambda: _Adapted(self._family, self._base, self._adapter),
+            prepare=partial(prepare_by_processor, self._processor),
+            steps=self._steps,
+            finish=unit,
+            convolutional=False,
+        )
+
+    @property
+    def runtime(self) -> str:
+        """See `app.inference.protocols.Encoder`; on a GPU it changes while graphs are recorded."""
+        return f"{self._torch_name if self._images is None else self._images.label}, adapter"
 
     @property
     def bases(self) -> tuple[SharedBase, ...]:
@@ -120,6 +157,8 @@ class PeftEncoder:
 
     def encode_images(self, pixels: Pixels) -> Vectors:
         """A batch of what `preprocess` gives to float32[n, d] of unit norm."""
+        if self._images is not None:
+            return unit(self._images.run(pixels))
         if pixels.dtype == np.uint8 and self._steps is not None:
             pixels = normalise(pixels, self._steps)
         batch = torch.from_numpy(pixels).to(self._device, self._dtype)
@@ -152,6 +191,28 @@ class TwoTowerPeft(PeftEncoder):
             with torch.inference_mode(), self._base.using(self._adapter) as module:
                 parts.append(_unit(self._family.text_features(module, inputs)))
         return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
+
+
+class _Adapted(torch.nn.Module):
+    """The image tower of a shared base under one adapter, which takes its turn for each eager pass.
+
+    A graph of it needs no turn: the weights that it reads, the base's and the adapter's, stay where they are while the
+    encoder holds them, whichever adapter others select. The base is no submodule: nobody may move or convert it.
+    """
+
+    def __init__(self, family: HuggingFaceSpec, base: SharedBase, adapter: str) -> None:
+        super().__init__()
+        self._family, self._base, self._adapter = family, base, adapter
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        with self._base.using(self._adapter) as module:
+            features: torch.Tensor = self._family.image_features(module, pixels)
+        return features
+
+
+def _on_gpu(tower: Tower, config: EncoderConfig, device: devices.Device) -> GpuRuntime | None:
+    """The tower fed with full-size pixels on a GPU, where that is as exact; None elsewhere."""
+    return None if device.kind == "cpu" else gpu_runtime(tower, config, device)
 
 
 def _unit(features: torch.Tensor) -> Vectors:

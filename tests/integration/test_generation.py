@@ -131,7 +131,7 @@ def test_where_capturing_fails_steps_run_as_they_are_and_the_log_says_so(
     def refuse(*_: Any, **__: Any) -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(torch.cuda, "graph", refuse)
+    monkeypatch.setattr(ReplayedGraph, "capture_begin", refuse)
     llava.static_cache = True
     llava.loop.captured.is_able = True
     assert llava.generate([llava.pack(prompt) for prompt in prompts]) == wanted

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
-from app.inference.generation.captured import CapturedSteps
+from app.inference.generation.captured import CapturedSteps, CudaSteps
 from app.inference.generation.choosing import Arrival, choose
 from app.inference.generation.decoder import Decoder
 from app.inference.generation.rows import Row
@@ -49,7 +49,7 @@ class Loop:
         self.decoder = decoder
         self.device = device
         self.cache_bytes = cache_bytes
-        self.captured = CapturedSteps(name, is_able=device.type == "cuda")
+        self.captured = CapturedSteps(name, CudaSteps(device), is_able=device.type == "cuda")
         self.max_rows = self._rows_now = max_rows
         self._good_batches = 0
         self.ahead = 1 if device.type == "cuda" else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.inference.runtimes.choice import choose
-from app.inference.runtimes.gpu.opening import launcher_of
+from app.inference.runtimes.gpu.opening import gpu_runtime, launcher_of
 from app.inference.runtimes.tower import ImageRuntime, Tower
 
-__all__ = ["ImageRuntime", "Tower", "choose", "launcher_of"]
+__all__ = ["ImageRuntime", "Tower", "choose", "gpu_runtime", "launcher_of"]
