@@ -50,7 +50,11 @@ class Settings(BaseModel):
         except ValidationError as error:
             wrong = [
                 InitErrorDetails(
-                    type=one["type"], loc=one["loc"][-1:], input=one["input"], ctx=one.get("ctx", {})
+                    # the group, the setting, and which type of a union it is not
+                    type=one["type"],
+                    loc=one["loc"][:2][-1:],
+                    input=one["input"],
+                    ctx=one.get("ctx", {}),
                 )
                 for one in error.errors()
             ]

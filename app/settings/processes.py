@@ -55,6 +55,14 @@ class ProcessSettings(SettingsGroup):
         """`engine_devices` taken apart."""
         return tuple(device.strip() for device in self.engine_devices.lower().split(",") if device.strip())
 
+    @field_validator("front_ends", "engines", mode="before")
+    @classmethod
+    def _auto_or_a_number(cls, given: object, info: ValidationInfo) -> object:
+        if isinstance(given, str) and not re.fullmatch(r"auto|-?\d{1,9}", given):
+            lowest = 0 if info.field_name == "front_ends" else 1
+            raise ValueError(f"'{given}' is neither auto nor a number of {lowest} to {MAX_PROCESSES}")
+        return given
+
     @field_validator("front_ends", "engines")
     @classmethod
     def _few_enough(cls, count: Auto | int, info: ValidationInfo) -> Auto | int:

@@ -38,6 +38,8 @@ def test_what_the_settings_mean_on_a_machine(
     ("given", "sentence"),
     [
         ({"front_ends": 65}, "65 is neither auto nor a number of 0 to 64"),
+        ({"front_ends": "many"}, r"front_ends\n.*'many' is neither auto nor a number of 0 to 64"),
+        ({"front_ends": 1.5}, r"\nfront_ends\n"),
         ({"engines": 0}, "0 is neither auto nor a number of 1 to 64"),
         ({"engines": 2, "front_ends": 0}, "front_ends must be auto or at least 1"),
         ({"engine_devices": "cuda:0,cpu", "engines": 3}, "2 devices are named for 3 engines"),
