@@ -6,7 +6,6 @@ Knows no HTTP, no queue and no overlap: a batch is decoded by all threads, then 
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from app.media.images import ImageLimits, decode_pixels
 from app.settings import Settings
 
 MAX_WARMING_SECONDS = 60.0
-"""For a GPU to record its graphs and measure its largest batch, which it tells of once unless it was known before."""
+"""For a GPU to record its graphs and measure its largest batch."""
 
 
 class BareLoop:
@@ -39,9 +38,8 @@ class BareLoop:
         self._launcher = self.encoder.launcher if isinstance(self.encoder, Launching) else None
         self._max_batch = self._launcher.largest_batch if self._launcher else largest_batch(settings)
         if self._launcher is not None:
-            measured = threading.Event()
-            self._launcher.warm(lambda size: self._allow(size, measured))
-            measured.wait(MAX_WARMING_SECONDS)
+            self._launcher.warm(self._allow)
+            self._launcher.settle(MAX_WARMING_SECONDS)
         for size in {1, self._max_batch}:  # warm
             self._encode([self._prepare(images[0])] * size)
 
@@ -63,9 +61,8 @@ class BareLoop:
             took.append(time.perf_counter() - begun)
         return median(took)
 
-    def _allow(self, size: int, measured: threading.Event) -> None:
+    def _allow(self, size: int) -> None:
         self._max_batch = size
-        measured.set()
 
     def _encode(self, images: Sequence[Pixels | EncodedJpeg]) -> None:
         if self._launcher is not None:

@@ -129,6 +129,9 @@ class ImageLauncher(Protocol):
     def warm(self, on_largest: Callable[[int], None]) -> None:
         """Begin to make it faster in the background; `on_largest` hears how large batches had best be."""
 
+    def settle(self, seconds: float) -> None:
+        """Block until what `warm` began has ended, for so long at most."""
+
     def close(self) -> None:
         """End what goes on in the background and give the device's memory back. Blocks."""
 

@@ -59,6 +59,10 @@ class Launcher:
             self._warming = Warming(self._runtime, self._note, largest=self._settled, on_largest=on_largest)
             self._warming.start()
 
+    def settle(self, seconds: float) -> None:
+        if self._warming is not None:
+            self._warming.wait(seconds)
+
     def close(self) -> None:
         if self._warming is not None:
             self._warming.stop()

@@ -43,6 +43,11 @@ class Warming:
         self._thread = threading.Thread(target=self._run_safely, name="gpu-warming", daemon=True)
         self._thread.start()
 
+    def wait(self, seconds: float) -> None:
+        """Block until it has ended, for so long at most."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
     def stop(self) -> None:
         """End after the step under way. Blocks; may be called twice."""
         self._stop.set()
