@@ -17,7 +17,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, values
 from prometheus_client.core import Metric
 from prometheus_client.mmap_dict import MmapedDict
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.process_collector import ProcessCollector
 
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -41,7 +41,8 @@ class SharedMetrics:
         (self.folder / f"{self.process}.pid").write_text(str(os.getpid()))
 
     def end(self) -> None:
-        """That process has ended: what it counted stays, its figures go."""
+        """That process has ended: what it counted stays, its figures and what waited in it go."""
+        mark_process_dead(self.process, str(self.folder))  # type: ignore[no-untyped-call]
         (self.folder / f"{self.process}.pid").unlink(missing_ok=True)
 
     def known_models(self) -> Iterator[str]:

@@ -20,7 +20,7 @@ class ProcessSettings(SettingsGroup):
 
     front_ends: Auto | int = Field(
         "auto",
-        description="Processes that answer requests while models run in others; 0 does both in one process. auto is 0 on a CPU with one engine, else the number of cores minus two, at least 1 and at most 16 (docs/scaling.md).",
+        description="Processes that answer requests while models run in others; 0 does both in one process. auto is 0 on a CPU, or 1 with several engines there; on a GPU the number of cores minus two, at least 1 and at most 16 (docs/scaling.md).",
     )
     engines: Auto | int = Field(
         "auto",

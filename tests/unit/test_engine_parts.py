@@ -22,7 +22,6 @@ from app.inference.engine import messages as wire
 from app.inference.engine.arena import Arena, Ticket, TicketClosedError, map_arena
 from app.inference.engine.catalogs import merge_models
 from app.inference.engine.link import PREFIX, Link
-from app.inference.engine.tokens import read_token, write_token
 from app.inference.errors import DeadlineExceededError
 from app.inference.model_info import ModelInfo
 from app.inference.observing import BatcherStats
@@ -242,11 +241,3 @@ def test_models_of_two_engines_are_one_list() -> None:
     assert (b.name, b.live, b.memory_bytes) == ("b", True, 10)
     assert (c.name, c.live) == ("c", False)
     assert merge_models([]) == []
-
-
-def test_the_token_is_read_by_its_own_user_only_and_is_another_each_time(tmp_path: Path) -> None:
-    tokens = {write_token(tmp_path) for _ in range(2)}
-    assert len(tokens) == 2
-    assert read_token(tmp_path) in tokens
-    [file] = tmp_path.iterdir()
-    assert file.stat().st_mode & 0o777 == 0o600

@@ -4,5 +4,5 @@
   returns, `await close()` ends it.
 - `EngineClient(endpoints, token, settings, pool, observer)` is an `Engine` over such sockets, whose paths
   are `endpoints`: `await start()` begins to connect, `await close()` ends it. `pool` decodes images.
-- `token` is a secret of this service's own processes (`app.inference.engine.tokens`).
+- `token` is a secret of this service's own processes, which their parent tells them.
 """
