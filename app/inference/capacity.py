@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
+from app.inference.device import threads
 from app.inference.opening import largest_batch
 from app.settings import Settings
 
 
 def decode_threads(settings: Settings) -> int:
-    """Threads that decode images in one process."""
-    return settings.batching.decode_threads or os.cpu_count() or 1
+    """Threads that decode images in one process: the setting, or the cores that it may run on and has quota for."""
+    return threads(settings.batching.decode_threads)
 
 
 def images_in_flight(settings: Settings) -> int:

@@ -92,7 +92,7 @@ class Reducing(Protocol):
     """An encoder that knows how far images may be decoded smaller than they are."""
 
     min_decoded_side: int | None
-    """Shorter side in pixels down to which a JPEG may be decoded at a half, a quarter or an eighth; None: at full size
+    """Shorter side in pixels down to which a JPEG may be decoded at a half or a quarter; None: at full size
     only, as for encoders that say nothing of it."""
 
 

@@ -133,7 +133,7 @@ def decode_pixels(
     """What `decode` gives as uint8[h, w, 3], ordinary JPEGs without Pillow's copies of them.
 
     With `min_side`, a larger image is decoded at a fraction of its size, its shorter side keeping at least so many
-    pixels: a JPEG at a half, a quarter or an eighth, anything else box-averaged by a whole factor.
+    pixels: a JPEG at a half or a quarter, anything else box-averaged by a whole factor.
 
     An ordinary JPEG that is stored upright is written into what `place(height, width)` gives.
 

@@ -8,8 +8,9 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-SCALES = (8, 4, 2)
-"""Decoding at these fractions is cheaper than in full; 5/8 and 3/4 cost more."""
+SCALES = (4, 2)
+"""Decoding at these fractions is cheaper than in full; 5/8 and 3/4 cost more, and images that could be decoded at an
+eighth are too large to be tried with when a model is loaded (`app.inference.runtimes.pixel_gate`)."""
 
 
 def decode(
@@ -18,7 +19,7 @@ def decode(
     factor: int = 1,
     place: Callable[[int, int], NDArray[np.uint8]] | None = None,
 ) -> NDArray[np.uint8] | None:
-    """uint8[h, w, 3] of a JPEG of `size` (height, width) at 1/`factor` of it (1, 2, 4 or 8), rounded up.
+    """uint8[h, w, 3] of a JPEG of `size` (height, width) at 1/`factor` of it (1, 2 or 4), rounded up.
 
     `place(height, width)` gives the memory that it is written to and that is returned; else it has its own.
     None where the library refuses or warns, or finds another size: whatever is wrong is for Pillow to tell.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 import structlog
 
 from app.families import FAMILIES
-from app.inference.device import threads
+from app.inference.device import parse, threads
 from app.inference.engine.placement import choose_engine
 from app.inference.engine.server import EngineServer
+from app.inference.errors import ModelUnavailableError
 from app.inference.registry import ModelRegistry
 from app.observability.logs import configure
 from app.observability.metrics import Metrics
@@ -23,6 +25,7 @@ from app.observability.observer import ModelMetrics
 from app.observability.shared_metrics import SharedMetrics
 from app.runtime.confiding import Reporter, read_told
 from app.runtime.names import METRICS, TALLIES
+from app.runtime.saying import err, plain, say
 from app.runtime.warming import RUNNING_MODELS, Imports, StartSteps, pause_collection, resume_collection
 from app.settings import Settings
 from app.storage.tallies import ModelState, Tallies, Tally
@@ -37,6 +40,11 @@ def main() -> None:
     told = read_told()
     settings = Settings(**told["settings"])
     configure(settings)
+    try:
+        parse(settings.models.device)
+    except ModelUnavailableError as error:  # beside others it would draw requests, since it is never busy
+        say(err, f"[bold red]vision serve:[/] {told['name']}: {plain(error)}")
+        sys.exit(1)
     for number in (signal.SIGINT, signal.SIGHUP):  # the parent's, who tells by SIGTERM
         signal.signal(number, signal.SIG_IGN)
     asyncio.run(_serve(told, settings))

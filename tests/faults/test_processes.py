@@ -238,3 +238,16 @@ def test_it_is_one_service_for_settings_that_cannot_be(tmp_path: Path) -> None:
     done = run("serve", "--data-dir", tmp_path, VISION_FRONT_ENDS="0", VISION_ENGINES="2")
     assert done.returncode == 2
     assert "front_ends must be auto or at least 1" in re.sub(r"\s+", " ", done.stderr)
+
+
+def test_an_engine_without_its_device_is_no_start(tmp_path: Path) -> None:
+    devices = {
+        "VISION_FRONT_ENDS": "1",
+        "VISION_ENGINE_DEVICES": "cpu,cuda:77",
+        "VISION_ENGINE_PLACEMENT": "replicate",
+    }
+    done = run("serve", "--port", "0", "--data-dir", tmp_path / "data", **devices)
+    assert done.returncode == 1
+    said = re.sub(r"\s+", " ", done.stderr)
+    assert "engine-1: The device 'cuda:77' was asked for, but this machine has" in said
+    assert "the service did not start" in said

@@ -72,7 +72,7 @@ def test_every_format_gives_what_decode_gives(name: str) -> None:
     np.testing.assert_array_equal(decode_pixels(FILES[name], LIMITS), np.asarray(decode(FILES[name], LIMITS)))
 
 
-@pytest.mark.parametrize(("min_side", "factor"), [(None, 1), (700, 1), (351, 1), (350, 2), (175, 4), (50, 8)])
+@pytest.mark.parametrize(("min_side", "factor"), [(None, 1), (700, 1), (351, 1), (350, 2), (175, 4), (50, 4)])
 def test_a_large_jpeg_is_decoded_at_a_fraction_that_keeps_enough(min_side: int | None, factor: int) -> None:
     large = gradient(900, 700)
     data = encoded(large, "JPEG", exif=rotated(6))

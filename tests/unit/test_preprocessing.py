@@ -108,6 +108,8 @@ def test_only_what_torch_can_do_exactly_is_left_to_it() -> None:
     assert resize_by_torch(np.asarray(noise(40, 40)), steps) is None
     middle = Preprocessing((32, 32), share=0.875, resample=BILINEAR)
     assert resize_by_torch(np.asarray(noise(101, 75)), middle) is None  # cut between two pixels
+    for side in (16, 32):  # what is enlarged looks at pixels beyond the part that is cut out
+        assert resize_by_torch(np.asarray(noise(side, side)), middle) is None
     whole = resize_by_torch(np.asarray(noise(480, 640)), middle)
     assert whole is not None
     apart = np.abs(whole.astype(int) - resize_by_pillow(noise(480, 640), middle))

@@ -12,7 +12,17 @@ from app.inference.protocols import Vectors
 
 SIDE = 320
 SQUARE = ((SIDE, SIDE),)
-MIXED = ((SIDE, SIDE), (480, 640), (353, 481), (333, 250), (256, 256), (97, 131), (675, 450), (301, 640))
+MIXED = (
+    (SIDE, SIDE),
+    (480, 640),
+    (353, 481),
+    (333, 250),
+    (256, 256),
+    (97, 131),
+    (675, 450),
+    (301, 640),
+    (32, 32),
+)
 """Height and width: landscape and portrait, odd numbers, some that are scaled up."""
 
 

@@ -1,4 +1,4 @@
-"""Whether a checkpoint's images may be prepared the fast way: as 8-bit pixels, and from JPEGs decoded at a half.
+"""Whether a checkpoint's images may be prepared the fast way: as 8-bit pixels, and from JPEGs decoded at a fraction.
 
 Held against the checkpoint's own processor and measured once on a machine: the outcome lies beside the engines.
 """
@@ -31,8 +31,9 @@ log = logging.getLogger(__name__)
 
 MIN_MEAN, MIN_LEAST = 0.998, 0.99
 """Cosines to the vectors of what the own processor prepares, on average and at worst."""
-IMAGES = 8
-REDUCED_IMAGES = 4
+IMAGES = 9
+REDUCED_IMAGES = {2: 4, 4: 2}
+"""Images tried at each scale that `app.media.jpeg.SCALES` has."""
 MARGINS = (2.5, 4.0)
 """How many times the side that an image is resized to a reduced one has to keep; what is tried, in turn. At 2 `lite`
 kept a mean cosine of 0.996 and `dinov2-tiny` one of 0.987 at worst."""
@@ -132,21 +133,21 @@ def _decodable(
 ) -> int | None:
     """The shorter side that a reduced image has to keep at least; None where none of those tried is enough.
 
-    Images are tried at the very limit: of twice that side, decoded at a half.
+    Images are tried at the very limit of each scale: of twice that side, decoded at a half, and so on.
     """
     for margin in MARGINS:
         side = round(margin * steps.resized_side)
-        whole, half = [], []
-        for image in parity.images(REDUCED_IMAGES):
-            file = io.BytesIO()
-            _enlarged(image, 2 * side).save(file, "JPEG", quality=90)
-            data = file.getvalue()
-            whole.append(own(Image.open(file)))
-            pixels = jpeg.decode(data, (2 * side, round(2 * side * 1.3)), 2)
-            if pixels is None:
-                raise RuntimeError("a JPEG that Pillow wrote could not be decoded")
-            half.append(_fast(pixels, steps))
-        found = parity.compare(vectors(np.stack(whole)), vectors(np.stack(half)))
+        whole, reduced = [], []
+        for factor in jpeg.SCALES:
+            for image in parity.images(REDUCED_IMAGES[factor]):
+                file = io.BytesIO()
+                _enlarged(image, factor * side).save(file, "JPEG", quality=90)
+                whole.append(own(Image.open(file)))
+                pixels = jpeg.decode(file.getvalue(), (factor * side, round(factor * side * 1.3)), factor)
+                if pixels is None:
+                    raise RuntimeError("a JPEG that Pillow wrote could not be decoded")
+                reduced.append(_fast(pixels, steps))
+        found = parity.compare(vectors(np.stack(whole)), vectors(np.stack(reduced)))
         if found.mean >= MIN_MEAN and found.least >= MIN_LEAST:
             return side
     return None
