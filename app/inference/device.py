@@ -9,6 +9,7 @@ import os
 import platform
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,20 @@ def cuda_devices() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
+def torch_has_cuda() -> bool:
+    """Whether torch was built for CUDA, as the file says that it takes that from: importing it takes seconds."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    try:
+        written = (Path(found.origin).parent / "version.py").read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return not any(
+        line.startswith("cuda") and line.partition("=")[2].strip() == "None" for line in written.splitlines()
+    )
+
+
 def count_gpus(name: str, dev: Path = Path("/dev")) -> int:
     """GPUs that jobs on this machine may use under the setting `name`, told by the driver's device files and without
     torch, which the processes that choose queues do not load.
@@ -141,6 +156,8 @@ def count_gpus(name: str, dev: Path = Path("/dev")) -> int:
     name = name.strip().lower()
     if name in ("cpu", "mps"):
         return int(name == "mps" and platform.system() == "Darwin")
+    if not torch_has_cuda():  # or jobs would wait in a queue whose worker trains on the CPU
+        return 0
     found = sum(path.name[6:].isdigit() for path in dev.glob("nvidia*")) or int((dev / "dxg").exists())
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         chosen = [word.strip() for word in visible.split(",")]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ctypes
 import math
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
-from app.inference.device import threads
+from app.inference.device import threads, torch_has_cuda
 from app.settings import Settings
 
 MAX_FRONT_ENDS = 16
@@ -66,7 +65,7 @@ def count_cuda_devices() -> int:
     """How many GPUs models may run on here: what CUDA shows to this process, by its driver's own library and without
     loading torch; 0 where torch was built without CUDA.
     """
-    if not any(Path(driver).exists() for driver in _DRIVERS) or not _torch_has_cuda():
+    if not any(Path(driver).exists() for driver in _DRIVERS) or not torch_has_cuda():
         return 0
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -76,20 +75,6 @@ def count_cuda_devices() -> int:
     except (OSError, AttributeError):
         return 0
     return count.value
-
-
-def _torch_has_cuda() -> bool:
-    """As the file says that torch takes it from; importing torch takes seconds, and memory for good."""
-    found = find_spec("torch")
-    if found is None or found.origin is None:
-        return False
-    try:
-        written = (Path(found.origin).parent / "version.py").read_text(encoding="utf-8")
-    except OSError:
-        return True
-    return not any(
-        line.startswith("cuda") and line.partition("=")[2].strip() == "None" for line in written.splitlines()
-    )
 
 
 def front_end_settings(settings: Settings, made: Plan) -> Settings:

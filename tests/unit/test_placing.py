@@ -80,10 +80,16 @@ def test_gpus_are_counted_by_the_drivers_files(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(device, "torch_has_cuda", lambda: True)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert device.count_gpus(setting, machine(tmp_path / "dev", *gpus)) == count
+
+
+def test_no_gpu_counts_that_torch_was_not_built_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "torch_has_cuda", lambda: False)
+    assert device.count_gpus("auto", machine(tmp_path / "dev", "nvidia0")) == 0
 
 
 def test_sizes_are_read_from_headers_alone(tmp_path: Path) -> None:
