@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import os
 import random
 import signal
@@ -658,6 +659,7 @@ GREETINGS: dict[str, tuple[bytes, int]] = {
 async def test_who_does_not_greet_as_our_processes_do_is_not_let_in(
     settings: Settings, pool: ThreadPoolExecutor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG, logger="app")  # whatever a service in this process has set
     async with squares(settings, pool) as (server, client), client.encoder() as live:
         path = client.connected[0]
         assert os.stat(path).st_mode & 0o777 == 0o600

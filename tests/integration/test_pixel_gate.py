@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,7 @@ def test_training_sees_the_pixels_that_are_served(name: str, tmp_path: Path) -> 
 def test_steps_that_are_not_those_of_the_checkpoint_are_not_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger="app")  # whatever a service in this process has set
     plain = load_encoder(resolve("clip-tiny"), config_in(tmp_path))
     own = of_processor(hugging_face.open_processor(TINY))
     assert own is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -74,6 +75,7 @@ def test_what_a_family_cannot_do_is_refused_in_words(tmp_path: Path) -> None:
 def test_a_family_of_another_distribution_is_found_and_a_broken_one_left_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG, logger="app")  # whatever a service in this process has set
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "fixtures" / "colour_family"))
     table = Families()
     assert table.get("colours").built_in == "mean-colour"
