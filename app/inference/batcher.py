@@ -273,10 +273,9 @@ class Batcher(Generic[T, R]):
                 parts.extend([entry] for entry in wanted)
             else:
                 outcomes.append(Outcome(part, error=error))
-        ended = time.monotonic()
-        hand_back(outcomes)
         # What joined came after the batch began.
-        self._record(group, [max(0.0, began - entry.since) for entry in entries], ended - began)
+        waits_s = [max(0.0, began - entry.since) for entry in entries]
+        self._finish(group, waits_s, time.monotonic() - began, outcomes)
 
     def _attempt(self, group: str, part: list[Waiting[T]]) -> tuple[Sequence[R], Exception | None]:
         self._running = (part, group)
@@ -303,7 +302,14 @@ class Batcher(Generic[T, R]):
             self._good_batches = 0
         return half
 
-    def _record(self, group: str, waits_s: list[float], run_s: float) -> None:
+    def _finish(self, group: str, waits_s: list[float], run_s: float, outcomes: list[Outcome[T]]) -> None:
+        """Count the batch before anybody has its results, who then finds it counted; observers hear of it later."""
+        depth = self._count(waits_s, run_s)
+        hand_back(outcomes)
+        self._tell(lambda observer: observer.batch_ran(self.name, group, waits_s, run_s, depth))
+
+    def _count(self, waits_s: list[float], run_s: float) -> int:
+        """Add a batch to the statistics; what waits now."""
         with self._wake:
             stats = self._stats
             stats.batches += 1
@@ -312,9 +318,8 @@ class Batcher(Generic[T, R]):
             stats.wait_s += sum(waits_s)
             stats.run_s += run_s
             self._item_s += 0.2 * (run_s / len(waits_s) - self._item_s)
-            depth = stats.queue_depth
             self._regrow()
-        self._tell(lambda observer: observer.batch_ran(self.name, group, waits_s, run_s, depth))
+            return stats.queue_depth
 
     def _regrow(self) -> None:
         if self._stats.max_batch == self._configured_batch:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from app.inference.batcher import IDLE_CHECK_SECONDS, Batcher
-from app.inference.handoff import Outcome, Waiting, hand_back
+from app.inference.handoff import Outcome, Waiting
 from app.inference.observing import BatchObserver
 
 T = TypeVar("T")
@@ -128,7 +128,7 @@ class PipelinedBatcher(Batcher[T, R]):
                 self._work(flight.group, wanted)
             return
         ended = time.monotonic()
-        hand_back([Outcome(entries, results)])
         began = max(flight.began, self._landed)  # what it waited for the batch before is not its own time
         self._landed = ended
-        self._record(flight.group, [flight.began - entry.since for entry in entries], ended - began)
+        waits_s = [flight.began - entry.since for entry in entries]
+        self._finish(flight.group, waits_s, ended - began, [Outcome(entries, results)])
