@@ -144,7 +144,9 @@ async def open_services(
         stack.callback(followers.close)
         collections.directory.start()
         stack.push_async_callback(collections.directory.close)
-        default_model = OwnModel(ground.registry) if part.has_models else EngineModel(part.tallies)
+        default_model: DefaultModel = EngineModel(part.tallies)
+        if part.has_models:
+            default_model = OwnModel(ground.registry, settings.models.encoder_retry_s)
         stack.push_async_callback(default_model.close)
         if part.cleans:
             stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(learning)))

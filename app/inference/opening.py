@@ -12,7 +12,7 @@ from PIL import Image
 
 from app.inference import device
 from app.inference.family import FamilyTable
-from app.inference.live import LiveEncoder
+from app.inference.live import LiveEncoder, close_encoder
 from app.inference.live_vlm import LiveVlm
 from app.inference.observing import ModelObserver
 from app.inference.prompts import Prompt, Task
@@ -45,9 +45,13 @@ class ModelOpener:
         settings = self._settings
         encoder = cast(Encoder, self._families.load("encoder", source, self.config))
         blank = Image.new("RGB", (encoder.input_size, encoder.input_size), "gray")
-        encoder.encode_images(encoder.preprocess(blank)[None])
-        if isinstance(encoder, TextEncoder):
-            encoder.encode_texts(["a photo"])
+        try:
+            encoder.encode_images(encoder.preprocess(blank)[None])
+            if isinstance(encoder, TextEncoder):
+                encoder.encode_texts(["a photo"])
+        except BaseException:
+            close_encoder(encoder)  # or its adapter would stay with the base that others hold
+            raise
         launcher = encoder.launcher if isinstance(encoder, Launching) else None
         return LiveEncoder(
             encoder,

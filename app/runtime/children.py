@@ -141,8 +141,9 @@ class _Keeper:
             began = time.monotonic()
             try:
                 code = self._run()
-            except OSError as error:
-                log.error("a process could not be started", process=self.child.name, reason=str(error))
+            except Exception as error:  # whatever it is, the next start may succeed
+                reason = str(error) or type(error).__name__
+                log.error("a process could not be started", process=self.child.name, reason=reason)
             else:
                 if not self._leaving.is_set():
                     log.warning("a process ended and is started again", process=self.child.name, code=code)
@@ -162,13 +163,15 @@ class _Keeper:
         finally:
             if report is not None:
                 os.close(report)
-        self._await(self.child.told_after)
-        _confide(process, self.child.tell() | ({} if report is None else {"report": report}))
         with process:
-            code = process.wait()
-            with self._changing:
-                self._running = None
-                _kill_session(process)
+            try:
+                self._await(self.child.told_after)
+                _confide(process, self.child.tell() | ({} if report is None else {"report": report}))
+                code = process.wait()
+            finally:
+                with self._changing:
+                    self._running = None
+                    _kill_session(process)
         self.child.ended(code)
         return code
 

@@ -63,7 +63,7 @@ class Split:
         self._listening: set[str] = set()
         """Processes that have ever listened."""
         self._announced = False
-        self._said = False
+        self._said_ready = self._said_failed = False
         (folder / METRICS).mkdir(mode=0o700)
         SharedMetrics(folder / METRICS, "parent").note()
         self._engines, self._front_ends = self._children(folder)
@@ -115,12 +115,12 @@ class Split:
                 say_listening(self._settings, url_of(self._sock), processes)
         if "models" in news or "not_loaded" in news:
             self._start_jobs()  # the processor was the model's until it was live
-            if not self._said:
-                self._said = True
-                if "models" in news:
-                    say_ready(self._settings, url_of(self._sock), news["models"])
-                else:
-                    say_not_loaded(self._settings, news["not_loaded"])
+            if "models" in news and not self._said_ready:
+                self._said_ready = True
+                say_ready(self._settings, url_of(self._sock), news["models"])
+            elif "not_loaded" in news and not (self._said_ready or self._said_failed):
+                self._said_failed = True
+                say_not_loaded(self._settings, news["not_loaded"])
 
     def _end(self) -> None:
         """Let front ends finish their requests, then engines end; jobs are given back meanwhile."""

@@ -16,13 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.errors import OverloadedError
+from app.errors import OverloadedError, TooLargeError
+from app.families import FAMILIES
 from app.inference.engine.client import EngineClient
 from app.inference.errors import (
     DeadlineExceededError,
     EngineUnavailableError,
 )
+from app.inference.prompts import AnswerExample, Prompt
 from app.inference.protocols import Place, Rgb
+from app.inference.registry import ModelRegistry
 from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits, decode_pixels
 from app.settings import Settings
@@ -30,6 +33,7 @@ from tests.engines import (
     TOKEN,
     Gate,
     number,
+    served,
     squared,
     squares,
     taken_bytes,
@@ -187,6 +191,31 @@ async def test_an_image_larger_than_all_shared_memory_goes_through_the_socket(
         large[...] = number(300)
         assert (await live.embed_images([large, large], deadline_s=30))[:, 0].tolist() == [90_000, 90_000]
         assert taken_bytes(client) == 0
+
+
+async def test_questions_of_several_images_do_not_wait_for_each_others_memory(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    """Each needs more than half of what there is: with a part in each one's hands neither would get the rest."""
+    settings = Settings(data_dir=tmp_path, device="cpu", engine_arena_mb=1, engine_inline_mb=1)
+    registry = ModelRegistry(settings, FAMILIES, pool=pool)
+    large = Image.new("RGB", (600, 500), "red")
+
+    def make() -> Image.Image:
+        time.sleep(0.1)  # the others have begun
+        return large
+
+    slow: Any = make
+    shown = AnswerExample(slow, "what colour is it?", "red")
+    prompt = Prompt(slow, "what colour is it?", "vqa", 4, (shown,))
+    too_large = Prompt(slow, "what colour is it?", "vqa", 4, (shown, shown, shown))
+    async with served(registry, settings, pool) as (_, client), client.vlm("llava-shapes") as live:
+        answers = await asyncio.gather(*[live.answer(prompt, deadline_s=30) for _ in range(4)])
+        assert len({answer.text for answer, _ in answers}) == 1
+        with pytest.raises(TooLargeError, match="too large together"):
+            await live.answer(too_large, deadline_s=60)
+        await until(lambda: taken_bytes(client) == 0)
+    await registry.close()
 
 
 async def test_makers_write_where_the_engine_reads(settings: Settings, pool: ThreadPoolExecutor) -> None:

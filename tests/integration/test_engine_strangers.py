@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from app.inference.engine import messages as wire
+from app.inference.engine import server as server_module
 from app.inference.engine.arena import Arena
 from app.settings import Settings
 from tests.engines import (
@@ -113,6 +114,40 @@ async def test_who_does_not_greet_as_our_processes_do_is_not_let_in(
             assert len(server.sessions) == 1, name
             assert (await live.embed_images([number(4)], deadline_s=30))[0, 0] == 16
         assert TOKEN not in caplog.text
+
+
+async def test_who_says_nothing_is_sent_away_and_keeps_nobody_out(
+    settings: Settings, pool: ThreadPoolExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "GREETING_SECONDS", 1.0)
+    async with squares(settings, pool) as (server, client):
+        silent = [Stranger(client.connected[0], tmp_path) for _ in range(3)]
+        for stranger, said in zip(silent, (b"P", hello()[:6], hello()[:-1]), strict=True):
+            await stranger.connect(said)
+        async with client.encoder() as live:
+            assert (await live.embed_images([number(4)], deadline_s=30))[0, 0] == 16
+        for stranger in silent:
+            assert await stranger.is_closed()
+            stranger.close()
+        assert len(server.sessions) == 1
+
+
+async def test_who_cannot_be_told_what_is_known_is_sent_away(
+    settings: Settings, pool: ThreadPoolExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> wire.Catalog:
+        raise RuntimeError("nothing can be read")
+
+    async with squares(settings, pool) as (server, client):
+        with monkeypatch.context() as patched:
+            patched.setattr(server, "_known", fail)
+            stranger = Stranger(client.connected[0], tmp_path)
+            await stranger.connect(hello())
+            assert await stranger.is_closed()
+            stranger.close()
+            await until(lambda: len(server.sessions) == 1)
+        async with client.encoder() as live:
+            assert (await live.embed_images([number(4)], deadline_s=30))[0, 0] == 16
 
 
 def place(offset: int, height: int = 2, width: int = 2) -> wire.Picture:
