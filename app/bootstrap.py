@@ -217,7 +217,7 @@ def _open_embedder(ground: _Ground) -> ImageEmbedder:
         ground.pool,
         ground.metrics,
         FairSemaphore(
-            images_in_flight(ground.settings),
+            min(images_in_flight(ground.settings), batching.max_queue),
             batching.max_queue,
             lambda count: ground.metrics.observe_waiting("images", count),
         ),

@@ -18,7 +18,7 @@ import structlog
 
 from app.runtime.confiding import hear, public_environment
 
-_ASKED_S = 0.2
+_LOOK_SECONDS = 0.2
 
 log = structlog.get_logger("app.runtime")
 
@@ -177,7 +177,7 @@ class _Keeper:
 
     def _await(self, event: threading.Event | None) -> None:
         """Return when it is set, or the child shall end."""
-        while not (event is None or event.wait(_ASKED_S) or self._leaving.is_set()):
+        while not (event is None or event.wait(_LOOK_SECONDS) or self._leaving.is_set()):
             pass
 
     def _start(self, handles: tuple[int, ...]) -> subprocess.Popen[bytes]:

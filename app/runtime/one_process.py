@@ -29,7 +29,7 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-_THREADS_S = 5.0
+_THREADS_SECONDS = 5.0
 
 
 class OneProcess:
@@ -121,7 +121,7 @@ def _leave_soon(around: Around, code: int) -> None:
             around.announcement.withdraw()
             around.stop(at_once=code == FORCED)
             if code != FORCED:
-                time.sleep(_THREADS_S)
+                time.sleep(_THREADS_SECONDS)
         finally:
             os._exit(code)
 

@@ -10,8 +10,9 @@ import shutil
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,7 @@ def test_an_adapter_whose_opening_fails_half_way_leaves_nothing_with_its_base(
     def at_level(level: str) -> TransformersVlm:
         return load_vlm(source, opener.config)
 
+    opening: Callable[[], object] = partial(opener.open_vlm, source)
     if at == "filling":
         monkeypatch.setattr("app.inference.adapters.set_peft_model_state_dict", fail)
     elif at == "tasks":
@@ -303,12 +305,10 @@ def test_an_adapter_whose_opening_fails_half_way_leaves_nothing_with_its_base(
         monkeypatch.setattr(TransformersVlm, "generate", fail)
     else:
         monkeypatch.setattr("app.families.levels.parity.images", fail)
+        opening = partial(levels.climb, at_level, "none", 0.9, Note(tmp_path / "note.json"))
     try:
         with pytest.raises(MemoryError):
-            if at == "measuring":
-                levels.climb(at_level, "none", 0.9, Note(tmp_path / "note.json"))
-            else:
-                opener.open_vlm(source)
+            opening()
         shared_base: Any = base.bases[0]
         assert shared_base.adapters == []
         assert not any("peft" in type(module).__module__ for module in shared_base.module.modules())
