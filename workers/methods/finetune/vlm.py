@@ -208,6 +208,10 @@ class _Taught(nn.Module):
     """A model as the Trainer sees it: a batch of lessons to their loss."""
 
     _keys_to_ignore_on_save = None  # the Trainer asks for it where tied weights were written once
+    accepts_loss_kwargs = False
+    """The loss is a batch's own mean: else the Trainer would leave dividing it among accumulated batches and ranks to
+    the module, as it supposes of one that takes any name.
+    """
 
     def __init__(self, lessons: Lessons) -> None:
         super().__init__()
