@@ -55,10 +55,12 @@ async def prepared(client: httpx.AsyncClient, services: Services) -> str:
     return str(made["id"])
 
 
-async def submitted(client: httpx.AsyncClient, dataset: str, params: dict[str, Any], name: str) -> str:
+async def submitted(
+    client: httpx.AsyncClient, dataset: str, params: dict[str, Any], name: str, base: str = "clip-tiny"
+) -> str:
     body = {
         "strategy": "custom_manyshot",
-        "base_model": "clip-tiny",
+        "base_model": base,
         "dataset": dataset,
         "params": params,
         "name": name,
@@ -147,6 +149,22 @@ async def test_two_ranks_learn_as_one_and_survive_a_kill(
     for model in ("killed", "fsdp"):
         asked = {"data": {"model": model, "threshold": "0"}, "files": {"image": shapes.data(0)}}
         assert (await client.post("/v1/classify", **asked)).json()["label"]  # type: ignore[arg-type]
+
+
+async def test_adapters_of_a_vision_language_model_are_divided_too(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    """Three steps, the last of which is looked at and therefore the best: all ranks have to load it."""
+    dataset = await prepared(client, services)
+    params = {**FSDP, "epochs": 1 / 3, "evaluate_every": 100, "checkpoint_every": 100, "lora": {"rank": 4}}
+    done = await carried_out(
+        services, client, await submitted(client, dataset, params, "adapters", "llava-shapes")
+    )
+    assert done["state"] == "succeeded", done["error"]
+    assert done["metrics"]["best_step"] == 3
+    assert list(await losses(client, done["id"])) == [3]
+    asked = {"data": {"model": "adapters", "question": "What is this?"}, "files": {"image": shapes.data(0)}}
+    assert (await client.post("/v1/vqa", **asked)).json()["answer"]  # type: ignore[arg-type]
 
 
 async def test_a_second_node_joins_and_goes_on_after_a_stop(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from app.methods.finetune import FinetuneParams
 from workers.methods.finetune.arguments import deepspeed_config
+from workers.methods.finetune.callbacks import CountingTrainer
 from workers.methods.finetune.fully_sharded import fsdp_config
 
 FSDP: dict[str, Any] = {"sharding": "fsdp", "processes": 2}
@@ -72,3 +74,12 @@ def test_layers_that_a_model_names_are_gathered_one_at_a_time() -> None:
         assert whole is not None
         assert whole["auto_wrap_policy"] == "NO_WRAP"
     assert fsdp_config(FinetuneParams(), model, CPU) is None
+
+
+def test_every_rank_sees_the_folder_of_a_best_step_before_its_weights_are_written(tmp_path: Path) -> None:
+    """Else a rank that is ahead loads the best checkpoint, waits for the one that saw none, and neither ends."""
+    trainer = CountingTrainer.__new__(CountingTrainer)
+    trainer.is_fsdp_enabled = True
+    for _ in range(2):  # ranks of a node share the folder
+        trainer.save_model(str(tmp_path / "trainer" / "checkpoint-3"))
+    assert not list((tmp_path / "trainer" / "checkpoint-3").iterdir())

@@ -125,8 +125,14 @@ class CountingTrainer(transformers.Trainer):
             return super().compute_loss(*given, **options)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As usual; under FSDP2 the checkpoint's own file has the weights already."""
-        if not self.is_fsdp_enabled:
+        """As usual; under FSDP2 the folder alone, for the checkpoint's own file will have the weights.
+
+        The Trainer takes a step for the best one if its folder is there: all ranks have to see it, or some load the
+        best checkpoint and wait for the others.
+        """
+        if self.is_fsdp_enabled:
+            Path(output_dir or self.args.output_dir).mkdir(parents=True, exist_ok=True)
+        else:
             super().save_model(output_dir, _internal_call)
 
     def training_step(
