@@ -18,9 +18,3 @@ def images_in_flight(settings: Settings) -> int:
     if batching.images_in_flight:  # asked first: on a GPU machine the largest batch is a question to torch
         return min(batching.images_in_flight, batching.max_queue)
     return min(max(2 * largest_batch(settings), 4 * decode_threads(settings)), batching.max_queue)
-
-
-def answers_in_flight(settings: Settings) -> int:
-    """Questions that one process has answered at a time: a batch, and the next one."""
-    answers = settings.answers
-    return answers.vlm_max_batch + min(answers.vlm_max_batch, answers.vlm_max_queue)
