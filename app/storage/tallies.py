@@ -112,6 +112,9 @@ class Tallies:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "r+b") as file:
             file.truncate(rows * _COLUMNS * _CELL_BYTES)
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                # a page that finds no room on the disk when it is written first would end the process (SIGBUS)
+                os.posix_fallocate(file.fileno(), 0, rows * _COLUMNS * _CELL_BYTES)
         return cls.open(path, 0)
 
     @classmethod
