@@ -30,7 +30,7 @@ JUDGING: tuple[Definition, ...] = (
     *textures.JUDGING,
 )
 """What published figures are measured on: other labels of other makers, and other packages wherever possible."""
-CURVES: tuple[Definition, ...] = (glyphs.JUDGING, *textures.CURVES)
+CURVES: tuple[Definition, ...] = (glyphs.CURVE, *textures.CURVES)
 """Sets of 20,000 images, for accuracy over the number of examples."""
 
 
