@@ -70,7 +70,7 @@ PLAIN: dict[str, Callable[[Episode], Answers]] = {
 def plain_answers(episode: Episode, names: list[str] | None = None) -> dict[str, Ints]:
     """Answers to the queries by the classifiers' names; balancing changes nothing where labels are balanced."""
     found: dict[str, Ints] = {}
-    for name in names or list(PLAIN):
+    for name in list(PLAIN) if names is None else names:
         same = (
             name == "balanced logistic regression" and episode.is_balanced and "logistic regression" in found
         )

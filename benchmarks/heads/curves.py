@@ -32,7 +32,7 @@ def _answers(episode: Episode, priors: Priors, names: list[str] | None = None) -
     return {DEFAULT: scores.argmax(axis=1)} | plain_answers(episode, names)
 
 
-def imbalance(sets: list[ImageSet], priors: Priors, seeds: int) -> Figures:
+def imbalance(sets: list[ImageSet], priors: Priors, seeds: int, names: list[str] | None = None) -> Figures:
     """By kind, set and method, an episode each: mean recall of the scarce labels, and balanced accuracy."""
     figures: Figures = {}
     for kind, counts in IMBALANCES.items():
@@ -44,14 +44,14 @@ def imbalance(sets: list[ImageSet], priors: Priors, seeds: int) -> Figures:
                 sizes = np.bincount(episode.labels)
                 scarce = np.flatnonzero(sizes == sizes.min())
                 asked = np.isin(episode.answers, scarce)
-                for name, told in _answers(episode, priors).items():
+                for name, told in _answers(episode, priors, names).items():
                     found = figures.setdefault(kind, {}).setdefault(images.name, {}).setdefault(name, [])
                     recall = balanced_accuracy(told[asked], episode.answers[asked])
                     found.append((recall, balanced_accuracy(told, episode.answers)))
     return figures
 
 
-def noise(sets: list[ImageSet], priors: Priors, seeds: int) -> Figures:
+def noise(sets: list[ImageSet], priors: Priors, seeds: int, names: list[str] | None = None) -> Figures:
     """By share of wrong labels, set and method: accuracy an episode."""
     figures: Figures = {}
     for share in NOISES:
@@ -62,7 +62,7 @@ def noise(sets: list[ImageSet], priors: Priors, seeds: int) -> Figures:
                 if clean is None:
                     continue
                 episode = mislabel(clean, share, np.random.default_rng([seed, 79]))
-                for name, told in _answers(episode, priors).items():
+                for name, told in _answers(episode, priors, names).items():
                     found = (
                         figures.setdefault(f"{share:.0%}", {})
                         .setdefault(images.name, {})
