@@ -14,22 +14,25 @@ from app.heads import Priors, priors_of
 from app.inference.protocols import Encoder
 from benchmarks import image_sets
 from benchmarks.heads import curves, measuring, pictures, tables, timing
+from benchmarks.heads.classifiers import PLAIN
 from benchmarks.image_sets import ImageSet, catalogue
 from benchmarks.image_sets.packages import PackageUnavailableError
 
 PARTS = ("accuracy", "rejection", "imbalance", "noise", "size", "times")
 
 
-def measure(parts: list[str], model: Encoder, sets: list[ImageSet], seeds: int) -> measuring.Figures:
-    """The figures of some parts, by the part's name."""
+def measure(
+    parts: list[str], model: Encoder, sets: list[ImageSet], seeds: int, plain: list[str] | None
+) -> measuring.Figures:
+    """The figures of some parts, by the part's name; `plain` names the classifiers beside the default, None all."""
     priors: Priors = priors_of(model)
     figures: dict[str, Any] = {}
     if {"accuracy", "rejection"} & set(parts):
-        figures |= measuring.measure(sets, priors, seeds, plain="accuracy" in parts)
+        figures |= measuring.measure(sets, priors, seeds, plain if "accuracy" in parts else [])
     if "imbalance" in parts:
-        figures["imbalance"] = curves.imbalance(sets, priors, seeds)
+        figures["imbalance"] = curves.imbalance(sets, priors, seeds, plain)
     if "noise" in parts:
-        figures["noise"] = curves.noise(sets, priors, seeds)
+        figures["noise"] = curves.noise(sets, priors, seeds, plain)
     if "size" in parts:
         many = [catalogue.load(model, definition) for definition in catalogue.CURVES]
         figures["size"] = curves.size(many, priors, min(seeds, 3), lambda line: print(line, file=sys.stderr))
@@ -66,6 +69,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10, help="episodes of each set and number of shots")
     parser.add_argument("--sets", nargs="+", help="names of judging sets; all by default")
     parser.add_argument(
+        "--plain", nargs="*", choices=list(PLAIN), help="classifiers beside the default; all by default"
+    )
+    parser.add_argument(
         "--save", type=Path, help="write the figures as JSON; parts that it holds already are kept"
     )
     parser.add_argument("--before", type=Path, help="figures of a former run to compare with")
@@ -76,7 +82,7 @@ def main() -> int:
     try:
         only_times = set(arguments.parts) <= {"times", "size"}
         sets = [] if only_times else catalogue.judging_sets(model, arguments.sets)
-        figures = measure(arguments.parts, model, sets, arguments.seeds)
+        figures = measure(arguments.parts, model, sets, arguments.seeds, arguments.plain)
     except PackageUnavailableError as error:
         print(f"A package that holds images is not to be had: {error}", file=sys.stderr)
         return 1

@@ -104,7 +104,7 @@ class Asked:
         }
 
 
-def measure(sets: list[ImageSet], priors: Priors, seeds: int, *, plain: bool = True) -> Figures:
+def measure(sets: list[ImageSet], priors: Priors, seeds: int, plain: list[str] | None = None) -> Figures:
     """`accuracy` by set, shots and method, a figure an episode; `default` by set and shots, see `Asked.figures`."""
     accuracy: dict[str, dict[str, dict[str, list[float]]]] = {}
     asked: dict[str, dict[str, Asked]] = {}
@@ -112,9 +112,8 @@ def measure(sets: list[ImageSet], priors: Priors, seeds: int, *, plain: bool = T
         by_method = accuracy.setdefault(images.name, {}).setdefault(str(shots), {})
         gathered = asked.setdefault(images.name, {}).setdefault(str(shots), Asked())
         found = {DEFAULT: gathered.add(fit_default(episode, priors), episode)}
-        if plain:
-            answers = plain_answers(episode)
-            found |= {name: float(np.mean(told == episode.answers)) for name, told in answers.items()}
+        answers = plain_answers(episode, plain)
+        found |= {name: float(np.mean(told == episode.answers)) for name, told in answers.items()}
         for name, share in found.items():
             by_method.setdefault(name, []).append(share)
     judged = {name: {shots: all_of.figures() for shots, all_of in by.items()} for name, by in asked.items()}
