@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from app.heads.combining import Combined, Kernel, Problem, combine
+from app.heads.combining import Combined, Kernel, Problem, combine, rarity
 from app.heads.gathering import Gathered, gather
 from app.heads.head import Evidence, Head, Scorer
 from app.heads.novelty import ENOUGH, fit_evidence, fit_threshold, likeness
 from app.heads.priors import Priors
 from app.heads.supports import SupportSet
-from app.heads.types import Doubles, Floats, Ints, unit
+from app.heads.types import Doubles, Floats, unit
 from app.heads.zero_shot import TextRows, trust
 
 LabelShares = Literal["equal", "examples"]
@@ -113,7 +113,8 @@ def _fit_ordered(
         believed = trust(cosines[:, gathered.seen], position, priors.temperature)
     alike = likeness(gathered, priors)
     prior = replace(prior, text_scale=prior.text_scale * believed)
-    problem = Problem(gathered, supports, label_ids, cosines, prior, alike, free, priors.variance)
+    image_scale = prior.image_scale(alike)
+    problem = Problem(gathered, supports, label_ids, cosines, prior, image_scale, free, priors.variance)
     combined = combine(problem, parts)
     text_scales = np.full(len(labels), combined.text_scale)
     text_scales[gathered.unseen] = free
@@ -124,13 +125,15 @@ def _fit_ordered(
     if label_shares == "examples":
         bias = bias + _log_shares(supports, label_ids)
     kernel = combined.kernel
-    anchors = gathered.core if kernel is not None else gathered.core[:0]
+    anchors = gathered.anchors if kernel is not None else gathered.anchors[:0]
     anchors = np.concatenate([anchors, np.setdiff1d(gathered.exemplars, anchors)])
     columns = np.empty(len(gathered.labels), np.int64)
     columns[anchors] = np.arange(len(anchors))
     head = Head(
         labels=list(labels),
-        kind="+".join(combined.names),
+        kind="+".join(
+            name for name, part in zip(PARTS, (kernel, combined.gda), strict=True) if part is not None
+        ),
         threshold=prior.threshold,
         anchors=gathered.vectors[anchors],
         nearest=gathered.nearest(columns[gathered.exemplars]),
@@ -151,16 +154,14 @@ def _kernel_part(kernel: Kernel | None, text_scales: Doubles, problem: Problem) 
 
 
 def _linear(combined: Combined, gathered: Gathered, dim: int) -> tuple[Doubles, Doubles]:
-    """Discriminants as weights float64[d, C] and bias float64[C]; labels without examples get the mean of the others."""
+    """Discriminants as weights float64[d, C] and bias float64[C]; unseen labels get the mean of the others."""
     classes = len(gathered.counts)
     weights, bias = np.zeros((dim, classes)), np.zeros(classes)
     if combined.gda is not None:
-        scaled = combined.gda_scale * combined.gda.weights, combined.gda_scale * combined.gda.bias
-        weights += scaled[0].mean(axis=1, keepdims=True)
-        bias += scaled[1].mean()
-        weights[:, gathered.seen], bias[gathered.seen] = scaled
-    bias[gathered.seen] -= combined.rarity_scale * np.log(gathered.counts[gathered.seen])
-    bias[gathered.unseen] -= combined.rarity_scale * np.log(gathered.counts[gathered.seen]).mean()
+        weights[:] = combined.gda.weights.mean(axis=1, keepdims=True)
+        bias[:] = combined.gda.bias.mean()
+        weights[:, gathered.seen], bias[gathered.seen] = combined.gda
+    bias[gathered.seen] += combined.rarity_scale * rarity(gathered.counts[gathered.seen])
     return weights, bias
 
 
