@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from app.heads.noise import Suspect
 from app.heads.types import Doubles, Floats, Ints, sigmoid, softmax, unit
 from app.heads.zero_shot import TextRows
 
@@ -133,9 +134,12 @@ class Head:
     texts: TextRows | None
     scorer: Scorer
     evidence: Evidence
+    suspects: tuple[Suspect, ...] = ()
+    """Examples whose labels look wrong, the most suspect first."""
 
     def rearranged(self, order: Ints) -> Head:
         """The same head with label `order[i]` as label i."""
+        places = np.argsort(order)
         return replace(
             self,
             labels=[self.labels[i] for i in order],
@@ -143,6 +147,10 @@ class Head:
             texts=None if self.texts is None else self.texts.rearranged(order),
             scorer=self.scorer.rearranged(order),
             evidence=self.evidence.rearranged(order),
+            suspects=tuple(
+                suspect._replace(label=int(places[suspect.label]), told=int(places[suspect.told]))
+                for suspect in self.suspects
+            ),
         )
 
     def predict(self, features: Floats) -> Prediction:
