@@ -42,8 +42,8 @@ async def try_model(model: UploadedModel, registry: Engine, settings: Settings) 
     card = model.card
     config = EncoderConfig.from_settings(settings)
     kind: Kind = "vlm" if card.kind == "vlm" else "encoder"
-    current = await asyncio.to_thread(FAMILIES.base_fingerprint, kind, card.base_model, config)
-    is_usable = is_whole(card) or (current is not None and card.base_fingerprint in (None, current))
+    base = await asyncio.to_thread(FAMILIES.base_of, kind, card.base_model, card.base_fingerprint, config)
+    is_usable = is_whole(card) or base is not None
     if not model.is_changed:
         if is_usable:
             await _check_dim(model, registry)

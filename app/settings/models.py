@@ -17,6 +17,10 @@ class ModelSettings(SettingsGroup):
     encoder: str = Field(
         "lite", description="Default encoder: a family, a Hugging Face id or a local folder."
     )
+    lite_quality: Literal["fast", "best"] = Field(
+        "fast",
+        description="What `lite` is: `fast`, or `best`, which looks with two networks and teaches with changed copies of each image (docs/encoders.md has the cost); a change embeds collections again.",
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps (unproven).")
     cpu_runtime: Literal["auto", "onnx", "torch"] = Field(
         "auto",

@@ -16,7 +16,7 @@ from PIL import Image
 
 from app.families.encoders import load_encoder, resolve
 from app.families.lite import encoder as lite
-from app.families.lite import sentences
+from app.families.lite import networks, sentences
 from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Encoder
 from app.inference.resizing import normalise
@@ -62,7 +62,7 @@ def photos(encoder: Encoder) -> np.ndarray:
     ],
 )
 def test_photographs_get_their_imagenet_class(encoder: Encoder, name: str, expected: set[str]) -> None:
-    module, classifier = lite.read_weights(lite.weights_path())
+    module, classifier = networks.read_weights(networks.weights_path())
     with torch.inference_mode():
         features = module(torch.from_numpy(lite.prepare(photo(name)))[None])
         best = int((features @ classifier.weight.T + classifier.bias).argmax())
@@ -80,7 +80,7 @@ def test_labels_alone_recognise_photographs(encoder: Encoder, photos: np.ndarray
 
 
 def test_the_shipped_class_vectors_are_those_of_the_names() -> None:
-    shipped = np.load(lite.ANCHORS)["anchors"].astype(np.float32)
+    shipped = np.load(networks.ANCHORS)["anchors"].astype(np.float32)
     assert shipped.shape == (len(NAMES), 384) == (1000, 384)
     some = [0, 281, 504, 657, 999]
     names = [imagenet_anchors.class_names()[i][0] for i in some]
@@ -157,7 +157,7 @@ def test_a_batch_gives_what_its_items_give_alone(encoder: Encoder, photos: np.nd
 def test_every_runtime_agrees_with_float32_torch(
     encoder: Encoder, photos: np.ndarray, cache: Path, runtime: str
 ) -> None:
-    module, _ = lite.read_weights(lite.weights_path())
+    module, _ = networks.read_weights(networks.weights_path())
     with torch.inference_mode():
         features = module(torch.from_numpy(normalise(photos, lite.STEPS))).numpy()
     centred = features - lite.expected_features(module)
@@ -186,11 +186,11 @@ def test_the_middle_of_the_image_counts(encoder: Encoder) -> None:
 
 def test_other_weights_are_refused_before_anything_is_unpickled(tmp_path: Path) -> None:
     altered = tmp_path / "weights.pth"
-    shutil.copy(lite.weights_path(), altered)
+    shutil.copy(networks.weights_path(), altered)
     with altered.open("r+b") as file:
         file.seek(1_000_000)
         file.write(b"\0\1\2\3")
     with pytest.raises(ModelUnavailableError, match="are not the published ones"):
-        lite.read_weights(altered)
+        networks.read_weights(altered)
     with pytest.raises(ModelUnavailableError, match="are missing"):
-        lite.read_weights(tmp_path / "nothing.pth")
+        networks.read_weights(tmp_path / "nothing.pth")
