@@ -46,7 +46,7 @@ async def try_model(model: UploadedModel, registry: Engine, settings: Settings) 
     is_usable = is_whole(card) or base is not None
     if not model.is_changed:
         if is_usable:
-            await _check_dim(model, registry)
+            await _check_dim(model, base or model.card.base_model, registry)
         return
     base_bytes = 0
     if is_usable and not is_whole(card):
@@ -77,10 +77,10 @@ async def try_model(model: UploadedModel, registry: Engine, settings: Settings) 
     )
 
 
-async def _check_dim(model: UploadedModel, registry: Engine) -> None:
+async def _check_dim(model: UploadedModel, base: str, registry: Engine) -> None:
     """A head's features are as long as those of its base, which is nobody's upload."""
     try:
-        async with registry.encoder(model.card.base_model) as live:
+        async with registry.encoder(base) as live:
             dim = live.dim
     except (ModelNotFoundError, ModelUnavailableError) as error:
         raise InvalidInputError(f"The model cannot be used: {error.detail}", **error.context) from None

@@ -17,6 +17,7 @@ from PIL import Image
 from app.families.encoders import load_encoder, resolve
 from app.families.lite import encoder as lite
 from app.families.lite import networks, sentences
+from app.families.lite.features import expected_features
 from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Encoder
 from app.inference.resizing import normalise
@@ -159,8 +160,11 @@ def test_every_runtime_agrees_with_float32_torch(
 ) -> None:
     module, _ = networks.read_weights(networks.weights_path())
     with torch.inference_mode():
-        features = module(torch.from_numpy(normalise(photos, lite.STEPS))).numpy()
-    centred = features - lite.expected_features(module)
+        level = module.before_last_stage(torch.from_numpy(normalise(photos, lite.STEPS)))
+        parts = [module.last_stage(level).numpy(), level.mean(dim=(2, 3)).numpy()]
+    roots = [np.sign(part) * np.sqrt(np.abs(part)) for part in parts]
+    pooled, before = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in roots)
+    centred = np.concatenate([pooled, 0.7 * before], axis=1) - expected_features(networks.build("roots"))
     reference = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     other = load_encoder(resolve("lite"), config_in(cache, runtime))
     assert runtime in other.runtime

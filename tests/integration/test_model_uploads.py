@@ -45,7 +45,7 @@ def tensors(dim: int = 1280) -> dict[str, Any]:
 
 def head(name: str, found: dict[str, Any] | None = None, **changes: Any) -> dict[str, bytes]:
     """The files of a classifier over `lite`."""
-    note = {**NOTE, "id": name, "base_fingerprint": lite.fingerprint(), **changes}
+    note = {**NOTE, "id": name, "base_fingerprint": fingerprint("pooled"), **changes}
     return {"vision.json": json.dumps(note).encode(), "head.safetensors": save(found or tensors())}
 
 

