@@ -19,7 +19,7 @@ class ModelSettings(SettingsGroup):
     )
     lite_quality: Literal["fast", "best"] = Field(
         "fast",
-        description="What `lite` is: `fast`, or `best`, which looks with two networks and teaches with changed copies of each image (docs/encoders.md has the cost); a change embeds collections again.",
+        description="What `lite` is: `fast`, or `best`, which looks with a second network (the extra `best`): see docs/encoders.md for gain and cost. A change embeds collections again.",
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps (unproven).")
     cpu_runtime: Literal["auto", "onnx", "torch"] = Field(

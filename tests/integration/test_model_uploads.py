@@ -20,8 +20,8 @@ from safetensors.torch import save as save_torch
 from transformers import CLIPModel
 
 from app.bootstrap import Services
-from app.families.lite import encoder as lite
 from app.families.lite.efficientnet_lite import EfficientNetLite0
+from app.families.lite.variants import fingerprint
 from app.inference.sources import CHECKPOINTS
 from tests.conftest import ClientMaker
 from tests.integration.test_trained_models import of_shape, zipped
