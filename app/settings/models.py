@@ -21,6 +21,7 @@ class ModelSettings(SettingsGroup):
         60.0,
         ge=0,
         description="Seconds between two tries to load the default encoder after one that failed; 0 leaves it to the next request that needs it.",
+    )
     lite_quality: Literal["fast", "best"] = Field(
         "fast",
         description="What `lite` is: `fast`, or `best`, which looks with a second network (the extra `best`): see docs/encoders.md for gain and cost. A change embeds collections again.",
