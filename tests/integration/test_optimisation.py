@@ -130,7 +130,7 @@ def test_pruning_shrinks_the_layers_that_it_prunes(cache: Path) -> None:
     assert pruning.prune(module, 20) > 1_000
     assert sum(one.numel() for one in module.parameters()) < 0.9 * before
     with torch.inference_mode():
-        assert module(torch.zeros(1, 3, 64, 64)).shape == (1, 1280)
+        assert module(torch.zeros(1, 3, 64, 64)).shape == (1, encoder.dim)
 
 
 @pytest.fixture(scope="module")
