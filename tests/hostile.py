@@ -266,6 +266,10 @@ def models() -> dict[str, Callable[[], dict[str, bytes]]]:
         "a million beams": lambda: whole(generation_config=lambda read: {**read, "num_beams": 10**6}),
         "a million tokens an image": lambda: whole(config=lambda read: {**read, "image_seq_length": 10**6}),
         "ten thousand layers": lambda: whole(config=inner("text_config", num_hidden_layers=10_000)),
+        "ten million labels": lambda: whole(config=lambda read: {**read, "num_labels": 10_000_000}),
+        "a hundred thousand fields": lambda: whole(
+            config=lambda read: {**read, **{f"field{number}": 1 for number in range(100_000)}}
+        ),
         "a vocabulary of nine million": lambda: whole(config=inner("text_config", vocab_size=9_000_000)),
         "patches of one pixel": lambda: whole(config=inner("vision_config", image_size=4_096, patch_size=1)),
         "code of its own": lambda: whole(

@@ -10,7 +10,7 @@ import typer
 
 from app.cli import following, next_steps, output
 from app.cli.client import Service, quoted
-from app.cli.files import say_left_out, suggest_folder
+from app.cli.files import means_folder, say_left_out, suggest_folder
 from app.cli.labelled_folders import AUTO, FolderRules
 from app.cli.next_steps import Taught
 from app.cli.packing import files_of, send_packed
@@ -105,7 +105,8 @@ def dataset_id(session: Session, given: str, rules: FolderRules = AUTO) -> str:
             f"{given} is a file: name a folder of examples, or unpack it into one first", output.USAGE
         )
     near = suggest_folder(folder)
-    if near is not None:
-        output.fail(f"there is no folder {given}: did you mean {near}?", output.USAGE)
+    if near is not None or means_folder(given):
+        hint = "" if near is None else f": did you mean {near}?"
+        output.fail(f"there is no folder {given}{hint}", output.USAGE)
     # the service names datasets that are called so
     return str(session.service.get(f"/v1/datasets/{quoted(given)}")["id"])

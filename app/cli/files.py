@@ -24,6 +24,11 @@ def image_files(paths: list[Path]) -> list[Path]:
     return files
 
 
+def means_folder(given: str) -> bool:
+    """Whether a word was meant for a folder: ids are plain words, and names of a model hub have one slash."""
+    return given.startswith((".", "/", "~")) or given.endswith("/")
+
+
 def suggest_folder(wanted: Path) -> Path | None:
     """A folder beside the one that was named and is not there, of nearly its name."""
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.cli import output
 from app.cli.client import RefusedError, Service, quoted
-from app.cli.files import suggest_folder
+from app.cli.files import means_folder, suggest_folder
 from app.cli.packing import files_of, send_packed
 from app.cli.saving import NOTE
 from app.folders.walking import Walk
@@ -23,8 +23,7 @@ def model_id(service: Service, given: str | None) -> str | None:
     Ends the command for a folder that holds no model, or one whose id means another model there.
     """
     if given is None or not Path(given).is_dir():
-        # ids are plain words and hub names have one slash, so this was meant for a folder
-        if given is not None and (given.startswith((".", "/", "~")) or given.endswith("/")):
+        if given is not None and means_folder(given):
             near = suggest_folder(Path(given))
             hint = "" if near is None else f": did you mean {near}?"
             output.fail(f"there is no folder {given}{hint}", output.USAGE)

@@ -34,6 +34,14 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (r"\bconfig\.training_args\.num_epochs", "--epochs"),
     (r"\bconfig\.training_args\.batch_size", "--batch-size"),
     (r"\bconfig\.training_args\.learning_rate", "--learning-rate"),
+    # fields that begin a refusal and are flags of the command that sent them
+    (r"^metrics\.\d+: ", "--metric: "),
+    (r"^learning_type: ", "--learning-type: "),
+    (r"^dataset_size: ", "--dataset-size: "),
+    (
+        r"^(?P<name>hardware|format|boxes|split|seed|task|question|label|description|threshold|strategy): ",
+        "--{name}: ",
+    ),
     (r"\blabels_from=", "--labels-from "),
     (r"\bown_split=", "--own-split "),
     (r"`text_encoder: true`", "--text-encoder"),

@@ -72,6 +72,8 @@ REASONS = {
     "a million beams": "generation_config.json: num_beams has a value that is not served",
     "a million tokens an image": "config.json: image_seq_length is larger than anything that is served",
     "ten thousand layers": "config.json: num_hidden_layers is larger than anything that is served",
+    "ten million labels": "config.json: num_labels is larger than anything that is served",
+    "a hundred thousand fields": "config.json: its number of fields is larger than anything that is served",
     "a vocabulary of nine million": "config.json: vocab_size is larger than anything that is served",
     "patches of one pixel": "config.json: an image has more than 128 patches a side, or none",
     "code of its own": "config.json: 'auto_map' is not accepted",

@@ -36,12 +36,15 @@ MAX_LAYERS = 256
 """Of one part."""
 MAX_ENTRIES = 10_000
 """Of a list."""
+MAX_KEYS = 25_000
+"""Of an object: transformers copies a configuration many times. ImageNet-21k has 21,841 labels."""
 _LIMITS = {
     "vocab_size": MAX_VOCABULARY,
     "image_size": MAX_IMAGE_SIDE,
     "image_seq_length": MAX_IMAGE_TOKENS,
     "image_seq_len": MAX_IMAGE_TOKENS,
     "num_channels": 16,
+    "num_labels": MAX_KEYS,  # a name is made for each
     "max_position_embeddings": 2_000_000,
 }
 _TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
@@ -119,8 +122,10 @@ def _check_keys(name: str, content: Any) -> None:
 
 
 def _numbers(content: Any, key: str = "") -> Iterator[tuple[str, int]]:
-    """Every whole number with the name it stands under; a list's length counts as one."""
+    """Every whole number with the name it stands under; a list's or an object's excessive length counts as one."""
     if isinstance(content, dict):
+        if len(content) > MAX_KEYS:
+            yield key or "its number of fields", MAX_NUMBER + len(content)
         for name, value in content.items():
             yield from _numbers(value, name)
     elif isinstance(content, list):

@@ -37,6 +37,10 @@ JOB = {"task": "classification", "params": {}, "collection": None, "dataset": No
         ),
         ("(GET /v1/strategies).", "(`vision strategies list`)."),
         ("params.lora.rank: it must be more", "--param lora.rank: it must be more"),
+        ("metrics.0: it must be 'f1'.", "--metric: it must be 'f1'."),
+        ("learning_type: it must be", "--learning-type: it must be"),
+        ("hardware: there is no machine of that name", "--hardware: there is no machine of that name"),
+        ("dataset.format: it must be", "dataset.format: it must be"),
         ("config.training_args.num_epochs: it must be", "--epochs: it must be"),
     ],
 )
