@@ -69,10 +69,10 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10, help="episodes of each set and number of shots")
     parser.add_argument("--sets", nargs="+", help="names of judging sets; all by default")
     parser.add_argument(
-        "--plain", nargs="*", choices=list(PLAIN), help="classifiers beside the default; all by default"
+        "--plain", nargs="*", choices=list(PLAIN), help="classifiers beside the default; all if left out"
     )
     parser.add_argument(
-        "--save", type=Path, help="write the figures as JSON; parts that it holds already are kept"
+        "--save", type=Path, help="write the figures as JSON; other parts that it holds are kept"
     )
     parser.add_argument("--before", type=Path, help="figures of a former run to compare with")
     parser.add_argument("--pictures", type=Path, help="folder for accuracy.svg and reliability.svg")
