@@ -201,6 +201,20 @@ def test_scales_find_the_optimum_of_the_penalised_loss() -> None:
     assert scales[1] < 0.3
 
 
+def test_a_row_of_weight_two_counts_as_two_rows() -> None:
+    rng = np.random.default_rng(3)
+    labels, parts = rng.integers(0, 3, 60), rng.normal(size=(2, 60, 3))
+    parts[0, np.arange(60), labels] += 0.5
+    prior, width = np.array([0.5, 0.5]), np.array([2.0, 2.0])
+    weights = np.where(np.arange(60) < 20, 2.0, 1.0)
+    weighed = calibration.fit_scales(parts, labels, prior, width, weights)
+    twice = np.r_[np.arange(60), np.arange(20)]
+    repeated = calibration.fit_scales(parts[:, twice], labels[twice], prior, width)
+    np.testing.assert_allclose(weighed[0], repeated[0], atol=1e-6)
+    assert weighed[1] == pytest.approx(repeated[1])
+    assert not np.allclose(weighed[0], calibration.fit_scales(parts, labels, prior, width)[0], atol=1e-3)
+
+
 def test_logistic_fit_recovers_what_made_the_data() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=5000)
