@@ -79,9 +79,7 @@ class Conformal:
         """Label `order[i]` becomes label i."""
         return replace(self, conformity=tuple(self.conformity[i] for i in order))
 
-    def answer_sets(
-        self, scores: Floats, coverage: float, *, allow_empty: bool = False
-    ) -> list[AnswerSet]:
+    def answer_sets(self, scores: Floats, coverage: float, *, allow_empty: bool = False) -> list[AnswerSet]:
         """A set for each row of `scores` float32[m, C] of the labels, as a head gives them.
 
         The share for none of the labels is left out: a set is about which label an image shows if it shows any.

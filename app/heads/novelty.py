@@ -16,8 +16,13 @@ UNKNOWN_SHARE = 0.05
 """Share of images that show none of the labels which the shares for `none` are calibrated to. Small, so that scores can
 be trusted where every image shows a label, which is the usual case; it is the threshold that rejects."""
 _RARELY_UNKNOWN = float(np.log((1.0 - UNKNOWN_SHARE) / UNKNOWN_SHARE))
-TWO_LABELS = 0.5
-_HALF = 0.5
+TWO_LABELS = 0.35
+"""How much the one other label of two tells of images that show neither, beside background images: it may be anything
+but what an unknown image is like. Measured, as is `_THIRD_LABEL`."""
+_THIRD_LABEL = 0.25
+"""Log-odds between two labels for images of a third, as a share of those for the two labels' own images."""
+_BACKGROUND_SHARE = 0.75
+"""The quantile of background images' best scores that the prior of a threshold depends on."""
 _ROWS = 1_000
 _SPREAD = (2.0, 6.0)
 """How far offset and slope of the evidence may go from the prior: one standard deviation."""
@@ -102,17 +107,22 @@ def _refit(gathered: Gathered, priors: Priors, offset: float, slope: float) -> t
 
 
 def fit_threshold(
-    head: Head, gathered: Gathered, priors: Priors, rows: Ints, logits: Doubles, prior: float
+    head: Head, gathered: Gathered, priors: Priors, prior: ShotPrior, rows: Ints, logits: Doubles
 ) -> float:
     """The best score below which to reject, from held-out logits float64[r, p] of `rows` over the seen labels.
 
-    Unknown are background images and, as images of a label that nobody taught, supports whose label is taken away.
-    With two labels one is left, whose softmax is one whatever the image: what the head would say of a third label is
-    then guessed, as half of the log-odds that it has for the supports.
+    Without rows, what is shipped says it. With them, unknown are background images and, as images of a label that
+    nobody taught, supports whose label is taken away. With two labels one is left, whose softmax is one whatever the
+    image: what the head would say of a third label is then guessed from what it says of the supports.
     """
+    background, usual = np.zeros(0), prior.threshold()
+    if priors.background is not None:
+        background = head.predict(priors.background).scores.max(axis=1).astype(np.float64)
+        usual = prior.threshold(background_odds(background))
+    if not len(rows):
+        return usual
     own, other = gathered.left_out(rows)
     position = np.searchsorted(gathered.seen, gathered.labels[rows])
-    index = np.arange(len(rows))
 
     def known_share(cosines: Doubles) -> Doubles:
         relative = priors.relative(cosines)
@@ -121,20 +131,20 @@ def fit_threshold(
     scores = softmax(logits)
     right = (scores.argmax(axis=1) == position).astype(np.float64)
     accepted = scores.max(axis=1) * known_share(np.maximum(own, other))
-    unknown = []
-    if len(gathered.seen) == 2:
-        share = softmax(_HALF * logits).max(axis=1)
-        unknown.append((share * known_share(other), _trust_in_other_labels(2)))
-    elif len(gathered.seen) > 2:
+    without = _THIRD_LABEL * logits
+    if len(gathered.seen) > 2:
         without = logits.copy()
-        without[index, position] = -np.inf
-        unknown.append((softmax(without).max(axis=1) * known_share(other), 1.0))
-    if priors.background is not None:
-        unknown.append((head.predict(priors.background).scores.max(axis=1).astype(np.float64), 1.0))
-    return calibration.best_threshold(accepted, unknown, prior, right=right)
+        without[np.arange(len(rows)), position] = -np.inf
+    untaught = softmax(without).max(axis=1) * known_share(other)
+    unknown = [(untaught, _trust_in_other_labels(len(gathered.seen))), (background, 1.0)]
+    return calibration.best_threshold(accepted, unknown, usual, right=right)
+
+
+def background_odds(scores: Doubles) -> float:
+    """What the prior of a threshold depends on, from the best scores float64[k] of background images."""
+    return calibration.log_odds(float(np.quantile(scores, _BACKGROUND_SHARE)))
 
 
 def _trust_in_other_labels(labels: int) -> float:
-    """How much supports without their own label tell of images that show none, beside background images: with few
-    labels the others may be anything but what an unknown image is like."""
+    """How much supports without their own label tell of images that show none, beside background images."""
     return 0.0 if labels < 2 else TWO_LABELS if labels == 2 else 1.0

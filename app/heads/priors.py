@@ -49,8 +49,14 @@ class ShotPrior:
     evidence: tuple[float, float]
     """Log-odds that an image shows a label, where half of the images do: offset, and weight of the nearest exemplar's
     relative similarity."""
-    threshold: float
-    """Score below which to reject."""
+    threshold_odds: float
+    """Log-odds of the score below which to reject."""
+    background_weight: float
+    """What is added to them for each of the log-odds that background images get."""
+
+    def threshold(self, background_odds: float = 0.0) -> float:
+        """The score below which to reject, from the log-odds of the best score of background images."""
+        return float(sigmoid(np.float64(self.threshold_odds + self.background_weight * background_odds)))
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,8 @@ class ShotRow:
     evidence: tuple[float, float, float, float]
     """Log-odds: offset, and weights of the nearest exemplar's relative similarity, of `alike` and of the logarithm of
     the number of exemplars."""
-    threshold: Coefficients
-    """Log-odds: as `image_scale`."""
+    threshold: tuple[float, float, float, float]
+    """Log-odds: as `image_scale`, and the weight of the log-odds of the best score of background images."""
 
     def at(self, alike: float, labels: int, exemplars: int) -> ShotPrior:
         """For a collection of so many labels that have examples, and exemplars of all of them together."""
@@ -86,7 +92,8 @@ class ShotRow:
             text_scale=self.text_scale,
             gda_scale=float(np.exp(inputs @ self.gda_scale)),
             evidence=(offset + between * inputs[1] + count * float(np.log(max(exemplars, 1))), slope),
-            threshold=float(sigmoid(inputs @ self.threshold)),
+            threshold_odds=float(inputs @ self.threshold[:3]),
+            background_weight=self.threshold[3],
         )
 
 
