@@ -11,10 +11,14 @@ from app.heads.head import Nearest
 from app.heads.supports import SupportSet
 from app.heads.types import Doubles, Floats, Ints
 
+CORE = 2_000
+"""Vectors that kernel regression works on and that held-out scores come from, divided among the labels; the time of
+a fit grows with its third power."""
+
 
 @dataclass(frozen=True)
 class Gathered:
-    """n vectors of C labels."""
+    """n vectors of C labels, of which those in `core` are compared with one another."""
 
     vectors: Floats
     """float32[n, d], label by label."""
@@ -24,6 +28,8 @@ class Gathered:
     """int64[C]: vectors here by label."""
     exemplars: Ints
     """int64[e]: rows that stand for their label, label by label."""
+    core: Ints
+    """int64[k]: the first so many rows of every label, at most `CORE` unless there are more labels."""
 
     @property
     def seen(self) -> Ints:
@@ -46,11 +52,17 @@ class Gathered:
         values[np.arange(len(self.labels)), self.labels] = 1.0
         return values
 
-    def nearest(self, *, among_exemplars: bool) -> Nearest:
-        """Groups of exemplars, as columns of cosines with the exemplars alone or with all vectors."""
+    @property
+    def balance(self) -> Doubles:
+        """float64[n]: N / (p n_c), so that every label that has vectors weighs the same and the mean is 1."""
+        weights: Doubles = len(self.labels) / (len(self.seen) * self.counts[self.labels].astype(np.float64))
+        return weights
+
+    def nearest(self, columns: Ints | None = None) -> Nearest:
+        """Groups of exemplars, as columns of the cosines with the exemplars alone unless said otherwise."""
         owners = self.labels[self.exemplars]
         starts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
-        columns = np.arange(len(self.exemplars)) if among_exemplars else self.exemplars
+        columns = np.arange(len(self.exemplars)) if columns is None else columns
         return Nearest(columns, starts, owners[starts], len(self.counts))
 
     def left_out(self, rows: Ints) -> tuple[Doubles, Doubles]:
@@ -60,7 +72,7 @@ class Gathered:
         """
         cosines = np.asarray(self.vectors[rows] @ self.vectors[self.exemplars].T, np.float64)
         cosines[rows[:, None] == self.exemplars[None]] = -1.0
-        by_label = self.nearest(among_exemplars=True).of(cosines)
+        by_label = self.nearest().of(cosines)
         index = np.arange(len(rows))
         own = by_label[index, self.labels[rows]]
         by_label[index, self.labels[rows]] = -1.0
@@ -68,14 +80,28 @@ class Gathered:
 
 
 def gather(supports: SupportSet, label_ids: list[int]) -> Gathered:
-    """All vectors that `supports` keeps of these labels."""
+    """All vectors that `supports` keeps of these labels; those of a label come in the order of their hashes."""
     groups = [supports.vectors(label) for label in label_ids]
     counts = np.array([len(group) for group in groups], np.int64)
     starts = np.cumsum(counts) - counts
     exemplars = [start + spread(group) for start, group in zip(starts, groups, strict=True) if len(group)]
+    labels = np.repeat(np.arange(len(groups)), counts)
     return Gathered(
         vectors=np.concatenate(groups) if groups else np.zeros((0, supports.dim), np.float32),
-        labels=np.repeat(np.arange(len(groups)), counts),
+        labels=labels,
         counts=counts,
         exemplars=np.concatenate(exemplars) if exemplars else np.zeros(0, np.int64),
+        core=np.flatnonzero(np.arange(len(labels)) - starts[labels] < even_share(counts, CORE)),
     )
+
+
+def even_share(counts: Ints, total: int) -> int:
+    """The largest share a label so that all together take at most `total`; at least 1."""
+    share, left = 0, total
+    for rank, count in enumerate(np.sort(counts[counts > 0])):
+        waiting = np.count_nonzero(counts) - rank
+        if waiting * (int(count) - share) > left:
+            return max(share + left // waiting, 1)
+        left -= waiting * (int(count) - share)
+        share = int(count)
+    return max(share, 1)

@@ -15,12 +15,15 @@ def kernel(cosines: Doubles, b: float) -> Doubles:
     return values
 
 
-def inverse(gram: Doubles, b: float, ridge: float) -> Doubles:
-    """(K / ridge + I)^-1, float64[n, n], of the supports' cosines `gram`, by Cholesky."""
+def inverse(gram: Doubles, b: float, ridge: float, weights: Doubles | None = None) -> Doubles:
+    """(K / ridge + W^-1)^-1, float64[n, n], of the supports' cosines `gram`, by Cholesky.
+
+    `weights` float64[n] are the diagonal of W, what an error on each support costs in the least squares; 1 by default.
+    """
     from scipy.linalg.lapack import dpotrf, dpotri  # 27 MB that a process without taught labels does without
 
     system = kernel(gram, b) / ridge
-    system[np.diag_indices_from(system)] += 1.0
+    system[np.diag_indices_from(system)] += 1.0 if weights is None else 1.0 / weights
     factor, failed = dpotrf(system, lower=1, clean=1, overwrite_a=1)
     if not failed:
         lower, failed = dpotri(factor, lower=1, overwrite_c=1)
@@ -40,12 +43,12 @@ class LeaveOneOut(NamedTuple):
 
 
 def leave_one_out(solver: Doubles, onehot: Doubles, texts: Doubles) -> LeaveOneOut:
-    """Leave-one-out logits without refitting, from A = (K / l + I)^-1.
+    """Leave-one-out logits without refitting, from A = (K / l + W^-1)^-1.
 
     DESIGN section 7: t (G + l (R - A R / diag A)) with R = L - G for text cosines G. Divided by l, and with a
     free weight on G, it is linear in L and in G, so that both scales can be fitted on one factorisation. The
     division leaves (R - A R / diag A), the Gaussian process's own leave-one-out mean (Rasmussen and Williams
-    2006, eq. 5.12).
+    2006, eq. 5.12), which holds whatever the noise of each support.
     """
     diagonal = np.diagonal(solver)[:, None]
     image = onehot - (solver @ onehot) / diagonal

@@ -106,6 +106,10 @@ class SupportSet:
             return np.zeros((0, self.dim), np.float32)
         return np.stack([kept[key][1] for key in sorted(kept)])
 
+    def digest(self, label_id: int) -> bytes:
+        """A hash of what is kept of a label: the same for the same vectors, in whatever order they came."""
+        return hashlib.blake2b(b"".join(sorted(self._kept.get(label_id, {}))), digest_size=16).digest()
+
     def _checked(self, label_ids: Ints, vectors: Floats) -> Floats:
         if vectors.shape != (len(label_ids), self.dim):
             raise ValueError(f"expected vectors of shape {(len(label_ids), self.dim)}, not {vectors.shape}")
