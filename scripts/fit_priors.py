@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from app.families import FAMILIES
 from app.heads import calibration, gda, proker, zero_shot_head
 from app.heads.novelty import background_odds
-from app.heads.priors import GENERIC, SHIPPED, Priors, ShotRow
-from app.heads.types import Doubles
+from app.heads.priors import GENERIC, SHIPPED, Coefficients, Priors, ShotRow
+from app.heads.types import Doubles, Floats
 from app.heads.zero_shot import TextRows, trust
 from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Encoder
@@ -58,17 +60,36 @@ class Source(NamedTuple):
     temperature: float
     sets: list[ImageSet]
 
+    @property
+    def background(self) -> tuple[Floats, NDArray[np.str_]]:
+        """Images of all sets, and the set of each."""
+        rng = np.random.default_rng(0)
+        each = -(-BACKGROUND // len(self.sets))
+        chosen = [s.vectors[rng.permutation(len(s.vectors))[:each]] for s in self.sets]
+        owners = np.repeat([s.name for s in self.sets], [len(rows) for rows in chosen])
+        return np.concatenate(chosen).astype(np.float16).astype(np.float32), owners
+
 
 class Drawn(NamedTuple):
     """Episodes of one encoder with so many examples a label."""
 
     episodes: list[Episode]
     draft: Priors
+    source: Source
 
     @property
     def traits(self) -> Doubles:
         """float64[n, 3]"""
         return np.array([episode.traits(self.draft) for episode in self.episodes])
+
+    def blind(self, row: ShotRow) -> Iterator[tuple[Episode, Priors]]:
+        """Each episode with priors of that row, whose background images are of other sets than the episode's own."""
+        owners = self.source.background[1]
+        for episode in self.episodes:
+            vectors = self.draft.background
+            if vectors is not None:
+                vectors = vectors[owners != episode.kind]
+            yield episode, replace(self.draft, shots=(row,), background=vectors)
 
 
 def source_of(model: Encoder) -> Source:
@@ -150,43 +171,45 @@ def fit_row(drawn: list[Drawn], shots: int, text_shares: tuple[float, ...] = (0.
     )
 
 
-def corrected(row: ShotRow, drawn: list[Drawn], priors: list[Priors]) -> ShotRow:
+def corrected(row: ShotRow, drawn: list[Drawn]) -> ShotRow:
     """The row with scales as far from those fitted to each part alone as the parts together want them."""
     steps = np.linspace(-1.5, 1.5, 31)
-    losses, traits = [], []
-    for part, of_part in zip(drawn, priors, strict=True):
-        for episode in part.episodes:
-            found = episode.head(of_part).predict(episode.queries).scores.astype(np.float64)
+    losses = []
+    for part in drawn:
+        for episode, priors in part.blind(row):
+            found = episode.head(priors).predict(episode.queries).scores.astype(np.float64)
             logits = np.log(np.maximum(found, 1e-30))
             losses.append(cross_entropies(logits, np.zeros(()), episode.answers, steps))
-        traits.append(part.traits)
-    factor = fit_coefficients(np.concatenate(traits), np.array(losses), steps)
+    factor = fit_coefficients(np.concatenate([part.traits for part in drawn]), np.array(losses), steps)
 
-    def moved(scale: tuple[float, float, float]) -> tuple[float, float, float]:
+    def moved(scale: Coefficients) -> Coefficients:
         return tuple(round(a + b, 3) for a, b in zip(scale, factor, strict=True))  # type: ignore[return-value]
 
     return replace(row, image_scale=moved(row.image_scale), gda_scale=moved(row.gda_scale))
 
 
-def fit_threshold(drawn: list[Drawn], priors: list[Priors]) -> tuple[float, float, float, float]:
-    """Coefficients of the threshold that balances best what is right and accepted and what is unknown and refused.
+def fit_threshold(row: ShotRow, drawn: list[Drawn]) -> ShotRow:
+    """The row with the threshold that balances best what is right and accepted and what is unknown and refused.
 
     Where there are background images, what the head says of them takes the place of how alike the labels are.
     """
     losses, traits = [], []
-    for part, of_part in zip(drawn, priors, strict=True):
-        for episode in part.episodes:
-            head = episode.head(of_part)
+    seen_background = True
+    for part in drawn:
+        for episode, priors in part.blind(row):
+            head = episode.head(priors)
             losses.append(rejection_losses(head, episode))
-            constant, alike, labels = episode.traits(of_part)
-            if of_part.background is not None:
-                scores = head.predict(of_part.background).scores.max(axis=1)
-                alike = background_odds(scores.astype(np.float64))
-            traits.append((constant, labels, alike))
+            constant, third, labels = episode.traits(priors)
+            if priors.background is None:
+                seen_background = False
+            else:
+                scores = head.predict(priors.background).scores.max(axis=1)
+                third = background_odds(scores.astype(np.float64))
+            traits.append((constant, labels, third))
     offset, of_labels, of_third = fit_coefficients(np.array(traits), np.array(losses), LOG_ODDS)
-    if priors[0].background is None:
-        return offset, of_third, of_labels, 0.0
-    return offset, 0.0, of_labels, of_third
+    if seen_background:
+        return replace(row, threshold=(offset, 0.0, of_labels, of_third))
+    return replace(row, threshold=(offset, of_third, of_labels, 0.0))
 
 
 def fit_text(drawn: Drawn) -> Priors:
@@ -226,21 +249,14 @@ def _text_trust(episode: Episode, draft: Priors) -> float:
 
 def draft_of(source: Source, *, background: bool = True) -> Priors:
     """What is known without episodes."""
-    rng = np.random.default_rng(0)
     sets = source.sets
-    each = -(-BACKGROUND // len(sets))
-    vectors = np.concatenate(
-        [image_set.vectors[rng.permutation(len(image_set.vectors))[:each]] for image_set in sets]
-    )
     means = [image_set.vectors.mean(axis=0) for image_set in sets]
     pairs = [a @ b for i, a in enumerate(means) for j, b in enumerate(means) if i != j]
     within = [
         np.mean([s.vectors[s.labels == label].var(axis=0).sum() for label in np.unique(s.labels)])
         for s in sets
     ]
-    row = ShotRow(
-        1, 0.5, 0.3, (2.5, 0.0, 0.0), 0.0, (-4.0, 0.0, 0.0), (-4.0, 12.0, -4.0, 0.0), (0.0, 0.0, 0.0)
-    )
+    row = ShotRow(1, 0.5, 0.3, (2.5, 0.0, 0.0), 0.0, (-4.0, 0.0, 0.0), (-4.0, 12.0, -4.0, 0.0), (0.0,) * 4)
     return Priors(
         name=source.name,
         temperature=source.temperature,
@@ -248,8 +264,8 @@ def draft_of(source: Source, *, background: bool = True) -> Priors:
         unrelated=round(float(np.mean(pairs)), 4),
         text_evidence=(-2.0, 1.0, 0.0),
         text_threshold=0.3,
-        variance=float(np.mean(within)) / vectors.shape[1],
-        background=vectors.astype(np.float16).astype(np.float32) if background else None,
+        variance=float(np.mean(within)) / sets[0].vectors.shape[1],
+        background=source.background[0] if background else None,
     )
 
 
@@ -257,24 +273,20 @@ def fit_rows(sources: list[Source], drafts: list[Priors], *, each: int = EPISODE
     """Each draft with rows of coefficients that all of them share."""
     rng = np.random.default_rng(0)
     rows: list[ShotRow] = []
-    fitted = drafts
     for shots in SHOTS:
         drawn = [
-            Drawn(list(draw_all(source.sets, shots, each, rng, uneven=shots > FEW)), draft)
+            Drawn(list(draw_all(source.sets, shots, each, rng, uneven=shots > FEW)), draft, source)
             for source, draft in zip(sources, drafts, strict=True)
         ]
         row = fit_row(drawn, shots)
-        priors = [replace(draft, shots=(row,)) for draft in drafts]
-        if shots < FEW:
-            row = corrected(row, drawn, priors)
-            priors = [replace(draft, shots=(row,)) for draft in drafts]
-        row = replace(row, threshold=fit_threshold(drawn, priors))
+        row = fit_threshold(corrected(row, drawn) if shots < FEW else row, drawn)
         print(row)
         rows.append(row)
-    for i, draft in enumerate(drafts):
+    fitted = []
+    for draft in drafts:
         share = draft.temperature / drafts[0].temperature
         of_draft = tuple(replace(row, text_scale=row.text_scale * share) for row in rows)
-        fitted = [*fitted[:i], replace(draft, shots=of_draft), *fitted[i + 1 :]]
+        fitted.append(replace(draft, shots=of_draft))
     return fitted
 
 
@@ -282,7 +294,7 @@ def fit(source: Source) -> Priors:
     """The priors of one encoder."""
     [priors] = fit_rows([source], [draft_of(source)])
     singles = list(draw_all(source.sets, 1, EPISODES, np.random.default_rng(1), uneven=False))
-    return fit_text(Drawn(singles, priors))
+    return fit_text(Drawn(singles, priors, source))
 
 
 def fit_generic(sources: list[Source]) -> Priors:

@@ -40,7 +40,6 @@ class Problem(NamedTuple):
     texts: Doubles
     """float64[n, C]"""
     prior: ShotPrior
-    alike: float
     free: float
     """Text scale of texts that can be trusted."""
     variance: float
@@ -103,7 +102,7 @@ def combine(problem: Problem, names: tuple[str, ...]) -> Combined:
     half = 1.0 / len(names)
     if not judged and len(names) > 1:
         half = 1 - FEW_GDA
-    image_scale = prior.image_scale(problem.alike)
+    image_scale = prior.image_scale
     start = [prior.text_scale]
     spread = [max(0.5 * problem.free, 1e-3)]
     if "proker" in names:
@@ -199,7 +198,7 @@ def _kernel_parameters(
     place = np.searchsorted(seen, labels[few])[siblings]
     small = gram[np.ix_(few, few)]
     onehot, texts = gathered.onehot()[np.ix_(rows, seen)], problem.texts[np.ix_(rows, seen)]
-    start = np.array([prior.text_scale, prior.image_scale(problem.alike)])
+    start = np.array([prior.text_scale, prior.image_scale])
     spread = np.array([max(0.5 * problem.free, 1e-3), 0.5 * start[1]])
 
     def loss(width: float, ridge: float) -> float:
@@ -236,4 +235,6 @@ def _fit_gda(problem: Problem, gram: Doubles, place: Ints, weights: Doubles, row
     if len(less):
         moments = moments.copy()
         moments.discount(ids[less], gathered.vectors[less], 1.0 - weights[less])
-    return gda.fit(examples, moments, [problem.label_ids[i] for i in gathered.seen], variance=problem.variance)
+    return gda.fit(
+        examples, moments, [problem.label_ids[i] for i in gathered.seen], variance=problem.variance
+    )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from app.heads.conformal import Conformal
 from app.heads.types import Doubles, Floats, Ints, sigmoid, softmax, unit
 from app.heads.zero_shot import TextRows
 
@@ -133,6 +134,8 @@ class Head:
     texts: TextRows | None
     scorer: Scorer
     evidence: Evidence
+    conformal: Conformal | None = None
+    """How high the right label scores for examples left out; None without any example."""
 
     def rearranged(self, order: Ints) -> Head:
         """The same head with label `order[i]` as label i."""
@@ -143,6 +146,7 @@ class Head:
             texts=None if self.texts is None else self.texts.rearranged(order),
             scorer=self.scorer.rearranged(order),
             evidence=self.evidence.rearranged(order),
+            conformal=None if self.conformal is None else self.conformal.rearranged(order),
         )
 
     def predict(self, features: Floats) -> Prediction:
