@@ -1,7 +1,7 @@
 """Sets of labels that hold the truth with a wanted probability, from scores of examples that were left out.
 
-Split-conformal prediction (Vovk, Gammerman and Shafer 2005) with the score of the true label as conformity (Sadinle, Lei
-and Wasserman 2019), a quantile for each label where there are enough examples of it (Mondrian, or label-conditional,
+Split-conformal prediction (Vovk, Gammerman and Shafer 2005) with the score of the true label as conformity (Sadinle,
+Lei and Wasserman 2019), a quantile for each label where there are enough examples of it (Mondrian, or label-conditional,
 prediction: Vovk 2012) and one for the rest together.
 """
 
@@ -96,17 +96,17 @@ class Conformal:
         return sets
 
 
-def fit_conformal(logits: Doubles, positions: Ints, counts: Ints, seen: Ints) -> Conformal:
-    """From held-out logits float64[r, p] over the labels `seen` int64[p], and the right one of them int64[r].
+def fit_conformal(logits: Doubles, labels: Ints, counts: Ints) -> Conformal:
+    """From held-out logits float64[r, p] over the labels that have examples, and the right label int64[r] of each row.
 
     `counts` int64[C] are the examples of all labels. An example that is the only one of its label cannot be left out
     (nothing would be known of the label), so that it counts as one whose right label scores nothing.
     """
-    odds = log_odds(softmax(logits))[np.arange(len(positions)), positions]
-    conformity = [np.zeros(0)] * len(counts)
-    for place, label in enumerate(seen.tolist()):
-        conformity[label] = np.sort(odds[positions == place])
-        if counts[label] == 1:
+    position = np.searchsorted(np.flatnonzero(counts), labels)
+    odds = log_odds(softmax(logits))[np.arange(len(labels)), position]
+    conformity = [np.sort(odds[labels == label]) for label in range(len(counts))]
+    if len(labels):
+        for label in np.flatnonzero(counts == 1).tolist():
             conformity[label] = np.array([-np.inf])
     return Conformal(tuple(conformity))
 

@@ -7,14 +7,14 @@ from typing import Literal
 
 import numpy as np
 
-from app.heads.combining import Combined, Kernel, Problem, combine
+from app.heads.combining import Combined, Kernel, Problem, combine, rarity
 from app.heads.conformal import fit_conformal
 from app.heads.gathering import Gathered, gather
 from app.heads.head import Head, Scorer
 from app.heads.novelty import fit_evidence, fit_threshold, likeness, text_evidence
 from app.heads.priors import Priors
 from app.heads.supports import SupportSet
-from app.heads.types import Doubles, Floats, Ints, unit
+from app.heads.types import Doubles, Floats, unit
 from app.heads.zero_shot import TextRows, trust
 
 LabelShares = Literal["equal", "examples"]
@@ -104,7 +104,7 @@ def _fit_ordered(
         position = np.searchsorted(gathered.seen, gathered.labels)
         believed = trust(cosines[:, gathered.seen], position, priors.temperature)
     prior = replace(prior, text_scale=prior.text_scale * believed)
-    problem = Problem(gathered, supports, label_ids, cosines, prior, free, priors.variance)
+    problem = Problem(gathered, supports, label_ids, cosines, prior, prior.image_scale, free, priors.variance)
     combined = combine(problem, parts)
     text_scales = np.full(len(labels), combined.text_scale)
     text_scales[gathered.unseen] = free
@@ -117,13 +117,15 @@ def _fit_ordered(
         shares = _log_shares(supports, label_ids)
         bias, held_out = bias + shares, held_out + shares[gathered.seen]
     kernel = combined.kernel
-    anchors = gathered.core if kernel is not None else gathered.core[:0]
+    anchors = gathered.anchors if kernel is not None else gathered.anchors[:0]
     anchors = np.concatenate([anchors, np.setdiff1d(gathered.exemplars, anchors)])
     columns = np.empty(len(gathered.labels), np.int64)
     columns[anchors] = np.arange(len(anchors))
     head = Head(
         labels=list(labels),
-        kind="+".join(combined.names),
+        kind="+".join(
+            name for name, part in zip(PARTS, (kernel, combined.gda), strict=True) if part is not None
+        ),
         threshold=prior.threshold(),
         anchors=gathered.vectors[anchors],
         nearest=gathered.nearest(columns[gathered.exemplars]),
@@ -131,11 +133,10 @@ def _fit_ordered(
         scorer=Scorer.of(weights, bias, *_kernel_part(kernel, text_scales, problem)),
         evidence=fit_evidence(gathered, priors, prior),
     )
-    position = np.searchsorted(gathered.seen, gathered.labels[combined.rows])
     return replace(
         head,
         threshold=fit_threshold(head, gathered, priors, prior, combined.rows, held_out),
-        conformal=fit_conformal(held_out, position, gathered.counts, gathered.seen),
+        conformal=fit_conformal(held_out, gathered.labels[combined.rows], gathered.counts),
     )
 
 
@@ -146,16 +147,14 @@ def _kernel_part(kernel: Kernel | None, text_scales: Doubles, problem: Problem) 
 
 
 def _linear(combined: Combined, gathered: Gathered, dim: int) -> tuple[Doubles, Doubles]:
-    """Discriminants as weights float64[d, C] and bias float64[C]; labels without examples get the mean of the others."""
+    """Discriminants as weights float64[d, C] and bias float64[C]; unseen labels get the mean of the others."""
     classes = len(gathered.counts)
     weights, bias = np.zeros((dim, classes)), np.zeros(classes)
     if combined.gda is not None:
-        scaled = combined.gda_scale * combined.gda.weights, combined.gda_scale * combined.gda.bias
-        weights += scaled[0].mean(axis=1, keepdims=True)
-        bias += scaled[1].mean()
-        weights[:, gathered.seen], bias[gathered.seen] = scaled
-    bias[gathered.seen] -= combined.rarity_scale * np.log(gathered.counts[gathered.seen])
-    bias[gathered.unseen] -= combined.rarity_scale * np.log(gathered.counts[gathered.seen]).mean()
+        weights[:] = combined.gda.weights.mean(axis=1, keepdims=True)
+        bias[:] = combined.gda.bias.mean()
+        weights[:, gathered.seen], bias[gathered.seen] = combined.gda
+    bias[gathered.seen] += combined.rarity_scale * rarity(gathered.counts[gathered.seen])
     return weights, bias
 
 

@@ -6,19 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.heads.exemplars import spread
+from app.heads.exemplars import LIMIT, spread
 from app.heads.head import Nearest
 from app.heads.supports import SupportSet
 from app.heads.types import Doubles, Floats, Ints
 
 CORE = 2_000
-"""Vectors that kernel regression works on and that held-out scores come from, divided among the labels; the time of
-a fit grows with its third power."""
+"""Vectors up to which kernel regression takes all as anchors, and from which held-out scores come at most."""
+ANCHORS = 1_000
+"""Anchors of kernel regression past `CORE` vectors, divided among the labels."""
+EXEMPLARS = 2_400
+"""Exemplars of all labels together, so that an answer stays fast with a thousand labels."""
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """n vectors of C labels, of which those in `core` are compared with one another."""
+    """n vectors of C labels."""
 
     vectors: Floats
     """float32[n, d], label by label."""
@@ -29,7 +32,9 @@ class Gathered:
     exemplars: Ints
     """int64[e]: rows that stand for their label, label by label."""
     core: Ints
-    """int64[k]: the first so many rows of every label, at most `CORE` unless there are more labels."""
+    """int64[r]: the first so many rows of every label, at most `CORE` : rows to leave out in turn."""
+    anchors: Ints
+    """int64[k]: those among them that kernel regression puts its weights on."""
 
     @property
     def seen(self) -> Ints:
@@ -45,6 +50,10 @@ class Gathered:
     def shots(self) -> float:
         """Median number of vectors of the labels that have any."""
         return float(np.median(self.counts[self.seen]))
+
+    def first(self, each: int) -> Ints:
+        """int64[m]: the first so many rows of every label."""
+        return _first(self.labels, self.counts, each)
 
     def onehot(self) -> Doubles:
         """float64[n, C]"""
@@ -84,24 +93,28 @@ def gather(supports: SupportSet, label_ids: list[int]) -> Gathered:
     groups = [supports.vectors(label) for label in label_ids]
     counts = np.array([len(group) for group in groups], np.int64)
     starts = np.cumsum(counts) - counts
-    exemplars = [start + spread(group) for start, group in zip(starts, groups, strict=True) if len(group)]
+    limit = even_share(np.minimum(counts, LIMIT), EXEMPLARS)
+    exemplars = [
+        start + spread(group, limit) for start, group in zip(starts, groups, strict=True) if len(group)
+    ]
     labels = np.repeat(np.arange(len(groups)), counts)
     return Gathered(
         vectors=np.concatenate(groups) if groups else np.zeros((0, supports.dim), np.float32),
         labels=labels,
         counts=counts,
         exemplars=np.concatenate(exemplars) if exemplars else np.zeros(0, np.int64),
-        core=np.flatnonzero(np.arange(len(labels)) - starts[labels] < even_share(counts, CORE)),
+        core=_first(labels, counts, even_share(counts, CORE)),
+        anchors=_first(labels, counts, even_share(counts, CORE if len(labels) <= CORE else ANCHORS)),
     )
 
 
+def _first(labels: Ints, counts: Ints, each: int) -> Ints:
+    starts = np.cumsum(counts) - counts
+    return np.flatnonzero(np.arange(len(labels)) - starts[labels] < each)
+
+
 def even_share(counts: Ints, total: int) -> int:
-    """The largest share a label so that all together take at most `total`; at least 1."""
-    share, left = 0, total
-    for rank, count in enumerate(np.sort(counts[counts > 0])):
-        waiting = np.count_nonzero(counts) - rank
-        if waiting * (int(count) - share) > left:
-            return max(share + left // waiting, 1)
-        left -= waiting * (int(count) - share)
-        share = int(count)
-    return max(share, 1)
+    """The largest number a label so that all together take at most `total`; at least 1."""
+    largest = int(counts.max(initial=1))
+    taken = np.array([np.minimum(counts, each).sum() for each in range(1, min(largest, total) + 1)])
+    return max(int(np.count_nonzero(taken <= total)), 1)

@@ -11,6 +11,8 @@ from app.heads.types import Doubles, Floats, Ints
 
 _SOLE = 0.99
 """Largest share of a direction's scatter that leaving one vector out takes away, so that something is left."""
+_MIN_REST = 0.5
+"""Fewest other vectors of a label, by weight, to tell a left-out one by."""
 
 
 class Gda(NamedTuple):
@@ -20,6 +22,10 @@ class Gda(NamedTuple):
     """float64[d, p]"""
     bias: Doubles
     """float64[p]"""
+
+    def times(self, scale: float) -> Gda:
+        """Discriminants worth `scale` logits."""
+        return Gda(scale * self.weights, scale * self.bias)
 
     def discriminants(self, features: Floats) -> Doubles:
         """float64[m, p] of float32[m, d]."""
@@ -95,11 +101,8 @@ def fit(examples: Examples, moments: Moments, label_ids: list[int], *, variance:
     left_out = examples.vectors[examples.rows].astype(np.float64)
     solved = _solve(covariance, np.concatenate([centres, left_out]).T).T
     of_centres, of_rows = solved[: len(centres)], solved[len(centres) :]
-    products = _Products(
-        left_out @ of_centres.T, np.sum(left_out * of_rows, axis=1), of_centres @ centres.T
-    )
-    left_out, spread = _leave_one_out(products, examples, counts, (1.0 - share) / freedom)
-    return _corrected(_discriminants(centres, of_centres), left_out, spread, counts, examples)
+    products = _Products(left_out @ of_centres.T, np.sum(left_out * of_rows, axis=1), of_centres @ centres.T)
+    return _unbiased(_discriminants(centres, of_centres), products, examples, counts, (1.0 - share) / freedom)
 
 
 def fit_few(examples: Examples, gram: Doubles, *, variance: float) -> Fit:
@@ -136,15 +139,17 @@ def fit_few(examples: Examples, gram: Doubles, *, variance: float) -> Fit:
         own = own - np.sum(centred[:, rows] * of_rows, axis=0)
         means = means - right[:, : len(counts)].T @ of_centres
     products = _Products(crossed / ridge, own / ridge, means / ridge)
-    left_out, spread = _leave_one_out(products, examples, counts, weight)
-    return _corrected(_discriminants(centres, solved / ridge), left_out, spread, counts, examples)
+    return _unbiased(_discriminants(centres, solved / ridge), products, examples, counts, weight)
 
 
-def _leave_one_out(products: _Products, examples: Examples, counts: Doubles, weight: float) -> tuple[Doubles, float]:
-    """float64[r, p] from one fit: leaving x of weight w out moves its label's mean by w z / (W - w), z = x - mu.
+def _leave_one_out(
+    products: _Products, examples: Examples, counts: Doubles, weight: float
+) -> tuple[Doubles, float]:
+    """Discriminants float64[r, p] from one fit, and the mean of z P z with z left out.
 
-    W is the label's weight. The covariance loses a z z', a = c w W / (W - w) with `weight` c, so that by Sherman and
-    Morrison's identity P gains (P z)(P z)' a / (1 - a z P z) (Fukunaga and Kessell 1971). The shrinkage stays.
+    Leaving x of weight w out moves its label's mean by w z / (W - w), where z = x - mu and W is the label's weight.
+    The covariance loses a z z', a = c w W / (W - w) with `weight` c, so that by Sherman and Morrison's identity P
+    gains (P z)(P z)' a / (1 - a z P z) (Fukunaga and Kessell 1971). The shrinkage stays.
     """
     crossed, own, means = products
     index, labels = np.arange(len(own)), examples.labels[examples.rows]
@@ -163,22 +168,23 @@ def _leave_one_out(products: _Products, examples: Examples, counts: Doubles, wei
     across[index, labels] -= moved * z_z
     left_out: Doubles = linear + (gain * z_own)[:, None] * across
     left_out -= 0.5 * (squares + gain[:, None] * across**2)
-    valid = total - w > 0.5
-    spread = float(np.mean(((total / rest) * z_z / (1.0 - np.minimum(lost * z_z, _SOLE)))[valid])) if valid.any() else 0.0
-    return left_out, spread
+    judged = rest > _MIN_REST
+    distances = (total / rest * z_z / (1.0 - np.minimum(lost * z_z, _SOLE)))[judged]
+    return left_out, float(np.mean(distances)) if len(distances) else 0.0
 
 
-CORRECT = True
+def _unbiased(fit: Gda, products: _Products, examples: Examples, counts: Doubles, weight: float) -> Fit:
+    """The fit and its leave-one-out, less what is due to means of few vectors.
 
-
-def _corrected(fit, left_out, spread, counts, examples):
-    if not CORRECT or not len(left_out):
-        return Fit(fit, left_out)
-    extra = 0.5 * spread / counts
+    A mean of n vectors lies too far out: mu P mu is tr(P S) / n too large on average, so that a scarce label is
+    told too seldom (Moran and Murphy 1979). tr(P S) is the mean distance of a left-out vector from its label's mean.
+    """
+    left_out, distance = _leave_one_out(products, examples, counts, weight)
     labels = examples.labels[examples.rows]
-    left_out = left_out + extra
-    left_out[np.arange(len(labels)), labels] += 0.5 * spread * (1.0 / np.maximum(counts[labels] - examples.weights[examples.rows], 0.5) - 1.0 / counts[labels])
-    return Fit(Gda(fit.weights, fit.bias + extra), left_out)
+    others = np.maximum(counts[labels] - examples.weights[examples.rows], _MIN_REST)
+    left_out += 0.5 * distance / counts
+    left_out[np.arange(len(labels)), labels] += 0.5 * distance * (1.0 / others - 1.0 / counts[labels])
+    return Fit(Gda(fit.weights, fit.bias + 0.5 * distance / counts), left_out)
 
 
 def _without_scatter(centres: Doubles, examples: Examples, variance: float) -> Fit:

@@ -8,19 +8,29 @@ import numpy as np
 
 from app.heads.types import Doubles, Ints
 
+FIRST_RATE = 0.2
+"""Share of wrong labels to begin the search with."""
 RATE = 0.02
 """Share of wrong labels that is expected before looking."""
 STRENGTH = 10.0
 """How many examples that expectation is worth."""
 SUSPECT = 0.5
 """Chance of being right below which an example's label is suspect."""
+MIN_WEIGHT = 0.02
+"""A suspect example still counts for so much."""
 
 
 class Suspect(NamedTuple):
-    """An example whose label the others contradict."""
+    """An example whose label the other examples contradict."""
 
+    label: int
+    """Index of the label it has."""
     vector: int
-    """Its row among the fitted examples."""
+    """Which of `SupportSet.vectors` of that label it is."""
+    told: int
+    """Index of the label that the others tell."""
+    right: float
+    """The chance that its own label is right."""
 
 
 def rightness(chances: Doubles, labels: Ints, rate: float) -> Doubles:
@@ -37,5 +47,5 @@ def rightness(chances: Doubles, labels: Ints, rate: float) -> Doubles:
 
 
 def updated_rate(right: Doubles) -> float:
-    """The share of wrong labels: the mean of a Beta distribution that begins at `RATE` (the M step of EM)."""
+    """The share of wrong labels: the mean of a Beta distribution that begins at `RATE`."""
     return float((np.sum(1.0 - right) + STRENGTH * RATE) / (len(right) + STRENGTH))

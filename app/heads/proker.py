@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.heads.types import Doubles
+from app.heads.types import Doubles, Floats, Ints
+
+_JITTER = 1e-8
+"""Added to the diagonal, for each support, so that rounding leaves the matrix positive definite."""
 
 
 def kernel(cosines: Doubles, b: float) -> Doubles:
@@ -54,6 +57,45 @@ def leave_one_out(solver: Doubles, onehot: Doubles, texts: Doubles) -> LeaveOneO
     image = onehot - (solver @ onehot) / diagonal
     text = (solver @ texts) / diagonal
     return LeaveOneOut(text, image)
+
+
+class Reduced(NamedTuple):
+    """Kernel regression of n supports on k of them, the anchors."""
+
+    operator: Doubles
+    """float64[k, n]: coefficients of the anchors are this times the targets."""
+    left: LeaveOneOut
+
+
+def reduced(
+    vectors: Floats,
+    anchors: Ints,
+    parameters: tuple[float, float],
+    weights: Doubles,
+    targets: tuple[Doubles, Doubles],
+    rows: Ints,
+) -> Reduced:
+    """The subset of regressors approximation (Rasmussen and Williams 2006, section 8.3.1) and its leave-one-out.
+
+    `vectors` float32[n, d], `parameters` width and ridge l, `targets` one-hot labels and texts float64[n, C] each,
+    `rows` int64[r] are left out in turn. a = (K_kn W K_nk + l K_kk)^-1 K_kn W y; it equals `inverse` where all are
+    anchors. A residual with its row left out is the residual over 1 - h, h the row's weight in its own prediction.
+    """
+    from scipy.linalg import cho_factor, cho_solve  # 27 MB that a process without taught labels does without
+
+    width, ridge = parameters
+    near = kernel(np.asarray(vectors[anchors] @ vectors.T, np.float64), width)
+    weighted = near * weights
+    system = weighted @ near.T + ridge * near[:, anchors]
+    system[np.diag_indices_from(system)] += _JITTER * len(vectors)
+    operator: Doubles = cho_solve(
+        cho_factor(system, lower=True, overwrite_a=True), weighted, overwrite_b=True
+    )
+    at_rows = near[:, rows]
+    kept = 1.0 - np.einsum("kr,kr->r", at_rows, operator[:, rows])[:, None]
+    onehot, texts = targets
+    image = onehot[rows] - (onehot[rows] - at_rows.T @ (operator @ onehot)) / kept
+    return Reduced(operator, LeaveOneOut((texts[rows] - at_rows.T @ (operator @ texts)) / kept, image))
 
 
 def coefficients(solver: Doubles, onehot: Doubles, texts: Doubles, ridge: float) -> Doubles:
