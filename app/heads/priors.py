@@ -134,12 +134,15 @@ def priors_of(encoder: Encoder) -> Priors:
 
 @lru_cache(maxsize=64)
 def named_priors(name: str, fingerprint: str, temperature: float, dim: int) -> Priors:
-    """The same for an encoder that is not at hand."""
-    written = SHIPPED / f"{name}.json"
-    if written.is_file():
+    """The same for an encoder that is not at hand, or was called `name` when it was another: its file is called
+    `name-` and something then.
+    """
+    for written in (SHIPPED / f"{name}.json", *sorted(SHIPPED.glob(f"{name}-*.json"))):
+        if not written.is_file():
+            continue
         content = json.loads(written.read_text(encoding="utf-8"))
         if content["fingerprint"] == fingerprint:
-            vectors = np.load(SHIPPED / f"{name}.npz")["background"].astype(np.float32)
+            vectors = np.load(written.with_suffix(".npz"))["background"].astype(np.float32)
             return _read(name, content, content["temperature"], unit(vectors))
     content = json.loads((SHIPPED / f"{GENERIC}.json").read_text(encoding="utf-8"))
     return _read(GENERIC, content, temperature, None)

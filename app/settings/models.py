@@ -17,6 +17,10 @@ class ModelSettings(SettingsGroup):
     encoder: str = Field(
         "lite", description="Default encoder: a family, a Hugging Face id or a local folder."
     )
+    lite_quality: Literal["fast", "best"] = Field(
+        "fast",
+        description="What `lite` is: `fast`, or `best`, which looks with a second network (the extra `best`): see docs/encoders.md for gain and cost. A change embeds collections again.",
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps (unproven).")
     cpu_runtime: Literal["auto", "onnx", "torch"] = Field(
         "auto",
