@@ -22,6 +22,8 @@ CHOSEN_ON = 300
 """Supports on which they are chosen; the scales are then fitted on all."""
 ROUNDS = 4
 """How often at most the parts are fitted anew with what the last fit says of wrong labels."""
+QUICK = 1_000
+"""Supports past which they are fitted anew once at most, since each time takes as long as all the rest."""
 RARITY = 0.5
 """Logits that a label gains a factor e of examples that it lacks, and how far that may go from there; as in logit
 adjustment (Menon et al. 2021), but fitted: a classifier believes too little in what it saw seldom."""
@@ -103,7 +105,8 @@ def combine(problem: Problem, names: Sequence[str]) -> Combined:
     parts = _fit_parts(problem, names, (width, ridge), weights, rows)
     if len(rows):
         balance = gathered.balance[rows]
-        for remaining in reversed(range(ROUNDS)):
+        rounds = ROUNDS if len(gathered.labels) <= QUICK else 2
+        for remaining in reversed(range(rounds)):
             scales, right = _weigh(parts.logits, place, start, spread, balance)
             if not remaining or right.min() > noise.SUSPECT:
                 break

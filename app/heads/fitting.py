@@ -11,9 +11,10 @@ from app.heads.combining import Combined, Kernel, Problem, combine, rarity
 from app.heads.conformal import fit_conformal
 from app.heads.gathering import Gathered, gather
 from app.heads.head import Head, Scorer
+from app.heads.noise import SUSPECT, Suspect
 from app.heads.novelty import fit_evidence, fit_threshold, likeness, text_evidence
 from app.heads.priors import Priors
-from app.heads.supports import SupportSet
+from app.heads.supports import SupportSet, vector_key
 from app.heads.types import Doubles, Floats, unit
 from app.heads.zero_shot import TextRows, trust
 
@@ -132,6 +133,7 @@ def _fit_ordered(
         texts=rows,
         scorer=Scorer.of(weights, bias, *_kernel_part(kernel, text_scales, problem)),
         evidence=fit_evidence(gathered, priors, prior),
+        suspects=_suspects(combined, gathered),
     )
     return replace(
         head,
@@ -156,6 +158,18 @@ def _linear(combined: Combined, gathered: Gathered, dim: int) -> tuple[Doubles, 
         weights[:, gathered.seen], bias[gathered.seen] = combined.gda
     bias[gathered.seen] += combined.rarity_scale * rarity(gathered.counts[gathered.seen])
     return weights, bias
+
+
+def _suspects(combined: Combined, gathered: Gathered) -> tuple[Suspect, ...]:
+    found = []
+    for at in np.argsort(combined.right, kind="stable"):
+        if combined.right[at] > SUSPECT:
+            break
+        row = combined.rows[at]
+        told = int(gathered.seen[combined.logits[at].argmax()])
+        key = vector_key(gathered.vectors[row])
+        found.append(Suspect(key, int(gathered.labels[row]), told, float(combined.right[at])))
+    return tuple(found)
 
 
 def _log_shares(supports: SupportSet, label_ids: list[int]) -> Doubles:

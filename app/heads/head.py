@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from app.heads.conformal import Conformal
+from app.heads.noise import Suspect
 from app.heads.types import Doubles, Floats, Ints, sigmoid, softmax, unit
 from app.heads.zero_shot import TextRows
 
@@ -134,11 +135,14 @@ class Head:
     texts: TextRows | None
     scorer: Scorer
     evidence: Evidence
+    suspects: tuple[Suspect, ...] = ()
+    """Examples whose labels look wrong, the most suspect first."""
     conformal: Conformal | None = None
-    """How high the right label scores for examples left out; None without any example."""
+    """Sets of labels that hold the truth with a wanted probability; None without any example."""
 
     def rearranged(self, order: Ints) -> Head:
         """The same head with label `order[i]` as label i."""
+        places = np.argsort(order)
         return replace(
             self,
             labels=[self.labels[i] for i in order],
@@ -146,6 +150,10 @@ class Head:
             texts=None if self.texts is None else self.texts.rearranged(order),
             scorer=self.scorer.rearranged(order),
             evidence=self.evidence.rearranged(order),
+            suspects=tuple(
+                suspect._replace(label=int(places[suspect.label]), told=int(places[suspect.told]))
+                for suspect in self.suspects
+            ),
             conformal=None if self.conformal is None else self.conformal.rearranged(order),
         )
 

@@ -23,10 +23,10 @@ MIN_WEIGHT = 0.02
 class Suspect(NamedTuple):
     """An example whose label the other examples contradict."""
 
+    key: bytes
+    """`supports.vector_key` of its vector."""
     label: int
     """Index of the label it has."""
-    vector: int
-    """Which of `SupportSet.vectors` of that label it is."""
     told: int
     """Index of the label that the others tell."""
     right: float
