@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from app.heads import Head, Priors, calibration
+from app.heads.novelty import for_collection
 from app.heads.types import Doubles, Floats, Ints, sigmoid
 from scripts.episodes import Episode
 
@@ -93,7 +94,9 @@ def evidence_of(episodes: list[Episode], draft: Priors, mean: Doubles) -> tuple[
             (episode.queries, 1.0, 1.0),
             *((images, 0.0, 1.0 / len(unknown)) for images in unknown),
         ):
-            relative = draft.relative((images @ exemplars.T).max(axis=1).astype(np.float64))
+            relative = for_collection(draft, gathered).relative(
+                (images @ exemplars.T).max(axis=1).astype(np.float64)
+            )
             constant = np.ones(len(images))
             inputs.append(
                 np.stack([constant, relative, constant * alike, constant * np.log(len(exemplars))], axis=1)
