@@ -88,7 +88,7 @@ def fit(examples: Examples, moments: Moments, label_ids: list[int], *, variance:
     centres = moments.means(label_ids)
     scatter, freedom = moments.within()
     dim = moments.dim
-    counts = np.array([moments.count(label) for label in label_ids], np.float64)
+    counts: Doubles = np.array([moments.count(label) for label in label_ids], np.float64)
     if freedom < 1:
         return _without_scatter(centres, examples, variance)
     covariance = scatter / freedom
@@ -115,7 +115,7 @@ def fit_few(examples: Examples, gram: Doubles, *, variance: float) -> Fit:
     By Woodbury's identity P = (r I + c Z'Z)^-1 = (I - Z' (r/c I + ZZ')^-1 Z) / r for centred vectors Z.
     """
     labels, weights = examples.labels, examples.weights
-    counts = np.bincount(labels, weights=weights)
+    counts: Doubles = np.asarray(np.bincount(labels, weights=weights), np.float64)
     shares = np.zeros((len(counts), len(labels)))
     shares[labels, np.arange(len(labels))] = weights / counts[labels]
     centres = shares @ examples.vectors
