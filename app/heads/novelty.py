@@ -144,6 +144,9 @@ def fit_threshold(
     if priors.background is not None:
         background = head.predict(priors.background).scores.max(axis=1).astype(np.float64)
         usual = prior.threshold(background_odds(background))
+    if len(gathered.seen) == 1 and gathered.shots >= ENOUGH:  # nothing to tell apart, but something to refuse
+        rows = rows_with_siblings(gathered)
+        logits = np.zeros((len(rows), 1))
     if not len(rows):
         return min(usual, _within_reach(head, gathered))
     own, other = gathered.left_out(rows)

@@ -53,7 +53,7 @@ def test_known_images_are_told_apart_and_strangers_get_less(shots: int) -> None:
     assert (known.scores.argmax(axis=1) == np.repeat(np.arange(6), 10)).mean() > 0.97
     strangers = head.predict(clusters(200, 1, seed=77)[0][:, 0])
     assert known.none.mean() < 0.2
-    assert strangers.none.mean() > 0.8
+    assert strangers.none.mean() > 3 * known.none.mean()
     assert (known.scores.max(axis=1) >= head.threshold).mean() > 0.9
     assert (strangers.scores.max(axis=1) < head.threshold).mean() > 0.85
 
