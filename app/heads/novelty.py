@@ -169,7 +169,7 @@ def fit_threshold(
 
 
 def _within_reach(head: Head, gathered: Gathered) -> float:
-    """A threshold that images less alike than the examples themselves can reach, where the shipped ones may be wrong."""
+    """A threshold that images less typical than the examples themselves can reach, should the shipped one be wrong."""
     few = gathered.vectors[:: max(1, len(gathered.vectors) // _FEW)]
     scores = head.predict(few).scores.max(axis=1)
     return float(sigmoid(np.float64(calibration.log_odds(float(np.median(scores))) - _LESS_ALIKE)))
