@@ -10,17 +10,22 @@ _ITERATIONS = 12
 _CELLS = 200_000
 
 
-def fit_scales(parts: Doubles, labels: Ints, prior: Doubles, spread: Doubles) -> tuple[Doubles, float]:
+def fit_scales(
+    parts: Doubles, labels: Ints, prior: Doubles, spread: Doubles, weights: Doubles | None = None
+) -> tuple[Doubles, float]:
     """The scales s >= 0 for which softmax(sum_k s_k parts_k) best explains `labels`, and the penalised loss a row.
 
-    `parts` float64[K, n, C], `labels` int64[n]. Minimises the cross-entropy plus ((s - prior) / spread)^2 / 2 by
-    Newton's method (convex); a large problem uses rows at equal steps.
+    `parts` float64[K, n, C], `labels` int64[n], `weights` float64[n]: how many observations each row counts for, 1
+    by default. Minimises the cross-entropy plus ((s - prior) / spread)^2 / 2 by Newton's method (convex); a large
+    problem uses rows at equal steps.
     """
     n, classes = parts.shape[1:]
+    weights = np.ones(n) if weights is None else weights
     most = max(64, _CELLS // classes)
     if n > most:
         rows = np.linspace(0, n - 1, most).astype(np.int64)
-        parts, labels, n = parts[:, rows], labels[rows], most
+        parts, labels, weights, n = parts[:, rows], labels[rows], weights[rows], most
+    total = float(weights.sum())
     picked = np.take_along_axis(parts, labels[None, :, None], axis=2)[:, :, 0]
     scales = prior.copy()
 
@@ -29,15 +34,15 @@ def fit_scales(parts: Doubles, labels: Ints, prior: Doubles, spread: Doubles) ->
         top = logits.max(axis=1, keepdims=True)
         normaliser = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
         penalty = 0.5 * float(np.sum(((at - prior) / spread) ** 2))
-        return float(np.sum(normaliser - at @ picked)) + penalty
+        return float(weights @ (normaliser - at @ picked)) + penalty
 
     best = loss(scales)
     for _ in range(_ITERATIONS):
         chances = softmax(np.tensordot(scales, parts, axes=1))
         expected = np.sum(chances * parts, axis=2)
-        gradient = (expected - picked).sum(axis=1) + (scales - prior) / spread**2
-        weighted = chances * parts
-        hessian = np.einsum("inc,jnc->ij", weighted, parts) - expected @ expected.T
+        gradient = (expected - picked) @ weights + (scales - prior) / spread**2
+        weighted = (weights[:, None] * chances * parts).reshape(len(parts), -1)
+        hessian = weighted @ parts.reshape(len(parts), -1).T - (expected * weights) @ expected.T
         hessian[np.diag_indices_from(hessian)] += 1.0 / spread**2
         step = np.linalg.solve(hessian, gradient)
         size = 1.0
@@ -50,9 +55,9 @@ def fit_scales(parts: Doubles, labels: Ints, prior: Doubles, spread: Doubles) ->
         else:
             break
         gained, best, scales = best - value, value, candidate
-        if gained < 1e-4 * n:
+        if gained < 1e-4 * total:
             break
-    return scales, best / n
+    return scales, best / total
 
 
 def fit_logistic(

@@ -1,41 +1,25 @@
-"""From labels, texts and supports to a fitted head: which kind, with which parameters, how calibrated."""
+"""From labels, texts and supports to a fitted head: its parts, what each is worth, how calibrated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
 
-from app.heads import calibration, gda, proker
+from app.heads.combining import Combined, Kernel, Problem, combine, rarity
 from app.heads.gathering import Gathered, gather
-from app.heads.head import Evidence, GaussianScorer, Head, KernelScorer, Scorer, TextScorer
-from app.heads.moments import Moments
-from app.heads.novelty import ENOUGH, fit_evidence, fit_threshold, likeness, rows_with_siblings
-from app.heads.priors import Priors, ShotPrior
-from app.heads.supports import SupportSet
-from app.heads.types import Doubles, Floats, Ints, unit
+from app.heads.head import Evidence, Head, Scorer
+from app.heads.noise import SUSPECT, Suspect
+from app.heads.novelty import ENOUGH, fit_evidence, fit_threshold, likeness
+from app.heads.priors import Priors
+from app.heads.supports import SupportSet, vector_key
+from app.heads.types import Doubles, Floats, unit
 from app.heads.zero_shot import TextRows, trust
 
-WIDTHS = (0.5, 2.0)
-RIDGES = (0.25, 4.0)
-"""Factors on the prior's kernel width and ridge that a collection may choose instead."""
-CHOSEN_ON = 400
-"""Supports on which they are chosen; the scales are then fitted on all."""
-FOLDS = 3
-
-
-class _Fitted(NamedTuple):
-    """What tells labels apart, and held-out logits to calibrate it with."""
-
-    scorer: Scorer
-    text_scale: float
-    rows: Ints
-    logits: Doubles
-    """float64[r, p]: held-out logits of `rows` over the seen labels; no rows where nothing can be held out."""
-    loss: float
-    """Cross-entropy of a held-out row, with what keeps the scales near the prior; 0 where none is held out."""
+LabelShares = Literal["equal", "examples"]
+"""How often each label is expected: all alike, or as often as there are examples of it."""
+PARTS = ("proker", "gda")
 
 
 def zero_shot_head(labels: list[str], texts: Floats, priors: Priors) -> Head:
@@ -52,6 +36,7 @@ def zero_shot_head(labels: list[str], texts: Floats, priors: Priors) -> Head:
         seen=np.zeros(0, np.int64),
         unseen=np.arange(classes),
     )
+    weights, bias = rows.linear(np.full(classes, priors.temperature))
     return Head(
         labels=list(labels),
         kind="zero_shot",
@@ -59,8 +44,7 @@ def zero_shot_head(labels: list[str], texts: Floats, priors: Priors) -> Head:
         anchors=np.zeros((0, rows.rows.shape[1]), np.float32),
         nearest=None,
         texts=rows,
-        text_scales=np.full(classes, priors.temperature),
-        scorer=TextScorer(),
+        scorer=Scorer.of(weights, bias, 0.0, np.zeros((0, classes))),
         evidence=evidence,
     )
 
@@ -73,189 +57,130 @@ def fit_head(
     priors: Priors,
     *,
     kind: str | None = None,
+    label_shares: LabelShares = "equal",
 ) -> Head:
     """The head of a collection: `labels[i]` has the id `label_ids[i]` in `supports` and the text `texts[i]`.
 
-    `texts` is float32[C, d] or None. Labels without vectors are told by their texts alone. Past `EXACT` vectors
-    the kind is `gda`; from `ENOUGH` a label on it is what tells held-out supports apart better; below, `proker`.
-    `kind` forces either. Raises ValueError when there is neither a text nor a vector to go by, or no label.
+    `texts` is float32[C, d] or None. Labels without vectors are told by their texts alone. Kernel regression and
+    Gaussian discriminants are added up, each worth what held-out supports say; `kind`, one of `PARTS`, leaves the
+    other out. `label_shares` says how often each label is to be expected. Neither the order of the labels nor that
+    of the examples makes a difference. Raises ValueError when there is neither a text nor a vector to go by, or no
+    label.
     """
     if not labels or len(labels) != len(label_ids):
         raise ValueError("a head needs labels, and an id for each")
-    gathered = gather(supports, label_ids)
-    if not len(gathered.seen):
+    if not any(supports.count(label) for label in label_ids):
         if texts is None:
             raise ValueError("neither texts nor examples to tell labels by")
         return zero_shot_head(labels, texts, priors)
+    order = sorted(range(len(labels)), key=lambda i: _identity(labels[i], texts, i, supports, label_ids[i]))
+    ordered = _fit_ordered(
+        [labels[i] for i in order],
+        None if texts is None else texts[order],
+        supports,
+        [label_ids[i] for i in order],
+        priors,
+        PARTS if kind is None else (kind,),
+        label_shares,
+    )
+    return ordered.rearranged(np.argsort(order))
+
+
+def _identity(
+    label: str, texts: Floats | None, index: int, supports: SupportSet, label_id: int
+) -> tuple[bytes, bytes, str, int]:
+    """What a label is sorted by: its examples, its text, its name, so that the order it came in is forgotten."""
+    text = b"" if texts is None else texts[index].tobytes()
+    return supports.digest(label_id), text, label, label_id
+
+
+def _fit_ordered(
+    labels: list[str],
+    texts: Floats | None,
+    supports: SupportSet,
+    label_ids: list[int],
+    priors: Priors,
+    parts: tuple[str, ...],
+    label_shares: LabelShares,
+) -> Head:
+    gathered = gather(supports, label_ids)
     rows = None if texts is None else TextRows(unit(texts), priors.background)
     cosines = np.zeros((len(gathered.labels), len(labels)))
+    prior = priors.at(gathered.shots)
+    free, believed = prior.text_scale, 0.0
     if rows is not None:
         cosines = rows.cosines(gathered.vectors)
-    prior = priors.at(gathered.shots)
-    believed = 0.0
-    if rows is not None:
         position = np.searchsorted(gathered.seen, gathered.labels)
         believed = trust(cosines[:, gathered.seen], position, priors.temperature)
-    prior = replace(prior, text_scale=prior.text_scale * believed)
-    free = priors.at(gathered.shots).text_scale
     alike = likeness(gathered, priors)
-    tried: dict[str, _Fitted] = {}
-    if kind == "proker" or (kind is None and supports.moments is None):
-        tried["proker"] = _fit_proker(gathered, cosines, prior, prior.image_scale(alike), free)
-    if kind == "gda" or (kind is None and _gda_may_win(gathered, supports)):
-        tried["gda"] = _fit_gda(gathered, supports, label_ids, cosines, prior, free, priors.variance)
-    kind = min(tried, key=lambda name: tried[name].loss)
-    fitted = tried[kind]
-    scales = np.full(len(labels), fitted.text_scale)
-    scales[gathered.unseen] = free
-    among_exemplars = kind == "gda"
+    prior = replace(prior, text_scale=prior.text_scale * believed)
+    image_scale = prior.image_scale(alike)
+    problem = Problem(gathered, supports, label_ids, cosines, prior, image_scale, free, priors.variance)
+    combined = combine(problem, parts)
+    text_scales = np.full(len(labels), combined.text_scale)
+    text_scales[gathered.unseen] = free
+    weights, bias = _linear(combined, gathered, supports.dim)
+    if rows is not None:
+        of_texts = rows.linear(text_scales)
+        weights, bias = weights + of_texts[0], bias + of_texts[1]
+    if label_shares == "examples":
+        bias = bias + _log_shares(supports, label_ids)
+    kernel = combined.kernel
+    anchors = gathered.anchors if kernel is not None else gathered.anchors[:0]
+    anchors = np.concatenate([anchors, np.setdiff1d(gathered.exemplars, anchors)])
+    columns = np.empty(len(gathered.labels), np.int64)
+    columns[anchors] = np.arange(len(anchors))
     head = Head(
         labels=list(labels),
-        kind=kind,
+        kind="+".join(
+            name for name, part in zip(PARTS, (kernel, combined.gda), strict=True) if part is not None
+        ),
         threshold=prior.threshold,
-        anchors=gathered.vectors[gathered.exemplars] if among_exemplars else gathered.vectors,
-        nearest=gathered.nearest(among_exemplars=among_exemplars),
+        anchors=gathered.vectors[anchors],
+        nearest=gathered.nearest(columns[gathered.exemplars]),
         texts=rows,
-        text_scales=scales,
-        scorer=fitted.scorer,
+        scorer=Scorer.of(weights, bias, *_kernel_part(kernel, text_scales, problem)),
         evidence=fit_evidence(gathered, priors, alike),
+        suspects=_suspects(combined, gathered),
     )
-    if len(fitted.rows) and gathered.shots >= ENOUGH:
-        threshold = fit_threshold(head, gathered, priors, fitted.rows, fitted.logits, prior.threshold)
+    if len(combined.rows) and gathered.shots >= ENOUGH:
+        threshold = fit_threshold(head, gathered, priors, combined.rows, combined.logits, prior.threshold)
         head = replace(head, threshold=threshold)
     return head
 
 
-def _gda_may_win(gathered: Gathered, supports: SupportSet) -> bool:
-    return supports.moments is not None or (gathered.shots >= ENOUGH and len(gathered.seen) > 1)
+def _kernel_part(kernel: Kernel | None, text_scales: Doubles, problem: Problem) -> tuple[float, Doubles]:
+    if kernel is None:
+        return 0.0, np.zeros((0, len(text_scales)))
+    return kernel.width, kernel.coefficients(text_scales, problem)
 
 
-def _spread(prior: Doubles, free: float) -> Doubles:
-    """How far the scales of text and image may go from the prior."""
-    return np.array([max(0.5 * free, 1e-3), 0.5 * max(prior[1], 1e-3)])
+def _linear(combined: Combined, gathered: Gathered, dim: int) -> tuple[Doubles, Doubles]:
+    """Discriminants as weights float64[d, C] and bias float64[C]; unseen labels get the mean of the others."""
+    classes = len(gathered.counts)
+    weights, bias = np.zeros((dim, classes)), np.zeros(classes)
+    if combined.gda is not None:
+        weights[:] = combined.gda.weights.mean(axis=1, keepdims=True)
+        bias[:] = combined.gda.bias.mean()
+        weights[:, gathered.seen], bias[gathered.seen] = combined.gda
+    bias[gathered.seen] += combined.rarity_scale * rarity(gathered.counts[gathered.seen])
+    return weights, bias
 
 
-def _few(gathered: Gathered) -> Ints:
-    """Enough supports to choose kernel width and ridge on: the first so many of each label."""
-    most = max(ENOUGH, CHOSEN_ON // len(gathered.seen))
-    starts = np.cumsum(gathered.counts) - gathered.counts
-    rank = np.arange(len(gathered.labels)) - starts[gathered.labels]
-    return np.flatnonzero(rank < most)
+def _suspects(combined: Combined, gathered: Gathered) -> tuple[Suspect, ...]:
+    found = []
+    for at in np.argsort(combined.right, kind="stable"):
+        if combined.right[at] > SUSPECT:
+            break
+        row = combined.rows[at]
+        told = int(gathered.seen[combined.logits[at].argmax()])
+        key = vector_key(gathered.vectors[row])
+        found.append(Suspect(key, int(gathered.labels[row]), told, float(combined.right[at])))
+    return tuple(found)
 
 
-def _typical_distance(gram: Doubles) -> float:
-    """Median of 1 - cosine over pairs of supports, at most 500 of them; 1 where there is no pair."""
-    few = gram[:: max(1, len(gram) // 500)]
-    few = few[:, :: max(1, len(gram) // 500)]
-    apart = 1.0 - few[~np.eye(len(few), dtype=bool)]
-    return max(float(np.median(apart)), 1e-3) if len(apart) else 1.0
-
-
-def _fit_proker(
-    gathered: Gathered, cosines: Doubles, prior: ShotPrior, image_scale: float, free: float
-) -> _Fitted:
-    vectors = gathered.vectors.astype(np.float64)
-    gram = vectors @ vectors.T
-    onehot = gathered.onehot()
-    seen = gathered.seen
-    rows = rows_with_siblings(gathered)
-    start = np.array([prior.text_scale, image_scale])
-    width = prior.width / _typical_distance(gram)
-    chosen, scales, logits = (width, prior.ridge), start, np.zeros((0, len(seen)))
-    solver, loss = None, 0.0
-    if gathered.shots >= ENOUGH and len(seen) > 1:
-        position = np.searchsorted(seen, gathered.labels)
-
-        def attempt(b: float, ridge: float, among: Ints) -> tuple[float, Doubles, Doubles, Doubles]:
-            solved = proker.inverse(gram[np.ix_(among, among)], b, ridge)
-            left = proker.leave_one_out(solved, onehot[np.ix_(among, seen)], cosines[np.ix_(among, seen)])
-            judged = np.flatnonzero(np.isin(among, rows))
-            parts = np.stack([left.text[judged], left.image[judged]])
-            found, loss = calibration.fit_scales(parts, position[among[judged]], start, _spread(start, free))
-            return loss, found, np.tensordot(found, parts, axes=1), solved
-
-        few = _few(gathered)
-        best = attempt(*chosen, few)[0]
-        for candidate in [(width, prior.ridge * factor) for factor in RIDGES]:
-            tried = attempt(*candidate, few)[0]
-            if tried < best:
-                best, chosen = tried, candidate
-        for candidate in [(width * factor, chosen[1]) for factor in WIDTHS]:
-            tried = attempt(*candidate, few)[0]
-            if tried < best:
-                best, chosen = tried, candidate
-        loss, scales, logits, solver = attempt(*chosen, np.arange(len(gram)))
-    else:
-        rows = rows[:0]
-    if solver is None:
-        solver = proker.inverse(gram, *chosen)
-    text_scale, scale = float(scales[0]), max(float(scales[1]), 1e-6)
-    by_label = np.full(len(gathered.counts), text_scale)
-    by_label[gathered.unseen] = free
-    weighted = cosines * (by_label / scale)
-    coefficients = proker.coefficients(solver, onehot, weighted, chosen[1])
-    scorer = KernelScorer(chosen[0], scale, coefficients.astype(np.float32))
-    return _Fitted(scorer, text_scale, rows, logits, loss)
-
-
-def _fit_gda(
-    gathered: Gathered,
-    supports: SupportSet,
-    label_ids: list[int],
-    cosines: Doubles,
-    prior: ShotPrior,
-    free: float,
-    variance: float,
-) -> _Fitted:
-    seen = gathered.seen
-    places = np.searchsorted(seen, gathered.labels)
-    if supports.moments is None and len(gathered.labels) < supports.dim:
-        fit = _few_fit(gathered, places, variance)
-    else:
-        fit = _moment_fit(gathered, supports, label_ids, variance)
-    start = np.array([prior.text_scale, prior.gda_scale])
-    scales, logits, loss = start, np.zeros((0, len(seen))), 0.0
-    rows = rows_with_siblings(gathered)
-    if gathered.shots >= ENOUGH and len(seen) > 1:
-        held = np.empty((len(rows), len(seen)))
-        for fold in range(FOLDS):
-            inside = np.arange(len(rows)) % FOLDS == fold
-            held[inside] = fit(rows[inside]).discriminants(gathered.vectors[rows[inside]])
-        parts = np.stack([cosines[np.ix_(rows, seen)], held])
-        scales, loss = calibration.fit_scales(parts, places[rows], start, _spread(start, free))
-        logits = np.tensordot(scales, parts, axes=1)
-    else:
-        rows = rows[:0]
-    scorer = GaussianScorer(fit(rows[:0]), float(scales[1]), seen, len(label_ids))
-    return _Fitted(scorer, float(scales[0]), rows, logits, loss)
-
-
-def _few_fit(gathered: Gathered, places: Ints, variance: float) -> Callable[[Ints], gda.Gda]:
-    """Fits from fewer vectors than dimensions, less some rows of `gathered`."""
-
-    def fit(out: Ints) -> gda.Gda:
-        rest = np.setdiff1d(np.arange(len(places)), out)
-        return gda.fit_few(gathered.vectors[rest], places[rest], len(gathered.seen), variance=variance)
-
-    return fit
-
-
-def _moment_fit(
-    gathered: Gathered, supports: SupportSet, label_ids: list[int], variance: float
-) -> Callable[[Ints], gda.Gda]:
-    """Fits from moments, less some rows of `gathered`."""
-    ids = np.asarray(label_ids)[gathered.labels]
-    seen = [label_ids[i] for i in gathered.seen]
-    fourth = gda.mean_fourth([gathered.vectors[gathered.labels == i] for i in gathered.seen])
-
-    def fit(out: Ints) -> gda.Gda:
-        moments = supports.moments
-        if moments is None:
-            moments = Moments(supports.dim)
-            moments.add(ids, gathered.vectors)
-        if len(out):
-            moments = moments.copy()
-            moments.remove(ids[out], gathered.vectors[out])
-        return gda.fit(moments, seen, fourth=fourth, variance=variance)
-
-    return fit
+def _log_shares(supports: SupportSet, label_ids: list[int]) -> Doubles:
+    """float64[C]: logarithms of the labels' shares among the examples, one added to each (Laplace's rule)."""
+    counts = np.array([supports.count(label) for label in label_ids], np.float64) + 1.0
+    shares: Doubles = np.log(counts / counts.sum())
+    return shares

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from app.heads.gda import Gda
-from app.heads.proker import kernel
+from app.heads.noise import Suspect
 from app.heads.types import Doubles, Floats, Ints, sigmoid, softmax, unit
 from app.heads.zero_shot import TextRows
 
@@ -36,56 +35,57 @@ class Nearest:
     """int64[p]: which label each group belongs to."""
     classes: int
 
-    def of(self, cosines: Doubles) -> Doubles:
-        """float64[m, C] of float64[m, supports]; -1 for a label without exemplars."""
+    def rearranged(self, order: Ints) -> Nearest:
+        """Label `order[i]` becomes label i."""
+        return replace(self, columns=np.argsort(order)[self.columns])
+
+    def of(self, cosines: Floats | Doubles) -> Doubles:
+        """float64[m, C] of cosines [m, anchors]; -1 for a label without exemplars."""
         values: Doubles = np.full((len(cosines), self.classes), -1.0)
         values[:, self.columns] = np.maximum.reduceat(cosines[:, self.exemplars], self.starts, axis=1)
         return values
 
 
-class Scorer(Protocol):
-    """Logits of labels from features."""
-
-    def logits(self, features: Floats, cosines: Doubles, texts: Doubles) -> Doubles:
-        """float64[m, C] of features float32[m, d], their cosines with the anchors and with the texts."""
-
-
 @dataclass(frozen=True)
-class TextScorer:
-    """Texts alone."""
+class Scorer:
+    """Logits of C labels: kernel regression on the first k anchors, on top of a linear function of the features.
 
-    def logits(self, features: Floats, cosines: Doubles, texts: Doubles) -> Doubles:
-        return texts
+    Texts, Gaussian discriminants and the labels' shares are all linear, so that one matrix holds them together.
+    """
 
-
-@dataclass(frozen=True)
-class KernelScorer:
-    """Texts plus kernel regression of what they leave over."""
-
-    b: float
-    scale: float
+    weights: Floats
+    """float32[d, C]"""
+    bias: Floats
+    """float32[C]"""
+    width: float
     coefficients: Floats
-    """float32[n, C]"""
+    """float32[k, C]"""
 
-    def logits(self, features: Floats, cosines: Doubles, texts: Doubles) -> Doubles:
-        residual = kernel(cosines, self.b).astype(np.float32) @ self.coefficients
-        return texts + self.scale * residual.astype(np.float64)
+    @classmethod
+    def of(cls, weights: Doubles, bias: Doubles, width: float, coefficients: Doubles) -> Scorer:
+        """Less what all labels share, which softmax ignores, so that float32 is exact enough."""
+        return cls(
+            np.ascontiguousarray(weights - weights.mean(axis=1, keepdims=True), np.float32),
+            (bias - bias.mean()).astype(np.float32),
+            width,
+            np.ascontiguousarray(coefficients, np.float32),
+        )
 
+    def rearranged(self, order: Ints) -> Scorer:
+        """Label `order[i]` becomes label i."""
+        weights, coefficients = self.weights[:, order], self.coefficients[:, order]
+        return Scorer(
+            np.ascontiguousarray(weights), self.bias[order], self.width, np.ascontiguousarray(coefficients)
+        )
 
-@dataclass(frozen=True)
-class GaussianScorer:
-    """Texts plus discriminants; labels without examples get the mean of the others."""
-
-    gda: Gda
-    scale: float
-    columns: Ints
-    classes: int
-
-    def logits(self, features: Floats, cosines: Doubles, texts: Doubles) -> Doubles:
-        found = self.scale * self.gda.discriminants(features)
-        values: Doubles = np.repeat(found.mean(axis=1, keepdims=True), self.classes, axis=1)
-        values[:, self.columns] = found
-        return texts + values
+    def logits(self, features: Floats, cosines: Floats) -> Doubles:
+        """float64[m, C] of features float32[m, d] and their cosines with the anchors float32[m, n]."""
+        values: Floats = features @ self.weights
+        values += self.bias
+        if len(self.coefficients):
+            near = cosines[:, : len(self.coefficients)]
+            values += np.exp(np.float32(self.width) * (near - np.float32(1.0))) @ self.coefficients
+        return values.astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,11 @@ class Evidence:
     """int64[p]: labels that have examples."""
     unseen: Ints
     """int64[q]: labels that have only a text."""
+
+    def rearranged(self, order: Ints) -> Evidence:
+        """Label `order[i]` becomes label i."""
+        places = np.argsort(order)
+        return replace(self, seen=np.sort(places[self.seen]), unseen=np.sort(places[self.unseen]))
 
     def of(self, nearest: Doubles, deviations: Doubles | None) -> Doubles:
         """float64[m, C] of cosines to the nearest exemplars and of text deviations, both float64[m, C]."""
@@ -120,28 +125,43 @@ class Head:
 
     labels: list[str]
     kind: str
-    """`zero_shot`, `proker` or `gda`."""
+    """`zero_shot`, or the parts that images are told apart by: `proker`, `gda` or `proker+gda`."""
     threshold: float
     """Best score below which an image is rejected unless the client says otherwise."""
     anchors: Floats
-    """float32[n, d]: the vectors that cosines are taken with: supports, or exemplars of a large collection."""
+    """float32[n, d]: the vectors that cosines are taken with; those of the kernel come first, then exemplars."""
     nearest: Nearest | None
     texts: TextRows | None
-    text_scales: Doubles
-    """float64[C]: logits a text cosine is worth, by label."""
     scorer: Scorer
     evidence: Evidence
+    suspects: tuple[Suspect, ...] = ()
+    """Examples whose labels look wrong, the most suspect first."""
+
+    def rearranged(self, order: Ints) -> Head:
+        """The same head with label `order[i]` as label i."""
+        places = np.argsort(order)
+        return replace(
+            self,
+            labels=[self.labels[i] for i in order],
+            nearest=None if self.nearest is None else self.nearest.rearranged(order),
+            texts=None if self.texts is None else self.texts.rearranged(order),
+            scorer=self.scorer.rearranged(order),
+            evidence=self.evidence.rearranged(order),
+            suspects=tuple(
+                suspect._replace(label=int(places[suspect.label]), told=int(places[suspect.told]))
+                for suspect in self.suspects
+            ),
+        )
 
     def predict(self, features: Floats) -> Prediction:
         """Scores of float32[m, d]; rows are scaled to unit norm first."""
         features = unit(features if features.ndim == 2 else np.atleast_2d(features))
-        cosines: Doubles = np.asarray(features @ self.anchors.T, np.float64)
+        cosines: Floats = features @ self.anchors.T
         classes = len(self.labels)
-        deviations, texts = None, np.zeros((len(features), classes))
-        if self.texts is not None:
-            raw = self.texts.cosines(features)
-            deviations, texts = raw / self.texts.deviation, raw * self.text_scales
-        logits = self.scorer.logits(features, cosines, texts)
+        deviations = None
+        if self.texts is not None and len(self.evidence.unseen):
+            deviations = self.texts.cosines(features) / self.texts.deviation
+        logits = self.scorer.logits(features, cosines)
         near = np.full((len(features), classes), -1.0) if self.nearest is None else self.nearest.of(cosines)
         known = sigmoid(np.maximum.reduce(self.evidence.of(near, deviations), axis=1))
         scores = softmax(logits) * known[:, None]

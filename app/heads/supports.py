@@ -65,7 +65,7 @@ class SupportSet:
         vectors = self._checked(label_ids, vectors)
         for label, row in zip(label_ids.tolist(), vectors, strict=True):
             kept = self._kept.setdefault(label, {})
-            key = _key(row)
+            key = vector_key(row)
             twins = kept[key][0] if key in kept else 0
             kept[key] = (twins + 1, row)
             self._counts[label] = self._counts.get(label, 0) + 1
@@ -83,7 +83,7 @@ class SupportSet:
         known: list[int] = []
         for i, (label, row) in enumerate(zip(label_ids.tolist(), vectors, strict=True)):
             kept = self._kept.get(label, {})
-            key = _key(row)
+            key = vector_key(row)
             if key in kept:
                 twins, stored = kept[key]
                 if twins > 1:
@@ -106,6 +106,10 @@ class SupportSet:
             return np.zeros((0, self.dim), np.float32)
         return np.stack([kept[key][1] for key in sorted(kept)])
 
+    def digest(self, label_id: int) -> bytes:
+        """A hash of what is kept of a label: the same for the same vectors, in whatever order they came."""
+        return hashlib.blake2b(b"".join(sorted(self._kept.get(label_id, {}))), digest_size=16).digest()
+
     def _checked(self, label_ids: Ints, vectors: Floats) -> Floats:
         if vectors.shape != (len(label_ids), self.dim):
             raise ValueError(f"expected vectors of shape {(len(label_ids), self.dim)}, not {vectors.shape}")
@@ -127,5 +131,6 @@ class SupportSet:
                     del kept[key]
 
 
-def _key(row: Floats) -> bytes:
+def vector_key(row: Floats) -> bytes:
+    """What a vector float32[d] is known by, after `unit` has scaled it."""
     return hashlib.blake2b(row.tobytes(), digest_size=8).digest()

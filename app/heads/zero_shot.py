@@ -28,6 +28,16 @@ class TextRows:
             self.mean = cosines.mean(axis=0)
             self.deviation = np.maximum(cosines.std(axis=0), 1e-3)
 
+    def rearranged(self, order: Ints) -> TextRows:
+        """Text `order[i]` becomes text i."""
+        other = TextRows(self.rows[order], None)
+        other.mean, other.deviation = self.mean[order], self.deviation[order]
+        return other
+
+    def linear(self, scales: Doubles) -> tuple[Doubles, Doubles]:
+        """`cosines` times `scales` float64[C], as weights float64[d, C] and bias float64[C]."""
+        return self.rows.T * scales, -self.mean * scales
+
     def cosines(self, features: Floats) -> Doubles:
         """float64[m, C] of float32[m, d]."""
         centred: Doubles = np.asarray(features @ self.rows.T, np.float64) - self.mean

@@ -7,6 +7,8 @@ import pytest
 
 from app.heads import Moments, SupportSet, calibration, gda, proker, supports
 from app.heads.exemplars import spread
+from app.heads.gathering import even_share
+from app.heads.types import Doubles
 from app.heads.zero_shot import trust
 from benchmarks import scores
 from tests.unit.head_data import clusters, support_set
@@ -85,13 +87,103 @@ def test_gda_equals_a_direct_computation_and_the_form_for_few_vectors(each: int)
 
     moments = Moments(32)
     moments.add(ids, flat)
-    measured = gda.mean_fourth([flat[ids == label] for label in range(3)])
-    of_moments = gda.fit(moments, [0, 1, 2], fourth=measured, variance=0.01)
+    examples = gda.Examples(flat, ids, np.ones(len(flat)), np.arange(0))
+    of_moments = gda.fit(examples, moments, [0, 1, 2], variance=0.01).gda
     np.testing.assert_allclose(of_moments.discriminants(flat), expected, rtol=1e-3, atol=1e-2)
-    of_few = gda.fit_few(flat, ids, 3, variance=0.01)
+    of_few = gda.fit_few(examples, wide @ wide.T, variance=0.01).gda
     np.testing.assert_allclose(
         of_few.discriminants(flat), of_moments.discriminants(flat), rtol=1e-4, atol=1e-3
     )
+
+
+def uneven(sizes: list[int], dim: int) -> gda.Examples:
+    """Labels with so many vectors, of weights between .3 and 1, that spread along few directions."""
+    rng = np.random.default_rng(4)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    vectors = (rng.normal(size=(len(labels), dim)) + 0.5 * labels[:, None]) * np.geomspace(0.01, 5, dim)
+    weights = rng.uniform(0.3, 1.0, len(labels))
+    return gda.Examples(vectors.astype(np.float32), labels, weights, np.arange(len(labels)))
+
+
+@pytest.mark.parametrize(("sizes", "dim"), [([20, 12, 25], 12), ([12, 15, 9], 40)])
+def test_gaussians_left_out_equal_a_fit_without_each_vector(sizes: list[int], dim: int) -> None:
+    """Both forms against direct sums, at the shrunk covariance of the whole."""
+    examples = uneven(sizes, dim)
+    vectors, labels, weights, rows = examples
+    wide = vectors.astype(np.float64)
+    moments = Moments(dim)
+    moments.add(labels, vectors)
+    moments.discount(labels, vectors, 1.0 - weights)
+    of_moments = gda.fit(examples, moments, [0, 1, 2], variance=0.01)
+    of_few = gda.fit_few(examples, wide @ wide.T, variance=0.01)
+
+    def statistics(w: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+        counts = np.bincount(labels, weights=w)
+        means = np.stack(
+            [(w[:, None] * wide)[labels == label].sum(axis=0) / counts[label] for label in range(3)]
+        )
+        z = wide - means[labels]
+        return counts, means, (w[:, None] * z).T @ z
+
+    counts, means, scatter = statistics(weights)
+    freedom = float(counts.sum()) - 3
+    covariance = scatter / freedom
+    trace, squared = float(np.trace(covariance)), float(np.sum(covariance**2))
+    lengths = np.sum((wide - means[labels]) ** 2, axis=1) * counts[labels] / (counts[labels] - 1)
+    share = gda.shrinkage(trace, squared, dim, freedom, float(np.mean(lengths**2)))
+    expected, own_counts, distances = [], [], []
+    for row in rows:
+        without = weights.copy()
+        without[row] = 0.0
+        counts_left, means_left, scatter_left = statistics(without)
+        shrunk = (1 - share) * scatter_left / freedom + share * trace / dim * np.eye(dim)
+        precision = np.linalg.inv(shrunk)
+        expected.append(
+            wide[row] @ precision @ means_left.T - 0.5 * np.sum(means_left @ precision * means_left, axis=1)
+        )
+        own_counts.append(counts_left)
+        z, own = wide[row] - means[labels[row]], counts[labels[row]]
+        distances.append(own / (own - weights[row]) * z @ precision @ z)
+    assert share < 0.9
+    bias = 0.5 * np.mean(distances) / np.array(own_counts)
+    for fit in (of_moments, of_few):
+        np.testing.assert_allclose(fit.left_out, np.array(expected) + bias, rtol=1e-4, atol=1e-3)
+
+
+def test_kernel_regression_on_anchors_equals_the_whole_where_all_are_anchors() -> None:
+    vectors, means = clusters(3, 8)
+    flat = vectors.reshape(-1, 32)
+    onehot, texts = np.repeat(np.eye(3), 8, axis=0), np.asarray(flat @ means.T, np.float64)
+    weights = np.linspace(0.5, 2.0, 24)
+    rows = np.array([1, 5, 20])
+    solver = proker.inverse(flat.astype(np.float64) @ flat.T.astype(np.float64), 2.0, 0.1, weights)
+    whole = proker.leave_one_out(solver, onehot, texts)
+    found = proker.reduced(flat, np.arange(24), (2.0, 0.1), weights, (onehot, texts), rows)
+    np.testing.assert_allclose(found.left.image, whole.image[rows], atol=1e-4)
+    np.testing.assert_allclose(found.left.text, whole.text[rows], atol=1e-4)
+    np.testing.assert_allclose(found.operator @ onehot, solver @ onehot / 0.1, rtol=1e-3, atol=1e-3)
+
+
+def test_kernel_regression_on_some_anchors_is_left_out_as_if_fitted_without() -> None:
+    vectors, means = clusters(3, 12, noise=1.2)
+    flat = vectors.reshape(-1, 32)
+    onehot, texts = np.repeat(np.eye(3), 12, axis=0), np.asarray(flat @ means.T, np.float64)
+    anchors, weights = np.arange(0, 36, 4), np.linspace(0.5, 2.0, 36)
+    rows = np.array([0, 7, 30])
+    left = proker.reduced(flat, anchors, (2.0, 0.1), weights, (onehot, texts), rows).left
+    near = proker.kernel(np.asarray(flat @ flat.T, np.float64), 2.0)
+    for at, row in enumerate(rows):
+        without = weights.copy()
+        without[row] = 1e-9
+        found = proker.reduced(flat, anchors, (2.0, 0.1), without, (onehot, texts), rows)
+        np.testing.assert_allclose(left.image[at], near[row, anchors] @ found.operator @ onehot, atol=1e-4)
+
+
+def test_shares_are_even_and_fill_what_there_is() -> None:
+    assert even_share(np.array([3, 3, 3]), 100) == 3
+    assert even_share(np.array([50, 2, 1]), 13) == 10
+    assert even_share(np.array([50, 50]), 21) == 10
+    assert even_share(np.array([5, 5, 5]), 2) == 1
 
 
 def test_shrinkage_is_ledoit_and_wolf_of_scikit_learn() -> None:
@@ -199,6 +291,20 @@ def test_scales_find_the_optimum_of_the_penalised_loss() -> None:
         assert penalised(np.maximum(scales + step, 0)) >= loss - 1e-4
     assert scales[0] > 0.5
     assert scales[1] < 0.3
+
+
+def test_a_row_of_weight_two_counts_as_two_rows() -> None:
+    rng = np.random.default_rng(3)
+    labels, parts = rng.integers(0, 3, 60), rng.normal(size=(2, 60, 3))
+    parts[0, np.arange(60), labels] += 0.5
+    prior, width = np.array([0.5, 0.5]), np.array([2.0, 2.0])
+    weights = np.where(np.arange(60) < 20, 2.0, 1.0)
+    weighed = calibration.fit_scales(parts, labels, prior, width, weights)
+    twice = np.r_[np.arange(60), np.arange(20)]
+    repeated = calibration.fit_scales(parts[:, twice], labels[twice], prior, width)
+    np.testing.assert_allclose(weighed[0], repeated[0], atol=1e-6)
+    assert weighed[1] == pytest.approx(repeated[1])
+    assert not np.allclose(weighed[0], calibration.fit_scales(parts, labels, prior, width)[0], atol=1e-3)
 
 
 def test_logistic_fit_recovers_what_made_the_data() -> None:

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from app.heads.head import GaussianScorer, Head, KernelScorer, Nearest, TextScorer
-from app.jobs.errors import NotTrainableError
+from app.heads.head import Head, Nearest
 from app.models.classifiers import TrainedClassifier
 
 
@@ -20,43 +19,29 @@ class HeadModule(nn.Module):
     text_rows: torch.Tensor
     text_mean: torch.Tensor
     text_deviation: torch.Tensor
-    text_scales: torch.Tensor
-    coefficients: torch.Tensor
-    discriminants: torch.Tensor
+    weights: torch.Tensor
     bias: torch.Tensor
-    place: torch.Tensor
+    coefficients: torch.Tensor
     exemplars: torch.Tensor
     has_exemplars: torch.Tensor
     unseen: torch.Tensor
 
     def __init__(self, head: Head) -> None:
-        """Raises NotTrainableError for a scorer that is not known here."""
         super().__init__()
-        self.scorer = type(head.scorer).__name__
         classes = len(head.labels)
         self.constant("anchors", head.anchors)
-        self.has_texts = head.texts is not None
+        self.has_texts = head.texts is not None and len(head.evidence.unseen) > 0
         if head.texts is not None:
             for name, value in (
                 ("text_rows", head.texts.rows),
                 ("text_mean", head.texts.mean),
                 ("text_deviation", head.texts.deviation),
-                ("text_scales", head.text_scales),
             ):
                 self.constant(name, value)
-        scorer: Any = head.scorer
-        if isinstance(scorer, KernelScorer):
-            self.width, self.scale = scorer.b, scorer.scale
-            self.constant("coefficients", scorer.coefficients)
-        elif isinstance(scorer, GaussianScorer):
-            self.scale = scorer.scale
-            self.constant("discriminants", scorer.gda.weights)
-            self.constant("bias", scorer.gda.bias)
-            place = np.full((len(scorer.columns), classes), 1 / len(scorer.columns))
-            place[:, scorer.columns] = np.eye(len(scorer.columns))
-            self.constant("place", place)
-        elif not isinstance(scorer, TextScorer):
-            raise NotTrainableError("This head cannot be written as a graph.")
+        self.width = head.scorer.width
+        self.constant("weights", head.scorer.weights)
+        self.constant("bias", head.scorer.bias)
+        self.constant("coefficients", head.scorer.coefficients)
         self._lay_out_nearest(head.nearest, classes)
         evidence = head.evidence
         self.unrelated = evidence.unrelated
@@ -72,26 +57,18 @@ class HeadModule(nn.Module):
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         cosines = features @ self.anchors.T
-        raw: Any = None
-        if self.has_texts:
-            raw = features @ self.text_rows.T - self.text_mean
-        logits = self._logits(features, cosines, 0.0 if raw is None else raw * self.text_scales)
+        logits = features @ self.weights + self.bias
+        if len(self.coefficients):
+            kernel = torch.exp(self.width * (cosines[:, : len(self.coefficients)] - 1))
+            logits = logits + kernel @ self.coefficients
         near = torch.where(self.has_exemplars, cosines[:, self.exemplars].amax(dim=-1), -1.0)
         relative = (near - self.unrelated) / (1 - self.unrelated)
         odds = self.image_line[0] + self.image_line[1] * relative
-        if raw is not None:
+        if self.has_texts:
+            raw = features @ self.text_rows.T - self.text_mean
             by_text = self.text_line[0] + self.text_line[1] * raw / self.text_deviation
             odds = torch.where(self.unseen, by_text, odds)
         return logits, odds.amax(dim=1)
-
-    def _logits(self, features: torch.Tensor, cosines: torch.Tensor, texts: Any) -> Any:
-        if self.scorer == "KernelScorer":
-            kernel = torch.exp(self.width * (cosines - 1))
-            return texts + self.scale * (kernel @ self.coefficients)
-        if self.scorer == "GaussianScorer":
-            found = self.scale * (features @ self.discriminants + self.bias)
-            return texts + found @ self.place
-        return texts
 
     def _lay_out_nearest(self, nearest: Nearest | None, classes: int) -> None:
         """For each label the columns of its exemplars, filled up by repeating the first."""
