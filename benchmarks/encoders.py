@@ -22,8 +22,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from app.families.encoders import load_encoder, resolve
-from app.families.lite import efficientnet_lite
-from app.families.lite import encoder as lite
+from app.families.lite import efficientnet_lite, networks
 from app.inference import device
 from app.inference.protocols import Pixels
 from app.inference.sources import EncoderConfig
@@ -113,7 +112,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if args.only != "clip":
-            module: efficientnet_lite.EfficientNetLite0 = lite.read_weights(lite.weights_path())[0]
+            module: efficientnet_lite.EfficientNetLite0 = networks.read_weights(networks.weights_path())[0]
             measure("lite", "lite", Eager(module), folder / "lite-cache", args.seconds, console)
         if args.only != "lite":
             clip = random_clip(folder / "clip-vit-b-32-random")

@@ -1,6 +1,6 @@
 """Fits what an encoder's heads assume before any example is seen, and writes app/heads/shipped/.
 
-Knows episodes drawn from image sets that neither the benchmark nor the tests show; docs/learning.md says which.
+Episodes are drawn from image sets that neither the benchmark nor the tests show; docs/learning.md says which.
 
     python -m scripts.fit_priors [encoder ...]
 """
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,210 +21,208 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from app.families import FAMILIES
-from app.heads import Head, SupportSet, calibration, fit_head, gda, proker, zero_shot_head
-from app.heads.gathering import gather
-from app.heads.moments import Moments
-from app.heads.novelty import likeness
-from app.heads.priors import SHIPPED, Priors, ShotPrior
+from app.heads import calibration, gda, proker, zero_shot_head
+from app.heads.novelty import background_odds
+from app.heads.priors import GENERIC, SHIPPED, Coefficients, Priors, ShotRow
+from app.heads.types import Doubles, Floats
 from app.heads.zero_shot import TextRows, trust
 from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Encoder
 from app.inference.sources import CHECKPOINTS
 from benchmarks import image_sets
 from benchmarks.image_sets import ImageSet
+from scripts.episodes import Episode, draw_all
 from scripts.natural_classes import imagenet_like
+from scripts.prior_curves import (
+    LOG_ODDS,
+    LOG_SCALES,
+    cross_entropies,
+    evidence_of,
+    fit_coefficients,
+    rejection_losses,
+)
 
 SHOTS = (1, 2, 4, 8, 16)
 WIDTHS = (0.5, 1.0)
 RIDGES = (0.1, 0.3, 1.0)
-EPISODES = 16
-MAX_LABELS = 12
+EPISODES = 12
+"""Of each image set, for each number of shots."""
 BACKGROUND = 220
-PAD = -3.0
+FEW = 3
+"""Examples a label from which on scales are fitted to each collection, so that less rides on the shipped ones."""
 
 
-@dataclass(frozen=True)
-class Episode:
-    """Supports and queries of C labels, and images that show none of them."""
+class Source(NamedTuple):
+    """An encoder, by what is fitted and where it is written, and its image sets."""
 
-    supports: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    queries: NDArray[np.float32]
-    answers: NDArray[np.int64]
-    texts: NDArray[np.float32]
-    near: NDArray[np.float32]
-    """Images of the set's other classes; none where the set has no others."""
-    far: NDArray[np.float32]
-    """Images of other sets."""
+    name: str
+    fingerprint: str
+    temperature: float
+    sets: list[ImageSet]
+
+    @property
+    def background(self) -> tuple[Floats, NDArray[np.str_]]:
+        """Images of all sets, and the set of each."""
+        rng = np.random.default_rng(0)
+        each = -(-BACKGROUND // len(self.sets))
+        chosen = [s.vectors[rng.permutation(len(s.vectors))[:each]] for s in self.sets]
+        owners = np.repeat([s.name for s in self.sets], [len(rows) for rows in chosen])
+        return np.concatenate(chosen).astype(np.float16).astype(np.float32), owners
 
 
-def image_sets_of(model: Encoder) -> list[ImageSet]:
+class Drawn(NamedTuple):
+    """Episodes of one encoder with so many examples a label."""
+
+    episodes: list[Episode]
+    draft: Priors
+    source: Source
+
+    @property
+    def traits(self) -> Doubles:
+        """float64[n, 3]"""
+        return np.array([episode.traits(self.draft) for episode in self.episodes])
+
+    def blind(self, row: ShotRow) -> Iterator[tuple[Episode, Priors]]:
+        """Each episode with priors of that row, whose background images are of other sets than the episode's own."""
+        owners = self.source.background[1]
+        for episode in self.episodes:
+            vectors = self.draft.background
+            if vectors is not None:
+                vectors = vectors[owners != episode.kind]
+            yield episode, replace(self.draft, shots=(row,), background=vectors)
+
+
+def source_of(model: Encoder) -> Source:
     """What priors are fitted on."""
     others = image_sets.photos(model, image_sets.OTHERS, "others")
     sets = [others, image_sets.shapes(model, split="train"), image_sets.digits(model, half=0)]
     sets.append(image_sets.faces(model))
     named = FAMILIES.get(model.family).named_classes()
     if named is not None:
-        # Twice, since natural photos are what people show.
-        sets += [imagenet_like(others.vectors, *named)] * 2
-    return sets
+        sets.append(imagenet_like(others.vectors, *named))
+    return Source(model.name, model.fingerprint, model.temperature, sets)
 
 
-def draw(one: ImageSet, sets: list[ImageSet], shots: int, rng: np.random.Generator) -> Episode:
-    """An episode of 2 to 12 labels."""
-    total = len(one.classes)
-    classes = rng.permutation(total)
-    count = int(rng.integers(2, min(MAX_LABELS, max(total - 1, 2)) + 1))
-    inside, outside = classes[:count], classes[count:]
-    supports, queries, answers = [], [], []
-    for position, label in enumerate(inside):
-        rows = rng.permutation(np.flatnonzero(one.labels == label))
-        supports.append(one.vectors[rows[:shots]])
-        queries.append(one.vectors[rows[shots : shots + 6]])
-        answers += [position] * len(queries[-1])
-    near = np.flatnonzero(np.isin(one.labels, outside))
-    foreign = [other for other in sets if other.name != one.name]
-    far = np.concatenate([other.vectors[rng.integers(0, len(other.vectors), 12)] for other in foreign])
-    return Episode(
-        supports=np.concatenate(supports),
-        labels=np.repeat(np.arange(count), shots),
-        queries=np.concatenate(queries),
-        answers=np.array(answers, np.int64),
-        texts=one.texts[inside],
-        near=one.vectors[rng.permutation(near)[:30]],
-        far=far,
-    )
-
-
-def support_set(episode: Episode) -> SupportSet:
-    supports = SupportSet(episode.supports.shape[1])
-    supports.add(episode.labels, episode.supports)
-    return supports
-
-
-def kernel_parts(
-    episode: Episode, draft: Priors, width: float, ridge: float
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """float64[3, queries, MAX_LABELS]: what trusted text, unlike and alike examples add to the logits."""
-    gathered = gather(support_set(episode), list(range(len(episode.texts))))
+def image_parts(episode: Episode, draft: Priors, width: float, ridge: float) -> tuple[Doubles, Doubles]:
+    """What examples and trusted texts add to the queries' logits, for scales of one: float64[m, C] each."""
+    gathered = episode.gathered
     rows = TextRows(episode.texts, draft.background)
     support_texts, texts = rows.cosines(gathered.vectors), rows.cosines(episode.queries)
-    believed = trust(support_texts, gathered.labels, draft.temperature)
     wide = gathered.vectors.astype(np.float64)
     gram = wide @ wide.T
     apart = 1.0 - gram[~np.eye(len(gram), dtype=bool)]
     b = width / max(float(np.median(apart)), 1e-3)
-    hat = (
-        proker.kernel(episode.queries.astype(np.float64) @ wide.T, b) @ proker.inverse(gram, b, ridge) / ridge
-    )
-    image = hat @ gathered.onehot()
-    alike = min(max(likeness(gathered, draft), 0.0), 1.0)
-    parts = np.zeros((3, len(texts), MAX_LABELS))
-    parts[1:, :, image.shape[1] :] = PAD
-    parts[0, :, : image.shape[1]] = believed * (texts - hat @ support_texts)
-    parts[1, :, : image.shape[1]] = image
-    parts[1] *= 1.0 - alike
-    parts[2, :, : image.shape[1]] = image
-    parts[2] *= alike
-    # Columns of labels that the episode lacks must never win, whatever the likeness.
-    parts[1:, :, image.shape[1] :] = PAD / 2
-    return parts, episode.answers
+    near = proker.kernel(episode.queries.astype(np.float64) @ wide.T, b)
+    hat = near @ proker.inverse(gram, b, ridge) / ridge
+    believed = trust(support_texts, gathered.labels, draft.temperature)
+    return hat @ gathered.onehot(), believed * (texts - hat @ support_texts)
 
 
-def fit_shots(episodes: list[Episode], draft: Priors, shots: int) -> ShotPrior:
-    """Width, ridge and scales with the least cross-entropy over all queries."""
-    best: tuple[float, float, float, NDArray[np.float64]] | None = None
+def discriminants(episode: Episode, draft: Priors) -> Doubles:
+    """What a Gaussian says of the queries, for a scale of one: float64[m, C]."""
+    gathered = episode.gathered
+    wide = gathered.vectors.astype(np.float64)
+    examples = gda.Examples(gathered.vectors, gathered.labels, np.ones(len(wide)), np.zeros(0, np.int64))
+    found = gda.fit_few(examples, wide @ wide.T, variance=draft.variance).gda
+    return found.discriminants(episode.queries)
+
+
+def fit_row(drawn: list[Drawn], shots: int, text_shares: tuple[float, ...] = (0.2, 0.4, 0.8)) -> ShotRow:
+    """Width, ridge and scales with the least cross-entropy over all queries, and the evidence that they show a label."""
+    traits = np.concatenate([part.traits for part in drawn])
+    pairs = [(episode, part.draft) for part in drawn for episode in part.episodes]
+    best: tuple[float, float, float, float, Doubles] | None = None
     for width in WIDTHS:
         for ridge in RIDGES:
-            found = [kernel_parts(one, draft, width, ridge) for one in episodes]
-            parts = np.concatenate([one[0] for one in found], axis=1)
-            answers = np.concatenate([one[1] for one in found])
-            start = np.array([0.3 * draft.temperature, 15.0, 10.0])
-            scales, loss = calibration.fit_scales(parts, answers, start, np.full(3, 100.0))
-            if best is None or loss < best[0]:
-                best = (loss, width, ridge, scales)
+            parts = [image_parts(episode, draft, width, ridge) for episode, draft in pairs]
+            # Names may tell more than those of these sets do, so their scale stays where leave-one-out can find it.
+            for share in text_shares:
+                losses = np.array(
+                    [
+                        cross_entropies(image, share * draft.temperature * text, episode.answers)
+                        for (image, text), (episode, draft) in zip(parts, pairs, strict=True)
+                    ]
+                )
+                loss = float(losses.min(axis=1).mean())
+                if best is None or loss < best[0]:
+                    best = (loss, width, ridge, share, losses)
     if best is None:
         raise ValueError("no widths to choose from")
-    loss, width, ridge, scales = best
-    print(f"{shots:2d} shots: width {width}, ridge {ridge}, scales {np.round(scales, 2)}, loss {loss:.3f}")
-    return ShotPrior(
+    _, width, ridge, share, losses = best
+    fitting = [pair for pair in pairs if len(pair[0].labels) < pair[0].supports.shape[1]]
+    of_gda = np.array(
+        [
+            cross_entropies(discriminants(episode, draft), np.zeros(()), episode.answers)
+            for episode, draft in fitting
+        ]
+    )
+    slim = np.array([episode.traits(draft) for episode, draft in fitting])
+    mean = np.array([-4.0, 12.0, -4.0, 0.0])
+    evidence = np.mean([evidence_of(part.episodes, part.draft, mean) for part in drawn], axis=0)
+    return ShotRow(
         shots=shots,
         width=width,
         ridge=ridge,
-        unlike_scale=float(scales[1]),
-        alike_scale=float(scales[2]),
-        # Names may tell more than those of these sets do, so their scale stays where leave-one-out can find it.
-        text_scale=max(float(scales[0]), 0.2 * draft.temperature),
-        gda_scale=0.0,
-        threshold=0.4,
+        image_scale=fit_coefficients(traits, losses, LOG_SCALES),
+        text_scale=share * drawn[0].draft.temperature,
+        gda_scale=fit_coefficients(slim, of_gda, LOG_SCALES),
+        evidence=tuple(evidence.tolist()),
+        threshold=(0.0, 0.0, 0.0, 0.0),
     )
 
 
-def fit_gda_scale(episodes: list[Episode], draft: Priors) -> float:
-    """Logits that a discriminant is worth."""
-    parts, answers = [], []
-    for one in episodes:
-        moments = Moments(one.supports.shape[1])
-        moments.add(one.labels, one.supports)
-        groups = [one.supports[one.labels == label] for label in range(len(one.texts))]
-        fitted = gda.fit(
-            moments,
-            list(range(len(one.texts))),
-            fourth=gda.mean_fourth(groups),
-            variance=draft.variance,
-        )
-        found = fitted.discriminants(one.queries)
-        padded = np.full((1, len(found), MAX_LABELS), float(found.min()) - 1e3)
-        padded[0, :, : found.shape[1]] = found
-        parts.append(padded)
-        answers.append(one.answers)
-    scales, _ = calibration.fit_scales(
-        np.concatenate(parts, axis=1), np.concatenate(answers), np.array([0.1]), np.array([10.0])
-    )
-    return float(scales[0])
+def corrected(row: ShotRow, drawn: list[Drawn]) -> ShotRow:
+    """The row with scales as far from those fitted to each part alone as the parts together want them."""
+    steps = np.linspace(-1.5, 1.5, 31)
+    losses = []
+    for part in drawn:
+        for episode, priors in part.blind(row):
+            found = episode.head(priors).predict(episode.queries).scores.astype(np.float64)
+            logits = np.log(np.maximum(found, 1e-30))
+            losses.append(cross_entropies(logits, np.zeros(()), episode.answers, steps))
+    factor = fit_coefficients(np.concatenate([part.traits for part in drawn]), np.array(losses), steps)
+
+    def moved(scale: Coefficients) -> Coefficients:
+        return tuple(round(a + b, 3) for a, b in zip(scale, factor, strict=True))  # type: ignore[return-value]
+
+    return replace(row, image_scale=moved(row.image_scale), gda_scale=moved(row.gda_scale))
 
 
-def fit_evidence(episodes: list[Episode], draft: Priors) -> tuple[float, float, float, float]:
-    """Logistic regression of an image showing some label, every episode weighing the same."""
+def fit_threshold(row: ShotRow, drawn: list[Drawn]) -> ShotRow:
+    """The row with the threshold that balances best what is right and accepted and what is unknown and refused.
+
+    Where there are background images, what the head says of them takes the place of how alike the labels are.
+    """
+    losses, traits = [], []
+    seen_background = True
+    for part in drawn:
+        for episode, priors in part.blind(row):
+            head = episode.head(priors)
+            losses.append(rejection_losses(head, episode))
+            constant, third, labels = episode.traits(priors)
+            if priors.background is None:
+                seen_background = False
+            else:
+                scores = head.predict(priors.background).scores.max(axis=1)
+                third = background_odds(scores.astype(np.float64))
+            traits.append((constant, labels, third))
+    offset, of_labels, of_third = fit_coefficients(np.array(traits), np.array(losses), LOG_ODDS)
+    if seen_background:
+        return replace(row, threshold=(offset, 0.0, of_labels, of_third))
+    return replace(row, threshold=(offset, of_third, of_labels, 0.0))
+
+
+def fit_text(drawn: Drawn) -> Priors:
+    """The draft with evidence and threshold from texts alone, on sets whose texts say something."""
+    draft = drawn.draft
+    telling = [episode for episode in drawn.episodes if _text_trust(episode, draft) > 0.2] or drawn.episodes
     inputs, outcomes, weights = [], [], []
-    for one in episodes:
-        gathered = gather(support_set(one), list(range(len(one.texts))))
-        exemplars = gathered.vectors[gathered.exemplars]
-        alike = likeness(gathered, draft)
-        for images, outcome, weight in (
-            (one.queries, 1.0, 1.0),
-            (one.near, 0.0, 0.5 if len(one.near) else 0.0),
-            (one.far, 0.0, 0.5 if len(one.near) else 1.0),
-        ):
-            if len(images):
-                relative = draft.relative((images @ exemplars.T).max(axis=1).astype(np.float64))
-                constant = np.ones(len(images))
-                inputs.append(
-                    np.stack(
-                        [constant, relative, constant * alike, constant * np.log(len(exemplars))], axis=1
-                    )
-                )
-                outcomes.append(np.full(len(images), outcome))
-                weights.append(np.full(len(images), weight / len(images)))
-    fitted = calibration.fit_logistic(
-        np.concatenate(inputs),
-        np.concatenate(outcomes),
-        100 * np.concatenate(weights),
-        np.array([-4.0, 12.0, -4.0, 0.0]),
-        np.full(4, 30.0),
-    )
-    return tuple(float(one) for one in fitted)  # type: ignore[return-value]
-
-
-def fit_text_evidence(episodes: list[Episode], draft: Priors) -> tuple[float, float, float]:
-    """The same from texts alone, on sets whose texts say something."""
-    inputs, outcomes, weights = [], [], []
-    for one in episodes:
-        rows = TextRows(one.texts, draft.background)
-        for images, outcome in ((one.queries, 1.0), (np.concatenate([one.near, one.far]), 0.0)):
+    for episode in telling:
+        rows = TextRows(episode.texts, draft.background)
+        for images, outcome in ((episode.queries, 1.0), (np.concatenate(episode.unknown), 0.0)):
             best = (rows.cosines(images) / rows.deviation).max(axis=1)
             constant = np.ones(len(images))
-            inputs.append(np.stack([constant, best, constant * np.log(len(one.texts))], axis=1))
+            inputs.append(np.stack([constant, best, constant * np.log(episode.count)], axis=1))
             outcomes.append(np.full(len(images), outcome))
             weights.append(np.full(len(images), 1.0 / len(images)))
     fitted = calibration.fit_logistic(
@@ -232,100 +232,95 @@ def fit_text_evidence(episodes: list[Episode], draft: Priors) -> tuple[float, fl
         np.array([-2.0, 1.0, 0.0]),
         np.full(3, 10.0),
     )
-    return tuple(float(one) for one in fitted)  # type: ignore[return-value]
-
-
-def fit_threshold(heads: list[tuple[Head, Episode]]) -> float:
-    """Best balance of accepting right answers and rejecting images that show no label."""
-    known, right, unknown = [], [], []
-    for head, one in heads:
-        scores = head.predict(one.queries).scores
-        known.append(scores.max(axis=1))
-        right.append(scores.argmax(axis=1) == one.answers)
-        unknown.append(head.predict(np.concatenate([one.near, one.far])).scores.max(axis=1))
-    accepted, correct, rejected = (
-        np.concatenate(values).astype(np.float64) for values in (known, right, unknown)
-    )
-    return calibration.best_threshold(accepted, rejected, 0.4, strength=1.0, right=correct)
-
-
-def fit(model: Encoder) -> None:
-    """Fit and write the priors of one encoder."""
-    sets = image_sets_of(model)
-    rng = np.random.default_rng(0)
-    background = np.concatenate(
-        [one.vectors[rng.permutation(len(one.vectors))[: BACKGROUND // len(sets)]] for one in sets]
-    )
-    pairs = [a.vectors.mean(axis=0) @ b.vectors.mean(axis=0) for a in sets for b in sets if a.name != b.name]
-    within = [
-        np.mean([one.vectors[one.labels == c].var(axis=0).sum() for c in set(one.labels)]) for one in sets
+    offset, slope, count = (round(float(value), 3) for value in fitted)
+    draft = replace(draft, text_evidence=(offset, slope, count))
+    losses = [
+        rejection_losses(zero_shot_head([""] * episode.count, episode.texts, draft), episode)
+        for episode in telling
     ]
-    draft = Priors(
-        name=model.name,
-        temperature=model.temperature,
-        shots=(ShotPrior(1, 0.5, 0.3, 15.0, 10.0, 0.3 * model.temperature, 0.1, 0.4),),
+    odds = LOG_ODDS[int(np.argmin(np.mean(losses, axis=0)))]
+    return replace(draft, text_threshold=round(float(1.0 / (1.0 + np.exp(-odds))), 3))
+
+
+def _text_trust(episode: Episode, draft: Priors) -> float:
+    cosines = TextRows(episode.texts, draft.background).cosines(episode.supports)
+    return trust(cosines, episode.labels, draft.temperature)
+
+
+def draft_of(source: Source, *, background: bool = True) -> Priors:
+    """What is known without episodes."""
+    sets = source.sets
+    means = [image_set.vectors.mean(axis=0) for image_set in sets]
+    pairs = [a @ b for i, a in enumerate(means) for j, b in enumerate(means) if i != j]
+    within = [
+        np.mean([s.vectors[s.labels == label].var(axis=0).sum() for label in np.unique(s.labels)])
+        for s in sets
+    ]
+    row = ShotRow(1, 0.5, 0.3, (2.5, 0.0, 0.0), 0.0, (-4.0, 0.0, 0.0), (-4.0, 12.0, -4.0, 0.0), (0.0,) * 4)
+    return Priors(
+        name=source.name,
+        temperature=source.temperature,
+        shots=(row,),
         unrelated=round(float(np.mean(pairs)), 4),
-        image_evidence=(-4.0, 12.0, -4.0, 0.0),
         text_evidence=(-2.0, 1.0, 0.0),
         text_threshold=0.3,
-        variance=float(np.mean(within)) / model.dim,
-        background=background.astype(np.float16).astype(np.float32),
+        variance=float(np.mean(within)) / sets[0].vectors.shape[1],
+        background=source.background[0] if background else None,
     )
-    drawn = {n: [draw(one, sets, n, rng) for one in sets for _ in range(EPISODES)] for n in SHOTS}
-    draft = replace(
-        draft,
-        image_evidence=fit_evidence([one for n in SHOTS for one in drawn[n]], draft),
-        shots=tuple(
-            replace(fit_shots(drawn[n], draft, n), gda_scale=fit_gda_scale(drawn[n][::2], draft))
-            for n in SHOTS
-        ),
-    )
-    telling = [one for one in drawn[1] if trust(*_ranked(one, draft), draft.temperature) > 0.2]
-    draft = replace(draft, text_evidence=fit_text_evidence(telling or drawn[1], draft))
-    shots = []
-    for prior in draft.shots:
-        heads = []
-        for one in drawn[prior.shots]:
-            names = [str(i) for i in range(len(one.texts))]
-            ids = list(range(len(names)))
-            heads.append((fit_head(names, one.texts, support_set(one), ids, draft), one))
-        shots.append(replace(prior, threshold=fit_threshold(heads)))
-    texts = [(zero_shot_head([""] * len(one.texts), one.texts, draft), one) for one in telling or drawn[1]]
-    draft = replace(draft, shots=tuple(shots), text_threshold=fit_threshold(texts))
-    write(draft, model)
 
 
-def _ranked(one: Episode, draft: Priors) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    return TextRows(one.texts, draft.background).cosines(one.supports), one.labels
+def fit_rows(sources: list[Source], drafts: list[Priors], *, each: int = EPISODES) -> list[Priors]:
+    """Each draft with rows of coefficients that all of them share."""
+    rng = np.random.default_rng(0)
+    rows: list[ShotRow] = []
+    for shots in SHOTS:
+        drawn = [
+            Drawn(list(draw_all(source.sets, shots, each, rng, uneven=shots > FEW)), draft, source)
+            for source, draft in zip(sources, drafts, strict=True)
+        ]
+        row = fit_row(drawn, shots)
+        row = fit_threshold(corrected(row, drawn) if shots < FEW else row, drawn)
+        print(row)
+        rows.append(row)
+    fitted = []
+    for draft in drafts:
+        share = draft.temperature / drafts[0].temperature
+        of_draft = tuple(replace(row, text_scale=row.text_scale * share) for row in rows)
+        fitted.append(replace(draft, shots=of_draft))
+    return fitted
 
 
-def write(priors: Priors, model: Encoder) -> None:
+def fit(source: Source) -> Priors:
+    """The priors of one encoder."""
+    [priors] = fit_rows([source], [draft_of(source)])
+    singles = list(draw_all(source.sets, 1, EPISODES, np.random.default_rng(1), uneven=False))
+    return fit_text(Drawn(singles, priors, source))
+
+
+def fit_generic(sources: list[Source]) -> Priors:
+    """Priors for encoders that are not at hand, from all that are, without background images."""
+    drafts = [draft_of(source, background=False) for source in sources]
+    unrelated = round(float(np.mean([draft.unrelated for draft in drafts])), 4)
+    drafts = [replace(draft, unrelated=unrelated) for draft in drafts]
+    return fit_rows(sources, drafts, each=EPISODES // 2)[0]
+
+
+def write(priors: Priors, name: str, fingerprint: str, dim: int) -> None:
     """Write JSON and vectors; text scales as fractions of the temperature, the variance for all dimensions."""
     content = {
-        "fingerprint": model.fingerprint,
+        "fingerprint": fingerprint,
         "temperature": priors.temperature,
         "unrelated": priors.unrelated,
-        "variance": round(priors.variance * model.dim, 4),
-        "image_evidence": [round(one, 3) for one in priors.image_evidence],
-        "text_evidence": [round(one, 3) for one in priors.text_evidence],
-        "text_threshold": round(priors.text_threshold, 2),
+        "variance": round(priors.variance * dim, 4),
+        "text_evidence": priors.text_evidence,
+        "text_threshold": priors.text_threshold,
         "shots": [
-            {
-                "shots": one.shots,
-                "width": one.width,
-                "ridge": one.ridge,
-                "unlike_scale": round(one.unlike_scale, 2),
-                "alike_scale": round(one.alike_scale, 2),
-                "text_scale": round(one.text_scale / priors.temperature, 3),
-                "gda_scale": round(one.gda_scale, 4),
-                "threshold": round(one.threshold, 2),
-            }
-            for one in priors.shots
+            {**vars(row), "text_scale": round(row.text_scale / priors.temperature, 3)} for row in priors.shots
         ],
     }
-    (SHIPPED / f"{model.name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    np.savez_compressed(SHIPPED / f"{model.name}.npz", background=np.asarray(priors.background, np.float16))
-    print(json.dumps(content, indent=2))
+    (SHIPPED / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    if priors.background is not None:
+        np.savez_compressed(SHIPPED / f"{name}.npz", background=np.asarray(priors.background, np.float16))
 
 
 def own_encoders() -> list[str]:
@@ -338,6 +333,14 @@ def own_encoders() -> list[str]:
     return names
 
 
+def main() -> None:
+    """Fit the encoders that are named, or all of this project's and then what any other encoder gets."""
+    sources = [source_of(image_sets.encoder(name)) for name in sys.argv[1:] or own_encoders()]
+    for source in sources:
+        write(fit(source), source.name, source.fingerprint, source.sets[0].vectors.shape[1])
+    if not sys.argv[1:]:
+        write(fit_generic(sources), GENERIC, "", 512)
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:] or own_encoders():
-        fit(image_sets.encoder(name))
+    main()

@@ -16,8 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from app.families import text_mapping  # noqa: E402
-from app.families.lite import encoder as lite  # noqa: E402
-from app.families.lite import sentences  # noqa: E402
+from app.families.lite import networks, sentences  # noqa: E402
 
 TEMPLATES = ("{}", "a photo of a {}")
 """How labels reach the encoder: bare, and in the sentence that CLIP made customary."""
@@ -25,7 +24,7 @@ TEMPLATES = ("{}", "a photo of a {}")
 
 def class_names() -> list[list[str]]:
     """1,000 classes in index order, each with its names, the plainest first."""
-    lines = lite.NAMES.read_text(encoding="utf-8").splitlines()
+    lines = networks.NAMES.read_text(encoding="utf-8").splitlines()
     return [line.split(", ") for line in lines]
 
 
@@ -38,8 +37,8 @@ def anchors(names: list[str]) -> np.ndarray:
 
 def main() -> None:
     vectors = anchors([names[0] for names in class_names()])
-    np.savez_compressed(lite.ANCHORS, anchors=vectors.astype(np.float16))
-    print(f"{lite.ANCHORS.name}: {vectors.shape}, {lite.ANCHORS.stat().st_size:,} bytes")
+    np.savez_compressed(networks.ANCHORS, anchors=vectors.astype(np.float16))
+    print(f"{networks.ANCHORS.name}: {vectors.shape}, {networks.ANCHORS.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

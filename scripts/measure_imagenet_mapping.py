@@ -2,7 +2,7 @@
 
 Knows the 1,000 ImageNet classes, MiniLM and Lite0's classifier; docs/encoders.md keeps what it prints.
 
-    python scripts/measure_imagenet_mapping.py
+    python scripts/measure_imagenet_mapping.py [pooled|roots|pair ...]
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from app.families import text_mapping
 from app.families.lite import encoder as lite
-from app.families.lite import sentences
+from app.families.lite import networks, sentences
+from app.families.lite.features import expected_features
+from app.families.lite.variants import Variant
 
 SEEDS = 10
 HELD_OUT = 200
@@ -91,13 +93,13 @@ def photographs() -> list[Image.Image]:
     return [photo.convert("RGB") for photo in photos]
 
 
-def temperatures(anchors: np.ndarray) -> None:
+def temperatures(anchors: np.ndarray, variant: Variant) -> None:
     """Cross-entropy of softmax(t cos) to the classifier's own probabilities, on crops of photographs.
 
     The label sets hold the crop's most probable class among random others; a fifth of the classes
     at a time is held out of the fit ("unseen"), or none ("seen").
     """
-    module, classifier = lite.read_weights(lite.weights_path())
+    module, classifier = networks.read_weights(networks.weights_path())
     rng = np.random.default_rng(0)
     pixels = []
     for photo in photographs():
@@ -110,8 +112,12 @@ def temperatures(anchors: np.ndarray) -> None:
             [module(torch.from_numpy(np.stack(pixels[i : i + 12]))) for i in range(0, len(pixels), 12)]
         )
         chances = torch.softmax(features @ classifier.weight.T + classifier.bias, dim=1).numpy()
-    vectors = text_mapping.unit(features.numpy() - lite.expected_features(module))
-    rows = classifier.weight.numpy()
+        built = networks.build(variant)
+        found = torch.cat(
+            [built(torch.from_numpy(np.stack(pixels[i : i + 12]))) for i in range(0, len(pixels), 12)]
+        )
+    vectors = text_mapping.unit(found.numpy() - expected_features(built))
+    rows = networks.named_classes(variant)[0]
     unseen = np.empty_like(rows)
     order = np.random.default_rng(1).permutation(len(rows))
     for fold in range(5):
@@ -120,7 +126,7 @@ def temperatures(anchors: np.ndarray) -> None:
         unseen[test] = shipped(anchors[train], rows[train], anchors[test])
     sure = np.flatnonzero(chances.max(axis=1) > 0.15)
     grid = (10, 20, 25, 30, 35, 40, 60)
-    print(f"\n{len(sure)} crops | labels | right | " + " | ".join(f"t={t}" for t in grid))
+    print(f"\n{variant}: {len(sure)} crops | labels | right | " + " | ".join(f"t={t}" for t in grid))
     for name, texts in (("unseen", unseen), ("seen", shipped(anchors, rows, anchors))):
         for count in (5, 20, 100):
             right, losses = 0, np.zeros(len(grid))
@@ -139,7 +145,7 @@ def temperatures(anchors: np.ndarray) -> None:
 
 def main() -> None:
     names = class_names()
-    _, classifier = lite.read_weights(lite.weights_path())
+    _, classifier = networks.read_weights(networks.weights_path())
     rows = classifier.weight.double().numpy()
     encoder = sentences.SentenceEncoder()
     first = [each[0] for each in names]
@@ -166,7 +172,8 @@ def main() -> None:
     }
     for name, mapping in {**tries, "as shipped": shipped}.items():
         print(f"{name} | both templates | both templates | {score(mapping, both, rows, both)}")
-    temperatures(both)
+    for variant in sys.argv[1:] or ("pooled", "roots"):
+        temperatures(both, variant)
 
 
 if __name__ == "__main__":

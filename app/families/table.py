@@ -144,14 +144,14 @@ class Families:
         return family is not None and family.connects
 
     def resolve(self, kind: Kind, name: str) -> EncoderSource:
-        """A family's built-in model, the name of a checkpoint of this project, a local folder or a hub id.
+        """A family's built-in model or a variant of it, a checkpoint of this project, a local folder or a hub id.
 
         They are tried in this order; nothing is loaded and no network is asked. Raises ModelNotFoundError when the name
         is none of these, ModelUnavailableError when the folder holds something that is not of that kind.
         """
         name = name.strip()
         for family in self.of_kind(kind):
-            if name and name == family.built_in:
+            if name and (name == family.built_in or name in family.variants):
                 return EncoderSource(family.name, name, "", is_local=True)
         if slug(name) == name and (version := file_version(CHECKPOINTS / name, "config.json")):
             return self._own(kind, name, version)
@@ -226,11 +226,27 @@ class Families:
         try:
             source = self.resolve(kind, word)
             if not source.location:
-                return self.get(source.family).fingerprint()
+                return self.get(source.family).fingerprint_of(source.name, config)
             located = self.locate(kind, source, replace(config, allow_downloads=False))
             return files.fingerprint(Path(located.location), config.cache_dir)
         except (VisionError, OSError):
             return None
+
+    def base_of(self, kind: Kind, word: str, fingerprint: str | None, config: EncoderConfig) -> str | None:
+        """The word for the model that the registry called `word` when its fingerprint was that one: the same, or the
+        name of a variant; None where there is none on this machine. Without a fingerprint any model will do. Blocks
+        as `base_fingerprint` does.
+        """
+        current = self.base_fingerprint(kind, word, config)
+        if current is not None and fingerprint in (None, current):
+            return word
+        for family in self.of_kind(kind):
+            if word != family.built_in:
+                continue
+            for name in family.variants:
+                if self.base_fingerprint(kind, name, config) == fingerprint:
+                    return name
+        return None
 
     def declared_tasks(self, source: EncoderSource) -> frozenset[str] | None:
         """What a vision-language model was trained for; None where its files are not here, or do not tell."""

@@ -8,6 +8,15 @@ from app.heads.types import Doubles, Ints, sigmoid, softmax
 
 _ITERATIONS = 12
 _CELLS = 200_000
+_GRID = np.linspace(-5.0, 7.0, 121)
+"""Log-odds among which a threshold is chosen."""
+_REACH = 9
+_SMOOTHING = np.exp(-0.5 * (np.arange(-_REACH, _REACH + 1) / 3.0) ** 2)
+_SMOOTHING /= _SMOOTHING.sum()
+"""A bell of .3 in log-odds."""
+_PRIOR_IMAGES = 8.0
+_PULL = 0.05
+"""What a threshold loses by the square of its distance from the prior, where shares of one are at stake."""
 
 
 def fit_scales(
@@ -98,21 +107,38 @@ def fit_logistic(
 
 
 def best_threshold(
-    known: Doubles, unknown: Doubles, prior: float, *, strength: float = 8.0, right: Doubles | None = None
+    known: Doubles, unknown: list[tuple[Doubles, float]], prior: float, *, right: Doubles | None = None
 ) -> float:
     """The score below which to reject: best balance of accepting `known` and rejecting `unknown`, near `prior`.
 
     `known` float64[n] are best scores of images that show a label, `right` float64[n] how right each is (1 by
-    default, so that accepting wrong labels earns nothing); `unknown` float64[m] those of images that show none.
-    `strength` is how many observations the prior is worth.
+    default, so that accepting wrong labels earns nothing); `unknown` are best scores of images that show none, a
+    kind of image each with how much it weighs. Searched in log-odds, so that scores near one are told apart too; the
+    curve is smoothed, since its highest point hangs on single images. The prior counts as `_PRIOR_IMAGES` images.
     """
-    if len(known) == 0 or len(unknown) == 0:
+    unknown = [(scores, weight) for scores, weight in unknown if len(scores) and weight > 0.0]
+    if len(known) == 0 or not unknown:
         return prior
     worth = np.ones(len(known)) if right is None else right
-    grid = np.linspace(0.02, 0.98, 97)
-    accepted = np.array([float(np.sum(worth * (known >= t))) / len(known) for t in grid])
-    rejected = np.array([float(np.mean(unknown < t)) for t in grid])
-    size = min(len(known), len(unknown))
-    value = (accepted + rejected) * size / (size + strength)
-    value -= 2.0 * (grid - prior) ** 2 * strength / (size + strength)
-    return float(grid[int(np.argmax(value))])
+    accepted = _share_above(known, worth)
+    total = sum(weight for _, weight in unknown)
+    rejected: Doubles = 1.0 - sum(
+        weight / total * _share_above(scores, np.ones(len(scores))) for scores, weight in unknown
+    )
+    doubt = _PRIOR_IMAGES / (len(known) + _PRIOR_IMAGES)
+    value = np.convolve(np.pad(accepted + rejected, _REACH, mode="edge"), _SMOOTHING, mode="valid")
+    value = (1.0 - doubt) * value - doubt * _PULL * (_GRID - log_odds(prior)) ** 2
+    return float(sigmoid(_GRID[int(np.argmax(value))]))
+
+
+def log_odds(share: float) -> float:
+    """Of a probability, at most 14 either way."""
+    return float(np.clip(np.log(max(share, 1e-7)) - np.log(max(1.0 - share, 1e-7)), -14.0, 14.0))
+
+
+def _share_above(scores: Doubles, worth: Doubles) -> Doubles:
+    """float64[g]: what is at least as high as each point of the grid, as a share of all."""
+    order = np.argsort(scores)
+    above = np.r_[0.0, np.cumsum(worth[order][::-1])][::-1]
+    shares: Doubles = above[np.searchsorted(scores[order], sigmoid(_GRID), side="left")] / len(scores)
+    return shares

@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 
 from app.heads.combining import Combined, Kernel, Problem, combine, rarity
+from app.heads.conformal import fit_conformal
 from app.heads.gathering import Gathered, gather
-from app.heads.head import Evidence, Head, Scorer
+from app.heads.head import Head, Scorer
 from app.heads.noise import SUSPECT, Suspect
-from app.heads.novelty import ENOUGH, fit_evidence, fit_threshold, likeness
+from app.heads.novelty import fit_evidence, fit_threshold, likeness, text_evidence
 from app.heads.priors import Priors
 from app.heads.supports import SupportSet, vector_key
 from app.heads.types import Doubles, Floats, unit
@@ -26,16 +27,6 @@ def zero_shot_head(labels: list[str], texts: Floats, priors: Priors) -> Head:
     """A head from texts float32[C, d] alone; logits are the temperature times cosines."""
     rows = TextRows(unit(texts), priors.background)
     classes = len(labels)
-    offset, slope, count_weight = priors.text_evidence
-    evidence = Evidence(
-        unrelated=priors.unrelated,
-        image_offset=0.0,
-        image_slope=0.0,
-        text_offset=offset + count_weight * float(np.log(classes)),
-        text_slope=slope,
-        seen=np.zeros(0, np.int64),
-        unseen=np.arange(classes),
-    )
     weights, bias = rows.linear(np.full(classes, priors.temperature))
     return Head(
         labels=list(labels),
@@ -45,7 +36,7 @@ def zero_shot_head(labels: list[str], texts: Floats, priors: Priors) -> Head:
         nearest=None,
         texts=rows,
         scorer=Scorer.of(weights, bias, 0.0, np.zeros((0, classes))),
-        evidence=evidence,
+        evidence=text_evidence(priors, classes),
     )
 
 
@@ -106,16 +97,15 @@ def _fit_ordered(
     gathered = gather(supports, label_ids)
     rows = None if texts is None else TextRows(unit(texts), priors.background)
     cosines = np.zeros((len(gathered.labels), len(labels)))
-    prior = priors.at(gathered.shots)
+    alike = likeness(gathered, priors)
+    prior = priors.at(gathered.shots, alike, len(gathered.seen), len(gathered.exemplars))
     free, believed = prior.text_scale, 0.0
     if rows is not None:
         cosines = rows.cosines(gathered.vectors)
         position = np.searchsorted(gathered.seen, gathered.labels)
         believed = trust(cosines[:, gathered.seen], position, priors.temperature)
-    alike = likeness(gathered, priors)
     prior = replace(prior, text_scale=prior.text_scale * believed)
-    image_scale = prior.image_scale(alike)
-    problem = Problem(gathered, supports, label_ids, cosines, prior, image_scale, free, priors.variance)
+    problem = Problem(gathered, supports, label_ids, cosines, prior, prior.image_scale, free, priors.variance)
     combined = combine(problem, parts)
     text_scales = np.full(len(labels), combined.text_scale)
     text_scales[gathered.unseen] = free
@@ -123,8 +113,10 @@ def _fit_ordered(
     if rows is not None:
         of_texts = rows.linear(text_scales)
         weights, bias = weights + of_texts[0], bias + of_texts[1]
+    held_out = combined.logits
     if label_shares == "examples":
-        bias = bias + _log_shares(supports, label_ids)
+        shares = _log_shares(supports, label_ids)
+        bias, held_out = bias + shares, held_out + shares[gathered.seen]
     kernel = combined.kernel
     anchors = gathered.anchors if kernel is not None else gathered.anchors[:0]
     anchors = np.concatenate([anchors, np.setdiff1d(gathered.exemplars, anchors)])
@@ -135,18 +127,19 @@ def _fit_ordered(
         kind="+".join(
             name for name, part in zip(PARTS, (kernel, combined.gda), strict=True) if part is not None
         ),
-        threshold=prior.threshold,
+        threshold=prior.threshold(),
         anchors=gathered.vectors[anchors],
         nearest=gathered.nearest(columns[gathered.exemplars]),
         texts=rows,
         scorer=Scorer.of(weights, bias, *_kernel_part(kernel, text_scales, problem)),
-        evidence=fit_evidence(gathered, priors, alike),
+        evidence=fit_evidence(gathered, priors, prior),
         suspects=_suspects(combined, gathered),
     )
-    if len(combined.rows) and gathered.shots >= ENOUGH:
-        threshold = fit_threshold(head, gathered, priors, combined.rows, combined.logits, prior.threshold)
-        head = replace(head, threshold=threshold)
-    return head
+    return replace(
+        head,
+        threshold=fit_threshold(head, gathered, priors, prior, combined.rows, held_out),
+        conformal=fit_conformal(held_out, gathered.labels[combined.rows], gathered.counts),
+    )
 
 
 def _kernel_part(kernel: Kernel | None, text_scales: Doubles, problem: Problem) -> tuple[float, Doubles]:

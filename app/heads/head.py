@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from app.heads.conformal import Conformal
 from app.heads.noise import Suspect
 from app.heads.types import Doubles, Floats, Ints, sigmoid, softmax, unit
 from app.heads.zero_shot import TextRows
@@ -136,6 +137,8 @@ class Head:
     evidence: Evidence
     suspects: tuple[Suspect, ...] = ()
     """Examples whose labels look wrong, the most suspect first."""
+    conformal: Conformal | None = None
+    """How high the right label scores for examples left out; None without any example."""
 
     def rearranged(self, order: Ints) -> Head:
         """The same head with label `order[i]` as label i."""
@@ -151,6 +154,7 @@ class Head:
                 suspect._replace(label=int(places[suspect.label]), told=int(places[suspect.told]))
                 for suspect in self.suspects
             ),
+            conformal=None if self.conformal is None else self.conformal.rearranged(order),
         )
 
     def predict(self, features: Floats) -> Prediction:

@@ -7,11 +7,22 @@ import numpy as np
 from app.heads import calibration
 from app.heads.gathering import Gathered
 from app.heads.head import Evidence, Head
-from app.heads.priors import Priors
+from app.heads.priors import Priors, ShotPrior
 from app.heads.types import Doubles, Ints, sigmoid, softmax
 
 ENOUGH = 3
 """Examples a label from which on a collection calibrates itself."""
+UNKNOWN_SHARE = 0.05
+"""Share of images that show none of the labels which the shares for `none` are calibrated to. Small, so that scores can
+be trusted where every image shows a label, which is the usual case; it is the threshold that rejects."""
+_RARELY_UNKNOWN = float(np.log((1.0 - UNKNOWN_SHARE) / UNKNOWN_SHARE))
+TWO_LABELS = 0.35
+"""How much the one other label of two tells of images that show neither, beside background images: it may be anything
+but what an unknown image is like. Measured, as is `_THIRD_LABEL`."""
+_THIRD_LABEL = 0.25
+"""Log-odds between two labels for images of a third, as a share of those for the two labels' own images."""
+_BACKGROUND_SHARE = 0.75
+"""The quantile of background images' best scores that the prior of a threshold depends on."""
 _ROWS = 1_000
 _SPREAD = (2.0, 6.0)
 """How far offset and slope of the evidence may go from the prior: one standard deviation."""
@@ -36,42 +47,58 @@ def likeness(gathered: Gathered, priors: Priors) -> float:
     return float(priors.relative(other).mean())
 
 
-def fit_evidence(gathered: Gathered, priors: Priors, alike: float) -> Evidence:
+def fit_evidence(gathered: Gathered, priors: Priors, prior: ShotPrior) -> Evidence:
     """Log-odds of an image showing some label, from shipped priors, and from 3 shots on from the supports.
 
     Known: each support against the exemplars without itself. Unknown: background images, and each support
-    against the other labels only, so that a collection of look-alikes learns to be strict.
+    against the other labels only, so that a collection of look-alikes learns to be strict. Both weigh the same in the
+    fit; what comes of it is then moved to where `UNKNOWN_SHARE` of the images are unknown.
     """
-    offset, slope, between_weight, count_weight = priors.image_evidence
-    offset += between_weight * alike
-    offset += count_weight * float(np.log(len(gathered.exemplars)))
+    offset, slope = prior.evidence
     if gathered.shots >= ENOUGH:
         offset, slope = _refit(gathered, priors, offset, slope)
     text_offset, text_slope, text_count = priors.text_evidence
     return Evidence(
         unrelated=priors.unrelated,
-        image_offset=offset,
+        image_offset=offset + _RARELY_UNKNOWN,
         image_slope=slope,
-        text_offset=text_offset + text_count * float(np.log(len(gathered.counts))),
+        text_offset=text_offset + text_count * float(np.log(len(gathered.counts))) + _RARELY_UNKNOWN,
         text_slope=text_slope,
         seen=gathered.seen,
         unseen=gathered.unseen,
     )
 
 
+def text_evidence(priors: Priors, labels: int) -> Evidence:
+    """The same for so many labels without any example."""
+    offset, slope, count_weight = priors.text_evidence
+    return Evidence(
+        unrelated=priors.unrelated,
+        image_offset=0.0,
+        image_slope=0.0,
+        text_offset=offset + count_weight * float(np.log(labels)) + _RARELY_UNKNOWN,
+        text_slope=slope,
+        seen=np.zeros(0, np.int64),
+        unseen=np.arange(labels),
+    )
+
+
 def _refit(gathered: Gathered, priors: Priors, offset: float, slope: float) -> tuple[float, float]:
     rows = rows_with_siblings(gathered)
     own, other = gathered.left_out(rows)
-    unknown = [other] if len(gathered.seen) > 1 else []
+    unknown = [(other, _trust_in_other_labels(len(gathered.seen)))]
     if priors.background is not None:
         near = priors.background @ gathered.vectors[gathered.exemplars].T
-        unknown.append(near.max(axis=1).astype(np.float64))
+        unknown.append((near.max(axis=1).astype(np.float64), 1.0))
+    unknown = [(cosines, weight) for cosines, weight in unknown if weight > 0.0]
     if not unknown:
         return offset, slope
     known = np.maximum(own, other)
-    values = np.concatenate([known, *unknown])
-    share = len(known) / len(unknown)
-    weights = np.concatenate([np.ones(len(known)), *[np.full(len(u), share / len(u)) for u in unknown]])
+    values = np.concatenate([known, *[cosines for cosines, _ in unknown]])
+    share = len(known) / sum(weight for _, weight in unknown)
+    weights = np.concatenate(
+        [np.ones(len(known)), *[np.full(len(c), share * weight / len(c)) for c, weight in unknown]]
+    )
     outcomes = np.r_[np.ones(len(known)), np.zeros(len(values) - len(known))]
     inputs = np.stack([np.ones(len(values)), priors.relative(values)], axis=1)
     prior = np.array([offset, slope])
@@ -80,12 +107,22 @@ def _refit(gathered: Gathered, priors: Priors, offset: float, slope: float) -> t
 
 
 def fit_threshold(
-    head: Head, gathered: Gathered, priors: Priors, rows: Ints, logits: Doubles, prior: float
+    head: Head, gathered: Gathered, priors: Priors, prior: ShotPrior, rows: Ints, logits: Doubles
 ) -> float:
-    """The best score below which to reject, from held-out logits float64[r, p] of `rows` over the seen labels."""
+    """The best score below which to reject, from held-out logits float64[r, p] of `rows` over the seen labels.
+
+    Without rows, what is shipped says it. With them, unknown are background images and, as images of a label that
+    nobody taught, supports whose label is taken away. With two labels one is left, whose softmax is one whatever the
+    image: what the head would say of a third label is then guessed from what it says of the supports.
+    """
+    background, usual = np.zeros(0), prior.threshold()
+    if priors.background is not None:
+        background = head.predict(priors.background).scores.max(axis=1).astype(np.float64)
+        usual = prior.threshold(background_odds(background))
+    if not len(rows):
+        return usual
     own, other = gathered.left_out(rows)
     position = np.searchsorted(gathered.seen, gathered.labels[rows])
-    index = np.arange(len(rows))
 
     def known_share(cosines: Doubles) -> Doubles:
         relative = priors.relative(cosines)
@@ -94,15 +131,20 @@ def fit_threshold(
     scores = softmax(logits)
     right = (scores.argmax(axis=1) == position).astype(np.float64)
     accepted = scores.max(axis=1) * known_share(np.maximum(own, other))
-    unknown = []
-    if len(gathered.seen) > 1:
+    without = _THIRD_LABEL * logits
+    if len(gathered.seen) > 2:
         without = logits.copy()
-        without[index, position] = -np.inf
-        unknown.append(softmax(without).max(axis=1) * known_share(other))
-    if priors.background is not None:
-        unknown.append(head.predict(priors.background).scores.max(axis=1).astype(np.float64))
-    if not unknown:
-        return prior
-    size = max(len(u) for u in unknown)
-    evened = np.concatenate([np.resize(u, size) for u in unknown])
-    return calibration.best_threshold(accepted, evened, prior, right=right)
+        without[np.arange(len(rows)), position] = -np.inf
+    untaught = softmax(without).max(axis=1) * known_share(other)
+    unknown = [(untaught, _trust_in_other_labels(len(gathered.seen))), (background, 1.0)]
+    return calibration.best_threshold(accepted, unknown, usual, right=right)
+
+
+def background_odds(scores: Doubles) -> float:
+    """What the prior of a threshold depends on, from the best scores float64[k] of background images."""
+    return calibration.log_odds(float(np.quantile(scores, _BACKGROUND_SHARE)))
+
+
+def _trust_in_other_labels(labels: int) -> float:
+    """How much supports without their own label tell of images that show none, beside background images."""
+    return 0.0 if labels < 2 else TWO_LABELS if labels == 2 else 1.0

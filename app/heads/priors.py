@@ -13,10 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from app.heads.types import Doubles, Floats, unit
+from app.heads.types import Doubles, Floats, sigmoid, unit
 
 SHIPPED = Path(__file__).resolve().parent / "shipped"
 GENERIC = "generic"
+
+Coefficients = tuple[float, float, float]
+"""Of one, of how alike the labels are, and of the logarithm of their number."""
 
 
 class Encoder(Protocol):
@@ -30,29 +33,68 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class ShotPrior:
-    """What fits best with so many examples a label."""
+    """What fits best before the examples are looked at any closer, for one collection."""
 
-    shots: int
     width: float
     """b of exp(-b (1 - cosine)) is this over the median of 1 - cosine among the supports, so that one table
     serves collections of look-alikes and of unlike things, whatever the encoder."""
     ridge: float
     """l of (K / l + I)."""
-    unlike_scale: float
-    """Logits a predicted one-hot entry of one is worth where labels have nothing in common."""
-    alike_scale: float
-    """The same where the labels' examples are all but the same."""
+    image_scale: float
+    """Logits a predicted one-hot entry of one is worth."""
     text_scale: float
     """Logits a cosine with a trusted text is worth beside examples."""
     gda_scale: float
     """Logits a GDA discriminant is worth."""
-    threshold: float
-    """Score below which to reject."""
+    evidence: tuple[float, float]
+    """Log-odds that an image shows a label, where half of the images do: offset, and weight of the nearest exemplar's
+    relative similarity."""
+    threshold_odds: float
+    """Log-odds of the score below which to reject."""
+    background_weight: float
+    """What is added to them for each of the log-odds that background images get."""
 
-    def image_scale(self, likeness: float) -> float:
-        """Between the two scales, by how much the labels' examples are alike, 0 to 1."""
-        share = min(max(likeness, 0.0), 1.0)
-        return (1.0 - share) * self.unlike_scale + share * self.alike_scale
+    def threshold(self, background_odds: float = 0.0) -> float:
+        """The score below which to reject, from the log-odds of the best score of background images."""
+        return float(sigmoid(np.float64(self.threshold_odds + self.background_weight * background_odds)))
+
+
+@dataclass(frozen=True)
+class ShotRow:
+    """What is shipped for so many examples a label, as functions of the collection.
+
+    `alike` is how near the labels' examples are to one another: the mean relative similarity of an example to the
+    nearest of another label.
+    """
+
+    shots: int
+    width: float
+    ridge: float
+    image_scale: Coefficients
+    """Logarithm of the scale: offset, and weights of `alike` and of the logarithm of the number of labels."""
+    text_scale: float
+    gda_scale: Coefficients
+    """As `image_scale`."""
+    evidence: tuple[float, float, float, float]
+    """Log-odds: offset, and weights of the nearest exemplar's relative similarity, of `alike` and of the logarithm of
+    the number of exemplars."""
+    threshold: tuple[float, float, float, float]
+    """Log-odds: as `image_scale`, and the weight of the log-odds of the best score of background images."""
+
+    def at(self, alike: float, labels: int, exemplars: int) -> ShotPrior:
+        """For a collection of so many labels that have examples, and exemplars of all of them together."""
+        inputs = np.array([1.0, min(max(alike, 0.0), 1.0), np.log(max(labels, 2))])
+        offset, slope, between, count = self.evidence
+        return ShotPrior(
+            width=self.width,
+            ridge=self.ridge,
+            image_scale=float(np.exp(inputs @ self.image_scale)),
+            text_scale=self.text_scale,
+            gda_scale=float(np.exp(inputs @ self.gda_scale)),
+            evidence=(offset + between * inputs[1] + count * float(np.log(max(exemplars, 1))), slope),
+            threshold_odds=float(inputs @ self.threshold[:3]),
+            background_weight=self.threshold[3],
+        )
 
 
 @dataclass(frozen=True)
@@ -62,14 +104,12 @@ class Priors:
     name: str
     temperature: float
     """Logits a text cosine is worth without examples."""
-    shots: tuple[ShotPrior, ...]
+    shots: tuple[ShotRow, ...]
     unrelated: float
     """Mean cosine of images that have nothing to do with each other."""
-    image_evidence: tuple[float, float, float, float]
-    """Log-odds that an image shows a label: offset, and weights of the nearest exemplar's relative similarity, of
-    the labels' own relative similarity to one another, and of the logarithm of the number of exemplars."""
     text_evidence: tuple[float, float, float]
-    """The same without examples: offset, and weights of the best text's deviation and of log(labels)."""
+    """Log-odds that an image shows a label where there are no examples and half of the images show one: offset, and
+    weights of the best text's deviation and of log(labels)."""
     text_threshold: float
     """Score below which to reject without examples."""
     variance: float
@@ -77,9 +117,10 @@ class Priors:
     background: Floats | None
     """float32[k, d]: unit vectors of images of many kinds."""
 
-    def at(self, shots: float) -> ShotPrior:
-        """The entry nearest to so many shots, by ratio."""
-        return min(self.shots, key=lambda one: abs(np.log(one.shots / max(shots, 1.0))))
+    def at(self, shots: float, alike: float = 0.0, labels: int = 2, exemplars: int = 2) -> ShotPrior:
+        """What is assumed of a collection, from the row nearest to so many examples a label, by ratio."""
+        row = min(self.shots, key=lambda row: abs(np.log(row.shots / max(shots, 1.0))))
+        return row.at(alike, labels, exemplars)
 
     def relative(self, cosines: Doubles) -> Doubles:
         """Cosines so that unrelated images are about 0 and the same image is 1, whatever the encoder."""
@@ -93,12 +134,15 @@ def priors_of(encoder: Encoder) -> Priors:
 
 @lru_cache(maxsize=64)
 def named_priors(name: str, fingerprint: str, temperature: float, dim: int) -> Priors:
-    """The same for an encoder that is not at hand."""
-    written = SHIPPED / f"{name}.json"
-    if written.is_file():
+    """The same for an encoder that is not at hand, or was called `name` when it was another: its file is called
+    `name-` and something then.
+    """
+    for written in (SHIPPED / f"{name}.json", *sorted(SHIPPED.glob(f"{name}-*.json"))):
+        if not written.is_file():
+            continue
         content = json.loads(written.read_text(encoding="utf-8"))
         if content["fingerprint"] == fingerprint:
-            vectors = np.load(SHIPPED / f"{name}.npz")["background"].astype(np.float32)
+            vectors = np.load(written.with_suffix(".npz"))["background"].astype(np.float32)
             return _read(name, content, content["temperature"], unit(vectors))
     content = json.loads((SHIPPED / f"{GENERIC}.json").read_text(encoding="utf-8"))
     return _read(GENERIC, content, temperature, None)
@@ -109,13 +153,15 @@ def _read(name: str, content: dict[str, Any], temperature: float, background: Fl
     return Priors(
         name=name,
         temperature=temperature,
-        shots=tuple(
-            ShotPrior(**{**row, "text_scale": row["text_scale"] * temperature}) for row in content["shots"]
-        ),
+        shots=tuple(_read_row(row, temperature) for row in content["shots"]),
         unrelated=content["unrelated"],
-        image_evidence=tuple(content["image_evidence"]),
         text_evidence=tuple(content["text_evidence"]),
         text_threshold=content["text_threshold"],
         variance=content["variance"] / (len(background[0]) if background is not None else 512),
         background=background,
     )
+
+
+def _read_row(row: dict[str, Any], temperature: float) -> ShotRow:
+    kept = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    return ShotRow(**{**kept, "text_scale": row["text_scale"] * temperature})

@@ -112,6 +112,9 @@ class Family:
     wins, so an empty one is the guess where no other fits."""
     built_in: str | None = None
     """Name of the model that comes with the family and needs no files of its own."""
+    variants: tuple[str, ...] = ()
+    """Names of others that need none, such as what the built-in model was in an earlier version: they are not listed,
+    but served where something names them, or was trained over one of them under the built-in model's name."""
     default_checkpoints: ClassVar[Mapping[str, str]] = {}
     """Task -> this project's checkpoint that does it where the settings name no other."""
     single_tasks: ClassVar[Mapping[str, str]] = {}
@@ -163,6 +166,10 @@ class Family:
         """16 hex digits over everything that decides what the built-in model computes."""
         raise ModelNotFoundError(f"The family '{self.name}' has no built-in model.")
 
+    def fingerprint_of(self, name: str, config: EncoderConfig) -> str:
+        """The same of what the built-in model's name, or a variant's, means with these settings."""
+        return self.fingerprint()
+
     def image_tower(self, source: EncoderSource, config: EncoderConfig) -> ImageTower:
         """The image side in float32 on the CPU, its weights free to change; `source` is local. Raises ModelTaskError
         without one, ModelUnavailableError for files that do not load.
@@ -195,9 +202,10 @@ class Family:
         """Write the whole encoder as safetensors; `changes` are how a trained model changed it, and its folder."""
         raise ModelTaskError(f"Models of the family '{self.name}' cannot be written as safetensors.")
 
-    def named_classes(self) -> tuple[Vectors, Vectors] | None:
-        """Rows float32[k, dim] of a classifier over the built-in model's features, and unit sentence vectors
-        float32[k, s] of its classes' names, from which photos of these classes can be simulated; None without one.
+    def named_classes(self, name: str = "") -> tuple[Vectors, Vectors] | None:
+        """Rows float32[k, dim] of a classifier over the features of the built-in model, or of the variant `name`, and
+        unit sentence vectors float32[k, s] of its classes' names, from which photos of these classes can be simulated;
+        None without one.
         """
         return None
 

@@ -73,6 +73,8 @@ class EncoderConfig:
     gpu_decode: str = "off"
     """`auto` or `off`."""
     gpu_staging_mb: int = 64
+    lite_quality: str = "fast"
+    """`fast` or `best`."""
 
     @property
     def trained_dir(self) -> Path:
@@ -110,6 +112,7 @@ class EncoderConfig:
             gpu_graphs=settings.models.gpu_graphs,
             gpu_decode=settings.models.gpu_decode,
             gpu_staging_mb=settings.models.gpu_staging_mb,
+            lite_quality=settings.models.lite_quality,
         )
 
 

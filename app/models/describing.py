@@ -65,8 +65,10 @@ def described(one: Trained, settings: Settings, live: tuple[bool, ModelInfo | No
     card = one.card
     loaded, info = live
     kind: Kind = "vlm" if card.kind == "vlm" else "encoder"
-    current = FAMILIES.base_fingerprint(kind, card.base_model, EncoderConfig.from_settings(settings))
-    changed = None not in (current, card.base_fingerprint) and current != card.base_fingerprint
+    config = EncoderConfig.from_settings(settings)
+    current = FAMILIES.base_fingerprint(kind, card.base_model, config)
+    is_here = FAMILIES.base_of(kind, card.base_model, card.base_fingerprint, config) is not None
+    changed = current is not None and not is_here
     note = _CHANGED if changed else None if current else "Its base model is not on this machine yet."
     if is_whole(card):  # its base was where it began, and is not needed any more
         changed, note = False, None

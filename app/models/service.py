@@ -21,10 +21,12 @@ from weakref import WeakValueDictionary
 from sqlalchemy import delete, select
 
 from app.access.quota import StorageQuota
+from app.families.table import FAMILIES
 from app.http.names import MODEL_NAME
 from app.inference.engine.interface import Engine
 from app.inference.errors import ModelNotFoundError, ModelTaskError, ModelUnavailableError
 from app.inference.model_info import ModelInfo
+from app.inference.sources import EncoderConfig
 from app.jobs.artifacts import Artifact, artifacts_of, drop_artifacts, keep_artifacts
 from app.jobs.errors import ArtifactNotFoundError
 from app.jobs.spec import FileRef, ModelCard
@@ -66,6 +68,7 @@ class TrainedModels:
         self._quota = quota
         self._cache = settings.server.data_dir.expanduser().resolve() / "cache" / "models"
         self._keep = settings.collections.max_cached_heads
+        self._config = EncoderConfig.from_settings(settings)
         for left in self._cache.glob(".upload-*"):  # of a service that was killed
             if time.time() - left.stat().st_mtime > _STALE_S:
                 shutil.rmtree(left, ignore_errors=True)
@@ -117,7 +120,12 @@ class TrainedModels:
                 self._classifiers.popitem(last=False)
         else:
             self._classifiers.move_to_end(found.folder)
-        return known, str(found.folder) if known.adapted else known.base_model
+        return known, str(found.folder) if known.adapted else await asyncio.to_thread(self._base, known)
+
+    def _base(self, known: TrainedClassifier) -> str:
+        """The word for the encoder that a head was trained over, which may mean another one by now."""
+        asked = known.note.base_fingerprint
+        return FAMILIES.base_of("encoder", known.base_model, asked, self._config) or known.base_model
 
     async def vlm(self, workspace: str, found: Trained) -> str:
         """The folder of the vision-language model; errors likewise."""

@@ -42,11 +42,11 @@ async def try_model(model: UploadedModel, registry: Engine, settings: Settings) 
     card = model.card
     config = EncoderConfig.from_settings(settings)
     kind: Kind = "vlm" if card.kind == "vlm" else "encoder"
-    current = await asyncio.to_thread(FAMILIES.base_fingerprint, kind, card.base_model, config)
-    is_usable = is_whole(card) or (current is not None and card.base_fingerprint in (None, current))
+    base = await asyncio.to_thread(FAMILIES.base_of, kind, card.base_model, card.base_fingerprint, config)
+    is_usable = is_whole(card) or base is not None
     if not model.is_changed:
         if is_usable:
-            await _check_dim(model, registry)
+            await _check_dim(model, base or model.card.base_model, registry)
         return
     base_bytes = 0
     if is_usable and not is_whole(card):
@@ -77,10 +77,10 @@ async def try_model(model: UploadedModel, registry: Engine, settings: Settings) 
     )
 
 
-async def _check_dim(model: UploadedModel, registry: Engine) -> None:
+async def _check_dim(model: UploadedModel, base: str, registry: Engine) -> None:
     """A head's features are as long as those of its base, which is nobody's upload."""
     try:
-        async with registry.encoder(model.card.base_model) as live:
+        async with registry.encoder(base) as live:
             dim = live.dim
     except (ModelNotFoundError, ModelUnavailableError) as error:
         raise InvalidInputError(f"The model cannot be used: {error.detail}", **error.context) from None

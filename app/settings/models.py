@@ -22,6 +22,10 @@ class ModelSettings(SettingsGroup):
         ge=0,
         description="Seconds between two tries to load the default encoder after one that failed; 0 leaves it to the next request that needs it.",
     )
+    lite_quality: Literal["fast", "best"] = Field(
+        "fast",
+        description="What `lite` is: `fast`, or `best`, which looks with a second network (the extra `best`): see docs/encoders.md for gain and cost. A change embeds collections again.",
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps (unproven).")
     cpu_runtime: Literal["auto", "onnx", "torch"] = Field(
         "auto",

@@ -16,7 +16,8 @@ from PIL import Image
 
 from app.families.encoders import load_encoder, resolve
 from app.families.lite import encoder as lite
-from app.families.lite import sentences
+from app.families.lite import networks, sentences
+from app.families.lite.features import expected_features
 from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Encoder
 from app.inference.resizing import normalise
@@ -62,7 +63,7 @@ def photos(encoder: Encoder) -> np.ndarray:
     ],
 )
 def test_photographs_get_their_imagenet_class(encoder: Encoder, name: str, expected: set[str]) -> None:
-    module, classifier = lite.read_weights(lite.weights_path())
+    module, classifier = networks.read_weights(networks.weights_path())
     with torch.inference_mode():
         features = module(torch.from_numpy(lite.prepare(photo(name)))[None])
         best = int((features @ classifier.weight.T + classifier.bias).argmax())
@@ -80,7 +81,7 @@ def test_labels_alone_recognise_photographs(encoder: Encoder, photos: np.ndarray
 
 
 def test_the_shipped_class_vectors_are_those_of_the_names() -> None:
-    shipped = np.load(lite.ANCHORS)["anchors"].astype(np.float32)
+    shipped = np.load(networks.ANCHORS)["anchors"].astype(np.float32)
     assert shipped.shape == (len(NAMES), 384) == (1000, 384)
     some = [0, 281, 504, 657, 999]
     names = [imagenet_anchors.class_names()[i][0] for i in some]
@@ -157,10 +158,13 @@ def test_a_batch_gives_what_its_items_give_alone(encoder: Encoder, photos: np.nd
 def test_every_runtime_agrees_with_float32_torch(
     encoder: Encoder, photos: np.ndarray, cache: Path, runtime: str
 ) -> None:
-    module, _ = lite.read_weights(lite.weights_path())
+    module, _ = networks.read_weights(networks.weights_path())
     with torch.inference_mode():
-        features = module(torch.from_numpy(normalise(photos, lite.STEPS))).numpy()
-    centred = features - lite.expected_features(module)
+        level = module.before_last_stage(torch.from_numpy(normalise(photos, lite.STEPS)))
+        parts = [module.last_stage(level).numpy(), level.mean(dim=(2, 3)).numpy()]
+    roots = [np.sign(part) * np.sqrt(np.abs(part)) for part in parts]
+    pooled, before = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in roots)
+    centred = np.concatenate([pooled, 0.7 * before], axis=1) - expected_features(networks.build("roots"))
     reference = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     other = load_encoder(resolve("lite"), config_in(cache, runtime))
     assert runtime in other.runtime
@@ -186,11 +190,11 @@ def test_the_middle_of_the_image_counts(encoder: Encoder) -> None:
 
 def test_other_weights_are_refused_before_anything_is_unpickled(tmp_path: Path) -> None:
     altered = tmp_path / "weights.pth"
-    shutil.copy(lite.weights_path(), altered)
+    shutil.copy(networks.weights_path(), altered)
     with altered.open("r+b") as file:
         file.seek(1_000_000)
         file.write(b"\0\1\2\3")
     with pytest.raises(ModelUnavailableError, match="are not the published ones"):
-        lite.read_weights(altered)
+        networks.read_weights(altered)
     with pytest.raises(ModelUnavailableError, match="are missing"):
-        lite.read_weights(tmp_path / "nothing.pth")
+        networks.read_weights(tmp_path / "nothing.pth")

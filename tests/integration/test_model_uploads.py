@@ -20,8 +20,8 @@ from safetensors.torch import save as save_torch
 from transformers import CLIPModel
 
 from app.bootstrap import Services
-from app.families.lite import encoder as lite
 from app.families.lite.efficientnet_lite import EfficientNetLite0
+from app.families.lite.variants import fingerprint
 from app.inference.sources import CHECKPOINTS
 from tests.conftest import ClientMaker
 from tests.integration.test_trained_models import of_shape, zipped
@@ -45,7 +45,7 @@ def tensors(dim: int = 1280) -> dict[str, Any]:
 
 def head(name: str, found: dict[str, Any] | None = None, **changes: Any) -> dict[str, bytes]:
     """The files of a classifier over `lite`."""
-    note = {**NOTE, "id": name, "base_fingerprint": lite.fingerprint(), **changes}
+    note = {**NOTE, "id": name, "base_fingerprint": fingerprint("pooled"), **changes}
     return {"vision.json": json.dumps(note).encode(), "head.safetensors": save(found or tensors())}
 
 

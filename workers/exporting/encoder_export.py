@@ -34,7 +34,7 @@ from workers.exporting.classifier_module import ClassifierModule
 from workers.exporting.modules import ImageSide
 from workers.shared.data import load_examples
 from workers.shared.metrics import NOT_JUDGED
-from workers.shared.model_files import ModelFiles
+from workers.shared.model_files import ModelFiles, base_word
 from workers.shared.run import JobRun
 from workers.shared.towers import image_tower
 
@@ -226,7 +226,7 @@ def _rows_of_runner(runner: Path, images: Sequence[Path]) -> tuple[list[list[str
 
 def served_tower(found: ModelFiles, settings: Settings) -> ImageTower:
     """The image tower with a trained model's changes in it."""
-    base = found.card.base_model if found.card is not None else found.word
+    base = found.word if found.card is None else base_word(found.card, settings)
     tower = image_tower(base, settings)
     note = None if found.folder is None else adapted_note(found.folder)
     if note is not None and found.folder is not None:

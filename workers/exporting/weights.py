@@ -17,7 +17,7 @@ from app.families.table import FAMILIES
 from app.inference.errors import ModelTaskError
 from app.inference.sources import DOMAIN_FILE, EncoderConfig
 from app.settings import Settings
-from workers.shared.model_files import ModelFiles
+from workers.shared.model_files import ModelFiles, base_word
 
 
 def write(found: ModelFiles, folder: Path, settings: Settings) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _write_encoder(found: ModelFiles, folder: Path, settings: Settings) -> None:
             shutil.copy(path, folder / path.name)
         return
     config = EncoderConfig.from_settings(settings)
-    family, base = locate(found.card.base_model, config)
+    family, base = locate(base_word(found.card, settings), config)
     family.write_merged(base, config, None if kind is None else (kind, found.folder), folder)
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.families.table import FAMILIES
 from app.inference.errors import ModelNotFoundError
+from app.inference.sources import EncoderConfig, Kind
 from app.jobs.spec import ModelCard
 from app.jobs.tables import Artifact
 from app.models.classifiers import read_note
 from app.models.fetching import fetch_files
 from app.models.tables import TrainedModel
+from app.settings import Settings
 from workers.shared.run import JobRun
 
 
@@ -45,4 +48,11 @@ def model_files(run: JobRun) -> ModelFiles:
     folder = run.scratch / "models" / name
     fetch_files(run.files, files, folder)
     adapted = card.kind == "vlm" or read_note(folder).adapted is not None
-    return ModelFiles(str(folder) if adapted else card.base_model, card, folder, job)
+    return ModelFiles(str(folder) if adapted else base_word(card, run.settings), card, folder, job)
+
+
+def base_word(card: ModelCard, settings: Settings) -> str:
+    """What the registry calls the model that this one was trained over; its name may mean another one by now."""
+    kind: Kind = "vlm" if card.kind == "vlm" else "encoder"
+    config = EncoderConfig.from_settings(settings)
+    return FAMILIES.base_of(kind, card.base_model, card.base_fingerprint, config) or card.base_model

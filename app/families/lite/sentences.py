@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from app.families.lite.minilm import MiniLm
+from app.families.lite.variants import MAX_TOKENS
 
-WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 DIM = 384
 MEMORY_BYTES = 100 * 2**20
 """22.7 million parameters in float32 and the tokenizer."""
-MAX_TOKENS = 128
 BATCH = 64
 
 

@@ -11,27 +11,31 @@ from safetensors.torch import save_file
 from torch import nn
 
 from app.families.lite import encoder as lite
-from app.families.lite.efficientnet_lite import FEATURES, EfficientNetLite0
+from app.families.lite import networks
+from app.families.lite.efficientnet_lite import EfficientNetLite
+from app.families.lite.features import RootedLite, expected_features, join
+from app.families.lite.variants import DIMS, Variant, fingerprint
 from app.inference.family import CutTower
 from app.inference.protocols import Pixels, Vectors
 
-CUT = 15
-"""Blocks before the trained ones: the last block (192 to 320 channels) and the final convolution are trained."""
+VARIANT: Variant = "roots"
+"""Whose last stage is trained, whatever `VISION_LITE_QUALITY` says: Lite0's last block (192 to 320 channels) and final
+convolution."""
 _BATCH = 8
 ACTIVATIONS = (192, 7, 7)
 
 
 class LiteTail(nn.Module):
-    """Activations float[n, 192, 7, 7] to unit features float[n, 1280], as the served encoder ends.
+    """Activations float[n, 192, 7, 7] to unit features float[n, 1472], as the served encoder ends.
 
     Batch norms keep the statistics of ImageNet: a few examples would only make them worse.
     """
 
     centre: torch.Tensor
 
-    def __init__(self, module: EfficientNetLite0, centre: torch.Tensor) -> None:
+    def __init__(self, module: RootedLite, centre: torch.Tensor) -> None:
         super().__init__()
-        self.blocks = nn.ModuleDict({str(i): module.blocks[i] for i in range(CUT, len(module.blocks))})
+        self.blocks = nn.ModuleDict({str(i): module.blocks[i] for i in range(module.cut, len(module.blocks))})
         self.conv_head = module.conv_head
         self.bn1 = module.bn1
         self.register_buffer("centre", centre, persistent=False)
@@ -47,16 +51,17 @@ class LiteTail(nn.Module):
         return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        level = x.mean(dim=(2, 3))
         for block in self.blocks.values():
             x = block(x)
         pooled = nn.functional.relu6(self.bn1(self.conv_head(x))).mean(dim=(2, 3))
-        return nn.functional.normalize(pooled - self.centre, dim=-1)
+        return nn.functional.normalize(join(pooled, level) - self.centre, dim=-1)
 
 
 class LiteTrunk:
     """Everything before the tail, frozen."""
 
-    def __init__(self, module: EfficientNetLite0, device: torch.device) -> None:
+    def __init__(self, module: EfficientNetLite, device: torch.device) -> None:
         self._module = module.eval().to(device)
         self._device = device
 
@@ -66,23 +71,19 @@ class LiteTrunk:
         parts = []
         for start in range(0, len(pixels), _BATCH):
             x = torch.from_numpy(np.stack(pixels[start : start + _BATCH])).to(self._device)
-            x = nn.functional.relu6(self._module.bn0(self._module.conv_stem(x)))
-            for index in range(CUT):
-                x = self._module.blocks[index](x)
-            parts.append(x.half().cpu().numpy())
+            parts.append(self._module.before_last_stage(x).half().cpu().numpy())
         found: Vectors = np.concatenate(parts)
         return found
 
 
 def cut(device: torch.device) -> CutTower:
-    module, _ = lite.read_weights(lite.weights_path())
     return CutTower(
         shape=ACTIVATIONS,
-        dim=FEATURES,
-        temperature=lite.TEMPERATURE,
-        fingerprint=lite.fingerprint(),
+        dim=DIMS[VARIANT],
+        temperature=lite.TEMPERATURES[VARIANT],
+        fingerprint=fingerprint(VARIANT),
         preprocess=lite.prepare,
-        activations=LiteTrunk(module, device).activations,
+        activations=LiteTrunk(networks.rooted_lite0()[0], device).activations,
         build_tail=_build_tail,
         write_tail=lambda tail, folder: write(tail.state_dict(), folder),
     )
@@ -90,8 +91,8 @@ def cut(device: torch.device) -> CutTower:
 
 def _build_tail() -> LiteTail:
     """Of a module of its own: what is trained changes in place."""
-    module, _ = lite.read_weights(lite.weights_path())
-    return LiteTail(module, torch.from_numpy(lite.expected_features(module)))
+    module, _ = networks.rooted_lite0()
+    return LiteTail(module, torch.from_numpy(expected_features(module)))
 
 
 def write(state: Mapping[str, torch.Tensor], folder: Path) -> str:

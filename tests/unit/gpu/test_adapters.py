@@ -19,6 +19,7 @@ from app.families import hugging_face_adapter as adapter
 from app.families.encoders import resolve
 from app.families.hugging_face_adapter import PeftEncoder, load_peft
 from app.families.lite import encoder as lite
+from app.families.lite import networks
 from app.families.lite.adapted import AdaptedLite
 from app.inference.device import Device
 from app.inference.live import LiveEncoder
@@ -143,7 +144,7 @@ def test_an_adapter_that_cannot_be_run_leaves_its_base_as_it_was(
 
 
 def test_a_tail_of_lite_is_fed_by_the_device(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    module, _ = lite.read_weights(lite.weights_path())
+    module, _ = networks.read_weights(networks.weights_path())
     folder = tmp_path / "tail"
     folder.mkdir()
     generator = torch.Generator().manual_seed(0)

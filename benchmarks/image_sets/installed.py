@@ -1,31 +1,22 @@
-"""Labelled image sets that installed packages carry, and their embeddings, kept in the temporary folder.
-
-Knows where the images come from and what their classes are called; knows nothing of heads.
-"""
+"""Labelled image sets that the packages of this environment carry: nothing is fetched for them."""
 
 from __future__ import annotations
 
 import io
 import random
-import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import easy_vqa
 import numpy as np
 import skimage
 import skimage.data
-from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from sklearn.datasets import load_digits, load_sample_images
 
-from app.collections.texts import prompts
-from app.families.encoders import load_encoder, resolve
 from app.inference.protocols import Encoder
-from app.inference.sources import EncoderConfig
+from benchmarks.image_sets.embedding import ImageSet, embed
 
-CACHE = Path(tempfile.gettempdir()) / "vision-embeddings"
 COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
 SHAPES = ("circle", "rectangle", "triangle")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -61,40 +52,6 @@ OTHERS = {
 """Photo -> what it shows."""
 
 
-@dataclass(frozen=True)
-class ImageSet:
-    """Embedded images of C classes."""
-
-    name: str
-    vectors: NDArray[np.float32]
-    """float32[n, d]"""
-    labels: NDArray[np.int64]
-    """int64[n]"""
-    classes: tuple[str, ...]
-    texts: NDArray[np.float32]
-    """float32[C, d]: the classes' names, as a collection's labels are encoded."""
-
-
-def encoder(name: str) -> Encoder:
-    """An encoder on the CPU, exact rather than fast, so that cached vectors are the same everywhere."""
-    config = EncoderConfig(
-        device="cpu",
-        cpu_runtime="onnx",
-        int8=False,
-        parity_cosine=0.99,
-        threads=0,
-        cache_dir=CACHE / "models",
-        allow_downloads=False,
-    )
-    return load_encoder(resolve(name), config)
-
-
-def text_vectors(model: Encoder, names: Iterable[str]) -> NDArray[np.float32]:
-    """float32[C, d] of unit norm: the mean of each name's prompts."""
-    rows = [model.encode_texts(prompts(name)).mean(axis=0) for name in names]
-    return np.stack([row / max(float(np.linalg.norm(row)), 1e-12) for row in rows]).astype(np.float32)
-
-
 def digits(model: Encoder, *, half: int) -> ImageSet:
     """scikit-learn's handwritten digits (8 x 8 pixels), 40 of each from the first or the second half."""
 
@@ -108,7 +65,7 @@ def digits(model: Encoder, *, half: int) -> ImageSet:
                 big = Image.fromarray(grey).resize((96, 96), Image.Resampling.BICUBIC)
                 yield big.convert("RGB"), digit
 
-    return _embedded(model, f"digits-{half}", images, tuple(f"handwritten digit {one}" for one in DIGITS))
+    return embed(model, f"digits-{half}", images, tuple(f"handwritten digit {one}" for one in DIGITS))
 
 
 def shapes(model: Encoder, *, split: str) -> ImageSet:
@@ -132,7 +89,7 @@ def shapes(model: Encoder, *, split: str) -> ImageSet:
                 yield Image.open(paths[image]).convert("RGB"), label
 
     names = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
-    return _embedded(model, f"shapes-{split}", images, names)
+    return embed(model, f"shapes-{split}", images, names)
 
 
 def photos(model: Encoder, which: dict[str, str], name: str) -> ImageSet:
@@ -146,7 +103,7 @@ def photos(model: Encoder, which: dict[str, str], name: str) -> ImageSet:
             for _ in range(29):
                 yield damaged(image, rng), label
 
-    return _embedded(model, name, images, tuple(which.values()))
+    return embed(model, name, images, tuple(which.values()))
 
 
 def faces(model: Encoder) -> ImageSet:
@@ -158,7 +115,7 @@ def faces(model: Encoder) -> ImageSet:
             grey = Image.fromarray((np.clip(data[row], 0, 1) * 255).astype(np.uint8))
             yield grey.resize((96, 96), Image.Resampling.BICUBIC).convert("RGB"), int(row >= 100)
 
-    return _embedded(model, "faces", images, ("human face", "background"))
+    return embed(model, "faces", images, ("human face", "background"))
 
 
 def photo(name: str) -> Image.Image:
@@ -188,26 +145,3 @@ def damaged(image: Image.Image, rng: random.Random) -> Image.Image:
     sink = io.BytesIO()
     image.save(sink, "JPEG", quality=rng.choice((10, 30, 60, 90)))
     return Image.open(sink).convert("RGB")
-
-
-def _embedded(
-    model: Encoder,
-    name: str,
-    images: Callable[[], Iterable[tuple[Image.Image, int]]],
-    classes: tuple[str, ...],
-) -> ImageSet:
-    kept = CACHE / f"{model.name}-{model.fingerprint}-{name}.npz"
-    if not kept.is_file():
-        vectors, labels, waiting = [], [], []
-        for image, label in images():
-            labels.append(label)
-            waiting.append(model.preprocess(image))
-            if len(waiting) == 8:
-                vectors.append(model.encode_images(np.stack(waiting)))
-                waiting = []
-        if waiting:
-            vectors.append(model.encode_images(np.stack(waiting)))
-        CACHE.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, vectors=np.concatenate(vectors), labels=np.array(labels, np.int64))
-    with np.load(kept) as found:
-        return ImageSet(name, found["vectors"], found["labels"], classes, text_vectors(model, classes))
