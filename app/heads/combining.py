@@ -129,7 +129,9 @@ def combine(problem: Problem, names: Sequence[str]) -> Combined:
 
 
 def _useful(gathered: Gathered, names: Sequence[str]) -> Sequence[str]:
-    """Without the kernel where its anchors are not all and too few of each of very many labels."""
+    """Without Gaussians where no label has a scatter; without the kernel where very many labels have few anchors."""
+    if len(names) > 1 and gathered.counts.max() < 2:
+        return ("proker",)
     each = np.bincount(gathered.labels[gathered.anchors]).max()
     if len(names) > 1 and len(gathered.anchors) < len(gathered.labels) and each < ENOUGH:
         return ("gda",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -79,12 +80,17 @@ class Gathered:
 
         float64[r] each; -1 where there is none.
         """
-        cosines = np.asarray(self.vectors[rows] @ self.vectors[self.exemplars].T, np.float64)
-        cosines[rows[:, None] == self.exemplars[None]] = -1.0
+        own, other = self._left_out
+        return own[rows], other[rows]
+
+    @cached_property
+    def _left_out(self) -> tuple[Doubles, Doubles]:
+        cosines = self.vectors @ self.vectors[self.exemplars].T
+        cosines[self.exemplars, np.arange(len(self.exemplars))] = -1.0
         by_label = self.nearest().of(cosines)
-        index = np.arange(len(rows))
-        own = by_label[index, self.labels[rows]]
-        by_label[index, self.labels[rows]] = -1.0
+        index = np.arange(len(self.labels))
+        own = by_label[index, self.labels]
+        by_label[index, self.labels] = -1.0
         return own, by_label.max(axis=1)
 
 

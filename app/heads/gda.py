@@ -88,7 +88,7 @@ def fit(examples: Examples, moments: Moments, label_ids: list[int], *, variance:
     centres = moments.means(label_ids)
     scatter, freedom = moments.within()
     dim = moments.dim
-    counts = np.array([moments.count(label) for label in label_ids])
+    counts: Doubles = np.array([moments.count(label) for label in label_ids], np.float64)
     if freedom < 1:
         return _without_scatter(centres, examples, variance)
     covariance = scatter / freedom
@@ -98,11 +98,15 @@ def fit(examples: Examples, moments: Moments, label_ids: list[int], *, variance:
     share = shrinkage(trace, squared, dim, freedom, fourth)
     covariance *= 1.0 - share
     covariance[np.diag_indices_from(covariance)] += _ridge(share, trace / dim, variance)
-    left_out = examples.vectors[examples.rows].astype(np.float64)
-    solved = _solve(covariance, np.concatenate([centres, left_out]).T).T
-    of_centres, of_rows = solved[: len(centres)], solved[len(centres) :]
-    products = _Products(left_out @ of_centres.T, np.sum(left_out * of_rows, axis=1), of_centres @ centres.T)
-    return _unbiased(_discriminants(centres, of_centres), products, examples, counts, (1.0 - share) / freedom)
+    factor = _factor(covariance)
+    of_centres = _forward(factor, centres.T)
+    of_rows = _forward(factor, examples.vectors[examples.rows].T.astype(np.float64))
+    products = _Products(
+        of_rows.T @ of_centres, np.einsum("dr,dr->r", of_rows, of_rows), of_centres.T @ of_centres
+    )
+    solved = _backward(factor, of_centres).T
+    fitted = _discriminants(centres, solved)
+    return _unbiased(fitted, products, examples, counts, (1.0 - share) / freedom)
 
 
 def fit_few(examples: Examples, gram: Doubles, *, variance: float) -> Fit:
@@ -111,7 +115,7 @@ def fit_few(examples: Examples, gram: Doubles, *, variance: float) -> Fit:
     By Woodbury's identity P = (r I + c Z'Z)^-1 = (I - Z' (r/c I + ZZ')^-1 Z) / r for centred vectors Z.
     """
     labels, weights = examples.labels, examples.weights
-    counts = np.bincount(labels, weights=weights)
+    counts: Doubles = np.asarray(np.bincount(labels, weights=weights), np.float64)
     shares = np.zeros((len(counts), len(labels)))
     shares[labels, np.arange(len(labels))] = weights / counts[labels]
     centres = shares @ examples.vectors
@@ -131,13 +135,12 @@ def fit_few(examples: Examples, gram: Doubles, *, variance: float) -> Fit:
     solved = centres
     if weight > 1e-12:
         inner[np.diag_indices_from(inner)] += ridge / weight
-        right = np.concatenate([centred @ shares.T, centred[:, rows]], axis=1)
-        inverse = _solve(inner, right)
-        of_centres, of_rows = inverse[:, : len(counts)], inverse[:, len(counts) :]
-        solved = centres - of_centres.T @ (roots * (examples.vectors - centres[labels]))
-        crossed = crossed - centred[:, rows].T @ of_centres
-        own = own - np.sum(centred[:, rows] * of_rows, axis=0)
-        means = means - right[:, : len(counts)].T @ of_centres
+        factor = _factor(inner)
+        of_centres, of_rows = _forward(factor, centred @ shares.T), _forward(factor, centred[:, rows])
+        solved = centres - _backward(factor, of_centres).T @ (roots * (examples.vectors - centres[labels]))
+        crossed = crossed - of_rows.T @ of_centres
+        own = own - np.einsum("nr,nr->r", of_rows, of_rows)
+        means = means - of_centres.T @ of_centres
     products = _Products(crossed / ridge, own / ridge, means / ridge)
     return _unbiased(_discriminants(centres, solved / ridge), products, examples, counts, weight)
 
@@ -192,11 +195,27 @@ def _without_scatter(centres: Doubles, examples: Examples, variance: float) -> F
     return Fit(_discriminants(centres, centres / variance), np.zeros((len(examples.rows), len(centres))))
 
 
-def _solve(matrix: Doubles, right: Doubles) -> Doubles:
-    """matrix^-1 right, float64[n, k], of a positive definite float64[n, n] that is overwritten, by Cholesky."""
-    from scipy.linalg import cho_factor, cho_solve  # 27 MB that a process without taught labels does without
+def _factor(matrix: Doubles) -> Doubles:
+    """The lower Cholesky factor of a positive definite float64[n, n] that is overwritten."""
+    from scipy.linalg import cholesky  # 27 MB that a process without taught labels does without
 
-    solved: Doubles = cho_solve(cho_factor(matrix, lower=True, overwrite_a=True), right)
+    factor: Doubles = cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
+    return factor
+
+
+def _forward(factor: Doubles, right: Doubles) -> Doubles:
+    """L^-1 right, float64[n, k], whose inner products are those under the inverse of L L'."""
+    from scipy.linalg import solve_triangular
+
+    solved: Doubles = solve_triangular(factor, right, lower=True, check_finite=False)
+    return solved
+
+
+def _backward(factor: Doubles, forward: Doubles) -> Doubles:
+    """L'^-1 of what `_forward` gives: (L L')^-1 right, float64[n, k]."""
+    from scipy.linalg import solve_triangular
+
+    solved: Doubles = solve_triangular(factor, forward, lower=True, trans=1, check_finite=False)
     return solved
 
 

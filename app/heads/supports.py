@@ -10,7 +10,7 @@ from app.heads.moments import Moments
 from app.heads.types import Floats, Ints, unit
 
 EXACT = 2_000
-"""Vectors up to which all are kept and kernel regression is used; DESIGN section 7."""
+"""Vectors up to which all are kept and no moments are needed."""
 SAMPLE = 4_000
 """Vectors kept of a larger collection, divided among its labels."""
 SAMPLE_MIN = 16

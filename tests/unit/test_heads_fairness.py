@@ -47,7 +47,8 @@ def fitted(vectors: Floats, labels: Ints, **options: str) -> Head:
 
 
 def told(head: Head, vectors: Floats) -> Ints:
-    return head.predict(vectors).scores.argmax(axis=1)
+    best: Ints = head.predict(vectors).scores.argmax(axis=1)
+    return best
 
 
 @pytest.mark.parametrize("sizes", [(20, 2), (50, 10), (50, 1)])

@@ -118,7 +118,7 @@ def test_gaussians_left_out_equal_a_fit_without_each_vector(sizes: list[int], di
     of_few = gda.fit_few(examples, wide @ wide.T, variance=0.01)
 
     def statistics(w: Doubles) -> tuple[Doubles, Doubles, Doubles]:
-        counts = np.bincount(labels, weights=w)
+        counts = np.asarray(np.bincount(labels, weights=w), np.float64)
         means = np.stack(
             [(w[:, None] * wide)[labels == label].sum(axis=0) / counts[label] for label in range(3)]
         )
