@@ -10,7 +10,7 @@ import numpy as np
 
 from app.heads import Head, Priors, SupportSet, fit_head
 from app.heads.gathering import Gathered, gather
-from app.heads.novelty import likeness
+from app.heads.novelty import for_collection, likeness
 from app.heads.types import Doubles, Floats, Ints
 from benchmarks.image_sets import ImageSet
 
@@ -67,7 +67,7 @@ class Episode:
 
     def traits(self, priors: Priors) -> Doubles:
         """float64[3]: what the priors' coefficients are of; see `app.heads.priors.ShotRow`."""
-        alike = likeness(self.gathered, priors)
+        alike = likeness(self.gathered, for_collection(priors, self.gathered))
         return np.array([1.0, min(max(alike, 0.0), 1.0), np.log(max(self.count, 2))])
 
 

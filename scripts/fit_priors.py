@@ -30,7 +30,7 @@ from app.inference.errors import ModelUnavailableError
 from app.inference.protocols import Encoder
 from app.inference.sources import CHECKPOINTS
 from benchmarks import image_sets
-from benchmarks.image_sets import ImageSet
+from benchmarks.image_sets import ImageSet, catalogue
 from scripts.episodes import Episode, draw_all
 from scripts.natural_classes import imagenet_like
 from scripts.prior_curves import (
@@ -45,7 +45,9 @@ from scripts.prior_curves import (
 SHOTS = (1, 2, 4, 8, 16)
 WIDTHS = (0.5, 1.0)
 RIDGES = (0.1, 0.3, 1.0)
-EPISODES = 12
+TEXT_SHARES = (0.4, 0.2, 0.8)
+"""Of the temperature; never nothing, since other names may tell more than those of these sets do."""
+EPISODES = 9
 """Of each image set, for each number of shots."""
 BACKGROUND = 220
 FEW = 3
@@ -93,13 +95,12 @@ class Drawn(NamedTuple):
 
 
 def source_of(model: Encoder) -> Source:
-    """What priors are fitted on."""
-    others = image_sets.photos(model, image_sets.OTHERS, "others")
-    sets = [others, image_sets.shapes(model, split="train"), image_sets.digits(model, half=0)]
-    sets.append(image_sets.faces(model))
-    named = FAMILIES.get(model.family).named_classes()
+    """What priors are fitted on: all that may be tuned on, and simulated photos where the encoder names classes."""
+    sets = catalogue.tuning_sets(model)
+    named = FAMILIES.get(model.family).named_classes(model.name)
     if named is not None:
-        sets.append(imagenet_like(others.vectors, *named))
+        photos = next(image_set for image_set in sets if image_set.name == "others")
+        sets.append(imagenet_like(photos.vectors, *named))
     return Source(model.name, model.fingerprint, model.temperature, sets)
 
 
@@ -127,35 +128,35 @@ def discriminants(episode: Episode, draft: Priors) -> Doubles:
     return found.discriminants(episode.queries)
 
 
-def fit_row(drawn: list[Drawn], shots: int, text_shares: tuple[float, ...] = (0.2, 0.4, 0.8)) -> ShotRow:
-    """Width, ridge and scales with the least cross-entropy over all queries, and the evidence that they show a label."""
+def fit_row(drawn: list[Drawn], shots: int) -> ShotRow:
+    """Width, ridge and scales with the least cross-entropy over all queries, and evidence that they show a label."""
     traits = np.concatenate([part.traits for part in drawn])
     pairs = [(episode, part.draft) for part in drawn for episode in part.episodes]
-    best: tuple[float, float, float, float, Doubles] | None = None
+    found: dict[tuple[float, float, float], Doubles] = {}
+
+    def best() -> tuple[float, float, float]:
+        return min(found, key=lambda at: float(found[at].min(axis=1).mean()))
+
+    def attempt(width: float, ridge: float, shares: tuple[float, ...]) -> None:
+        parts = [image_parts(episode, draft, width, ridge) for episode, draft in pairs]
+        for share in shares:
+            found[width, ridge, share] = np.array(
+                [
+                    cross_entropies(image, share * draft.temperature * text, episode.answers)
+                    for (image, text), (episode, draft) in zip(parts, pairs, strict=True)
+                ]
+            )
+
     for width in WIDTHS:
         for ridge in RIDGES:
-            parts = [image_parts(episode, draft, width, ridge) for episode, draft in pairs]
-            # Names may tell more than those of these sets do, so their scale stays where leave-one-out can find it.
-            for share in text_shares:
-                losses = np.array(
-                    [
-                        cross_entropies(image, share * draft.temperature * text, episode.answers)
-                        for (image, text), (episode, draft) in zip(parts, pairs, strict=True)
-                    ]
-                )
-                loss = float(losses.min(axis=1).mean())
-                if best is None or loss < best[0]:
-                    best = (loss, width, ridge, share, losses)
-    if best is None:
-        raise ValueError("no widths to choose from")
-    _, width, ridge, share, losses = best
+            attempt(width, ridge, TEXT_SHARES[:1])
+    attempt(*best()[:2], TEXT_SHARES[1:])
+    width, ridge, share = best()
     fitting = [pair for pair in pairs if len(pair[0].labels) < pair[0].supports.shape[1]]
-    of_gda = np.array(
-        [
-            cross_entropies(discriminants(episode, draft), np.zeros(()), episode.answers)
-            for episode, draft in fitting
-        ]
-    )
+    of_gda = [
+        cross_entropies(discriminants(episode, draft), np.zeros(()), episode.answers)
+        for episode, draft in fitting
+    ]
     slim = np.array([episode.traits(draft) for episode, draft in fitting])
     mean = np.array([-4.0, 12.0, -4.0, 0.0])
     evidence = np.mean([evidence_of(part.episodes, part.draft, mean) for part in drawn], axis=0)
@@ -163,12 +164,17 @@ def fit_row(drawn: list[Drawn], shots: int, text_shares: tuple[float, ...] = (0.
         shots=shots,
         width=width,
         ridge=ridge,
-        image_scale=fit_coefficients(traits, losses, LOG_SCALES),
+        image_scale=_three(fit_coefficients(traits, found[width, ridge, share], LOG_SCALES)),
         text_scale=share * drawn[0].draft.temperature,
-        gda_scale=fit_coefficients(slim, of_gda, LOG_SCALES),
-        evidence=tuple(evidence.tolist()),
+        gda_scale=_three(fit_coefficients(slim, np.array(of_gda), LOG_SCALES)),
+        evidence=tuple(np.round(evidence, 3).tolist()),
         threshold=(0.0, 0.0, 0.0, 0.0),
     )
+
+
+def _three(values: tuple[float, ...]) -> Coefficients:
+    first, second, third = values
+    return first, second, third
 
 
 def corrected(row: ShotRow, drawn: list[Drawn]) -> ShotRow:
@@ -183,7 +189,7 @@ def corrected(row: ShotRow, drawn: list[Drawn]) -> ShotRow:
     factor = fit_coefficients(np.concatenate([part.traits for part in drawn]), np.array(losses), steps)
 
     def moved(scale: Coefficients) -> Coefficients:
-        return tuple(round(a + b, 3) for a, b in zip(scale, factor, strict=True))  # type: ignore[return-value]
+        return _three(tuple(round(a + b, 3) for a, b in zip(scale, factor, strict=True)))
 
     return replace(row, image_scale=moved(row.image_scale), gda_scale=moved(row.gda_scale))
 

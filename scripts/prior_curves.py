@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from app.heads import Head, Priors, calibration
-from app.heads.types import Doubles, Ints
+from app.heads.novelty import for_collection
+from app.heads.types import Doubles, Floats, Ints, sigmoid
 from scripts.episodes import Episode
 
-LOG_SCALES = np.linspace(np.log(0.002), np.log(300.0), 60)
+LOG_SCALES = np.linspace(np.log(0.002), np.log(300.0), 36)
 LOG_ODDS = np.linspace(-5.0, 7.0, 121)
 SPREAD = 3.0
 """How far coefficients go from none at all, one standard deviation, where each episode counts as one image."""
@@ -75,9 +77,8 @@ def rejection_losses(head: Head, episode: Episode) -> Doubles:
     return smooth
 
 
-def _share_above(scores: Doubles, counted: Doubles) -> Doubles:
-    odds = np.array([calibration.log_odds(float(score)) for score in scores])
-    shares: Doubles = ((odds[:, None] >= LOG_ODDS) & (counted > 0)[:, None]).mean(axis=0)
+def _share_above(scores: Floats, counted: NDArray[np.bool_]) -> Doubles:
+    shares: Doubles = ((scores[:, None] >= sigmoid(LOG_ODDS)) & counted[:, None]).mean(axis=0)
     return shares
 
 
@@ -93,7 +94,9 @@ def evidence_of(episodes: list[Episode], draft: Priors, mean: Doubles) -> tuple[
             (episode.queries, 1.0, 1.0),
             *((images, 0.0, 1.0 / len(unknown)) for images in unknown),
         ):
-            relative = draft.relative((images @ exemplars.T).max(axis=1).astype(np.float64))
+            relative = for_collection(draft, gathered).relative(
+                (images @ exemplars.T).max(axis=1).astype(np.float64)
+            )
             constant = np.ones(len(images))
             inputs.append(
                 np.stack([constant, relative, constant * alike, constant * np.log(len(exemplars))], axis=1)

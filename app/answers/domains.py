@@ -14,11 +14,12 @@ import structlog
 from app.collections.embedding import ImageEmbedder
 from app.families import FAMILIES
 from app.families.changed import is_adapter
+from app.families.encoders import domain_encoder
 from app.http.spool import Entry
-from app.inference.domain import DOMAIN_ENCODER, Domain, domain_of
+from app.inference.domain import Domain, domain_of
 from app.inference.engine.interface import Engine
 from app.inference.prompts import Task
-from app.inference.sources import EncoderSource
+from app.inference.sources import EncoderConfig, EncoderSource
 
 _LARGER: dict[Task, str] = {
     "vqa": "VISION_VLM=llava-hf/llava-1.5-7b-hf",
@@ -43,6 +44,7 @@ class Domains:
 
     registry: Engine
     embedder: ImageEmbedder
+    config: EncoderConfig
 
     @asynccontextmanager
     async def judging(
@@ -81,9 +83,10 @@ class Domains:
         domain, base = _found(source)
         if domain is None:
             return ()
-        async with self.registry.encoder(DOMAIN_ENCODER) as live:
-            if live.key != domain.encoder:  # another version of it: its vectors say nothing here
-                return ()
+        encoder = domain_encoder(domain, self.config)
+        if encoder is None:  # no version of it that is here: its vectors say nothing
+            return ()
+        async with self.registry.encoder(encoder) as live:
             vectors = (await self.embedder.embed(workspace, live, [entry])).vectors
         if domain.rows.shape[1] != vectors.shape[1]:  # an upload may hold anything
             return ()

@@ -25,6 +25,7 @@ from app.inference.engine.interface import Engine, ServedVlm
 from app.inference.errors import ModelTaskError
 from app.inference.fair_semaphore import FairSemaphore
 from app.inference.prompts import Answer, AnswerExample, Prompt, Sampling, Task
+from app.inference.sources import EncoderConfig
 from app.media import images
 from app.media.images import ImageLimits
 from app.models.resolver import ModelResolver
@@ -90,7 +91,7 @@ class Answering:
     """Who is answered now; workspaces take turns."""
 
     def __post_init__(self) -> None:
-        self._domains = Domains(self.registry, self.embedder)
+        self._domains = Domains(self.registry, self.embedder, EncoderConfig.from_settings(self.settings))
 
     async def ask(
         self, workspace: str, entry: Entry, asked: Asked, on_text: Callable[[str], None] | None = None

@@ -12,7 +12,7 @@ from app.heads.conformal import fit_conformal
 from app.heads.gathering import Gathered, gather
 from app.heads.head import Head, Scorer
 from app.heads.noise import SUSPECT, Suspect
-from app.heads.novelty import fit_evidence, fit_threshold, likeness, text_evidence
+from app.heads.novelty import fit_evidence, fit_threshold, for_collection, likeness, text_evidence
 from app.heads.priors import Priors
 from app.heads.supports import SupportSet, vector_key
 from app.heads.types import Doubles, Floats, Ints, unit
@@ -95,6 +95,7 @@ def _fit_ordered(
     label_shares: LabelShares,
 ) -> Head:
     gathered = gather(supports, label_ids)
+    priors = for_collection(priors, gathered)
     rows = None if texts is None else TextRows(unit(texts), priors.background)
     cosines = np.zeros((len(gathered.labels), len(labels)))
     alike = likeness(gathered, priors)

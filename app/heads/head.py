@@ -138,7 +138,7 @@ class Head:
     suspects: tuple[Suspect, ...] = ()
     """Examples whose labels look wrong, the most suspect first."""
     conformal: Conformal | None = None
-    """How high the right label scores for examples left out; None without any example."""
+    """Sets of labels that hold the truth with a wanted probability; None without any example."""
     counts: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     """int64[C]: vectors that the head was fitted on, by label; empty in zero-shot."""
     left_out: Ints = field(default_factory=lambda: np.zeros(0, np.int64))

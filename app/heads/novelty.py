@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from app.heads import calibration
@@ -23,6 +25,7 @@ _THIRD_LABEL = 0.25
 """Log-odds between two labels for images of a third, as a share of those for the two labels' own images."""
 _BACKGROUND_SHARE = 0.75
 """The quantile of background images' best scores that the prior of a threshold depends on."""
+_MOST_UNRELATED = 0.98
 _ROWS = 1_000
 _SPREAD = (2.0, 6.0)
 """How far offset and slope of the evidence may go from the prior: one standard deviation."""
@@ -34,6 +37,25 @@ def rows_with_siblings(gathered: Gathered) -> Ints:
     if len(rows) > _ROWS:
         rows = rows[np.linspace(0, len(rows) - 1, _ROWS).astype(np.int64)]
     return rows
+
+
+def for_collection(priors: Priors, gathered: Gathered) -> Priors:
+    """The priors, with what the collection itself tells of an encoder that is not at hand.
+
+    Encoders differ in how alike images are that have nothing to do with each other. Where no background images say it,
+    examples of different labels do: their mean cosine stands for that of unrelated images.
+    """
+    counts = gathered.counts[gathered.seen].astype(np.float64)
+    if priors.background is not None or len(counts) < 2:
+        return priors
+    sums = np.add.reduceat(
+        gathered.vectors, np.cumsum(counts.astype(np.int64)) - counts.astype(np.int64), axis=0
+    )
+    total = sums.sum(axis=0, dtype=np.float64)
+    apart = (float(total @ total) - float(np.sum(sums.astype(np.float64) ** 2))) / (
+        counts.sum() ** 2 - float(np.sum(counts**2))
+    )
+    return replace(priors, unrelated=min(apart, _MOST_UNRELATED))
 
 
 def likeness(gathered: Gathered, priors: Priors) -> float:

@@ -20,7 +20,7 @@ _LITE: dict[str, Any] = {
     "aliases": [],
     "default": True,
     "loaded": True,
-    "dim": 1280,
+    "dim": 1472,
     "input_size": 224,
     "memory_mb": 205.1,
     "runtime": "onnxruntime float32 cpu",

@@ -20,23 +20,21 @@ THINGS = (
     "tree", "flower", "moon", "anchor", "hammer", "scissors", "phone", "bus", "train", "rocket", "wallet", "bicycle",
     "boat", "clock", "eye", "flag", "lightbulb",
 )  # fmt: skip
-ENDINGS = frozenset(
-    [
-        "fill",
-        "filled",
-        "outline",
-        "sharp",
-        "bold",
-        "thin",
-        "light",
-        "duotone",
-        "line",
-        "variant",
-        "solid",
-        "half",
-    ]
-    + ["2", "3", "4", "alt", "simple", "regular", "front", "rear", "side"]
+STYLES = (
+    "fill",
+    "filled",
+    "outline",
+    "sharp",
+    "bold",
+    "thin",
+    "light",
+    "duotone",
+    "line",
+    "variant",
+    "solid",
+    "half",
 )
+ENDINGS = frozenset([*STYLES, "2", "3", "4", "alt", "simple", "regular", "front", "rear", "side"])
 """Words after a thing's in a file's name that tell of the style or the view alone."""
 OTHER_WORDS = {"bicycle": "bike", "airplane": "plane", "boat": "sailboat"}
 CLIP_ART = Package("debian", "openclipart-svg", "1:0.18+dfsg-19", "public-domain")

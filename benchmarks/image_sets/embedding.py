@@ -14,7 +14,7 @@ from app.collections.texts import prompts
 from app.families.encoders import load_encoder, resolve
 from app.inference.protocols import Encoder
 from app.inference.sources import EncoderConfig
-from benchmarks.image_sets.definitions import Definition, Labelled
+from benchmarks.image_sets.definitions import Labelled
 
 CACHE = Path(tempfile.gettempdir()) / "vision-embeddings"
 BATCH = 8
@@ -82,8 +82,3 @@ def embed(model: Encoder, name: str, images: Callable[[], Labelled], classes: tu
         partial.rename(kept)
     with np.load(kept) as found:
         return ImageSet(name, found["vectors"], found["labels"], classes, text_vectors(model, classes))
-
-
-def embed_defined(model: Encoder, definition: Definition) -> ImageSet:
-    """See `embed`."""
-    return embed(model, definition.name, definition.images, definition.classes)

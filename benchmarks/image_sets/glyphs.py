@@ -154,4 +154,5 @@ def characters(
 
 
 TUNING = characters("letters-tune", "tune", TUNING_FONTS, LATIN, 40)
-JUDGING = characters("characters-judge", "judge", JUDGING_FONTS, OTHERS, 220, views=2)
+JUDGING = characters("characters-judge", "judge", JUDGING_FONTS, OTHERS[::2], 62)
+CURVE = characters("characters-many", "judge", JUDGING_FONTS, OTHERS, 220, views=2)

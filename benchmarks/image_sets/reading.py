@@ -63,7 +63,7 @@ def read(path: Path, side: int = 192) -> Image.Image | None:
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
         return None
     flat.thumbnail((side, side))
-    if min(flat.size) < 8 or np.asarray(flat).std() < 2:
+    if min(flat.size) < 8 or np.asarray(flat).std(axis=(0, 1)).max() < 2:
         return None
     if max(flat.size) < side // 2:
         grown = side // (2 * max(flat.size)) + 1
@@ -80,7 +80,7 @@ def render(path: Path, side: int) -> Image.Image | None:
     text = re.sub(r'xlink:href="(?!#|data:)[^"]*"', 'xlink:href=""', text)
     root = re.search(r"<svg[^>]*>", text)
     if root is not None:
-        text = text.replace(root.group(), _plain_root(root.group()), 1)
+        text = text.replace(root.group(), plain_root(root.group()), 1)
     try:
         data = _renderer().svg_to_bytes(svg_string=text, width=side)
     except Exception:  # the renderer's own classes differ between its versions
@@ -88,7 +88,7 @@ def render(path: Path, side: int) -> Image.Image | None:
     return Image.open(io.BytesIO(bytes(data)))
 
 
-def _plain_root(tag: str) -> str:
+def plain_root(tag: str) -> str:
     """The root's tag with its size in pixels (the renderer takes no other unit) and a namespace (old ones lack it)."""
 
     def pixels(found: re.Match[str]) -> str:

@@ -13,7 +13,7 @@ async def test_models_are_listed_the_default_first(client: httpx.AsyncClient) ->
     assert listed["next"] is None
     first = listed["data"][0]
     assert (first["id"], first["default"], first["loaded"], first["kind"]) == ("lite", True, True, "encoder")
-    assert first["dim"] == 1280
+    assert first["dim"] == 1472
     assert first["memory_mb"] > 1
     assert "clip-tiny" in [one["id"] for one in listed["data"]]
     assert not any("/" in one["id"] for one in listed["data"])

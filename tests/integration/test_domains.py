@@ -31,7 +31,7 @@ from app.inference.fair_semaphore import FairSemaphore
 from app.inference.prompts import Task
 from app.inference.protocols import Encoder
 from app.inference.registry import ModelRegistry
-from app.inference.sources import CHECKPOINTS
+from app.inference.sources import CHECKPOINTS, EncoderConfig
 from app.media.images import ImageLimits
 from app.observability.metrics import Metrics
 from app.settings import Settings
@@ -216,7 +216,7 @@ async def bare(tmp_path: Path) -> AsyncIterator[tuple[ModelRegistry, Domains, En
         )
         entry = Spool(tmp_path / "spool", 1 << 20).open()
         entry.write(encoded(photo("coffee"), "JPEG"))
-        yield registry, Domains(registry, embedder), entry
+        yield registry, Domains(registry, embedder, EncoderConfig.from_settings(settings)), entry
         await registry.close()
 
 

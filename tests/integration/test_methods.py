@@ -227,6 +227,6 @@ def test_files_that_do_not_go_together_are_refused(
         picked(rows[0]), "prototypical", tmp_path, params={"steps": 1, "augment": False}, settings=settings
     )
     note = made.folder / "vision.json"
-    note.write_text(note.read_text().replace('"dim": 1280', '"dim": 12'))
+    note.write_text(note.read_text().replace('"dim": 1472', '"dim": 12'))
     with pytest.raises(ModelUnavailableError, match="do not go together"):
         TrainedClassifier.load(made.folder)

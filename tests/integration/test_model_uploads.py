@@ -28,11 +28,11 @@ from tests.integration.test_trained_models import of_shape, zipped
 
 NOTE: dict[str, Any] = {
     **{"format": 1, "kind": "classifier", "task": "classification", "method": "lora", "labels": ["a", "b"]},
-    **{"family": "lite", "base_model": "lite", "base_fingerprint": "", "dim": 1280, "temperature": 30.0},
+    **{"family": "lite", "base_model": "lite", "base_fingerprint": "", "dim": 1472, "temperature": 30.0},
 }
 
 
-def tensors(dim: int = 1280) -> dict[str, Any]:
+def tensors(dim: int = 1472) -> dict[str, Any]:
     rows = np.random.default_rng(0).normal(size=(4, dim)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return {
@@ -45,7 +45,7 @@ def tensors(dim: int = 1280) -> dict[str, Any]:
 
 def head(name: str, found: dict[str, Any] | None = None, **changes: Any) -> dict[str, bytes]:
     """The files of a classifier over `lite`."""
-    note = {**NOTE, "id": name, "base_fingerprint": fingerprint("pooled"), **changes}
+    note = {**NOTE, "id": name, "base_fingerprint": fingerprint("roots"), **changes}
     return {"vision.json": json.dumps(note).encode(), "head.safetensors": save(found or tensors())}
 
 

@@ -325,5 +325,18 @@ def test_measures_of_calibration_and_rejection() -> None:
 
 def test_threshold_lies_between_known_and_unknown() -> None:
     known, unknown = np.linspace(0.7, 0.9, 40), np.linspace(0.1, 0.3, 40)
-    assert 0.3 < calibration.best_threshold(known, unknown, 0.5) < 0.7
-    assert calibration.best_threshold(known, unknown[:0], 0.42) == 0.42
+    assert 0.3 < calibration.best_threshold(known, [(unknown, 1.0)], 0.5) < 0.7
+    assert calibration.best_threshold(known, [(unknown[:0], 1.0)], 0.42) == 0.42
+    assert calibration.best_threshold(known, [(unknown, 0.0)], 0.42) == 0.42
+
+
+def test_threshold_tells_scores_near_one_apart() -> None:
+    known, unknown = np.linspace(0.995, 0.999, 40), np.linspace(0.9, 0.97, 40)
+    assert 0.97 < calibration.best_threshold(known, [(unknown, 1.0)], 0.5) < 0.995
+
+
+def test_a_kind_of_unknown_image_counts_by_its_weight() -> None:
+    known, near, far = np.linspace(0.3, 0.9, 200), np.linspace(0.3, 0.5, 200), np.linspace(0.01, 0.1, 200)
+    lenient = calibration.best_threshold(known, [(near, 0.1), (far, 1.0)], 0.3)
+    strict = calibration.best_threshold(known, [(near, 3.0), (far, 1.0)], 0.3)
+    assert lenient < 0.35 < 0.45 < strict

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import VisionError
-from app.families.encoders import load_encoder, resolve
+from app.families.encoders import domain_encoder, load_encoder, resolve
 from app.families.vlms import resolve_vlm
-from app.inference.domain import DOMAIN_ENCODER, Domain, domain_of, write_domain
+from app.inference.domain import Domain, domain_of, write_domain
 from app.inference.sources import DOMAIN_FILE, EncoderConfig
 from workers.shared.examples import Examples
 from workers.shared.method import Run
@@ -36,13 +36,13 @@ def add_domain(run: Run, examples: Examples, folder: Path) -> list[str]:
     if base is None:
         return []
     try:
-        vectors, key = _embedded(run, examples)
+        vectors = _embedded(run, examples, base)
     except VisionError as error:
         run.log(f"what the model was taught is not recorded in its domain: {error.detail}")
         return []
-    if key != base.encoder or not len(vectors):
+    if not len(vectors):
         return []
-    domain = base.extended(domain_taught(vectors, key))
+    domain = base.extended(domain_taught(vectors, base.encoder))
     write_domain(domain, folder)
     run.log(f"the model knows {domain.knows}: asked about other pictures, it comes with a warning")
     return [DOMAIN_FILE]
@@ -72,12 +72,18 @@ def domain_taught(vectors: NDArray[np.float32], encoder: str) -> Domain:
     )
 
 
-def _embedded(run: Run, examples: Examples) -> tuple[NDArray[np.float32], str]:
-    """Vectors of the different pictures that were taught, and the key of their space."""
+def _embedded(run: Run, examples: Examples, base: Domain) -> NDArray[np.float32]:
+    """Vectors of the different pictures that were taught, in the space of the base's domain; none where its encoder is
+    not here.
+    """
+    config = EncoderConfig.from_settings(run.settings)
+    encoder = domain_encoder(base, config)
+    if encoder is None:
+        return np.zeros((0, 0), np.float32)
     items = {one.sha256: one for one in examples.items if one.split in (None, "train")}
     order = np.random.default_rng(run.spec.seed).permutation(len(items))[:MAX_TAUGHT]
     shown = [list(items.values())[index] for index in order]
-    model = load_encoder(resolve(DOMAIN_ENCODER), EncoderConfig.from_settings(run.settings))
+    model = load_encoder(resolve(encoder), config)
     parts = []
     for start in range(0, len(shown), _BATCH):
         pixels = []
@@ -88,5 +94,4 @@ def _embedded(run: Run, examples: Examples) -> tuple[NDArray[np.float32], str]:
                 continue
         if pixels:
             parts.append(model.encode_images(np.stack(pixels)))
-    vectors = np.concatenate(parts) if parts else np.zeros((0, model.dim), np.float32)
-    return vectors, f"{model.name}@{model.fingerprint}"
+    return np.concatenate(parts) if parts else np.zeros((0, model.dim), np.float32)

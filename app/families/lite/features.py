@@ -63,18 +63,27 @@ def expected_features(module: nn.Module) -> Vectors:
     return mean
 
 
-def _expected_level(module: EfficientNetLite) -> torch.Tensor:
-    """float32[c]: of the roots of means over places, of about unit length an image.
+def level_norms(module: EfficientNetLite) -> tuple[torch.Tensor, torch.Tensor]:
+    """float64[c] twice: mean and variance, over images and places, of what the last stage is given.
 
-    What comes before the last stage is a sum of what batch norms give, one a block of its stage: its mean is the sum of
-    their biases. A mean over places is about normal among images; the roots' mean is an integral over that.
+    It is a sum of what batch norms give, one a block of the stage before, whose biases are their means and whose
+    weights are their deviations; the sum of the variances takes them for independent.
     """
     blocks = [block for block in module.blocks[: module.cut] if isinstance(block, Block)]
     norms = [block.bn2 for block in blocks if block.bn2.num_features == module.level_width]
-    mean = sum(norm.bias.detach().double() for norm in norms)
-    variance = sum(norm.weight.detach().double() ** 2 for norm in norms)
+    means = torch.stack([norm.bias.detach().double() for norm in norms])
+    deviations = torch.stack([norm.weight.detach().double() for norm in norms])
+    return means.sum(dim=0), (deviations**2).sum(dim=0)
+
+
+def _expected_level(module: EfficientNetLite) -> torch.Tensor:
+    """float32[c]: of the roots of means over places, of about unit length an image.
+
+    A mean over places is about normal among images; the roots' mean is an integral over that.
+    """
+    mean, variance = level_norms(module)
     z = torch.linspace(-4.0, 4.0, 401, dtype=torch.float64)
     density = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi) * (z[1] - z[0])
-    values = mean[:, None] + LEVEL_SPREAD * torch.sqrt(torch.as_tensor(variance))[:, None] * z
+    values = mean[:, None] + LEVEL_SPREAD * variance.sqrt()[:, None] * z
     length = torch.sqrt((values.abs() * density).sum())
     return ((signed_root(values) * density).sum(dim=1) / length).float()

@@ -155,9 +155,9 @@ def test_a_tail_of_lite_is_fed_by_the_device(tmp_path: Path, request: pytest.Fix
         EncoderSource("lite", "tail", str(folder), True),
         replace(config_in(tmp_path), optimisation="auto"),
     )
-    wanted = plainly(AdaptedLite(source, replace(config, optimisation="none")))
+    wanted = plainly(AdaptedLite(source, replace(config, optimisation="none"), "roots"))
     request.getfixturevalue("on_device")
-    encoder = AdaptedLite(source, config)
+    encoder = AdaptedLite(source, config, "roots")
     assert encoder.launcher is not None
     check_close(wanted, encoder.launcher.launch([np.array(photo) for photo in PHOTOS])())
     encoder.launcher.close()
