@@ -189,8 +189,8 @@ def _print_scores(reply: dict[str, Any]) -> None:
     scores.append(["(none of these)", f"{reply['none']:.3f}", ""])
     output.print_table(["label", "score", "similarity"], scores, empty="")
     if reply["answer_set"] is not None:
-        asked = f"with coverage {reply['answer_set']['coverage']:g}, {_PROMISES[_guarantee(reply)]}"
-        output.out.print(Text(f"One of {{{_answer_set(reply)}}} {asked}"), soft_wrap=True)
+        promise = f"coverage {reply['answer_set']['coverage']:g}, {_PROMISES[_guarantee(reply)]}"
+        output.out.print(Text(f"Answer set: {_answer_set(reply)} ({promise})"), soft_wrap=True)
         warn(reply["answer_set"]["warnings"])
 
 

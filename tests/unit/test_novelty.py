@@ -38,7 +38,9 @@ def gap(head: Head, queries: Floats, unknown: list[Floats]) -> float:
     size = max(len(images) for images in unknown)
     refused = np.concatenate([np.resize(head.predict(u).scores.max(axis=1), size) for u in unknown])
     tried = np.unique(np.concatenate([best, refused, [1.01]]))
-    return max(balance(t, best, right, refused) for t in tried) - balance(head.threshold, best, right, refused)
+    return max(balance(t, best, right, refused) for t in tried) - balance(
+        head.threshold, best, right, refused
+    )
 
 
 def digits(classes: list[int], each: int, seed: int) -> Floats:
@@ -46,7 +48,9 @@ def digits(classes: list[int], each: int, seed: int) -> Floats:
     data = load_digits()
     pixels = unit((data.data - data.data.mean(axis=0)).astype(np.float32))
     rng = np.random.default_rng(seed)
-    return np.stack([pixels[rng.permutation(np.flatnonzero(data.target == digit))[:each]] for digit in classes])
+    return np.stack(
+        [pixels[rng.permutation(np.flatnonzero(data.target == digit))[:each]] for digit in classes]
+    )
 
 
 def digit_priors() -> Priors:
@@ -89,7 +93,9 @@ def test_scores_are_as_often_right_as_they_say_where_every_image_shows_a_label(s
     for seed in range(8):
         order = np.random.default_rng(seed).permutation(10)[:7].tolist()
         vectors = digits(order, shots + 50, seed)
-        scores = head_of(vectors[:, :shots], digit_priors()).predict(vectors[:, shots:].reshape(-1, 64)).scores
+        scores = (
+            head_of(vectors[:, :shots], digit_priors()).predict(vectors[:, shots:].reshape(-1, 64)).scores
+        )
         confidence.append(scores.max(axis=1))
         right.append(scores.argmax(axis=1) == np.repeat(np.arange(7), 50))
     error = expected_calibration_error(
