@@ -1,8 +1,8 @@
 """Sets of labels that hold the truth with a wanted probability, from scores of examples that were left out.
 
 Split-conformal prediction (Vovk, Gammerman and Shafer 2005) with the score of the true label as conformity (Sadinle,
-Lei and Wasserman 2019), a quantile for each label where there are enough examples of it (Mondrian, or
-label-conditional, prediction: Vovk 2012) and one for the rest together.
+Lei and Wasserman 2019): a quantile for each label where there are enough examples of it (Mondrian, or
+label-conditional, prediction: Vovk 2012), and one for the rest together.
 """
 
 from __future__ import annotations

@@ -26,6 +26,9 @@ _THIRD_LABEL = 0.25
 _BACKGROUND_SHARE = 0.75
 """The quantile of background images' best scores that the prior of a threshold depends on."""
 _MOST_UNRELATED = 0.98
+_FEW = 200
+_LESS_ALIKE = 1.5
+"""Log-odds that an image of a label loses against the label's own example."""
 _ROWS = 1_000
 _SPREAD = (2.0, 6.0)
 """How far offset and slope of the evidence may go from the prior: one standard deviation."""
@@ -141,8 +144,11 @@ def fit_threshold(
     if priors.background is not None:
         background = head.predict(priors.background).scores.max(axis=1).astype(np.float64)
         usual = prior.threshold(background_odds(background))
+    if len(gathered.seen) == 1 and gathered.shots >= ENOUGH:  # nothing to tell apart, but something to refuse
+        rows = rows_with_siblings(gathered)
+        logits = np.zeros((len(rows), 1))
     if not len(rows):
-        return usual
+        return min(usual, _within_reach(head, gathered))
     own, other = gathered.left_out(rows)
     position = np.searchsorted(gathered.seen, gathered.labels[rows])
 
@@ -160,6 +166,13 @@ def fit_threshold(
     untaught = softmax(without).max(axis=1) * known_share(other)
     unknown = [(untaught, _trust_in_other_labels(len(gathered.seen))), (background, 1.0)]
     return calibration.best_threshold(accepted, unknown, usual, right=right)
+
+
+def _within_reach(head: Head, gathered: Gathered) -> float:
+    """A threshold that images less typical than the examples themselves can reach, should the shipped one be wrong."""
+    few = gathered.vectors[:: max(1, len(gathered.vectors) // _FEW)]
+    scores = head.predict(few).scores.max(axis=1)
+    return float(sigmoid(np.float64(calibration.log_odds(float(np.median(scores))) - _LESS_ALIKE)))
 
 
 def background_odds(scores: Doubles) -> float:

@@ -28,17 +28,22 @@ def measure(
     priors: Priors = priors_of(model)
     figures: dict[str, Any] = {}
     if {"accuracy", "rejection"} & set(parts):
-        figures |= measuring.measure(sets, priors, seeds, plain if "accuracy" in parts else [])
+        figures |= measuring.measure(sets, priors, seeds, plain if "accuracy" in parts else [], tell)
     if "imbalance" in parts:
         figures["imbalance"] = curves.imbalance(sets, priors, seeds, plain)
     if "noise" in parts:
         figures["noise"] = curves.noise(sets, priors, seeds, plain)
     if "size" in parts:
         many = [catalogue.load(model, definition) for definition in catalogue.CURVES]
-        figures["size"] = curves.size(many, priors, min(seeds, 3), lambda line: print(line, file=sys.stderr))
+        figures["size"] = curves.size(many, priors, min(seeds, 3), tell)
     if "times" in parts:
         figures["times"] = timing.times(priors, model.dim)
     return figures
+
+
+def tell(line: str) -> None:
+    """How far it is, where tables that are piped elsewhere do not show it."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def report(figures: measuring.Figures, before: measuring.Figures | None) -> str:

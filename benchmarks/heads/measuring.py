@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,13 @@ class Asked:
         }
 
 
-def measure(sets: list[ImageSet], priors: Priors, seeds: int, plain: list[str] | None = None) -> Figures:
+def measure(
+    sets: list[ImageSet],
+    priors: Priors,
+    seeds: int,
+    plain: list[str] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Figures:
     """`accuracy` by set, shots and method, a figure an episode; `default` by set and shots, see `Asked.figures`."""
     accuracy: dict[str, dict[str, dict[str, list[float]]]] = {}
     asked: dict[str, dict[str, Asked]] = {}
@@ -112,6 +118,8 @@ def measure(sets: list[ImageSet], priors: Priors, seeds: int, plain: list[str] |
         by_method = accuracy.setdefault(images.name, {}).setdefault(str(shots), {})
         gathered = asked.setdefault(images.name, {}).setdefault(str(shots), Asked())
         found = {DEFAULT: gathered.add(fit_default(episode, priors), episode)}
+        if len(gathered.parts) == seeds:
+            tell(f"{images.name}, {shots} shots: {np.mean([part[2].mean() for part in gathered.parts]):.3f}")
         answers = plain_answers(episode, plain)
         found |= {name: float(np.mean(told == episode.answers)) for name, told in answers.items()}
         for name, share in found.items():

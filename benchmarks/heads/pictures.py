@@ -48,7 +48,14 @@ def draw_reliability(judged: Figures, path: Path) -> None:
     for shots, color in zip(RELIABLE_SHOTS, ("#7fb2dc", "#0b5fa5", "#08305a"), strict=True):
         found = [by[shots]["reliability mixed"] for by in judged.values() if shots in by]
         confidence, accuracy = (np.mean([one[column] for one in found], axis=0) for column in (0, 1))
-        axes.plot(confidence, accuracy, color=color, marker=".", linewidth=1.5, label=f"{shots} shots")
+        axes.plot(
+            confidence,
+            accuracy,
+            color=color,
+            marker=".",
+            linewidth=1.5,
+            label=f"{shots} {'shot' if shots == '1' else 'shots'}",
+        )
     axes.set_xlabel("best score")
     axes.set_ylabel("share that is right")
     _save(figure, axes, path)

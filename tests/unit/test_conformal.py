@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import itertools
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_more_coverage_never_loses_a_label() -> None:
     conformal = conformal_of(5, 30, 3)
     scores = softmax(draw(5, 10, 4)[0]).astype(np.float32)
     wider = [conformal.answer_sets(scores, coverage) for coverage in (0.5, 0.8, 0.9, 0.95, 0.99)]
-    for small, large in pairwise(wider):
+    for small, large in itertools.pairwise(wider):
         for few, many in zip(small, large, strict=True):
             assert set(few.labels) <= set(many.labels)
 

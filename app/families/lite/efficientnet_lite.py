@@ -117,14 +117,14 @@ class EfficientNetLite(nn.Module):
     def before_last_stage(self, x: torch.Tensor) -> torch.Tensor:
         """Pixels to what the last stage is given: float[n, 192, h / 32, w / 32] of Lite0."""
         x = nn.functional.relu6(self.bn0(self.conv_stem(x)))
-        for block in self.blocks[: self.cut]:
-            x = block(x)
+        for index in range(self.cut):
+            x = self.blocks[index](x)
         return x
 
     def last_stage(self, x: torch.Tensor) -> torch.Tensor:
         """That to pooled features float[n, 1280]."""
-        for block in self.blocks[self.cut :]:
-            x = block(x)
+        for index in range(self.cut, len(self.blocks)):
+            x = self.blocks[index](x)
         pooled: torch.Tensor = nn.functional.relu6(self.bn1(self.conv_head(x))).mean(dim=(2, 3))
         return pooled
 

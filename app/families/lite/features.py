@@ -69,7 +69,7 @@ def level_norms(module: EfficientNetLite) -> tuple[torch.Tensor, torch.Tensor]:
     It is a sum of what batch norms give, one a block of the stage before, whose biases are their means and whose
     weights are their deviations; the sum of the variances takes them for independent.
     """
-    blocks = [block for block in module.blocks[: module.cut] if isinstance(block, Block)]
+    blocks = [block for block in list(module.blocks)[: module.cut] if isinstance(block, Block)]
     norms = [block.bn2 for block in blocks if block.bn2.num_features == module.level_width]
     means = torch.stack([norm.bias.detach().double() for norm in norms])
     deviations = torch.stack([norm.weight.detach().double() for norm in norms])
