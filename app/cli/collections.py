@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +14,22 @@ from app.cli.session import Session, pass_session
 
 app = typer.Typer(help="Named sets of labels.", no_args_is_help=True)
 _Name = Annotated[str, typer.Argument(help="Name of the collection.")]
+_SHARES = {"equal": "equal shares", "examples": "the shares of their examples"}
+
+
+class LabelShares(StrEnum):
+    """How often each label is expected."""
+
+    EQUAL = "equal"
+    EXAMPLES = "examples"
+
+
+_LabelShares = Annotated[
+    LabelShares,
+    typer.Option(
+        help="How often each label is expected: all alike, or as often as there are examples of it."
+    ),
+]
 
 
 @app.command("list")
@@ -20,9 +37,10 @@ _Name = Annotated[str, typer.Argument(help="Name of the collection.")]
 def list_collections(session: Session) -> None:
     """Show every collection."""
     counts = {count: count for count in ("labels", "examples", "answers")}
+    shares = {"label shares": "label_shares"}
     session.print_all(
         "/v1/collections",
-        {"collection": "name", "encoder": "encoder", **counts},
+        {"collection": "name", "encoder": "encoder", **shares, **counts},
         empty="There are no collections.",
     )
 
@@ -33,9 +51,10 @@ def create(
     session: Session,
     name: _Name,
     encoder: Annotated[str | None, typer.Option(help="Encoder it is bound to.")] = None,
+    label_shares: _LabelShares = LabelShares.EQUAL,
 ) -> None:
     """Create a collection."""
-    body = drop_none(name=name, encoder=encoder or None)
+    body = drop_none(name=name, encoder=encoder or None, label_shares=label_shares.value)
     made = session.service.call("POST", "/v1/collections", json=body)
     session.print_result(made, f"Created {made['name']} on {made['encoder']}")
 
@@ -51,9 +70,53 @@ def bind(
     session.say(f"{name} is bound to {encoder}")
 
 
+@app.command("set")
+@pass_session(Json)
+def set_property(session: Session, name: _Name, label_shares: _LabelShares) -> None:
+    """Say how often a collection's labels are expected; it holds from the next answer on."""
+    body = {"label_shares": label_shares.value}
+    changed = session.service.call("PATCH", f"/v1/collections/{quoted(name)}", json=body)
+    session.print_result(changed, f"{name} expects its labels by {_SHARES[changed['label_shares']]}")
+
+
+@app.command()
+@pass_session(Json)
+def health(
+    session: Session,
+    name: _Name,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most examples and labels to show.")] = None,
+) -> None:
+    """Show examples whose labels look wrong, and how well each label is told."""
+    path = f"/v1/collections/{quoted(name)}/health"
+    session.print_result(session.service.call("GET", path, params=drop_none(limit=limit)), _print_health)
+
+
 @app.command()
 @pass_session()
 def remove(session: Session, name: _Name) -> None:
     """Remove a collection and every example in it."""
     session.service.call("DELETE", f"/v1/collections/{quoted(name)}")
     output.say(f"Removed {name}")
+
+
+def _print_health(reply: dict[str, Any]) -> None:
+    suspects = [
+        [suspect["id"], suspect["label"], suspect["told"], f"{suspect['probability']:.3f}"]
+        for suspect in reply["suspects"]
+    ]
+    head = ["suspect example", "label", "told by the others", "label is right"]
+    output.print_table(head, suspects, empty="No example's label looks wrong." if reply["examined"] else "")
+    if suspects and reply["labels"]:
+        output.out.print()
+    labels = [
+        [label["label"], str(label["examples"]), "" if label["recall"] is None else f"{label['recall']:.3f}"]
+        for label in reply["labels"]
+    ]
+    output.print_table(["label", "examples", "held-out recall"], labels, empty="")
+    for note in reply["notes"]:
+        output.say(note)
+    if suspects:
+        output.say(
+            f"vision oneshot forget ID -c {reply['collection']} removes an example; its picture is at"
+            f" {reply['suspects'][0]['image'].replace(reply['suspects'][0]['id'], 'ID')}"
+        )

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from app.cli import output
+from app.cli.answering import warn
 from app.cli.client import Service, drop_none, form_fields, quoted
 from app.cli.files import image_files
 from app.cli.labelled_folders import FolderRules, labelled_files
@@ -16,11 +18,16 @@ from app.cli.model_folders import model_id
 from app.cli.options import Collection, Images, Json, LabelsFromOption, OwnSplitOption
 from app.cli.output import format_time
 from app.cli.rows import each, end, send_one
-from app.cli.session import Session, pass_session
+from app.cli.session import Column, Session, pass_session
 from app.cli.wording import count_examples
 from app.errors import suggest_names
 
 _MAX_SAID = 5
+_PROMISES = {
+    "label": "promised for each label",
+    "average": "promised on average over the labels as they were taught",
+    "none": "not promised",
+}
 
 app = typer.Typer(help="Teach labels with one image each, and recognise them.", no_args_is_help=True)
 
@@ -69,6 +76,12 @@ def classify(
         float | None, typer.Option(min=0, max=1, help="Reject below this score; 0 accepts everything.")
     ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Scores to show for one image.")] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5, max=0.999, help="Show besides which labels hold the right one with this probability."
+        ),
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(help="Comma-separated or a JSON list: choose among these, without any example."),
@@ -86,6 +99,7 @@ def classify(
     form = form_fields(
         threshold=threshold,
         top_k=top_k,
+        coverage=coverage,
         labels=labels,
         model=model_id(service, model),
         collection=collection,
@@ -98,9 +112,15 @@ def classify(
         [(None, file) for file in files],
         lambda _, file: service.send("/v1/classify", form, image=file),
     )
-    session.print_rows(
-        {"data": rows}, {"image": "file", "label": _verdict, "score": _score, "error": "error"}
-    )
+    columns: dict[str, Column] = {"image": "file", "label": _verdict, "score": _score}
+    if coverage is not None:
+        columns |= {"answer set": _answer_set, "guarantee": _guarantee}
+    session.print_rows({"data": rows}, columns | {"error": "error"})
+    if coverage is not None and not session.json:
+        warn(
+            [warning for row in rows if "error" not in row for warning in row["answer_set"]["warnings"]],
+            len(rows),
+        )
     end(rows, "classified")
 
 
@@ -168,6 +188,18 @@ def _print_scores(reply: dict[str, Any]) -> None:
     scores = [[s["label"], f"{s['score']:.3f}", _similarity(s)] for s in reply["scores"]]
     scores.append(["(none of these)", f"{reply['none']:.3f}", ""])
     output.print_table(["label", "score", "similarity"], scores, empty="")
+    if reply["answer_set"] is not None:
+        promise = f"coverage {reply['answer_set']['coverage']:g}, {_PROMISES[_guarantee(reply)]}"
+        output.out.print(Text(f"Answer set: {_answer_set(reply)} ({promise})"), soft_wrap=True)
+        warn(reply["answer_set"]["warnings"])
+
+
+def _answer_set(row: dict[str, Any]) -> str:
+    return "" if "error" in row else ", ".join(row["answer_set"]["labels"])
+
+
+def _guarantee(row: dict[str, Any]) -> str:
+    return "" if "error" in row else str(row["answer_set"]["guarantee"])
 
 
 def _similarity(score: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -19,7 +20,7 @@ from app.collections.directory import Directory, KnownCollection
 from app.collections.errors import CollectionNotFoundError, EmptyCollectionError
 from app.collections.tables import Collection, Label
 from app.collections.texts import label_vectors
-from app.heads import Head, SupportSet, fit_head, priors_of, zero_shot_head
+from app.heads import Head, LabelShares, SupportSet, fit_head, priors_of, zero_shot_head
 from app.inference.engine.interface import Engine, ServedEncoder
 from app.inference.errors import DeadlineExceededError
 from app.storage.database import Database
@@ -156,6 +157,7 @@ class HeadStore:
             supports,
             [one.id for one in labels],
             priors_of(live),
+            label_shares=cast("LabelShares", row.label_shares),
         )
         return _Fitted(row.version, supports, texts, head)
 

@@ -27,6 +27,7 @@ from app.collections.repository import Added, NewExample
 from app.collections.service import Recognition
 from app.collections.tables import Collection
 from app.errors import ConflictError, VisionError
+from app.heads import LabelShares
 from app.http.spool import Entry
 from app.inference.engine.interface import Engine, ServedEncoder
 from app.media import images
@@ -61,13 +62,15 @@ class Learning:
     _indexed: set[str] = field(default_factory=set, init=False)
     _cleaning: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
-    async def create(self, workspace: str, name: str, encoder: str | None) -> CollectionRow:
+    async def create(
+        self, workspace: str, name: str, encoder: str | None, label_shares: LabelShares = "equal"
+    ) -> CollectionRow:
         """Make a collection; raises CollectionExistsError, ModelNotFoundError and what loading raises."""
         word = self.models.default_encoder if encoder is None else self.models.get_encoder(encoder)
         bound = await self._admit(word)
         async with self.database.session() as session:
             if name == DEFAULT_COLLECTION or not await repository.create_collection(
-                session, workspace, name, bound
+                session, workspace, name, bound, label_shares
             ):
                 raise CollectionExistsError
             row = (await listing.list_collections(session, workspace, self.neighbours, limit=1, name=name))[0]
@@ -82,6 +85,22 @@ class Learning:
             return await listing.list_collections(
                 session, workspace, self.neighbours, limit=limit, after=after, name=name
             )
+
+    async def expect_labels(self, workspace: str, name: str, label_shares: LabelShares) -> CollectionRow:
+        """Set how often a collection's labels are expected, from the next answer on; raises CollectionNotFoundError."""
+        await self.recognition.known(workspace, name)
+        async with self.database.session() as session:
+            row = await repository.find_collection(session, workspace, name, lock=True)
+            if row.label_shares != label_shares:
+                row.label_shares = label_shares
+                # heads are fitted again; before the first example there is none, and `default` still follows the
+                # service's default encoder
+                row.version += 1 if row.version else 0
+            await session.flush()
+            found = await listing.list_collections(session, workspace, self.neighbours, limit=1, name=name)
+        self.directory.learn(row)
+        await self.directory.announce(row)
+        return found[0]
 
     async def drop(self, workspace: str, name: str) -> None:
         """Delete a collection with all it holds; raises DefaultCollectionError and CollectionNotFoundError.

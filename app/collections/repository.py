@@ -18,6 +18,7 @@ from app.collections.errors import CollectionNotFoundError
 from app.collections.neighbours import Neighbours
 from app.collections.tables import Collection, Example, ExampleVector, Label, Removal
 from app.errors import shorten_name, suggest_names
+from app.heads import LabelShares
 from app.http.names import COLLECTION_NAMES, is_collection_name
 
 _MAX_NAMES = 2_000
@@ -61,12 +62,22 @@ async def names_of(session: AsyncSession, ids: Set[uuid.UUID]) -> dict[uuid.UUID
     return dict(rows.all())
 
 
-async def create_collection(session: AsyncSession, workspace: str, name: str, encoder: str) -> bool:
+async def create_collection(
+    session: AsyncSession, workspace: str, name: str, encoder: str, label_shares: LabelShares = "equal"
+) -> bool:
     """Make a collection, and its workspace; False when there is one of that name."""
     await ensure_workspace(session, workspace)
     made = await session.execute(
         insert(Collection)
-        .values(id=uuid.uuid4(), workspace=workspace, name=name, encoder=encoder, version=0, removals_since=0)
+        .values(
+            id=uuid.uuid4(),
+            workspace=workspace,
+            name=name,
+            encoder=encoder,
+            version=0,
+            removals_since=0,
+            label_shares=label_shares,
+        )
         .on_conflict_do_nothing(index_elements=["workspace", "name"])
         .returning(Collection.id)
     )

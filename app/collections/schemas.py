@@ -6,8 +6,11 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
+from app.collections.coverage import ShortfallCode
+from app.heads import LabelShares
+from app.heads.conformal import Guarantee
 from app.http.bodies import Page, with_example
 from app.http.names import CollectionName
 
@@ -25,11 +28,13 @@ _CLASSIFICATION: dict[str, Any] = {
     "model": "lite",
     "collection": "default",
     "timing_ms": {"decode": 2.1, "embed": 11.4, "score": 0.2, "total": 14.0},
+    "answer_set": {"coverage": 0.9, "guarantee": "label", "labels": ["coffee_mug"], "warnings": []},
 }
 _COLLECTION: dict[str, Any] = {
     "name": "kitchen",
     "encoder": "lite",
     "version": 12,
+    "label_shares": "equal",
     "labels": 3,
     "examples": 12,
     "answers": 5,
@@ -44,12 +49,30 @@ _EXAMPLE: dict[str, Any] = {
 }
 _ADDED: dict[str, Any] = _EXAMPLE | {"created": True, "other_labels": ["teacup"], "replaced_labels": []}
 _LABEL: dict[str, Any] = {"label": "coffee_mug", "description": "ceramic white mug", "examples": 4}
+_HEALTH: dict[str, Any] = {
+    "collection": "kitchen",
+    "examples": 120,
+    "examined": 120,
+    "suspects": [
+        {"id": _ID, "label": "teapot", "told": "coffee_mug", "probability": 0.04, "image": _EXAMPLE["image"]}
+    ],
+    "suspects_total": 1,
+    "labels": [
+        {"label": "teapot", "examples": 40, "recall": 0.95},
+        {"label": "coffee_mug", "examples": 80, "recall": 0.9875},
+    ],
+    "labels_total": 2,
+    "notes": [],
+}
 _HIT: dict[str, Any] = {
     "id": _ID,
     "label": "coffee_mug",
     "similarity": 0.87,
     "image": f"/v1/collections/kitchen/examples/{_ID}/image",
 }
+_LABEL_SHARES = (
+    "How often each label is expected: `equal`, all alike, or `examples`, as often as it has examples."
+)
 
 
 class Score(BaseModel):
@@ -71,6 +94,31 @@ class Timing(BaseModel):
     total: float
 
 
+class AnswerSetWarning(BaseModel):
+    """What to know of an answer set before relying on it."""
+
+    code: ShortfallCode = Field(
+        description="Why nothing is promised: `no_examples`, `trained_model`, `one_label` or `too_few_examples`; or"
+        " `labels_always_in`: the promise holds, but some labels have too few examples ever to be left out."
+    )
+    sentence: str
+
+
+class AnswerSet(BaseModel):
+    """The labels that the image may show, if it shows any of them."""
+
+    coverage: float = Field(description="The probability that was asked for.")
+    guarantee: Guarantee = Field(
+        description="What holds the right label with that probability: `label`, the sets of each label's images;"
+        " `average`, those of images that come as often from each label as the examples do; `none`, nothing promised:"
+        " the likeliest labels until their scores add up to it."
+    )
+    labels: list[str] = Field(
+        description="The likeliest first; at least one, also of an image that is rejected."
+    )
+    warnings: list[AnswerSetWarning]
+
+
 class Classification(BaseModel):
     """What an image shows."""
 
@@ -83,6 +131,7 @@ class Classification(BaseModel):
     model: str
     collection: str | None = Field(description="Null in zero-shot.")
     timing_ms: Timing
+    answer_set: AnswerSet | None = Field(None, description="Only where `coverage` was given.")
 
 
 class Classifications(BaseModel):
@@ -102,16 +151,24 @@ class CollectionRequest(BaseModel):
     encoder: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
         None, description="The encoder it is bound to, one of `/models`; the service's default if empty."
     )
+    label_shares: LabelShares = Field("equal", description=_LABEL_SHARES)
 
 
 class CollectionChange(BaseModel):
-    """What is to change of a collection."""
+    """What is to change of a collection: one of the two."""
 
     model_config = with_example({"encoder": "clip-tiny"}, extra="forbid")
 
-    encoder: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
-        description="Bind it to this one of `/models`; every example is embedded again first."
+    encoder: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+        None, description="Bind it to this one of `/models`; every example is embedded again first."
     )
+    label_shares: LabelShares | None = Field(None, description=_LABEL_SHARES)
+
+    @model_validator(mode="after")
+    def _changes_one_thing(self) -> CollectionChange:
+        if (self.encoder is None) == (self.label_shares is None):
+            raise ValueError("give `encoder` or `label_shares`, one at a time")
+        return self
 
 
 class CollectionInfo(BaseModel):
@@ -121,7 +178,8 @@ class CollectionInfo(BaseModel):
 
     name: str
     encoder: str
-    version: int = Field(description="Grows by one with each change of its examples or descriptions.")
+    version: int = Field(description="Grows by one with each change of its examples, descriptions or shares.")
+    label_shares: LabelShares = Field(description=_LABEL_SHARES)
     labels: int
     examples: int = Field(description="Images with a label.")
     answers: int = Field(description="Examples of questions with their answers.")
@@ -184,6 +242,45 @@ class LabelInfo(BaseModel):
     label: str
     description: str
     examples: int
+
+
+class Suspect(BaseModel):
+    """An example whose label the other examples contradict."""
+
+    id: uuid.UUID
+    label: str = Field(description="The label it has.")
+    told: str = Field(description="The label that the others tell when it is left out.")
+    probability: float = Field(description="That its own label is right.")
+    image: str = Field(description="Where its thumbnail is.")
+
+
+class LabelHealth(BaseModel):
+    """How well one label is learned."""
+
+    label: str
+    examples: int
+    recall: float | None = Field(
+        description="Share of its examples that are told right when left out; null where none can be."
+    )
+
+
+class CollectionHealth(BaseModel):
+    """What may be wrong with a collection's examples."""
+
+    model_config = with_example(_HEALTH)
+
+    collection: str
+    examples: int
+    examined: int = Field(
+        description="Different examples that were left out in turn; of a large collection a sample."
+    )
+    suspects: list[Suspect] = Field(description="The most suspect first, at most `limit`.")
+    suspects_total: int = Field(description="How many were found; an image taught twice counts once.")
+    labels: list[LabelHealth] = Field(
+        description="The least recall first, at most `limit`; then those without, the fewest examples first."
+    )
+    labels_total: int
+    notes: list[str] = Field(description="What the figures leave out, in sentences.")
 
 
 class LabelList(Page[LabelInfo]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence, Set
@@ -12,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.collections import repository
+from app.collections.coverage import Covered, cover
 from app.collections.directory import Directory, KnownCollection
 from app.collections.embedding import Embedded, ImageEmbedder
-from app.collections.errors import EncoderMismatchError
+from app.collections.errors import EmptyCollectionError, EncoderMismatchError
 from app.collections.head_store import HeadStore
+from app.collections.health import Health, examine
 from app.collections.nearest import Near, nearest
 from app.collections.renewal import ExampleRenewal
 from app.collections.repository import NewExample, add_examples, find_collection, lock_images, stored_bytes
@@ -52,6 +55,8 @@ class Question:
     labels: tuple[str, ...] = ()
     threshold: float | None = None
     model: str | None = None
+    coverage: float | None = None
+    """The probability with which a set of labels shall hold the right one; None asks for no sets."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class Answer:
     embed_ms: float
     score_ms: float
     total_ms: float
+    covered: Covered | None
+    """Where a coverage was asked for."""
 
 
 @dataclass(eq=False)
@@ -83,6 +90,8 @@ class Recognition:
     metrics: Metrics
     trained: TrainedModels
     deadline_s: float = field(kw_only=True)
+    _examining: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    """One examination at a time: each may read every vector of a collection."""
 
     async def classify(self, workspace: str, images: Sequence[Entry], question: Question) -> Answer:
         """What the images show, in order.
@@ -139,6 +148,7 @@ class Recognition:
         self.metrics.cpu.begin()
         scoring = time.perf_counter()
         prediction = head.predict(embedded.vectors)
+        covered = None if question.coverage is None else cover(head, prediction.scores, question.coverage)
         ended = time.perf_counter()
         self.metrics.observe_stage("head", ended - scoring)
         return Answer(
@@ -151,6 +161,7 @@ class Recognition:
             embed_ms=embedded.embed_ms,
             score_ms=1e3 * (ended - scoring),
             total_ms=1e3 * (ended - began),
+            covered=covered,
         )
 
     async def search(
@@ -187,6 +198,19 @@ class Recognition:
                 ]
             )
             return vectors, found.card.id if isinstance(found, Trained) else live.name
+
+    async def examine(self, workspace: str, collection: str, limit: int) -> Health:
+        """What may be wrong with a collection's examples: at most `limit` suspects, and labels.
+
+        Raises CollectionNotFoundError, and what loading an encoder and embedding the labels' names raises.
+        """
+        known = await self.known(workspace, collection)
+        async with self._examining, self._encoder(known, None) as live:
+            try:
+                head = await self.heads.head(known, live)
+            except EmptyCollectionError:
+                head = None
+            return await examine(self.database, known, head, live, limit)
 
     async def known(self, workspace: str, collection: str) -> KnownCollection:
         """The collection; `default` is made where it is missing. Raises CollectionNotFoundError."""

@@ -18,7 +18,7 @@ from app.storage.database import Base
 
 
 class Collection(Base):
-    """A named set of labels, bound to one encoder; `version` grows by one with each change of examples."""
+    """A named set of labels, bound to one encoder; `version` grows with each change that a head depends on."""
 
     __tablename__ = "collections"
     __table_args__ = (UniqueConstraint("workspace", "name"),)
@@ -30,6 +30,8 @@ class Collection(Base):
     version: Mapped[int] = mapped_column(default=0)
     removals_since: Mapped[int] = mapped_column(default=0)
     """Removals up to this version are no longer noted; a process that knew less must read everything again."""
+    label_shares: Mapped[str] = mapped_column(server_default="equal", default="equal")
+    """How often each label is expected, one of `app.heads.LabelShares`."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

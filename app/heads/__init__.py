@@ -5,10 +5,20 @@ Needs no database, no HTTP and no deep learning library.
 
 from __future__ import annotations
 
-from app.heads.fitting import fit_head, zero_shot_head
+from app.heads.fitting import LabelShares, fit_head, zero_shot_head
 from app.heads.head import Head, Prediction
 from app.heads.moments import Moments
 from app.heads.priors import Priors, priors_of
 from app.heads.supports import SupportSet
 
-__all__ = ["Head", "Moments", "Prediction", "Priors", "SupportSet", "fit_head", "priors_of", "zero_shot_head"]
+__all__ = [
+    "Head",
+    "LabelShares",
+    "Moments",
+    "Prediction",
+    "Priors",
+    "SupportSet",
+    "fit_head",
+    "priors_of",
+    "zero_shot_head",
+]

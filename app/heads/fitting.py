@@ -15,7 +15,7 @@ from app.heads.noise import SUSPECT, Suspect
 from app.heads.novelty import fit_evidence, fit_threshold, for_collection, likeness, text_evidence
 from app.heads.priors import Priors
 from app.heads.supports import SupportSet, vector_key
-from app.heads.types import Doubles, Floats, unit
+from app.heads.types import Doubles, Floats, Ints, unit
 from app.heads.zero_shot import TextRows, trust
 
 LabelShares = Literal["equal", "examples"]
@@ -123,6 +123,7 @@ def _fit_ordered(
     anchors = np.concatenate([anchors, np.setdiff1d(gathered.exemplars, anchors)])
     columns = np.empty(len(gathered.labels), np.int64)
     columns[anchors] = np.arange(len(anchors))
+    left_out, recalls = _recalls(held_out, gathered.labels[combined.rows], gathered)
     head = Head(
         labels=list(labels),
         kind="+".join(
@@ -135,6 +136,9 @@ def _fit_ordered(
         scorer=Scorer.of(weights, bias, *_kernel_part(kernel, text_scales, problem)),
         evidence=fit_evidence(gathered, priors, prior),
         suspects=_suspects(combined, gathered),
+        counts=gathered.counts,
+        left_out=left_out,
+        recalls=recalls,
     )
     return replace(
         head,
@@ -171,6 +175,18 @@ def _suspects(combined: Combined, gathered: Gathered) -> tuple[Suspect, ...]:
         key = vector_key(gathered.vectors[row])
         found.append(Suspect(key, int(gathered.labels[row]), told, float(combined.right[at])))
     return tuple(found)
+
+
+def _recalls(held_out: Doubles, labels: Ints, gathered: Gathered) -> tuple[Ints, Doubles]:
+    """int64[C] and float64[C]: rows of each label that were left out, and the share told right, NaN where none was.
+
+    `held_out` float64[r, p] are the logits of these rows, `labels` int64[r] their labels.
+    """
+    classes = len(gathered.counts)
+    rows = np.bincount(labels, minlength=classes)
+    told = gathered.seen[held_out.argmax(axis=1)] if len(labels) else labels
+    right = np.bincount(labels[told == labels], minlength=classes)
+    return rows, np.where(rows > 0, right / np.maximum(rows, 1), np.nan)
 
 
 def _log_shares(supports: SupportSet, label_ids: list[int]) -> Doubles:

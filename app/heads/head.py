@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -139,6 +139,12 @@ class Head:
     """Examples whose labels look wrong, the most suspect first."""
     conformal: Conformal | None = None
     """Sets of labels that hold the truth with a wanted probability; None without any example."""
+    counts: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    """int64[C]: vectors that the head was fitted on, by label; empty in zero-shot."""
+    left_out: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    """int64[C]: how many of them were left out in turn."""
+    recalls: Doubles = field(default_factory=lambda: np.zeros(0))
+    """float64[C]: the share of these that is told right, NaN where there are none."""
 
     def rearranged(self, order: Ints) -> Head:
         """The same head with label `order[i]` as label i."""
@@ -155,6 +161,9 @@ class Head:
                 for suspect in self.suspects
             ),
             conformal=None if self.conformal is None else self.conformal.rearranged(order),
+            counts=self.counts[order] if len(self.counts) else self.counts,
+            left_out=self.left_out[order] if len(self.left_out) else self.left_out,
+            recalls=self.recalls[order] if len(self.recalls) else self.recalls,
         )
 
     def predict(self, features: Floats) -> Prediction:

@@ -134,3 +134,16 @@ def test_what_a_user_gets_wrong_is_one_clear_line(taught: Live, photos: Path) ->
     nobody = run("oneshot", "list-examples", "--server", "http://127.0.0.1:1")
     assert nobody.returncode == 3
     assert "no service answers at http://127.0.0.1:1" in nobody.stderr
+
+
+def test_an_answer_set_is_shown_with_what_it_promises_and_health_with_what_it_cannot_tell(
+    taught: Live, photos: Path
+) -> None:
+    here = ("--server", taught.url)
+    done = run("oneshot", "classify", "--image", photos / "chelsea.jpg", "--coverage", "0.9", *here)
+    assert "Answer set: cat" in done.stdout
+    assert "not promised" in done.stdout
+    assert "A promise on average takes 20 examples" in done.stderr
+    health = run("collections", "health", "default", *here)
+    assert "examples" in health.stdout
+    assert "a median of 1 different examples" in health.stderr

@@ -337,7 +337,8 @@ async def test_another_encoder_is_a_job(taught: httpx.AsyncClient, services: Ser
         ({"encoder": "lite"}, 409, "already"),
         ({"encoder": "google/anything"}, 404, "no model"),
         ({"encoder": "llava-shapes"}, 404, "no model"),
-        ({"name": "other"}, 422, "encoder"),
+        ({"name": "other"}, 422, "no such field"),
+        ({}, 422, "encoder"),
     ):
         refused = await taught.patch(path, json=body)
         assert (refused.status_code, word in refused.json()["detail"]) == (status, True), refused.text

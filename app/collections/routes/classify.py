@@ -9,9 +9,17 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Field, ValidationInfo, field_validator
 
 from app.access import Recogniser
+from app.collections.coverage import Covered
 from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
 from app.collections.errors import CollectionNotFoundError, EmptyCollectionError, EncoderMismatchError
-from app.collections.schemas import Classification, Classifications, Score, Timing
+from app.collections.schemas import (
+    AnswerSet,
+    AnswerSetWarning,
+    Classification,
+    Classifications,
+    Score,
+    Timing,
+)
 from app.collections.service import Answer, Question
 from app.http.disconnect import unless_disconnected
 from app.http.fields import CommaSeparated, Form, at_most, settings_of
@@ -49,6 +57,12 @@ class ClassifyForm(Form):
     )
     top_k: Annotated[int, at_most(lambda settings: settings.limits.max_labels)] = Field(
         DEFAULT_TOP_K, ge=1, description="Most scores in the answer."
+    )
+    coverage: float | None = Field(
+        None,
+        ge=0.5,
+        le=0.999,
+        description="Tell besides which labels hold the right one with this probability.",
     )
     model: str | None = Field(
         None,
@@ -91,7 +105,7 @@ async def classify(
 ) -> Classification | Classifications:
     """Name what one image or several show: one answer, or a list in the same order."""
     form = upload.fields
-    question = Question(form.collection, tuple(form.labels or ()), form.threshold, form.model)
+    question = Question(form.collection, tuple(form.labels or ()), form.threshold, form.model, form.coverage)
     answer = await unless_disconnected(
         request, recognition.classify(caller.workspace, upload.images, question)
     )
@@ -125,4 +139,14 @@ def _classification(answer: Answer, row: int, top_k: int) -> Classification:
             score=round(answer.score_ms, 3),
             total=round(answer.total_ms, 3),
         ),
+        answer_set=None if answer.covered is None else _answer_set(answer.covered, labels, row),
+    )
+
+
+def _answer_set(covered: Covered, labels: list[str], row: int) -> AnswerSet:
+    return AnswerSet(
+        coverage=covered.coverage,
+        guarantee=covered.guarantee,
+        labels=[labels[i] for i in covered.sets[row]],
+        warnings=[AnswerSetWarning(**vars(warning)) for warning in covered.warnings],
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import JSONResponse
 
 from app import errors
 from app.access import Learner, Recogniser
@@ -18,21 +21,33 @@ from app.collections.errors import CollectionExistsError, CollectionNotFoundErro
 from app.collections.listing import CollectionRow
 from app.collections.schemas import (
     CollectionChange,
+    CollectionHealth,
     CollectionInfo,
     CollectionList,
     CollectionRequest,
+    LabelHealth,
     LabelInfo,
     LabelList,
+    Suspect,
+    image_url,
 )
 from app.collections.service import Recognition
-from app.http.dependencies import AppDatabase
-from app.http.paging import PageQuery
+from app.heads import LabelShares
+from app.http.dependencies import AppDatabase, AppSettings
+from app.http.paging import Limit, PageQuery, page_size
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError
 from app.jobs.dependencies import JobDescriber
 from app.jobs.info import JobInfo
 
 router = APIRouter(prefix="/collections", tags=["collections"])
+
+
+def _most_rows(settings: AppSettings, limit: Limit = None) -> int:
+    return page_size(limit, settings)
+
+
+_Rows = Annotated[int, Depends(_most_rows)]
 
 
 @router.post(
@@ -44,7 +59,7 @@ async def create_collection(
     caller: Learner, wanted: CollectionRequest, recognition: RecognitionService, learning: LearningService
 ) -> CollectionInfo:
     """Make a collection, bound to one encoder."""
-    row = await learning.create(caller.workspace, wanted.name, wanted.encoder)
+    row = await learning.create(caller.workspace, wanted.name, wanted.encoder, wanted.label_shares)
     return _info(recognition, row)
 
 
@@ -75,7 +90,11 @@ async def get_collection(
 @router.patch(
     "/{collection}",
     status_code=202,
-    responses=responses(CollectionNotFoundError, ModelNotFoundError, errors.ConflictError),
+    response_model=JobInfo,
+    responses={
+        200: {"model": CollectionInfo, "description": "The collection, where its label shares changed."},
+        **responses(CollectionNotFoundError, ModelNotFoundError, errors.ConflictError),
+    },
 )
 async def change_collection(
     response: Response,
@@ -83,14 +102,18 @@ async def change_collection(
     collection: CollectionPath,
     wanted: CollectionChange,
     recognition: RecognitionService,
+    learning: LearningService,
     rebinding: RebindingService,
     describer: JobDescriber,
-) -> JobInfo:
+) -> JobInfo | Response:
     """Bind a collection to another encoder, answered at once with the job that embeds every example again and then
-    swaps; until then all goes on.
+    swaps; until then all goes on. Or say how often its labels are expected, which holds at once.
     """
+    if wanted.label_shares is not None:
+        row = await learning.expect_labels(caller.workspace, collection, wanted.label_shares)
+        return JSONResponse(_info(recognition, row).model_dump(mode="json"))
     known = await recognition.known(caller.workspace, collection)
-    job = await rebinding.reembed(caller.workspace, known, wanted.encoder)
+    job = await rebinding.reembed(caller.workspace, known, wanted.encoder or "")
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return await describer.describe(job)
 
@@ -106,6 +129,36 @@ async def delete_collection(
     """Delete a collection with all its labels and examples."""
     await learning.drop(caller.workspace, collection)
     return Response(status_code=204)
+
+
+@router.get("/{collection}/health", responses=responses(CollectionNotFoundError, *MODEL_ERRORS))
+async def get_health(
+    caller: Recogniser, collection: CollectionPath, recognition: RecognitionService, most: _Rows
+) -> CollectionHealth:
+    """Show what may be wrong with a collection's examples: those whose label the others contradict when each is left
+    out, and how well each label is told.
+    """
+    found = await recognition.examine(caller.workspace, collection, most)
+    suspects = [
+        Suspect(
+            id=suspect.id,
+            label=suspect.label,
+            told=suspect.told,
+            probability=suspect.probability,
+            image=image_url(collection, suspect.id),
+        )
+        for suspect in found.suspects
+    ]
+    return CollectionHealth(
+        collection=collection,
+        examples=found.examples,
+        examined=found.examined,
+        suspects=suspects,
+        suspects_total=found.suspects_total,
+        labels=[LabelHealth(**vars(label)) for label in found.labels],
+        labels_total=found.labels_total,
+        notes=found.notes,
+    )
 
 
 @router.get("/{collection}/labels", responses=responses(CollectionNotFoundError))
@@ -134,6 +187,7 @@ def _info(recognition: Recognition, row: CollectionRow) -> CollectionInfo:
         name=one.name,
         encoder=recognition.shown(one.encoder),
         version=one.version,
+        label_shares=cast("LabelShares", one.label_shares),
         labels=row.labels,
         examples=row.examples,
         answers=row.answers,
