@@ -13,7 +13,7 @@ from app.heads.gathering import Gathered, gather
 from app.heads.head import Head, Scorer
 from app.heads.noise import SUSPECT, Suspect
 from app.heads.novelty import fit_evidence, fit_threshold, for_collection, likeness, text_evidence
-from app.heads.priors import Priors
+from app.heads.priors import Priors, ShotPrior
 from app.heads.supports import SupportSet, vector_key
 from app.heads.types import Doubles, Floats, Ints, unit
 from app.heads.zero_shot import TextRows, trust
@@ -140,10 +140,24 @@ def _fit_ordered(
         left_out=left_out,
         recalls=recalls,
     )
+    return _calibrate(head, gathered, priors, prior, combined, held_out)
+
+
+def _calibrate(
+    head: Head,
+    gathered: Gathered,
+    priors: Priors,
+    prior: ShotPrior,
+    combined: Combined,
+    held_out: Doubles,
+) -> Head:
+    """The head with its threshold and conformal scores; suspects do not count, whose labels would blame the head."""
+    trusted = combined.right > SUSPECT
+    rows, held_out = combined.rows[trusted], held_out[trusted]
     return replace(
         head,
-        threshold=fit_threshold(head, gathered, priors, prior, combined.rows, held_out),
-        conformal=fit_conformal(held_out, gathered.labels[combined.rows], gathered.counts),
+        threshold=fit_threshold(head, gathered, priors, prior, rows, held_out),
+        conformal=fit_conformal(held_out, gathered.labels[rows], gathered.counts),
     )
 
 

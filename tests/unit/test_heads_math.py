@@ -320,7 +320,9 @@ def test_measures_of_calibration_and_rejection() -> None:
     assert scores.auroc(np.array([0.9, 0.8]), np.array([0.1, 0.2])) == 1.0
     assert scores.auroc(np.array([0.5, 0.5]), np.array([0.5])) == 0.5
     assert scores.expected_calibration_error(np.full(30, 1.0), np.tile([1.0, 0.0], 15)) == pytest.approx(0.5)
-    assert scores.expected_calibration_error(np.full(60, 0.75), np.tile([1.0, 1, 1, 0], 15)) == pytest.approx(0.0)
+    assert scores.expected_calibration_error(np.full(60, 0.75), np.tile([1.0, 1, 1, 0], 15)) == pytest.approx(
+        0.0
+    )
 
 
 def test_threshold_lies_between_known_and_unknown() -> None:
