@@ -316,8 +316,8 @@ def _deepened(
 def _shrink(image: Image.Image, target: int | None) -> Image.Image:
     """Box-averaged, the shorter side staying at least `target`.
 
-    Not by `Image.reduce`, whose last row and column stand for fewer pixels where a side is no multiple of the factor: it
-    stretches the image, and a model's input differs by more (6000 x 4000 to 256: at an edge by 23 of 255, now by 10).
+    Not by `Image.reduce`, whose last row and column stand for fewer pixels where a side is no multiple of the factor:
+    that stretches the image, and a model's input differs by more (6000 x 4000 to 256: at an edge by 23 of 255, not 10).
     """
     factor = min(image.size) // target if target else 1
     if factor <= 1:
