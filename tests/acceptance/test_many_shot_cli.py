@@ -103,11 +103,8 @@ def test_prepare_train_evaluate_export(working: Live, images: Path, tmp_path: Pa
         assert label == (served[path.name]["label"] or "none of the labels")
         assert float(score) == pytest.approx(served[path.name]["scores"][0]["score"], abs=0.02)
 
-    vision("models", "download", model["id"], "--output-dir", tmp_path / "taken")
-    assert (tmp_path / "taken" / "exports").is_dir()
-    vision("models", "remove", model["id"])
     shown = vision(
-        "oneshot", "classify", "--image", images / "circle", "--model", tmp_path / "taken", "--json"
+        "oneshot", "classify", "--image", images / "circle", "--model", tmp_path / "trained_model", "--json"
     )
     rows = [row for row in json.loads(shown)["data"] if "error" not in row]
     assert sum(row["scores"][0]["label"] == "circle" for row in rows) > 0.8 * len(rows)
