@@ -9,12 +9,19 @@ from typing import Any
 
 from app.cli import output
 from app.cli.client import RefusedError, Service, quoted
+<<<<<<< HEAD
 from app.cli.files import means_folder, suggest_folder
 from app.cli.packing import files_of, send_packed
+=======
+from app.cli.files import suggest_folder
+from app.cli.packing import send_packed
+>>>>>>> break13b
 from app.cli.saving import NOTE
 from app.folders.walking import Walk
 
 _NOT_FOUND = 404
+_DERIVED = ("exports", "evaluations")
+"""Folders of what was made of a model since, which downloading it brings too: no part of the model."""
 
 
 def model_id(service: Service, given: str | None) -> str | None:
@@ -50,8 +57,8 @@ def model_id(service: Service, given: str | None) -> str | None:
 
 
 def upload(service: Service, folder: Path) -> dict[str, Any]:
-    """Send a model's folder; the model as the service describes it."""
-    return send_packed(service, "/v1/models", folder, files_of(folder))
+    """Send a model's folder without its exports and evaluations; the model as the service describes it."""
+    return send_packed(service, "/v1/models", folder, [folder / name for name in _parts(folder)])
 
 
 def noted_id(folder: Path) -> str:
@@ -65,9 +72,14 @@ def noted_id(folder: Path) -> str:
     return found
 
 
+def _parts(folder: Path) -> list[str]:
+    """Names of the files that make up the model."""
+    return [name for name in Walk(folder) if name.partition("/")[0] not in _DERIVED]
+
+
 def _weights(folder: Path) -> dict[str, str]:
     found = {}
-    for name in Walk(folder):
+    for name in _parts(folder):
         if name.endswith(".safetensors"):
             with (folder / name).open("rb") as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -75,7 +75,10 @@ def upload_model(
     session: Session,
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of a trained model.")],
 ) -> None:
-    """Bring a model that was trained elsewhere."""
+    """Bring a model that was trained elsewhere.
+
+    What was made of it since (exports, evaluations) is left out.
+    """
     model_folders.noted_id(folder)
     made = model_folders.upload(session.service, folder)
     session.print_result(made, f"The service has the model '{made['id']}' now")

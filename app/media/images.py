@@ -58,6 +58,9 @@ and its warning would speak before (or, with a larger `max_megapixels`, against)
 
 _MARGIN = 2
 """How many times `input_size` the shorter side keeps when a larger image is decoded at a reduced scale."""
+_REDUCING_GAP = 2.0
+"""How many times the size that it is averaged to an image keeps when Pillow first averages it by a whole factor, which
+is faster."""
 _TIFF_TILE = (322, 323)
 _FILLER = b"\xfe" * 256
 """Ones, where decoders make up zeros, and no marker among them: of 768 JPEGs cut by 3 to 20 bytes every one that lacked
@@ -311,9 +314,16 @@ def _deepened(
 
 
 def _shrink(image: Image.Image, target: int | None) -> Image.Image:
-    """Box-averaged by a whole factor, the shorter side staying at least `target`."""
+    """Box-averaged, the shorter side staying at least `target`.
+
+    Not by `Image.reduce`, whose last row and column stand for fewer pixels where a side is no multiple of the factor:
+    that stretches the image, and a model's input differs by more (6000 x 4000 to 256: at an edge by 23 of 255, not 10).
+    """
     factor = min(image.size) // target if target else 1
-    return image.reduce(factor) if factor > 1 else image
+    if factor <= 1:
+        return image
+    size = (image.width // factor, image.height // factor)
+    return image.resize(size, Image.Resampling.BOX, reducing_gap=_REDUCING_GAP)
 
 
 def _is_upright(data: builtins.bytes) -> bool:

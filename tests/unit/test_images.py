@@ -25,6 +25,7 @@ from app.media.errors import ImageTooLargeError, InvalidImageError
 from app.media.images import ImageLimits, decode, from_base64, normalise_for_storage, thumbnail
 from app.settings import Settings
 from tests.image_files import bmp_runs, encoded, files, gradient, png, png_chunk, tiff
+from tests.photos import photo
 
 LIMITS = ImageLimits(max_pixels=1_000_000, max_side=5_000, stored_side=512)
 FILES = files()
@@ -274,6 +275,14 @@ def test_reduced_decoding_keeps_twice_the_input_size_and_the_picture(kind: str) 
     expected = large.transpose(Image.Transpose.ROTATE_270).resize(reduced.size)
     assert np.abs(np.asarray(reduced).astype(int) - np.asarray(expected)).mean() < 4
     assert decode(encoded(large, kind), LIMITS, input_size=200).size == (900, 700)
+
+
+def test_reduced_decoding_does_not_stretch_what_is_no_multiple_of_its_factor() -> None:
+    large = photo("rocket").resize((750, 500))
+    reduced = decode(encoded(large, "PNG"), LIMITS, input_size=80)
+    assert reduced.size == (250, 166)
+    seen, wanted = (np.asarray(image.resize((96, 64))).astype(int) for image in (reduced, large))
+    assert np.abs(seen - wanted).max() <= 10  # 22 where the last row stands for fewer pixels
 
 
 def test_threads_decode_alike() -> None:
