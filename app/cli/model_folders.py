@@ -9,13 +9,8 @@ from typing import Any
 
 from app.cli import output
 from app.cli.client import RefusedError, Service, quoted
-<<<<<<< HEAD
 from app.cli.files import means_folder, suggest_folder
-from app.cli.packing import files_of, send_packed
-=======
-from app.cli.files import suggest_folder
 from app.cli.packing import send_packed
->>>>>>> break13b
 from app.cli.saving import NOTE
 from app.folders.walking import Walk
 

@@ -122,9 +122,8 @@ def best_threshold(
     worth = np.ones(len(known)) if right is None else right
     accepted = _share_above(known, worth)
     total = sum(weight for _, weight in unknown)
-    rejected: Doubles = 1.0 - sum(
-        weight / total * _share_above(scores, np.ones(len(scores))) for scores, weight in unknown
-    )
+    passed = [weight / total * _share_above(scores, np.ones(len(scores))) for scores, weight in unknown]
+    rejected: Doubles = 1.0 - np.sum(passed, axis=0)
     doubt = _PRIOR_IMAGES / (len(known) + _PRIOR_IMAGES)
     value = np.convolve(np.pad(accepted + rejected, _REACH, mode="edge"), _SMOOTHING, mode="valid")
     value = (1.0 - doubt) * value - doubt * _PULL * (_GRID - log_odds(prior)) ** 2

@@ -10,7 +10,7 @@ from app.heads import calibration
 from app.heads.gathering import Gathered
 from app.heads.head import Evidence, Head
 from app.heads.priors import Priors, ShotPrior
-from app.heads.types import Doubles, Ints, sigmoid, softmax
+from app.heads.types import Doubles, Ints, sigmoid, sigmoid_of, softmax
 
 ENOUGH = 3
 """Examples a label from which on a collection calibrates itself."""
@@ -172,7 +172,7 @@ def _within_reach(head: Head, gathered: Gathered) -> float:
     """A threshold that images less typical than the examples themselves can reach, should the shipped one be wrong."""
     few = gathered.vectors[:: max(1, len(gathered.vectors) // _FEW)]
     scores = head.predict(few).scores.max(axis=1)
-    return float(sigmoid(np.float64(calibration.log_odds(float(np.median(scores))) - _LESS_ALIKE)))
+    return sigmoid_of(calibration.log_odds(float(np.median(scores))) - _LESS_ALIKE)
 
 
 def background_odds(scores: Doubles) -> float:

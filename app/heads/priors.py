@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from app.heads.types import Doubles, Floats, sigmoid, unit
+from app.heads.types import Doubles, Floats, sigmoid_of, unit
 
 SHIPPED = Path(__file__).resolve().parent / "shipped"
 GENERIC = "generic"
@@ -56,7 +56,7 @@ class ShotPrior:
 
     def threshold(self, background_odds: float = 0.0) -> float:
         """The score below which to reject, from the log-odds of the best score of background images."""
-        return float(sigmoid(np.float64(self.threshold_odds + self.background_weight * background_odds)))
+        return sigmoid_of(self.threshold_odds + self.background_weight * background_odds)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,11 @@ def sigmoid(x: Doubles) -> Doubles:
     """1 / (1 + exp(-x)) without overflow."""
     half: Doubles = 0.5 * (1.0 + np.tanh(0.5 * x))
     return half
+
+
+def sigmoid_of(x: float) -> float:
+    """The same of one number."""
+    return 0.5 * (1.0 + math.tanh(0.5 * x))
 
 
 def unit(x: Floats) -> Floats:
