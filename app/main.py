@@ -13,6 +13,7 @@ from app.access.routes import router as keys_router
 from app.answers.routes import router as answering_router
 from app.bootstrap import open_services
 from app.collections.routes import router as recognition_router
+from app.compat.openai import router as openai_router
 from app.datasets.routes import router as datasets_router
 from app.embedded import Addresses
 from app.http import openapi, problems
@@ -62,6 +63,7 @@ _TAGS = [
         "description": "Ways to learn, which of them fit, and what augmentation makes of an image.",
     },
     {"name": "keys", "description": "Who may call; for administrators."},
+    {"name": "other clients", "description": "The same services in the words of other APIs' clients."},
     {"name": "platform", "description": "Health, readiness and numbers of this service."},
 ]
 
@@ -127,6 +129,7 @@ def create_app(settings: Settings, addresses: Addresses, part: ServicePart | Non
         strategies_router,
         preview_router,
         keys_router,
+        openai_router,
     ):
         app.include_router(router, prefix=PREFIX, responses=_EVERYWHERE)
     app.openapi = lambda: openapi.build(app)  # type: ignore[method-assign]

@@ -33,11 +33,29 @@ from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.database import Database
 
-__all__ = ["Answered", "Answering", "Asked", "count_answers", "images_of", "shown", "stored_bytes"]
+__all__ = [
+    "Answered",
+    "Answering",
+    "Asked",
+    "EarlierTurn",
+    "count_answers",
+    "images_of",
+    "shown",
+    "stored_bytes",
+]
 
 DETAIL = 512
 """Pixels that decoding leaves a shorter side to spare: at least twice this many are kept of a larger image, more
 than these models look at, and many questions about huge images then take little memory."""
+
+
+@dataclass(frozen=True)
+class EarlierTurn:
+    """A question and its answer from earlier in a conversation; without words, another image of the question."""
+
+    question: str
+    answer: str
+    image: Entry | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,8 @@ class Asked:
     shots: int | None = None
     """How many answer examples to show; None: as many as the setting says, and none to a trained model, which was
     never shown any while it learned (llava-shapes with an adapter then answers none of its questions right)."""
+    earlier: tuple[EarlierTurn, ...] = ()
+    """What was said before, the latest first; shown to the model in the place of answer examples."""
     strict: bool = False
     """Whether a picture outside what the model knows is an error, not a warning."""
 
@@ -128,7 +148,7 @@ class Answering:
             return Answered(
                 answer=answer,
                 model=live.name,
-                examples=tuple(near[index] for index in used),
+                examples=() if asked.earlier else tuple(near[index] for index in used),
                 decode_ms=1e3 * (decoded - began),
                 examples_ms=1e3 * (found - decoded),
                 generate_ms=1e3 * (ended - found),
@@ -149,7 +169,10 @@ class Answering:
         if asked.task not in live.tasks:
             verb = "answer questions" if asked.task == "vqa" else "write captions"
             raise ModelTaskError(f"The model '{live.name}' does not {verb}.")
-        examples = await self._read_examples(near, with_images=live.several_images)
+        if asked.earlier:
+            examples = await self._read_earlier(asked.earlier, with_images=live.several_images)
+        else:
+            examples = await self._read_examples(near, with_images=live.several_images)
         prompt = Prompt(image, asked.text, asked.task, asked.max_new_tokens, examples, asked.sampling)
         deadline = time.monotonic() + self.settings.answers.vlm_deadline_s
         async with self.places.hold(workspace, deadline=deadline):
@@ -203,6 +226,23 @@ class Answering:
             AnswerExample(picture, one.question, one.answer)
             for one, picture in zip(near, pictures, strict=True)
         )
+
+    async def _read_earlier(
+        self, turns: Sequence[EarlierTurn], *, with_images: bool
+    ) -> tuple[AnswerExample, ...]:
+        """Earlier turns as a model takes them; raises what reading an image raises."""
+        loop = asyncio.get_running_loop()
+        read = []
+        for turn in turns:
+            picture = None
+            if turn.image is not None and with_images:
+                picture = await loop.run_in_executor(self.pool, self._decode_entry, turn.image)
+            if picture is not None or turn.question or turn.answer:
+                read.append(AnswerExample(picture, turn.question, turn.answer))
+        return tuple(read)
+
+    def _decode_entry(self, entry: Entry) -> Image.Image:
+        return self._decode(entry.read())
 
     def _decode(self, data: bytes) -> Image.Image:
         return images.decode(data, self.limits, input_size=DETAIL)

@@ -16,11 +16,19 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True)
 class AnswerExample:
-    """One shown question and its answer; `image` is an RGB picture, or None where a model gets only the text."""
+    """One shown question and its answer; `image` is an RGB picture, or None where a model gets only the text.
+
+    One with a picture and no words is another image of the question itself.
+    """
 
     image: Image.Image | None
     question: str
     answer: str
+
+    @property
+    def is_wordless(self) -> bool:
+        """Whether it is only a picture."""
+        return not self.question and not self.answer
 
 
 @dataclass(frozen=True)
