@@ -13,6 +13,9 @@ from app.access.routes import router as keys_router
 from app.answers.routes import router as answering_router
 from app.bootstrap import open_services
 from app.collections.routes import router as recognition_router
+from app.compat import hugging_face, inference_protocol
+from app.compat.error_shapes import ErrorShapeMiddleware, write_error_text
+from app.compat.llamafarm import router as llamafarm_router
 from app.compat.openai import router as openai_router
 from app.datasets.routes import router as datasets_router
 from app.embedded import Addresses
@@ -87,6 +90,9 @@ _EVERYWHERE = problems.responses(
 )
 
 
+_ERROR_SHAPES = {hugging_face.PREFIX: write_error_text, inference_protocol.PREFIX: write_error_text}
+
+
 def create_app(settings: Settings, addresses: Addresses, part: ServicePart | None = None) -> FastAPI:
     """The service, or that part of it, over the databases at `addresses`, which are migrated already.
 
@@ -115,6 +121,7 @@ def create_app(settings: Settings, addresses: Addresses, part: ServicePart | Non
     problems.install(app)
     app.add_middleware(LimitsMiddleware, settings=settings, uploads=part.tallies.get("uploads"))
     app.add_middleware(ObservabilityMiddleware, metrics=part.metrics)  # added last, so outermost
+    app.add_middleware(ErrorShapeMiddleware, shapes=_ERROR_SHAPES)  # outside of whatever may fail
     app.include_router(platform_router)
     for router in (
         recognition_router,
@@ -130,7 +137,10 @@ def create_app(settings: Settings, addresses: Addresses, part: ServicePart | Non
         preview_router,
         keys_router,
         openai_router,
+        llamafarm_router,
     ):
         app.include_router(router, prefix=PREFIX, responses=_EVERYWHERE)
+    for router in (hugging_face.router, inference_protocol.router):
+        app.include_router(router)
     app.openapi = lambda: openapi.build(app)  # type: ignore[method-assign]
     return app

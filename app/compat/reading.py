@@ -15,6 +15,7 @@ from app.http.base64_images import decode_text, is_web_address
 from app.http.dependencies import close_with_request, service_of
 from app.http.errors import TooManyPartsError
 from app.http.forms import Upload, convert_images
+from app.http.limits import check_values, count_values
 from app.http.spool import Entry, Spool
 from app.http.wrong_fields import complaint, dotted
 from app.settings import Settings
@@ -33,12 +34,13 @@ AnyBody = TypeVar("AnyBody", bound=BaseModel)
 
 async def read_body(request: Request, kind: type[AnyBody]) -> AnyBody:
     """The request's JSON as a `kind`. Raises BadRequestError, which names the first wrong field in `param`."""
-    body = await request.body()
-    return await asyncio.to_thread(parse_body, body, kind)
+    settings = service_of(request, "settings", Settings)
+    return await asyncio.to_thread(parse_body, await request.body(), kind, settings)
 
 
-def parse_body(body: bytes, kind: type[AnyBody]) -> AnyBody:
-    """See `read_body`."""
+def parse_body(body: bytes, kind: type[AnyBody], settings: Settings) -> AnyBody:
+    """See `read_body`; whatever content type it came with, it holds no more values than JSON may. Blocks."""
+    check_values(count_values(body), settings)
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
@@ -66,6 +68,33 @@ async def read_images(request: Request, texts: Sequence[str], field: str) -> lis
     except InvalidInputError as error:
         raise BadRequestError(error.detail, param=field) from None
     return await keep_images(request, decoded, settings, spool)
+
+
+def check_texts(texts: Sequence[str], field: str, settings: Settings) -> None:
+    """Raises BadRequestError for none at all, too many, empty or too long ones."""
+    limits = settings.limits
+    if not texts or not all(text.strip() for text in texts):
+        raise BadRequestError(f"{field}: send a text or a list of texts, none of them empty.", param=field)
+    if len(texts) > limits.max_texts:
+        raise BadRequestError(f"{field}: at most {limits.max_texts} texts.", param=field)
+    if any(len(text) > limits.max_text_chars for text in texts):
+        raise BadRequestError(f"{field}: a text has at most {limits.max_text_chars} characters.", param=field)
+
+
+def check_labels(labels: Sequence[str], field: str, settings: Settings, *, least: int = 1) -> list[str]:
+    """The labels without blanks around them, each once; raises BadRequestError as `check_texts` does."""
+    named = list(dict.fromkeys(label.strip() for label in labels))
+    if len(named) < least or not all(named):
+        raise BadRequestError(
+            f"{field}: name at least {least} label{'s'[: least - 1]}, none of them empty.", param=field
+        )
+    if len(named) > settings.limits.max_labels:
+        raise BadRequestError(f"{field}: at most {settings.limits.max_labels} labels.", param=field)
+    if any(len(label) > settings.limits.max_text_chars for label in named):
+        raise BadRequestError(
+            f"{field}: a label has at most {settings.limits.max_text_chars} characters.", param=field
+        )
+    return named
 
 
 async def keep_images(

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from app.access import Recogniser
 from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
-from app.collections.routes.embedding_input import Encoding, Received, request_body
+from app.collections.routes.embedding_dialects import Encoding, check_dimensions
+from app.collections.routes.embedding_input import Received, request_body
 from app.collections.schemas import Embedding, EmbeddingList, Usage
 from app.http.disconnect import unless_disconnected
 from app.http.problems import responses
@@ -32,6 +33,7 @@ async def embeddings(
         request,
         recognition.embed(caller.workspace, inputs.images, inputs.texts, inputs.model),
     )
+    check_dimensions(inputs.dimensions, vectors.shape[1])
     count = len(inputs.order)
     return EmbeddingList(
         data=[
