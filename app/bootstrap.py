@@ -144,7 +144,9 @@ async def open_services(
         stack.callback(followers.close)
         collections.directory.start()
         stack.push_async_callback(collections.directory.close)
-        default_model = OwnModel(ground.registry) if part.has_models else EngineModel(part.tallies)
+        default_model: DefaultModel = EngineModel(part.tallies)
+        if part.has_models:
+            default_model = OwnModel(ground.registry, settings.models.encoder_retry_s)
         stack.push_async_callback(default_model.close)
         if part.cleans:
             stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(learning)))
@@ -215,7 +217,7 @@ def _open_embedder(ground: _Ground) -> ImageEmbedder:
         ground.pool,
         ground.metrics,
         FairSemaphore(
-            images_in_flight(ground.settings),
+            min(images_in_flight(ground.settings), batching.max_queue),
             batching.max_queue,
             lambda count: ground.metrics.observe_waiting("images", count),
         ),

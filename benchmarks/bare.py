@@ -15,7 +15,7 @@ from typing import cast
 import numpy as np
 
 from app.families.encoders import load_encoder, resolve
-from app.inference.opening import largest_batch
+from app.inference.capacity import largest_batch
 from app.inference.protocols import Launching, Pixels, min_decoded_side
 from app.inference.sources import EncoderConfig
 from app.media.encoded import EncodedJpeg, as_encoded_jpeg

@@ -31,7 +31,7 @@ QUESTIONS = ("what color is the shape?", "is there a circle?", "describe the ima
 SHIPPED = ("llava-shapes", "blip-shapes-vqa", "flamingo-shapes")
 MIDDLE = "llava of 220 M parameters"
 NEW_TOKENS = {MIDDLE: 16}
-LEAST_PROMPTS = 4
+MIN_PROMPTS = 4
 """Prompts that are answered at least, where fewer are asked together."""
 
 
@@ -158,7 +158,7 @@ def measure(name: str, location: str, rounds: int, *, cpu_time: bool) -> dict[st
 
 
 def _count(together: int) -> int:
-    return max(LEAST_PROMPTS, together)
+    return max(MIN_PROMPTS, together)
 
 
 def _batches(packed: list[Any], together: int, group: Callable[[Any], str]) -> Iterable[list[Any]]:

@@ -23,7 +23,7 @@ from tests.live import launch
 
 AT_ONCE = 50
 ROUNDS = 5
-LONE_S = 4.0
+LONE_SECONDS = 4.0
 out = Console(width=110)
 
 
@@ -59,7 +59,7 @@ async def lone(client: httpx.AsyncClient, photos: list[bytes], shapes: list[byte
     """Median classify seconds of one client after another: alone, and beside eight who ask without pause."""
 
     async def series() -> list[float]:
-        took, end = [], time.perf_counter() + LONE_S
+        took, end = [], time.perf_counter() + LONE_SECONDS
         while time.perf_counter() < end:
             took.append(await classified(client, photos[len(took) % len(photos)]))
         return took

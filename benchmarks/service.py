@@ -67,7 +67,7 @@ def throughput(live: Live, bare: BareLoop, folder: Path, seconds: float, rounds:
         table.add_row(
             f"served, {clients} clients", f"{median(rates[clients]):.1f} images/s = {ratio:.2f} of bare", held
         )
-    over = median(one - single for one, single in zip(lone, singles, strict=True))
+    over = median(served - single for served, single in zip(lone, singles, strict=True))
     table.add_row(
         "a lone client, median",
         f"{median(lone) * 1000:.1f} ms = bare + {over * 1000:.1f} ms",

@@ -98,7 +98,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     for name, starts in found.items():
-        told = "  ".join(f"{what} {median(one[what] for one in starts):.2f}" for what in starts[0])
+        told = "  ".join(f"{what} {median(start[what] for start in starts):.2f}" for what in starts[0])
         print(f"median   {name:10} {told}")
 
 

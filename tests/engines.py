@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from app.inference.engine.client import EngineClient
 from app.inference.engine.interface import ServedEncoder
 from app.inference.engine.server import EngineServer
 from app.inference.observing import BatcherStats
+from app.inference.protocols import Rgb
 from app.inference.registry import ModelRegistry
 from app.inference.sources import EncoderConfig, EncoderSource, Kind
 from app.settings import Settings
@@ -111,6 +113,42 @@ class SquaresFamily(Families):
 
     def load(self, kind: Kind, source: EncoderSource, config: EncoderConfig) -> Any:
         return self._encoder
+
+
+def squared(group: str, numbers: list[int]) -> list[int]:
+    return [number * number for number in numbers]
+
+
+def number(n: int) -> Rgb:
+    """The image that means a number to `Squares`."""
+    return np.array([[[n >> 8, n & 255, 0]]], np.uint8)
+
+
+@asynccontextmanager
+async def squares(
+    settings: Settings, pool: ThreadPoolExecutor, run: Callable[[str, list[int]], list[int]] = squared
+) -> AsyncIterator[tuple[EngineServer, EngineClient]]:
+    encoder = Squares(run)
+    with ThreadPoolExecutor(2) as engines_own:
+        registry = ModelRegistry(settings, SquaresFamily(encoder), pool=engines_own)
+        async with served(registry, settings, pool) as (server, client):
+            async with client.encoder():
+                encoder.is_warm = True
+            yield server, client
+        await registry.close()
+
+
+class Gate:
+    """Squares numbers when it is open."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.is_entered = threading.Event()
+
+    def run(self, group: str, numbers: list[int]) -> list[int]:
+        self.is_entered.set()
+        assert self.open.wait(30)
+        return squared(group, numbers)
 
 
 class SocketLine:

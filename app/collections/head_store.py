@@ -21,6 +21,7 @@ from app.collections.tables import Collection, Label
 from app.collections.texts import label_vectors
 from app.heads import Head, SupportSet, fit_head, priors_of, zero_shot_head
 from app.inference.engine.interface import Engine, ServedEncoder
+from app.inference.errors import DeadlineExceededError
 from app.storage.database import Database
 
 # In any order: a `SupportSet` does not depend on it, and sorting long rows takes longer than reading them.
@@ -90,24 +91,27 @@ class HeadStore:
         return fitted.head
 
     async def zero_shot(self, live: ServedEncoder, labels: tuple[str, ...]) -> Head:
-        """A head that knows these labels by their names alone."""
+        """A head that knows these labels by their names alone; raises what embedding raises, within the deadline."""
         place = (live.key, labels)
         if place not in self._zero_shot:
             # one request embeds the labels and the others wait: many at once would fill the model's queue with them
             naming = self._naming.setdefault(place, asyncio.Lock())
-            async with naming:
-                if place not in self._zero_shot:
-                    texts = await label_vectors(
-                        live, [(label, "") for label in labels], deadline_s=self.deadline_s
-                    )
-                    self._zero_shot[place] = await asyncio.to_thread(
-                        zero_shot_head, list(labels), texts, priors_of(live)
-                    )
+            try:
+                # where embedding fails, each that waits tries it anew: not one after another for ever
+                async with asyncio.timeout(self.deadline_s), naming:
+                    if place not in self._zero_shot:
+                        self._zero_shot[place] = await self._name(live, labels)
+            except TimeoutError:
+                raise DeadlineExceededError from None
         head = self._zero_shot[place]
         self._zero_shot.move_to_end(place)
         if len(self._zero_shot) > self.keep:
             self._zero_shot.popitem(last=False)
         return head
+
+    async def _name(self, live: ServedEncoder, labels: tuple[str, ...]) -> Head:
+        texts = await label_vectors(live, [(label, "") for label in labels], deadline_s=self.deadline_s)
+        return await asyncio.to_thread(zero_shot_head, list(labels), texts, priors_of(live))
 
     async def close(self) -> None:
         """Stop the fits under way."""

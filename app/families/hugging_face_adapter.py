@@ -179,7 +179,17 @@ class TwoTowerPeft(PeftEncoder):
         with files.loading(source.name):
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(base.location, local_files_only=True)
         super().__init__(family, source, base, config)
+
+    def _open(
+        self,
+        source: EncoderSource,
+        folder: Path,
+        base_fingerprint: str,
+        config: EncoderConfig,
+        device: devices.Device,
+    ) -> None:
         self._longest = int(self._base.module.config.text_config.max_position_embeddings)  # type: ignore[union-attr,arg-type]
+        super()._open(source, folder, base_fingerprint, config, device)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """n strings to float32[n, d] of unit norm."""

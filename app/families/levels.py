@@ -59,8 +59,7 @@ def _measured(
     at: Callable[[str], TransformersVlm], asked: str, least_agreement: float, note: Note
 ) -> TransformersVlm:
     try:
-        vlm = at("none")
-        reference, plain_s = _answers(vlm)
+        vlm, reference, plain_s = _opened(at, "none")
     except Exception as error:
         if asked == "none" or not is_out_of_memory(error):
             raise
@@ -71,8 +70,7 @@ def _measured(
     said = [_NOTHING_MORE] if asked == LEVELS[-1] else []
     for level in up_to(min(asked, _TOP, key=LEVELS.index))[1:]:
         vlm.close()  # first, so that weights of two precisions need not fit beside each other
-        vlm = at(level)
-        answers, seconds = _answers(vlm)
+        vlm, answers, seconds = _opened(at, level)
         agreement, speed_up = _agreement(reference, answers), plain_s / seconds
         if agreement < least_agreement:
             said.append(
@@ -90,6 +88,16 @@ def _measured(
     note.write(asdict(found))
     vlm.optimisation = found
     return vlm
+
+
+def _opened(at: Callable[[str], TransformersVlm], level: str) -> tuple[TransformersVlm, Answers, float]:
+    """The model at a level, what it answers and in how many seconds; where it fails nothing of it stays."""
+    vlm = at(level)
+    try:
+        return vlm, *_answers(vlm)
+    except BaseException:
+        vlm.close()  # or its adapter would stay with the base that others hold
+        raise
 
 
 def _slower(level: str, speed_up: float, below: Optimisation) -> list[str]:

@@ -83,13 +83,13 @@ def _opened(
             base=base,
             adapter=over,
         )
+        vlm.tasks = base_files.tasks
+        if adapter is not None:
+            vlm.tasks = narrowed(vlm.tasks, adapter)
     except BaseException:
         if over is not None:
             base.remove(over)
         raise
-    vlm.tasks = base_files.tasks
-    if adapter is not None:
-        vlm.tasks = narrowed(vlm.tasks, adapter)
     return vlm
 
 

@@ -15,7 +15,10 @@ from safetensors.torch import load_file
 
 from app.inference.adapter_config import SHAPE, check_config, check_weights
 from app.inference.errors import ModelUnavailableError
+from app.inference.memory import is_out_of_memory
 
+_MISFITS = (RuntimeError, ValueError, TypeError, KeyError, AttributeError)
+"""What peft raises for weights that do not fit."""
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
@@ -65,12 +68,14 @@ class Overlay:
         try:
             self._lay(name, config)
             self._fill(name, weights)
-        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+            self.select(None)
+        except BaseException as error:
             self.remove(name)
+            if is_out_of_memory(error) or not isinstance(error, _MISFITS):
+                raise
             raise ModelUnavailableError(
                 f"The adapter '{folder.name}' does not fit its base model.", cause=str(error)
             ) from error
-        self.select(None)
 
     def select(self, name: str | None) -> None:
         """Let adapter `name` take part in the forward pass and no other; None: the bare base, exactly."""

@@ -26,7 +26,7 @@ _REGROW_AFTER = 256
 """Batches without running out of memory after which a reduced largest batch doubles again."""
 IDLE_CHECK_SECONDS = 1.0
 """How often an idle thread looks whether the interpreter is shutting down without having closed it."""
-_MAX_RETRY_AFTER_S = 30
+_MAX_RETRY_AFTER_SECONDS = 30
 
 
 class Batcher(Generic[T, R]):
@@ -173,7 +173,7 @@ class Batcher(Generic[T, R]):
                 return entries
             wait_s = self._stats.queue_depth * self._item_s
         self._count_dropped("full", len(items))
-        raise OverloadedError(retry_after_s=min(_MAX_RETRY_AFTER_S, max(1, math.ceil(wait_s))))
+        raise OverloadedError(retry_after_s=min(_MAX_RETRY_AFTER_SECONDS, max(1, math.ceil(wait_s))))
 
     def _withdraw(self, group: str, entries: Sequence[Waiting[T]]) -> None:
         """In the event loop: take what waits out of the queue; the submitter is gone or has its error."""

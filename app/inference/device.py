@@ -5,6 +5,7 @@ Imports torch only when a question needs it.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import re
@@ -16,6 +17,7 @@ from typing import Any
 from app.inference.errors import ModelUnavailableError
 from app.inference.recording import RECORDING
 
+_DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg")
 _NAME = re.compile(r"(auto|cpu|mps|cuda(?::(\d+))?)")
 
 
@@ -128,7 +130,7 @@ def parse(name: str) -> Device:
 
 def cuda_devices() -> int:
     """How many CUDA devices torch can use; 0 without asking torch where no driver is loaded."""
-    if not Path("/dev/nvidiactl").exists() and not Path("/dev/dxg").exists():
+    if not _has_driver():
         return 0
     import torch
 
@@ -149,20 +151,35 @@ def torch_has_cuda() -> bool:
     )
 
 
-def count_gpus(name: str, dev: Path = Path("/dev")) -> int:
-    """GPUs that jobs on this machine may use under the setting `name`, told by the driver's device files and without
-    torch, which the processes that choose queues do not load.
+def count_cuda_devices() -> int:
+    """How many GPUs models may run on here: what CUDA shows to this process, by its driver's own library and without
+    loading torch; 0 where torch was built without CUDA.
+    """
+    if not _has_driver() or not torch_has_cuda():
+        return 0
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+        count = ctypes.c_int()
+        if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+            return 0
+    except (OSError, AttributeError):
+        return 0
+    return count.value
+
+
+def count_gpus(name: str) -> int:
+    """GPUs that jobs on this machine may use under the setting `name`, counted without torch, which the processes that
+    choose queues do not load. Blocks for a moment the first time.
     """
     name = name.strip().lower()
     if name in ("cpu", "mps"):
         return int(name == "mps" and platform.system() == "Darwin")
-    if not torch_has_cuda():  # or jobs would wait in a queue whose worker trains on the CPU
-        return 0
-    found = sum(path.name[6:].isdigit() for path in dev.glob("nvidia*")) or int((dev / "dxg").exists())
-    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        chosen = [word.strip() for word in visible.split(",")]
-        found = min(found, next((i for i, word in enumerate(chosen) if word in ("", "-1")), len(chosen)))
-    return min(found, 1) if ":" in name else found
+    count = count_cuda_devices()
+    return min(count, 1) if ":" in name else count
+
+
+def _has_driver() -> bool:
+    return any(Path(file).exists() for file in _DRIVER_FILES)
 
 
 def computes_bfloat16(index: int) -> bool:

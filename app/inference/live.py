@@ -41,6 +41,14 @@ class Closable(Protocol):
         """Let go of it."""
 
 
+def close_encoder(encoder: Encoder) -> None:
+    """End what an encoder does in the background, and give back the device's memory and what it shares. Blocks."""
+    if isinstance(encoder, Launching) and encoder.launcher is not None:
+        encoder.launcher.close()
+    if isinstance(encoder, Closable):
+        encoder.close()
+
+
 class LiveEncoder:
     """An encoder and its batcher. All methods belong to one event loop, except `close`."""
 
@@ -173,10 +181,7 @@ class LiveEncoder:
     def close(self) -> None:
         """Fail what waits, let the running batch finish, end the thread and give back what is shared. Blocks."""
         self._batcher.close()
-        if self._launcher is not None:
-            self._launcher.close()
-        if isinstance(self._encoder, Closable):
-            self._encoder.close()
+        close_encoder(self._encoder)
 
     async def _embed_image(self, image: ImageOrMaker, deadline: float) -> Vectors:
         item: Any = image

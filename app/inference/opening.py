@@ -10,18 +10,15 @@ from typing import cast
 
 from PIL import Image
 
-from app.inference import device
+from app.inference.capacity import largest_batch
 from app.inference.family import FamilyTable
-from app.inference.live import LiveEncoder
+from app.inference.live import LiveEncoder, close_encoder
 from app.inference.live_vlm import LiveVlm
 from app.inference.observing import ModelObserver
 from app.inference.prompts import Prompt, Task
 from app.inference.protocols import Encoder, Launching, TextEncoder, Vlm
 from app.inference.sources import EncoderConfig, EncoderSource
 from app.settings import Settings
-
-UNMEASURED_BATCH = 32
-"""On a GPU, for what runs there without measuring, such as adapters and text towers."""
 
 
 class ModelOpener:
@@ -45,9 +42,13 @@ class ModelOpener:
         settings = self._settings
         encoder = cast(Encoder, self._families.load("encoder", source, self.config))
         blank = Image.new("RGB", (encoder.input_size, encoder.input_size), "gray")
-        encoder.encode_images(encoder.preprocess(blank)[None])
-        if isinstance(encoder, TextEncoder):
-            encoder.encode_texts(["a photo"])
+        try:
+            encoder.encode_images(encoder.preprocess(blank)[None])
+            if isinstance(encoder, TextEncoder):
+                encoder.encode_texts(["a photo"])
+        except BaseException:
+            close_encoder(encoder)  # or its adapter would stay with the base that others hold
+            raise
         launcher = encoder.launcher if isinstance(encoder, Launching) else None
         return LiveEncoder(
             encoder,
@@ -81,14 +82,3 @@ class ModelOpener:
             max_queue=settings.answers.vlm_max_queue,
             observer=self._observer,
         )
-
-
-def largest_batch(settings: Settings) -> int:
-    """How many items one forward pass takes at most, on the device that the settings name.
-
-    On CPU small: `lite` in ONNX Runtime on 2 cores takes 6.4 ms an image in batches of 4, 8.2 of 8 and 13.2
-    of 32, whose activations no longer fit the cache. On a GPU an encoder's launcher measures it; this is for those
-    without one.
-    """
-    on_cpu = device.parse(settings.models.device).kind == "cpu"
-    return settings.batching.cpu_max_batch if on_cpu else settings.batching.max_batch or UNMEASURED_BATCH

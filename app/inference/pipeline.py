@@ -92,7 +92,7 @@ class PipelinedBatcher(Batcher[T, R]):
         began = time.monotonic()
         try:
             finish = self._launch(group, [entry.item for entry in entries])
-        except Exception:  # `run` fails likewise and tells whose fault it is
+        except BaseException:  # `run` fails likewise and tells whose fault it is
             finish = None
             with self._wake:
                 while self._in_flight:
@@ -123,7 +123,7 @@ class PipelinedBatcher(Batcher[T, R]):
             results = flight.finish()
             if len(results) != len(entries):
                 raise RuntimeError(f"{self.name} gave {len(results)} results for {len(entries)} items")
-        except Exception:  # `run` fails likewise and tells whose fault it is
+        except BaseException:  # `run` fails likewise and tells whose fault it is; whoever waits is answered
             if wanted := self._still_wanted(entries):
                 self._work(flight.group, wanted)
             return

@@ -182,7 +182,7 @@ class ModelRegistry:
         """Whether clients mean something else by it than a trained model: one that is known, or a family."""
         if name == "default" or self._families.find(name) is not None:
             return True
-        return any(name in (one.name, *one.aliases) for one in self.known())
+        return any(name in (model.name, *model.aliases) for model in self.known())
 
     def family_names(self) -> list[str]:
         """Names of families, by which no model may go."""
@@ -197,7 +197,7 @@ class ModelRegistry:
 
         At once where it is idle, else when its last user goes, or when the load ends that is under way.
         """
-        for key in [one for one in {*self._slots, *self._loads, *self._users} if one[2] == location]:
+        for key in [key for key in {*self._slots, *self._loads, *self._users} if key[2] == location]:
             if self._users[key]:
                 self._doomed.add(key)
             elif key in self._loads:

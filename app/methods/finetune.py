@@ -41,10 +41,17 @@ class FinetuneParams(LabelParams, TextParams, Params):
     )
     processes: int = Field(1, ge=1, le=1024, description="Ranks on one node.")
     nodes: int = Field(1, ge=1, le=1024, description="Nodes; the worker's rendezvous setting joins them.")
+    sharding: Literal["zero", "fsdp"] = Field(
+        "zero",
+        description="What divides training among processes: DeepSpeed at the stage of `deepspeed`, or PyTorch's FSDP2, "
+        "which divides weights, gradients and optimizer state and needs no DeepSpeed.",
+    )
     deepspeed: Literal["off", "zero2", "zero3"] = Field("off", description="ZeRO stage.")
-    offload_optimizer: bool = Field(False, description="Keep optimizer state in host memory.")
+    offload_optimizer: bool = Field(False, description="Keep optimizer state in host memory (ZeRO).")
     offload_parameters: bool = Field(
-        False, description="Keep parameters in host memory; raises the stage to 3."
+        False,
+        description="Keep parameters in host memory; raises ZeRO's stage to 3; FSDP2 keeps gradients and optimizer "
+        "state there too.",
     )
 
     @property
@@ -52,11 +59,34 @@ class FinetuneParams(LabelParams, TextParams, Params):
         """One to train on, and another."""
         return 2
 
+    @property
+    def divides_state(self) -> bool:
+        """Whether each rank keeps its share alone of gradients and optimizer state."""
+        return self.sharding == "fsdp" or self.deepspeed != "off" or self.offload_parameters
+
     @model_validator(mode="after")
     def _deepspeeds(self) -> FinetuneParams:
-        if self.offload_optimizer and self.deepspeed == "off" and not self.offload_parameters:
+        if self.sharding == "fsdp":
+            self._check_fsdp()
+        elif self.offload_optimizer and self.deepspeed == "off" and not self.offload_parameters:
             raise ValueError("offload_optimizer is DeepSpeed's: set deepspeed to zero2 or zero3 beside it")
         return self
+
+    def _check_fsdp(self) -> None:
+        """Raise ValueError for what FSDP2 does not do here."""
+        if self.deepspeed != "off":
+            raise ValueError("sharding fsdp and deepspeed exclude each other: leave one of them out")
+        if self.processes * self.nodes < 2:
+            raise ValueError("sharding fsdp divides among processes: set processes or nodes to 2 or more")
+        if self.offload_optimizer:
+            raise ValueError(
+                "FSDP2 keeps optimizer state where the parameters are: set offload_parameters in place of "
+                "offload_optimizer"
+            )
+        if self.lora is not None and self.lora.four_bit:
+            raise ValueError("FSDP2 divides no weights of 4 bits: leave lora.four_bit out, or sharding")
+        if self.precision == "fp16":
+            raise ValueError("sharding fsdp trains in bf16 or fp32: fp16 needs sharding zero")
 
 
 METHOD = Method(

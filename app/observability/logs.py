@@ -18,8 +18,14 @@ class _Stderr(logging.Handler):
     """Writes to whatever standard error is at that moment; a terminal that went away is no failure."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except (
+            Exception
+        ) as error:  # such as a library's arguments that do not fit its message: no caller's failure
+            line = f"a line of {record.name} cannot be written ({type(error).__name__}): {record.msg!r}"
         with suppress(OSError, ValueError):
-            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.write(line + "\n")
 
 
 # Neither format tells where in the code a line was logged, and finding out takes longer than the line itself

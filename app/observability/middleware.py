@@ -50,7 +50,13 @@ class ObservabilityMiddleware:
         request_id = _request_id(scope["headers"])
         # HEAD is GET whose body the server drops; our own copy of the scope lets the server still see a HEAD
         scope = {**scope, "vision.request_id": request_id, "method": "GET" if method == "HEAD" else method}
-        status = 0
+        status, is_recorded = 0, False
+
+        def record() -> None:
+            nonlocal is_recorded
+            if not is_recorded:
+                is_recorded = True
+                self._record(scope, method, status or CLIENT_LEFT, time.perf_counter() - begun)
 
         async def stamped(message: Message) -> None:
             nonlocal status
@@ -64,6 +70,8 @@ class ObservabilityMiddleware:
                     return
             elif status == CLIENT_LEFT:
                 return
+            elif not message.get("more_body", False):
+                record()  # first, so that whoever has the whole answer finds it counted
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -83,7 +91,7 @@ class ObservabilityMiddleware:
                     problems.log_refusal(error, exc)
                 await problems.response(error, request_id)(scope, receive, stamped)
             finally:
-                self._record(scope, method, status or CLIENT_LEFT, time.perf_counter() - begun)
+                record()
 
     def _record(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = route_template(scope)

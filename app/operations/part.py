@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-import structlog
-
 from app.families import FAMILIES
+from app.inference.default_model import load_default, wait_for_default
 from app.inference.engine.interface import Engine
 from app.inference.registry import ModelRegistry
 from app.observability.metrics import Metrics
 from app.observability.observer import ModelMetrics
 from app.settings import Settings
 from app.storage.tallies import ModelState, Tallies
-
-log = structlog.get_logger("app")
 
 
 @dataclass(frozen=True)
@@ -61,25 +57,33 @@ class OwnModel:
     load when it is early.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, retry_s: float) -> None:
+        """`retry_s` is that of `wait_for_default`."""
         self.loading = asyncio.create_task(load_default(engine))
-        """Raises what loading raises."""
+        """The first try; raises what loading raises."""
+        self.live = asyncio.create_task(self._wait(engine, retry_s))
+        """Done when it has been loaded, at whichever try."""
+
+    async def _wait(self, engine: Engine, retry_s: float) -> None:
+        await asyncio.wait([self.loading])
+        if not self._is_loaded():
+            await wait_for_default(engine, retry_s)
+
+    def _is_loaded(self) -> bool:
+        return not self.loading.cancelled() and self.loading.exception() is None
 
     def state(self) -> str:
         """What became of loading it."""
         if not self.loading.done():
             return "loading"
-        return (
-            "ok"
-            if not self.loading.cancelled() and self.loading.exception() is None
-            else "could not be loaded"
-        )
+        has_come = self.live.done() and not self.live.cancelled() and self.live.exception() is None
+        return "ok" if has_come or self._is_loaded() else "could not be loaded"
 
     async def close(self) -> None:
         """Cancel loading; a load that others wait for goes on."""
-        self.loading.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await self.loading
+        for task in (self.loading, self.live):
+            task.cancel()
+        await asyncio.gather(self.loading, self.live, return_exceptions=True)
 
 
 class EngineModel:
@@ -99,9 +103,3 @@ class EngineModel:
 
     async def close(self) -> None:
         """Nothing is loaded here."""
-
-
-async def load_default(engine: Engine) -> None:
-    """Load the default model; raises what loading raises."""
-    async with engine.encoder() as live:
-        log.info("default model is live", model=live.key, runtime=live.runtime)

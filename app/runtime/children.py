@@ -18,7 +18,7 @@ import structlog
 
 from app.runtime.confiding import hear, public_environment
 
-_ASKED_S = 0.2
+_LOOK_SECONDS = 0.2
 
 log = structlog.get_logger("app.runtime")
 
@@ -141,8 +141,9 @@ class _Keeper:
             began = time.monotonic()
             try:
                 code = self._run()
-            except OSError as error:
-                log.error("a process could not be started", process=self.child.name, reason=str(error))
+            except Exception as error:  # whatever it is, the next start may succeed
+                reason = str(error) or type(error).__name__
+                log.error("a process could not be started", process=self.child.name, reason=reason)
             else:
                 if not self._leaving.is_set():
                     log.warning("a process ended and is started again", process=self.child.name, code=code)
@@ -162,19 +163,21 @@ class _Keeper:
         finally:
             if report is not None:
                 os.close(report)
-        self._await(self.child.told_after)
-        _confide(process, self.child.tell() | ({} if report is None else {"report": report}))
         with process:
-            code = process.wait()
-            with self._changing:
-                self._running = None
-                _kill_session(process)
+            try:
+                self._await(self.child.told_after)
+                _confide(process, self.child.tell() | ({} if report is None else {"report": report}))
+                code = process.wait()
+            finally:
+                with self._changing:
+                    self._running = None
+                    _kill_session(process)
         self.child.ended(code)
         return code
 
     def _await(self, event: threading.Event | None) -> None:
         """Return when it is set, or the child shall end."""
-        while not (event is None or event.wait(_ASKED_S) or self._leaving.is_set()):
+        while not (event is None or event.wait(_LOOK_SECONDS) or self._leaving.is_set()):
             pass
 
     def _start(self, handles: tuple[int, ...]) -> subprocess.Popen[bytes]:

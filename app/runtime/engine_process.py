@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from app.families import FAMILIES
+from app.inference.default_model import load_default, wait_for_default
 from app.inference.device import parse, threads
 from app.inference.engine.placement import choose_engine
 from app.inference.engine.server import EngineServer
@@ -29,8 +28,6 @@ from app.runtime.saying import err, plain, say
 from app.runtime.warming import RUNNING_MODELS, Imports, StartSteps, pause_collection, resume_collection
 from app.settings import Settings
 from app.storage.tallies import ModelState, Tallies, Tally
-
-log = structlog.get_logger("app.runtime")
 
 
 def main() -> None:
@@ -86,14 +83,13 @@ async def _load_default(
     state.own = ModelState.LOADING
     resume_collection()
     try:
-        async with registry.encoder() as live:
-            log.info("default model is live", model=live.key, runtime=live.runtime)
+        await load_default(registry)
     except Exception as error:
         state.own = ModelState.FAILED
         reporter.tell(not_loaded=str(error))
-    else:
-        state.own = ModelState.LIVE
-        reporter.tell(models=[f"{info.name} ({info.runtime})" for info in registry.live()])
+        await wait_for_default(registry, settings.models.encoder_retry_s)
+    state.own = ModelState.LIVE
+    reporter.tell(models=[f"{info.name} ({info.runtime})" for info in registry.live()])
 
 
 @dataclass

@@ -13,7 +13,7 @@ from app.settings import Settings
 MAX_WAIT_SECONDS = 30.0
 """Longest that the worker waits for the default model."""
 _MODULE = "workers.worker.beside"
-_LEAVE_S = 8.0
+_LEAVE_SECONDS = 8.0
 """How much longer than a job's grace a worker gets to end."""
 _SWEEPER_SLOTS = 2
 """One to sweep, one to tidy."""
@@ -44,7 +44,7 @@ def job_processes(settings: Settings, addresses: Addresses, asked: threading.Eve
 
 def stop_seconds(settings: Settings) -> float:
     """How long they may take to give back what they work on."""
-    return settings.jobs.job_stop_grace_s + _LEAVE_S
+    return settings.jobs.job_stop_grace_s + _LEAVE_SECONDS
 
 
 def _queues(settings: Settings) -> str:

@@ -29,7 +29,7 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-_THREADS_S = 5.0
+_THREADS_SECONDS = 5.0
 
 
 class OneProcess:
@@ -88,18 +88,18 @@ class OneProcess:
         self._around.announce()
         say_listening(settings, url)
 
-        def say_loaded(loaded: asyncio.Task[None]) -> None:
-            if loaded.cancelled():
-                return
-            if (error := loaded.exception()) is not None:
+        def say_failed(loading: asyncio.Task[None]) -> None:
+            if not loading.cancelled() and (error := loading.exception()) is not None:
                 say_not_loaded(settings, error)
-            else:
-                say_ready(
-                    settings, url, (f"{info.name} ({info.runtime})" for info in services.registry.live())
-                )
+
+        def say_live(live: asyncio.Task[None]) -> None:
+            if not live.cancelled() and live.exception() is None:
+                models = (f"{info.name} ({info.runtime})" for info in services.registry.live())
+                say_ready(settings, url, models)
 
         loading = services.default_model.loading
-        loading.add_done_callback(say_loaded)
+        loading.add_done_callback(say_failed)
+        services.default_model.live.add_done_callback(say_live)
         loading.add_done_callback(lambda _: self._steps.tell())
         resume_collection()
         # the processor is the model's until it is live
@@ -121,7 +121,7 @@ def _leave_soon(around: Around, code: int) -> None:
             around.announcement.withdraw()
             around.stop(at_once=code == FORCED)
             if code != FORCED:
-                time.sleep(_THREADS_S)
+                time.sleep(_THREADS_SECONDS)
         finally:
             os._exit(code)
 

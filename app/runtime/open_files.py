@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 from contextlib import suppress
 
@@ -26,6 +28,32 @@ def raise_open_files(settings: Settings) -> int:
     with suppress(OSError, ValueError):  # some systems allow less than they say
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+class OpenFilesWatch:
+    """Says in the log when this process can open no further file: clients that connect then wait unanswered, and the
+    event loop says nothing of it.
+    """
+
+    def __init__(self) -> None:
+        self._is_full = False
+
+    def look(self) -> None:
+        """Try, and say what has changed since the last time."""
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            error = None
+        except OSError as failed:
+            error = failed if failed.errno in (errno.EMFILE, errno.ENFILE) else None
+        if error is not None and not self._is_full:
+            log.warning(
+                "no further file can be opened: clients that connect now are not answered until one is closed; "
+                "raise the limit of open files (ulimit -n)",
+                reason=os.strerror(error.errno or 0),
+            )
+        elif error is None and self._is_full:
+            log.info("files can be opened again")
+        self._is_full = error is not None
 
 
 def max_connections(settings: Settings, open_files: int) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
-from app.inference.device import threads, torch_has_cuda
+from app.inference.capacity import decode_threads, images_in_flight
+from app.inference.device import count_cuda_devices, threads
 from app.settings import Settings
 
 MAX_FRONT_ENDS = 16
@@ -15,7 +14,6 @@ RESERVED_CORES = 2
 """Of those that `auto` counts: for the engine, and for everything else."""
 MAX_GPU_BATCH = 256
 """Beyond this no GPU was seen to gain; what one really takes best, its engine measures."""
-_DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
 _MIN_POOL = 2
 """Database connections that one front end needs: one for a request, one for whoever looks at versions."""
 
@@ -61,40 +59,25 @@ def _devices(settings: Settings, gpus: int) -> tuple[str, ...]:
     return tuple(found[index % len(found)] for index in range(count))
 
 
-def count_cuda_devices() -> int:
-    """How many GPUs models may run on here: what CUDA shows to this process, by its driver's own library and without
-    loading torch; 0 where torch was built without CUDA.
-    """
-    if not any(Path(driver).exists() for driver in _DRIVERS) or not torch_has_cuda():
-        return 0
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-        count = ctypes.c_int()
-        if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-            return 0
-    except (OSError, AttributeError):
-        return 0
-    return count.value
-
-
 def front_end_settings(settings: Settings, made: Plan) -> Settings:
     """Those of one of so many front ends: what a process has of its own is divided, so that the settings keep
     meaning the whole service.
     """
     front_ends = made.front_ends
     return settings.replace(
-        images_in_flight=math.ceil(_images_in_flight(settings, made.devices) / front_ends),
-        decode_threads=math.ceil(threads(settings.batching.decode_threads) / front_ends),
+        images_in_flight=math.ceil(
+            images_in_flight(settings, _batch_items(settings, made.devices)) / front_ends
+        ),
+        decode_threads=math.ceil(decode_threads(settings) / front_ends),
         database_pool_size=max(_MIN_POOL, math.ceil(settings.server.database_pool_size / front_ends)),
     )
 
 
-def _images_in_flight(settings: Settings, devices: tuple[str, ...]) -> int:
-    """Of all front ends together: for each engine two of its largest batches, one that runs and one that gathers."""
+def _batch_items(settings: Settings, devices: tuple[str, ...]) -> int:
+    """Items in the largest batches of all engines together."""
     batching = settings.batching
     on_gpu = batching.max_batch or MAX_GPU_BATCH
-    batches = sum(batching.cpu_max_batch if device == "cpu" else on_gpu for device in devices)
-    return batching.images_in_flight or max(2 * batches, 4 * threads(batching.decode_threads))
+    return sum(batching.cpu_max_batch if device == "cpu" else on_gpu for device in devices)
 
 
 def engine_settings(settings: Settings, devices: tuple[str, ...], index: int) -> Settings:

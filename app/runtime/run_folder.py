@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,9 @@ from app.embedded.folders import SOCKET_PATH_BYTES, private_folder
 MAX_NAME = "/engine-00.sock"
 _PREFIX = "service-"
 _TEMPORARY_PREFIX = "llamafarm-vision-run-"
-_LOCK = "lock"
+_LOCK, _NEW_LOCK = "lock", "lock.new"
+MAX_START_SECONDS = 600.0
+"""A folder without a lock that is older belongs to no service that is still starting."""
 
 
 @contextmanager
@@ -32,16 +35,22 @@ def run_folder(data_dir: Path) -> Iterator[Path]:
             if left.stat().st_uid == os.geteuid() and not left.is_symlink():
                 _remove_unlocked(left)
     made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    with (made / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
+    try:
+        with (made / _NEW_LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # under its name only now: whoever finds a lock that nobody holds removes the folder
+            (made / _NEW_LOCK).rename(made / _LOCK)
             yield made
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _remove_unlocked(folder: Path) -> None:
     """Remove a folder whose service is gone; raises OSError where it is not, BlockingIOError among them."""
-    with (folder / _LOCK).open("r+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with (folder / _LOCK).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except FileNotFoundError:  # of a service that is starting, or was killed then
+        if time.time() - folder.stat().st_mtime > MAX_START_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)

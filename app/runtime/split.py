@@ -27,10 +27,10 @@ from app.runtime.stopping import FORCED, Stop
 from app.settings import Settings
 from app.storage.tallies import Tallies
 
-_LOOK_S = 0.1
-_MARGIN_S = 5.0
+_LOOK_SECONDS = 0.1
+_MARGIN_SECONDS = 5.0
 """How much longer than its requests a front end gets to end."""
-_ENGINE_STOP_S = 10.0
+_ENGINE_STOP_SECONDS = 10.0
 
 
 class Split:
@@ -63,7 +63,7 @@ class Split:
         self._listening: set[str] = set()
         """Processes that have ever listened."""
         self._announced = False
-        self._said = False
+        self._said_ready = self._said_failed = False
         (folder / METRICS).mkdir(mode=0o700)
         SharedMetrics(folder / METRICS, "parent").note()
         self._engines, self._front_ends = self._children(folder)
@@ -91,7 +91,7 @@ class Split:
             if self._announced and time.monotonic() > jobs_at:
                 self._start_jobs()
             try:
-                news = self._news.get(timeout=_LOOK_S)
+                news = self._news.get(timeout=_LOOK_SECONDS)
             except queue.Empty:
                 continue
             if "failed" in news and news["failed"] not in self._listening:
@@ -115,20 +115,20 @@ class Split:
                 say_listening(self._settings, url_of(self._sock), processes)
         if "models" in news or "not_loaded" in news:
             self._start_jobs()  # the processor was the model's until it was live
-            if not self._said:
-                self._said = True
-                if "models" in news:
-                    say_ready(self._settings, url_of(self._sock), news["models"])
-                else:
-                    say_not_loaded(self._settings, news["not_loaded"])
+            if "models" in news and not self._said_ready:
+                self._said_ready = True
+                say_ready(self._settings, url_of(self._sock), news["models"])
+            elif "not_loaded" in news and not (self._said_ready or self._said_failed):
+                self._said_failed = True
+                say_not_loaded(self._settings, news["not_loaded"])
 
     def _end(self) -> None:
         """Let front ends finish their requests, then engines end; jobs are given back meanwhile."""
         self._sock.close()  # clients that come now are refused
         children = self._around.children
         children.drain(*self._start_jobs.started)
-        children.stop(*self._front_ends, within_s=self._settings.limits.shutdown_grace_s + _MARGIN_S)
-        children.stop(*self._engines, within_s=_ENGINE_STOP_S)
+        children.stop(*self._front_ends, within_s=self._settings.limits.shutdown_grace_s + _MARGIN_SECONDS)
+        children.stop(*self._engines, within_s=_ENGINE_STOP_SECONDS)
 
     def _children(self, folder: Path) -> tuple[list[Child], list[Child]]:
         """Engines and front ends, whose rows in the tallies are in that order."""

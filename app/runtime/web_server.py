@@ -11,8 +11,12 @@ from fastapi import FastAPI
 
 from app.http.head_deadline import HEAD_BYTES, protocol
 from app.runtime.listening import ACCEPTS_AT_ONCE, MAX_WAITING_CLIENTS
+from app.runtime.open_files import OpenFilesWatch
 from app.runtime.stopping import FORCED
 from app.settings import Settings
+
+_TICKS_BETWEEN_LOOKS = 10
+"""uvicorn ticks ten times a second."""
 
 
 def server_config(app: FastAPI, settings: Settings, connections: int) -> uvicorn.Config:
@@ -53,6 +57,7 @@ class WebServer(uvicorn.Server):
         self._ready = ready
         self._closing = closing
         self._closed = closed
+        self._open_files = OpenFilesWatch()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -66,6 +71,12 @@ class WebServer(uvicorn.Server):
             sock.listen(MAX_WAITING_CLIENTS)  # asyncio has set it to what it accepts at once
         if self.started and not self.should_exit:
             self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Every tenth of a second."""
+        if counter % _TICKS_BETWEEN_LOOKS == 0:
+            self._open_files.look()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End what would go on for as long as a client listens, then wait for the requests under way."""

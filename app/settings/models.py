@@ -17,6 +17,11 @@ class ModelSettings(SettingsGroup):
     encoder: str = Field(
         "lite", description="Default encoder: a family, a Hugging Face id or a local folder."
     )
+    encoder_retry_s: float = Field(
+        60.0,
+        ge=0,
+        description="Seconds between two tries to load the default encoder after one that failed; 0 leaves it to the next request that needs it.",
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps (unproven).")
     cpu_runtime: Literal["auto", "onnx", "torch"] = Field(
         "auto",

@@ -37,7 +37,8 @@ class Placement:
         parameters = await asyncio.to_thread(self._base_parameters, job.spec, base)
         if parameters is None or parameters < self._settings.jobs.gpu_base_parameters_m * 1_000_000:
             return job
-        if device.count_gpus(self._settings.models.device) or await presence.served(self._redis, "gpu"):
+        gpus = await asyncio.to_thread(device.count_gpus, self._settings.models.device)
+        if gpus or await presence.served(self._redis, "gpu"):
             return replace(job, queue="gpu")
         return job
 

@@ -30,7 +30,9 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("gpu-figures"), help="folder for table, JSON and logs"
     )
-    parser.add_argument("--only", nargs="+", metavar="SECTION", choices=[one.name for one in SECTIONS])
+    parser.add_argument(
+        "--only", nargs="+", metavar="SECTION", choices=[section.name for section in SECTIONS]
+    )
     parser.add_argument(
         "--seconds", type=float, default=DEFAULT_SECONDS, help="time for all sections together"
     )

@@ -70,9 +70,9 @@ def run_tests(plan: Plan, recorder: Recorder, name: str, words: Sequence[str]) -
     outcomes = {test: outcome for outcome, test in results(lines)}
     causes = {found[2]: found[3] for line in lines if (found := _CAUSE.match(line))}
     for outcome, unit in (("PASSED", "passed"), ("SKIPPED", "skipped")):
-        recorder.figure(f"{name}: {unit}", sum(one == outcome for one in outcomes.values()), "tests")
+        recorder.figure(f"{name}: {unit}", sum(found == outcome for found in outcomes.values()), "tests")
     for test in dict.fromkeys(
-        [*causes, *(test for test, one in outcomes.items() if one in ("FAILED", "ERROR"))]
+        [*causes, *(test for test, outcome in outcomes.items() if outcome in ("FAILED", "ERROR"))]
     ):
         recorder.failure(f"{test}: {causes.get(test) or 'its cause is in the log'}")
     if time.monotonic() - begun >= seconds:

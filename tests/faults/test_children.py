@@ -8,11 +8,12 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from app.embedded import Addresses
-from app.runtime.children import Children
+from app.runtime.children import Child, Children, Pauses
 from app.runtime.job_processes import job_processes
 from app.settings import Settings
 from tests.cluster import PERIODS, until
@@ -94,6 +95,30 @@ def test_one_that_dies_comes_back_until_all_are_stopped(addresses: Addresses, tm
         assert beside(me) == {}, "what was stopped stays so"
     finally:
         children.kill()
+
+
+def test_one_that_cannot_be_told_is_started_again_and_none_is_left_behind() -> None:
+    """Whatever went wrong: the guard goes on, and the process that was told nothing ends."""
+    told: list[int] = []
+
+    def tell() -> dict[str, Any]:
+        told.append(len(told))
+        if len(told) < 3:
+            raise RuntimeError("not yet")
+        return {}
+
+    def running() -> list[psutil.Process]:
+        return [child for child in psutil.Process().children() if "calendar" in child.cmdline()]
+
+    children = Children()
+    child = Child("waits", ("code", "calendar"), tell, pauses=Pauses(first_s=0.05, max_s=0.1))
+    try:
+        children.start(child)
+        until(lambda: len(told) == 3)
+        assert len(running()) == 1
+    finally:
+        children.kill()
+    until(lambda: not running(), 10)
 
 
 def test_they_wait_for_a_job_where_told_to(addresses: Addresses, tmp_path: Path) -> None:

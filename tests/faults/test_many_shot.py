@@ -1,4 +1,4 @@
-"""Two ranks under DeepSpeed on the CPU: the same curve as one process, and at stage 3, killed midway, the same end."""
+"""Two ranks on the CPU under DeepSpeed and FSDP2: the same curve as one process, and killed midway the same end."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ PARAMS = {
 TWO = {**PARAMS, "batch_size": 4, "processes": 2, "deepspeed": "zero2", "offload_optimizer": False}
 SPREAD = {**TWO, "offload_parameters": True}
 """Stage 2 with what only stage 3 has."""
+FSDP = {**PARAMS, "batch_size": 4, "processes": 2, "sharding": "fsdp"}
 
 
 async def prepared(client: httpx.AsyncClient, services: Services) -> str:
@@ -54,10 +55,12 @@ async def prepared(client: httpx.AsyncClient, services: Services) -> str:
     return str(made["id"])
 
 
-async def submitted(client: httpx.AsyncClient, dataset: str, params: dict[str, Any], name: str) -> str:
+async def submitted(
+    client: httpx.AsyncClient, dataset: str, params: dict[str, Any], name: str, base: str = "clip-tiny"
+) -> str:
     body = {
         "strategy": "custom_manyshot",
-        "base_model": "clip-tiny",
+        "base_model": base,
         "dataset": dataset,
         "params": params,
         "name": name,
@@ -128,10 +131,40 @@ async def test_two_ranks_learn_as_one_and_survive_a_kill(
     resumed = await losses(client, job)
     assert resumed.keys() == theirs.keys()
     assert [resumed[step] for step in theirs] == pytest.approx(list(theirs.values()), rel=0.05, abs=0.01)
+
+    job = await submitted(client, dataset, FSDP, "fsdp")
+    await killed_after_a_checkpoint(services, client, job)
+    sharded = await carried_out(services, client, job)
+    assert (sharded["state"], sharded["attempt"]) == ("succeeded", 2), sharded["error"]
+    log = (await client.get(f"/v1/jobs/{job}/events", params={"follow": "false"})).text
+    assert "FSDP2: each of 2 ranks keeps" in log
+    assert "Going on after step" in log
+    assert sharded["metrics"]["accuracy"] == pytest.approx(one["metrics"]["accuracy"], abs=0.05)
+    whole_curve = await losses(client, job)
+    assert whole_curve.keys() == ours.keys()
+    assert [whole_curve[step] for step in ours] == pytest.approx(list(ours.values()), rel=0.1, abs=0.005)
+
     models = [one for one in (await client.get("/v1/models")).json()["data"] if one["trained"]]
-    assert {one["id"] for one in models} == {"one", "two", "killed"}
-    asked = {"data": {"model": "killed", "threshold": "0"}, "files": {"image": shapes.data(0)}}
-    assert (await client.post("/v1/classify", **asked)).json()["label"]  # type: ignore[arg-type]
+    assert {one["id"] for one in models} == {"one", "two", "killed", "fsdp"}
+    for model in ("killed", "fsdp"):
+        asked = {"data": {"model": model, "threshold": "0"}, "files": {"image": shapes.data(0)}}
+        assert (await client.post("/v1/classify", **asked)).json()["label"]  # type: ignore[arg-type]
+
+
+async def test_adapters_of_a_vision_language_model_are_divided_too(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    """Three steps, the last of which is looked at and therefore the best: all ranks have to load it."""
+    dataset = await prepared(client, services)
+    params = {**FSDP, "epochs": 1 / 3, "evaluate_every": 100, "checkpoint_every": 100, "lora": {"rank": 4}}
+    done = await carried_out(
+        services, client, await submitted(client, dataset, params, "adapters", "llava-shapes")
+    )
+    assert done["state"] == "succeeded", done["error"]
+    assert done["metrics"]["best_step"] == 3
+    assert list(await losses(client, done["id"])) == [3]
+    asked = {"data": {"model": "adapters", "question": "What is this?"}, "files": {"image": shapes.data(0)}}
+    assert (await client.post("/v1/vqa", **asked)).json()["answer"]  # type: ignore[arg-type]
 
 
 async def test_a_second_node_joins_and_goes_on_after_a_stop(

@@ -44,7 +44,9 @@ def examples() -> Examples:
     return Examples("vqa", items, lambda name: shapes.data(int(name)))
 
 
-def learned(examples: Examples, folder: Path, **options: object) -> Trained:
+def learned(
+    examples: Examples, folder: Path, params: dict[str, object] = PARAMS, **options: object
+) -> Trained:
     settings = Settings(data_dir=folder / "data", threads=1)
     return trained(
         examples,
@@ -52,7 +54,7 @@ def learned(examples: Examples, folder: Path, **options: object) -> Trained:
         folder,
         base="llava-shapes",
         kind="vlm",
-        params=PARAMS,
+        params=params,
         settings=settings,
         **options,  # type: ignore[arg-type]
     )
@@ -78,6 +80,18 @@ def test_it_learns_a_new_wording_and_is_served_by_itself(whole: Trained, example
     ]
     right = sum(text == one.answer for text, one in zip(said, asked, strict=True)) / len(asked)
     assert right == pytest.approx(figures["exact_match"], abs=0.07)
+
+
+def test_accumulated_batches_report_the_loss_of_one_large_batch(
+    whole: Trained, examples: Examples, tmp_path: Path
+) -> None:
+    halves = learned(examples, tmp_path, {**PARAMS, "epochs": 1 / 6, "batch_size": 4, "accumulation": 2})
+
+    def first(done: Trained, name: str) -> float:
+        return next(figures[name] for _, _, figures in done.run.reports if name in figures)
+
+    for name in ("loss", "grad_norm"):
+        assert first(halves, name) == pytest.approx(first(whole, name), rel=0.05)
 
 
 def test_a_stopped_run_ends_like_one_that_was_left_alone(

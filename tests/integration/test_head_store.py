@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import httpx
 import numpy as np
@@ -20,6 +21,7 @@ from app.collections.errors import EmptyCollectionError
 from app.collections.head_store import HeadStore
 from app.collections.texts import TEMPLATES
 from app.heads import Head
+from app.inference.errors import DeadlineExceededError
 from app.inference.live import LiveEncoder
 from tests.learning import ask, make, picture, teach
 
@@ -84,10 +86,10 @@ async def fill(services: Services, name: str, live: LiveEncoder) -> None:
                     )
 
 
-def store(services: Services, keep: int = 4) -> HeadStore:
+def store(services: Services, keep: int = 4, deadline_s: float = 30) -> HeadStore:
     """A store that knows nothing yet."""
     directory = Directory(services.database, services.redis, interval_s=60)
-    return HeadStore(services.database, services.registry, directory, keep=keep, deadline_s=30)
+    return HeadStore(services.database, services.registry, directory, keep=keep, deadline_s=deadline_s)
 
 
 async def known(services: Services, client: httpx.AsyncClient, name: str) -> KnownCollection:
@@ -261,3 +263,21 @@ async def test_labels_that_many_name_at_once_are_embedded_by_one_of_them(
     found = await asyncio.gather(*others)
     assert {id(head) for head in found} == {id(found[0])}
     assert live.stats().items - before <= 2 * len(labels) * len(TEMPLATES)
+
+
+async def test_who_waits_for_labels_that_a_stuck_model_names_is_told_in_time(services: Services) -> None:
+    """Each one that waits would otherwise try it in turn, for as long as the model takes to fail."""
+
+    class Stuck:
+        key, name, family, fingerprint, dim, reads_texts = "stuck@0", "stuck", "lite", "0" * 16, 4, True
+
+        async def embed_texts(self, texts: Sequence[str], *, deadline_s: float) -> Any:
+            await asyncio.Event().wait()
+
+    stuck: Any = Stuck()
+    heads = store(services, deadline_s=0.3)
+    async with asyncio.timeout(30):
+        asked = [heads.zero_shot(stuck, ("a cat", "a dog")) for _ in range(5)]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(error) for error in found} == {DeadlineExceededError}
+    await heads.close()

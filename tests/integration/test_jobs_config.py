@@ -224,6 +224,13 @@ async def test_a_configuration_becomes_a_job(client: httpx.AsyncClient) -> None:
             },
             "set deepspeed to zero2",
         ),
+        (
+            {
+                "config": {"training_args": {"learning_type": "many_shot", "extra": {"sharding": "fsdp"}}},
+                "params": {"processes": 2, "deepspeed": "zero3"},
+            },
+            "sharding fsdp and deepspeed exclude each other",
+        ),
     ],
 )
 async def test_what_a_configuration_is_refused_for(client: httpx.AsyncClient, body: Any, words: str) -> None:

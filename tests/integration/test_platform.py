@@ -6,9 +6,10 @@ import asyncio
 import json
 import logging
 import re
+import shutil
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,9 +24,11 @@ from psycopg import sql
 
 from app import errors
 from app.embedded import Addresses
+from app.inference.sources import CHECKPOINTS
 from app.main import create_app
 from app.operations import routes as platform
 from app.settings import Settings
+from tests import shapes
 from tests.conftest import fresh_stores
 
 if TYPE_CHECKING:
@@ -35,9 +38,11 @@ QUICK: dict[str, Any] = {"encoder": "there-is-no-such-model", "allow_downloads":
 
 
 @asynccontextmanager
-async def small_app(addresses: Addresses, data_dir: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """A service without a model, and a client of it."""
-    app = create_app(Settings(data_dir=data_dir, **QUICK), addresses)
+async def small_app(
+    addresses: Addresses, data_dir: Path, **settings: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A service without a model unless `settings` name one, and a client of it."""
+    app = create_app(Settings(data_dir=data_dir, **{**QUICK, **settings}), addresses)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -181,6 +186,35 @@ async def test_a_missing_model_is_not_ready_and_says_so(addresses: Addresses, tm
         assert reply.json()["error"]["code"] == "not_ready"
         assert "model: could not be loaded" in reply.json()["detail"]
         assert (await client.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize("retry_s", [0, 0.1], ids=["a request loads it", "it is tried again"])
+async def test_a_default_model_that_can_be_loaded_later_makes_the_service_ready(
+    addresses: Addresses, tmp_path: Path, retry_s: float
+) -> None:
+    folder = tmp_path / "clip-later"
+    own: dict[str, Any] = {"encoder": str(folder), "encoder_retry_s": retry_s, "optimisation": "none"}
+    async with small_app(addresses, tmp_path / "data", **own) as client:
+
+        async def ready() -> str:
+            return str((await client.get("/readyz")).json()["checks"]["model"])
+
+        await _until(ready, "could not be loaded")
+        shutil.copytree(CHECKPOINTS / "clip-tiny", folder)
+        if not retry_s:
+            await asyncio.sleep(1)
+            assert await ready() == "could not be loaded"
+            data = {"labels": "red,blue"}
+            reply = await client.post("/v1/classify", data=data, files={"image": shapes.data(0)})
+            assert reply.status_code == 200, reply.text
+        await _until(ready, "ok")
+
+
+async def _until(state: Callable[[], Awaitable[str]], wanted: str) -> None:
+    deadline = time.monotonic() + 60
+    while (found := await state()) != wanted:
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.05)
 
 
 async def test_a_database_that_goes_away_is_503_and_comes_back_by_itself(

@@ -10,8 +10,9 @@ import shutil
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
-from app.families import FAMILIES, files
+from app.families import FAMILIES, files, levels
+from app.families.transformers_vlm import TransformersVlm
+from app.families.vlms import load_vlm
 from app.inference.errors import BaseModelChangedError, ModelUnavailableError
 from app.inference.live_vlm import LiveVlm
+from app.inference.opening import ModelOpener
 from app.inference.prompts import Prompt
 from app.inference.registry import ModelRegistry
+from app.inference.runtimes.notes import Note
 from app.inference.shared_bases import BaseKey, SharedBase, shared, tensor_bytes
-from app.inference.sources import CHECKPOINTS
+from app.inference.sources import CHECKPOINTS, EncoderSource
 from app.settings import Settings
 from tests import shapes
+from tests.engines import Squares, SquaresFamily, squared
 
 BASE = CHECKPOINTS / "llava-shapes"
 ATTENTION = ["q_proj", "v_proj"]
@@ -273,6 +279,71 @@ async def test_what_would_change_the_base_or_does_not_fit_is_refused(
                 pass
         assert shared_base.adapters == []
         assert not any("peft" in type(one).__module__ for one in shared_base.module.modules())
+
+
+@pytest.mark.parametrize("at", ["filling", "tasks", "trial", "measuring"])
+def test_an_adapter_whose_opening_fails_half_way_leaves_nothing_with_its_base(
+    adapters: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecutor, at: str
+) -> None:
+    settings = Settings(data_dir=tmp_path / "data", device="cpu")
+    opener = ModelOpener(settings, FAMILIES, pool, None)
+    base = opener.open_vlm(FAMILIES.resolve("vlm", "llava-shapes"))
+    source = FAMILIES.resolve("vlm", str(adapters[0]))
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    def at_level(level: str) -> TransformersVlm:
+        return load_vlm(source, opener.config)
+
+    opening: Callable[[], object] = partial(opener.open_vlm, source)
+    if at == "filling":
+        monkeypatch.setattr("app.inference.adapters.set_peft_model_state_dict", fail)
+    elif at == "tasks":
+        monkeypatch.setattr("app.families.vlms.narrowed", fail)
+    elif at == "trial":
+        monkeypatch.setattr(TransformersVlm, "generate", fail)
+    else:
+        monkeypatch.setattr("app.families.levels.parity.images", fail)
+        opening = partial(levels.climb, at_level, "none", 0.9, Note(tmp_path / "note.json"))
+    try:
+        with pytest.raises(MemoryError):
+            opening()
+        shared_base: Any = base.bases[0]
+        assert shared_base.adapters == []
+        assert not any("peft" in type(module).__module__ for module in shared_base.module.modules())
+    finally:
+        base.close()
+
+
+@pytest.mark.parametrize("broken", ["encode_images", "encode_texts"])
+def test_an_encoder_that_fails_its_trial_gives_back_what_it_holds(
+    tmp_path: Path, pool: ThreadPoolExecutor, broken: str
+) -> None:
+    """Such as an adapter, whose base others share, and the background work of one on a GPU."""
+    given_back: list[str] = []
+
+    class Launcher:
+        largest_batch, reads_jpeg = 1, False
+
+        def close(self) -> None:
+            given_back.append("device memory")
+
+    class Adapter(Squares):
+        launcher = Launcher()
+
+        def close(self) -> None:
+            given_back.append("adapter")
+
+    def fail(_: Any) -> Any:
+        raise MemoryError
+
+    encoder = Adapter(squared)
+    setattr(encoder, broken, fail)
+    opener = ModelOpener(Settings(data_dir=tmp_path), SquaresFamily(encoder), pool, None)
+    with pytest.raises(MemoryError):
+        opener.open_encoder(EncoderSource("lite", "squares", "", is_local=True))
+    assert given_back == ["device memory", "adapter"]
 
 
 async def test_weights_of_another_shape_or_format_are_refused(

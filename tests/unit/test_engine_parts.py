@@ -145,6 +145,26 @@ def test_who_finds_no_room_waits_for_it_until_the_deadline(tmp_path: Path) -> No
     arena.close()
 
 
+def test_images_of_one_request_that_find_no_room_together_are_too_large_at_once(tmp_path: Path) -> None:
+    arena = Arena(SIZE, 1, tmp_path)
+    large = np.zeros((100, 200, 3), np.uint8)
+    first, other = Ticket(arena), Ticket(arena)
+    second = Ticket(arena, [first])
+    third = Ticket(arena, [first, second])
+    first.fill(large, soon())
+    other.fill(large, soon())  # through the socket, which then is full
+    with pytest.raises(DeadlineExceededError):  # another request's memory may come back
+        second.fill(large, time.monotonic() + 0.05)
+    other.close()
+    second.fill(large, soon())
+    with pytest.raises(TooLargeError, match="too large together"):
+        third.fill(large, soon())
+    for ticket in (first, second, third):
+        ticket.close()
+    assert arena.taken_bytes == 0
+    arena.close()
+
+
 @pytest.mark.parametrize(
     "broken", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3)), np.zeros((2, 2, 4), np.uint8)]
 )

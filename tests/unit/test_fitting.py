@@ -53,7 +53,7 @@ def test_what_does_not_fit_says_what_would() -> None:
         fitted(400, state_mib=500)
 
 
-def test_ranks_share_the_optimisers_state_under_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_share_the_optimisers_state_where_it_is_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     module = torch.nn.Linear(99, 10)
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     monkeypatch.setenv("WORLD_SIZE", "4")
@@ -61,3 +61,7 @@ def test_ranks_share_the_optimisers_state_under_zero(monkeypatch: pytest.MonkeyP
     zero = FinetuneParams(deepspeed="zero2")
     assert state_bytes(module, zero, cuda) == 3_000
     assert state_bytes(module, zero.model_copy(update={"offload_optimizer": True}), cuda) == 1_000
+    fsdp = FinetuneParams(sharding="fsdp", processes=4)
+    assert state_bytes(module, fsdp, cuda) == 3_000
+    offloaded = fsdp.model_copy(update={"offload_parameters": True})
+    assert (state_bytes(module, offloaded, cuda), state_bytes(module, offloaded, cpu)) == (0, 3_000)

@@ -25,12 +25,13 @@ class Device:
         self.fits = 10**9
         self.bad: set[int] = set()
         self.fails_late = False
+        self.interrupts = False
 
     def _check(self, items: list[int]) -> None:
         if len(items) > self.fits:
             raise MemoryError
         if self.bad.intersection(items):
-            raise ValueError("bad item")
+            raise SystemExit("bad item") if self.interrupts else ValueError("bad item")
 
     def launch(self, group: str, items: list[int]) -> Callable[[], Sequence[int]] | None:
         if group != "image":
@@ -154,6 +155,17 @@ async def test_a_bad_item_fails_alone(
     found = await asyncio.gather(*tasks, return_exceptions=True)
     assert [found[0], found[1], found[3]] == [0, 1, 9]
     assert isinstance(found[2], ValueError)
+
+
+@pytest.mark.parametrize("fails_late", [False, True])
+async def test_an_interruption_leaves_nobody_waiting_and_the_next_batch_runs(
+    device: Device, batcher: PipelinedBatcher[int, int], fails_late: bool
+) -> None:
+    device.bad, device.fails_late, device.interrupts = {2}, fails_late, True
+    async with asyncio.timeout(20):
+        with pytest.raises(RuntimeError, match="interrupted by SystemExit"):
+            await batcher.submit("image", 2)
+        assert await batcher.submit("image", 3) == 9
 
 
 @pytest.mark.parametrize("fails_late", [False, True])

@@ -13,6 +13,7 @@ from app.inference import device
 from app.inference.sources import CHECKPOINTS
 from app.jobs.spec import JobSpec, Queue, Resolved
 from app.runtime.job_processes import _queues
+from app.runtime.plan import plan_here
 from app.settings import Settings
 from app.training.base_size import count_parameters
 from app.training.placing import Placement
@@ -49,47 +50,58 @@ def checkpoint(folder: Path, millions: int) -> str:
     return str(folder)
 
 
-def machine(folder: Path, *gpus: str) -> Path:
-    """A /dev with the driver's files of these GPUs."""
-    folder.mkdir()
-    for name in ("nvidiactl", "nvidia-uvm", *gpus) if gpus else ():
-        (folder / name).touch()
-    return folder
+class Driver:
+    """CUDA's driver library on a machine with so many GPUs."""
+
+    def __init__(self, gpus: int, refuses: bool) -> None:
+        self._gpus, self._refuses = gpus, refuses
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802
+        return 100 if self._refuses else 0
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = self._gpus
+        return 0
 
 
 @pytest.mark.parametrize(
-    ("gpus", "setting", "visible", "count"),
+    ("gpus", "setting", "built", "refuses", "count"),
     [
-        ([], "auto", None, 0),
-        (["nvidia0"], "auto", None, 1),
-        (["nvidia0"], "cpu", None, 0),
-        (["nvidia0", "nvidia1", "nvidia2"], "cuda", None, 3),
-        (["nvidia0", "nvidia1", "nvidia2"], "cuda:2", None, 1),
-        (["nvidia0", "nvidia1", "nvidia2"], "auto", "2,0", 2),
-        (["nvidia0", "nvidia1"], "auto", "", 0),
-        (["nvidia0", "nvidia1"], "auto", "0,-1,1", 1),
-        (["nvidia0"], "auto", "GPU-8f3e,GPU-0a2b", 1),
-        ([], "mps", None, 0),
+        (None, "auto", True, False, 0),
+        (1, "auto", True, False, 1),
+        (1, "cpu", True, False, 0),
+        (3, "cuda", True, False, 3),
+        (3, " CUDA:2 ", True, False, 1),
+        (0, "cuda:2", True, False, 0),
+        (2, "auto", True, True, 0),  # such as a driver that is older than the kernel's module
+        (2, "auto", False, False, 0),  # torch could not use them
     ],
 )
-def test_gpus_are_counted_by_the_drivers_files(
-    gpus: list[str],
+def test_gpus_are_counted_by_the_driver_for_engines_and_jobs_alike(
+    gpus: int | None,
     setting: str,
-    visible: str | None,
+    built: bool,
+    refuses: bool,
     count: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(device, "torch_has_cuda", lambda: True)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert device.count_gpus(setting, machine(tmp_path / "dev", *gpus)) == count
+    file = tmp_path / "nvidiactl"
+    if gpus is not None:
+        file.touch()
+    monkeypatch.setattr(device, "_DRIVER_FILES", (str(file),))
+    monkeypatch.setattr(device, "torch_has_cuda", lambda: built)
+    monkeypatch.setattr("app.inference.device.ctypes.CDLL", lambda name: Driver(gpus or 0, refuses))
+    assert device.count_gpus(setting) == count
+    if setting == "auto":
+        front_ends = plan_here(Settings(device=setting)).front_ends
+        assert bool(front_ends) == bool(count)
 
 
-def test_no_gpu_counts_that_torch_was_not_built_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "torch_has_cuda", lambda: False)
-    assert device.count_gpus("auto", machine(tmp_path / "dev", "nvidia0")) == 0
+def test_a_mac_has_one_gpu_and_another_machine_none_of_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    for system, count in (("Darwin", 1), ("Linux", 0)):
+        monkeypatch.setattr("app.inference.device.platform.system", lambda system=system: system)
+        assert device.count_gpus("mps") == count
 
 
 def test_sizes_are_read_from_headers_alone(tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ import tempfile
 import threading
 import time
 from bisect import insort
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.errors import TooLargeError
 from app.inference.engine.messages import INLINE, Picture
 from app.inference.errors import DeadlineExceededError
 from app.inference.protocols import ImageOrMaker, PlacedMaker, Rgb
@@ -47,7 +49,8 @@ class Arena:
     def take(self, size: int, deadline: float, ticket: Ticket) -> int:
         """The offset of so many bytes, or INLINE where they go through the socket; waits where that is full too.
 
-        Raises DeadlineExceededError, and TicketClosedError when nobody wants the image any more.
+        Raises DeadlineExceededError, TicketClosedError when nobody wants the image any more, and TooLargeError where
+        only images of the same request are in its way, which are given back together with it.
         """
         with self._changed:
             while not ticket.is_closed:
@@ -56,6 +59,8 @@ class Arena:
                 if not self._inline or self._inline + size <= self._max_inline:
                     self._inline += size
                     return INLINE
+                if ticket.beside and self._is_theirs(ticket.beside):
+                    raise TooLargeError("The images of this request are too large together.")
                 if not self._changed.wait(deadline - time.monotonic()):
                     raise DeadlineExceededError
             raise TicketClosedError
@@ -105,6 +110,12 @@ class Arena:
             return offset
         return None
 
+    def _is_theirs(self, tickets: Sequence[Ticket]) -> bool:
+        """Whether all that is given out belongs to them."""
+        places = [place for ticket in tickets if (place := ticket.place) is not None]
+        inline = sum(size for offset, size in places if offset == INLINE)
+        return self._taken.keys() == {offset for offset, _ in places} - {INLINE} and self._inline == inline
+
     def _join(self, offset: int, length: int) -> None:
         insort(self._free, (offset, length))
         index = self._free.index((offset, length))
@@ -122,12 +133,14 @@ class TicketClosedError(Exception):
 class Ticket:
     """One image on its way into memory, and who may take that back: never while a thread still writes there."""
 
-    def __init__(self, arena: Arena) -> None:
+    def __init__(self, arena: Arena, beside: Sequence[Ticket] = ()) -> None:
+        """`beside` are the images of the same request that were filled before it."""
+        self.beside = beside
         self._closed = threading.Event()
         self._arena = arena
         self._lock = threading.Lock()
         self._is_busy = False
-        self._place: tuple[int, int] | None = None
+        self.place: tuple[int, int] | None = None
         """Offset and size of what is taken."""
         self._view: Rgb | None = None
 
@@ -184,7 +197,7 @@ class Ticket:
                 raise ValueError("an image must be uint8[h, w, 3]")
             view = self._take(pixels.shape[0], pixels.shape[1], deadline)
             np.copyto(view, pixels)
-        offset = INLINE if self._place is None else self._place[0]
+        offset = INLINE if self.place is None else self.place[0]
         picture = Picture(view.shape[0], view.shape[1], offset)
         return picture, view.reshape(-1).data if offset == INLINE else None
 
@@ -192,7 +205,7 @@ class Ticket:
         self._give_back()
         size = height * width * 3
         offset = self._arena.take(size, deadline, self)
-        self._place = (offset, size)
+        self.place = (offset, size)
         if offset == INLINE:
             self._view = np.empty((height, width, 3), np.uint8)
         else:
@@ -200,9 +213,9 @@ class Ticket:
         return self._view
 
     def _give_back(self) -> None:
-        if self._place is not None:
-            self._arena.give_back(*self._place)
-        self._place = self._view = None
+        if self.place is not None:
+            self._arena.give_back(*self.place)
+        self.place = self._view = None
 
 
 def map_arena(fd: int, size: int) -> NDArray[np.uint8]:

@@ -71,6 +71,10 @@ class Channel:
         """Those that ended with the connection."""
         self.preparing = 0
         """Images on their way into memory."""
+        self.placing = asyncio.Lock()
+        """Held by a request of several images on their way into memory: two that each held part of it while they
+        waited for more would wait for each other.
+        """
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done with the first catalog."""
         self.link: Link[wire.Reply] = Link(

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Protocol
 
 import numpy as np
@@ -151,7 +152,9 @@ class RemoteVlm:
         """See `ServedVlm`."""
         deadline = time.monotonic() + deadline_s
         images = [prompt.image, *(example.image for example in prompt.examples if example.image is not None)]
-        tickets = [Ticket(self._channel.arena) for _ in images]
+        tickets: list[Ticket] = []
+        for _ in images:
+            tickets.append(Ticket(self._channel.arena, tuple(tickets)))
         try:
             async with asyncio.timeout(deadline_s):
                 placed = await self._place(tickets, images, deadline)
@@ -179,7 +182,8 @@ class RemoteVlm:
 
         self._channel.preparing += 1
         try:
-            return await loop.run_in_executor(self._pool, place)
+            async with self._channel.placing if len(images) > 1 else nullcontext():
+                return await loop.run_in_executor(self._pool, place)
         except BaseException:
             for ticket in tickets:
                 ticket.close()

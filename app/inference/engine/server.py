@@ -9,6 +9,7 @@ import os
 import socket
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -139,27 +140,32 @@ class EngineServer:
             connection.setblocking(False)
             greeting = asyncio.create_task(self._greet(connection))
             self._greetings.add(greeting)
-            greeting.add_done_callback(self._greetings.discard)
+            greeting.add_done_callback(partial(self._end_greeting, connection))
+
+    def _end_greeting(self, connection: socket.socket, greeting: asyncio.Task[None]) -> None:
+        """Close a connection that was not let in, also where it was cancelled before it began to greet."""
+        self._greetings.discard(greeting)
+        error = None if greeting.cancelled() else greeting.exception()
+        if error is not None:
+            log.warning("a connection was refused: %s", error or type(error).__name__)
+        if error is not None or greeting.cancelled():
+            connection.close()
 
     async def _greet(self, connection: socket.socket) -> None:
-        """Let a front end in that knows the token; close every other connection."""
-        try:
-            async with asyncio.timeout(GREETING_SECONDS):
-                hello, arena = await self._read_hello(connection)
-        except (BrokenFrameError, TimeoutError, OSError, ValueError) as error:
-            log.warning("a connection was refused: %s", error or type(error).__name__)
-            connection.close()
-            return
-        except BaseException:
-            connection.close()
-            raise
+        """Let a front end in that knows the token; raises for every other connection, which is then closed."""
+        async with asyncio.timeout(GREETING_SECONDS):
+            hello, arena = await self._read_hello(connection)
         session = Session(
             self._registry, arena, self._limits, catalog=self._known, on_end=self._sessions.discard
         )
         await asyncio.get_running_loop().connect_accepted_socket(lambda: session.link, connection)
         self._sessions.add(session)
-        session.link.send(wire.Welcome(wire.PROTOCOL_VERSION, f"process {os.getpid()}"))
-        session.send_news()
+        try:
+            session.link.send(wire.Welcome(wire.PROTOCOL_VERSION, f"process {os.getpid()}"))
+            session.send_news()
+        except BaseException:
+            session.link.abort()
+            raise
         log.debug("front end %s is connected", hello.sender)
 
     async def _read_hello(self, connection: socket.socket) -> tuple[wire.Hello, NDArray[np.uint8]]:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 ROUNDS = 5
 MIN_ROUNDS = 1
-RACE_S = 1.5
+RACE_SECONDS = 1.5
 """No new round begins after this long, so that a level asked for on a busy machine does not hold up its start."""
 NOISE = 1.05
 """Times measured on a machine that does other things differ by this much for no reason; less is no difference."""
@@ -165,7 +165,7 @@ def _seconds(running: dict[str, ImageRuntime], pixels: Pixels) -> dict[str, floa
         return dict.fromkeys(running, 1.0)
     began = time.perf_counter()
     for turn in range(ROUNDS):
-        if turn >= MIN_ROUNDS and time.perf_counter() - began > RACE_S:
+        if turn >= MIN_ROUNDS and time.perf_counter() - began > RACE_SECONDS:
             break
         for name, runtime in running.items():
             start = time.perf_counter()

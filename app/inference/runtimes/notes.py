@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import torch
+
+log = logging.getLogger(__name__)
 
 RECIPE = 2
 """Raised when export or choice changes, so that older caches are not read."""
@@ -32,11 +36,16 @@ class Note:
         return kept if isinstance(kept, dict) else {}
 
     def write(self, outcome: dict[str, Any]) -> None:
-        """Keep it, whole or not at all."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """Keep it, whole or not at all; the log says where it could not be kept, and it is measured again then."""
         draft = self.path.with_suffix(f".{os.getpid()}.tmp")
-        draft.write_text(json.dumps(outcome, indent=2) + "\n")
-        os.replace(draft, self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps(outcome, indent=2) + "\n")
+            os.replace(draft, self.path)
+        except OSError as error:
+            log.warning("what was measured of a model cannot be kept: %s", error)
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
 
 def note_in(folder: Path, kind: str, asked: str) -> Note:

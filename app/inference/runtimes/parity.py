@@ -26,11 +26,22 @@ MIXED = (
 """Height and width: landscape and portrait, odd numbers, some that are scaled up."""
 
 
+MIN_MEAN_COSINE, MIN_COSINE = 0.998, 0.99
+"""Of vectors of images prepared in another way to those of what the checkpoint's own processor prepares, on average and
+at worst.
+"""
+
+
 class Parity(NamedTuple):
     """Cosines between two runtimes' unit vectors of the same images."""
 
     mean: float
     least: float
+
+    @property
+    def is_close(self) -> bool:
+        """Whether images may be prepared in that way."""
+        return self.mean >= MIN_MEAN_COSINE and self.least >= MIN_COSINE
 
 
 def compare(reference: Vectors, other: Vectors) -> Parity:

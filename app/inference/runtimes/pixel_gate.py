@@ -29,15 +29,13 @@ from app.media import jpeg
 
 log = logging.getLogger(__name__)
 
-MIN_MEAN, MIN_LEAST = 0.998, 0.99
-"""Cosines to the vectors of what the own processor prepares, on average and at worst."""
 IMAGES = 9
 REDUCED_IMAGES = {2: 4, 4: 2}
 """Images tried at each scale that `app.media.jpeg.SCALES` has."""
 MARGINS = (2.5, 4.0)
 """How many times the side that an image is resized to a reduced one has to keep; what is tried, in turn. At 2 `lite`
 kept a mean cosine of 0.996 and `dinov2-tiny` one of 0.987 at worst."""
-MAX_FORWARD_S = 2.0
+MAX_FORWARD_SECONDS = 2.0
 """Of one image in float32: where a model takes longer, the millisecond that reduced decoding spares is nothing."""
 _NO_STEPS = "Its images are prepared by its own processor, whose steps have no faster equivalent here."
 
@@ -63,7 +61,8 @@ class PixelParity:
             return _NO_STEPS
         return (
             f"Its images are prepared by its own processor, which is slower: with 8-bit pixels the cosine was "
-            f"{self.mean:.4f} on average and {self.least:.4f} at worst, of {MIN_MEAN:g} and {MIN_LEAST:g} asked for."
+            f"{self.mean:.4f} on average and {self.least:.4f} at worst, of {parity.MIN_MEAN_COSINE:g} and "
+            f"{parity.MIN_COSINE:g} asked for."
         )
 
 
@@ -85,7 +84,8 @@ def tower_parity(tower: Tower, config: EncoderConfig, place: devices.Device) -> 
 
 def pixel_note(cache_dir: Path, fingerprint: str, steps: Preprocessing | None) -> Note:
     """Where the outcome for an encoder is kept."""
-    asked = f"{steps} {MIN_MEAN} {MIN_LEAST} {IMAGES} {REDUCED_IMAGES} {MARGINS} {MAX_FORWARD_S}"
+    gate = f"{parity.MIN_MEAN_COSINE} {parity.MIN_COSINE}"
+    asked = f"{steps} {gate} {IMAGES} {REDUCED_IMAGES} {MARGINS} {MAX_FORWARD_SECONDS}"
     return note_in(engines_folder(cache_dir, fingerprint), "pixels", asked)
 
 
@@ -122,9 +122,9 @@ def _measure(
     reference = vectors(prepared)
     forward_s = (time.perf_counter() - began) / IMAGES
     fast = parity.compare(reference, vectors(np.stack([_fast(np.array(image), steps) for image in images])))
-    if fast.mean < MIN_MEAN or fast.least < MIN_LEAST:
+    if not fast.is_close:
         return PixelParity(False, fast.mean, fast.least)
-    side = _decodable(steps, own, vectors) if forward_s <= MAX_FORWARD_S else None
+    side = _decodable(steps, own, vectors) if forward_s <= MAX_FORWARD_SECONDS else None
     return PixelParity(True, fast.mean, fast.least, side)
 
 
@@ -148,7 +148,7 @@ def _decodable(
                     raise RuntimeError("a JPEG that Pillow wrote could not be decoded")
                 reduced.append(_fast(pixels, steps))
         found = parity.compare(vectors(np.stack(whole)), vectors(np.stack(reduced)))
-        if found.mean >= MIN_MEAN and found.least >= MIN_LEAST:
+        if found.is_close:
             return side
     return None
 

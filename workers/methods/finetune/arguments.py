@@ -88,10 +88,12 @@ def training_arguments(
     device: torch.device,
     metric: str,
     log: Callable[[str], None],
+    fsdp: dict[str, Any] | None = None,
 ) -> Any:
     """`transformers.TrainingArguments` for `examples` training examples.
 
-    `metric` is what makes one checkpoint better than another. Raises NotTrainableError for what this worker cannot do.
+    `metric` is what makes one checkpoint better than another, `fsdp` what FSDP2 is told where it divides the weights.
+    Raises NotTrainableError for what this worker cannot do.
     """
     per_step = batches.size * batches.accumulation * world_size()
     steps = max(math.ceil(examples / per_step * params.epochs), 1)
@@ -113,11 +115,14 @@ def training_arguments(
         seed=seed,
         data_seed=seed,
         deepspeed=deepspeed,
+        fsdp=fsdp is not None,
+        fsdp_config=fsdp,
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_drop_last=False,
         **_rhythm(params, steps, metric if evaluates else None),
-        **_device_arguments(forward_dtype(params, device), device),
+        # under FSDP2 the loss is computed in this format by `CountingTrainer` itself
+        **_device_arguments(torch.float32 if fsdp else forward_dtype(params, device), device),
     )
     if arguments.n_gpu > 1:  # a single process would spread each batch over all GPUs that it sees
         arguments._n_gpu = 1
@@ -183,6 +188,8 @@ def deepspeed_config(
     `offload_param`), so asking for it raises the stage, and says so. Raises NotTrainableError where DeepSpeed is not
     installed.
     """
+    if params.sharding == "fsdp":
+        return None
     stage = {"off": 0, "zero2": 2, "zero3": 3}[params.deepspeed]
     if params.offload_parameters and stage < 3:
         if log is not None:

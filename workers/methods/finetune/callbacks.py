@@ -14,8 +14,10 @@ import torch.distributed as dist
 import transformers
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from workers.methods.common.precision import forward_pass
 from workers.methods.common.vlm.lessons import count_tokens
 from workers.methods.finetune.arguments import ranks_here
+from workers.methods.finetune.fully_sharded import describe_shares, gather, shard_on_cpu
 from workers.shared.method import Run
 from workers.shared.throughput import Throughput
 
@@ -44,8 +46,10 @@ class JobCallback(transformers.TrainerCallback):
         """A forward pass of this rank takes so many."""
         self._fed = (self._fed[0] + samples, self._fed[1] + tokens)
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Time runs, that of preparing batches too."""
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Say what each rank keeps; time runs, that of preparing batches too."""
+        if self._run.rank == 0 and (shares := describe_shares(model)):
+            self._run.log(shares)
         self._throughput.begin()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -99,7 +103,37 @@ class JobCallback(transformers.TrainerCallback):
 
 
 class CountingTrainer(transformers.Trainer):
-    """A Trainer that tells the job's callback what its forward passes take."""
+    """A Trainer that tells the job's callback what its forward passes take, and shards on CPUs too.
+
+    `forward_format` is the device and the number format of a forward pass where FSDP2 divides the weights.
+    """
+
+    def __init__(self, *, forward_format: tuple[torch.device, torch.dtype], **arguments: Any) -> None:
+        self._forward_format = forward_format
+        super().__init__(**arguments)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """As usual."""
+        super().create_accelerator_and_postprocess()
+        shard_on_cpu(self)
+
+    def compute_loss(self, *given: Any, **options: Any) -> Any:
+        """Under FSDP2 with the weights in float32 and the forward pass in its own format, as without."""
+        if not self.is_fsdp_enabled:
+            return super().compute_loss(*given, **options)
+        with forward_pass(*self._forward_format):
+            return super().compute_loss(*given, **options)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As usual; under FSDP2 the folder alone, for the checkpoint's own file will have the weights.
+
+        The Trainer takes a step for the best one if its folder is there: all ranks have to see it, or some load the
+        best checkpoint and wait for the others.
+        """
+        if self.is_fsdp_enabled:
+            Path(output_dir or self.args.output_dir).mkdir(parents=True, exist_ok=True)
+        else:
+            super().save_model(output_dir, _internal_call)
 
     def training_step(
         self, model: Any, inputs: dict[str, torch.Tensor], *given: Any, **options: Any
@@ -168,10 +202,12 @@ def best_step(state: Any) -> int:
 
 
 def whole(trainer: Any, module: Any) -> Any:
-    """The trained module with all its weights; under ZeRO stage 3, where each rank holds a part, gathered first.
+    """The trained module with all its weights; where each rank holds a part (ZeRO stage 3, FSDP2), gathered first.
 
     Every rank calls this; rank 0's module alone is whole then, on the CPU, and the others hold no weights.
     """
+    if trainer.is_fsdp_enabled:
+        return gather(module, keeps=trainer.args.process_index == 0)
     if not trainer.is_deepspeed_enabled or trainer.accelerator.state.deepspeed_plugin.zero_stage < 3:
         return trainer.accelerator.unwrap_model(trainer.model)
     import deepspeed

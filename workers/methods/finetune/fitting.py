@@ -74,12 +74,15 @@ def fitting_batches(
 
 def state_bytes(module: torch.nn.Module, params: FinetuneParams, device: torch.device) -> int:
     """Gradients and AdamW's two moments, in float32, of what is trained (Rajbhandari et al. 2020, section 3.1); under
-    ZeRO each rank's share, without the moments where they are offloaded from the device.
+    ZeRO and FSDP2 each rank's share, without what is offloaded from the device: ZeRO's moments, all of FSDP2's.
     """
-    zero = params.deepspeed != "off" or params.offload_parameters
-    offloaded = zero and params.offload_optimizer and device.type != "cpu"
     trained = sum(one.numel() for one in module.parameters() if one.requires_grad)
-    return (4 if offloaded else 12) * trained // (world_size() if zero else 1)
+    share = trained // (world_size() if params.divides_state else 1)
+    if device.type == "cpu" or not params.divides_state:
+        return 12 * share
+    if params.sharding == "fsdp":
+        return 0 if params.offload_parameters else 12 * share
+    return (4 if params.offload_optimizer else 12) * share
 
 
 def available_bytes(settings: Settings, device: torch.device) -> int:

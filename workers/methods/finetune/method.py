@@ -28,6 +28,7 @@ from workers.methods.finetune.arguments import forward_dtype, rank_device, train
 from workers.methods.finetune.callbacks import CountingTrainer, callbacks_for, run_trainer
 from workers.methods.finetune.classifier import Classifier, write_tower
 from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
+from workers.methods.finetune.fully_sharded import fsdp_config
 from workers.methods.finetune.pixels import PixelData
 from workers.shared.examples import Examples, Item
 from workers.shared.method import Judgement, Run
@@ -115,9 +116,11 @@ class FinetuneEncoder:
             device=self.device,
             metric="eval_accuracy",
             log=run.log,
+            fsdp=fsdp_config(params, self.model, self.device),
         )
         return _Fitter(
             params,
+            forward_format=(self.device, forward_dtype(params, self.device)),
             model=self.model,
             args=arguments,
             train_dataset=data(

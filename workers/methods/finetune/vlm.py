@@ -28,6 +28,7 @@ from workers.methods.finetune.arguments import forward_dtype, rank_device, train
 from workers.methods.finetune.by_length import ByLength, differ_much
 from workers.methods.finetune.callbacks import CountingTrainer, callbacks_for, run_trainer
 from workers.methods.finetune.fitting import available_bytes, fitting_batches, state_bytes
+from workers.methods.finetune.fully_sharded import fsdp_config
 from workers.shared.examples import Examples, Item
 from workers.shared.method import Judgement, Run
 
@@ -115,9 +116,11 @@ class FinetuneVlm:
             device=self.device,
             metric="eval_loss",
             log=run.log,
+            fsdp=fsdp_config(params, self.module, self.device, at_once=self.lessons.calls_vary),
         )
         changes = params.changes(MILD) if params.augment else None
         return _Teacher(
+            forward_format=(self.device, self.dtype),
             model=self.module,
             args=arguments,
             data_collator=self._collated,
@@ -168,16 +171,14 @@ class FinetuneVlm:
         self.lessons = lessons_for(vlm)
 
     def _judge(self) -> Judge:
-        # under ZeRO stage 3 every rank has to call every layer
-        keeps = (
-            self.adapted is not None and self.params.deepspeed == "off" and not self.params.offload_parameters
-        )
+        # where weights are divided, every rank has to call every layer
+        keeps = not self.params.divides_state
         return Judge(
             self.lessons,
             self.items,
             _BATCH,
             partial(forward_pass, self.device, self.dtype),
-            self.adapted.images if keeps and self.adapted is not None else None,
+            self.adapted.images if self.adapted is not None and keeps else None,
         )
 
     def _collated(
@@ -208,6 +209,10 @@ class _Taught(nn.Module):
     """A model as the Trainer sees it: a batch of lessons to their loss."""
 
     _keys_to_ignore_on_save = None  # the Trainer asks for it where tied weights were written once
+    accepts_loss_kwargs = False
+    """The loss is a batch's own mean: else the Trainer would leave dividing it among accumulated batches and ranks to
+    the module, as it supposes of one that takes any name.
+    """
 
     def __init__(self, lessons: Lessons) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 KNEE_SHARE = 0.95
 """A batch that reaches this share of the best rate is large enough: a larger one only makes its images wait."""
 BUDGET_SECONDS = 1.0
-_LEAST_SECONDS = 0.02
+_MIN_SECONDS = 0.02
 """Of one measurement; shorter ones are repeated."""
 
 
@@ -29,7 +29,7 @@ def measure(sizes: Sequence[int], seconds_of: Callable[[int, int], float]) -> di
             break
         first, seconds = seconds_of(size, 1), seconds_of(size, 1)  # the first may load what the others use
         spent += first + seconds
-        repeats = min(16, int(_LEAST_SECONDS / max(seconds, 1e-6)))
+        repeats = min(16, int(_MIN_SECONDS / max(seconds, 1e-6)))
         if repeats > 1:
             seconds = min(seconds, seconds_of(size, repeats))
             spent += repeats * seconds

@@ -30,8 +30,6 @@ MAX_MEASURED_BATCH = 256
 """The largest batch that is measured where the settings name none: on an H100 a ViT-B/32 gains nothing beyond."""
 FIRST_BATCH = 32
 """Until something has been measured."""
-LEAST_COSINE, LEAST_MEAN_COSINE = 0.99, 0.998
-"""Of vectors of pixels resized here to those of the checkpoint's own preprocessing, over the parity images."""
 _PROBE_QUALITY = 95
 
 
@@ -152,7 +150,7 @@ def _is_close(tower: Tower, runtime: GpuRuntime) -> bool:
 
 def _agree(reference: Vectors, found: Vectors, what: str) -> bool:
     close = parity.compare(reference, found)
-    if close.least >= LEAST_COSINE and close.mean >= LEAST_MEAN_COSINE:
+    if close.is_close:
         return True
     log.warning(
         "%s is not used: its vectors have a least cosine of %.4f and a mean of %.4f to those of the CPU's pixels.",

@@ -70,7 +70,8 @@ class Warming:
             return
         largest = knee(rates)
         self._runtime.forget([size for size in sizes if size > largest])
-        self._write(largest, rates)
+        measured = {str(size): round(rate, 1) for size, rate in rates.items()}
+        self._note.write({"largest": largest, "images_per_s": measured})
         log.info("The largest batch is %d: %s", largest, _described(rates))
         self._on_largest(largest)
 
@@ -130,14 +131,6 @@ class Warming:
             if is_out_of_memory(error):
                 return float("inf")
             raise
-
-    def _write(self, largest: int, rates: dict[int, float]) -> None:
-        try:
-            self._note.write(
-                {"largest": largest, "images_per_s": {str(k): round(v, 1) for k, v in rates.items()}}
-            )
-        except OSError as error:
-            log.warning("What was measured cannot be kept: %s", error)
 
 
 def _described(rates: dict[int, float]) -> str:

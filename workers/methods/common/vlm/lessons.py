@@ -7,6 +7,7 @@ apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch.nn import functional
@@ -21,6 +22,11 @@ IGNORED = -100
 
 class Lessons:
     """A decoder that reads image, question and answer as one sequence."""
+
+    calls_vary: ClassVar[bool] = False
+    """Whether a batch may call a layer more often than another one does: ranks that gather weights layer by layer would
+    wait for each other without end.
+    """
 
     def __init__(self, vlm: TransformersVlm) -> None:
         self.vlm = vlm
@@ -145,6 +151,8 @@ class ContinuationLessons(Lessons):
 
 class DecoderLessons(Lessons):
     """An encoder reads the question beside the image, a decoder writes the answer."""
+
+    calls_vary = True
 
     def said(self, answer: str) -> list[int]:
         """See `Lessons`: the decoder begins with the answer itself."""
