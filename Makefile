@@ -6,10 +6,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt -e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test fuzz lint format docs bench storm kills upgrade clean
+.PHONY: help setup serve dev check test test-all fuzz lint format docs bench storm kills upgrade clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name one by PYTHON=/path/to/python" >&2; exit 1; }
@@ -31,10 +31,28 @@ setup: $(VENV)/.dev-ready ## Make the virtual environment with everything in it
 serve: $(VENV)/.serve-ready ## Serve on http://127.0.0.1:8000 (flags by ARGS='--port 9000')
 	@exec $(BIN)/vision serve $(ARGS)
 
-WORKERS ?= 2
+$(VENV)/.edit-ready: $(VENV)/.dev-ready
+	@$(PIP_INSTALL) '.[dev]'
+	@touch $@
 
-test: $(VENV)/.dev-ready ## Run every test (choose by ARGS='-k batcher'), WORKERS=2 at a time
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+dev: $(VENV)/.edit-ready ## Serve, and start again whenever code or a strategy changes
+	@exec $(BIN)/watchfiles --filter python '$(BIN)/vision serve $(ARGS)' app workers strategies migrations
+
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+
+check: $(VENV)/.dev-ready ## Format, lint, types, the rooms' imports and the unit tests: what to run while writing
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST) -m 'not slow and not engines and not gpu' tests/unit $(ARGS)
+
+test: $(VENV)/.dev-ready ## Run the tests but the slow ones (choose by ARGS='-k batcher'), WORKERS=2 at a time
+	$(PYTEST) -m 'not slow and not engines and not gpu' $(ARGS)
+
+test-all: $(VENV)/.dev-ready ## Run the slow tests too, as CI does
+	$(PYTEST) -m 'not engines and not gpu' $(ARGS)
 
 # schemathesis brings other versions of the test tools than ours: an environment of its own, no extra
 FUZZ_VENV ?= .venv-fuzz

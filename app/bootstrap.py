@@ -37,7 +37,7 @@ from app.datasets.service import Datasets
 from app.embedded import Addresses
 from app.errors import VisionError
 from app.http.spool import Spool
-from app.inference.capacity import answers_in_flight, decode_threads, images_in_flight
+from app.inference.capacity import decode_threads, images_in_flight
 from app.inference.engine.interface import Engine
 from app.inference.fair_semaphore import FairSemaphore
 from app.jobs import artifacts
@@ -209,6 +209,12 @@ async def _open_ground(
     )
 
 
+def _is_one_of_several(settings: Settings) -> bool:
+    """Whether this process is one of several front ends, each with its part of what is under way."""
+    front_ends = settings.processes.front_ends
+    return front_ends != "auto" and front_ends > 1
+
+
 def _open_embedder(ground: _Ground) -> ImageEmbedder:
     batching = ground.settings.batching
     return ImageEmbedder(
@@ -220,6 +226,7 @@ def _open_embedder(ground: _Ground) -> ImageEmbedder:
             min(images_in_flight(ground.settings), batching.max_queue),
             batching.max_queue,
             lambda count: ground.metrics.observe_waiting("images", count),
+            ground.tallies.in_flight("images") if _is_one_of_several(ground.settings) else None,
         ),
         deadline_s=batching.deadline_s,
     )
@@ -297,9 +304,10 @@ def _open_answers(
         ground.models,
         ground.trained,
         FairSemaphore(
-            answers_in_flight(ground.settings),
+            ground.settings.answers.in_flight,
             ground.settings.answers.vlm_max_queue,
             lambda count: ground.metrics.observe_waiting("questions", count),
+            ground.tallies.in_flight("questions") if _is_one_of_several(ground.settings) else None,
         ),
     )
     teaching = Teaching(

@@ -19,12 +19,16 @@ import psutil
 
 from benchmarks.service import pictures
 from tests.live import Live, run, serving
+from tests.split import processes
 
 PAUSE_SECONDS = 0.1
 """How long a refused client of the flood waits, however long it was told to."""
 FEW = 24
 """Clients of the workspace that does not flood: enough to use half of the service."""
 _MIB = 1 << 20
+
+Link = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+"""One connection to the service."""
 
 
 @dataclass
@@ -69,20 +73,30 @@ def make_key(live: Live, workspace: str) -> str:
     return str(json.loads(done.stdout)["key"])
 
 
-async def overload(live: Live, *, clients: int, few: int, seconds: float) -> Overload:
-    """Let `clients` flood and `few` of another workspace ask beside them."""
+async def overload(
+    live: Live, *, clients: int, few: int, seconds: float, few_at_one: bool = False
+) -> Overload:
+    """Let `clients` flood and `few` of another workspace ask beside them.
+
+    `few_at_one` connects the few to one front end of several: the kernel deals connections out, and a client library
+    that keeps few of them, or a balancer in between, may have all of its own at one.
+    """
     bodies = pictures(16)
     keys = {name: await asyncio.to_thread(make_key, live, name) for name in ("flood", "few")}
     tallies = {name: Tally() for name in keys}
     for key in keys.values():  # labels are embedded once
-        await _ask(live, key, bodies[0], Tally(), time.monotonic() + 0.001)
+        await _ask(await _connect(live), live, key, bodies[0], Tally(), time.monotonic() + 0.001)
+    links = {
+        "few": await (_connect_at_one(live, few) if few_at_one else _connect_all(live, few)),
+        "flood": await _connect_all(live, clients),
+    }
     end = time.monotonic() + seconds
     found = Overload(seconds, tallies["flood"], tallies["few"], [])
     watcher = asyncio.create_task(_watch(live, found))
     asking = [
-        _ask(live, keys[name], bodies[index % len(bodies)], tallies[name], end)
-        for name, count in (("flood", clients), ("few", few))
-        for index in range(count)
+        _ask(link, live, keys[name], bodies[index % len(bodies)], tallies[name], end)
+        for name in ("flood", "few")
+        for index, link in enumerate(links[name])
     ]
     await asyncio.gather(*asking)
     watcher.cancel()
@@ -90,14 +104,37 @@ async def overload(live: Live, *, clients: int, few: int, seconds: float) -> Ove
     return found
 
 
-async def _ask(live: Live, key: str, body: bytes, tally: Tally, end: float) -> None:
+async def _connect(live: Live) -> Link:
+    return await asyncio.open_connection("127.0.0.1", live.port)
+
+
+async def _connect_all(live: Live, count: int) -> list[Link]:
+    return [await _connect(live) for _ in range(count)]
+
+
+async def _connect_at_one(live: Live, count: int) -> list[Link]:
+    """Connections that one and the same front end holds; those that others took are closed again."""
+    held: dict[str, list[Link]] = {}
+    while max((len(links) for links in held.values()), default=0) < count:
+        opened = {link[1].get_extra_info("sockname")[1]: link for link in await _connect_all(live, count)}
+        await asyncio.sleep(PAUSE_SECONDS)  # until they are accepted
+        for name, process in processes(live, "front-end").items():
+            ports = {net.raddr.port for net in process.net_connections("tcp") if net.raddr}
+            held.setdefault(name, []).extend(link for port, link in opened.items() if port in ports)
+    chosen = max(held.values(), key=len)[:count]
+    for link in (link for links in held.values() for link in links if link not in chosen):
+        link[1].close()
+    return chosen
+
+
+async def _ask(link: Link, live: Live, key: str, body: bytes, tally: Tally, end: float) -> None:
     """One client on one connection, which comes again at once, or after a pause where it was refused."""
     head = (
         f"POST /v1/classify?labels=cat,dog HTTP/1.1\r\nHost: 127.0.0.1:{live.port}\r\n"
         f"Authorization: Bearer {key}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     request = head.encode() + body
-    reader, writer = await asyncio.open_connection("127.0.0.1", live.port)
+    reader, writer = link
     while (begun := time.monotonic()) < end:
         writer.write(request)
         try:
@@ -142,6 +179,10 @@ def main() -> None:
     words.add_argument("--seconds", type=float, default=60.0)
     words.add_argument("--encoder", default="clip-tiny")
     words.add_argument("--max-queue", type=int, default=64)
+    words.add_argument("--front-ends", default="auto", help="as VISION_FRONT_ENDS")
+    words.add_argument(
+        "--few-at-one", action="store_true", help="all of the few are connected to one and the same front end"
+    )
     chosen = words.parse_args()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -151,9 +192,18 @@ def main() -> None:
             VISION_EMBEDDING_CACHE="false",
             VISION_LOG_LEVEL="error",
             VISION_MAX_QUEUE=str(chosen.max_queue),
+            VISION_FRONT_ENDS=chosen.front_ends,
         ) as live,
     ):
-        found = asyncio.run(overload(live, clients=chosen.clients, few=chosen.few, seconds=chosen.seconds))
+        found = asyncio.run(
+            overload(
+                live,
+                clients=chosen.clients,
+                few=chosen.few,
+                seconds=chosen.seconds,
+                few_at_one=chosen.few_at_one,
+            )
+        )
     for name, tally in (("flood", found.flood), ("few", found.few)):
         print(f"{name}: {dict(tally.statuses)}, slowest {tally.slowest_s:.2f} s, wrong {tally.wrong[:3]}")
     print(

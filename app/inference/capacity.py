@@ -18,21 +18,14 @@ def images_in_flight(settings: Settings, batches: int | None = None) -> int:
     """Images that are decoded and embedded at a time: the next batch gathers beside the one that runs.
 
     `batches` is the number of items in the largest batches of all engines together; without it models run in this
-    process.
+    process, whose queue bounds them.
     """
-    if (
-        settings.batching.images_in_flight
-    ):  # asked first: on a GPU machine the largest batch is a question to torch
-        return settings.batching.images_in_flight
-    if batches is None:
-        batches = largest_batch(settings)
-    return max(2 * batches, 4 * decode_threads(settings))
-
-
-def answers_in_flight(settings: Settings) -> int:
-    """Questions that one process has answered at a time: a batch, and the next one."""
-    answers = settings.answers
-    return answers.vlm_max_batch + min(answers.vlm_max_batch, answers.vlm_max_queue)
+    batching = settings.batching
+    # looked at first: on a GPU machine the largest batch is a question to torch
+    asked = batching.images_in_flight
+    if batches is not None:
+        return asked or max(2 * batches, 4 * decode_threads(settings))
+    return min(asked or max(2 * largest_batch(settings), 4 * decode_threads(settings)), batching.max_queue)
 
 
 def largest_batch(settings: Settings) -> int:

@@ -65,9 +65,11 @@ def front_end_settings(settings: Settings, made: Plan) -> Settings:
     """
     front_ends = made.front_ends
     return settings.replace(
+        front_ends=front_ends,
         images_in_flight=math.ceil(
             images_in_flight(settings, _batch_items(settings, made.devices)) / front_ends
         ),
+        vlm_in_flight=math.ceil(_answers_in_flight(settings, made.devices) / front_ends),
         decode_threads=math.ceil(decode_threads(settings) / front_ends),
         database_pool_size=max(_MIN_POOL, math.ceil(settings.server.database_pool_size / front_ends)),
     )
@@ -80,9 +82,28 @@ def _batch_items(settings: Settings, devices: tuple[str, ...]) -> int:
     return sum(batching.cpu_max_batch if device == "cpu" else on_gpu for device in devices)
 
 
-def engine_settings(settings: Settings, devices: tuple[str, ...], index: int) -> Settings:
-    """Those of the engine of that index: its device, and its share of the cores where several compute on them."""
+def _answers_in_flight(settings: Settings, devices: tuple[str, ...]) -> int:
+    """Of all front ends together: for each engine two of its largest batches."""
+    return settings.answers.vlm_in_flight or len(devices) * settings.answers.in_flight
+
+
+def engine_settings(settings: Settings, made: Plan, index: int) -> Settings:
+    """Those of the engine of that index: its device, and its share of the cores where several compute on them.
+
+    It lets wait whatever front ends have under way, where that is more than the settings say: they bound what waits,
+    and know whose it is, which the engine's refusals would not ask.
+    """
+    devices = made.devices
+    of_front_end = front_end_settings(settings, made)
+    # twice: see `app.inference.fair_semaphore`
+    images = 2 * made.front_ends * of_front_end.batching.images_in_flight
+    answers = 2 * made.front_ends * of_front_end.answers.vlm_in_flight
     on_cpu = sum(device == "cpu" for device in devices)
     device = devices[index]
     share = max(1, threads(settings.models.threads) // on_cpu) if device == "cpu" else settings.models.threads
-    return settings.replace(device=device, threads=share)
+    return settings.replace(
+        device=device,
+        threads=share,
+        max_queue=max(settings.batching.max_queue, images),
+        vlm_max_queue=max(settings.answers.vlm_max_queue, answers),
+    )

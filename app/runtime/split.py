@@ -144,7 +144,7 @@ class Split:
         for row, name in enumerate(names):
             is_engine = row < len(plan.devices)
             if is_engine:
-                settings = engine_settings(self._settings, plan.devices, row)
+                settings = engine_settings(self._settings, plan, row)
                 special: dict[str, Any] = {"index": row}
             else:
                 settings = front_end_settings(self._settings, plan)

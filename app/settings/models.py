@@ -104,6 +104,11 @@ class AnswerSettings(SettingsGroup):
         ge=1,
         description="Questions that wait in one process, and that one model lets wait; beyond that requests get 503, those of the workspace with the most of them first.",
     )
+    vlm_in_flight: int = Field(
+        0,
+        ge=0,
+        description="Questions that are answered at a time, all front ends together; 0 means twice the largest batch, for each engine. Of the others that wait, at most `VISION_VLM_MAX_QUEUE`, workspaces take turns.",
+    )
     vlm_deadline_s: float = Field(
         120.0, gt=0, description="Seconds a question may wait and be answered before it is dropped."
     )
@@ -127,6 +132,11 @@ class AnswerSettings(SettingsGroup):
     remote_api_key: SecretStr | None = Field(None, description="Key for that server.")
     remote_attempts: int = Field(3, ge=1, description="Times a busy or unreachable remote server is asked.")
 
+    @property
+    def in_flight(self) -> int:
+        """Questions that one process has answered at a time: a batch, and the next one."""
+        return self.vlm_in_flight or self.vlm_max_batch + min(self.vlm_max_batch, self.vlm_max_queue)
+
 
 class BatchingSettings(SettingsGroup):
     """Batching."""
@@ -149,7 +159,7 @@ class BatchingSettings(SettingsGroup):
     images_in_flight: int = Field(
         0,
         ge=0,
-        description="Images that are decoded and embedded at a time, all front ends together; 0 means twice the largest batch, at least 4 a decoding thread. Of the others that wait, at most `VISION_MAX_QUEUE`, workspaces take turns.",
+        description="Images that are decoded and embedded at a time, all front ends together; 0 means twice the largest batch, at least 4 a decoding thread. Of the others that wait, at most `VISION_MAX_QUEUE`, workspaces take turns; one that has fewer under way than another may take up to twice its front end's part.",
     )
     deadline_s: float = Field(
         30.0, gt=0, description="Seconds an item may wait and run before it is dropped."

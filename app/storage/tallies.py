@@ -16,7 +16,9 @@ _NAMES = ("connections", "uploads", "spool_bytes", "followers", "default_model")
 _WORKSPACE_CELLS = 256
 _COLLECTION_CELLS = 1_024
 _FIRST_WORKSPACE = len(_NAMES)
-_FIRST_COLLECTION = _FIRST_WORKSPACE + _WORKSPACE_CELLS
+_IN_FLIGHT = ("images", "questions")
+_FIRST_IN_FLIGHT = _FIRST_WORKSPACE + _WORKSPACE_CELLS
+_FIRST_COLLECTION = _FIRST_IN_FLIGHT + len(_IN_FLIGHT) * _WORKSPACE_CELLS
 _COLUMNS = _FIRST_COLLECTION + _COLLECTION_CELLS
 _CELL_BYTES = 8
 
@@ -71,6 +73,26 @@ class Tally:
         return sum(self._cells[self._column :: _COLUMNS])
 
 
+class InFlight:
+    """How much of one kind each workspace has under way, in all processes together; for one thread."""
+
+    def __init__(self, cells: memoryview, row: int, column: int) -> None:
+        import numpy as np  # the parent, which keeps no such counts, does without
+
+        table = np.frombuffer(cells, np.int64).reshape(-1, _COLUMNS)
+        self._all = table[:, column : column + _WORKSPACE_CELLS]
+        self._own = self._all[row]
+
+    def add(self, workspace: str, count: int) -> None:
+        """Change this process's part."""
+        self._own[_hash(workspace) % _WORKSPACE_CELLS] += count
+
+    def is_behind(self, workspace: str) -> bool:
+        """Whether another workspace has more under way; of the few that share a cell all or none."""
+        totals = self._all.sum(axis=0)
+        return bool(totals[_hash(workspace) % _WORKSPACE_CELLS] < totals.max())
+
+
 class Tallies:
     """The counts of one service, as one of its processes sees them."""
 
@@ -90,6 +112,9 @@ class Tallies:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "r+b") as file:
             file.truncate(rows * _COLUMNS * _CELL_BYTES)
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                # a page that finds no room on the disk when it is written first would end the process (SIGBUS)
+                os.posix_fallocate(file.fileno(), 0, rows * _COLUMNS * _CELL_BYTES)
         return cls.open(path, 0)
 
     @classmethod
@@ -105,6 +130,11 @@ class Tallies:
     def followers_of(self, workspace: str) -> Tally:
         """Clients of one workspace that follow jobs, together with those of the few it shares its cell with."""
         return Tally(self._cells, self._row, _FIRST_WORKSPACE + _hash(workspace) % _WORKSPACE_CELLS)
+
+    def in_flight(self, kind: str) -> InFlight:
+        """What workspaces have under way of a kind: `images` or `questions`."""
+        column = _FIRST_IN_FLIGHT + _IN_FLIGHT.index(kind) * _WORKSPACE_CELLS
+        return InFlight(self._cells, self._row, column)
 
     def changes_of(self, workspace: str, collection: str) -> Tally:
         """Grows with each change of the collection, or of one of the few it shares its cell with."""

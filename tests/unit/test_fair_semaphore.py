@@ -24,6 +24,19 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+class Counts:
+    """What the processes of one service count together."""
+
+    def __init__(self) -> None:
+        self.inside: Counter[str] = Counter()
+
+    def add(self, tenant: str, count: int) -> None:
+        self.inside[tenant] += count
+
+    def is_behind(self, tenant: str) -> bool:
+        return self.inside[tenant] < max(self.inside.values(), default=0)
+
+
 class Crowd:
     """Callers that come in by `enter` and stay until `leave`."""
 
@@ -117,11 +130,32 @@ async def test_who_waits_too_long_or_leaves_gives_its_place_up() -> None:
     assert crowd.order == ["one", "three"]
 
 
+async def test_who_came_to_one_of_three_processes_alone_is_let_in_as_often_as_the_flood() -> None:
+    counts = Counts()
+    crowds = [Crowd(FairSemaphore(4, 50, in_flight=counts)) for _ in range(3)]
+    flood = [crowd.enter("flood") for crowd in crowds for _ in range(20)]
+    await settle()
+    assert counts.inside == {"flood": 12}, "who is alone has the places that there are"
+    few = [crowds[0].enter("few") for _ in range(20)]
+    await settle()
+    assert counts.inside == {"flood": 12, "few": 4}, "beyond its part at once, and never beyond twice of it"
+    for _ in range(8):
+        for crowd in crowds:
+            await crowd.leave(1)
+    assert counts.inside["few"] > 12 / 3, counts.inside
+    assert "flood" in crowds[0].order[8:], "the flood has its turns there too"
+    for crowd in crowds:
+        await crowd.leave(40)
+    await asyncio.gather(*flood, *few)
+    assert not counts.inside.total()
+
+
+@pytest.mark.parametrize("counts", [None, Counts()])
 @pytest.mark.parametrize("seed", range(8))
-async def test_no_place_is_lost_or_made_whatever_happens(seed: int) -> None:
+async def test_no_place_is_lost_or_made_whatever_happens(seed: int, counts: Counts | None) -> None:
     """Callers that stay, fail, leave, and come too late, at random; the same number of places is there afterwards."""
     chance = random.Random(seed)
-    places = FairSemaphore(3, 6)
+    places = FairSemaphore(3, 6, in_flight=counts)
     inside = most = 0
 
     async def stay(tenant: str) -> None:
@@ -145,7 +179,8 @@ async def test_no_place_is_lost_or_made_whatever_happens(seed: int) -> None:
             chance.choice(tasks).cancel()
     await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
     assert inside == 0
-    assert most <= 3
+    assert most <= 3 if counts is None else most <= 6
+    assert counts is None or not any(counts.inside.values())
     assert places.waiting == 0
     crowd = Crowd(places)
     again = [crowd.enter("again") for _ in range(4)]

@@ -8,7 +8,10 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from app.observability.metrics import Metrics, ModelGauge
+from tests.disks import small_disk
 
 
 def models_in(metrics: Metrics, name: str, *live: ModelGauge) -> set[str]:
@@ -64,6 +67,54 @@ def test_processes_count_together_and_go_on_when_started_again(tmp_path: Path) -
     # one has ended, and its figures are not somebody else's
     assert 'process_open_fds{process="engine-0"}' in shown
     assert 'process="engine-1"' not in shown
+
+
+FULL = """
+import sys
+from pathlib import Path
+from app.observability.metrics import Metrics
+from app.observability.shared_metrics import SharedMetrics
+from app.storage.tallies import Tallies
+folder = Path(sys.argv[1])
+(folder / "metrics").mkdir()
+tallies = Tallies.create(folder / "tallies", 18)
+shared = SharedMetrics(folder / "metrics", "front-end-0")
+metrics = Metrics(2, shared)
+SharedMetrics(folder / "metrics", "engine-0").begin()
+sys.stdout.write("full?\\n"); sys.stdout.flush(); sys.stdin.readline()
+for number in range(2000):
+    metrics.observe_request(f"/v1/{number}", "GET", 200, 0.01)
+    tallies.changes_of("default", str(number)).add(1)
+shared.end()
+shared.begin()  # as when it is started again
+metrics.observe_waiting("images", 1)
+metrics.exposition()
+sys.stdout.write("room?\\n"); sys.stdout.flush(); sys.stdin.readline()
+metrics.observe_request("/v1/1999", "GET", 200, 0.01)
+sys.stdout.write(metrics.exposition().decode())
+"""
+
+
+def test_a_process_outlives_a_disk_without_one_byte_left(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        if not disk.own:
+            pytest.skip("a disk that is everybody's is not filled to its last byte")
+        words = [sys.executable, "-c", FULL, str(disk.folder)]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin
+            assert process.stdout
+            assert process.stdout.readline() == "full?\n"
+            disk.fill(0)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "room?\n", process.wait(60)
+            disk.clear()
+            shown, _ = process.communicate("\n", timeout=60)
+        assert process.returncode == 0
+        assert 'route="/v1/0",status="200"} 1.0' in shown
+        assert 'route="/v1/1999",status="200"} 2.0' in shown, (
+            "what found no room is counted once there is some"
+        )
 
 
 def cpu_seconds(metrics: Metrics, stage: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from app.inference.capacity import images_in_flight
 from app.inference.device import threads
 from app.runtime.plan import Plan, engine_settings, front_end_settings, plan
 from app.settings import Settings
@@ -62,7 +63,22 @@ def test_what_a_process_has_of_its_own_is_divided() -> None:
     assert (one.batching.images_in_flight, many.batching.images_in_flight) == (128, 8)
     on_cpu = front_end_settings(Settings(cpu_max_batch=8, decode_threads=2), Plan(2, ("cpu", "cpu")))
     assert on_cpu.batching.images_in_flight == 16
-    devices = ("cpu", "cuda:0", "cpu")
-    assert [engine_settings(settings, devices, index).models.threads for index in range(3)] == [4, 8, 4]
-    assert [engine_settings(settings, devices, index).models.device for index in range(3)] == list(devices)
-    assert engine_settings(Settings(), ("cpu",), 0).models.threads == threads()
+    made = Plan(1, ("cpu", "cuda:0", "cpu"))
+    assert [engine_settings(settings, made, index).models.threads for index in range(3)] == [4, 8, 4]
+    assert [engine_settings(settings, made, index).models.device for index in range(3)] == list(made.devices)
+    assert engine_settings(Settings(), Plan(1, ("cpu",)), 0).models.threads == threads()
+
+
+def test_no_engine_refuses_what_front_ends_let_in() -> None:
+    """Theirs to refuse, since they know whose it is. What they let in is the service's, however many there are."""
+    for settings in (Settings(), Settings(vlm_max_queue=1, vlm_max_batch=1, max_queue=4)):
+        for made in (Plan(1, ("cpu",)), Plan(3, ("cpu",)), Plan(14, ("cuda:0", "cuda:1"))):
+            one = front_end_settings(settings, made)
+            engine = engine_settings(settings, made, 0)
+            assert engine.answers.vlm_max_queue >= 2 * made.front_ends * one.answers.in_flight
+            assert engine.batching.max_queue >= 2 * made.front_ends * images_in_flight(one)
+            spare = made.front_ends  # rounded up
+            assert (
+                made.front_ends * one.answers.in_flight
+                < len(made.devices) * settings.answers.in_flight + spare
+            )

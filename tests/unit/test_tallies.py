@@ -48,6 +48,20 @@ def test_processes_count_together_and_the_dead_are_forgotten(tmp_path: Path) -> 
     assert changes.others != after
 
 
+def test_who_has_least_under_way_in_all_processes_is_behind(tmp_path: Path) -> None:
+    parent = Tallies.create(tmp_path / "tallies", rows=3)
+    one, other = (Tallies.open(tmp_path / "tallies", row).in_flight("images") for row in (1, 2))
+    one.add("flood", 2)
+    one.add("few", 2)
+    assert not one.is_behind("few")
+    other.add("flood", 1)
+    assert one.is_behind("few")
+    assert not one.is_behind("flood")
+    assert not Tallies.open(tmp_path / "tallies", 1).in_flight("questions").is_behind("few")
+    parent.clear(2)
+    assert not one.is_behind("few"), "what a process had under way ends with it"
+
+
 def test_a_spool_is_full_with_what_other_processes_hold(tmp_path: Path) -> None:
     Tallies.create(tmp_path / "tallies", rows=3)
     held = Tallies.open(tmp_path / "tallies", 1).get("spool_bytes")

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -115,7 +115,9 @@ def training_arguments(
         seed=seed,
         data_seed=seed,
         deepspeed=deepspeed,
-        fsdp=fsdp is not None,
+        fsdp=cast(
+            Any, fsdp is not None
+        ),  # a truth value since transformers 5, whose annotation still says text
         fsdp_config=fsdp,
         remove_unused_columns=False,
         label_names=["labels"],

@@ -131,7 +131,7 @@ class CountingTrainer(transformers.Trainer):
         best checkpoint and wait for the others.
         """
         if self.is_fsdp_enabled:
-            Path(output_dir or self.args.output_dir).mkdir(parents=True, exist_ok=True)
+            Path(output_dir or self.args.output_dir or ".").mkdir(parents=True, exist_ok=True)
         else:
             super().save_model(output_dir, _internal_call)
 

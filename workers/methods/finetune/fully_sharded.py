@@ -76,7 +76,8 @@ def gather(module: torch.nn.Module, keeps: bool) -> torch.nn.Module:
         if isinstance(part, FSDPModule):
             part.reshard()
     for parameter in module.parameters():
-        full = parameter.detach().full_tensor() if isinstance(parameter, DTensor) else parameter.detach()
+        here: Any = parameter.detach()
+        full = here.full_tensor() if isinstance(parameter, DTensor) else here
         kept = full.cpu().clone() if keeps else torch.empty(0)
         plain[id(parameter)] = torch.nn.Parameter(kept, requires_grad=parameter.requires_grad)
     for part in module.modules():
