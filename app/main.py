@@ -12,6 +12,7 @@ from app.access.errors import ForeignOriginError
 from app.access.routes import router as keys_router
 from app.answers.routes import router as answering_router
 from app.bootstrap import open_services
+from app.collections.routes import root_router as embeddings_router
 from app.collections.routes import router as recognition_router
 from app.compat import hugging_face, inference_protocol
 from app.compat.error_shapes import ErrorShapeMiddleware, write_error_text
@@ -140,7 +141,7 @@ def create_app(settings: Settings, addresses: Addresses, part: ServicePart | Non
         llamafarm_router,
     ):
         app.include_router(router, prefix=PREFIX, responses=_EVERYWHERE)
-    for router in (hugging_face.router, inference_protocol.router):
+    for router in (embeddings_router, hugging_face.router, inference_protocol.router):
         app.include_router(router)
     app.openapi = lambda: openapi.build(app)  # type: ignore[method-assign]
     return app

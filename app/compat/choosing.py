@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.collections.service import Answer, Question, Recognition
-from app.compat.openai.labelling import PREFIX
-from app.http.names import is_collection_name
+from app.http.names import collection_of, is_collection_name
 from app.inference.errors import ModelNotFoundError
 
 
@@ -22,8 +21,8 @@ async def choose_labels(
     """
     if not name or labels:
         return Question(labels=tuple(labels), model=name or None)
-    if name.startswith(PREFIX):
-        return Question(collection=name[len(PREFIX) :])
+    if (collection := collection_of(name)) is not None:
+        return Question(collection=collection)
     try:
         await recognition.models.find(workspace, name)
     except ModelNotFoundError:

@@ -13,11 +13,11 @@ from app.access import Recogniser
 from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
 from app.collections.errors import CollectionNotFoundError, EmptyCollectionError
 from app.compat.choosing import best_labels, choose_labels
-from app.compat.errors import ImageUrlNotFetchedError
 from app.compat.reading import Body, check_labels, check_texts, describe_body, read_body, read_images
 from app.errors import BadRequestError
 from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
+from app.http.errors import ImageUrlNotFetchedError
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError, ModelTaskError
 

@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.compat.errors import ImageUrlNotFetchedError
 from app.errors import BadRequestError, InvalidInputError, TooLargeError
 from app.http.base64_images import decode_text, is_web_address
 from app.http.dependencies import close_with_request, service_of
-from app.http.errors import TooManyPartsError
+from app.http.errors import ImageUrlNotFetchedError, TooManyPartsError
 from app.http.forms import Upload, convert_images
 from app.http.limits import check_values, count_values
 from app.http.spool import Entry, Spool

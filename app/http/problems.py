@@ -40,6 +40,8 @@ _ERROR_TYPES = {
     503: "overloaded_error",
 }
 
+MAX_RETRY_AFTER_SECONDS = 120
+"""openai's clients give up where they are told to wait longer."""
 _RETRIED_STATUSES = frozenset({408, 409, 429})
 
 _NO_CONNECTION_LEFT = re.compile(r"too many (clients|connections)|remaining connection slots")
@@ -81,7 +83,7 @@ def response(
     """`error` as an HTTP response."""
     headers = dict(headers or {})
     if error.retry_after_s is not None:
-        headers["Retry-After"] = str(error.retry_after_s)
+        headers["Retry-After"] = str(min(error.retry_after_s, MAX_RETRY_AFTER_SECONDS))
     elif error.status in _RETRIED_STATUSES or error.status >= 500:
         headers["X-Should-Retry"] = "false"  # openai's clients repeat these unless they are told
     if error.status == 401:

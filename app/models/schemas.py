@@ -22,6 +22,7 @@ _LITE: dict[str, Any] = {
     "tasks": None,
     "family": "lite",
     "aliases": [],
+    "alias_of": None,
     "default": True,
     "loaded": True,
     "dim": 1280,
@@ -101,6 +102,11 @@ class Model(BaseModel):
     )
     family: str
     aliases: list[str] = Field(description="Other names that mean it, such as its hub id.")
+    alias_of: str | None = Field(
+        None,
+        description="The model that this entry is another name of, for clients that know only models: "
+        "`<encoder>-embed`, or `collection/<name>`, whose encoder this then is.",
+    )
     default: bool
     knows: str | None = Field(
         None, description="Completes `it knows only ...` of a model of a small world; null for a general one."

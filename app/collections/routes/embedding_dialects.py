@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from app.errors import BadRequestError, InvalidInputError
-from app.http.base64_images import is_data_uri, is_web_address, refuse_address
+from app.http.base64_images import is_data_uri, is_web_address
+from app.http.errors import ImageUrlNotFetchedError
 
 Encoding = Literal["float", "base64"]
 
@@ -103,11 +104,11 @@ class Wanted:
     """None: as long as they are."""
 
 
-def parse_request(body: bytes) -> Wanted:
-    """The request in any of the dialects.
+def parse_request(body: bytes, *, are_images: bool = False) -> Wanted:
+    """The request in any of the dialects; with `are_images` every text is an image.
 
-    Raises BadRequestError for what is no JSON, token ids or an encoding that is not offered, InvalidInputError for
-    anything else that is wrong, an address in the place of an image too.
+    Raises BadRequestError for what is no JSON, token ids or an encoding that is not offered, ImageUrlNotFetchedError
+    for an address in the place of an image, InvalidInputError for anything else that is wrong.
     """
     try:
         request = EmbeddingsRequest.model_validate_json(body)
@@ -119,7 +120,11 @@ def parse_request(body: bytes) -> Wanted:
         raise InvalidInputError(_SHAPE) from None
     if request.input is None and request.messages is None:
         raise InvalidInputError(_SHAPE)
-    items = _of_messages(request.messages or []) if request.input is None else _of_input(request)
+    items = (
+        _of_messages(request.messages or [])
+        if request.input is None
+        else _of_input(request, are_images=are_images or request.modality == "image")
+    )
     return Wanted(items, request.model or None, _encoding_of(request), request.dimensions or None)
 
 
@@ -149,9 +154,9 @@ def _encoding_of(request: EmbeddingsRequest) -> Encoding:
     raise BadRequestError(f"{name}: 'float' or 'base64'; vectors are not rounded to bits here.", param=name)
 
 
-def _of_input(request: EmbeddingsRequest) -> list[Item]:
+def _of_input(request: EmbeddingsRequest, *, are_images: bool) -> list[Item]:
     given = request.input if isinstance(request.input, list) else [request.input]
-    return [_item(one, are_images=request.modality == "image") for one in given if one is not None]
+    return [_item(entry, are_images=are_images) for entry in given if entry is not None]
 
 
 def _item(one: str | ImageInput | TextInput, *, are_images: bool = False) -> Item:
@@ -159,7 +164,7 @@ def _item(one: str | ImageInput | TextInput, *, are_images: bool = False) -> Ite
         return Item("image", one.image)
     text = one.text if isinstance(one, TextInput) else one
     if is_web_address(text):
-        raise refuse_address("input")
+        raise ImageUrlNotFetchedError(param="input")
     return Item("image" if are_images or is_data_uri(text) else "text", text)
 
 

@@ -23,6 +23,8 @@ from app.http.upload_forms import UploadForm
 from app.settings import Settings
 
 _MIB = 1024 * 1024
+IMAGES_PATH = "/embeddings_image"
+"""Where an older version of infinity took images."""
 
 
 class EmbeddingsForm(Form):
@@ -61,7 +63,9 @@ async def receive_inputs(
     inputs = Inputs()
     try:
         if _is_json(request):
-            wanted, images = await asyncio.to_thread(_parsed, await request.body(), settings)
+            wanted, images = await asyncio.to_thread(
+                _parsed, await request.body(), settings, are_images=request.url.path == IMAGES_PATH
+            )
             for image in images:
                 entry = spool.open()
                 inputs.images.append(entry)
@@ -112,9 +116,9 @@ def _is_json(request: Request) -> bool:
     return kind == "application/json" or kind.endswith("+json")
 
 
-def _parsed(body: bytes, settings: Settings) -> tuple[Wanted, list[bytes]]:
+def _parsed(body: bytes, settings: Settings, *, are_images: bool) -> tuple[Wanted, list[bytes]]:
     """The request and its images' bytes."""
-    wanted = parse_request(body)
+    wanted = parse_request(body, are_images=are_images)
     written = [item.written for item in wanted.items if item.kind == "image"]
     if len(written) > settings.limits.max_images:
         raise TooManyPartsError(f"One request takes at most {settings.limits.max_images} images.")

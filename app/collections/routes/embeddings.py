@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 from app.access import Recogniser
 from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
 from app.collections.routes.embedding_dialects import Encoding, check_dimensions
-from app.collections.routes.embedding_input import Received, request_body
+from app.collections.routes.embedding_input import IMAGES_PATH, Received, request_body
 from app.collections.schemas import Embedding, EmbeddingList, Usage
 from app.http.disconnect import unless_disconnected
 from app.http.problems import responses
 from app.inference.errors import BaseModelChangedError, ModelNotFoundError, ModelTaskError
 
 router = APIRouter(tags=["recognition"])
+root_router = APIRouter(include_in_schema=False)
+"""The same without a prefix, where infinity's clients look for it."""
 
 
+@root_router.post("/embeddings")
+@root_router.post(IMAGES_PATH)
 @router.post(
     "/embeddings",
     responses=responses(ModelNotFoundError, BaseModelChangedError, ModelTaskError, *UPLOAD_ERRORS),

@@ -28,6 +28,7 @@ from app.errors import BadRequestError
 from app.http.dependencies import AppSettings, UploadSpool
 from app.http.disconnect import unless_disconnected
 from app.http.errors import TooManyPartsError
+from app.http.names import COLLECTION_MODEL
 from app.http.spool import Entry
 from app.inference.errors import ModelNotFoundError
 from app.models.service import Trained
@@ -64,8 +65,8 @@ async def check_ready(caller: Recogniser, recognition: RecognitionService) -> di
     return {"ready": True}
 
 
-@router.get("/models/{model}/versions/{number}/ready", include_in_schema=False)
-@router.get("/models/{model}/ready")
+@router.get("/models/{model:path}/ready")
+@router.get("/models/{model:path}/versions/{number}/ready", include_in_schema=False)
 async def check_model(
     caller: Recogniser, model: ModelPath, recognition: RecognitionService
 ) -> dict[str, Any]:
@@ -74,32 +75,8 @@ async def check_model(
     return {"name": model, "ready": True}
 
 
-@router.get("/models/{model}/versions/{number}", include_in_schema=False)
-@router.get("/models/{model}")
-async def describe_model(
-    caller: Recogniser, model: ModelPath, recognition: RecognitionService
-) -> dict[str, Any]:
-    """What a model takes and gives."""
-    has_labels, dim = await _find(recognition, caller.workspace, model)
-    labels = [
-        {"name": "label", "datatype": "BYTES", "shape": [-1, -1]},
-        {"name": "score", "datatype": "FP32", "shape": [-1, -1]},
-        {"name": "rejected", "datatype": "BOOL", "shape": [-1, 1]},
-    ]
-    return {
-        "name": model,
-        "versions": ["1"],
-        "platform": "llamafarm_vision",
-        "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
-        "outputs": [
-            *(labels if has_labels else []),
-            {"name": "embedding", "datatype": "FP32", "shape": [-1, dim]},
-        ],
-    }
-
-
-@router.post("/models/{model}/versions/{number}/infer", include_in_schema=False)
-@router.post("/models/{model}/infer")
+@router.post("/models/{model:path}/infer")
+@router.post("/models/{model:path}/versions/{number}/infer", include_in_schema=False)
 async def infer(
     request: Request,
     caller: Recogniser,
@@ -122,6 +99,30 @@ async def infer(
     head = {"model_name": model, "model_version": "1", **({"id": asked.id} if asked.id else {})}
     content, headers = write_reply(head, tensors, binary=_is_binary(asked))
     return Response(content, headers=headers)
+
+
+@router.get("/models/{model:path}")
+@router.get("/models/{model:path}/versions/{number}", include_in_schema=False)
+async def describe_model(
+    caller: Recogniser, model: ModelPath, recognition: RecognitionService
+) -> dict[str, Any]:
+    """What a model takes and gives."""
+    has_labels, dim = await _find(recognition, caller.workspace, model)
+    labels = [
+        {"name": "label", "datatype": "BYTES", "shape": [-1, -1]},
+        {"name": "score", "datatype": "FP32", "shape": [-1, -1]},
+        {"name": "rejected", "datatype": "BOOL", "shape": [-1, 1]},
+    ]
+    return {
+        "name": model,
+        "versions": ["1"],
+        "platform": "llamafarm_vision",
+        "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
+        "outputs": [
+            *(labels if has_labels else []),
+            {"name": "embedding", "datatype": "FP32", "shape": [-1, dim]},
+        ],
+    }
 
 
 @router.api_route("/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
@@ -182,9 +183,7 @@ async def _run(
         answer = await recognition.classify(workspace, images, question)
         made = _label_tensors(answer, asked.parameters.top_k or _DEFAULT_TOP_K)
     if "embedding" in names:
-        encoder = model
-        if question.collection is not None:
-            encoder = recognition.shown((await recognition.known(workspace, question.collection)).encoder)
+        encoder = model if question.collection is None else COLLECTION_MODEL + question.collection
         vectors, _ = await recognition.embed(workspace, images, [], encoder)
         made["embedding"] = Tensor("embedding", vectors, vectors.shape)
     return [made[name] for name in names]

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from app.answers.service import Asked, EarlierTurn
-from app.compat.errors import FieldNotSupportedError, ImageRequiredError
+from app.compat.errors import FieldNotSupportedError
 from app.compat.openai.schemas import Message, SamplingBody
 from app.compat.reading import read_images
 from app.errors import BadRequestError
+from app.http.names import collection_of
 from app.http.spool import Entry
 from app.inference.prompts import Sampling
 from app.settings import Settings
@@ -31,25 +32,22 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Conversation:
-    """The question, the image it is about (the latest one) and what was said and shown before, the latest first."""
+    """The question, the image it is about (the latest one, if any) and what was said and shown before, latest first."""
 
     question: str
-    image: Entry
+    image: Entry | None
     earlier: tuple[EarlierTurn, ...]
 
 
 async def read_conversation(request: Request, messages: Sequence[Message]) -> Conversation:
     """The conversation that ends with the last user message.
 
-    Raises ImageRequiredError where no user message holds an image, BadRequestError where there is none, and what
-    `app.compat.reading.read_images` raises.
+    Raises BadRequestError where there is none, and what `app.compat.reading.read_images` raises.
     """
     users = [message for message in messages if message.role == "user"]
     if not users:
         raise BadRequestError("messages: there is no message of the role 'user'.", param="messages")
     written = [image for message in users for image in message.images]
-    if not written:
-        raise ImageRequiredError(param="messages")
     entries = iter(await read_images(request, written, "messages"))
     system = "\n".join(
         message.text for message in messages if message.role in ("system", "developer") and message.text
@@ -84,8 +82,9 @@ def _arrange(exchanges: list[Exchange], system: str) -> Conversation:
         )
         before = before[:-1]
     shown = list(last.images)
-    if not shown:
-        at = max(index for index, exchange in enumerate(before) if exchange.images)
+    with_images = [index for index, exchange in enumerate(before) if exchange.images]
+    if not shown and with_images:
+        at = with_images[-1]
         shown = [before[at].images[-1]]
         before[at] = Exchange(before[at].question, before[at].answer, before[at].images[:-1])
     earlier = [EarlierTurn("", "", image) for image in reversed(shown[:-1])]
@@ -94,13 +93,18 @@ def _arrange(exchanges: list[Exchange], system: str) -> Conversation:
         earlier.append(EarlierTurn(exchange.question, exchange.answer, image))
         earlier += [EarlierTurn("", "", extra) for extra in reversed(exchange.images[:-1])]
     question = "\n\n".join(filter(None, (system, last.question)))
-    return Conversation(question, shown[-1], tuple(earlier))
+    return Conversation(question, shown[-1] if shown else None, tuple(earlier))
 
 
-def check_sampling(body: SamplingBody) -> None:
-    """Raises FieldNotSupportedError for tools that must be called."""
+def check_sampling(body: SamplingBody, form: str | None, field: str) -> None:
+    """Raises FieldNotSupportedError for tools that must be called, and for a `form` of answers that models cannot keep."""
     if body.tool_choice not in (None, "auto", "none"):
         raise FieldNotSupportedError("tool_choice: the models here call no tools.", param="tool_choice")
+    if form not in (None, "text") and collection_of(body.model) is None:
+        raise FieldNotSupportedError(
+            f"{field}: answers cannot be held to a form here; only `collection/<name>` answers in JSON.",
+            param=field,
+        )
 
 
 def read_model(body: SamplingBody) -> str | None:
@@ -109,16 +113,21 @@ def read_model(body: SamplingBody) -> str | None:
 
 
 def to_asked(
-    conversation: Conversation, body: SamplingBody, max_tokens: int | None, settings: Settings
+    conversation: Conversation,
+    body: SamplingBody,
+    max_tokens: int | None,
+    settings: Settings,
+    stop: Sequence[str] = (),
 ) -> Asked:
     """The conversation's question; more tokens than the service allows are cut to what it allows."""
     answers = settings.answers
     return Asked(
         text=conversation.question,
-        task="vqa" if conversation.question else "caption",
+        task="vqa" if conversation.question or conversation.image is None else "caption",
         model=read_model(body),
         max_new_tokens=min(max_tokens or answers.default_new_tokens, answers.max_new_tokens),
         sampling=Sampling(body.temperature or 0.0, 1.0 if body.top_p is None else max(body.top_p, 0.01)),
         shots=0,
         earlier=conversation.earlier,
+        stop=tuple(filter(None, stop)),
     )

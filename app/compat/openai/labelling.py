@@ -7,19 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from app.answers.service import Answered
 from app.collections.service import Answer
+from app.inference import prompts
 
-PREFIX = "collection/"
 NO_LABEL = "none of these"
 _MAX_SCORES = 5
 
 
-def collection_of(model: str | None) -> str | None:
-    """The collection that a model's name means; None for a model."""
-    return model[len(PREFIX) :] if model and model.startswith(PREFIX) else None
+def label_answer(answer: Answer, *, as_json: bool) -> Answered:
+    """What a collection says of the one image as if a model had said it; the label counts as one token."""
+    said = prompts.Answer(
+        _write_label(answer, as_json=as_json), prompt_tokens=1, completion_tokens=1, finish_reason="stop"
+    )
+    return Answered(said, answer.model, (), answer.decode_ms, 0.0, answer.score_ms, answer.total_ms)
 
 
-def label_text(answer: Answer, *, as_json: bool) -> str:
+def _write_label(answer: Answer, *, as_json: bool) -> str:
     """The label or `none of these`; as JSON with scores, as `POST /v1/classify` says it."""
     scores = answer.prediction.scores[0]
     order = np.argsort(-scores, kind="stable")[:_MAX_SCORES]

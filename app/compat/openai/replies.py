@@ -32,9 +32,9 @@ class Made:
         return f"msg_{self.number}"
 
 
-def finish_of(answered: Answered, *, stopped: bool = False) -> FinishReason:
+def finish_of(answered: Answered) -> FinishReason:
     """Why the answer ended, in OpenAI's words."""
-    return "length" if answered.answer.finish_reason == "length" and not stopped else "stop"
+    return "length" if answered.answer.finish_reason == "length" else "stop"
 
 
 def chat_usage(answered: Answered) -> dict[str, int]:

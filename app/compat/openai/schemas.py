@@ -84,6 +84,12 @@ class ChatBody(SamplingBody):
     response_format: ResponseFormat | None = None
 
 
+class TextOptions(Body):
+    """How the words of a response are wanted."""
+
+    format: ResponseFormat | None = None
+
+
 class InputItem(Body):
     """An item of a response's input; those that are no messages are ignored."""
 
@@ -97,4 +103,5 @@ class ResponsesBody(SamplingBody):
 
     input: str | list[InputItem]
     instructions: str | None = None
+    text: TextOptions | None = None
     max_output_tokens: int | None = Field(None, ge=1)

@@ -16,7 +16,6 @@ from app.compat.openai.replies import (
     response_object,
 )
 from app.compat.openai.schemas import FinishReason
-from app.compat.openai.stopping import StopText
 
 
 def data_line(content: dict[str, Any]) -> str:
@@ -30,28 +29,15 @@ class ChatFrames:
 
     made: Made
     include_usage: bool
-    stops: StopText
     _begun: bool = False
 
     def piece(self, text: str) -> str:
         """See `app.answers.streaming.Frames`."""
-        begin = self._begin()
-        text = self.stops.feed(text)
-        return begin + (self._chunk({"content": text}) if text else "")
+        return self._begin() + (self._chunk({"content": text}) if text else "")
 
     def done(self, answered: Answered) -> str:
         """See `app.answers.streaming.Frames`."""
-        rest = self.stops.rest()
-        last = self._chunk({"content": rest}) if rest else ""
-        return (
-            self._begin()
-            + last
-            + self._end(finish_of(answered, stopped=self.stops.stopped), chat_usage(answered))
-        )
-
-    def whole(self, text: str, usage: dict[str, int]) -> str:
-        """All events of an answer that is there at once."""
-        return self.piece(text) + self._end("stop", usage)
+        return self._begin() + self._end(finish_of(answered), chat_usage(answered))
 
     def _end(self, finish: FinishReason, usage: dict[str, int]) -> str:
         frames = [self._chunk({}, finish)]

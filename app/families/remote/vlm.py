@@ -30,6 +30,7 @@ class RemoteVlm:
     family = "remote"
     tasks: frozenset[Task] = frozenset({"vqa", "caption"})
     several_images = True
+    takes_text_alone = True
     memory_bytes = 0
 
     def __init__(
@@ -131,7 +132,8 @@ class RemoteVlm:
             messages.append(self._user(example.question, *images, example.image))
             images = []
             messages.append({"role": "assistant", "content": example.answer})
-        messages.append(self._user(prompt.text or CAPTION_PROMPT, *images, prompt.image))
+        shown = None if prompt.is_text_only else prompt.image
+        messages.append(self._user(prompt.text or CAPTION_PROMPT, *images, shown))
         return {
             "model": self._model,
             "messages": messages,
@@ -140,6 +142,7 @@ class RemoteVlm:
             "top_p": prompt.sampling.top_p,
             "stream": True,
             "stream_options": {"include_usage": True},
+            **({"stop": list(prompt.stop)} if prompt.stop else {}),
         }
 
     def _user(self, text: str, *images: Image.Image | None) -> dict[str, Any]:
