@@ -16,4 +16,4 @@ class ImageRequiredError(BadRequestError):
     """This model answers questions about images: send at least one, as a data: URI in an `image_url` part."""
 
     code = "image_required"
-    advice = "Put an image into the conversation, or ask a model that takes text alone (`VISION_VLM_URL`)."
+    advice = "Put an image into the conversation, or ask a model that takes text alone (`VISION_REMOTE_URL`)."
