@@ -185,4 +185,4 @@ if __name__ == "__main__":
         litellm_embeddings,
         triton,
     )
-    print("RESULT " + json.dumps({call.__name__: tell(call) for call in calls}))
+    sys.stdout.write("RESULT " + json.dumps({call.__name__: tell(call) for call in calls}) + "\n")

@@ -1,4 +1,4 @@
-"""LangChain, LlamaIndex, LiteLLM, tritonclient and openai 2, each as its project ships it, in an environment of their own."""
+"""LangChain, LlamaIndex, LiteLLM, tritonclient and openai 2 as they are shipped, in an environment of their own."""
 
 from __future__ import annotations
 

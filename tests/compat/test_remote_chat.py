@@ -1,4 +1,4 @@
-"""Chats whose model is on another server: text alone goes through, addresses and keys do not, and streams end at once."""
+"""Chats whose model is on another server: text alone goes through, addresses and keys do not, closed streams end."""
 
 from __future__ import annotations
 
