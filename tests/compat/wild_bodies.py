@@ -19,9 +19,7 @@ from typing import Any
 
 import httpx
 
-PNG = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP8z4APMOGVHbHSAEEsAROxCnMTAAAAAElFTkSuQmCC"
-)
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP8z4APMOGVHbHSAEEsAROxCnMTAAAAAElFTkSuQmCC"
 URI = f"data:image/png;base64,{PNG}"
 PICTURE = {"type": "image_url", "image_url": {"url": URI}}
 WORDS = {"type": "text", "text": "what color is the shape?"}
@@ -85,11 +83,27 @@ RIGHT: list[tuple[str, Any]] = [
 JUNK: list[Any] = [
     None, True, 0, -1, 2**70, 1.5, 1e308, "", " ", "\0", "\ud800", "x" * 3000, [], {}, [[]], [None], [[1]], {"": None},
     "https://example.org/a.png", "data:image/png;base64,", "data:,x", "data:image/png;base64,%%%", "file:///etc/passwd",
-    PNG[:-9], URI, "collection/", "collection/../x", "collection/nowhere", "../..", "lite", "blip-shapes-caption", "remote",
-    float("nan"), float("inf"), {"url": None}, {"type": "image_url"}, [PNG] * 70, "json_object", "\u202e", "🦙" * 50,
+    PNG[:-9], URI, "collection/", "collection/../x", "collection/nowhere", "../..", "lite", "remote",
+    "blip-shapes-caption", float("nan"), float("inf"), {"url": None}, {"type": "image_url"},
+    [PNG] * 70, "json_object", "\u202e", "🦙" * 50,
 ]  # fmt: skip
-PATHS = ["/v1/chat/completions", "/hf/", "/hf/image-to-text", "/hf/x/y/z", "/v2/models//infer", "/v2/models/a/b/c"]
-TYPES = [None, "", "text/plain", "image/png", "application/json; charset=utf-16", "multipart/form-data", "x" * 300]
+PATHS = [
+    "/v1/chat/completions",
+    "/hf/",
+    "/hf/image-to-text",
+    "/hf/x/y/z",
+    "/v2/models//infer",
+    "/v2/models/a/b/c",
+]
+TYPES = [
+    None,
+    "",
+    "text/plain",
+    "image/png",
+    "application/json; charset=utf-16",
+    "multipart/form-data",
+    "x" * 300,
+]
 ENCODINGS = ["gzip", "deflate", "br", "identity", "x"]
 
 
@@ -194,17 +208,21 @@ def main() -> int:
     options = parser.parse_args()
     statuses: Counter[int] = Counter()
     faults: list[str] = []
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "data") as live:
-        with httpx.Client(base_url=live.url, timeout=120) as client, ThreadPoolExecutor(4) as pool:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(Path(folder) / "data") as live,
+        httpx.Client(base_url=live.url, timeout=120) as client,
+        ThreadPoolExecutor(4) as pool,
+    ):
 
-            def ask(seed: int) -> None:
-                wild = make_request(seed)
-                reply = client.post(wild.path, headers=wild.headers, content=wild.body)
-                statuses[reply.status_code] += 1
-                if fault := find_fault(wild, reply):
-                    faults.append(f"{seed}: POST {wild.path}: {fault}")
+        def ask(seed: int) -> None:
+            wild = make_request(seed)
+            reply = client.post(wild.path, headers=wild.headers, content=wild.body)
+            statuses[reply.status_code] += 1
+            if fault := find_fault(wild, reply):
+                faults.append(f"{seed}: POST {wild.path}: {fault}")
 
-            list(pool.map(ask, range(options.seed, options.seed + options.count)))
+        list(pool.map(ask, range(options.seed, options.seed + options.count)))
     print(dict(sorted(statuses.items())), f"{len(faults)} faults", *faults[:40], sep="\n")  # noqa: T201
     return bool(faults)
 

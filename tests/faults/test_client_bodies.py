@@ -1,4 +1,4 @@
-"""Bodies that are almost right, at the routes of other clients: no failure of ours, and errors as their clients read."""
+"""Bodies that are almost right, at other clients' routes: no failure of ours, and errors as they read them."""
 
 from __future__ import annotations
 

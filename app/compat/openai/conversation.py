@@ -97,7 +97,7 @@ def _arrange(exchanges: list[Exchange], system: str) -> Conversation:
 
 
 def check_sampling(body: SamplingBody, form: str | None, field: str) -> None:
-    """Raises FieldNotSupportedError for tools that must be called, and for a `form` of answers that models cannot keep."""
+    """Raises FieldNotSupportedError for tools that must be called, and for a `form` of answers no model keeps."""
     if body.tool_choice not in (None, "auto", "none"):
         raise FieldNotSupportedError("tool_choice: the models here call no tools.", param="tool_choice")
     if form not in (None, "text") and collection_of(body.model) is None:
