@@ -47,6 +47,7 @@ from app.jobs.queueing import JobQueue
 from app.jobs.service import Jobs
 from app.jobs.streaming import Followers
 from app.media.images import ImageLimits
+from app.models.aliases import Collections
 from app.models.resolver import ModelResolver
 from app.models.service import TrainedModels
 from app.observability.metrics import Metrics
@@ -93,7 +94,7 @@ class Services(_Ground):
     """What `app.state.services` holds while the app runs; routes get single ones of it (`app.http.dependencies`)."""
 
     recognition: Recognition
-    collection_names: CollectionNames
+    collection_names: Collections
     learning: Learning
     rebinding: Rebinding
     thumbnails: Thumbnails

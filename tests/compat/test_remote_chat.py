@@ -122,11 +122,11 @@ def test_neither_keys_nor_addresses_are_passed_on(
     client: openai.OpenAI, other: Other, pictures: Pictures
 ) -> None:
     part = {"type": "image_url", "image_url": {"url": pictures.uri("shape.png")}}
-    client.chat.completions.create(model="remote", messages=[{"role": "user", "content": [part]}])  # type: ignore[list-item]
+    client.chat.completions.create(model="remote", messages=[{"role": "user", "content": [part]}])
     assert KEY not in json.dumps([other.asked, other.headers])
     part["image_url"] = {"url": "https://example.org/a.jpg"}
     with pytest.raises(openai.BadRequestError):
-        client.chat.completions.create(model="remote", messages=[{"role": "user", "content": [part]}])  # type: ignore[list-item]
+        client.chat.completions.create(model="remote", messages=[{"role": "user", "content": [part]}])
     assert len(other.asked) == 1
 
 

@@ -145,18 +145,18 @@ def make_request(seed: int) -> Wild:
 def _spoil(drawn: random.Random, body: Any) -> Any:
     """The body with one of its values, at any depth, replaced, removed, doubled or added."""
     if not isinstance(body, dict | list) or not body or drawn.random() < 0.15:
-        return drawn.choice(JUNK)
+        return copy.deepcopy(drawn.choice(JUNK))
     places = list(body) if isinstance(body, dict) else list(range(len(body)))
     place = drawn.choice(places)
     match drawn.choice(["deeper", "deeper", "replace", "remove", "add"]):
         case "deeper":
             body[place] = _spoil(drawn, body[place])
         case "replace":
-            body[place] = drawn.choice(JUNK)
+            body[place] = copy.deepcopy(drawn.choice(JUNK))
         case "remove":
             del body[place]
         case _ if isinstance(body, dict):
-            body[drawn.choice(["extra", "seed", "logprobs", "\0"])] = drawn.choice(JUNK)
+            body[drawn.choice(["extra", "seed", "logprobs", "\0"])] = copy.deepcopy(drawn.choice(JUNK))
         case _:
             body.append(copy.deepcopy(body[place]))
     return body
