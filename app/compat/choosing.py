@@ -8,7 +8,6 @@ import numpy as np
 
 from app.collections.service import Answer, Question, Recognition
 from app.http.names import collection_of, is_collection_name
-from app.inference.errors import ModelNotFoundError
 
 
 async def choose_labels(
@@ -23,12 +22,9 @@ async def choose_labels(
         return Question(labels=tuple(labels), model=name or None)
     if (collection := collection_of(name)) is not None:
         return Question(collection=collection)
-    try:
-        await recognition.models.find(workspace, name)
-    except ModelNotFoundError:
-        if not is_collection_name(name):
-            raise
+    if is_collection_name(name) and not await recognition.models.is_known(workspace, name):
         return Question(collection=name)
+    await recognition.models.find(workspace, name)
     return Question(model=name)
 
 

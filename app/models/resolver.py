@@ -107,6 +107,10 @@ class ModelResolver:
             raise self.absent(name, kind, trained=await self.trained.all(workspace))
         return found
 
+    async def is_known(self, workspace: str, name: str) -> bool:
+        """Whether it means a model, without looking for others that are near."""
+        return self.match(name) is not None or await self.trained.find(workspace, name) is not None
+
     def _is_untrained(self, workspace: str, name: str) -> bool:
         """Whether the database had no trained model of the name of a known one, which none can get afterwards."""
         return self._untrained.get((workspace, name), 0.0) > time.monotonic()

@@ -66,7 +66,7 @@ async def test_a_data_uri_among_the_texts_is_an_image(client: httpx.AsyncClient)
 )
 async def test_an_address_is_no_text(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
     reply = await client.post("/v1/embeddings", **body)
-    assert reply.status_code == 422
+    assert reply.status_code == 400
     assert "addresses are not fetched" in reply.json()["detail"]
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 
 from app.access import Recogniser
 from app.collections.dependencies import RecognitionService
-from app.collections.service import Answer, Recognition
+from app.collections.service import Answer, Question, Recognition
 from app.compat.choosing import choose_labels
 from app.compat.errors import FieldNotSupportedError
 from app.compat.inference_protocol.tensors import (
@@ -107,7 +107,7 @@ async def describe_model(
     caller: Recogniser, model: ModelPath, recognition: RecognitionService
 ) -> dict[str, Any]:
     """What a model takes and gives."""
-    has_labels, dim = await _find(recognition, caller.workspace, model)
+    _, has_labels, dim = await _find(recognition, caller.workspace, model)
     labels = [
         {"name": "label", "datatype": "BYTES", "shape": [-1, -1]},
         {"name": "score", "datatype": "FP32", "shape": [-1, -1]},
@@ -131,18 +131,18 @@ async def refuse(rest: str) -> JSONResponse:
     return JSONResponse({"error": f"/v2/{rest[:80]} is not offered here."}, 404)
 
 
-async def _find(recognition: Recognition, workspace: str, model: str) -> tuple[bool, int]:
-    """Whether it names labels, and the length of its vectors, -1 where only loading tells."""
+async def _find(recognition: Recognition, workspace: str, model: str) -> tuple[Question, bool, int]:
+    """What it asks of images, whether it names labels, and the length of its vectors, -1 where only loading tells."""
     question = await choose_labels(recognition, workspace, model)
     if question.collection is not None:
         await recognition.known(workspace, question.collection)
-        return True, -1
+        return question, True, -1
     found = await recognition.models.find(workspace, model)
     if isinstance(found, Trained):
-        return found.card.kind == "classifier", -1
+        return question, found.card.kind == "classifier", -1
     if found.kind != "encoder":
         raise ModelNotFoundError(f"'{model}' answers questions: ask it by `POST /v1/chat/completions`.")
-    return False, found.dim or -1
+    return question, False, found.dim or -1
 
 
 def _wanted(asked: InferBody) -> tuple[str, ...]:
@@ -173,9 +173,8 @@ async def _run(
     asked: InferBody,
     wanted: tuple[str, ...],
 ) -> list[Tensor]:
-    has_labels, _ = await _find(recognition, workspace, model)
+    question, has_labels, _ = await _find(recognition, workspace, model)
     names = wanted or (("label", "score", "rejected") if has_labels else ("embedding",))
-    question = await choose_labels(recognition, workspace, model)
     made: dict[str, Tensor] = {}
     if set(names) - {"embedding"}:
         if not has_labels:
