@@ -46,7 +46,7 @@ class ModelResolver:
     registry: Engine
     trained: TrainedModels
     _untrained: dict[tuple[str, str], float] = field(default_factory=dict, init=False)
-    """Until when it is taken for granted that a workspace has no trained model of a known one's name."""
+    """Until when it is taken for granted that a workspace has no trained model of that name."""
 
     @property
     def default_encoder(self) -> str:
@@ -108,11 +108,18 @@ class ModelResolver:
         return found
 
     async def is_known(self, workspace: str, name: str) -> bool:
-        """Whether it means a model, without looking for others that are near."""
-        return self.match(name) is not None or await self.trained.find(workspace, name) is not None
+        """Whether it means a model; of one that was trained just now it may be heard some seconds later."""
+        if self.match(name) is not None:
+            return True
+        if self._is_untrained(workspace, name):
+            return False
+        is_trained = await self.trained.find(workspace, name) is not None
+        if not is_trained:
+            self._note_untrained(workspace, name)
+        return is_trained
 
     def _is_untrained(self, workspace: str, name: str) -> bool:
-        """Whether the database had no trained model of the name of a known one, which none can get afterwards."""
+        """Whether the database had none of the name just now; where a known one has it, none can get it afterwards."""
         return self._untrained.get((workspace, name), 0.0) > time.monotonic()
 
     def _note_untrained(self, workspace: str, name: str) -> None:
