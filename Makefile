@@ -23,7 +23,7 @@ $(VENV)/.serve-ready: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev-ready: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing the service and its test and lint tools into $(VENV) (once; a few minutes)"
-	@$(PIP_INSTALL) '.[test,lint,scale]'
+	@$(PIP_INSTALL) '.[test,lint,scale,clients]'
 	@touch $@ $(VENV)/.serve-ready
 
 setup: $(VENV)/.dev-ready ## Make the virtual environment with everything in it
@@ -38,6 +38,15 @@ $(VENV)/.edit-ready: $(VENV)/.dev-ready
 dev: $(VENV)/.edit-ready ## Serve, and start again whenever code or a strategy changes
 	@exec $(BIN)/watchfiles --filter python '$(BIN)/vision serve $(ARGS)' app workers strategies migrations
 
+# LiteLLM, LangChain and LlamaIndex bring another openai than the one beside ours: an environment of their own, pinned
+CLIENTS_VENV ?= .venv-clients
+
+$(CLIENTS_VENV)/.ready: tests/compat/clients.txt | $(BIN)/python
+	@echo "Installing other projects' clients into $(CLIENTS_VENV) (once)"
+	@$(BIN)/python -m venv $(CLIENTS_VENV)
+	@$(CLIENTS_VENV)/bin/python -m pip install --quiet --no-deps -r tests/compat/clients.txt
+	@touch $@
+
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
@@ -48,10 +57,10 @@ check: $(VENV)/.dev-ready ## Format, lint, types, the rooms' imports and the uni
 	$(BIN)/lint-imports
 	$(PYTEST) -m 'not slow and not engines and not gpu' tests/unit $(ARGS)
 
-test: $(VENV)/.dev-ready ## Run the tests but the slow ones (choose by ARGS='-k batcher'), WORKERS=2 at a time
+test: $(VENV)/.dev-ready $(CLIENTS_VENV)/.ready ## Run the tests but the slow ones (choose by ARGS='-k batcher'), WORKERS=2 at a time
 	$(PYTEST) -m 'not slow and not engines and not gpu' $(ARGS)
 
-test-all: $(VENV)/.dev-ready ## Run the slow tests too, as CI does
+test-all: $(VENV)/.dev-ready $(CLIENTS_VENV)/.ready ## Run the slow tests too, as CI does
 	$(PYTEST) -m 'not engines and not gpu' $(ARGS)
 
 # schemathesis brings other versions of the test tools than ours: an environment of its own, no extra
@@ -101,5 +110,5 @@ upgrade: ## Choose the newest versions that fit and write constraints.txt
 	PYTHON="$(PYTHON)" bash scripts/upgrade.sh
 
 clean: ## Remove the virtual environment and every cache
-	rm -rf $(VENV) $(FUZZ_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(FUZZ_VENV) $(CLIENTS_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -27,6 +27,7 @@ from app.collections.directory import Directory
 from app.collections.embedding import ImageEmbedder
 from app.collections.head_store import HeadStore
 from app.collections.learning import Learning
+from app.collections.naming import CollectionNames
 from app.collections.neighbours import Neighbours
 from app.collections.rebinding import Rebinding
 from app.collections.renewal import ExampleRenewal
@@ -46,6 +47,7 @@ from app.jobs.queueing import JobQueue
 from app.jobs.service import Jobs
 from app.jobs.streaming import Followers
 from app.media.images import ImageLimits
+from app.models.aliases import Collections
 from app.models.resolver import ModelResolver
 from app.models.service import TrainedModels
 from app.observability.metrics import Metrics
@@ -92,6 +94,7 @@ class Services(_Ground):
     """What `app.state.services` holds while the app runs; routes get single ones of it (`app.http.dependencies`)."""
 
     recognition: Recognition
+    collection_names: Collections
     learning: Learning
     rebinding: Rebinding
     thumbnails: Thumbnails
@@ -153,6 +156,7 @@ async def open_services(
         yield Services(
             **vars(ground),
             recognition=recognition,
+            collection_names=CollectionNames(database, recognition),
             learning=learning,
             rebinding=Rebinding(models, jobs),
             thumbnails=Thumbnails(ground.blobs, ground.limits, ground.pool),

@@ -49,11 +49,19 @@ class VisionError(Exception):
     """What a client does about it: a sentence of docs/errors.md."""
 
     def __init__(
-        self, detail: str | None = None, *, retry_after_s: int | None = None, **context: Any
+        self,
+        detail: str | None = None,
+        *,
+        retry_after_s: int | None = None,
+        param: str | None = None,
+        **context: Any,
     ) -> None:
-        """`detail` replaces the docstring as the client's sentence; `context` goes to the log only."""
+        """`detail` replaces the docstring as the client's sentence; `param` names the field that is wrong; `context`
+        goes to the log only.
+        """
         self.detail = detail or (type(self).__doc__ or "").strip()
         self.retry_after_s = retry_after_s
+        self.param = param
         self.context = context
         super().__init__(self.detail)
 

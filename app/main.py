@@ -12,7 +12,12 @@ from app.access.errors import ForeignOriginError
 from app.access.routes import router as keys_router
 from app.answers.routes import router as answering_router
 from app.bootstrap import open_services
+from app.collections.routes import root_router as embeddings_router
 from app.collections.routes import router as recognition_router
+from app.compat import hugging_face, inference_protocol
+from app.compat.error_shapes import ErrorShapeMiddleware, write_error_text
+from app.compat.llamafarm import router as llamafarm_router
+from app.compat.openai import router as openai_router
 from app.datasets.routes import router as datasets_router
 from app.embedded import Addresses
 from app.http import openapi, problems
@@ -62,6 +67,7 @@ _TAGS = [
         "description": "Ways to learn, which of them fit, and what augmentation makes of an image.",
     },
     {"name": "keys", "description": "Who may call; for administrators."},
+    {"name": "other clients", "description": "The same services in the words of other APIs' clients."},
     {"name": "platform", "description": "Health, readiness and numbers of this service."},
 ]
 
@@ -83,6 +89,9 @@ _EVERYWHERE = problems.responses(
     TooManyOpenFilesError,
     InsufficientStorageError,
 )
+
+
+_ERROR_SHAPES = {hugging_face.PREFIX: write_error_text, inference_protocol.PREFIX: write_error_text}
 
 
 def create_app(settings: Settings, addresses: Addresses, part: ServicePart | None = None) -> FastAPI:
@@ -113,6 +122,7 @@ def create_app(settings: Settings, addresses: Addresses, part: ServicePart | Non
     problems.install(app)
     app.add_middleware(LimitsMiddleware, settings=settings, uploads=part.tallies.get("uploads"))
     app.add_middleware(ObservabilityMiddleware, metrics=part.metrics)  # added last, so outermost
+    app.add_middleware(ErrorShapeMiddleware, shapes=_ERROR_SHAPES)  # outside of whatever may fail
     app.include_router(platform_router)
     for router in (
         recognition_router,
@@ -127,7 +137,11 @@ def create_app(settings: Settings, addresses: Addresses, part: ServicePart | Non
         strategies_router,
         preview_router,
         keys_router,
+        openai_router,
+        llamafarm_router,
     ):
         app.include_router(router, prefix=PREFIX, responses=_EVERYWHERE)
+    for router in (embeddings_router, hugging_face.router, inference_protocol.router):
+        app.include_router(router)
     app.openapi = lambda: openapi.build(app)  # type: ignore[method-assign]
     return app

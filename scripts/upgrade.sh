@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 "${PYTHON:-python3}" -m venv "$scratch/venv"
-"$scratch/venv/bin/python" -m pip install --quiet '.[test,lint,scale,dev]'
+"$scratch/venv/bin/python" -m pip install --quiet '.[test,lint,scale,clients,dev]'
 {
     echo "# Exact versions that were tested together; written by 'make upgrade', read by every install."
     "$scratch/venv/bin/python" -m pip freeze --exclude llamafarm-vision | sed -E 's/\+[A-Za-z0-9.]+$//; /@/d'

@@ -13,6 +13,7 @@ from fastapi.security.base import SecurityBase
 
 from app import errors
 from app.access import policy
+from app.access.keys import is_well_formed
 from app.access.scopes import SCOPES, Scope, allows
 from app.access.service import KeyRing
 from app.http.dependencies import AppSettings, opened, service_of
@@ -59,8 +60,8 @@ def require(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency that gives the `Caller`, or raises `UnauthorizedError`, `ForbiddenError` or
     `ForeignOriginError`.
 
-    A key that is presented is always checked, also where none is needed. Listed before a dependency that
-    reads the body, it answers before the body is read.
+    A key of this service is always checked, also where none is needed; any other credentials are ignored there. Listed
+    before a dependency that reads the body, it answers before the body is read.
     """
     return _Admission(scope)
 
@@ -72,15 +73,17 @@ Trainer = Annotated[Caller, Depends(require("train"))]
 
 async def _identify(request: Request, key: str | None) -> Caller:
     settings = service_of(request, "settings", Settings)
+    if not policy.needs_key(settings) and not is_well_formed(key or ""):
+        # Clients of other services must send some key, or send the user's token for another service by themselves:
+        # it means nothing here, and is neither compared nor logged.
+        await local_only(request, settings)
+        return Caller(DEFAULT_WORKSPACE, None, frozenset(SCOPES))
     if key is not None:
         holder = await service_of(request, "keys", KeyRing).find(key)
         if holder is None:
             raise errors.UnauthorizedError("This API key is not valid.")
         return Caller(holder.workspace, holder.key_id, holder.scopes)
-    if request.headers.get("authorization") is not None or policy.needs_key(settings):
-        raise errors.UnauthorizedError()
-    await local_only(request, settings)
-    return Caller(DEFAULT_WORKSPACE, None, frozenset(SCOPES))
+    raise errors.UnauthorizedError()
 
 
 _may_read_metrics = require("metrics")

@@ -6,10 +6,15 @@ from app.errors import ForbiddenError, NotFoundError, TooLargeError
 
 
 class ForeignOriginError(ForbiddenError):
-    """Without API keys the service answers only requests that name a loopback host and origin."""
+    """Without API keys the service answers only requests that name a loopback host and origin, or a host that
+    `VISION_ALLOWED_HOSTS` names (from a container: `host.docker.internal`).
+    """
 
     code = "foreign_origin"
-    advice = "Call the service as `localhost` or `127.0.0.1`; for other names serve it with API keys."
+    advice = (
+        "Call the service as `localhost` or `127.0.0.1`, name other hosts in `VISION_ALLOWED_HOSTS`, or serve it with "
+        "API keys."
+    )
 
 
 class KeyNotFoundError(NotFoundError):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from app.answers import repository
 from app.answers.domains import Domains, Warned
+from app.answers.errors import ImageRequiredError
 from app.answers.renewal import AnswerRenewal
 from app.answers.repository import NearAnswer, images_of, shown, stored_bytes
 from app.answers.repository import count_by_collection as count_answers
@@ -34,11 +35,31 @@ from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.database import Database
 
-__all__ = ["Answered", "Answering", "Asked", "count_answers", "images_of", "shown", "stored_bytes"]
+__all__ = [
+    "Answered",
+    "Answering",
+    "Asked",
+    "EarlierTurn",
+    "count_answers",
+    "images_of",
+    "shown",
+    "stored_bytes",
+]
 
 DETAIL = 512
 """Pixels that decoding leaves a shorter side to spare: at least twice this many are kept of a larger image, more
 than these models look at, and many questions about huge images then take little memory."""
+_NO_IMAGE = Image.new("RGB", (1, 1))
+"""Stands in a prompt that is without an image."""
+
+
+@dataclass(frozen=True)
+class EarlierTurn:
+    """A question and its answer from earlier in a conversation; without words, another image of the question."""
+
+    question: str
+    answer: str
+    image: Entry | None = None
 
 
 @dataclass(frozen=True)
@@ -54,8 +75,12 @@ class Asked:
     shots: int | None = None
     """How many answer examples to show; None: as many as the setting says, and none to a trained model, which was
     never shown any while it learned (llava-shapes with an adapter then answers none of its questions right)."""
+    earlier: tuple[EarlierTurn, ...] = ()
+    """What was said before, the latest first; shown to the model in the place of answer examples."""
     strict: bool = False
     """Whether a picture outside what the model knows is an error, not a warning."""
+    stop: tuple[str, ...] = ()
+    """The answer ends before the first of these."""
 
 
 @dataclass(frozen=True)
@@ -94,32 +119,33 @@ class Answering:
         self._domains = Domains(self.registry, self.embedder, EncoderConfig.from_settings(self.settings))
 
     async def ask(
-        self, workspace: str, entry: Entry, asked: Asked, on_text: Callable[[str], None] | None = None
+        self, workspace: str, entry: Entry | None, asked: Asked, on_text: Callable[[str], None] | None = None
     ) -> Answered:
         """The answer; `on_text` gets each piece of it as it comes, in the event loop.
 
-        Raises ModelNotFoundError, ModelTaskError, QuestionTooLongError, CollectionNotFoundError, NotReadyError while
-        examples are embedded again, what reading the image raises, what the model raises, and where the question is
-        `strict` OutsideDomainError and what comparing the picture raises.
+        Without an image (`entry` is None) only a model answers that takes text alone; others raise
+        ImageRequiredError. Raises ModelNotFoundError, ModelTaskError, QuestionTooLongError, CollectionNotFoundError,
+        NotReadyError while examples are embedded again, what reading the image raises, what the model raises, and where
+        the question is `strict` OutsideDomainError and what comparing the picture raises.
         """
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
-        image = await loop.run_in_executor(self.pool, lambda: self._decode(entry.read()))
+        image = None if entry is None else await loop.run_in_executor(self.pool, self._decode_entry, entry)
         decoded = time.perf_counter()
         word, is_trained = await self._choose_model(workspace, asked)
         shots = asked.shots
         if shots is None:
             shots = 0 if is_trained else self.settings.answers.answer_examples
-        if asked.strict:
+        if asked.strict and entry is not None:
             for warned in await self._domains.judged(workspace, word, asked.task, entry, is_asked=False):
                 raise OutsideDomainError(warned.sentence)
-        near = await self._examples(workspace, entry, asked, shots)
+        near = [] if entry is None else await self._examples(workspace, entry, asked, shots)
         found = time.perf_counter()
         async with AsyncExitStack() as stack:
             judging = (
                 None  # a strict question got past its judging above, so that there is nothing to warn of
             )
-            if not asked.strict:
+            if not asked.strict and entry is not None:
                 judging = await stack.enter_async_context(
                     self._domains.judging(workspace, word, asked.task, entry)
                 )
@@ -129,7 +155,7 @@ class Answering:
             return Answered(
                 answer=answer,
                 model=live.name,
-                examples=tuple(near[index] for index in used),
+                examples=() if asked.earlier else tuple(near[index] for index in used),
                 decode_ms=1e3 * (decoded - began),
                 examples_ms=1e3 * (found - decoded),
                 generate_ms=1e3 * (ended - found),
@@ -141,7 +167,7 @@ class Answering:
         self,
         workspace: str,
         live: ServedVlm,
-        image: Image.Image,
+        image: Image.Image | None,
         asked: Asked,
         near: Sequence[NearAnswer],
         on_text: Callable[[str], None] | None,
@@ -150,8 +176,22 @@ class Answering:
         if asked.task not in live.tasks:
             verb = "answer questions" if asked.task == "vqa" else "write captions"
             raise ModelTaskError(f"The model '{live.name}' does not {verb}.")
-        examples = await self._read_examples(near, with_images=live.several_images)
-        prompt = Prompt(image, asked.text, asked.task, asked.max_new_tokens, examples, asked.sampling)
+        if image is None and not live.takes_text_alone:
+            raise ImageRequiredError(param="messages")
+        if asked.earlier:
+            examples = await self._read_earlier(asked.earlier, with_images=live.several_images)
+        else:
+            examples = await self._read_examples(near, with_images=live.several_images)
+        prompt = Prompt(
+            _NO_IMAGE if image is None else image,
+            asked.text,
+            asked.task,
+            asked.max_new_tokens,
+            examples,
+            asked.sampling,
+            stop=asked.stop,
+            is_text_only=image is None,
+        )
         deadline = time.monotonic() + self.settings.answers.vlm_deadline_s
         async with self.places.hold(workspace, deadline=deadline):
             return await live.answer(
@@ -204,6 +244,23 @@ class Answering:
             AnswerExample(picture, one.question, one.answer)
             for one, picture in zip(near, pictures, strict=True)
         )
+
+    async def _read_earlier(
+        self, turns: Sequence[EarlierTurn], *, with_images: bool
+    ) -> tuple[AnswerExample, ...]:
+        """Earlier turns as a model takes them; raises what reading an image raises."""
+        loop = asyncio.get_running_loop()
+        read = []
+        for turn in turns:
+            picture = None
+            if turn.image is not None and with_images:
+                picture = await loop.run_in_executor(self.pool, self._decode_entry, turn.image)
+            if picture is not None or turn.question or turn.answer:
+                read.append(AnswerExample(picture, turn.question, turn.answer))
+        return tuple(read)
+
+    def _decode_entry(self, entry: Entry) -> Image.Image:
+        return self._decode(entry.read())
 
     def _decode(self, data: bytes) -> Image.Image:
         return images.decode(data, self.limits, input_size=DETAIL)

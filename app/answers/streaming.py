@@ -6,7 +6,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import structlog
 from fastapi import Request
@@ -23,12 +24,43 @@ log = structlog.get_logger("app.answers")
 Ask = Callable[[Callable[[str], None]], Coroutine[Any, Any, Answered]]
 
 
-async def streamed(request: Request, ask: Ask, written: Callable[[Answered], BaseModel]) -> StreamingResponse:
-    """`token` events with {"text"} as `ask` hands pieces over, then `done` with the whole reply, or `error`.
+class Frames(Protocol):
+    """How the pieces of an answer are written."""
 
-    Returns with the first piece: what fails before it is raised, and so keeps its own status. What goes wrong
-    later comes as a problem document in an `error` event. When the client leaves, the work is cancelled; raises
-    ClientDisconnect where that is before the first piece.
+    def piece(self, text: str) -> str:
+        """A new piece of the answer."""
+
+    def done(self, answered: Answered) -> str:
+        """The end of the answer."""
+
+    def failed(self, problem: dict[str, Any]) -> str:
+        """The problem document of what went wrong in the middle."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """`token` events with {"text"}, then `done` with the whole reply, or `error` with a problem document."""
+
+    written: Callable[[Answered], BaseModel]
+
+    def piece(self, text: str) -> str:
+        """See `Frames`."""
+        return _event("token", json.dumps({"text": text}, ensure_ascii=False))
+
+    def done(self, answered: Answered) -> str:
+        """See `Frames`."""
+        return _event("done", self.written(answered).model_dump_json())
+
+    def failed(self, problem: dict[str, Any]) -> str:
+        """See `Frames`."""
+        return _event("error", json.dumps(problem))
+
+
+async def stream_answer(request: Request, ask: Ask, frames: Frames) -> StreamingResponse:
+    """The pieces of an answer as `ask` hands them over, then its end.
+
+    Returns with the first piece: what fails before it is raised, and so keeps its own status. When the client leaves,
+    the work is cancelled; raises ClientDisconnect where that is before the first piece.
     """
     pieces: asyncio.Queue[str | None] = asyncio.Queue()
     work = asyncio.ensure_future(ask(pieces.put_nowait))
@@ -45,7 +77,7 @@ async def streamed(request: Request, ask: Ask, written: Callable[[Answered], Bas
     async def events() -> AsyncIterator[str]:
         piece = first
         while piece is not None:
-            yield _event("token", json.dumps({"text": piece}, ensure_ascii=False))
+            yield frames.piece(piece)
             piece = await pieces.get()
         try:
             answered = work.result()
@@ -54,9 +86,9 @@ async def streamed(request: Request, ask: Ask, written: Callable[[Answered], Bas
             if named is None:
                 log.exception("an answer failed", request_id=request_id)
                 named = problems.unforeseen(str(request_id))
-            yield _event("error", json.dumps(problems.document(named, request_id)))
+            yield frames.failed(problems.document(named, request_id))
         else:
-            yield _event("done", written(answered).model_dump_json())
+            yield frames.done(answered)
 
     held = AsyncExitStack()
     held.push_async_callback(_stopped, work)  # it ends with the events, even where not one could be sent

@@ -23,8 +23,9 @@ _Trained = Annotated[str, typer.Argument(help="Id of a trained model.")]
 @pass_session(Json)
 def list_models(session: Session) -> None:
     """Show every model."""
-    session.print_all(
-        "/v1/models",
+    rows = [model for model in session.service.get("/v1/models")["data"] if not model.get("alias_of")]
+    session.print_rows(
+        {"data": rows, "next": None},
         {
             **{
                 name: _text_of(name)

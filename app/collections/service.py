@@ -24,7 +24,7 @@ from app.collections.renewal import ExampleRenewal
 from app.collections.repository import NewExample, add_examples, find_collection, lock_images, stored_bytes
 from app.errors import InvalidInputError
 from app.heads import Head, Prediction
-from app.http.names import is_collection_name
+from app.http.names import collection_of, is_collection_name
 from app.http.spool import Entry
 from app.inference.engine.interface import Engine, ServedEncoder
 from app.inference.errors import BaseModelChangedError
@@ -183,9 +183,13 @@ class Recognition:
         """float32[images + texts, d], and the model's name.
 
         The vectors of a trained classifier are those that its encoder makes, before any projection of its own:
-        images and texts of one space. Raises as `classify` does.
+        images and texts of one space; `collection/<name>` means the encoder that the collection is bound to. Raises as
+        `classify` does.
         """
-        found = await self._find(workspace, model)
+        word = model
+        if (collection := collection_of(model)) is not None:
+            word = self.shown((await self.known(workspace, collection)).encoder)
+        found = await self._find(workspace, word)
         if isinstance(found, Trained):
             encoder = self._of_trained(*await self.trained.classifier(workspace, found))
         else:

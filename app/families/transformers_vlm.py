@@ -137,6 +137,7 @@ class TransformersVlm(ABC):
                     max_new_tokens=prompt.max_new_tokens,
                     sampling=prompt.sampling,
                     examples_used=tuple(range(examples)),
+                    stop=prompt.stop,
                 )
         raise QuestionTooLongError(
             f"The question and {prompt.max_new_tokens} new tokens do not fit into the {self.context_length} "

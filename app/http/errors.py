@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.errors import OverloadedError, TooLargeError, VisionError
+from app.errors import BadRequestError, OverloadedError, TooLargeError, VisionError
 
 
 class TooManyPartsError(TooLargeError):
@@ -58,3 +58,10 @@ class TooManyUploadsError(OverloadedError):
     """Too many uploads are arriving at once: try again shortly."""
 
     code = "too_many_uploads"
+
+
+class ImageUrlNotFetchedError(BadRequestError):
+    """Addresses of images are not fetched: send the image itself as a data: URI (`data:image/jpeg;base64,...`)."""
+
+    code = "image_url_not_fetched"
+    advice = "Read the image yourself and send it as a data: URI."

@@ -25,6 +25,15 @@ def is_collection_name(text: str) -> bool:
     return _COLLECTION.fullmatch(text) is not None
 
 
+COLLECTION_MODEL = "collection/"
+"""What the name of a collection follows where a client knows nothing but models."""
+
+
+def collection_of(model: str | None) -> str | None:
+    """The collection that a model's name means, as in `collection/mugs`; None for a model."""
+    return model[len(COLLECTION_MODEL) :] if model and model.startswith(COLLECTION_MODEL) else None
+
+
 def parse_id(text: str, absent: type[NotFoundError], detail: str | None = None) -> uuid.UUID:
     """An id in an address; raises `absent`, with the sentence `detail` if given, for what cannot be one."""
     try:

@@ -36,8 +36,13 @@ _ERROR_TYPES = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    429: "rate_limit_error",
     503: "overloaded_error",
 }
+
+MAX_RETRY_AFTER_SECONDS = 120
+"""openai's clients give up where they are told to wait longer."""
+_RETRIED_STATUSES = frozenset({408, 409, 429})
 
 _NO_CONNECTION_LEFT = re.compile(r"too many (clients|connections)|remaining connection slots")
 _REDIS_REFUSALS = {
@@ -65,6 +70,7 @@ def document(error: VisionError, request_id: str | None = None) -> dict[str, Any
         "error": {
             "message": error.detail,
             "type": _ERROR_TYPES.get(error.status, fallback),
+            "param": error.param,
             "code": error.code,
         },
         **parts,
@@ -77,7 +83,9 @@ def response(
     """`error` as an HTTP response."""
     headers = dict(headers or {})
     if error.retry_after_s is not None:
-        headers["Retry-After"] = str(error.retry_after_s)
+        headers["Retry-After"] = str(min(error.retry_after_s, MAX_RETRY_AFTER_SECONDS))
+    elif error.status in _RETRIED_STATUSES or error.status >= 500:
+        headers["X-Should-Retry"] = "false"  # openai's clients repeat these unless they are told
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     body = json.dumps(document(error, request_id), ensure_ascii=True, separators=(",", ":"))
@@ -251,6 +259,10 @@ SCHEMA: dict[str, Any] = {
             "properties": {
                 "message": {"type": "string"},
                 "type": {"type": "string"},
+                "param": {
+                    "type": ["string", "null"],
+                    "description": "The field that is wrong, where one is.",
+                },
                 "code": {"type": "string", "description": "Stable name of the problem, for programs."},
             },
         },

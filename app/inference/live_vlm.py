@@ -22,6 +22,8 @@ _NICENESS = 10
 class LiveVlm:
     """Answers prompts concurrently: packed in the pool, generated in batches on the model's own thread."""
 
+    takes_text_alone = False
+
     def __init__(
         self,
         vlm: Vlm,

@@ -16,11 +16,19 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True)
 class AnswerExample:
-    """One shown question and its answer; `image` is an RGB picture, or None where a model gets only the text."""
+    """One shown question and its answer; `image` is an RGB picture, or None where a model gets only the text.
+
+    One with a picture and no words is another image of the question itself.
+    """
 
     image: Image.Image | None
     question: str
     answer: str
+
+    @property
+    def is_wordless(self) -> bool:
+        """Whether it is only a picture."""
+        return not self.question and not self.answer
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question about (or caption of) one image, with examples ordered from most to least relevant."""
+    """One question about (or caption of) one image, with examples ordered from most to least relevant.
+
+    Where it `is_text_only` the image stands for none, and only a model that `takes_text_alone` may be asked.
+    """
 
     image: Image.Image
     text: str
@@ -41,6 +52,9 @@ class Prompt:
     max_new_tokens: int
     examples: tuple[AnswerExample, ...] = ()
     sampling: Sampling = Sampling()
+    stop: tuple[str, ...] = ()
+    """The answer ends before the first of these."""
+    is_text_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,7 @@ class Generation:
     max_new_tokens: int
     sampling: Sampling
     examples_used: tuple[int, ...] = ()
+    stop: tuple[str, ...] = ()
     on_text: Callable[[str], None] | None = None
     on_done: Callable[[Answer], None] | None = None
     cancelled: Callable[[], bool] = field(default=lambda: False)

@@ -195,6 +195,7 @@ class RemoteModel(Protocol):
     family: str
     tasks: frozenset[Task]
     several_images: bool
+    takes_text_alone: bool
     runtime: str
 
     async def answer(

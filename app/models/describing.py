@@ -74,6 +74,8 @@ def described(one: Trained, settings: Settings, live: tuple[bool, ModelInfo | No
         changed, note = False, None
     return Model(
         id=card.id,
+        created=int(one.created_at.timestamp()),
+        owned_by="workspace",
         kind=card.kind,
         tasks=None if card.kind == "classifier" else [card.task],
         family=card.family,

@@ -28,6 +28,14 @@ _KINDS: dict[Kind, str] = {
 
 _REMEMBER_SECONDS = 5.0
 _MAX_REMEMBERED = 1_024
+EMBED_SUFFIX = "-embed"
+"""An encoder goes by its name with this too: some clients (n8n) offer only models for embeddings that are called so."""
+
+
+def names_of(info: ModelInfo) -> tuple[str, ...]:
+    """Whatever a known model goes by."""
+    embed = (info.name + EMBED_SUFFIX,) if info.kind == "encoder" else ()
+    return (info.name, *info.aliases, *embed)
 
 
 @dataclass(eq=False)
@@ -38,7 +46,7 @@ class ModelResolver:
     registry: Engine
     trained: TrainedModels
     _untrained: dict[tuple[str, str], float] = field(default_factory=dict, init=False)
-    """Until when it is taken for granted that a workspace has no trained model of a known one's name."""
+    """Until when it is taken for granted that a workspace has no trained model of that name."""
 
     @property
     def default_encoder(self) -> str:
@@ -68,11 +76,11 @@ class ModelResolver:
 
     def match(self, name: str, kind: Kind | None = None) -> ModelInfo | None:
         """The known model of that name or alias."""
-        return next((info for info in self.known(kind) if name in (info.name, *info.aliases)), None)
+        return next((info for info in self.known(kind) if name in names_of(info)), None)
 
     def match_base(self, name: str, kind: Kind | None = None, task: Task | None = None) -> list[ModelInfo]:
         """The known models of that name, alias or else family, the default first; `task` chooses in a family only."""
-        named = [info for info in self.known(kind) if name in (info.name, *info.aliases)]
+        named = [info for info in self.known(kind) if name in names_of(info)]
         family = [info for info in self.known(kind, task) if name == info.family]
         return named or sorted(family, key=lambda info: not info.default)
 
@@ -99,8 +107,19 @@ class ModelResolver:
             raise self.absent(name, kind, trained=await self.trained.all(workspace))
         return found
 
+    async def is_known(self, workspace: str, name: str) -> bool:
+        """Whether it means a model; of one that was trained just now it may be heard some seconds later."""
+        if self.match(name) is not None:
+            return True
+        if self._is_untrained(workspace, name):
+            return False
+        is_trained = await self.trained.find(workspace, name) is not None
+        if not is_trained:
+            self._note_untrained(workspace, name)
+        return is_trained
+
     def _is_untrained(self, workspace: str, name: str) -> bool:
-        """Whether the database had no trained model of the name of a known one, which none can get afterwards."""
+        """Whether the database had none of the name just now; where a known one has it, none can get it afterwards."""
         return self._untrained.get((workspace, name), 0.0) > time.monotonic()
 
     def _note_untrained(self, workspace: str, name: str) -> None:
@@ -110,7 +129,11 @@ class ModelResolver:
 
     async def is_taken(self, workspace: str, name: str) -> bool:
         """Whether a model to be made may not go by that name: it means another one already, or a family."""
-        return self.registry.taken(name) or await self.trained.find(workspace, name) is not None
+        return (
+            self.registry.taken(name)
+            or self.match(name) is not None
+            or await self.trained.find(workspace, name) is not None
+        )
 
     def word_of(self, info: ModelInfo) -> str:
         """What the registry takes for a known model: of a default the setting, else its hub id or folder, or name."""

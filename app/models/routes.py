@@ -18,14 +18,15 @@ from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
 from app.http.errors import SlowUploadError, UnsupportedMediaTypeError
 from app.http.fields import Form
+from app.http.names import collection_of
 from app.http.problems import responses
 from app.http.upload_forms import ArchiveForm, ReceivedArchive
 from app.inference.errors import ModelNotFoundError
 from app.jobs import streaming
 from app.jobs.dependencies import FilePath, JobFiles
 from app.jobs.errors import ArtifactNotFoundError
-from app.models import describing, uploads
-from app.models.dependencies import Models, Registry, TrainedModelService
+from app.models import aliases, describing, uploads
+from app.models.dependencies import CollectionsByName, Models, Registry, TrainedModelService
 from app.models.errors import ModelExistsError
 from app.models.schemas import Model, ModelFile, ModelFiles, ModelList
 from app.models.service import Trained, TrainedModels
@@ -42,11 +43,20 @@ UPLOAD = ArchiveForm(Form, "A zip, tar, tar.gz, tar.bz2 or tar.xz of a model's f
 
 @router.get("")
 async def list_models(
-    caller: Recogniser, settings: AppSettings, trained: TrainedModelService, registry: Registry
+    caller: Recogniser,
+    settings: AppSettings,
+    trained: TrainedModelService,
+    registry: Registry,
+    collections: CollectionsByName,
 ) -> ModelList:
-    """List the models, the default first, then those trained here, the newest first."""
-    found = [await _described(settings, trained, one) for one in await trained.all(caller.workspace)]
-    return ModelList(data=[*describing.list_known(registry), *found])
+    """List the models, the default first, then those trained here, the newest first; then other names (`alias_of`)."""
+    found = [await _described(settings, trained, model) for model in await trained.all(caller.workspace)]
+    known = describing.list_known(registry)
+    named = [
+        aliases.describe_collection(collection, known)
+        for collection in await collections.all(caller.workspace)
+    ]
+    return ModelList(data=[*known, *found, *named, *aliases.list_embedders(known)])
 
 
 @router.post(
@@ -104,7 +114,7 @@ async def get_model(
     found = await models.find(caller.workspace, model)
     if isinstance(found, Trained):
         return await _described(settings, trained, found)
-    return describing.describe_known(found)
+    return aliases.name_embedder(describing.describe_known(found), model)
 
 
 @router.delete("/{model}", status_code=204, responses=responses(ModelNotFoundError, errors.ConflictError))
@@ -146,6 +156,25 @@ async def get_model_file(
         raise ArtifactNotFoundError
     found = await trained.artifact(caller.workspace, model, file)
     return await streaming.download(files, found)
+
+
+@router.get("/{owner}/{name:path}", responses=_NOT_FOUND, include_in_schema=False)
+async def get_model_by_path(
+    caller: Recogniser,
+    owner: str,
+    name: str,
+    settings: AppSettings,
+    trained: TrainedModelService,
+    registry: Registry,
+    models: Models,
+    collections: CollectionsByName,
+) -> Model:
+    """Show a model by its hub id, or a collection as a model; the slash may come as `%2F`."""
+    named = f"{owner}/{name}"
+    if (collection := collection_of(named)) is not None:
+        found = await collections.find(caller.workspace, collection)
+        return aliases.describe_collection(found, describing.list_known(registry))
+    return await get_model(caller, named, settings, trained, models)
 
 
 async def _described(settings: Settings, trained: TrainedModels, one: Trained) -> Model:

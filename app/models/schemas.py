@@ -12,12 +12,17 @@ from app.http.bodies import WholeList, with_example
 from app.jobs.info import EXAMPLE_ARTIFACT, ArtifactInfo
 from app.jobs.spec import Comparison
 
+OWNER = "llamafarm-vision"
 _LITE: dict[str, Any] = {
     "id": "lite",
+    "object": "model",
+    "created": 0,
+    "owned_by": OWNER,
     "kind": "encoder",
     "tasks": None,
     "family": "lite",
     "aliases": [],
+    "alias_of": None,
     "default": True,
     "loaded": True,
     "dim": 1472,
@@ -84,6 +89,11 @@ class Model(BaseModel):
     model_config = with_example(_LITE)
 
     id: str
+    object: Literal["model"] = Field("model", description="Always this; clients of OpenAI's API read it.")
+    created: int = Field(
+        0, description="When it was trained, in seconds since 1970; 0 for a model that came with the service."
+    )
+    owned_by: str = Field(OWNER, description="`workspace` for a model that was trained or uploaded here.")
     kind: Literal["encoder", "vlm", "classifier"] = Field(
         description="`encoder`, `vlm` (a vision-language model), or `classifier`: one trained for labels of its own."
     )
@@ -92,6 +102,11 @@ class Model(BaseModel):
     )
     family: str
     aliases: list[str] = Field(description="Other names that mean it, such as its hub id.")
+    alias_of: str | None = Field(
+        None,
+        description="The model that this entry is another name of, for clients that know only models: "
+        "`<encoder>-embed`, or `collection/<name>`, whose encoder this then is.",
+    )
     default: bool
     knows: str | None = Field(
         None, description="Completes `it knows only ...` of a model of a small world; null for a general one."
@@ -126,4 +141,6 @@ class ModelFiles(WholeList[ModelFile]):
 class ModelList(WholeList[Model]):
     """All models, the default first."""
 
-    model_config = with_example({"data": [_LITE], "next": None})
+    model_config = with_example({"object": "list", "data": [_LITE], "next": None})
+
+    object: Literal["list"] = Field("list", description="Always this; clients of OpenAI's API read it.")

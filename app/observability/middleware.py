@@ -17,7 +17,7 @@ from app.observability.metrics import Metrics
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_QUIET = frozenset({"/health", "/healthz", "/readyz", "/metrics"})
 
 CLIENT_LEFT = 499
 UNMATCHED = "unmatched"

@@ -5,8 +5,10 @@ page.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable
 from contextlib import suppress
+from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import text
 
 from app import errors
@@ -120,6 +122,16 @@ class Health(BaseModel):
     version: str = VERSION
 
 
+class ClientHealth(BaseModel):
+    """The process is alive, and what it has in memory."""
+
+    status: str = "healthy"
+    device: str = Field(description="`VISION_DEVICE`.")
+    loaded_models: list[str]
+    timestamp: datetime
+    pid: int
+
+
 class Readiness(BaseModel):
     """Every part that a request needs, and how it is."""
 
@@ -139,6 +151,15 @@ async def about(request: Request) -> Any:
 async def healthz() -> Health:
     """Whether the process is alive; looks at nothing else."""
     return Health()
+
+
+@router.get("/health", tags=["platform"])
+async def health(settings: AppSettings, engine: AppEngine) -> ClientHealth:
+    """Whether the process is alive, in the words of LlamaFarm's runtimes; other clients look at the status only."""
+    loaded = [info.name for info in engine.live()]
+    return ClientHealth(
+        device=settings.models.device, loaded_models=loaded, timestamp=datetime.now(UTC), pid=os.getpid()
+    )
 
 
 @router.get("/readyz", tags=["platform"], responses=problems.responses(errors.NotReadyError))

@@ -78,22 +78,33 @@ async def test_scopes_decide(make_client: ClientMaker, anonymous: httpx.AsyncCli
     assert await status(anonymous, (await make_key(admin, scopes=["admin"]))["key"]) == 200
 
 
-@pytest.mark.parametrize(
-    "key",
-    ["", "x", "vis_" + "a" * 49, keys.new_key(), "ключ", "\x7f"],
-    ids=["none", "x", "as", "well formed", "no ASCII", "DEL"],
-)
-async def test_a_wrong_key_is_refused_even_where_none_is_needed(
-    anonymous: httpx.AsyncClient, key: str
-) -> None:
-    reply = await anonymous.get("/v1/keys", headers={"Authorization": f"Bearer {key}".encode()})
+async def test_an_unknown_key_is_refused_even_where_none_is_needed(anonymous: httpx.AsyncClient) -> None:
+    key = keys.new_key()
+    reply = await anonymous.get("/v1/keys", headers={"Authorization": f"Bearer {key}"})
     assert reply.status_code == 401
     assert reply.headers["www-authenticate"] == "Bearer"
-    assert not key or key not in reply.text
+    assert key not in reply.text
 
 
-async def test_other_kinds_of_credentials_are_refused(anonymous: httpx.AsyncClient) -> None:
-    assert (await anonymous.get("/v1/keys", headers={"Authorization": "Basic YTpi"})).status_code == 401
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "Bearer ",
+        "Bearer EMPTY",
+        "Bearer universal",
+        "Bearer hf_abcdef",
+        f"Bearer vis_{'a' * 49}",
+        "Bearer ключ",
+        "Basic YTpi",
+    ],
+)
+async def test_credentials_for_other_services_are_ignored_where_no_key_is_needed(
+    anonymous: httpx.AsyncClient, sent: str
+) -> None:
+    headers = {"Authorization": sent.encode()}
+    assert (await anonymous.get("/v1/keys", headers=headers)).status_code == 200
+    foreign = await anonymous.get("/v1/keys", headers={**headers, "Origin": "https://evil.example"})
+    assert foreign.status_code == 403
 
 
 async def test_without_a_key_only_this_machines_names_are_answered(anonymous: httpx.AsyncClient) -> None:

@@ -58,16 +58,19 @@ async def test_a_data_uri_among_the_texts_is_an_image(client: httpx.AsyncClient)
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "status"),
     [
-        {"json": {"input": ["a", "https://example.org/cat.jpg"]}},
-        {"files": {"input": (None, "http://x.org/1")}},
+        (
+            {"json": {"input": ["a", "https://example.org/cat.jpg"]}},
+            400,
+        ),  # openai's clients tell this one apart
+        ({"files": {"input": (None, "http://x.org/1")}}, 422),
     ],
 )
-async def test_an_address_is_no_text(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+async def test_an_address_is_no_text(client: httpx.AsyncClient, body: dict[str, Any], status: int) -> None:
     reply = await client.post("/v1/embeddings", **body)
-    assert reply.status_code == 422
-    assert "addresses are not fetched" in reply.json()["detail"]
+    assert reply.status_code == status
+    assert "are not fetched" in reply.json()["detail"]
 
 
 async def test_base64_holds_the_same_numbers(client: httpx.AsyncClient) -> None:
@@ -99,7 +102,7 @@ async def test_another_model_has_its_own_space(client: httpx.AsyncClient) -> Non
         ({"input": []}, 422, "invalid_input"),
         ({"input": ""}, 422, "invalid_input"),
         ({"input": ["a", " "]}, 422, "invalid_input"),
-        ({"input": [1, 2, 3]}, 422, "invalid_input"),
+        ({"input": [1, 2, 3]}, 400, "bad_request"),
         ({"input": None}, 422, "invalid_input"),
         ({"input": "x" * 1001}, 422, "invalid_input"),
         ({"input": ["x"] * 257}, 422, "invalid_input"),
@@ -108,8 +111,8 @@ async def test_another_model_has_its_own_space(client: httpx.AsyncClient) -> Non
         ({"input": {"image": "https://example.com/cat.jpg"}}, 422, "invalid_input"),
         ({"input": {"image": base64.b64encode(b"no image").decode()}}, 422, "invalid_image"),
         ({"input": [{"image": CAT64}] * 33}, 413, "too_many_parts"),
-        ({"input": "a", "encoding_format": "hex"}, 422, "invalid_input"),
-        ({"input": "a", "dimensions": 3}, 422, "invalid_input"),
+        ({"input": "a", "encoding_format": "hex"}, 400, "bad_request"),
+        ({"input": "a", "dimensions": 3}, 400, "bad_request"),
         ({"input": "a", "model": "nothing"}, 404, "model_not_found"),
         ({"input": "a", "model": "/etc"}, 404, "model_not_found"),
     ],

@@ -73,6 +73,11 @@ VIOLATIONS = {
         "import workers.shared.run",
         "the service never imports the workers",
     ),
+    "a service knows other clients' words": (
+        "app/bootstrap.py",
+        "import app.compat.reading",
+        "nothing but the application knows other clients' words",
+    ),
     "the command line looks behind the API": (
         "app/cli/jobs.py",
         "import app.jobs.service",

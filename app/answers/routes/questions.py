@@ -15,7 +15,7 @@ from app.answers.forms import QuestionText
 from app.answers.schemas import AnswerReply, AnswerWarning, CaptionReply, Timing, UsedExample
 from app.answers.schemas import Usage as UsageInfo
 from app.answers.service import Answered, Answering, Asked
-from app.answers.streaming import streamed
+from app.answers.streaming import Events, stream_answer
 from app.collections.dependencies import UPLOAD_ERRORS
 from app.collections.errors import CollectionNotFoundError
 from app.http.dependencies import AppSettings
@@ -176,8 +176,8 @@ async def _reply(
 ) -> Reply | Response:
     image = upload.images[0]
     if upload.fields.stream:
-        return await streamed(
-            request, lambda on_text: answering.ask(workspace, image, asked, on_text), written
+        return await stream_answer(
+            request, lambda on_text: answering.ask(workspace, image, asked, on_text), Events(written)
         )
     return written(await unless_disconnected(request, answering.ask(workspace, image, asked)))
 

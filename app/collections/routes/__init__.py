@@ -7,5 +7,6 @@ from app.collections.routes import classify, collections, embeddings, examples, 
 router = APIRouter()
 for part in (classify, search, embeddings, collections, examples):
     router.include_router(part.router)
+root_router = embeddings.root_router
 
-__all__ = ["router"]
+__all__ = ["root_router", "router"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from app.errors import BadRequestError, InvalidInputError, TooLargeError
-from app.http.base64_images import decode_text, is_data_uri, is_web_address, refuse_address
+from app.collections.routes.embedding_dialects import EmbeddingsRequest, Encoding, Wanted, parse_request
+from app.errors import InvalidInputError, TooLargeError
+from app.http.base64_images import decode_text
 from app.http.dependencies import AppSettings, UploadSpool
 from app.http.errors import TooManyPartsError
 from app.http.fields import Form, parse_fields
@@ -22,34 +23,8 @@ from app.http.upload_forms import UploadForm
 from app.settings import Settings
 
 _MIB = 1024 * 1024
-Encoding = Literal["float", "base64"]
-
-
-class ImageInput(BaseModel):
-    """An image among the inputs."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    image: str = Field(description="Base64, or a data: URI.", json_schema_extra={"contentEncoding": "base64"})
-
-
-class EmbeddingsRequest(BaseModel):
-    """What OpenAI's clients send, and images beside the texts."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"input": ["a photo of a cat", {"image": "iVBORw0KGgo..."}]}]},
-    )
-
-    input: str | ImageInput | list[str | ImageInput] = Field(
-        description="Texts and images, in any order; a text that is a data: URI is an image."
-    )
-    model: str | None = Field(
-        None,
-        description="An encoder, or a trained classifier, whose encoder is meant; the default encoder if empty.",
-    )
-    encoding_format: Encoding = "float"
-    user: str | None = Field(None, description="OpenAI's clients send it; nothing here depends on it.")
+IMAGES_PATH = "/embeddings_image"
+"""Where an older version of infinity took images."""
 
 
 class EmbeddingsForm(Form):
@@ -74,6 +49,8 @@ class Inputs:
     """For each input its place among all images, followed by all texts."""
     model: str | None = None
     encoding: Encoding = "float"
+    dimensions: int | None = None
+    """The length that was asked for; None: whatever it is."""
 
 
 async def receive_inputs(
@@ -86,14 +63,17 @@ async def receive_inputs(
     inputs = Inputs()
     try:
         if _is_json(request):
-            wanted, images = await asyncio.to_thread(_parsed, await request.body(), settings)
+            wanted, images = await asyncio.to_thread(
+                _parsed, await request.body(), settings, are_images=request.url.path == IMAGES_PATH
+            )
             for image in images:
                 entry = spool.open()
                 inputs.images.append(entry)
                 entry.write(image)
             await convert_images(inputs.images, settings, spool)
             inputs.texts, inputs.order = _arranged(wanted, len(images))
-            inputs.model, inputs.encoding = wanted.model or None, wanted.encoding_format
+            inputs.model, inputs.encoding = wanted.model, wanted.encoding
+            inputs.dimensions = wanted.dimensions
         else:
             upload = await read_upload(request, settings, spool)
             upload.take_images("input", spool)
@@ -114,8 +94,14 @@ def request_body() -> dict[str, Any]:
     """`openapi_extra` of the route."""
     body = UploadForm(EmbeddingsForm, images="any").openapi()
     schema = EmbeddingsRequest.model_json_schema()
-    image = schema.pop("$defs")["ImageInput"]
-    one = {"anyOf": [{"type": "string"}, image]}
+    known = schema.pop("$defs")
+    one = {"anyOf": [{"type": "string"}, known["ImageInput"], known["TextInput"]]}
+    message = {"type": "object", "description": "`content`: a text, or parts as in chat completions."}
+    schema["properties"]["messages"] = {
+        "type": "array",
+        "items": message,
+        "description": schema["properties"]["messages"]["description"],
+    }
     schema["properties"]["input"] = {
         "anyOf": [*one["anyOf"], {"type": "array", "items": one}],
         "description": "Texts and images, in any order; a text that is a data: URI is an image.",
@@ -130,18 +116,10 @@ def _is_json(request: Request) -> bool:
     return kind == "application/json" or kind.endswith("+json")
 
 
-def _parsed(body: bytes, settings: Settings) -> tuple[EmbeddingsRequest, list[bytes]]:
+def _parsed(body: bytes, settings: Settings, *, are_images: bool) -> tuple[Wanted, list[bytes]]:
     """The request and its images' bytes."""
-    try:
-        wanted = EmbeddingsRequest.model_validate_json(body)
-    except ValidationError as error:
-        if any(one["type"] == "json_invalid" for one in error.errors()):
-            raise BadRequestError("The body is not valid JSON.") from None
-        raise InvalidInputError(
-            'The body holds `input` (a text, an image as {"image": base64}, or a list of these) and '
-            "optionally `model` and `encoding_format` ('float' or 'base64')."
-        ) from None
-    written = [image for one in _listed(wanted) if (image := _image_of(one)) is not None]
+    wanted = parse_request(body, are_images=are_images)
+    written = [item.written for item in wanted.items if item.kind == "image"]
     if len(written) > settings.limits.max_images:
         raise TooManyPartsError(f"One request takes at most {settings.limits.max_images} images.")
     images = [decode_text("input", one) for one in written]
@@ -150,28 +128,15 @@ def _parsed(body: bytes, settings: Settings) -> tuple[EmbeddingsRequest, list[by
     return wanted, images
 
 
-def _image_of(one: str | ImageInput) -> str | None:
-    """What is written of an image; None for words. Raises InvalidInputError for an address."""
-    if isinstance(one, ImageInput):
-        return one.image
-    if is_web_address(one):
-        raise refuse_address("input")
-    return one if is_data_uri(one) else None
-
-
-def _listed(wanted: EmbeddingsRequest) -> list[str | ImageInput]:
-    return wanted.input if isinstance(wanted.input, list) else [wanted.input]
-
-
-def _arranged(wanted: EmbeddingsRequest, images: int) -> tuple[list[str], list[int]]:
+def _arranged(wanted: Wanted, images: int) -> tuple[list[str], list[int]]:
     """The texts, and for each input its place among all images, followed by all texts."""
     texts: list[str] = []
     order: list[int] = []
     seen = 0
-    for one in _listed(wanted):
-        if isinstance(one, str) and _image_of(one) is None:
+    for item in wanted.items:
+        if item.kind == "text":
             order.append(images + len(texts))
-            texts.append(checked("input", one))
+            texts.append(checked("input", item.written))
         else:
             order.append(seen)
             seen += 1

@@ -10,15 +10,20 @@ from numpy.typing import NDArray
 
 from app.access import Recogniser
 from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
-from app.collections.routes.embedding_input import Encoding, Received, request_body
+from app.collections.routes.embedding_dialects import Encoding, check_dimensions
+from app.collections.routes.embedding_input import IMAGES_PATH, Received, request_body
 from app.collections.schemas import Embedding, EmbeddingList, Usage
 from app.http.disconnect import unless_disconnected
 from app.http.problems import responses
 from app.inference.errors import BaseModelChangedError, ModelNotFoundError, ModelTaskError
 
 router = APIRouter(tags=["recognition"])
+root_router = APIRouter(include_in_schema=False)
+"""The same without a prefix, where infinity's clients look for it."""
 
 
+@root_router.post("/embeddings")
+@root_router.post(IMAGES_PATH)
 @router.post(
     "/embeddings",
     responses=responses(ModelNotFoundError, BaseModelChangedError, ModelTaskError, *UPLOAD_ERRORS),
@@ -32,6 +37,7 @@ async def embeddings(
         request,
         recognition.embed(caller.workspace, inputs.images, inputs.texts, inputs.model),
     )
+    check_dimensions(inputs.dimensions, vectors.shape[1])
     count = len(inputs.order)
     return EmbeddingList(
         data=[

@@ -35,7 +35,8 @@ class IdeficsVlm(TransformersVlm):
         for example in reversed(prompt.examples[:examples]):
             question, answer = self.clean(example.question), self.clean(example.answer)
             picture = [] if example.image is None else [example.image]
-            parts += [*picture, f"Question: {question} Answer: {answer}\n"]
+            words = [] if example.is_wordless else [f"Question: {question} Answer: {answer}\n"]
+            parts += [*picture, *words]
         question = self.clean(prompt.text) or CAPTION_PROMPT
         # One string with a blank in it: the processor would fetch a part that is nothing but a URL.
         parts += [prompt.image, f"Question: {question} Answer:"]
@@ -66,13 +67,18 @@ class Idefics3Vlm(TransformersVlm):
         """input_ids, attention_mask [1, length], pixel_values [1, tiles, 3, h, w], pixel_attention_mask."""
         messages: list[dict[str, Any]] = []
         images = []
+        shown = 0
         for example in reversed(prompt.examples[:examples]):
             if example.image is not None:
                 images.append(example.image)
-            messages.append(_asked(self.clean(example.question), with_image=example.image is not None))
+            if example.is_wordless:
+                shown += 1
+                continue
+            messages.append(_asked(self.clean(example.question), images=shown + (example.image is not None)))
+            shown = 0
             messages.append(turn("assistant", self.clean(example.answer)))
         images.append(prompt.image)
-        messages.append(_asked(self.clean(prompt.text) or CAPTION_PROMPT))
+        messages.append(_asked(self.clean(prompt.text) or CAPTION_PROMPT, images=shown + 1))
         text = self._written(messages, answering=True)
         return dict(self.processor(images=[images], text=[text], return_tensors="pt"))
 
@@ -84,6 +90,5 @@ class Idefics3Vlm(TransformersVlm):
         return self.write_turns(messages, answering=answering)
 
 
-def _asked(question: str, *, with_image: bool = True) -> dict[str, Any]:
-    picture = [{"type": "image"}] if with_image else []
-    return {"role": "user", "content": [*picture, {"type": "text", "text": question}]}
+def _asked(question: str, *, images: int) -> dict[str, Any]:
+    return {"role": "user", "content": [*[{"type": "image"}] * images, {"type": "text", "text": question}]}

@@ -42,6 +42,8 @@ class LlavaVlm(TransformersVlm):
         """Chat template, then processor: input_ids, attention_mask int64[1, length], pixel_values [1, 3, h, w]."""
         messages: list[dict[str, Any]] = []
         for example in reversed(prompt.examples[:examples]):
+            if example.is_wordless:
+                continue
             messages.append(turn("user", self.clean(example.question)))
             messages.append(turn("assistant", self.clean(example.answer)))
         text = self.write_prompt(self.clean(prompt.text) or CAPTION_PROMPT, messages)

@@ -30,6 +30,7 @@ class RemoteVlm:
     family = "remote"
     tasks: frozenset[Task] = frozenset({"vqa", "caption"})
     several_images = True
+    takes_text_alone = True
     memory_bytes = 0
 
     def __init__(
@@ -123,10 +124,16 @@ class RemoteVlm:
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         messages: list[dict[str, Any]] = []
+        images: list[Image.Image] = []
         for example in reversed(prompt.examples):
-            messages.append(self._user(example.image, example.question))
+            if example.is_wordless and example.image is not None:
+                images.append(example.image)
+                continue
+            messages.append(self._user(example.question, *images, example.image))
+            images = []
             messages.append({"role": "assistant", "content": example.answer})
-        messages.append(self._user(prompt.image, prompt.text or CAPTION_PROMPT))
+        shown = None if prompt.is_text_only else prompt.image
+        messages.append(self._user(prompt.text or CAPTION_PROMPT, *images, shown))
         return {
             "model": self._model,
             "messages": messages,
@@ -135,18 +142,20 @@ class RemoteVlm:
             "top_p": prompt.sampling.top_p,
             "stream": True,
             "stream_options": {"include_usage": True},
+            **({"stop": list(prompt.stop)} if prompt.stop else {}),
         }
 
-    def _user(self, image: Image.Image | None, text: str) -> dict[str, Any]:
-        if image is None:
-            return {"role": "user", "content": text}
+    def _user(self, text: str, *images: Image.Image | None) -> dict[str, Any]:
+        parts = [self._image_part(image) for image in images if image is not None]
+        return {"role": "user", "content": [*parts, {"type": "text", "text": text}] if parts else text}
+
+    def _image_part(self, image: Image.Image) -> dict[str, Any]:
         small = image.copy()
         small.thumbnail((self._max_side, self._max_side))
         buffer = BytesIO()
         small.save(buffer, "JPEG", quality=_JPEG_QUALITY)
         url = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-        parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
-        return {"role": "user", "content": parts}
+        return {"type": "image_url", "image_url": {"url": url}}
 
 
 class _Delta(BaseModel):

@@ -65,6 +65,8 @@ class ServedVlm(Protocol):
     tasks: frozenset[Task]
     several_images: bool
     """Whether a prompt may hold the images of its examples."""
+    takes_text_alone: bool
+    """Whether a prompt may be without an image."""
 
     async def answer(
         self, prompt: Prompt, *, deadline_s: float, on_text: Callable[[str], None] | None = None

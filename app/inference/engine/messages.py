@@ -98,6 +98,7 @@ class VlmCard(Message, tag="vlm"):
     runtime: str
     tasks: tuple[Task, ...]
     several_images: bool
+    takes_text_alone: bool = False
 
 
 Card = EncoderCard | VlmCard
@@ -166,6 +167,8 @@ class Ask(Message, tag=6):
     """Question, answer, whether a picture of `pictures` is its image."""
     pictures: list[Picture]
     is_streamed: bool
+    stop: tuple[str, ...] = ()
+    is_text_only: bool = False
 
 
 class Cancel(Message, tag=7):

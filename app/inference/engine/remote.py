@@ -142,6 +142,7 @@ class RemoteVlm:
         self.runtime = card.runtime
         self.tasks = frozenset(card.tasks)
         self.several_images = card.several_images
+        self.takes_text_alone = card.takes_text_alone
         self._channel = channel
         self._loan = loan
         self._pool = pool
@@ -214,6 +215,8 @@ def _ask(
         ],
         pictures=[picture for picture, _ in placed],
         is_streamed=is_streamed,
+        stop=prompt.stop,
+        is_text_only=prompt.is_text_only,
     )
 
 

@@ -311,6 +311,7 @@ def _vlm_card(vlm: ServedVlm) -> wire.VlmCard:
         runtime=vlm.runtime,
         tasks=tuple(sorted(vlm.tasks)),
         several_images=vlm.several_images,
+        takes_text_alone=vlm.takes_text_alone,
     )
 
 
@@ -328,4 +329,6 @@ def _prompt(message: wire.Ask, pictures: list[Rgb]) -> Prompt:
             for question, answer, has_image in message.examples
         ),
         sampling=Sampling(message.temperature, message.top_p),
+        stop=message.stop,
+        is_text_only=message.is_text_only,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.inference.generation.stopping import count_held, find_stop
 from app.inference.prompts import Answer, FinishReason, Generation
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
@@ -13,8 +14,8 @@ _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 class Row:
     """One answer under way.
 
-    Text is decoded only where somebody hears it piece by piece, and then only its last few tokens at each step; the
-    whole is decoded once, at the end.
+    Text is decoded only where somebody hears it piece by piece or a word may end it, and then only its last few
+    tokens at each step; the whole is decoded once, at the end.
     """
 
     def __init__(self, generation: Generation, tokenizer: Any, end_tokens: frozenset[int]) -> None:
@@ -46,9 +47,12 @@ class Row:
             self.close("stop")
             return
         self._tokens.append(token)
-        if self.generation.on_text is not None:
-            self._stream()
-        if self.generation.cancelled():
+        is_stopped = False
+        if self.generation.on_text is not None or self.generation.stop:
+            is_stopped = self._stream()
+        if is_stopped:
+            self.close("stop")
+        elif self.generation.cancelled():
             self.close("cancelled")
         elif len(self._tokens) >= self.generation.max_new_tokens:
             self.close("length")
@@ -57,6 +61,10 @@ class Row:
         """End the row (once) and hand its answer over."""
         if self.answer is None:
             text = self._decode(self._tokens).lstrip()
+            stop = find_stop(text, self.generation.stop)
+            if stop is not None:
+                text = text[:stop]
+                reason = "stop"
             self._send(text)
             self.answer = Answer(
                 text=text.strip(),
@@ -68,15 +76,21 @@ class Row:
                 self.generation.on_done(self.answer)
         return self.answer
 
-    def _stream(self) -> None:
-        """Decode from the last whole piece on: a token alone would lose the blank before it."""
+    def _stream(self) -> bool:
+        """Decode from the last whole piece on: a token alone would lose the blank before it; True where a stop word
+        came, before which the text ends.
+        """
         before = self._decode(self._tokens[self._begun : self._read])
         text = self._decode(self._tokens[self._begun :])
         if text.endswith(_UNFINISHED) or len(text) <= len(before):
-            return
+            return False
         self._streamed = (self._streamed + text[len(before) :]).lstrip()
         self._begun, self._read = self._read, len(self._tokens)
-        self._send(self._streamed)
+        stop = self.generation.stop
+        if find_stop(self._streamed, stop) is not None:
+            return True
+        self._send(self._streamed[: len(self._streamed) - count_held(self._streamed, stop)])
+        return False
 
     def _send(self, text: str) -> None:
         if len(text) > self.generation.sent:

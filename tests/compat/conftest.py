@@ -1,0 +1,66 @@
+"""One service that was taught two photos, for every client of other projects."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import shapes
+from tests.live import Live, serving
+from tests.photos import encoded, photo
+
+SHAPE = sorted(shapes.shown())[20]
+COLOUR, FORM = shapes.shown()[SHAPE]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Files of photos and of a drawn shape, and their bytes."""
+
+    folder: Path
+
+    def read(self, name: str) -> bytes:
+        """The file's bytes; `name` is `cat.jpg`, `coffee.jpg`, `rocket.jpg`, `shape.png` or `large.jpg`."""
+        return (self.folder / name).read_bytes()
+
+    def path(self, name: str) -> str:
+        """Where the file lies."""
+        return str(self.folder / name)
+
+    def base64(self, name: str) -> str:
+        """The file as base64."""
+        return base64.b64encode(self.read(name)).decode()
+
+    def uri(self, name: str) -> str:
+        """The file as a data: URI."""
+        kind = "png" if name.endswith("png") else "jpeg"
+        return f"data:image/{kind};base64,{self.base64(name)}"
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
+    """`cat.jpg`, `coffee.jpg`, `rocket.jpg` and `shape.png`."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name, of in {"cat": "chelsea", "coffee": "coffee", "rocket": "rocket"}.items():
+        (folder / f"{name}.jpg").write_bytes(encoded(photo(of)))
+    (folder / "shape.png").write_bytes(shapes.data(SHAPE))
+    return Pictures(folder)
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory, pictures: Pictures) -> Iterator[Live]:
+    """A ready service whose collection `default` knows `cat` and `coffee`."""
+    with serving(tmp_path_factory.mktemp("served") / "data") as live:
+        with live.client() as client:
+            for label in ("cat", "coffee"):
+                taught = client.post(
+                    "/v1/collections/default/examples",
+                    data={"label": label},
+                    files={"image": pictures.read(f"{label}.jpg")},
+                )
+                assert taught.is_success, taught.text
+        yield live

@@ -1,0 +1,249 @@
+"""Requests of each protocol and what is answered, as recorded or read in the clients, without their packages."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import struct
+from typing import Any
+
+import httpx
+import pytest
+
+from app.access.errors import ForeignOriginError
+from tests.compat.conftest import COLOUR, FORM, Pictures
+from tests.conftest import ClientMaker
+
+UNIVERSAL = {"Authorization": "Bearer universal"}
+JSON = "application/json"
+
+
+def chat(*parts: Any, **more: Any) -> dict[str, Any]:
+    return {"model": "llava-shapes", "messages": [{"role": "user", "content": list(parts)}], **more}
+
+
+def image(uri: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": uri}}
+
+
+TEXT = {"type": "text", "text": "what color is the shape?"}
+
+
+async def test_open_webui_lists_and_chats(anonymous: httpx.AsyncClient, pictures: Pictures) -> None:
+    listed = (await anonymous.get("/v1/models", headers={"Authorization": "Bearer "})).json()
+    assert listed["object"] == "list"
+    assert {"id", "object", "created", "owned_by"} <= set(listed["data"][0])
+    # a pure proxy: parameters of its own go along
+    body = chat(TEXT, image(pictures.uri("shape.png")), stream=True, max_tokens=64, session_id="x", tags=[1])
+    reply = await anonymous.post("/v1/chat/completions", json=body)
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    lines = [line for line in reply.text.split("\n\n") if line]
+    assert all(line.startswith("data: ") for line in lines)
+    assert lines[-1] == "data: [DONE]"
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas == [{"role": "assistant", "content": ""}, {"content": COLOUR}, {}]
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    # what it asks of itself, without a picture
+    titles = await anonymous.post("/v1/chat/completions", json=chat(TEXT))
+    assert (titles.status_code, titles.json()["error"]["code"]) == (400, "image_required")
+    assert titles.headers["x-request-id"]
+
+
+async def test_a_whole_chat_completion(anonymous: httpx.AsyncClient, pictures: Pictures) -> None:
+    ignored = {"seed": 1, "user": "u", "store": True, "logprobs": True, "tools": [{"type": "function"}]}
+    bare = {"type": "image_url", "image_url": pictures.uri("shape.png")}
+    reply = (await anonymous.post("/v1/chat/completions", json=chat(TEXT, bare, **ignored))).json()
+    usage = reply["usage"]
+    assert reply["id"].startswith("chatcmpl-")
+    assert {name: reply[name] for name in ("object", "model", "choices")} == {
+        "object": "chat.completion",
+        "model": "llava-shapes",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": COLOUR, "refusal": None},
+                "finish_reason": "stop",
+                "logprobs": None,
+            }
+        ],
+    }
+    assert usage["prompt_tokens"] + usage["completion_tokens"] == usage["total_tokens"]
+
+
+EMBEDDINGS: dict[str, dict[str, Any]] = {
+    "openai": {"input": "a cat", "encoding_format": "float", "user": "u"},
+    "jina": {"input": [{"text": "a cat"}], "normalized": True, "embedding_type": "float", "task": "x"},
+    "infinity": {"input": ["a cat"], "modality": "text", "dimensions": 0},
+    "vllm": {"messages": [{"role": "user", "content": [{"type": "text", "text": "a cat"}]}]},
+}
+IMAGES: dict[str, Any] = {
+    "data uri": lambda one: {"input": [f"data:image/jpeg;base64,{one}"], "modality": "text"},
+    "ours": lambda one: {"input": [{"image": one}]},
+    "jina": lambda one: {"input": [{"image": {"url": f"data:image/jpeg;base64,{one}"}}]},
+    "infinity": lambda one: {"input": [one], "modality": "image"},
+    "vllm": lambda one: {"messages": [{"role": "user", "content": [image(f"data:image/jpeg;base64,{one}")]}]},
+}
+
+
+async def test_every_embedding_dialect_gives_the_same(
+    anonymous: httpx.AsyncClient, pictures: Pictures
+) -> None:
+    picture = pictures.base64("cat.jpg")
+    for bodies in (list(EMBEDDINGS.values()), [write(picture) for write in IMAGES.values()]):
+        vectors = []
+        for body in bodies:
+            reply = await anonymous.post("/v1/embeddings", json={"model": "lite", **body})
+            assert reply.status_code == 200, (body, reply.text)
+            found = reply.json()
+            assert (found["object"], found["model"]) == ("list", "lite")
+            assert [entry["index"] for entry in found["data"]] == [0]
+            vectors.append(found["data"][0]["embedding"])
+        for vector in vectors[1:]:
+            assert vector == pytest.approx(vectors[0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "says"),
+    [
+        ({"input": [1, 2]}, "input", "check_embedding_ctx_length"),
+        ({"input": "a", "embedding_type": "binary"}, "embedding_type", "base64"),
+        ({"input": "a", "dimensions": 64}, "dimensions", "1280"),
+        ({"input": "https://example.org/a.png"}, "input", "data: URI"),
+    ],
+)
+async def test_what_embeddings_refuse(
+    anonymous: httpx.AsyncClient, body: dict[str, Any], param: str, says: str
+) -> None:
+    reply = await anonymous.post("/v1/embeddings", json=body)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == param
+    assert says in reply.json()["error"]["message"]
+
+
+async def test_llamafarm_checks_classifies_and_embeds(
+    anonymous: httpx.AsyncClient, pictures: Pictures
+) -> None:
+    health = (await anonymous.get("/health", headers=UNIVERSAL)).json()
+    assert {"status", "device", "loaded_models", "timestamp", "pid"} <= set(health)
+    body = {
+        "image": pictures.base64("cat.jpg"),
+        "model": "lite",
+        "classes": ["a rocket", "a cat"],
+        "top_k": 1,
+    }
+    found = (await anonymous.post("/v1/vision/classify", json=body, headers=UNIVERSAL)).json()
+    assert (found["class_name"], found["class_id"]) == ("a cat", 1)
+    assert found["all_scores"] == {"a cat": found["confidence"]}
+    assert found["inference_time_ms"] > 0
+    uris = {"images": [pictures.uri("cat.jpg")], "texts": ["a", "b"], "model": "lite"}
+    made = (await anonymous.post("/v1/vision/embed", json=uris, headers=UNIVERSAL)).json()
+    assert (len(made["embeddings"]), made["dimensions"]) == (3, 1280)
+    # UniversalEmbedder: the OpenAI call with its key, and zeros where it fails
+    rag = await anonymous.post(
+        "/v1/embeddings", json={"input": ["a", "b"], "model": "lite"}, headers=UNIVERSAL
+    )
+    assert all(any(entry["embedding"]) for entry in rag.json()["data"])
+    wrong = await anonymous.post("/v1/vision/classify", json={**body, "model": "clip-vit-base"})
+    assert wrong.status_code == 404
+    assert "openai/clip-vit-base-patch32" in wrong.json()["detail"]
+    empty = await anonymous.post("/v1/vision/embed", json={"model": "lite"})
+    assert (empty.status_code, empty.json()["error"]["param"]) == (400, "images")
+
+
+async def test_hugging_face_bodies(client: httpx.AsyncClient, pictures: Pictures) -> None:
+    raw = pictures.read("shape.png")
+    caption = await client.post("/hf/image-to-text", content=raw)
+    assert caption.json() == [{"generated_text": f"a {COLOUR} {FORM}"}]
+    text = base64.b64encode(raw).decode()
+    asked = {"inputs": text, "image": text, "question": TEXT["text"], "parameters": {"top_k": 1}}
+    answer = await client.post("/hf/visual-question-answering", json=asked)
+    assert answer.json() == [{"answer": COLOUR, "score": 1.0}]
+    labels = {"inputs": text, "parameters": {"candidate_labels": ["a", "b"]}}
+    scores = await client.post("/hf/zero-shot-image-classification/lite-embed", json=labels)
+    assert {entry["label"] for entry in scores.json()} == {"a", "b"}
+    info = (await client.get("/hf/image-classification/info")).json()
+    assert set(info) == {"model_id", "model_pipeline_tag", "version"}
+    assert (await client.get("/hf/image-classification/default/health")).status_code == 200
+
+
+async def test_inference_protocol_in_plain_json_and_binary(
+    client: httpx.AsyncClient, pictures: Pictures
+) -> None:
+    file = pictures.read("cat.jpg")
+    tensor: dict[str, Any] = {"name": "image", "shape": [1], "datatype": "BYTES"}
+    plain = {"id": "7", "inputs": [{**tensor, "data": [base64.b64encode(file).decode()]}]}
+    reply = (await client.post("/v2/models/lite/infer", json=plain)).json()
+    assert {name: reply[name] for name in ("id", "model_name", "model_version")} == {
+        "id": "7",
+        "model_name": "lite",
+        "model_version": "1",
+    }
+    [output] = reply["outputs"]
+    assert (output["name"], output["datatype"], output["shape"]) == ("embedding", "FP32", [1, 1280])
+    head = json.dumps(
+        {
+            "inputs": [{**tensor, "parameters": {"binary_data_size": len(file) + 4}}],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    body = gzip.compress(head + struct.pack("<I", len(file)) + file)
+    sent = {"Inference-Header-Content-Length": str(len(head)), "Content-Encoding": "gzip"}
+    packed = await client.post("/v2/models/lite/versions/1/infer", content=body, headers=sent)
+    length = int(packed.headers["inference-header-content-length"])
+    assert json.loads(packed.content[:length])["outputs"][0]["parameters"] == {"binary_data_size": 5120}
+    numbers = struct.unpack("<1280f", packed.content[length:])
+    assert numbers == pytest.approx(output["data"], abs=1e-6)
+    about = (await client.get("/v2/models/collection/default")).json()
+    assert [entry["name"] for entry in about["outputs"]] == ["label", "score", "rejected", "embedding"]
+    assert (await client.get("/v2/models/collection/default/versions/1/ready")).json()["ready"] is True
+
+
+ERRORS = [
+    ("POST", "/hf/image-classification", {"inputs": 3}, 400),
+    ("POST", "/hf/no-such-task", {"inputs": "x"}, 422),
+    ("GET", "/v2/models/nowhere", None, 404),
+    ("GET", "/v2/systemsharedmemory/status", None, 404),
+    ("POST", "/v2/models/lite/infer", {"inputs": []}, 400),
+    ("POST", "/v2/repository/index", {}, 404),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), ERRORS)
+async def test_errors_are_text_where_clients_print_them(
+    client: httpx.AsyncClient, method: str, path: str, body: Any, status: int
+) -> None:
+    reply = await client.request(method, path, json=body)
+    assert (reply.status_code, reply.headers["content-type"]) == (status, JSON)
+    assert isinstance(reply.json()["error"], str)
+    assert reply.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v2"),
+        ("GET", "/v1/models/lite"),
+        ("GET", "/hf/image-classification/info"),
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/responses"),
+        ("POST", "/v1/vision/classify"),
+        ("POST", "/embeddings"),
+        ("POST", "/hf/image-to-text"),
+        ("POST", "/v2/models/lite/infer"),
+    ],
+)
+async def test_every_door_asks_for_the_scope_of_recognising(
+    make_client: ClientMaker, method: str, path: str
+) -> None:
+    other = await make_client(scopes=["metrics"])
+    assert (await other.request(method, path)).status_code == 403
+    reader = await make_client(scopes=["recognise"])
+    assert (await reader.request(method, path)).status_code not in (401, 403)
+
+
+async def test_a_foreign_host_is_told_which_setting_lets_it_in(anonymous: httpx.AsyncClient) -> None:
+    reply = await anonymous.get("/v1/models", headers={"Host": "host.docker.internal:8000"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (403, ForeignOriginError.code)
+    assert "VISION_ALLOWED_HOSTS" in reply.json()["detail"]
