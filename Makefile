@@ -44,8 +44,8 @@ CLIENTS_VENV ?= .venv-clients
 $(CLIENTS_VENV)/.ready: tests/compat/clients.txt | $(BIN)/python
 	@echo "Installing other projects' clients into $(CLIENTS_VENV) (once)"
 	@$(BIN)/python -m venv $(CLIENTS_VENV)
-	@$(CLIENTS_VENV)/bin/python -m pip install --quiet --no-deps -r tests/compat/clients.txt
-	@touch $@
+	@if $(CLIENTS_VENV)/bin/python -m pip install --quiet --no-deps -r tests/compat/clients.txt; then touch $@; \
+	else echo "Other projects' clients could not be installed: their tests are skipped" >&2; fi
 
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile

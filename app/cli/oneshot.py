@@ -215,4 +215,6 @@ def _verdict(row: dict[str, Any]) -> str:
 def _score(row: dict[str, Any]) -> str:
     if "error" in row:
         return ""
-    return f"{row['none'] if row['rejected'] else row['scores'][0]['score']:.3f}"
+    best = row["scores"][0]
+    # of what is rejected the label that came nearest, whose score was too low
+    return f"{best['label']} {best['score']:.3f}" if row["rejected"] else f"{best['score']:.3f}"

@@ -137,7 +137,9 @@ def named_priors(name: str, fingerprint: str, temperature: float, dim: int) -> P
     """The same for an encoder that is not at hand, or was called `name` when it was another: its file is called
     `name-` and something then.
     """
-    for written in sorted(SHIPPED.glob("*.json")):  # an upload may name anything: the name is no part of a path
+    for written in sorted(
+        SHIPPED.glob("*.json")
+    ):  # an upload may name anything: the name is no part of a path
         if written.stem != name and not written.stem.startswith(f"{name}-"):
             continue
         content = json.loads(written.read_text(encoding="utf-8"))
