@@ -15,7 +15,7 @@ from app.bootstrap import open_services
 from app.collections.routes import root_router as embeddings_router
 from app.collections.routes import router as recognition_router
 from app.compat import hugging_face, inference_protocol
-from app.compat.error_shapes import ErrorShapeMiddleware, write_error_text
+from app.compat.error_shapes import ERROR_TEXT_RESPONSES, ErrorShapeMiddleware, write_error_text
 from app.compat.llamafarm import router as llamafarm_router
 from app.compat.openai import router as openai_router
 from app.datasets.routes import router as datasets_router
@@ -141,7 +141,8 @@ def create_app(settings: Settings, addresses: Addresses, part: ServicePart | Non
         llamafarm_router,
     ):
         app.include_router(router, prefix=PREFIX, responses=_EVERYWHERE)
-    for router in (embeddings_router, hugging_face.router, inference_protocol.router):
-        app.include_router(router)
+    app.include_router(embeddings_router, responses=_EVERYWHERE)
+    for router in (hugging_face.router, inference_protocol.router):
+        app.include_router(router, responses=ERROR_TEXT_RESPONSES)
     app.openapi = lambda: openapi.build(app)  # type: ignore[method-assign]
     return app

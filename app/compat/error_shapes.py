@@ -20,6 +20,40 @@ def write_error_text(problem: dict[str, Any]) -> dict[str, Any]:
     return {"error": problem["detail"], "error_type": problem["error"]["code"]}
 
 
+ERROR_TEXT_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": description,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["error"],
+                    "properties": {"error": {"type": "string"}, "error_type": {"type": "string"}},
+                }
+            }
+        },
+    }
+    for status, description in (
+        (400, "The request could not be understood."),
+        (401, "A valid API key is needed."),
+        (403, "The key, or where the request comes from, does not allow it."),
+        (404, "There is no such model, collection or call."),
+        (408, "The body came too slowly."),
+        (409, "The collection has no examples, or its model changed."),
+        (413, "The body or an image is too large."),
+        (414, "The address is too long."),
+        (415, "This is no image that is read here."),
+        (422, "The image cannot be read, or the model cannot do this."),
+        (431, "The headers are too large."),
+        (500, "The service failed in a way it did not foresee."),
+        (503, "The service is busy, or the model is not there yet: try again later."),
+        (504, "The model did not answer in time."),
+        (507, "The disk is full."),
+    )
+}
+"""The `responses` of routes whose errors `write_error_text` writes."""
+
+
 class ErrorShapeMiddleware:
     """Answers under a prefix with the errors of that prefix's protocol, as `application/json`.
 

@@ -145,7 +145,8 @@ def named_priors(name: str, fingerprint: str, temperature: float, dim: int) -> P
         content = json.loads(written.read_text(encoding="utf-8"))
         if content["fingerprint"] == fingerprint:
             vectors = np.load(written.with_suffix(".npz"))["background"].astype(np.float32)
-            return _read(name, content, content["temperature"], unit(vectors))
+            if vectors.shape[1] == dim:  # an upload may say anything of itself
+                return _read(name, content, content["temperature"], unit(vectors))
     content = json.loads((SHIPPED / f"{GENERIC}.json").read_text(encoding="utf-8"))
     return _read(GENERIC, content, temperature, None)
 

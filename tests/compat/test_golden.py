@@ -109,7 +109,7 @@ async def test_every_embedding_dialect_gives_the_same(
     [
         ({"input": [1, 2]}, "input", "check_embedding_ctx_length"),
         ({"input": "a", "embedding_type": "binary"}, "embedding_type", "base64"),
-        ({"input": "a", "dimensions": 64}, "dimensions", "1280"),
+        ({"input": "a", "dimensions": 64}, "dimensions", "1472"),
         ({"input": "https://example.org/a.png"}, "input", "data: URI"),
     ],
 )
@@ -139,7 +139,7 @@ async def test_llamafarm_checks_classifies_and_embeds(
     assert found["inference_time_ms"] > 0
     uris = {"images": [pictures.uri("cat.jpg")], "texts": ["a", "b"], "model": "lite"}
     made = (await anonymous.post("/v1/vision/embed", json=uris, headers=UNIVERSAL)).json()
-    assert (len(made["embeddings"]), made["dimensions"]) == (3, 1280)
+    assert (len(made["embeddings"]), made["dimensions"]) == (3, 1472)
     # UniversalEmbedder: the OpenAI call with its key, and zeros where it fails
     rag = await anonymous.post(
         "/v1/embeddings", json={"input": ["a", "b"], "model": "lite"}, headers=UNIVERSAL
@@ -181,7 +181,7 @@ async def test_inference_protocol_in_plain_json_and_binary(
         "model_version": "1",
     }
     [output] = reply["outputs"]
-    assert (output["name"], output["datatype"], output["shape"]) == ("embedding", "FP32", [1, 1280])
+    assert (output["name"], output["datatype"], output["shape"]) == ("embedding", "FP32", [1, 1472])
     head = json.dumps(
         {
             "inputs": [{**tensor, "parameters": {"binary_data_size": len(file) + 4}}],
@@ -192,8 +192,8 @@ async def test_inference_protocol_in_plain_json_and_binary(
     sent = {"Inference-Header-Content-Length": str(len(head)), "Content-Encoding": "gzip"}
     packed = await client.post("/v2/models/lite/versions/1/infer", content=body, headers=sent)
     length = int(packed.headers["inference-header-content-length"])
-    assert json.loads(packed.content[:length])["outputs"][0]["parameters"] == {"binary_data_size": 5120}
-    numbers = struct.unpack("<1280f", packed.content[length:])
+    assert json.loads(packed.content[:length])["outputs"][0]["parameters"] == {"binary_data_size": 5888}
+    numbers = struct.unpack("<1472f", packed.content[length:])
     assert numbers == pytest.approx(output["data"], abs=1e-6)
     about = (await client.get("/v2/models/collection/default")).json()
     assert [entry["name"] for entry in about["outputs"]] == ["label", "score", "rejected", "embedding"]

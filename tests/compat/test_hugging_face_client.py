@@ -52,8 +52,8 @@ def test_captions_questions_and_vectors(served: Live, pictures: Pictures) -> Non
         shape, question="what color is the shape?"
     )
     assert (found.answer, found.score) == (COLOUR, 1.0)
-    assert ask(served, "feature-extraction").feature_extraction("a cat").shape == (1, 1280)
-    assert ask(served, "feature-extraction").feature_extraction(["a", "b"]).shape == (2, 1280)
+    assert ask(served, "feature-extraction").feature_extraction("a cat").shape == (1, 1472)
+    assert ask(served, "feature-extraction").feature_extraction(["a", "b"]).shape == (2, 1472)
 
 
 def test_chat_as_it_appends_the_path_itself(served: Live, pictures: Pictures) -> None:

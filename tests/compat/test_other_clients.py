@@ -39,7 +39,7 @@ def results(served: Live, pictures: Pictures) -> dict[str, Any]:
 def test_openai_2(results: dict[str, Any]) -> None:
     found = results["openai_2"]
     assert found.pop("version").startswith("2.")
-    assert found == {"answer": COLOUR, "streamed": COLOUR, "dim": 1280}
+    assert found == {"answer": COLOUR, "streamed": COLOUR, "dim": 1472}
 
 
 def test_langchain(results: dict[str, Any]) -> None:
@@ -47,11 +47,11 @@ def test_langchain(results: dict[str, Any]) -> None:
     for call in ("chat", "responses"):
         assert found[call] == found[f"{call}_streamed"] == COLOUR, found
         assert found[f"{call}_usage"] > 0
-    assert results["langchain_embeddings"] == {"dims": [1280, 1280]}
+    assert results["langchain_embeddings"] == {"dims": [1472, 1472]}
 
 
 def test_llama_index(results: dict[str, Any]) -> None:
-    assert results["llama_index"] == {"answer": COLOUR, "streamed": COLOUR, "dim": 1280}
+    assert results["llama_index"] == {"answer": COLOUR, "streamed": COLOUR, "dim": 1472}
 
 
 def test_litellm(results: dict[str, Any]) -> None:
@@ -69,5 +69,5 @@ def test_tritonclient(results: dict[str, Any]) -> None:
     assert found["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
     assert found["binary"] == ["cat", "coffee", "cat"]
     assert found["json"] == [["cat", "coffee"], ["coffee", "cat"], ["cat", "coffee"]]
-    assert found["shape"] == [3, 1280]
+    assert found["shape"] == [3, 1472]
     assert "holds 2 elements where its shape says 5" in found["wrong_shape"]

@@ -100,6 +100,7 @@ def test_one_that_dies_comes_back_until_all_are_stopped(addresses: Addresses, tm
 def test_one_that_cannot_be_told_is_started_again_and_none_is_left_behind() -> None:
     """Whatever went wrong: the guard goes on, and the process that was told nothing ends."""
     told: list[int] = []
+    waits = "import time; time.sleep(60)"
 
     def tell() -> dict[str, Any]:
         told.append(len(told))
@@ -108,14 +109,15 @@ def test_one_that_cannot_be_told_is_started_again_and_none_is_left_behind() -> N
         return {}
 
     def running() -> list[psutil.Process]:
-        return [child for child in psutil.Process().children() if "calendar" in child.cmdline()]
+        return [child for child in psutil.Process().children() if waits in child.cmdline()]
 
     children = Children()
-    child = Child("waits", ("code", "calendar"), tell, pauses=Pauses(first_s=0.05, max_s=0.1))
+    child = Child(
+        "waits", ("timeit", "-n", "1", "-r", "1", waits), tell, pauses=Pauses(first_s=0.05, max_s=0.1)
+    )
     try:
         children.start(child)
-        until(lambda: len(told) == 3)
-        assert len(running()) == 1
+        until(lambda: len(told) == 3 and len(running()) == 1)
     finally:
         children.kill()
     until(lambda: not running(), 10)

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from app.answers.service import Answered
-from app.answers.streaming import streamed
+from app.answers.streaming import Events, stream_answer
 from app.errors import OverloadedError
 from app.inference.prompts import Answer
 
@@ -80,7 +80,7 @@ async def test_pieces_come_in_order_and_the_whole_reply_last() -> None:
         return WHOLE
 
     client = Client()
-    await (await streamed(client.request, ask, written))(SCOPE, client.receive, client.send)
+    await (await stream_answer(client.request, ask, Events(written)))(SCOPE, client.receive, client.send)
     *tokens, done = client.events()
     assert tokens == ['event: token\ndata: {"text": "a\\n"}', 'event: token\ndata: {"text": "é"}']
     assert done.startswith("event: done\n")
@@ -92,7 +92,7 @@ async def test_an_answer_without_a_word_is_done_at_once() -> None:
         return WHOLE
 
     client = Client()
-    await (await streamed(client.request, ask, written))(SCOPE, client.receive, client.send)
+    await (await stream_answer(client.request, ask, Events(written)))(SCOPE, client.receive, client.send)
     assert [one.splitlines()[0] for one in client.events()] == ["event: done"]
 
 
@@ -105,7 +105,7 @@ async def test_a_failure_after_the_start_is_an_event_without_the_inside(error: E
         raise error
 
     client = Client()
-    await (await streamed(client.request, ask, written))(SCOPE, client.receive, client.send)
+    await (await stream_answer(client.request, ask, Events(written)))(SCOPE, client.receive, client.send)
     *_, last = client.events()
     assert last.startswith("event: error\n")
     problem = json.loads(last.splitlines()[1].removeprefix("data: "))
@@ -118,20 +118,20 @@ async def test_a_failure_before_the_start_is_raised() -> None:
         raise OverloadedError
 
     with pytest.raises(OverloadedError):
-        await streamed(Client().request, ask, written)
+        await stream_answer(Client().request, ask, Events(written))
 
 
 async def test_leaving_before_the_first_piece_cancels_the_work() -> None:
     client, endless = Client(), Endless()
     client.gone.set()
     with pytest.raises(ClientDisconnect):
-        await streamed(client.request, endless.ask, written)
+        await stream_answer(client.request, endless.ask, Events(written))
     assert endless.cancelled.is_set()
 
 
 async def test_leaving_amid_the_answer_cancels_the_work() -> None:
     client, endless = Client(), Endless("a")
-    response = await streamed(client.request, endless.ask, written)
+    response = await stream_answer(client.request, endless.ask, Events(written))
     sending = asyncio.create_task(response(SCOPE, client.receive, client.send))
     await asyncio.wait_for(client.reads.wait(), 10)
     client.gone.set()
@@ -144,7 +144,7 @@ async def test_a_stream_that_cannot_be_sent_cancels_the_work() -> None:
         raise OSError("the connection is gone")
 
     client, endless = Client(), Endless("a")
-    response = await streamed(client.request, endless.ask, written)
+    response = await stream_answer(client.request, endless.ask, Events(written))
     with pytest.raises((OSError, ExceptionGroup)):
         await response(SCOPE, client.receive, refuse)
     assert endless.cancelled.is_set()

@@ -117,7 +117,7 @@ async def create_response(
     return JSONResponse(response_object(made, body.instructions, answered, answered.answer.text))
 
 
-@router.post("/completions", status_code=404, responses=responses(UseChatError))
+@router.post("/completions", include_in_schema=False)
 async def create_completion(caller: Recogniser) -> None:
     """Not offered: says to use chat completions."""
     raise UseChatError
