@@ -109,7 +109,12 @@ def test_one_that_cannot_be_told_is_started_again_and_none_is_left_behind() -> N
         return {}
 
     def running() -> list[psutil.Process]:
-        return [child for child in psutil.Process().children() if waits in child.cmdline()]
+        found = []
+        for child in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):  # it has ended since
+                if waits in child.cmdline():
+                    found.append(child)
+        return found
 
     children = Children()
     child = Child(
