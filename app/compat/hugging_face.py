@@ -23,6 +23,7 @@ from app.http.base64_images import is_data_uri
 from app.http.dependencies import AppSettings, UploadSpool
 from app.http.disconnect import unless_disconnected
 from app.http.spool import Entry, Spool
+from app.inference.errors import QuestionTooLongError
 from app.inference.prompts import Sampling, Task
 from app.settings import Settings
 
@@ -126,7 +127,8 @@ async def _read(request: Request, settings: Settings, spool: Spool) -> tuple[HfB
     written = body.inputs if body.image is None else body.image
     if isinstance(body.inputs, dict):  # older clients put question and image together there
         written = body.inputs.get("image")
-        body.question = body.question or body.inputs.get("question")
+        asked = body.inputs.get("question")
+        body.question = body.question or (asked if isinstance(asked, str) else None)
     texts = written if isinstance(written, list) else [written]
     if request.path_params["task"] == "feature-extraction":
         texts = [text for text in texts if isinstance(text, str) and is_data_uri(text)]
@@ -188,6 +190,10 @@ def _asked(body: HfBody, model: str | None, settings: Settings, task: Task) -> A
     if task == "vqa" and not (body.question or "").strip():
         raise BadRequestError("question: it is missing.", param="question")
     answers = settings.answers
+    if len(body.question or "") > answers.max_question_chars:
+        raise QuestionTooLongError(
+            f"question: it has at most {answers.max_question_chars} characters.", param="question"
+        )
     tokens = body.parameters.max_new_tokens or answers.default_new_tokens
     return Asked(
         text=body.question or "" if task == "vqa" else "",

@@ -127,11 +127,14 @@ class TransformersVlm(ABC):
         Raises QuestionTooLongError when not even the bare question fits.
         """
         prompt = _shapely(prompt)
-        for examples in range(len(prompt.examples), -1, -1):
+        fitting: Generation | None = None
+        fewest, most = 0, len(prompt.examples)
+        examples = most  # all of them, as a rule; else the most that fit, by halving
+        while fewest <= most:
             packed = self.encode(prompt, examples)
             length = self._prompt_length(packed)
             if length + prompt.max_new_tokens <= self.context_length:
-                return Generation(
+                fitting = Generation(
                     packed=packed,
                     prompt_tokens=length,
                     max_new_tokens=prompt.max_new_tokens,
@@ -139,6 +142,12 @@ class TransformersVlm(ABC):
                     examples_used=tuple(range(examples)),
                     stop=prompt.stop,
                 )
+                fewest = examples + 1
+            else:
+                most = examples - 1
+            examples = (fewest + most + 1) // 2
+        if fitting is not None:
+            return fitting
         raise QuestionTooLongError(
             f"The question and {prompt.max_new_tokens} new tokens do not fit into the {self.context_length} "
             f"tokens of {self.name}."

@@ -123,6 +123,12 @@ class AnswerSettings(SettingsGroup):
     max_question_chars: int = Field(
         2_000, ge=1, description="Longest question, prompt or answer, in characters."
     )
+    max_chat_messages: int = Field(
+        64, ge=1, description="Latest messages of a chat that are looked at; older ones are left out."
+    )
+    max_chat_chars: int = Field(
+        32_000, ge=1, description="Most characters in the messages of a chat that are looked at, together."
+    )
     answer_examples: int = Field(
         4, ge=0, description="Answer examples shown with a question, where the client does not say."
     )

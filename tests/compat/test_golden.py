@@ -247,3 +247,50 @@ async def test_a_foreign_host_is_told_which_setting_lets_it_in(anonymous: httpx.
     reply = await anonymous.get("/v1/models", headers={"Host": "host.docker.internal:8000"})
     assert (reply.status_code, reply.json()["error"]["code"]) == (403, ForeignOriginError.code)
     assert "VISION_ALLOWED_HOSTS" in reply.json()["detail"]
+
+
+# --- bounds
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "code", "param"),
+    [
+        ({"stop": ["word"] * 17}, 400, "bad_request", "stop"),
+        ({"stop": "w" * 101}, 400, "bad_request", "stop"),
+        ({"messages": [{"role": "user", "content": "x" * 32_001}]}, 422, "question_too_long", "messages"),
+    ],
+)
+async def test_a_chat_has_bounds(
+    anonymous: httpx.AsyncClient,
+    pictures: Pictures,
+    more: dict[str, Any],
+    status: int,
+    code: str,
+    param: str,
+) -> None:
+    body = {**chat(TEXT, image(pictures.uri("shape.png"))), **more}
+    reply = await anonymous.post("/v1/chat/completions", json=body)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"], error["param"]) == (status, code, param)
+
+
+async def test_a_long_chat_is_answered_by_its_latest_messages(
+    anonymous: httpx.AsyncClient, pictures: Pictures
+) -> None:
+    body = chat(TEXT, image(pictures.uri("shape.png")))
+    earlier = [{"role": role, "content": "so " * 9} for role in ("user", "assistant")]
+    body["messages"] = earlier * 5_000 + body["messages"]
+    reply = await anonymous.post("/v1/chat/completions", json=body)
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize(("question", "status"), [(7, 400), (None, 400), ("x" * 2_001, 422)])
+async def test_a_question_to_hugging_face_has_bounds(
+    anonymous: httpx.AsyncClient, pictures: Pictures, question: Any, status: int
+) -> None:
+    written = pictures.uri("shape.png").partition(",")[2]
+    body = {"inputs": {"image": written, "question": question}}
+    reply = await anonymous.post("/hf/visual-question-answering", json=body)
+    assert reply.status_code == status, reply.text
+    assert "question" in reply.json()["error"]

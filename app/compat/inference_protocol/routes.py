@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -32,6 +33,7 @@ from app.http.names import COLLECTION_MODEL
 from app.http.spool import Entry
 from app.inference.errors import ModelNotFoundError
 from app.models.service import Trained
+from app.settings import Settings
 
 PREFIX = "/v2"
 _MIB = 1024 * 1024
@@ -87,9 +89,8 @@ async def infer(
 ) -> Response:
     """Labels with scores, and vectors, of a batch of images; in JSON or with binary tensors."""
     encoding = request.headers.get("content-encoding", "").strip().lower()
-    body = inflate(await request.body(), encoding, settings.limits.max_body_mb * _MIB)
-    asked, raw = read_request(body, request.headers.get(HEADER_LENGTH), settings)
-    images = read_images(asked, raw)
+    data, length = await request.body(), request.headers.get(HEADER_LENGTH)
+    asked, images = await asyncio.to_thread(_read, data, encoding, length, settings)
     if len(images) > settings.limits.max_images:
         raise TooManyPartsError(f"One request takes at most {settings.limits.max_images} images.")
     wanted = _wanted(asked)
@@ -99,6 +100,15 @@ async def infer(
     head = {"model_name": model, "model_version": "1", **({"id": asked.id} if asked.id else {})}
     content, headers = write_reply(head, tensors, binary=_is_binary(asked))
     return Response(content, headers=headers)
+
+
+def _read(
+    data: bytes, encoding: str, header_length: str | None, settings: Settings
+) -> tuple[InferBody, list[bytes]]:
+    """The request and its images' bytes; raises what `inflate`, `read_request` and `read_images` raise. Blocks."""
+    body = inflate(data, encoding, settings.limits.max_body_mb * _MIB)
+    asked, raw = read_request(body, header_length, settings)
+    return asked, read_images(asked, raw)
 
 
 @router.get("/models/{model:path}")

@@ -12,13 +12,18 @@ from app.compat.errors import FieldNotSupportedError
 from app.compat.openai.schemas import Message, SamplingBody
 from app.compat.reading import read_images
 from app.errors import BadRequestError
+from app.http.dependencies import service_of
 from app.http.names import collection_of
 from app.http.spool import Entry
+from app.inference.errors import QuestionTooLongError
 from app.inference.prompts import Sampling
 from app.settings import Settings
 
 _DEFAULT_MODELS = frozenset({"", "dummy"})
 """What clients send where no model was chosen (huggingface_hub: `dummy`)."""
+
+MAX_STOP_WORDS = 16
+MAX_STOP_CHARS = 100
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,17 @@ class Conversation:
 
 
 async def read_conversation(request: Request, messages: Sequence[Message]) -> Conversation:
-    """The conversation that ends with the last user message.
+    """The conversation that ends with the last user message, of its latest messages.
 
-    Raises BadRequestError where there is none, and what `app.compat.reading.read_images` raises.
+    Raises BadRequestError where there is none, QuestionTooLongError for more characters than the settings allow, and
+    what `app.compat.reading.read_images` raises.
     """
+    answers = service_of(request, "settings", Settings).answers
+    messages = messages[-answers.max_chat_messages :]
+    if sum(len(message.text) for message in messages) > answers.max_chat_chars:
+        raise QuestionTooLongError(
+            f"messages: a chat has at most {answers.max_chat_chars} characters.", param="messages"
+        )
     users = [message for message in messages if message.role == "user"]
     if not users:
         raise BadRequestError("messages: there is no message of the role 'user'.", param="messages")
@@ -96,6 +108,15 @@ def _arrange(exchanges: list[Exchange], system: str) -> Conversation:
     return Conversation(question, shown[-1] if shown else None, tuple(earlier))
 
 
+def _check_stop(words: Sequence[str]) -> tuple[str, ...]:
+    """The words that end an answer. Raises BadRequestError: they are looked for after each token."""
+    if len(words) > MAX_STOP_WORDS or any(len(word) > MAX_STOP_CHARS for word in words):
+        raise BadRequestError(
+            f"stop: at most {MAX_STOP_WORDS} words of {MAX_STOP_CHARS} characters.", param="stop"
+        )
+    return tuple(filter(None, words))
+
+
 def check_sampling(body: SamplingBody, form: str | None, field: str) -> None:
     """Raises FieldNotSupportedError for tools that must be called, and for a `form` of answers no model keeps."""
     if body.tool_choice not in (None, "auto", "none"):
@@ -129,5 +150,5 @@ def to_asked(
         sampling=Sampling(body.temperature or 0.0, 1.0 if body.top_p is None else max(body.top_p, 0.01)),
         shots=0,
         earlier=conversation.earlier,
-        stop=tuple(filter(None, stop)),
+        stop=_check_stop(stop),
     )
