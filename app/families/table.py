@@ -244,7 +244,8 @@ class Families:
             if word != family.built_in:
                 continue
             for name in family.variants:
-                if self.base_fingerprint(kind, name, config) == fingerprint:
+                found = self.base_fingerprint(kind, name, config)
+                if found is not None and fingerprint in (None, found):
                     return name
         return None
 

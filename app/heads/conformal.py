@@ -127,7 +127,7 @@ def _quantile(ascending: Doubles, coverage: float) -> float:
     few examples do not make the sets larger than they need be.
     """
     place = (len(ascending) + 1) * (1.0 - coverage)
-    below = int(place + 1e-9)
+    below = min(int(place + 1e-9), len(ascending))
     if below < 1:
         return -np.inf
     low = ascending[below - 1]

@@ -69,6 +69,7 @@ class TrainedModels:
         self._cache = settings.server.data_dir.expanduser().resolve() / "cache" / "models"
         self._keep = settings.collections.max_cached_heads
         self._config = EncoderConfig.from_settings(settings)
+        self._fitting = asyncio.Lock()
         for left in self._cache.glob(".upload-*"):  # of a service that was killed
             if time.time() - left.stat().st_mtime > _STALE_S:
                 shutil.rmtree(left, ignore_errors=True)
@@ -113,9 +114,12 @@ class TrainedModels:
             )
         known = self._classifiers.get(found.folder)
         if known is None:
-            async with self._present(workspace, found):
-                known = await asyncio.to_thread(TrainedClassifier.load, found.folder)
-                self._classifiers[found.folder] = known
+            async with self._fitting:  # one at a time: a fit takes memory, and many may ask for the same
+                known = self._classifiers.get(found.folder)
+                if known is None:
+                    async with self._present(workspace, found):
+                        known = await asyncio.to_thread(TrainedClassifier.load, found.folder)
+                        self._classifiers[found.folder] = known
             while len(self._classifiers) > self._keep:
                 self._classifiers.popitem(last=False)
         else:

@@ -139,3 +139,10 @@ def test_sets_follow_the_labels_whatever_their_order() -> None:
 def head_of(vectors: np.ndarray, order: list[int] | None = None) -> Head:
     order = order or list(range(len(vectors)))
     return fit_head([f"label {i}" for i in order], None, support_set(vectors), order, generic_priors())
+
+
+@pytest.mark.parametrize("coverage", [1e-11, 1 - 1e-11])
+def test_a_coverage_at_the_end_of_its_range_gives_sets_too(coverage: float) -> None:
+    logits, _ = draw(6, 10, 1000)
+    sets = conformal_of(6, 30, 0).answer_sets(softmax(logits).astype(np.float32), coverage)
+    assert all(len(found.labels) >= 1 for found in sets)

@@ -35,7 +35,9 @@ class RootedLite(EfficientNetLite):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         level = self.before_last_stage(x)
-        return join(self.last_stage(level), level.mean(dim=(2, 3)))
+        return join(
+            self.last_stage(level), level.float().mean(dim=(2, 3))
+        )  # roots blow up what half precision rounds
 
 
 class LitePair(nn.Module):

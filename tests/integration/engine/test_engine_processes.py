@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,18 +36,7 @@ from tests.engines import (
     until,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as made:
-        yield made
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, device="cpu", engine_wait_s=0.2, max_queue=2_000)
+ROOT = Path(__file__).resolve().parents[3]
 
 
 # --- several engines

@@ -8,7 +8,6 @@ import os
 import random
 import socket
 import struct
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -26,17 +25,6 @@ from tests.engines import (
     squares,
     until,
 )
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as made:
-        yield made
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, device="cpu", engine_wait_s=0.2, max_queue=2_000)
 
 
 def frame(*sent: Any, body: bytes = b"") -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,17 +34,6 @@ from tests.engines import (
     taken_bytes,
     until,
 )
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as made:
-        yield made
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, device="cpu", engine_wait_s=0.2, max_queue=2_000)
 
 
 async def test_facts_and_lists_are_those_of_the_registry(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
