@@ -107,7 +107,7 @@ def test_what_was_trained_over_lite_finds_the_variant_that_it_was_trained_over(
 ) -> None:
     config = config_in(cache, quality)
     current = FAMILIES.base_fingerprint("encoder", "lite", config)
-    assert current in (None, fingerprint("roots" if quality == "fast" else "pair"))
+    assert current == fingerprint("roots" if quality == "fast" else "pair")
     found = {
         asked: FAMILIES.base_of("encoder", "lite", asked, config)
         for asked in (fingerprint("pooled"), fingerprint("roots"), "0" * 16)

@@ -119,4 +119,5 @@ async def test_one_workspace_does_not_take_all_places_of_followers(
             await clients[0].get("/v1/jobs")
     followers.close()
     assert {(await first).status_code, (await second).status_code} == {200}
+    assert not followers._tallies.followers_of("watching").total
     assert not followers._tallies.get("followers").total, "those that left are forgotten"

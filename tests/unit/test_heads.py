@@ -53,10 +53,26 @@ def test_known_images_are_told_apart_and_strangers_get_less(shots: int) -> None:
     assert (known.scores.argmax(axis=1) == np.repeat(np.arange(6), 10)).mean() > 0.97
     strangers = head.predict(clusters(200, 1, seed=77)[0][:, 0])
     assert known.none.mean() < 0.2
-    assert strangers.none.mean() > 2 * known.none.mean()
+    # few unknown images are expected, so that `none` stays below what half of them would make of it
+    assert strangers.none.mean() > max(2 * known.none.mean(), {1: 0.04, 3: 0.3, 10: 0.5}[shots])
     assert (known.scores.max(axis=1) >= head.threshold).mean() > 0.9
     # a single example says little of an encoder that nothing else is known of
-    assert (strangers.scores.max(axis=1) < head.threshold).mean() > (0.85 if shots > 1 else 0.3)
+    assert (strangers.scores.max(axis=1) < head.threshold).mean() > (0.9 if shots > 1 else 0.3)
+
+
+@pytest.mark.parametrize("shots", [1, 4])
+@pytest.mark.parametrize("kind", ["proker", "gda"])
+def test_the_order_of_the_labels_makes_no_difference(shots: int, kind: str) -> None:
+    vectors, means = clusters(5, shots + 4)
+    order = np.array([3, 0, 4, 1, 2])
+    queries = vectors[:, shots:].reshape(-1, 32)
+    supports = support_set(vectors[:, :shots])
+    straight = fit_head(list("abcde"), means, supports, [0, 1, 2, 3, 4], PRIORS, kind=kind)
+    names = [str(label) for label in order]
+    turned = fit_head(names, means[order], supports, order.tolist(), PRIORS, kind=kind)
+    np.testing.assert_allclose(
+        straight.predict(queries).scores[:, order], turned.predict(queries).scores, atol=1e-6
+    )
 
 
 def test_a_higher_threshold_never_accepts_more() -> None:
@@ -177,7 +193,8 @@ def test_a_large_collection_costs_what_a_small_one_does(monkeypatch: pytest.Monk
     monkeypatch.setattr(gathering, "ANCHORS", 60)
     vectors, means = clusters(4, 400, noise=1.0)
     head = made(vectors[:, :390], means)
-    assert len(head.anchors) <= 60 + 64
+    assert head.kind == "proker+gda"
+    assert 60 <= len(head.anchors) <= 60 + 64
     queries = vectors[:, 390:].reshape(-1, 32)
     check(head, queries)
     assert (head.predict(queries).scores.argmax(axis=1) == np.repeat(np.arange(4), 10)).mean() > 0.95
@@ -199,7 +216,7 @@ def test_background_images_make_a_collection_of_one_label_strict() -> None:
     priors = replace(PRIORS, background=background, unrelated=0.0)
     head = fit_head(["only"], None, support_set(vectors[:, :4]), [0], priors)
     assert (head.predict(vectors[0, 4:]).scores[:, 0] >= head.threshold).all()
-    assert (head.predict(clusters(99, 1, seed=6)[0][:, 0]).scores[:, 0] < head.threshold).mean() > 0.8
+    assert (head.predict(clusters(99, 1, seed=6)[0][:, 0]).scores[:, 0] < head.threshold).mean() > 0.85
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in SHIPPED.glob("*.npz")))

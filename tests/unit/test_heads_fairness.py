@@ -97,7 +97,6 @@ def test_wrong_labels_cost_less_than_they_do_logistic_regression_and_are_named()
         keys = {vector_key(unit(vectors[row])) for row in wrong}
         named.append(len(keys & {suspect.key for suspect in head.suspects}) / 20)
         blamed.append(len({suspect.key for suspect in head.suspects} - keys) / 80)
-        assert all(suspect.label != suspect.told or suspect.right < 0.5 for suspect in head.suspects)
     assert np.mean(clean) - np.mean(noisy) < 0.12
     assert np.mean(noisy) > np.mean(plain)
     assert np.mean(named) > 0.6
