@@ -59,7 +59,7 @@ class VisionError(Exception):
         """`detail` replaces the docstring as the client's sentence; `param` names the field that is wrong; `context`
         goes to the log only.
         """
-        self.detail = detail or (type(self).__doc__ or "").strip()
+        self.detail = detail or " ".join((type(self).__doc__ or "").split())
         self.retry_after_s = retry_after_s
         self.param = param
         self.context = context

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -22,6 +22,7 @@ from app.errors import BadRequestError
 from app.http.base64_images import is_data_uri
 from app.http.dependencies import AppSettings, UploadSpool
 from app.http.disconnect import unless_disconnected
+from app.http.fields import FIRST_WRONG
 from app.http.spool import Entry, Spool
 from app.inference.errors import QuestionTooLongError
 from app.inference.prompts import Sampling, Task
@@ -46,7 +47,7 @@ class Parameters(Body):
     """What the client calls `parameters`."""
 
     top_k: int | None = Field(None, ge=1)
-    candidate_labels: list[str] = Field([])
+    candidate_labels: Annotated[list[str], FIRST_WRONG] = Field([])
     hypothesis_template: str | None = None
     max_new_tokens: int | None = Field(None, ge=1)
 
@@ -54,7 +55,7 @@ class Parameters(Body):
 class HfBody(Body):
     """A JSON body; the image is in `inputs` (or `image`) as base64."""
 
-    inputs: str | list[str] | dict[str, Any] | None = None
+    inputs: str | Annotated[list[str], FIRST_WRONG] | dict[str, Any] | None = None
     image: str | None = None
     question: str | None = None
     parameters: Parameters = Parameters()
@@ -124,13 +125,14 @@ async def _read(request: Request, settings: Settings, spool: Spool) -> tuple[HfB
     if kind != "application/json":
         return HfBody(), await keep_images(request, [data] if data else [], settings, spool)
     body = await asyncio.to_thread(parse_body, data, HfBody, settings)
-    written = body.inputs if body.image is None else body.image
+    is_embedding = request.path_params["task"] == "feature-extraction"
+    written = body.inputs if body.image is None or (is_embedding and body.inputs) else body.image
     if isinstance(body.inputs, dict):  # older clients put question and image together there
         written = body.inputs.get("image")
         asked = body.inputs.get("question")
         body.question = body.question or (asked if isinstance(asked, str) else None)
     texts = written if isinstance(written, list) else [written]
-    if request.path_params["task"] == "feature-extraction":
+    if is_embedding and not isinstance(body.inputs, dict):
         texts = [text for text in texts if isinstance(text, str) and is_data_uri(text)]
     return body, await read_images(request, [text for text in texts if isinstance(text, str)], "inputs")
 
@@ -182,6 +184,9 @@ async def _embed(
             f"dimensions: the model's vectors have {vectors.shape[1]} numbers, and none are cut off.",
             param="dimensions",
         )
+    if not texts:  # images alone, in a raw body or beside `inputs`
+        rest: list[list[float]] = vectors.tolist()
+        return rest
     rows = iter(vectors[: len(images)].tolist()), iter(vectors[len(images) :].tolist())
     return [next(rows[0]) if is_data_uri(text) else next(rows[1]) for text in texts]
 

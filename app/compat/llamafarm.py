@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -18,6 +18,7 @@ from app.errors import BadRequestError
 from app.http.dependencies import AppSettings
 from app.http.disconnect import unless_disconnected
 from app.http.errors import ImageUrlNotFetchedError
+from app.http.fields import FIRST_WRONG
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError, ModelTaskError
 
@@ -49,7 +50,9 @@ class ClassifyBody(Body):
         None,
         description="With `classes` an encoder; else a trained model or a collection. The service's default if empty.",
     )
-    classes: list[str] | None = Field(None, description="Labels to choose from; empty: those of the model.")
+    classes: Annotated[list[str], FIRST_WRONG] | None = Field(
+        None, description="Labels to choose from; empty: those of the model."
+    )
     top_k: int = Field(5, ge=1, le=100, description="Most scores in `all_scores`.")
     include_none: bool = Field(
         False, description=f"Add the share of none of them to `all_scores` as `{NONE}`."
@@ -60,8 +63,8 @@ class EmbedBody(Body):
     """`POST /v1/vision/embed`."""
 
     model: str | None = None
-    images: list[str] | None = None
-    texts: list[str] | None = None
+    images: Annotated[list[str], FIRST_WRONG] | None = None
+    texts: Annotated[list[str], FIRST_WRONG] | None = None
 
 
 @router.post("/classify", responses=_ERRORS, openapi_extra=describe_body(ClassifyBody))
@@ -85,7 +88,7 @@ async def classify(
         scores[NONE] = float(answer.prediction.none[0])
     return {
         "class_name": label,
-        "class_id": [name.strip() for name in body.classes or answer.labels].index(label),
+        "class_id": [name.strip() for name in body.classes or answer.labels].index(label.strip()),
         "confidence": score,
         "all_scores": scores,
         "model": body.model or answer.model,

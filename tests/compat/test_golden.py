@@ -296,3 +296,61 @@ async def test_a_question_to_hugging_face_has_bounds(
     reply = await anonymous.post("/hf/visual-question-answering", json=body)
     assert reply.status_code == status, reply.text
     assert "question" in reply.json()["error"]
+
+
+def tensor(shape: list[int], data: list[str], **more: Any) -> dict[str, Any]:
+    return {"inputs": [{"name": "image", "datatype": "BYTES", "shape": shape, "data": data}], **more}
+
+
+@pytest.mark.parametrize(
+    "shape", [[10**3_999] * 400, [1, 1, 1], [0], [-1], [2], []], ids=lambda shape: f"{len(shape)} numbers"
+)
+async def test_a_shape_that_is_not_of_images_is_refused_at_once(
+    anonymous: httpx.AsyncClient, pictures: Pictures, shape: list[int]
+) -> None:
+    written = pictures.uri("shape.png").partition(",")[2]
+    reply = await anonymous.post("/v2/models/lite/infer", json=tensor(shape, [written]))
+    assert reply.status_code == 400, reply.text[:200]
+    assert "inputs" in reply.json()["error"]
+    assert len(reply.text) < 500
+
+
+async def test_an_output_is_given_once_however_often_it_is_named(
+    anonymous: httpx.AsyncClient, pictures: Pictures
+) -> None:
+    written = pictures.uri("shape.png").partition(",")[2]
+    body = tensor([1], [written], outputs=[{"name": "embedding"}] * 1_000)
+    reply = await anonymous.post("/v2/models/lite/infer", json=body)
+    assert [output["name"] for output in reply.json()["outputs"]] == ["embedding"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"input": [1] * 200_000}),
+        ("/v1/chat/completions", {"messages": [5] * 200_000}),
+        ("/v2/models/lite/infer", {"inputs": [5] * 200_000}),
+        ("/hf/feature-extraction", {"inputs": [5] * 200_000}),
+        ("/v1/vision/embed", {"texts": [5] * 200_000}),
+    ],
+    ids=["embeddings", "chat", "inference protocol", "hugging face", "llamafarm"],
+)
+async def test_a_long_list_of_wrong_things_is_one_error(
+    anonymous: httpx.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    reply = await anonymous.post(path, json=body)
+    assert reply.status_code == 400, reply.text[:200]
+    assert len(reply.text) < 2_000
+
+
+async def test_an_image_alone_has_its_vector_from_hugging_face_too(
+    anonymous: httpx.AsyncClient, pictures: Pictures
+) -> None:
+    uri = pictures.uri("shape.png")
+    image_bytes = base64.b64decode(uri.partition(",")[2])
+    raw = (await anonymous.post("/hf/feature-extraction", content=image_bytes)).json()
+    body = {"image": uri, "inputs": [uri, "a cat", uri]}
+    several = (await anonymous.post("/hf/feature-extraction", json=body)).json()
+    assert [len(vector) for vector in raw] == [1472]
+    assert [len(vector) for vector in several] == [1472] * 3
+    assert several[0] == several[2] == pytest.approx(raw[0], abs=1e-5)

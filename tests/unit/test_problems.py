@@ -111,7 +111,7 @@ async def test_every_named_error_keeps_its_promise(
     assert reply.headers["content-type"] == "application/problem+json"
     assert problem["type"].endswith(f":{kind.code}")
     assert problem["title"] == kind.title
-    assert problem["detail"] == problem["error"]["message"] == kind.__doc__.strip()
+    assert problem["detail"] == problem["error"]["message"] == " ".join(kind.__doc__.split())
     assert problem["error"].keys() == {"message", "type", "param", "code"}
     assert problem.keys() == {"type", "title", "status", "detail", "instance", "error"}
     assert reply.headers["x-request-id"] in problem["instance"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from app.errors import BadRequestError, InvalidInputError
 from app.http.base64_images import is_data_uri, is_web_address
 from app.http.errors import ImageUrlNotFetchedError
+from app.http.fields import FIRST_WRONG
 
 Encoding = Literal["float", "base64"]
 
@@ -55,7 +56,7 @@ class _Part(_Lenient):
 
 
 class _Message(_Lenient):
-    content: str | list[_Part]
+    content: str | Annotated[list[_Part], FIRST_WRONG]
 
 
 class EmbeddingsRequest(_Lenient):
@@ -66,10 +67,10 @@ class EmbeddingsRequest(_Lenient):
         json_schema_extra={"examples": [{"input": ["a photo of a cat", {"image": "iVBORw0KGgo..."}]}]},
     )
 
-    input: str | ImageInput | TextInput | list[str | ImageInput | TextInput] | None = Field(
-        None, description="Texts and images, in any order; a text that is a data: URI is an image."
-    )
-    messages: list[_Message] | None = Field(
+    input: (
+        str | ImageInput | TextInput | Annotated[list[str | ImageInput | TextInput], FIRST_WRONG] | None
+    ) = Field(None, description="Texts and images, in any order; a text that is a data: URI is an image.")
+    messages: Annotated[list[_Message], FIRST_WRONG] | None = Field(
         None,
         description="Instead of `input`, as vLLM's clients send it: one text or one image, for one vector.",
     )

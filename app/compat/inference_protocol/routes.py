@@ -28,7 +28,6 @@ from app.compat.reading import keep_images
 from app.errors import BadRequestError
 from app.http.dependencies import AppSettings, UploadSpool
 from app.http.disconnect import unless_disconnected
-from app.http.errors import TooManyPartsError
 from app.http.names import COLLECTION_MODEL
 from app.http.spool import Entry
 from app.inference.errors import ModelNotFoundError
@@ -91,8 +90,6 @@ async def infer(
     encoding = request.headers.get("content-encoding", "").strip().lower()
     data, length = await request.body(), request.headers.get(HEADER_LENGTH)
     asked, images = await asyncio.to_thread(_read, data, encoding, length, settings)
-    if len(images) > settings.limits.max_images:
-        raise TooManyPartsError(f"One request takes at most {settings.limits.max_images} images.")
     wanted = _wanted(asked)
     entries = await keep_images(request, images, settings, spool)
     work = _run(recognition, caller.workspace, model, entries, asked, wanted)
@@ -108,7 +105,7 @@ def _read(
     """The request and its images' bytes; raises what `inflate`, `read_request` and `read_images` raise. Blocks."""
     body = inflate(data, encoding, settings.limits.max_body_mb * _MIB)
     asked, raw = read_request(body, header_length, settings)
-    return asked, read_images(asked, raw)
+    return asked, read_images(asked, raw, settings.limits.max_images)
 
 
 @router.get("/models/{model:path}")
@@ -157,7 +154,7 @@ async def _find(recognition: Recognition, workspace: str, model: str) -> tuple[Q
 
 def _wanted(asked: InferBody) -> tuple[str, ...]:
     """The outputs that are asked for; labels and scores where none is named."""
-    names = tuple(output.name for output in asked.outputs)
+    names = tuple(dict.fromkeys(output.name for output in asked.outputs))  # each once, however often
     unknown = [name for name in names if name not in _OUTPUTS]
     if unknown:
         raise BadRequestError(f"outputs: there are {', '.join(_OUTPUTS)}.", param="outputs")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from pydantic import Field
 from app.compat.reading import Body, parse_body
 from app.errors import BadRequestError, InvalidInputError, TooLargeError
 from app.http.base64_images import decode_text
+from app.http.errors import TooManyPartsError
+from app.http.fields import FIRST_WRONG
 from app.settings import Settings
 
 HEADER_LENGTH = "inference-header-content-length"
@@ -34,9 +37,9 @@ class InputTensor(Body):
     """An input; `data` is absent where its bytes follow the JSON."""
 
     name: str
-    shape: list[int]
+    shape: Annotated[list[int], FIRST_WRONG]
     datatype: str
-    data: list[Any] | None = None
+    data: Annotated[list[Any], FIRST_WRONG] | None = None
     parameters: TensorParameters = TensorParameters()
 
 
@@ -59,8 +62,8 @@ class InferBody(Body):
 
     id: str | None = None
     parameters: RequestParameters = RequestParameters()
-    inputs: list[InputTensor] = Field(min_length=1)
-    outputs: list[OutputTensor] = Field([])
+    inputs: Annotated[list[InputTensor], FIRST_WRONG] = Field(min_length=1)
+    outputs: Annotated[list[OutputTensor], FIRST_WRONG] = Field([])
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def inflate(data: bytes, encoding: str, max_bytes: int) -> bytes:
         raise BadRequestError(f"The body is not {encoding}.") from None
     if len(found) > max_bytes:
         raise TooLargeError
-    if not reader.eof:
+    if not reader.eof or reader.unused_data:
         raise BadRequestError(f"The body is not whole {encoding}.")
     return found
 
@@ -100,8 +103,10 @@ def read_request(body: bytes, header_length: str | None, settings: Settings) -> 
     return parse_body(body[:size], InferBody, settings), body[size:]
 
 
-def read_images(asked: InferBody, raw: bytes) -> list[bytes]:
-    """The elements of the input `image`, BYTES of shape [n] or [n, 1]. Raises BadRequestError."""
+def read_images(asked: InferBody, raw: bytes, max_images: int) -> list[bytes]:
+    """The elements of the input `image`, BYTES of shape [n] or [n, 1]. Raises BadRequestError and
+    TooManyPartsError.
+    """
     images: list[bytes] | None = None
     place = 0
     for tensor in asked.inputs:
@@ -114,42 +119,38 @@ def read_images(asked: InferBody, raw: bytes) -> list[bytes]:
                     f"inputs: the body ends before the bytes of '{tensor.name}' do.", param="inputs"
                 )
         if tensor.name == "image":
-            images = _elements(tensor, part)
+            images = _elements(tensor, part, max_images)
     if images is None:
         raise BadRequestError("inputs: there is no input named 'image'.", param="inputs")
     return images
 
 
-def _elements(tensor: InputTensor, part: bytes) -> list[bytes]:
+def _elements(tensor: InputTensor, part: bytes, max_images: int) -> list[bytes]:
     if tensor.datatype != "BYTES":
         raise BadRequestError(
             "inputs: 'image' is of the datatype BYTES: one whole image file an element.", param="inputs"
         )
-    if (
-        not tensor.shape
-        or any(edge < 1 for edge in tensor.shape)
-        or int(np.prod(tensor.shape)) != tensor.shape[0]
-    ):
-        raise BadRequestError(
-            f"inputs: the shape of 'image' is [n] or [n, 1], not {tensor.shape}.", param="inputs"
-        )
+    if len(tensor.shape) not in (1, 2) or tensor.shape[0] < 1 or tensor.shape[1:] not in ([], [1]):
+        raise BadRequestError("inputs: the shape of 'image' is [n] or [n, 1].", param="inputs")
+    count = tensor.shape[0]
+    if count > max_images:
+        raise TooManyPartsError(f"One request takes at most {max_images} images.")
     if tensor.parameters.binary_data_size is not None:
-        found = _split(part)
+        found = _split(part, count)
     else:
-        found = [_decode(element) for element in _flatten(tensor.data or [])]
-    if len(found) != tensor.shape[0]:
+        found = [_decode(element) for element in islice(_flatten(tensor.data or []), count + 1)]
+    if len(found) != count:
         raise BadRequestError(
-            f"inputs: 'image' holds {len(found)} elements where its shape says {tensor.shape[0]}.",
-            param="inputs",
+            f"inputs: 'image' does not hold the {count} elements that its shape says.", param="inputs"
         )
     return found
 
 
-def _split(part: bytes) -> list[bytes]:
-    """Elements, each after its length as a little-endian uint32."""
+def _split(part: bytes, count: int) -> list[bytes]:
+    """Elements, each after its length as a little-endian uint32; of more than `count` one too many."""
     found: list[bytes] = []
     place = 0
-    while place < len(part):
+    while place < len(part) and len(found) <= count:
         if place + _LENGTH.size > len(part):
             raise BadRequestError(
                 "inputs: the bytes of 'image' are not elements with their lengths.", param="inputs"
@@ -163,8 +164,8 @@ def _split(part: bytes) -> list[bytes]:
     return found
 
 
-def _flatten(data: Sequence[Any]) -> list[Any]:
-    return [element for row in data for element in (row if isinstance(row, list) else [row])]
+def _flatten(data: Sequence[Any]) -> Iterator[Any]:
+    return (element for row in data for element in (row if isinstance(row, list) else [row]))
 
 
 def _decode(element: Any) -> bytes:

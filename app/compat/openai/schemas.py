@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from app.compat.reading import Body
+from app.http.fields import FIRST_WRONG
 
 FinishReason = Literal["stop", "length"]
 
@@ -34,7 +35,7 @@ class Message(Body):
     """A turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"] = "user"
-    content: str | list[Part] | None = None
+    content: str | Annotated[list[Part], FIRST_WRONG] | None = None
 
     @property
     def text(self) -> str:
@@ -75,11 +76,11 @@ class SamplingBody(Body):
 class ChatBody(SamplingBody):
     """`POST /v1/chat/completions`."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: Annotated[list[Message], FIRST_WRONG] = Field(min_length=1)
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], FIRST_WRONG] | None = None
     n: int | None = None
     response_format: ResponseFormat | None = None
 
@@ -95,13 +96,13 @@ class InputItem(Body):
 
     type: str = "message"
     role: Literal["system", "developer", "user", "assistant"] = "user"
-    content: str | list[Part] | None = None
+    content: str | Annotated[list[Part], FIRST_WRONG] | None = None
 
 
 class ResponsesBody(SamplingBody):
     """`POST /v1/responses`."""
 
-    input: str | list[InputItem]
+    input: str | Annotated[list[InputItem], FIRST_WRONG]
     instructions: str | None = None
     text: TextOptions | None = None
     max_output_tokens: int | None = Field(None, ge=1)
