@@ -70,4 +70,4 @@ def test_tritonclient(results: dict[str, Any]) -> None:
     assert found["binary"] == ["cat", "coffee", "cat"]
     assert found["json"] == [["cat", "coffee"], ["coffee", "cat"], ["cat", "coffee"]]
     assert found["shape"] == [3, 1472]
-    assert "holds 2 elements where its shape says 5" in found["wrong_shape"]
+    assert "does not hold the 5 elements that its shape says" in found["wrong_shape"]
