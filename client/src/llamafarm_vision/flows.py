@@ -34,7 +34,9 @@ MAX_TRIES = 4
 MAX_PAUSE_SECONDS = 5.0
 PATIENCE_SECONDS = 180.0
 RECONNECT_PAUSE_SECONDS = 1.0
-FOLLOW_TIMEOUT = httpx.Timeout(60.0, connect=5.0)  # a followed job is heard of several times a minute
+FOLLOW_TIMEOUT_SECONDS = 60.0  # a followed job is heard of several times a minute
+MIN_TIMEOUT_SECONDS = 0.1
+FOLLOW_TIMEOUT = httpx.Timeout(FOLLOW_TIMEOUT_SECONDS, connect=5.0)
 ENDED = ("succeeded", "failed", "cancelled")
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -124,54 +126,74 @@ class EventReader:
         return None
 
 
-def stream(call: Call, convert: Callable[[ServerEvent], Row]) -> ItemFlow[Row]:
-    """The reply's events while they come; sent again as `exchange` does, so before the first event."""
-    yield from exchange(call, Open)
-    reader = EventReader()
-    while (event := (yield from reader.read())) is not None:
-        yield Emit(convert(event))
+class JobReader:
+    """A job's events from the one after the id `after` to the job's end, across broken connections."""
 
+    def __init__(
+        self,
+        path: str,
+        after: str | None = None,
+        *,
+        on_broken: Callable[[], None] = lambda: None,
+        timeout_s: float | None = None,
+    ) -> None:
+        """`path` is the job's own; `on_broken` is called each time that the connection broke."""
+        self._path, self._after, self._on_broken = path, after, on_broken
+        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._last_heard = time.monotonic()
+        self._events: EventReader | None = None
 
-def follow_job(
-    path: str, after: str | None = None, on_broken: Callable[[], None] = lambda: None
-) -> ItemFlow[ServerEvent]:
-    """A job's events, from the one after the id `after` to the job's end, across broken connections.
+    def read(self) -> Flow[ServerEvent | None]:
+        """The next event; None once the job has ended.
 
-    Args:
-        path: The job's own path.
-        on_broken: Called each time that the connection broke, before it is tried again.
+        Raises `UnreachableError` where the service stays away for `PATIENCE_SECONDS`, `RefusedError` where it refuses,
+        TimeoutError where the job goes on after `timeout_s`.
+        """
+        while True:
+            try:
+                if self._events is None:
+                    yield from self._open()
+                event = None if self._events is None else (yield from self._events.read())
+                if event is not None:
+                    self._after = event.id
+                    return event
+                self._events = None
+                job = yield from send(Call("GET", self._path))
+                self._hear()
+                if job["state"] in ENDED:
+                    return None
+            except RefusedError as error:
+                self._events = None
+                if error.retry_after_s is None or self._is_out_of_patience():
+                    raise
+            except UnreachableError:
+                self._events = None
+                self._check_deadline()
+                if self._is_out_of_patience():
+                    raise
+                self._on_broken()
+            yield Pause(RECONNECT_PAUSE_SECONDS)
 
-    Raises `UnreachableError` where the service stays away for `PATIENCE_SECONDS`, `RefusedError` where it refuses.
-    """
-    last_heard = time.monotonic()
+    def _open(self) -> Flow[None]:
+        headers = {} if self._after is None else {"Last-Event-ID": self._after}
+        timeout = FOLLOW_TIMEOUT
+        if self._deadline is not None:
+            left = max(self._deadline - time.monotonic(), MIN_TIMEOUT_SECONDS)
+            timeout = httpx.Timeout(min(left, FOLLOW_TIMEOUT_SECONDS), connect=FOLLOW_TIMEOUT.connect)
+        reply: Reply = yield Open(Call("GET", f"{self._path}/events", headers=headers, timeout=timeout))
+        reply.check()
+        self._events = EventReader(self._hear)
 
-    def hear() -> None:
-        nonlocal last_heard
-        last_heard = time.monotonic()
+    def _hear(self) -> None:
+        self._last_heard = time.monotonic()
+        self._check_deadline()
 
-    while True:
-        headers = {} if after is None else {"Last-Event-ID": after}
-        reader = EventReader(hear)
-        try:
-            reply: Reply = yield Open(
-                Call("GET", f"{path}/events", headers=headers, timeout=FOLLOW_TIMEOUT)
-            )
-            reply.check()
-            while (event := (yield from reader.read())) is not None:
-                after = event.id
-                yield Emit(event)
-            job = yield from send(Call("GET", path))
-            hear()
-            if job["state"] in ENDED:
-                return
-        except RefusedError as error:
-            if error.retry_after_s is None or time.monotonic() - last_heard > PATIENCE_SECONDS:
-                raise
-        except UnreachableError:
-            if time.monotonic() - last_heard > PATIENCE_SECONDS:
-                raise
-            on_broken()
-        yield Pause(RECONNECT_PAUSE_SECONDS)
+    def _check_deadline(self) -> None:
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise TimeoutError(f"{self._path} still goes on")
+
+    def _is_out_of_patience(self) -> bool:
+        return time.monotonic() - self._last_heard > PATIENCE_SECONDS
 
 
 def download(call: Call, target: Path, progress: Progress | None = None) -> Flow[Path]:

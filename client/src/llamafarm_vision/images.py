@@ -50,7 +50,9 @@ def read_image(image: ImageInput) -> tuple[str, bytes]:
         if not isinstance(content, bytes):
             raise TypeError("open the image's file for reading bytes: mode 'rb'")
         return os.path.basename(str(getattr(image, "name", "") or "image")), content
-    raise TypeError(f"{type(image).__name__} is no image: pass a path, bytes, a Pillow image, an array or a file")
+    raise TypeError(
+        f"{type(image).__name__} is no image: pass a path, bytes, a Pillow image, an array or a file"
+    )
 
 
 def to_data_uri(image: ImageInput) -> str:

@@ -136,5 +136,3 @@ def _to_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return json.dumps(value) if isinstance(value, list) else str(value)
-
-
