@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import pkgutil
 import shutil
 import subprocess
@@ -83,6 +84,21 @@ VIOLATIONS = {
         "import workers.methods.head.method",
         "the workers' rooms form layers",
     ),
+    "the client needs the service": (
+        "client/src/llamafarm_vision/images.py",
+        "import app.media.images",
+        "the client needs httpx, pydantic and Pillow alone",
+    ),
+    "the client's core knows its verbs": (
+        "client/src/llamafarm_vision/steps.py",
+        "import llamafarm_vision.flows",
+        "the client's modules form layers",
+    ),
+    "a room of the service uses the client": (
+        "app/jobs/spec.py",
+        "import llamafarm_vision.errors",
+        "of the service only the command line is a user of the client",
+    ),
     "two files of a room import each other": (
         "app/media/structure.py",
         "import app.media.images",
@@ -101,6 +117,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
             root / package,
             ignore=shutil.ignore_patterns("__pycache__", "checkpoints", "shipped"),
         )
+    shutil.copytree(ROOT / "client/src", root / "client/src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", root)
     return root
 
@@ -109,6 +126,7 @@ def lint(root: Path) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"],
         cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root / "client/src")},
         capture_output=True,
         text=True,
         timeout=120,

@@ -142,6 +142,8 @@ class JobReader:
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._last_heard = time.monotonic()
         self._events: EventReader | None = None
+        self.job: dict[str, Any] = {}
+        """The job, once it has ended."""
 
     def read(self) -> Flow[ServerEvent | None]:
         """The next event; None once the job has ended.
@@ -158,9 +160,9 @@ class JobReader:
                     self._after = event.id
                     return event
                 self._events = None
-                job = yield from send(Call("GET", self._path))
+                self.job = yield from send(Call("GET", self._path))
                 self._hear()
-                if job["state"] in ENDED:
+                if self.job["state"] in ENDED:
                     return None
             except RefusedError as error:
                 self._events = None

@@ -85,9 +85,14 @@ def pack_folder(folder: Path, files: Sequence[Path]) -> Upload:
     )
 
     def read() -> Iterator[bytes]:
+        waiting = bytearray()  # small files go together: a piece is a write to the connection
         for path in files:
-            yield from _pack_file(folder, path)
-        yield bytes(2 * _BLOCK_BYTES)
+            for piece in _pack_file(folder, path):
+                waiting += piece
+                if len(waiting) >= CHUNK_BYTES:
+                    yield bytes(waiting)
+                    waiting.clear()
+        yield bytes(waiting) + bytes(2 * _BLOCK_BYTES)
 
     return Upload(read, total + 2 * _BLOCK_BYTES, "application/x-tar")
 

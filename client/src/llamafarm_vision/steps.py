@@ -1,7 +1,7 @@
 """Requests, and the steps of which every verb is made.
 
-A verb is a generator that yields steps and gets their outcomes: send this, read a line, pause. It contains no waiting of
-its own, so that the sync and the async transport carry out the same one.
+A verb is a generator that yields steps and gets their outcomes: send this, read a line, pause. It waits for nothing
+itself, so that the sync and the async transport carry out the same one.
 """
 
 from __future__ import annotations

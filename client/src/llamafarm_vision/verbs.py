@@ -12,7 +12,7 @@ from llamafarm_vision.transports import AsyncTransport, Transport
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-Carrier = TypeVar("Carrier", Transport, AsyncTransport)
+Carrier = TypeVar("Carrier", bound=Transport | AsyncTransport)
 
 
 class Group(Generic[Carrier]):

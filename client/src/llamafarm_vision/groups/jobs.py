@@ -121,7 +121,7 @@ def wait(
     reader = JobReader(_path(job), timeout_s=timeout_s)
     while (event := (yield from reader.read())) is not None:
         on_event(_to_job_event(event))
-    ended = yield from get_job(job)
+    ended = Job.model_validate(reader.job)
     if ended.state != "succeeded":
         raise JobFailedError(ended)
     return ended

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from llamafarm_vision.errors import ServiceFailedError, error_of_problem
 from llamafarm_vision.flows import EventReader, Row, ServerEvent, exchange, fetch, send
@@ -78,7 +78,7 @@ def learn(
     form = form_fields(label=label, description=description, replace=replace or None)
     path = f"/v1/collections/{quote_segment(collection)}/examples"
     added: list[AddedExample] = []
-    for some in _in_batches(list(images) if isinstance(images, list | tuple) else [images]):
+    for some in _in_batches(_to_list(images)):
         reply = yield from send(_image_call(path, form, *some, field="images"))
         added += map(AddedExample.model_validate, reply["data"])
     return added
@@ -114,7 +114,7 @@ def embed(
     model: str | None = None,
 ) -> Flow[Embeddings]:
     """Turn images and texts into unit vectors of one space; those of the images come first."""
-    some_images = list(images) if isinstance(images, list | tuple) else [images]
+    some_images = _to_list(images)
     some_texts = [texts] if isinstance(texts, str) else list(texts)
     # base64 is a third as long as the numbers written out
     if not some_images:
@@ -277,6 +277,11 @@ def _generation(
         top_p=top_p,
         strict=strict or None,
     )
+
+
+def _to_list(images: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
+    # bytes and arrays are sequences too, but of numbers
+    return list(images) if isinstance(images, list | tuple) else [cast(ImageInput, images)]
 
 
 def _in_batches(images: Sequence[ImageInput]) -> Iterator[Sequence[ImageInput]]:

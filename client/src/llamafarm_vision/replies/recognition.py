@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 from datetime import datetime
+from typing import Any
 
 from pydantic import field_validator
 
@@ -127,7 +128,7 @@ class Embedding(ReplyModel):
 
     @field_validator("embedding", mode="before")
     @classmethod
-    def _unpack(cls, value: object) -> object:
+    def _unpack(cls, value: Any) -> Any:
         # base64 of little-endian float32 is a third of the numbers' text
         if not isinstance(value, str):
             return value
