@@ -57,7 +57,8 @@ def test_it_migrates_a_database_from_the_wheels_alone(wheels: dict[str, Path], t
     for wheel in wheels.values():
         zipfile.ZipFile(wheel).extractall(unpacked)
     where = (
-        "import app, llamafarm_vision, migrations; print(app.__file__, llamafarm_vision.__file__, migrations.__file__)\n"
+        "import app, llamafarm_vision as client, migrations\n"
+        "print(app.__file__, client.__file__, migrations.__file__)\n"
         "from app.strategies import Strategies; from app.settings import Settings\n"
         "Strategies.load(Settings()).get('lite_oneshot')"
     )

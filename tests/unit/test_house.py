@@ -198,7 +198,7 @@ def test_every_room_with_inner_files_closes_them() -> None:
         for file in pkgutil.iter_modules([str(ROOT / "app" / room)])
         if file.name in INNER
     }
-    assert closed == inner
+    assert {name for name in closed if name.startswith("app.")} == inner
 
 
 def test_routes_name_services_that_exist() -> None:
@@ -220,7 +220,7 @@ def test_routes_name_services_that_exist() -> None:
 
 def test_files_and_functions_fit_a_few_screens() -> None:
     found = set()
-    for file in [*ROOT.glob("app/**/*.py"), *ROOT.glob("workers/**/*.py")]:
+    for file in [file for code in ("app", "client/src", "workers") for file in ROOT.glob(f"{code}/**/*.py")]:
         place = file.relative_to(ROOT).as_posix()
         text = file.read_text()
         if len(text.splitlines()) > MAX_FILE_LINES:
