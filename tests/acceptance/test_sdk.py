@@ -131,6 +131,7 @@ def test_both_clients_teach_recognise_list_and_forget(working: Live, demo: Path)
 
     async def teach() -> list[Any]:
         async with AsyncVision(working.url) as client:
+            await client.collections.create("async")
             await client.learn([demo / "mug.jpg"], "mug", collection="async")
             await client.learn([demo / "boat.jpg"], "boat", collection="async")
             many = client.classify_many(
@@ -183,7 +184,9 @@ def test_a_folder_is_sent_followed_and_waited_for(working: Live, demo: Path) -> 
         job = vision.jobs.wait(dataset.job or "", on_event=lambda event: heard.append(event.name))
         assert job.state == "succeeded"
         assert heard[-1] == "state"
-        assert [event.name for event in vision.jobs.follow(job)] == heard
+        # of a job that has ended the service keeps the last progress alone
+        kept = [event.name for event in vision.jobs.follow(job)]
+        assert kept.count("state") == heard.count("state") == 3
         ready = vision.datasets.get(dataset)
         assert ready.summary is not None
         assert ready.summary["examples"] == sum(1 for _ in (demo / "images").rglob("*.*"))
@@ -222,10 +225,12 @@ def test_every_block_of_the_page_runs(
     assert len(blocks) > 12
     monkeypatch.chdir(demo.parent)
     names: dict[str, Any] = {}
-    for block in blocks:
-        assert len(block.strip().splitlines()) < 10, block
-        exec(compile(block.replace(ADDRESS, working.url), "docs/sdk.md", "exec"), names)  # noqa: S102
-    names["vision"].close()
+    try:
+        for block in blocks:
+            assert len(block.strip().splitlines()) < 10, block
+            exec(compile(block.replace(ADDRESS, working.url), "docs/sdk.md", "exec"), names)  # noqa: S102
+    finally:
+        names["vision"].close()
     said = capsys.readouterr().out
     assert "lite_fewshot" in said
     assert "['mug', 'boat']" in said
