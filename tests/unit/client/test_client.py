@@ -120,11 +120,12 @@ def test_an_answer_that_breaks_off_is_no_answer(server: Scripted, kind: str) -> 
 
 
 def test_every_code_of_the_service_has_a_class_of_its_status(server: Scripted) -> None:
+    vision = Vision(server.url)
     for kind in list_errors().values():
         problem = {"status": kind.status, "detail": "No.", "error": {"code": kind.code}}
         server.answers = [(kind.status, {"X-Request-ID": "4f1c"}, json.dumps(problem).encode())]
         with pytest.raises(VisionError) as caught:
-            ask(server.url, lambda vision: vision.models.get("lite"), "sync")
+            vision.models.get("lite")
         error = caught.value
         assert isinstance(error, RefusedError)
         assert type(error) is not RefusedError
@@ -135,6 +136,7 @@ def test_every_code_of_the_service_has_a_class_of_its_status(server: Scripted) -
             "4f1c",
         )
         assert isinstance(error, InvalidInputError) == (kind.status in (400, 405, 408, 415, 422))
+    vision.close()
 
 
 @pytest.mark.parametrize(
