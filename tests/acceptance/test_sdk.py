@@ -227,12 +227,12 @@ def test_every_block_of_the_page_runs(
     names: dict[str, Any] = {}
     try:
         for block in blocks:
-            assert len(block.strip().splitlines()) < 10, block
+            assert len([line for line in block.splitlines() if line]) < 10, block
             exec(compile(block.replace(ADDRESS, working.url), "docs/sdk.md", "exec"), names)  # noqa: S102
     finally:
         names["vision"].close()
     said = capsys.readouterr().out
-    assert "lite_fewshot" in said
+    assert "my-model" in said
     assert "['mug', 'boat']" in said
     assert "404 model_not_found" in said
     assert list((demo.parent / "exported").iterdir())
