@@ -35,6 +35,8 @@ COMPONENTS = {
     "CaptionReply": answers.Caption,
     "Classification": recognition.Classification,
     "CollectionInfo": recognition.Collection,
+    "CollectionHealth": recognition.CollectionHealth,
+    "AnswerSet": recognition.AnswerSet,
     "Contender": models.Contender,
     "Cpu": strategies.Cpu,
     "DatasetInfo": jobs.Dataset,

@@ -6,7 +6,7 @@ from llamafarm_vision.flows import exchange, fetch, list_rows, send
 from llamafarm_vision.images import ImageInput
 from llamafarm_vision.replies.answers import AddedAnswerExample, AnswerExample
 from llamafarm_vision.replies.jobs import Job
-from llamafarm_vision.replies.recognition import Collection, Example, Label
+from llamafarm_vision.replies.recognition import Collection, CollectionHealth, Example, Label
 from llamafarm_vision.steps import Call, Flow, ItemFlow, drop_none, form_fields, quote_segment
 from llamafarm_vision.verbs import Carrier, Group, Listing, Verb
 
@@ -20,9 +20,16 @@ def list_collections() -> ItemFlow[Collection]:
     return list_rows("/v1/collections", Collection.model_validate)
 
 
-def create_collection(name: str, *, encoder: str | None = None) -> Flow[Collection]:
-    """Make a collection, bound to one encoder; the service's default if empty."""
-    return fetch(Call("POST", "/v1/collections", json=drop_none(name=name, encoder=encoder)), Collection)
+def create_collection(
+    name: str, *, encoder: str | None = None, label_shares: str | None = None
+) -> Flow[Collection]:
+    """Make a collection, bound to one encoder; the service's default if empty.
+
+    Args:
+        label_shares: `equal`, or `examples`: expect each label as often as there are examples of it.
+    """
+    body = drop_none(name=name, encoder=encoder, label_shares=label_shares)
+    return fetch(Call("POST", "/v1/collections", json=body), Collection)
 
 
 def get_collection(name: str) -> Flow[Collection]:
@@ -33,6 +40,19 @@ def get_collection(name: str) -> Flow[Collection]:
 def bind_collection(name: str, encoder: str) -> Flow[Job]:
     """Bind a collection to another encoder: the job embeds every example again, then it changes over."""
     return fetch(Call("PATCH", _path(name), json={"encoder": encoder}), Job)
+
+
+def expect_labels(name: str, label_shares: str) -> Flow[Collection]:
+    """Say how often each label is to be expected: `equal`, or as the `examples`."""
+    return fetch(
+        Call("PATCH", _path(name), json={"label_shares": label_shares}, is_repeatable=True), Collection
+    )
+
+
+def examine_collection(name: str = "default", *, limit: int | None = None) -> Flow[CollectionHealth]:
+    """Examples whose labels look wrong, and how well each label is learned."""
+    call = Call("GET", _path(name, "health"), params=drop_none(limit=limit), is_repeatable=True)
+    return fetch(call, CollectionHealth)
 
 
 def delete_collection(name: str) -> Flow[None]:
@@ -103,6 +123,8 @@ class Collections(Group[Carrier]):
     create = Verb(create_collection)
     get = Verb(get_collection)
     bind = Verb(bind_collection)
+    expect = Verb(expect_labels)
+    health = Verb(examine_collection)
     delete = Verb(delete_collection)
     labels = Listing(list_labels)
 

@@ -11,7 +11,7 @@ from llamafarm_vision.groups.datasets import upload_call
 from llamafarm_vision.groups.files import save_files
 from llamafarm_vision.replies.jobs import Artifact, Dataset, Job
 from llamafarm_vision.replies.models import Model
-from llamafarm_vision.steps import Call, Flow, ItemFlow, drop_none, quote_segment
+from llamafarm_vision.steps import Call, Emit, Flow, ItemFlow, drop_none, quote_segment
 from llamafarm_vision.verbs import Carrier, Group, Listing, Verb
 
 
@@ -21,8 +21,14 @@ def _path(model: str | Model, *rest: str) -> str:
 
 
 def list_models() -> ItemFlow[Model]:
-    """Every model: the default first, then those trained here, the newest first."""
-    return list_rows("/v1/models", Model.model_validate)
+    """Every model: the default first, then those trained here, the newest first.
+
+    Names that the service lists for other APIs' clients, which stand for a model or a collection, are left out.
+    """
+    listed = yield from send(Call("GET", "/v1/models", is_repeatable=True))
+    for row in listed["data"]:
+        if row.get("alias_of") is None:
+            yield Emit(Model.model_validate(row))
 
 
 def get_model(model: str) -> Flow[Model]:

@@ -29,6 +29,7 @@ def classify(
     model: str | None = None,
     threshold: float | None = None,
     top_k: int | None = None,
+    coverage: float | None = None,
 ) -> Flow[Classification]:
     """Say what an image shows.
 
@@ -38,8 +39,9 @@ def classify(
         model: Encoder or trained classifier; the collection's own if empty.
         threshold: Reject below this probability, 0 to 1; 0 accepts everything.
         top_k: How many scores to show.
+        coverage: Give the set of labels that holds the right one with this probability too, .5 to .999.
     """
-    form = _classify_form(labels, collection, model, threshold, top_k)
+    form = _classify_form(labels, collection, model, threshold, top_k, coverage)
     return fetch(_image_call("/v1/classify", form, image), Classification)
 
 
@@ -51,9 +53,10 @@ def classify_many(
     model: str | None = None,
     threshold: float | None = None,
     top_k: int | None = None,
+    coverage: float | None = None,
 ) -> ItemFlow[Classification]:
     """Say of each image what it shows, in order; several go in one request. The arguments are those of `classify`."""
-    form = _classify_form(labels, collection, model, threshold, top_k)
+    form = _classify_form(labels, collection, model, threshold, top_k, coverage)
     for some in _in_batches(images):
         reply = yield from send(_image_call("/v1/classify", form, *some))
         # one image is answered by itself, several by a list
@@ -96,6 +99,7 @@ def search(
     text: str | None = None,
     collection: str | None = None,
     top_k: int | None = None,
+    coverage: float | None = None,
 ) -> Flow[SearchResult]:
     """Find the examples of a collection that look like an image, or like what a text says."""
     if (image is None) == (text is None):
@@ -258,9 +262,16 @@ def _classify_form(
     model: str | None,
     threshold: float | None,
     top_k: int | None,
+    coverage: float | None,
 ) -> dict[str, str]:
-    names = None if labels is None else list(labels)
-    return form_fields(labels=names, collection=collection, model=model, threshold=threshold, top_k=top_k)
+    return form_fields(
+        labels=None if labels is None else list(labels),
+        collection=collection,
+        model=model,
+        threshold=threshold,
+        top_k=top_k,
+        coverage=coverage,
+    )
 
 
 def _generation(

@@ -70,6 +70,12 @@ class Model(ReplyModel):
     """A model that the service has."""
 
     id: str
+    object: str = "model"
+    created: int = 0
+    """When it was trained, in seconds since 1970; 0 of a model that came with the service."""
+    owned_by: str = ""
+    alias_of: str | None = None
+    """What the id stands for, for clients that know only models; None of a model."""
     kind: str
     """`encoder`, `vlm` or `classifier`."""
     tasks: list[str] | None

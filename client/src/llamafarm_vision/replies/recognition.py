@@ -31,6 +31,24 @@ class ClassifyTiming(ReplyModel):
     total: float
 
 
+class AnswerSetWarning(ReplyModel):
+    """What to know of an answer set before relying on it."""
+
+    code: str
+    sentence: str
+
+
+class AnswerSet(ReplyModel):
+    """The labels that an image may show, if it shows any of them."""
+
+    coverage: float
+    guarantee: str
+    """What holds with that probability: `label`, `average` or `none`."""
+    labels: list[str]
+    """The likeliest first; at least one, also of an image that is rejected."""
+    warnings: list[AnswerSetWarning]
+
+
 class Classification(ReplyModel):
     """What an image shows."""
 
@@ -46,6 +64,8 @@ class Classification(ReplyModel):
     collection: str | None
     """None in zero-shot."""
     timing_ms: ClassifyTiming
+    answer_set: AnswerSet | None = None
+    """None where no coverage was asked for."""
 
 
 class Example(ReplyModel):
@@ -90,6 +110,8 @@ class Collection(ReplyModel):
 
     name: str
     encoder: str
+    label_shares: str = "equal"
+    """`equal`, or `examples`: each label is expected as often as there are examples of it."""
     version: int
     """Grows by one with each change of its examples or descriptions."""
     labels: int
@@ -150,3 +172,41 @@ class Embeddings(ReplyModel):
     data: list[Embedding]
     model: str
     usage: EmbeddingUsage
+
+
+class Suspect(ReplyModel):
+    """An example whose label the other examples contradict."""
+
+    id: str
+    label: str
+    told: str
+    """The label that the others tell when it is left out."""
+    probability: float
+    """That its own label is right."""
+    image: str
+    """Where its thumbnail is."""
+
+
+class LabelHealth(ReplyModel):
+    """How well one label is learned."""
+
+    label: str
+    examples: int
+    recall: float | None
+    """Share of its examples that are told right when left out; None where none can be."""
+
+
+class CollectionHealth(ReplyModel):
+    """What may be wrong with a collection's examples."""
+
+    collection: str
+    examples: int
+    examined: int
+    suspects: list[Suspect]
+    """The most suspect first."""
+    suspects_total: int
+    labels: list[LabelHealth]
+    """The least recall first."""
+    labels_total: int
+    notes: list[str]
+    """What the figures leave out, in sentences."""
