@@ -16,12 +16,13 @@ RUN python -m venv /opt/vision
 COPY constraints.txt ./
 RUN /opt/vision/bin/pip install -c constraints.txt torch \
     && /opt/vision/bin/python -c "import sys, torch; sys.exit('$DEVICE' == 'cuda' and not torch.version.cuda and 'this torch has no CUDA')"
+COPY client ./client
 COPY pyproject.toml README.md ./
 COPY migrations ./migrations
 COPY app ./app
 COPY workers ./workers
 COPY strategies ./strategies
-RUN /opt/vision/bin/pip install -c constraints.txt .
+RUN /opt/vision/bin/pip install -c constraints.txt ./client .
 
 FROM python:${PYTHON}-slim-bookworm
 ARG DEVICE=auto

@@ -3,7 +3,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt -e
+# the client is a distribution of its own that the service needs: one call installs both, so that no index is asked for it
+PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt -e ./client -e
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve dev check test test-all fuzz lint format docs bench storm kills upgrade clean
@@ -16,12 +17,12 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is needed (on Debian: apt-get install python3-venv)" >&2; rm -rf $(VENV); exit 1; }
 
 # Two stamps, so that serving does not wait for the test and lint tools; the fuller one fulfils both.
-$(VENV)/.serve-ready: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.serve-ready: pyproject.toml client/pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing the service into $(VENV) (once; a few minutes)"
 	@$(PIP_INSTALL) '.'
 	@touch $@
 
-$(VENV)/.dev-ready: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.dev-ready: pyproject.toml client/pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing the service and its test and lint tools into $(VENV) (once; a few minutes)"
 	@$(PIP_INSTALL) '.[test,lint,scale,clients]'
 	@touch $@ $(VENV)/.serve-ready
@@ -36,7 +37,7 @@ $(VENV)/.edit-ready: $(VENV)/.dev-ready
 	@touch $@
 
 dev: $(VENV)/.edit-ready ## Serve, and start again whenever code or a strategy changes
-	@exec $(BIN)/watchfiles --filter python '$(BIN)/vision serve $(ARGS)' app workers strategies migrations
+	@exec $(BIN)/watchfiles --filter python '$(BIN)/vision serve $(ARGS)' app client/src workers strategies migrations
 
 # LiteLLM, LangChain and LlamaIndex bring another openai than the one beside ours: an environment of their own, pinned
 CLIENTS_VENV ?= .venv-clients
@@ -110,5 +111,5 @@ upgrade: ## Choose the newest versions that fit and write constraints.txt
 	PYTHON="$(PYTHON)" bash scripts/upgrade.sh
 
 clean: ## Remove the virtual environment and every cache
-	rm -rf $(VENV) $(FUZZ_VENV) $(CLIENTS_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(FUZZ_VENV) $(CLIENTS_VENV) build dist *.egg-info client/build client/dist client/src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import output
-from app.cli.client import RefusedError, form_fields
+from app.cli.client import form_fields
 from app.cli.files import check_regular, image_files
 from app.cli.model_folders import model_id
 from app.cli.options import Images, Json
@@ -112,20 +112,17 @@ def answer(
         reply = send_one(session, path, form, image)
         session.print_result(reply, _print_answer)
         return reply
-    files = {"image": image.read_bytes()}
-    for name, event in session.service.events(path, data={**form, "stream": "true"}, files=files):
-        if name == "token":
-            sys.stdout.write(event["text"])
+    whole: dict[str, Any] = {}
+    for event in session.service.stream_answer(path, form, image):
+        if event.name == "done":
+            whole = event.data
+        else:
+            sys.stdout.write(event.data["text"])
             sys.stdout.flush()
-        elif name == "error":
-            sys.stdout.write("\n")
-            raise RefusedError(event["status"], event["detail"])
-        elif name == "done":
-            sys.stdout.write("\n")
-            sys.stdout.flush()
-            warn(event["warnings"])
-            return dict(event)
-    raise RefusedError(502, "the answer ended early")
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+    warn(whole["warnings"])
+    return whole
 
 
 def warn(warnings: list[dict[str, Any]], pictures: int = 1) -> None:

@@ -54,8 +54,7 @@ def preview(
     )
     service = session.service
     try:
-        files = {"image": (image.name, image.read_bytes())}
-        service.save("/v1/augment", to, method="POST", data=form, files=files)
+        service.save("/v1/augment", to, form=form, image=image)
     except OSError as error:
         output.fail(f"{error.filename or to}: {error.strerror or error}", output.REFUSED)
     output.say(f"Wrote {to}")

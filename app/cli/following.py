@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,16 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from app.cli import output
-from app.cli.client import RefusedError, Service, UnreachableError
+from app.cli.client import ServerEvent, Service
 from app.cli.figures import not_judged, show_comparison
 from app.cli.progress import ProgressLines, format_span
 from app.cli.session import Session
 from app.cli.waiting import describe_queue
 from app.cli.wording import in_flags
 
-FINISHED = ("succeeded", "failed", "cancelled")
-_PATIENCE_S = 180.0
-_PAUSE_S = 1.0
 _MAX_METRICS = 2
 _JUDGED_BY = {
     "test": "of the test split",
@@ -142,32 +138,13 @@ class Reached:
 
 
 def _follow_to_end(service: Service, job_id: str, shown: _Silence, reached: Reached) -> dict[str, Any]:
-    path = f"/v1/jobs/{job_id}"
-    after: str | None = None
-    last = time.monotonic()
+    def take_in(event: ServerEvent) -> None:
+        reached.event(event.name, event.data)
+        shown.event(event.id, event.name, event.data, reached)
 
-    def heard() -> None:
-        nonlocal last
-        last = time.monotonic()
-
-    while True:
-        try:
-            for after, name, data in service.follow(f"{path}/events", after, heard):  # noqa: B020 - where the next call begins
-                reached.event(name, data)
-                shown.event(after, name, data, reached)
-            job: dict[str, Any] = service.call("GET", path)
-            heard()
-            if job["state"] in FINISHED:
-                shown.end(job)
-                return job
-        except RefusedError as error:
-            if error.retry_after_s is None or time.monotonic() - last > _PATIENCE_S:
-                raise
-        except UnreachableError:
-            if time.monotonic() - last > _PATIENCE_S:
-                raise
-            shown.broken()
-        time.sleep(_PAUSE_S)
+    job = service.follow(f"/v1/jobs/{job_id}", take_in, shown.broken)
+    shown.end(job)
+    return job
 
 
 class _Silence:

@@ -25,25 +25,24 @@ def tracked() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy so that nothing is left in the source tree."""
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The service's wheel and its client's, built from copies so that nothing is left in the source tree."""
     source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in [*tracked(), "pyproject.toml", "README.md"]:
+    client = subprocess.run(
+        ["git", "ls-files", "client"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    for name in [*tracked(), *client, "pyproject.toml", "README.md"]:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, source / name)
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        str(folder),
-        str(source),
-    ]
-    subprocess.run(pip, check=True, capture_output=True)
-    return next(folder.glob("*.whl"))
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder)]
+    subprocess.run([*pip, str(source), str(source / "client")], check=True, capture_output=True)
+    return {wheel.name.partition("-")[0]: wheel for wheel in folder.glob("*.whl")}
+
+
+@pytest.fixture(scope="module")
+def wheel(wheels: dict[str, Path]) -> Path:
+    """The service's wheel."""
+    return wheels["llamafarm_vision"]
 
 
 @pytest.mark.slow
@@ -53,11 +52,13 @@ def test_every_tracked_file_of_the_packages_is_in_the_wheel(wheel: Path) -> None
 
 
 @pytest.mark.slow
-def test_it_migrates_a_database_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
+def test_it_migrates_a_database_from_the_wheels_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
     unpacked = tmp_path / "site"
-    zipfile.ZipFile(wheel).extractall(unpacked)
+    for wheel in wheels.values():
+        zipfile.ZipFile(wheel).extractall(unpacked)
     where = (
-        "import app, migrations; print(app.__file__, migrations.__file__)\n"
+        "import app, llamafarm_vision as client, migrations\n"
+        "print(app.__file__, client.__file__, migrations.__file__)\n"
         "from app.strategies import Strategies; from app.settings import Settings\n"
         "Strategies.load(Settings()).get('lite_oneshot')"
     )
@@ -73,6 +74,6 @@ def test_it_migrates_a_database_from_the_wheel_alone(wheel: Path, tmp_path: Path
         )
         assert done.returncode == 0, done.stderr
         if words[0] == "-c":
-            assert done.stdout.count(str(unpacked)) == 2
+            assert done.stdout.count(str(unpacked)) == 3
         else:
             assert "applied" in done.stderr

@@ -13,6 +13,7 @@ import typer
 from app.cli import following
 from app.cli.client import RefusedError
 from app.cli.session import Session
+from llamafarm_vision import flows, transports
 from tests.scripted import Answer, Scripted, serving
 
 server = pytest.fixture(serving)
@@ -69,9 +70,10 @@ def test_a_job_that_is_quiet_for_long_is_not_a_service_that_is_away(
     server: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each look at the clock is most of the patience later than the one before."""
-    later = itertools.count(0, following._PATIENCE_S * 0.9)
+    later = itertools.count(0, flows.PATIENCE_SECONDS * 0.9)
     clock = SimpleNamespace(monotonic=lambda: float(next(later)), sleep=lambda _: None)
-    monkeypatch.setattr(following, "time", clock)
+    monkeypatch.setattr(flows, "time", clock)
+    monkeypatch.setattr(transports, "time", clock)
     server.answers = [
         stream(broken=True),
         stream(broken=True),

@@ -1,0 +1,1 @@
+"""The service's replies as typed models, a module a subject."""
