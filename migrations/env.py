@@ -11,6 +11,7 @@ from app.access import tables as access_tables  # noqa: F401  each registers its
 from app.answers import tables as answers_tables  # noqa: F401
 from app.collections import tables as collections_tables  # noqa: F401
 from app.datasets import tables as datasets_tables  # noqa: F401
+from app.feedback import tables as feedback_tables  # noqa: F401
 from app.jobs import tables as jobs_tables  # noqa: F401
 from app.models import tables as models_tables  # noqa: F401
 from app.storage.database import Base

@@ -268,7 +268,10 @@ async def unreferenced(session: AsyncSession, hashes: Sequence[str], neighbours:
 async def image_hashes(session: AsyncSession, collection_id: uuid.UUID, neighbours: Neighbours) -> list[str]:
     """Every image that the collection shows."""
     wanted = select(Example.image_sha256).where(Example.collection_id == collection_id)
-    return list({*await session.scalars(wanted), *await neighbours.images_of(session, collection_id)})
+    hashes = set(await session.scalars(wanted))
+    for images_of in neighbours.images_of:
+        hashes |= await images_of(session, collection_id)
+    return list(hashes)
 
 
 async def stored_bytes(session: AsyncSession, workspace: str) -> int:

@@ -17,11 +17,21 @@ from app.collections.coverage import Covered, cover
 from app.collections.directory import Directory, KnownCollection
 from app.collections.embedding import Embedded, ImageEmbedder
 from app.collections.errors import EmptyCollectionError, EncoderMismatchError
+from app.collections.given_answers import AnswerListener, GivenAnswer
 from app.collections.head_store import HeadStore
 from app.collections.health import Health, examine
 from app.collections.nearest import Near, nearest
 from app.collections.renewal import ExampleRenewal
-from app.collections.repository import NewExample, add_examples, find_collection, lock_images, stored_bytes
+from app.collections.repository import (
+    NewExample,
+    add_examples,
+    find_collection,
+    lock_images,
+    remove_example,
+    settle_labels,
+    stored_bytes,
+)
+from app.collections.tables import Collection
 from app.errors import InvalidInputError
 from app.heads import Head, Prediction
 from app.http.names import collection_of, is_collection_name
@@ -37,12 +47,15 @@ from app.storage.database import DEFAULT_COLLECTION, Database
 
 __all__ = [
     "Answer",
+    "Collection",
     "NewExample",
     "Question",
     "Recognition",
     "add_examples",
     "find_collection",
     "lock_images",
+    "remove_example",
+    "settle_labels",
     "stored_bytes",
 ]
 
@@ -90,6 +103,8 @@ class Recognition:
     metrics: Metrics
     trained: TrainedModels
     deadline_s: float = field(kw_only=True)
+    listener: AnswerListener | None = field(default=None, init=False)
+    """Whoever keeps pictures for review, from when that room is open."""
     _examining: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     """One examination at a time: each may read every vector of a collection."""
 
@@ -116,7 +131,21 @@ class Recognition:
             else:
                 head = await self.heads.head(known, live)
             embedded = await self.embedder.embed(workspace, live, images)
-        return self._answer(head, embedded, question, live.name, None if known is None else known.name, began)
+        name = None if known is None else known.name
+        answer = self._answer(head, embedded, question, live.name, name, began)
+        if known is not None and known.is_reviewed and self.listener is not None:
+            self.listener.hear(
+                GivenAnswer(
+                    known,
+                    live.key,
+                    images,
+                    embedded.vectors,
+                    head.labels,
+                    answer.prediction,
+                    head.threshold,
+                )
+            )
+        return answer
 
     async def _by_trained(
         self,
