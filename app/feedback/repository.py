@@ -209,12 +209,9 @@ async def page_by_time(
     return list(await session.scalars(wanted.order_by(*order).limit(limit)))
 
 
-async def page_by_offset(
-    session: AsyncSession, reviewed: Reviewed, *, limit: int, offset: int
-) -> list[ReviewPicture]:
-    """Pictures that wait, the least sure first, for clients that count pages."""
-    wanted = _WITHOUT_VECTORS.where(_waits(reviewed)).order_by(ReviewPicture.place, ReviewPicture.id)
-    return list(await session.scalars(wanted.limit(limit).offset(offset)))
+async def find_all(session: AsyncSession, pictures: Sequence[uuid.UUID]) -> list[ReviewPicture]:
+    """Pictures of any collection, which the caller knows to be of its workspace."""
+    return list(await session.scalars(_WITHOUT_VECTORS.where(ReviewPicture.id.in_(pictures))))
 
 
 async def find(
@@ -282,18 +279,6 @@ async def put_scores(session: AsyncSession, scored: Sequence[tuple[uuid.UUID, Sc
     changed = [{"id": picture, **_score_values(new)} for picture, new in scored if picture in wanted]
     if changed:
         await session.execute(update(ReviewPicture), changed)
-
-
-async def stored_bytes(session: AsyncSession, workspace: str) -> int:
-    """Bytes of the workspace's pictures kept for review; one that was taught counts with the examples."""
-    total = await session.scalar(
-        text(
-            "SELECT COALESCE(sum(p.bytes), 0) FROM review_pictures p JOIN collections c ON c.id = p.collection_id "
-            "WHERE c.workspace = :workspace AND NOT p.is_taught"
-        ),
-        {"workspace": workspace},
-    )
-    return int(total or 0)
 
 
 async def images_of(session: AsyncSession, collection_id: uuid.UUID) -> set[str]:

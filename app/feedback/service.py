@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -13,24 +14,34 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.collections import vectors
 from app.collections.directory import KnownCollection
+from app.collections.errors import CollectionNotFoundError
 from app.collections.judging import judge_vectors
 from app.collections.neighbours import Reviewed
 from app.collections.service import Recognition
 from app.errors import VisionError
-from app.feedback import outcomes, repository
+from app.feedback import outcomes, repository, workspaces
 from app.feedback.decisions import Stats
 from app.feedback.errors import ReviewPictureNotFoundError
-from app.feedback.repository import images_of, shown, stored_bytes
+from app.feedback.repository import images_of, shown
 from app.feedback.repository import trim as trim_review
 from app.feedback.scoring import Scored, score_row
 from app.feedback.tables import ReviewPicture
+from app.feedback.workspaces import stored_bytes
 from app.storage.database import Database
 
-__all__ = ["Order", "Review", "images_of", "shown", "stored_bytes", "trim_review"]
+__all__ = ["Order", "PendingPicture", "Review", "images_of", "shown", "stored_bytes", "trim_review"]
 
 Order = Literal["margin", "newest"]
 
 log = structlog.get_logger("app.feedback")
+
+
+@dataclass(frozen=True)
+class PendingPicture:
+    """A picture that waits, and the name of its collection."""
+
+    picture: ReviewPicture
+    collection: str
 
 
 @dataclass(eq=False)
@@ -64,16 +75,28 @@ class Review:
         await self._score_again(known, rows)
         return rows
 
-    async def page_by_number(
-        self, workspace: str, collection: str, *, page: int, size: int
-    ) -> tuple[list[ReviewPicture], int]:
-        """The least sure first for clients that count pages, from 1, and how many pictures wait."""
-        known, reviewed = await self._find_reviewed(workspace, collection)
+    async def page_everywhere(
+        self, workspace: str, *, page: int, size: int
+    ) -> tuple[list[PendingPicture], int]:
+        """The least sure first of all collections, for clients that count pages from 1, and how many wait."""
         async with self.database.session() as session:
-            rows = await repository.page_by_offset(session, reviewed, limit=size, offset=(page - 1) * size)
-            waiting, _ = await repository.measure(session, reviewed)
-        await self._score_again(known, rows)
-        return rows, waiting
+            names = await workspaces.page(session, workspace, limit=size, offset=(page - 1) * size)
+            total = await workspaces.count(session, workspace)
+            rows = {row.id: row for row in await repository.find_all(session, list(names))}
+        pending = [PendingPicture(rows[picture], name) for picture, name in names.items() if picture in rows]
+        for name in set(names.values()):
+            with suppress(CollectionNotFoundError):  # it was deleted meanwhile
+                known = await self.recognition.known(workspace, name)
+                await self._score_again(known, [one.picture for one in pending if one.collection == name])
+        return pending, total
+
+    async def find_collection_of(self, workspace: str, picture: uuid.UUID) -> str:
+        """The name of the collection that keeps a picture; raises ReviewPictureNotFoundError."""
+        async with self.database.session() as session:
+            found = await workspaces.find_collection_of(session, workspace, picture)
+        if found is None:
+            raise ReviewPictureNotFoundError
+        return found
 
     async def find(self, workspace: str, collection: str, picture: uuid.UUID) -> ReviewPicture:
         """One kept picture, decided or not; raises CollectionNotFoundError and ReviewPictureNotFoundError."""
