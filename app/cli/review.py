@@ -12,7 +12,7 @@ from app.cli import output
 from app.cli.client import drop_none, form_fields, quoted
 from app.cli.options import Collection, Json
 from app.cli.output import format_time
-from app.cli.session import Session, pass_session
+from app.cli.session import Column, Session, pass_session
 
 _WORDS = {"right": "the guess was right", "none": "none of the labels", "skip": "skipped"}
 
@@ -127,7 +127,7 @@ def _list(session: Session, path: str, collection: str, save: Path | None, *, ne
     empty = f"No picture of {collection} waits."
     if not rows and session.service.get(path)["review"] is None:
         empty = f"{collection} keeps no pictures for review: vision review {collection} --on"
-    columns = {
+    columns: dict[str, Column] = {
         "id": "id",
         "guess": lambda row: f"{row['guess']} {row['scores'][0]['score']:.3f}",
         "or": lambda row: " ".join(f"{score['label']} {score['score']:.3f}" for score in row["scores"][1:3]),

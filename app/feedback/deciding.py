@@ -74,10 +74,15 @@ class _Settled:
 
 
 class _TakenError(Exception):
-    """Others have decided these pictures."""
+    """Others have decided these pictures. What is told of the first is read here: a row that was read in a transaction
+    cannot be asked any more once that was rolled back.
+    """
 
     def __init__(self, rows: Sequence[ReviewPicture]) -> None:
-        self.rows = rows
+        first = rows[0]
+        self.picture, self.decided_by, self.decided_at = first.id, first.decided_by, first.decided_at
+        self.what = _WORDS.get(first.decision or "", "") if first.label is None else f"'{first.label}'"
+        self.more = len(rows) - 1
         super().__init__()
 
 
@@ -112,13 +117,14 @@ class Deciding:
         wanted = list(dict.fromkeys(pictures))
         try:
             async with self.database.session() as session:
-                before = await repository.find(session, known.id, wanted)
+                reviewed = await repository.read_reviewed(session, known.id)
+                before = await repository.find(session, reviewed, wanted)
             _check(before, wanted, verdict)
             prepared = await self._prepare(known, before) if verdict.kind in ("label", "right") else None
             async with self.database.session() as session:
                 settled = await self._decide(session, decider, known, before, verdict, prepared, source)
         except _TakenError as taken:
-            raise await self._tell_taken(taken.rows) from None
+            raise await self._tell_taken(taken) from None
         await self._announce(settled.collected, has_changed=settled.has_changed)
         self.handover.draw_line(known.id, None)
         decided = {row.id: _tell(row, settled) for row in settled.rows}
@@ -135,7 +141,7 @@ class Deciding:
         async with self.database.session() as session:
             collected = await find_collection(session, decider.workspace, collection, lock=True)
             version = collected.version
-            rows = await repository.find(session, known.id, [picture], lock=True)
+            rows = await repository.find(session, _reviewed(collected), [picture], lock=True)
             if not rows:
                 raise ReviewPictureNotFoundError
             row = rows[0]
@@ -196,7 +202,7 @@ class Deciding:
             self.recognition.directory.forget(decider.workspace, known.name)
             raise ConflictError("The collection was replaced meanwhile: try again.")
         version, ids = collected.version, [row.id for row in wanted]
-        rows = await repository.find(session, known.id, ids, lock=True)
+        rows = await repository.find(session, _reviewed(collected), ids, lock=True)
         _check(rows, ids, verdict)
         for row in rows:
             decision, label = verdict.decide(row.guess)
@@ -213,16 +219,16 @@ class Deciding:
             collected, rows, await _count_waiting(session, collected), collected.version != version
         )
 
-    async def _tell_taken(self, rows: Sequence[ReviewPicture]) -> AlreadyDecidedError:
-        """The failure that says who was first, of the first picture, and how many others there are."""
-        row = rows[0]
-        what = f"'{row.label}'" if row.label is not None else _WORDS.get(row.decision or "", "")
-        key = None if row.decided_by is None else await self.keys.name_of(row.decided_by)
-        who = "a caller without a key" if row.decided_by is None else f"the key '{shorten_name(key or '?')}'"
-        when = row.decided_at.strftime("%Y-%m-%d %H:%M:%S UTC") if row.decided_at else "before"
-        others = f", and so were {len(rows) - 1} more of them" if len(rows) > 1 else ""
+    async def _tell_taken(self, taken: _TakenError) -> AlreadyDecidedError:
+        """The failure that says who was first."""
+        who = "a caller without a key"
+        if taken.decided_by is not None:
+            name = await self.keys.name_of(taken.decided_by)
+            who = f"the key '{shorten_name(name)}'" if name else "a key that is gone"
+        when = taken.decided_at.strftime(", %Y-%m-%d %H:%M:%S UTC") if taken.decided_at else ""
+        more = f", and so were {taken.more} more of them" if taken.more else ""
         return AlreadyDecidedError(
-            f"The picture {row.id} was decided already: {what}, by {who}, {when}{others}."
+            f"The picture {taken.picture} was decided already: {taken.what}, by {who}{when}{more}."
         )
 
 
@@ -253,9 +259,12 @@ async def _teach(
             row.example_id, row.is_taught = example.id, example.created
 
 
+def _reviewed(collected: Collection) -> Reviewed:
+    return Reviewed(collected.id, collected.review_keep, collected.review_days)
+
+
 async def _count_waiting(session: AsyncSession, collected: Collection) -> int:
-    reviewed = Reviewed(collected.id, collected.review_keep, collected.review_days)
-    waiting, _ = await repository.measure(session, reviewed)
+    waiting, _ = await repository.measure(session, _reviewed(collected))
     return waiting
 
 

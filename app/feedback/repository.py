@@ -215,13 +215,11 @@ async def find_all(session: AsyncSession, pictures: Sequence[uuid.UUID]) -> list
 
 
 async def find(
-    session: AsyncSession, collection_id: uuid.UUID, pictures: Sequence[uuid.UUID], *, lock: bool = False
+    session: AsyncSession, reviewed: Reviewed, pictures: Sequence[uuid.UUID], *, lock: bool = False
 ) -> list[ReviewPicture]:
-    """Those of the pictures that are kept, decided ones too, by id."""
-    wanted = _WITHOUT_VECTORS.where(
-        ReviewPicture.collection_id == collection_id, ReviewPicture.id.in_(pictures)
-    ).order_by(ReviewPicture.id)
-    wanted = wanted.execution_options(populate_existing=True)
+    """Those of the pictures that are kept, decided ones too, by id; none that is too old."""
+    wanted = _WITHOUT_VECTORS.where(_is_fresh(reviewed), ReviewPicture.id.in_(pictures))
+    wanted = wanted.order_by(ReviewPicture.id)
     return list(await session.scalars(wanted.with_for_update() if lock else wanted))
 
 
@@ -242,11 +240,6 @@ async def find_by_image(
             ReviewPicture.collection_id == collection_id, ReviewPicture.image_sha256 == image_sha256
         )
     )
-
-
-async def find_fresh(session: AsyncSession, reviewed: Reviewed, picture: uuid.UUID) -> ReviewPicture | None:
-    """A kept picture, decided or not, unless it is too old."""
-    return await session.scalar(_WITHOUT_VECTORS.where(_is_fresh(reviewed), ReviewPicture.id == picture))
 
 
 async def read_vectors(session: AsyncSession, pictures: Sequence[uuid.UUID]) -> dict[uuid.UUID, bytes]:

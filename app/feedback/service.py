@@ -102,10 +102,10 @@ class Review:
         """One kept picture, decided or not; raises CollectionNotFoundError and ReviewPictureNotFoundError."""
         _, reviewed = await self._find_reviewed(workspace, collection)
         async with self.database.session() as session:
-            found = await repository.find_fresh(session, reviewed, picture)
-        if found is None:
+            found = await repository.find(session, reviewed, [picture])
+        if not found:
             raise ReviewPictureNotFoundError
-        return found
+        return found[0]
 
     async def count(self, workspace: str, collection: str) -> Stats:
         """How many pictures wait, and how often people agreed; raises CollectionNotFoundError."""

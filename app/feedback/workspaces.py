@@ -31,13 +31,14 @@ async def count(session: AsyncSession, workspace: str) -> int:
 
 async def find_collection_of(session: AsyncSession, workspace: str, picture: uuid.UUID) -> str | None:
     """The name of the workspace's collection that keeps a picture, decided or not."""
-    return await session.scalar(
+    name: str | None = await session.scalar(
         text(
             "SELECT c.name FROM review_pictures p JOIN collections c ON c.id = p.collection_id "
             "WHERE c.workspace = :workspace AND p.id = :picture"
         ),
         {"workspace": workspace, "picture": picture},
     )
+    return name
 
 
 async def stored_bytes(session: AsyncSession, workspace: str) -> int:
