@@ -21,7 +21,7 @@ from PIL import Image
 
 from app.embedded import EmbeddedServers
 from benchmarks.stored import copy_examples
-from tests.live import serving
+from tests.live import Live, serving
 from tests.photos import encoded
 
 COLLECTION = "many"
@@ -36,29 +36,36 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=5_000)
     parser.add_argument("--pictures", type=int, default=500)
     given = parser.parse_args()
+    took: defaultdict[str, list[float]] = defaultdict(list)
     with (
         tempfile.TemporaryDirectory() as folder,
+        # the synthetic examples tell nothing of real pictures: all count as unsure
         serving(Path(folder) / "data", VISION_REVIEW_MAX_MARGIN="1") as live,
+        live.client() as client,
     ):
-        with live.client() as client:
-            client.post("/v1/collections", json={"name": COLLECTION}).raise_for_status()
-            form, files = {"label": "label 0"}, {"images": picture(0)}
-            client.post(f"{PATH}/examples", data=form, files=files).raise_for_status()
-            servers = EmbeddedServers(live.data_dir)
-            try:
-                copy_examples(servers.start().database_url, COLLECTION, given.examples)
-            finally:
-                servers.stop()
-            time.sleep(2)  # the service looks at versions every second
-            client.timeout = httpx.Timeout(600)
-            took: defaultdict[str, list[float]] = defaultdict(list)
-            fill(client, given.pictures, took)
-            review(client, took)
+        client.timeout = httpx.Timeout(600)
+        prepare(live, given.examples)
+        fill(client, given.pictures, took)
+        review(client, took)
     for name, seconds in took.items():
         high = quantiles(seconds, n=20)[-1] if len(seconds) > 1 else seconds[0]
         print(
             f"{name:28} {len(seconds):5} x  median {1e3 * median(seconds):7.1f} ms  95 % {1e3 * high:7.1f} ms"
         )
+
+
+def prepare(live: Live, examples: int) -> None:
+    """Make the collection and its examples."""
+    with live.client() as client:
+        client.post("/v1/collections", json={"name": COLLECTION}).raise_for_status()
+        form, files = {"label": "label 0"}, {"images": picture(0)}
+        client.post(f"{PATH}/examples", data=form, files=files).raise_for_status()
+    servers = EmbeddedServers(live.data_dir)
+    try:
+        copy_examples(servers.start().database_url, COLLECTION, examples)
+    finally:
+        servers.stop()
+    time.sleep(2)  # the service looks at versions every second
 
 
 def picture(seed: int) -> bytes:

@@ -68,11 +68,8 @@ def test_pictures_are_listed_saved_decided_and_undone(split: Live, tmp_path: Pat
     ("words", "says"),
     [
         (["--label", "x"], "needs the ids"),
-        (["some-id"], "say what the pictures show"),
         (["some-id", "--right", "--none"], "--right or --none"),
         (["--keep", "5"], "go with --on"),
-        (["--on", "--off"], "one at a time"),
-        (["some-id", "--skip", "--stats"], "does not go with"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused_by_name(words: list[str], says: str) -> None:
