@@ -106,10 +106,10 @@ class LimitsMiddleware:
         try:
             body = self._open(scope)
 
-            async def counted() -> Message:
+            async def receive_counted() -> Message:
                 return await self._next(receive, body)
 
-            await self.app(scope, counted, tell)
+            await self.app(scope, receive_counted, tell)
         except errors.VisionError as error:
             if started:
                 raise

@@ -35,7 +35,7 @@ def announce(
             until.wait(every_s)
 
 
-def unserved(redis_url: str, queues: Sequence[str]) -> set[str]:
+def find_unserved(redis_url: str, queues: Sequence[str]) -> set[str]:
     """Those that no worker listens to; none where Redis is away."""
     if not queues:
         return set()
@@ -47,7 +47,7 @@ def unserved(redis_url: str, queues: Sequence[str]) -> set[str]:
     return {queue for queue, reply in zip(queues, found, strict=True) if reply is None}
 
 
-async def served(client: AsyncRedis, queue: str) -> bool | None:
+async def is_served(client: AsyncRedis, queue: str) -> bool | None:
     """Whether a worker listens to the queue; None where Redis is away."""
     try:
         return bool(await client.exists(_KEY + queue))

@@ -153,7 +153,7 @@ async def follow_job(
         if not _EVENT_ID.fullmatch(last_event_id):
             raise InvalidInputError("Last-Event-ID: send the id of an event of this job.")
         after = int(last_event_id)
-        if await jobs.told_all(row.id, after):
+        if await jobs.has_told_all(row.id, after):
             return Response(status_code=204)  # or a browser would ask again for ever
     return followers.follow(caller.workspace, row.id, after)
 

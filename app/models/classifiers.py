@@ -100,7 +100,7 @@ class TrainedClassifier:
         self.weights = weights
         _check(note, weights)
         try:
-            self.head = _closed_form(note, weights)
+            self.head = _build_closed_form(note, weights)
             found = self.head.predict(weights.exemplars[:EXEMPLARS])
         except (ValueError, ArithmeticError):
             found = None
@@ -202,7 +202,7 @@ def few_exemplars(
     return features[chosen], owners[chosen]
 
 
-def _closed_form(note: ClassifierNote, weights: Weights) -> Head:
+def _build_closed_form(note: ClassifierNote, weights: Weights) -> Head:
     supports = SupportSet(note.dim)
     supports.add(weights.owners, weights.exemplars)
     ids = list(range(len(note.labels)))
@@ -240,13 +240,13 @@ def _check(note: ClassifierNote, weights: Weights) -> None:
         raise ModelUnavailableError(f"The tensors of '{note.id}' are not float32, its owners not int64.")
     if not all(shapes) or len(set(note.labels)) != count or count < 2:
         raise ModelUnavailableError(f"The parts of '{note.id}' do not go together.")
-    if not _bounded(note, weights):
+    if not _is_bounded(note, weights):
         raise ModelUnavailableError(
             f"Tensors of '{note.id}' hold numbers that are not finite, or far too large."
         )
 
 
-def _bounded(note: ClassifierNote, weights: Weights) -> bool:
+def _is_bounded(note: ClassifierNote, weights: Weights) -> bool:
     """Whether features of length one can lead to nothing but finite numbers."""
 
     def norm(matrix: NDArray[Any]) -> float:

@@ -18,7 +18,7 @@ from app.jobs.spec import DataRef, Resolved
 from app.jobs.streaming import Followers
 from app.training.bases import BaseModels
 from app.training.learning_data import LearningData
-from app.training.resolving import Wish, default_name, merged, queue_of, resolved
+from app.training.resolving import TrainingOptions, default_name, merge_params, queue_of, resolve_job
 from tests import shapes
 from tests.conftest import ClientMaker
 from tests.jobs import Owner, told
@@ -374,7 +374,7 @@ def test_amounts_and_hardware_are_weighed(services: Services) -> None:
         if strategy == "custom_manyshot":
             model = recipe.model.model_copy(update={"base_models": ["clip", "lite"]})
             recipe = recipe.model_copy(update={"model": model})
-        return resolved(recipe, data, Wish(params, base_model), bases)
+        return resolve_job(recipe, data, TrainingOptions(params, base_model), bases)
 
     usual = of("lite_fewshot", 10, 10)
     assert (usual.queue, usual.warnings, usual.spec.model) == ("cpu", (), "a.b-lite-fewshot")
@@ -401,7 +401,7 @@ def test_amounts_and_hardware_are_weighed(services: Services) -> None:
     assert queue_of({}, large.gpu_memory_gb) == "gpu"
     assert default_name("x" * 200, "lite_fewshot").endswith("-lite-fewshot")
     assert len(default_name("x" * 200, "lite_fewshot")) <= 63
-    assert merged({"steps": 1, "lora": {"rank": 2, "alpha": 3}}, {"lora": {"rank": 4}}) == {
+    assert merge_params({"steps": 1, "lora": {"rank": 2, "alpha": 3}}, {"lora": {"rank": 4}}) == {
         "steps": 1,
         "lora": {"rank": 4, "alpha": 3},
     }

@@ -94,7 +94,7 @@ async def test_a_checkpoint_that_is_not_at_hand_is_refused_with_those_that_are(
 class _Registry:
     """A registry whose settings name a model of the hub, which is not here."""
 
-    def known(self) -> list[ModelInfo]:
+    def list_models(self) -> list[ModelInfo]:
         there = ModelInfo("llava-1.5-7b-hf", "llava", (PRINTED_CHECKPOINT,), True, "vlm", ("caption", "vqa"))
         return [there, ModelInfo("llava-shapes", "llava", (), False, "vlm", ("caption", "vqa"))]
 

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from app.families import FAMILIES, files
-from app.families.loading import located_vlm
+from app.families.loading import locate_vlm
 from app.families.vlms import resolve_vlm
 from app.inference.prompts import Prompt
 from app.inference.registry import ModelRegistry
@@ -143,7 +143,7 @@ def _saved(save: Callable[[Path], None], folder: Path) -> str:
 
 def lessons(base: str, folder: Path) -> Any:
     config = EncoderConfig.from_settings(Settings(data_dir=folder, device="cpu"))
-    found = located_vlm(resolve_vlm(base), config)
+    found = locate_vlm(resolve_vlm(base), config)
     model = found.model("cpu", torch.float32, attn_implementation="eager").eval()
     return lessons_for(found.family_class(found.name, model, found.processor(), torch.device("cpu")))
 

@@ -32,7 +32,7 @@ from app.inference.opening import ModelOpener
 from app.inference.prompts import Prompt
 from app.inference.registry import ModelRegistry
 from app.inference.runtimes.notes import Note
-from app.inference.shared_bases import BaseKey, SharedBase, shared, tensor_bytes
+from app.inference.shared_bases import BaseKey, SharedBase, share_base, tensor_bytes
 from app.inference.sources import CHECKPOINTS, EncoderSource
 from app.settings import Settings
 from tests import shapes
@@ -173,7 +173,7 @@ async def test_unloading_an_adapter_frees_it_and_the_last_model_frees_the_base(
 
 
 def test_one_adapter_goes_while_others_stay(adapters: list[Path]) -> None:
-    base = shared(
+    base = share_base(
         BaseKey("test", "cpu", "float32"), lambda: LlavaForConditionalGeneration.from_pretrained(BASE)
     )
     inputs = _inputs(base.module)

@@ -152,7 +152,7 @@ def test_a_job_that_no_worker_can_hear_of_says_so_once(
     )
     listening.start()
     try:
-        while "cpu" in presence.unserved(addresses.redis_url, ["cpu"]):
+        while "cpu" in presence.find_unserved(addresses.redis_url, ["cpu"]):
             assert listening.is_alive()
         for _ in range(4):
             sweeper.sweep()

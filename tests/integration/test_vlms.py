@@ -305,10 +305,10 @@ async def test_a_name_that_is_no_model_is_not_found(registry: ModelRegistry, nam
 
 
 async def test_one_registry_lists_both_kinds(registry: ModelRegistry) -> None:
-    kinds = {one.name: one.kind for one in registry.known()}
+    kinds = {one.name: one.kind for one in registry.list_models()}
     assert kinds["lite"] == "encoder"
     assert kinds["llava-shapes"] == kinds["blip-shapes-caption"] == "vlm"
-    defaults = [one.name for one in registry.known() if one.default]
+    defaults = [one.name for one in registry.list_models() if one.default]
     assert defaults == ["llava-shapes", "lite"] or defaults == ["lite", "llava-shapes"]
 
 

@@ -119,13 +119,16 @@ def test_output_without_ends_or_pauses_holds_nobody_up() -> None:
 
 def test_a_full_database_is_not_taken_for_the_disk_of_the_job(tmp_path: Path) -> None:
     said = psycopg.errors.DiskFull("could not extend file: No space left on device")
-    told = trainer._told(OperationalError("INSERT", {}, said), tmp_path)
+    told = trainer._describe_error(OperationalError("INSERT", {}, said), tmp_path)
     assert (told["code"], told["again"], told["wait"]) == ("insufficient_storage", True, True)
     assert "The database's disk is full" in str(told["detail"])
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EACCES])
 def test_a_disk_that_fails_is_no_fault_of_the_training(number: int, tmp_path: Path) -> None:
-    told = trainer._told(OSError(number, os.strerror(number)), tmp_path)
+    told = trainer._describe_error(OSError(number, os.strerror(number)), tmp_path)
     assert (told["code"], told["again"]) == ("store_unavailable", True)
-    assert trainer._told(FileNotFoundError(errno.ENOENT, "gone"), tmp_path)["code"] == "training_failed"
+    assert (
+        trainer._describe_error(FileNotFoundError(errno.ENOENT, "gone"), tmp_path)["code"]
+        == "training_failed"
+    )

@@ -126,13 +126,13 @@ class _Attempt:
             code = self._carry_out()
         except (OSError, ValueError, VisionError) as error:
             log.error("an attempt went wrong", job=str(self._job.id), reason=repr(error))
-            self._error = self._error or self._went_wrong(error)
+            self._error = self._error or self._describe_failure(error)
         if code != 0 and self._error is None and disk.is_full(self._scratch):
             # it died before it could say so; what it wrote last is still there
             self._error = launching.wait_for_room(disk.full(self._scratch, what=launching.JOB_FILES))
         return self._conclude(code)
 
-    def _went_wrong(self, error: Exception) -> dict[str, Any]:
+    def _describe_failure(self, error: Exception) -> dict[str, Any]:
         if (named := disk.want_of_room(error, self._scratch, what=launching.JOB_FILES)) is not None:
             return launching.wait_for_room(named)
         said = error.strerror if isinstance(error, OSError) else None

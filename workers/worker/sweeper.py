@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from app.embedded import Addresses
 from app.jobs import machine
-from app.jobs.presence import unserved
+from app.jobs.presence import find_unserved
 from app.jobs.queueing import JobQueue
 from app.settings import Settings
 from app.storage.database import sync_engine
@@ -55,7 +55,7 @@ class Sweeper:
                 return
             self._end(connection)
             connection.commit()
-            used = self._used(connection)
+            used = self._find_used_queues(connection)
             told = self._stale(connection, used)
             connection.commit()
             self._say_unserved(connection, used)
@@ -78,7 +78,7 @@ class Sweeper:
             self._forget_events(connection)
             files = FileStore.from_settings(self._settings)
             names = files.children("jobs")
-            settled = self._settled(connection)
+            settled = self._find_settled(connection)
             for name in names:
                 if name in settled:
                     continue
@@ -95,7 +95,7 @@ class Sweeper:
             connection.commit()
         connection.commit()
 
-    def _settled(self, connection: Connection) -> set[str]:
+    def _find_settled(self, connection: Connection) -> set[str]:
         """Jobs that ended so long ago that all was looked at since."""
         rows = connection.execute(
             text("SELECT id FROM jobs WHERE finished_at < now() - make_interval(secs => :settled_s)"),
@@ -110,14 +110,14 @@ class Sweeper:
             log.warning("gave a job up", job=str(job.id))
             _tell(connection, job.id, {"state": "failed", "error": job.error})
 
-    def _used(self, connection: Connection) -> list[str]:
+    def _find_used_queues(self, connection: Connection) -> list[str]:
         """Queues with jobs that are not done."""
         wanted = text("SELECT DISTINCT queue FROM jobs WHERE state IN ('queued', 'running')")
         return list(connection.execute(wanted).scalars())
 
     def _say_unserved(self, connection: Connection, used: list[str]) -> None:
         """In the log of a job that waits for a worker that is not there; those that have just started are not yet."""
-        before, self._unserved = self._unserved, unserved(self._redis_url, used)
+        before, self._unserved = self._unserved, find_unserved(self._redis_url, used)
         for queue in before & self._unserved:
             line = f"No worker listens to the queue '{queue}': the job waits until one does."
             wanted = {

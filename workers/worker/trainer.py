@@ -68,7 +68,7 @@ def main(path: str) -> int:
                 run.log(line)
         if run.rank != 0:
             traceback.print_exc()
-        run.emit("error", **_told(error, run.scratch))
+        run.emit("error", **_describe_error(error, run.scratch))
         return 1
     run.emit("done", outcome=outcome.model_dump(mode="json"))
     return 0
@@ -96,7 +96,7 @@ def _no_room(error: Exception, scratch: Path) -> dict[str, object] | None:
     return launching.wait_for_room(named)
 
 
-def _told(error: Exception, scratch: Path) -> dict[str, object]:
+def _describe_error(error: Exception, scratch: Path) -> dict[str, object]:
     """An error as the job's page shows it; `again` where another attempt may fare better."""
     if (told := _no_room(error, scratch)) is not None:
         return told

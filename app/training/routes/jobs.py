@@ -25,7 +25,7 @@ from app.models.errors import ModelExistsError
 from app.storage.errors import StoreUnavailableError
 from app.strategies.errors import StrategyNotFoundError
 from app.training.dependencies import TrainingService
-from app.training.resolving import Wish
+from app.training.resolving import TrainingOptions
 from app.training.schemas import JobRequest
 from app.training.service import Submission
 
@@ -74,7 +74,7 @@ async def create_job(
         how=wanted.config or wanted.strategy or "",
         collection=wanted.collection,
         dataset=wanted.dataset,
-        wish=Wish(wanted.params, wanted.base_model, wanted.name, wanted.seed),
+        options=TrainingOptions(wanted.params, wanted.base_model, wanted.name, wanted.seed),
     )
     job = await training.submit(
         caller.workspace,
