@@ -15,7 +15,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
 
 _KEY = "vision:workers:"
-_TIMEOUT_S = 2.0
+_TIMEOUT_SECONDS = 2.0
 
 log = structlog.get_logger("app.jobs")
 
@@ -56,4 +56,4 @@ async def is_served(client: AsyncRedis, queue: str) -> bool | None:
 
 
 def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+    return redis.Redis.from_url(url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS)

@@ -28,7 +28,7 @@ from app.storage.database import Database
 
 __all__ = ["Artifact", "Job", "Jobs", "Publisher", "digest", "states", "trains"]
 
-_FULL_RETRY_S = 30
+_FULL_RETRY_SECONDS = 30
 _STORING: frozenset[Kind] = frozenset({"train", "export", "prepare", "teach"})
 """Jobs that leave data behind of a size that nobody knows before."""
 
@@ -208,5 +208,5 @@ class Jobs:
 
 def _full(most: int) -> OverloadedError:
     return OverloadedError(
-        f"{most} jobs wait or run already: try again when some are done.", retry_after_s=_FULL_RETRY_S
+        f"{most} jobs wait or run already: try again when some are done.", retry_after_s=_FULL_RETRY_SECONDS
     )

@@ -29,7 +29,7 @@ from app.storage.database import Database
 from app.storage.files import FileStore
 from app.storage.tallies import Tallies
 
-HEARTBEAT_S = 15.0
+HEARTBEAT_SECONDS = 15.0
 """Silence after which a comment is sent, so that nobody on the way takes the connection for dead."""
 _BATCH = 500
 _CHUNK = 1 << 18
@@ -120,7 +120,7 @@ class Followers:
                     continue
                 if state in FINISHED:
                     return
-            if time.monotonic() - quiet_since > HEARTBEAT_S:
+            if time.monotonic() - quiet_since > HEARTBEAT_SECONDS:
                 yield ": still here\n\n"
                 quiet_since = time.monotonic()
             await self._pause()

@@ -28,7 +28,7 @@ EXEMPLARS = 16
 """Examples kept a label, from which likeness and the share for none are fitted again when it is loaded."""
 MAX_DIM = 16_384
 """Longest features: the closed-form part takes memory by their square."""
-_LARGEST = 1e18
+_MAX_VALUE = 1e18
 """No number on the way to a score is larger, so that none overflows in float32, nor its square."""
 
 Adapted = Literal["peft", "tail", "full"]
@@ -262,4 +262,4 @@ def _is_bounded(note: ClassifierNote, weights: Weights) -> bool:
         size = 1.0
     if weights.rows is not None and weights.bias is not None:
         sizes.append(norm(weights.rows) * size + norm(weights.bias))
-    return all(size < _LARGEST for size in sizes)  # false of what is no number
+    return all(size < _MAX_VALUE for size in sizes)  # false of what is no number

@@ -37,7 +37,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.files import FileStore
 
-_STALE_S = 86_400
+_STALE_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class TrainedModels:
         self._config = EncoderConfig.from_settings(settings)
         self._fitting = asyncio.Lock()
         for left in self._cache.glob(".upload-*"):  # of a service that was killed
-            if time.time() - left.stat().st_mtime > _STALE_S:
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
         self._classifiers: OrderedDict[Path, TrainedClassifier] = OrderedDict()
         self._turns: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()

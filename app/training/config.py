@@ -34,7 +34,7 @@ from app.training.config_sections import (
     VisionProcessor,
 )
 
-_LARGEST = 1 << 20
+_MAX_BYTES = 1 << 20
 
 
 EXAMPLE: dict[str, Any] = {
@@ -216,7 +216,7 @@ def parse(document: Any) -> MultimodalConfig:
 
 def parse_yaml(text: str) -> MultimodalConfig:
     """The configuration in a YAML (or JSON) text; raises InvalidInputError, with the line where it is no YAML."""
-    if len(text) > _LARGEST:
+    if len(text) > _MAX_BYTES:
         raise InvalidInputError("The configuration is larger than 1 MiB.")
     try:
         document = yaml.safe_load(text)

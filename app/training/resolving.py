@@ -18,7 +18,7 @@ from app.training.learning_data import LearningData
 from app.training.lessons import lesson_of, remarks_on_few, with_question
 from app.training.teachable import check_teachable
 
-_LONGEST_NAME = 63
+_MAX_NAME_LENGTH = 63
 
 
 class Larger(Protocol):
@@ -159,8 +159,8 @@ def queue_of(params: Mapping[str, Any], gpu_memory_gb: float | None) -> Queue:
 def default_name(source: str, strategy: str) -> str:
     """A model's name when nobody chose one, such as `mugs-lite-fewshot`."""
     ending = "-" + slug(strategy).replace("_", "-")
-    name = slug(source)[: _LONGEST_NAME - len(ending)].rstrip("-.") + ending
-    return name if re.fullmatch(MODEL_NAME, name) else ending.lstrip("-")[:_LONGEST_NAME]
+    name = slug(source)[: _MAX_NAME_LENGTH - len(ending)].rstrip("-.") + ending
+    return name if re.fullmatch(MODEL_NAME, name) else ending.lstrip("-")[:_MAX_NAME_LENGTH]
 
 
 def _check_amount(strategy: Recipe, task: Task, data: LearningData) -> tuple[str, ...]:

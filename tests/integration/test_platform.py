@@ -164,7 +164,7 @@ async def test_a_disk_that_hangs_does_not_hold_up_readiness_and_is_looked_at_onc
         return "ok"
 
     monkeypatch.setattr(platform, "_look_at_disks", hang)
-    monkeypatch.setattr(platform, "_CHECK_S", 0.5)
+    monkeypatch.setattr(platform, "_CHECK_SECONDS", 0.5)
     try:
         for _ in range(3):
             reply = await anonymous.get("/readyz")

@@ -20,7 +20,7 @@ from app.settings import Settings
 from workers.shared import run as module
 from workers.shared.run import JobRun, Task
 from workers.worker import trainer
-from workers.worker.lines import LONGEST, Lines
+from workers.worker.lines import MAX_LINE_BYTES, Lines
 
 
 class Clock:
@@ -106,7 +106,7 @@ def test_output_without_ends_or_pauses_holds_nobody_up() -> None:
             assert lines.read() == []
         out.write(b"!\n")
         (last,) = lines.read()
-        assert len(last) <= LONGEST
+        assert len(last) <= MAX_LINE_BYTES
         assert last.startswith(b".")
     flood = os.open("/dev/zero", os.O_RDONLY)  # never pauses
     try:

@@ -22,11 +22,11 @@ from app.storage.files import FileStore
 SWEEP_LOCK: Final = 0x6C66_7669_7377_6570
 """Advisory lock (the letters lfviswep) that one sweep at a time holds."""
 TIDY_LOCK: Final = SWEEP_LOCK + 1
-_MOST_WAITING = 100
+_MAX_WAITING = 100
 """A queue this long is left alone: while nobody is free to work, more messages tell nobody anything."""
-_MOST_FORGOTTEN = 10_000
-_DAY_S = 86_400.0
-_SETTLED_S = 2 * _DAY_S
+_MAX_FORGOTTEN = 10_000
+_DAY_SECONDS = 86_400.0
+_SETTLED_SECONDS = 2 * _DAY_SECONDS
 
 log = structlog.get_logger("workers.sweeper")
 
@@ -40,7 +40,7 @@ class Sweeper:
         self._engine = sync_engine(addresses.database_url)
         self._queue = JobQueue(addresses.redis_url)
         self._redis_url = addresses.redis_url
-        self._keep_s = settings.jobs.job_checkpoint_days * _DAY_S
+        self._keep_s = settings.jobs.job_checkpoint_days * _DAY_SECONDS
         self._unserved: set[str] = set()
         """Queues that no worker listened to at the last sweep."""
 
@@ -90,8 +90,8 @@ class Sweeper:
                     files.delete(key)
 
     def _forget_events(self, connection: Connection) -> None:
-        wanted = {"keep_s": self._settings.jobs.job_history_days * _DAY_S, "limit": _MOST_FORGOTTEN}
-        while len(connection.execute(machine.FORGET_EVENTS, wanted).all()) == _MOST_FORGOTTEN:
+        wanted = {"keep_s": self._settings.jobs.job_history_days * _DAY_SECONDS, "limit": _MAX_FORGOTTEN}
+        while len(connection.execute(machine.FORGET_EVENTS, wanted).all()) == _MAX_FORGOTTEN:
             connection.commit()
         connection.commit()
 
@@ -99,7 +99,7 @@ class Sweeper:
         """Jobs that ended so long ago that all was looked at since."""
         rows = connection.execute(
             text("SELECT id FROM jobs WHERE finished_at < now() - make_interval(secs => :settled_s)"),
-            {"settled_s": self._keep_s + _SETTLED_S},
+            {"settled_s": self._keep_s + _SETTLED_SECONDS},
         )
         return {str(job) for job in rows.scalars()}
 
@@ -124,7 +124,7 @@ class Sweeper:
                 "queue": queue,
                 "line": line,
                 "stale_s": self._settings.jobs.job_sweep_s,
-                "limit": _MOST_WAITING,
+                "limit": _MAX_WAITING,
             }
             for job in connection.execute(machine.UNSERVED, wanted).all():
                 connection.execute(
@@ -134,11 +134,11 @@ class Sweeper:
     def _stale(self, connection: Connection, used: list[str]) -> list[Any]:
         """Jobs to tell workers of, marked as told."""
         waiting = {queue: self._queue.waiting(queue) for queue in used}
-        short = [queue for queue, count in waiting.items() if count is not None and count < _MOST_WAITING]
+        short = [queue for queue, count in waiting.items() if count is not None and count < _MAX_WAITING]
         return list(
             connection.execute(
                 machine.SWEEP_STALE,
-                {"queues": short, "stale_s": self._settings.jobs.job_sweep_s, "limit": _MOST_WAITING},
+                {"queues": short, "stale_s": self._settings.jobs.job_sweep_s, "limit": _MAX_WAITING},
             )
         )
 

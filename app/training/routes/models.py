@@ -37,7 +37,7 @@ router = APIRouter(prefix="/models", tags=["models"])
 
 Trainer = Annotated[Caller, Depends(require("train"))]
 ModelPath = Annotated[str, Path(alias="model", max_length=200, description="Id of a model.")]
-RETRY_AFTER_S = "2"
+RETRY_AFTER_SECONDS = "2"
 
 
 class EvaluationRequest(BaseModel):
@@ -209,5 +209,5 @@ async def _queue(
 ) -> JobInfo:
     job = await jobs.queue(workspace, resolved)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Retry-After"] = RETRY_AFTER_S
+    response.headers["Retry-After"] = RETRY_AFTER_SECONDS
     return await describer.describe(job)
