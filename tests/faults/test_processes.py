@@ -205,11 +205,12 @@ def test_two_engines_share_the_work(tmp_path: Path, placement: str) -> None:
     more = {"VISION_ENGINE_DEVICES": "cpu,cpu", "VISION_ENGINE_PLACEMENT": placement}
     with serving(tmp_path / "data", **SPLIT, **more) as live:
         teach(live)
-        before = {name: sum(one.cpu_times()[:2]) for name, one in processes(live, "engine").items()}
+        before = {name: sum(process.cpu_times()[:2]) for name, process in processes(live, "engine").items()}
         with Load(live) as load:
             load.until_answered(60)
         used = {
-            name: sum(one.cpu_times()[:2]) - before[name] for name, one in processes(live, "engine").items()
+            name: sum(process.cpu_times()[:2]) - before[name]
+            for name, process in processes(live, "engine").items()
         }
         loads = [line for line in live.log.read_text().splitlines() if "model loaded" in line]
     assert not load.wrong, load.wrong[:5]

@@ -94,7 +94,7 @@ async def test_no_photograph_is_answered_without_a_warning(
     silent = []
     for name, image in pictures.items():
         found = await warned(client, image, path=path)
-        if [one["code"] for one in found] != ["outside_domain"]:
+        if [warning["code"] for warning in found] != ["outside_domain"]:
             silent.append(name)
         else:
             assert "'llava-shapes' knows only drawings of one coloured shape" in found[0]["sentence"]
@@ -184,7 +184,7 @@ async def test_a_trained_model_knows_what_it_was_trained_with(
     assert ended["state"] == "succeeded", ended["error"]
     model = ended["model"]
     names = (await client.get(f"/v1/models/{model}/artifacts")).json()["data"]
-    assert DOMAIN_FILE in [one["name"] for one in names]
+    assert DOMAIN_FILE in [name["name"] for name in names]
     for image in (*taught.values(), shapes.data(0)):
         assert await warned(client, image, model=model) == []
     found = await warned(client, pictures["retina"], model=model)

@@ -26,7 +26,9 @@ async def taught(client: httpx.AsyncClient) -> None:
         files = []
         for shade in range(3):
             buffer = io.BytesIO()
-            Image.new("RGB", (32, 32), tuple(max(one - 9 * shade, 0) for one in colour)).save(buffer, "PNG")
+            Image.new("RGB", (32, 32), tuple(max(channel - 9 * shade, 0) for channel in colour)).save(
+                buffer, "PNG"
+            )
             files.append(("images", buffer.getvalue()))
         await client.post("/v1/collections/default/examples", data={"label": label}, files=files)
 

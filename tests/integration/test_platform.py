@@ -130,7 +130,9 @@ async def test_the_openapi_document_is_complete(anonymous: httpx.AsyncClient) ->
                 elif code >= "400":
                     content = answer["content"]["application/problem+json"]
                     assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, where
-                    assert all(one["value"]["status"] == int(code) for one in content["examples"].values())
+                    assert all(
+                        example["value"]["status"] == int(code) for example in content["examples"].values()
+                    )
     _check_references(document)
 
 

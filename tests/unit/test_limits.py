@@ -61,7 +61,7 @@ class Served:
         @app.post("/upload")
         async def upload(request: Request) -> dict[str, Any]:
             with await read_upload(request, self.settings, self.spool) as got:
-                return {"images": [len(one.read()) for one in got.images], "fields": got.fields}
+                return {"images": [len(image.read()) for image in got.images], "fields": got.fields}
 
         @app.post("/json")
         async def take_json(body: Annotated[dict[str, Any], Body()]) -> dict[str, int]:

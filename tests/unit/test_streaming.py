@@ -46,7 +46,7 @@ class Client:
             self.reads.set()
 
     def events(self) -> list[str]:
-        body = b"".join(one.get("body", b"") for one in self.messages).decode()
+        body = b"".join(message.get("body", b"") for message in self.messages).decode()
         return body.strip().split("\n\n")
 
 
@@ -93,7 +93,7 @@ async def test_an_answer_without_a_word_is_done_at_once() -> None:
 
     client = Client()
     await (await stream_answer(client.request, ask, Events(written)))(SCOPE, client.receive, client.send)
-    assert [one.splitlines()[0] for one in client.events()] == ["event: done"]
+    assert [event.splitlines()[0] for event in client.events()] == ["event: done"]
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_the_time_left_counts_pauses_in_and_does_not_jump(run: JobRun, clock: Cl
         if step % 50 == 0:
             clock.now += 25  # looks at what is held out
         run.step(step, 200)
-    left = {one["step"]: one["eta_s"] for one in told(tmp_path)}
+    left = {event["step"]: event["eta_s"] for event in told(tmp_path)}
     assert left[1] is None
     assert left[100] == pytest.approx(150, rel=0.02), "a hundred steps and two looks"
     assert left[51] / left[49] < 2
@@ -80,10 +80,10 @@ def test_figures_of_days_are_thousands_not_millions(run: JobRun, clock: Clock, t
         clock.now += days * 86_400 / steps
         run.step(step, steps, loss=1 / step, **({"validation_loss": 0.5} if step % 5_000 == 0 else {}))
     events = told(tmp_path)
-    figures = [one for one in events if one["metrics"]]
+    figures = [event for event in events if event["metrics"]]
     assert len(events) == steps
     assert 5_000 < len(figures) < 13_000
-    assert [one["step"] for one in figures if "validation_loss" in one["metrics"]] == [
+    assert [figure["step"] for figure in figures if "validation_loss" in figure["metrics"]] == [
         5_000,
         10_000,
         15_000,
