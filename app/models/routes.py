@@ -177,6 +177,6 @@ async def get_model_by_path(
     return await get_model(caller, named, settings, trained, models)
 
 
-async def _describe(settings: Settings, trained: TrainedModels, one: Trained) -> Model:
-    live = trained.live(one)
-    return await asyncio.to_thread(describing.describe, one, settings, live)
+async def _describe(settings: Settings, trained: TrainedModels, model: Trained) -> Model:
+    live = trained.live(model)
+    return await asyncio.to_thread(describing.describe, model, settings, live)

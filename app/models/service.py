@@ -96,10 +96,10 @@ class TrainedModels:
                 files.setdefault(file.model or "", []).append(file)
             return [self._build_trained(row, files.get(row.id, [])) for row in rows]
 
-    def live(self, one: Trained) -> tuple[bool, ModelInfo | None]:
+    def live(self, model: Trained) -> tuple[bool, ModelInfo | None]:
         """Whether it is in memory, and what is known there of a model that is more than a head over its base."""
-        info = self._registry.live_at(str(one.folder))
-        head = self._classifiers.get(one.folder)
+        info = self._registry.live_at(str(model.folder))
+        head = self._classifiers.get(model.folder)
         return info is not None or (head is not None and not head.adapted), info
 
     async def classifier(self, workspace: str, found: Trained) -> tuple[TrainedClassifier, str]:
@@ -151,23 +151,25 @@ class TrainedModels:
         raise ArtifactNotFoundError
 
     @asynccontextmanager
-    async def _present(self, workspace: str, one: Trained) -> AsyncIterator[None]:
+    async def _present(self, workspace: str, model: Trained) -> AsyncIterator[None]:
         """A block in which the model's files are on this machine, fetched and checked; nobody removes it meanwhile.
 
         Raises ModelNotFoundError where it was removed before, ModelUnavailableError where a file is missing or not
         what it was, StoreUnavailableError.
         """
-        async with self._turns.setdefault(one.folder, asyncio.Lock()):
-            if not await asyncio.to_thread(one.folder.is_dir):
-                now = await self.find(workspace, one.card.id)
-                if now is None or now.folder != one.folder:
+        async with self._turns.setdefault(model.folder, asyncio.Lock()):
+            if not await asyncio.to_thread(model.folder.is_dir):
+                now = await self.find(workspace, model.card.id)
+                if now is None or now.folder != model.folder:
                     raise ModelNotFoundError
                 rows = [
-                    row for row in await self.artifacts(workspace, one.card.id) if row.name in one.card.files
+                    row
+                    for row in await self.artifacts(workspace, model.card.id)
+                    if row.name in model.card.files
                 ]
-                if {row.name for row in rows} != set(one.card.files):
-                    raise ModelUnavailableError(f"Files of the model '{one.card.id}' are missing.")
-                await asyncio.to_thread(self._fetch, rows, one.folder)
+                if {row.name for row in rows} != set(model.card.files):
+                    raise ModelUnavailableError(f"Files of the model '{model.card.id}' are missing.")
+                await asyncio.to_thread(self._fetch, rows, model.folder)
             yield
 
     async def publish(self, workspace: str, card: ModelCard, folder: Path) -> Trained:

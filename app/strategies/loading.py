@@ -36,7 +36,7 @@ class Strategies:
 
     def __init__(self, found: list[Strategy], refused: list[Refused], own: frozenset[str]) -> None:
         """`found` must not share names or aliases; `own` are the names of the user's."""
-        self._all = sorted(found, key=lambda one: one.name)
+        self._all = sorted(found, key=lambda strategy: strategy.name)
         self._named = {name: strategy for strategy in found for name in (*strategy.aliases, strategy.name)}
         self.refused = tuple(refused)
         self.own = own
@@ -135,7 +135,7 @@ def _yaml_files(folder: Traversable, refused: list[Refused]) -> list[Traversable
         log.warning("strategies refused", folder=str(folder), reason=reason)
         refused.append(Refused(folder.name, reason))
         return []
-    return sorted(inside, key=lambda one: one.name)
+    return sorted(inside, key=lambda path: path.name)
 
 
 def _read(file: Traversable, most_kb: int) -> bytes:
