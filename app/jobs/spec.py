@@ -154,7 +154,7 @@ class Outcome(BaseModel):
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedJob:
     """A job that may be queued."""
 
     spec: JobSpec

@@ -13,7 +13,7 @@ from app.inference.model_info import ModelInfo
 from app.inference.sources import HUB_ID, EncoderConfig, Kind
 from app.jobs.spec import ModelCard
 from app.models.schemas import Model, ModelOptimisation, TrainedFacts
-from app.models.service import Trained
+from app.models.service import ModelRecord
 from app.settings import Settings
 
 _MIB = 1024 * 1024
@@ -57,7 +57,7 @@ def _in_memory(info: ModelInfo | None) -> dict[str, Any]:
     return {**known, "memory_mb": None if memory is None else round(memory / _MIB, 1)}
 
 
-def describe(model: Trained, settings: Settings, live: tuple[bool, ModelInfo | None]) -> Model:
+def describe(model: ModelRecord, settings: Settings, live: tuple[bool, ModelInfo | None]) -> Model:
     """A trained model beside the models that came with the service; `live` is what `TrainedModels.live` says.
 
     Blocks while its base is looked at.

@@ -14,7 +14,7 @@ from app.bootstrap import Services
 from app.errors import InvalidInputError
 from app.jobs.errors import NotTrainableError
 from app.jobs.queueing import JobQueue
-from app.jobs.spec import DataRef, Resolved
+from app.jobs.spec import DataRef, ResolvedJob
 from app.jobs.streaming import Followers
 from app.training.bases import BaseModels
 from app.training.learning_data import LearningData
@@ -361,7 +361,7 @@ def test_amounts_and_hardware_are_weighed(services: Services) -> None:
 
     def of(
         strategy: str, *counts: int, answers: int = 0, base_model: str | None = None, **params: Any
-    ) -> Resolved:
+    ) -> ResolvedJob:
         data = LearningData(
             DataRef(collection=uuid.uuid4()),
             "the collection 'A.b'",
