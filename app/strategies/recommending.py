@@ -1,4 +1,4 @@
-"""Which strategies fit a wish and a machine, best first, and for each of the others why not."""
+"""Which strategies fit the requirements and a machine, best first, and for each of the others why not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What travels when strategies are listed, shown and recommended."""
+"""Requests and replies of `/strategies` and `/hardware`."""
 
 from __future__ import annotations
 

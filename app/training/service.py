@@ -36,7 +36,7 @@ class Recipes(Protocol):
 
 @dataclass(frozen=True)
 class Submission:
-    """A request for long work."""
+    """A request for a job."""
 
     how: str | MultimodalConfig
     """A strategy's name, or a configuration in its place."""

@@ -122,7 +122,7 @@ async def test_a_followed_job_tells_everything_once_and_ends(
         ("state", "succeeded"),
     ]
     assert reply.text.isascii()  # some clients take U+2028 for the end of a line
-    # progress that came and went between two looks is told no more
+    # progress that came and went between two reads is not reported
     assert [data["step"] for _, name, data in events if name == "progress"][-1] == 2
     numbers = [number for number, _, _ in events]
     assert numbers == sorted(set(numbers))

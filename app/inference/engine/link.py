@@ -25,7 +25,7 @@ _JOINED_BYTES = 64 << 10
 
 
 class BrokenFrameError(Exception):
-    """The other side sent what no side of this protocol sends."""
+    """The peer sent what the protocol does not define."""
 
 
 class Link(asyncio.BufferedProtocol, Generic[M]):

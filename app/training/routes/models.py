@@ -1,4 +1,4 @@
-"""`/models/{m}/evaluate` and `/models/{m}/export`: long work about a model, as jobs."""
+"""`/models/{m}/evaluate` and `/models/{m}/export`: jobs about a model."""
 
 from __future__ import annotations
 
