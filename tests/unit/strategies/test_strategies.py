@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.families import FAMILIES
 from app.inference.model_info import ModelInfo
-from app.methods import check_params
+from app.methods import METHODS, check_params
 from app.settings import Settings
 from app.strategies import Strategies, Strategy, json_schema
 from app.strategies.errors import StrategyNotFoundError
@@ -207,7 +207,7 @@ def test_the_schema_knows_each_methods_settings() -> None:
     assert schema["$schema"].endswith("2020-12/schema")
     for form in (schema["$defs"]["Strategy"], schema["$defs"]["NamedStrategy"]):
         methods = {rule["if"]["properties"]["method"]["const"] for rule in form["allOf"]}
-        assert methods == {"head", "lora", "prototypical", "maml", "siamese", "finetune"}
+        assert methods == set(METHODS)
         for rule in form["allOf"]:
             target = rule["then"]["properties"]["params"]["$ref"].rpartition("/")[2]
             assert schema["$defs"][target]["additionalProperties"] is False
