@@ -170,7 +170,7 @@ class _Lines(_Silence):
     """Every event as one line of JSON on standard output."""
 
     def event(self, number: str, name: str, data: dict[str, Any], reached: JobProgress) -> None:
-        """Print it."""
+        """Print the event."""
         line = {"id": int(number), "event": name, **data}
         sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
         sys.stdout.flush()

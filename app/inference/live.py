@@ -38,7 +38,7 @@ class Closable(Protocol):
     """An encoder that holds what others share."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Give back what it shares with others."""
 
 
 def close_encoder(encoder: Encoder) -> None:

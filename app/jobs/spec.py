@@ -127,7 +127,7 @@ class ModelCard(BaseModel):
 
 
 class DatasetOutcome(BaseModel):
-    """What preparing found."""
+    """What preparing a dataset found."""
 
     id: uuid.UUID
     task: Task

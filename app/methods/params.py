@@ -11,7 +11,7 @@ from app.methods.tasks import Metric
 
 
 class Params(BaseModel):
-    """What every method takes."""
+    """Parameters that every method takes."""
 
     model_config = ConfigDict(
         extra="forbid", allow_inf_nan=False, json_schema_extra={"additionalProperties": False}

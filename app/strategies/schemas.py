@@ -31,7 +31,7 @@ _FITS: dict[str, Any] = {
 
 
 class HardwareRequirements(BaseModel):
-    """`hardware` in short."""
+    """The hardware that a strategy needs."""
 
     gpu_memory_gb: float | None
     cpu_memory_gb: float

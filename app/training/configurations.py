@@ -39,7 +39,7 @@ class _Base:
 
 
 class Configurations:
-    """Configurations of one process."""
+    """Turns configurations into jobs."""
 
     def __init__(self, settings: Settings, models: ModelResolver) -> None:
         self._settings = settings

@@ -28,7 +28,7 @@ log = structlog.get_logger("app.training")
 
 
 class Recipes(Protocol):
-    """Where strategies are found."""
+    """Finds strategies by name."""
 
     def get(self, name: str) -> Recipe:
         """By name or alias; raises StrategyNotFoundError."""

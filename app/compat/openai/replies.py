@@ -23,7 +23,7 @@ class ReplyHead:
 
     @property
     def id(self) -> str:
-        """Of the reply."""
+        """The id of the reply."""
         return f"{self.kind}-{self.number}" if self.kind == "chatcmpl" else f"{self.kind}_{self.number}"
 
     @property

@@ -185,7 +185,7 @@ class Forget(Message, tag=8):
 
 
 class AskStats(Message, tag=9):
-    """Answered by `Stats`."""
+    """Asks for counts and times; answered by `Stats`."""
 
     request: int
 
@@ -229,7 +229,7 @@ class EmbedReply(Message, tag=35):
 
 
 class Piece(Message, tag=36):
-    """More of an answer."""
+    """The next piece of text of an answer."""
 
     request: int
     text: str
