@@ -62,7 +62,7 @@ def test_answers_match_whatever_their_case_articles_and_stops() -> None:
 
 def test_equal_texts_have_a_bleu_of_a_hundred() -> None:
     said = ["a red circle on a white ground", "a blue square on a black ground"]
-    assert metrics.texts(said, [[one] for one in said])["bleu"] == pytest.approx(100)
+    assert metrics.texts(said, [[text] for text in said])["bleu"] == pytest.approx(100)
 
 
 def test_only_what_was_asked_for_is_kept_and_chance_beside_it() -> None:
