@@ -190,7 +190,9 @@ async def test_teaching_the_old_name_while_it_is_renamed_loses_nothing(client: h
     await teach(client, "old", picture(0))
     await teach(client, "other", picture(99))
     calls = [teach(client, "old", picture(seed)) for seed in range(1, 9)]
-    renames = [client.patch(f"{COLLECTION}/labels/old", json={"name": "new", "merge": True}) for _ in range(4)]
+    renames = [
+        client.patch(f"{COLLECTION}/labels/old", json={"name": "new", "merge": True}) for _ in range(4)
+    ]
     results = await asyncio.gather(*calls[:4], renames[0], *calls[4:], *renames[1:])
     statuses = {one.status_code for one in results if isinstance(one, httpx.Response)}
     assert statuses <= {200, 404}
