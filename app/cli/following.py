@@ -64,13 +64,13 @@ def _follow(session: Session, job: dict[str, Any], shown: _Silence) -> dict[str,
         what = "was cancelled" if ended["state"] == "cancelled" else "failed"
         output.fail(f"the job {what}{reason}", output.REFUSED)
     if ended.get("model"):
-        session.say(f"Published the model '{ended['model']}'{_judged(ended)}")
+        session.say(f"Published the model '{ended['model']}'{_describe_judgement(ended)}")
     if not session.json:
         show_comparison((ended.get("result") or {}).get("comparison"))
     return ended
 
 
-def _judged(job: dict[str, Any]) -> str:
+def _describe_judgement(job: dict[str, Any]) -> str:
     """What a training says of its model, and which examples that was found on."""
     found = (job.get("result") or {}).get("evaluation") or {}
     if not_judged(found):
@@ -78,7 +78,7 @@ def _judged(job: dict[str, Any]) -> str:
     # of texts accuracy is another name of exact match; of labels that are answers, the accuracy is what counts
     for name in ("accuracy",) if "chance" in found else ("exact_match", "accuracy"):
         if isinstance(found.get(name), float):
-            guessed = max((found[one] for one in ("chance", "commonest") if one in found), default=None)
+            guessed = max((found[key] for key in ("chance", "commonest") if key in found), default=None)
             beside = "" if guessed is None else f" (guessing: {guessed:.3g})"
             which = _JUDGED_BY.get(str(found.get("evaluated_on")), "held out")
             figure = f"{name.replace('_', ' ')} {found[name]:.3g}"

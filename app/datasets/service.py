@@ -291,13 +291,13 @@ async def _views(session: AsyncSession, wanted: Any) -> list[DatasetView]:
     return views
 
 
-async def shown(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
+async def find_shown_images(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
     """Those of the images that a dataset of any workspace shows, in the caller's transaction."""
     wanted = select(DatasetImage.image_sha256).where(DatasetImage.image_sha256.in_(hashes))
     return set(await session.scalars(wanted))
 
 
-async def stored_bytes(session: AsyncSession, workspace: str) -> int:
+async def count_stored_bytes(session: AsyncSession, workspace: str) -> int:
     """Bytes of the workspace's datasets: of those that are ready their images, of others the archive."""
     size = func.coalesce(Dataset.summary["bytes"].astext.cast(BigInteger), Dataset.upload_bytes)
     wanted = select(func.coalesce(func.sum(size), 0)).where(Dataset.workspace == workspace)

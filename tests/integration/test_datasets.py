@@ -112,7 +112,7 @@ async def test_an_archive_becomes_a_dataset(
     assert {(row["label"], row["split"]) for row in rows} >= {("red", "test"), ("blue", "train")}
     await check_images(client, make_client, made["id"], rows)
     listed = (await client.get("/v1/datasets")).json()["data"]
-    assert [one["id"] for one in listed] == [made["id"]]
+    assert [dataset["id"] for dataset in listed] == [made["id"]]
 
     shown = rows[0]["image"]
     assert await services.blobs.get(shown)
@@ -248,7 +248,7 @@ async def test_a_dataset_teaches_a_collection(client: httpx.AsyncClient, service
     job = await carried_out(services, client, reply.json()["id"])
     assert (job["state"], job["metrics"]["added"]) == ("succeeded", 6), job["error"]
     labels = (await client.get("/v1/collections/default/labels")).json()["data"]
-    assert {one["label"]: one["examples"] for one in labels} == {"blue": 3, "red": 3}
+    assert {label["label"]: label["examples"] for label in labels} == {"blue": 3, "red": 3}
 
 
 async def test_other_workspaces_see_nothing(make_client: ClientMaker) -> None:

@@ -70,7 +70,10 @@ async def test_an_evaluation_leaves_figures_and_pictures(
     assert found["accuracy"] > 0.8
     assert found["chance"] == pytest.approx(1 / 3)
     assert set(found["per_class"]) == {"circle", "rectangle", "triangle"}
-    files = {one["name"]: one for one in (await owner.get("/v1/models/shapes/artifacts")).json()["data"]}
+    files = {
+        artifact["name"]: artifact
+        for artifact in (await owner.get("/v1/models/shapes/artifacts")).json()["data"]
+    }
     pictures = [name for name in files if name.startswith("evaluations/") and name.endswith(".png")]
     assert {Path(name).name for name in pictures} == {
         "confusion.png",
@@ -116,7 +119,7 @@ async def test_the_exported_classifier_gives_the_services_labels(
     assert report["trained_on"], "compared on what it learned from"
     assert set(report["files"]) == {"image_encoder.onnx", "classifier.onnx"}
     assert "text_encoder: true" in report["left_out"]["text_encoder.onnx"]
-    assert all(one["least_cosine"] > 0.999 for one in report["files"].values())
+    assert all(file["least_cosine"] > 0.999 for file in report["files"].values())
     folder = await exported(owner, "/v1/models/shapes/artifacts", tmp_path)
     assert "text_encoder.onnx" not in {path.name for path in folder.iterdir()}
     page = (folder / "README.md").read_text()
@@ -225,7 +228,7 @@ def odd_images(folder: Path) -> list[Path]:
 async def test_weights_travel_too(owner: httpx.AsyncClient, services: Services) -> None:
     job = await asked(owner, services, "/v1/models/shapes/export", {"format": "safetensors"})
     assert {"model.safetensors", "head.safetensors", "vision.json"} <= set(job["result"]["export"]["files"])
-    names = {one["name"] for one in (await owner.get("/v1/models/shapes/artifacts")).json()["data"]}
+    names = {artifact["name"] for artifact in (await owner.get("/v1/models/shapes/artifacts")).json()["data"]}
     assert {"exports/safetensors/model.safetensors", "exports/safetensors/README.md"} <= names
 
 
