@@ -34,6 +34,7 @@ from psycopg import sql
 from app.embedded import Addresses, EmbeddedError, EmbeddedServers, purge
 from app.settings import Settings
 from app.storage.database import migrate
+from tests.browser.chromium import MISSING
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -42,6 +43,13 @@ if TYPE_CHECKING:
 
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One loud line where the page's tests had no browser."""
+    skipped = (str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
+    if any("no Chromium" in reason for reason in skipped):
+        terminalreporter.write_line(MISSING, red=True, bold=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,83 @@
+// The collection that the page works in, its labels, and whether somebody else changed it meanwhile.
+import { effect, signal } from "@preact/signals";
+import { call, readAll } from "../api/client";
+import type { CollectionInfo, LabelInfo } from "../api/schema";
+import { Problem } from "../api/problems";
+
+const PLACE = "vision.collection";
+export const DEFAULT_COLLECTION = "default";
+
+const stored = () => {
+  try {
+    return localStorage.getItem(PLACE) ?? DEFAULT_COLLECTION;
+  } catch {
+    return DEFAULT_COLLECTION;
+  }
+};
+
+export const collectionName = signal(stored());
+export const collections = signal<CollectionInfo[]>([]);
+/** The current collection; null while it is not known, or not made yet. */
+export const collection = signal<CollectionInfo | null>(null);
+export const labels = signal<LabelInfo[]>([]);
+/** Counts up with each change of the collection that the page hears of, by itself or by others. */
+export const changes = signal(0);
+export const collectionsLoaded = signal(false);
+
+effect(() => {
+  try {
+    localStorage.setItem(PLACE, collectionName.value);
+  } catch {
+    // it lasts as long as the page
+  }
+});
+
+export async function loadCollections(): Promise<void> {
+  const found = await readAll("GET /v1/collections", {});
+  collections.value = [...found];
+  collectionsLoaded.value = true;
+}
+
+/** Reads the current collection and its labels where its version is another than what the page shows. */
+export async function refresh(force = false): Promise<void> {
+  const name = collectionName.value;
+  try {
+    const found = await call("GET /v1/collections/{collection}", { path: { collection: name } });
+    if (name !== collectionName.value) return;
+    const same = collection.value?.name === name && collection.value.version === found.version;
+    if (same && !force) return;
+    const told = await readAll("GET /v1/collections/{collection}/labels", { path: { collection: name } });
+    if (name !== collectionName.value) return;
+    labels.value = [...told];
+    collection.value = found;
+  } catch (error) {
+    if (!(error instanceof Problem) || error.status !== 404) throw error;
+    collection.value = null; // nothing was taught yet
+    labels.value = [];
+  }
+  changes.value++;
+}
+
+export function choose(name: string): void {
+  if (name === collectionName.value) return;
+  collectionName.value = name;
+  collection.value = null;
+  labels.value = [];
+  void refresh().catch(() => undefined);
+}
+
+/** Makes sure that the collection exists before something is taught into it. */
+export async function ensureCollection(): Promise<void> {
+  if (collection.value) return;
+  try {
+    await call("POST /v1/collections", { json: { name: collectionName.value } });
+  } catch (error) {
+    if (!(error instanceof Problem) || error.status !== 409) throw error;
+  }
+}
+
+/** The colour that a label keeps: its place among the labels, by name. */
+export const hueOf = (label: string) => Math.max(0, labels.value.findIndex((one) => one.label === label)) % 8;
+
+addEventListener("focus", () => void refresh().catch(() => undefined));
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && void refresh().catch(() => undefined));
