@@ -1,6 +1,6 @@
-import { CollectionPicker } from "../parts/collection-picker";
-import { ShowCall } from "../parts/show-call";
-import { say } from "../strings";
+import { CollectionPicker } from "../../parts/collection-picker";
+import { ShowCall } from "../../parts/show-call";
+import { say } from "../../strings";
 
 export function Try() {
   return (
