@@ -34,6 +34,9 @@ const queue: (() => Promise<void>)[] = [];
 interface Taught {
   collection: string;
   id: string;
+  file: File;
+  /** Labels that the picture lost. */
+  replaced: string[];
 }
 
 /** Teaches `files` one label; offers to take back what went well when all are through. Resolves to the examples made. */
@@ -51,13 +54,18 @@ export async function teach(label: string, files: File[], { replace = false, qui
   return taught;
 }
 
-/** Forgets examples that were just taught. */
+/** Forgets examples that were just taught, and gives pictures back the labels that they lost by it. */
 export async function takeBack(taught: Taught[]): Promise<void> {
-  for (const { collection, id } of taught) {
-    await call("DELETE /v1/collections/{collection}/examples/{id}", { path: { collection, id }, shown: true }).catch(() => undefined);
+  for (const { collection, id, file, replaced } of taught) {
+    await call("DELETE /v1/collections/{collection}/examples/{id}", { path: { collection, id }, shown: true }).catch(failed);
+    for (const label of replaced) {
+      await call("POST /v1/collections/{collection}/examples", { path: { collection }, form: { label, images: [file] } }).catch(failed);
+    }
   }
   await refresh().catch(() => undefined);
 }
+
+const failed = (error: unknown) => tell(say.teach.notUndone(error instanceof Error ? error.message : String(error)));
 
 export function dismiss(upload: Upload): void {
   URL.revokeObjectURL(upload.url);
@@ -102,7 +110,7 @@ async function send(upload: Upload, replace: boolean): Promise<Taught | null> {
     const [added] = reply.data;
     if (!added) return null;
     if (added.other_labels.length) tell(say.teach.alsoUnder(upload.label, added.other_labels));
-    return added.created ? { collection: upload.collection, id: added.id } : null;
+    return added.created ? { collection: upload.collection, id: added.id, file, replaced: added.replaced_labels } : null;
   } catch (error) {
     if (!isAbort(error)) change(upload.id, { error });
     refreshSoon();

@@ -2,20 +2,19 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { isAbort, Problem } from "../../api/problems";
 import { Answer } from "../../parts/answer";
-import { Camera, hasCamera, takeFrame } from "../../parts/camera";
+import { Camera, hasCamera } from "../../parts/camera";
 import { Icon } from "../../parts/icon";
 import { ProblemNote } from "../../parts/problem";
 import { Choose, useDrop } from "../../parts/ways-in";
 import { cameraOn, cameraVideo } from "../../state/camera";
 import { changes, collection, collectionName, labels } from "../../state/collections";
 import { classify, type Told } from "../../state/classifying";
-import { pause } from "../../api/client";
 import type { Given } from "../../state/pictures";
 import { lastTaught } from "../../state/teaching";
+import { watch } from "../../state/watching";
 import { say } from "../../strings";
 import { fetchSample, SAMPLES, sampleUrl } from "./samples";
 
-const EVERY_MS = 250;
 const NEAREST = 3;
 
 export function Preview() {
@@ -50,7 +49,7 @@ export function Preview() {
   useEffect(() => {
     if (!can || !cameraOn.value) return;
     const stop = new AbortController();
-    void watch(stop.signal, (found) => (setTold(found), setError(null)), setError);
+    void watch(NEAREST, stop.signal, (found) => (setTold(found), setError(null)), setError);
     return () => stop.abort();
   }, [can, cameraOn.value, collectionName.value]);
 
@@ -88,18 +87,4 @@ export function Preview() {
       )}
     </aside>
   );
-}
-
-/** Asks about the camera's picture, at most four times a second, the next only after the last answer. */
-export async function watch(signal: AbortSignal, onTold: (told: Told) => void, onError: (error: unknown) => void, nearest = NEAREST): Promise<void> {
-  while (!signal.aborted) {
-    const began = performance.now();
-    try {
-      const frame = await takeFrame(cameraVideo.current);
-      if (frame) onTold(await classify(frame, { collection: collectionName.value, nearest, signal }));
-    } catch (error) {
-      if (!isAbort(error)) onError(error);
-    }
-    await pause(Math.max(EVERY_MS - (performance.now() - began), 10), signal).catch(() => undefined);
-  }
 }
