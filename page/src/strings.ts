@@ -229,6 +229,7 @@ export const say = {
     withKey: (workspace: string) => `You use a key of the workspace ${workspace}. It allows:`,
     withoutKey: (workspace: string) => `This service asks you for no key. You work in the workspace ${workspace} and may:`,
     useKey: "Use a key",
+    forgetKey: "Forget this key",
     otherKey: "Use another key",
     keys: "Keys",
     noKeys: "There are no keys. Programs on this machine need none; those elsewhere do.",

@@ -20,30 +20,34 @@ export function Settings() {
         <ShowCall />
       </header>
       <div class="settings">
-        <section class="card stack">
-          <h2>{say.settings.look}</h2>
-          <fieldset class="segments">
-            <legend class="unseen">{say.settings.look}</legend>
-            {THEMES.map((name) => (
-              <label key={name} class="segment">
-                <input type="radio" name="theme" checked={theme.value === name} onChange={() => (theme.value = name)} />
-                <span>{say.settings.themes[name]}</span>
-              </label>
-            ))}
-          </fieldset>
-        </section>
-        <Caller />
-        {may("recognise") && <Health />}
+        <div class="stack">
+          <Caller />
+          <section class="card stack">
+            <h2>{say.settings.look}</h2>
+            <fieldset class="segments">
+              <legend class="unseen">{say.settings.look}</legend>
+              {THEMES.map((name) => (
+                <label key={name} class="segment">
+                  <input type="radio" name="theme" checked={theme.value === name} onChange={() => (theme.value = name)} />
+                  <span>{say.settings.themes[name]}</span>
+                </label>
+              ))}
+            </fieldset>
+          </section>
+        </div>
+        <div class="stack">
+          {may("recognise") && <Health />}
+          <section class="card stack">
+            <h2>{say.settings.about}</h2>
+            <ul class="links">
+              <li><a href={addressOf("docs").href}><Icon name="link" />{say.settings.docs}</a></li>
+              <li><a href={addressOf("openapi.json").href}><Icon name="link" />{say.settings.openapi}</a></li>
+              <li><a href={addressOf("page/licences.txt").href}><Icon name="link" />{say.settings.licences}</a></li>
+            </ul>
+          </section>
+        </div>
         {may("admin") && <Keys />}
         <Connect />
-        <section class="card stack">
-          <h2>{say.settings.about}</h2>
-          <ul class="links">
-            <li><a href={addressOf("docs").href}><Icon name="link" />{say.settings.docs}</a></li>
-            <li><a href={addressOf("openapi.json").href}><Icon name="link" />{say.settings.openapi}</a></li>
-            <li><a href={addressOf("page/licences.txt").href}><Icon name="link" />{say.settings.licences}</a></li>
-          </ul>
-        </section>
       </div>
     </>
   );
@@ -68,7 +72,8 @@ function Caller() {
         </label>
       )}
       <div class="row">
-        <button type="button" onClick={() => (useKey(null, false), (locked.value = true))}><Icon name="key" />{key.value ? say.settings.otherKey : say.settings.useKey}</button>
+        <button type="button" onClick={() => (locked.value = true)}><Icon name="key" />{key.value ? say.settings.otherKey : say.settings.useKey}</button>
+        {key.value && <button type="button" onClick={() => useKey(null, false)}>{say.settings.forgetKey}</button>}
       </div>
     </section>
   );
