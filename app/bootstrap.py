@@ -1,4 +1,4 @@
-"""Everything a request may lean on, opened once by the app and closed in the opposite order."""
+"""Every service that a request uses, opened once by the app and closed in the opposite order."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ async def open_services(
             default_model = OwnModel(ground.registry, settings.models.encoder_retry_s)
         stack.push_async_callback(default_model.close)
         if part.cleans:
-            stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(learning)))
+            stack.push_async_callback(_cancel, asyncio.create_task(_sweep(learning)))
         yield Services(
             **vars(ground),
             recognition=recognition,
@@ -194,7 +194,7 @@ async def _open_ground(
     registry = await part.open_engine(settings, pool)
     stack.push_async_callback(registry.close)
     files = FileStore.from_settings(settings)
-    counters = [room.stored_bytes for room in (collections, answers, datasets, artifacts, review)]
+    counters = [room.count_stored_bytes for room in (collections, answers, datasets, artifacts, review)]
     quota = StorageQuota(database, counters, settings.limits.max_workspace_mb)
     trained = TrainedModels(settings, database, files, registry, quota)
     return _Ground(
@@ -285,7 +285,7 @@ def _open_collections(stack: AsyncExitStack, ground: _Ground) -> _Collections:
         Neighbours(
             answers.count_answers,
             images_of=(answers.images_of, review.images_of),
-            shown=(answers.shown, datasets.shown, review.shown),
+            shown=(answers.find_shown_images, datasets.find_shown_images, review.find_shown_images),
             trim_review=review.trim_review,
         ),
         ground.quota,
@@ -344,7 +344,7 @@ async def _sweep(learning: Learning) -> None:
         log.warning("images without examples could not be swept", reason=type(error).__name__)
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
+async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError, Exception):
         await task

@@ -280,7 +280,7 @@ async def images_of(session: AsyncSession, collection_id: uuid.UUID) -> set[str]
     return set(await session.scalars(wanted))
 
 
-async def shown(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
+async def find_shown_images(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
     """Those of the images that any collection keeps for review."""
     wanted = select(ReviewPicture.image_sha256).where(ReviewPicture.image_sha256.in_(hashes))
     return set(await session.scalars(wanted))

@@ -22,14 +22,22 @@ from app.errors import VisionError
 from app.feedback import outcomes, repository, workspaces
 from app.feedback.decisions import Stats
 from app.feedback.errors import ReviewPictureNotFoundError
-from app.feedback.repository import images_of, shown
+from app.feedback.repository import find_shown_images, images_of
 from app.feedback.repository import trim as trim_review
 from app.feedback.scoring import Scored, score_row
 from app.feedback.tables import ReviewPicture
-from app.feedback.workspaces import stored_bytes
+from app.feedback.workspaces import count_stored_bytes
 from app.storage.database import Database
 
-__all__ = ["Order", "PendingPicture", "Review", "images_of", "shown", "stored_bytes", "trim_review"]
+__all__ = [
+    "Order",
+    "PendingPicture",
+    "Review",
+    "count_stored_bytes",
+    "find_shown_images",
+    "images_of",
+    "trim_review",
+]
 
 Order = Literal["margin", "newest"]
 

@@ -41,7 +41,7 @@ async def find_collection_of(session: AsyncSession, workspace: str, picture: uui
     return name
 
 
-async def stored_bytes(session: AsyncSession, workspace: str) -> int:
+async def count_stored_bytes(session: AsyncSession, workspace: str) -> int:
     """Bytes of the workspace's pictures kept for review; one that was taught counts with the examples."""
     total = await session.scalar(
         text(
