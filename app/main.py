@@ -36,6 +36,7 @@ from app.observability.middleware import ObservabilityMiddleware
 from app.operations.part import ServicePart
 from app.operations.routes import VERSION
 from app.operations.routes import router as platform_router
+from app.page.routes import router as page_router
 from app.settings import Settings
 from app.storage.errors import InsufficientStorageError, StoreUnavailableError, TooManyOpenFilesError
 from app.strategies.routes.hardware import router as hardware_router
@@ -129,6 +130,7 @@ def create_app(settings: Settings, addresses: Addresses, part: ServicePart | Non
     app.add_middleware(LimitsMiddleware, settings=settings, uploads=part.tallies.get("uploads"))
     app.add_middleware(ObservabilityMiddleware, metrics=part.metrics)  # added last, so outermost
     app.add_middleware(ErrorShapeMiddleware, shapes=_ERROR_SHAPES)  # outside of whatever may fail
+    app.include_router(page_router)  # before the platform's, whose `/` is for whoever does not ask for HTML
     app.include_router(platform_router)
     for router in (
         recognition_router,

@@ -36,6 +36,7 @@ from app.media.images import ImageLimits
 from app.observability.metrics import Metrics
 from app.settings import Settings
 from tests import shapes
+from tests.made_engines import share_engines
 from tests.photos import encode_photo, photo
 from tests.working import run_job
 from workers.shared.knowing import MAX_EXEMPLARS, domain_taught
@@ -203,7 +204,7 @@ async def bare(tmp_path: Path) -> AsyncIterator[tuple[ModelRegistry, Domains, En
         def load(self, *_: object) -> Encoder:
             raise ModelUnavailableError
 
-    settings = Settings(data_dir=tmp_path / "data", device="cpu")
+    settings = Settings(data_dir=share_engines(tmp_path / "data"), device="cpu")
     with ThreadPoolExecutor(1) as pool:
         registry = ModelRegistry(settings, Broken(), pool=pool)
         embedder = ImageEmbedder(

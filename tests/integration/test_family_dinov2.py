@@ -34,6 +34,7 @@ from tests.integration.test_trained_models import (
     zip_files,
 )
 from tests.learning import get_json
+from tests.made_engines import share_engines
 from tests.working import run_job
 
 MODEL = "dinov2-tiny"
@@ -62,7 +63,7 @@ async def service(
         text = OWN.format(name=f"dinov2_{method}", method=method)
         (folder / "own" / f"dinov2_{method}.yaml").write_text(text)
     settings = Settings(
-        data_dir=folder / "data",
+        data_dir=share_engines(folder / "data"),
         device="cpu",
         encoder=MODEL,
         strategies_dir=folder / "own",

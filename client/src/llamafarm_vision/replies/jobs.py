@@ -110,6 +110,20 @@ class Dataset(ReplyModel):
     created_at: datetime
 
 
+class DatasetImage(ReplyModel):
+    """One example of a dataset."""
+
+    image_sha256: str
+    split: str
+    label: str | None
+    """None where the dataset's examples are questions or captions."""
+    question: str | None
+    answer: str | None
+    """To the question; a caption where there is none."""
+    image: str
+    """Where its thumbnail is."""
+
+
 class FieldNote(ReplyModel):
     """A field of a configuration that has no effect, and why."""
 
