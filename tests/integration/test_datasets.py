@@ -54,7 +54,7 @@ async def check_images(
                 break
             cursor = {"cursor": page["next"]}
         wanted = [row for row in rows if only.items() <= row.items()]
-        assert [(one["image_sha256"], one["label"], one["split"]) for one in listed] == [
+        assert [(example["image_sha256"], example["label"], example["split"]) for example in listed] == [
             (row["image"], row["label"], row["split"]) for row in wanted
         ]
     assert (await client.get(path, params={"label": "green"})).json() == {"data": [], "next": None}

@@ -90,7 +90,7 @@ async def test_an_evaluation_leaves_figures_and_pictures(
 async def check_tables(owner: httpx.AsyncClient, job: str, found: dict[str, Any]) -> None:
     """What the pictures show is there as data, and each image behind it is one of the collection's."""
     listed = (await owner.get(f"/v1/jobs/{job}/artifacts")).json()["data"]
-    files = {Path(one["name"]).name: one["url"] for one in listed}
+    files = {Path(artifact["name"]).name: artifact["url"] for artifact in listed}
     table = (await owner.get(files["confusion.json"])).json()
     assert (table["labels"], table["counts"]) == (found["confusion"]["labels"], found["confusion"]["matrix"])
     seen = 0
@@ -99,16 +99,16 @@ async def check_tables(owner: httpx.AsyncClient, job: str, found: dict[str, Any]
         assert cell["count"] == table["counts"][row][column] == len(cell["images"])
         for sha256 in cell["images"]:
             reply = await owner.get("/v1/collections/default/examples", params={"image_sha256": sha256})
-            assert [one["label"] for one in reply.json()["data"]] == [cell["truth"]]
+            assert [row["label"] for row in reply.json()["data"]] == [cell["truth"]]
         seen += cell["count"]
     assert seen == found["examples"]
     mistakes = (await owner.get(files["mistakes.json"])).json()
     wrong = {(cell["truth"], cell["said"], sha) for cell in table["cells"] for sha in cell["images"]}
-    assert {(one["truth"], one["said"], one["image_sha256"]) for one in mistakes} == {
-        one for one in wrong if one[0] != one[1]
+    assert {(mistake["truth"], mistake["said"], mistake["image_sha256"]) for mistake in mistakes} == {
+        pair for pair in wrong if pair[0] != pair[1]
     }
     assert len(mistakes) == round(found["examples"] * (1 - found["accuracy"]))
-    assert all(0 < one["score"] <= 1 for one in mistakes)
+    assert all(0 < mistake["score"] <= 1 for mistake in mistakes)
 
 
 async def test_the_exported_classifier_gives_the_services_labels(

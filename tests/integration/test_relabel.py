@@ -83,7 +83,7 @@ async def test_a_label_gets_a_new_name_with_all_that_it_has(client: httpx.AsyncC
     }
     assert (await ask(client, picture(1)))["label"] == "both"
     rows = (await get_json(client, EXAMPLES, label="both"))["data"]
-    assert {row["id"] for row in rows} == {one["id"] for one in added}
+    assert {row["id"] for row in rows} == {example["id"] for example in added}
     gone = await client.patch(f"{COLLECTION}/labels/either%2For", json={"name": "both"})
     assert gone.status_code == 404
     assert gone.json()["error"]["code"] == "label_not_found"
@@ -114,7 +114,7 @@ async def test_a_name_that_is_taken_is_refused_unless_the_two_are_put_together(
 async def test_many_change_together_or_not_at_all(client: httpx.AsyncClient) -> None:
     added = await teach(client, "cat", *(picture(seed) for seed in range(4)))
     await teach(client, "dog", picture(9))
-    ids = [one["id"] for one in added]
+    ids = [example["id"] for example in added]
     absent = str(uuid.uuid4())
     for change in ({"label": "fox"}, {"delete": True}):
         reply = await bulk(client, [*ids, absent], **change)
@@ -174,10 +174,10 @@ async def test_relabelling_what_is_being_deleted_is_either_or(client: httpx.Asyn
     await teach(client, "other", picture(99))
     added = await teach(client, "start", *(picture(seed) for seed in range(6)))
     calls = []
-    for one in added:
+    for example in added:
         calls += [
-            client.patch(f"{EXAMPLES}/{one['id']}", json={"label": "moved"}),
-            client.delete(f"{EXAMPLES}/{one['id']}"),
+            client.patch(f"{EXAMPLES}/{example['id']}", json={"label": "moved"}),
+            client.delete(f"{EXAMPLES}/{example['id']}"),
         ]
     replies = await asyncio.gather(*calls)
     assert {reply.status_code for reply in replies[::2]} <= {200, 404}
@@ -194,7 +194,7 @@ async def test_teaching_the_old_name_while_it_is_renamed_loses_nothing(client: h
         client.patch(f"{COLLECTION}/labels/old", json={"name": "new", "merge": True}) for _ in range(4)
     ]
     results = await asyncio.gather(*calls[:4], renames[0], *calls[4:], *renames[1:])
-    statuses = {one.status_code for one in results if isinstance(one, httpx.Response)}
+    statuses = {result.status_code for result in results if isinstance(result, httpx.Response)}
     assert statuses <= {200, 404}
     found = await labels_of(client)
     assert sum(found.get(name, 0) for name in ("old", "new")) == 9
