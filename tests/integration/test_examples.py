@@ -167,18 +167,18 @@ async def test_one_broken_image_among_several_stores_nothing(
 
 
 async def test_the_last_description_that_says_something_wins(client: httpx.AsyncClient) -> None:
-    async def described() -> str:
+    async def get_description() -> str:
         (row,) = (await get_json(client, "/v1/collections/default/labels"))["data"]
         return str(row["description"])
 
     await teach(client, "mug", picture(1), description="white  ceramic")
-    assert await described() == "white ceramic"
+    assert await get_description() == "white ceramic"
     await teach(client, "mug", picture(1))
-    assert await described() == "white ceramic"
+    assert await get_description() == "white ceramic"
     version = (await get_json(client, "/v1/collections/default"))["version"]
     (same,) = await teach(client, "mug", picture(1), description="blue")
     assert not same["created"]
-    assert await described() == "blue"
+    assert await get_description() == "blue"
     assert (await get_json(client, "/v1/collections/default"))["version"] == version + 1
 
 
