@@ -1,4 +1,4 @@
-"""Replies about long work, what it made, and what it was made of."""
+"""Replies about jobs, their files and what they learned from."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Artifact(ReplyModel):
 
 
 class Job(ReplyModel):
-    """Long work: a training, an evaluation, an export, the preparation of a dataset."""
+    """A long-running job: a training, an evaluation, an export, the preparation of a dataset."""
 
     id: str
     kind: str
