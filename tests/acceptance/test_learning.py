@@ -115,11 +115,30 @@ def test_a_folder_of_folders_teaches_its_names_and_examples_can_be_listed_and_fo
     assert again.returncode == 0
     assert len(json.loads(run("oneshot", "list-examples", "--json", *at).stdout)["data"]) == 2
 
+    mend(listed, photos, at)
     assert run("oneshot", "forget", listed[0]["id"], *at).returncode == 0
     left = json.loads(run("oneshot", "list-examples", "--json", *at).stdout)["data"]
     assert [row["id"] for row in left] == [listed[1]["id"]]
     assert run("oneshot", "forget", listed[0]["id"], *at).returncode == 1
     assert run("collections", "remove", "folders", "--server", service.url).returncode == 0
+
+
+def mend(listed: list[dict[str, str]], photos: Path, at: list[str]) -> None:
+    """A label gets another name, and an example another label, which the next answers know."""
+    animal = next(row["id"] for row in listed if row["label"] == "animal")
+    renamed = run("oneshot", "rename-label", "animal", "cat / pet", *at)
+    assert "animal is cat / pet in folders, with 1 example" in renamed.stderr + renamed.stdout
+    taken = run("oneshot", "rename-label", "cat / pet", "drink", *at)
+    assert taken.returncode == 1
+    assert "--merge" in taken.stderr
+    done = run("oneshot", "classify", "--image", photos / "chelsea.jpg", "--neighbours", "1", *at)
+    assert "looks like" in done.stdout
+    assert animal in done.stdout
+    assert run("oneshot", "relabel", animal, "--label", "drink", *at).returncode == 0
+    health = run("health", "folders", *at[2:])
+    assert "drink" in health.stdout
+    assert "cat / pet" not in health.stdout
+    assert "fewer than three examples: drink (2)" in health.stderr
 
 
 def test_what_a_user_gets_wrong_is_one_clear_line(taught: Live, photos: Path) -> None:
