@@ -1,6 +1,7 @@
 // "What is this?": the pictures, the labels there are, and a field for a new one.
 import { useEffect, useState } from "preact/hooks";
 import { hueOf, labels } from "../state/collections";
+import { release } from "../state/object-url";
 import { say } from "../strings";
 import { Dialog } from "./dialog";
 
@@ -25,7 +26,7 @@ export function NameIt({ files, onName, onClose, title }: { files: File[] | null
     setName(guessLabel(files));
     const made = files.slice(0, MAX_SHOWN).map((file) => URL.createObjectURL(file));
     setUrls(made);
-    return () => made.forEach((url) => URL.revokeObjectURL(url));
+    return () => made.forEach(release);
   }, [files]);
   const known = labels.value.map((one) => one.label).filter((label) => !name || label.toLowerCase().includes(name.toLowerCase())).slice(0, MAX_LABELS);
   const offered = known.length ? known : labels.value.map((one) => one.label).slice(0, MAX_LABELS);
