@@ -60,6 +60,7 @@ def test_busy_is_counted_down_and_asked_again(tab: Tab, collection: str, tmp_pat
     expect(banner).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_a_killed_service_is_told_and_its_return_needs_no_reload(
     make_tab: TabMaker, fragile: Live, collection: str, tmp_path: Path
 ) -> None:

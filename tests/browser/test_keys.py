@@ -1,4 +1,4 @@
-"""With keys: the page asks for one, shows what it allows and nothing else, and keeps it out of every address and log."""
+"""With keys: the page asks for one, shows what it allows and nothing else, and keeps it out of addresses and logs."""
 
 from __future__ import annotations
 
