@@ -16,7 +16,7 @@ from app.access import policy
 from app.access.keys import is_well_formed
 from app.access.scopes import SCOPES, Scope, allows
 from app.access.service import KeyRing
-from app.http.dependencies import AppSettings, opened, service_of
+from app.http.dependencies import AppSettings, find_service, service_of
 from app.settings import Settings
 from app.storage.database import DEFAULT_WORKSPACE
 
@@ -27,7 +27,7 @@ _bearer = HTTPBearer(
 )
 
 
-KeyService = Annotated[KeyRing, Depends(opened("keys", KeyRing))]
+KeyService = Annotated[KeyRing, Depends(find_service("keys", KeyRing))]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ async def metrics_reader(
     if policy.needs_key(settings) and not settings.access.open_metrics:
         caller = await _may_read_metrics(request)
         if caller.workspace != DEFAULT_WORKSPACE:
-            raise errors.ForbiddenError("Only keys of the workspace 'default' read the service's numbers.")
+            raise errors.ForbiddenError("Only keys of the workspace 'default' read the service's metrics.")
     else:
         await local_only(request, settings)
 
