@@ -176,3 +176,62 @@ def test_a_script_beside_the_page_is_seen_when_the_page_is_looked_at_again(
     expect(card(page, "boat")).to_be_hidden()
     page.evaluate("dispatchEvent(new Event('focus'))")
     expect(card(page, "boat").locator(".count")).to_have_text("1")
+
+
+def test_a_label_is_renamed_merged_and_its_pictures_moved(
+    tab: Tab, pictures: Path, collection: str, served: Live
+) -> None:
+    tab.expected = ["status of 409"]
+    page = tab.open("teach", collection)
+    drop(page.get_by_role("region", name="New label"), pictures / "mug", pictures / "cactus")
+    expect(card(page, "cactus").locator(".count")).to_have_text("3")
+    page.get_by_role("button", name="Rename mug").click()
+    page.get_by_label("New name").fill("cup")
+    page.keyboard.press("Enter")
+    expect(card(page, "cup").locator(".count")).to_have_text("3")
+    page.locator(".toast", has_text="mug is cup now").get_by_role("button", name="Undo").click()
+    expect(card(page, "mug").locator(".count")).to_have_text("3")
+    card(page, "mug").get_by_role("button", name="mug, picture 1").click()
+    page.get_by_role("option", name="mug, picture 1").click()
+    page.get_by_role("option", name="mug, picture 2").click(modifiers=["Shift"])
+    page.get_by_role("button", name="Another label").click()
+    page.get_by_placeholder("Name a label").fill("beaker")
+    page.get_by_role("button", name="Change", exact=True).click()
+    page.keyboard.press("Escape")
+    expect(card(page, "beaker").locator(".count")).to_have_text("2")
+    expect(card(page, "mug").locator(".count")).to_have_text("1")
+    page.get_by_role("button", name="Rename beaker").click()
+    page.get_by_label("New name").fill("mug")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Merge into mug").click()
+    expect(card(page, "mug").locator(".count")).to_have_text("3")
+    with served.client() as client:
+        labels = client.get(f"/v1/collections/{collection}/labels").json()["data"]
+        assert [(label["label"], label["examples"]) for label in labels] == [("cactus", 3), ("mug", 3)]
+
+
+def test_a_wrong_label_is_hinted_at_found_and_put_right(
+    tab: Tab, pictures: Path, collection: str, served: Live
+) -> None:
+    with served.client() as client:
+        client.post("/v1/collections", json={"name": collection})
+        for name in ("mug", "cactus"):
+            files = [("images", path.read_bytes()) for path in sorted((pictures / name).iterdir())]
+            client.post(f"/v1/collections/{collection}/examples", data={"label": name}, files=files)
+        wrong = {"images": write_picture(pictures / "more", "cactus", 9).read_bytes()}
+        client.post(f"/v1/collections/{collection}/examples", data={"label": "mug"}, files=wrong)
+    page = tab.open("teach", collection)
+    hint = page.get_by_role("listitem").filter(has_text="1 picture may have the wrong label.")
+    hint.get_by_role("button", name="Look").click()
+    dialog = page.get_by_role("dialog", name="Look closer")
+    expect(dialog).to_contain_text("Taught as mug; the other pictures say cactus.")
+    dialog.get_by_role("button", name="It is cactus").click()
+    expect(dialog).to_contain_text("No picture contradicts its label.")
+    dialog.get_by_role("button", name="Search").first.click()
+    dialog.get_by_role("searchbox").fill("a green cactus")
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("option").first).to_contain_text("cactus")
+    page.keyboard.press("Escape")
+    expect(card(page, "cactus").locator(".count")).to_have_text("4")
+    page.keyboard.press("/")
+    expect(dialog).to_be_visible()

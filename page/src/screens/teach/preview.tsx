@@ -74,8 +74,9 @@ export function Preview() {
         <div class="row">
           <Choose single onGiven={ask} class="grow"><Icon name="picture" />{say.preview.choose}</Choose>
           {hasCamera() && (
-            <button type="button" class="square" aria-pressed={cameraOn.value} aria-label={cameraOn.value ? say.ways.stopCamera : say.ways.startCamera} onClick={() => (cameraOn.value = !cameraOn.value)}>
+            <button type="button" class="camera-switch" aria-pressed={cameraOn.value} aria-label={cameraOn.value ? say.ways.stopCamera : say.ways.startCamera} onClick={() => (cameraOn.value = !cameraOn.value)}>
               <Icon name="camera" />
+              {cameraOn.value && say.ways.stopCamera}
             </button>
           )}
         </div>
