@@ -39,6 +39,8 @@ def type_of(schema: Schema) -> str:
         return " | ".join(type_of({**schema, "type": part}) for part in kind)
     if kind == "string" and schema.get("format") == "binary":
         return "Blob"
+    if kind == "array" and "prefixItems" in schema:
+        return f"[{', '.join(type_of(part) for part in schema['prefixItems'])}]"
     if kind == "array":
         inner = type_of(schema.get("items", {}))
         return f"({inner})[]" if " " in inner else f"{inner}[]"
