@@ -13,8 +13,8 @@ _GRID = np.linspace(-5.0, 7.0, 121)
 _SPREAD = 0.3
 """Standard deviation, in log-odds, of the bell that smooths what is accepted and what is refused."""
 _UNLIKE, _UNLIKE_SPREAD = 0.5, 1.5
-"""The share of unknown images that is unlike all that stands for it, and the bell of these: images to come show what the
-examples show, but what is unknown may be anything, so that a threshold belongs nearer to the known where both lie apart."""
+"""The share of unknown images that is unlike all that stands for it, and the bell of these. Images to come show what
+the examples show, but what is unknown may be anything: a threshold belongs nearer to the known where both lie apart."""
 _PRIOR_IMAGES = 8.0
 _PULL = 0.05
 """What a threshold loses by the square of its distance from the prior, where shares of one are at stake."""

@@ -103,9 +103,7 @@ def _fit_ordered(
     if rows is not None:
         some = gathered.core[:: -(-len(gathered.core) // CORE)]
         position = np.searchsorted(gathered.seen, gathered.labels[some])
-        believed = trust(
-            rows.cosines(gathered.vectors[some])[:, gathered.seen], position, priors.temperature
-        )
+        believed = trust(rows.cosines(gathered.vectors[some])[:, gathered.seen], position, priors.temperature)
     prior = replace(prior, text_scale=prior.text_scale * believed)
     problem = Problem(gathered, supports, label_ids, rows, prior, prior.image_scale, free, priors.variance)
     combined = combine(problem, parts)
@@ -152,12 +150,15 @@ def _calibrate(
     combined: Combined,
     held_out: Doubles,
 ) -> Head:
-    """The head with its threshold and conformal scores; suspects do not count, whose labels would blame the head."""
-    trusted = combined.right > SUSPECT
-    rows, held_out = combined.rows[trusted], held_out[trusted]
+    """The head with its threshold and conformal scores.
+
+    Suspects do not count for the threshold, since their labels would blame the head. They do for conformal scores:
+    what looks suspect scores low, and sets that never saw the lowest scores would hold the truth too seldom.
+    """
+    rows, trusted = combined.rows, combined.right > SUSPECT
     return replace(
         head,
-        threshold=fit_threshold(head, gathered, priors, prior, rows, held_out),
+        threshold=fit_threshold(head, gathered, priors, prior, rows[trusted], held_out[trusted]),
         conformal=fit_conformal(held_out, gathered.labels[rows], gathered.counts),
     )
 

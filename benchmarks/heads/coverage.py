@@ -22,7 +22,7 @@ class Held:
     def __init__(self) -> None:
         self.held: list[np.ndarray] = []
         self.strictly: list[np.ndarray] = []
-        """The same where a set may be empty, as the method without our promise of an answer has it."""
+        """The same where sets may be empty, which keeps to the coverage also where a head is right more often."""
         self.sizes: list[np.ndarray] = []
         self.labels: list[np.ndarray] = []
         """Which label of which episode an image shows."""
@@ -43,7 +43,7 @@ class Held:
         self.guarantees.append(found[0].guarantee)
 
     def figures(self) -> Figures:
-        """Shares of images, of those that a head was right about least often by label, and mean size of a set."""
+        """Shares of images whose set held the truth, the mean over labels and how much these vary, and sizes."""
         held, strictly = np.concatenate(self.held), np.concatenate(self.strictly)
         labels = np.concatenate(self.labels)
         by_label = np.array([strictly[labels == label].mean() for label in np.unique(labels)])
