@@ -15,6 +15,7 @@ from app.methods.lora import LoraParams
 from app.methods.params import Params
 from app.settings import Settings
 from tests import shapes
+from tests.made_engines import share_engines
 from tests.training import Trained, trained
 from workers.methods.finetune.classifier import Classifier
 from workers.methods.finetune.method import FinetuneEncoder
@@ -37,7 +38,7 @@ def learned(folder: Path, base: str = "clip-tiny", **params: Any) -> Trained:
     rows = sorted(shapes.shown().items())[:40]
     items = [Item(str(number), label=shape) for number, (_, shape) in rows]
     examples = Examples("classification", items, lambda name: shapes.data(int(name)))
-    settings = Settings(data_dir=folder / "data", device="cpu", threads=1)
+    settings = Settings(data_dir=share_engines(folder / "data"), device="cpu", threads=1)
     return trained(examples, "finetune", folder, base=base, params={**PARAMS, **params}, settings=settings)
 
 
@@ -77,8 +78,8 @@ def test_rare_labels_weigh_more_unless_told_otherwise(tmp_path: Path) -> None:
     plain = Classifier(tower, 2, FinetuneParams(class_weights=False), [30, 10])
     assert plain.weights.tolist() == [1.0, 1.0]
     pixels, labels = torch.zeros(2, 3, tower.side, tower.side), torch.tensor([0, 1])
-    for one in (fair, plain):
-        one.eval().requires_grad_(False)
+    for model in (fair, plain):
+        model.eval().requires_grad_(False)
     fair.head.load_state_dict(plain.head.state_dict())
     each = torch.nn.functional.cross_entropy(plain(pixels)["logits"], labels, reduction="none")
     assert float(fair(pixels, labels)["loss"]) == pytest.approx(float((each[0] + 3 * each[1]) / 4), rel=1e-5)

@@ -21,6 +21,7 @@ from app.jobs.spec import Comparison
 from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from tests import shapes
+from tests.made_engines import share_engines
 from tests.training import Trained, picked, trained
 from workers.shared.examples import Examples, Item
 from workers.shared.method import StoppingError
@@ -57,7 +58,7 @@ def rows() -> tuple[Rows, Rows]:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """One folder for what encoders cache."""
-    return Settings(data_dir=tmp_path_factory.mktemp("data"))
+    return Settings(data_dir=share_engines(tmp_path_factory.mktemp("data")))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def features(word: str, examples: Examples, settings: Settings) -> Vectors:
     """In the examples' own order."""
     encoder = load_encoder(resolve(word), EncoderConfig.from_settings(settings))
     return np.concatenate(
-        [encoder.encode_images(encoder.preprocess(examples.image(one))[None]) for one in examples.items]
+        [encoder.encode_images(encoder.preprocess(examples.image(item))[None]) for item in examples.items]
     )
 
 
@@ -79,7 +80,7 @@ def accuracy(classifier: TrainedClassifier, found: Vectors, examples: Examples) 
     prediction = classifier.predict(found)
     assert np.allclose(prediction.scores.sum(axis=1) + prediction.none, 1, atol=1e-4)
     best = [classifier.labels[index] for index in prediction.scores.argmax(axis=1)]
-    return float(np.mean([label == one.label for label, one in zip(best, examples.items, strict=True)]))
+    return float(np.mean([label == item.label for label, item in zip(best, examples.items, strict=True)]))
 
 
 @pytest.mark.parametrize(("method", "params"), METHODS)
