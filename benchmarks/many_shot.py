@@ -46,7 +46,7 @@ def write_images(folder: Path, count: int) -> None:
             known.setdefault(number, {})["colour" if "color" in question else "shape"] = answer
     paths = easy_vqa.get_train_image_paths()
     rest = max(count - len(data.target), 0)
-    for number in [number for number, one in sorted(known.items()) if len(one) == 2][:rest]:
+    for number in [number for number, facts in sorted(known.items()) if len(facts) == 2][:rest]:
         label = folder / f"{known[number]['colour']} {known[number]['shape']}"
         label.mkdir(parents=True, exist_ok=True)
         shutil.copy(paths[number], label / f"{number}.png")
@@ -108,7 +108,7 @@ def main() -> None:
         )
         times["train"], _ = timed(
             "manyshot", "train", "--dataset", root / "processed", "--model", given.base, "--epochs", given.epochs,
-            "--output", root / "trained", *(word for one in given.param for word in ("--param", one)),
+            "--output", root / "trained", *(word for param in given.param for word in ("--param", param)),
         )  # fmt: skip
         times["evaluate"], printed = timed(
             "manyshot", "evaluate", "--model", root / "trained", "--test-data", root / "processed", "--json"

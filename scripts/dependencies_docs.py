@@ -16,7 +16,10 @@ def declared() -> set[str]:
     """Names of every dependency in pyproject.toml, of every extra too."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
-    return {_name(line) for line in [*project["dependencies"], *(one for extra in extras for one in extra)]}
+    return {
+        _name(line)
+        for line in [*project["dependencies"], *(package for extra in extras for package in extra)]
+    }
 
 
 def explained() -> set[str]:

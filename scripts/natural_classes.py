@@ -50,6 +50,6 @@ def imagenet_like(
     share = rng.uniform(0.15, 0.7, size=(classes, 1, 1))
     pictures = noise(classes * each).reshape(classes, each, -1)
     vectors = text_mapping.unit(np.sqrt(share) * means[:, None] + np.sqrt(1 - share) * pictures)
-    names = tuple(str(one) for one in chosen)
+    names = tuple(str(class_index) for class_index in chosen)
     flat = vectors.reshape(classes * each, -1).astype(np.float32)
     return ImageSet("imagenet-like", flat, np.repeat(np.arange(classes), each), names, texts[chosen])

@@ -48,9 +48,9 @@ def _commands(command: object, name: str) -> Iterator[tuple[str, str]]:
             yield from _commands(inner, f"{name} {inner.name}")
     elif isinstance(command, typer.core.TyperCommand):
         words = [
-            one.metavar or str(one.name).upper()
-            for one in command.params
-            if one.param_type_name == "argument"
+            param.metavar or str(param.name).upper()
+            for param in command.params
+            if param.param_type_name == "argument"
         ]
         yield " ".join([name, *words]), _first_line(command.help or "")
 

@@ -222,4 +222,7 @@ async def nearest(
             "limit": limit,
         },
     )
-    return [NearAnswer(one, sha, asked, answer, float(like)) for one, sha, asked, answer, like in rows]
+    return [
+        NearAnswer(example_id, sha, asked, answer, float(like))
+        for example_id, sha, asked, answer, like in rows
+    ]

@@ -238,11 +238,11 @@ class Answering:
     ) -> tuple[AnswerExample, ...]:
         """The examples as a model takes them; one whose image cannot be had any more is shown as text."""
         if not with_images:
-            return tuple(AnswerExample(None, one.question, one.answer) for one in near)
-        pictures = await asyncio.gather(*[self._picture(one.image_sha256) for one in near])
+            return tuple(AnswerExample(None, example.question, example.answer) for example in near)
+        pictures = await asyncio.gather(*[self._picture(example.image_sha256) for example in near])
         return tuple(
-            AnswerExample(picture, one.question, one.answer)
-            for one, picture in zip(near, pictures, strict=True)
+            AnswerExample(picture, example.question, example.answer)
+            for example, picture in zip(near, pictures, strict=True)
         )
 
     async def _read_earlier(

@@ -36,7 +36,7 @@ def read(folder: Path, rules: FolderRules = AUTO) -> list[Example]:
     lines = folder / LINES
     if lines.is_file():
         return _lines(lines, rules)
-    if not any(one.is_dir() and not one.name.startswith(".") for one in folder.iterdir()):
+    if not any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir()):
         raise typer.BadParameter(
             f"{folder} holds neither a folder for each label nor an {LINES}", param_hint="--examples"
         )

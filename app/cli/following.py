@@ -78,7 +78,7 @@ def _judged(job: dict[str, Any]) -> str:
     # of texts accuracy is another name of exact match; of labels that are answers, the accuracy is what counts
     for name in ("accuracy",) if "chance" in found else ("exact_match", "accuracy"):
         if isinstance(found.get(name), float):
-            guessed = max((found[one] for one in ("chance", "commonest") if one in found), default=None)
+            guessed = max((found[key] for key in ("chance", "commonest") if key in found), default=None)
             beside = "" if guessed is None else f" (guessing: {guessed:.3g})"
             which = _JUDGED_BY.get(str(found.get("evaluated_on")), "held out")
             figure = f"{name.replace('_', ' ')} {found[name]:.3g}"

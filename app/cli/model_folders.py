@@ -41,7 +41,7 @@ def model_id(service: Service, given: str | None) -> str | None:
             raise
         return str(upload(service, folder)["id"])
     there = service.get(f"/v1/models/{quoted(name)}/artifacts")["data"]
-    digests = {one["name"]: one["sha256"] for one in there}
+    digests = {file["name"]: file["sha256"] for file in there}
     for name_, digest in _weights(folder).items():
         if digests.get(name_) != digest:
             output.fail(

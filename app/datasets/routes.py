@@ -292,7 +292,7 @@ async def _file(
 def _shares(parts: list[float]) -> tuple[float, float, float]:
     if len(parts) == 2:
         parts = [*parts, 0.0]
-    good = len(parts) == 3 and all(0 <= one <= 1 for one in parts) and parts[0] > 0
+    good = len(parts) == 3 and all(0 <= part <= 1 for part in parts) and parts[0] > 0
     if not good or abs(sum(parts) - 1) > 1e-6:
         raise InvalidInputError("split: two or three shares that add up to 1, the first above 0.")
     return parts[0], parts[1], parts[2]

@@ -137,7 +137,9 @@ def _answers(vlm: TransformersVlm) -> tuple[Answers, float]:
 def _agreement(reference: Answers, other: Answers) -> float:
     """Share of tokens that stand at the same place in both, of the longer of each pair; 1.0 for empty answers."""
     same = sum(
-        a == b for one, two in zip(reference, other, strict=True) for a, b in zip(one, two, strict=False)
+        a == b
+        for tokens, others in zip(reference, other, strict=True)
+        for a, b in zip(tokens, others, strict=False)
     )
-    total = sum(max(len(one), len(two)) for one, two in zip(reference, other, strict=True))
+    total = sum(max(len(tokens), len(others)) for tokens, others in zip(reference, other, strict=True))
     return same / total if total else 1.0

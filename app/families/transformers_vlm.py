@@ -303,6 +303,7 @@ class TransformersVlm(ABC):
 def _shapely(prompt: Prompt) -> Prompt:
     """The prompt with no image so thin that scaling its shorter side to a model's size would take gigabytes."""
     examples = tuple(
-        one if one.image is None else replace(one, image=bounded(one.image)) for one in prompt.examples
+        example if example.image is None else replace(example, image=bounded(example.image))
+        for example in prompt.examples
     )
     return replace(prompt, image=bounded(prompt.image), examples=examples)

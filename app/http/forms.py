@@ -219,6 +219,6 @@ def _texts(name: str, value: Any) -> list[str] | None:
             return ["true" if value else "false"]
         case str() | int() | float():
             return [checked(name, str(value))]
-        case list() if all(isinstance(one, str | int | float) for one in value):
-            return [WholeText(text) for one in value for text in _texts(name, one) or []]
+        case list() if all(isinstance(item, str | int | float) for item in value):
+            return [WholeText(text) for item in value for text in _texts(name, item) or []]
     raise errors.InvalidInputError(f"{shown(name)}: this must be text, a number or a list of these.")

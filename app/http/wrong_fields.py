@@ -66,7 +66,7 @@ def complaint(error: Mapping[str, Any]) -> str:
 
 def complaints(found: Sequence[Mapping[str, Any]], prefix: str = "") -> str:
     """Every field (after `prefix`) and what is wrong with it, one after another."""
-    return "; ".join(f"{prefix}{dotted(one['loc'])}: {complaint(one)}" for one in found)
+    return "; ".join(f"{prefix}{dotted(error['loc'])}: {complaint(error)}" for error in found)
 
 
 def dotted(location: Sequence[int | str]) -> str:

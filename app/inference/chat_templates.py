@@ -119,10 +119,10 @@ class _Bounding(NodeTransformer):
     """Rewrites what can grow a value unseen: `~` becomes `+` over texts; literals take scalars alone."""
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - the name that jinja looks for
-        first, *others = [_filtered(self.visit(one), "string", node.lineno) for one in node.nodes]
+        first, *others = [_filtered(self.visit(operand), "string", node.lineno) for operand in node.nodes]
         joined: nodes.Expr = first
-        for one in others:
-            joined = nodes.Add(joined, one, lineno=node.lineno)
+        for operand in others:
+            joined = nodes.Add(joined, operand, lineno=node.lineno)
         return joined
 
     def visit_List(self, node: nodes.List | nodes.Tuple) -> nodes.Node:  # noqa: N802

@@ -128,8 +128,8 @@ def shared(key: BaseKey, build: Callable[[], torch.nn.Module]) -> SharedBase:
 
 def tensor_bytes(module: torch.nn.Module) -> int:
     """Bytes of a module's parameters and buffers, each counted once."""
-    tensors = {id(one): one for one in itertools.chain(module.parameters(), module.buffers())}
-    return sum(one.numel() * one.element_size() for one in tensors.values())
+    tensors = {id(tensor): tensor for tensor in itertools.chain(module.parameters(), module.buffers())}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 class _Turns:

@@ -44,7 +44,7 @@ def unserved(redis_url: str, queues: Sequence[str]) -> set[str]:
             found = client.mget([_KEY + queue for queue in queues])
     except (RedisError, OSError):
         return set()
-    return {queue for queue, one in zip(queues, found, strict=True) if one is None}
+    return {queue for queue, reply in zip(queues, found, strict=True) if reply is None}
 
 
 async def served(client: AsyncRedis, queue: str) -> bool | None:

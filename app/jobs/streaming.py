@@ -132,8 +132,8 @@ class Followers:
 
 def _newest(events: Sequence[Told]) -> list[Told]:
     """Without progress that later progress among them supersedes: a long job has told of very much."""
-    last = max((one.id for one in events if one.kind == "progress"), default=0)
-    return [one for one in events if one.kind != "progress" or one.id == last]
+    last = max((event.id for event in events if event.kind == "progress"), default=0)
+    return [event for event in events if event.kind != "progress" or event.id == last]
 
 
 def _written(event: Told) -> str:

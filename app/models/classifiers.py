@@ -85,7 +85,7 @@ class Weights:
                 found[name] = getattr(self, name)
         for index, (weight, bias) in enumerate(self.layers):
             found |= {f"layers.{index}.weight": weight, f"layers.{index}.bias": bias}
-        return {name: np.ascontiguousarray(one) for name, one in found.items()}
+        return {name: np.ascontiguousarray(array) for name, array in found.items()}
 
 
 class TrainedClassifier:
@@ -157,7 +157,7 @@ class TrainedClassifier:
     @property
     def memory_bytes(self) -> int:
         """Of the weights, without the encoder's."""
-        return sum(one.nbytes for one in self.weights.tensors().values())
+        return sum(tensor.nbytes for tensor in self.weights.tensors().values())
 
 
 def project(features: Vectors, layers: tuple[tuple[Vectors, Vectors], ...], *, unit_norm: bool) -> Vectors:
@@ -233,7 +233,9 @@ def _check(note: ClassifierNote, weights: Weights) -> None:
     if weights.rows is not None:
         shapes.append(weights.rows.shape[-1] == size)
     tensors = weights.tensors()
-    types = [one.dtype == (np.int64 if name == "owners" else np.float32) for name, one in tensors.items()]
+    types = [
+        tensor.dtype == (np.int64 if name == "owners" else np.float32) for name, tensor in tensors.items()
+    ]
     if not all(types):
         raise ModelUnavailableError(f"The tensors of '{note.id}' are not float32, its owners not int64.")
     if not all(shapes) or len(set(note.labels)) != count or count < 2:
@@ -260,4 +262,4 @@ def _bounded(note: ClassifierNote, weights: Weights) -> bool:
         size = 1.0
     if weights.rows is not None and weights.bias is not None:
         sizes.append(norm(weights.rows) * size + norm(weights.bias))
-    return all(one < _LARGEST for one in sizes)  # false of what is no number
+    return all(size < _LARGEST for size in sizes)  # false of what is no number

@@ -41,7 +41,7 @@ def describe_known(info: ModelInfo) -> Model:
         tasks=None if info.tasks is None else list(info.tasks),
         family=info.family,
         # a folder of this machine is nobody's business but its own
-        aliases=[one for one in info.aliases if HUB_ID.fullmatch(one) and not Path(one).exists()],
+        aliases=[alias for alias in info.aliases if HUB_ID.fullmatch(alias) and not Path(alias).exists()],
         default=info.default,
         knows=info.knows,
         loaded=info.live,

@@ -145,9 +145,9 @@ class TrainedModels:
 
     async def artifact(self, workspace: str, name: str, file: str) -> Artifact:
         """One of them; raises ArtifactNotFoundError."""
-        for one in await self.artifacts(workspace, name):
-            if one.name == file:
-                return one
+        for artifact in await self.artifacts(workspace, name):
+            if artifact.name == file:
+                return artifact
         raise ArtifactNotFoundError
 
     @asynccontextmanager
@@ -179,7 +179,7 @@ class TrainedModels:
         prefix = f"models/{uuid.uuid4()}"
         try:
             kept = await asyncio.to_thread(self._store, folder, card.files, prefix)
-            card = card.model_copy(update={"size_bytes": sum(one.size for one in kept)})
+            card = card.model_copy(update={"size_bytes": sum(file.size for file in kept)})
             async with self._database.session() as session:
                 row = TrainedModel(workspace=workspace, id=card.id, card=card.model_dump(mode="json"))
                 session.add(row)
@@ -233,7 +233,7 @@ class TrainedModels:
 
     def _trained(self, row: TrainedModel, files: Sequence[Artifact]) -> Trained:
         card = ModelCard.model_validate(row.card)
-        parts = sorted((one.name, one.sha256) for one in files if one.name in card.files)
+        parts = sorted((file.name, file.sha256) for file in files if file.name in card.files)
         digest = hashlib.sha256(repr((row.workspace, parts)).encode()).hexdigest()[:32]
         return Trained(card, row.job_id, row.created_at, self._cache / digest / card.id)
 

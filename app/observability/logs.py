@@ -70,7 +70,7 @@ def configure(settings: Settings) -> None:
         )
     )
     root = logging.getLogger()
-    for old in [one for one in root.handlers if one.get_name() == _HANDLER]:
+    for old in [handler for handler in root.handlers if handler.get_name() == _HANDLER]:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)  # libraries speak up only when something is wrong

@@ -51,12 +51,12 @@ class Settings(BaseModel):
             wrong = [
                 InitErrorDetails(
                     # the group, the setting, and which type of a union it is not
-                    type=one["type"],
-                    loc=one["loc"][:2][-1:],
-                    input=one["input"],
-                    ctx=one.get("ctx", {}),
+                    type=error["type"],
+                    loc=error["loc"][:2][-1:],
+                    input=error["input"],
+                    ctx=error.get("ctx", {}),
                 )
-                for one in error.errors()
+                for error in error.errors()
             ]
             raise ValidationError.from_exception_data(error.title, wrong) from None
 

@@ -72,17 +72,19 @@ class ModelSettings(SettingsGroup):
     @property
     def levels_by_model(self) -> dict[str, str]:
         """`optimisations` taken apart."""
-        pairs = (one.partition("=") for one in self.optimisations.split(",") if one.strip())
+        pairs = (entry.partition("=") for entry in self.optimisations.split(",") if entry.strip())
         return {name.strip(): level.strip() for name, _, level in pairs}
 
     @field_validator("optimisations")
     @classmethod
     def _known_levels(cls, text: str) -> str:
         levels = get_args(Optimisation)
-        for one in filter(str.strip, text.split(",")):
-            name, _, level = (part.strip() for part in one.partition("="))
+        for entry in filter(str.strip, text.split(",")):
+            name, _, level = (part.strip() for part in entry.partition("="))
             if not name or level not in levels:
-                raise ValueError(f"'{one.strip()}' is not a model's name, '=' and one of {', '.join(levels)}")
+                raise ValueError(
+                    f"'{entry.strip()}' is not a model's name, '=' and one of {', '.join(levels)}"
+                )
         return text
 
 

@@ -106,7 +106,7 @@ class FileStore:
                 found = self._files.ls(self._path(prefix), detail=False)
             except (FileNotFoundError, NotADirectoryError):
                 return []
-        return sorted(str(one).rstrip("/").rsplit("/", 1)[-1] for one in found)
+        return sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
 
     def _path(self, key: str) -> str:
         if not is_key(key):

@@ -214,7 +214,7 @@ class Strategy(Part):
     def larger(self, checkpoint: str) -> LargerCheckpoint | None:
         """Which of its larger checkpoints a word of the model registry means, a hub id or a folder called like it."""
         called = PurePath(checkpoint).name.lower()
-        same = (one for one in self.model.larger if PurePath(one.checkpoint).name.lower() == called)
+        same = (model for model in self.model.larger if PurePath(model.checkpoint).name.lower() == called)
         return next(same, None)
 
     @property

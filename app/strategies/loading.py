@@ -37,7 +37,7 @@ class Strategies:
     def __init__(self, found: list[Strategy], refused: list[Refused], own: frozenset[str]) -> None:
         """`found` must not share names or aliases; `own` are the names of the user's."""
         self._all = sorted(found, key=lambda one: one.name)
-        self._named = {name: one for one in found for name in (*one.aliases, one.name)}
+        self._named = {name: strategy for strategy in found for name in (*strategy.aliases, strategy.name)}
         self.refused = tuple(refused)
         self.own = own
 
@@ -129,7 +129,7 @@ def _put(strategy: Strategy, found: dict[str, Strategy], added: set[str]) -> Non
 
 def _yaml_files(folder: Traversable, refused: list[Refused]) -> list[Traversable]:
     try:
-        inside = [one for one in folder.iterdir() if one.name.endswith(_ENDINGS) and one.is_file()]
+        inside = [path for path in folder.iterdir() if path.name.endswith(_ENDINGS) and path.is_file()]
     except OSError as error:
         reason = f"The folder of strategies cannot be read: {error.strerror or 'unknown error'}."
         log.warning("strategies refused", folder=str(folder), reason=reason)

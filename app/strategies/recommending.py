@@ -125,7 +125,7 @@ def _unwanted(strategy: Strategy, wanted: Wanted) -> str | None:
     if wanted.task not in (None, strategy.task):
         return f"It is for {strategy.task}, not for {wanted.task}."
     if wanted.learning_type is not None and wanted.learning_type not in strategy.learning_types:
-        does = " and ".join(LEARNING_WORDS[one] for one in strategy.learning_types)
+        does = " and ".join(LEARNING_WORDS[learning_type] for learning_type in strategy.learning_types)
         return f"It is for {does} learning, not for {LEARNING_WORDS[wanted.learning_type]}."
     size, samples = wanted.dataset_size, strategy.samples
     if size is not None and size < samples.min:

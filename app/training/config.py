@@ -208,7 +208,7 @@ def parse(document: Any) -> MultimodalConfig:
     try:
         return MultimodalConfig.model_validate(document)
     except ValidationError as error:
-        wrong = "; ".join(f"{_field(one['loc'])}: {_said(one)}" for one in error.errors())
+        wrong = "; ".join(f"{_field(problem['loc'])}: {_said(problem)}" for problem in error.errors())
         raise InvalidInputError(f"The configuration is wrong: {wrong}.") from None
 
 

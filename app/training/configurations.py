@@ -58,7 +58,7 @@ class Configurations:
         method = config.training_args.method or (None if kind is None else config.method_for(kind))
         if method is not None:
             check_params(method, config.params_for(method, kind or "encoder"))
-        candidates = [one for one in base.candidates if _does(one, task)] or list(base.candidates)
+        candidates = [model for model in base.candidates if _does(model, task)] or list(base.candidates)
         traits = None
         if len(candidates) == 1:
             chosen = candidates[0]
@@ -92,7 +92,7 @@ class Configurations:
         field = "base_model" if instead else config.base_field
         if not found and not FAMILIES.is_connected(word):
             raise ModelNotFoundError(self._absent(field, word, config.base_kind, known))
-        kinds = {one.kind for one in found}
+        kinds = {model.kind for model in found}
         wanted = config.base_kind
         if instead is None and found and wanted is not None and wanted not in kinds:
             raise InvalidInputError(
@@ -100,7 +100,7 @@ class Configurations:
                 f"{_at_hand(known, wanted)}."
             )
         kind = wanted if wanted in kinds else kinds.pop() if len(kinds) == 1 else wanted
-        return _Base(word, kind, tuple(one for one in found if kind in (None, one.kind)))
+        return _Base(word, kind, tuple(model for model in found if kind in (None, model.kind)))
 
     def _traits(self, word: str, kind: Kind) -> BaseTraits | None:
         """In a thread: the traits of a model whose files are here, None where they are yet to be fetched.
@@ -127,7 +127,7 @@ class Configurations:
 
     def _absent(self, field: str, word: str, kind: Kind | None, known: list[ModelInfo]) -> str:
         kinds: list[Kind] = [kind] if kind else ["vlm", "encoder"]
-        hands = "; ".join(_at_hand(known, one) for one in kinds)
+        hands = "; ".join(_at_hand(known, kind) for kind in kinds)
         sentence = f"{field}: There is no model '{word[:100]}' at hand. {hands[:1].upper()}{hands[1:]}."
         if HUB_ID.fullmatch(word):
             setting = {"vlm": "VISION_VLM", "encoder": "VISION_ENCODER"}.get(
@@ -160,7 +160,7 @@ def _does(model: ModelInfo, task: Task | None) -> bool:
 
 
 def _at_hand(known: list[ModelInfo], kind: Kind) -> str:
-    names = ", ".join(one.name for one in known if one.kind == kind)
+    names = ", ".join(model.name for model in known if model.kind == kind)
     return f"{_KINDS[kind]}s at hand are {names}" if names else f"no {_KINDS[kind]} is at hand"
 
 

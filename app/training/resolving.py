@@ -115,7 +115,8 @@ def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels
         seed=wish.seed,
     )
     memory_gb = next(
-        (one.gpu_memory_gb for one in model.larger if one.checkpoint == base), strategy.hardware.gpu_memory_gb
+        (variant.gpu_memory_gb for variant in model.larger if variant.checkpoint == base),
+        strategy.hardware.gpu_memory_gb,
     )
     return Resolved(spec, queue_of(params, memory_gb), strategy.name, warnings)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.faults.chaos import encoded_bomb
 from tests.live import Live
 from tests.photos import encoded, photo
-from tests.unit.test_images import SENTENCE
+from tests.unit.media.test_images import SENTENCE
 
 LABELS = {"labels": "cat,dog,rocket"}
 

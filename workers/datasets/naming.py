@@ -280,8 +280,8 @@ def _agree(claimed: str, meant: str) -> bool:
 
 def _shared_end(left: list[str], right: list[str]) -> int:
     count = 0
-    for one, other in zip(reversed(left), reversed(right), strict=False):
-        if one != other:
+    for name, other in zip(reversed(left), reversed(right), strict=False):
+        if name != other:
             break
         count += 1
     return count

@@ -82,7 +82,7 @@ class Checker:
             )
             while wave := list(islice(rest, _WAVE)):
                 stored: list[str] = []
-                for one, outcome in zip(wave, self._outcomes(wave), strict=True):
+                for item, outcome in zip(wave, self._outcomes(wave), strict=True):
                     if isinstance(outcome, Remark):
                         remarks.write(json.dumps(asdict(outcome)) + "\n")
                         continue
@@ -92,7 +92,7 @@ class Checker:
                     stored.append(outcome.sha256)
                     for sentence in outcome.done:
                         remarks.write(json.dumps(asdict(Remark(sentence, 1))) + "\n")
-                    accepted.write(json.dumps(_line(one, outcome)) + "\n")
+                    accepted.write(json.dumps(_line(item, outcome)) + "\n")
                 for file in (accepted, refused, remarks):
                     file.flush()
                 done += len(wave)
@@ -100,11 +100,11 @@ class Checker:
 
     def _outcomes(self, wave: Sequence[Record | Refusal | Remark]) -> list[_Stored | Refusal | Remark]:
         """One for each: an image that several lines name is read once, as long as they are not too far apart."""
-        records = {(one.path, one.box): one for one in wave if isinstance(one, Record)}
-        new = [one for key, one in records.items() if key not in self._known]
+        records = {(item.path, item.box): item for item in wave if isinstance(item, Record)}
+        new = [record for key, record in records.items() if key not in self._known]
         for record, outcome in zip(new, self._pool.map(self._one, new), strict=True):
             self._known[record.path, record.box] = outcome
-        found = [self._known[one.path, one.box] if isinstance(one, Record) else one for one in wave]
+        found = [self._known[item.path, item.box] if isinstance(item, Record) else item for item in wave]
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return found

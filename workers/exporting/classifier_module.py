@@ -78,8 +78,10 @@ class HeadModule(nn.Module):
             ends = np.append(nearest.starts[1:], len(nearest.exemplars))
             for label, start, end in zip(nearest.columns, nearest.starts, ends, strict=True):
                 groups[label], has[label] = nearest.exemplars[start:end], True
-        width = max(len(one) for one in groups)
-        columns = np.stack([np.pad(one, (0, width - len(one)), constant_values=one[0]) for one in groups])
+        width = max(len(group) for group in groups)
+        columns = np.stack(
+            [np.pad(group, (0, width - len(group)), constant_values=group[0]) for group in groups]
+        )
         self.register_buffer("exemplars", torch.from_numpy(columns))
         self.register_buffer("has_exemplars", torch.from_numpy(has))
 

@@ -242,7 +242,7 @@ def _heads_agree(module: ClassifierModule, classifier: TrainedClassifier, name: 
     """
     known = classifier.weights.exemplars
     found = module.judged(torch.from_numpy(np.ascontiguousarray(known, np.float32)))
-    ours = np.column_stack([one.numpy() for one in found])
+    ours = np.column_stack([tensor.numpy() for tensor in found])
     result = onnx_files.agreement(_shares(classifier.predict(known)), ours)
     result.check(name, cosine=limit, top1=onnx_files.TOP1)
 
@@ -267,7 +267,7 @@ def _parity_images(run: JobRun, found: ModelFiles) -> tuple[Sequence[Image.Image
         try:
             examples = load_examples(run)
             step = max(len(examples.items) // _IMAGES, 1)
-            return [examples.image(one) for one in examples.items[::step][:_IMAGES]], True
+            return [examples.image(item) for item in examples.items[::step][:_IMAGES]], True
         except vlm_export.GONE:
             run.log("The data it was trained on is gone: compared on made-up images.")
     return parity.images(_MADE_UP), False

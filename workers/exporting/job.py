@@ -33,7 +33,7 @@ def export(run: JobRun) -> Outcome:
     (folder / "export.json").write_text(json.dumps(report, indent=2) + "\n")
     run.phase("saving")
     kept = run.publish(folder)
-    for one in kept:
-        one.name = f"exports/{format_}/{one.name}"
+    for file in kept:
+        file.name = f"exports/{format_}/{file.name}"
     model = None if found.card is None else found.card.id
     return Outcome(model=model, artifacts=kept, result={"export": report})

@@ -92,7 +92,7 @@ def export(
         exporter.setLevel(level)
     if program is None:
         raise NotTrainableError("The model cannot be written as ONNX.")
-    size = sum(one.numel() * one.element_size() for one in module.parameters())
+    size = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
     program.save(file, external_data=size > _EXTERNAL_BYTES)
 
 
@@ -128,7 +128,7 @@ def run(file: Path, inputs: Arrays, *, batch: int = 16) -> list[npt.NDArray[np.f
     count = len(next(iter(inputs.values())))
     parts = [
         session.run(
-            None, {name: np.ascontiguousarray(one[start : start + batch]) for name, one in inputs.items()}
+            None, {name: np.ascontiguousarray(array[start : start + batch]) for name, array in inputs.items()}
         )
         for start in range(0, count, batch)
     ]
@@ -145,14 +145,14 @@ def agreement(
     norms = np.linalg.norm(reference, axis=1) * np.linalg.norm(other, axis=1)
     cosines = (reference * other).sum(axis=1) / np.maximum(norms, 1e-12)
     cosines = np.where(np.isfinite(cosines), cosines, -1.0)
-    ours, theirs = (one if gallery is None else one @ gallery.T for one in (reference, other))
+    ours, theirs = (vectors if gallery is None else vectors @ gallery.T for vectors in (reference, other))
     same = ours.argmax(axis=1) == theirs.argmax(axis=1)
     return Agreement(len(reference), difference, float(cosines.min()), float(same.mean()))
 
 
 def takes_any_batch(file: Path, inputs: Arrays) -> None:
     """Raise NotTrainableError unless the graph gives each row the same answer in batches of both sizes."""
-    results = [run(file, {name: one[:3] for name, one in inputs.items()}, batch=size) for size in BATCHES]
-    for one, other in zip(*results, strict=True):
-        if one.shape != other.shape or not np.allclose(one, other, atol=1e-4):
+    results = [run(file, {name: array[:3] for name, array in inputs.items()}, batch=size) for size in BATCHES]
+    for array, other in zip(*results, strict=True):
+        if array.shape != other.shape or not np.allclose(array, other, atol=1e-4):
             raise NotTrainableError(f"'{file.name}' answers differently in larger batches.")

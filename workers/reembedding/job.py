@@ -178,8 +178,8 @@ class _Reembedding:
     def _embed_examples(self, rows: Sequence[Row[tuple[object, ...]]]) -> None:
         ids, made = self._images(rows)
         values = [
-            {**self._wanted, "example": one, "vector": to_sql(vector)}
-            for one, vector in zip(ids, made, strict=True)
+            {**self._wanted, "example": example_id, "vector": to_sql(vector)}
+            for example_id, vector in zip(ids, made, strict=True)
         ]
         if values:
             with self._run.engine.begin() as connection:
@@ -199,10 +199,10 @@ class _Reembedding:
         if ids:
             questions = same_for_all(len(ids), self._encoder.dim)
             if isinstance(self._encoder, TextEncoder):
-                questions = self._encoder.encode_texts([asked[one] for one in ids])
+                questions = self._encoder.encode_texts([asked[example_id] for example_id in ids])
             np.savez(
                 self._run.scratch / f"answers-{self.progress.parts}.npz",
-                ids=np.array([one.bytes for one in ids], "V16"),
+                ids=np.array([example_id.bytes for example_id in ids], "V16"),
                 pictures=pictures,
                 questions=questions,
             )
@@ -215,11 +215,11 @@ class _Reembedding:
                 values = [
                     {
                         "key": self.progress.key,
-                        "example": uuid.UUID(bytes=one.tobytes()),
+                        "example": uuid.UUID(bytes=example_id.tobytes()),
                         "image": to_sql(picture),
                         "question": to_sql(question),
                     }
-                    for one, picture, question in zip(
+                    for example_id, picture, question in zip(
                         kept["ids"], kept["pictures"], kept["questions"], strict=True
                     )
                 ]

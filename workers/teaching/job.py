@@ -42,7 +42,7 @@ def teach(run: JobRun) -> Outcome:
     splits = set(spec.params["splits"])
     examples = load_examples(run)
     items = sorted(
-        (one for one in examples.items if one.label and (one.split or "train") in splits),
+        (item for item in examples.items if item.label and (item.split or "train") in splits),
         key=lambda one: (one.label or "", one.sha256),
     )
     if not items:
@@ -68,14 +68,14 @@ async def _add(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> int:
                 async with database.session() as session:
                     if await session.scalar(machine.HOLD, mine) is None:
                         raise LostError
-                    await lock_images(session, [one.image_sha256 for one in new])
+                    await lock_images(session, [example.image_sha256 for example in new])
                     row = await session.get(Collection, collection, with_for_update=True)
                     if row is None or row.encoder != run.spec.base_model:
                         raise CollectionNotFoundError(
                             "The collection is gone, or bound to another encoder now."
                         )
                     found = await add_examples(session, row, label, "", new, key)
-                added += sum(one.created for one in found)
+                added += sum(example.created for example in found)
                 done += len(chunk)
                 run.step(done, len(items), added=added)
                 run.stop_if_asked()

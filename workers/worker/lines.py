@@ -32,5 +32,5 @@ class Lines:
         *whole, self._rest = b"".join(pieces).split(b"\n")
         if self._printed:
             self._rest = self._rest[-LONGEST:]
-            return [one.rstrip().rpartition(b"\r")[-1][:LONGEST] for one in whole]
+            return [line.rstrip().rpartition(b"\r")[-1][:LONGEST] for line in whole]
         return whole

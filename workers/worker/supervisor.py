@@ -272,7 +272,7 @@ class _Attempt:
         event = self._waiting[0]
         match event["event"]:
             case "log":
-                lines = [one["line"] for one in takewhile(_is_log, islice(self._waiting, _LOG_WAVE))]
+                lines = [event["line"] for event in takewhile(_is_log, islice(self._waiting, _LOG_WAVE))]
                 self._owned.log(lines)
                 return len(lines)
             case "progress":

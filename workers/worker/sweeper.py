@@ -101,7 +101,7 @@ class Sweeper:
             text("SELECT id FROM jobs WHERE finished_at < now() - make_interval(secs => :settled_s)"),
             {"settled_s": self._keep_s + _SETTLED_S},
         )
-        return {str(one) for one in rows.scalars()}
+        return {str(job) for job in rows.scalars()}
 
     def _end(self, connection: Connection) -> None:
         for job in connection.execute(machine.SWEEP_CANCELLED).all():

@@ -46,7 +46,7 @@ class IdeficsVlm(TransformersVlm):
         """Also a line's end: a model that was only pretrained would go on and ask itself the next question."""
         tokenizer = self.processor.tokenizer
         lines = tokenizer.encode("\n", add_special_tokens=False)[-1:]
-        ends = [one for one in lines if tokenizer.decode([one]) == "\n"]
+        ends = [token for token in lines if tokenizer.decode([token]) == "\n"]
         return super().end_tokens() | frozenset(ends)
 
 

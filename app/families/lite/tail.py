@@ -40,9 +40,9 @@ class LiteTail(nn.Module):
         self.bn1 = module.bn1
         self.register_buffer("centre", centre, persistent=False)
         self.requires_grad_(True)
-        for one in self.modules():
-            if isinstance(one, nn.BatchNorm2d):
-                one.requires_grad_(False)
+        for child in self.modules():
+            if isinstance(child, nn.BatchNorm2d):
+                child.requires_grad_(False)
 
     def train(self, mode: bool = True) -> LiteTail:
         """Batch norms stay as they are."""

@@ -46,8 +46,8 @@ async def list_strategies(
     """List the strategies, and which files of your own were refused."""
     known = registry.known()
     return StrategyList(
-        data=[_info(one, one.name in strategies.own, known) for one in strategies.all()],
-        refused=[RefusedFile(file=one.file, reason=one.reason) for one in strategies.refused],
+        data=[_info(strategy, strategy.name in strategies.own, known) for strategy in strategies.all()],
+        refused=[RefusedFile(file=file.file, reason=file.reason) for file in strategies.refused],
         next=None,
     )
 

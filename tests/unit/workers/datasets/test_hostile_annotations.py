@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.dialects import postgresql
 
 from app.jobs.errors import NotTrainableError
-from tests.unit.test_annotations import coco, labels, read
+from tests.unit.workers.datasets.annotation_files import coco, labels, read
 from workers.datasets import job
 from workers.datasets.formats import tables
 from workers.datasets.formats.conversations import clean

@@ -9,7 +9,7 @@ from app.collections.coverage import cover
 from app.heads import SupportSet, fit_head
 from app.heads.answer_sets import answer_sets
 from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights
-from tests.unit.head_data import clusters, generic_priors, support_set
+from tests.unit.heads.head_data import clusters, generic_priors, support_set
 
 
 def test_without_a_promise_the_likeliest_labels_add_up_to_the_coverage() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import io
 import random
 import re
@@ -20,9 +18,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from app.errors import InvalidInputError, TooLargeError
 from app.media.errors import ImageTooLargeError, InvalidImageError
-from app.media.images import ImageLimits, decode, from_base64, normalise_for_storage, thumbnail
+from app.media.images import ImageLimits, decode
 from app.settings import Settings
 from tests.image_files import bmp_runs, encoded, files, gradient, png, png_chunk, tiff
 from tests.photos import photo
@@ -35,6 +32,8 @@ SENTENCE = re.compile(
     "|This JPEG image is cut short: send the whole file.|The image (is transparent|holds no valid sample).+"
 )
 """Every sentence that an image is refused with; none of them repeats what was in the file."""
+
+
 FUZZ = settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
@@ -295,128 +294,7 @@ def test_threads_decode_alike() -> None:
             assert image.tobytes() == alone[name]
 
 
-# --- what is stored
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_storing_keeps_the_picture_and_drops_the_metadata(name: str) -> None:
-    stored = normalise_for_storage(FILES[name], LIMITS)
-    assert stored == normalise_for_storage(FILES[name], LIMITS)
-    again = Image.open(io.BytesIO(stored.bytes))
-    assert (again.width, again.height) == (stored.width, stored.height)
-    assert Image.MIME[again.format or ""] == stored.media_type
-    assert not again.getexif()
-    seen = decode(stored.bytes, LIMITS)
-    difference = np.abs(np.asarray(seen).astype(int) - np.asarray(decode(FILES[name], LIMITS)))
-    assert difference.mean() < 3
-    if stored.media_type == "image/png" or name == "jpeg progressive":
-        assert difference.max() == 0
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_no_place_or_camera_survives_storing(kind: str) -> None:
-    exif = Image.Exif()
-    exif[0x010F] = "SecretCamera"
-    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
-    secret = b"<x:xmpmeta>SecretPlace</x:xmpmeta>"
-    data = encoded(gradient(), kind, exif=exif, xmp=secret, icc_profile=b"SecretProfile" * 9)
-    assert b"SecretCamera" in data
-    stored = normalise_for_storage(data, LIMITS)
-    assert b"Secret" not in stored.bytes
-    assert "exif" not in Image.open(io.BytesIO(stored.bytes)).info
-
-
-def test_metadata_alone_makes_no_other_image() -> None:
-    image = gradient()
-    plain = normalise_for_storage(encoded(image, "JPEG"), LIMITS)
-    commented = normalise_for_storage(encoded(image, "JPEG", comment=b"hello", icc_profile=b"p" * 50), LIMITS)
-    assert plain.bytes == commented.bytes
-
-
-@pytest.mark.parametrize(
-    ("kind", "media_type"), [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/jpeg")]
-)
-def test_what_is_stored_has_a_largest_side(kind: str, media_type: str) -> None:
-    stored = normalise_for_storage(encoded(gradient(1_200, 600), kind), LIMITS)
-    assert (stored.width, stored.height) == (512, 256)
-    assert stored.media_type == media_type
-
-
-def test_storing_and_thumbnails_refuse_what_decoding_refuses() -> None:
-    for data, error in ((b"no image", InvalidImageError), (png(6_000, 1), ImageTooLargeError)):
-        with pytest.raises(error):
-            normalise_for_storage(data, LIMITS)
-        with pytest.raises(error):
-            thumbnail(data, 64, LIMITS)
-
-
-def test_a_thumbnail_is_a_small_upright_jpeg() -> None:
-    small = Image.open(io.BytesIO(thumbnail(FILES["jpeg"], 24)))
-    assert (small.format, small.size) == ("JPEG", (18, 24))
-    assert Image.open(io.BytesIO(thumbnail(FILES["png"], 500))).size == (48, 36)
-    long = Image.open(io.BytesIO(thumbnail(encoded(gradient(1_000, 2), "PNG"), 100, LIMITS)))
-    assert long.size == (100, 1)
-
-
 def test_limits_come_from_the_settings() -> None:
     limits = ImageLimits.from_settings(Settings(max_megapixels=1.5, max_side=99, stored_side=300))
     assert limits == ImageLimits(max_pixels=1_500_000, max_side=99, stored_side=300)
     assert ImageLimits.from_settings(Settings()) == ImageLimits()
-
-
-# --- base64
-
-
-@pytest.mark.parametrize(
-    "prefix", ["", "data:image/png;base64,", "DATA:;Base64,", "data:text/plain;charset=utf-8;base64,"]
-)
-def test_base64_and_data_uris_give_their_bytes(prefix: str) -> None:
-    data = FILES["png"]
-    assert from_base64(prefix + base64.b64encode(data).decode(), max_bytes=len(data)) == data
-    assert from_base64(prefix + base64.encodebytes(data).decode(), max_bytes=len(data)) == data
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a",
-        "ab=",
-        "abc",
-        "ab!d",
-        "ab-_",
-        "äöüß",
-        "data:image/png,abcd",
-        "data:image/png;base64",
-        "data:",
-        "abcd====",
-        "ab cd",
-    ],
-)
-def test_other_texts_are_refused_in_one_sentence(text: str) -> None:
-    with pytest.raises(InvalidInputError) as refused:
-        from_base64(text, max_bytes=100)
-    assert "base64" in refused.value.detail
-
-
-@pytest.mark.parametrize("text", ["http://example.org/cat.jpg", "HTTPS://example.org", "file:///etc/passwd"])
-def test_addresses_are_refused_by_name(text: str) -> None:
-    with pytest.raises(InvalidInputError, match="not fetched"):
-        from_base64(text, max_bytes=100)
-
-
-def test_base64_is_bounded_before_and_after_decoding() -> None:
-    data = bytes(100)
-    text = base64.b64encode(data).decode()
-    assert from_base64(text, max_bytes=100) == data
-    for most in (99, 50, 1):
-        with pytest.raises(TooLargeError):
-            from_base64(text, max_bytes=most)
-    with pytest.raises(TooLargeError):
-        from_base64("\n" * 10_000 + text, max_bytes=100)
-
-
-@FUZZ
-@given(st.text(max_size=60))
-def test_any_text_gives_bytes_or_a_named_error(text: str) -> None:
-    with contextlib.suppress(InvalidInputError, TooLargeError):
-        assert isinstance(from_base64(text, max_bytes=30), bytes)

@@ -14,7 +14,7 @@ from app.heads import Head, SupportSet, fit_head, gathering, priors_of, zero_sho
 from app.heads import supports as supports_module
 from app.heads.priors import SHIPPED
 from app.heads.types import unit
-from tests.unit.head_data import Floats, clusters, generic_priors, support_set
+from tests.unit.heads.head_data import Floats, clusters, generic_priors, support_set
 
 PRIORS = generic_priors()
 

@@ -10,7 +10,7 @@ import pytest
 from app.heads import Head, fit_head
 from app.heads.conformal import AnswerSet, Conformal, fit_conformal
 from app.heads.types import Doubles, Ints, softmax
-from tests.unit.head_data import clusters, generic_priors, support_set
+from tests.unit.heads.head_data import clusters, generic_priors, support_set
 
 COVERAGES = (0.8, 0.9, 0.95)
 

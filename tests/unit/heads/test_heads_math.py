@@ -11,7 +11,7 @@ from app.heads.gathering import even_share
 from app.heads.types import Doubles
 from app.heads.zero_shot import trust
 from benchmarks import scores
-from tests.unit.head_data import clusters, support_set
+from tests.unit.heads.head_data import clusters, support_set
 
 
 @pytest.mark.parametrize(("b", "ridge"), [(3.0, 0.05), (1.7, 0.1), (0.5, 1.0)])

@@ -17,7 +17,7 @@ from app.inference.errors import ModelTaskError
 from app.inference.family import Family
 from app.inference.sources import EncoderConfig
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HEAVY = ("torch", "transformers", "peft", "onnx", "onnxruntime")
 ASKED = """
 import sys

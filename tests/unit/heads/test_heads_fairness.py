@@ -12,7 +12,7 @@ from app.heads import Head, SupportSet, fit_head, gathering
 from app.heads import supports as supports_module
 from app.heads.supports import vector_key
 from app.heads.types import unit
-from tests.unit.head_data import Floats, clusters, generic_priors, support_set
+from tests.unit.heads.head_data import Floats, clusters, generic_priors, support_set
 
 Ints = NDArray[np.int64]
 PRIORS = generic_priors()

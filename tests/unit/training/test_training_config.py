@@ -153,7 +153,7 @@ def test_the_printed_document_is_understood_word_for_word() -> None:
 
 
 def test_the_documents_of_the_manual_are_right() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "many-shot.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "many-shot.md").read_text()
     block = page.split("as `config` in `POST /v1/jobs`:\n\n")[1].split("\n\n|")[0]
     config = parse_yaml(textwrap.dedent(block))
     assert config.base_word == "llava-shapes"

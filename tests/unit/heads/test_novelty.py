@@ -12,7 +12,7 @@ from app.heads import Head, Priors, SupportSet, fit_head
 from app.heads.novelty import UNKNOWN_SHARE
 from app.heads.types import Floats, unit
 from benchmarks.scores import expected_calibration_error
-from tests.unit.head_data import clusters, generic_priors
+from tests.unit.heads.head_data import clusters, generic_priors
 
 PRIORS = generic_priors()
 
