@@ -152,7 +152,7 @@ async def open_services(
             default_model = OwnModel(ground.registry, settings.models.encoder_retry_s)
         stack.push_async_callback(default_model.close)
         if part.cleans:
-            stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(learning)))
+            stack.push_async_callback(_cancel, asyncio.create_task(_sweep(learning)))
         yield Services(
             **vars(ground),
             recognition=recognition,
@@ -190,7 +190,12 @@ async def _open_ground(
     registry = await part.open_engine(settings, pool)
     stack.push_async_callback(registry.close)
     files = FileStore.from_settings(settings)
-    counters = (collections.stored_bytes, answers.stored_bytes, datasets.stored_bytes, artifacts.stored_bytes)
+    counters = (
+        collections.stored_bytes,
+        answers.count_stored_bytes,
+        datasets.count_stored_bytes,
+        artifacts.count_stored_bytes,
+    )
     quota = StorageQuota(database, counters, settings.limits.max_workspace_mb)
     trained = TrainedModels(settings, database, files, registry, quota)
     return _Ground(
@@ -278,7 +283,11 @@ def _open_collections(stack: AsyncExitStack, ground: _Ground) -> _Collections:
         ground.blobs,
         ground.limits,
         ground.pool,
-        Neighbours(answers.count_answers, answers.images_of, shown=(answers.shown, datasets.shown)),
+        Neighbours(
+            answers.count_answers,
+            answers.images_of,
+            shown=(answers.find_shown_images, datasets.find_shown_images),
+        ),
         ground.quota,
     )
     stack.push_async_callback(learning.close)
@@ -335,7 +344,7 @@ async def _sweep(learning: Learning) -> None:
         log.warning("images without examples could not be swept", reason=type(error).__name__)
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
+async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError, Exception):
         await task

@@ -67,7 +67,7 @@ class Pictures:
     known: list[Shown]
     asked: list[Shown]
 
-    def drawn(self, shots: int, seed: int) -> list[Shown]:
+    def draw(self, shots: int, seed: int) -> list[Shown]:
         """So many of each label."""
         rng = np.random.default_rng([seed, shots])
         labels = sorted({label for _, _, label in self.known})
@@ -183,7 +183,7 @@ def rows(
             for variant in (COLLECTION, *variants):
                 results = []
                 for seed in range(seeds):
-                    shown = image_set.drawn(count, seed)
+                    shown = image_set.draw(count, seed)
                     results.append(
                         in_a_collection(encoder, shown, image_set.asked, seen)
                         if variant == COLLECTION

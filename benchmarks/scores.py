@@ -87,7 +87,7 @@ class Paired(NamedTuple):
     losses: int
 
 
-def paired(ours: Doubles, theirs: Doubles) -> Paired:
+def compare_paired(ours: Doubles, theirs: Doubles) -> Paired:
     """Of float64[n] figures, episode by episode."""
     ahead = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
     error = float(ahead.std(ddof=1) / np.sqrt(len(ahead))) if len(ahead) > 1 else 0.0

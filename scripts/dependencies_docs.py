@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def declared() -> set[str]:
+def list_declared() -> set[str]:
     """Names of every dependency in pyproject.toml, of every extra too."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
@@ -22,7 +22,7 @@ def declared() -> set[str]:
     }
 
 
-def explained() -> set[str]:
+def list_explained() -> set[str]:
     """Names that have a row with a reason in docs/dependencies.md."""
     rows = re.findall(
         r"^\| `([^`]+)` \| +\S.*\|$", (ROOT / "docs" / "dependencies.md").read_text(), re.MULTILINE
@@ -36,8 +36,10 @@ def _name(requirement: str) -> str:
 
 def main() -> None:
     """Say what is missing, if anything is."""
-    wrong = [f"no reason in docs/dependencies.md: {name}" for name in sorted(declared() - explained())]
-    wrong += [f"no longer a dependency: {name}" for name in sorted(explained() - declared())]
+    wrong = [
+        f"no reason in docs/dependencies.md: {name}" for name in sorted(list_declared() - list_explained())
+    ]
+    wrong += [f"no longer a dependency: {name}" for name in sorted(list_explained() - list_declared())]
     if wrong:
         raise SystemExit("\n".join(wrong))
 

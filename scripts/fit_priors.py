@@ -179,7 +179,7 @@ def _three(values: tuple[float, ...]) -> Coefficients:
     return first, second, third
 
 
-def corrected(row: ShotRow, drawn: list[Drawn]) -> ShotRow:
+def correct(row: ShotRow, drawn: list[Drawn]) -> ShotRow:
     """The row with scales as far from those fitted to each part alone as the parts together want them."""
     steps = np.linspace(-1.5, 1.5, 31)
     losses = []
@@ -190,10 +190,10 @@ def corrected(row: ShotRow, drawn: list[Drawn]) -> ShotRow:
             losses.append(cross_entropies(logits, np.zeros(()), episode.answers, steps))
     factor = fit_coefficients(np.concatenate([part.traits for part in drawn]), np.array(losses), steps)
 
-    def moved(scale: Coefficients) -> Coefficients:
+    def move(scale: Coefficients) -> Coefficients:
         return _three(tuple(round(a + b, 3) for a, b in zip(scale, factor, strict=True)))
 
-    return replace(row, image_scale=moved(row.image_scale), gda_scale=moved(row.gda_scale))
+    return replace(row, image_scale=move(row.image_scale), gda_scale=move(row.gda_scale))
 
 
 def fit_threshold(row: ShotRow, drawn: list[Drawn]) -> ShotRow:
@@ -287,7 +287,7 @@ def fit_rows(sources: list[Source], drafts: list[Priors], *, each: int = EPISODE
             for source, draft in zip(sources, drafts, strict=True)
         ]
         row = fit_row(drawn, shots)
-        row = fit_threshold(corrected(row, drawn) if shots < FEW else row, drawn)
+        row = fit_threshold(correct(row, drawn) if shots < FEW else row, drawn)
         print(row)
         rows.append(row)
     fitted = []

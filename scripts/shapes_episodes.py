@@ -35,7 +35,7 @@ FORMS = (
 """What stands before and after an image; an answer and a line break follow."""
 
 
-def reserved(word: str) -> bool:
+def is_reserved(word: str) -> bool:
     """Whether a word is kept for evaluation."""
     return zlib.crc32(word.encode()) % 5 == 0
 
@@ -44,7 +44,7 @@ def new_word(rng: random.Random, syllables: int, held_out: bool) -> str:
     """A made-up word of so many syllables, reserved or not, and no name of easy-VQA's."""
     while True:
         word = "".join(rng.choices(SYLLABLES, k=syllables))
-        if reserved(word) == held_out and word not in COLORS + SHAPES:
+        if is_reserved(word) == held_out and word not in COLORS + SHAPES:
             return word
 
 
@@ -55,7 +55,7 @@ def new_code(rng: random.Random) -> str:
         name = "".join(rng.choices(letters, k=rng.randint(2, 6)))
         tail = "".join(rng.choices(rng.choice((letters, digits)), k=rng.randint(1, 4)))
         code = name + rng.choice(("", "", "-", "_", " ")) + tail
-        if not reserved(code):
+        if not is_reserved(code):
             return code
 
 

@@ -51,8 +51,8 @@ class Owner:
         """Report many metrics at once."""
         async with self.services.database.session() as session:
             await self._mine(session, machine.HOLD)
-            for step, one in values:
-                await self._event(session, "metric", {"step": step, "values": one})
+            for step, figures in values:
+                await self._event(session, "metric", {"step": step, "values": figures})
 
     async def log(self, line: str) -> None:
         """Add a line to the job's log."""

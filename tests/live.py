@@ -27,7 +27,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-VISION = str(Path(sys.executable).parent / "vision")
+VISION = os.environ.get("TEST_VISION") or str(Path(sys.executable).parent / "vision")
+"""The command; tests of a copy of the project name that of the copy."""
 START_S = 90.0
 STOP_S = 30.0
 

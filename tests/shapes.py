@@ -42,4 +42,4 @@ def shown() -> dict[int, tuple[str, str]]:
     for question, answer, number in questions():
         if answer not in ("yes", "no"):
             known.setdefault(number, {})["color" if "color" in question else "shape"] = answer
-    return {number: (one["color"], one["shape"]) for number, one in known.items() if len(one) == 2}
+    return {number: (facts["color"], facts["shape"]) for number, facts in known.items() if len(facts) == 2}

@@ -16,7 +16,7 @@ from app.access import policy
 from app.access.keys import is_well_formed
 from app.access.scopes import SCOPES, Scope, allows
 from app.access.service import KeyRing
-from app.http.dependencies import AppSettings, opened, service_of
+from app.http.dependencies import AppSettings, find_service, service_of
 from app.settings import Settings
 from app.storage.database import DEFAULT_WORKSPACE
 
@@ -27,7 +27,7 @@ _bearer = HTTPBearer(
 )
 
 
-KeyService = Annotated[KeyRing, Depends(opened("keys", KeyRing))]
+KeyService = Annotated[KeyRing, Depends(find_service("keys", KeyRing))]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from app.access.workspaces import ensure_workspace
 from app.storage.database import Database
 
 # Revocation must be seen within a second by every process: half of that is left for the request itself.
-REMEMBER_S = 0.5
+REMEMBER_SECONDS = 0.5
 _MAX_REMEMBERED = 1024
 
 
@@ -51,7 +51,7 @@ class KeyRing:
         now = time.monotonic()
         remembered = self._remembered.get(digest)
         if remembered is None or remembered[0] <= now:
-            remembered = (now + REMEMBER_S, await self._look_up_once(digest))
+            remembered = (now + REMEMBER_SECONDS, await self._look_up_once(digest))
             self._remembered[digest] = remembered
             self._remembered.move_to_end(digest)
             while len(self._remembered) > _MAX_REMEMBERED:

@@ -15,7 +15,7 @@ from app.cli.labelled_folders import FolderRules
 from app.cli.session import Session
 
 _FORMATS = {"custom": "jsonl"}
-_LARGEST = 1 << 20
+_MAX_BYTES = 1 << 20
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def read(file: Path) -> dict[str, Any]:
         output.fail(f"{file} is no regular file", output.USAGE)
     try:
         text = file.read_text(encoding="utf-8")
-        if len(text) > _LARGEST:
+        if len(text) > _MAX_BYTES:
             output.fail(f"{file} is larger than 1 MiB", output.USAGE)
         document = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:

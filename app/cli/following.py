@@ -64,13 +64,13 @@ def _follow(session: Session, job: dict[str, Any], shown: _Silence) -> dict[str,
         what = "was cancelled" if ended["state"] == "cancelled" else "failed"
         output.fail(f"the job {what}{reason}", output.REFUSED)
     if ended.get("model"):
-        session.say(f"Published the model '{ended['model']}'{_judged(ended)}")
+        session.say(f"Published the model '{ended['model']}'{_describe_judgement(ended)}")
     if not session.json:
         show_comparison((ended.get("result") or {}).get("comparison"))
     return ended
 
 
-def _judged(job: dict[str, Any]) -> str:
+def _describe_judgement(job: dict[str, Any]) -> str:
     """What a training says of its model, and which examples that was found on."""
     found = (job.get("result") or {}).get("evaluation") or {}
     if not_judged(found):

@@ -33,7 +33,7 @@ def model_id(service: Service, given: str | None) -> str | None:
             output.fail(f"{given} is a file: name the folder of the model that it is part of", output.USAGE)
         return given
     folder = Path(given)
-    name = noted_id(folder)
+    name = read_noted_id(folder)
     try:
         service.get(f"/v1/models/{quoted(name)}")
     except RefusedError as error:
@@ -56,7 +56,7 @@ def upload(service: Service, folder: Path) -> dict[str, Any]:
     return send_packed(service, "/v1/models", folder, [folder / name for name in _parts(folder)])
 
 
-def noted_id(folder: Path) -> str:
+def read_noted_id(folder: Path) -> str:
     """The id in the folder's note; ends the command where there is none."""
     try:
         found = json.loads((folder / NOTE).read_text(encoding="utf-8"))["id"]

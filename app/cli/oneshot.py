@@ -13,7 +13,7 @@ from app.cli import output
 from app.cli.answering import warn
 from app.cli.client import Service, drop_none, form_fields, quoted
 from app.cli.files import image_files
-from app.cli.labelled_folders import FolderRules, labelled_files
+from app.cli.labelled_folders import FolderRules, list_labelled_files
 from app.cli.model_folders import model_id
 from app.cli.options import Collection, Images, Json, LabelsFromOption, OwnSplitOption
 from app.cli.output import format_time
@@ -54,7 +54,7 @@ def learn(
     own_split: OwnSplitOption = "keep",
 ) -> None:
     """Teach a label with one or more images."""
-    files = labelled_files(image, label, FolderRules(labels_from, own_split))
+    files = list_labelled_files(image, label, FolderRules(labels_from, own_split))
     path = f"/v1/collections/{quoted(collection)}/examples"
     common = form_fields(description=description or None, replace=replace or None)
     rows = each("Learning", files, partial(_learn_one, session.service, path, common))

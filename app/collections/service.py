@@ -57,6 +57,8 @@ class Question:
     model: str | None = None
     coverage: float | None = None
     """The probability with which a set of labels shall hold the right one; None asks for no sets."""
+    neighbours: int = 0
+    """How many of the nearest examples to tell of each image; 0 asks for none."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Answer:
     total_ms: float
     covered: Covered | None
     """Where a coverage was asked for."""
+    neighbours: Sequence[Sequence[Near]] | None
+    """An image: the nearest examples, best first, none where no collection answered; None where nobody asked."""
 
 
 @dataclass(eq=False)
@@ -116,7 +120,21 @@ class Recognition:
             else:
                 head = await self.heads.head(known, live)
             embedded = await self.embedder.embed(workspace, live, images)
-        return self._answer(head, embedded, question, live.name, None if known is None else known.name, began)
+            neighbours = await self._neighbours(known, live, embedded, question)
+        name = None if known is None else known.name
+        return self._answer(head, embedded, question, live.name, name, began, neighbours)
+
+    async def _neighbours(
+        self, known: KnownCollection | None, live: ServedEncoder, embedded: Embedded, question: Question
+    ) -> list[list[Near]]:
+        """For each image the examples that are nearest to it; none of labels that have no examples."""
+        if known is None or not question.neighbours:
+            return [[] for _ in embedded.vectors]
+        async with self.database.session() as session:
+            return [
+                await nearest(session, known.id, live.key, vector, question.neighbours)
+                for vector in embedded.vectors
+            ]
 
     async def _by_trained(
         self,
@@ -134,7 +152,9 @@ class Recognition:
             )
         async with self._of_trained(classifier, encoder) as live:
             embedded = await self.embedder.embed(workspace, live, images)
-        return self._answer(classifier, embedded, question, question.model or "", None, began)
+        return self._answer(
+            classifier, embedded, question, question.model or "", None, began, [[] for _ in images]
+        )
 
     def _answer(
         self,
@@ -144,6 +164,7 @@ class Recognition:
         model: str,
         collection: str | None,
         began: float,
+        neighbours: Sequence[Sequence[Near]],
     ) -> Answer:
         self.metrics.cpu.begin()
         scoring = time.perf_counter()
@@ -162,6 +183,7 @@ class Recognition:
             score_ms=1e3 * (ended - scoring),
             total_ms=1e3 * (ended - began),
             covered=covered,
+            neighbours=neighbours if question.neighbours else None,
         )
 
     async def search(
@@ -203,8 +225,9 @@ class Recognition:
             )
             return vectors, found.card.id if isinstance(found, Trained) else live.name
 
-    async def examine(self, workspace: str, collection: str, limit: int) -> Health:
-        """What may be wrong with a collection's examples: at most `limit` suspects, and labels.
+    async def examine(self, workspace: str, collection: str, limit: int, most: int) -> Health:
+        """What may be wrong with a collection's examples: at most `limit` findings of each kind, of at most `most`
+        examples that are compared with one another.
 
         Raises CollectionNotFoundError, and what loading an encoder and embedding the labels' names raises.
         """
@@ -214,7 +237,7 @@ class Recognition:
                 head = await self.heads.head(known, live)
             except EmptyCollectionError:
                 head = None
-            return await examine(self.database, known, head, live, limit)
+            return await examine(self.database, known, head, live, limit, most)
 
     async def known(self, workspace: str, collection: str) -> KnownCollection:
         """The collection; `default` is made where it is missing. Raises CollectionNotFoundError."""

@@ -81,7 +81,7 @@ def _reshape(send: Send, shape: Shape) -> Send:
     start: Message | None = None
     body = bytearray()
 
-    async def reshaped(message: Message) -> None:
+    async def send_reshaped(message: Message) -> None:
         nonlocal start
         if message["type"] == "http.response.start" and _is_problem(message):
             start = message
@@ -106,7 +106,7 @@ def _reshape(send: Send, shape: Shape) -> Send:
         await send({**start, "headers": headers})
         await send({"type": "http.response.body", "body": written})
 
-    return reshaped
+    return send_reshaped
 
 
 def _is_problem(message: Message) -> bool:

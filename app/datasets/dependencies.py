@@ -7,6 +7,6 @@ from typing import Annotated
 from fastapi import Depends
 
 from app.datasets.service import Datasets
-from app.http.dependencies import opened
+from app.http.dependencies import find_service
 
-DatasetService = Annotated[Datasets, Depends(opened("datasets", Datasets))]
+DatasetService = Annotated[Datasets, Depends(find_service("datasets", Datasets))]

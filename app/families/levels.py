@@ -49,17 +49,17 @@ def climb(
     try:
         known = Optimisation(**kept)
     except TypeError:
-        return _measured(at, asked, least_agreement, note)
+        return _measure(at, asked, least_agreement, note)
     vlm = at(known.level)
     vlm.optimisation = known
     return vlm
 
 
-def _measured(
+def _measure(
     at: Callable[[str], TransformersVlm], asked: str, least_agreement: float, note: Note
 ) -> TransformersVlm:
     try:
-        vlm, reference, plain_s = _opened(at, "none")
+        vlm, reference, plain_s = _open_at_level(at, "none")
     except Exception as error:
         if asked == "none" or not is_out_of_memory(error):
             raise
@@ -70,7 +70,7 @@ def _measured(
     said = [_NOTHING_MORE] if asked == LEVELS[-1] else []
     for level in up_to(min(asked, _TOP, key=LEVELS.index))[1:]:
         vlm.close()  # first, so that weights of two precisions need not fit beside each other
-        vlm, answers, seconds = _opened(at, level)
+        vlm, answers, seconds = _open_at_level(at, level)
         agreement, speed_up = _agreement(reference, answers), plain_s / seconds
         if agreement < least_agreement:
             said.append(
@@ -90,7 +90,9 @@ def _measured(
     return vlm
 
 
-def _opened(at: Callable[[str], TransformersVlm], level: str) -> tuple[TransformersVlm, Answers, float]:
+def _open_at_level(
+    at: Callable[[str], TransformersVlm], level: str
+) -> tuple[TransformersVlm, Answers, float]:
     """The model at a level, what it answers and in how many seconds; where it fails nothing of it stays."""
     vlm = at(level)
     try:

@@ -208,20 +208,20 @@ async def _handle(request: Request, exc: Exception) -> Response:
     return response(error, request_id, dict(exc.headers or {}) if isinstance(exc, HTTPException) else None)
 
 
-async def _gone(request: Request, exc: Exception) -> Response:
+async def _handle_disconnect(request: Request, exc: Exception) -> Response:
     """Nobody reads this: the client has left; 499 is what the log and the metrics show."""
     return Response(status_code=499)
 
 
 async def _handle_http(request: Request, exc: Exception) -> Response:
     if isinstance(exc.__cause__, ClientDisconnect):
-        return await _gone(request, exc)
+        return await _handle_disconnect(request, exc)
     return await _handle(request, exc)
 
 
 def install(app: FastAPI) -> None:
     """Register the handlers; what they do not know is answered by `app.observability.middleware`."""
-    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(ClientDisconnect, _handle_disconnect)
     app.add_exception_handler(HTTPException, _handle_http)
     for kind in (
         VisionError,

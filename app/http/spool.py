@@ -13,7 +13,7 @@ from app.storage import disk
 from app.storage.tallies import Tallies, Tally
 
 IN_MEMORY_BYTES = 1024 * 1024
-_STALE_S = 3600
+_STALE_SECONDS = 3600
 _ROOM_CHECK_BYTES = 8 << 20
 """As for archives (`app.storage.archives`)."""
 
@@ -32,7 +32,7 @@ class Spool:
         self.min_free_mb = min_free_mb
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in folder.iterdir():
-            if left.is_file() and time.time() - left.stat().st_mtime > _STALE_S:
+            if left.is_file() and time.time() - left.stat().st_mtime > _STALE_SECONDS:
                 left.unlink(missing_ok=True)
 
     @property

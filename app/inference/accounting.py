@@ -28,7 +28,7 @@ class Holder(Protocol):
         """What it shares."""
 
 
-def charged(live: Mapping[Key, Holder]) -> dict[Key, int]:
+def charge_models(live: Mapping[Key, Holder]) -> dict[Key, int]:
     """Bytes by model, a shared base charged to one of its holders: the smallest, which is the bare base itself
     where it is live. So they add up to what is really in memory.
     """

@@ -113,7 +113,7 @@ _bases: weakref.WeakValueDictionary[BaseKey, SharedBase] = weakref.WeakValueDict
 _building = threading.Lock()
 
 
-def shared(key: BaseKey, build: Callable[[], torch.nn.Module]) -> SharedBase:
+def share_base(key: BaseKey, build: Callable[[], torch.nn.Module]) -> SharedBase:
     """The base of that key, built by `build` unless somebody holds it already.
 
     One base is built at a time, since two at once would need the memory of both before either is counted.

@@ -14,7 +14,7 @@ from app.jobs.tables import Artifact
 from app.methods import MethodName
 from app.methods.tasks import Task
 
-RETRY_AFTER_S = 2
+RETRY_AFTER_SECONDS = 2
 """How soon a client that polls should look at a new job."""
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 

@@ -28,7 +28,7 @@ EXEMPLARS = 16
 """Examples kept a label, from which likeness and the share for none are fitted again when it is loaded."""
 MAX_DIM = 16_384
 """Longest features: the closed-form part takes memory by their square."""
-_LARGEST = 1e18
+_MAX_VALUE = 1e18
 """No number on the way to a score is larger, so that none overflows in float32, nor its square."""
 
 Adapted = Literal["peft", "tail", "full"]
@@ -100,7 +100,7 @@ class TrainedClassifier:
         self.weights = weights
         _check(note, weights)
         try:
-            self.head = _closed_form(note, weights)
+            self.head = _build_closed_form(note, weights)
             found = self.head.predict(weights.exemplars[:EXEMPLARS])
         except (ValueError, ArithmeticError):
             found = None
@@ -202,7 +202,7 @@ def few_exemplars(
     return features[chosen], owners[chosen]
 
 
-def _closed_form(note: ClassifierNote, weights: Weights) -> Head:
+def _build_closed_form(note: ClassifierNote, weights: Weights) -> Head:
     supports = SupportSet(note.dim)
     supports.add(weights.owners, weights.exemplars)
     ids = list(range(len(note.labels)))
@@ -240,13 +240,13 @@ def _check(note: ClassifierNote, weights: Weights) -> None:
         raise ModelUnavailableError(f"The tensors of '{note.id}' are not float32, its owners not int64.")
     if not all(shapes) or len(set(note.labels)) != count or count < 2:
         raise ModelUnavailableError(f"The parts of '{note.id}' do not go together.")
-    if not _bounded(note, weights):
+    if not _is_bounded(note, weights):
         raise ModelUnavailableError(
             f"Tensors of '{note.id}' hold numbers that are not finite, or far too large."
         )
 
 
-def _bounded(note: ClassifierNote, weights: Weights) -> bool:
+def _is_bounded(note: ClassifierNote, weights: Weights) -> bool:
     """Whether features of length one can lead to nothing but finite numbers."""
 
     def norm(matrix: NDArray[Any]) -> float:
@@ -262,4 +262,4 @@ def _bounded(note: ClassifierNote, weights: Weights) -> bool:
         size = 1.0
     if weights.rows is not None and weights.bias is not None:
         sizes.append(norm(weights.rows) * size + norm(weights.bias))
-    return all(size < _LARGEST for size in sizes)  # false of what is no number
+    return all(size < _MAX_VALUE for size in sizes)  # false of what is no number

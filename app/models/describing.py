@@ -29,7 +29,7 @@ def is_whole(card: ModelCard) -> bool:
 
 def list_known(registry: Engine) -> list[Model]:
     """Every model of the registry, the default first."""
-    known = sorted(registry.known(), key=lambda info: (not info.default, info.name))
+    known = sorted(registry.list_models(), key=lambda info: (not info.default, info.name))
     return [describe_known(info) for info in known]
 
 
@@ -57,7 +57,7 @@ def _in_memory(info: ModelInfo | None) -> dict[str, Any]:
     return {**known, "memory_mb": None if memory is None else round(memory / _MIB, 1)}
 
 
-def described(one: Trained, settings: Settings, live: tuple[bool, ModelInfo | None]) -> Model:
+def describe(one: Trained, settings: Settings, live: tuple[bool, ModelInfo | None]) -> Model:
     """A trained model beside the models that came with the service; `live` is what `TrainedModels.live` says.
 
     Blocks while its base is looked at.

@@ -50,7 +50,7 @@ async def list_models(
     collections: CollectionsByName,
 ) -> ModelList:
     """List the models, the default first, then those trained here, the newest first; then other names (`alias_of`)."""
-    found = [await _described(settings, trained, model) for model in await trained.all(caller.workspace)]
+    found = [await _describe(settings, trained, model) for model in await trained.all(caller.workspace)]
     known = describing.list_known(registry)
     named = [
         aliases.describe_collection(collection, known)
@@ -103,7 +103,7 @@ async def upload_model(
     finally:
         await asyncio.to_thread(uploads.discard, model)
     response.headers["Location"] = f"/v1/models/{made.card.id}"
-    return await _described(settings, trained, made)
+    return await _describe(settings, trained, made)
 
 
 @router.get("/{model}", responses=_NOT_FOUND)
@@ -113,7 +113,7 @@ async def get_model(
     """Show one model."""
     found = await models.find(caller.workspace, model)
     if isinstance(found, Trained):
-        return await _described(settings, trained, found)
+        return await _describe(settings, trained, found)
     return aliases.name_embedder(describing.describe_known(found), model)
 
 
@@ -177,6 +177,6 @@ async def get_model_by_path(
     return await get_model(caller, named, settings, trained, models)
 
 
-async def _described(settings: Settings, trained: TrainedModels, one: Trained) -> Model:
+async def _describe(settings: Settings, trained: TrainedModels, one: Trained) -> Model:
     live = trained.live(one)
-    return await asyncio.to_thread(describing.described, one, settings, live)
+    return await asyncio.to_thread(describing.describe, one, settings, live)

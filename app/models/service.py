@@ -37,7 +37,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.files import FileStore
 
-_STALE_S = 86_400
+_STALE_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class TrainedModels:
         self._config = EncoderConfig.from_settings(settings)
         self._fitting = asyncio.Lock()
         for left in self._cache.glob(".upload-*"):  # of a service that was killed
-            if time.time() - left.stat().st_mtime > _STALE_S:
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
         self._classifiers: OrderedDict[Path, TrainedClassifier] = OrderedDict()
         self._turns: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
@@ -84,7 +84,7 @@ class TrainedModels:
         async with self._database.session() as session:
             row = await session.get(TrainedModel, (workspace, name))
             files = [] if row is None else await artifacts_of(session, workspace, name)
-            return None if row is None else self._trained(row, files)
+            return None if row is None else self._build_trained(row, files)
 
     async def all(self, workspace: str) -> list[Trained]:
         """Every one, the newest first."""
@@ -94,7 +94,7 @@ class TrainedModels:
             files: dict[str, list[Artifact]] = {}
             for file in await artifacts_of(session, workspace):
                 files.setdefault(file.model or "", []).append(file)
-            return [self._trained(row, files.get(row.id, [])) for row in rows]
+            return [self._build_trained(row, files.get(row.id, [])) for row in rows]
 
     def live(self, one: Trained) -> tuple[bool, ModelInfo | None]:
         """Whether it is in memory, and what is known there of a model that is more than a head over its base."""
@@ -186,7 +186,7 @@ class TrainedModels:
                 files = keep_artifacts(session, workspace, card.id, kept)
                 await session.flush()
                 await session.refresh(row)
-                return self._trained(row, files)
+                return self._build_trained(row, files)
         except BaseException:
             await asyncio.to_thread(self._files.delete, prefix)
             raise
@@ -231,7 +231,7 @@ class TrainedModels:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
-    def _trained(self, row: TrainedModel, files: Sequence[Artifact]) -> Trained:
+    def _build_trained(self, row: TrainedModel, files: Sequence[Artifact]) -> Trained:
         card = ModelCard.model_validate(row.card)
         parts = sorted((file.name, file.sha256) for file in files if file.name in card.files)
         digest = hashlib.sha256(repr((row.workspace, parts)).encode()).hexdigest()[:32]

@@ -124,7 +124,7 @@ class Metrics:
             ProcessCollector(registry=registry)
         else:
             self._shared.begin()
-            for model in self._shared.known_models():
+            for model in self._shared.list_known_models():
                 self._models[model] = set()
         return registry
 
@@ -136,14 +136,14 @@ class Metrics:
     def observe_batch(self, model: str, size: int) -> None:
         """One forward pass of `model` took `size` items."""
         with self._noting:
-            model = self._named(model)
+            model = self._name_model(model)
             self._note(model)
             self.batch_size.labels(model).observe(size)
 
     def observe_dropped(self, model: str, reason: str, count: int) -> None:
         """`count` items of `model` left its queue unserved."""
         with self._noting:
-            model = self._named(model)
+            model = self._name_model(model)
             self._note(model).add(reason)
             self.dropped.labels(model, reason).inc(count)
 
@@ -151,7 +151,7 @@ class Metrics:
         """So many of them wait in this process."""
         self.waiting.labels(what).set(count)
 
-    def _named(self, model: str) -> str:
+    def _name_model(self, model: str) -> str:
         """What the model is counted as: a series that several processes share cannot be dropped again."""
         if self._shared is None or model in self._models or len(self._models) < self._max_models:
             return model

@@ -101,7 +101,7 @@ class JobSettings(SettingsGroup):
 
     @field_validator("job_heartbeat_s")
     @classmethod
-    def _renewed_in_time(cls, period_s: float, others: ValidationInfo) -> float:
+    def _check_renewal(cls, period_s: float, others: ValidationInfo) -> float:
         if period_s > others.data.get("job_lease_s", period_s * 2) / 2:
             raise ValueError(f"{period_s:g} is more than half of job_lease_s: every job would be lost")
         return period_s

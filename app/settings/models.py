@@ -77,7 +77,7 @@ class ModelSettings(SettingsGroup):
 
     @field_validator("optimisations")
     @classmethod
-    def _known_levels(cls, text: str) -> str:
+    def _check_levels(cls, text: str) -> str:
         levels = get_args(Optimisation)
         for entry in filter(str.strip, text.split(",")):
             name, _, level = (part.strip() for part in entry.partition("="))

@@ -30,7 +30,7 @@ from app.storage.archive_entries import (
     Entry,
     Unpacked,
     refuse_bomb,
-    shown,
+    shorten_name,
 )
 from app.storage.disk import check_room
 from app.storage.errors import ArchiveError, ArchiveTooLargeError
@@ -166,15 +166,17 @@ class _Unpacking:
                     self._icons += 1
                     continue
                 self._backslashes += "\\" in entry.name
-                path = _checked(entry.name)
+                path = _check_path(entry.name)
                 if entry.is_folder:
                     continue
                 if not entry.is_plain:
                     raise ArchiveError(
-                        f"'{shown(entry.name)}' is a link or a device: archives may hold files only."
+                        f"'{shorten_name(entry.name)}' is a link or a device: archives may hold files only."
                     )
                 if not self._is_allowed(path):
-                    raise ArchiveError(f"'{shown(entry.name)}' is not a name that a file here may have.")
+                    raise ArchiveError(
+                        f"'{shorten_name(entry.name)}' is not a name that a file here may have."
+                    )
                 self._check_room()
                 self._write(entry, path)
                 files += 1
@@ -197,7 +199,7 @@ class _Unpacking:
             target.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         except (FileExistsError, IsADirectoryError, NotADirectoryError):
-            raise ArchiveError(f"'{shown(entry.name)}' is in the archive twice.") from None
+            raise ArchiveError(f"'{shorten_name(entry.name)}' is in the archive twice.") from None
         with os.fdopen(handle, "wb") as out, entry.open() as source:
             self._copy(source, out)
 
@@ -216,7 +218,7 @@ class _Unpacking:
         check_room(self._folder, self._limits.min_free_mb, what="archives")
 
 
-def _checked(name: str) -> str:
+def _check_path(name: str) -> str:
     """A relative path below the folder; raises ArchiveError for any other."""
     path = PurePosixPath(name.replace("\\", "/"))
     bad = (
@@ -228,7 +230,7 @@ def _checked(name: str) -> str:
         or any(len(part.encode(errors="replace")) > 255 for part in path.parts)
     )
     if bad or not path.parts or path.parts[0][1:] == ":" or not all(map(_is_fit, name)):
-        raise ArchiveError(f"'{shown(name)}' is not a name that an archive may hold.")
+        raise ArchiveError(f"'{shorten_name(name)}' is not a name that an archive may hold.")
     return str(path)
 
 

@@ -94,7 +94,7 @@ class Samples(Part):
     )
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check_order(self) -> Self:
         if self.best < self.min or (self.max is not None and self.max < self.best):
             raise ValueError("min, best and max must rise")
         return self
@@ -224,7 +224,7 @@ class Strategy(Part):
         return processes if self.hardware.gpu_memory_gb else 0
 
 
-def shown(checkpoint: str) -> str:
+def name_checkpoint(checkpoint: str) -> str:
     """What clients call a checkpoint: of a folder of this machine no more than its name."""
     folder = Path(checkpoint).expanduser()
     return folder.name if folder.is_absolute() or folder.is_dir() else checkpoint

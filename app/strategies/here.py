@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from app.inference.model_info import ModelInfo
 from app.strategies.definition import DEFAULT, Strategy
 from app.strategies.presets import Machine
-from app.strategies.recommending import Here, Ready, how_to_get, lacking
+from app.strategies.recommending import LocalModel, Ready, how_to_get, lacking
 from app.strategies.schemas import Hardware, StrategyFit
 
 _MB_TO_GB = 1024 * 1024 / 1e9
@@ -43,7 +43,7 @@ def use_here(strategy: Strategy, known: Sequence[ModelInfo]) -> str:
 def ready_with(known: Sequence[ModelInfo]) -> Ready:
     """Which of the known models a strategy would use; None where it needs one that is not here."""
 
-    def ready(strategy: Strategy) -> Here | None:
+    def ready(strategy: Strategy) -> LocalModel | None:
         wanted = strategy.model
         for model in known:
             if model.kind != wanted.kind or wanted.family not in (DEFAULT, model.family):
@@ -52,9 +52,9 @@ def ready_with(known: Sequence[ModelInfo]) -> Ready:
                 continue
             if wanted.checkpoint == DEFAULT:
                 if model.default or model.name == model.family == wanted.family:  # what comes with the family
-                    return Here(model.name, (*model.aliases, model.name)[0], model.knows)
+                    return LocalModel(model.name, (*model.aliases, model.name)[0], model.knows)
             elif wanted.checkpoint in (model.name, *model.aliases):
-                return Here(model.name, (*model.aliases, model.name)[0], model.knows)
+                return LocalModel(model.name, (*model.aliases, model.name)[0], model.knows)
         return None
 
     return ready

@@ -61,7 +61,7 @@ class Document:
 
     def _check_finite(self, value: Any, loc: Loc) -> None:
         if isinstance(value, float) and not math.isfinite(value):
-            raise YamlError(f"{dotted(loc)}: this is not a finite number", self.line(loc))
+            raise YamlError(f"{join_location(loc)}: this is not a finite number", self.line(loc))
         inside = (
             value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         )
@@ -69,7 +69,7 @@ class Document:
             self._check_finite(child, (*loc, step))
 
 
-def dotted(loc: Loc) -> str:
+def join_location(loc: Loc) -> str:
     """`params.lora.rank`, `aliases[0]`."""
     text = ""
     for step in loc:

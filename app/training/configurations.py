@@ -23,7 +23,7 @@ from app.training.config_notes import FieldNote, find_notes
 from app.training.config_recipe import recipe_of
 from app.training.config_sections import Kind
 from app.training.learning_data import LearningData
-from app.training.resolving import Wish, default_name, resolved
+from app.training.resolving import TrainingOptions, default_name, resolve_job
 
 _KINDS: dict[Kind, str] = {"vlm": "vision-language model", "encoder": "encoder"}
 
@@ -65,19 +65,23 @@ class Configurations:
             traits = await asyncio.to_thread(self._traits, self._models.word_of(chosen), chosen.kind)
         return find_notes(config, method, task or ("vqa" if kind == "vlm" else None), traits)
 
-    async def resolve(self, config: MultimodalConfig, data: LearningData, wish: Wish) -> Resolved:
+    async def resolve(
+        self, config: MultimodalConfig, data: LearningData, options: TrainingOptions
+    ) -> Resolved:
         """The job that the document means for these data; what it asks for in vain is among the job's warnings.
 
         Raises what `check`, `config_recipe.recipe_of` and `resolving.resolved` raise.
         """
-        base = self._find_base(config, wish.base_model)
+        base = self._find_base(config, options.base_model)
         recipe = recipe_of(config, data, base.kind)
-        name = wish.name or default_name(data.slug, recipe.method)
+        name = options.name or default_name(data.slug, recipe.method)
         # a number of steps that is asked for beside the document stands in the place of its epochs
         takes = METHODS[recipe.method].params.model_fields
-        instead = {"epochs": None} if "steps" in wish.params and takes.keys() >= {"steps", "epochs"} else {}
-        wish = replace(wish, base_model=base.word, name=name, params={**instead, **wish.params})
-        job = resolved(recipe, data, wish, self._bases)
+        instead = (
+            {"epochs": None} if "steps" in options.params and takes.keys() >= {"steps", "epochs"} else {}
+        )
+        options = replace(options, base_model=base.word, name=name, params={**instead, **options.params})
+        job = resolve_job(recipe, data, options, self._bases)
         traits = await asyncio.to_thread(self._traits, job.spec.base_model or "", recipe.model.kind)
         notes = find_notes(config, recipe.method, job.spec.task, traits)
         return replace(job, warnings=(*job.warnings, *map(str, notes)))
@@ -87,7 +91,7 @@ class Configurations:
         word = instead or config.base_word
         if word == DEFAULT:
             return _Base(None, config.base_kind)
-        known = [info for info in self._models.known() if not FAMILIES.is_connected(info.name)]
+        known = [info for info in self._models.list_models() if not FAMILIES.is_connected(info.name)]
         found = [info for info in self._models.match_base(word) if not FAMILIES.is_connected(info.name)]
         field = "base_model" if instead else config.base_field
         if not found and not FAMILIES.is_connected(word):
@@ -113,7 +117,7 @@ class Configurations:
         try:
             found = FAMILIES.locate(kind, source, config)
         except VisionError as error:
-            others = [info for info in self._models.known() if info.name != source.name]
+            others = [info for info in self._models.list_models() if info.name != source.name]
             if source.is_local:
                 raise
             if self._settings.models.allow_downloads:

@@ -38,7 +38,7 @@ class Placement:
         if parameters is None or parameters < self._settings.jobs.gpu_base_parameters_m * 1_000_000:
             return job
         gpus = await asyncio.to_thread(device.count_gpus, self._settings.models.device)
-        if gpus or await presence.served(self._redis, "gpu"):
+        if gpus or await presence.is_served(self._redis, "gpu"):
             return replace(job, queue="gpu")
         return job
 

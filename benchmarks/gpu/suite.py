@@ -78,7 +78,7 @@ def run_tests(plan: Plan, recorder: Recorder, name: str, words: Sequence[str]) -
     if time.monotonic() - begun >= seconds:
         recorder.failure(f"stopped after {seconds:.0f} s, before all tests had run")
     elif code == NO_TESTS:
-        recorder.skipped("no test is marked so")
+        recorder.skip("no test is marked so")
     elif code > 1:
         recorder.failure(f"pytest ended with {code}: {' / '.join(lines[-3:])}")
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.heads.classifiers import DEFAULT
 from benchmarks.heads.measuring import SHOTS, Figures
-from benchmarks.scores import paired
+from benchmarks.scores import compare_paired
 
 BEFORE = "default before"
 
@@ -60,7 +60,7 @@ def paired_table(accuracy: Figures) -> str:
             if not found:
                 cells.append("")
                 continue
-            ahead = paired(
+            ahead = compare_paired(
                 np.concatenate([one[DEFAULT] for one in found]),
                 np.concatenate([one[method] for one in found]),
             )

@@ -23,8 +23,8 @@ def test_ask_prints_the_right_colour(service: Live) -> None:
         run("ask", "--image", shapes.paths()[number], "what color is the shape?", VISION_SERVER=service.url)
         for number in NUMBERS
     ]
-    assert [one.returncode for one in said] == [0] * len(NUMBERS)
-    right = [one.stdout.strip() == shapes.shown()[n][0] for one, n in zip(said, NUMBERS, strict=True)]
+    assert [reply.returncode for reply in said] == [0] * len(NUMBERS)
+    right = [reply.stdout.strip() == shapes.shown()[n][0] for reply, n in zip(said, NUMBERS, strict=True)]
     assert sum(right) >= len(NUMBERS) - 1
 
 
@@ -66,7 +66,7 @@ def test_answers_are_taught_shown_and_forgotten(service: Live) -> None:
     assert added.returncode == 0, added.stderr
     query = run("fewshot", "query", "--image", image, "--question", "What color is this?", "--json", **said)
     used = json.loads(query.stdout)["examples_used"]
-    assert [one["answer"] for one in used] == ["teal"]
+    assert [example["answer"] for example in used] == ["teal"]
     assert "teal" in run("fewshot", "list-examples", **said).stdout
     assert run("fewshot", "forget", used[0]["id"], **said).returncode == 0
     assert json.loads(run("fewshot", "list-examples", "--json", **said).stdout)["data"] == []
@@ -136,7 +136,7 @@ def test_a_photograph_is_answered_with_a_warning_or_not_at_all(service: Live, ph
         assert "VISION_VLM=" in done.stderr
         assert "Warning" not in done.stdout
     told = json.loads(run(*words, "--json", **said).stdout)
-    assert [one["code"] for one in told["warnings"]] == ["outside_domain"]
+    assert [warning["code"] for warning in told["warnings"]] == ["outside_domain"]
     refused = run(*words, "--strict", **said)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "VISION_VLM=" in refused.stderr

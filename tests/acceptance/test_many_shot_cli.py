@@ -203,7 +203,7 @@ def test_a_configuration_file_trains(working: Live, images: Path, tmp_path: Path
     done = run("train", "--config", config, "--name", "by-config", timeout=300, VISION_SERVER=working.url)
     assert done.returncode == 0, done.stderr
     files = httpx.get(f"{working.url}/v1/models/by-config/artifacts").json()["data"]
-    (judged,) = (one for one in files if Path(one["name"]).match("evaluations/*/evaluation.json"))
+    (judged,) = (file for file in files if Path(file["name"]).match("evaluations/*/evaluation.json"))
     figures = httpx.get(f"{working.url}{judged['url']}").json()
     assert (figures["examples"], figures["split"]) == (COUNT, "all")
     assert figures["accuracy"] > figures["chance"]

@@ -107,7 +107,7 @@ def test_every_kind_of_image_is_recognised_alike(working: Live, demo: Path) -> N
     with path.open("rb") as file, Vision(working.url) as vision:
         exact = [str(path), path, path.read_bytes(), memoryview(path.read_bytes()), file]
         found = [vision.classify(image, labels=["mug", "boat, at sea"]) for image in exact]
-        assert len({(one.label, one.scores[0].score) for one in found}) == 1
+        assert len({(result.label, result.scores[0].score) for result in found}) == 1
         assert found[0].label == "mug"
         assert {score.label for score in found[0].scores} == {"mug", "boat, at sea"}
         for pixels in (image, np.asarray(image), np.asarray(image.convert("L"))):
@@ -142,9 +142,9 @@ def test_both_clients_teach_recognise_list_and_forget(working: Live, demo: Path)
             many = client.classify_many(
                 [demo / "inbox" / f"{name}-2.jpg" for name in ("mug", "boat")], collection="async"
             )
-            found = [one.label async for one in many]
+            found = [image.label async for image in many]
             examples = [example async for example in client.examples.list(collection="async")]
-            await asyncio.gather(*(client.forget(one.id, collection="async") for one in examples))
+            await asyncio.gather(*(client.forget(example.id, collection="async") for example in examples))
             left = [label async for label in client.collections.labels("async")]
             with pytest.raises(NotFoundError, match="lita"):
                 await client.classify(demo / "mug.jpg", model="lita")

@@ -68,7 +68,7 @@ def test_the_printed_configuration_trains_a_model_that_captions(working: Live, t
     assert "on 5 examples in 2 steps" in done.stderr
     for figure in ("accuracy", "f1", "bleu"):
         assert any(line.split()[:1] == [figure] for line in done.stdout.splitlines()), done.stdout
-    job = next(one for one in httpx.get(f"{working.url}/v1/jobs").json()["data"] if one["model"] == name)
+    job = next(job for job in httpx.get(f"{working.url}/v1/jobs").json()["data"] if job["model"] == name)
     assert (job["method"], job["base_model"], job["task"]) == (
         "lora",
         "llava-shapes",
@@ -77,7 +77,7 @@ def test_the_printed_configuration_trains_a_model_that_captions(working: Live, t
     log = httpx.get(f"{working.url}/v1/jobs/{job['id']}/events").text
     assert "vision_processor.patch_size: 'llava-shapes' cuts patches of 8 pixels" in log
     files = httpx.get(f"{working.url}/v1/models/{name}/artifacts").json()["data"]
-    (judged,) = (one for one in files if Path(one["name"]).match("evaluations/*/evaluation.json"))
+    (judged,) = (file for file in files if Path(file["name"]).match("evaluations/*/evaluation.json"))
     figures = httpx.get(f"{working.url}{judged['url']}").json()
     assert (figures["examples"], figures["split"]) == (8, "all")
     assert figures["accuracy"] > figures["commonest"]

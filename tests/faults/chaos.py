@@ -21,7 +21,7 @@ from tests.live import Live
 from tests.photos import TAUGHT, damaged, encoded, photo
 
 BUSY = {503}
-LONGEST_S = 45.0
+MAX_WAIT_SECONDS = 45.0
 """No request may take longer: the service's own deadline of 30 s, and a margin."""
 _MIB = 1024 * 1024
 
@@ -61,7 +61,9 @@ class Chaos:
         """Let `clients` act until the time is up, then wait for every request to end."""
         end = time.monotonic() + seconds
         limits = httpx.Limits(max_connections=clients * 2)
-        async with httpx.AsyncClient(base_url=self._live.url, timeout=LONGEST_S, limits=limits) as http:
+        async with httpx.AsyncClient(
+            base_url=self._live.url, timeout=MAX_WAIT_SECONDS, limits=limits
+        ) as http:
             watcher = asyncio.create_task(self._watch(http))
             await asyncio.gather(*(self._client(http, end) for _ in range(clients)))
             watcher.cancel()

@@ -72,7 +72,7 @@ async def submitted(
 
 async def losses(client: httpx.AsyncClient, job: str) -> dict[int, float]:
     series = (await client.get(f"/v1/jobs/{job}/metrics")).json()["data"]
-    one = next(one for one in series if one["name"] == "validation_loss")
+    one = next(curve for curve in series if curve["name"] == "validation_loss")
     return dict(zip(one["steps"], one["values"], strict=True))
 
 
@@ -90,7 +90,7 @@ async def killed_after_a_checkpoint(services: Services, client: httpx.AsyncClien
     """Run an attempt and kill one of its ranks, once a checkpoint is in the file store; nothing is left of the rest."""
     attempt = asyncio.create_task(carried_out(services, client, job))
     await a_checkpoint(services, job, attempt)
-    (rank,) = (one for one in ranks() if one.environ().get("RANK") == "1")
+    (rank,) = (rank for rank in ranks() if rank.environ().get("RANK") == "1")
     rank.kill()
     found = await attempt
     assert (found["state"], found["attempt"]) == ("queued", 1), found["error"]
@@ -144,8 +144,8 @@ async def test_two_ranks_learn_as_one_and_survive_a_kill(
     assert whole_curve.keys() == ours.keys()
     assert [whole_curve[step] for step in ours] == pytest.approx(list(ours.values()), rel=0.1, abs=0.005)
 
-    models = [one for one in (await client.get("/v1/models")).json()["data"] if one["trained"]]
-    assert {one["id"] for one in models} == {"one", "two", "killed", "fsdp"}
+    models = [model for model in (await client.get("/v1/models")).json()["data"] if model["trained"]]
+    assert {model["id"] for model in models} == {"one", "two", "killed", "fsdp"}
     for model in ("killed", "fsdp"):
         asked = {"data": {"model": model, "threshold": "0"}, "files": {"image": shapes.data(0)}}
         assert (await client.post("/v1/classify", **asked)).json()["label"]  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from tests.cluster import until
 from tests.faults.test_children import beside, left
 from tests.live import Live, run, serving
 from tests.photos import TAUGHT, encoded, photo
-from tests.split import LONGEST_S, SPLIT, Load, processes, storm, teach
+from tests.split import MAX_WAIT_SECONDS, SPLIT, Load, processes, storm, teach
 
 FRONT_END_MB = 150
 PATH = "/v1/collections/default/examples"
@@ -53,7 +53,7 @@ def connected(live: Live, stack: ExitStack, count: int = 30) -> dict[str, list[h
     while len(found) < 2:
         assert count > 0, "one front end takes no connections"
         count -= 1
-        client = stack.enter_context(httpx.Client(base_url=live.url, timeout=LONGEST_S))
+        client = stack.enter_context(httpx.Client(base_url=live.url, timeout=MAX_WAIT_SECONDS))
         port = port_of(client)
         for name, process in processes(live, "front-end").items():
             if any(link.raddr and link.raddr.port == port for link in process.net_connections("tcp")):
@@ -205,11 +205,12 @@ def test_two_engines_share_the_work(tmp_path: Path, placement: str) -> None:
     more = {"VISION_ENGINE_DEVICES": "cpu,cpu", "VISION_ENGINE_PLACEMENT": placement}
     with serving(tmp_path / "data", **SPLIT, **more) as live:
         teach(live)
-        before = {name: sum(one.cpu_times()[:2]) for name, one in processes(live, "engine").items()}
+        before = {name: sum(process.cpu_times()[:2]) for name, process in processes(live, "engine").items()}
         with Load(live) as load:
             load.until_answered(60)
         used = {
-            name: sum(one.cpu_times()[:2]) - before[name] for name, one in processes(live, "engine").items()
+            name: sum(process.cpu_times()[:2]) - before[name]
+            for name, process in processes(live, "engine").items()
         }
         loads = [line for line in live.log.read_text().splitlines() if "model loaded" in line]
     assert not load.wrong, load.wrong[:5]

@@ -47,7 +47,7 @@ async def asked(client: httpx.AsyncClient, number: int) -> list[str]:
         assert int(reply.headers["retry-after"]) >= 1
         assert time.monotonic() < end
         await asyncio.sleep(0.05)
-    return [one["answer"] for one in reply.json()["examples_used"]]
+    return [example["answer"] for example in reply.json()["examples_used"]]
 
 
 async def test_another_default_encoder_finds_what_was_taught_before(

@@ -41,10 +41,10 @@ async def test_one_example_is_enough(client: httpx.AsyncClient) -> None:
     assert answer["collection"] == "default"
     assert answer["model"] == "lite"
     assert set(answer["timing_ms"]) == {"decode", "embed", "score", "total"}
-    scores = [one["score"] for one in answer["scores"]]
+    scores = [score["score"] for score in answer["scores"]]
     assert scores == sorted(scores, reverse=True)
     assert sum(scores) + answer["none"] == pytest.approx(1, abs=1e-4)
-    assert all(-1 <= one["similarity"] <= 1 + 1e-5 for one in answer["scores"])
+    assert all(-1 <= score["similarity"] <= 1 + 1e-5 for score in answer["scores"])
 
 
 async def test_top_k_cuts_and_threshold_decides(client: httpx.AsyncClient) -> None:
@@ -67,7 +67,7 @@ async def test_several_images_answer_in_order(client: httpx.AsyncClient) -> None
     files = [("image", encoded(photo(name))) for name in names]
     reply = await client.post("/v1/classify", params={"threshold": 0}, files=files)
     labels = {name: label for label, name in TAUGHT.items()}
-    assert [one["label"] for one in reply.json()["data"]] == [labels[name] for name in names]
+    assert [row["label"] for row in reply.json()["data"]] == [labels[name] for name in names]
 
 
 async def test_one_broken_image_among_several_is_named(client: httpx.AsyncClient) -> None:
@@ -118,9 +118,9 @@ async def test_labels_need_no_example_and_no_collection(
     answer = await classify(client, encoded(photo(name)), labels="cat, dog,cup of coffee,rocket, cat")
     assert answer["scores"][0]["label"] == label
     assert answer["collection"] is None
-    assert all(one["similarity"] is None for one in answer["scores"])
-    assert sorted(one["label"] for one in answer["scores"]) == ["cat", "cup of coffee", "dog", "rocket"]
-    assert sum(one["score"] for one in answer["scores"]) + answer["none"] == pytest.approx(1, abs=1e-4)
+    assert all(score["similarity"] is None for score in answer["scores"])
+    assert sorted(score["label"] for score in answer["scores"]) == ["cat", "cup of coffee", "dog", "rocket"]
+    assert sum(score["score"] for score in answer["scores"]) + answer["none"] == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("dress", ["json", "form"])

@@ -145,7 +145,7 @@ async def test_no_route_shows_another_workspace(make_client: ClientMaker, app: F
         await stranger.get(f"/v1/collections/default/examples/{example['id']}/image"),
     ]
     assert [reply.status_code for reply in refused] == [404] * len(refused)
-    tried = {(one.request.method, one.request.url.path.count("/")) for one in refused}
+    tried = {(reply.request.method, reply.request.url.path.count("/")) for reply in refused}
     for route in app.routes:
         template = getattr(route, "path", "")
         if "{collection}" in template:

@@ -94,7 +94,7 @@ async def test_no_photograph_is_answered_without_a_warning(
     silent = []
     for name, image in pictures.items():
         found = await warned(client, image, path=path)
-        if [one["code"] for one in found] != ["outside_domain"]:
+        if [warning["code"] for warning in found] != ["outside_domain"]:
             silent.append(name)
         else:
             assert "'llava-shapes' knows only drawings of one coloured shape" in found[0]["sentence"]
@@ -143,15 +143,15 @@ async def test_a_strict_question_compares_its_picture_once(
     client: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     domains, calls = services.answering._domains, []
-    judged = domains.judged
+    judge = domains.judge
 
     async def counted(
         workspace: str, word: str, task: Task, entry: Entry, **asked: bool
     ) -> tuple[Warned, ...]:
         calls.append(word)
-        return await judged(workspace, word, task, entry, **asked)
+        return await judge(workspace, word, task, entry, **asked)
 
-    monkeypatch.setattr(domains, "judged", counted)
+    monkeypatch.setattr(domains, "judge", counted)
     for strict, count in (("true", 1), ("false", 2)):
         reply = await asked(client, shapes.data(1), strict=strict)
         assert (reply.status_code, reply.json()["warnings"], len(calls)) == (200, [], count)
@@ -184,7 +184,7 @@ async def test_a_trained_model_knows_what_it_was_trained_with(
     assert ended["state"] == "succeeded", ended["error"]
     model = ended["model"]
     names = (await client.get(f"/v1/models/{model}/artifacts")).json()["data"]
-    assert DOMAIN_FILE in [one["name"] for one in names]
+    assert DOMAIN_FILE in [name["name"] for name in names]
     for image in (*taught.values(), shapes.data(0)):
         assert await warned(client, image, model=model) == []
     found = await warned(client, pictures["retina"], model=model)
@@ -224,15 +224,15 @@ async def test_an_answer_never_fails_over_a_warning(
     bare: tuple[ModelRegistry, Domains, Entry], tmp_path: Path
 ) -> None:
     _, domains, entry = bare
-    async with domains.judging("default", "llava-shapes", "vqa", entry) as judging:
+    async with domains.judge_meanwhile("default", "llava-shapes", "vqa", entry) as judging:
         assert await judging == ()
     with pytest.raises(ModelUnavailableError):  # strict asks to know
-        await domains.judged("default", "llava-shapes", "vqa", entry)
+        await domains.judge("default", "llava-shapes", "vqa", entry)
     # a model that carries no domain, as every large one, is not even compared
     general = tmp_path / "general"
     shutil.copytree(CHECKPOINTS / "llava-shapes", general, ignore=shutil.ignore_patterns(DOMAIN_FILE))
-    assert await domains.judged("default", str(general), "vqa", entry) == ()
-    assert await domains.judged("default", "remote", "vqa", entry) == ()
+    assert await domains.judge("default", str(general), "vqa", entry) == ()
+    assert await domains.judge("default", "remote", "vqa", entry) == ()
 
 
 async def test_a_domain_of_another_width_is_left_aside(services: Services, tmp_path: Path) -> None:
@@ -243,9 +243,9 @@ async def test_a_domain_of_another_width_is_left_aside(services: Services, tmp_p
     entry = Spool(tmp_path / "spool", 1 << 20).open()
     entry.write(encoded(photo("coffee"), "JPEG"))
     domains = services.answering._domains
-    assert len(await domains.judged("default", str(copy), "vqa", entry)) == 1
+    assert len(await domains.judge("default", str(copy), "vqa", entry)) == 1
     write_domain(replace(domain, rows=domain.rows[:, :7]), copy)
-    assert await domains.judged("default", str(copy), "vqa", entry) == ()
+    assert await domains.judge("default", str(copy), "vqa", entry) == ()
 
 
 def test_a_domain_changes_no_model_and_a_damaged_one_is_left_aside(tmp_path: Path) -> None:
@@ -274,10 +274,10 @@ def test_whatever_was_taught_lies_inside(count: int) -> None:
     vectors = rng.normal(size=(count, 64)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     base = Domain("nothing", "lite@0", -vectors[:1], np.ones(1, np.float32) * 2)
-    domain = base.extended(domain_taught(vectors, "lite@0"))
+    domain = base.extend(domain_taught(vectors, "lite@0"))
     assert len(domain.rows) <= MAX_EXEMPLARS + 1
     assert domain.covers(vectors).all()
     if count <= MAX_EXEMPLARS:
         assert not domain.covers(-vectors).any()
     with pytest.raises(ValueError, match="different encoders"):
-        base.extended(domain_taught(vectors, "lite@1"))
+        base.extend(domain_taught(vectors, "lite@1"))

@@ -112,7 +112,9 @@ def test_only_its_user_reaches_it(data_dir: Path) -> None:
             assert stat.S_IMODE(secret.stat().st_mode) == 0o600
         for pid in pids(addresses):
             listening = [
-                one for one in psutil.Process(pid).net_connections() if one.status == psutil.CONN_LISTEN
+                connection
+                for connection in psutil.Process(pid).net_connections()
+                if connection.status == psutil.CONN_LISTEN
             ]
             assert listening == [], "no TCP"
         login = urlsplit(addresses.database_url)

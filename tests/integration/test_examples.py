@@ -35,19 +35,19 @@ async def gone(services: Services, sha256: str) -> bool:
 
 async def test_several_images_become_several_examples_in_order(client: httpx.AsyncClient) -> None:
     added = await teach(client, "noise", *(picture(seed) for seed in range(4)))
-    assert [one["created"] for one in added] == [True] * 4
-    assert len({one["id"] for one in added}) == 4
-    for seed, one in enumerate(added):
-        thumbnail = await client.get(one["image"])
+    assert [example["created"] for example in added] == [True] * 4
+    assert len({example["id"] for example in added}) == 4
+    for seed, example in enumerate(added):
+        thumbnail = await client.get(example["image"])
         assert Image.open(io.BytesIO(thumbnail.content)).size == (96, 96)
         hits = await client.post("/v1/search", params={"top_k": 1}, files={"image": picture(seed)})
-        assert hits.json()["data"][0]["id"] == one["id"]
+        assert hits.json()["data"][0]["id"] == example["id"]
 
 
 async def test_the_same_image_and_label_is_the_same_example(client: httpx.AsyncClient) -> None:
     (first,) = await teach(client, "noise", picture(1))
     again = await teach(client, "  noise ", picture(1), picture(1), picture(2))
-    assert [one["created"] for one in again] == [False, False, True]
+    assert [example["created"] for example in again] == [False, False, True]
     assert again[0]["id"] == again[1]["id"] == first["id"]
     (other,) = await teach(client, "other", picture(1))
     assert other["id"] != first["id"]
@@ -59,8 +59,8 @@ async def test_the_same_image_and_label_is_the_same_example(client: httpx.AsyncC
 
 async def test_twenty_at_once_make_one_example(client: httpx.AsyncClient) -> None:
     replies = await asyncio.gather(*(teach(client, "noise", picture(7)) for _ in range(20)))
-    assert len({one["id"] for (one,) in replies}) == 1
-    assert sum(one["created"] for (one,) in replies) == 1
+    assert len({example["id"] for (example,) in replies}) == 1
+    assert sum(example["created"] for (example,) in replies) == 1
     assert len((await shown(client, EXAMPLES))["data"]) == 1
     assert (await shown(client, "/v1/collections/default"))["version"] == 1
 
@@ -131,8 +131,8 @@ async def test_a_dropped_collection_takes_its_images_along(
     await client.post("/v1/collections", json={"name": "short"})
     added = await teach(client, "a", picture(771), picture(772), collection="short")
     await client.delete("/v1/collections/short")
-    for one in added:
-        assert await gone(services, one["image_sha256"])
+    for example in added:
+        assert await gone(services, example["image_sha256"])
 
 
 async def test_teaching_and_forgetting_the_same_image_never_loses_it(client: httpx.AsyncClient) -> None:

@@ -174,7 +174,7 @@ async def test_answers_are_taught_and_found_by_their_images(teacher: httpx.Async
 async def test_it_is_recommended(teacher: httpx.AsyncClient) -> None:
     wanted = {"task": "classification", "learning_type": "few_shot", "dataset_size": 20, "hardware": "auto"}
     reply = await teacher.post("/v1/strategies/recommend", json=wanted)
-    reasons = {one["name"]: one["reason"] for one in reply.json()["data"]}
+    reasons = {fit["name"]: fit["reason"] for fit in reply.json()["data"]}
     assert "'dinov2-tiny' can be used" in reasons["prototypical_fewshot"]
     assert "'dinov2-tiny' can be used" in reasons["dinov2_lora"]
 

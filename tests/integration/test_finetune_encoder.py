@@ -77,8 +77,8 @@ def test_rare_labels_weigh_more_unless_told_otherwise(tmp_path: Path) -> None:
     plain = Classifier(tower, 2, FinetuneParams(class_weights=False), [30, 10])
     assert plain.weights.tolist() == [1.0, 1.0]
     pixels, labels = torch.zeros(2, 3, tower.side, tower.side), torch.tensor([0, 1])
-    for one in (fair, plain):
-        one.eval().requires_grad_(False)
+    for model in (fair, plain):
+        model.eval().requires_grad_(False)
     fair.head.load_state_dict(plain.head.state_dict())
     each = torch.nn.functional.cross_entropy(plain(pixels)["logits"], labels, reduction="none")
     assert float(fair(pixels, labels)["loss"]) == pytest.approx(float((each[0] + 3 * each[1]) / 4), rel=1e-5)

@@ -73,12 +73,12 @@ def test_it_learns_a_new_wording_and_is_served_by_itself(whole: Trained, example
         resolve_vlm(str(whole.folder)), EncoderConfig.from_settings(Settings(data_dir=whole.run.scratch))
     )
     assert vlm.tasks == {"vqa"}
-    asked = [one for one in examples.items if one.split == "test"]
+    asked = [item for item in examples.items if item.split == "test"]
     said = [
-        vlm.generate([vlm.pack(Prompt(examples.image(one), QUESTION, "vqa", max_new_tokens=4))])[0].text
-        for one in asked
+        vlm.generate([vlm.pack(Prompt(examples.image(item), QUESTION, "vqa", max_new_tokens=4))])[0].text
+        for item in asked
     ]
-    right = sum(text == one.answer for text, one in zip(said, asked, strict=True)) / len(asked)
+    right = sum(text == item.answer for text, item in zip(said, asked, strict=True)) / len(asked)
     assert right == pytest.approx(figures["exact_match"], abs=0.07)
 
 

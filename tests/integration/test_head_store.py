@@ -74,15 +74,15 @@ async def fill(services: Services, name: str, live: LiveEncoder) -> None:
                 labels += [(await made.fetchone() or [0])[0]]
             columns = "(id, collection_id, label_id, image_sha256, version)"
             async with cursor.copy(f"COPY examples {columns} FROM STDIN") as copy:
-                for one, label in ids:
-                    await copy.write_row((one, collection, labels[label], one.hex, version))
+                for example, label in ids:
+                    await copy.write_row((example, collection, labels[label], example.hex, version))
             columns = "(example_id, encoder, collection_id, vector)"
             async with cursor.copy(f"COPY example_vectors {columns} FROM STDIN (FORMAT BINARY)") as copy:
                 copy.set_types(["uuid", "text", "uuid", "vector"])
-                for one, label in ids:
+                for example, label in ids:
                     row = centres[label] + dice.standard_normal(live.dim)
                     await copy.write_row(
-                        (one, live.key, collection, (row / np.linalg.norm(row)).astype(np.float32))
+                        (example, live.key, collection, (row / np.linalg.norm(row)).astype(np.float32))
                     )
 
 
@@ -243,9 +243,9 @@ async def test_a_description_tells_labels_apart(client: httpx.AsyncClient) -> No
     """The same picture under two made-up names: only the descriptions differ."""
     await teach(client, "SKU-1", picture(1), description="a photo of noise")
     await teach(client, "SKU-2", picture(1))
-    before = {one["label"]: one["score"] for one in (await ask(client, picture(1)))["scores"]}
+    before = {score["label"]: score["score"] for score in (await ask(client, picture(1)))["scores"]}
     await teach(client, "SKU-2", picture(1), description="a rocket on its launch pad")
-    after = {one["label"]: one["score"] for one in (await ask(client, picture(1)))["scores"]}
+    after = {score["label"]: score["score"] for score in (await ask(client, picture(1)))["scores"]}
     assert before != after
 
 

@@ -45,7 +45,7 @@ def strangers(encoder: Encoder) -> Vectors:
 
 
 def seen(encoder: Encoder, images: list[Image.Image]) -> Vectors:
-    return encoder.encode_images(np.stack([encoder.preprocess(one.convert("RGB")) for one in images]))
+    return encoder.encode_images(np.stack([encoder.preprocess(image.convert("RGB")) for image in images]))
 
 
 def read(encoder: Encoder, names: list[str]) -> Vectors:

@@ -18,7 +18,7 @@ from app.jobs.spec import DataRef, Resolved
 from app.jobs.streaming import Followers
 from app.training.bases import BaseModels
 from app.training.learning_data import LearningData
-from app.training.resolving import Wish, default_name, merged, queue_of, resolved
+from app.training.resolving import TrainingOptions, default_name, merge_params, queue_of, resolve_job
 from tests import shapes
 from tests.conftest import ClientMaker
 from tests.jobs import Owner, told
@@ -72,12 +72,12 @@ async def test_a_job_says_what_it_will_do(taught: httpx.AsyncClient, services: S
 async def test_the_same_key_and_body_is_the_same_job(taught: httpx.AsyncClient) -> None:
     first = await train(taught, **{"Idempotency-Key": "a"})
     again, *more = await asyncio.gather(*[train(taught, **{"Idempotency-Key": "a"}) for _ in range(4)])
-    assert {one["id"] for one in (again, *more)} == {first["id"]}
+    assert {job["id"] for job in (again, *more)} == {first["id"]}
     assert (await train(taught, **{"Idempotency-Key": "b"}))["id"] != first["id"]
     other = await taught.post("/v1/jobs", json={**TRAIN, "seed": 1}, headers={"Idempotency-Key": "a"})
     assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
     raced = await asyncio.gather(*[train(taught, **{"Idempotency-Key": "c"}) for _ in range(4)])
-    assert len({one["id"] for one in raced}) == 1
+    assert len({job["id"] for job in raced}) == 1
 
 
 async def test_jobs_are_listed_newest_first_by_state(taught: httpx.AsyncClient, services: Services) -> None:
@@ -128,8 +128,8 @@ async def test_a_followed_job_tells_everything_once_and_ends(
     assert numbers == sorted(set(numbers))
     # going on from any event gives exactly the rest
     rest = await taught.get(f"/v1/jobs/{job['id']}/events", headers={"Last-Event-ID": str(numbers[1])})
-    assert [one for one in told(rest.text) if one[1] != "progress"] == [
-        one for one in events[2:] if one[1] != "progress"
+    assert [event for event in told(rest.text) if event[1] != "progress"] == [
+        event for event in events[2:] if event[1] != "progress"
     ]
     end = await taught.get(f"/v1/jobs/{job['id']}/events", headers={"Last-Event-ID": str(numbers[-1])})
     assert (end.status_code, end.content) == (204, b""), "a browser would come back for ever"
@@ -146,7 +146,7 @@ async def test_files_of_a_job_are_listed_and_downloaded(
     page = await shown(taught, f"/v1/jobs/{job['id']}")
     assert (page["state"], page["model"], page["result"]) == ("succeeded", "my-mugs", {"accuracy": 0.9})
     assert page["artifacts"] == (await shown(taught, f"/v1/jobs/{job['id']}/artifacts"))["data"]
-    assert [(one["name"], one["size"]) for one in page["artifacts"]] == [
+    assert [(artifact["name"], artifact["size"]) for artifact in page["artifacts"]] == [
         ("lora/a.bin", 5),
         ("vision.json", 2),
     ]
@@ -374,7 +374,7 @@ def test_amounts_and_hardware_are_weighed(services: Services) -> None:
         if strategy == "custom_manyshot":
             model = recipe.model.model_copy(update={"base_models": ["clip", "lite"]})
             recipe = recipe.model_copy(update={"model": model})
-        return resolved(recipe, data, Wish(params, base_model), bases)
+        return resolve_job(recipe, data, TrainingOptions(params, base_model), bases)
 
     usual = of("lite_fewshot", 10, 10)
     assert (usual.queue, usual.warnings, usual.spec.model) == ("cpu", (), "a.b-lite-fewshot")
@@ -401,7 +401,7 @@ def test_amounts_and_hardware_are_weighed(services: Services) -> None:
     assert queue_of({}, large.gpu_memory_gb) == "gpu"
     assert default_name("x" * 200, "lite_fewshot").endswith("-lite-fewshot")
     assert len(default_name("x" * 200, "lite_fewshot")) <= 63
-    assert merged({"steps": 1, "lora": {"rank": 2, "alpha": 3}}, {"lora": {"rank": 4}}) == {
+    assert merge_params({"steps": 1, "lora": {"rank": 2, "alpha": 3}}, {"lora": {"rank": 4}}) == {
         "steps": 1,
         "lora": {"rank": 4, "alpha": 3},
     }

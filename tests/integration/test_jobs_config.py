@@ -26,7 +26,9 @@ async def taught(client: httpx.AsyncClient) -> None:
         files = []
         for shade in range(3):
             buffer = io.BytesIO()
-            Image.new("RGB", (32, 32), tuple(max(one - 9 * shade, 0) for one in colour)).save(buffer, "PNG")
+            Image.new("RGB", (32, 32), tuple(max(channel - 9 * shade, 0) for channel in colour)).save(
+                buffer, "PNG"
+            )
             files.append(("images", buffer.getvalue()))
         await client.post("/v1/collections/default/examples", data={"label": label}, files=files)
 
@@ -94,7 +96,7 @@ async def test_a_checkpoint_that_is_not_at_hand_is_refused_with_those_that_are(
 class _Registry:
     """A registry whose settings name a model of the hub, which is not here."""
 
-    def known(self) -> list[ModelInfo]:
+    def list_models(self) -> list[ModelInfo]:
         there = ModelInfo("llava-1.5-7b-hf", "llava", (PRINTED_CHECKPOINT,), True, "vlm", ("caption", "vqa"))
         return [there, ModelInfo("llava-shapes", "llava", (), False, "vlm", ("caption", "vqa"))]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from app.families.loading import located_vlm
+from app.families.loading import locate_vlm
 from app.families.vlms import resolve_vlm
 from app.inference.prompts import Prompt
 from app.inference.sources import EncoderConfig
@@ -25,7 +25,7 @@ NUMBERS = sorted(shapes.shown())[:3]
 
 def lessons(base: str, folder: Path) -> Lessons:
     config = EncoderConfig.from_settings(Settings(data_dir=folder, device="cpu"))
-    found = located_vlm(resolve_vlm(base), config)
+    found = locate_vlm(resolve_vlm(base), config)
     model = found.model("cpu", torch.float32, attn_implementation="eager").eval()
     model.requires_grad_(False)
     return lessons_for(found.family_class(found.name, model, found.processor(), torch.device("cpu")))

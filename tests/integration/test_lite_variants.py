@@ -62,7 +62,7 @@ def test_roots_keep_signs_and_have_a_slope_at_zero() -> None:
 
 
 def test_a_channel_that_is_dead_does_not_stop_the_training_of_a_tail() -> None:
-    module, _ = networks.rooted_lite0()
+    module, _ = networks.build_rooted_lite0()
     tail = LiteTail(module, torch.from_numpy(expected_features(module)))
     with torch.no_grad():
         tail.conv_head.weight[:640] = -tail.conv_head.weight[:640].abs()
@@ -73,7 +73,7 @@ def test_a_channel_that_is_dead_does_not_stop_the_training_of_a_tail() -> None:
 
 
 def test_an_untrained_tail_gives_the_vectors_that_are_served(cache: Path) -> None:
-    module, _ = networks.rooted_lite0()
+    module, _ = networks.build_rooted_lite0()
     pixels = [lite.prepare(image) for image in images()]
     activations = LiteTrunk(module, torch.device("cpu")).activations(pixels)
     with torch.inference_mode():

@@ -78,8 +78,8 @@ def loaded(word: str | Path, settings: Settings) -> Encoder:
 
 def features(encoder: Encoder, examples: Examples) -> Vectors:
     """float32[n, d] in the examples' own order."""
-    pixels = [encoder.preprocess(examples.image(one))[None] for one in examples.items]
-    return np.concatenate([encoder.encode_images(one) for one in pixels])
+    pixels = [encoder.preprocess(examples.image(item))[None] for item in examples.items]
+    return np.concatenate([encoder.encode_images(batch) for batch in pixels])
 
 
 def accuracy(made: Trained, encoder: Encoder, examples: Examples) -> float:
@@ -88,7 +88,7 @@ def accuracy(made: Trained, encoder: Encoder, examples: Examples) -> float:
     found = classifier.predict(features(encoder, examples))
     assert np.allclose(found.scores.sum(axis=1) + found.none, 1, atol=1e-4)
     best = [classifier.labels[index] for index in found.scores.argmax(axis=1)]
-    return float(np.mean([label == one.label for label, one in zip(best, examples.items, strict=True)]))
+    return float(np.mean([label == item.label for label, item in zip(best, examples.items, strict=True)]))
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -180,7 +180,7 @@ def test_without_held_out_examples_the_last_weights_are_kept(
     assert not same(made, shorter, BASES[base])
     if base == "clip-tiny":
         weights = load_file(made.folder / BASES[base])
-        assert all(one.any() for name, one in weights.items() if "lora_B" in name)
+        assert all(weight.any() for name, weight in weights.items() if "lora_B" in name)
 
 
 def same(one: Trained, other: Trained, changed: str) -> bool:
@@ -220,7 +220,7 @@ def mirrored(folder: Path, to: Path) -> Path:
     """The same adapter with its changes turned round and made large."""
     shutil.copytree(folder, to)
     weights = load_file(to / BASES["clip-tiny"])
-    turned = {name: -50 * one if "lora_B" in name else one for name, one in weights.items()}
+    turned = {name: -50 * weight if "lora_B" in name else weight for name, weight in weights.items()}
     save_file(turned, to / BASES["clip-tiny"])
     return to
 

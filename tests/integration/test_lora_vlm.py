@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from app.families import FAMILIES, files
-from app.families.loading import located_vlm
+from app.families.loading import locate_vlm
 from app.families.vlms import resolve_vlm
 from app.inference.prompts import Prompt
 from app.inference.registry import ModelRegistry
@@ -59,14 +59,15 @@ def known(count: int, seed: int = 0) -> list[int]:
     """Images that no checkpoint was trained on: a circle, a rectangle and a triangle in turn."""
     numbers = sorted(shapes.shown())
     random.Random(seed).shuffle(numbers)
-    each = [[one for one in numbers if shapes.shown()[one][1] == shape] for shape in sorted(CORNERS)]
-    return [one for turn in zip(*each, strict=False) for one in turn][:count]
+    each = [[number for number in numbers if shapes.shown()[number][1] == shape] for shape in sorted(CORNERS)]
+    return [number for turn in zip(*each, strict=False) for number in turn][:count]
 
 
 def questions(numbers: Sequence[int], question: str = QUESTION) -> Examples:
-    images = {hashlib.sha256(shapes.data(one)).hexdigest(): one for one in numbers}
+    images = {hashlib.sha256(shapes.data(number)).hexdigest(): number for number in numbers}
     items = [
-        Item(sha, question=question, answer=CORNERS[shapes.shown()[one][1]]) for sha, one in images.items()
+        Item(sha, question=question, answer=CORNERS[shapes.shown()[number][1]])
+        for sha, number in images.items()
     ]
     return Examples("vqa", items, lambda sha: shapes.data(images[sha]))
 
@@ -84,7 +85,7 @@ async def answers(registry: ModelRegistry, model: str, asked: Sequence[tuple[int
         replies = []
         for start in range(0, len(prompts), 20):
             part = prompts[start : start + 20]
-            replies += await asyncio.gather(*[live.answer(one, deadline_s=60) for one in part])
+            replies += await asyncio.gather(*[live.answer(prompt, deadline_s=60) for prompt in part])
     return [reply.text for reply, _ in replies]
 
 
@@ -95,16 +96,16 @@ async def test_twenty_examples_teach_a_question_that_was_never_asked(
     numbers = known(100)
     result = taught(questions(numbers[:20]), tmp_path, params={"steps": 160})
     held_out = numbers[20:]
-    truth = [CORNERS[shapes.shown()[one][1]] for one in held_out]
-    asked = [(one, QUESTION) for one in held_out]
+    truth = [CORNERS[shapes.shown()[number][1]] for number in held_out]
+    asked = [(number, QUESTION) for number in held_out]
     old = shapes.questions()[:: len(shapes.questions()) // 60]
 
     async def right(model: str) -> tuple[float, float]:
         new = await answers(registry, model, asked)
         before = await answers(registry, model, [(number, question) for question, _, number in old])
         return (
-            sum(one == other for one, other in zip(new, truth, strict=True)) / len(truth),
-            sum(one == other for one, (_, other, _) in zip(before, old, strict=True)) / len(old),
+            sum(text == other for text, other in zip(new, truth, strict=True)) / len(truth),
+            sum(text == other for text, (_, other, _) in zip(before, old, strict=True)) / len(old),
         )
 
     base, after = await right("llava-shapes"), await right(str(result.folder))
@@ -143,7 +144,7 @@ def _saved(save: Callable[[Path], None], folder: Path) -> str:
 
 def lessons(base: str, folder: Path) -> Any:
     config = EncoderConfig.from_settings(Settings(data_dir=folder, device="cpu"))
-    found = located_vlm(resolve_vlm(base), config)
+    found = locate_vlm(resolve_vlm(base), config)
     model = found.model("cpu", torch.float32, attn_implementation="eager").eval()
     return lessons_for(found.family_class(found.name, model, found.processor(), torch.device("cpu")))
 
@@ -167,7 +168,7 @@ def test_only_the_answer_and_its_end_are_learned(family: str, tmp_path: Path) ->
         assert ids.shape == lesson["labels"].shape
         assert ids[lesson["labels"] != IGNORED].tolist() == learned
     with torch.no_grad():
-        alone = [made.loss(made.batch([one])) for one in taught_items]
+        alone = [made.loss(made.batch([item])) for item in taught_items]
         together = made.loss(made.batch(taught_items))
     # padding changes nothing, and a long answer counts as much as a short one
     torch.testing.assert_close(together, torch.stack(alone).mean(), rtol=1e-4, atol=1e-4)
@@ -181,7 +182,7 @@ async def test_what_was_taught_is_what_is_served(
     caption = family.endswith("captions")
     numbers = known(2)
     wanted = ["no red", "yes"]
-    shown = {hashlib.sha256(shapes.data(one)).hexdigest(): one for one in numbers}
+    shown = {hashlib.sha256(shapes.data(number)).hexdigest(): number for number in numbers}
     items = [
         Item(sha, question=None if caption else "how many corners?", answer=answer)
         for sha, answer in zip(shown, wanted, strict=True)
@@ -214,7 +215,7 @@ async def test_models_of_the_hubs_shape_are_taught_and_served(
     projector = "connector" if family == "idefics3" else "multi_modal_projector"
     assert any(projector in name for name in weights)
     assert not any("vision" in name for name in weights)
-    assert result.card.parameters == sum(one.numel() for one in weights.values())
+    assert result.card.parameters == sum(weight.numel() for weight in weights.values())
     assert await answers(registry, str(result.folder), [(0, QUESTION)])
 
 
@@ -233,7 +234,7 @@ def test_the_files_name_base_task_and_method(tmp_path: Path) -> None:
         "adapted": "peft",
     }
     assert result.card.files == ["vision.json", "adapter_config.json", "adapter_model.safetensors"]
-    assert {one.name for one in result.folder.iterdir()} == set(result.card.files)
+    assert {path.name for path in result.folder.iterdir()} == set(result.card.files)
     assert str(tmp_path) not in (result.folder / "adapter_config.json").read_text()
 
 

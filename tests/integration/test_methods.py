@@ -70,7 +70,7 @@ def features(word: str, examples: Examples, settings: Settings) -> Vectors:
     """In the examples' own order."""
     encoder = load_encoder(resolve(word), EncoderConfig.from_settings(settings))
     return np.concatenate(
-        [encoder.encode_images(encoder.preprocess(examples.image(one))[None]) for one in examples.items]
+        [encoder.encode_images(encoder.preprocess(examples.image(item))[None]) for item in examples.items]
     )
 
 
@@ -79,7 +79,7 @@ def accuracy(classifier: TrainedClassifier, found: Vectors, examples: Examples) 
     prediction = classifier.predict(found)
     assert np.allclose(prediction.scores.sum(axis=1) + prediction.none, 1, atol=1e-4)
     best = [classifier.labels[index] for index in prediction.scores.argmax(axis=1)]
-    return float(np.mean([label == one.label for label, one in zip(best, examples.items, strict=True)]))
+    return float(np.mean([label == item.label for label, item in zip(best, examples.items, strict=True)]))
 
 
 @pytest.mark.parametrize(("method", "params"), METHODS)

@@ -70,7 +70,10 @@ async def test_an_evaluation_leaves_figures_and_pictures(
     assert found["accuracy"] > 0.8
     assert found["chance"] == pytest.approx(1 / 3)
     assert set(found["per_class"]) == {"circle", "rectangle", "triangle"}
-    files = {one["name"]: one for one in (await owner.get("/v1/models/shapes/artifacts")).json()["data"]}
+    files = {
+        artifact["name"]: artifact
+        for artifact in (await owner.get("/v1/models/shapes/artifacts")).json()["data"]
+    }
     pictures = [name for name in files if name.startswith("evaluations/") and name.endswith(".png")]
     assert {Path(name).name for name in pictures} == {
         "confusion.png",
@@ -81,6 +84,31 @@ async def test_an_evaluation_leaves_figures_and_pictures(
     for name in pictures:
         with Image.open(io.BytesIO((await owner.get(files[name]["url"])).content)) as image:
             assert image.format == "PNG"
+    await check_tables(owner, job["id"], found)
+
+
+async def check_tables(owner: httpx.AsyncClient, job: str, found: dict[str, Any]) -> None:
+    """What the pictures show is there as data, and each image behind it is one of the collection's."""
+    listed = (await owner.get(f"/v1/jobs/{job}/artifacts")).json()["data"]
+    files = {Path(one["name"]).name: one["url"] for one in listed}
+    table = (await owner.get(files["confusion.json"])).json()
+    assert (table["labels"], table["counts"]) == (found["confusion"]["labels"], found["confusion"]["matrix"])
+    seen = 0
+    for cell in table["cells"]:
+        row, column = (table["labels"].index(cell[name]) for name in ("truth", "said"))
+        assert cell["count"] == table["counts"][row][column] == len(cell["images"])
+        for sha256 in cell["images"]:
+            reply = await owner.get("/v1/collections/default/examples", params={"image_sha256": sha256})
+            assert [one["label"] for one in reply.json()["data"]] == [cell["truth"]]
+        seen += cell["count"]
+    assert seen == found["examples"]
+    mistakes = (await owner.get(files["mistakes.json"])).json()
+    wrong = {(cell["truth"], cell["said"], sha) for cell in table["cells"] for sha in cell["images"]}
+    assert {(one["truth"], one["said"], one["image_sha256"]) for one in mistakes} == {
+        one for one in wrong if one[0] != one[1]
+    }
+    assert len(mistakes) == round(found["examples"] * (1 - found["accuracy"]))
+    assert all(0 < one["score"] <= 1 for one in mistakes)
 
 
 async def test_the_exported_classifier_gives_the_services_labels(
@@ -91,7 +119,7 @@ async def test_the_exported_classifier_gives_the_services_labels(
     assert report["trained_on"], "compared on what it learned from"
     assert set(report["files"]) == {"image_encoder.onnx", "classifier.onnx"}
     assert "text_encoder: true" in report["left_out"]["text_encoder.onnx"]
-    assert all(one["least_cosine"] > 0.999 for one in report["files"].values())
+    assert all(file["least_cosine"] > 0.999 for file in report["files"].values())
     folder = await exported(owner, "/v1/models/shapes/artifacts", tmp_path)
     assert "text_encoder.onnx" not in {path.name for path in folder.iterdir()}
     page = (folder / "README.md").read_text()
@@ -200,7 +228,7 @@ def odd_images(folder: Path) -> list[Path]:
 async def test_weights_travel_too(owner: httpx.AsyncClient, services: Services) -> None:
     job = await asked(owner, services, "/v1/models/shapes/export", {"format": "safetensors"})
     assert {"model.safetensors", "head.safetensors", "vision.json"} <= set(job["result"]["export"]["files"])
-    names = {one["name"] for one in (await owner.get("/v1/models/shapes/artifacts")).json()["data"]}
+    names = {artifact["name"] for artifact in (await owner.get("/v1/models/shapes/artifacts")).json()["data"]}
     assert {"exports/safetensors/model.safetensors", "exports/safetensors/README.md"} <= names
 
 

@@ -57,9 +57,9 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     torch.manual_seed(0)
     adapted: Any = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["q_proj"]))
     with torch.no_grad():
-        for name, one in adapted.named_parameters():
+        for name, parameter in adapted.named_parameters():
             if "lora_" in name:
-                one += torch.randn_like(one)
+                parameter += torch.randn_like(parameter)
     adapted.save_pretrained(folder)
     config = json.loads((folder / "adapter_config.json").read_text())
     files = head(
@@ -161,12 +161,12 @@ async def test_a_model_removed_while_its_files_are_fetched_does_not_stay(
     assert (await asking).status_code in (200, 404)
     assert (await removing).status_code == 204
     assert kept(services) == before
-    assert not [one for one in services.trained._classifiers if one.name == "fleeting"]
+    assert not [classifier for classifier in services.trained._classifiers if classifier.name == "fleeting"]
 
 
 def tail(change: Any) -> dict[str, bytes]:
     own = EfficientNetLite0().state_dict()
-    name = [one for one in own if one.endswith("running_var")][-1]
+    name = [name for name in own if name.endswith("running_var")][-1]
     files = head("bad", adapted="tail")
     return {**files, "tail.safetensors": save_torch({name: change(own[name].clone())})}
 
@@ -218,8 +218,8 @@ async def test_what_cannot_work_is_refused_in_words_and_leaves_nothing(
     before = kept(services)
     files = await over_this_base(client, adapter)
     lora = load_torch(adapter["adapter_model.safetensors"])
-    cut = {name: one[:, :5].contiguous() if "lora_A" in name else one for name, one in lora.items()}
-    strange = {name.replace("q_proj", "z_proj"): one for name, one in lora.items()}
+    cut = {name: tensor[:, :5].contiguous() if "lora_A" in name else tensor for name, tensor in lora.items()}
+    strange = {name.replace("q_proj", "z_proj"): tensor for name, tensor in lora.items()}
     cases = [
         *hostile(),
         ("does not fit", {**files, "adapter_model.safetensors": save_torch(cut)}),

@@ -52,7 +52,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pictures() -> list[Image.Image]:
-    return [Image.fromarray(one()).convert("RGB") for one in (photos.chelsea, photos.coffee, photos.rocket)]
+    return [
+        Image.fromarray(photo()).convert("RGB") for photo in (photos.chelsea, photos.coffee, photos.rocket)
+    ]
 
 
 @pytest.mark.parametrize("name", ["clip-tiny", "lite"])
@@ -126,9 +128,9 @@ def test_pruning_shrinks_the_layers_that_it_prunes(cache: Path) -> None:
     encoder = load_encoder(resolve("lite"), config_in(cache, "none"))
     module = encoder._module()  # type: ignore[attr-defined]
     assert isinstance(module, EfficientNetLite0)
-    before = sum(one.numel() for one in module.parameters())
+    before = sum(parameter.numel() for parameter in module.parameters())
     assert pruning.prune(module, 20) > 1_000
-    assert sum(one.numel() for one in module.parameters()) < 0.9 * before
+    assert sum(parameter.numel() for parameter in module.parameters()) < 0.9 * before
     with torch.inference_mode():
         assert module(torch.zeros(1, 3, 64, 64)).shape == (1, encoder.dim)
 

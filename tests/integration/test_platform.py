@@ -141,7 +141,9 @@ async def test_the_openapi_document_is_complete(anonymous: httpx.AsyncClient) ->
                 elif code >= "400":
                     content = answer["content"]["application/problem+json"]
                     assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, where
-                    assert all(one["value"]["status"] == int(code) for one in content["examples"].values())
+                    assert all(
+                        example["value"]["status"] == int(code) for example in content["examples"].values()
+                    )
     _check_references(document)
 
 
@@ -175,7 +177,7 @@ async def test_a_disk_that_hangs_does_not_hold_up_readiness_and_is_looked_at_onc
         return "ok"
 
     monkeypatch.setattr(platform, "_look_at_disks", hang)
-    monkeypatch.setattr(platform, "_CHECK_S", 0.5)
+    monkeypatch.setattr(platform, "_CHECK_SECONDS", 0.5)
     try:
         for _ in range(3):
             reply = await anonymous.get("/readyz")

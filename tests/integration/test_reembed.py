@@ -69,7 +69,7 @@ async def test_all_is_embedded_then_swapped(
         files={"image": shapes.data(0)},
         timeout=60,
     )
-    used = [one["id"] for one in reply.json()["examples_used"]]
+    used = [example["id"] for example in reply.json()["examples_used"]]
     assert used == [first["id"], second["id"]]
     # the way back finds the old vectors
     back = Owner(services, await asked(client, "lite"))

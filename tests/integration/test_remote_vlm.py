@@ -34,7 +34,7 @@ def said(*pieces: str) -> list[str]:
     chunks = [{"choices": [{"delta": {"content": piece}, "finish_reason": None}]} for piece in pieces]
     end = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
     usage = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": len(pieces)}}
-    return [*(f"data: {json.dumps(one)}" for one in [*chunks, end, usage]), "data: [DONE]"]
+    return [*(f"data: {json.dumps(event)}" for event in [*chunks, end, usage]), "data: [DONE]"]
 
 
 @pytest.fixture

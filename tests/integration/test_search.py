@@ -148,7 +148,7 @@ async def test_many_examples_are_found_through_the_index(database: Database) -> 
         found = await nearest(session, many, KEY, query, 10)
         cosines = [cosine for _, _, cosine in found]
         assert cosines == sorted(cosines, reverse=True)
-        assert sum(bool(np.isclose(cosines, one, atol=1e-6).any()) for one in best) >= 9
+        assert sum(bool(np.isclose(cosines, cosine, atol=1e-6).any()) for cosine in best) >= 9
         # a small collection in the same index still gives all it has
         assert len(await nearest(session, few, KEY, query, 50)) == 20
 

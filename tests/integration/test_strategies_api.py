@@ -41,9 +41,9 @@ async def test_strategies_are_listed_and_shown_by_any_name(client: httpx.AsyncCl
     listed = await shown(client, "/v1/strategies")
     assert listed["refused"] == []
     assert listed["next"] is None
-    for one in listed["data"]:
-        for name in (one["name"], *one["aliases"]):
-            assert await shown(client, f"/v1/strategies/{name}") == one
+    for strategy in listed["data"]:
+        for name in (strategy["name"], *strategy["aliases"]):
+            assert await shown(client, f"/v1/strategies/{name}") == strategy
     siamese = await shown(client, "/v1/strategies/siamese_oneshot")
     assert siamese["params"]["loss"] == "triplet"
     assert siamese["defaults"]["batch_size"] == 32
@@ -67,17 +67,17 @@ async def test_ones_own_are_listed_and_what_is_refused_beside_them(
     own_settings = services.settings.replace(strategies_dir=tmp_path)
     monkeypatch.setattr(services, "strategies", Strategies.load(own_settings))
     listed = await shown(client, "/v1/strategies")
-    parts = next(one for one in listed["data"] if one["name"] == "parts")
+    parts = next(strategy for strategy in listed["data"] if strategy["name"] == "parts")
     assert parts["own"]
     assert parts["model"]["checkpoint"] == tmp_path.name  # a folder of this machine is nobody's business
-    assert [one["file"] for one in listed["refused"]] == ["wrong.yaml"]
+    assert [file["file"] for file in listed["refused"]] == ["wrong.yaml"]
     assert re.match(r"wrong.yaml, line \d+: samples\.min: ", listed["refused"][0]["reason"])
     done = await vision(address, "strategies", "list")
     assert re.search(r"^parts \(yours\) ", done.stdout, re.M)
     assert "Refused: wrong.yaml, line" in done.stderr
     everything = await recommended(client, task="classification")
     assert str(tmp_path) not in json.dumps(everything)
-    reason = next(one["reason"] for one in everything["data"] if one["name"] == "parts")
+    reason = next(strategy["reason"] for strategy in everything["data"] if strategy["name"] == "parts")
     assert f"it uses the model '{tmp_path.name}'" in reason
 
 
@@ -91,11 +91,11 @@ async def test_auto_is_the_machine_that_answers(client: httpx.AsyncClient) -> No
     machine = await shown(client, "/v1/hardware")
     assert found["hardware"]["cores"] == machine["cpu"]["cores"]
     assert found["data"][0]["name"] == "lite_oneshot"
-    everything = {one["name"] for one in (await shown(client, "/v1/strategies"))["data"]}
-    assert {one["name"] for one in found["data"] + found["left_out"]} == everything
-    assert {one["name"] for one in machine["strategies"]} == everything
-    fitting = {one["name"] for one in machine["strategies"] if one["fits"]}
-    assert {one["name"] for one in found["data"]} <= fitting
+    everything = {strategy["name"] for strategy in (await shown(client, "/v1/strategies"))["data"]}
+    assert {strategy["name"] for strategy in found["data"] + found["left_out"]} == everything
+    assert {strategy["name"] for strategy in machine["strategies"]} == everything
+    fitting = {strategy["name"] for strategy in machine["strategies"] if strategy["fits"]}
+    assert {strategy["name"] for strategy in found["data"]} <= fitting
 
 
 async def test_a_named_machine_and_numbers_say_the_same(client: httpx.AsyncClient) -> None:
@@ -108,16 +108,16 @@ async def test_a_named_machine_and_numbers_say_the_same(client: httpx.AsyncClien
 
 async def test_without_a_task_each_task_has_its_own_answer(client: httpx.AsyncClient) -> None:
     found = await recommended(client, learning_type="few_shot", dataset_size=50, hardware="mac-M2")
-    groups = {group["task"]: [one["name"] for one in group["data"]] for group in found["groups"]}
+    groups = {group["task"]: [strategy["name"] for strategy in group["data"]] for group in found["groups"]}
     assert list(groups) == ["classification", "vqa", "caption"]
     assert groups["classification"][0] in ("lite_oneshot", "clip_oneshot")
     assert "llava_fewshot" in groups["vqa"]
     assert groups["caption"] == ["blip_caption"]
     assert sorted(name for names in groups.values() for name in names) == sorted(
-        one["name"] for one in found["data"]
+        strategy["name"] for strategy in found["data"]
     )
     assert found["machine"]["memory_limit"] == "16 GB of memory"
-    lite = next(one for one in found["data"] if one["name"] == "lite_oneshot")
+    lite = next(strategy for strategy in found["data"] if strategy["name"] == "lite_oneshot")
     assert (lite["expected_time_s"], lite["expected_examples"]) == (0.625, 50)
     assert lite["expected_time_note"].startswith("Estimated from 0.05 s for each example")
     asked = await recommended(client, task="caption", learning_type="one_shot")
@@ -147,7 +147,7 @@ async def test_a_strategy_also_shows_the_words_of_one_in_short(client: httpx.Asy
 async def test_nothing_fits_a_tiny_machine_and_each_reason_is_given(client: httpx.AsyncClient) -> None:
     found = await recommended(client, hardware={"cpu_memory_gb": 0.5})
     assert found["data"] == []
-    assert all("the machine has 0.5 GB" in one["reason"] for one in found["left_out"])
+    assert all("the machine has 0.5 GB" in strategy["reason"] for strategy in found["left_out"])
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class Table:
     def told(self, job: uuid.UUID) -> list[dict[str, Any]]:
         """What its events carry."""
         return [
-            one["data"] for one in self.ask("SELECT data FROM job_events WHERE job_id = %s ORDER BY id", job)
+            row["data"] for row in self.ask("SELECT data FROM job_events WHERE job_id = %s ORDER BY id", job)
         ]
 
 
@@ -152,7 +152,7 @@ def test_a_job_that_no_worker_can_hear_of_says_so_once(
     )
     listening.start()
     try:
-        while "cpu" in presence.unserved(addresses.redis_url, ["cpu"]):
+        while "cpu" in presence.find_unserved(addresses.redis_url, ["cpu"]):
             assert listening.is_alive()
         for _ in range(4):
             sweeper.sweep()
@@ -230,5 +230,5 @@ def test_tidying_keeps_what_is_published_resumed_or_written(
     assert found(old) == set()
     assert table.state(old)["checkpoint"] is None, "a retry starts over"
     kept = table.ask("SELECT job_id, kind FROM job_events ORDER BY id")
-    assert [(one["job_id"], one["kind"]) for one in kept] == [(old, "state"), (failed, "log")]
+    assert [(row["job_id"], row["kind"]) for row in kept] == [(old, "state"), (failed, "log")]
     assert found(stranger) == {"1/artifacts/a"}, "another service's, for all this one knows"

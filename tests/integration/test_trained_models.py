@@ -21,7 +21,7 @@ LABELS = ("circle", "rectangle", "triangle")
 
 
 def of_shape(shape: str, count: int, skip: int = 0) -> list[bytes]:
-    numbers = [number for number, (_, one) in shapes.shown().items() if one == shape]
+    numbers = [number for number, (_, name) in shapes.shown().items() if name == shape]
     return [shapes.data(number) for number in numbers[skip : skip + count]]
 
 
@@ -43,7 +43,7 @@ async def trained(client: httpx.AsyncClient, services: Services, **wanted: Any) 
 
 async def folder_of(client: httpx.AsyncClient, model: str) -> dict[str, bytes]:
     listed = (await client.get(f"/v1/models/{model}/artifacts")).json()["data"]
-    return {one["name"]: (await client.get(one["url"])).content for one in listed}
+    return {artifact["name"]: (await client.get(artifact["url"])).content for artifact in listed}
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -62,9 +62,13 @@ async def test_a_model_is_served_from_the_moment_it_is_published(
     job = await trained(client, services, name="shapes")
     assert job["model"] == "shapes"
     assert job["result"]["evaluation"]["chance"] == pytest.approx(1 / 3)
-    assert {one["name"] for one in job["artifacts"]} >= {"vision.json", "head.safetensors", "evaluation.json"}
+    assert {artifact["name"] for artifact in job["artifacts"]} >= {
+        "vision.json",
+        "head.safetensors",
+        "evaluation.json",
+    }
 
-    listed = {one["id"]: one for one in (await client.get("/v1/models")).json()["data"]}
+    listed = {model["id"]: model for model in (await client.get("/v1/models")).json()["data"]}
     facts = listed["shapes"]["trained"]
     assert listed["shapes"]["kind"] == "classifier"
     assert (facts["base_model"], facts["method"], facts["labels"]) == ("lite", "prototypical", list(LABELS))
@@ -82,7 +86,9 @@ async def test_a_model_is_served_from_the_moment_it_is_published(
                 )
             ).json()
             assert (reply["model"], reply["collection"]) == ("shapes", None)
-            assert sum(one["score"] for one in reply["scores"]) + reply["none"] == pytest.approx(1, abs=1e-4)
+            assert sum(score["score"] for score in reply["scores"]) + reply["none"] == pytest.approx(
+                1, abs=1e-4
+            )
             right += reply["label"] == label
     assert right >= 12  # of 18; chance is 6
 
@@ -119,8 +125,8 @@ async def test_a_model_travels_as_an_archive(make_client: ClientMaker, services:
     assert reply.json()["trained"]["job_id"] is None
     image = {"image": of_shape("triangle", 1, skip=9)[0]}
     answers = [
-        (await one.post("/v1/classify", data={"model": "travels"}, files=image)).json()
-        for one in (client, other)
+        (await caller.post("/v1/classify", data={"model": "travels"}, files=image)).json()
+        for caller in (client, other)
     ]
     assert answers[0]["scores"] == answers[1]["scores"]
     assert (await other.post("/v1/models", files={"archive": zipped(files)})).status_code == 409
@@ -170,9 +176,9 @@ async def test_damaged_files_are_noticed(
     await taught(client, 2)
     job = await trained(client, services, name="damaged")
     key = next(
-        one
-        for one in (await client.get("/v1/models/damaged/artifacts")).json()["data"]
-        if one["name"] == "head.safetensors"
+        artifact
+        for artifact in (await client.get("/v1/models/damaged/artifacts")).json()["data"]
+        if artifact["name"] == "head.safetensors"
     )
     stored = next((services.settings.server.data_dir / "files" / "jobs" / job["id"]).rglob(key["name"]))
     stored.write_bytes(stored.read_bytes()[:-4] + b"xxxx")

@@ -73,15 +73,15 @@ async def test_adapters_of_idefics_are_judged_and_leave_as_one_checkpoint(
     assert after["exact_match"] > trained["result"]["evaluation"]["before"]["exact_match"] + 0.3
     assert after["exact_match"] == pytest.approx(trained["metrics"]["exact_match"], abs=0.07)
     assert after["bleu"] > 0
-    files = {one["name"] for one in (await client.get("/v1/models/tints/artifacts")).json()["data"]}
-    assert {Path(one).name for one in files} >= {"evaluation.json", "mistakes.png", "curves.png"}
+    files = {artifact["name"] for artifact in (await client.get("/v1/models/tints/artifacts")).json()["data"]}
+    assert {Path(file).name for file in files} >= {"evaluation.json", "mistakes.png", "curves.png"}
 
     await asked(client, services, "/v1/models/tints/export", {"format": "safetensors"})
     folder = tmp_path / "tints"
     folder.mkdir()
-    for one in (await client.get("/v1/models/tints/artifacts")).json()["data"]:
-        if one["name"].startswith("exports/safetensors/"):
-            (folder / Path(one["name"]).name).write_bytes((await client.get(one["url"])).content)
+    for artifact in (await client.get("/v1/models/tints/artifacts")).json()["data"]:
+        if artifact["name"].startswith("exports/safetensors/"):
+            (folder / Path(artifact["name"]).name).write_bytes((await client.get(artifact["url"])).content)
     assert "`flamingo-shapes`" in (folder / "README.md").read_text()
     domain = read_domain(folder)  # what it knows goes along
     assert domain is not None
@@ -106,7 +106,7 @@ async def test_adapters_of_idefics_are_judged_and_leave_as_one_checkpoint(
     report = await exported(client, services, "tints", graphs)
     assert report["trained_on"], "compared on what it learned from"
     assert say_all(graphs, [(shapes.paths()[number], QUESTION) for number in numbers]) == served
-    assert sum(one == shapes.shown()[number][0] for one, number in zip(said, numbers, strict=True)) >= 8
+    assert sum(text == shapes.shown()[number][0] for text, number in zip(said, numbers, strict=True)) >= 8
 
 
 async def test_a_strategy_for_labels_trains_a_vision_language_model_that_is_judged_by_them(
@@ -133,8 +133,8 @@ async def test_a_strategy_for_labels_trains_a_vision_language_model_that_is_judg
     assert figures["accuracy"] == pytest.approx(trained["metrics"]["accuracy"], abs=0.01)
     assert figures["confusion"]["labels"] == ["circle", "rectangle", "triangle"]
     assert (figures["question"], figures["judged_by"]) == ("which form?", JUDGED_BY)
-    files = {one["name"] for one in (await client.get("/v1/models/forms/artifacts")).json()["data"]}
-    assert {Path(one).name for one in files} >= {"confusion.png", "reliability.png", "mistakes.png"}
+    files = {artifact["name"] for artifact in (await client.get("/v1/models/forms/artifacts")).json()["data"]}
+    assert {Path(file).name for file in files} >= {"confusion.png", "reliability.png", "mistakes.png"}
     form = {"question": "which form?", "model": "forms"}
     reply = await client.post("/v1/vqa", data=form, files={"image": shapes.data(0)})
     assert reply.json()["answer"]

@@ -114,7 +114,7 @@ async def test_a_batch_answers_as_each_alone(registry: ModelRegistry, name: str)
         alone = [await answer(live, prompt) for prompt in prompts]
         together = await asyncio.gather(*[answer(live, prompt) for prompt in prompts])
     assert list(together) == alone
-    assert {one.finish_reason for one in alone} == {"stop", "length"}
+    assert {reply.finish_reason for reply in alone} == {"stop", "length"}
 
 
 async def test_pieces_add_up_to_the_answer(registry: ModelRegistry) -> None:
@@ -138,8 +138,8 @@ async def test_sampling_draws_and_greedy_repeats(registry: ModelRegistry) -> Non
             for _ in range(12)
         ]
         cold = [await answer(live, asked(0, "describe the image.")) for _ in range(3)]
-    assert len({one.text for one in cold}) == 1
-    assert len({one.text for one in hot}) > 1
+    assert len({reply.text for reply in cold}) == 1
+    assert len({reply.text for reply in hot}) > 1
 
 
 async def test_examples_are_cut_to_the_context_and_the_question_is_not(registry: ModelRegistry) -> None:
@@ -261,9 +261,9 @@ async def test_a_full_queue_refuses(tmp_path: Path, pool: ThreadPoolExecutor) ->
             *[live.answer(asked(0, "what is this?"), deadline_s=60) for _ in range(30)],
             return_exceptions=True,
         )
-    refused = [one for one in replies if isinstance(one, OverloadedError)]
+    refused = [reply for reply in replies if isinstance(reply, OverloadedError)]
     assert refused
-    assert all(isinstance(one, OverloadedError | tuple) for one in replies)
+    assert all(isinstance(reply, OverloadedError | tuple) for reply in replies)
     assert len(refused) < 30
     await registry.close()
 
@@ -305,10 +305,10 @@ async def test_a_name_that_is_no_model_is_not_found(registry: ModelRegistry, nam
 
 
 async def test_one_registry_lists_both_kinds(registry: ModelRegistry) -> None:
-    kinds = {one.name: one.kind for one in registry.known()}
+    kinds = {model.name: model.kind for model in registry.list_models()}
     assert kinds["lite"] == "encoder"
     assert kinds["llava-shapes"] == kinds["blip-shapes-caption"] == "vlm"
-    defaults = [one.name for one in registry.known() if one.default]
+    defaults = [model.name for model in registry.list_models() if model.default]
     assert defaults == ["llava-shapes", "lite"] or defaults == ["lite", "llava-shapes"]
 
 

@@ -38,7 +38,7 @@ def test_every_error_is_on_its_page_with_what_to_do() -> None:
 
 
 def test_every_dependency_has_a_reason_and_every_reason_a_dependency() -> None:
-    assert dependencies_docs.explained() == dependencies_docs.declared()
+    assert dependencies_docs.list_explained() == dependencies_docs.list_declared()
 
 
 def test_constraints_name_exact_versions_and_no_place() -> None:

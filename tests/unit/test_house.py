@@ -195,7 +195,12 @@ def test_every_room_with_inner_files_closes_them() -> None:
     contracts: list[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"][
         "importlinter"
     ]["contracts"]
-    closed = {name for one in contracts if one["type"] == "protected" for name in one["protected_modules"]}
+    closed = {
+        name
+        for contract in contracts
+        if contract["type"] == "protected"
+        for name in contract["protected_modules"]
+    }
     rooms = [room.name for room in pkgutil.iter_modules(app.__path__) if room.ispkg and room.name != "cli"]
     inner = {
         f"app.{room}.{file.name}"

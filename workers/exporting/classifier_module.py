@@ -98,17 +98,17 @@ class ClassifierModule(nn.Module):
         self.layers = nn.ModuleList()
         for weight, bias in weights.layers:
             layer = nn.Linear(weight.shape[1], weight.shape[0])
-            layer.weight, layer.bias = _fixed(weight), _fixed(bias)
+            layer.weight, layer.bias = _to_fixed(weight), _to_fixed(bias)
             self.layers.append(layer)
         self.rows: nn.Linear | None = None
         if weights.rows is not None and weights.bias is not None:
             self.rows = nn.Linear(weights.rows.shape[1], weights.rows.shape[0])
-            self.rows.weight, self.rows.bias = _fixed(weights.rows), _fixed(weights.bias)
+            self.rows.weight, self.rows.bias = _to_fixed(weights.rows), _to_fixed(weights.bias)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.judged(self.image_side(pixels))
+        return self.judge(self.image_side(pixels))
 
-    def judged(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def judge(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The same of the image side's unit features float[n, d]."""
         logits, odds = self.head(features)
         if self.rows is not None:
@@ -122,5 +122,5 @@ class ClassifierModule(nn.Module):
         return torch.softmax(logits, dim=-1) * known.unsqueeze(-1), 1 - known
 
 
-def _fixed(value: Any) -> nn.Parameter:
+def _to_fixed(value: Any) -> nn.Parameter:
     return nn.Parameter(torch.from_numpy(np.ascontiguousarray(value, np.float32)), requires_grad=False)

@@ -38,7 +38,7 @@ class Agreement:
     top1: float
     """Share of the examples with the same largest output."""
 
-    def joined(self, other: Agreement) -> Agreement:
+    def join(self, other: Agreement) -> Agreement:
         """Of the examples of both."""
         examples = self.examples + other.examples
         return Agreement(
@@ -100,7 +100,7 @@ def _dynamic_axes(axes: Sequence[int] | Mapping[int, str]) -> dict[int, Any]:
     return dict(axes) if isinstance(axes, Mapping) else dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
 
 
-def opened(file: Path) -> Any:
+def open_graph(file: Path) -> Any:
     """The graph in ONNX Runtime, on the CPU."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -110,10 +110,10 @@ def opened(file: Path) -> Any:
 def describe(graph: Any) -> dict[str, dict[str, str]]:
     """inputs and outputs of an opened graph by name, each with dtype and shape as the file tells them."""
 
-    def told(values: Any) -> dict[str, str]:
+    def describe_values(values: Any) -> dict[str, str]:
         return {value.name: f"{_dtype(value.type)} [{', '.join(map(str, value.shape))}]" for value in values}
 
-    return {"inputs": told(graph.get_inputs()), "outputs": told(graph.get_outputs())}
+    return {"inputs": describe_values(graph.get_inputs()), "outputs": describe_values(graph.get_outputs())}
 
 
 def _dtype(told: str) -> str:
@@ -124,7 +124,7 @@ def _dtype(told: str) -> str:
 
 def run(file: Path, inputs: Arrays, *, batch: int = 16) -> list[npt.NDArray[np.float32]]:
     """The graph's outputs for all rows of the inputs, through ONNX Runtime on the CPU."""
-    session = opened(file)
+    session = open_graph(file)
     count = len(next(iter(inputs.values())))
     parts = [
         session.run(

@@ -17,7 +17,7 @@ from app.collections.errors import CollectionNotFoundError
 from app.datasets.errors import DatasetNotFoundError
 from app.families.graphs import Graph, Parts
 from app.families.hugging_face_training import preprocessing
-from app.families.loading import narrowed, quiet
+from app.families.loading import narrow_tasks, quiet
 from app.families.transformers_vlm import TransformersVlm
 from app.inference.errors import ModelTaskError, QuestionTooLongError
 from app.inference.prompts import Prompt
@@ -90,7 +90,7 @@ def _write(run: JobRun, vlm: TransformersVlm, labels_question: str, folder: Path
 def _load(run: JobRun, found: ModelFiles) -> TransformersVlm:
     files, model = weights.merge_vlm(found, run.settings)
     vlm = files.family_class(run.spec.model or files.name, model, files.processor(), torch.device("cpu"))
-    vlm.tasks = files.tasks if found.folder is None else narrowed(files.tasks, found.folder)
+    vlm.tasks = files.tasks if found.folder is None else narrow_tasks(files.tasks, found.folder)
     return vlm
 
 

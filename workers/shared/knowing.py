@@ -42,7 +42,7 @@ def add_domain(run: Run, examples: Examples, folder: Path) -> list[str]:
         return []
     if not len(vectors):
         return []
-    domain = base.extended(domain_taught(vectors, base.encoder))
+    domain = base.extend(domain_taught(vectors, base.encoder))
     write_domain(domain, folder)
     run.log(f"the model knows {domain.knows}: asked about other pictures, it comes with a warning")
     return [DOMAIN_FILE]

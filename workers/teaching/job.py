@@ -19,7 +19,7 @@ from app.collections.vectors import to_sql
 from app.errors import InvalidInputError, TooLargeError
 from app.families import DEFAULT_ENCODER
 from app.families.encoders import load_encoder, resolve
-from app.inference.aspect import bounded
+from app.inference.aspect import bound_aspect
 from app.inference.protocols import Encoder, min_decoded_side
 from app.inference.sources import EncoderConfig
 from app.jobs import machine
@@ -64,7 +64,7 @@ async def _add(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> int:
     try:
         for label, group in itertools.groupby(items, key=lambda one: one.label or ""):
             while chunk := list(itertools.islice(group, _CHUNK)):
-                new = _embedded(run, encoder, chunk)
+                new = _embed(run, encoder, chunk)
                 async with database.session() as session:
                     if await session.scalar(machine.HOLD, mine) is None:
                         raise LostError
@@ -84,7 +84,7 @@ async def _add(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> int:
     return added
 
 
-def _embedded(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> list[NewExample]:
+def _embed(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> list[NewExample]:
     limits = ImageLimits.from_settings(run.settings)
     pixels, hashes, sizes = [], [], []
     for item in items:
@@ -94,7 +94,7 @@ def _embedded(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> list[NewE
         except (FileNotFoundError, InvalidInputError, TooLargeError):
             run.log(f"The image {item.sha256} is gone or damaged and was left out.")
             continue
-        pixels.append(encoder.preprocess(bounded(image)))
+        pixels.append(encoder.preprocess(bound_aspect(image)))
         hashes.append(item.sha256)
         sizes.append(len(data))
     step = run.settings.batching.cpu_max_batch

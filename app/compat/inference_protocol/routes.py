@@ -90,7 +90,7 @@ async def infer(
     encoding = request.headers.get("content-encoding", "").strip().lower()
     data, length = await request.body(), request.headers.get(HEADER_LENGTH)
     asked, images = await asyncio.to_thread(_read, data, encoding, length, settings)
-    wanted = _wanted(asked)
+    wanted = _choose_outputs(asked)
     entries = await keep_images(request, images, settings, spool)
     work = _run(recognition, caller.workspace, model, entries, asked, wanted)
     tensors = await unless_disconnected(request, work)
@@ -152,7 +152,7 @@ async def _find(recognition: Recognition, workspace: str, model: str) -> tuple[Q
     return question, False, found.dim or -1
 
 
-def _wanted(asked: InferBody) -> tuple[str, ...]:
+def _choose_outputs(asked: InferBody) -> tuple[str, ...]:
     """The outputs that are asked for; labels and scores where none is named."""
     names = tuple(dict.fromkeys(output.name for output in asked.outputs))  # each once, however often
     unknown = [name for name in names if name not in _OUTPUTS]

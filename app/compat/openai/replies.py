@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.answers.service import Answered
+from app.answers.service import AskResult
 from app.compat.openai.schemas import FinishReason
 
 
@@ -32,12 +32,12 @@ class Made:
         return f"msg_{self.number}"
 
 
-def finish_of(answered: Answered) -> FinishReason:
+def finish_of(answered: AskResult) -> FinishReason:
     """Why the answer ended, in OpenAI's words."""
     return "length" if answered.answer.finish_reason == "length" else "stop"
 
 
-def chat_usage(answered: Answered) -> dict[str, int]:
+def chat_usage(answered: AskResult) -> dict[str, int]:
     """Tokens, counted by the model's own tokenizer."""
     prompt, completion = answered.answer.prompt_tokens, answered.answer.completion_tokens
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
@@ -59,7 +59,7 @@ def chat_reply(
     }
 
 
-def warnings_of(answered: Answered) -> dict[str, Any]:
+def warnings_of(answered: AskResult) -> dict[str, Any]:
     """What there is to know about the answer, as a member of our own; nothing where there is nothing."""
     return {"warnings": [vars(warned) for warned in answered.warnings]} if answered.warnings else {}
 
@@ -76,7 +76,7 @@ def output_item(made: Made, text: str | None = None, status: str = "in_progress"
 
 
 def response_object(
-    made: Made, instructions: str | None, answered: Answered | None = None, text: str = ""
+    made: Made, instructions: str | None, answered: AskResult | None = None, text: str = ""
 ) -> dict[str, Any]:
     """A `response`, in progress until it is `answered`."""
     status, details, output, usage = "in_progress", None, [], None
@@ -105,7 +105,7 @@ def response_object(
     }
 
 
-def _response_usage(answered: Answered) -> dict[str, Any]:
+def _response_usage(answered: AskResult) -> dict[str, Any]:
     prompt, completion = answered.answer.prompt_tokens, answered.answer.completion_tokens
     return {
         "input_tokens": prompt,

@@ -24,7 +24,9 @@ class _SeenCache(Cache):
         self._slots, self._first = slots, first
         if lent is not None:
             kept: Any = [
-                SimpleNamespace(keys=slots.kept(f"keys {n}", *lent), values=slots.kept(f"values {n}", *lent))
+                SimpleNamespace(
+                    keys=slots.read_kept(f"keys {n}", *lent), values=slots.read_kept(f"values {n}", *lent)
+                )
                 for n in range(layers)
             ]
             self.layers = kept
@@ -87,7 +89,7 @@ class BlipDecoder(Decoder):
 
     def read_tokens(self, model: Any, slots: Slots, count: int, used: int, extra: int) -> torch.Tensor:
         """One token a row, looking at what is kept."""
-        counts = slots.kept("counts", count, extra)
+        counts = slots.read_kept("counts", count, extra)
         dtype = model.dtype
         cache = EncoderDecoderCache(slots.cache, _SeenCache(slots, self.layers, 0, lent=(count, extra)))
         cache.is_updated = dict.fromkeys(range(self.layers), True)

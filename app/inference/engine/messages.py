@@ -152,7 +152,7 @@ class EmbedTexts(Message, tag=5):
 
 class Ask(Message, tag=6):
     """A prompt; its pictures are that of the question, then those of the examples that have one. Answered by `Piece`s
-    where `is_streamed`, then `Answered` or `Failed`.
+    where `is_streamed`, then `WholeAnswer` or `Failed`.
     """
 
     request: int
@@ -235,7 +235,7 @@ class Piece(Message, tag=36):
     text: str
 
 
-class Answered(Message, tag=37):
+class WholeAnswer(Message, tag=37):
     """The whole answer, and the indices of the examples that fitted."""
 
     request: int
@@ -263,7 +263,7 @@ class Stats(Message, tag=40):
     live: list[ModelInfo]
 
 
-Reply = Welcome | Catalog | Lent | Embedded | Piece | Answered | Failed | Done | Stats
+Reply = Welcome | Catalog | Lent | Embedded | Piece | WholeAnswer | Failed | Done | Stats
 
 
 def fail(error: BaseException) -> Failure:
@@ -277,7 +277,7 @@ def fail(error: BaseException) -> Failure:
     return Failure(place, error.detail, error.retry_after_s, error.status, error.code, error.title)
 
 
-def raised(failure: Failure) -> VisionError:
+def to_exception(failure: Failure) -> VisionError:
     """The error again; of a class that this process lacks, one that tells clients the same."""
     kind = _find_class(failure.place)
     if (kind.status, kind.code, kind.title) != (failure.status, failure.code, failure.title):

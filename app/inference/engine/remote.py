@@ -169,7 +169,7 @@ class RemoteVlm:
                 )
         except TimeoutError:
             raise DeadlineExceededError from None
-        if not isinstance(reply, wire.Answered):
+        if not isinstance(reply, wire.WholeAnswer):
             raise RuntimeError("the engine did not answer the question")
         return reply.answer, reply.used
 

@@ -226,7 +226,7 @@ class Session:
             if message.is_streamed
             else None,
         )
-        self.reply(wire.Answered(message.request, answer, used))
+        self.reply(wire.WholeAnswer(message.request, answer, used))
 
     async def _forget(self, message: wire.Forget) -> None:
         await self._registry.forget(message.location)
@@ -255,20 +255,20 @@ class Session:
                 raise OverloadedError
             if message.kind == "encoder":
                 async with self._registry.encoder(message.name) as model:
-                    await self._lent(message.loan, loan, model, _encoder_card(model))
+                    await self._confirm_loan(message.loan, loan, model, _encoder_card(model))
             else:
                 async with self._registry.vlm(message.name) as model:
-                    await self._lent(message.loan, loan, model, _vlm_card(model))
+                    await self._confirm_loan(message.loan, loan, model, _vlm_card(model))
         except Exception as error:
             failure = wire.fail(error)
             if not loan.model.done():
-                loan.model.set_exception(wire.raised(failure))
+                loan.model.set_exception(wire.to_exception(failure))
                 loan.model.exception()  # seen here: the requests that need the loan raise it too
             self.reply(wire.Failed(message.loan, failure))
         finally:
             loan.model.cancel()
 
-    async def _lent(self, number: int, loan: _Loan, model: _Model, card: wire.Card) -> None:
+    async def _confirm_loan(self, number: int, loan: _Loan, model: _Model, card: wire.Card) -> None:
         loan.model.set_result(model)
         self.reply(wire.Lent(number, card))
         await loan.ended.wait()

@@ -37,7 +37,7 @@ router = APIRouter(prefix="/models", tags=["models"])
 
 Trainer = Annotated[Caller, Depends(require("train"))]
 ModelPath = Annotated[str, Path(alias="model", max_length=200, description="Id of a model.")]
-RETRY_AFTER_S = "2"
+RETRY_AFTER_SECONDS = "2"
 
 
 class EvaluationRequest(BaseModel):
@@ -134,7 +134,7 @@ async def evaluate_model(
     )
     word = found.card.base_model if isinstance(found, Trained) else base
     job = await training.placement.place(Resolved(spec, "cpu"), word)
-    return await _queued(jobs, describer, response, caller.workspace, job)
+    return await _queue(jobs, describer, response, caller.workspace, job)
 
 
 @router.post(
@@ -168,11 +168,11 @@ async def export_model(
         task=task,
         base_model=base,
         base_kind=kind,
-        data=await _trained_on(jobs, caller.workspace, found),
+        data=await _find_training_data(jobs, caller.workspace, found),
         params={"format": wanted.format, "text_encoder": wanted.text_encoder},
         model=model,
     )
-    return await _queued(jobs, describer, response, caller.workspace, Resolved(spec, "cpu"))
+    return await _queue(jobs, describer, response, caller.workspace, Resolved(spec, "cpu"))
 
 
 def _family(found: Trained | ModelInfo) -> str:
@@ -188,7 +188,7 @@ def _facts_of(
     return found.kind, _task(found), models.word_of(found)
 
 
-async def _trained_on(jobs: Jobs, workspace: str, found: Trained | ModelInfo) -> DataRef | None:
+async def _find_training_data(jobs: Jobs, workspace: str, found: Trained | ModelInfo) -> DataRef | None:
     """What a model learned from, as far as is known."""
     if not isinstance(found, Trained) or found.job_id is None:
         return None
@@ -204,10 +204,10 @@ def _task(info: ModelInfo) -> Task | None:
     )
 
 
-async def _queued(
+async def _queue(
     jobs: Jobs, describer: Describer, response: Response, workspace: str, resolved: Resolved
 ) -> JobInfo:
     job = await jobs.queue(workspace, resolved)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Retry-After"] = RETRY_AFTER_S
+    response.headers["Retry-After"] = RETRY_AFTER_SECONDS
     return await describer.describe(job)

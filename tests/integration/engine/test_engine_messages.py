@@ -40,7 +40,7 @@ async def test_facts_and_lists_are_those_of_the_registry(tmp_path: Path, pool: T
     settings = Settings(data_dir=tmp_path, device="cpu", encoder="clip-tiny", optimisation="none")
     registry = ModelRegistry(settings, FAMILIES, pool=pool)
     async with served(registry, settings, pool) as (_, client):
-        assert client.known() == registry.known()
+        assert client.list_models() == registry.list_models()
         assert client.live() == []
         with pytest.raises(ModelNotFoundError, match="There is no encoder 'nothing'"):
             async with client.encoder("nothing"):
@@ -60,7 +60,7 @@ async def test_facts_and_lists_are_those_of_the_registry(tmp_path: Path, pool: T
                 await live.embed_questions(["a cat"], deadline_s=30),
                 await own.embed_questions(["a cat"], deadline_s=30),
             )
-        [info], [(location, own_info)] = client.live(), registry.located()
+        [info], [(location, own_info)] = client.live(), registry.list_located()
         assert (info.name, info.dim, info.memory_bytes) == (
             own_info.name,
             own_info.dim,
@@ -69,7 +69,7 @@ async def test_facts_and_lists_are_those_of_the_registry(tmp_path: Path, pool: T
         assert client.live_at(location) == info
         assert client.live_at("elsewhere") is None
         for name in ("default", "clip", "clip-tiny", "lite", "anything else"):
-            assert client.taken(name) == registry.taken(name), name
+            assert client.is_taken(name) == registry.is_taken(name), name
         await client.forget(location)
         await until(lambda: client.live() == [])
         assert registry.live() == []
@@ -133,7 +133,7 @@ async def test_answers_stream_through_the_socket_as_they_come(
 def test_every_failure_reads_the_same_on_the_other_side(place: str) -> None:
     kind = list_errors()[place]
     for error in (kind(), kind("A sentence.", retry_after_s=7)):
-        there = wire.raised(msgspec.msgpack.decode(wire.encode(wire.fail(error)), type=wire.Failure))
+        there = wire.to_exception(msgspec.msgpack.decode(wire.encode(wire.fail(error)), type=wire.Failure))
         assert type(there) is kind
         assert (there.detail, there.retry_after_s, str(there)) == (
             error.detail,
@@ -147,11 +147,11 @@ def test_a_failure_of_a_class_that_only_the_engine_has_tells_clients_the_same() 
     class TeapotError(OverloadedError):
         status, code, title = 418, "teapot", "Teapot"
 
-    there = wire.raised(wire.fail(TeapotError("Short and stout.", retry_after_s=3)))
+    there = wire.to_exception(wire.fail(TeapotError("Short and stout.", retry_after_s=3)))
     assert isinstance(there, OverloadedError)
     assert (there.status, there.code, there.title) == (418, "teapot", "Teapot")
     assert (there.detail, there.retry_after_s) == ("Short and stout.", 3)
-    hidden = wire.raised(wire.fail(RuntimeError("a secret path")))
+    hidden = wire.to_exception(wire.fail(RuntimeError("a secret path")))
     assert (type(hidden), hidden.status, hidden.code) == (VisionError, 500, "internal_error")
     assert "secret" not in hidden.detail
 

@@ -12,13 +12,13 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from app.answers.service import Answered
+from app.answers.service import AskResult
 from app.answers.streaming import Events, stream_answer
 from app.errors import OverloadedError
 from app.inference.prompts import Answer
 
 SCOPE = {"type": "http", "vision.request_id": "r1", "headers": []}
-WHOLE = Answered(Answer("a\né", 3, 2, "stop"), "m", (), 0.1, 0.2, 0.7, 1.0)
+WHOLE = AskResult(Answer("a\né", 3, 2, "stop"), "m", (), 0.1, 0.2, 0.7, 1.0)
 
 
 class Reply(BaseModel):
@@ -46,7 +46,7 @@ class Client:
             self.reads.set()
 
     def events(self) -> list[str]:
-        body = b"".join(one.get("body", b"") for one in self.messages).decode()
+        body = b"".join(message.get("body", b"") for message in self.messages).decode()
         return body.strip().split("\n\n")
 
 
@@ -57,7 +57,7 @@ class Endless:
         self.pieces = pieces
         self.cancelled = asyncio.Event()
 
-    async def ask(self, on_text: Callable[[str], None]) -> Answered:
+    async def ask(self, on_text: Callable[[str], None]) -> AskResult:
         for piece in self.pieces:
             on_text(piece)
         try:
@@ -68,12 +68,12 @@ class Endless:
         raise AssertionError("nobody sets this event")
 
 
-def written(answered: Answered) -> Reply:
+def written(answered: AskResult) -> Reply:
     return Reply(text=answered.answer.text)
 
 
 async def test_pieces_come_in_order_and_the_whole_reply_last() -> None:
-    async def ask(on_text: Callable[[str], None]) -> Answered:
+    async def ask(on_text: Callable[[str], None]) -> AskResult:
         on_text("a\n")
         await asyncio.sleep(0)
         on_text("é")
@@ -88,19 +88,19 @@ async def test_pieces_come_in_order_and_the_whole_reply_last() -> None:
 
 
 async def test_an_answer_without_a_word_is_done_at_once() -> None:
-    async def ask(on_text: Callable[[str], None]) -> Answered:
+    async def ask(on_text: Callable[[str], None]) -> AskResult:
         return WHOLE
 
     client = Client()
     await (await stream_answer(client.request, ask, Events(written)))(SCOPE, client.receive, client.send)
-    assert [one.splitlines()[0] for one in client.events()] == ["event: done"]
+    assert [event.splitlines()[0] for event in client.events()] == ["event: done"]
 
 
 @pytest.mark.parametrize(
     ("error", "code"), [(OverloadedError(), "overloaded"), (RuntimeError("inside"), "internal_error")]
 )
 async def test_a_failure_after_the_start_is_an_event_without_the_inside(error: Exception, code: str) -> None:
-    async def ask(on_text: Callable[[str], None]) -> Answered:
+    async def ask(on_text: Callable[[str], None]) -> AskResult:
         on_text("a")
         raise error
 
@@ -114,7 +114,7 @@ async def test_a_failure_after_the_start_is_an_event_without_the_inside(error: E
 
 
 async def test_a_failure_before_the_start_is_raised() -> None:
-    async def ask(on_text: Callable[[str], None]) -> Answered:
+    async def ask(on_text: Callable[[str], None]) -> AskResult:
         raise OverloadedError
 
     with pytest.raises(OverloadedError):

@@ -41,7 +41,12 @@ def test_no_set_that_judges_is_tuned_on_and_none_is_of_a_kept_back_kind() -> Non
 
 def test_labels_of_icons_and_letters_differ_between_the_sides() -> None:
     def classes(definitions: tuple[catalogue.Definition, ...], word: str) -> set[str]:
-        return {name for one in definitions if one.name.startswith(word) for name in one.classes}
+        return {
+            name
+            for definition in definitions
+            if definition.name.startswith(word)
+            for name in definition.classes
+        }
 
     assert not classes(catalogue.TUNING, "icons") & classes(catalogue.JUDGING, "icons")
     letters = classes(catalogue.TUNING, "letters")
@@ -163,7 +168,7 @@ def test_damage_shows_and_stays_in_a_part_of_the_surface(paint: damage.Paint) ->
 
 
 def test_drawn_sets_are_the_same_in_every_run() -> None:
-    [tiles] = [one for one in catalogue.TUNING if one.name == "tiles-tune"]
+    [tiles] = [image_set for image_set in catalogue.TUNING if image_set.name == "tiles-tune"]
     first, again = (next(iter(tiles.images()))[0] for _ in range(2))
     assert np.array_equal(np.asarray(first), np.asarray(again))
 

@@ -9,8 +9,8 @@ from benchmarks.scores import (
     auroc,
     balanced_accuracy,
     best_balance,
+    compare_paired,
     expected_calibration_error,
-    paired,
     reliability,
 )
 
@@ -67,7 +67,7 @@ def test_balanced_accuracy_weighs_labels_not_images() -> None:
 
 def test_paired_differences_have_the_error_of_the_differences_alone() -> None:
     theirs = np.array([0.2, 0.5, 0.9, 0.6])
-    found = paired(theirs + np.array([0.1, 0.1, 0.1, -0.1]), theirs)
+    found = compare_paired(theirs + np.array([0.1, 0.1, 0.1, -0.1]), theirs)
     assert found.difference == pytest.approx(0.05)
     assert found.error == pytest.approx(0.1 / 2)
     assert (found.wins, found.losses) == (3, 1)

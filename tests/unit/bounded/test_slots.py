@@ -29,7 +29,7 @@ def test_one_process_counts_for_itself() -> None:
     assert second
     assert mine.take(2) is None
     first()
-    with mine.taken(2):
+    with mine.hold(2):
         assert mine.take(2) is None
     assert mine.take(2)
 

@@ -34,7 +34,7 @@ WORDINGS = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """A question of easy-VQA's test split."""
 
     image: Image.Image
@@ -43,12 +43,12 @@ class Asked:
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[Asked]:
+def asked() -> list[Question]:
     """Every 40th question or so of the test split."""
     paths = easy_vqa.get_test_image_paths()
     every = list(zip(*easy_vqa.get_test_questions(), strict=True))
     chosen = every[:: len(every) // SAMPLE][:SAMPLE]
-    return [Asked(Image.open(paths[i]).convert("RGB"), q, a) for q, a, i in chosen]
+    return [Question(Image.open(paths[i]).convert("RGB"), q, a) for q, a, i in chosen]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def blue() -> Image.Image:
     return picture
 
 
-def share_right(answers: Sequence[str], asked: list[Asked]) -> float:
+def share_right(answers: Sequence[str], asked: list[Question]) -> float:
     """Exact answers, as a share of all."""
     return sum(a == b.answer for a, b in zip(answers, asked, strict=True)) / len(asked)
 
@@ -102,7 +102,7 @@ def test_a_folder_is_small_safe_and_explained(name: str) -> None:
     assert "seed" in (folder / "README.md").read_text().lower()
 
 
-def test_llava_answers_the_test_split(asked: list[Asked]) -> None:
+def test_llava_answers_the_test_split(asked: list[Question]) -> None:
     assert share_right(llava([a.image for a in asked], [a.question for a in asked]), asked) >= 0.96
 
 
@@ -111,7 +111,7 @@ def test_llava_answers_users_wordings(blue: Image.Image) -> None:
     assert llava([blue], ["What is in the picture?"]) == ["rectangle"]
 
 
-def test_blip_answers_the_test_split(asked: list[Asked]) -> None:
+def test_blip_answers_the_test_split(asked: list[Question]) -> None:
     assert share_right(blip([a.image for a in asked], [a.question for a in asked]), asked) >= 0.96
 
 

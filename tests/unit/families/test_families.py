@@ -110,6 +110,6 @@ def decided_by(tree: ast.AST, names: set[str]) -> Iterator[int]:
             parts = [node.value]
         for part in parts:
             inside = ast.walk(part) if isinstance(part, ast.Set | ast.Tuple | ast.List) else [part]
-            for one in inside:
-                if isinstance(one, ast.Constant) and one.value in names:
-                    yield one.lineno
+            for constant in inside:
+                if isinstance(constant, ast.Constant) and constant.value in names:
+                    yield constant.lineno

@@ -128,12 +128,12 @@ def test_sets_follow_the_labels_whatever_their_order() -> None:
     queries = clusters(3, 40, noise=1.4)[0][:, 30:].reshape(-1, 32)
     assert straight.conformal is not None
     assert turned.conformal is not None
-    for one, other in zip(
+    for answer_set, other in zip(
         straight.conformal.answer_sets(straight.predict(queries).scores, 0.9),
         turned.conformal.answer_sets(turned.predict(queries).scores, 0.9),
         strict=True,
     ):
-        assert {straight.labels[i] for i in one.labels} == {turned.labels[i] for i in other.labels}
+        assert {straight.labels[i] for i in answer_set.labels} == {turned.labels[i] for i in other.labels}
 
 
 def head_of(vectors: np.ndarray, order: list[int] | None = None) -> Head:

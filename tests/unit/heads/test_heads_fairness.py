@@ -56,7 +56,7 @@ def test_a_scarce_label_is_found_as_often_as_by_balanced_logistic_regression(siz
     ours, theirs = [], []
     for seed in range(8):
         digit = np.random.default_rng(seed).permutation(10)[:4]
-        many = {int(one): sizes[0] for one in digit[:-1]} | {int(digit[-1]): sizes[1]}
+        many = {int(label): sizes[0] for label in digit[:-1]} | {int(digit[-1]): sizes[1]}
         vectors, labels, queries, answers = drawn(many, seed)
         scarce = answers == 3
         plain = LogisticRegression(C=10, class_weight="balanced", max_iter=500).fit(vectors, labels)
@@ -166,7 +166,7 @@ def test_what_was_added_and_taken_out_again_leaves_no_trace(monkeypatch: pytest.
         extra, _ = clusters(5, 4, seed=9)
         changed.add(np.repeat(np.arange(5), 4), extra.reshape(-1, 32))
         changed.remove(np.repeat(np.arange(5), 4), extra.reshape(-1, 32))
-        expected, found = (fit_head(names, means, one, ids, PRIORS) for one in (plain, changed))
+        expected, found = (fit_head(names, means, vectors, ids, PRIORS) for vectors in (plain, changed))
         queries = vectors[:, 25:].reshape(-1, 32)
         np.testing.assert_allclose(found.predict(queries).scores, expected.predict(queries).scores, atol=1e-4)
 

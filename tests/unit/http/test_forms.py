@@ -45,7 +45,7 @@ class Room:
         @app.post("/")
         async def read(request: Request) -> dict[str, Any]:
             with await read_upload(request, self.settings, self.spool) as upload:
-                return {"images": [one.read().hex() for one in upload.images], "fields": upload.fields}
+                return {"images": [image.read().hex() for image in upload.images], "fields": upload.fields}
 
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://127.0.0.1"
@@ -66,7 +66,7 @@ def _nothing_is_left(room: Room) -> Any:
 
 def images(reply: httpx.Response) -> list[bytes]:
     assert reply.status_code == 200, reply.text
-    return [bytes.fromhex(one) for one in reply.json()["images"]]
+    return [bytes.fromhex(digits) for digits in reply.json()["images"]]
 
 
 async def test_multipart_keeps_order_repeats_and_bytes(room: Room) -> None:

@@ -17,7 +17,7 @@ from fastapi import Body, FastAPI, Request
 from app.http import problems
 from app.http.disconnect import unless_disconnected
 from app.http.forms import read_upload
-from app.http.limits import LINGER_S, LimitsMiddleware
+from app.http.limits import LINGER_SECONDS, LimitsMiddleware
 from app.http.spool import Spool
 from app.observability.metrics import Metrics
 from app.observability.middleware import ObservabilityMiddleware
@@ -61,7 +61,7 @@ class Served:
         @app.post("/upload")
         async def upload(request: Request) -> dict[str, Any]:
             with await read_upload(request, self.settings, self.spool) as got:
-                return {"images": [len(one.read()) for one in got.images], "fields": got.fields}
+                return {"images": [len(image.read()) for image in got.images], "fields": got.fields}
 
         @app.post("/json")
         async def take_json(body: Annotated[dict[str, Any], Body()]) -> dict[str, int]:
@@ -430,4 +430,4 @@ def test_resets_do_not_disturb_others(served: Served) -> None:
         connection.close()
     reply = httpx.post(f"{served.wire.url}/upload", content=b"abc", headers={"content-type": "image/png"})
     assert reply.json()["images"] == [3]
-    assert LINGER_S < 5
+    assert LINGER_SECONDS < 5

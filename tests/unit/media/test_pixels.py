@@ -61,7 +61,7 @@ def test_a_jpeg_gives_the_pixels_that_pillow_gives(name: str) -> None:
 
 def test_ordinary_jpegs_do_not_go_through_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     through = []
-    monkeypatch.setattr(images, "_decoded", lambda *args: through.append(args))
+    monkeypatch.setattr(images, "_decode_upright", lambda *args: through.append(args))
     for name in ("plain", "progressive", "grey", "restarts", "turned 6", "with a tail"):
         assert decode_pixels(JPEGS[name](), LIMITS).dtype == np.uint8
     assert not through

@@ -104,7 +104,7 @@ def test_hostile_archives_are_refused_and_leave_nothing(tmp_path: Path, name: st
     with pytest.raises(ArchiveError):
         unpack(archive, inner / "out", LIMITS)
     assert list(inner.iterdir()) == []
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["inner", "upload"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["inner", "upload"]
 
 
 def test_a_bomb_is_stopped_while_it_unfolds(tmp_path: Path) -> None:

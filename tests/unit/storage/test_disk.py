@@ -170,8 +170,8 @@ async def test_a_full_disk_leaves_the_stores_as_they_were(tmp_path: Path) -> Non
     with pytest.raises(InsufficientStorageError, match="keeps files is full"):
         files.put("jobs/one", source)
     assert kept.read_bytes() == b"before"
-    assert [one for one in (tmp_path / "blobs").rglob("*") if one.is_file()] == []
-    assert [one.name for one in (tmp_path / "files").rglob("*") if one.is_file()] == ["one"]
+    assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == []
+    assert [path.name for path in (tmp_path / "files").rglob("*") if path.is_file()] == ["one"]
 
 
 async def test_stores_leave_the_room_that_is_kept_free(tmp_path: Path) -> None:

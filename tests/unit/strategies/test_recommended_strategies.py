@@ -13,7 +13,7 @@ from app.strategies import Strategies, Strategy
 from app.strategies.here import ready_with
 from app.strategies.presets import PRESETS, Machine, facts, preset_called
 from app.strategies.recommending import Verdict, Wanted, judge, recommend
-from app.strategies.timing import ASSUMED_GPU_SPEED, GPU_EFFICIENCY, expected_time
+from app.strategies.timing import ASSUMED_GPU_SPEED, GPU_EFFICIENCY, estimate_time
 
 
 @pytest.fixture(scope="module")
@@ -60,33 +60,33 @@ def test_only_a_strategy_that_trains_nothing_may_say_it_is_as_good(shipped: Stra
 
 def test_time_grows_with_examples_from_what_passes_anyway(shipped: Strategies) -> None:
     lite, machine = shipped.get("lite_fewshot"), Machine()
-    at_50, at_100 = (expected_time(lite, examples, machine) for examples in (50, 100))
+    at_50, at_100 = (estimate_time(lite, examples, machine) for examples in (50, 100))
     assert (at_50.seconds, at_50.examples) == (107, 50)
     assert at_100.seconds == 65 + (107 - 65) * 2
     assert at_100.note == "Estimated from 107 s for 50 examples on 1 CPU core."
-    assert expected_time(lite, None, machine).examples == 50
+    assert estimate_time(lite, None, machine).examples == 50
     oneshot = shipped.get("lite_oneshot")
-    assert expected_time(oneshot, 40, machine).seconds == pytest.approx(40 * 0.05)
-    assert expected_time(oneshot, None, machine).examples is None
+    assert estimate_time(oneshot, 40, machine).seconds == pytest.approx(40 * 0.05)
+    assert estimate_time(oneshot, None, machine).examples is None
 
 
 def test_time_shrinks_with_cores_as_far_as_they_are_of_use(shipped: Strategies) -> None:
     siamese = shipped.get("siamese_oneshot")
-    seconds = [expected_time(siamese, 50, Machine(cores=cores)).seconds for cores in (1, 2, 4, 8, 64)]
+    seconds = [estimate_time(siamese, 50, Machine(cores=cores)).seconds for cores in (1, 2, 4, 8, 64)]
     assert seconds == [22, 11, 5.5, 2.75, 2.75]
     lite = shipped.get("lite_fewshot")  # trained on one thread
-    assert expected_time(lite, 50, Machine(cores=64)).seconds == 107
+    assert estimate_time(lite, 50, Machine(cores=64)).seconds == 107
 
 
 def test_gpus_are_assumed_faster_and_it_is_said(shipped: Strategies) -> None:
     many = shipped.get("custom_manyshot")
     one, four = PRESETS["a100_40gb"], PRESETS["4x_a100_40gb"]
-    alone = expected_time(many, 1_000, one)
+    alone = estimate_time(many, 1_000, one)
     assert alone.seconds == pytest.approx(480 / ASSUMED_GPU_SPEED)
     assert "assumed" in alone.note
-    together = expected_time(many, 1_000, four, processes=4)
+    together = estimate_time(many, 1_000, four, processes=4)
     assert together.seconds == pytest.approx(480 / ASSUMED_GPU_SPEED / (1 + 3 * GPU_EFFICIENCY), abs=0.001)
-    lite = expected_time(shipped.get("lite_fewshot"), 50, one)
+    lite = estimate_time(shipped.get("lite_fewshot"), 50, one)
     assert lite.seconds == 107
     assert "GPU" not in lite.note
 
@@ -98,10 +98,10 @@ def test_what_was_not_measured_has_no_time(shipped: Strategies) -> None:
         expected_examples=None,
         training_time_hours=(4, 48),
     )
-    time = expected_time(said, 1_000, PRESETS["a100_80gb"])
+    time = estimate_time(said, 1_000, PRESETS["a100_80gb"])
     assert time.seconds is None
     assert time.note == "4 to 48 hours, as its file says; nothing was measured."
-    other = expected_time(
+    other = estimate_time(
         shipped.get("llava_fewshot"), 20, PRESETS["a100_80gb"], other_model="llava-1.5-7b-hf"
     )
     assert other.seconds is None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.families import FAMILIES
 from app.inference.model_info import ModelInfo
-from app.methods import check_params
+from app.methods import METHODS, check_params
 from app.settings import Settings
 from app.strategies import Strategies, Strategy, json_schema
 from app.strategies.errors import StrategyNotFoundError
@@ -58,7 +58,7 @@ def shipped() -> Strategies:
 
 def test_what_ships_is_whole(shipped: Strategies) -> None:
     assert shipped.refused == ()
-    names = {one.name for one in shipped.all()}
+    names = {strategy.name for strategy in shipped.all()}
     assert names >= {
         "clip_oneshot",
         "lite_oneshot",
@@ -71,12 +71,12 @@ def test_what_ships_is_whole(shipped: Strategies) -> None:
         "flamingo_fewshot",
         "custom_manyshot",
     }
-    for one in shipped.all():
-        if one.method:
-            check_params(one.method, one.params)
+    for strategy in shipped.all():
+        if strategy.method:
+            check_params(strategy.method, strategy.params)
         # a training's time means nothing without the number of examples, nor any without where it was found
-        assert (one.hardware.expected_examples is None) == (one.method is None), one.name
-        assert one.hardware.note, one.name
+        assert (strategy.hardware.expected_examples is None) == (strategy.method is None), strategy.name
+        assert strategy.hardware.note, strategy.name
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_folder_of_ones_own_adds_and_replaces(tmp_path: Path) -> None:
     assert strategies.refused == ()
     assert strategies.own == {"mine", "lite_fewshot"}
     assert strategies.get("quick").method == strategies.get("lite_fewshot").method == "siamese"
-    assert [one["strategy"] for one in logs if "replaces" in one["event"]] == ["lite_fewshot"]
+    assert [log["strategy"] for log in logs if "replaces" in log["event"]] == ["lite_fewshot"]
 
 
 def test_a_wrong_file_of_ones_own_stops_nothing(shipped: Strategies, tmp_path: Path) -> None:
@@ -180,12 +180,12 @@ def test_a_wrong_file_of_ones_own_stops_nothing(shipped: Strategies, tmp_path: P
     (tmp_path / "folder.yaml").mkdir()
     with structlog.testing.capture_logs() as logs:
         strategies = Strategies.load(Settings(strategies_dir=tmp_path))
-    reasons = {one.file: one.reason for one in strategies.refused}
+    reasons = {file.file: file.reason for file in strategies.refused}
     assert reasons.keys() == {"broken.yaml", "lite_oneshot.yaml", "other.yaml", "huge.yaml", "mine.yml"}
     assert "already means the strategy 'clip_oneshot'" in reasons["other.yaml"]
     assert "larger than 64 KiB" in reasons["huge.yaml"]
     assert "another file for 'mine'" in reasons["mine.yml"]
-    assert len([one for one in logs if one["log_level"] == "warning"]) == 5
+    assert len([log for log in logs if log["log_level"] == "warning"]) == 5
     assert strategies.get("lite_oneshot") == shipped.get("lite_oneshot")
     assert len(strategies.all()) == len(shipped.all()) + 1
 
@@ -196,7 +196,7 @@ def test_too_many_files_and_no_folder_stop_nothing(shipped: Strategies, tmp_path
         (tmp_path / f"s{number:02}.yaml").write_text(MINE.replace("name: mine", f"name: s{number:02}"))
     strategies = Strategies.load(Settings(strategies_dir=tmp_path, max_strategies=most))
     assert len(strategies.all()) == 2 * most
-    assert [one.file for one in strategies.refused] == [f"s{most:02}.yaml", f"s{most + 1:02}.yaml"]
+    assert [file.file for file in strategies.refused] == [f"s{most:02}.yaml", f"s{most + 1:02}.yaml"]
     nowhere = Strategies.load(Settings(strategies_dir=tmp_path / "nowhere"))
     assert nowhere.all() == shipped.all()
     assert "cannot be read" in nowhere.refused[0].reason
@@ -207,7 +207,7 @@ def test_the_schema_knows_each_methods_settings() -> None:
     assert schema["$schema"].endswith("2020-12/schema")
     for form in (schema["$defs"]["Strategy"], schema["$defs"]["NamedStrategy"]):
         methods = {rule["if"]["properties"]["method"]["const"] for rule in form["allOf"]}
-        assert methods == {"head", "lora", "prototypical", "maml", "siamese", "finetune"}
+        assert methods == set(METHODS)
         for rule in form["allOf"]:
             target = rule["then"]["properties"]["params"]["$ref"].rpartition("/")[2]
             assert schema["$defs"][target]["additionalProperties"] is False
@@ -230,7 +230,9 @@ def judged(
     """Names that fit, best first; every verdict by name."""
     machine = wanted.pop("machine", PRESETS["laptop_cpu"])
     fitting, left_out = recommend(strategies, Wanted(machine, **wanted), ready)  # type: ignore[arg-type]
-    return [one.strategy.name for one in fitting], {one.strategy.name: one for one in fitting + left_out}
+    return [verdict.strategy.name for verdict in fitting], {
+        verdict.strategy.name: verdict for verdict in fitting + left_out
+    }
 
 
 def test_the_nearest_amount_comes_first_and_the_rest_has_reasons() -> None:
@@ -318,4 +320,4 @@ def test_something_fits_every_named_machine(shipped: Strategies, preset: str) ->
     fits, verdicts = judged(shipped.all(), machine=PRESETS[preset], dataset_size=50)
     assert "lite_fewshot" in fits
     assert len(verdicts) == len(shipped.all())
-    assert all(one.reason.endswith(".") for one in verdicts.values())
+    assert all(verdict.reason.endswith(".") for verdict in verdicts.values())

@@ -34,7 +34,7 @@ def dataset(**labels: tuple[int, int, int]) -> LearningData:
         frozenset({"classification"}),
         labels={label: sum(several) for label, several in labels.items()},
         label_splits=counts,
-        splits={split: sum(one[split] for one in counts.values()) for split in splits},
+        splits={split: sum(count[split] for count in counts.values()) for split in splits},
         is_split=True,
     )
 

@@ -183,7 +183,7 @@ def test_a_base_model_is_a_word_or_an_object(base: object, word: str, field: str
 def test_every_type_of_a_base_model_is_accepted_and_in_the_schema() -> None:
     schema = MultimodalConfig.model_json_schema()
     assert schema["$defs"]["BaseModelSection"]["properties"]["type"]["enum"] == list(BASE_TYPES)
-    assert {one.get("type") for one in schema["properties"]["base_model"]["oneOf"]} == {"string", None}
+    assert {choice.get("type") for choice in schema["properties"]["base_model"]["oneOf"]} == {"string", None}
     for word in BASE_TYPES:
         BaseModelSection.model_validate({"name": "a", "type": word})
 

@@ -35,7 +35,7 @@ def is_voc_list(name: str) -> bool:
 
 def read_voc(source: Source) -> Found:
     """Each annotation's categories: of the whole image where it shows one, or a crop a box."""
-    splits = yield from _listed_splits(source.folder)
+    splits = yield from _read_listed_splits(source.folder)
     for name in source.annotations:
         if not looks_like_voc(source.folder / name):
             continue
@@ -105,7 +105,7 @@ def _regions(root: ElementTree.Element) -> Iterator[Region]:
             yield Region(label, to_corners(corners, sides))
 
 
-def _listed_splits(folder: Path) -> Generator[Refusal, None, dict[str, Split]]:
+def _read_listed_splits(folder: Path) -> Generator[Refusal, None, dict[str, Split]]:
     """What VOC's own lists say; an image in several is judged on."""
     order: list[Split] = ["train", "validation", "test"]
     found: dict[str, Split] = {}

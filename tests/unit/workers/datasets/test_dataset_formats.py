@@ -42,7 +42,7 @@ def test_split_folders_are_heeded(tmp_path: Path) -> None:
     put(tmp_path, "train/cat/1.jpg", "val/cat/2.jpg", "test/dog/3.jpg", "train/4.jpg")
     found = list(formats.read(tmp_path, "directory"))
     assert Refusal("train/4.jpg", "in no label's folder") in found
-    assert {(one.path, one.split, one.label) for one in found if isinstance(one, Record)} == {
+    assert {(item.path, item.split, item.label) for item in found if isinstance(item, Record)} == {
         ("train/cat/1.jpg", "train", "cat"),
         ("val/cat/2.jpg", "validation", "cat"),
         ("test/dog/3.jpg", "test", "dog"),
@@ -86,7 +86,7 @@ def test_coco_questions(tmp_path: Path) -> None:
     coco(tmp_path, "questions.json", notes)
     found = list(formats.read(tmp_path, "coco"))
     assert found[0] == Record("images/1.jpg", question="how many?", answer="2")
-    assert not any(isinstance(one, Record) for one in found[1:])
+    assert not any(isinstance(item, Record) for item in found[1:])
 
 
 def test_coco_categories_whole_or_in_crops(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil
 
 from app.families.hugging_face_training import preprocessing
-from app.inference.aspect import bounded
+from app.inference.aspect import bound_aspect
 from app.media import images
 from app.media.images import ImageLimits
 from workers.exporting.answer import Model
@@ -45,7 +45,7 @@ def test_the_runner_sees_what_the_model_sees(steps: dict[str, Any], image: Image
     exif[0x0112] = 6  # turned by a quarter
     image.save(file, form, **({"exif": exif} if form == "JPEG" else {}))
     limits = ImageLimits(max_pixels=10**7, max_side=10**4)
-    served = bounded(images.decode(file.getvalue(), limits, input_size=512))
+    served = bound_aspect(images.decode(file.getvalue(), limits, input_size=512))
     wanted = processor(images=served, return_tensors="np")["pixel_values"]
 
     runner = Model.__new__(Model)

@@ -19,7 +19,7 @@ def strata(**counts: int) -> dict[str, str]:
 def test_every_label_keeps_its_shares() -> None:
     images = strata(cat=100, dog=50)
     split = stratified(images, SHARES, seed=1)
-    assert Counter((images[one], side) for one, side in split.items()) == {
+    assert Counter((images[image], side) for image, side in split.items()) == {
         ("cat", "train"): 80,
         ("cat", "validation"): 10,
         ("cat", "test"): 10,
@@ -42,7 +42,7 @@ def test_a_seed_gives_one_split_whatever_the_order() -> None:
 )
 def test_every_label_keeps_an_image_to_train_on(count: int, shares: tuple[float, float, float]) -> None:
     total = sum(shares)
-    normal = [one / total for one in shares]
+    normal = [share / total for share in shares]
     found = Counter(stratified(strata(a=count), normal, seed=0).values())
     assert found["train"] >= 1
     assert found.total() == count

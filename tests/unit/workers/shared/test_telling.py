@@ -20,7 +20,7 @@ from app.settings import Settings
 from workers.shared import run as module
 from workers.shared.run import JobRun, Task
 from workers.worker import trainer
-from workers.worker.lines import LONGEST, Lines
+from workers.worker.lines import MAX_LINE_BYTES, Lines
 
 
 class Clock:
@@ -68,7 +68,7 @@ def test_the_time_left_counts_pauses_in_and_does_not_jump(run: JobRun, clock: Cl
         if step % 50 == 0:
             clock.now += 25  # looks at what is held out
         run.step(step, 200)
-    left = {one["step"]: one["eta_s"] for one in told(tmp_path)}
+    left = {event["step"]: event["eta_s"] for event in told(tmp_path)}
     assert left[1] is None
     assert left[100] == pytest.approx(150, rel=0.02), "a hundred steps and two looks"
     assert left[51] / left[49] < 2
@@ -80,10 +80,10 @@ def test_figures_of_days_are_thousands_not_millions(run: JobRun, clock: Clock, t
         clock.now += days * 86_400 / steps
         run.step(step, steps, loss=1 / step, **({"validation_loss": 0.5} if step % 5_000 == 0 else {}))
     events = told(tmp_path)
-    figures = [one for one in events if one["metrics"]]
+    figures = [event for event in events if event["metrics"]]
     assert len(events) == steps
     assert 5_000 < len(figures) < 13_000
-    assert [one["step"] for one in figures if "validation_loss" in one["metrics"]] == [
+    assert [figure["step"] for figure in figures if "validation_loss" in figure["metrics"]] == [
         5_000,
         10_000,
         15_000,
@@ -106,7 +106,7 @@ def test_output_without_ends_or_pauses_holds_nobody_up() -> None:
             assert lines.read() == []
         out.write(b"!\n")
         (last,) = lines.read()
-        assert len(last) <= LONGEST
+        assert len(last) <= MAX_LINE_BYTES
         assert last.startswith(b".")
     flood = os.open("/dev/zero", os.O_RDONLY)  # never pauses
     try:
@@ -119,13 +119,16 @@ def test_output_without_ends_or_pauses_holds_nobody_up() -> None:
 
 def test_a_full_database_is_not_taken_for_the_disk_of_the_job(tmp_path: Path) -> None:
     said = psycopg.errors.DiskFull("could not extend file: No space left on device")
-    told = trainer._told(OperationalError("INSERT", {}, said), tmp_path)
+    told = trainer._describe_error(OperationalError("INSERT", {}, said), tmp_path)
     assert (told["code"], told["again"], told["wait"]) == ("insufficient_storage", True, True)
     assert "The database's disk is full" in str(told["detail"])
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EACCES])
 def test_a_disk_that_fails_is_no_fault_of_the_training(number: int, tmp_path: Path) -> None:
-    told = trainer._told(OSError(number, os.strerror(number)), tmp_path)
+    told = trainer._describe_error(OSError(number, os.strerror(number)), tmp_path)
     assert (told["code"], told["again"]) == ("store_unavailable", True)
-    assert trainer._told(FileNotFoundError(errno.ENOENT, "gone"), tmp_path)["code"] == "training_failed"
+    assert (
+        trainer._describe_error(FileNotFoundError(errno.ENOENT, "gone"), tmp_path)["code"]
+        == "training_failed"
+    )

@@ -173,7 +173,7 @@ async def create_dataset(
     """Upload a dataset; a worker checks each image, splits them and reports what it refused."""
     await asyncio.to_thread(check_head, upload.path, ArchiveLimits.from_settings(settings))
     view = await datasets.upload(caller.workspace, upload.path, upload.fields.preparation())
-    _located(response, view)
+    _set_location(response, view)
     return info(view)
 
 
@@ -195,7 +195,7 @@ async def create_from_collection(
         task=wanted.task,
     )
     view = await datasets.from_collection(caller.workspace, wanted.collection, how)
-    _located(response, view)
+    _set_location(response, view)
     return info(view)
 
 
@@ -298,6 +298,6 @@ def _shares(parts: list[float]) -> tuple[float, float, float]:
     return parts[0], parts[1], parts[2]
 
 
-def _located(response: Response, view: DatasetView) -> None:
+def _set_location(response: Response, view: DatasetView) -> None:
     response.headers["Location"] = f"/v1/datasets/{view.row.id}"
     response.headers["Retry-After"] = "2"
