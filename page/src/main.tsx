@@ -3,6 +3,7 @@ import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/shell.css";
 import "./styles/parts.css";
+import "./styles/ask.css";
 import { App } from "./app";
 import { applyTheme } from "./state/theme";
 

@@ -15,26 +15,31 @@ export interface ArtifactInfo { name: string; size: number; sha256: string; url:
 export interface ArtifactList { data: ArtifactInfo[]; next: string | null }
 export interface BaseModelSection { name?: string | null; type?: "auto" | "vision_language" | "vlm" | "multimodal" | "visual_qa" | "image_captioning" | "vision" | "encoder" | "vision_encoder" | "image_encoder" | "image_classification" | "classification"; checkpoint?: string | null }
 export interface CaptionReply { caption: string; model: string; finish_reason: "stop" | "length" | "cancelled"; usage: app__answers__schemas__Usage; timing_ms: app__answers__schemas__Timing; warnings: AnswerWarning[] }
+export interface ChangedExamples { label: string | null; changed: string[]; unchanged: string[]; removed: string[]; collection_version: number }
 export interface CheckedConfiguration { version: "v1" | "v1.0" | "1" | "1.0" | 1; type: "multimodal" | "image_classification" | "visual_qa" | "image_captioning"; base_model: string | BaseModelSection; vision_processor: VisionProcessor; text_processor: TextProcessor; training_args: TrainingArguments; dataset: DatasetConfig; evaluation: EvaluationConfig; warnings: FieldNote[] }
-export interface Classification { label: string | null; scores: Score[]; rejected: boolean; none: number; model: string; collection: string | null; timing_ms: app__collections__schemas__Timing; answer_set: AnswerSet | null }
+export interface Classification { label: string | null; scores: Score[]; rejected: boolean; none: number; model: string; collection: string | null; timing_ms: app__collections__schemas__Timing; answer_set: AnswerSet | null; neighbours: Hit[] | null }
 export interface Classifications { data: Classification[] }
 export interface ClientHealth { status: string; device: string; loaded_models: string[]; timestamp: string; pid: number }
 export interface CollectionChange { encoder?: string | null; label_shares?: "equal" | "examples" | null }
-export interface CollectionHealth { collection: string; examples: number; examined: number; suspects: Suspect[]; suspects_total: number; labels: LabelHealth[]; labels_total: number; notes: string[] }
+export interface CollectionHealth { collection: string; examples: number; examined: number; suspects: Suspect[]; suspects_total: number; labels: LabelHealth[]; labels_total: number; near_duplicates: NearDuplicate[]; near_duplicates_total: number; overlapping_labels: OverlappingLabels[]; overlapping_labels_total: number; small_labels: SmallLabel[]; small_labels_total: number; notes: string[] }
 export interface CollectionInfo { name: string; encoder: string; version: number; label_shares: "equal" | "examples"; labels: number; examples: number; answers: number; created_at: string }
 export interface CollectionList { data: CollectionInfo[]; next: string | null }
 export interface CollectionRequest { name: string; encoder?: string | null; label_shares?: "equal" | "examples" }
 export interface Contender { accuracy: number; macro_f1: number; standard_error: number }
 export interface Cpu { name: string; architecture: string; cores: number; flags: string[] }
 export interface DatasetConfig { format?: "coco" | "custom" | "directory" | "jsonl" | "json" | "csv" | "voc" | "yolo" | "auto"; data_dir?: string | null; split_ratio?: number[] }
+export interface DatasetImageInfo { image_sha256: string; split: string; label: string | null; question: string | null; answer: string | null; image: string }
+export interface DatasetImageList { data: DatasetImageInfo[]; next: string | null }
 export interface DatasetInfo { id: string; name: string; state: "preparing" | "ready" | "failed"; task: "classification" | "vqa" | "caption" | null; format: string; summary: Record<string, unknown> | null; error: Record<string, unknown> | null; job: string | null; created_at: string }
 export interface DatasetList { data: DatasetInfo[]; next: string | null }
 export interface Embedding { object: "embedding"; index: number; embedding: number[] | string }
 export interface EmbeddingList { object: "list"; data: Embedding[]; model: string; usage: app__collections__schemas__Usage }
 export interface EvaluationConfig { metrics?: ("accuracy" | "f1" | "macro_f1" | "per_class" | "confusion_matrix" | "calibration_error" | "bleu" | "exact_match")[] | null; test_data_dir?: string | null }
 export interface EvaluationRequest { dataset?: string | null; collection?: string | null; split?: "test" | "validation" | "train" | "all"; metrics?: ("accuracy" | "f1" | "macro_f1" | "per_class" | "confusion_matrix" | "calibration_error" | "bleu" | "exact_match")[] | null }
+export interface ExampleChange { label: string }
 export interface ExampleInfo { id: string; label: string; collection: string; image_sha256: string; image: string; created_at: string }
 export interface ExampleList { data: ExampleInfo[]; next: string | null }
+export interface ExamplesChange { ids: string[]; label?: string | null; delete?: boolean; merge?: boolean }
 export interface ExportRequest { format: "onnx" | "safetensors"; text_encoder?: boolean }
 export interface FieldNote { field: string; sentence: string }
 export interface FromCollection { collection: string; name?: string | null; task?: "classification" | "vqa"; split?: unknown[]; seed?: number }
@@ -51,6 +56,7 @@ export interface JobRequest { strategy?: string | null; config?: MultimodalConfi
 export interface Key { id: string; name: string; hint: string; workspace: string; scopes: ("recognise" | "learn" | "train" | "metrics" | "admin")[]; created_at: string; expires_at: string | null }
 export interface KeyList { data: Key[]; next: string | null }
 export interface KeyRequest { name: string; scopes?: ("recognise" | "learn" | "train" | "metrics" | "admin")[]; workspace?: string | null; expires_in_days?: number | null; expires_at?: string | null }
+export interface LabelChange { name: string; merge?: boolean }
 export interface LabelHealth { label: string; examples: number; recall: number | null }
 export interface LabelInfo { label: string; description: string; examples: number }
 export interface LabelList { data: LabelInfo[]; next: string | null }
@@ -67,7 +73,9 @@ export interface ModelFiles { data: ModelFile[]; next: string | null }
 export interface ModelList { data: Model[]; next: string | null; object: "list" }
 export interface ModelOptimisation { asked: string; level: string; speed_up: number | null; parity: number | null; note: string | null }
 export interface MultimodalConfig { version?: "v1" | "v1.0" | "1" | "1.0" | 1; type?: "multimodal" | "image_classification" | "visual_qa" | "image_captioning"; base_model?: string | BaseModelSection; vision_processor?: VisionProcessor; text_processor?: TextProcessor; training_args: TrainingArguments; dataset?: DatasetConfig; evaluation?: EvaluationConfig }
+export interface NearDuplicate { examples: unknown[]; labels: unknown[]; similarity: number; images: unknown[] }
 export interface NewKey { id: string; name: string; hint: string; workspace: string; scopes: ("recognise" | "learn" | "train" | "metrics" | "admin")[]; created_at: string; expires_at: string | null; key: string }
+export interface OverlappingLabels { labels: unknown[]; share: number | null; similarity: number | null; sentence: string }
 export interface Problem { type: string; title: string; status: number; detail: string; instance: string; error: { message: string; type: string; param?: string | null; code: string }; checks: Record<string, string> }
 export interface Progress { step: number; of: number; eta_s: number | null }
 export interface Readiness { status: string; checks: Record<string, string> }
@@ -75,9 +83,11 @@ export interface RecommendRequest { learning_type?: "one_shot" | "few_shot" | "m
 export interface Recommendation { hardware: Machine; machine: MachineFacts; data: Recommended[]; groups: TaskGroup[]; left_out: LeftOut[] }
 export interface Recommended { name: string; task: "classification" | "vqa" | "caption"; family: string; checkpoint: string; method: string | null; expected_time_s: number | null; expected_examples: number | null; expected_time_note: string; params: Record<string, unknown>; larger: string[]; larger_params: Record<string, Record<string, unknown>>; reason: string }
 export interface RefusedFile { file: string; reason: string }
+export interface RenamedLabel { label: string; description: string; examples: number; removed: string[]; collection_version: number }
 export interface Samples { min: number; best: number; max: number | null }
 export interface Score { label: string; score: number; similarity: number | null }
 export interface SearchResult { data: Hit[]; model: string; collection: string }
+export interface SmallLabel { label: string; examples: number }
 export interface StrategyFit { name: string; fits: boolean; reason: string | null }
 export interface StrategyHardware { gpu_memory_gb: number | null; cpu_memory_gb: number; cpu_cores: number; expected_time_s: number | null; expected_examples: number | null; expected_fixed_s: number; expected_cores: number; useful_cores: number; training_time_hours: unknown[] | null; inference_time_ms: number | null; note: string | null }
 export interface StrategyInfo { name: string; aliases: string[]; description: string; learning_types: ("one_shot" | "few_shot" | "many_shot")[]; task: "classification" | "vqa" | "caption"; model: StrategyModel; method: "head" | "lora" | "prototypical" | "maml" | "siamese" | "finetune" | null; params: Record<string, unknown>; samples: Samples; hardware: StrategyHardware; strengths: string[]; use_cases: string[]; as_good_as_training: app__strategies__definition__Comparison | null; own: boolean; here: string; defaults: Record<string, unknown>; model_type: string; base_model: string | null; base_models: string[]; learning_type: "one_shot" | "few_shot" | "many_shot"; min_samples: number; max_samples: number | null; hardware_requirements: HardwareRequirements }
@@ -103,7 +113,7 @@ export interface Calls {
   "GET /health": { path: {  }; reply: ClientHealth };
   "GET /readyz": { path: {  }; reply: Readiness };
   "GET /metrics": { path: {  }; reply: void };
-  "POST /v1/classify": { path: {  }; json: { collection?: string; labels?: string[]; threshold?: number; top_k?: number; coverage?: number; model?: string; image: string | string[] }; form: { collection?: string; labels?: string[]; threshold?: number; top_k?: number; coverage?: number; model?: string; image: Blob[] }; reply: Classification | Classifications };
+  "POST /v1/classify": { path: {  }; json: { collection?: string; labels?: string[]; threshold?: number; top_k?: number; coverage?: number; neighbours?: number; model?: string; image: string | string[] }; form: { collection?: string; labels?: string[]; threshold?: number; top_k?: number; coverage?: number; neighbours?: number; model?: string; image: Blob[] }; reply: Classification | Classifications };
   "POST /v1/search": { path: {  }; json: { text?: string; collection?: string; top_k?: number; image?: string }; form: { text?: string; collection?: string; top_k?: number; image?: Blob }; reply: SearchResult };
   "POST /v1/embeddings": { path: {  }; json: { input?: string | { image: string } | { text: string } | (string | { image: string } | { text: string })[]; messages?: (Record<string, unknown>)[]; model?: string | null; encoding_format?: string | null; embedding_type?: string | null; modality?: "text" | "image" | null; dimensions?: number | null }; form: { input?: string[]; model?: string; encoding_format?: "float" | "base64"; user?: string; image?: Blob[] }; reply: EmbeddingList };
   "POST /v1/collections": { path: {  }; json: CollectionRequest; reply: CollectionInfo };
@@ -111,11 +121,14 @@ export interface Calls {
   "GET /v1/collections/{collection}": { path: { collection: string }; reply: CollectionInfo };
   "PATCH /v1/collections/{collection}": { path: { collection: string }; json: CollectionChange; reply: JobInfo | CollectionInfo };
   "DELETE /v1/collections/{collection}": { path: { collection: string }; reply: void };
-  "GET /v1/collections/{collection}/health": { path: { collection: string }; query: { limit?: number | null }; reply: CollectionHealth };
   "GET /v1/collections/{collection}/labels": { path: { collection: string }; query: { limit?: number | null; cursor?: string | null }; reply: LabelList };
+  "GET /v1/collections/{collection}/health": { path: { collection: string }; query: { limit?: number | null }; reply: CollectionHealth };
+  "PATCH /v1/collections/{collection}/labels/{label}": { path: { collection: string; label: string }; json: LabelChange; reply: RenamedLabel };
   "POST /v1/collections/{collection}/examples": { path: { collection: string }; json: { label: string; description?: string; replace?: boolean; images: string | string[] }; form: { label: string; description?: string; replace?: boolean; images: Blob[] }; reply: AddedExamples };
-  "GET /v1/collections/{collection}/examples": { path: { collection: string }; query: { label?: string | null; limit?: number | null; cursor?: string | null }; reply: ExampleList };
+  "GET /v1/collections/{collection}/examples": { path: { collection: string }; query: { label?: string | null; image_sha256?: string | null; limit?: number | null; cursor?: string | null }; reply: ExampleList };
+  "POST /v1/collections/{collection}/examples/bulk": { path: { collection: string }; json: ExamplesChange; reply: ChangedExamples };
   "GET /v1/collections/{collection}/examples/{id}": { path: { collection: string; id: string }; reply: ExampleInfo };
+  "PATCH /v1/collections/{collection}/examples/{id}": { path: { collection: string; id: string }; json: ExampleChange; reply: ExampleInfo };
   "DELETE /v1/collections/{collection}/examples/{id}": { path: { collection: string; id: string }; reply: void };
   "GET /v1/collections/{collection}/examples/{id}/image": { path: { collection: string; id: string }; query: { size?: number }; reply: void };
   "POST /v1/vqa": { path: {  }; json: { model?: string; max_new_tokens?: number; temperature?: number; top_p?: number; strict?: boolean; stream?: boolean; question: string; collection?: string; k?: number; image: string }; form: { model?: string; max_new_tokens?: number; temperature?: number; top_p?: number; strict?: boolean; stream?: boolean; question: string; collection?: string; k?: number; image: Blob }; reply: AnswerReply };
@@ -144,6 +157,8 @@ export interface Calls {
   "DELETE /v1/datasets/{dataset}": { path: { dataset: string }; reply: void };
   "GET /v1/datasets/{dataset}/report": { path: { dataset: string }; reply: void };
   "GET /v1/datasets/{dataset}/manifest": { path: { dataset: string }; reply: void };
+  "GET /v1/datasets/{dataset}/images": { path: { dataset: string }; query: { label?: string | null; split?: "train" | "validation" | "test" | null; limit?: number | null; cursor?: string | null }; reply: DatasetImageList };
+  "GET /v1/datasets/{dataset}/images/{sha256}": { path: { dataset: string; sha256: string }; query: { size?: number }; reply: void };
   "POST /v1/models/{model}/evaluate": { path: { model: string }; json: EvaluationRequest; reply: JobInfo };
   "POST /v1/models/{model}/export": { path: { model: string }; json: ExportRequest; reply: JobInfo };
   "GET /v1/hardware": { path: {  }; reply: Hardware };

@@ -18,7 +18,7 @@ export async function takeFrame(video: HTMLVideoElement | null): Promise<File | 
 }
 
 /** The live picture; its tracks stop when it leaves the screen. */
-export function Camera({ video, children }: { video: RefObject<HTMLVideoElement>; children?: ComponentChildren }) {
+export function Camera({ video, children }: { video: RefObject<HTMLVideoElement | null>; children?: ComponentChildren }) {
   const [error, setError] = useState<string | null>(null);
   const [live, setLive] = useState(false);
   const stream = useRef<MediaStream | null>(null);

@@ -3,6 +3,7 @@ import type { ComponentType } from "preact";
 import type { IconName } from "../parts/icon";
 import type { Scope } from "../state/session";
 import { say } from "../strings";
+import { Ask } from "./ask";
 import { Settings } from "./settings";
 import { Teach } from "./teach";
 import { Try } from "./try";
@@ -24,5 +25,6 @@ export interface Screen {
 export const screens: Screen[] = [
   { name: "teach", title: say.teach.title, icon: "teach", letter: "t", scope: "learn", first: true, component: Teach },
   { name: "try", title: say.try.title, icon: "try", letter: "y", scope: "recognise", first: true, component: Try },
+  { name: "ask", title: say.ask.title, icon: "ask", letter: "a", scope: "recognise", first: true, component: Ask },
   { name: "settings", title: say.settings.title, icon: "settings", letter: "s", scope: null, first: false, component: Settings },
 ];
