@@ -49,7 +49,8 @@ $(CLIENTS_VENV)/.ready: tests/compat/clients.txt | $(BIN)/python
 	else echo "Other projects' clients could not be installed: their tests are skipped" >&2; fi
 
 WORKERS ?= 2
-PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+# files are handed out in the order of tests/conftest.py, the longest first
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev-ready ## Format, lint, types, the rooms' imports and the unit tests: what to run while writing
 	$(BIN)/ruff format --check

@@ -60,16 +60,22 @@ _TAGS = [
     {"name": "recognition", "description": "Classify, search and embed images."},
     {"name": "collections", "description": "Named sets of labels and the examples that taught them."},
     {"name": "answering", "description": "Questions about images, captions, and examples of answers."},
-    {"name": "jobs", "description": "Long work: training and whatever else takes a while."},
+    {
+        "name": "jobs",
+        "description": "Long-running work: training, evaluation, export and preparing datasets.",
+    },
     {"name": "datasets", "description": "Many examples at once: uploaded, checked, split."},
     {"name": "models", "description": "What can recognise."},
     {
         "name": "strategies",
         "description": "Ways to learn, which of them fit, and what augmentation makes of an image.",
     },
-    {"name": "keys", "description": "Who may call; for administrators."},
-    {"name": "other clients", "description": "The same services in the words of other APIs' clients."},
-    {"name": "platform", "description": "Health, readiness and numbers of this service."},
+    {"name": "keys", "description": "API keys; for administrators."},
+    {
+        "name": "other clients",
+        "description": "The same services with the requests and replies of other APIs.",
+    },
+    {"name": "platform", "description": "Health, readiness and metrics of this service."},
 ]
 
 # what any route under /v1 may answer besides what it states itself

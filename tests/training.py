@@ -14,6 +14,7 @@ from typing import Any
 
 from app.jobs.spec import JobSpec, ModelCard
 from app.settings import Settings
+from tests.made_engines import share_engines
 from workers.methods import load_method
 from workers.shared.examples import Examples, Item
 from workers.shared.method import Judgement, StoppingError
@@ -107,9 +108,8 @@ def trained(
         }
     )
     trainer, checked = load_method(spec)
-    run = LocalRun(
-        spec, settings or Settings(data_dir=folder / "data"), folder / "scratch", restored, stop_at=stop_at
-    )
+    settings = settings or Settings(data_dir=share_engines(folder / "data"))
+    run = LocalRun(spec, settings, folder / "scratch", restored, stop_at=stop_at)
     run.scratch.mkdir(parents=True, exist_ok=True)
     trainer.validate(checked, examples)
     made = trainer(run, checked, examples)

@@ -101,7 +101,7 @@ async def metrics_reader(
     if policy.needs_key(settings) and not settings.access.open_metrics:
         caller = await _may_read_metrics(request)
         if caller.workspace != DEFAULT_WORKSPACE:
-            raise errors.ForbiddenError("Only keys of the workspace 'default' read the service's numbers.")
+            raise errors.ForbiddenError("Only keys of the workspace 'default' read the service's metrics.")
     else:
         await local_only(request, settings)
 

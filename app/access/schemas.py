@@ -1,4 +1,4 @@
-"""What travels when keys are made and listed.
+"""Requests and replies of `/keys`.
 
 A key's text is only ever part of the one answer that made it.
 """

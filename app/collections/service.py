@@ -31,7 +31,7 @@ from app.inference.errors import BaseModelChangedError
 from app.inference.model_info import ModelInfo
 from app.models.classifiers import TrainedClassifier
 from app.models.resolver import ModelResolver
-from app.models.service import Trained, TrainedModels
+from app.models.service import ModelRecord, TrainedModels
 from app.observability.metrics import Metrics
 from app.storage.database import DEFAULT_COLLECTION, Database
 
@@ -106,7 +106,7 @@ class Recognition:
         """
         began = time.perf_counter()
         found = await self._find(workspace, question.model)
-        if isinstance(found, Trained):
+        if isinstance(found, ModelRecord):
             classifier, word = await self.trained.classifier(workspace, found)
             return await self._by_trained(workspace, images, question, classifier, word, began)
         known = (
@@ -212,7 +212,7 @@ class Recognition:
         if (collection := collection_of(model)) is not None:
             word = self.shown((await self.known(workspace, collection)).encoder)
         found = await self._find(workspace, word)
-        if isinstance(found, Trained):
+        if isinstance(found, ModelRecord):
             encoder = self._of_trained(*await self.trained.classifier(workspace, found))
         else:
             encoder = self._encoder(None, found)
@@ -223,7 +223,7 @@ class Recognition:
                     await live.embed_texts(texts, deadline_s=self.deadline_s),
                 ]
             )
-            return vectors, found.card.id if isinstance(found, Trained) else live.name
+            return vectors, found.card.id if isinstance(found, ModelRecord) else live.name
 
     async def examine(self, workspace: str, collection: str, limit: int, most: int) -> Health:
         """What may be wrong with a collection's examples: at most `limit` findings of each kind, of at most `most`
@@ -274,7 +274,7 @@ class Recognition:
         """The name under which clients know what a collection is bound to."""
         return self.models.shown(encoder)
 
-    async def _find(self, workspace: str, name: str | None) -> Trained | ModelInfo | None:
+    async def _find(self, workspace: str, name: str | None) -> ModelRecord | ModelInfo | None:
         """The model that a client asked for, None where it named none; raises ModelNotFoundError."""
         return None if name is None else await self.models.find(workspace, name, "encoder")
 

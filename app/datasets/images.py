@@ -54,5 +54,6 @@ def _wanted(manifest: IO[bytes], start: int, label: str | None, split: str | Non
             continue
         row = json.loads(line)
         if label in (None, row.get("label")) and split in (None, row["split"]):
-            texts = (row.get(name) for name in ("label", "question", "answer"))
-            yield ManifestRow(row["image"], row["split"], *texts, end)
+            yield ManifestRow(
+                row["image"], row["split"], row.get("label"), row.get("question"), row.get("answer"), end
+            )

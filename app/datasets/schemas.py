@@ -1,4 +1,4 @@
-"""What travels when datasets are uploaded, listed and looked at."""
+"""Requests and replies of `/datasets`."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from app.errors import ConflictError, shorten_name
 from app.folders.layout import LabelsFrom, OwnSplit
 from app.jobs.errors import JobNotFoundError, JobStateError, NotTrainableError
 from app.jobs.service import Job, Jobs, states
-from app.jobs.spec import DataRef, FileRef, JobSpec, Resolved
+from app.jobs.spec import DataRef, FileRef, JobSpec, ResolvedJob
 from app.storage.database import Database
 from app.storage.files import FileStore
 
@@ -183,7 +183,7 @@ class Datasets:
             base_kind="encoder",
             params={"collection": str(known.id), "splits": list(splits)},
         )
-        return await self._jobs.queue(workspace, Resolved(spec, "cpu"))
+        return await self._jobs.queue(workspace, ResolvedJob(spec, "cpu"))
 
     async def delete(self, workspace: str, dataset_id: uuid.UUID) -> None:
         """Forget a dataset, its files and the images that nothing else shows; raises DatasetNotFoundError."""
@@ -259,7 +259,7 @@ class Datasets:
             kind="prepare", data=source, params={**how.params(), "dataset": str(dataset_id)}, seed=how.seed
         )
         try:
-            job = await self._jobs.queue(workspace, Resolved(spec, "cpu"))
+            job = await self._jobs.queue(workspace, ResolvedJob(spec, "cpu"))
         except BaseException:
             await self._forget(workspace, dataset_id)
             raise

@@ -210,7 +210,7 @@ class LogSettings(SettingsGroup):
     )
     stage_cpu: bool = Field(
         False,
-        description="Count in `/metrics` the CPU time of each stage of a request, which `make bench` prints; it costs some itself.",
+        description="Count in `/metrics` the CPU time of each stage of a request, which `make bench` prints; measuring takes some CPU time itself.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line printed."

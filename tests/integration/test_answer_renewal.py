@@ -17,6 +17,7 @@ from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.database import sync_engine
 from tests import shapes
+from tests.made_engines import share_engines
 
 PATH = "/v1/collections/default/answers"
 COLOR = "what color is the shape?"
@@ -24,7 +25,7 @@ COLOR = "what color is the shape?"
 
 @asynccontextmanager
 async def running(encoder: str, data_dir: Path, addresses: Addresses) -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(data_dir=data_dir, encoder=encoder, device="cpu", log_level="error")
+    settings = Settings(data_dir=share_engines(data_dir), encoder=encoder, device="cpu", log_level="error")
     app = create_app(settings, addresses)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (

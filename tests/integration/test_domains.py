@@ -19,7 +19,7 @@ import skimage
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
-from app.answers.domains import Domains, Warned
+from app.answers.domains import Domains, DomainWarning
 from app.bootstrap import Services
 from app.collections.cache import EmbeddingCache
 from app.collections.embedding import ImageEmbedder
@@ -36,6 +36,7 @@ from app.media.images import ImageLimits
 from app.observability.metrics import Metrics
 from app.settings import Settings
 from tests import shapes
+from tests.made_engines import share_engines
 from tests.photos import encoded, photo
 from tests.working import carried_out
 from workers.shared.knowing import MAX_EXEMPLARS, domain_taught
@@ -147,7 +148,7 @@ async def test_a_strict_question_compares_its_picture_once(
 
     async def counted(
         workspace: str, word: str, task: Task, entry: Entry, **asked: bool
-    ) -> tuple[Warned, ...]:
+    ) -> tuple[DomainWarning, ...]:
         calls.append(word)
         return await judge(workspace, word, task, entry, **asked)
 
@@ -203,7 +204,7 @@ async def bare(tmp_path: Path) -> AsyncIterator[tuple[ModelRegistry, Domains, En
         def load(self, *_: object) -> Encoder:
             raise ModelUnavailableError
 
-    settings = Settings(data_dir=tmp_path / "data", device="cpu")
+    settings = Settings(data_dir=share_engines(tmp_path / "data"), device="cpu")
     with ThreadPoolExecutor(1) as pool:
         registry = ModelRegistry(settings, Broken(), pool=pool)
         embedder = ImageEmbedder(

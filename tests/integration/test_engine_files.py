@@ -17,6 +17,7 @@ from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits
 from app.settings import Settings
 from tests.engines import served, taken_bytes
+from tests.made_engines import share_engines
 
 
 async def test_a_file_has_the_vector_of_its_pixels_in_process_and_over_a_socket(tmp_path: Path) -> None:
@@ -25,7 +26,7 @@ async def test_a_file_has_the_vector_of_its_pixels_in_process_and_over_a_socket(
     file = as_encoded_jpeg(buffer.getvalue(), ImageLimits())
     assert file is not None
     broken = EncodedJpeg(file.data[: file.data.index(b"\xff\xda")] + b"\xff\xd9", 320, 320, 1)
-    settings = Settings(data_dir=tmp_path, device="cpu", threads=1)
+    settings = Settings(data_dir=share_engines(tmp_path), device="cpu", threads=1)
     with ThreadPoolExecutor(2) as pool:
         registry = ModelRegistry(settings, FAMILIES, pool=pool)
         async with served(registry, settings, pool) as (_, client):

@@ -27,6 +27,7 @@ from app.settings import Settings
 from tests import shapes
 from tests.integration.test_trained_models import LABELS, folder_of, of_shape, taught, trained, zipped
 from tests.learning import shown
+from tests.made_engines import share_engines
 from tests.working import carried_out
 
 MODEL = "dinov2-tiny"
@@ -55,7 +56,7 @@ async def service(
         text = OWN.format(name=f"dinov2_{method}", method=method)
         (folder / "own" / f"dinov2_{method}.yaml").write_text(text)
     settings = Settings(
-        data_dir=folder / "data",
+        data_dir=share_engines(folder / "data"),
         device="cpu",
         encoder=MODEL,
         strategies_dir=folder / "own",

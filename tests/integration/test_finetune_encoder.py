@@ -15,6 +15,7 @@ from app.methods.lora import LoraParams
 from app.methods.params import Params
 from app.settings import Settings
 from tests import shapes
+from tests.made_engines import share_engines
 from tests.training import Trained, trained
 from workers.methods.finetune.classifier import Classifier
 from workers.methods.finetune.method import FinetuneEncoder
@@ -37,7 +38,7 @@ def learned(folder: Path, base: str = "clip-tiny", **params: Any) -> Trained:
     rows = sorted(shapes.shown().items())[:40]
     items = [Item(str(number), label=shape) for number, (_, shape) in rows]
     examples = Examples("classification", items, lambda name: shapes.data(int(name)))
-    settings = Settings(data_dir=folder / "data", device="cpu", threads=1)
+    settings = Settings(data_dir=share_engines(folder / "data"), device="cpu", threads=1)
     return trained(examples, "finetune", folder, base=base, params={**PARAMS, **params}, settings=settings)
 
 

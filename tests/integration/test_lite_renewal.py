@@ -26,6 +26,7 @@ from app.settings import Settings
 from app.storage.database import sync_engine
 from tests import shapes
 from tests.integration.test_trained_models import zipped
+from tests.made_engines import share_engines
 
 OLD = "ef03e7ba4496ac3b"
 """What `lite` was when its vectors had 1,280 numbers."""
@@ -34,7 +35,7 @@ LABELS = ("first", "second")
 
 @asynccontextmanager
 async def running(data_dir: Path, addresses: Addresses) -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(data_dir=data_dir, encoder="lite", device="cpu", log_level="info")
+    settings = Settings(data_dir=share_engines(data_dir), encoder="lite", device="cpu", log_level="info")
     app = create_app(settings, addresses)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (

@@ -23,6 +23,7 @@ from app.families.lite.variants import DIMS, NAMES, Variant, fingerprint
 from app.families.table import FAMILIES
 from app.inference.errors import ModelUnavailableError
 from app.inference.sources import EncoderConfig
+from tests.made_engines import link_engines
 
 INSTALLED = [name for name in NAMES if name != "lite-2960"]
 
@@ -37,7 +38,7 @@ def images() -> list[Image.Image]:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("variants")
+    return link_engines(tmp_path_factory.mktemp("variants"))
 
 
 @pytest.mark.parametrize("variant", ["pooled", "roots"])

@@ -25,6 +25,7 @@ from app.jobs.errors import NotTrainableError
 from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from tests import shapes
+from tests.made_engines import share_engines
 from tests.training import Trained, picked, trained
 from workers.shared.examples import Examples
 from workers.shared.method import StoppingError
@@ -51,7 +52,7 @@ def rows() -> tuple[Rows, Rows]:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """One folder for what encoders cache."""
-    return Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu")
+    return Settings(data_dir=share_engines(tmp_path_factory.mktemp("data")), device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from app.jobs.spec import Comparison
 from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from tests import shapes
+from tests.made_engines import share_engines
 from tests.training import Trained, picked, trained
 from workers.shared.examples import Examples, Item
 from workers.shared.method import StoppingError
@@ -57,7 +58,7 @@ def rows() -> tuple[Rows, Rows]:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """One folder for what encoders cache."""
-    return Settings(data_dir=tmp_path_factory.mktemp("data"))
+    return Settings(data_dir=share_engines(tmp_path_factory.mktemp("data")))
 
 
 @pytest.fixture(scope="module")

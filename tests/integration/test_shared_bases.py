@@ -37,6 +37,7 @@ from app.inference.sources import CHECKPOINTS, EncoderSource
 from app.settings import Settings
 from tests import shapes
 from tests.engines import Squares, SquaresFamily, squared
+from tests.made_engines import share_engines
 
 BASE = CHECKPOINTS / "llava-shapes"
 ATTENTION = ["q_proj", "v_proj"]
@@ -50,7 +51,9 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest_asyncio.fixture
 async def registry(tmp_path: Path, pool: ThreadPoolExecutor) -> AsyncIterator[ModelRegistry]:
-    made = ModelRegistry(Settings(data_dir=tmp_path / "data", device="cpu"), FAMILIES, pool=pool)
+    made = ModelRegistry(
+        Settings(data_dir=share_engines(tmp_path / "data"), device="cpu"), FAMILIES, pool=pool
+    )
     yield made
     await made.close()
 
@@ -105,7 +108,9 @@ async def test_base_and_adapters_answer_as_if_each_were_alone(
     names = ["llava-shapes", *map(str, adapters)]
     alone = []
     for name in names:
-        lone = ModelRegistry(Settings(data_dir=tmp_path / "data", device="cpu"), FAMILIES, pool=pool)
+        lone = ModelRegistry(
+            Settings(data_dir=share_engines(tmp_path / "data"), device="cpu"), FAMILIES, pool=pool
+        )
         alone.append(await said(lone, name))
         await lone.close()
     assert len({tuple(answers) for answers in alone}) == 3
@@ -145,7 +150,7 @@ async def test_an_adapter_alone_is_charged_for_its_base(
 async def test_unloading_an_adapter_frees_it_and_the_last_model_frees_the_base(
     tmp_path: Path, pool: ThreadPoolExecutor, adapters: list[Path]
 ) -> None:
-    settings = Settings(data_dir=tmp_path / "data", device="cpu")
+    settings = Settings(data_dir=share_engines(tmp_path / "data"), device="cpu")
     models = ModelRegistry(settings, FAMILIES, pool=pool)
     # a base of this test's own: the service that other tests share may hold the one that ships
     own = shutil.copytree(BASE, tmp_path / "own")
@@ -287,7 +292,7 @@ async def test_what_would_change_the_base_or_does_not_fit_is_refused(
 def test_an_adapter_whose_opening_fails_half_way_leaves_nothing_with_its_base(
     adapters: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecutor, at: str
 ) -> None:
-    settings = Settings(data_dir=tmp_path / "data", device="cpu")
+    settings = Settings(data_dir=share_engines(tmp_path / "data"), device="cpu")
     opener = ModelOpener(settings, FAMILIES, pool, None)
     base = opener.open_vlm(FAMILIES.resolve("vlm", "llava-shapes"))
     source = FAMILIES.resolve("vlm", str(adapters[0]))

@@ -13,7 +13,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.families.encoders import load_encoder, resolve
-from app.families.vlms import load_vlm, resolve_vlm
 from app.inference.errors import ModelTaskError
 from app.inference.prompts import Prompt
 from app.inference.sources import EncoderConfig
@@ -22,9 +21,6 @@ from app.jobs.spec import Outcome
 from app.jobs.tables import JobEvent
 from app.models.classifiers import TrainedClassifier
 from workers.evaluation import pictures, tables
-from workers.methods.common.vlm.answering import SPARE_TOKENS, labelled
-from workers.methods.common.vlm.labels import LabelScorer
-from workers.methods.common.vlm.lessons import lessons_for
 from workers.shared import metrics
 from workers.shared.data import load_examples
 from workers.shared.examples import Examples, Item
@@ -149,6 +145,12 @@ def _labelling_vlm(
     labels, question = note.get("labels"), note.get("question")
     if not labels or not question:
         raise ModelTaskError("This model learned no labels to be judged by.")
+    # transformers: a second that a classifier's evaluation does without
+    from app.families.vlms import load_vlm, resolve_vlm
+    from workers.methods.common.vlm.answering import SPARE_TOKENS, labelled
+    from workers.methods.common.vlm.labels import LabelScorer
+    from workers.methods.common.vlm.lessons import lessons_for
+
     vlm = load_vlm(resolve_vlm(found.word), EncoderConfig.from_settings(run.settings))
     scorer = LabelScorer(lessons_for(vlm), labels, _BATCH)
     shares, matched = [], 0
@@ -170,6 +172,8 @@ def _vlm(
 ) -> dict[str, Any]:
     if found.card is not None and found.card.kind != "vlm":
         raise ModelTaskError("This model classifies; it does not answer questions.")
+    from app.families.vlms import load_vlm, resolve_vlm
+
     vlm = load_vlm(resolve_vlm(found.word), EncoderConfig.from_settings(run.settings))
     task = "vqa" if run.spec.task == "vqa" else "caption"
     if task not in vlm.tasks:

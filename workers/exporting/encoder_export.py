@@ -29,10 +29,10 @@ from app.inference.runtimes import parity
 from app.inference.sources import EncoderConfig
 from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
-from workers.exporting import onnx_files, vlm_export
+from workers.exporting import onnx_files
 from workers.exporting.classifier_module import ClassifierModule
 from workers.exporting.modules import ImageSide
-from workers.shared.data import load_examples
+from workers.shared.data import GONE, load_examples
 from workers.shared.metrics import NOT_JUDGED
 from workers.shared.model_files import ModelFiles, base_word
 from workers.shared.run import JobRun
@@ -268,6 +268,6 @@ def _parity_images(run: JobRun, found: ModelFiles) -> tuple[Sequence[Image.Image
             examples = load_examples(run)
             step = max(len(examples.items) // _IMAGES, 1)
             return [examples.image(item) for item in examples.items[::step][:_IMAGES]], True
-        except vlm_export.GONE:
+        except GONE:
             run.log("The data it was trained on is gone: compared on made-up images.")
     return parity.images(_MADE_UP), False

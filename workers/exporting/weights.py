@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 
 from app.families.changed import is_adapter, read_adapted_note
 from app.families.encoders import locate
@@ -59,6 +58,8 @@ def merge_vlm(found: ModelFiles, settings: Settings) -> tuple[VlmFiles, Any]:
     model = base.model("cpu", torch.float32)
     if not adapted:
         return base, model
+    from peft import PeftModel  # two seconds that a model without an adapter does without
+
     peft: Any = PeftModel.from_pretrained(model, source.location, is_trainable=False)
     return base, peft.merge_and_unload()
 

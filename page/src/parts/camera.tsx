@@ -1,5 +1,5 @@
 // The camera: a live picture, and frames of it. Exists on HTTPS and localhost only; elsewhere the phone's own camera app.
-import type { ComponentChildren, RefObject } from "preact";
+import type { ComponentChildren, Ref } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { drawJpeg } from "../state/pictures";
 import { say } from "../strings";
@@ -18,7 +18,7 @@ export async function takeFrame(video: HTMLVideoElement | null): Promise<File | 
 }
 
 /** The live picture; its tracks stop when it leaves the screen. */
-export function Camera({ video, children }: { video: RefObject<HTMLVideoElement | null>; children?: ComponentChildren }) {
+export function Camera({ video, children }: { video: { current: HTMLVideoElement | null }; children?: ComponentChildren }) {
   const [error, setError] = useState<string | null>(null);
   const [live, setLive] = useState(false);
   const stream = useRef<MediaStream | null>(null);
@@ -41,7 +41,7 @@ export function Camera({ video, children }: { video: RefObject<HTMLVideoElement 
   if (error) return <ProblemNote error={error} />;
   return (
     <div class="camera" data-live={live}>
-      <video ref={video} autoplay playsInline muted onPlaying={() => setLive(true)} aria-label={say.ways.camera} />
+      <video ref={video as Ref<HTMLVideoElement>} autoplay playsInline muted onPlaying={() => setLive(true)} aria-label={say.ways.camera} />
       {children}
     </div>
   );

@@ -1,7 +1,7 @@
 // The way in where the service wants a key.
 import { useState } from "preact/hooks";
 import { lookUpAccess } from "../state/access";
-import { key, locked, useKey } from "../state/session";
+import { access, key, locked, useKey } from "../state/session";
 import { say } from "../strings";
 import { Icon } from "./icon";
 import { ProblemNote } from "./problem";
@@ -9,7 +9,7 @@ import { ProblemNote } from "./problem";
 export function Lock() {
   const [text, setText] = useState("");
   const [remember, setRemember] = useState(false);
-  const [error, setError] = useState<unknown>(key.value ? say.lock.refused : null);
+  const [error, setError] = useState<unknown>(key.value && !access.value ? say.lock.refused : null);
   const [busy, setBusy] = useState(false);
   const enter = async (event: Event) => {
     event.preventDefault();
@@ -41,6 +41,7 @@ export function Lock() {
         </label>
         {error !== null && <ProblemNote error={error} />}
         <button type="submit" class="primary" disabled={busy}>{say.lock.enter}</button>
+        {access.value && <button type="button" onClick={() => (locked.value = false)}>{say.app.cancel}</button>}
       </form>
     </main>
   );

@@ -1,5 +1,5 @@
 // The collection that the page works in, its labels, and whether somebody else changed it meanwhile.
-import { effect, signal } from "@preact/signals";
+import { batch, effect, signal } from "@preact/signals";
 import { call, readAll } from "../api/client";
 import type { CollectionInfo, LabelInfo } from "../api/schema";
 import { Problem } from "../api/problems";
@@ -41,21 +41,29 @@ export async function loadCollections(): Promise<void> {
 /** Reads the current collection and its labels where its version is another than what the page shows. */
 export async function refresh(force = false): Promise<void> {
   const name = collectionName.value;
+  if (collection.value?.name !== name) await loadCollections(); // asking for one that does not exist would be an error
+  if (!collections.value.some((one) => one.name === name)) return show(name, null, []);
   try {
     const found = await call("GET /v1/collections/{collection}", { path: { collection: name } });
     if (name !== collectionName.value) return;
     const same = collection.value?.name === name && collection.value.version === found.version;
     if (same && !force) return;
     const told = await readAll("GET /v1/collections/{collection}/labels", { path: { collection: name } });
-    if (name !== collectionName.value) return;
-    labels.value = [...told];
-    collection.value = found;
+    show(name, found, [...told]);
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 404) throw error;
-    collection.value = null; // nothing was taught yet
-    labels.value = [];
+    collections.value = collections.value.filter((one) => one.name !== name); // removed meanwhile
+    show(name, null, []);
   }
-  changes.value++;
+}
+
+function show(name: string, found: CollectionInfo | null, told: LabelInfo[]): void {
+  if (name !== collectionName.value) return;
+  batch(() => {
+    labels.value = told;
+    collection.value = found;
+    changes.value++;
+  });
 }
 
 export function choose(name: string): void {
@@ -66,14 +74,21 @@ export function choose(name: string): void {
   void refresh().catch(() => undefined);
 }
 
+let making: Promise<void> | null = null;
+
 /** Makes sure that the collection exists before something is taught into it. */
 export async function ensureCollection(): Promise<void> {
-  if (collection.value) return;
-  try {
-    await call("POST /v1/collections", { json: { name: collectionName.value } });
-  } catch (error) {
-    if (!(error instanceof Problem) || error.status !== 409) throw error;
-  }
+  const name = collectionName.value;
+  if (collections.value.some((one) => one.name === name)) return;
+  making ??= call("POST /v1/collections", { json: { name } })
+    .then(
+      (made) => void (collections.value = [...collections.value, made]),
+      (error: unknown) => {
+        if (!(error instanceof Problem) || error.status !== 409) throw error; // somebody else made it
+      },
+    )
+    .finally(() => (making = null));
+  await making;
 }
 
 /** The colour that a label keeps: its place among the labels, by name. */

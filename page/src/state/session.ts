@@ -42,5 +42,6 @@ export function useKey(text: string | null, remember: boolean): void {
 
 /** The service refused the key, or wants one: it may have been revoked meanwhile. */
 export function keyRefused(): void {
+  access.value = null;
   locked.value = true;
 }

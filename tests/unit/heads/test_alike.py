@@ -11,7 +11,7 @@ from app.heads import alike
 from app.heads.alike import near_duplicates, overlaps
 from app.heads.fitting import fit_head
 from app.heads.types import Floats, Ints, unit
-from tests.unit.head_data import clusters, generic_priors, support_set
+from tests.unit.heads.head_data import clusters, generic_priors, support_set
 
 
 def exact_groups(vectors: Floats, least: float) -> set[frozenset[int]]:
