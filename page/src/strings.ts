@@ -313,7 +313,7 @@ export const say = {
     upload: "Bring a model",
     taken: (model: string) => `${model} is here.`,
     strategies: "Strategies",
-    fits: "fits here",
+    fits: "fits this machine",
     tooSmall: "does not fit",
   },
 
