@@ -20,6 +20,7 @@ from app.cli import (
     manyshot,
     models,
     oneshot,
+    review,
     service,
     strategies,
     train,
@@ -41,6 +42,8 @@ app.command("ask")(answering.ask)
 app.command("caption")(answering.caption)
 app.command("train")(train.train)
 app.command("demo")(demo.demo)
+app.command("review")(review.review)
+app.command("feedback")(review.feedback)
 app.command("health")(health.health)
 app.add_typer(keys.app, name="keys")
 app.add_typer(oneshot.app, name="oneshot")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.live import Live, run
-from tests.photos import TAUGHT, damaged, encoded, photo
+from tests.photos import TAUGHT, damage_photo, encode_photo, photo
 
 STRANGERS = ["brick", "coins", "grass", "gravel", "page", "text", "moon", "retina", "hubble_deep_field"]
 
@@ -28,7 +28,7 @@ def taught(service: Live, photos: Path) -> Live:
 @pytest.mark.parametrize("label", TAUGHT)
 def test_damaged_versions_are_recognised(taught: Live, label: str) -> None:
     with taught.client() as client:
-        for kind, data in damaged(photo(TAUGHT[label])).items():
+        for kind, data in damage_photo(photo(TAUGHT[label])).items():
             reply = (
                 client.post("/v1/classify", files={"image": (f"{kind}.jpg", data)}).raise_for_status().json()
             )
@@ -41,7 +41,9 @@ def test_damaged_versions_are_recognised(taught: Live, label: str) -> None:
 def test_other_things_are_rejected_more_often_than_not(taught: Live) -> None:
     with taught.client() as client:
         replies = {
-            name: client.post("/v1/classify", files={"image": encoded(photo(name))}).raise_for_status().json()
+            name: client.post("/v1/classify", files={"image": encode_photo(photo(name))})
+            .raise_for_status()
+            .json()
             for name in STRANGERS
         }
     rejected = [name for name, reply in replies.items() if reply["rejected"] and reply["label"] is None]
@@ -50,7 +52,7 @@ def test_other_things_are_rejected_more_often_than_not(taught: Live) -> None:
 
 
 def test_threshold_zero_accepts_everything_and_one_nothing(taught: Live) -> None:
-    image = {"image": encoded(photo("brick"))}
+    image = {"image": encode_photo(photo("brick"))}
     with taught.client() as client:
         accepted = client.post("/v1/classify", params={"threshold": 0}, files=image).json()
         refused = client.post("/v1/classify", params={"threshold": 1}, files=image).json()

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from llamafarm_vision import AsyncVision, JobFailedError, NotFoundError, Vision
-from llamafarm_vision.replies import answers, jobs, models, recognition, strategies
+from llamafarm_vision.replies import answers, jobs, models, recognition, review, strategies
 from llamafarm_vision.replies.base import ReplyModel
 from tests.live import Live, environment, run, serving
 
@@ -73,6 +73,13 @@ COMPONENTS = {
     "Recommendation": strategies.Recommendation,
     "Recommended": strategies.Recommended,
     "Samples": strategies.Samples,
+    "CurvePoint": review.CurvePoint,
+    "DecidedInfo": review.Decided,
+    "FeedbackInfo": review.Feedback,
+    "GuessScore": review.GuessScore,
+    "ReviewPictureInfo": review.ReviewPicture,
+    "ReviewSpan": review.ReviewSpan,
+    "ReviewStats": review.ReviewStats,
     "Score": recognition.Score,
     "SearchResult": recognition.SearchResult,
     "StrategyFit": strategies.StrategyFit,

@@ -42,10 +42,10 @@ export interface ExampleList { data: ExampleInfo[]; next: string | null }
 export interface ExamplesChange { ids: string[]; label?: string | null; delete?: boolean; merge?: boolean }
 export interface ExportRequest { format: "onnx" | "safetensors"; text_encoder?: boolean }
 export interface FieldNote { field: string; sentence: string }
-export interface FromCollection { collection: string; name?: string | null; task?: "classification" | "vqa"; split?: unknown[]; seed?: number }
+export interface FromCollection { collection: string; name?: string | null; task?: "classification" | "vqa"; split?: [number, number, number]; seed?: number }
 export interface Gpu { index: number; name: string; memory_mb: number; memory_available_mb: number; compute_capability: string | null }
 export interface Hardware { cpu: Cpu; memory: Memory; gpus: Gpu[]; device: string | null; strategies: StrategyFit[] }
-export interface HardwareRequirements { gpu_memory_gb: number | null; cpu_memory_gb: number; inference_time_ms: number | null; training_time_hours: unknown[] | null }
+export interface HardwareRequirements { gpu_memory_gb: number | null; cpu_memory_gb: number; inference_time_ms: number | null; training_time_hours: [number, number] | null }
 export interface Health { status: string; service: string; version: string }
 export interface Hit { id: string; label: string; similarity: number; image: string }
 export interface IntoCollection { collection: string; splits?: ("train" | "validation" | "test")[] }
@@ -73,9 +73,9 @@ export interface ModelFiles { data: ModelFile[]; next: string | null }
 export interface ModelList { data: Model[]; next: string | null; object: "list" }
 export interface ModelOptimisation { asked: string; level: string; speed_up: number | null; parity: number | null; note: string | null }
 export interface MultimodalConfig { version?: "v1" | "v1.0" | "1" | "1.0" | 1; type?: "multimodal" | "image_classification" | "visual_qa" | "image_captioning"; base_model?: string | BaseModelSection; vision_processor?: VisionProcessor; text_processor?: TextProcessor; training_args: TrainingArguments; dataset?: DatasetConfig; evaluation?: EvaluationConfig }
-export interface NearDuplicate { examples: unknown[]; labels: unknown[]; similarity: number; images: unknown[] }
+export interface NearDuplicate { examples: [string, string]; labels: [string, string]; similarity: number; images: [string, string] }
 export interface NewKey { id: string; name: string; hint: string; workspace: string; scopes: ("recognise" | "learn" | "train" | "metrics" | "admin")[]; created_at: string; expires_at: string | null; key: string }
-export interface OverlappingLabels { labels: unknown[]; share: number | null; similarity: number | null; sentence: string }
+export interface OverlappingLabels { labels: [string, string]; share: number | null; similarity: number | null; sentence: string }
 export interface Problem { type: string; title: string; status: number; detail: string; instance: string; error: { message: string; type: string; param?: string | null; code: string }; checks: Record<string, string> }
 export interface Progress { step: number; of: number; eta_s: number | null }
 export interface Readiness { status: string; checks: Record<string, string> }
@@ -89,7 +89,7 @@ export interface Score { label: string; score: number; similarity: number | null
 export interface SearchResult { data: Hit[]; model: string; collection: string }
 export interface SmallLabel { label: string; examples: number }
 export interface StrategyFit { name: string; fits: boolean; reason: string | null }
-export interface StrategyHardware { gpu_memory_gb: number | null; cpu_memory_gb: number; cpu_cores: number; expected_time_s: number | null; expected_examples: number | null; expected_fixed_s: number; expected_cores: number; useful_cores: number; training_time_hours: unknown[] | null; inference_time_ms: number | null; note: string | null }
+export interface StrategyHardware { gpu_memory_gb: number | null; cpu_memory_gb: number; cpu_cores: number; expected_time_s: number | null; expected_examples: number | null; expected_fixed_s: number; expected_cores: number; useful_cores: number; training_time_hours: [number, number] | null; inference_time_ms: number | null; note: string | null }
 export interface StrategyInfo { name: string; aliases: string[]; description: string; learning_types: ("one_shot" | "few_shot" | "many_shot")[]; task: "classification" | "vqa" | "caption"; model: StrategyModel; method: "head" | "lora" | "prototypical" | "maml" | "siamese" | "finetune" | null; params: Record<string, unknown>; samples: Samples; hardware: StrategyHardware; strengths: string[]; use_cases: string[]; as_good_as_training: app__strategies__definition__Comparison | null; own: boolean; here: string; defaults: Record<string, unknown>; model_type: string; base_model: string | null; base_models: string[]; learning_type: "one_shot" | "few_shot" | "many_shot"; min_samples: number; max_samples: number | null; hardware_requirements: HardwareRequirements }
 export interface StrategyList { data: StrategyInfo[]; refused: RefusedFile[]; next: string | null }
 export interface StrategyModel { family: string; checkpoint: string; kind: "encoder" | "vlm"; larger: LargerCheckpoint[]; base_models: string[] }
