@@ -28,7 +28,7 @@ from app.collections.repository import (
     count_stored_bytes,
     find_collection,
     lock_images,
-    remove_example,
+    remove_examples,
     settle_labels,
 )
 from app.collections.tables import Collection
@@ -55,7 +55,7 @@ __all__ = [
     "count_stored_bytes",
     "find_collection",
     "lock_images",
-    "remove_example",
+    "remove_examples",
     "settle_labels",
 ]
 

@@ -23,7 +23,7 @@ from app.collections.service import (
     add_examples,
     find_collection,
     lock_images,
-    remove_example,
+    remove_examples,
 )
 from app.errors import ConflictError, shorten_name
 from app.feedback import outcomes, repository
@@ -148,7 +148,7 @@ class Deciding:
             if row.decision is None:
                 raise NotDecidedError
             if row.is_taught and row.example_id is not None:
-                await remove_example(session, collected, row.example_id)
+                await remove_examples(session, collected, [row.example_id])
             await outcomes.remove(session, known.id, row.image_sha256)
             row.decision = row.label = row.example_id = row.decided_at = row.decided_by = None
             row.is_taught = False
