@@ -14,6 +14,7 @@ from app.cli import (
     datasets,
     demo,
     fewshot,
+    health,
     jobs,
     keys,
     manyshot,
@@ -43,6 +44,7 @@ app.command("train")(train.train)
 app.command("demo")(demo.demo)
 app.command("review")(review.review)
 app.command("feedback")(review.feedback)
+app.command("health")(health.health)
 app.add_typer(keys.app, name="keys")
 app.add_typer(oneshot.app, name="oneshot")
 app.add_typer(fewshot.app, name="fewshot")

@@ -291,7 +291,7 @@ class Recognition:
 
     def shown(self, encoder: str) -> str:
         """The name under which clients know what a collection is bound to."""
-        return self.models.shown(encoder)
+        return self.models.name_for_clients(encoder)
 
     async def _find(self, workspace: str, name: str | None) -> ModelRecord | ModelInfo | None:
         """The model that a client asked for, None where it named none; raises ModelNotFoundError."""
@@ -315,7 +315,7 @@ class Recognition:
             if reference is not None and not self.models.is_same_encoder(reference, known.encoder):
                 raise EncoderMismatchError(
                     f"The collection '{known.name}' is bound to the encoder "
-                    f"'{self.models.shown(known.encoder)}': leave out `model`, or pass `labels` to classify "
+                    f"'{self.models.name_for_clients(known.encoder)}': leave out `model`, or pass `labels` to classify "
                     "without the collection."
                 )
             reference = known.encoder

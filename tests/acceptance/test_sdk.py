@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ADDRESS = "http://127.0.0.1:8000"
 COMPONENTS = {
+    "Access": models.Access,
     "DatasetImageInfo": jobs.DatasetImage,
     "SmallLabel": recognition.SmallLabel,
     "OverlappingLabels": recognition.OverlappingLabels,

@@ -14,8 +14,8 @@ from sqlalchemy import event, text
 
 from app.bootstrap import Services
 from tests.conftest import ClientMaker
-from tests.learning import ask, make, picture, shown, teach
-from tests.photos import encoded
+from tests.learning import ask, get_json, make, picture, teach
+from tests.photos import encode_photo
 
 DEADLINE_S = 30
 
@@ -34,7 +34,7 @@ async def settled(services: Services) -> None:
 
 
 async def queue(client: httpx.AsyncClient, collection: str = "default", **query: Any) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = (await shown(client, f"/v1/collections/{collection}/review", **query))[
+    rows: list[dict[str, Any]] = (await get_json(client, f"/v1/collections/{collection}/review", **query))[
         "data"
     ]
     return rows
@@ -60,7 +60,7 @@ async def test_nothing_is_kept_before_somebody_asks_for_it(
 ) -> None:
     await teach(client, "mug", picture(1))
     await teach(client, "pot", picture(2))
-    assert (await shown(client, "/v1/collections/default"))["review"] is None
+    assert (await get_json(client, "/v1/collections/default"))["review"] is None
     await ask(client, picture(5))
     await settled(services)
     assert await queue(client) == []
@@ -86,9 +86,9 @@ async def test_a_label_teaches_at_once_and_undo_takes_it_back(
     assert reply.status_code == 200, reply.text
     told = reply.json()
     assert (told["decision"], told["label"], told["waiting"]) == ("relabelled", "kettle", 2)
-    example = await shown(client, f"/v1/collections/default/examples/{told['example']}")
+    example = await get_json(client, f"/v1/collections/default/examples/{told['example']}")
     assert example["label"] == "kettle"
-    assert (await shown(client, "/v1/collections/default"))["version"] == told["collection_version"]
+    assert (await get_json(client, "/v1/collections/default"))["version"] == told["collection_version"]
     assert [row["id"] for row in await queue(client)] == [row["id"] for row in items[1:]]
 
     again = await decide(client, items[0], label="pot")
@@ -125,20 +125,20 @@ async def test_two_tabs_see_one_order_while_one_decides(
 ) -> None:
     items = [item["id"] for item in await unsure(client, services, 9)]
     assert len(items) == 9
-    first = await shown(client, "/v1/collections/default/review", limit=3)
+    first = await get_json(client, "/v1/collections/default/review", limit=3)
     assert [item["id"] for item in first["data"]] == items[:3]
     for item in first["data"][:2]:
         await decide(client, item, label="kettle")
-    second = await shown(client, "/v1/collections/default/review", limit=3, cursor=first["next"])
+    second = await get_json(client, "/v1/collections/default/review", limit=3, cursor=first["next"])
     assert [item["id"] for item in second["data"]] == items[3:6], "nothing is skipped or comes twice"
-    third = await shown(client, "/v1/collections/default/review", limit=10, cursor=second["next"])
+    third = await get_json(client, "/v1/collections/default/review", limit=10, cursor=second["next"])
     assert ([item["id"] for item in third["data"]], third["next"]) == (items[6:], None)
     assert [item["id"] for item in await queue(client)] == items[2:]
     newest = await queue(client, order="newest")
     assert [item["created_at"] for item in newest] == sorted(
         (item["created_at"] for item in newest), reverse=True
     )
-    page = await shown(client, "/v1/collections/default/review", limit=4, order="newest")
+    page = await get_json(client, "/v1/collections/default/review", limit=4, order="newest")
     rest = await queue(client, limit=10, order="newest", cursor=page["next"])
     assert [item["id"] for item in page["data"]] + [item["id"] for item in rest] == [
         item["id"] for item in newest
@@ -198,7 +198,7 @@ async def test_pictures_alike_do_not_stand_in_a_row(client: httpx.AsyncClient, s
         """Of the scenes of one base all show the same blocks, in another brightness."""
         blocks = np.random.default_rng(base).integers(0, 200, (3, 3, 3), dtype=np.uint8)
         noise = np.random.default_rng(1000 * base + number).integers(0, 90, (96, 96, 3), dtype=np.uint8)
-        return encoded(
+        return encode_photo(
             Image.fromarray(np.kron(blocks, np.ones((32, 32, 1), np.uint8)) // 2 + noise // 2), "PNG"
         )
 
@@ -236,7 +236,7 @@ async def test_several_are_decided_together_or_not_at_all(
     assert {one["waiting"] for one in told.json()["data"]} == {0}
     labels = {
         row["label"]: row["examples"]
-        for row in (await shown(client, "/v1/collections/default/labels"))["data"]
+        for row in (await get_json(client, "/v1/collections/default/labels"))["data"]
     }
     assert labels == {"mug": 1, "pot": 1, "kettle": 3}
     for body in (
@@ -257,14 +257,14 @@ async def test_one_of_two_deciders_is_told_who_was_first(
     for item in items:
         replies = await asyncio.gather(*(decide(client, item, label=label) for label in ("a", "b", "c")))
         assert sorted(reply.status_code for reply in replies) == [200, 409, 409]
-    labels = (await shown(client, "/v1/collections/default/labels"))["data"]
+    labels = (await get_json(client, "/v1/collections/default/labels"))["data"]
     assert sum(row["examples"] for row in labels) == 2 + len(items)
 
 
 async def test_the_agreement_is_counted_and_drawn(client: httpx.AsyncClient, services: Services) -> None:
     path = "/v1/collections/default/review/stats"
     items = await unsure(client, services, 5)
-    assert await shown(client, path) == {
+    assert await get_json(client, path) == {
         "waiting": 5, "decided": 0, "right": 0, "relabelled": 0, "none": 0, "skipped": 0, "agreement": None,
         "curve": [],
     }  # fmt: skip
@@ -275,7 +275,7 @@ async def test_the_agreement_is_counted_and_drawn(client: httpx.AsyncClient, ser
     await decide(client, items[2], label="kettle")
     told = next(item for item in await queue(client) if item["id"] == items[3]["id"])
     await decide(client, told, label=told["guess"])
-    stats = await shown(client, path)
+    stats = await get_json(client, path)
     assert [stats[name] for name in ("waiting", "decided", "right", "relabelled", "skipped")] == [
         1,
         3,
@@ -290,16 +290,16 @@ async def test_the_agreement_is_counted_and_drawn(client: httpx.AsyncClient, ser
         {"decided": 3, "agreement": pytest.approx(2 / 3)},
     ]
     await client.delete(f"/v1/collections/default/review/{items[2]['id']}/decision")
-    assert (await shown(client, path))["agreement"] == 1.0
+    assert (await get_json(client, path))["agreement"] == 1.0
 
 
 async def test_none_is_remembered_and_teaches_nothing(client: httpx.AsyncClient, services: Services) -> None:
     items = await unsure(client, services, 1)
-    before = await shown(client, "/v1/collections/default")
+    before = await get_json(client, "/v1/collections/default")
     told = (await decide(client, items[0], decision="none")).json()
     assert (told["decision"], told["label"], told["example"]) == ("none", None, None)
     assert told["collection_version"] == before["version"]
-    assert (await shown(client, "/v1/collections/default"))["examples"] == before["examples"]
+    assert (await get_json(client, "/v1/collections/default"))["examples"] == before["examples"]
     await ask(client, picture(100))
     await settled(services)
     assert await queue(client) == [], "a decided picture does not come back"
@@ -321,7 +321,7 @@ async def test_feedback_teaches_once_and_counts(client: httpx.AsyncClient, servi
     assert again["collection_version"] == confirmed["collection_version"]
     other = (await say(label="pan")).json()
     assert (other["decision"], other["other_labels"]) == ("relabelled", ["mug"])
-    stats = await shown(client, "/v1/collections/default/review/stats")
+    stats = await get_json(client, "/v1/collections/default/review/stats")
     assert (stats["decided"], stats["relabelled"]) == (1, 1), "the last word on a picture counts, once"
     for fields in (
         {},
@@ -377,10 +377,10 @@ async def test_each_call_asks_for_its_scope_and_no_other_workspace_sees_anything
             assert (await stranger.request(method, place, json=body)).status_code == 404, place
     assert await queue(stranger) == []
     assert (await stranger.get(item["image"])).status_code == 404
-    assert (await shown(stranger, "/v1/vision/review/pending"))["total"] == 0
+    assert (await get_json(stranger, "/v1/vision/review/pending"))["total"] == 0
     given = await stranger.post("/v1/feedback", json={"request_id": item["request_id"], "label": "x"})
     assert given.status_code == 409
-    assert (await shown(stranger, f"{path}/stats"))["waiting"] == 0
+    assert (await get_json(stranger, f"{path}/stats"))["waiting"] == 0
     assert len(await queue(owner)) == 1
 
 
