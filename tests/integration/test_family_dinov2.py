@@ -180,11 +180,21 @@ async def test_it_is_recommended(teacher: httpx.AsyncClient) -> None:
     assert "'dinov2-tiny' can be used" in reasons["dinov2_lora"]
 
 
-async def test_its_head_is_trained_and_exported_without_texts(
-    teacher: httpx.AsyncClient, services: Services, tmp_path: Path
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def by_head(teacher: httpx.AsyncClient, service: FastAPI) -> str:
+    """A model of a head, trained."""
+    await trained(teacher, service.state.services, strategy="dinov2_head", params={}, name="by-head")
+    return "by-head"
+
+
+async def test_its_head_is_trained(teacher: httpx.AsyncClient, by_head: str) -> None:
+    assert await right_of(teacher, by_head) >= 14
+
+
+@pytest.mark.slow
+async def test_its_head_is_exported_without_texts(
+    teacher: httpx.AsyncClient, services: Services, by_head: str, tmp_path: Path
 ) -> None:
-    await trained(teacher, services, strategy="dinov2_head", params={}, name="by-head")
-    assert await right_of(teacher, "by-head") >= 14
     reply = await teacher.post("/v1/models/by-head/export", json={"format": "onnx"})
     job = await carried_out(services, teacher, reply.json()["id"])
     assert job["state"] == "succeeded", job["error"]
@@ -201,6 +211,7 @@ async def test_its_head_is_trained_and_exported_without_texts(
     assert scores.sum() + none.sum() == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.slow
 async def test_its_adapter_is_trained_merged_and_moves(
     teacher: httpx.AsyncClient, services: Services
 ) -> None:
