@@ -1,4 +1,4 @@
-"""Everything a request may lean on, opened once by the app and closed in the opposite order."""
+"""Every service that a request uses, opened once by the app and closed in the opposite order."""
 
 from __future__ import annotations
 

@@ -97,7 +97,11 @@ def list_pairs(picture: bytes, shape: bytes) -> list[Pair]:
         Pair("responses", ask, _json("/v1/responses", responses)),
         Pair("chat with collection/default", classify, _json("/v1/chat/completions", label)),
         Pair("embeddings of a data: URI", embed, _json("/v1/embeddings", {"input": [photo]})),
-        Pair("/hf, raw bytes", classify, lambda one: one.post("/hf/image-classification", content=picture)),
+        Pair(
+            "/hf, raw bytes",
+            classify,
+            lambda client: client.post("/hf/image-classification", content=picture),
+        ),
         Pair("/hf, JSON", classify, _json("/hf/image-classification", {"inputs": text})),
         Pair(
             "/v2, JSON",

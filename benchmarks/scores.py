@@ -77,7 +77,7 @@ def balanced_accuracy(answers: np.ndarray, truth: np.ndarray) -> float:
     return float(np.mean([np.mean(answers[truth == label] == label) for label in np.unique(truth)]))
 
 
-class Paired(NamedTuple):
+class PairedDifference(NamedTuple):
     """How far one method is ahead of another on the same episodes."""
 
     difference: float
@@ -87,8 +87,8 @@ class Paired(NamedTuple):
     losses: int
 
 
-def compare_paired(ours: Doubles, theirs: Doubles) -> Paired:
+def compare_paired(ours: Doubles, theirs: Doubles) -> PairedDifference:
     """Of float64[n] figures, episode by episode."""
     ahead = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
     error = float(ahead.std(ddof=1) / np.sqrt(len(ahead))) if len(ahead) > 1 else 0.0
-    return Paired(float(ahead.mean()), error, int((ahead > 0).sum()), int((ahead < 0).sum()))
+    return PairedDifference(float(ahead.mean()), error, int((ahead > 0).sum()), int((ahead < 0).sum()))

@@ -1,7 +1,6 @@
 """Simulated features of natural photos, since no wheel carries photos of many classes.
 
-Knows a classifier's rows of named classes (`Family.named_classes`) and the covariance of real photos; knows nothing of
-heads or priors.
+Made from a classifier's rows of named classes (`Family.named_classes`) and the covariance of real photos.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Episodes that can only be answered from their examples: made-up words that name colours or shapes.
 
 A word's meaning lasts one episode. Words whose checksum falls in a reserved fifth are never trained with.
-Knows nothing of pixels, tokenizers or models.
 """
 
 from __future__ import annotations

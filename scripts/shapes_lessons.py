@@ -1,7 +1,4 @@
-"""What is asked about each training image: the split's own questions, reworded, and fresh ones.
-
-Knows nothing of pixels, tokenizers or models.
-"""
+"""What is asked about each training image: the split's own questions, reworded, and fresh ones."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Train the tiny CLIP that ships as app/checkpoints/clip-tiny, on coloured shapes and captions of them.
 
-Knows the easy-VQA training split; what it writes is an ordinary CLIPModel folder and knows nothing of that.
+Trains on the easy-VQA training split, and writes an ordinary CLIPModel folder.
 
     python scripts/train_clip_tiny.py [--out app/checkpoints/clip-tiny] [--steps 900] [--seed 0]
 """

@@ -1,6 +1,6 @@
 """Train the tiny DINOv2 that ships as app/checkpoints/dinov2-tiny, on coloured shapes.
 
-Knows the easy-VQA training split; what it writes is an ordinary Dinov2Model folder and knows nothing of that.
+Trains on the easy-VQA training split, and writes an ordinary Dinov2Model folder.
 
     python scripts/train_dinov2_tiny.py [--out app/checkpoints/dinov2-tiny] [--steps 800] [--seed 0]
 """

@@ -34,6 +34,7 @@ from psycopg import sql
 from app.embedded import Addresses, EmbeddedError, EmbeddedServers, purge
 from app.settings import Settings
 from app.storage.database import migrate
+from tests.browser.chromium import MISSING
 from tests.made_engines import engines_folder, share_engines
 
 if TYPE_CHECKING:
@@ -78,6 +79,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first: one of them at the end leaves the other processes without work."""
     place = {name: number for number, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: place.get(item.path.relative_to(ROOT).as_posix(), len(place)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One loud line where the page's tests had no browser."""
+    skipped = (str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
+    if any("no Chromium" in reason for reason in skipped):
+        terminalreporter.write_line(MISSING, red=True, bold=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

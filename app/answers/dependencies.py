@@ -1,4 +1,4 @@
-"""What the routes of answers are given."""
+"""The services that the routes of answers depend on."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ log = structlog.get_logger("app.answers")
 
 
 @dataclass(frozen=True)
-class Warned:
+class DomainWarning:
     """What a client should know of an answer before believing it."""
 
     code: Literal["outside_domain"]
@@ -49,7 +49,7 @@ class Domains:
     @asynccontextmanager
     async def judge_meanwhile(
         self, workspace: str, word: str, task: Task, entry: Entry
-    ) -> AsyncIterator[Awaitable[tuple[Warned, ...]]]:
+    ) -> AsyncIterator[Awaitable[tuple[DomainWarning, ...]]]:
         """`judge`, beside what the block does; it has nothing to say where the encoder cannot be had, since an
         answer must not fail over a warning.
         """
@@ -61,7 +61,7 @@ class Domains:
 
     async def _judge_or_ignore(
         self, workspace: str, word: str, task: Task, entry: Entry
-    ) -> tuple[Warned, ...]:
+    ) -> tuple[DomainWarning, ...]:
         try:
             return await self.judge(workspace, word, task, entry)
         except Exception as error:
@@ -70,7 +70,7 @@ class Domains:
 
     async def judge(
         self, workspace: str, word: str, task: Task, entry: Entry, *, is_asked: bool = True
-    ) -> tuple[Warned, ...]:
+    ) -> tuple[DomainWarning, ...]:
         """What to say of the picture to whoever asks the model that the registry calls `word`; without `is_asked`
         there will be no answer to warn of.
 
@@ -92,7 +92,7 @@ class Domains:
             return ()
         if domain.covers(vectors)[0]:
             return ()
-        return (Warned("outside_domain", _sentence(source, base, domain, task, is_asked)),)
+        return (DomainWarning("outside_domain", _sentence(source, base, domain, task, is_asked)),)
 
 
 def _find_domain(source: EncoderSource) -> tuple[Domain | None, EncoderSource | None]:

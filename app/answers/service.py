@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from app.answers import repository
-from app.answers.domains import Domains, Warned
+from app.answers.domains import Domains, DomainWarning
 from app.answers.errors import ImageRequiredError
 from app.answers.renewal import AnswerRenewal
 from app.answers.repository import NearAnswer, count_stored_bytes, find_shown_images, images_of
@@ -30,7 +30,7 @@ from app.inference.sources import EncoderConfig
 from app.media import images
 from app.media.images import ImageLimits
 from app.models.resolver import ModelResolver
-from app.models.service import Trained, TrainedModels
+from app.models.service import ModelRecord, TrainedModels
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.database import Database
@@ -94,7 +94,7 @@ class AskResult:
     examples_ms: float
     generate_ms: float
     total_ms: float
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[DomainWarning, ...] = ()
 
 
 @dataclass(eq=False)
@@ -207,7 +207,7 @@ class Answering:
         if asked.model is None:
             return self.models.default_vlm(asked.task), False
         found = await self.models.find(workspace, asked.model)
-        if isinstance(found, Trained):
+        if isinstance(found, ModelRecord):
             return await self.trained.vlm(workspace, found), True
         if found.kind != "vlm":
             raise ModelTaskError(f"'{found.name}' compares images and texts; it does not answer.")

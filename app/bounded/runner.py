@@ -57,7 +57,7 @@ async def run_bounded_async(
     while (give_back := _SLOTS.take(most)) is None:
         if time.monotonic() > deadline:
             raise errors.OverloadedError(
-                "Too many uploads are being checked right now: try again shortly.", retry_after_s=5
+                "Too many uploads are being checked: try again shortly.", retry_after_s=5
             )
         await asyncio.sleep(_TICK_SECONDS)
     gone = threading.Event()
@@ -205,7 +205,7 @@ def _death(code: int, limits: ChildLimits, doing: str) -> errors.VisionError:
             f"{doing} was ended by the system, which is short of memory.", retry_after_s=30
         )
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return errors.CheckLimitError(f"{doing} broke off ({how}): what was sent is damaged or built to do harm.")
+    return errors.CheckLimitError(f"{doing} broke off ({how}): the upload is damaged or malicious.")
 
 
 def _to_limit_error(what: str, limits: ChildLimits, doing: str) -> errors.CheckLimitError:

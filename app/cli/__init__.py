@@ -28,7 +28,7 @@ from app.cli import (
 app = typer.Typer(
     name="vision",
     help="Recognise images, teach new labels, and ask about pictures."
-    " Exit codes: 0 done, 1 the service said no, 2 wrong usage, 3 no service, 130 stopped by Ctrl-C.",
+    " Exit codes: 0 done, 1 the service refused, 2 wrong usage, 3 no service, 130 stopped by Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -57,8 +57,8 @@ def temporary_service(data_dir: Path | None) -> Iterator[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Other commands must not come to lean on a service that goes when this one is done; waiting jobs are begun only by
-    a command that is about jobs; and one client needs no further processes, unless the settings name some.
+    """Other commands must not come to depend on a service that goes when this one is done; waiting jobs are begun only
+    by a command that is about jobs; and one client needs no further processes, unless the settings name some.
     """
     own = {"VISION_ANNOUNCE": "false", "VISION_WORKER_AT_ONCE": "false"}
     if not os.environ.keys() & {"VISION_FRONT_ENDS", "VISION_ENGINES", "VISION_ENGINE_DEVICES"}:

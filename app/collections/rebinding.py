@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.collections.directory import KnownCollection
 from app.errors import ConflictError
 from app.jobs.service import Job, Jobs
-from app.jobs.spec import DataRef, JobSpec, Resolved
+from app.jobs.spec import DataRef, JobSpec, ResolvedJob
 from app.models.resolver import ModelResolver
 
 
@@ -37,4 +37,4 @@ class Rebinding:
         spec = JobSpec(
             kind="reembed", base_model=encoder, base_kind="encoder", data=DataRef(collection=known.id)
         )
-        return await self.jobs.queue(workspace, Resolved(spec, "cpu"))
+        return await self.jobs.queue(workspace, ResolvedJob(spec, "cpu"))

@@ -17,6 +17,12 @@ from app.http.names import CollectionName
 _ID = "8a0f4c3e-7d55-4b61-9c0e-2f6f6a1c9d10"
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _WHEN = "2026-01-31T12:00:00Z"
+_HIT: dict[str, Any] = {
+    "id": _ID,
+    "label": "coffee_mug",
+    "similarity": 0.87,
+    "image": f"/v1/collections/kitchen/examples/{_ID}/image",
+}
 _CLASSIFICATION: dict[str, Any] = {
     "label": "coffee_mug",
     "scores": [
@@ -29,6 +35,7 @@ _CLASSIFICATION: dict[str, Any] = {
     "collection": "default",
     "timing_ms": {"decode": 2.1, "embed": 11.4, "score": 0.2, "total": 14.0},
     "answer_set": {"coverage": 0.9, "guarantee": "label", "labels": ["coffee_mug"], "warnings": []},
+    "neighbours": [_HIT],
 }
 _COLLECTION: dict[str, Any] = {
     "name": "kitchen",
@@ -49,30 +56,20 @@ _EXAMPLE: dict[str, Any] = {
 }
 _ADDED: dict[str, Any] = _EXAMPLE | {"created": True, "other_labels": ["teacup"], "replaced_labels": []}
 _LABEL: dict[str, Any] = {"label": "coffee_mug", "description": "ceramic white mug", "examples": 4}
-_HEALTH: dict[str, Any] = {
-    "collection": "kitchen",
-    "examples": 120,
-    "examined": 120,
-    "suspects": [
-        {"id": _ID, "label": "teapot", "told": "coffee_mug", "probability": 0.04, "image": _EXAMPLE["image"]}
-    ],
-    "suspects_total": 1,
-    "labels": [
-        {"label": "teapot", "examples": 40, "recall": 0.95},
-        {"label": "coffee_mug", "examples": 80, "recall": 0.9875},
-    ],
-    "labels_total": 2,
-    "notes": [],
-}
-_HIT: dict[str, Any] = {
-    "id": _ID,
-    "label": "coffee_mug",
-    "similarity": 0.87,
-    "image": f"/v1/collections/kitchen/examples/{_ID}/image",
-}
 _LABEL_SHARES = (
     "How often each label is expected: `equal`, all alike, or `examples`, as often as it has examples."
 )
+
+
+class Hit(BaseModel):
+    """An example near what was asked for."""
+
+    model_config = with_example(_HIT)
+
+    id: uuid.UUID
+    label: str
+    similarity: float = Field(description="Cosine.")
+    image: str = Field(description="Where its thumbnail is.")
 
 
 class Score(BaseModel):
@@ -132,6 +129,11 @@ class Classification(BaseModel):
     collection: str | None = Field(description="Null in zero-shot.")
     timing_ms: Timing
     answer_set: AnswerSet | None = Field(None, description="Only where `coverage` was given.")
+    neighbours: list[Hit] | None = Field(
+        None,
+        description="Only where `neighbours` were asked for: the nearest examples, best first; empty where labels by"
+        " name or a trained model answered, which have no examples here.",
+    )
 
 
 class Classifications(BaseModel):
@@ -244,60 +246,10 @@ class LabelInfo(BaseModel):
     examples: int
 
 
-class Suspect(BaseModel):
-    """An example whose label the other examples contradict."""
-
-    id: uuid.UUID
-    label: str = Field(description="The label it has.")
-    told: str = Field(description="The label that the others tell when it is left out.")
-    probability: float = Field(description="That its own label is right.")
-    image: str = Field(description="Where its thumbnail is.")
-
-
-class LabelHealth(BaseModel):
-    """How well one label is learned."""
-
-    label: str
-    examples: int
-    recall: float | None = Field(
-        description="Share of its examples that are told right when left out; null where none can be."
-    )
-
-
-class CollectionHealth(BaseModel):
-    """What may be wrong with a collection's examples."""
-
-    model_config = with_example(_HEALTH)
-
-    collection: str
-    examples: int
-    examined: int = Field(
-        description="Different examples that were left out in turn; of a large collection a sample."
-    )
-    suspects: list[Suspect] = Field(description="The most suspect first, at most `limit`.")
-    suspects_total: int = Field(description="How many were found; an image taught twice counts once.")
-    labels: list[LabelHealth] = Field(
-        description="The least recall first, at most `limit`; then those without, the fewest examples first."
-    )
-    labels_total: int
-    notes: list[str] = Field(description="What the figures leave out, in sentences.")
-
-
 class LabelList(Page[LabelInfo]):
     """A page of labels, by name."""
 
     model_config = with_example({"data": [_LABEL], "next": None})
-
-
-class Hit(BaseModel):
-    """An example near what was asked for."""
-
-    model_config = with_example(_HIT)
-
-    id: uuid.UUID
-    label: str
-    similarity: float = Field(description="Cosine.")
-    image: str = Field(description="Where its thumbnail is.")
 
 
 class SearchResult(BaseModel):
@@ -346,3 +298,8 @@ class EmbeddingList(BaseModel):
 def image_url(collection: str, example_id: uuid.UUID) -> str:
     """Where an example's thumbnail is."""
     return f"/v1/collections/{collection}/examples/{example_id}/image"
+
+
+def to_hit(collection: str, example_id: uuid.UUID, label: str, similarity: float) -> Hit:
+    """An example near what was asked for, as clients see it."""
+    return Hit(id=example_id, label=label, similarity=similarity, image=image_url(collection, example_id))

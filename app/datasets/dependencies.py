@@ -1,4 +1,4 @@
-"""What the routes of datasets are given."""
+"""The services that the routes of datasets depend on."""
 
 from __future__ import annotations
 

@@ -123,7 +123,8 @@ def _fit_ordered(
     anchors = np.concatenate([anchors, np.setdiff1d(gathered.exemplars, anchors)])
     columns = np.empty(len(gathered.labels), np.int64)
     columns[anchors] = np.arange(len(anchors))
-    left_out, recalls = _recalls(held_out, gathered.labels[combined.rows], gathered)
+    told = gathered.seen[held_out.argmax(axis=1)] if len(combined.rows) else combined.rows
+    left_out, recalls = _recalls(told, gathered.labels[combined.rows], gathered)
     head = Head(
         labels=list(labels),
         kind="+".join(
@@ -139,6 +140,7 @@ def _fit_ordered(
         counts=gathered.counts,
         left_out=left_out,
         recalls=recalls,
+        confusions=_confusions(told, gathered.labels[combined.rows]),
     )
     return _calibrate(head, gathered, priors, prior, combined, held_out)
 
@@ -191,16 +193,22 @@ def _suspects(combined: Combined, gathered: Gathered) -> tuple[Suspect, ...]:
     return tuple(found)
 
 
-def _recalls(held_out: Doubles, labels: Ints, gathered: Gathered) -> tuple[Ints, Doubles]:
+def _recalls(told: Ints, labels: Ints, gathered: Gathered) -> tuple[Ints, Doubles]:
     """int64[C] and float64[C]: rows of each label that were left out, and the share told right, NaN where none was.
 
-    `held_out` float64[r, p] are the logits of these rows, `labels` int64[r] their labels.
+    `told` int64[r] is what the others tell of these rows, `labels` int64[r] their labels.
     """
     classes = len(gathered.counts)
     rows = np.bincount(labels, minlength=classes)
-    told = gathered.seen[held_out.argmax(axis=1)] if len(labels) else labels
     right = np.bincount(labels[told == labels], minlength=classes)
     return rows, np.where(rows > 0, right / np.maximum(rows, 1), np.nan)
+
+
+def _confusions(told: Ints, labels: Ints) -> Ints:
+    """int64[m, 3]: each pair of a label and another one that is told instead, and how often."""
+    wrong = told != labels
+    pairs, counts = np.unique(np.stack([labels[wrong], told[wrong]], axis=1), axis=0, return_counts=True)
+    return np.concatenate([pairs, counts[:, None]], axis=1)
 
 
 def _log_shares(supports: SupportSet, label_ids: list[int]) -> Doubles:

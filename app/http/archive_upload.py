@@ -37,7 +37,7 @@ _RAW = frozenset(
 
 @dataclass(frozen=True)
 class ArchiveUpload:
-    """What came in."""
+    """An archive that was received, and the fields beside it."""
 
     path: Path
     """Gone when the request ends."""

@@ -1,4 +1,4 @@
-"""Reads an upload in any of its three dresses (multipart, raw image, JSON) into images and text fields."""
+"""Reads an upload in any of its three encodings (multipart, raw image, JSON) into images and text fields."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Holder(Protocol):
 
     @property
     def bases(self) -> Sequence[Base]:
-        """What it shares."""
+        """The bases that it shares with others."""
 
 
 def charge_models(live: Mapping[Key, Holder]) -> dict[Key, int]:

@@ -19,9 +19,9 @@ from app.inference.observing import BatcherStats, BatchObserver
 from app.inference.pipeline import PipelinedBatcher
 from app.inference.protocols import (
     Encoder,
+    HasOptimisation,
     ImageOrMaker,
     Launching,
-    Optimised,
     Pixels,
     Rgb,
     TextEncoder,
@@ -38,7 +38,7 @@ class Closable(Protocol):
     """An encoder that holds what others share."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Give back what it shares with others."""
 
 
 def close_encoder(encoder: Encoder) -> None:
@@ -75,7 +75,7 @@ class LiveEncoder:
         """See `app.inference.protocols.Reducing`."""
         self.reads_texts = isinstance(encoder, TextEncoder)
         """Whether the encoder puts texts into the space of its images."""
-        self.optimisation = encoder.optimisation if isinstance(encoder, Optimised) else None
+        self.optimisation = encoder.optimisation if isinstance(encoder, HasOptimisation) else None
         self.bases: tuple[Base, ...] = tuple(getattr(encoder, "bases", ()))
         """What an adapted encoder shares with others; nothing for one that is whole."""
         self.key = f"{encoder.name}@{encoder.fingerprint}"

@@ -85,7 +85,7 @@ class ModelRegistry:
         """
         async with self._lend("encoder", self._resolve("encoder", name)) as live:
             if not isinstance(live, LiveEncoder):
-                raise TypeError("the slot of an encoder holds something else")
+                raise TypeError("the slot holds no encoder")
             yield live
 
     @asynccontextmanager
@@ -103,7 +103,7 @@ class ModelRegistry:
             return
         async with self._lend("vlm", self._resolve("vlm", name)) as live:
             if not isinstance(live, LiveVlm):
-                raise TypeError("the slot of a vision-language model holds something else")
+                raise TypeError("the slot holds no vision-language model")
             yield live
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What the routes of jobs are given."""
+"""The services that the routes of jobs depend on."""
 
 from __future__ import annotations
 

@@ -71,7 +71,9 @@ class JobInfo(BaseModel):
     id: uuid.UUID
     kind: Kind
     state: State
-    queue: Queue = Field(description="Where it fits; workers listen to one queue or several.")
+    queue: Queue = Field(
+        description="The queue it waits in, by its size; workers listen to one queue or several."
+    )
     served: bool | None = Field(
         description="Of a job that waits: whether a worker listens to its queue; null where that is not known."
     )

@@ -119,7 +119,7 @@ async def retry(session: AsyncSession, workspace: str, job_id: uuid.UUID) -> str
 
 
 async def find(session: AsyncSession, workspace: str, job_id: uuid.UUID) -> Job | None:
-    """One job."""
+    """The job of that id in a workspace; None without one."""
     return await session.scalar(select(Job).where(Job.workspace == workspace, Job.id == job_id))
 
 

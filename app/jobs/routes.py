@@ -1,4 +1,4 @@
-"""`/jobs`: follow long work, stop it, try it again, and fetch what it left behind; asking for it is `app.training`."""
+"""`/jobs`: follow jobs, cancel and retry them, and fetch their files; `app.training` makes them."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from app.errors import OverloadedError
 from app.jobs import machine, repository
 from app.jobs.errors import ArtifactNotFoundError, IdempotencyKeyError, JobNotFoundError, JobStateError
 from app.jobs.repository import NewJob, Series, digest
-from app.jobs.spec import Kind, Resolved
+from app.jobs.spec import Kind, ResolvedJob
 from app.jobs.tables import Artifact, Job
 from app.settings import Settings
 from app.storage.database import Database
@@ -65,7 +65,7 @@ class Jobs:
         self._quota = quota
 
     async def queue(
-        self, workspace: str, wanted: Resolved, *, key: str | None = None, digest: str | None = None
+        self, workspace: str, wanted: ResolvedJob, *, key: str | None = None, digest: str | None = None
     ) -> Job:
         """Write a resolved job down, then tell the workers; raises OverloadedError, IdempotencyKeyError, and
         WorkspaceFullError for a job that would store something where the workspace stores all it may.

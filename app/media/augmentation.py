@@ -1,4 +1,4 @@
-"""Changed copies of examples that keep their label: turned, brighter or darker, noisy, cropped, mirrored on wish."""
+"""Changed copies of examples that keep their label: turned, brighter or darker, noisy, cropped, mirrored if asked."""
 
 from __future__ import annotations
 

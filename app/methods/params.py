@@ -11,7 +11,7 @@ from app.methods.tasks import Metric
 
 
 class Params(BaseModel):
-    """What every method takes."""
+    """Parameters that every method takes."""
 
     model_config = ConfigDict(
         extra="forbid", allow_inf_nan=False, json_schema_extra={"additionalProperties": False}
@@ -47,7 +47,9 @@ class Params(BaseModel):
     patience: int = Field(
         10, ge=0, description="Evaluations without improvement before training stops; 0 never stops early."
     )
-    evaluate_every: int = Field(25, ge=1, description="Steps between two looks at the held-out examples.")
+    evaluate_every: int = Field(
+        25, ge=1, description="Steps between two evaluations on the held-out examples."
+    )
 
     @property
     def min_examples_per_label(self) -> int:

@@ -1,4 +1,4 @@
-"""What the routes of models are given."""
+"""The services that the routes of models depend on."""
 
 from __future__ import annotations
 

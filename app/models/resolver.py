@@ -18,7 +18,7 @@ from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
 from app.inference.sources import Kind
 from app.methods.tasks import Task
-from app.models.service import Trained, TrainedModels
+from app.models.service import ModelRecord, TrainedModels
 from app.settings import Settings
 
 _KINDS: dict[Kind, str] = {
@@ -91,13 +91,13 @@ class ModelResolver:
             raise self.absent(name, "encoder")
         return self.word_of(info)
 
-    async def find(self, workspace: str, name: str, kind: Kind | None = None) -> Trained | ModelInfo:
+    async def find(self, workspace: str, name: str, kind: Kind | None = None) -> ModelRecord | ModelInfo:
         """The workspace's trained model of that id, else the known one (of that `kind`) of that name or alias.
 
         Raises ModelNotFoundError, which names those that are near.
         """
         known = self.match(name, kind)
-        found: Trained | ModelInfo | None = None
+        found: ModelRecord | ModelInfo | None = None
         if known is None or not self._is_untrained(workspace, name):
             found = await self.trained.find(workspace, name)
             if found is None and known is not None:
@@ -164,7 +164,7 @@ class ModelResolver:
         kind: Kind | None = None,
         task: Task | None = None,
         *,
-        trained: Iterable[Trained] = (),
+        trained: Iterable[ModelRecord] = (),
         hint: str = "",
     ) -> ModelNotFoundError:
         """The failure of a name that means no model here; it names those that are near, else all known ones."""

@@ -1,4 +1,4 @@
-"""What the routes of operations are given."""
+"""The services that the routes of operations depend on."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import text
 
@@ -139,11 +139,9 @@ class Readiness(BaseModel):
     checks: dict[str, str]
 
 
-@router.get("/", tags=["platform"], response_model=About)
-async def about(request: Request) -> Any:
-    """What answers here; a browser is led to the documentation."""
-    if "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse("docs", status_code=307)
+@router.get("/", tags=["platform"])
+async def about() -> About:
+    """What answers here; a browser gets the page instead."""
     return About()
 
 

@@ -58,7 +58,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Unpacked:
+class UnpackedArchive:
     """What unpacking an archive gave."""
 
     files: int

@@ -28,7 +28,7 @@ from app.storage.archive_entries import (
     NO_ARCHIVE,
     ArchiveLimits,
     Entry,
-    Unpacked,
+    UnpackedArchive,
     refuse_bomb,
     shorten_name,
 )
@@ -90,7 +90,7 @@ def check_limits(settings: Settings, size_bytes: int) -> ChildLimits:
 
 def unpack_bounded(
     archive: Path, folder: Path, settings: Settings, *, gone: threading.Event | None = None
-) -> Unpacked:
+) -> UnpackedArchive:
     """`unpack` in a child process with limits; raises CheckLimitError too."""
     limits = ArchiveLimits.from_settings(settings)
     allowed = check_limits(settings, archive.stat().st_size)
@@ -110,7 +110,7 @@ def unpack_bounded(
     except BaseException:  # a child that was ended removes nothing
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return Unpacked(**found)
+    return UnpackedArchive(**found)
 
 
 def unpack_request(archive: str, folder: str, limits: dict[str, int]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def unpack(
     limits: ArchiveLimits,
     *,
     is_allowed: Callable[[str], bool] | None = None,
-) -> Unpacked:
+) -> UnpackedArchive:
     """Unpack into the new `folder`. `is_allowed` says which paths may be in it.
 
     Backslashes in names separate folders, as Windows writes them; the encoding of names that do not state it is
@@ -155,7 +155,7 @@ class _Unpacking:
         self._remarks: list[str] = []
         self._backslashes = self._icons = 0
 
-    def run(self) -> Unpacked:
+    def run(self) -> UnpackedArchive:
         files = 0
         with _damage():
             for number, entry in enumerate(self._entries(), 1):
@@ -184,7 +184,7 @@ class _Unpacking:
             self._remarks.append(f"Backslashes in {self._backslashes} names were read as folders.")
         if self._icons:
             self._remarks.append(f"{self._icons} icons of macOS folders were left out.")
-        return Unpacked(files, self._remarks)
+        return UnpackedArchive(files, self._remarks)
 
     def _entries(self) -> Iterator[Entry]:
         with self._archive.open("rb") as file:

@@ -58,7 +58,7 @@ class BlobStore:
         await asyncio.to_thread(self._call, self._put, sha256, data)
 
     async def get(self, sha256: str) -> bytes:
-        """The bytes."""
+        """The bytes stored under the hash."""
         return await asyncio.to_thread(self._call, self._backend.get, _check_hash(sha256))
 
     async def delete(self, sha256: str) -> None:

@@ -118,7 +118,7 @@ class StrategyHardware(Part):
     expected_cores: int = Field(2, ge=1, le=65_536, description="On how many CPU cores that is.")
     useful_cores: int = Field(8, ge=1, le=65_536, description="More CPU cores than these make it no faster.")
     training_time_hours: tuple[Hours, Hours] | None = Field(
-        None, description="Least and most hours, as its author says, where nobody measured seconds."
+        None, description="Least and most hours, as its author states, where seconds were not measured."
     )
     inference_time_ms: float | None = Field(
         None, ge=0, le=1e9, description="Milliseconds for one image, as measured or as its author says."

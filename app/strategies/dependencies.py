@@ -1,4 +1,4 @@
-"""What the routes of strategies are given."""
+"""The services that the routes of strategies depend on."""
 
 from __future__ import annotations
 

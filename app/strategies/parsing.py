@@ -23,7 +23,7 @@ class StrategyFileError(ValueError):
 
 
 @dataclass
-class Parsed:
+class ParsedFile:
     """What one file holds."""
 
     strategies: list[Strategy] = field(default_factory=list)
@@ -40,13 +40,13 @@ class _Entry:
     """What gives it its name, for people."""
 
 
-def parse(text: bytes, file: str) -> Parsed:
+def parse(text: bytes, file: str) -> ParsedFile:
     """The strategies of one file's text. One that is wrong does not keep out others of the same file.
 
     A file holds a strategy and is called like it; or a mapping `strategies` from names to strategies; or such a
     mapping alone, where `hardware_requirements` may stand beside a single one.
     """
-    parsed = Parsed()
+    parsed = ParsedFile()
     try:
         document = Document(text)
     except YamlError as error:

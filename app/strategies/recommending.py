@@ -1,4 +1,4 @@
-"""Which strategies fit a wish and a machine, best first, and for each of the others why not."""
+"""Which strategies fit the requirements and a machine, best first, and for each of the others why not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOT_ESTIMATED = ExpectedTime(None, None, "")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Requirements:
     """What somebody wants to learn, and on what; None leaves it open."""
 
     machine: Machine
@@ -60,7 +60,7 @@ Ready = Callable[[Strategy], LocalModel | None]
 
 
 def recommend(
-    strategies: Iterable[Strategy], wanted: Wanted, ready: Ready | None = None
+    strategies: Iterable[Strategy], wanted: Requirements, ready: Ready | None = None
 ) -> tuple[list[Verdict], list[Verdict]]:
     """Those that fit, best first, and those left out, by name.
 
@@ -83,7 +83,7 @@ def recommend(
     return sorted(fitting, key=order), sorted(left_out, key=lambda verdict: verdict.strategy.name)
 
 
-def judge(strategy: Strategy, wanted: Wanted, ready: Ready | None = None) -> Verdict:
+def judge(strategy: Strategy, wanted: Requirements, ready: Ready | None = None) -> Verdict:
     """Whether one strategy fits."""
     here = None if ready is None else ready(strategy)
     against = _find_unwanted(strategy, wanted) or lacking(strategy, wanted.machine, here)
@@ -121,7 +121,7 @@ def lacking(strategy: Strategy, machine: Machine, here: LocalModel | None = None
     return short
 
 
-def _find_unwanted(strategy: Strategy, wanted: Wanted) -> str | None:
+def _find_unwanted(strategy: Strategy, wanted: Requirements) -> str | None:
     if wanted.task not in (None, strategy.task):
         return f"It is for {strategy.task}, not for {wanted.task}."
     if wanted.learning_type is not None and wanted.learning_type not in strategy.learning_types:
@@ -162,7 +162,7 @@ def _short_of(strategy: Strategy, gpu_gb: float | None, cpu_gb: float, machine: 
 
 
 def _in_favour(
-    strategy: Strategy, wanted: Wanted, here: LocalModel | None, params: dict[str, Any], *, absent: bool
+    strategy: Strategy, wanted: Requirements, here: LocalModel | None, params: dict[str, Any], *, absent: bool
 ) -> str:
     said = ["nothing is trained" if strategy.method is None else f"trains with the method {strategy.method}"]
     size, is_as_good = wanted.dataset_size, _is_as_good(strategy, wanted.dataset_size)

@@ -56,9 +56,9 @@ def estimate_time(
         least, most = needs.training_time_hours
         return ExpectedTime(None, examples, f"{_range(least, most)}, as its file says; nothing was measured.")
     if needs.expected_time_s is None:
-        return ExpectedTime(None, examples, "Nobody measured how long it takes.")
+        return ExpectedTime(None, examples, "How long it takes was not measured.")
     if other_model is not None:
-        return ExpectedTime(None, examples, f"Nobody measured how long it takes with {other_model}.")
+        return ExpectedTime(None, examples, f"How long it takes with {other_model} was not measured.")
     seconds = needs.expected_time_s
     if needs.expected_examples is None:
         if examples is not None:

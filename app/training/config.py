@@ -188,7 +188,7 @@ class MultimodalConfig(Section):
         }
         if arguments.batch_size == "auto" and "batch_size" in has and not _measures_batches(method):
             able = " and ".join(f"'{name}'" for name in METHODS if _measures_batches(name))
-            idle["batch_size"] = f"only the method {able} measures; '{method}' takes its usual number"
+            idle["batch_size"] = f"only the method {able} measures; '{method}' takes its default number"
         return idle
 
     @property

@@ -11,7 +11,7 @@ from app.families import FAMILIES
 from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
 from app.inference.sources import HUB_ID, EncoderConfig
-from app.jobs.spec import Resolved
+from app.jobs.spec import ResolvedJob
 from app.methods import METHODS, check_params
 from app.methods.tasks import Task
 from app.models.resolver import ModelResolver
@@ -39,7 +39,7 @@ class _Base:
 
 
 class Configurations:
-    """Configurations of one process."""
+    """Turns configurations into jobs."""
 
     def __init__(self, settings: Settings, models: ModelResolver) -> None:
         self._settings = settings
@@ -67,7 +67,7 @@ class Configurations:
 
     async def resolve(
         self, config: MultimodalConfig, data: LearningData, options: TrainingOptions
-    ) -> Resolved:
+    ) -> ResolvedJob:
         """The job that the document means for these data; what it asks for in vain is among the job's warnings.
 
         Raises what `check`, `config_recipe.recipe_of` and `resolving.resolved` raise.

@@ -1,4 +1,4 @@
-"""What the routes of training are given."""
+"""The services that the routes of training depend on."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from app.http.names import MODEL_NAME as MODEL_NAME
 from app.inference.sources import slug
 from app.jobs.errors import NotTrainableError
-from app.jobs.spec import JobSpec, Queue, Resolved
+from app.jobs.spec import JobSpec, Queue, ResolvedJob
 from app.methods import METHODS, MethodName, check_params
 from app.methods.tasks import Task
 from app.training.bases import BaseModels
@@ -86,7 +86,7 @@ class TrainingOptions:
 
 def resolve_job(
     strategy: Recipe, data: LearningData, options: TrainingOptions, bases: BaseModels
-) -> Resolved:
+) -> ResolvedJob:
     """What the strategy makes of the data.
 
     Raises NotTrainableError for what cannot be trained, InvalidInputError for wrong parameters, EncoderMismatchError
@@ -122,7 +122,7 @@ def resolve_job(
         (variant.gpu_memory_gb for variant in model.larger if variant.checkpoint == base),
         strategy.hardware.gpu_memory_gb,
     )
-    return Resolved(spec, queue_of(params, memory_gb), strategy.name, warnings)
+    return ResolvedJob(spec, queue_of(params, memory_gb), strategy.name, warnings)
 
 
 def _check_listed(strategy: Recipe, asked: str | None, bases: BaseModels) -> None:

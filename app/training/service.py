@@ -28,7 +28,7 @@ log = structlog.get_logger("app.training")
 
 
 class Recipes(Protocol):
-    """Where strategies are found."""
+    """Finds strategies by name."""
 
     def get(self, name: str) -> Recipe:
         """By name or alias; raises StrategyNotFoundError."""
@@ -36,7 +36,7 @@ class Recipes(Protocol):
 
 @dataclass(frozen=True)
 class Submission:
-    """A request for long work."""
+    """A request for a job."""
 
     how: str | MultimodalConfig
     """A strategy's name, or a configuration in its place."""

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.slow
 SPAN = re.compile(r"`((?:app|client|docs|migrations|scripts|strategies|tests|workers)/[\w./]*)`")
 ALSO = (
     "tests/integration/test_migrations.py::test_the_tables_are_those_that_the_code_declares",
-    "tests/unit/test_methods.py::test_a_method_has_code_for_the_bases_that_it_trains_and_for_no_others[pull]",
+    "tests/unit/methods/test_methods.py::test_a_method_has_code_for_the_bases_that_it_trains_and_for_no_others[pull]",
     "tests/unit/test_house.py::test_every_room_with_inner_files_closes_them",
-    "tests/unit/test_strategies.py::test_what_ships_is_whole",
+    "tests/unit/strategies/test_strategies.py::test_what_ships_is_whole",
 )
 """Tests that the checklists name as theirs too."""
 

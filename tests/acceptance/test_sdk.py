@@ -26,6 +26,12 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ADDRESS = "http://127.0.0.1:8000"
 COMPONENTS = {
+    "DatasetImageInfo": jobs.DatasetImage,
+    "SmallLabel": recognition.SmallLabel,
+    "OverlappingLabels": recognition.OverlappingLabels,
+    "NearDuplicate": recognition.NearDuplicate,
+    "RenamedLabel": recognition.RenamedLabel,
+    "ChangedExamples": recognition.ChangedExamples,
     "AddedAnswerExample": answers.AddedAnswerExample,
     "AddedExample": recognition.AddedExample,
     "AnswerExampleInfo": answers.AnswerExample,
@@ -123,7 +129,15 @@ def test_both_clients_teach_recognise_list_and_forget(working: Live, demo: Path)
         labels = [found.label for found in vision.classify_many(images, collection="sync")]
         assert labels == ["mug", "boat"] * 9
         assert vision.search(text="a boat", collection="sync").data[0].label == "boat"
-        (example,) = vision.examples.list(label="boat", collection="sync")
+        seen = vision.classify(demo / "inbox" / "mug-2.jpg", collection="sync", neighbours=2)
+        assert [near.label for near in seen.neighbours or []] == ["mug", "mug"]
+        assert vision.collections.rename_label("boat", "ship", collection="sync").label == "ship"
+        (example,) = vision.examples.list(label="ship", collection="sync")
+        assert vision.examples.relabel(example.id, "boat", collection="sync").label == "boat"
+        (same,) = vision.examples.list(image_sha256=example.image_sha256, collection="sync")
+        assert (same.id, same.label) == (example.id, "boat")
+        found = vision.collections.health("sync")
+        assert {label.label: label.examples for label in found.small_labels} == {"boat": 1, "mug": 2}
         size = Image.open(io.BytesIO(vision.examples.image(example.id, collection="sync"))).size
         assert max(size) > 10
         vision.forget(example.id, collection="sync")
@@ -144,7 +158,13 @@ def test_both_clients_teach_recognise_list_and_forget(working: Live, demo: Path)
             )
             found = [image.label async for image in many]
             examples = [example async for example in client.examples.list(collection="async")]
-            await asyncio.gather(*(client.forget(example.id, collection="async") for example in examples))
+            with pytest.raises(NotFoundError, match="Nothing was changed"):
+                await client.examples.forget_many([examples[0].id, "0" * 32], collection="async")
+            ids = [example.id for example in examples]
+            changed = await client.examples.relabel_many(ids, "mug", collection="async")
+            assert (len(changed.changed), len(changed.unchanged)) == (1, 1)
+            gone = await client.examples.forget_many(ids, collection="async")
+            assert sorted(gone.removed) == sorted(ids)
             left = [label async for label in client.collections.labels("async")]
             with pytest.raises(NotFoundError, match="lita"):
                 await client.classify(demo / "mug.jpg", model="lita")
@@ -195,6 +215,10 @@ def test_a_folder_is_sent_followed_and_waited_for(working: Live, demo: Path) -> 
         ready = vision.datasets.get(dataset)
         assert ready.summary is not None
         assert ready.summary["examples"] == sum(1 for _ in (demo / "images").rglob("*.*"))
+        shown = list(vision.datasets.images(ready, split="test"))
+        assert len(shown) == ready.summary["splits"]["test"]
+        picture = vision.datasets.image(ready, shown[0].image_sha256, size=16)
+        assert max(Image.open(io.BytesIO(picture)).size) == 16
         cancelled = vision.jobs.cancel(vision.train("lite_fewshot", dataset=ready.id))
         with pytest.raises(JobFailedError, match="cancelled"):
             vision.jobs.wait(cancelled)

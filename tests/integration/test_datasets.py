@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from app.bootstrap import Services
+from app.http.paging import to_cursor
 from tests.archive_files import raw_zip
 from tests.conftest import ClientMaker
 from tests.working import carried_out
@@ -37,7 +38,56 @@ def colours(count: int = 10) -> dict[str, bytes]:
     return red | {f"d/blue/{i}.png": picture((0, 0, 200 + i)) for i in range(count)}
 
 
-async def test_an_archive_becomes_a_dataset(client: httpx.AsyncClient, services: Services) -> None:
+async def check_images(
+    client: httpx.AsyncClient, make_client: ClientMaker, dataset: str, rows: list[dict[str, str]]
+) -> None:
+    """The dataset's `rows` are listed page by page, and each shows its picture to its own workspace alone."""
+    path = f"/v1/datasets/{dataset}/images"
+    for only in ({}, {"label": "red"}, {"split": "test"}, {"label": "blue", "split": "train"}):
+        listed: list[dict[str, str]] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = (await client.get(path, params={"limit": 3, **only, **cursor})).json()
+            assert len(page["data"]) <= 3
+            listed += page["data"]
+            if page["next"] is None:
+                break
+            cursor = {"cursor": page["next"]}
+        wanted = [row for row in rows if only.items() <= row.items()]
+        assert [(one["image_sha256"], one["label"], one["split"]) for one in listed] == [
+            (row["image"], row["label"], row["split"]) for row in wanted
+        ]
+    assert (await client.get(path, params={"label": "green"})).json() == {"data": [], "next": None}
+    for cursor in (to_cursor("5"), to_cursor("-1"), to_cursor("x"), to_cursor(str(10**9)), "nonsense"):
+        assert (await client.get(path, params={"cursor": cursor})).status_code == 422
+
+    place = listed[0]["image"]
+    shown = await client.get(place, params={"size": 16})
+    with Image.open(io.BytesIO(shown.content)) as image:
+        assert (image.format, image.size) == ("JPEG", (16, 16))
+        blue = image.convert("RGB").getpixel((8, 8))
+        assert isinstance(blue, tuple)
+        assert blue[2] > 150 > blue[0]
+    etag = {"If-None-Match": shown.headers["etag"]}
+    assert (await client.get(place, params={"size": 16}, headers=etag)).status_code == 304
+    # an image that the blob store has, but this dataset does not show
+    taught = await client.post(
+        "/v1/collections/default/examples",
+        data={"label": "green"},
+        files={"images": picture((0, 200, 0))},
+    )
+    elsewhere = taught.json()["data"][0]["image_sha256"]
+    for sha256 in (elsewhere, "0" * 64, "nonsense", "%00"):
+        reply = await client.get(f"{path}/{sha256}")
+        assert (reply.status_code, reply.json()["error"]["code"]) == (404, "dataset_image_not_found")
+    stranger = await make_client()
+    for there in (path, place):
+        assert (await stranger.get(there)).json()["error"]["code"] == "dataset_not_found"
+
+
+async def test_an_archive_becomes_a_dataset(
+    client: httpx.AsyncClient, services: Services, make_client: ClientMaker
+) -> None:
     files = colours() | {"d/red/broken.png": b"no", "d/blue/again.png": picture((0, 0, 200))}
     reply = await client.post(
         "/v1/datasets", files={"archive": zipped(files)}, data={"name": "colours", "split": "0.8,0.1,0.1"}
@@ -60,6 +110,7 @@ async def test_an_archive_becomes_a_dataset(client: httpx.AsyncClient, services:
         for line in (await client.get(f"/v1/datasets/{made['id']}/manifest")).text.splitlines()
     ]
     assert {(row["label"], row["split"]) for row in rows} >= {("red", "test"), ("blue", "train")}
+    await check_images(client, make_client, made["id"], rows)
     listed = (await client.get("/v1/datasets")).json()["data"]
     assert [dataset["id"] for dataset in listed] == [made["id"]]
 

@@ -19,7 +19,7 @@ import skimage
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
-from app.answers.domains import Domains, Warned
+from app.answers.domains import Domains, DomainWarning
 from app.bootstrap import Services
 from app.collections.cache import EmbeddingCache
 from app.collections.embedding import ImageEmbedder
@@ -148,7 +148,7 @@ async def test_a_strict_question_compares_its_picture_once(
 
     async def counted(
         workspace: str, word: str, task: Task, entry: Entry, **asked: bool
-    ) -> tuple[Warned, ...]:
+    ) -> tuple[DomainWarning, ...]:
         calls.append(word)
         return await judge(workspace, word, task, entry, **asked)
 

@@ -14,7 +14,7 @@ from app.bootstrap import Services
 from app.errors import InvalidInputError
 from app.jobs.errors import NotTrainableError
 from app.jobs.queueing import JobQueue
-from app.jobs.spec import DataRef, Resolved
+from app.jobs.spec import DataRef, ResolvedJob
 from app.jobs.streaming import Followers
 from app.training.bases import BaseModels
 from app.training.learning_data import LearningData
@@ -122,7 +122,7 @@ async def test_a_followed_job_tells_everything_once_and_ends(
         ("state", "succeeded"),
     ]
     assert reply.text.isascii()  # some clients take U+2028 for the end of a line
-    # progress that came and went between two looks is told no more
+    # progress that came and went between two reads is not reported
     assert [data["step"] for _, name, data in events if name == "progress"][-1] == 2
     numbers = [number for number, _, _ in events]
     assert numbers == sorted(set(numbers))
@@ -361,7 +361,7 @@ def test_amounts_and_hardware_are_weighed(services: Services) -> None:
 
     def of(
         strategy: str, *counts: int, answers: int = 0, base_model: str | None = None, **params: Any
-    ) -> Resolved:
+    ) -> ResolvedJob:
         data = LearningData(
             DataRef(collection=uuid.uuid4()),
             "the collection 'A.b'",

@@ -84,6 +84,31 @@ async def test_an_evaluation_leaves_figures_and_pictures(
     for name in pictures:
         with Image.open(io.BytesIO((await owner.get(files[name]["url"])).content)) as image:
             assert image.format == "PNG"
+    await check_tables(owner, job["id"], found)
+
+
+async def check_tables(owner: httpx.AsyncClient, job: str, found: dict[str, Any]) -> None:
+    """What the pictures show is there as data, and each image behind it is one of the collection's."""
+    listed = (await owner.get(f"/v1/jobs/{job}/artifacts")).json()["data"]
+    files = {Path(one["name"]).name: one["url"] for one in listed}
+    table = (await owner.get(files["confusion.json"])).json()
+    assert (table["labels"], table["counts"]) == (found["confusion"]["labels"], found["confusion"]["matrix"])
+    seen = 0
+    for cell in table["cells"]:
+        row, column = (table["labels"].index(cell[name]) for name in ("truth", "said"))
+        assert cell["count"] == table["counts"][row][column] == len(cell["images"])
+        for sha256 in cell["images"]:
+            reply = await owner.get("/v1/collections/default/examples", params={"image_sha256": sha256})
+            assert [one["label"] for one in reply.json()["data"]] == [cell["truth"]]
+        seen += cell["count"]
+    assert seen == found["examples"]
+    mistakes = (await owner.get(files["mistakes.json"])).json()
+    wrong = {(cell["truth"], cell["said"], sha) for cell in table["cells"] for sha in cell["images"]}
+    assert {(one["truth"], one["said"], one["image_sha256"]) for one in mistakes} == {
+        one for one in wrong if one[0] != one[1]
+    }
+    assert len(mistakes) == round(found["examples"] * (1 - found["accuracy"]))
+    assert all(0 < one["score"] <= 1 for one in mistakes)
 
 
 async def test_the_exported_classifier_gives_the_services_labels(

@@ -20,7 +20,7 @@ from app.families.transformers_vlm import TransformersVlm
 from app.families.vlms import load_vlm, resolve_vlm
 from app.inference.optimisation import LEVELS, Optimisation, up_to
 from app.inference.prompts import Prompt
-from app.inference.protocols import Encoder, Optimised
+from app.inference.protocols import Encoder, HasOptimisation
 from app.inference.registry import ModelRegistry
 from app.inference.runtimes import pruning
 from app.inference.runtimes.notes import Note
@@ -33,7 +33,7 @@ def config_in(folder: Path, level: str, parity: float = 0.99) -> EncoderConfig:
 
 
 def optimisation_of(encoder: Encoder) -> Optimisation:
-    assert isinstance(encoder, Optimised)
+    assert isinstance(encoder, HasOptimisation)
     return encoder.optimisation
 
 

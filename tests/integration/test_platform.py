@@ -100,8 +100,19 @@ async def test_the_front_door(anonymous: httpx.AsyncClient) -> None:
     about = (await anonymous.get("/")).json()
     assert about["service"] == "llamafarm-vision"
     browser = await anonymous.get("/", headers={"Accept": "text/html,*/*"})
-    assert browser.status_code == 307
-    assert urljoin("http://127.0.0.1/", browser.headers["location"]) == "http://127.0.0.1/docs"
+    assert browser.headers["content-type"].startswith("text/html")
+    assert "script-src 'self'; style-src 'self';" in browser.headers["content-security-policy"]
+    assert browser.headers["cache-control"] == "no-cache"
+    known = {"Accept": "text/html", "If-None-Match": browser.headers["etag"]}
+    assert (await anonymous.get("/", headers=known)).status_code == 304
+    files = re.findall(r'(?:src|href)="([^"]+)"', browser.text)
+    assert len(files) == 4
+    for name in files:
+        file = await anonymous.get(urljoin("/", name))
+        assert file.status_code == 200, name
+        assert "immutable" in file.headers["cache-control"]
+    for outside in ("/page/index.htm", "/page/..%2froutes.py", "/page/routes.py", "/page/%2e%2e"):
+        assert (await anonymous.get(outside)).status_code == 404
     for name in ("docs", "openapi", "health", "metrics"):
         assert (await anonymous.get(about[name])).status_code == 200
 

@@ -142,7 +142,7 @@ def _line(found: Record | Refusal | Remark, image: _Stored) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedDataset:
     """What the manifest holds."""
 
     task: Task
@@ -160,7 +160,7 @@ class UnusableError(NotTrainableError):
         self.summary = summary
 
 
-def finish(state: Path, manifest: Path, report: Path, shares: Sequence[float], seed: int) -> Prepared:
+def finish(state: Path, manifest: Path, report: Path, shares: Sequence[float], seed: int) -> PreparedDataset:
     """Decide the splits and write the manifest (one example a line) and the report of refusals.
 
     The same image with the same text counts once; an image that has two labels is refused with its second
@@ -202,7 +202,7 @@ def finish(state: Path, manifest: Path, report: Path, shares: Sequence[float], s
             "images_on_several_sides": splitting.across,
         }
     (state / _INDEX).unlink()
-    return Prepared(task, summary)
+    return PreparedDataset(task, summary)
 
 
 def empty_summary(refused: Counter[str], remarks: list[str]) -> dict[str, Any]:

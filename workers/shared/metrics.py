@@ -105,7 +105,8 @@ def f1_scores(confusion: npt.NDArray[np.int64]) -> Floats:
     Written here because importing scikit-learn takes longer than judging a model does.
     """
     total = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return 2 * confusion.diagonal() / np.maximum(total, 1)
+    scores: Floats = 2 * confusion.diagonal() / np.maximum(total, 1)
+    return scores
 
 
 def only(figures: dict[str, Any], wanted: Sequence[str] | None) -> dict[str, Any]:

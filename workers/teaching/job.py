@@ -43,7 +43,7 @@ def teach(run: JobRun) -> Outcome:
     examples = load_examples(run)
     items = sorted(
         (item for item in examples.items if item.label and (item.split or "train") in splits),
-        key=lambda one: (one.label or "", one.sha256),
+        key=lambda item: (item.label or "", item.sha256),
     )
     if not items:
         raise NotTrainableError(f"The dataset has no labelled examples in {' and '.join(sorted(splits))}.")
@@ -62,7 +62,7 @@ async def _add(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> int:
     mine = {"id": run.task.job, "fence": run.task.fence}
     added = done = 0
     try:
-        for label, group in itertools.groupby(items, key=lambda one: one.label or ""):
+        for label, group in itertools.groupby(items, key=lambda item: item.label or ""):
             while chunk := list(itertools.islice(group, _CHUNK)):
                 new = _embed(run, encoder, chunk)
                 async with database.session() as session:

@@ -175,12 +175,12 @@ def sign_test(one: int, other: int) -> float:
     for drawn in range(min(one, other) + 1):
         tail += ways
         ways = ways * (count - drawn) // (drawn + 1)
-    return min(1.0, 2 * tail / 2**count)
+    return min(1.0, float(2 * tail / 2**count))
 
 
 def _contender(truth: np.ndarray, said: np.ndarray) -> Contender:
     right = said == truth
-    confusion = count_confusions(truth, said, sorted({*truth, *said}))
+    confusion = count_confusions(truth.tolist(), said.tolist(), sorted({*truth.tolist(), *said.tolist()}))
     # by Laplace's rule, since none would be left where all were right
     share = float(right.sum() + 1) / (len(truth) + 2)
     return Contender(

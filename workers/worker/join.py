@@ -116,7 +116,7 @@ def _row(engine: Engine, job_id: uuid.UUID) -> Any:
 
 
 def main() -> int:
-    """The command."""
+    """Run `python -m workers.join JOB`: take part in a job that runs on several nodes."""
     settings = Settings()
     configure(settings)
     if len(sys.argv) != 2 or not settings.server.database_url:

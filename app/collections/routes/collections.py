@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import cast
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
@@ -21,33 +21,22 @@ from app.collections.errors import CollectionExistsError, CollectionNotFoundErro
 from app.collections.listing import CollectionRow
 from app.collections.schemas import (
     CollectionChange,
-    CollectionHealth,
     CollectionInfo,
     CollectionList,
     CollectionRequest,
-    LabelHealth,
     LabelInfo,
     LabelList,
-    Suspect,
-    image_url,
 )
 from app.collections.service import Recognition
 from app.heads import LabelShares
-from app.http.dependencies import AppDatabase, AppSettings
-from app.http.paging import Limit, PageQuery, page_size
+from app.http.dependencies import AppDatabase
+from app.http.paging import PageQuery
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError
 from app.jobs.dependencies import JobDescriber
 from app.jobs.info import JobInfo
 
 router = APIRouter(prefix="/collections", tags=["collections"])
-
-
-def _most_rows(settings: AppSettings, limit: Limit = None) -> int:
-    return page_size(limit, settings)
-
-
-_Rows = Annotated[int, Depends(_most_rows)]
 
 
 @router.post(
@@ -129,36 +118,6 @@ async def delete_collection(
     """Delete a collection with all its labels and examples."""
     await learning.drop(caller.workspace, collection)
     return Response(status_code=204)
-
-
-@router.get("/{collection}/health", responses=responses(CollectionNotFoundError, *MODEL_ERRORS))
-async def get_health(
-    caller: Recogniser, collection: CollectionPath, recognition: RecognitionService, most: _Rows
-) -> CollectionHealth:
-    """Show what may be wrong with a collection's examples: those whose label the others contradict when each is left
-    out, and how well each label is told.
-    """
-    found = await recognition.examine(caller.workspace, collection, most)
-    suspects = [
-        Suspect(
-            id=suspect.id,
-            label=suspect.label,
-            told=suspect.told,
-            probability=suspect.probability,
-            image=image_url(collection, suspect.id),
-        )
-        for suspect in found.suspects
-    ]
-    return CollectionHealth(
-        collection=collection,
-        examples=found.examples,
-        examined=found.examined,
-        suspects=suspects,
-        suspects_total=found.suspects_total,
-        labels=[LabelHealth(**vars(label)) for label in found.labels],
-        labels_total=found.labels_total,
-        notes=found.notes,
-    )
 
 
 @router.get("/{collection}/labels", responses=responses(CollectionNotFoundError))

@@ -31,7 +31,7 @@ from app.http.disconnect import unless_disconnected
 from app.http.names import COLLECTION_MODEL
 from app.http.spool import Entry
 from app.inference.errors import ModelNotFoundError
-from app.models.service import Trained
+from app.models.service import ModelRecord
 from app.settings import Settings
 
 PREFIX = "/v2"
@@ -145,7 +145,7 @@ async def _find(recognition: Recognition, workspace: str, model: str) -> tuple[Q
         await recognition.known(workspace, question.collection)
         return question, True, -1
     found = await recognition.models.find(workspace, model)
-    if isinstance(found, Trained):
+    if isinstance(found, ModelRecord):
         return question, found.card.kind == "classifier", -1
     if found.kind != "encoder":
         raise ModelNotFoundError(f"'{model}' answers questions: ask it by `POST /v1/chat/completions`.")

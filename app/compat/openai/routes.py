@@ -26,7 +26,7 @@ from app.compat.openai.conversation import (
 )
 from app.compat.openai.labelling import label_answer
 from app.compat.openai.replies import (
-    Made,
+    ReplyHead,
     chat_reply,
     chat_usage,
     finish_of,
@@ -82,7 +82,7 @@ async def create_chat_completion(
     ask: Ask = lambda on_text: answering.ask(caller.workspace, conversation.image, asked, on_text)  # noqa: E731
     if (collection := collection_of(body.model)) is not None:
         ask = _labels_by(recognition, caller.workspace, conversation, collection, form)
-    made = Made("chatcmpl", _model_name(body.model, answering, asked.task))
+    made = ReplyHead("chatcmpl", _model_name(body.model, answering, asked.task))
     if body.stream:
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         return await stream_answer(request, ask, ChatFrames(made, include_usage))
@@ -110,7 +110,7 @@ async def create_response(
     ask: Ask = lambda on_text: answering.ask(caller.workspace, conversation.image, asked, on_text)  # noqa: E731
     if (collection := collection_of(body.model)) is not None:
         ask = _labels_by(recognition, caller.workspace, conversation, collection, form)
-    made = Made("resp", _model_name(body.model, answering, asked.task))
+    made = ReplyHead("resp", _model_name(body.model, answering, asked.task))
     if body.stream:
         return await stream_answer(request, ask, ResponseFrames(made, body.instructions))
     answered = await unless_disconnected(request, ask(None))

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.answers.service import AskResult
 from app.compat.openai.replies import (
-    Made,
+    ReplyHead,
     chat_usage,
     finish_of,
     output_item,
@@ -27,7 +27,7 @@ def data_line(content: dict[str, Any]) -> str:
 class ChatFrames:
     """`chat.completion.chunk` events: the role, pieces of text, the reason of the end, usage if asked for, [DONE]."""
 
-    made: Made
+    made: ReplyHead
     include_usage: bool
     _begun: bool = False
 
@@ -72,7 +72,7 @@ class ChatFrames:
 class ResponseFrames:
     """`response.*` events, numbered, from `response.created` to `response.completed`."""
 
-    made: Made
+    made: ReplyHead
     instructions: str | None
     _text: list[str] = field(default_factory=list)
     _number: int = 0

@@ -17,7 +17,7 @@ class IdeficsDecoder(Decoder):
     extra_step = 4
 
     def columns_beside(self, item: Inputs) -> int:
-        """Images."""
+        """Columns for the images of the prompt."""
         return int(item["pixel_values"].shape[1])
 
     def read_prompts(

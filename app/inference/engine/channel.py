@@ -166,7 +166,7 @@ class Channel:
         used = 0
         for message in received:
             match message:
-                case wire.Embedded():
+                case wire.EmbedReply():
                     size = 4 * message.count * message.dim
                     if not 0 <= size <= len(data) - used:
                         raise BrokenFrameError("vectors are missing")
@@ -179,9 +179,9 @@ class Channel:
                     if request is not None and request.on_text is not None and not request.reply.done():
                         # what it raises is not the connection's
                         asyncio.get_running_loop().call_soon(request.on_text, message.text)
-                case wire.Failed():
+                case wire.FailureReply():
                     self._fail(message)
-                case wire.Lent():
+                case wire.LoanReply():
                     self._take_loan(message)
                 case wire.Catalog():
                     lent = {loan.key for loan in self._loans.values()}
@@ -203,7 +203,7 @@ class Channel:
             request.body = body
             request.reply.set_result(reply)
 
-    def _fail(self, message: wire.Failed) -> None:
+    def _fail(self, message: wire.FailureReply) -> None:
         loan = self._by_number.get(message.request)
         if loan is not None:
             if self._loans.get(loan.key) is loan:
@@ -216,7 +216,7 @@ class Channel:
             _set_error(request.reply, wire.to_exception(message.failure))
         # else of a loan that was given back meanwhile
 
-    def _take_loan(self, message: wire.Lent) -> None:
+    def _take_loan(self, message: wire.LoanReply) -> None:
         loan = self._by_number.get(message.loan)
         if loan is not None:
             self._cards[loan.key] = message.card

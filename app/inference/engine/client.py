@@ -78,7 +78,7 @@ class EngineClient:
         try:
             card = await channel.card(loan)
             if not isinstance(card, wire.EncoderCard):
-                raise TypeError("the loan of an encoder is something else")
+                raise TypeError("the loan holds no encoder")
             yield RemoteEncoder(self, word, card, self._pool)
         finally:
             channel.give_back(loan)
@@ -92,7 +92,7 @@ class EngineClient:
         try:
             card = await channel.card(loan)
             if not isinstance(card, wire.VlmCard):
-                raise TypeError("the loan of a vision-language model is something else")
+                raise TypeError("the loan holds no vision-language model")
             yield RemoteVlm(channel, loan, card, self._pool)
         finally:
             channel.give_back(loan)

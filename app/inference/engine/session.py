@@ -172,7 +172,7 @@ class Session:
             raise BrokenFrameError("two requests of one number")
         if len(self._requests) >= self._limits.max_requests:
             work.close()
-            self.reply(wire.Failed(number, wire.fail(OverloadedError())))
+            self.reply(wire.FailureReply(number, wire.fail(OverloadedError())))
             return
         task = self._requests[number] = asyncio.create_task(self._carry_out(number, work))
         inline = sum(picture.size for picture in pictures if picture.offset == wire.INLINE)
@@ -185,7 +185,7 @@ class Session:
         try:
             await work
         except Exception as error:
-            self.reply(wire.Failed(number, wire.fail(error)))
+            self.reply(wire.FailureReply(number, wire.fail(error)))
 
     def _end(
         self, number: int, inline: int, work: Coroutine[Any, Any, None], task: asyncio.Task[None]
@@ -214,7 +214,7 @@ class Session:
 
     def _send_vectors(self, request: int, key: str, vectors: Vectors) -> None:
         rows = np.ascontiguousarray(vectors, np.float32)
-        self.reply(wire.Embedded(request, key, *rows.shape), rows.reshape(-1).view(np.uint8).data)
+        self.reply(wire.EmbedReply(request, key, *rows.shape), rows.reshape(-1).view(np.uint8).data)
 
     async def _answer(self, message: wire.Ask, loan: _Loan, pictures: list[Rgb]) -> None:
         vlm = cast(ServedVlm, await _ready(loan))
@@ -264,13 +264,13 @@ class Session:
             if not loan.model.done():
                 loan.model.set_exception(wire.to_exception(failure))
                 loan.model.exception()  # seen here: the requests that need the loan raise it too
-            self.reply(wire.Failed(message.loan, failure))
+            self.reply(wire.FailureReply(message.loan, failure))
         finally:
             loan.model.cancel()
 
     async def _confirm_loan(self, number: int, loan: _Loan, model: _Model, card: wire.Card) -> None:
         loan.model.set_result(model)
-        self.reply(wire.Lent(number, card))
+        self.reply(wire.LoanReply(number, card))
         await loan.ended.wait()
 
     def _end_loan(self, number: int) -> None:

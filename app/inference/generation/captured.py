@@ -101,7 +101,7 @@ class CapturedSteps:
 
     @property
     def shapes(self) -> list[Shape]:
-        """What is captured."""
+        """The shapes of the captured steps."""
         return list(self._graphs)
 
     def over(self, tensors: int) -> None:

@@ -124,7 +124,7 @@ class Ladder:
     def _refusal(self, level: str, names: list[str], cosines: dict[str, float]) -> str:
         tried = [name for name in names if cosines[name] > float("-inf")]
         if not tried:
-            return f"'{level}' is not to be had for this model here."
+            return f"'{level}' is not available for this model here."
         best = max(tried, key=cosines.__getitem__)
         return (
             f"'{level}' was refused: with {best} the least cosine to float32 torch is {cosines[best]:.4f}, below "

@@ -23,7 +23,7 @@ from app.strategies.describing import json_schema
 from app.strategies.errors import StrategyNotFoundError
 from app.strategies.here import machine_of, ready_with, use_here
 from app.strategies.presets import PRESETS, Machine, facts, preset_called
-from app.strategies.recommending import Verdict, Wanted, recommend
+from app.strategies.recommending import Requirements, Verdict, recommend
 from app.strategies.schemas import (
     AUTO,
     LeftOut,
@@ -103,7 +103,7 @@ async def recommend_strategies(
         ready = ready_with(registry.list_models())
     fitting, left_out = recommend(
         strategies.all(),
-        Wanted(machine, wanted.learning_type, wanted.dataset_size, wanted.task),
+        Requirements(machine, wanted.learning_type, wanted.dataset_size, wanted.task),
         ready,
     )
     data = [_to_recommended(verdict) for verdict in fitting]

@@ -1,4 +1,4 @@
-"""`POST /jobs`: ask for long work; following it is `app.jobs`."""
+"""`POST /jobs`: make a job; `app.jobs` follows it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def create_job(
         ),
     ] = None,
 ) -> JobInfo:
-    """Queue long work; `Location` is where it can be followed."""
+    """Queue a job; `Location` is where it can be followed."""
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= _MAX_KEY_LENGTH:
         raise InvalidInputError(f"Idempotency-Key: it has 1 to {_MAX_KEY_LENGTH} characters.")
     submission = Submission(

@@ -212,7 +212,7 @@ async def test_what_one_turn_of_the_loop_says_is_one_frame_and_arrives_however_i
     sender, pipe = link([])
     sent = []
     for turn in range(12):
-        turns = [wire.Embedded(turn * 10 + i, "a@b", 1, 3) for i in range(chance.randrange(1, 5))]
+        turns = [wire.EmbedReply(turn * 10 + i, "a@b", 1, 3) for i in range(chance.randrange(1, 5))]
         parts = [chance.randbytes(chance.choice((12, 70_000, 600_000))) for _ in turns]
         for message, part in zip(turns, parts, strict=True):
             sender.send(message, part)
@@ -235,7 +235,7 @@ async def test_a_frame_beyond_the_limits_is_neither_sent_nor_read() -> None:
     with pytest.raises(TooLargeError):
         sender.send(wire.Done(1), bytes(101))
     for number in range(3):  # each fits, and not together
-        sender.send(wire.Embedded(number, "a", 1, 1), bytes(60))
+        sender.send(wire.EmbedReply(number, "a", 1, 1), bytes(60))
     await asyncio.sleep(0)
     received: list[Any] = []
     receiver, other = link(received, max_body_bytes=100)

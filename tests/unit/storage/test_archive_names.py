@@ -13,7 +13,7 @@ import pytest
 
 from app.settings import Settings
 from app.storage.archive_entries import ArchiveLimits
-from app.storage.archives import Unpacked, unpack, unpack_bounded
+from app.storage.archives import UnpackedArchive, unpack, unpack_bounded
 from tests.archive_files import raw_zip
 
 LIMITS = ArchiveLimits(entries=50, ratio=100, unpacked_bytes=200 << 20)
@@ -45,7 +45,7 @@ def names_of(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def unpacked(archive: Path) -> tuple[set[str], Unpacked]:
+def unpacked(archive: Path) -> tuple[set[str], UnpackedArchive]:
     found = unpack(archive, archive.parent / "out", LIMITS)
     return names_of(archive.parent / "out"), found
 

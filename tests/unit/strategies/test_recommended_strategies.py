@@ -12,7 +12,7 @@ from app.settings import Settings
 from app.strategies import Strategies, Strategy
 from app.strategies.here import ready_with
 from app.strategies.presets import PRESETS, Machine, facts, preset_called
-from app.strategies.recommending import Verdict, Wanted, judge, recommend
+from app.strategies.recommending import Requirements, Verdict, judge, recommend
 from app.strategies.timing import ASSUMED_GPU_SPEED, GPU_EFFICIENCY, estimate_time
 
 
@@ -24,7 +24,9 @@ def shipped() -> Strategies:
 
 def fitting(shipped: Strategies, preset: str, **wanted: Any) -> list[str]:
     """Names of what fits a machine, best first."""
-    return [found.strategy.name for found in recommend(shipped.all(), Wanted(PRESETS[preset], **wanted))[0]]
+    return [
+        found.strategy.name for found in recommend(shipped.all(), Requirements(PRESETS[preset], **wanted))[0]
+    ]
 
 
 def changed(strategy: Strategy, **hardware: Any) -> Strategy:
@@ -39,14 +41,14 @@ def test_untrained_heads_come_first_as_far_as_they_were_measured_as_good(
 ) -> None:
     names = fitting(shipped, "laptop_cpu", task="classification", dataset_size=examples)
     assert set(names[:2]) == {"lite_oneshot", "clip_oneshot"}
-    lite = judge(shipped.get("lite_oneshot"), Wanted(PRESETS["laptop_cpu"], dataset_size=examples))
+    lite = judge(shipped.get("lite_oneshot"), Requirements(PRESETS["laptop_cpu"], dataset_size=examples))
     assert "88.2% right on average and training 86.1 to 88.9% (docs/training.md)" in lite.reason
 
 
 def test_beyond_that_the_usual_order_holds_and_nothing_is_claimed(shipped: Strategies) -> None:
     names = fitting(shipped, "laptop_cpu", task="classification", dataset_size=121)
     assert names[0] not in ("lite_oneshot", "clip_oneshot")
-    lite = judge(shipped.get("lite_oneshot"), Wanted(PRESETS["laptop_cpu"], dataset_size=121))
+    lite = judge(shipped.get("lite_oneshot"), Requirements(PRESETS["laptop_cpu"], dataset_size=121))
     assert "docs/training.md" not in lite.reason
 
 
@@ -108,7 +110,7 @@ def test_what_was_not_measured_has_no_time(shipped: Strategies) -> None:
     assert "llava-1.5-7b-hf" in other.note
     hub = "llava-hf/llava-1.5-7b-hf"
     ready = ready_with([ModelInfo("llava-1.5-7b-hf", "llava", (hub,), default=True, kind="vlm")])
-    served = judge(shipped.get("llava_fewshot"), Wanted(PRESETS["l4"], dataset_size=20), ready)
+    served = judge(shipped.get("llava_fewshot"), Requirements(PRESETS["l4"], dataset_size=20), ready)
     assert (served.fits, served.time.seconds) == (True, None)
 
 
@@ -137,7 +139,9 @@ def test_several_gpus_get_processes_and_a_stage(
     shipped: Strategies, gpu_gb: float, host_gb: float | None, settings: dict[str, Any] | None
 ) -> None:
     needs = changed(shipped.get("custom_manyshot"), gpu_memory_gb=24, cpu_memory_gb=4)
-    verdict: Verdict = judge(needs, Wanted(Machine(gpu_memory_gb=gpu_gb, gpus=4, cpu_memory_gb=host_gb)))
+    verdict: Verdict = judge(
+        needs, Requirements(Machine(gpu_memory_gb=gpu_gb, gpus=4, cpu_memory_gb=host_gb))
+    )
     assert verdict.fits == (settings is not None), verdict.reason
     assert verdict.params == (settings or {})
     assert ("held in host memory" in verdict.reason) == ("offload_parameters" in verdict.params)
@@ -145,17 +149,17 @@ def test_several_gpus_get_processes_and_a_stage(
 
 
 def test_one_gpu_and_other_methods_get_none(shipped: Strategies) -> None:
-    many = judge(shipped.get("custom_manyshot"), Wanted(PRESETS["a100_80gb"]))
+    many = judge(shipped.get("custom_manyshot"), Requirements(PRESETS["a100_80gb"]))
     assert (many.params, many.larger_params) == ({}, {})
-    assert judge(shipped.get("clip_fewshot_lora"), Wanted(PRESETS["4x_a100_40gb"])).params == {}
+    assert judge(shipped.get("clip_fewshot_lora"), Requirements(PRESETS["4x_a100_40gb"])).params == {}
 
 
 def test_larger_models_say_what_they_need_on_several_gpus(shipped: Strategies) -> None:
     small = Machine(gpu_memory_gb=16, gpus=2, cpu_memory_gb=64)
-    many = judge(shipped.get("custom_manyshot"), Wanted(small))
+    many = judge(shipped.get("custom_manyshot"), Requirements(small))
     assert many.params == {"processes": 2, "deepspeed": "zero2"}
     assert many.larger_params["openai/clip-vit-large-patch14"]["deepspeed"] == "zero3"
-    alone = judge(shipped.get("custom_manyshot"), Wanted(small.model_copy(update={"gpus": 1})))
+    alone = judge(shipped.get("custom_manyshot"), Requirements(small.model_copy(update={"gpus": 1})))
     assert "openai/clip-vit-large-patch14" not in alone.larger
 
 

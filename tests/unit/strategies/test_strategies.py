@@ -18,7 +18,7 @@ from app.strategies.errors import StrategyNotFoundError
 from app.strategies.here import machine_of, ready_with
 from app.strategies.parsing import StrategyFileError, parse
 from app.strategies.presets import PRESETS, Machine
-from app.strategies.recommending import Ready, Verdict, Wanted, recommend
+from app.strategies.recommending import Ready, Requirements, Verdict, recommend
 from app.strategies.schemas import Cpu, Gpu, Hardware, Memory
 
 MINE = """\
@@ -229,7 +229,7 @@ def judged(
 ) -> tuple[list[str], dict[str, Verdict]]:
     """Names that fit, best first; every verdict by name."""
     machine = wanted.pop("machine", PRESETS["laptop_cpu"])
-    fitting, left_out = recommend(strategies, Wanted(machine, **wanted), ready)  # type: ignore[arg-type]
+    fitting, left_out = recommend(strategies, Requirements(machine, **wanted), ready)  # type: ignore[arg-type]
     return [verdict.strategy.name for verdict in fitting], {
         verdict.strategy.name: verdict for verdict in fitting + left_out
     }

@@ -11,7 +11,7 @@ import pytest
 
 from app.inference import device
 from app.inference.sources import CHECKPOINTS
-from app.jobs.spec import JobSpec, Queue, Resolved
+from app.jobs.spec import JobSpec, Queue, ResolvedJob
 from app.runtime.job_processes import _queues
 from app.runtime.plan import plan_here
 from app.settings import Settings
@@ -135,13 +135,13 @@ async def test_a_large_base_goes_where_a_gpu_is(
     placement = Placement(Settings(data_dir=tmp_path / "data"), Listening(*listening))  # type: ignore[arg-type]
     base = checkpoint(tmp_path / "base", millions)
     spec = JobSpec(kind="train", method="lora", base_model=base, base_kind="vlm")
-    assert (await placement.place(Resolved(spec, "cpu"))).queue == queue
+    assert (await placement.place(ResolvedJob(spec, "cpu"))).queue == queue
     # what a strategy says of a GPU, and several processes, are not doubted
     for said in ("gpu", "multi-gpu"):
-        assert (await placement.place(Resolved(spec, said))).queue == said  # type: ignore[arg-type]
+        assert (await placement.place(ResolvedJob(spec, said))).queue == said  # type: ignore[arg-type]
     # of a trained model the base is named beside the job
     judged = JobSpec(kind="evaluate", model="mine", base_kind="vlm")
-    assert (await placement.place(Resolved(judged, "cpu"), base)).queue == queue
+    assert (await placement.place(ResolvedJob(judged, "cpu"), base)).queue == queue
 
 
 @pytest.mark.parametrize(("gpus", "queues"), [(0, "cpu"), (1, "cpu,gpu"), (4, "cpu,gpu,multi-gpu")])

@@ -88,7 +88,7 @@ class Source:
                     f"The splits {shown} are no train, validation or test. own_split=ignore splits all of it anew; "
                     "or name them train, validation and test."
                 )
-            yield Remark(f"the splits {shown} are no train, validation or test: they were not heeded")
+            yield Remark(f"the splits {shown} are no train, validation or test: they were ignored")
         yield from self.names.remarks()
         yield from self.names.report_unnamed()
 

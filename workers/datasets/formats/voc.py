@@ -41,7 +41,9 @@ def read_voc(source: Source) -> Found:
             continue
         encoding = find_encoding(source.folder / name)
         if encoding.name == "cp1252":
-            yield from source.say("XML files that are no valid UTF-8 were read as they declare themselves")
+            yield from source.say(
+                "XML files that are not valid UTF-8 were read in the encoding that they declare"
+            )
         try:
             root = _parse(source.folder / name)
         except (ElementTree.ParseError, ValueError, LookupError) as error:

@@ -34,7 +34,7 @@ class Recording(Protocol):
     """What it writes to, each time anew."""
 
     def replay(self) -> None:
-        """Queue it again."""
+        """Queue the recorded work again."""
 
 
 class Recorder(Protocol):

@@ -51,7 +51,7 @@ class GpuOptions:
 
 
 class Pending:
-    """Features on their way."""
+    """Features of one batch that the device still computes."""
 
     def __init__(
         self, parts: list[_Part], give_back: Callable[[torch.Tensor], None], kept: list[torch.Tensor]

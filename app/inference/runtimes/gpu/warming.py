@@ -39,7 +39,7 @@ class Warming:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin in the background."""
+        """Begin to record and measure in the background."""
         self._thread = threading.Thread(target=self._run_safely, name="gpu-warming", daemon=True)
         self._thread.start()
 

@@ -113,7 +113,7 @@ def test_splits_of_columns_files_and_folders(tmp_path: Path) -> None:
         ("images/1.jpg", "train"),
         ("test/5.jpg", "test"),
     ]
-    assert remarks == ["the splits 'somewhere' are no train, validation or test: they were not heeded"]
+    assert remarks == ["the splits 'somewhere' are no train, validation or test: they were ignored"]
 
 
 def test_lines_about_something_else_are_no_annotations(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from app.jobs.errors import NotTrainableError
 from app.media.images import ImageLimits
 from workers.datasets import formats
-from workers.datasets.preparing import Checker, Prepared, finish
+from workers.datasets.preparing import Checker, PreparedDataset, finish
 
 
 def picture(seed: int, form: str = "PNG", size: int = 24) -> bytes:
@@ -40,10 +40,12 @@ def kept() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def prepare(tmp_path: Path, kept: dict[str, bytes]) -> Callable[..., tuple[Prepared, list[dict[str, Any]]]]:
+def prepare(
+    tmp_path: Path, kept: dict[str, bytes]
+) -> Callable[..., tuple[PreparedDataset, list[dict[str, Any]]]]:
     def run(
         folder: Path, *, boxes: formats.Boxes = "whole", seed: int = 0, stop_after: int | None = None
-    ) -> tuple[Prepared, list[dict[str, Any]]]:
+    ) -> tuple[PreparedDataset, list[dict[str, Any]]]:
         def keep(data: bytes) -> str:
             digest = hashlib.sha256(data).hexdigest()
             kept[digest] = data

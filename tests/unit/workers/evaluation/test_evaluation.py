@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from workers.evaluation import pictures
+from workers.evaluation import pictures, tables
 from workers.shared import metrics
+from workers.shared.examples import Item
 
 LABELS = ["cat", "dog", "owl"]
 TRUTH = ["cat", "cat", "dog", "owl"]
@@ -110,3 +113,44 @@ def test_every_picture_can_be_opened(count: int) -> None:
             assert image.format == "PNG"
             assert min(image.size) > 100
             assert len(set(image.convert("L").resize((64, 64)).tobytes())) > 1
+
+
+def test_the_cells_of_the_matrix_name_their_images_and_mistakes_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "MAX_CELL_IMAGES", 2)
+    monkeypatch.setattr(tables, "MAX_IMAGES", 3)
+    items = [Item(str(number), "test", label) for number, label in enumerate(["cat"] * 4 + ["dog"])]
+    said = ["cat", "cat", "cat", "dog", "cat"]
+    confusion = {"labels": ["cat", "dog"], "matrix": [[3, 1], [1, 0]]}
+    tables.write_confusion(tmp_path, confusion, items, said)
+    found = json.loads((tmp_path / "confusion.json").read_text())
+    assert (found["labels"], found["counts"]) == (confusion["labels"], confusion["matrix"])
+    assert found["cells"] == [
+        {"truth": "cat", "said": "dog", "count": 1, "images": ["3"]},
+        {"truth": "dog", "said": "cat", "count": 1, "images": ["4"]},
+        {"truth": "cat", "said": "cat", "count": 3, "images": ["0"]},
+    ]
+
+
+def test_so_many_mistakes_are_kept_and_questions_say_what_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "MAX_MISTAKES", 2)
+    asked = Item("a", "test", question="how many?", answer="two")
+    rows = [
+        tables.judged(asked, "two", "three"),
+        tables.judged(Item("b", None, "cat"), "cat", "dog", 0.9),
+    ]
+    tables.write_mistakes(tmp_path, [*rows, rows[0]])
+    assert json.loads((tmp_path / "mistakes.json").read_text()) == [
+        {
+            "image_sha256": "a",
+            "truth": "two",
+            "said": "three",
+            "score": None,
+            "split": "test",
+            "question": "how many?",
+        },
+        {"image_sha256": "b", "truth": "cat", "said": "dog", "score": 0.9, "split": None},
+    ]
