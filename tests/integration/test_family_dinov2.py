@@ -34,7 +34,7 @@ from tests.integration.test_trained_models import (
     zip_files,
 )
 from tests.learning import get_json
-from tests.made_engines import share_engines
+from tests.made_engines import link_engines, share_engines
 from tests.working import run_job
 
 MODEL = "dinov2-tiny"
@@ -111,7 +111,7 @@ async def right_of(client: httpx.AsyncClient, model: str | None = None) -> int:
 
 
 def test_its_vectors_are_the_class_tokens_of_transformers(tmp_path: Path) -> None:
-    config = EncoderConfig("cpu", "auto", True, 0.99, 0, tmp_path, allow_downloads=False)
+    config = EncoderConfig("cpu", "auto", True, 0.99, 0, link_engines(tmp_path), allow_downloads=False)
     encoder = load_encoder(resolve(MODEL), config)
     assert (encoder.family, encoder.dim, encoder.input_size) == ("dinov2", 64, 64)
     assert not isinstance(encoder, TextEncoder)
