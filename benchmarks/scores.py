@@ -42,6 +42,18 @@ def expected_calibration_error(confidence: Doubles, correct: Doubles, bins: int 
     return float(found.share @ np.abs(found.accuracy - found.confidence)) if len(found.share) else 0.0
 
 
+def calibration_error_by_chance(confidence: Doubles, bins: int = BINS, draws: int = 20) -> float:
+    """The error above that so many answers would have if their scores were exactly right: what a bin's few answers do.
+
+    The mean over simulated answers, each right with the probability that its score says.
+    """
+    rng = np.random.default_rng(0)
+    drawn = [rng.random(len(confidence)) < confidence for _ in range(draws)]
+    return float(
+        np.mean([expected_calibration_error(confidence, right.astype(np.float64), bins) for right in drawn])
+    )
+
+
 def auroc(positive: Doubles, negative: Doubles) -> float:
     """The chance that a positive scores above a negative, ties half (Mann and Whitney 1947)."""
     both = np.concatenate([positive, negative])

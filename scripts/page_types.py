@@ -73,7 +73,9 @@ def call_of(operation: Schema, path: str) -> str:
     """The type of one call: what it takes in its address, query and body, and what it replies."""
     query = {
         "properties": {
-            one["name"]: one["schema"] for one in operation.get("parameters", []) if one["in"] == "query"
+            parameter["name"]: parameter["schema"]
+            for parameter in operation.get("parameters", [])
+            if parameter["in"] == "query"
         }
     }
     names = "; ".join(f"{name}: string" for name in re.findall(r"{(\w+)}", path))

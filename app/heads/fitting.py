@@ -9,7 +9,7 @@ import numpy as np
 
 from app.heads.combining import Combined, Kernel, Problem, combine, rarity
 from app.heads.conformal import fit_conformal
-from app.heads.gathering import Gathered, gather
+from app.heads.gathering import CORE, Gathered, gather
 from app.heads.head import Head, Scorer
 from app.heads.noise import SUSPECT, Suspect
 from app.heads.novelty import fit_evidence, fit_threshold, for_collection, likeness, text_evidence
@@ -97,16 +97,15 @@ def _fit_ordered(
     gathered = gather(supports, label_ids)
     priors = for_collection(priors, gathered)
     rows = None if texts is None else TextRows(unit(texts), priors.background)
-    cosines = np.zeros((len(gathered.labels), len(labels)))
     alike = likeness(gathered, priors)
     prior = priors.at(gathered.shots, alike, len(gathered.seen), len(gathered.exemplars))
     free, believed = prior.text_scale, 0.0
     if rows is not None:
-        cosines = rows.cosines(gathered.vectors)
-        position = np.searchsorted(gathered.seen, gathered.labels)
-        believed = trust(cosines[:, gathered.seen], position, priors.temperature)
+        some = gathered.core[:: -(-len(gathered.core) // CORE)]
+        position = np.searchsorted(gathered.seen, gathered.labels[some])
+        believed = trust(rows.cosines(gathered.vectors[some])[:, gathered.seen], position, priors.temperature)
     prior = replace(prior, text_scale=prior.text_scale * believed)
-    problem = Problem(gathered, supports, label_ids, cosines, prior, prior.image_scale, free, priors.variance)
+    problem = Problem(gathered, supports, label_ids, rows, prior, prior.image_scale, free, priors.variance)
     combined = combine(problem, parts)
     text_scales = np.full(len(labels), combined.text_scale)
     text_scales[gathered.unseen] = free
@@ -153,12 +152,15 @@ def _calibrate(
     combined: Combined,
     held_out: Doubles,
 ) -> Head:
-    """The head with its threshold and conformal scores; suspects do not count, whose labels would blame the head."""
-    trusted = combined.right > SUSPECT
-    rows, held_out = combined.rows[trusted], held_out[trusted]
+    """The head with its threshold and conformal scores.
+
+    Suspects do not count for the threshold, since their labels would blame the head. They do for conformal scores:
+    what looks suspect scores low, and sets that never saw the lowest scores would hold the truth too seldom.
+    """
+    rows, trusted = combined.rows, combined.right > SUSPECT
     return replace(
         head,
-        threshold=fit_threshold(head, gathered, priors, prior, rows, held_out),
+        threshold=fit_threshold(head, gathered, priors, prior, rows[trusted], held_out[trusted]),
         conformal=fit_conformal(held_out, gathered.labels[rows], gathered.counts),
     )
 

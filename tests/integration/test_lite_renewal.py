@@ -25,7 +25,7 @@ from app.models.classifiers import ClassifierNote, Weights, save_classifier
 from app.settings import Settings
 from app.storage.database import sync_engine
 from tests import shapes
-from tests.integration.test_trained_models import zipped
+from tests.integration.test_trained_models import zip_files
 from tests.made_engines import share_engines
 
 OLD = "ef03e7ba4496ac3b"
@@ -117,7 +117,7 @@ async def test_a_model_trained_over_the_old_vectors_goes_on_with_them(
     save_classifier(folder, note, Weights(old_vectors(tmp_path / "old"), np.arange(2)))
     async with running(tmp_path, addresses) as client:
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
-        reply = await client.post("/v1/models", files={"archive": zipped(files)})
+        reply = await client.post("/v1/models", files={"archive": zip_files(files)})
         assert reply.status_code == 201, reply.text
         assert reply.json()["trained"]["base_changed"] is (fingerprint is None)
         reply = await client.post("/v1/classify", data={"model": "veteran"}, files={"image": shapes.data(1)})

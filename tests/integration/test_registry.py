@@ -37,7 +37,7 @@ from app.inference.sources import EncoderConfig, EncoderSource, Kind
 from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits, decode_pixels
 from app.settings import Settings
-from tests.engines import served, taken_bytes, until
+from tests.engines import count_taken_bytes, serve_registry, until
 
 MIB = 1 << 20
 
@@ -143,10 +143,10 @@ async def engine(
     if request.param == "in process":
         yield registry
         return
-    async with served(registry, registry._settings, pool) as (server, client):
+    async with serve_registry(registry, registry._settings, pool) as (server, client):
         yield client
         await until(lambda: all(session.held == (0, 0) for session in server.sessions))
-        assert taken_bytes(client) == 0
+        assert count_taken_bytes(client) == 0
 
 
 def waiting(registry: ModelRegistry) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.heads.priors import named_priors
-from benchmarks.heads import curves, measuring, pictures, tables, timing
+from benchmarks.heads import coverage, curves, measuring, pictures, tables, timing
 from benchmarks.heads.__main__ import report, rounded
 from benchmarks.heads.classifiers import PLAIN
 from benchmarks.heads.measuring import Figures
@@ -89,6 +89,20 @@ def test_scarce_labels_and_wrong_labels_are_told_apart_from_the_rest() -> None:
     noisy = curves.noise(SETS, PRIORS, 1, ["kNN"])
     assert list(noisy) == ["0%", "10%", "20%"]
     assert np.mean(noisy["20%"]["hills"]["kNN"]) <= np.mean(noisy["0%"]["hills"]["kNN"])
+
+
+def test_sets_of_labels_hold_the_truth_as_often_as_they_promise() -> None:
+    fog = a_set("fog", 4, 6, 100)
+    fog.vectors[:] += 0.25 * np.random.default_rng(5).normal(size=fog.vectors.shape)
+    found = coverage.coverage([fog, SETS[0]], PRIORS, 3)
+    assert list(found) == ["0.9", "0.95"]
+    assert list(found["0.9"]["fog"]) == ["5", "10", "20", "50"]
+    many = found["0.9"]["fog"]["50"]
+    assert many["guarantee"] == "label"
+    assert found["0.9"]["fog"]["5"]["guarantee"] == "average"
+    assert many["strictly"] == pytest.approx(0.9, abs=0.07)
+    assert many["strictly"] <= many["held"]
+    assert "| 0.9 | 50 | 2 label |" in tables.coverage_table(found)
 
 
 def test_a_size_that_a_set_has_no_images_for_is_left_out() -> None:

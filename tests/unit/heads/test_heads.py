@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -208,6 +209,22 @@ def test_every_collection_of_single_examples_past_the_limit_still_fits(
     head = made(vectors[:, :1], means)
     check(head, vectors[:, 1])
     assert (head.predict(vectors[:, 1]).scores.argmax(axis=1) == np.arange(40)).mean() > 0.8
+
+
+def test_a_fit_of_thousands_of_labels_takes_no_table_of_examples_by_labels() -> None:
+    labels, each, dim = 1_500, 16, 16
+    rng = np.random.default_rng(0)
+    supports = SupportSet(dim)
+    supports.add(np.repeat(np.arange(labels), each), rng.normal(size=(labels * each, dim)).astype(np.float32))
+    texts = rng.normal(size=(labels, dim)).astype(np.float32)
+    names = [str(label) for label in range(labels)]
+    tracemalloc.start()
+    try:
+        fit_head(names, texts, supports, list(range(labels)), PRIORS)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < labels * labels * each * 8 / 2
 
 
 def test_background_images_make_a_collection_of_one_label_strict() -> None:

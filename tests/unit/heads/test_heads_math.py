@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.heads import Moments, SupportSet, calibration, gda, proker, supports
+from app.heads import Moments, SupportSet, calibration, gathering, gda, proker, supports
 from app.heads.exemplars import spread
 from app.heads.gathering import even_share
 from app.heads.types import Doubles
@@ -25,7 +25,7 @@ def test_leave_one_out_equals_refitting_without_each_support(b: float, ridge: fl
     for i in range(len(flat)):
         rest = np.arange(len(flat)) != i
         solver = proker.inverse(flat[rest] @ flat[rest].T, b, ridge)
-        found = proker.coefficients(solver, onehot[rest], weight * texts[rest], ridge)
+        found = solver @ (onehot[rest] - weight * texts[rest]) / ridge
         expected = weight * texts[i] + proker.kernel(flat[i] @ flat[rest].T, b) @ found
         np.testing.assert_allclose(weight * left.text[i] + left.image[i], expected, atol=1e-9)
 
@@ -37,8 +37,8 @@ def test_published_form_of_proker() -> None:
     onehot, texts, ridge = np.repeat(np.eye(3), 2, axis=0), flat @ means.T, 0.05
     kernel = np.exp(-2.0 * (1.0 - flat @ flat.T))
     a = np.linalg.solve(kernel / ridge + np.eye(6), onehot - texts)
-    found = proker.coefficients(proker.inverse(flat @ flat.T, 2.0, ridge), onehot, texts, ridge)
-    np.testing.assert_allclose(ridge * found, a, atol=1e-10)
+    found = proker.inverse(flat @ flat.T, 2.0, ridge) @ (onehot - texts)
+    np.testing.assert_allclose(found, a, atol=1e-10)
 
 
 def test_moments_grow_and_shrink_to_the_same_numbers() -> None:
@@ -342,3 +342,28 @@ def test_a_kind_of_unknown_image_counts_by_its_weight() -> None:
     lenient = calibration.best_threshold(known, [(near, 0.1), (far, 1.0)], 0.3)
     strict = calibration.best_threshold(known, [(near, 3.0), (far, 1.0)], 0.3)
     assert lenient < 0.35 < 0.45 < strict
+
+
+def test_threshold_lies_nearer_to_what_is_known_where_both_are_far_apart() -> None:
+    known, unknown = np.linspace(0.97, 0.99, 200), np.linspace(0.01, 0.02, 200)
+    found = calibration.best_threshold(known, [(unknown, 1.0)], 0.5)
+    assert 0.55 < found < 0.97  # 0.5 lies in the middle
+
+
+def test_nearest_exemplars_are_the_same_however_many_are_looked_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors, _ = clusters(5, 20)
+    supports = support_set(vectors)
+    whole = gathering.gather(supports, list(range(5)))
+    rows = np.arange(len(whole.labels))
+    expected = whole.left_out(rows)
+    monkeypatch.setattr(gathering, "_COSINES", 200)
+    parts = gathering.gather(supports, list(range(5)))
+    parts.left_out(rows[::3])
+    np.testing.assert_allclose(parts.left_out(rows), expected, atol=1e-6)
+    own = (
+        whole.vectors[0]
+        @ whole.vectors[np.setdiff1d(whole.exemplars[whole.labels[whole.exemplars] == 0], [0])].T
+    )
+    assert expected[0][0] == pytest.approx(own.max(), abs=1e-6)

@@ -1,4 +1,4 @@
-"""LlamaFarm's runtime: `/v1/vision/classify` and `/v1/vision/embed`, as its server and its Designer call them."""
+"""`/v1/vision/classify` and `/v1/vision/embed`, as LlamaFarm's server and its Designer call them."""
 
 from __future__ import annotations
 
