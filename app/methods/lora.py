@@ -31,8 +31,8 @@ class LoraParams(AdapterParams, LabelParams, TextParams, Params):
         None,
         gt=0,
         le=1,
-        description="AdamW's, after warm-up; empty: 2e-4 for encoders; for VLMs by the width of the language "
-        "model, 2.9e-4 at 4,096 and more for narrower ones (Schulman et al. 2025).",
+        description="AdamW's, after warm-up; empty: 2e-4 for encoders, 2e-3 for lite; for VLMs by the width of the "
+        "language model, 2.9e-4 at 4,096 and more for narrower ones (Schulman et al. 2025).",
     )
     rehearsal: float = Field(
         0.5,
