@@ -28,6 +28,7 @@ from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from tests import shapes
 from tests.training import Trained, picked, trained
+from workers.methods.common import publishing
 from workers.shared.examples import Examples
 from workers.shared.method import StoppingError
 
@@ -191,8 +192,12 @@ def test_a_folder_is_an_encoder_like_any_other(
 
 @pytest.mark.parametrize("base", BASES)
 def test_a_stopped_run_ends_as_one_that_was_left_alone(
-    rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path, base: str
+    rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if (
+        base == "clip-tiny"
+    ):  # whose trained classifier alone makes a second pass, which few images seldom ask for
+        monkeypatch.setattr(publishing, "choose", lambda losses: "trained")
     params = {"steps": 6, "evaluate_every": 2}
     examples = picked(rows[0][::2])
 
@@ -203,11 +208,14 @@ def test_a_stopped_run_ends_as_one_that_was_left_alone(
 
     whole, again, other = run("whole"), run("again"), run("other", seed=4)
     made = [step for step, _, _ in whole.run.reports]
-    assert made == list(range(1, 7 + whole.evaluation["best_step"])), "then on all, as long as did best"
-    assert whole.evaluation["trained_again_on"] == len(examples.items)
+    again_steps = whole.evaluation["best_step"] if whole.evaluation["published"] == "trained" else 0
+    assert made == list(range(1, 7 + again_steps)), "then on all, as long as did best"
+    assert (again_steps > 0) == (base == "clip-tiny")
+    taken_in = "trained_again_on" if again_steps else "refitted_on"
+    assert whole.evaluation[taken_in] == len(examples.items)
     assert same(whole, again)
     assert not (whole.evaluation["best_step"] and same(whole, other))
-    for stop in (3, 7) if whole.evaluation["best_step"] else (3,):
+    for stop in (3, 7) if again_steps else (3,):
         with pytest.raises(StoppingError):
             run(f"cut {stop}", stop_at=stop)
         resumed = run(f"rest {stop}", restored=tmp_path / f"cut {stop}" / "scratch" / "checkpoint")
