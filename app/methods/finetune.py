@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from app.methods.method import Method
-from app.methods.params import AdapterParams, LabelParams, Params, TextParams
+from app.methods.params import AdapterParams, LabelParams, Params, PublishParams, TextParams
 
 DEFAULT_EPOCHS = 5
 DEFAULT_RATE, DEFAULT_HEAD_RATE = 5e-5, 1e-3
@@ -15,7 +15,7 @@ MIN_TAIL_STEPS = 200
 """A few passes over a few hundred images are too few steps to move anything; training ends early where they harm."""
 
 
-class FinetuneParams(LabelParams, TextParams, Params):
+class FinetuneParams(LabelParams, PublishParams, TextParams, Params):
     """Many-shot training of a whole model (or of LoRA adapters) with the transformers Trainer."""
 
     epochs: float | None = Field(

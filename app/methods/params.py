@@ -155,6 +155,17 @@ class LabelParams(BaseModel):
     )
 
 
+class PublishParams(BaseModel):
+    """What comes of training an encoder's own weights."""
+
+    publish: Literal["best", "trained"] = Field(
+        "best",
+        description="Encoders: `best` publishes the closed-form head on the encoder as it was, where nothing that was "
+        "trained has a lower loss on what was held out; `trained` what was trained, whatever the head reaches; see "
+        "docs/training.md. Training a whole tower publishes that.",
+    )
+
+
 class EpisodicParams(Params):
     """What methods that learn from episodes share: `ways` labels, `shots` supports and `queries` a label."""
 

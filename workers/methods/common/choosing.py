@@ -76,7 +76,7 @@ def first_of_each(y: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 def describe(figures: dict[str, float], images: int, published: Choice) -> str:
     """A line for the job's log: accuracies on so many held-out images, by their names in the evaluation."""
     words: dict[str, str] = {
-        **NAMES,
+        **{str(name): word for name, word in NAMES.items()},
         "prototypes": "nearest prototypes",
         "logistic_regression": "logistic regression",
         "chance": "guessing",

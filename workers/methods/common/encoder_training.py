@@ -128,10 +128,6 @@ class EncoderTraining(Publishing):
         """Lay out anew what is trained; the examples that were held out now follow the others in `train`."""
         raise NotImplementedError
 
-    def trained(self) -> dict[str, torch.nn.Parameter]:
-        """What is trained, by name, in a fixed order."""
-        raise NotImplementedError
-
     def batch_logits(self, rows: NDArray[Any]) -> torch.Tensor:
         """float[b, C] of rows of the training examples, each shown as one of its changed copies."""
         raise NotImplementedError

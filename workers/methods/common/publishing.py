@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from app.inference.family import AdaptableEncoder, CutTower, Family
@@ -75,6 +76,10 @@ class Publishing(Stepped):
     first: dict[str, Any] | None = None
     """What a first pass came to, once more than it learned from is taken in."""
 
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """What is trained, by name, in a fixed order."""
+        raise NotImplementedError
+
     def features_of(self, items: Sequence[Item]) -> Vectors:
         """float32[n, d]: unit features of unchanged images by the encoder as it is now."""
         raise NotImplementedError
@@ -113,11 +118,13 @@ class Publishing(Stepped):
         if not losses:
             self._take(self.unchosen, trained)
             return
-        self._take("head" if self.best_step == 0 else choose(losses), trained)
-        if self.published == "head":
-            self.best_step = 0
         told = ", ".join(f"{NAMES[name]} {found.mean():.3f}" for name, found in losses.items())
         self.run.log(f"Log loss on the {len(self.held_y)} images to choose by: {told}.")
+        if self.params.publish == "trained":
+            del losses["head"]
+        self._take("head" if "head" in losses and self.best_step == 0 else choose(losses), trained)
+        if self.published == "head":
+            self.best_step = 0
 
     def _take(self, name: Choice, trained: Parts) -> None:
         """Be what would be published under this name."""

@@ -137,7 +137,7 @@ class TailTraining(EncoderTraining):
         parts = [np.zeros((0, self.cut.dim), np.float32)]
         with torch.no_grad():
             for start in range(0, len(activations), _BATCH):
-                part = np.stack(activations[start : start + _BATCH]).astype(np.float32)
+                part = np.stack(list(activations[start : start + _BATCH])).astype(np.float32)
                 parts.append(self.tail(torch.from_numpy(part).to(self.device)).cpu().numpy())
         return np.concatenate(parts)
 

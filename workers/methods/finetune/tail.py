@@ -45,6 +45,7 @@ class FinetuneTail(TailTraining):
             warmup_steps=params.warmup_steps or None,
             warmup_share=params.warmup_share,
             weight_decay=params.weight_decay,
+            publish=params.publish,
         )
         super().__init__(run, few, examples, base)
 
