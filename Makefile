@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt -e ./client -e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve dev check test test-all fuzz lint format docs bench storm kills upgrade clean
+.PHONY: help setup serve dev check test test-all fuzz lint lint-page format docs page bench storm kills upgrade clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,7 +49,8 @@ $(CLIENTS_VENV)/.ready: tests/compat/clients.txt | $(BIN)/python
 	else echo "Other projects' clients could not be installed: their tests are skipped" >&2; fi
 
 WORKERS ?= 2
-PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+# files are handed out in the order of tests/conftest.py, the longest first
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev-ready ## Format, lint, types, the rooms' imports and the unit tests: what to run while writing
 	$(BIN)/ruff format --check
@@ -86,6 +87,13 @@ lint: $(VENV)/.dev-ready ## Check style, types, the rooms' imports and the gener
 	$(BIN)/python -m scripts.methods_docs --check
 	$(BIN)/python -m scripts.errors_docs --check
 	$(BIN)/python -m scripts.dependencies_docs
+	$(BIN)/python -m scripts.page_types --check
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory lint-page; \
+	elif [ -n "$$REQUIRE_PAGE_TOOLS" ]; then echo "Node 20 or newer is needed to check page/" >&2; exit 1; \
+	else echo "NOT CHECKED: page/ against app/page/built, since there is no Node here" >&2; fi
+
+lint-page: page/node_modules/.ready # called by `lint` where there is Node: types, and that the committed page is what is built
+	cd page && npx --no-install tsc --noEmit && node build.mjs --check
 
 format: $(VENV)/.dev-ready ## Format the code
 	$(BIN)/ruff check --fix
@@ -96,6 +104,15 @@ docs: $(VENV)/.dev-ready ## Write docs/settings.md, surface.md, methods.md and e
 	$(BIN)/python -m scripts.surface_docs
 	$(BIN)/python -m scripts.methods_docs
 	$(BIN)/python -m scripts.errors_docs
+
+page/node_modules/.ready: page/package.json page/package-lock.json
+	@echo "Installing what builds the page into page/node_modules (once)"
+	@cd page && npm ci --ignore-scripts --silent
+	@touch $@
+
+page: $(VENV)/.dev-ready page/node_modules/.ready ## Build the web page into app/page/built (needs Node 20 or newer; nothing else does)
+	$(BIN)/python -m scripts.page_types
+	cd page && npx --no-install tsc --noEmit && node build.mjs
 
 bench: $(VENV)/.dev-ready ## Measure the service on this machine (some minutes)
 	$(BIN)/python -m benchmarks.service $(ARGS)
@@ -111,5 +128,5 @@ upgrade: ## Choose the newest versions that fit and write constraints.txt
 	PYTHON="$(PYTHON)" bash scripts/upgrade.sh
 
 clean: ## Remove the virtual environment and every cache
-	rm -rf $(VENV) $(FUZZ_VENV) $(CLIENTS_VENV) build dist *.egg-info client/build client/dist client/src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(FUZZ_VENV) $(CLIENTS_VENV) page/node_modules build dist *.egg-info client/build client/dist client/src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """llamafarm-vision: everything a request touches, one room a concept; docs/architecture.md is the map.
 
-Knows nothing of Celery workers: those import this package, never the other way round.
+Never imports `workers`, which import this package.
 """
 
 __version__ = "0.1.0"

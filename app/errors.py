@@ -77,7 +77,7 @@ class UnauthorizedError(VisionError):
     """A valid API key is needed: send it as 'Authorization: Bearer <key>'."""
 
     status, code, title = 401, "unauthorized", "Unauthorized"
-    advice = "Send a key that `vision keys create` or `POST /v1/keys` made and nobody revoked."
+    advice = "Send a key that `vision keys create` or `POST /v1/keys` made and that is not revoked."
 
 
 class ForbiddenError(VisionError):
@@ -88,7 +88,7 @@ class ForbiddenError(VisionError):
 
 
 class NotFoundError(VisionError):
-    """There is nothing here."""
+    """There is nothing at this address."""
 
     status, code, title = 404, "not_found", "Not found"
     advice = (

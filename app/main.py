@@ -20,6 +20,7 @@ from app.compat.llamafarm import router as llamafarm_router
 from app.compat.openai import router as openai_router
 from app.datasets.routes import router as datasets_router
 from app.embedded import Addresses
+from app.feedback.routes import router as feedback_router
 from app.http import openapi, problems
 from app.http.errors import (
     HeadersTooLargeError,
@@ -36,6 +37,7 @@ from app.observability.middleware import ObservabilityMiddleware
 from app.operations.part import ServicePart
 from app.operations.routes import VERSION
 from app.operations.routes import router as platform_router
+from app.page.routes import router as page_router
 from app.settings import Settings
 from app.storage.errors import InsufficientStorageError, StoreUnavailableError, TooManyOpenFilesError
 from app.strategies.routes.hardware import router as hardware_router
@@ -58,17 +60,27 @@ clients; every answer carries its request's id in `X-Request-ID`.
 _TAGS = [
     {"name": "recognition", "description": "Classify, search and embed images."},
     {"name": "collections", "description": "Named sets of labels and the examples that taught them."},
+    {
+        "name": "review",
+        "description": "What people say of answers: unsure pictures kept for them to decide, and feedback.",
+    },
     {"name": "answering", "description": "Questions about images, captions, and examples of answers."},
-    {"name": "jobs", "description": "Long work: training and whatever else takes a while."},
+    {
+        "name": "jobs",
+        "description": "Long-running work: training, evaluation, export and preparing datasets.",
+    },
     {"name": "datasets", "description": "Many examples at once: uploaded, checked, split."},
     {"name": "models", "description": "What can recognise."},
     {
         "name": "strategies",
         "description": "Ways to learn, which of them fit, and what augmentation makes of an image.",
     },
-    {"name": "keys", "description": "Who may call; for administrators."},
-    {"name": "other clients", "description": "The same services in the words of other APIs' clients."},
-    {"name": "platform", "description": "Health, readiness and numbers of this service."},
+    {"name": "keys", "description": "API keys; for administrators."},
+    {
+        "name": "other clients",
+        "description": "The same services with the requests and replies of other APIs.",
+    },
+    {"name": "platform", "description": "Health, readiness and metrics of this service."},
 ]
 
 # what any route under /v1 may answer besides what it states itself
@@ -123,9 +135,11 @@ def create_app(settings: Settings, addresses: Addresses, part: ServicePart | Non
     app.add_middleware(LimitsMiddleware, settings=settings, uploads=part.tallies.get("uploads"))
     app.add_middleware(ObservabilityMiddleware, metrics=part.metrics)  # added last, so outermost
     app.add_middleware(ErrorShapeMiddleware, shapes=_ERROR_SHAPES)  # outside of whatever may fail
+    app.include_router(page_router)  # before the platform's, whose `/` is for whoever does not ask for HTML
     app.include_router(platform_router)
     for router in (
         recognition_router,
+        feedback_router,
         answering_router,
         training_router,
         jobs_router,

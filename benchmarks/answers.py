@@ -36,7 +36,7 @@ AT_ONCE = 16
 EPISODES = 192
 out = Console(width=110)
 
-Asked = tuple[str, str, int]
+Question = tuple[str, str, int]
 Images = dict[int, Image.Image]
 
 
@@ -47,7 +47,7 @@ def kind_of(question: str, answer: str) -> str:
     return "color" if "color" in question else "shape"
 
 
-def load(split: str, most: int, seed: int) -> tuple[list[Asked], Images]:
+def load(split: str, most: int, seed: int) -> tuple[list[Question], Images]:
     """`most` questions of a split, and their images by id."""
     test = split == "test"
     questions = easy_vqa.get_test_questions() if test else easy_vqa.get_train_questions()
@@ -61,12 +61,12 @@ def load(split: str, most: int, seed: int) -> tuple[list[Asked], Images]:
 
 
 async def accuracy(
-    live: LiveVlm | RemoteVlm, asked: list[Asked], images: Images, shown: list[list[AnswerExample]]
+    live: LiveVlm | RemoteVlm, asked: list[Question], images: Images, shown: list[list[AnswerExample]]
 ) -> dict[str, tuple[int, int]]:
     """(right, all) by type of question."""
     found: dict[str, list[bool]] = defaultdict(list)
 
-    async def one(row: Asked, examples: list[AnswerExample]) -> None:
+    async def one(row: Question, examples: list[AnswerExample]) -> None:
         question, answer, number = row
         prompt = Prompt(images[number], question, "vqa", 8, tuple(examples))
         reply, _ = await live.answer(prompt, deadline_s=300)
@@ -78,10 +78,12 @@ async def accuracy(
     return {kind: (sum(flags), len(flags)) for kind, flags in found.items()}
 
 
-async def speed(live: LiveVlm | RemoteVlm, asked: list[Asked], images: Images) -> tuple[float, float, float]:
+async def speed(
+    live: LiveVlm | RemoteVlm, asked: list[Question], images: Images
+) -> tuple[float, float, float]:
     """Median latency alone in ms, tokens a second together, and 16 together over 16 one after another."""
 
-    async def one(row: Asked) -> int:
+    async def one(row: Question) -> int:
         reply, _ = await live.answer(Prompt(images[row[2]], row[0], "vqa", 8), deadline_s=300)
         return reply.completion_tokens
 
@@ -100,7 +102,7 @@ async def speed(live: LiveVlm | RemoteVlm, asked: list[Asked], images: Images) -
     return 1e3 * sorted(alone)[len(alone) // 2], tokens / best, best / sum(alone)
 
 
-def made_up(rng: random.Random, count: int) -> list[str]:
+def make_up_words(rng: random.Random, count: int) -> list[str]:
     """Words that flamingo-shapes was never trained with: its training left out those of this checksum."""
     words: list[str] = []
     while len(words) < count:
@@ -110,7 +112,7 @@ def made_up(rng: random.Random, count: int) -> list[str]:
     return words
 
 
-async def learned(live: LiveVlm | RemoteVlm, shots: int, episodes: int, seed: int) -> float:
+async def measure_learning(live: LiveVlm | RemoteVlm, shots: int, episodes: int, seed: int) -> float:
     """Share of episodes answered right: two made-up words name two colours, told only by `shots` examples."""
     paths = easy_vqa.get_test_image_paths()
     by_color: dict[str, set[int]] = defaultdict(set)
@@ -125,7 +127,7 @@ async def learned(live: LiveVlm | RemoteVlm, shots: int, episodes: int, seed: in
 
     async def episode(number: int) -> bool:
         rng = random.Random(seed * 10_000 + number)
-        colors, words = rng.sample(sorted(by_color), 2), made_up(rng, 2)
+        colors, words = rng.sample(sorted(by_color), 2), make_up_words(rng, 2)
         turns = [index % 2 for index in range(shots)]
         rng.shuffle(turns)
         shown = tuple(AnswerExample(picture(rng, colors[turn]), question, words[turn]) for turn in turns)
@@ -178,7 +180,7 @@ async def main(questions: int, seed: int) -> None:
                 timing.add_row(name, f"{latency:.0f}", f"{rate:.0f}", f"{ratio:.2f}")
         in_context = Table("examples", *map(str, SHOTS), title="flamingo-shapes, words it never met, right %")
         async with registry.vlm("flamingo-shapes") as live:
-            curve = [await learned(live, shots, EPISODES, seed) for shots in SHOTS]
+            curve = [await measure_learning(live, shots, EPISODES, seed) for shots in SHOTS]
             in_context.add_row("two colours, two words", *(f"{100 * share:.1f}" for share in curve))
             in_context.add_row("guessing between words seen", "0", *["50"] * (len(SHOTS) - 1))
         await registry.close()

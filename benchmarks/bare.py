@@ -1,6 +1,6 @@
 """The loop that a service is measured against: same decoding pool, weights and largest batch, nothing else.
 
-Knows no HTTP, no queue and no overlap: a batch is decoded by all threads, then run, then the next one comes.
+There is no HTTP, no queue and no overlap: a batch is decoded by all threads, then run, then the next one comes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the batcher itself costs: microseconds an item at 1, 8 and 32 submitters, its work being nothing.
 
-Knows nothing of models; a real model's time comes on top of these numbers.
+No model runs: a real model's time comes on top of these numbers.
 """
 
 from __future__ import annotations

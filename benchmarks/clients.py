@@ -56,7 +56,7 @@ def main() -> None:
                 path = "/v1/collections/default/examples"
                 taught = client.post(path, data={"label": label}, files={"image": picture})
                 taught.raise_for_status()
-            for pair in list_pairs(picture, shapes.data(sorted(shapes.shown())[0])):
+            for pair in list_pairs(picture, shapes.data(sorted(shapes.list_shapes())[0])):
                 table.add_row(pair.name, *compare(live, client, pair, options.requests, options.rounds))
     Console(highlight=False, width=120).print(table)
 
@@ -97,7 +97,11 @@ def list_pairs(picture: bytes, shape: bytes) -> list[Pair]:
         Pair("responses", ask, _json("/v1/responses", responses)),
         Pair("chat with collection/default", classify, _json("/v1/chat/completions", label)),
         Pair("embeddings of a data: URI", embed, _json("/v1/embeddings", {"input": [photo]})),
-        Pair("/hf, raw bytes", classify, lambda one: one.post("/hf/image-classification", content=picture)),
+        Pair(
+            "/hf, raw bytes",
+            classify,
+            lambda client: client.post("/hf/image-classification", content=picture),
+        ),
         Pair("/hf, JSON", classify, _json("/hf/image-classification", {"inputs": text})),
         Pair(
             "/v2, JSON",

@@ -26,7 +26,7 @@ def teach(live: Live, labels: int = 10) -> None:
             client.post(path, data=form, files={"images": data}).raise_for_status()
 
 
-def served(live: Live, folder: Path, clients: int, seconds: float) -> dict[str, Any]:
+def measure_serving(live: Live, folder: Path, clients: int, seconds: float) -> dict[str, Any]:
     """What the load generator measures with the pictures of a folder, as a process of its own (`benchmarks.load`)."""
     words = ["127.0.0.1", str(live.port), "/v1/classify", str(folder), str(clients), str(seconds)]
     command = [sys.executable, "-m", "benchmarks.load", *words]
@@ -35,7 +35,7 @@ def served(live: Live, folder: Path, clients: int, seconds: float) -> dict[str, 
     return result
 
 
-def lost(found: dict[str, Any]) -> str:
+def describe_lost(found: dict[str, Any]) -> str:
     """Requests of a load that were not answered with 200, in words; empty where all were."""
     counts = {name: found[name] for name in ("refused", "failed", "unanswered") if found[name]}
     return ", ".join(f"{count} {name}" for name, count in counts.items())

@@ -126,7 +126,7 @@ async def cost(live: ServedEncoder, image: Any, count: int, pid: int | None) -> 
     return 1e3 * (cpu_s(pid) - before) / count, count / (time.perf_counter() - began)
 
 
-async def lone(live: ServedEncoder, image: Any, count: int = 300) -> float:
+async def measure_lone(live: ServedEncoder, image: Any, count: int = 300) -> float:
     """Median milliseconds of one image at a time."""
     took = []
     for _ in range(count):
@@ -148,7 +148,9 @@ async def measure(count: int) -> Table:
         for way, opened in ways.items():
             async with opened() as (engine, pid), engine.encoder("lite") as live:
                 cpu_ms, rate = await cost(live, image, count, pid)
-                table.add_row(label, way, f"{cpu_ms:.3f}", f"{rate:.0f}", f"{await lone(live, image):.2f}")
+                table.add_row(
+                    label, way, f"{cpu_ms:.3f}", f"{rate:.0f}", f"{await measure_lone(live, image):.2f}"
+                )
     return table
 
 

@@ -35,7 +35,7 @@ from app.inference.sources import EncoderConfig
 from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from benchmarks.image_sets import DIGITS, SHAPES, text_vectors
-from tests.training import picked, trained
+from tests.training import pick_examples, train_model
 
 COLOURS = ("blue", "green", "red", "yellow")
 ASKED = 20
@@ -67,11 +67,11 @@ class Pictures:
     known: list[Shown]
     asked: list[Shown]
 
-    def drawn(self, shots: int, seed: int) -> list[Shown]:
+    def draw(self, shots: int, seed: int) -> list[Shown]:
         """So many of each label."""
         rng = np.random.default_rng([seed, shots])
         labels = sorted({label for _, _, label in self.known})
-        own = {label: [one for one in self.known if one[2] == label] for label in labels}
+        own = {label: [row for row in self.known if row[2] == label] for label in labels}
         return [own[label][row] for label in labels for row in rng.permutation(len(own[label]))[:shots]]
 
 
@@ -123,7 +123,7 @@ def _shapes(questions: Any, paths: dict[int, str], most: int) -> Iterator[Shown]
 def features(encoder: Encoder, images: list[Shown]) -> NDArray[np.float32]:
     """float32[n, d]"""
     opened = [Image.open(io.BytesIO(data)).convert("RGB") for _, data, _ in images]
-    pixels = [encoder.preprocess(one) for one in opened]
+    pixels = [encoder.preprocess(image) for image in opened]
     parts = [encoder.encode_images(np.stack(pixels[start : start + 8])) for start in range(0, len(pixels), 8)]
     return np.concatenate(parts)
 
@@ -131,7 +131,7 @@ def features(encoder: Encoder, images: list[Shown]) -> NDArray[np.float32]:
 def accuracy(found: Prediction, labels: list[str], asked: list[Shown]) -> tuple[float, float]:
     """Of the best label, and the mean share for none."""
     best = [labels[index] for index in found.scores.argmax(axis=1)]
-    right = np.mean([label == one[2] for label, one in zip(best, asked, strict=True)])
+    right = np.mean([label == row[2] for label, row in zip(best, asked, strict=True)])
     return float(right), float(found.none.mean())
 
 
@@ -163,7 +163,9 @@ def by_a_job(
     method, params = VARIANTS[variant]
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        made = trained(picked(shown), method, Path(folder), params=params, seed=seed, settings=settings)
+        made = train_model(
+            pick_examples(shown), method, Path(folder), params=params, seed=seed, settings=settings
+        )
         seconds = time.perf_counter() - begun
         classifier = TrainedClassifier.load(made.folder)
         if classifier.adapted:
@@ -177,23 +179,23 @@ def rows(
 ) -> Iterator[tuple[str, ...]]:
     """A line for each set, number of shots and method, as they are measured."""
     encoder = load_encoder(resolve("lite"), EncoderConfig.from_settings(settings))
-    for one in sets:
-        seen = features(encoder, one.asked)
+    for image_set in sets:
+        seen = features(encoder, image_set.asked)
         for count in shots:
             for variant in (COLLECTION, *variants):
                 results = []
                 for seed in range(seeds):
-                    shown = one.drawn(count, seed)
+                    shown = image_set.draw(count, seed)
                     results.append(
-                        in_a_collection(encoder, shown, one.asked, seen)
+                        in_a_collection(encoder, shown, image_set.asked, seen)
                         if variant == COLLECTION
-                        else by_a_job(variant, shown, one.asked, seen, seed, settings)
+                        else by_a_job(variant, shown, image_set.asked, seen, seed, settings)
                     )
                 table = np.array(results)
                 right, none, seconds = table.mean(axis=0)
                 spread = table[:, 0].std()
                 yield (
-                    one.name,
+                    image_set.name,
                     str(count),
                     variant,
                     f"{100 * right:.1f} ± {100 * spread:.1f}",
@@ -213,8 +215,10 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--markdown", action="store_true", help="print a table for docs/training.md")
     arguments = parser.parse_args()
-    sets = [one for one in (digits(), shapes()) if one.name in arguments.sets]
-    chance = ", ".join(f"{one.name} {100 / len({row[2] for row in one.asked}):.0f}%" for one in sets)
+    sets = [image_set for image_set in (digits(), shapes()) if image_set.name in arguments.sets]
+    chance = ", ".join(
+        f"{image_set.name} {100 / len({row[2] for row in image_set.asked}):.0f}%" for image_set in sets
+    )
     with tempfile.TemporaryDirectory() as folder:
         found = rows(
             sets, arguments.shots, arguments.methods, arguments.seeds, Settings(data_dir=Path(folder))

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from app.embedded import purge
 from benchmarks.checkpoints import random_clip
-from benchmarks.driving import lost, processes_cpu_seconds
+from benchmarks.driving import describe_lost, processes_cpu_seconds
 from benchmarks.pictures import pictures
 from tests.live import free_port, launch
 
@@ -122,7 +122,7 @@ def measure(path: str, port: int, pid: int, bodies: Path, seconds: float) -> tup
     spent = processes_cpu_seconds(family)
     found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     spent = processes_cpu_seconds(family) - spent
-    if unanswered := lost(found):
+    if unanswered := describe_lost(found):
         raise RuntimeError(f"{path}: {unanswered}")
     return found["rate"], 1e3 * spent / found["count"]
 

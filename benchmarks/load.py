@@ -67,7 +67,7 @@ async def load(host: str, port: int, requests: list[bytes], clients: int, second
     }
 
 
-def compiled(folder: Path) -> Path | None:
+def compile_generator(folder: Path) -> Path | None:
     """The compiled load generator, or None where there is no C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
@@ -98,7 +98,7 @@ def main() -> None:
         head += f"Content-Type: {args.content_type}\r\n"
         requests.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     with tempfile.TemporaryDirectory() as scratch:
-        program = None if args.asyncio else compiled(Path(scratch))
+        program = None if args.asyncio else compile_generator(Path(scratch))
         if program is None:
             found = asyncio.run(load(args.host, args.port, requests, args.clients, args.seconds))
             print(json.dumps({**found, "generator": "asyncio"}))

@@ -46,13 +46,13 @@ def write_images(folder: Path, count: int) -> None:
             known.setdefault(number, {})["colour" if "color" in question else "shape"] = answer
     paths = easy_vqa.get_train_image_paths()
     rest = max(count - len(data.target), 0)
-    for number in [number for number, one in sorted(known.items()) if len(one) == 2][:rest]:
+    for number in [number for number, facts in sorted(known.items()) if len(facts) == 2][:rest]:
         label = folder / f"{known[number]['colour']} {known[number]['shape']}"
         label.mkdir(parents=True, exist_ok=True)
         shutil.copy(paths[number], label / f"{number}.png")
 
 
-def timed(*words: str | Path) -> tuple[float, str]:
+def time_command(*words: str | Path) -> tuple[float, str]:
     """Seconds that a command takes, and what it prints."""
     began = time.perf_counter()
     done = subprocess.run([VISION, *map(str, words)], check=False, capture_output=True, text=True)
@@ -61,11 +61,11 @@ def timed(*words: str | Path) -> tuple[float, str]:
     return time.perf_counter() - began, done.stdout
 
 
-def closed_form(images: Path, manifest: Path, base: str) -> float:
+def measure_closed_form(images: Path, manifest: Path, base: str) -> float:
     """Test accuracy of the head that a collection of the same training images would have."""
     encoder = load_encoder(resolve(base), EncoderConfig.from_settings(Settings()))
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    by_hash = {_stored(path): path for path in images.rglob("*.png")}
+    by_hash = {_read_stored(path): path for path in images.rglob("*.png")}
     labels = sorted({row["label"] for row in rows})
     vectors: dict[str, list[Any]] = {"train": [], "test": []}
     truths: dict[str, list[int]] = {"train": [], "test": []}
@@ -84,7 +84,7 @@ def closed_form(images: Path, manifest: Path, base: str) -> float:
     return float((found == np.array(truths["test"])).mean())
 
 
-def _stored(path: Path) -> str:
+def _read_stored(path: Path) -> str:
     import hashlib
 
     from app.media.images import ImageLimits, normalise_for_storage
@@ -103,17 +103,17 @@ def main() -> None:
         root = Path(place)
         write_images(root / "images", given.images)
         times = {}
-        times["prepare-dataset"], _ = timed(
+        times["prepare-dataset"], _ = time_command(
             "manyshot", "prepare-dataset", "--data-dir", root / "images", "--output", root / "processed"
         )
-        times["train"], _ = timed(
+        times["train"], _ = time_command(
             "manyshot", "train", "--dataset", root / "processed", "--model", given.base, "--epochs", given.epochs,
-            "--output", root / "trained", *(word for one in given.param for word in ("--param", one)),
+            "--output", root / "trained", *(word for param in given.param for word in ("--param", param)),
         )  # fmt: skip
-        times["evaluate"], printed = timed(
+        times["evaluate"], printed = time_command(
             "manyshot", "evaluate", "--model", root / "trained", "--test-data", root / "processed", "--json"
         )
-        times["export"], _ = timed(
+        times["export"], _ = time_command(
             "manyshot",
             "export",
             "--model",
@@ -124,7 +124,7 @@ def main() -> None:
             root / "exported",
         )
         figures = json.loads(printed)
-        head = closed_form(root / "images", root / "processed" / "manifest.jsonl", given.base)
+        head = measure_closed_form(root / "images", root / "processed" / "manifest.jsonl", given.base)
     print(
         f"| command | seconds ({given.images} images, {given.base}, {given.epochs} epochs) |\n| --- | --- |"
     )

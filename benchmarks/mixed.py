@@ -27,7 +27,7 @@ LONE_SECONDS = 4.0
 out = Console(width=110)
 
 
-async def classified(client: httpx.AsyncClient, image: bytes) -> float:
+async def time_classification(client: httpx.AsyncClient, image: bytes) -> float:
     """Seconds one classification takes."""
     began = time.perf_counter()
     reply = await client.post("/v1/classify", params={"labels": "cat,dog"}, files={"image": image})
@@ -35,7 +35,7 @@ async def classified(client: httpx.AsyncClient, image: bytes) -> float:
     return time.perf_counter() - began
 
 
-async def asked(client: httpx.AsyncClient, image: bytes) -> float:
+async def time_question(client: httpx.AsyncClient, image: bytes) -> float:
     """Seconds one question takes."""
     began = time.perf_counter()
     form = {"question": "describe the image.", "max_new_tokens": "16"}
@@ -47,26 +47,33 @@ async def together(
     client: httpx.AsyncClient, photos: list[bytes], shapes: list[bytes]
 ) -> tuple[float, float]:
     """Median classify seconds of 50 at once: alone, and among 50 questions."""
-    quiet = await asyncio.gather(*[classified(client, photos[i % len(photos)]) for i in range(AT_ONCE)])
+    quiet = await asyncio.gather(
+        *[time_classification(client, photos[i % len(photos)]) for i in range(AT_ONCE)]
+    )
     mixed = []
     for i in range(AT_ONCE):
-        mixed += [classified(client, photos[i % len(photos)]), asked(client, shapes[i % len(shapes)])]
+        mixed += [
+            time_classification(client, photos[i % len(photos)]),
+            time_question(client, shapes[i % len(shapes)]),
+        ]
     both = await asyncio.gather(*mixed)
     return median(quiet), median(both[::2])
 
 
-async def lone(client: httpx.AsyncClient, photos: list[bytes], shapes: list[bytes]) -> tuple[float, float]:
+async def measure_lone(
+    client: httpx.AsyncClient, photos: list[bytes], shapes: list[bytes]
+) -> tuple[float, float]:
     """Median classify seconds of one client after another: alone, and beside eight who ask without pause."""
 
     async def series() -> list[float]:
         took, end = [], time.perf_counter() + LONE_SECONDS
         while time.perf_counter() < end:
-            took.append(await classified(client, photos[len(took) % len(photos)]))
+            took.append(await time_classification(client, photos[len(took) % len(photos)]))
         return took
 
     async def asking(stop: asyncio.Event, first: int) -> None:
         while not stop.is_set():
-            await asked(client, shapes[first % len(shapes)])
+            await time_question(client, shapes[first % len(shapes)])
 
     quiet = median(await series())
     stop = asyncio.Event()
@@ -88,10 +95,10 @@ async def measure(url: str) -> None:
     shapes = drawings(24)
     limits = httpx.Limits(max_connections=2 * AT_ONCE)
     async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
-        await asked(client, shapes[0])  # loads the model
+        await time_question(client, shapes[0])  # loads the model
         await together(client, photos, shapes)
         rounds = [await together(client, photos, shapes) for _ in range(ROUNDS)]
-        single = [await lone(client, photos, shapes) for _ in range(2)]
+        single = [await measure_lone(client, photos, shapes) for _ in range(2)]
     table = Table("classify, median ms", "alone", "beside questions", "times")
     for name, pairs in (
         (f"{AT_ONCE} at once, among {AT_ONCE} questions", rounds),

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from app.embedded import purge
 from benchmarks.checkpoints import random_clip
-from benchmarks.driving import cpu_seconds, lost, served, teach
+from benchmarks.driving import cpu_seconds, describe_lost, measure_serving, teach
 from benchmarks.pictures import write_pictures
 from tests.live import Live, environment, free_port
 
@@ -102,9 +102,9 @@ class Checkout:
 def request_ms(live: Live, folder: Path, clients: int, seconds: float) -> tuple[float, dict[str, float]]:
     """(CPU ms a request of all processes, what the load generator measured)."""
     spent = cpu_seconds(live)
-    found = served(live, folder, clients, seconds)
+    found = measure_serving(live, folder, clients, seconds)
     spent = cpu_seconds(live) - spent
-    if unanswered := lost(found):
+    if unanswered := describe_lost(found):
         raise RuntimeError(f"at {clients} clients: {unanswered}")
     return 1e3 * spent / found["count"], found
 
@@ -136,7 +136,7 @@ class Comparison:
             for checkout in self.checkouts:
                 live = stack.enter_context(checkout.serving(self.data_dir(checkout), encoder))
                 rebind(live)
-                served(live, self.folder, 8, 2)  # warm
+                measure_serving(live, self.folder, 8, 2)  # warm
                 lives.append(live)
             for clients, bound in ((1, held), (8, "")):
                 turns: list[list[float]] = [[] for _ in lives]
@@ -155,7 +155,7 @@ class Comparison:
             for checkout in self.checkouts:
                 live = stack.enter_context(checkout.serving(self.data_dir(checkout), "lite"))
                 rebind(live)
-                served(live, self.folder, 32, 2)  # warm
+                measure_serving(live, self.folder, 32, 2)  # warm
                 lives.append(live)
             for _ in range(self.rounds):
                 for place, (checkout, live) in enumerate(zip(self.checkouts, lives, strict=True)):

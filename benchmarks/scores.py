@@ -42,6 +42,18 @@ def expected_calibration_error(confidence: Doubles, correct: Doubles, bins: int 
     return float(found.share @ np.abs(found.accuracy - found.confidence)) if len(found.share) else 0.0
 
 
+def calibration_error_by_chance(confidence: Doubles, bins: int = BINS, draws: int = 20) -> float:
+    """The error above that so many answers would have if their scores were exactly right: what a bin's few answers do.
+
+    The mean over simulated answers, each right with the probability that its score says.
+    """
+    rng = np.random.default_rng(0)
+    drawn = [rng.random(len(confidence)) < confidence for _ in range(draws)]
+    return float(
+        np.mean([expected_calibration_error(confidence, right.astype(np.float64), bins) for right in drawn])
+    )
+
+
 def auroc(positive: Doubles, negative: Doubles) -> float:
     """The chance that a positive scores above a negative, ties half (Mann and Whitney 1947)."""
     both = np.concatenate([positive, negative])
@@ -77,7 +89,7 @@ def balanced_accuracy(answers: np.ndarray, truth: np.ndarray) -> float:
     return float(np.mean([np.mean(answers[truth == label] == label) for label in np.unique(truth)]))
 
 
-class Paired(NamedTuple):
+class PairedDifference(NamedTuple):
     """How far one method is ahead of another on the same episodes."""
 
     difference: float
@@ -87,8 +99,8 @@ class Paired(NamedTuple):
     losses: int
 
 
-def paired(ours: Doubles, theirs: Doubles) -> Paired:
+def compare_paired(ours: Doubles, theirs: Doubles) -> PairedDifference:
     """Of float64[n] figures, episode by episode."""
     ahead = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
     error = float(ahead.std(ddof=1) / np.sqrt(len(ahead))) if len(ahead) > 1 else 0.0
-    return Paired(float(ahead.mean()), error, int((ahead > 0).sum()), int((ahead < 0).sum()))
+    return PairedDifference(float(ahead.mean()), error, int((ahead > 0).sum()), int((ahead < 0).sum()))

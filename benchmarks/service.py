@@ -19,7 +19,7 @@ from rich.table import Table
 from app.embedded import purge
 from app.settings import Settings
 from benchmarks.bare import BareLoop
-from benchmarks.driving import lost, memory_mb, served, teach
+from benchmarks.driving import describe_lost, measure_serving, memory_mb, teach
 from benchmarks.pictures import pictures, write_pictures
 from benchmarks.stages import stage_costs, stage_table
 from benchmarks.stored import classify_against_stored, head_fit_s
@@ -30,7 +30,7 @@ out = Console(highlight=False)
 
 
 @contextmanager
-def started(data_dir: Path, **extra: str) -> Iterator[tuple[Live, float]]:
+def start(data_dir: Path, **extra: str) -> Iterator[tuple[Live, float]]:
     """A service without an embedding cache, and the seconds until it was ready."""
     begun = time.perf_counter()
     live = launch(data_dir, VISION_EMBEDDING_CACHE="false", VISION_LOG_LEVEL="warning", **extra)
@@ -47,13 +47,13 @@ def throughput(live: Live, bare: BareLoop, folder: Path, seconds: float, rounds:
     rates: dict[int, list[float]] = {clients: [] for clients in CLIENTS}
     lone: list[float] = []
     generator: list[float] = []
-    served(live, folder, 32, 2)  # warm
+    measure_serving(live, folder, 32, 2)  # warm
     for _ in range(rounds):
         bare_rates.append(bare.rate(seconds))
         singles.append(bare.single_s(seconds / 2))
         for clients in CLIENTS:
-            result = served(live, folder, clients, seconds)
-            if unanswered := lost(result):
+            result = measure_serving(live, folder, clients, seconds)
+            if unanswered := describe_lost(result):
                 raise RuntimeError(f"at {clients} clients: {unanswered}")
             rates[clients].append(result["rate"])
             generator.append(result["cpu_s"] / result["wall_s"])
@@ -90,9 +90,9 @@ def main() -> None:
         data_dir, folder = Path(scratch) / "data", Path(scratch) / "images"
         write_pictures(folder, (640, 480))
         try:
-            with started(data_dir) as (_, first_s):
+            with start(data_dir) as (_, first_s):
                 table.add_row("ready after, first start ever", f"{first_s:.1f} s", "<= 15 s")
-            with started(data_dir) as (live, start_s):
+            with start(data_dir) as (live, start_s):
                 table.add_row("ready after, later starts", f"{start_s:.1f} s", "<= 5 s")
                 time.sleep(2)
                 table.add_row("memory, idle, with databases", f"{memory_mb(live):.0f} MB", "<= 1500 MB")
@@ -109,8 +109,8 @@ def main() -> None:
                     "<= 1.2 x",
                 )
                 table.add_row(f"first look at {args.stored:,}", f"{loaded_s:.1f} s", "")
-            with started(data_dir, VISION_THREADS="1", VISION_STAGE_CPU="true") as (live, _):
-                served(live, folder, 8, 2)  # warm
+            with start(data_dir, VISION_THREADS="1", VISION_STAGE_CPU="true") as (live, _):
+                measure_serving(live, folder, 8, 2)  # warm
                 costs = {clients: stage_costs(live, folder, clients, args.seconds) for clients in (1, 32)}
             table.add_row(
                 "head of 100 labels x 10 shots", f"{head_fit_s(bare.encoder) * 1000:.0f} ms", "<= 1000 ms"

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 from rich.table import Table
 
-from benchmarks.driving import cpu_seconds, lost, served
+from benchmarks.driving import cpu_seconds, describe_lost, measure_serving
 from tests.live import Live
 
 STAGES = ("receive", "decode", "preprocess", "forward", "score", "reply")
@@ -17,7 +17,7 @@ TOTAL = "all processes"
 _SERIES = re.compile(r'^vision_stage_cpu_seconds_total\{stage="(\w+)"\} (\S+)$', re.MULTILINE)
 
 
-def counted(live: Live) -> dict[str, float]:
+def read_counted(live: Live) -> dict[str, float]:
     """CPU seconds of each stage so far; empty where the service does not count them."""
     text = httpx.get(f"{live.url}/metrics", timeout=30).text
     return {stage: float(value) for stage, value in _SERIES.findall(text)}
@@ -29,10 +29,10 @@ def stage_costs(live: Live, folder: Path, clients: int, seconds: float) -> dict[
     `VISION_STAGE_CPU=true` counts them, and `VISION_THREADS=1` makes them whole: threads that a model's runtime starts
     itself are no stage's.
     """
-    before, spent = counted(live), cpu_seconds(live)
-    found = served(live, folder, clients, seconds)
-    spent, after = cpu_seconds(live) - spent, counted(live)
-    if unanswered := lost(found):
+    before, spent = read_counted(live), cpu_seconds(live)
+    found = measure_serving(live, folder, clients, seconds)
+    spent, after = cpu_seconds(live) - spent, read_counted(live)
+    if unanswered := describe_lost(found):
         raise RuntimeError(f"at {clients} clients: {unanswered}")
     costs = {
         stage: 1e3 * (after[stage] - before[stage]) / found["count"] for stage in STAGES if stage in after

@@ -31,7 +31,7 @@ from app.settings import Settings
 from benchmarks.fewshot import Shown, features
 from benchmarks.image_sets import DIGITS, text_vectors
 from benchmarks.image_sets.catalogue import JUDGING
-from tests.training import picked, trained
+from tests.training import pick_examples, train_model
 from workers.methods.common.choosing import plain_accuracies
 
 MAX_ASKED = 200
@@ -128,8 +128,14 @@ def by_a_job(
     """Accuracy, what was published, and minutes of CPU of the whole job."""
     with tempfile.TemporaryDirectory() as folder:
         begun = time.process_time()
-        made = trained(
-            picked(taught), method, Path(folder), base="lite", params=params, seed=seed, settings=settings
+        made = train_model(
+            pick_examples(taught),
+            method,
+            Path(folder),
+            base="lite",
+            params=params,
+            seed=seed,
+            settings=settings,
         )
         minutes = (time.process_time() - begun) / 60
         classifier = TrainedClassifier.load(made.folder)

@@ -5,15 +5,16 @@ Knows no URL and commits nothing: `app.storage.database.migrate` owns the transa
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
 from alembic import context
 
-from app.access import tables as access_tables  # noqa: F401  each registers its room's tables
-from app.answers import tables as answers_tables  # noqa: F401
-from app.collections import tables as collections_tables  # noqa: F401
-from app.datasets import tables as datasets_tables  # noqa: F401
-from app.jobs import tables as jobs_tables  # noqa: F401
-from app.models import tables as models_tables  # noqa: F401
+import app
 from app.storage.database import Base
+
+for file in sorted(Path(str(app.__file__)).parent.glob("*/tables.py")):
+    importlib.import_module(f"app.{file.parent.name}.tables")  # registers the room's tables
 
 options = context.config.attributes
 context.configure(

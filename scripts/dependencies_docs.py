@@ -12,14 +12,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def declared() -> set[str]:
+def list_declared() -> set[str]:
     """Names of every dependency in pyproject.toml, of every extra too."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
-    return {_name(line) for line in [*project["dependencies"], *(one for extra in extras for one in extra)]}
+    return {
+        _name(line)
+        for line in [*project["dependencies"], *(package for extra in extras for package in extra)]
+    }
 
 
-def explained() -> set[str]:
+def list_explained() -> set[str]:
     """Names that have a row with a reason in docs/dependencies.md."""
     rows = re.findall(
         r"^\| `([^`]+)` \| +\S.*\|$", (ROOT / "docs" / "dependencies.md").read_text(), re.MULTILINE
@@ -33,8 +36,10 @@ def _name(requirement: str) -> str:
 
 def main() -> None:
     """Say what is missing, if anything is."""
-    wrong = [f"no reason in docs/dependencies.md: {name}" for name in sorted(declared() - explained())]
-    wrong += [f"no longer a dependency: {name}" for name in sorted(explained() - declared())]
+    wrong = [
+        f"no reason in docs/dependencies.md: {name}" for name in sorted(list_declared() - list_explained())
+    ]
+    wrong += [f"no longer a dependency: {name}" for name in sorted(list_explained() - list_declared())]
     if wrong:
         raise SystemExit("\n".join(wrong))
 

@@ -1,7 +1,4 @@
-"""The easy-VQA splits as tensors: images, questions, and the colour and shape that the answers give away.
-
-Knows nothing of models, tokenizers or augmentation.
-"""
+"""The easy-VQA splits as tensors: images, questions, and the colour and shape that the answers give away."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _EASY, _VARIED, _DRAWN = "easy-VQA images", "their variations", "drawings of oth
 _PHOTOS = "photographs and pictures of wheels"
 
 
-def embedded(model: Encoder, images: Iterable[Image.Image]) -> NDArray[np.float32]:
+def embed(model: Encoder, images: Iterable[Image.Image]) -> NDArray[np.float32]:
     """float32[n, d] of unit norm."""
     pixels = [model.preprocess(image) for image in images]
     parts = [
@@ -71,13 +71,13 @@ def inside(model: Encoder, seed: int) -> dict[str, NDArray[np.float32]]:
     easy = rows[:1000] if seed == 0 else rows[1000:2000]
     varied = augment(take_apart(split.images), easy[:500], generator).clamp(0, 255).to(torch.uint8)
     return {
-        _EASY: embedded(model, pictures(split.images[easy])),
-        _VARIED: embedded(model, pictures(varied)),
-        _DRAWN: embedded(model, (drawing(rng) for _ in range(400))),
+        _EASY: embed(model, pictures(split.images[easy])),
+        _VARIED: embed(model, pictures(varied)),
+        _DRAWN: embed(model, (drawing(rng) for _ in range(400))),
     }
 
 
-def fitted(model: Encoder) -> Domain:
+def fit(model: Encoder) -> Domain:
     """Spherical k-means of one half; the least cosine by the other half."""
     vectors = np.concatenate(list(inside(model, 0).values()))
     centres = KMeans(CENTROIDS, n_init=4, random_state=0).fit(vectors).cluster_centers_
@@ -96,16 +96,16 @@ def judge(model: Encoder, domain: Domain) -> None:
     """Print the share that counts as inside of what was used neither to fit nor to choose."""
     rng, faces = random.Random(2), image_sets.faces(model)
     shown = {
-        "easy-VQA, test split": embedded(model, pictures(load_split("test").images)),
-        f"{_DRAWN}, drawn anew": embedded(model, (drawing(rng) for _ in range(400))),
-        _PHOTOS: embedded(model, photographs().values()),
-        "the same, cropped, turned and relit": embedded(
+        "easy-VQA, test split": embed(model, pictures(load_split("test").images)),
+        f"{_DRAWN}, drawn anew": embed(model, (drawing(rng) for _ in range(400))),
+        _PHOTOS: embed(model, photographs().values()),
+        "the same, cropped, turned and relit": embed(
             model, (image_sets.damaged(image, rng) for image in photographs().values() for _ in range(10))
         ),
         "faces (25 x 25)": faces.vectors[faces.labels == 0],
         "walls and skies behind them (25 x 25)": faces.vectors[faces.labels == 1],
         "handwritten digits": image_sets.digits(model, half=0).vectors,
-        "noise and ramps": embedded(model, noise()),
+        "noise and ramps": embed(model, noise()),
     }
     print(f"least cosine {float(domain.least[0]):.3f}, {len(domain.rows)} centroids")
     for name, vectors in shown.items():
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--judge", action="store_true", help="write nothing")
     model = image_sets.encoder("lite")
     if not parser.parse_args().judge:
-        write_domain(fitted(model), CHECKPOINTS / CARRIERS[0])
+        write_domain(fit(model), CHECKPOINTS / CARRIERS[0])
         for name in CARRIERS[1:]:
             shutil.copy(CHECKPOINTS / CARRIERS[0] / DOMAIN_FILE, CHECKPOINTS / name)
     written = read_domain(CHECKPOINTS / CARRIERS[0])

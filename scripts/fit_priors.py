@@ -73,7 +73,7 @@ class Source(NamedTuple):
         return np.concatenate(chosen).astype(np.float16).astype(np.float32), owners
 
 
-class Drawn(NamedTuple):
+class DrawnEpisodes(NamedTuple):
     """Episodes of one encoder with so many examples a label."""
 
     episodes: list[Episode]
@@ -129,7 +129,7 @@ def discriminants(episode: Episode, draft: Priors) -> Doubles:
     return found.discriminants(episode.queries)
 
 
-def fit_row(drawn: list[Drawn], shots: int) -> ShotRow:
+def fit_row(drawn: list[DrawnEpisodes], shots: int) -> ShotRow:
     """Width, ridge and scales with the least cross-entropy over all queries, and evidence that they show a label."""
     traits = np.concatenate([part.traits for part in drawn])
     pairs = [(episode, part.draft) for part in drawn for episode in part.episodes]
@@ -179,7 +179,7 @@ def _three(values: tuple[float, ...]) -> Coefficients:
     return first, second, third
 
 
-def corrected(row: ShotRow, drawn: list[Drawn]) -> ShotRow:
+def correct(row: ShotRow, drawn: list[DrawnEpisodes]) -> ShotRow:
     """The row with scales as far from those fitted to each part alone as the parts together want them."""
     steps = np.linspace(-1.5, 1.5, 31)
     losses = []
@@ -190,13 +190,13 @@ def corrected(row: ShotRow, drawn: list[Drawn]) -> ShotRow:
             losses.append(cross_entropies(logits, np.zeros(()), episode.answers, steps))
     factor = fit_coefficients(np.concatenate([part.traits for part in drawn]), np.array(losses), steps)
 
-    def moved(scale: Coefficients) -> Coefficients:
+    def move(scale: Coefficients) -> Coefficients:
         return _three(tuple(round(a + b, 3) for a, b in zip(scale, factor, strict=True)))
 
-    return replace(row, image_scale=moved(row.image_scale), gda_scale=moved(row.gda_scale))
+    return replace(row, image_scale=move(row.image_scale), gda_scale=move(row.gda_scale))
 
 
-def fit_threshold(row: ShotRow, drawn: list[Drawn]) -> ShotRow:
+def fit_threshold(row: ShotRow, drawn: list[DrawnEpisodes]) -> ShotRow:
     """The row with the threshold that balances best what is right and accepted and what is unknown and refused.
 
     Where there are background images, what the head says of them takes the place of how alike the labels are.
@@ -220,7 +220,7 @@ def fit_threshold(row: ShotRow, drawn: list[Drawn]) -> ShotRow:
     return replace(row, threshold=(offset, of_third, of_labels, 0.0))
 
 
-def fit_text(drawn: Drawn) -> Priors:
+def fit_text(drawn: DrawnEpisodes) -> Priors:
     """The draft with evidence and threshold from texts alone, on sets whose texts say something."""
     draft = drawn.draft
     telling = [episode for episode in drawn.episodes if _text_trust(episode, draft) > 0.2] or drawn.episodes
@@ -283,11 +283,11 @@ def fit_rows(sources: list[Source], drafts: list[Priors], *, each: int = EPISODE
     rows: list[ShotRow] = []
     for shots in SHOTS:
         drawn = [
-            Drawn(list(draw_all(source.sets, shots, each, rng, uneven=shots > FEW)), draft, source)
+            DrawnEpisodes(list(draw_all(source.sets, shots, each, rng, uneven=shots > FEW)), draft, source)
             for source, draft in zip(sources, drafts, strict=True)
         ]
         row = fit_row(drawn, shots)
-        row = fit_threshold(corrected(row, drawn) if shots < FEW else row, drawn)
+        row = fit_threshold(correct(row, drawn) if shots < FEW else row, drawn)
         print(row)
         rows.append(row)
     fitted = []
@@ -302,7 +302,7 @@ def fit(source: Source) -> Priors:
     """The priors of one encoder."""
     [priors] = fit_rows([source], [draft_of(source)])
     singles = list(draw_all(source.sets, 1, EPISODES, np.random.default_rng(1), uneven=False))
-    return fit_text(Drawn(singles, priors, source))
+    return fit_text(DrawnEpisodes(singles, priors, source))
 
 
 def fit_generic(sources: list[Source]) -> Priors:

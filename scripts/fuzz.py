@@ -37,7 +37,7 @@ REVOKE = "/v1/keys/{key_id}"
 
 
 @dataclass(frozen=True)
-class Served:
+class ServiceUnderTest:
     """The service and the key that everything is asked with."""
 
     url: str
@@ -81,7 +81,7 @@ def main() -> int:
 
 
 @contextmanager
-def _serving(folder: Path) -> Iterator[Served]:
+def _serving(folder: Path) -> Iterator[ServiceUnderTest]:
     """A service on every address of this machine, without a worker: what is queued stays queued."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -112,7 +112,7 @@ def _serving(folder: Path) -> Iterator[Served]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"The service did not start:\n{log.read_text()}")
             time.sleep(0.2)
-        yield Served(url, key.read_text().strip(), log)
+        yield ServiceUnderTest(url, key.read_text().strip(), log)
     finally:
         process.terminate()
         process.wait(60)
@@ -125,7 +125,7 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _teach(served: Served) -> dict[str, str]:
+def _teach(served: ServiceUnderTest) -> dict[str, str]:
     """Something of each kind that calls are about, by the name of the part of the path that names it."""
     with httpx.Client(
         base_url=served.url, headers={"Authorization": f"Bearer {served.key}"}, timeout=120

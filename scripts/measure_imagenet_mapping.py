@@ -62,7 +62,7 @@ def blend(one: Mapping, other: Mapping, share: float) -> Mapping:
     return apply
 
 
-def shipped(anchors: np.ndarray, rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def map_as_shipped(anchors: np.ndarray, rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
     return text_mapping.fit(anchors.astype(np.float32), rows.astype(np.float32)).apply(
         asked.astype(np.float32)
     )
@@ -123,11 +123,11 @@ def temperatures(anchors: np.ndarray, variant: Variant) -> None:
     for fold in range(5):
         test = order[fold::5]
         train = np.setdiff1d(order, test)
-        unseen[test] = shipped(anchors[train], rows[train], anchors[test])
+        unseen[test] = map_as_shipped(anchors[train], rows[train], anchors[test])
     sure = np.flatnonzero(chances.max(axis=1) > 0.15)
     grid = (10, 20, 25, 30, 35, 40, 60)
     print(f"\n{variant}: {len(sure)} crops | labels | right | " + " | ".join(f"t={t}" for t in grid))
-    for name, texts in (("unseen", unseen), ("seen", shipped(anchors, rows, anchors))):
+    for name, texts in (("unseen", unseen), ("seen", map_as_shipped(anchors, rows, anchors))):
         for count in (5, 20, 100):
             right, losses = 0, np.zeros(len(grid))
             for crop in sure:
@@ -170,7 +170,7 @@ def main() -> None:
     tries |= {
         f"ridge 1 + ConSE 10/10, share {s}": blend(ridge(1), conse(10, 10), s) for s in (0.25, 0.5, 0.75)
     }
-    for name, mapping in {**tries, "as shipped": shipped}.items():
+    for name, mapping in {**tries, "as shipped": map_as_shipped}.items():
         print(f"{name} | both templates | both templates | {score(mapping, both, rows, both)}")
     for variant in sys.argv[1:] or ("pooled", "roots"):
         temperatures(both, variant)

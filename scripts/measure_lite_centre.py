@@ -31,7 +31,7 @@ def main() -> None:
         pixels += [
             encoder.prepare(view) for view in (image, *(damaged(image, rng) for _ in range(VIEWS - 1)))
         ]
-    module, _ = networks.rooted_lite0()
+    module, _ = networks.build_rooted_lite0()
     with torch.inference_mode():
         parts = []
         for start in range(0, len(pixels), VIEWS):

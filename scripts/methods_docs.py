@@ -80,14 +80,14 @@ def _rows_of(
         inner = next(
             (defs[option["$ref"].rpartition("/")[2]] for option in choices if "$ref" in option), None
         )
-        allowed = "an object" if inner else " or ".join(filter(None, map(_allowed, choices)))
+        allowed = "an object" if inner else " or ".join(filter(None, map(_list_allowed, choices)))
         help_ = " ".join(field.get("description", "").split()).replace("|", "\\|")
         yield f"| `{prefix}{name}` | {_default(field.get('default'))} | {allowed} | {help_} |"
         if inner is not None:
             yield from _rows_of(inner, defs, f"{prefix}{name}.", frozenset())
 
 
-def _allowed(option: dict[str, Any]) -> str:
+def _list_allowed(option: dict[str, Any]) -> str:
     """Which values an alternative of a field's schema takes."""
     if "const" in option:
         return f"`{option['const']}`"
@@ -95,7 +95,7 @@ def _allowed(option: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in option["enum"])
     kind = option["type"]
     if kind == "array":
-        inner = _allowed(option["items"])
+        inner = _list_allowed(option["items"])
         return f"a list of {inner}" if "enum" in option["items"] else "a list"
     bounds = ", ".join(f"{word} {option[bound]:,}" for bound, word in _BOUNDS.items() if bound in option)
     if kind == "string":

@@ -1,7 +1,6 @@
 """Simulated features of natural photos, since no wheel carries photos of many classes.
 
-Knows a classifier's rows of named classes (`Family.named_classes`) and the covariance of real photos; knows nothing of
-heads or priors.
+Made from a classifier's rows of named classes (`Family.named_classes`) and the covariance of real photos.
 """
 
 from __future__ import annotations
@@ -50,6 +49,6 @@ def imagenet_like(
     share = rng.uniform(0.15, 0.7, size=(classes, 1, 1))
     pictures = noise(classes * each).reshape(classes, each, -1)
     vectors = text_mapping.unit(np.sqrt(share) * means[:, None] + np.sqrt(1 - share) * pictures)
-    names = tuple(str(one) for one in chosen)
+    names = tuple(str(class_index) for class_index in chosen)
     flat = vectors.reshape(classes * each, -1).astype(np.float32)
     return ImageSet("imagenet-like", flat, np.repeat(np.arange(classes), each), names, texts[chosen])

@@ -1,7 +1,6 @@
 """Episodes that can only be answered from their examples: made-up words that name colours or shapes.
 
 A word's meaning lasts one episode. Words whose checksum falls in a reserved fifth are never trained with.
-Knows nothing of pixels, tokenizers or models.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ FORMS = (
 """What stands before and after an image; an answer and a line break follow."""
 
 
-def reserved(word: str) -> bool:
+def is_reserved(word: str) -> bool:
     """Whether a word is kept for evaluation."""
     return zlib.crc32(word.encode()) % 5 == 0
 
@@ -44,7 +43,7 @@ def new_word(rng: random.Random, syllables: int, held_out: bool) -> str:
     """A made-up word of so many syllables, reserved or not, and no name of easy-VQA's."""
     while True:
         word = "".join(rng.choices(SYLLABLES, k=syllables))
-        if reserved(word) == held_out and word not in COLORS + SHAPES:
+        if is_reserved(word) == held_out and word not in COLORS + SHAPES:
             return word
 
 
@@ -55,7 +54,7 @@ def new_code(rng: random.Random) -> str:
         name = "".join(rng.choices(letters, k=rng.randint(2, 6)))
         tail = "".join(rng.choices(rng.choice((letters, digits)), k=rng.randint(1, 4)))
         code = name + rng.choice(("", "", "-", "_", " ")) + tail
-        if not reserved(code):
+        if not is_reserved(code):
             return code
 
 

@@ -1,7 +1,4 @@
-"""What is asked about each training image: the split's own questions, reworded, and fresh ones.
-
-Knows nothing of pixels, tokenizers or models.
-"""
+"""What is asked about each training image: the split's own questions, reworded, and fresh ones."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import random
 from easy_vqa_data import COLORS, SHAPES, UNKNOWN, Query, Split
 from shapes_questions import ask, reword
 
-Asked = list[tuple[str, str]]
+Questions = list[tuple[str, str]]
 """Questions with their answers."""
 
 
@@ -23,7 +20,7 @@ class Lessons:
         for query in split.queries:
             self.own[query.image].append(query)
 
-    def about(self, row: int, rng: random.Random) -> Asked:
+    def about(self, row: int, rng: random.Random) -> Questions:
         """Questions of the split about this image, reworded, and fresh ones where its facts are known."""
         color, shape = int(self.split.colors[row]), int(self.split.shapes[row])
         known = UNKNOWN not in (color, shape)

@@ -1,7 +1,6 @@
 """easy-VQA images taken apart (outline, shape colour, background) and put together again elsewhere.
 
 The augmentation moves, flips and scales the shape inside its frame and varies both colours a little.
-Knows nothing of questions or models.
 """
 
 from __future__ import annotations

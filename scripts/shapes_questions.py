@@ -1,7 +1,7 @@
 """Questions about one shape on a plain ground, in the words of easy-VQA and in a user's own.
 
 From a colour and a shape (what the training answers tell of an image) come fresh questions with their
-answers, so that wordings outside easy-VQA work too. Knows nothing of pixels, tokenizers or models.
+answers, so that wordings outside easy-VQA work too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Writing a finished checkpoint folder: half the bytes on disk, full precision in memory.
-
-Knows nothing of how the weights came about.
-"""
+"""Writing a finished checkpoint folder: half the bytes on disk, full precision in memory."""
 
 from __future__ import annotations
 

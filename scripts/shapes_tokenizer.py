@@ -1,7 +1,4 @@
-"""Byte-level BPE tokenizers that read any text, in lower case, with whole words for easy-VQA's vocabulary.
-
-Knows nothing of images or models.
-"""
+"""Byte-level BPE tokenizers that read any text, in lower case, with whole words for easy-VQA's vocabulary."""
 
 from __future__ import annotations
 

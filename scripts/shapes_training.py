@@ -1,7 +1,4 @@
-"""What every training script here shares: schedule, weight averaging, resumable state, atomic writes.
-
-Knows nothing of what is learned or from what.
-"""
+"""What every training script here shares: schedule, weight averaging, resumable state, atomic writes."""
 
 from __future__ import annotations
 

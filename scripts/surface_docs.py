@@ -1,7 +1,4 @@
-"""Writes docs/surface.md, every command and every call with its own sentence, or with --check says whether it is stale.
-
-Knows where commands and routes keep their help; knows nothing of what they do.
-"""
+"""Writes docs/surface.md: every command and every call with its own sentence. With --check says whether it is stale."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ Every command and every call, each with its own first sentence. This page is wri
 has each call's fields, examples and errors, `/openapi.json` the same for programs.
 
 Commands take `--server`, `--api-key` and `--data-dir` where they speak to a service, and `--json` where they show
-something. Exit codes: 0 done, 1 the service (or a file of several) said no, 2 wrong usage, 3 no service, 130 stopped by
+something. Exit codes: 0 done, 1 the service (or a file of several) refused, 2 wrong usage, 3 no service, 130 stopped by
 Ctrl-C.
 """
 _METHODS = ("get", "post", "patch", "put", "delete")
@@ -48,9 +45,9 @@ def _commands(command: object, name: str) -> Iterator[tuple[str, str]]:
             yield from _commands(inner, f"{name} {inner.name}")
     elif isinstance(command, typer.core.TyperCommand):
         words = [
-            one.metavar or str(one.name).upper()
-            for one in command.params
-            if one.param_type_name == "argument"
+            param.metavar or str(param.name).upper()
+            for param in command.params
+            if param.param_type_name == "argument"
         ]
         yield " ".join([name, *words]), _first_line(command.help or "")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from easy_vqa_data import COLORS, SHAPES, UNKNOWN, Split, load_split
-from shapes_lessons import Asked, Lessons
+from shapes_lessons import Lessons, Questions
 from shapes_pixels import MEAN, STD, augment, normalise, take_apart
 from shapes_questions import caption, every_wording
 from shapes_saving import save_checkpoint
@@ -139,7 +139,7 @@ class Texts:
             targets.append([IGNORED] * (len(given) - 1) + said + [self.tokenizer.sep_token_id])
         return self.pad(inputs, self.tokenizer.pad_token_id), self.pad(targets, IGNORED)
 
-    def questions(self, asked: list[Asked]) -> torch.Tensor:
+    def questions(self, asked: list[Questions]) -> torch.Tensor:
         """int64[b, s, t]: s questions about each of b images."""
         rows = [
             [self.tokenizer.cls_token_id, *self.ids(question), self.tokenizer.sep_token_id]

@@ -1,6 +1,6 @@
 """Train the tiny CLIP that ships as app/checkpoints/clip-tiny, on coloured shapes and captions of them.
 
-Knows the easy-VQA training split; what it writes is an ordinary CLIPModel folder and knows nothing of that.
+Trains on the easy-VQA training split, and writes an ordinary CLIPModel folder.
 
     python scripts/train_clip_tiny.py [--out app/checkpoints/clip-tiny] [--steps 900] [--seed 0]
 """
@@ -55,9 +55,9 @@ def main() -> None:
     )
     model = CLIPModel(make_config(tokenizer))
     train = load_split("train")
-    fit(model, tokenizer, known_only(train), args.steps, rng)
+    fit(model, tokenizer, keep_known(train), args.steps, rng)
     model.eval()
-    test = known_only(load_split("test"))
+    test = keep_known(load_split("test"))
     accuracy = zero_shot_accuracy(model, tokenizer, test)
     args.out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(args.out)
@@ -127,12 +127,12 @@ def make_config(tokenizer: CLIPTokenizer) -> CLIPConfig:
     )
 
 
-def known_only(split: Split) -> Split:
+def keep_known(split: Split) -> Split:
     keep = (split.colors != UNKNOWN) & (split.shapes != UNKNOWN)
     return Split(split.images[keep], [], split.colors[keep], split.shapes[keep])
 
 
-def normalised(images: torch.Tensor) -> torch.Tensor:
+def normalise(images: torch.Tensor) -> torch.Tensor:
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     return (images.float() / 255 - mean) / std
 
@@ -155,7 +155,7 @@ def fit(model: CLIPModel, tokenizer: CLIPTokenizer, train: Split, steps: int, rn
             rng.choice(TEMPLATES).format(f"{COLORS[kind // len(SHAPES)]} {SHAPES[kind % len(SHAPES)]}")
             for kind in kinds.tolist()
         ]
-        logits = model(pixel_values=normalised(images), **tokens(tokenizer, captions)).logits_per_image
+        logits = model(pixel_values=normalise(images), **tokens(tokenizer, captions)).logits_per_image
         fits = (kinds[:, None] == kinds[None, :]).float()
         target = fits / fits.sum(1, keepdim=True)
         by_image = torch.nn.functional.cross_entropy(logits, target)
@@ -179,7 +179,7 @@ def zero_shot_accuracy(model: CLIPModel, tokenizer: CLIPTokenizer, split: Split)
     for start in range(0, len(split.images), 256):
         part = slice(start, start + 256)
         logits = model(
-            pixel_values=normalised(split.images[part]), **tokens(tokenizer, captions)
+            pixel_values=normalise(split.images[part]), **tokens(tokenizer, captions)
         ).logits_per_image
         truth = split.colors[part] * len(SHAPES) + split.shapes[part]
         right += int((logits.argmax(1) == truth).sum())

@@ -1,6 +1,6 @@
 """Train the tiny DINOv2 that ships as app/checkpoints/dinov2-tiny, on coloured shapes.
 
-Knows the easy-VQA training split; what it writes is an ordinary Dinov2Model folder and knows nothing of that.
+Trains on the easy-VQA training split, and writes an ordinary Dinov2Model folder.
 
     python scripts/train_dinov2_tiny.py [--out app/checkpoints/dinov2-tiny] [--steps 800] [--seed 0]
 """
@@ -57,10 +57,10 @@ def main() -> None:
             patch_size=8,
         )
     )
-    images, kinds = known("train")
+    images, kinds = load_known("train")
     fit(model, images, kinds, args.steps, random.Random(args.seed))
     model.eval()
-    tested, truth = known("test")
+    tested, truth = load_known("test")
     accuracy = few_shot_accuracy(model, (images, kinds), (tested, truth))
     args.out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(args.out)
@@ -88,21 +88,21 @@ def main() -> None:
     print(f"test accuracy {accuracy:.3f}, written to {args.out}")
 
 
-def known(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+def load_known(name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """uint8 images[n, 3, 64, 64] whose colour and shape the questions tell, and int64[n], one number a pair."""
     split = load_split(name)  # type: ignore[arg-type]
     keep = (split.colors != UNKNOWN) & (split.shapes != UNKNOWN)
     return split.images[keep], split.colors[keep] * len(SHAPES) + split.shapes[keep]
 
 
-def normalised(images: torch.Tensor) -> torch.Tensor:
+def normalise(images: torch.Tensor) -> torch.Tensor:
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
     return (images.float() / 255 - mean) / std
 
 
 def vectors(model: Dinov2Model, images: torch.Tensor) -> torch.Tensor:
     """float[n, 64] of unit norm."""
-    return functional.normalize(model(pixel_values=normalised(images)).pooler_output, dim=-1)
+    return functional.normalize(model(pixel_values=normalise(images)).pooler_output, dim=-1)
 
 
 def fit(

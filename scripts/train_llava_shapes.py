@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from easy_vqa_data import Split, load_split
-from shapes_lessons import Asked, Lessons
+from shapes_lessons import Lessons, Questions
 from shapes_pixels import MEAN, STD, augment, normalise, take_apart
 from shapes_questions import every_wording
 from shapes_saving import save_checkpoint
@@ -122,7 +122,7 @@ class Packer:
         self.image = tokenizer.convert_tokens_to_ids(IMAGE)
         self.ids = cache(lambda text: tokenizer.encode(text, add_special_tokens=False))
 
-    def pack(self, prefixes: list[str], asked: list[Asked]) -> Packed:
+    def pack(self, prefixes: list[str], asked: list[Questions]) -> Packed:
         """prefixes[b]: text before each image; asked[b]: (question, answer) pairs about it."""
         rows = []
         for prefix, pairs in zip(prefixes, asked, strict=True):
@@ -166,7 +166,7 @@ def answer_loss(model: LlavaForConditionalGeneration, pixels: torch.Tensor, pack
     return functional.cross_entropy(model.lm_head(hidden[answers]).float(), packed.labels[answers])
 
 
-def batch_of(lessons: Lessons, rows: list[int], rng: random.Random) -> tuple[list[str], list[Asked]]:
+def batch_of(lessons: Lessons, rows: list[int], rng: random.Random) -> tuple[list[str], list[Questions]]:
     """Prefixes and questions for these images; a quarter of the batches come with answered examples
     about other images, as earlier turns or in the question itself."""
     with_turns, with_lists = rng.choices(((False, False), (True, False), (False, True)), (6, 1, 1))[0]

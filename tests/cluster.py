@@ -7,7 +7,6 @@ noticed within seconds.
 from __future__ import annotations
 
 import itertools
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from psycopg.rows import dict_row
 from app.embedded import Addresses, EmbeddedServers
 from tests import live, shapes
 from tests.live import Live
+from tests.made_engines import share_engines
 
 LEASE_S = 3.0
 PERIODS = {
@@ -95,8 +95,7 @@ class Cluster:
     def worker(self, *words: str, queues: str = "cpu", **extra: str) -> Worker:
         """Start one and return at once."""
         data_dir = self.folder / f"worker-{next(_numbers)}"
-        # the same model cache as the service's, so that no worker prepares the model again
-        shutil.copytree(self.api.data_dir / "cache", data_dir / "cache")
+        share_engines(data_dir)
         log = data_dir / "log"
         with log.open("ab") as sink:
             process = subprocess.Popen(
@@ -170,7 +169,7 @@ class Cluster:
         self.workers.clear()
 
 
-def answered(broker: redis.Redis) -> bool:
+def is_answering(broker: redis.Redis) -> bool:
     """Whether Valkey is there."""
     with suppress(redis.RedisError):
         return bool(broker.ping())

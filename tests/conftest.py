@@ -34,14 +34,58 @@ from psycopg import sql
 from app.embedded import Addresses, EmbeddedError, EmbeddedServers, purge
 from app.settings import Settings
 from app.storage.database import migrate
+from tests.browser.chromium import MISSING
+from tests.made_engines import engines_folder, share_engines
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from app.bootstrap import Services
 
+ROOT = Path(__file__).parent
+LONG_FILES = (
+    "faults/test_many_shot.py",
+    "integration/test_vlm_jobs.py",
+    "acceptance/test_source_document.py",
+    "acceptance/test_many_shot_cli.py",
+    "integration/test_family_dinov2.py",
+    "faults/test_jobs.py",
+    "integration/test_lora_encoders.py",
+    "faults/test_processes.py",
+    "acceptance/test_first_hour.py",
+    "acceptance/test_sdk.py",
+    "faults/test_supervisor.py",
+    "integration/test_model_uploads.py",
+    "integration/test_vlm_exports.py",
+    "integration/test_model_jobs.py",
+    "acceptance/test_serving.py",
+    "acceptance/test_seed_yaml.py",
+    "integration/test_lora_vlm.py",
+    "faults/test_storm.py",
+    "acceptance/test_training_cli.py",
+    "integration/test_lite_renewal.py",
+)
+"""What takes half a minute or more, longest first."""
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Make what the run's processes share before there are any."""
+    engines_folder()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first: one of them at the end leaves the other processes without work."""
+    place = {name: number for number, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: place.get(item.path.relative_to(ROOT).as_posix(), len(place)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One loud line where the page's tests had no browser."""
+    skipped = (str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
+    if any("no Chromium" in reason for reason in skipped):
+        terminalreporter.write_line(MISSING, red=True, bold=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -115,7 +159,10 @@ async def app(
 
     # comparing takes seconds at the end of each training; tests/acceptance and test_methods do it
     settings = Settings(
-        data_dir=tmp_path_factory.mktemp("app"), log_level="error", log_format="text", compare_images=0
+        data_dir=share_engines(tmp_path_factory.mktemp("app")),
+        log_level="error",
+        log_format="text",
+        compare_images=0,
     )
     with fresh_stores(servers) as stores:
         made = create_app(settings, stores)

@@ -1,4 +1,4 @@
-"""Archives and models that are built to do harm, each a few lines; the service must refuse every one of them."""
+"""Archives and models that are built to be malicious, each a few lines; the service must refuse every one of them."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ class Owner:
         """Report many metrics at once."""
         async with self.services.database.session() as session:
             await self._mine(session, machine.HOLD)
-            for step, one in values:
-                await self._event(session, "metric", {"step": step, "values": one})
+            for step, figures in values:
+                await self._event(session, "metric", {"step": step, "values": figures})
 
     async def log(self, line: str) -> None:
         """Add a line to the job's log."""
@@ -111,7 +111,7 @@ class Owner:
         await session.execute(machine.EVENT, {"id": self.job, "kind": kind, "data": json.dumps(data)})
 
 
-def told(stream: str) -> list[tuple[int, str, dict[str, Any]]]:
+def read_events(stream: str) -> list[tuple[int, str, dict[str, Any]]]:
     """The events of a stream as (id, name, data)."""
     found = []
     for block in stream.strip().split("\n\n"):

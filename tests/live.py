@@ -5,14 +5,11 @@ Knows flags, ports and signals; imports nothing of the service.
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +19,15 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.made_engines import share_engines
+
 # Services started from a run under nohup, or from one that a shell put in the background, would ignore these too.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-VISION = str(Path(sys.executable).parent / "vision")
+VISION = os.environ.get("TEST_VISION") or str(Path(sys.executable).parent / "vision")
+"""The command; tests of a copy of the project name that of the copy."""
 START_S = 90.0
 STOP_S = 30.0
 
@@ -95,19 +95,11 @@ class Live:
                 )
             try:
                 if httpx.get(f"{self.url}/readyz", timeout=5).is_success:
-                    self._keep_cache()
                     return
             except httpx.HTTPError:
                 pass
             time.sleep(0.05)
         raise RuntimeError(f"vision serve was not ready in {deadline_s} s:\n{self.log.read_text()}")
-
-    def _keep_cache(self) -> None:
-        global _warm
-        if _warm is None:
-            _warm = Path(tempfile.mkdtemp()) / "cache"
-            atexit.register(shutil.rmtree, _warm.parent, ignore_errors=True)
-            shutil.copytree(self.data_dir / "cache", _warm)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code; raises when the process outlives the deadline."""
@@ -124,15 +116,9 @@ class Live:
         return [me.pid, *(child.pid for child in me.children(recursive=True))]
 
 
-_warm: Path | None = None
-"""Model cache of a service that was ready once: others need not prepare the same model again."""
-
-
 def launch(data_dir: Path, *, port: int | None = None, **extra: str) -> Live:
-    """Start `vision serve` and return at once; a new data folder gets the model cache of an earlier one."""
-    if _warm is not None and not data_dir.exists():
-        shutil.copytree(_warm, data_dir / "cache")
-    data_dir.mkdir(parents=True, exist_ok=True)
+    """Start `vision serve` and return at once; a new data folder takes the run's engines."""
+    share_engines(data_dir)
     port = port or free_port()
     log = data_dir.parent / f"{data_dir.name}.{port}.log"
     with log.open("ab") as sink:

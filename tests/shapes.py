@@ -36,10 +36,10 @@ def data(number: int) -> bytes:
 
 
 @cache
-def shown() -> dict[int, tuple[str, str]]:
+def list_shapes() -> dict[int, tuple[str, str]]:
     """(colour, shape) of the images whose questions tell both."""
     known: dict[int, dict[str, str]] = {}
     for question, answer, number in questions():
         if answer not in ("yes", "no"):
             known.setdefault(number, {})["color" if "color" in question else "shape"] = answer
-    return {number: (one["color"], one["shape"]) for number, one in known.items() if len(one) == 2}
+    return {number: (facts["color"], facts["shape"]) for number, facts in known.items() if len(facts) == 2}

@@ -21,9 +21,9 @@ import psutil
 
 from tests.cluster import until
 from tests.live import Live, serving
-from tests.photos import TAUGHT, damaged, encoded, photo
+from tests.photos import TAUGHT, damage_photo, encode_photo, photo
 
-LONGEST_S = 45.0
+MAX_WAIT_SECONDS = 45.0
 """No request may take longer: the service's own deadline of 30 s, and a margin."""
 SLOW_S = 8.0
 """Requests that take longer are listed: a start of what was killed is shorter."""
@@ -45,7 +45,7 @@ def teach(live: Live) -> None:
     """Teach every photo its label."""
     with live.client() as client:
         for label, name in TAUGHT.items():
-            files = {"images": encoded(photo(name))}
+            files = {"images": encode_photo(photo(name))}
             reply = client.post("/v1/collections/default/examples", data={"label": label}, files=files)
             assert reply.status_code == 201, reply.text
 
@@ -61,7 +61,7 @@ class Load:
         self.slow: list[str] = []
         self._live = live
         self._images = [
-            (label, image) for label, name in TAUGHT.items() for image in damaged(photo(name)).values()
+            (label, image) for label, name in TAUGHT.items() for image in damage_photo(photo(name)).values()
         ]
         self._ending = threading.Event()
         self._noting = threading.Lock()
@@ -75,7 +75,7 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._ending.set()
         for thread in self._threads:
-            thread.join(LONGEST_S + 5)
+            thread.join(MAX_WAIT_SECONDS + 5)
             assert not thread.is_alive(), "a request never ended"
 
     def until_answered(self, more: int, deadline_s: float = 60) -> None:
@@ -85,7 +85,7 @@ class Load:
 
     def _ask(self, seed: int) -> None:
         dice = random.Random(seed)
-        client = httpx.Client(base_url=self._live.url, timeout=LONGEST_S)
+        client = httpx.Client(base_url=self._live.url, timeout=MAX_WAIT_SECONDS)
         while not self._ending.is_set():
             label, image = dice.choice(self._images)
             began = time.monotonic()
@@ -98,7 +98,7 @@ class Load:
                 elif time.monotonic() - began > SLOW_S:
                     self.slow.append(f"{error!r} after {time.monotonic() - began:.1f} s")
                 client.close()
-                client = httpx.Client(base_url=self._live.url, timeout=LONGEST_S)
+                client = httpx.Client(base_url=self._live.url, timeout=MAX_WAIT_SECONDS)
             else:
                 outcome, wrong = str(reply.status_code), self._check(reply, label)
                 if time.monotonic() - began > SLOW_S:

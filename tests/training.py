@@ -14,6 +14,7 @@ from typing import Any
 
 from app.jobs.spec import JobSpec, ModelCard
 from app.settings import Settings
+from tests.made_engines import share_engines
 from workers.methods import load_method
 from workers.shared.examples import Examples, Item
 from workers.shared.method import Judgement, StoppingError
@@ -80,7 +81,7 @@ def classification(images: dict[str, bytes], labels: dict[str, str]) -> Examples
     return Examples("classification", [Item(name, label=labels[name]) for name in images], images.__getitem__)
 
 
-def trained(
+def train_model(
     examples: Examples,
     method: str,
     folder: Path,
@@ -107,9 +108,8 @@ def trained(
         }
     )
     trainer, checked = load_method(spec)
-    run = LocalRun(
-        spec, settings or Settings(data_dir=folder / "data"), folder / "scratch", restored, stop_at=stop_at
-    )
+    settings = settings or Settings(data_dir=share_engines(folder / "data"))
+    run = LocalRun(spec, settings, folder / "scratch", restored, stop_at=stop_at)
     run.scratch.mkdir(parents=True, exist_ok=True)
     trainer.validate(checked, examples)
     made = trainer(run, checked, examples)
@@ -126,6 +126,6 @@ def trained(
     return Trained(out, card, evaluation, run, getattr(made, "judgement", None))
 
 
-def picked(rows: Sequence[tuple[str, bytes, str]]) -> Examples:
+def pick_examples(rows: Sequence[tuple[str, bytes, str]]) -> Examples:
     """Examples of (name, image, label)."""
     return classification({name: data for name, data, _ in rows}, {name: label for name, _, label in rows})

@@ -73,7 +73,7 @@ def read_reply(connection: socket.socket) -> Reply:
 def post(path: str, *headers: str, body: bytes = b"", length: int | None = None) -> bytes:
     """The bytes of a POST request that claims `length` bytes of body (by default: the truth)."""
     lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", *headers]
-    if not any(one.lower().startswith(("content-length", "transfer-encoding")) for one in headers):
+    if not any(header.lower().startswith(("content-length", "transfer-encoding")) for header in headers):
         lines.append(f"Content-Length: {len(body) if length is None else length}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 

@@ -16,7 +16,7 @@ from app.access import policy
 from app.access.keys import is_well_formed
 from app.access.scopes import SCOPES, Scope, allows
 from app.access.service import KeyRing
-from app.http.dependencies import AppSettings, opened, service_of
+from app.http.dependencies import AppSettings, find_service, service_of
 from app.settings import Settings
 from app.storage.database import DEFAULT_WORKSPACE
 
@@ -27,7 +27,7 @@ _bearer = HTTPBearer(
 )
 
 
-KeyService = Annotated[KeyRing, Depends(opened("keys", KeyRing))]
+KeyService = Annotated[KeyRing, Depends(find_service("keys", KeyRing))]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Caller:
 class _Admission(SecurityBase):
     """See `require`. Being the security scheme itself, it is one dependency of a route instead of four."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope | None) -> None:
         self.model = _bearer.model
         self.scheme_name = _bearer.scheme_name
         self._scope = scope
@@ -50,7 +50,7 @@ class _Admission(SecurityBase):
     async def __call__(self, request: Request) -> Caller:
         credentials = await _bearer(request)
         caller = await _identify(request, credentials.credentials if credentials else None)
-        if not allows(caller.scopes, self._scope):
+        if self._scope is not None and not allows(caller.scopes, self._scope):
             raise errors.ForbiddenError(f"This key does not have the scope '{self._scope}'.")
         request.scope["vision.workspace"] = caller.workspace
         return caller
@@ -66,6 +66,8 @@ def require(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     return _Admission(scope)
 
 
+KnownCaller = Annotated[Caller, Depends(_Admission(None))]
+"""Whoever may call at all, whatever for."""
 Recogniser = Annotated[Caller, Depends(require("recognise"))]
 Learner = Annotated[Caller, Depends(require("learn"))]
 Trainer = Annotated[Caller, Depends(require("train"))]
@@ -99,7 +101,7 @@ async def metrics_reader(
     if policy.needs_key(settings) and not settings.access.open_metrics:
         caller = await _may_read_metrics(request)
         if caller.workspace != DEFAULT_WORKSPACE:
-            raise errors.ForbiddenError("Only keys of the workspace 'default' read the service's numbers.")
+            raise errors.ForbiddenError("Only keys of the workspace 'default' read the service's metrics.")
     else:
         await local_only(request, settings)
 

@@ -25,7 +25,7 @@ class KeyNotFoundError(NotFoundError):
 
 
 class WorkspaceFullError(TooLargeError):
-    """The workspace stores as much as it may."""
+    """The workspace has reached its storage limit."""
 
     code = "workspace_full"
     advice = "Delete examples, datasets or models of the workspace, or raise `VISION_MAX_WORKSPACE_MB`."

@@ -13,13 +13,13 @@ _LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
 
 
 class BindRefusedError(Exception):
-    """The service would listen beyond this machine, with no key that anybody could come in with."""
+    """The service would listen beyond this machine, and there is no API key to call it with."""
 
     def __init__(self, host: str) -> None:
         super().__init__(
             f"Refusing to listen on {host} without API keys. Make one first with `vision keys create` (which "
             "needs no running server), name a file for a first key in VISION_BOOTSTRAP_KEY_FILE, or pass "
-            "--no-auth to let everybody in."
+            "--no-auth to serve without keys."
         )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.dependencies import Trainer
 from app.access.errors import WorkspaceFullError
-from app.http.dependencies import opened
+from app.http.dependencies import find_service
 from app.storage.database import Database
 
 Counter = Callable[[AsyncSession, str], Awaitable[int]]
@@ -75,7 +75,7 @@ def _mib(size: int) -> str:
     return f"{size / _MIB:.1f} MiB" if size >= _MIB / 10 else f"{size} bytes"
 
 
-Quota = Annotated[StorageQuota, Depends(opened("quota", StorageQuota))]
+Quota = Annotated[StorageQuota, Depends(find_service("quota", StorageQuota))]
 
 
 async def check_room_for_body(request: Request, quota: Quota, caller: Trainer) -> None:

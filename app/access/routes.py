@@ -12,10 +12,12 @@ import structlog
 from fastapi import APIRouter, Depends, Query, Response
 
 from app import errors
-from app.access.dependencies import Caller, KeyService, require
+from app.access import policy
+from app.access.dependencies import Caller, KeyService, KnownCaller, require
 from app.access.errors import KeyNotFoundError
-from app.access.schemas import Key, KeyList, KeyRequest, NewKey
+from app.access.schemas import Access, Key, KeyList, KeyRequest, NewKey
 from app.http import problems
+from app.http.dependencies import AppSettings
 from app.http.fields import WholeNumber
 from app.http.names import parse_id
 from app.storage.database import DEFAULT_WORKSPACE
@@ -63,6 +65,17 @@ async def revoke_key(caller: Admin, key_id: str, keys: KeyService) -> Response:
         raise KeyNotFoundError()
     log.info("key revoked", key_id=str(wanted))
     return Response(status_code=204)
+
+
+@router.get("/access")
+async def get_access(caller: KnownCaller, settings: AppSettings) -> Access:
+    """Show who is calling and what they may do, whatever their key allows."""
+    return Access(
+        workspace=caller.workspace,
+        scopes=sorted(caller.scopes),
+        key_id=caller.key_id,
+        key_needed=policy.needs_key(settings),
+    )
 
 
 def _reach(caller: Caller) -> str | None:

@@ -1,4 +1,4 @@
-"""What travels when keys are made and listed.
+"""Requests and replies of `/keys`.
 
 A key's text is only ever part of the one answer that made it.
 """
@@ -79,3 +79,25 @@ class NewKey(Key):
 
 class KeyList(Page[Key]):
     """A page of keys, oldest first."""
+
+
+class Access(BaseModel):
+    """Who is calling, and what they may do."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "workspace": "default",
+                    "scopes": ["learn", "recognise"],
+                    "key_id": None,
+                    "key_needed": False,
+                }
+            ]
+        }
+    )
+
+    workspace: str
+    scopes: list[Scope] = Field(description="By name; `admin` means all.")
+    key_id: uuid.UUID | None = Field(description="The key that was used; null without one.")
+    key_needed: bool = Field(description="Whether requests without a key are refused.")

@@ -20,7 +20,7 @@ from app.access.workspaces import ensure_workspace
 from app.storage.database import Database
 
 # Revocation must be seen within a second by every process: half of that is left for the request itself.
-REMEMBER_S = 0.5
+REMEMBER_SECONDS = 0.5
 _MAX_REMEMBERED = 1024
 
 
@@ -51,7 +51,7 @@ class KeyRing:
         now = time.monotonic()
         remembered = self._remembered.get(digest)
         if remembered is None or remembered[0] <= now:
-            remembered = (now + REMEMBER_S, await self._look_up_once(digest))
+            remembered = (now + REMEMBER_SECONDS, await self._look_up_once(digest))
             self._remembered[digest] = remembered
             self._remembered.move_to_end(digest)
             while len(self._remembered) > _MAX_REMEMBERED:
@@ -120,6 +120,11 @@ class KeyRing:
         async with self._database.session() as session:
             rows = await session.scalars(wanted.order_by(ApiKey.created_at, ApiKey.id).limit(limit))
             return list(rows)
+
+    async def name_of(self, key_id: uuid.UUID) -> str | None:
+        """What a key is called, also one that was revoked; None where it is gone."""
+        async with self._database.session() as session:
+            return await session.scalar(select(ApiKey.name).where(ApiKey.id == key_id))
 
     async def revoke(self, key_id: uuid.UUID, *, workspace: str | None) -> bool:
         """End a key for good; False when there is no such key in `workspace` (None: in any)."""

@@ -1,4 +1,4 @@
-"""What the routes of answers are given."""
+"""The services that the routes of answers depend on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import Depends
 
 from app.answers.service import Answering
 from app.answers.teaching import Teaching
-from app.http.dependencies import opened
+from app.http.dependencies import find_service
 
-AnsweringService = Annotated[Answering, Depends(opened("answering", Answering))]
-TeachingService = Annotated[Teaching, Depends(opened("teaching", Teaching))]
+AnsweringService = Annotated[Answering, Depends(find_service("answering", Answering))]
+TeachingService = Annotated[Teaching, Depends(find_service("teaching", Teaching))]

@@ -31,7 +31,7 @@ log = structlog.get_logger("app.answers")
 
 
 @dataclass(frozen=True)
-class Warned:
+class DomainWarning:
     """What a client should know of an answer before believing it."""
 
     code: Literal["outside_domain"]
@@ -47,30 +47,30 @@ class Domains:
     config: EncoderConfig
 
     @asynccontextmanager
-    async def judging(
+    async def judge_meanwhile(
         self, workspace: str, word: str, task: Task, entry: Entry
-    ) -> AsyncIterator[Awaitable[tuple[Warned, ...]]]:
-        """`judged`, beside what the block does; it has nothing to say where the encoder cannot be had, since an
+    ) -> AsyncIterator[Awaitable[tuple[DomainWarning, ...]]]:
+        """`judge`, beside what the block does; it has nothing to say where the encoder cannot be had, since an
         answer must not fail over a warning.
         """
-        judged = asyncio.create_task(self._judged_or_silent(workspace, word, task, entry))
+        judged = asyncio.create_task(self._judge_or_ignore(workspace, word, task, entry))
         try:
             yield judged
         finally:
             judged.cancel()
 
-    async def _judged_or_silent(
+    async def _judge_or_ignore(
         self, workspace: str, word: str, task: Task, entry: Entry
-    ) -> tuple[Warned, ...]:
+    ) -> tuple[DomainWarning, ...]:
         try:
-            return await self.judged(workspace, word, task, entry)
+            return await self.judge(workspace, word, task, entry)
         except Exception as error:
             log.warning("a picture was not compared with what its model knows", reason=type(error).__name__)
             return ()
 
-    async def judged(
+    async def judge(
         self, workspace: str, word: str, task: Task, entry: Entry, *, is_asked: bool = True
-    ) -> tuple[Warned, ...]:
+    ) -> tuple[DomainWarning, ...]:
         """What to say of the picture to whoever asks the model that the registry calls `word`; without `is_asked`
         there will be no answer to warn of.
 
@@ -80,7 +80,7 @@ class Domains:
         if FAMILIES.is_connected(word):
             return ()
         source = FAMILIES.resolve("vlm", word)
-        domain, base = _found(source)
+        domain, base = _find_domain(source)
         if domain is None:
             return ()
         encoder = domain_encoder(domain, self.config)
@@ -92,10 +92,10 @@ class Domains:
             return ()
         if domain.covers(vectors)[0]:
             return ()
-        return (Warned("outside_domain", _sentence(source, base, domain, task, is_asked)),)
+        return (DomainWarning("outside_domain", _sentence(source, base, domain, task, is_asked)),)
 
 
-def _found(source: EncoderSource) -> tuple[Domain | None, EncoderSource | None]:
+def _find_domain(source: EncoderSource) -> tuple[Domain | None, EncoderSource | None]:
     """A model's domain, or that of the base it lies over, and then the base."""
     domain = domain_of(source)
     if domain is not None or not is_adapter(source):

@@ -91,7 +91,7 @@ async def put(session: AsyncSession, collection_id: uuid.UUID, new: NewAnswer) -
     return row, made == values["id"]
 
 
-async def stored_bytes(session: AsyncSession, workspace: str) -> int:
+async def count_stored_bytes(session: AsyncSession, workspace: str) -> int:
     """Bytes of the images that the workspace's answer examples show, each as often as it is shown."""
     total = await session.scalar(
         text(
@@ -147,7 +147,7 @@ async def images_of(session: AsyncSession, collection_id: uuid.UUID) -> set[str]
     return set(await session.scalars(wanted))
 
 
-async def shown(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
+async def find_shown_images(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
     """Those of the images that an example of any collection shows."""
     wanted = select(AnswerExample.image_sha256).where(AnswerExample.image_sha256.in_(hashes))
     return set(await session.scalars(wanted))
@@ -222,4 +222,7 @@ async def nearest(
             "limit": limit,
         },
     )
-    return [NearAnswer(one, sha, asked, answer, float(like)) for one, sha, asked, answer, like in rows]
+    return [
+        NearAnswer(example_id, sha, asked, answer, float(like))
+        for example_id, sha, asked, answer, like in rows
+    ]

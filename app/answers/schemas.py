@@ -1,4 +1,4 @@
-"""What travels when something is asked, described or taught by answers."""
+"""Requests and replies of questions, captions and answer examples."""
 
 from __future__ import annotations
 

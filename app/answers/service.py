@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from PIL import Image
 
 from app.answers import repository
-from app.answers.domains import Domains, Warned
+from app.answers.domains import Domains, DomainWarning
 from app.answers.errors import ImageRequiredError
 from app.answers.renewal import AnswerRenewal
-from app.answers.repository import NearAnswer, images_of, shown, stored_bytes
+from app.answers.repository import NearAnswer, count_stored_bytes, find_shown_images, images_of
 from app.answers.repository import count_by_collection as count_answers
 from app.collections import vectors
 from app.collections.embedding import ImageEmbedder
@@ -30,20 +30,20 @@ from app.inference.sources import EncoderConfig
 from app.media import images
 from app.media.images import ImageLimits
 from app.models.resolver import ModelResolver
-from app.models.service import Trained, TrainedModels
+from app.models.service import ModelRecord, TrainedModels
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.database import Database
 
 __all__ = [
-    "Answered",
     "Answering",
-    "Asked",
+    "AskRequest",
+    "AskResult",
     "EarlierTurn",
     "count_answers",
+    "count_stored_bytes",
+    "find_shown_images",
     "images_of",
-    "shown",
-    "stored_bytes",
 ]
 
 DETAIL = 512
@@ -63,7 +63,7 @@ class EarlierTurn:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskRequest:
     """What a client wants to know of one image."""
 
     text: str
@@ -84,7 +84,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answered:
+class AskResult:
     """The answer, by whom, which examples the model saw, and where the time went in milliseconds."""
 
     answer: Answer
@@ -94,7 +94,7 @@ class Answered:
     examples_ms: float
     generate_ms: float
     total_ms: float
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[DomainWarning, ...] = ()
 
 
 @dataclass(eq=False)
@@ -119,8 +119,12 @@ class Answering:
         self._domains = Domains(self.registry, self.embedder, EncoderConfig.from_settings(self.settings))
 
     async def ask(
-        self, workspace: str, entry: Entry | None, asked: Asked, on_text: Callable[[str], None] | None = None
-    ) -> Answered:
+        self,
+        workspace: str,
+        entry: Entry | None,
+        asked: AskRequest,
+        on_text: Callable[[str], None] | None = None,
+    ) -> AskResult:
         """The answer; `on_text` gets each piece of it as it comes, in the event loop.
 
         Without an image (`entry` is None) only a model answers that takes text alone; others raise
@@ -137,7 +141,7 @@ class Answering:
         if shots is None:
             shots = 0 if is_trained else self.settings.answers.answer_examples
         if asked.strict and entry is not None:
-            for warned in await self._domains.judged(workspace, word, asked.task, entry, is_asked=False):
+            for warned in await self._domains.judge(workspace, word, asked.task, entry, is_asked=False):
                 raise OutsideDomainError(warned.sentence)
         near = [] if entry is None else await self._examples(workspace, entry, asked, shots)
         found = time.perf_counter()
@@ -147,12 +151,12 @@ class Answering:
             )
             if not asked.strict and entry is not None:
                 judging = await stack.enter_async_context(
-                    self._domains.judging(workspace, word, asked.task, entry)
+                    self._domains.judge_meanwhile(workspace, word, asked.task, entry)
                 )
             live = await stack.enter_async_context(self.registry.vlm(word))
-            answer, used = await self._answered(workspace, live, image, asked, near, on_text)
+            answer, used = await self._generate(workspace, live, image, asked, near, on_text)
             ended = time.perf_counter()
-            return Answered(
+            return AskResult(
                 answer=answer,
                 model=live.name,
                 examples=() if asked.earlier else tuple(near[index] for index in used),
@@ -163,12 +167,12 @@ class Answering:
                 warnings=() if judging is None else await judging,
             )
 
-    async def _answered(
+    async def _generate(
         self,
         workspace: str,
         live: ServedVlm,
         image: Image.Image | None,
-        asked: Asked,
+        asked: AskRequest,
         near: Sequence[NearAnswer],
         on_text: Callable[[str], None] | None,
     ) -> tuple[Answer, tuple[int, ...]]:
@@ -198,18 +202,20 @@ class Answering:
                 prompt, deadline_s=max(0.0, deadline - time.monotonic()), on_text=on_text
             )
 
-    async def _choose_model(self, workspace: str, asked: Asked) -> tuple[str, bool]:
+    async def _choose_model(self, workspace: str, asked: AskRequest) -> tuple[str, bool]:
         """The model to ask, as a word that the registry takes, and whether it was trained here."""
         if asked.model is None:
             return self.models.default_vlm(asked.task), False
         found = await self.models.find(workspace, asked.model)
-        if isinstance(found, Trained):
+        if isinstance(found, ModelRecord):
             return await self.trained.vlm(workspace, found), True
         if found.kind != "vlm":
             raise ModelTaskError(f"'{found.name}' compares images and texts; it does not answer.")
         return self.models.word_of(found), False
 
-    async def _examples(self, workspace: str, entry: Entry, asked: Asked, shots: int) -> list[NearAnswer]:
+    async def _examples(
+        self, workspace: str, entry: Entry, asked: AskRequest, shots: int
+    ) -> list[NearAnswer]:
         """The answer examples nearest to image and question (RICES, Yang et al. 2022, section 3.2)."""
         if asked.collection is None or not shots or asked.task != "vqa":
             return []
@@ -238,11 +244,11 @@ class Answering:
     ) -> tuple[AnswerExample, ...]:
         """The examples as a model takes them; one whose image cannot be had any more is shown as text."""
         if not with_images:
-            return tuple(AnswerExample(None, one.question, one.answer) for one in near)
-        pictures = await asyncio.gather(*[self._picture(one.image_sha256) for one in near])
+            return tuple(AnswerExample(None, example.question, example.answer) for example in near)
+        pictures = await asyncio.gather(*[self._picture(example.image_sha256) for example in near])
         return tuple(
-            AnswerExample(picture, one.question, one.answer)
-            for one, picture in zip(near, pictures, strict=True)
+            AnswerExample(picture, example.question, example.answer)
+            for example, picture in zip(near, pictures, strict=True)
         )
 
     async def _read_earlier(

@@ -14,26 +14,26 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from app.answers.service import Answered
+from app.answers.service import AskResult
 from app.http import problems
 from app.http.disconnect import unless_disconnected
 from app.http.streaming import HeldStream
 
 log = structlog.get_logger("app.answers")
 
-Ask = Callable[[Callable[[str], None]], Coroutine[Any, Any, Answered]]
+Ask = Callable[[Callable[[str], None]], Coroutine[Any, Any, AskResult]]
 
 
 class Frames(Protocol):
     """How the pieces of an answer are written."""
 
-    def piece(self, text: str) -> str:
+    def render_piece(self, text: str) -> str:
         """A new piece of the answer."""
 
-    def done(self, answered: Answered) -> str:
+    def render_end(self, answered: AskResult) -> str:
         """The end of the answer."""
 
-    def failed(self, problem: dict[str, Any]) -> str:
+    def render_failure(self, problem: dict[str, Any]) -> str:
         """The problem document of what went wrong in the middle."""
 
 
@@ -41,17 +41,17 @@ class Frames(Protocol):
 class Events:
     """`token` events with {"text"}, then `done` with the whole reply, or `error` with a problem document."""
 
-    written: Callable[[Answered], BaseModel]
+    written: Callable[[AskResult], BaseModel]
 
-    def piece(self, text: str) -> str:
+    def render_piece(self, text: str) -> str:
         """See `Frames`."""
         return _event("token", json.dumps({"text": text}, ensure_ascii=False))
 
-    def done(self, answered: Answered) -> str:
+    def render_end(self, answered: AskResult) -> str:
         """See `Frames`."""
         return _event("done", self.written(answered).model_dump_json())
 
-    def failed(self, problem: dict[str, Any]) -> str:
+    def render_failure(self, problem: dict[str, Any]) -> str:
         """See `Frames`."""
         return _event("error", json.dumps(problem))
 
@@ -70,14 +70,14 @@ async def stream_answer(request: Request, ask: Ask, frames: Frames) -> Streaming
         if first is None:
             work.result()
     except BaseException:
-        await _stopped(work)
+        await _stop(work)
         raise
     request_id = request.scope.get("vision.request_id")
 
     async def events() -> AsyncIterator[str]:
         piece = first
         while piece is not None:
-            yield frames.piece(piece)
+            yield frames.render_piece(piece)
             piece = await pieces.get()
         try:
             answered = work.result()
@@ -86,16 +86,16 @@ async def stream_answer(request: Request, ask: Ask, frames: Frames) -> Streaming
             if named is None:
                 log.exception("an answer failed", request_id=request_id)
                 named = problems.unforeseen(str(request_id))
-            yield frames.failed(problems.document(named, request_id))
+            yield frames.render_failure(problems.document(named, request_id))
         else:
-            yield frames.done(answered)
+            yield frames.render_end(answered)
 
     held = AsyncExitStack()
-    held.push_async_callback(_stopped, work)  # it ends with the events, even where not one could be sent
+    held.push_async_callback(_stop, work)  # it ends with the events, even where not one could be sent
     return HeldStream(events(), held, headers={"Cache-Control": "no-store"})
 
 
-async def _stopped(work: asyncio.Future[Answered]) -> None:
+async def _stop(work: asyncio.Future[AskResult]) -> None:
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
 

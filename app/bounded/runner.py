@@ -57,7 +57,7 @@ async def run_bounded_async(
     while (give_back := _SLOTS.take(most)) is None:
         if time.monotonic() > deadline:
             raise errors.OverloadedError(
-                "Too many uploads are being checked right now: try again shortly.", retry_after_s=5
+                "Too many uploads are being checked: try again shortly.", retry_after_s=5
             )
         await asyncio.sleep(_TICK_SECONDS)
     gone = threading.Event()
@@ -159,19 +159,19 @@ def _read_reply(
                     return bytes(reply)
                 reply += data
                 if len(reply) > limits.reply_bytes:
-                    raise _exceeded("reply", limits, doing)
+                    raise _to_limit_error("reply", limits, doing)
             if gone is not None and gone.is_set():
                 raise _GoneError
             now = time.monotonic()
             if now > deadline:
-                raise _exceeded("time", limits, doing)
+                raise _to_limit_error("time", limits, doing)
             if now >= look_at:
                 look_at = now + _USAGE_SECONDS
                 usage = group_usage(group)
                 if usage is not None and usage.processes > limits.processes:
-                    raise _exceeded("processes", limits, doing)
+                    raise _to_limit_error("processes", limits, doing)
                 if usage is not None and usage.memory_bytes > limits.memory_bytes:
-                    raise _exceeded("memory", limits, doing)
+                    raise _to_limit_error("memory", limits, doing)
 
 
 def _result(reply: bytes, code: int, limits: ChildLimits, doing: str) -> Any:
@@ -183,8 +183,8 @@ def _result(reply: bytes, code: int, limits: ChildLimits, doing: str) -> Any:
         return read["result"]
     error = read["error"]
     if "limit" in error:
-        raise _exceeded(error["limit"], limits, doing)
-    # only a known failure: the child has read what strangers sent, and a name of its choosing is never imported
+        raise _to_limit_error(error["limit"], limits, doing)
+    # only a known failure: the child has read untrusted data, and a name of its choosing is never imported
     kind = errors.list_errors().get(str(error.get("class")))
     if kind is not None:
         raise kind(error["detail"], retry_after_s=error["retry_after_s"], **error["context"])
@@ -197,18 +197,18 @@ def _result(reply: bytes, code: int, limits: ChildLimits, doing: str) -> Any:
 def _death(code: int, limits: ChildLimits, doing: str) -> errors.VisionError:
     """The failure of a child that ended without a word."""
     if code == -signal.SIGXCPU:
-        return _exceeded("CPU time", limits, doing)
+        return _to_limit_error("CPU time", limits, doing)
     if code == -signal.SIGXFSZ:
-        return _exceeded("disk", limits, doing)
+        return _to_limit_error("disk", limits, doing)
     if code == -signal.SIGKILL:
         return errors.OverloadedError(
             f"{doing} was ended by the system, which is short of memory.", retry_after_s=30
         )
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return errors.CheckLimitError(f"{doing} broke off ({how}): what was sent is damaged or built to do harm.")
+    return errors.CheckLimitError(f"{doing} broke off ({how}): the upload is damaged or malicious.")
 
 
-def _exceeded(what: str, limits: ChildLimits, doing: str) -> errors.CheckLimitError:
+def _to_limit_error(what: str, limits: ChildLimits, doing: str) -> errors.CheckLimitError:
     sizes = {
         "memory": f" ({limits.memory_bytes // MIB} MiB)",
         "CPU time": f" ({limits.cpu_seconds} s)",

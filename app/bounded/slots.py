@@ -40,7 +40,7 @@ class Slots:
         return self._give_back
 
     @contextmanager
-    def taken(self, most: int) -> Iterator[None]:
+    def hold(self, most: int) -> Iterator[None]:
         """One of them for a block, waited for. Blocks."""
         while (give_back := self.take(most)) is None:
             time.sleep(TICK_SECONDS)

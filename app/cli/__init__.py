@@ -14,11 +14,13 @@ from app.cli import (
     datasets,
     demo,
     fewshot,
+    health,
     jobs,
     keys,
     manyshot,
     models,
     oneshot,
+    review,
     service,
     strategies,
     train,
@@ -28,7 +30,7 @@ from app.cli import (
 app = typer.Typer(
     name="vision",
     help="Recognise images, teach new labels, and ask about pictures."
-    " Exit codes: 0 done, 1 the service said no, 2 wrong usage, 3 no service, 130 stopped by Ctrl-C.",
+    " Exit codes: 0 done, 1 the service refused, 2 wrong usage, 3 no service, 130 stopped by Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -40,6 +42,9 @@ app.command("ask")(answering.ask)
 app.command("caption")(answering.caption)
 app.command("train")(train.train)
 app.command("demo")(demo.demo)
+app.command("review")(review.review)
+app.command("feedback")(review.feedback)
+app.command("health")(health.health)
 app.add_typer(keys.app, name="keys")
 app.add_typer(oneshot.app, name="oneshot")
 app.add_typer(fewshot.app, name="fewshot")

@@ -15,7 +15,7 @@ from app.cli.labelled_folders import FolderRules
 from app.cli.session import Session
 
 _FORMATS = {"custom": "jsonl"}
-_LARGEST = 1 << 20
+_MAX_BYTES = 1 << 20
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def read(file: Path) -> dict[str, Any]:
         output.fail(f"{file} is no regular file", output.USAGE)
     try:
         text = file.read_text(encoding="utf-8")
-        if len(text) > _LARGEST:
+        if len(text) > _MAX_BYTES:
             output.fail(f"{file} is larger than 1 MiB", output.USAGE)
         document = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
@@ -46,7 +46,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentDocument:
     """A document without the folders that it names, the datasets that these became, and what was warned of."""
 
     document: dict[str, Any]
@@ -57,7 +57,9 @@ class Sent:
     """Of the examples to learn from."""
 
 
-def send(session: Session, document: dict[str, Any], file: Path, rules: FolderRules, *, data: bool) -> Sent:
+def send(
+    session: Session, document: dict[str, Any], file: Path, rules: FolderRules, *, data: bool
+) -> SentDocument:
     """Send the folders that the document names.
 
     Relative folders are looked for beside the file. Nothing is sent of a document that the service finds wrong, or
@@ -80,7 +82,7 @@ def send(session: Session, document: dict[str, Any], file: Path, rules: FolderRu
     held_out = None if test is None else _dataset(session, test, {}, rules)
     if dataset and held_out:
         _check_same_task(dataset, held_out, file)
-    return Sent(
+    return SentDocument(
         left,
         None if dataset is None else str(dataset["id"]),
         None if held_out is None else str(held_out["id"]),

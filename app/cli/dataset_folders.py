@@ -57,7 +57,7 @@ def write_note(service: Service, dataset: dict[str, Any], folder: Path, sent_fro
     draft.rename(folder / NOTE)
 
 
-def taught_by(given: str | None) -> Taught:
+def find_taught(given: str | None) -> Taught:
     """What is known here of a dataset: of a prepared folder where its images are, of a folder of examples these."""
     folder = None if given is None else Path(given)
     if folder is None or not folder.is_dir():

@@ -47,7 +47,7 @@ def demo(
     output.say(
         f"Wrote {count} small pictures in {folder}: drawings of a {', a '.join(THINGS)} and of plain shapes"
     )
-    picture = next_steps.written(folder / "mug.jpg")
+    picture = next_steps.format_path(folder / "mug.jpg")
     output.say(f"Next:\n  vision oneshot learn --image {picture} --label mug")
 
 

@@ -38,7 +38,7 @@ class _Canvas:
         self._draw.rounded_rectangle((*place[0], *place[1]), radius * self._scale, fill)
 
     def oval(self, fill: str, left: float, top: float, right: float, bottom: float) -> None:
-        """A filled ellipse."""
+        """Draw a filled ellipse."""
         place = self._at(((left, top), (right, bottom)))
         self._draw.ellipse((*place[0], *place[1]), fill)
 
@@ -48,7 +48,7 @@ class _Canvas:
         self._draw.ellipse((*place[0], *place[1]), None, colour, round(width * self._scale))
 
     def area(self, fill: str, *points: Point) -> None:
-        """A filled polygon."""
+        """Draw a filled polygon."""
         self._draw.polygon(self._at(points), fill)
 
     def line(self, colour: str, width: float, *points: Point) -> None:

@@ -19,9 +19,9 @@ def encoder_for(service: Service, strategy: dict[str, Any]) -> str | None:
     if model["checkpoint"] != "default":
         return str(model["checkpoint"])
     of_family = _of_family(service, model["family"])
-    if any(one["default"] for one in of_family):
+    if any(model["default"] for model in of_family):
         return None
-    real = [one for one in of_family if one["knows"] is None]
+    real = [model for model in of_family if model["knows"] is None]
     chosen = real or (of_family if strategy["method"] is not None else [])
     return str(chosen[0]["id"]) if chosen else None
 
@@ -32,19 +32,19 @@ def warning_of(service: Service, strategy: dict[str, Any], collection: str, enco
     """
     wanted = strategy["model"]["family"]
     models = service.get("/v1/models")["data"]
-    used = next((one for one in models if encoder in (one["id"], *one["aliases"])), None)
+    used = next((model for model in models if encoder in (model["id"], *model["aliases"])), None)
     small = used["knows"] if used else None
     if wanted in ("default", used["family"] if used else None):
         if small is None:
             return None
         return f"{collection} is bound to {encoder}, which knows only {small}; {_how_to_get(strategy)}"
-    of_family = [one for one in models if one["kind"] == "encoder" and one["family"] == wanted]
-    if any(one["knows"] is None for one in of_family):
+    of_family = [model for model in models if model["kind"] == "encoder" and model["family"] == wanted]
+    if any(model["knows"] is None for model in of_family):
         return (
             f"{collection} is bound to {encoder}, which is no model of the family {wanted}: --collection NEW makes a"
             " collection that is"
         )
-    toys = "".join(f" ({one['id']} knows only {one['knows']})" for one in of_family)
+    toys = "".join(f" ({model['id']} knows only {model['knows']})" for model in of_family)
     worse = (
         f" That is worse: {encoder} understands the words of labels far less, so that the examples alone must tell"
         " labels apart."
@@ -58,7 +58,7 @@ def warning_of(service: Service, strategy: dict[str, Any], collection: str, enco
 
 def _of_family(service: Service, family: str) -> list[dict[str, Any]]:
     models = service.get("/v1/models")["data"]
-    return [one for one in models if one["kind"] == "encoder" and one["family"] == family]
+    return [model for model in models if model["kind"] == "encoder" and model["family"] == family]
 
 
 def _how_to_get(strategy: dict[str, Any]) -> str:

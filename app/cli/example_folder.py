@@ -11,7 +11,7 @@ import typer
 
 from app.cli import output
 from app.cli.client import RefusedError, Service, drop_none, quoted
-from app.cli.labelled_folders import AUTO, FolderRules, labelled_files
+from app.cli.labelled_folders import AUTO, FolderRules, list_labelled_files
 from app.cli.rows import each, end
 from app.folders.splits import Split, split_named
 from app.folders.words import count_of
@@ -36,11 +36,11 @@ def read(folder: Path, rules: FolderRules = AUTO) -> list[Example]:
     lines = folder / LINES
     if lines.is_file():
         return _lines(lines, rules)
-    if not any(one.is_dir() and not one.name.startswith(".") for one in folder.iterdir()):
+    if not any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir()):
         raise typer.BadParameter(
             f"{folder} holds neither a folder for each label nor an {LINES}", param_hint="--examples"
         )
-    return [Example(file, label=label) for label, file in labelled_files([folder], None, rules)]
+    return [Example(file, label=label) for label, file in list_labelled_files([folder], None, rules)]
 
 
 def upload(service: Service, collection: str, examples: list[Example]) -> int:

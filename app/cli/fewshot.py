@@ -113,7 +113,7 @@ def train(
     if job["task"] != "classification":
         session.say(
             "(vision fewshot query goes on asking the base model with examples shown; vision ask --model"
-            f" {next_steps.written(output_dir)} asks what was trained)"
+            f" {next_steps.format_path(output_dir)} asks what was trained)"
         )
 
 

@@ -38,8 +38,8 @@ def show(figures: dict[str, Any]) -> None:
     output.print_table(
         ["label", "precision", "recall", "f1", "examples"],
         (
-            [label, *(number(one[key]) for key in ("precision", "recall", "f1")), str(one["support"])]
-            for label, one in figures.get("per_class", {}).items()
+            [label, *(number(values[key]) for key in ("precision", "recall", "f1")), str(values["support"])]
+            for label, values in figures.get("per_class", {}).items()
         ),
         empty="",
     )

@@ -47,7 +47,7 @@ def check_regular(path: Path) -> Path:
 
 
 def is_image(name: str) -> bool:
-    """By its suffix."""
+    """Whether a path is an image, by its suffix."""
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 

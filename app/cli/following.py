@@ -48,7 +48,7 @@ def wait(session: Session, job: dict[str, Any], *, quiet: bool) -> dict[str, Any
 
 
 def _follow(session: Session, job: dict[str, Any], shown: _Silence) -> dict[str, Any]:
-    reached = Reached(job)
+    reached = JobProgress(job)
     try:
         with shown, ProgressLines(reached.describe, off=not isinstance(shown, _Bar)):
             ended = _follow_to_end(session.service, job["id"], shown, reached)
@@ -64,13 +64,13 @@ def _follow(session: Session, job: dict[str, Any], shown: _Silence) -> dict[str,
         what = "was cancelled" if ended["state"] == "cancelled" else "failed"
         output.fail(f"the job {what}{reason}", output.REFUSED)
     if ended.get("model"):
-        session.say(f"Published the model '{ended['model']}'{_judged(ended)}")
+        session.say(f"Published the model '{ended['model']}'{_describe_judgement(ended)}")
     if not session.json:
         show_comparison((ended.get("result") or {}).get("comparison"))
     return ended
 
 
-def _judged(job: dict[str, Any]) -> str:
+def _describe_judgement(job: dict[str, Any]) -> str:
     """What a training says of its model, and which examples that was found on."""
     found = (job.get("result") or {}).get("evaluation") or {}
     if not_judged(found):
@@ -78,7 +78,7 @@ def _judged(job: dict[str, Any]) -> str:
     # of texts accuracy is another name of exact match; of labels that are answers, the accuracy is what counts
     for name in ("accuracy",) if "chance" in found else ("exact_match", "accuracy"):
         if isinstance(found.get(name), float):
-            guessed = max((found[one] for one in ("chance", "commonest") if one in found), default=None)
+            guessed = max((found[key] for key in ("chance", "commonest") if key in found), default=None)
             beside = "" if guessed is None else f" (guessing: {guessed:.3g})"
             which = _JUDGED_BY.get(str(found.get("evaluated_on")), "held out")
             figure = f"{name.replace('_', ' ')} {found[name]:.3g}"
@@ -86,7 +86,7 @@ def _judged(job: dict[str, Any]) -> str:
     return ""
 
 
-class Reached:
+class JobProgress:
     """How far a job is, by the events that came."""
 
     def __init__(self, job: dict[str, Any]) -> None:
@@ -137,7 +137,7 @@ class Reached:
         return ", ".join(part for part in (self.word, counted, self.left, self.metrics) if part)
 
 
-def _follow_to_end(service: Service, job_id: str, shown: _Silence, reached: Reached) -> dict[str, Any]:
+def _follow_to_end(service: Service, job_id: str, shown: _Silence, reached: JobProgress) -> dict[str, Any]:
     def take_in(event: ServerEvent) -> None:
         reached.event(event.name, event.data)
         shown.event(event.id, event.name, event.data, reached)
@@ -156,7 +156,7 @@ class _Silence:
     def __exit__(self, *about: object) -> None:
         return
 
-    def event(self, number: str, name: str, data: dict[str, Any], reached: Reached) -> None:
+    def event(self, number: str, name: str, data: dict[str, Any], reached: JobProgress) -> None:
         """One event of the job, which `reached` has taken in."""
 
     def broken(self) -> None:
@@ -169,8 +169,8 @@ class _Silence:
 class _Lines(_Silence):
     """Every event as one line of JSON on standard output."""
 
-    def event(self, number: str, name: str, data: dict[str, Any], reached: Reached) -> None:
-        """Print it."""
+    def event(self, number: str, name: str, data: dict[str, Any], reached: JobProgress) -> None:
+        """Print the event."""
         line = {"id": int(number), "event": name, **data}
         sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
         sys.stdout.flush()
@@ -206,7 +206,7 @@ class _Bar(_Silence):
     def __exit__(self, *about: object) -> None:
         self._stack.close()
 
-    def event(self, number: str, name: str, data: dict[str, Any], reached: Reached) -> None:
+    def event(self, number: str, name: str, data: dict[str, Any], reached: JobProgress) -> None:
         """Move the bar, or print a line above it."""
         self._said_broken = False
         if name == "progress":

@@ -1,4 +1,4 @@
-"""`vision jobs ...`: long work, listed, looked at, followed, stopped and tried again."""
+"""`vision jobs ...`: jobs listed, shown, followed, cancelled and retried."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.cli.output import format_time
 from app.cli.session import Session, pass_session
 from app.cli.waiting import describe_queue
 
-app = typer.Typer(help="Long work: follow it, stop it, try it again.", no_args_is_help=True)
+app = typer.Typer(help="Long-running jobs: follow them, stop them, retry them.", no_args_is_help=True)
 _Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a job, as list shows it.")]
 
 

@@ -53,6 +53,13 @@ def list_keys(session: Session) -> None:
 
 
 @app.command()
+@pass_session(Json)
+def access(session: Session) -> None:
+    """Show what this key allows, or what is allowed without one."""
+    session.print_result(session.service.call("GET", "/v1/access"), _print_access)
+
+
+@app.command()
 @pass_session()
 def revoke(
     session: Session, key: Annotated[str, typer.Argument(help="Id, as `vision keys list` shows it.")]
@@ -65,3 +72,7 @@ def revoke(
 def _print_key(made: dict[str, Any]) -> None:
     output.out.print(made["key"], soft_wrap=True)
     output.say(f"Key {made['id']} for {made['name']}; it is not shown again")
+
+
+def _print_access(found: dict[str, Any]) -> None:
+    output.out.print(f"{', '.join(found['scopes'])} in the workspace {found['workspace']}", soft_wrap=True)

@@ -38,7 +38,9 @@ class FolderRules:
 AUTO = FolderRules()
 
 
-def labelled_files(paths: list[Path], label: str | None, rules: FolderRules = AUTO) -> list[tuple[str, Path]]:
+def list_labelled_files(
+    paths: list[Path], label: str | None, rules: FolderRules = AUTO
+) -> list[tuple[str, Path]]:
     """(label, file) pairs: all of `label`, or without one what the names of the folders in each path say."""
     if label is not None:
         if not label.strip():

@@ -9,7 +9,7 @@ import typer
 
 from app.cli import figures, following, next_steps, output, saving
 from app.cli.client import drop_none, quoted
-from app.cli.dataset_folders import dataset_id, split_to_judge, taught_by, upload, write_note
+from app.cli.dataset_folders import dataset_id, find_taught, split_to_judge, upload, write_note
 from app.cli.datasets import print_dataset
 from app.cli.labelled_folders import FolderRules
 from app.cli.model_folders import model_id
@@ -138,7 +138,7 @@ def train(
     if output_dir is not None:
         force = saving.may_replace(output_dir, force=force)
     values = parse_params(param, question)
-    ending = Ending(detach, output_dir, force, taught_by(dataset))
+    ending = Ending(detach, output_dir, force, find_taught(dataset))
     check_detach(session, ending)
     arguments = drop_none(num_epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     config = {

@@ -33,7 +33,7 @@ def model_id(service: Service, given: str | None) -> str | None:
             output.fail(f"{given} is a file: name the folder of the model that it is part of", output.USAGE)
         return given
     folder = Path(given)
-    name = noted_id(folder)
+    name = read_noted_id(folder)
     try:
         service.get(f"/v1/models/{quoted(name)}")
     except RefusedError as error:
@@ -41,7 +41,7 @@ def model_id(service: Service, given: str | None) -> str | None:
             raise
         return str(upload(service, folder)["id"])
     there = service.get(f"/v1/models/{quoted(name)}/artifacts")["data"]
-    digests = {one["name"]: one["sha256"] for one in there}
+    digests = {file["name"]: file["sha256"] for file in there}
     for name_, digest in _weights(folder).items():
         if digests.get(name_) != digest:
             output.fail(
@@ -56,7 +56,7 @@ def upload(service: Service, folder: Path) -> dict[str, Any]:
     return send_packed(service, "/v1/models", folder, [folder / name for name in _parts(folder)])
 
 
-def noted_id(folder: Path) -> str:
+def read_noted_id(folder: Path) -> str:
     """The id in the folder's note; ends the command where there is none."""
     try:
         found = json.loads((folder / NOTE).read_text(encoding="utf-8"))["id"]

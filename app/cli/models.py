@@ -80,7 +80,7 @@ def upload_model(
 
     What was made of it since (exports, evaluations) is left out.
     """
-    model_folders.noted_id(folder)
+    model_folders.read_noted_id(folder)
     made = model_folders.upload(session.service, folder)
     session.print_result(made, f"The service has the model '{made['id']}' now")
 

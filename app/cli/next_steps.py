@@ -52,7 +52,7 @@ def after_training(
     session: Session, job: dict[str, Any], model: str, folder: Path | None, taught: Taught
 ) -> None:
     """Print how to use, judge and export the model of an ended job; `folder` is where it was saved."""
-    named = str(model) if folder is None else written(folder)
+    named = str(model) if folder is None else format_path(folder)
     picture = picture_near(taught.pictures)
     asked = (job.get("params") or {}).get("question")
     task = "vqa" if asked else job["task"]
@@ -101,7 +101,7 @@ def picture_near(place: Path | None) -> str:
         return PICTURE if place is None else str(place)
     for name in Walk(place):
         if is_image(name):
-            return written(place / name)
+            return format_path(place / name)
     return PICTURE
 
 
@@ -139,6 +139,6 @@ def _test_data(service: Service, job: dict[str, Any], taught: Taught) -> str | N
     return taught.prepared or str(job["dataset"])
 
 
-def written(path: Path) -> str:
+def format_path(path: Path) -> str:
     """A path that no command takes for an option or an id: relative ones begin with a dot."""
     return str(path) if path.is_absolute() or str(path).startswith(".") else f"./{path}"

@@ -14,7 +14,7 @@ from rich.text import Text
 from app.cli import tables
 
 OK, REFUSED, USAGE, NO_SERVICE, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit codes: done; the service (or a file of several) said no; wrong usage; no service could be reached; Ctrl-C."""
+"""Exit codes: done; the service (or a file of several) refused; wrong usage; no service could be reached; Ctrl-C."""
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

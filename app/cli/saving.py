@@ -68,13 +68,13 @@ def save_files(
     Raises what `Service.save` raises; ends the command where a file arrives damaged or cannot be written.
     """
     folder = folder.absolute()
-    within = _common([PurePosixPath(one["name"]).parent for one in files])
+    within = _common([PurePosixPath(file["name"]).parent for file in files])
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            for one in files:
-                _fetch(service, one, draft, within)
+            for file in files:
+                _fetch(service, file, draft, within)
             if model is not None and (draft / NOTE).is_file():
                 _name(draft / NOTE, model)
             check_free(folder, force=force)

@@ -148,7 +148,7 @@ def _samples(samples: dict[str, Any]) -> str:
 
 
 def _settings(values: dict[str, Any]) -> str:
-    """As --param takes them."""
+    """The settings as --param takes them."""
     return ", ".join(f"{name}={json.dumps(value)}" for name, value in values.items())
 
 

@@ -70,14 +70,16 @@ def submit(session: Session, body: dict[str, Any], ending: Ending) -> dict[str, 
             say(session, [["jobs", "follow", str(job["id"])]])
         return None
     how, data = job["strategy"] or f"the method {job['method']}", job["collection"] or job["dataset"]
-    session.say(f"Job {job['id']} trains {job['base_model']} by {how} on {data}: it learns {_learned(job)}")
+    session.say(
+        f"Job {job['id']} trains {job['base_model']} by {how} on {data}: it learns {_describe_data(job)}"
+    )
     ended = following.follow(session, job, said=ending.said)
     if ending.output_dir is not None:
         saving.save_artifacts(session.service, ended, ending.output_dir, force=ending.force)
     return ended
 
 
-def _learned(job: dict[str, Any]) -> str:
+def _describe_data(job: dict[str, Any]) -> str:
     question = (job.get("params") or {}).get("question")
     if question:
         return f'labels, as answers to "{question}"'

@@ -24,7 +24,7 @@ def lines(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[list[str
         least = [max(cell_len(word) for cell in column for word in cell.split(" ")) for column in columns]
         _shrink(widths, least, width - len(_GAP) * (len(columns) - 1))
     for row in cells:
-        wrapped = [_wrapped(cell, room) for cell, room in zip(row, widths, strict=True)]
+        wrapped = [_wrap_cell(cell, room) for cell, room in zip(row, widths, strict=True)]
         yield [
             _GAP.join(set_cell_size(cell, room) for cell, room in zip(line, widths, strict=True)).rstrip()
             for line in zip_longest(*wrapped, fillvalue="")
@@ -40,7 +40,7 @@ def _shrink(widths: list[int], least: list[int], room: int) -> None:
         widths[max(able, key=widths.__getitem__)] -= 1
 
 
-def _wrapped(cell: str, room: int) -> list[str]:
+def _wrap_cell(cell: str, room: int) -> list[str]:
     found = [""]
     for word in cell.split(" "):
         longer = f"{found[-1]} {word}" if found[-1] else word

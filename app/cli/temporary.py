@@ -20,8 +20,8 @@ import httpx
 
 from app.cli import output
 
-_START_S = 180.0  # the very first start prepares a database and the model
-_STOP_S = 45.0  # a job under way first writes a checkpoint
+_START_SECONDS = 180.0  # the very first start prepares a database and the model
+_STOP_SECONDS = 45.0  # a job under way first writes a checkpoint
 _PR_SET_PDEATHSIG = 1
 
 
@@ -57,8 +57,8 @@ def temporary_service(data_dir: Path | None) -> Iterator[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Other commands must not come to lean on a service that goes when this one is done; waiting jobs are begun only by
-    a command that is about jobs; and one client needs no further processes, unless the settings name some.
+    """Other commands must not come to depend on a service that goes when this one is done; waiting jobs are begun only
+    by a command that is about jobs; and one client needs no further processes, unless the settings name some.
     """
     own = {"VISION_ANNOUNCE": "false", "VISION_WORKER_AT_ONCE": "false"}
     if not os.environ.keys() & {"VISION_FRONT_ENDS", "VISION_ENGINES", "VISION_ENGINE_DEVICES"}:
@@ -80,7 +80,7 @@ def _die_with_parent(parent: int) -> None:
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: IO[str]) -> None:
-    deadline = time.monotonic() + _START_S
+    deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise StartError(f"the service did not start (exit code {process.returncode})\n{_tail(log)}")
@@ -93,7 +93,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: IO[str]) 
         except (httpx.HTTPError, ValueError):
             pass
         time.sleep(0.1)
-    raise StartError(f"the service was not ready after {_START_S:.0f} s\n{_tail(log)}")
+    raise StartError(f"the service was not ready after {_START_SECONDS:.0f} s\n{_tail(log)}")
 
 
 def _tail(log: IO[str], lines: int = 20) -> str:
@@ -104,7 +104,7 @@ def _tail(log: IO[str], lines: int = 20) -> str:
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(_STOP_S)
+        process.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

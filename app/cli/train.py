@@ -10,10 +10,10 @@ import typer
 
 from app.cli import configured, example_folder, figures, following, next_steps, output, saving
 from app.cli.client import drop_none, quoted
-from app.cli.dataset_folders import dataset_id, split_to_judge, taught_by
+from app.cli.dataset_folders import dataset_id, find_taught, split_to_judge
 from app.cli.encoders import encoder_for, warning_of
 from app.cli.example_folder import Example
-from app.cli.labelled_folders import FolderRules, labelled_files
+from app.cli.labelled_folders import FolderRules, list_labelled_files
 from app.cli.next_steps import Taught
 from app.cli.options import (
     Detach,
@@ -129,7 +129,7 @@ def train(
         collection = collection or example_folder.collection_named(examples)
     if output_dir is not None:
         force = saving.may_replace(output_dir, force=force)
-    ending = Ending(detach, output_dir, force, _taught(given, examples, dataset))
+    ending = Ending(detach, output_dir, force, _find_taught(given, examples, dataset))
     check_detach(session, ending)
     data = _Data(dataset, collection, given, rules)
     if config is not None:
@@ -213,10 +213,10 @@ def _check_taught(strategy: dict[str, Any], given: list[Example]) -> None:
         output.fail(f"{strategy['name']} learns {wanted}; these examples teach {got}", output.USAGE)
 
 
-def _taught(given: list[Example], examples: Path | None, dataset: str | None) -> Taught:
+def _find_taught(given: list[Example], examples: Path | None, dataset: str | None) -> Taught:
     """What the next commands are made of."""
     if dataset is not None:
-        return taught_by(dataset)
+        return find_taught(dataset)
     question = next((example.question for example in given if example.question), None)
     return Taught(examples or (given[0].image if given else None), question=question)
 
@@ -227,7 +227,9 @@ def _read_examples(
     if label is not None and not images:
         raise typer.BadParameter("a label needs an --image", param_hint="--label")
     found = (
-        [Example(file, label=name) for name, file in labelled_files(images, label, rules)] if images else []
+        [Example(file, label=name) for name, file in list_labelled_files(images, label, rules)]
+        if images
+        else []
     )
     return found + (example_folder.read(examples, rules) if examples is not None else [])
 

@@ -11,7 +11,7 @@ from app.collections.learning import Learning
 from app.collections.rebinding import Rebinding
 from app.collections.service import Recognition
 from app.collections.thumbnails import Thumbnails
-from app.http.dependencies import opened
+from app.http.dependencies import find_service
 from app.http.errors import (
     SlowUploadError,
     TooManyPartsError,
@@ -23,10 +23,10 @@ from app.inference.errors import DeadlineExceededError, ModelUnavailableError, O
 from app.media.errors import ImageTooLargeError, InvalidImageError
 from app.storage.errors import StoreUnavailableError
 
-RecognitionService = Annotated[Recognition, Depends(opened("recognition", Recognition))]
-LearningService = Annotated[Learning, Depends(opened("learning", Learning))]
-RebindingService = Annotated[Rebinding, Depends(opened("rebinding", Rebinding))]
-ThumbnailService = Annotated[Thumbnails, Depends(opened("thumbnails", Thumbnails))]
+RecognitionService = Annotated[Recognition, Depends(find_service("recognition", Recognition))]
+LearningService = Annotated[Learning, Depends(find_service("learning", Learning))]
+RebindingService = Annotated[Rebinding, Depends(find_service("rebinding", Rebinding))]
+ThumbnailService = Annotated[Thumbnails, Depends(find_service("thumbnails", Thumbnails))]
 CollectionPath = Annotated[str, Path(description="Name of a collection.", examples=["default"])]
 
 # A route's own answer of a status replaces what every route may answer with it, so these are named again.

@@ -19,6 +19,29 @@ class ExampleNotFoundError(NotFoundError):
     advice = "Take an id from `GET /v1/collections/{collection}/examples`."
 
 
+class LabelNotFoundError(NotFoundError):
+    """There is no such label in this collection: GET /v1/collections/{collection}/labels lists them."""
+
+    code = "label_not_found"
+    advice = "Take a name from `GET /v1/collections/{collection}/labels`."
+
+
+class LabelExistsError(ConflictError):
+    """The collection has a label of that name already."""
+
+    code = "label_exists"
+    advice = "Choose another name, or send `merge: true` to put the two labels together."
+
+
+class ExampleExistsError(ConflictError):
+    """The image is an example of that label already."""
+
+    code = "example_exists"
+    advice = (
+        "Delete one of the two examples, which the sentence names; a bulk change does it with `merge: true`."
+    )
+
+
 class CollectionExistsError(ConflictError):
     """A collection of that name exists already."""
 

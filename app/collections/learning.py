@@ -8,21 +8,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.quota import StorageQuota
-from app.collections import listing, repository, vectors
+from app.collections import listing, relabelling, repository, vectors
 from app.collections.directory import Directory
 from app.collections.embedding import ImageEmbedder
 from app.collections.errors import CollectionExistsError, DefaultCollectionError, ExampleNotFoundError
 from app.collections.listing import CollectionRow
 from app.collections.neighbours import Neighbours
+from app.collections.relabelling import Changed, Renamed
 from app.collections.repository import Added, NewExample
 from app.collections.service import Recognition
 from app.collections.tables import Collection
@@ -169,15 +172,66 @@ class Learning:
 
     async def remove(self, workspace: str, collection: str, example_id: uuid.UUID) -> None:
         """Unlearn one example; raises CollectionNotFoundError and ExampleNotFoundError."""
+        async with self._changing(workspace, collection) as (session, row):
+            images = await repository.remove_examples(session, row, [example_id])
+            if not images:
+                raise ExampleNotFoundError
+        self.drop_later(images)
+
+    async def remove_all(
+        self, workspace: str, collection: str, ids: Sequence[uuid.UUID]
+    ) -> tuple[Changed, int]:
+        """Unlearn the examples, all of them or none; what became of them, and the collection's version.
+
+        Raises CollectionNotFoundError and ExampleNotFoundError.
+        """
+        async with self._changing(workspace, collection) as (session, row):
+            found = await relabelling.remove_all(session, row, ids)
+        self.drop_later(found.images)
+        return found, row.version
+
+    async def relabel(
+        self,
+        workspace: str,
+        collection: str,
+        ids: Sequence[uuid.UUID],
+        label: str,
+        *,
+        merge: bool = False,
+    ) -> tuple[Changed, int]:
+        """Give the examples another label, all of them or none; what became of them, and the collection's version.
+
+        Raises CollectionNotFoundError and what `relabelling.move_examples` raises.
+        """
+        async with self._changing(workspace, collection) as (session, row):
+            found = await relabelling.move_examples(session, row, ids, label, merge=merge)
+        self.drop_later(found.images)
+        return found, row.version
+
+    async def rename_label(
+        self, workspace: str, collection: str, old: str, new: str, *, merge: bool = False
+    ) -> tuple[Renamed, int]:
+        """Give a label another name, or with `merge` its examples to the label of that name; and the collection's
+        version. Raises CollectionNotFoundError and what `relabelling.rename_label` raises.
+        """
+        async with self._changing(workspace, collection) as (session, row):
+            found = await relabelling.rename_label(session, row, old, new, merge=merge)
+        self.drop_later(found.images)
+        return found, row.version
+
+    @asynccontextmanager
+    async def _changing(
+        self, workspace: str, collection: str
+    ) -> AsyncIterator[tuple[AsyncSession, Collection]]:
+        """A transaction that changes a collection, which is locked; what it made is known to everybody after it."""
         await self.recognition.known(workspace, collection)
         async with self.database.session() as session:
             row = await repository.find_collection(session, workspace, collection, lock=True)
-            sha256 = await repository.remove_example(session, row, example_id)
-            if sha256 is None:
-                raise ExampleNotFoundError
+            before = row.version
+            yield session, row
         self.directory.learn(row)
-        await self.directory.announce(row)
-        self.drop_later([sha256])
+        if row.version != before:
+            await self.directory.announce(row)
 
     async def sweep(self) -> int:
         """Drop images that no example shows: what a process killed between image and commit left behind."""

@@ -84,12 +84,15 @@ async def list_examples(
     *,
     limit: int,
     label: str | None = None,
+    image_sha256: str | None = None,
     after: tuple[str, uuid.UUID] | None = None,
 ) -> list[ExampleRow]:
     """By label and then by id, beginning after the pair `after`."""
     wanted = _examples(workspace, name)
     if label is not None:
         wanted = wanted.where(Label.name == label)
+    if image_sha256 is not None:
+        wanted = wanted.where(Example.image_sha256 == image_sha256)
     if after is not None:
         wanted = wanted.where(or_(Label.name > after[0], and_(Label.name == after[0], Example.id > after[1])))
     rows = await session.execute(wanted.order_by(Label.name, Example.id).limit(limit))

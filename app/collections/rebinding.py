@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.collections.directory import KnownCollection
 from app.errors import ConflictError
 from app.jobs.service import Job, Jobs
-from app.jobs.spec import DataRef, JobSpec, Resolved
+from app.jobs.spec import DataRef, JobSpec, ResolvedJob
 from app.models.resolver import ModelResolver
 
 
@@ -26,8 +26,8 @@ class Rebinding:
         open, already.
         """
         encoder = self.models.get_encoder(name)
-        shown = self.models.shown(encoder)
-        if shown == self.models.shown(known.encoder):
+        shown = self.models.name_for_clients(encoder)
+        if shown == self.models.name_for_clients(known.encoder):
             raise ConflictError(f"The collection '{known.name}' is bound to the encoder '{shown}' already.")
         open_one = await self.jobs.open_of_kind(workspace, "reembed", known.id)
         if open_one is not None:
@@ -37,4 +37,4 @@ class Rebinding:
         spec = JobSpec(
             kind="reembed", base_model=encoder, base_kind="encoder", data=DataRef(collection=known.id)
         )
-        return await self.jobs.queue(workspace, Resolved(spec, "cpu"))
+        return await self.jobs.queue(workspace, ResolvedJob(spec, "cpu"))

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, select, text
+from sqlalchemy import ARRAY, ColumnElement, Row, Uuid, and_, any_, delete, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -131,7 +131,7 @@ async def add_examples(
 ) -> list[Added]:
     """Insert what is not there yet and raise the version if anything changed; `collection` is locked."""
     version = collection.version + 1
-    label_id, changed = await _put_label(session, collection.id, label, description)
+    label_id, changed = await put_label(session, collection.id, label, description)
     added = []
     for example in examples:
         created = await session.scalar(
@@ -176,10 +176,12 @@ async def settle_labels(
         .order_by(Label.name)
     )
     others: defaultdict[str, list[str]] = defaultdict(list)
+    ids = []
     for sha256, name, example_id in rows.all():
         others[sha256].append(name)
-        if replace:
-            await remove_example(session, collection, example_id)
+        ids.append(example_id)
+    if replace:
+        await remove_examples(session, collection, ids)
     found = [tuple(others.get(one.image_sha256, ())) for one in added]
     return [
         dataclasses.replace(one, replaced_labels=names)
@@ -203,7 +205,7 @@ async def put_vector(
     )
 
 
-async def _put_label(
+async def put_label(
     session: AsyncSession, collection_id: uuid.UUID, name: str, description: str
 ) -> tuple[int, bool]:
     """The label's id, and whether its description changed; an empty description leaves the old one."""
@@ -221,32 +223,41 @@ async def _put_label(
     return row.id, changed
 
 
-async def remove_example(session: AsyncSession, collection: Collection, example_id: uuid.UUID) -> str | None:
-    """Remove an example (its image's hash, or None where there is none); `collection` is locked.
-
-    What it took along is noted for other processes, for ten minutes; one that looks later reads everything.
+async def remove_examples(
+    session: AsyncSession, collection: Collection, ids: Sequence[uuid.UUID]
+) -> list[str]:
+    """Remove those of the examples that are there, labels with their last ones (their images' hashes); `collection` is
+    locked.
     """
-    row = await session.scalar(
-        select(Example).where(Example.id == example_id, Example.collection_id == collection.id)
+    if not await note_removals(session, collection, ids):
+        return []
+    gone = await session.execute(
+        delete(Example).where(are(collection, ids)).returning(Example.image_sha256, Example.label_id)
     )
-    if row is None:
-        return None
-    version = collection.version + 1
+    rows = gone.all()
+    await drop_empty_labels(session, {label_id for _, label_id in rows})
+    return [sha256 for sha256, _ in rows]
+
+
+async def note_removals(session: AsyncSession, collection: Collection, ids: Sequence[uuid.UUID]) -> bool:
+    """Raise the version and note what the examples take along as they go, or change their label, for other processes;
+    False where none of them is there. `collection` is locked.
+
+    Notes are kept for ten minutes; a process that looks later reads everything.
+    """
+    if not await session.scalar(select(func.count()).where(are(collection, ids))):
+        return False
+    collection.version += 1
     await session.execute(
         text(
             "INSERT INTO removals"
             " (collection_id, version, added_version, example_id, label_id, encoder, vector) "
-            "SELECT collection_id, :version, :added, example_id, :label, encoder, vector "
-            "FROM example_vectors WHERE example_id = :example"
+            "SELECT e.collection_id, :version, e.version, e.id, e.label_id, v.encoder, v.vector "
+            "FROM example_vectors v JOIN examples e ON e.id = v.example_id "
+            "WHERE e.collection_id = :collection AND e.id = ANY(CAST(:ids AS uuid[]))"
         ),
-        {"version": version, "added": row.version, "label": row.label_id, "example": example_id},
+        {"version": collection.version, "collection": collection.id, "ids": list(ids)},
     )
-    await session.delete(row)
-    await session.flush()
-    others = await session.scalar(select(func.count()).where(Example.label_id == row.label_id))
-    if not others:
-        await session.execute(delete(Label).where(Label.id == row.label_id))
-    collection.version = version
     old = and_(Removal.collection_id == collection.id, Removal.removed_at < func.now() - _KEEP_REMOVALS)
     purged = await session.scalar(select(func.max(Removal.version)).where(old))
     if purged is not None:
@@ -254,7 +265,19 @@ async def remove_example(session: AsyncSession, collection: Collection, example_
             delete(Removal).where(Removal.collection_id == collection.id, Removal.version <= purged)
         )
         collection.removals_since = purged
-    return row.image_sha256
+    return True
+
+
+async def drop_empty_labels(session: AsyncSession, label_ids: Set[int]) -> None:
+    """Remove those of the labels that have no example left."""
+    taught = select(Example.id).where(Example.label_id == Label.id).exists()
+    await session.execute(delete(Label).where(Label.id.in_(label_ids), ~taught))
+
+
+def are(collection: Collection, ids: Sequence[uuid.UUID]) -> ColumnElement[bool]:
+    """Whether an example is one of these, of the collection."""
+    # an array is one parameter, however many ids there are
+    return and_(Example.collection_id == collection.id, Example.id == any_(literal(list(ids), ARRAY(Uuid))))
 
 
 async def unreferenced(session: AsyncSession, hashes: Sequence[str], neighbours: Neighbours) -> list[str]:
@@ -268,10 +291,13 @@ async def unreferenced(session: AsyncSession, hashes: Sequence[str], neighbours:
 async def image_hashes(session: AsyncSession, collection_id: uuid.UUID, neighbours: Neighbours) -> list[str]:
     """Every image that the collection shows."""
     wanted = select(Example.image_sha256).where(Example.collection_id == collection_id)
-    return list({*await session.scalars(wanted), *await neighbours.images_of(session, collection_id)})
+    hashes = set(await session.scalars(wanted))
+    for images_of in neighbours.images_of:
+        hashes |= await images_of(session, collection_id)
+    return list(hashes)
 
 
-async def stored_bytes(session: AsyncSession, workspace: str) -> int:
+async def count_stored_bytes(session: AsyncSession, workspace: str) -> int:
     """Bytes of the images that the workspace's examples show, each as often as it is shown."""
     wanted = select(func.coalesce(func.sum(Example.bytes), 0)).join(Collection).where(in_workspace(workspace))
     return int(await session.scalar(wanted) or 0)

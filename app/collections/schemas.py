@@ -6,8 +6,9 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StringConstraints
 
+from app.collections.changes import LABEL_SHARES_HELP, ReviewSpan
 from app.collections.coverage import ShortfallCode
 from app.heads import LabelShares
 from app.heads.conformal import Guarantee
@@ -17,6 +18,12 @@ from app.http.names import CollectionName
 _ID = "8a0f4c3e-7d55-4b61-9c0e-2f6f6a1c9d10"
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _WHEN = "2026-01-31T12:00:00Z"
+_HIT: dict[str, Any] = {
+    "id": _ID,
+    "label": "coffee_mug",
+    "similarity": 0.87,
+    "image": f"/v1/collections/kitchen/examples/{_ID}/image",
+}
 _CLASSIFICATION: dict[str, Any] = {
     "label": "coffee_mug",
     "scores": [
@@ -29,12 +36,14 @@ _CLASSIFICATION: dict[str, Any] = {
     "collection": "default",
     "timing_ms": {"decode": 2.1, "embed": 11.4, "score": 0.2, "total": 14.0},
     "answer_set": {"coverage": 0.9, "guarantee": "label", "labels": ["coffee_mug"], "warnings": []},
+    "neighbours": [_HIT],
 }
 _COLLECTION: dict[str, Any] = {
     "name": "kitchen",
     "encoder": "lite",
     "version": 12,
     "label_shares": "equal",
+    "review": {"keep": 500, "days": 30},
     "labels": 3,
     "examples": 12,
     "answers": 5,
@@ -49,30 +58,17 @@ _EXAMPLE: dict[str, Any] = {
 }
 _ADDED: dict[str, Any] = _EXAMPLE | {"created": True, "other_labels": ["teacup"], "replaced_labels": []}
 _LABEL: dict[str, Any] = {"label": "coffee_mug", "description": "ceramic white mug", "examples": 4}
-_HEALTH: dict[str, Any] = {
-    "collection": "kitchen",
-    "examples": 120,
-    "examined": 120,
-    "suspects": [
-        {"id": _ID, "label": "teapot", "told": "coffee_mug", "probability": 0.04, "image": _EXAMPLE["image"]}
-    ],
-    "suspects_total": 1,
-    "labels": [
-        {"label": "teapot", "examples": 40, "recall": 0.95},
-        {"label": "coffee_mug", "examples": 80, "recall": 0.9875},
-    ],
-    "labels_total": 2,
-    "notes": [],
-}
-_HIT: dict[str, Any] = {
-    "id": _ID,
-    "label": "coffee_mug",
-    "similarity": 0.87,
-    "image": f"/v1/collections/kitchen/examples/{_ID}/image",
-}
-_LABEL_SHARES = (
-    "How often each label is expected: `equal`, all alike, or `examples`, as often as it has examples."
-)
+
+
+class Hit(BaseModel):
+    """An example near what was asked for."""
+
+    model_config = with_example(_HIT)
+
+    id: uuid.UUID
+    label: str
+    similarity: float = Field(description="Cosine.")
+    image: str = Field(description="Where its thumbnail is.")
 
 
 class Score(BaseModel):
@@ -132,6 +128,11 @@ class Classification(BaseModel):
     collection: str | None = Field(description="Null in zero-shot.")
     timing_ms: Timing
     answer_set: AnswerSet | None = Field(None, description="Only where `coverage` was given.")
+    neighbours: list[Hit] | None = Field(
+        None,
+        description="Only where `neighbours` were asked for: the nearest examples, best first; empty where labels by"
+        " name or a trained model answered, which have no examples here.",
+    )
 
 
 class Classifications(BaseModel):
@@ -151,24 +152,7 @@ class CollectionRequest(BaseModel):
     encoder: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
         None, description="The encoder it is bound to, one of `/models`; the service's default if empty."
     )
-    label_shares: LabelShares = Field("equal", description=_LABEL_SHARES)
-
-
-class CollectionChange(BaseModel):
-    """What is to change of a collection: one of the two."""
-
-    model_config = with_example({"encoder": "clip-tiny"}, extra="forbid")
-
-    encoder: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
-        None, description="Bind it to this one of `/models`; every example is embedded again first."
-    )
-    label_shares: LabelShares | None = Field(None, description=_LABEL_SHARES)
-
-    @model_validator(mode="after")
-    def _changes_one_thing(self) -> CollectionChange:
-        if (self.encoder is None) == (self.label_shares is None):
-            raise ValueError("give `encoder` or `label_shares`, one at a time")
-        return self
+    label_shares: LabelShares = Field("equal", description=LABEL_SHARES_HELP)
 
 
 class CollectionInfo(BaseModel):
@@ -179,7 +163,10 @@ class CollectionInfo(BaseModel):
     name: str
     encoder: str
     version: int = Field(description="Grows by one with each change of its examples, descriptions or shares.")
-    label_shares: LabelShares = Field(description=_LABEL_SHARES)
+    label_shares: LabelShares = Field(description=LABEL_SHARES_HELP)
+    review: ReviewSpan | None = Field(
+        description="What it keeps for review; null where it keeps no pictures."
+    )
     labels: int
     examples: int = Field(description="Images with a label.")
     answers: int = Field(description="Examples of questions with their answers.")
@@ -244,60 +231,10 @@ class LabelInfo(BaseModel):
     examples: int
 
 
-class Suspect(BaseModel):
-    """An example whose label the other examples contradict."""
-
-    id: uuid.UUID
-    label: str = Field(description="The label it has.")
-    told: str = Field(description="The label that the others tell when it is left out.")
-    probability: float = Field(description="That its own label is right.")
-    image: str = Field(description="Where its thumbnail is.")
-
-
-class LabelHealth(BaseModel):
-    """How well one label is learned."""
-
-    label: str
-    examples: int
-    recall: float | None = Field(
-        description="Share of its examples that are told right when left out; null where none can be."
-    )
-
-
-class CollectionHealth(BaseModel):
-    """What may be wrong with a collection's examples."""
-
-    model_config = with_example(_HEALTH)
-
-    collection: str
-    examples: int
-    examined: int = Field(
-        description="Different examples that were left out in turn; of a large collection a sample."
-    )
-    suspects: list[Suspect] = Field(description="The most suspect first, at most `limit`.")
-    suspects_total: int = Field(description="How many were found; an image taught twice counts once.")
-    labels: list[LabelHealth] = Field(
-        description="The least recall first, at most `limit`; then those without, the fewest examples first."
-    )
-    labels_total: int
-    notes: list[str] = Field(description="What the figures leave out, in sentences.")
-
-
 class LabelList(Page[LabelInfo]):
     """A page of labels, by name."""
 
     model_config = with_example({"data": [_LABEL], "next": None})
-
-
-class Hit(BaseModel):
-    """An example near what was asked for."""
-
-    model_config = with_example(_HIT)
-
-    id: uuid.UUID
-    label: str
-    similarity: float = Field(description="Cosine.")
-    image: str = Field(description="Where its thumbnail is.")
 
 
 class SearchResult(BaseModel):
@@ -346,3 +283,8 @@ class EmbeddingList(BaseModel):
 def image_url(collection: str, example_id: uuid.UUID) -> str:
     """Where an example's thumbnail is."""
     return f"/v1/collections/{collection}/examples/{example_id}/image"
+
+
+def to_hit(collection: str, example_id: uuid.UUID, label: str, similarity: float) -> Hit:
+    """An example near what was asked for, as clients see it."""
+    return Hit(id=example_id, label=label, similarity=similarity, image=image_url(collection, example_id))

@@ -17,11 +17,21 @@ from app.collections.coverage import Covered, cover
 from app.collections.directory import Directory, KnownCollection
 from app.collections.embedding import Embedded, ImageEmbedder
 from app.collections.errors import EmptyCollectionError, EncoderMismatchError
+from app.collections.given_answers import AnswerListener, GivenAnswer
 from app.collections.head_store import HeadStore
 from app.collections.health import Health, examine
 from app.collections.nearest import Near, nearest
 from app.collections.renewal import ExampleRenewal
-from app.collections.repository import NewExample, add_examples, find_collection, lock_images, stored_bytes
+from app.collections.repository import (
+    NewExample,
+    add_examples,
+    count_stored_bytes,
+    find_collection,
+    lock_images,
+    remove_examples,
+    settle_labels,
+)
+from app.collections.tables import Collection
 from app.errors import InvalidInputError
 from app.heads import Head, Prediction
 from app.http.names import collection_of, is_collection_name
@@ -31,19 +41,22 @@ from app.inference.errors import BaseModelChangedError
 from app.inference.model_info import ModelInfo
 from app.models.classifiers import TrainedClassifier
 from app.models.resolver import ModelResolver
-from app.models.service import Trained, TrainedModels
+from app.models.service import ModelRecord, TrainedModels
 from app.observability.metrics import Metrics
 from app.storage.database import DEFAULT_COLLECTION, Database
 
 __all__ = [
     "Answer",
+    "Collection",
     "NewExample",
     "Question",
     "Recognition",
     "add_examples",
+    "count_stored_bytes",
     "find_collection",
     "lock_images",
-    "stored_bytes",
+    "remove_examples",
+    "settle_labels",
 ]
 
 
@@ -57,6 +70,8 @@ class Question:
     model: str | None = None
     coverage: float | None = None
     """The probability with which a set of labels shall hold the right one; None asks for no sets."""
+    neighbours: int = 0
+    """How many of the nearest examples to tell of each image; 0 asks for none."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,8 @@ class Answer:
     total_ms: float
     covered: Covered | None
     """Where a coverage was asked for."""
+    neighbours: Sequence[Sequence[Near]] | None
+    """An image: the nearest examples, best first, none where no collection answered; None where nobody asked."""
 
 
 @dataclass(eq=False)
@@ -90,6 +107,8 @@ class Recognition:
     metrics: Metrics
     trained: TrainedModels
     deadline_s: float = field(kw_only=True)
+    listener: AnswerListener | None = field(default=None, init=False)
+    """Whoever keeps pictures for review, from when that room is open."""
     _examining: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     """One examination at a time: each may read every vector of a collection."""
 
@@ -102,7 +121,7 @@ class Recognition:
         """
         began = time.perf_counter()
         found = await self._find(workspace, question.model)
-        if isinstance(found, Trained):
+        if isinstance(found, ModelRecord):
             classifier, word = await self.trained.classifier(workspace, found)
             return await self._by_trained(workspace, images, question, classifier, word, began)
         known = (
@@ -116,7 +135,25 @@ class Recognition:
             else:
                 head = await self.heads.head(known, live)
             embedded = await self.embedder.embed(workspace, live, images)
-        return self._answer(head, embedded, question, live.name, None if known is None else known.name, began)
+            neighbours = await self._neighbours(known, live, embedded, question)
+        name = None if known is None else known.name
+        answer = self._answer(head, embedded, question, live.name, name, began, neighbours)
+        if known is not None and known.is_reviewed and self.listener is not None:
+            said = (head.labels, answer.prediction, head.threshold)
+            self.listener.hear(GivenAnswer(known, live.key, images, embedded.vectors, *said))
+        return answer
+
+    async def _neighbours(
+        self, known: KnownCollection | None, live: ServedEncoder, embedded: Embedded, question: Question
+    ) -> list[list[Near]]:
+        """For each image the examples that are nearest to it; none of labels that have no examples."""
+        if known is None or not question.neighbours:
+            return [[] for _ in embedded.vectors]
+        async with self.database.session() as session:
+            return [
+                await nearest(session, known.id, live.key, vector, question.neighbours)
+                for vector in embedded.vectors
+            ]
 
     async def _by_trained(
         self,
@@ -134,7 +171,9 @@ class Recognition:
             )
         async with self._of_trained(classifier, encoder) as live:
             embedded = await self.embedder.embed(workspace, live, images)
-        return self._answer(classifier, embedded, question, question.model or "", None, began)
+        return self._answer(
+            classifier, embedded, question, question.model or "", None, began, [[] for _ in images]
+        )
 
     def _answer(
         self,
@@ -144,6 +183,7 @@ class Recognition:
         model: str,
         collection: str | None,
         began: float,
+        neighbours: Sequence[Sequence[Near]],
     ) -> Answer:
         self.metrics.cpu.begin()
         scoring = time.perf_counter()
@@ -162,6 +202,7 @@ class Recognition:
             score_ms=1e3 * (ended - scoring),
             total_ms=1e3 * (ended - began),
             covered=covered,
+            neighbours=neighbours if question.neighbours else None,
         )
 
     async def search(
@@ -190,7 +231,7 @@ class Recognition:
         if (collection := collection_of(model)) is not None:
             word = self.shown((await self.known(workspace, collection)).encoder)
         found = await self._find(workspace, word)
-        if isinstance(found, Trained):
+        if isinstance(found, ModelRecord):
             encoder = self._of_trained(*await self.trained.classifier(workspace, found))
         else:
             encoder = self._encoder(None, found)
@@ -201,10 +242,11 @@ class Recognition:
                     await live.embed_texts(texts, deadline_s=self.deadline_s),
                 ]
             )
-            return vectors, found.card.id if isinstance(found, Trained) else live.name
+            return vectors, found.card.id if isinstance(found, ModelRecord) else live.name
 
-    async def examine(self, workspace: str, collection: str, limit: int) -> Health:
-        """What may be wrong with a collection's examples: at most `limit` suspects, and labels.
+    async def examine(self, workspace: str, collection: str, limit: int, most: int) -> Health:
+        """What may be wrong with a collection's examples: at most `limit` findings of each kind, of at most `most`
+        examples that are compared with one another.
 
         Raises CollectionNotFoundError, and what loading an encoder and embedding the labels' names raises.
         """
@@ -214,7 +256,7 @@ class Recognition:
                 head = await self.heads.head(known, live)
             except EmptyCollectionError:
                 head = None
-            return await examine(self.database, known, head, live, limit)
+            return await examine(self.database, known, head, live, limit, most)
 
     async def known(self, workspace: str, collection: str) -> KnownCollection:
         """The collection; `default` is made where it is missing. Raises CollectionNotFoundError."""
@@ -249,9 +291,9 @@ class Recognition:
 
     def shown(self, encoder: str) -> str:
         """The name under which clients know what a collection is bound to."""
-        return self.models.shown(encoder)
+        return self.models.name_for_clients(encoder)
 
-    async def _find(self, workspace: str, name: str | None) -> Trained | ModelInfo | None:
+    async def _find(self, workspace: str, name: str | None) -> ModelRecord | ModelInfo | None:
         """The model that a client asked for, None where it named none; raises ModelNotFoundError."""
         return None if name is None else await self.models.find(workspace, name, "encoder")
 
@@ -273,7 +315,7 @@ class Recognition:
             if reference is not None and not self.models.is_same_encoder(reference, known.encoder):
                 raise EncoderMismatchError(
                     f"The collection '{known.name}' is bound to the encoder "
-                    f"'{self.models.shown(known.encoder)}': leave out `model`, or pass `labels` to classify "
+                    f"'{self.models.name_for_clients(known.encoder)}': leave out `model`, or pass `labels` to classify "
                     "without the collection."
                 )
             reference = known.encoder

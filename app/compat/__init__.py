@@ -1,1 +1,1 @@
-"""The same services in other clients' words: one module or package a protocol, no state."""
+"""The same services with the requests and replies of other APIs: one module or package a protocol, no state."""

@@ -42,7 +42,7 @@ ERROR_TEXT_RESPONSES: dict[int | str, dict[str, Any]] = {
         (409, "The collection has no examples, or its model changed."),
         (413, "The body or an image is too large."),
         (414, "The address is too long."),
-        (415, "This is no image that is read here."),
+        (415, "This is not an image of a supported format."),
         (422, "The image cannot be read, or the model cannot do this."),
         (431, "The headers are too large."),
         (500, "The service failed in a way it did not foresee."),
@@ -81,7 +81,7 @@ def _reshape(send: Send, shape: Shape) -> Send:
     start: Message | None = None
     body = bytearray()
 
-    async def reshaped(message: Message) -> None:
+    async def send_reshaped(message: Message) -> None:
         nonlocal start
         if message["type"] == "http.response.start" and _is_problem(message):
             start = message
@@ -106,7 +106,7 @@ def _reshape(send: Send, shape: Shape) -> Send:
         await send({**start, "headers": headers})
         await send({"type": "http.response.body", "body": written})
 
-    return reshaped
+    return send_reshaped
 
 
 def _is_problem(message: Message) -> bool:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from app.access import Recogniser
 from app.answers.dependencies import AnsweringService
-from app.answers.service import Answered, Answering, Asked
+from app.answers.service import Answering, AskRequest, AskResult
 from app.collections.dependencies import RecognitionService
 from app.collections.service import Question, Recognition
 from app.compat.choosing import best_labels, choose_labels, is_rejected
@@ -93,7 +93,7 @@ async def run_task(
                 request, _classify(recognition, caller.workspace, images, question, body)
             )
         )
-    asked = _asked(body, model, settings, "caption" if task == "image-to-text" else "vqa")
+    asked = _to_request(body, model, settings, "caption" if task == "image-to-text" else "vqa")
     answered = await unless_disconnected(request, _ask(answering, caller.workspace, images[0], asked))
     if asked.task == "caption":
         return JSONResponse([{"generated_text": answered.answer.text}])
@@ -191,7 +191,7 @@ async def _embed(
     return [next(rows[0]) if is_data_uri(text) else next(rows[1]) for text in texts]
 
 
-def _asked(body: HfBody, model: str | None, settings: Settings, task: Task) -> Asked:
+def _to_request(body: HfBody, model: str | None, settings: Settings, task: Task) -> AskRequest:
     if task == "vqa" and not (body.question or "").strip():
         raise BadRequestError("question: it is missing.", param="question")
     answers = settings.answers
@@ -200,7 +200,7 @@ def _asked(body: HfBody, model: str | None, settings: Settings, task: Task) -> A
             f"question: it has at most {answers.max_question_chars} characters.", param="question"
         )
     tokens = body.parameters.max_new_tokens or answers.default_new_tokens
-    return Asked(
+    return AskRequest(
         text=body.question or "" if task == "vqa" else "",
         task=task,
         model=model or None,
@@ -210,5 +210,5 @@ def _asked(body: HfBody, model: str | None, settings: Settings, task: Task) -> A
     )
 
 
-async def _ask(answering: Answering, workspace: str, image: Entry, asked: Asked) -> Answered:
+async def _ask(answering: Answering, workspace: str, image: Entry, asked: AskRequest) -> AskResult:
     return await answering.ask(workspace, image, asked)

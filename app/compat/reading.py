@@ -16,7 +16,7 @@ from app.http.errors import ImageUrlNotFetchedError, TooManyPartsError
 from app.http.forms import Upload, convert_images
 from app.http.limits import check_values, count_values
 from app.http.spool import Entry, Spool
-from app.http.wrong_fields import complaint, dotted
+from app.http.wrong_fields import complaint, join_location
 from app.settings import Settings
 
 _MIB = 1024 * 1024
@@ -46,7 +46,7 @@ def parse_body(body: bytes, kind: type[AnyBody], settings: Settings) -> AnyBody:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             raise BadRequestError("The body is not valid JSON.") from None
-        place = dotted(first["loc"])[:80].encode("ascii", "replace").decode()
+        place = join_location(first["loc"])[:80].encode("ascii", "replace").decode()
         raise BadRequestError(f"{place or 'body'}: {complaint(first)}.", param=place or None) from None
 
 

@@ -1,4 +1,4 @@
-"""What the routes of datasets are given."""
+"""The services that the routes of datasets depend on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Annotated
 from fastapi import Depends
 
 from app.datasets.service import Datasets
-from app.http.dependencies import opened
+from app.http.dependencies import find_service
 
-DatasetService = Annotated[Datasets, Depends(opened("datasets", Datasets))]
+DatasetService = Annotated[Datasets, Depends(find_service("datasets", Datasets))]

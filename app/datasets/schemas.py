@@ -1,4 +1,4 @@
-"""What travels when datasets are uploaded, listed and looked at."""
+"""Requests and replies of `/datasets`."""
 
 from __future__ import annotations
 
@@ -36,6 +36,15 @@ _DATASET: dict[str, Any] = {
     "job": "0f3a9c1e-5b7d-4468-8c57-9f2e0d6f6a1c",
     "created_at": "2026-01-31T12:00:00Z",
 }
+_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+_IMAGE: dict[str, Any] = {
+    "image_sha256": _SHA256,
+    "split": "train",
+    "label": "mug",
+    "question": None,
+    "answer": None,
+    "image": f"/v1/datasets/{_DATASET['id']}/images/{_SHA256}",
+}
 
 
 class DatasetInfo(BaseModel):
@@ -64,3 +73,22 @@ class DatasetList(Page[DatasetInfo]):
     """A page of datasets, the newest first."""
 
     model_config = with_example({"data": [_DATASET], "next": None})
+
+
+class DatasetImageInfo(BaseModel):
+    """One example of a dataset."""
+
+    model_config = with_example(_IMAGE)
+
+    image_sha256: str
+    split: str = Field(description="`train`, `validation` or `test`.")
+    label: str | None = Field(description="Null where the dataset's examples are questions or captions.")
+    question: str | None
+    answer: str | None = Field(description="To the question; a caption where there is none.")
+    image: str = Field(description="Where its thumbnail is.")
+
+
+class DatasetImageList(Page[DatasetImageInfo]):
+    """A page of a dataset's examples, by image."""
+
+    model_config = with_example({"data": [_IMAGE], "next": None})

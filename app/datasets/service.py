@@ -21,13 +21,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.quota import StorageQuota
 from app.collections.learning import Learning
 from app.collections.service import Recognition
-from app.datasets.errors import DatasetNotFoundError
+from app.datasets.errors import DatasetImageNotFoundError, DatasetNotFoundError
+from app.datasets.images import ManifestRow, read_rows
 from app.datasets.tables import Dataset, DatasetImage
 from app.errors import ConflictError, shorten_name
 from app.folders.layout import LabelsFrom, OwnSplit
 from app.jobs.errors import JobNotFoundError, JobStateError, NotTrainableError
 from app.jobs.service import Job, Jobs, states
-from app.jobs.spec import DataRef, FileRef, JobSpec, Resolved
+from app.jobs.spec import DataRef, FileRef, JobSpec, ResolvedJob
 from app.storage.database import Database
 from app.storage.files import FileStore
 
@@ -182,7 +183,7 @@ class Datasets:
             base_kind="encoder",
             params={"collection": str(known.id), "splits": list(splits)},
         )
-        return await self._jobs.queue(workspace, Resolved(spec, "cpu"))
+        return await self._jobs.queue(workspace, ResolvedJob(spec, "cpu"))
 
     async def delete(self, workspace: str, dataset_id: uuid.UUID) -> None:
         """Forget a dataset, its files and the images that nothing else shows; raises DatasetNotFoundError."""
@@ -214,6 +215,31 @@ class Datasets:
             raise DatasetNotFoundError(f"The dataset {why.removesuffix('.')}.") from None
         return FileRef(name=name, key=key, sha256=str(dataset_id), size=size)
 
+    async def images(
+        self,
+        workspace: str,
+        dataset_id: uuid.UUID,
+        *,
+        start: int,
+        limit: int,
+        label: str | None,
+        split: str | None,
+    ) -> list[ManifestRow]:
+        """At most `limit` examples by image from the byte `start` of the manifest on; raises as `file`, and
+        InvalidInputError for a byte at which no example begins.
+        """
+        manifest = await self.file(workspace, dataset_id, MANIFEST)
+        return await asyncio.to_thread(
+            read_rows, self._files, manifest.key, start=start, limit=limit, label=label, split=split
+        )
+
+    async def expect_image(self, workspace: str, dataset_id: uuid.UUID, sha256: str) -> None:
+        """Raise DatasetNotFoundError, or DatasetImageNotFoundError where the dataset does not show the image."""
+        await self.get(workspace, dataset_id)
+        async with self._database.session() as session:
+            if await session.get(DatasetImage, (dataset_id, sha256)) is None:
+                raise DatasetImageNotFoundError
+
     async def _begin(
         self,
         workspace: str,
@@ -233,7 +259,7 @@ class Datasets:
             kind="prepare", data=source, params={**how.params(), "dataset": str(dataset_id)}, seed=how.seed
         )
         try:
-            job = await self._jobs.queue(workspace, Resolved(spec, "cpu"))
+            job = await self._jobs.queue(workspace, ResolvedJob(spec, "cpu"))
         except BaseException:
             await self._forget(workspace, dataset_id)
             raise
@@ -265,13 +291,13 @@ async def _views(session: AsyncSession, wanted: Any) -> list[DatasetView]:
     return views
 
 
-async def shown(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
+async def find_shown_images(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
     """Those of the images that a dataset of any workspace shows, in the caller's transaction."""
     wanted = select(DatasetImage.image_sha256).where(DatasetImage.image_sha256.in_(hashes))
     return set(await session.scalars(wanted))
 
 
-async def stored_bytes(session: AsyncSession, workspace: str) -> int:
+async def count_stored_bytes(session: AsyncSession, workspace: str) -> int:
     """Bytes of the workspace's datasets: of those that are ready their images, of others the archive."""
     size = func.coalesce(Dataset.summary["bytes"].astext.cast(BigInteger), Dataset.upload_bytes)
     wanted = select(func.coalesce(func.sum(size), 0)).where(Dataset.workspace == workspace)

@@ -17,7 +17,7 @@ from app.embedded.errors import FolderError
 
 # A socket's address holds 108 bytes with its final NUL.
 SOCKET_PATH_BYTES = 107
-LONGEST_SOCKET_NAME = "/.s.PGSQL.5432"
+SOCKET_NAME = "/.s.PGSQL.5432"
 # libpq splits hosts at commas, PostgreSQL and Valkey quote differently: sockets get only plain names.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+@-]+")
 SOCKET_NOTE = "sockets-folder"
@@ -143,7 +143,7 @@ def forget_socket_folder(state: Path) -> None:
 
 
 def _fits(folder: Path) -> bool:
-    text = f"{folder}{LONGEST_SOCKET_NAME}"
+    text = f"{folder}{SOCKET_NAME}"
     return len(os.fsencode(text)) <= SOCKET_PATH_BYTES and PLAIN_PATH.fullmatch(text) is not None
 
 

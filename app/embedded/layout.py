@@ -87,7 +87,7 @@ def forget(data_dir: Path) -> None:
     forget_socket_folder(state)
     with suppress(FileNotFoundError):
         if os.geteuid() == 0:
-            shutil.rmtree(system.CLUSTERS / _noted_id(state), ignore_errors=True)
+            shutil.rmtree(system.CLUSTERS / _read_noted_id(state), ignore_errors=True)
     shutil.rmtree(data_dir / CLUSTER_FOLDER, ignore_errors=True)
     shutil.rmtree(state, ignore_errors=True)
 
@@ -119,13 +119,13 @@ def _package(name: str) -> Path:
 def _cluster_id(state: Path) -> str:
     """What the data folder calls its cluster below /var/lib; drawn on first use."""
     with suppress(FileNotFoundError):
-        return _noted_id(state)
+        return _read_noted_id(state)
     fresh = secrets.token_hex(8)
     write_private(state / CLUSTER_NOTE, fresh + "\n")
     return fresh
 
 
-def _noted_id(state: Path) -> str:
+def _read_noted_id(state: Path) -> str:
     note = state / CLUSTER_NOTE
     text = note.read_text(encoding="utf-8").strip()
     if not re.fullmatch(r"[0-9a-f]{16}", text):

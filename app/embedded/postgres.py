@@ -20,15 +20,15 @@ import psycopg
 from app.embedded.errors import DataVersionError, FolderError, ServerStartError, ServerStopError
 from app.embedded.folders import private_folder, secret, sync_folder, write_private
 from app.embedded.layout import POSTGRES_MAJOR, Layout
-from app.embedded.processes import POLL_S, alive, end, launch, run, tail
+from app.embedded.processes import POLL_SECONDS, alive, end, launch, run, tail
 
 ROLE = "vision"
 DATABASE = "vision"
 SUPERUSER = "postgres"
 SOCKET = ".s.PGSQL.5432"
-START_S = 120.0
+START_SECONDS = 120.0
 """Recovery after a crash replays what was not yet in the tables, which may take a while."""
-LINGER_S = 15.0
+LINGER_SECONDS = 15.0
 """How long a killed server's backends may take to notice that it is gone."""
 
 # The collation is PostgreSQL's own, not the C library's: an upgrade of the system never corrupts an index.
@@ -121,11 +121,11 @@ class Postgres:
                     self._explain(process.returncode, time.monotonic() - began)
                 self._clear_stale()
                 process = self._launch()
-            if time.monotonic() - began > START_S:
+            if time.monotonic() - began > START_SECONDS:
                 raise ServerStartError(
-                    f"The embedded PostgreSQL is not ready after {START_S:.0f} s: see {self.log}."
+                    f"The embedded PostgreSQL is not ready after {START_SECONDS:.0f} s: see {self.log}."
                 )
-            time.sleep(POLL_S)
+            time.sleep(POLL_SECONDS)
 
     def _clear_stale(self) -> None:
         """Remove what a killed server left: its number may be a zombie's or another process's by now.
@@ -149,7 +149,7 @@ class Postgres:
     def _explain(self, code: int | None, waited_s: float) -> None:
         """Raise for a server that ended at once, unless trying again a moment later can help."""
         last = tail(self.log)
-        if "still in use" in last and waited_s < LINGER_S:
+        if "still in use" in last and waited_s < LINGER_SECONDS:
             time.sleep(0.2)
             return
         raise ServerStartError(

@@ -15,7 +15,7 @@ from app.embedded.errors import AccountError, ServerStartError
 from app.embedded.folders import Account
 
 LOG_BYTES = 1 << 20
-POLL_S = 0.01
+POLL_SECONDS = 0.01
 
 
 def environment() -> dict[str, str]:
@@ -135,7 +135,7 @@ def end(pid: int, argument: str, steps: Sequence[tuple[signal.Signals, float]]) 
         while alive(pid, argument):
             if time.monotonic() > deadline:
                 break
-            time.sleep(POLL_S)
+            time.sleep(POLL_SECONDS)
         else:
             return True
     return False

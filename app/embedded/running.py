@@ -14,7 +14,7 @@ from app import __version__
 NOTE = "server.json"
 NOTE_LOCK = "server.lock"
 """Held by the service whose address the note has; goes with it, however it ends."""
-ANSWER_S = 2.0
+ANSWER_SECONDS = 2.0
 TAKE_OVER_SECONDS = 2.0
 """Between two looks whether the service that has the note is gone."""
 
@@ -98,7 +98,7 @@ def running_server(data_dir: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
     try:
-        reply = httpx.get(f"{url}/healthz", timeout=ANSWER_S, trust_env=False)
+        reply = httpx.get(f"{url}/healthz", timeout=ANSWER_SECONDS, trust_env=False)
         ours = reply.is_success and reply.json().get("service") == "llamafarm-vision"
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, AttributeError):
         return None

@@ -25,10 +25,10 @@ from app.embedded.postgres import Postgres
 from app.embedded.processes import environment
 from app.embedded.valkey import Valkey
 
-LOCK_S = 150.0
+LOCK_SECONDS = 150.0
 """Longest wait for another process that starts or stops the servers."""
-GUARD_S = 1.0
-GUARD_PAUSE_S = 30.0
+GUARD_SECONDS = 1.0
+GUARD_PAUSE_SECONDS = 30.0
 USERS_FILE = "users"
 """Whoever uses the servers holds a shared lock of it."""
 LINGER_SECONDS = 30.0
@@ -176,12 +176,12 @@ class EmbeddedServers:
 
     def _watch(self) -> None:
         """Start a server again that died under us, with a growing pause while that fails."""
-        pause = GUARD_S
+        pause = GUARD_SECONDS
         while not self._leaving.wait(pause):
             if self._watcher is not None and self._watcher.poll() is not None:
                 self._start_watcher()
             if all(server.running() for server in self._servers):
-                pause = GUARD_S
+                pause = GUARD_SECONDS
                 continue
             try:
                 with exclusive(self._data_dir):
@@ -192,7 +192,7 @@ class EmbeddedServers:
                                 "the embedded %s had ended and was started again", type(server).__name__
                             )
             except Exception as error:  # whatever it is, the guard must outlive it
-                pause = min(2 * pause, GUARD_PAUSE_S)
+                pause = min(2 * pause, GUARD_PAUSE_SECONDS)
                 log.error("an embedded server ended and could not be started again: %s", error)
 
 
@@ -231,9 +231,9 @@ def purge(data_dir: Path) -> None:
 
 @contextmanager
 def exclusive(data_dir: Path) -> Iterator[None]:
-    """Let one process at a time start or stop the servers of `data_dir`; raises BusyError after LOCK_S."""
+    """Let one process at a time start or stop the servers of `data_dir`; raises BusyError after LOCK_SECONDS."""
     handle = _open(state_folder(data_dir) / "lock")
-    deadline = time.monotonic() + LOCK_S
+    deadline = time.monotonic() + LOCK_SECONDS
     try:
         while True:
             try:

@@ -30,7 +30,7 @@ def account() -> Account:
     """The unprivileged system user, made with useradd if missing; raises AccountError."""
     with suppress(KeyError):
         return _lookup()
-    with _locked():
+    with _lock():
         with suppress(KeyError):
             return _lookup()
         problem = _useradd()
@@ -54,7 +54,7 @@ def programs(install: Path, valkey: Path) -> tuple[Path, Path]:
     sources = [install / part for part in NEEDED] + [libraries, valkey]
     target = SYSTEM / f"pg-{_digest(sources)}"
     if not target.is_dir():
-        with _locked():
+        with _lock():
             for leftover in SYSTEM.glob("pg.new-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             if not target.is_dir():
@@ -79,7 +79,7 @@ def cluster_home(name: str, data_dir: Path) -> Path:
     A copied data folder would share its original's database, so the home remembers whose it is; a moved one
     takes its home along.
     """
-    with _locked():
+    with _lock():
         _root_folder(CLUSTERS, 0o711)
         home = _root_folder(CLUSTERS / name, 0o711)
         note = home / OWNER_NOTE
@@ -148,7 +148,7 @@ def _open_to_all(tree: Path) -> None:
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
+def _lock() -> Iterator[None]:
     """One root process at a time changes what is below SYSTEM."""
     _root_folder(SYSTEM, 0o755)
     handle = os.open(SYSTEM / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)

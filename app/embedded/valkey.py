@@ -16,10 +16,10 @@ import redis
 from app.embedded.errors import ServerStartError, ServerStopError
 from app.embedded.folders import secret, write_private
 from app.embedded.layout import Layout
-from app.embedded.processes import POLL_S, alive, end, find, launch, tail
+from app.embedded.processes import POLL_SECONDS, alive, end, find, launch, tail
 
-START_S = 20.0
-ANSWER_S = 3.0
+START_SECONDS = 20.0
+ANSWER_SECONDS = 3.0
 # volatile-lru evicts only keys that expire, which is every cached embedding and nothing else: a broker's
 # queues never expire, so a full cache cannot push out a job.
 CONFIG = """\
@@ -62,7 +62,7 @@ class Valkey:
 
     def ensure(self) -> str:
         """Start the server unless it runs, and return its URL once it answers; raises EmbeddedError."""
-        if self.running() and self._answers_within(ANSWER_S):
+        if self.running() and self._answers_within(ANSWER_SECONDS):
             return self.url()
         # one that hangs, or runs on without its files, would outlive us unseen
         self.stop()
@@ -72,7 +72,7 @@ class Valkey:
         write_private(self._config, text, self.layout.account)
         argv = [str(self.layout.valkey), str(self._config)]
         process = launch(argv, log=self.log, account=self.layout.account)
-        if not self._answers_within(START_S, process):
+        if not self._answers_within(START_SECONDS, process):
             process.kill()
             raise ServerStartError(
                 f"The embedded Valkey does not answer; the end of {self.log}:\n{tail(self.log)}"
@@ -95,7 +95,7 @@ class Valkey:
                 with suppress(redis.ConnectionError, redis.TimeoutError):
                     if client.ping():
                         return True
-                time.sleep(POLL_S)
+                time.sleep(POLL_SECONDS)
         except redis.RedisError:
             return False  # such as another password
         finally:

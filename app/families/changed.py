@@ -12,7 +12,7 @@ from app.inference.sources import EncoderSource, read_json
 ADAPTER = "adapter_config.json"
 
 
-def adapted_note(folder: Path) -> dict[str, Any] | None:
+def read_adapted_note(folder: Path) -> dict[str, Any] | None:
     """What `vision.json` says of a folder that changes another encoder; None for any other folder."""
     try:
         note = json.loads((folder / "vision.json").read_text(encoding="utf-8"))

@@ -38,7 +38,7 @@ def fetch(source: EncoderSource, config: EncoderConfig) -> Path:
     """
     folder = Path(source.location) if source.is_local else _snapshot(source.location, config, "main")
     if not _has_weights(folder) and not source.is_local and config.allow_downloads:
-        folder = _snapshot(source.location, config, _converted_revision(source.location))
+        folder = _snapshot(source.location, config, _find_converted_revision(source.location))
     if not _has_weights(folder):
         raise ModelUnavailableError(
             f"'{source.name}' has no weights in safetensors; other formats can carry code and are not loaded."
@@ -127,7 +127,7 @@ def _snapshot(hub_id: str, config: EncoderConfig, revision: str) -> Path:
         raise ModelUnavailableError(f"'{hub_id}' could not be fetched.", cause=str(error)) from error
 
 
-def _converted_revision(hub_id: str) -> str:
+def _find_converted_revision(hub_id: str) -> str:
     """Where the hub's own converter put the safetensors of an older model; `main` when it has not."""
     with contextlib.suppress(Exception):  # an answer the hub does not give leaves the plain refusal standing
         for thread in huggingface_hub.get_repo_discussions(hub_id, author=CONVERTER):

@@ -111,6 +111,6 @@ def to_cache(flat: tuple[torch.Tensor, ...]) -> DynamicCache:
 
 
 def flatten_cache(cache: DynamicCache) -> tuple[torch.Tensor, ...]:
-    """The other way round."""
+    """A cache as tensors: keys, then values, of each layer in turn."""
     layers: list[Any] = cache.layers
     return tuple(tensor for layer in layers for tensor in (layer.keys, layer.values))

@@ -19,7 +19,7 @@ from app.families.hugging_face_encoder import (
     input_size,
     open_processor,
     prepare_by_processor,
-    tokenized,
+    tokenize_texts,
 )
 from app.families.hugging_face_spec import HuggingFaceSpec
 from app.families.table import FAMILIES
@@ -34,7 +34,7 @@ from app.inference.resizing import as_picture, normalise, resize
 from app.inference.runtimes import Tower, gpu_runtime, launcher_of
 from app.inference.runtimes.gpu.runtime import GpuRuntime
 from app.inference.runtimes.pixel_gate import pixel_note, pixel_parity
-from app.inference.shared_bases import BaseKey, SharedBase, shared
+from app.inference.shared_bases import BaseKey, SharedBase, share_base
 from app.inference.sources import EncoderConfig, EncoderSource
 
 _AS_IT_IS = (
@@ -81,7 +81,7 @@ class PeftEncoder:
                 device.dtype_name,
                 "both towers",
             )
-            self._base: SharedBase = shared(
+            self._base: SharedBase = share_base(
                 key, lambda: _whole(family.architectures[0], base_folder, self._dtype, self._device)
             )
         self._adapter = self._base.load(folder)
@@ -196,7 +196,7 @@ class TwoTowerPeft(PeftEncoder):
         parts = []
         for start in range(0, len(texts), TEXT_BATCH):
             part = texts[start : start + TEXT_BATCH]
-            tokens = tokenized(self._tokenizer, part, self._family.padding, self._longest)
+            tokens = tokenize_texts(self._tokenizer, part, self._family.padding, self._longest)
             inputs = {name: tensor.to(self._device) for name, tensor in tokens.items()}
             with torch.inference_mode(), self._base.using(self._adapter) as module:
                 parts.append(_unit(self._family.text_features(module, inputs)))

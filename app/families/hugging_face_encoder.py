@@ -117,7 +117,7 @@ class TwoTowerEncoder(HuggingFaceEncoder):
 
     def _encode_texts(self, texts: Sequence[str]) -> Vectors:
         longest = self._config.text_config.max_position_embeddings
-        tokens = tokenized(self._tokenizer, texts, self._family.padding, longest)
+        tokens = tokenize_texts(self._tokenizer, texts, self._family.padding, longest)
         with torch.inference_mode():
             inputs = {name: tensor.to(self._device.torch_name) for name, tensor in tokens.items()}
             output = getattr(self._text_tower(**inputs), self._family.text_output)
@@ -164,7 +164,7 @@ def prepare_by_processor(processor: Any, image: Image.Image) -> Pixels:
     return np.ascontiguousarray(pixels, dtype=np.float32)
 
 
-def tokenized(
+def tokenize_texts(
     tokenizer: Any, texts: Sequence[str], padding: str | bool, longest: int
 ) -> dict[str, torch.Tensor]:
     """input_ids int64[n, t], and attention_mask where the model takes one."""

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from app.families import files
-from app.families.hugging_face_encoder import ImageModule, open_processor, prepare, tokenized
+from app.families.hugging_face_encoder import ImageModule, open_processor, prepare, tokenize_texts
 from app.families.hugging_face_spec import HuggingFaceSpec
 from app.inference.aspect import MAX_ASPECT
 from app.inference.family import AdaptableEncoder, ImageTower, TextSide, Tokens
@@ -46,7 +46,7 @@ def image_tower(family: HuggingFaceSpec, source: EncoderSource, config: EncoderC
         temperature,
         files.fingerprint(folder, config.cache_dir),
         folder,
-        _described(processor),
+        _describe_preprocessing(processor),
     )
 
 
@@ -74,7 +74,7 @@ def text_side(family: HuggingFaceSpec, folder: Path) -> TextSide:
 
 def tokens_of(tokenizer: Any, padding: str | bool, longest: int, texts: Sequence[str]) -> Tokens:
     """input_ids and attention_mask int64[n, t] of n texts, the mask full where the model takes none."""
-    found = tokenized(tokenizer, texts, padding, longest)
+    found = tokenize_texts(tokenizer, texts, padding, longest)
     ids = found["input_ids"].numpy().astype(np.int64)
     mask = found.get("attention_mask")
     return {
@@ -93,7 +93,7 @@ def adaptable(family: HuggingFaceSpec, source: EncoderSource, config: EncoderCon
         if family.reads_texts:
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
             longest = model.config.text_config.max_position_embeddings
-            tokenize = partial(tokenized, tokenizer, padding=family.padding, longest=longest)
+            tokenize = partial(tokenize_texts, tokenizer, padding=family.padding, longest=longest)
     return AdaptableEncoder(
         module=model,
         fingerprint=files.fingerprint(folder, config.cache_dir),
@@ -110,7 +110,7 @@ def adaptable(family: HuggingFaceSpec, source: EncoderSource, config: EncoderCon
 def apply_changes(family: HuggingFaceSpec, tower: ImageTower, adapted: str, folder: Path) -> None:
     """See `Family.apply_changes`: an adapter is merged, whole weights take the place of the base's."""
     if adapted == "peft":
-        state = _merged(family, folder, tower.folder or folder).state_dict()
+        state = _merge_adapter(family, folder, tower.folder or folder).state_dict()
     else:  # by transformers: names in files may be of another version than names in memory
         state = _load(family.architectures[0], folder).state_dict()
     own = tower.module.state_dict()
@@ -142,7 +142,7 @@ def write_merged(
     """See `Family.write_merged`: in Hugging Face's format."""
     base = Path(source.location)
     if changes is not None:
-        _merged(family, changes[1], base).save_pretrained(folder, safe_serialization=True)
+        _merge_adapter(family, changes[1], base).save_pretrained(folder, safe_serialization=True)
         copy_beside(base, folder)
         return
     for path in base.iterdir():
@@ -160,7 +160,7 @@ def copy_beside(base: Path, folder: Path) -> None:
             shutil.copy(path, folder / path.name)
 
 
-def _merged(family: HuggingFaceSpec, adapter: Path, base: Path) -> Any:
+def _merge_adapter(family: HuggingFaceSpec, adapter: Path, base: Path) -> Any:
     from peft import PeftModel
 
     model = _load(family.architectures[0], base)
@@ -195,7 +195,7 @@ def preprocessing(steps: Any) -> dict[str, Any]:
     }
 
 
-def _described(processor: Any) -> dict[str, Any]:
+def _describe_preprocessing(processor: Any) -> dict[str, Any]:
     """`preprocessing`; empty for a processor of another kind, which an export then says nothing of."""
     try:
         return preprocessing(processor)

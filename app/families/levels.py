@@ -49,17 +49,17 @@ def climb(
     try:
         known = Optimisation(**kept)
     except TypeError:
-        return _measured(at, asked, least_agreement, note)
+        return _measure(at, asked, least_agreement, note)
     vlm = at(known.level)
     vlm.optimisation = known
     return vlm
 
 
-def _measured(
+def _measure(
     at: Callable[[str], TransformersVlm], asked: str, least_agreement: float, note: Note
 ) -> TransformersVlm:
     try:
-        vlm, reference, plain_s = _opened(at, "none")
+        vlm, reference, plain_s = _open_at_level(at, "none")
     except Exception as error:
         if asked == "none" or not is_out_of_memory(error):
             raise
@@ -70,7 +70,7 @@ def _measured(
     said = [_NOTHING_MORE] if asked == LEVELS[-1] else []
     for level in up_to(min(asked, _TOP, key=LEVELS.index))[1:]:
         vlm.close()  # first, so that weights of two precisions need not fit beside each other
-        vlm, answers, seconds = _opened(at, level)
+        vlm, answers, seconds = _open_at_level(at, level)
         agreement, speed_up = _agreement(reference, answers), plain_s / seconds
         if agreement < least_agreement:
             said.append(
@@ -90,7 +90,9 @@ def _measured(
     return vlm
 
 
-def _opened(at: Callable[[str], TransformersVlm], level: str) -> tuple[TransformersVlm, Answers, float]:
+def _open_at_level(
+    at: Callable[[str], TransformersVlm], level: str
+) -> tuple[TransformersVlm, Answers, float]:
     """The model at a level, what it answers and in how many seconds; where it fails nothing of it stays."""
     vlm = at(level)
     try:
@@ -137,7 +139,9 @@ def _answers(vlm: TransformersVlm) -> tuple[Answers, float]:
 def _agreement(reference: Answers, other: Answers) -> float:
     """Share of tokens that stand at the same place in both, of the longer of each pair; 1.0 for empty answers."""
     same = sum(
-        a == b for one, two in zip(reference, other, strict=True) for a, b in zip(one, two, strict=False)
+        a == b
+        for tokens, others in zip(reference, other, strict=True)
+        for a, b in zip(tokens, others, strict=False)
     )
-    total = sum(max(len(one), len(two)) for one, two in zip(reference, other, strict=True))
+    total = sum(max(len(tokens), len(others)) for tokens, others in zip(reference, other, strict=True))
     return same / total if total else 1.0

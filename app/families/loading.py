@@ -35,7 +35,7 @@ class VlmFiles:
     @property
     def tasks(self) -> frozenset[Task]:
         """What its class can do, without what `vision.json` leaves out."""
-        return narrowed(self.family_class.tasks, self.folder)
+        return narrow_tasks(self.family_class.tasks, self.folder)
 
     def processor(self) -> Any:
         """Tokenizer and image processor; raises ModelUnavailableError."""
@@ -51,13 +51,13 @@ class VlmFiles:
             return model if "quantization_config" in options else model.to(device)
 
 
-def narrowed(tasks: frozenset[Task], folder: Path) -> frozenset[Task]:
+def narrow_tasks(tasks: frozenset[Task], folder: Path) -> frozenset[Task]:
     """Those of `tasks` that the `vision.json` of the folder does not leave out."""
     declared = FAMILIES.tasks_in(folder)
     return tasks if declared is None else tasks & declared
 
 
-def located_vlm(source: EncoderSource, config: EncoderConfig) -> VlmFiles:
+def locate_vlm(source: EncoderSource, config: EncoderConfig) -> VlmFiles:
     """The files of a whole model, fetched where downloads are allowed.
 
     Raises ModelNotFoundError when there are no such weights, ModelUnavailableError for what is not served.

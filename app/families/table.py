@@ -14,7 +14,7 @@ from typing import Any
 
 from app.errors import VisionError
 from app.families import files
-from app.families.changed import ADAPTER, adapted_note, adapter_base
+from app.families.changed import ADAPTER, adapter_base, read_adapted_note
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError
 from app.inference.family import Family
 from app.inference.protocols import Encoder, Vlm
@@ -158,7 +158,7 @@ class Families:
         folder = Path(name).expanduser()
         if name and folder.is_dir():
             folder = folder.resolve()
-            note = adapted_note(folder) if kind == "encoder" else None
+            note = read_adapted_note(folder) if kind == "encoder" else None
             if note is None:
                 family_name, known_as = self.family_in(kind, folder), slug(folder.name)
             else:
@@ -273,7 +273,7 @@ class Families:
         ModelNotFoundError where there are no such weights.
         """
         if kind == "encoder":
-            note = adapted_note(Path(source.location)) if source.location else None
+            note = read_adapted_note(Path(source.location)) if source.location else None
             if note is not None:
                 return self.get(source.family).load_adapted(source, note, config)
             source = self.locate(kind, source, config)

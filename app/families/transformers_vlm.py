@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 
 from app.families.graphs import Parts
-from app.inference.aspect import bounded
+from app.inference.aspect import bound_aspect
 from app.inference.chat_templates import render
 from app.inference.errors import ModelTaskError, QuestionTooLongError
 from app.inference.generation.decoder import Decoder
@@ -287,12 +287,12 @@ class TransformersVlm(ABC):
 
     def _generate_plainly(self, model: Any, batch: Sequence[Generation]) -> list[Answer]:
         inputs = self._to_device(self.collate([generation.packed for generation in batch]))
-        return generate_plainly(model, self._rows(batch), inputs, self._generated_from(inputs))
+        return generate_plainly(model, self._rows(batch), inputs, self._find_generated_start(inputs))
 
     def _prompt_length(self, packed: dict[str, torch.Tensor]) -> int:
         return int(packed["input_ids"].shape[1])
 
-    def _generated_from(self, inputs: dict[str, torch.Tensor]) -> int:
+    def _find_generated_start(self, inputs: dict[str, torch.Tensor]) -> int:
         return int(inputs["input_ids"].shape[1])
 
     def _context_length(self) -> int:
@@ -303,6 +303,7 @@ class TransformersVlm(ABC):
 def _shapely(prompt: Prompt) -> Prompt:
     """The prompt with no image so thin that scaling its shorter side to a model's size would take gigabytes."""
     examples = tuple(
-        one if one.image is None else replace(one, image=bounded(one.image)) for one in prompt.examples
+        example if example.image is None else replace(example, image=bound_aspect(example.image))
+        for example in prompt.examples
     )
-    return replace(prompt, image=bounded(prompt.image), examples=examples)
+    return replace(prompt, image=bound_aspect(prompt.image), examples=examples)

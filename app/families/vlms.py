@@ -9,14 +9,14 @@ import torch
 
 from app.families import files, levels
 from app.families.changed import is_adapter
-from app.families.loading import VlmFiles, located_vlm, narrowed
+from app.families.loading import VlmFiles, locate_vlm, narrow_tasks
 from app.families.table import FAMILIES
 from app.families.transformers_vlm import TransformersVlm
 from app.inference import device as devices
 from app.inference.errors import BaseModelChangedError
 from app.inference.optimisation import AUTO
 from app.inference.runtimes.notes import machine_key, note_in
-from app.inference.shared_bases import BaseKey, shared
+from app.inference.shared_bases import BaseKey, share_base
 from app.inference.sources import EncoderConfig, EncoderSource, read_json
 
 
@@ -33,7 +33,7 @@ def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
     do not load, BaseModelChangedError when the base is not the one that the adapter was trained over.
     """
     adapter = Path(source.location) if is_adapter(source) else None
-    base_files = located_vlm(source if adapter is None else FAMILIES.adapter_source(adapter), config)
+    base_files = locate_vlm(source if adapter is None else FAMILIES.adapter_source(adapter), config)
     if adapter is not None:
         _check_base(adapter, base_files)
     place = devices.parse(config.device)
@@ -41,7 +41,7 @@ def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
 
     def at(level: str) -> TransformersVlm:
         dtype = "float32" if level == "none" else place.dtype_name
-        vlm = _opened(source.name, base_files, adapter, place, dtype)
+        vlm = _open_vlm(source.name, base_files, adapter, place, dtype)
         vlm.has_untrusted_files = config.trained_dir in base_files.folder.parents
         vlm.limit_generation(
             max_rows=config.vlm_max_batch, cache_bytes=config.vlm_cache_bytes or place.memory_bytes // 8
@@ -66,10 +66,10 @@ def load_vlm(source: EncoderSource, config: EncoderConfig) -> TransformersVlm:
     return levels.climb(at, asked, config.parity_tokens, note)
 
 
-def _opened(
+def _open_vlm(
     name: str, base_files: VlmFiles, adapter: Path | None, place: devices.Device, dtype: str
 ) -> TransformersVlm:
-    base = shared(
+    base = share_base(
         BaseKey(base_files.fingerprint, place.torch_name, dtype),
         lambda: base_files.model(place.torch_name, getattr(torch, dtype)),
     )
@@ -85,7 +85,7 @@ def _opened(
         )
         vlm.tasks = base_files.tasks
         if adapter is not None:
-            vlm.tasks = narrowed(vlm.tasks, adapter)
+            vlm.tasks = narrow_tasks(vlm.tasks, adapter)
     except BaseException:
         if over is not None:
             base.remove(over)

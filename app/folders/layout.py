@@ -73,14 +73,16 @@ def read_layout(
         _check_one_level(labels, found.around)
     places = {
         folder.path: Place(unicodedata.normalize("NFC", label), split if own_split == "keep" else None)
-        for label, folder, split in _labelled(labels, parent=labels_from == "parent")
+        for label, folder, split in _iterate_labelled(labels, parent=labels_from == "parent")
         if folder.images
     }
     sentences = tuple(_sentences(found, labels, places, own_split))
     return Layout(places, found.reasons, "/".join(found.around), sentences)
 
 
-def _labelled(labels: Mapping[str, Level], *, parent: bool) -> Iterator[tuple[str, Folder, Split | None]]:
+def _iterate_labelled(
+    labels: Mapping[str, Level], *, parent: bool
+) -> Iterator[tuple[str, Folder, Split | None]]:
     """Label, folder and split of all folders at and below the labels' level."""
     waiting = [
         (label.strip(), branch.folder, branch.split) for label, level in labels.items() for branch in level

@@ -22,7 +22,7 @@ class Folder:
 
     @property
     def name(self) -> str:
-        """Its last part."""
+        """The last part of its path."""
         return self.path.rpartition("/")[2]
 
     @property

@@ -10,10 +10,11 @@ _ITERATIONS = 12
 _CELLS = 200_000
 _GRID = np.linspace(-5.0, 7.0, 121)
 """Log-odds among which a threshold is chosen."""
-_REACH = 9
-_SMOOTHING = np.exp(-0.5 * (np.arange(-_REACH, _REACH + 1) / 3.0) ** 2)
-_SMOOTHING /= _SMOOTHING.sum()
-"""A bell of .3 in log-odds."""
+_SPREAD = 0.3
+"""Standard deviation, in log-odds, of the bell that smooths what is accepted and what is refused."""
+_UNLIKE, _UNLIKE_SPREAD = 0.5, 1.5
+"""The share of unknown images that is unlike all that stands for it, and the bell of these. Images to come show what
+the examples show, but what is unknown may be anything: a threshold belongs nearer to the known where both lie apart."""
 _PRIOR_IMAGES = 8.0
 _PULL = 0.05
 """What a threshold loses by the square of its distance from the prior, where shares of one are at stake."""
@@ -114,7 +115,7 @@ def best_threshold(
     `known` float64[n] are best scores of images that show a label, `right` float64[n] how right each is (1 by
     default, so that accepting wrong labels earns nothing); `unknown` are best scores of images that show none, a
     kind of image each with how much it weighs. Searched in log-odds, so that scores near one are told apart too; the
-    curve is smoothed, since its highest point hangs on single images. The prior counts as `_PRIOR_IMAGES` images.
+    curves are smoothed, since their highest point hangs on single images. The prior counts as `_PRIOR_IMAGES` images.
     """
     unknown = [(scores, weight) for scores, weight in unknown if len(scores) and weight > 0.0]
     if len(known) == 0 or not unknown:
@@ -125,7 +126,8 @@ def best_threshold(
     passed = [weight / total * _share_above(scores, np.ones(len(scores))) for scores, weight in unknown]
     rejected: Doubles = 1.0 - np.sum(passed, axis=0)
     doubt = _PRIOR_IMAGES / (len(known) + _PRIOR_IMAGES)
-    value = np.convolve(np.pad(accepted + rejected, _REACH, mode="edge"), _SMOOTHING, mode="valid")
+    value = _smooth(accepted, _SPREAD) + (1.0 - _UNLIKE) * _smooth(rejected, _SPREAD)
+    value += _UNLIKE * _smooth(rejected, _UNLIKE_SPREAD)
     value = (1.0 - doubt) * value - doubt * _PULL * (_GRID - log_odds(prior)) ** 2
     return float(sigmoid(_GRID[int(np.argmax(value))]))
 
@@ -133,6 +135,15 @@ def best_threshold(
 def log_odds(share: float) -> float:
     """Of a probability, at most 14 either way."""
     return float(np.clip(np.log(max(share, 1e-7)) - np.log(max(1.0 - share, 1e-7)), -14.0, 14.0))
+
+
+def _smooth(curve: Doubles, spread: float) -> Doubles:
+    """float64[g] on the grid, convolved with a bell of this standard deviation; both ends go on as they are."""
+    step = float(_GRID[1] - _GRID[0])
+    reach = round(3.0 * spread / step)
+    bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) * step / spread) ** 2)
+    smoothed: Doubles = np.convolve(np.pad(curve, reach, mode="edge"), bell / bell.sum(), mode="valid")
+    return smoothed
 
 
 def _share_above(scores: Doubles, worth: Doubles) -> Doubles:

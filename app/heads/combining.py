@@ -14,6 +14,7 @@ from app.heads.novelty import ENOUGH
 from app.heads.priors import ShotPrior
 from app.heads.supports import SupportSet
 from app.heads.types import Doubles, Ints, softmax
+from app.heads.zero_shot import TextRows
 
 WIDTHS = (0.5, 2.0)
 RIDGES = (0.25, 4.0)
@@ -35,14 +36,19 @@ class Problem(NamedTuple):
     gathered: Gathered
     supports: SupportSet
     label_ids: list[int]
-    texts: Doubles
-    """float64[n, C]"""
+    texts: TextRows | None
     prior: ShotPrior
     image_scale: float
     """Logits that a predicted one-hot entry of one is worth by itself."""
     free: float
     """Text scale of texts that can be trusted."""
     variance: float
+
+    def texts_of(self, rows: Ints) -> Doubles:
+        """float64[r, C]: cosines of some supports with the texts; taken when asked for, since n x C may be much."""
+        if self.texts is None:
+            return np.zeros((len(rows), len(self.label_ids)))
+        return self.texts.cosines(self.gathered.vectors[rows])
 
 
 class Kernel(NamedTuple):
@@ -56,7 +62,8 @@ class Kernel(NamedTuple):
     def coefficients(self, text_scales: Doubles, problem: Problem) -> Doubles:
         """float64[k, C]: logits that being near to each anchor adds; texts are predicted already."""
         found: Doubles = self.operator @ (
-            self.scale * problem.gathered.onehot() - problem.texts * text_scales
+            self.scale * problem.gathered.onehot()
+            - problem.texts_of(np.arange(len(problem.gathered.labels))) * text_scales
         )
         return found
 
@@ -183,19 +190,19 @@ def _fit_parts(
     gram = np.zeros((0, 0))
     if everything:
         gram = np.asarray(gathered.vectors @ gathered.vectors.T, np.float64)
-    found = [problem.texts[np.ix_(rows, seen)]]
+    found = [problem.texts_of(rows)[:, seen]]
     operator, fit = None, None
     if "proker" in names:
         costs, onehot = gathered.balance * weights, gathered.onehot()
+        texts = problem.texts_of(np.arange(len(gathered.labels)))
         if everything:
             solver = proker.inverse(gram, *parameters, costs)
             operator = solver / parameters[1]
-            left = proker.leave_one_out(solver, onehot, problem.texts)
+            left = proker.leave_one_out(solver, onehot, texts)
             left = proker.LeaveOneOut(left.text[rows], left.image[rows])
         else:
-            targets = onehot, problem.texts
             operator, left = proker.reduced(
-                gathered.vectors, gathered.anchors, parameters, costs, targets, rows
+                gathered.vectors, gathered.anchors, parameters, costs, (onehot, texts), rows
             )
         found = [left.text[:, seen], left.image[:, seen]]
     if "gda" in names:
@@ -245,7 +252,7 @@ def _kernel_parameters(problem: Problem) -> tuple[float, float]:
     if not siblings.any():
         return chosen
     place = np.searchsorted(seen, gathered.labels[rows])[siblings]
-    onehot, texts = gathered.onehot()[np.ix_(rows, seen)], problem.texts[np.ix_(rows, seen)]
+    onehot, texts = gathered.onehot()[np.ix_(rows, seen)], problem.texts_of(rows)[:, seen]
     balance = gathered.balance[rows]
     start = np.array([prior.text_scale, problem.image_scale])
     spread = np.array([max(0.5 * problem.free, 1e-3), 0.5 * problem.image_scale])

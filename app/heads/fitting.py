@@ -9,7 +9,7 @@ import numpy as np
 
 from app.heads.combining import Combined, Kernel, Problem, combine, rarity
 from app.heads.conformal import fit_conformal
-from app.heads.gathering import Gathered, gather
+from app.heads.gathering import CORE, Gathered, gather
 from app.heads.head import Head, Scorer
 from app.heads.noise import SUSPECT, Suspect
 from app.heads.novelty import fit_evidence, fit_threshold, for_collection, likeness, text_evidence
@@ -97,16 +97,15 @@ def _fit_ordered(
     gathered = gather(supports, label_ids)
     priors = for_collection(priors, gathered)
     rows = None if texts is None else TextRows(unit(texts), priors.background)
-    cosines = np.zeros((len(gathered.labels), len(labels)))
     alike = likeness(gathered, priors)
     prior = priors.at(gathered.shots, alike, len(gathered.seen), len(gathered.exemplars))
     free, believed = prior.text_scale, 0.0
     if rows is not None:
-        cosines = rows.cosines(gathered.vectors)
-        position = np.searchsorted(gathered.seen, gathered.labels)
-        believed = trust(cosines[:, gathered.seen], position, priors.temperature)
+        some = gathered.core[:: -(-len(gathered.core) // CORE)]
+        position = np.searchsorted(gathered.seen, gathered.labels[some])
+        believed = trust(rows.cosines(gathered.vectors[some])[:, gathered.seen], position, priors.temperature)
     prior = replace(prior, text_scale=prior.text_scale * believed)
-    problem = Problem(gathered, supports, label_ids, cosines, prior, prior.image_scale, free, priors.variance)
+    problem = Problem(gathered, supports, label_ids, rows, prior, prior.image_scale, free, priors.variance)
     combined = combine(problem, parts)
     text_scales = np.full(len(labels), combined.text_scale)
     text_scales[gathered.unseen] = free
@@ -123,7 +122,8 @@ def _fit_ordered(
     anchors = np.concatenate([anchors, np.setdiff1d(gathered.exemplars, anchors)])
     columns = np.empty(len(gathered.labels), np.int64)
     columns[anchors] = np.arange(len(anchors))
-    left_out, recalls = _recalls(held_out, gathered.labels[combined.rows], gathered)
+    told = gathered.seen[held_out.argmax(axis=1)] if len(combined.rows) else combined.rows
+    left_out, recalls = _recalls(told, gathered.labels[combined.rows], gathered)
     head = Head(
         labels=list(labels),
         kind="+".join(
@@ -139,6 +139,7 @@ def _fit_ordered(
         counts=gathered.counts,
         left_out=left_out,
         recalls=recalls,
+        confusions=_confusions(told, gathered.labels[combined.rows]),
     )
     return _calibrate(head, gathered, priors, prior, combined, held_out)
 
@@ -151,12 +152,15 @@ def _calibrate(
     combined: Combined,
     held_out: Doubles,
 ) -> Head:
-    """The head with its threshold and conformal scores; suspects do not count, whose labels would blame the head."""
-    trusted = combined.right > SUSPECT
-    rows, held_out = combined.rows[trusted], held_out[trusted]
+    """The head with its threshold and conformal scores.
+
+    Suspects do not count for the threshold, since their labels would blame the head. They do for conformal scores:
+    what looks suspect scores low, and sets that never saw the lowest scores would hold the truth too seldom.
+    """
+    rows, trusted = combined.rows, combined.right > SUSPECT
     return replace(
         head,
-        threshold=fit_threshold(head, gathered, priors, prior, rows, held_out),
+        threshold=fit_threshold(head, gathered, priors, prior, rows[trusted], held_out[trusted]),
         conformal=fit_conformal(held_out, gathered.labels[rows], gathered.counts),
     )
 
@@ -191,16 +195,22 @@ def _suspects(combined: Combined, gathered: Gathered) -> tuple[Suspect, ...]:
     return tuple(found)
 
 
-def _recalls(held_out: Doubles, labels: Ints, gathered: Gathered) -> tuple[Ints, Doubles]:
+def _recalls(told: Ints, labels: Ints, gathered: Gathered) -> tuple[Ints, Doubles]:
     """int64[C] and float64[C]: rows of each label that were left out, and the share told right, NaN where none was.
 
-    `held_out` float64[r, p] are the logits of these rows, `labels` int64[r] their labels.
+    `told` int64[r] is what the others tell of these rows, `labels` int64[r] their labels.
     """
     classes = len(gathered.counts)
     rows = np.bincount(labels, minlength=classes)
-    told = gathered.seen[held_out.argmax(axis=1)] if len(labels) else labels
     right = np.bincount(labels[told == labels], minlength=classes)
     return rows, np.where(rows > 0, right / np.maximum(rows, 1), np.nan)
+
+
+def _confusions(told: Ints, labels: Ints) -> Ints:
+    """int64[m, 3]: each pair of a label and another one that is told instead, and how often."""
+    wrong = told != labels
+    pairs, counts = np.unique(np.stack([labels[wrong], told[wrong]], axis=1), axis=0, return_counts=True)
+    return np.concatenate([pairs, counts[:, None]], axis=1)
 
 
 def _log_shares(supports: SupportSet, label_ids: list[int]) -> Doubles:

@@ -16,6 +16,8 @@ CORE = 2_000
 """Vectors up to which kernel regression takes all as anchors, and from which held-out scores come at most."""
 ANCHORS = 1_000
 """Anchors of kernel regression past `CORE` vectors, divided among the labels."""
+_COSINES = 4_000_000
+"""Cosines with exemplars, or with labels, that are held at a time."""
 EXEMPLARS = 2_400
 """Exemplars of all labels together, so that an answer stays fast with a thousand labels."""
 
@@ -78,19 +80,31 @@ class Gathered:
     def left_out(self, rows: Ints) -> tuple[Doubles, Doubles]:
         """Cosine of each row to the nearest exemplar of its own label but itself, and of any other label.
 
-        float64[r] each; -1 where there is none.
+        float64[r] each; -1 where there is none. Rows are looked at once, a few at a time: all of them with all
+        exemplars would take gigabytes where labels are many.
         """
         own, other = self._left_out
+        wanted = rows[np.isnan(own[rows])]
+        step = max(1, _COSINES // max(len(self.exemplars), len(self.counts)))
+        for begin in range(0, len(wanted), step):
+            few = wanted[begin : begin + step]
+            own[few], other[few] = self._nearest_without(few)
         return own[rows], other[rows]
 
     @cached_property
     def _left_out(self) -> tuple[Doubles, Doubles]:
-        cosines = self.vectors @ self.vectors[self.exemplars].T
-        cosines[self.exemplars, np.arange(len(self.exemplars))] = -1.0
+        """What `left_out` has found so far; NaN elsewhere."""
+        return np.full(len(self.labels), np.nan), np.full(len(self.labels), np.nan)
+
+    def _nearest_without(self, rows: Ints) -> tuple[Doubles, Doubles]:
+        cosines = self.vectors[rows] @ self.vectors[self.exemplars].T
+        place = np.minimum(np.searchsorted(self.exemplars, rows), len(self.exemplars) - 1)
+        itself = np.flatnonzero(self.exemplars[place] == rows)
+        cosines[itself, place[itself]] = -1.0
         by_label = self.nearest().of(cosines)
-        index = np.arange(len(self.labels))
-        own = by_label[index, self.labels]
-        by_label[index, self.labels] = -1.0
+        index = np.arange(len(rows))
+        own = by_label[index, self.labels[rows]]
+        by_label[index, self.labels[rows]] = -1.0
         return own, by_label.max(axis=1)
 
 

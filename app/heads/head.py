@@ -145,6 +145,8 @@ class Head:
     """int64[C]: how many of them were left out in turn."""
     recalls: Doubles = field(default_factory=lambda: np.zeros(0))
     """float64[C]: the share of these that is told right, NaN where there are none."""
+    confusions: Ints = field(default_factory=lambda: np.zeros((0, 3), np.int64))
+    """int64[m, 3]: a label, another one, and how many of the first's left-out vectors are told as the second."""
 
     def rearranged(self, order: Ints) -> Head:
         """The same head with label `order[i]` as label i."""
@@ -164,6 +166,7 @@ class Head:
             counts=self.counts[order] if len(self.counts) else self.counts,
             left_out=self.left_out[order] if len(self.left_out) else self.left_out,
             recalls=self.recalls[order] if len(self.recalls) else self.recalls,
+            confusions=np.stack([*places[self.confusions[:, :2].T], self.confusions[:, 2]], axis=1),
         )
 
     def predict(self, features: Floats) -> Prediction:

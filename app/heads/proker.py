@@ -96,12 +96,3 @@ def reduced(
     onehot, texts = targets
     image = onehot[rows] - (onehot[rows] - at_rows.T @ (operator @ onehot)) / kept
     return Reduced(operator, LeaveOneOut((texts[rows] - at_rows.T @ (operator @ texts)) / kept, image))
-
-
-def coefficients(solver: Doubles, onehot: Doubles, texts: Doubles, ridge: float) -> Doubles:
-    """float64[n, C]: a / l, so that the predicted residual k a / l is at most about one.
-
-    `texts` are already weighted: the text scale over the image scale, column by column.
-    """
-    solved: Doubles = solver @ (onehot - texts) / ridge
-    return solved

@@ -16,7 +16,7 @@ from python_multipart.multipart import parse_options_header
 
 from app import errors
 from app.http.errors import UnsupportedMediaTypeError
-from app.http.multipart import Parts, checked
+from app.http.multipart import Parts, check_text
 from app.settings import Settings
 from app.storage import disk
 
@@ -37,7 +37,7 @@ _RAW = frozenset(
 
 @dataclass(frozen=True)
 class ArchiveUpload:
-    """What came in."""
+    """An archive that was received, and the fields beside it."""
 
     path: Path
     """Gone when the request ends."""
@@ -47,7 +47,7 @@ class ArchiveUpload:
 
 
 @asynccontextmanager
-async def received_archive(request: Request, settings: Settings) -> AsyncIterator[ArchiveUpload]:
+async def receive_archive(request: Request, settings: Settings) -> AsyncIterator[ArchiveUpload]:
     """The request's archive, on disk for the length of the block.
 
     Raises BadRequestError, UnsupportedMediaTypeError, InvalidInputError (no archive, or two), TooLargeError,
@@ -65,7 +65,7 @@ async def received_archive(request: Request, settings: Settings) -> AsyncIterato
             sink = _Sink(file, folder, settings.server.min_free_mb)
             fields = await _receive(request, settings, sink)
         for field in request.query_params:
-            fields.setdefault(field, checked(field, request.query_params[field]))
+            fields.setdefault(field, check_text(field, request.query_params[field]))
         yield ArchiveUpload(path, sink.size, fields)
     finally:
         with suppress(FileNotFoundError):  # whoever is done with it early may have removed it
@@ -77,7 +77,7 @@ async def _receive(request: Request, settings: Settings, sink: _Sink) -> dict[st
     fields: dict[str, str] = {}
     if kind == b"multipart/form-data":
         parts = Parts(settings, open_image=sink.open, write=_Sink.write, files=ARCHIVE_NAMES)
-        await parts.receive(request, options.get(b"boundary"), sink.drained)
+        await parts.receive(request, options.get(b"boundary"), sink.drain)
         for field, values in parts.fields.items():
             if len(values) > 1:
                 raise errors.InvalidInputError(f"{field}: give it once.")
@@ -86,13 +86,13 @@ async def _receive(request: Request, settings: Settings, sink: _Sink) -> dict[st
         sink.open()
         async for chunk in request.stream():
             sink.write(chunk)
-            await sink.drained()
+            await sink.drain()
     else:
         raise UnsupportedMediaTypeError(
             "Send the archive (zip, tar, tar.gz, tar.bz2, tar.xz) as the part 'archive' of a form, or as the body"
             " itself."
         )
-    await sink.drained(1)
+    await sink.drain(1)
     if not sink.size:
         raise errors.InvalidInputError("archive: send one, as a zip, tar, tar.gz, tar.bz2 or tar.xz.")
     return fields
@@ -119,7 +119,7 @@ class _Sink:
         self._waiting += data
         self.size += len(data)
 
-    async def drained(self, least: int = _WAVE) -> None:
+    async def drain(self, least: int = _WAVE) -> None:
         if len(self._waiting) >= least:
             await asyncio.to_thread(self._flush)
 

@@ -1,6 +1,6 @@
 """How a route gets what `app.bootstrap` opened: by its signature, one service at a time.
 
-A room's `dependencies.py` names its services by `opened`; `Services` of `app.bootstrap` says what there is.
+A room's `dependencies.py` names its services by `find_service`; `Services` of `app.bootstrap` says what there is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLOSING = "vision.closing"
 """The list of a request's scope that `LimitsMiddleware` calls when the request is over."""
 
 
-def opened(name: str, kind: type[Service]) -> Callable[[Request], Awaitable[Service]]:
+def find_service(name: str, kind: type[Service]) -> Callable[[Request], Awaitable[Service]]:
     """A dependency that gives the service of that name, which is a `kind`, of the app that the request came to."""
 
     async def provide(request: Request) -> Service:  # no thread is needed to look it up
@@ -41,7 +41,7 @@ def close_with_request(request: Request, close: Callable[[], None]) -> None:
     request.scope[CLOSING].append(close)
 
 
-AppSettings = Annotated[Settings, Depends(opened("settings", Settings))]
-AppDatabase = Annotated[Database, Depends(opened("database", Database))]
-DecodePool = Annotated[ThreadPoolExecutor, Depends(opened("pool", ThreadPoolExecutor))]
-UploadSpool = Annotated[Spool, Depends(opened("spool", Spool))]
+AppSettings = Annotated[Settings, Depends(find_service("settings", Settings))]
+AppDatabase = Annotated[Database, Depends(find_service("database", Database))]
+DecodePool = Annotated[ThreadPoolExecutor, Depends(find_service("pool", ThreadPoolExecutor))]
+UploadSpool = Annotated[Spool, Depends(find_service("spool", Spool))]

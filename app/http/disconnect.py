@@ -20,7 +20,7 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) ->
     what is safe to break off (embedding, scoring), not a transaction that is about to commit.
     """
     task = asyncio.ensure_future(work)
-    watcher = asyncio.ensure_future(_disconnected(request))
+    watcher = asyncio.ensure_future(_wait_for_disconnect(request))
     try:
         await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -34,6 +34,6 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) ->
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _disconnected(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from app.errors import InvalidInputError
-from app.http.multipart import shown
+from app.http.multipart import shorten_name
 from app.http.names import description, label_name
 from app.http.written_lists import read_lists, split_at_commas
 from app.http.wrong_fields import complaints
@@ -116,7 +116,7 @@ def describe_fields(form: type[Form]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def required_fields(form: type[Form]) -> tuple[str, ...]:
+def list_required_fields(form: type[Form]) -> tuple[str, ...]:
     """The names of the fields that must come."""
     return tuple(name for name, field in form.model_fields.items() if field.is_required())
 
@@ -133,7 +133,7 @@ def parse_fields(
     for name in texts:
         if name not in schemas:
             known = ", ".join((file, *schemas))
-            raise InvalidInputError(f"{shown(name)}: there is no such field here; known are {known}.")
+            raise InvalidInputError(f"{shorten_name(name)}: there is no such field here; known are {known}.")
     given: dict[str, Any] = {}
     for name, values in texts.items():
         kind = schemas[name].get("type", "")

@@ -1,4 +1,4 @@
-"""Reads an upload in any of its three dresses (multipart, raw image, JSON) into images and text fields."""
+"""Reads an upload in any of its three encodings (multipart, raw image, JSON) into images and text fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from python_multipart.multipart import parse_options_header
 from app import errors
 from app.http.base64_images import HEAD_BYTES, decode_text, is_data_uri, is_web_address, refuse_address
 from app.http.errors import TooManyPartsError, UnsupportedMediaTypeError
-from app.http.multipart import IMAGE_NAMES, Parts, checked, shown
+from app.http.multipart import IMAGE_NAMES, Parts, check_text, shorten_name
 from app.http.spool import Entry, Spool
 from app.http.written_lists import WholeText
 from app.media.converting import CONVERTED, convert_async
@@ -87,7 +87,9 @@ async def read_upload(request: Request, settings: Settings, spool: Spool) -> Upl
         await convert_images(upload.images, settings, spool)
         for name in request.query_params:
             if name not in upload.fields:
-                upload.fields[name] = [checked(name, value) for value in request.query_params.getlist(name)]
+                upload.fields[name] = [
+                    check_text(name, value) for value in request.query_params.getlist(name)
+                ]
     except BaseException:
         upload.close()
         raise
@@ -197,7 +199,7 @@ def _parse(body: bytes, most_images: int) -> tuple[list[bytes], dict[str, list[s
     for name, value in parsed.items():
         if name not in IMAGE_NAMES:
             if (texts := _texts(name, value)) is not None:
-                fields[checked("name", name)] = texts
+                fields[check_text("name", name)] = texts
             continue
         for text in value if isinstance(value, list) else [value]:
             if text is None:
@@ -218,7 +220,7 @@ def _texts(name: str, value: Any) -> list[str] | None:
         case bool():
             return ["true" if value else "false"]
         case str() | int() | float():
-            return [checked(name, str(value))]
-        case list() if all(isinstance(one, str | int | float) for one in value):
-            return [WholeText(text) for one in value for text in _texts(name, one) or []]
-    raise errors.InvalidInputError(f"{shown(name)}: this must be text, a number or a list of these.")
+            return [check_text(name, str(value))]
+        case list() if all(isinstance(item, str | int | float) for item in value):
+            return [WholeText(text) for item in value for text in _texts(name, item) or []]
+    raise errors.InvalidInputError(f"{shorten_name(name)}: this must be text, a number or a list of these.")

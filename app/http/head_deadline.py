@@ -205,7 +205,7 @@ class TimedProtocol(HttpToolsProtocol):
 
 
 class _StoppedError(Exception):
-    """Stops the parser."""
+    """Raised in a callback to stop the parser."""
 
 
 def _complaint(version: str, url: bytes, headers: list[tuple[bytes, bytes]]) -> str | None:

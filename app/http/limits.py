@@ -33,7 +33,7 @@ COMPRESSED = "/v2/"
 
 # After an early refusal the rest of the body is read and thrown away for a moment, so that a client that is
 # still sending gets to see the answer instead of a reset connection; then the connection closes.
-LINGER_S = 4.0
+LINGER_SECONDS = 4.0
 LINGER_BYTES = 32 * MIB
 # Unread bodies up to this size are left to the server, which skips them and keeps the connection.
 KEEP_BYTES = MIB // 4
@@ -106,10 +106,10 @@ class LimitsMiddleware:
         try:
             body = self._open(scope)
 
-            async def counted() -> Message:
+            async def receive_counted() -> Message:
                 return await self._next(receive, body)
 
-            await self.app(scope, counted, tell)
+            await self.app(scope, receive_counted, tell)
         except errors.VisionError as error:
             if started:
                 raise
@@ -199,11 +199,11 @@ class LimitsMiddleware:
             self.uploads.add(-1)
 
     async def _drain(self, receive: Receive, body: _Body) -> None:
-        """Throw away what still arrives, for `LINGER_S` seconds or `LINGER_BYTES` bytes at most."""
+        """Throw away what still arrives, for `LINGER_SECONDS` seconds or `LINGER_BYTES` bytes at most."""
         self._release(body)
         left = LINGER_BYTES
         try:
-            async with asyncio.timeout(LINGER_S):
+            async with asyncio.timeout(LINGER_SECONDS):
                 while left > 0:
                     message = await receive()
                     left -= len(message.get("body", b""))

@@ -117,7 +117,7 @@ class Parts(Generic[T]):
         if name is None:
             raise errors.BadRequestError("A part of the multipart body has no name.")
         try:
-            self._name = checked("name", name.decode())
+            self._name = check_text("name", name.decode())
         except UnicodeDecodeError:
             raise errors.BadRequestError("A part's name is not UTF-8.") from None
         # what a part says of itself (file name, type) decides nothing but the words of a refusal: its name and its
@@ -135,15 +135,15 @@ class Parts(Generic[T]):
         most = self._settings.limits.max_field_kb
         if len(self._text) + end - start > most * 1024:
             if self._is_file:
-                raise errors.InvalidInputError(self._misplaced_file())
-            raise errors.TooLargeError(f"{shown(self._name)}: one text field has at most {most} KiB.")
+                raise errors.InvalidInputError(self._describe_misplaced_file())
+            raise errors.TooLargeError(f"{shorten_name(self._name)}: one text field has at most {most} KiB.")
         self._text += data[start:end]
 
     def _finish(self) -> None:
         if self._entry is not None:
             self._entry = None
             if is_file_name(bytes(self._text)):
-                name = shown(self._name)
+                name = shorten_name(self._name)
                 raise errors.InvalidInputError(
                     f"{name}: this is the name or address of a file; addresses are not fetched, and the file itself is"
                     f" wanted: with curl, -F {name}=@FILE."
@@ -152,13 +152,13 @@ class Parts(Generic[T]):
         try:
             text = self._text.decode()
         except UnicodeDecodeError:
-            raise errors.InvalidInputError(self._misplaced_file()) from None
-        self.fields[self._name].append(checked(self._name, text))
+            raise errors.InvalidInputError(self._describe_misplaced_file()) from None
+        self.fields[self._name].append(check_text(self._name, text))
 
-    def _misplaced_file(self) -> str:
+    def _describe_misplaced_file(self) -> str:
         places = sorted(name for name in self._files if name.isalpha())
         parts = f"parts named {' or '.join(map(repr, places))}"
-        return f"{shown(self._name)}: this is not text; files belong in {parts}."
+        return f"{shorten_name(self._name)}: this is not text; files belong in {parts}."
 
     def _end(self) -> None:
         self._ended = True
@@ -173,13 +173,13 @@ def is_file_name(data: bytes) -> bool:
     return len(data) <= _MAX_FILE_NAME_BYTES and _FILE_NAME.fullmatch(text) is not None
 
 
-def shown(name: str) -> str:
+def shorten_name(name: str) -> str:
     """A client's own name for a field, safe to say back."""
     return name.encode("ascii", "replace").decode()[:_MAX_NAME_CHARS]
 
 
-def checked(name: str, text: str) -> str:
+def check_text(name: str, text: str) -> str:
     """`text`, which every store can keep; raises `InvalidInputError` on NUL or lone surrogates."""
     if not is_storable(text):
-        raise errors.InvalidInputError(f"{shown(name)}: this is not text.")
+        raise errors.InvalidInputError(f"{shorten_name(name)}: this is not text.")
     return text

@@ -56,22 +56,22 @@ def label_name(text: str | None, most: int, field: str = "label") -> str:
 
     Raises InvalidInputError when it is empty, longer than `most` characters or unprintable.
     """
-    folded = _folded(text)
+    folded = _fold_case(text)
     if not folded:
         raise InvalidInputError(f"{field}: it is missing.")
-    return _checked(folded, most, field)
+    return _check_text(folded, most, field)
 
 
 def description(text: str | None, most: int) -> str:
     """What a person wrote about a label, spaces folded; may be empty. Raises InvalidInputError as above."""
-    return _checked(_folded(text), most, "description")
+    return _check_text(_fold_case(text), most, "description")
 
 
-def _folded(text: str | None) -> str:
+def _fold_case(text: str | None) -> str:
     return " ".join(unicodedata.normalize("NFC", text or "").split())
 
 
-def _checked(text: str, most: int, field: str) -> str:
+def _check_text(text: str, most: int, field: str) -> str:
     if len(text) > most:
         raise InvalidInputError(f"{field}: it has at most {most} characters.")
     if not text.isprintable():

@@ -97,7 +97,7 @@ def name_error(exc: BaseException) -> VisionError | None:
     match exc:
         case VisionError():
             return exc
-        case RequestValidationError() if any(one["type"] == "json_invalid" for one in exc.errors()):
+        case RequestValidationError() if any(error["type"] == "json_invalid" for error in exc.errors()):
             return errors.BadRequestError("The body is not valid JSON.")
         case RequestValidationError():
             return errors.InvalidInputError(_fields(exc.errors()))
@@ -134,7 +134,7 @@ def name_error(exc: BaseException) -> VisionError | None:
         case MemoryError():
             return errors.OverloadedError()
         case BaseExceptionGroup():
-            return next((named for one in exc.exceptions if (named := name_error(one))), None)
+            return next((named for inner in exc.exceptions if (named := name_error(inner))), None)
     return disk.fault_of(exc)
 
 
@@ -171,14 +171,14 @@ def _from_http(exc: HTTPException) -> VisionError:
 def _fields(found: Sequence[Any]) -> str:
     """One sentence that names each field and what is wrong with it, without repeating what was sent."""
     sentences = []
-    for one in found[:_MAX_FIELDS]:
+    for error in found[:_MAX_FIELDS]:
         place = [
-            str(part) for part in one["loc"] if not str(part).startswith("(")
+            str(part) for part in error["loc"] if not str(part).startswith("(")
         ]  # tags of a union's members
         if place and place[0] in {"body", "query", "path", "header"}:
             place = place[1:] or place
         name = ".".join(place)[:_MAX_NAME_CHARS].encode("ascii", "replace").decode()
-        sentences.append(f"{name}: {complaint(one)}.")
+        sentences.append(f"{name}: {complaint(error)}.")
     if len(found) > _MAX_FIELDS:
         sentences.append(f"And {len(found) - _MAX_FIELDS} more.")
     return " ".join(sentences)
@@ -208,20 +208,20 @@ async def _handle(request: Request, exc: Exception) -> Response:
     return response(error, request_id, dict(exc.headers or {}) if isinstance(exc, HTTPException) else None)
 
 
-async def _gone(request: Request, exc: Exception) -> Response:
+async def _handle_disconnect(request: Request, exc: Exception) -> Response:
     """Nobody reads this: the client has left; 499 is what the log and the metrics show."""
     return Response(status_code=499)
 
 
 async def _handle_http(request: Request, exc: Exception) -> Response:
     if isinstance(exc.__cause__, ClientDisconnect):
-        return await _gone(request, exc)
+        return await _handle_disconnect(request, exc)
     return await _handle(request, exc)
 
 
 def install(app: FastAPI) -> None:
     """Register the handlers; what they do not know is answered by `app.observability.middleware`."""
-    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(ClientDisconnect, _handle_disconnect)
     app.add_exception_handler(HTTPException, _handle_http)
     for kind in (
         VisionError,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from contextlib import suppress
@@ -13,7 +14,7 @@ from app.storage import disk
 from app.storage.tallies import Tallies, Tally
 
 IN_MEMORY_BYTES = 1024 * 1024
-_STALE_S = 3600
+_STALE_SECONDS = 3600
 _ROOM_CHECK_BYTES = 8 << 20
 """As for archives (`app.storage.archives`)."""
 
@@ -32,7 +33,7 @@ class Spool:
         self.min_free_mb = min_free_mb
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in folder.iterdir():
-            if left.is_file() and time.time() - left.stat().st_mtime > _STALE_S:
+            if left.is_file() and time.time() - left.stat().st_mtime > _STALE_SECONDS:
                 left.unlink(missing_ok=True)
 
     @property
@@ -88,6 +89,25 @@ class Entry:
                 disk.check_room(self._folder, self._spool.min_free_mb, what="uploads")
                 self._unchecked = 0
             self._file.write(data)
+
+    def keep(self) -> Entry:
+        """The same bytes as an entry of its own, which outlives this one and is counted besides; nothing is copied.
+
+        Raises what `write` raises. Neither of the two is written to afterwards.
+        """
+        kept = Entry(self._spool, self._folder)
+        with disk.naming_faults(self._folder, "uploads"):
+            if self._file is not None:
+                self._file.flush()
+                kept._file = os.fdopen(os.dup(self._file.fileno()), "r+b")
+        kept._memory = self._memory
+        try:
+            self._spool.take(self.size)
+        except TooManyUploadsError:
+            kept.close()
+            raise
+        kept.size = self.size
+        return kept
 
     def read(self) -> bytes:
         """All of it; may block for a large part, so call it where blocking is allowed."""

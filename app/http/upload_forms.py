@@ -10,9 +10,9 @@ from typing import Any, Generic, Literal
 from fastapi import Request
 
 from app.errors import InvalidInputError
-from app.http.archive_upload import received_archive
+from app.http.archive_upload import receive_archive
 from app.http.dependencies import AppSettings, close_with_request, service_of
-from app.http.fields import AnyForm, describe_fields, parse_fields, required_fields
+from app.http.fields import AnyForm, describe_fields, list_required_fields, parse_fields
 from app.http.forms import convert_images, read_upload
 from app.http.spool import Entry, Spool
 from app.settings import Settings
@@ -68,7 +68,7 @@ class UploadForm(Generic[AnyForm]):
         several = self.images in ("several", "any")
         required = [
             *([] if self.images in ("optional", "any") else [self.name]),
-            *required_fields(self.fields),
+            *list_required_fields(self.fields),
         ]
         fields = describe_fields(self.fields)
         file = {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}
@@ -117,7 +117,7 @@ class ArchiveForm(Generic[AnyForm]):
             # all fields are in the query: what is wrong with them is said before gigabytes are received
             query = {name: request.query_params.getlist(name) for name in request.query_params}
             parse_fields(self.fields, query, settings, file="archive")
-        async with received_archive(request, settings) as upload:
+        async with receive_archive(request, settings) as upload:
             texts = {name: [text] for name, text in upload.fields.items()}
             yield ReceivedArchive(parse_fields(self.fields, texts, settings, file="archive"), upload.path)
 

@@ -61,18 +61,18 @@ def complaint(error: Mapping[str, Any]) -> str:
     pattern = (error.get("ctx") or {}).get("pattern")
     if pattern in _PATTERNS:
         return _PATTERNS[pattern]
-    return words.format_map({name: _shown(value) for name, value in (error.get("ctx") or {}).items()})
+    return words.format_map({name: _shorten_value(value) for name, value in (error.get("ctx") or {}).items()})
 
 
 def complaints(found: Sequence[Mapping[str, Any]], prefix: str = "") -> str:
     """Every field (after `prefix`) and what is wrong with it, one after another."""
-    return "; ".join(f"{prefix}{dotted(one['loc'])}: {complaint(one)}" for one in found)
+    return "; ".join(f"{prefix}{join_location(error['loc'])}: {complaint(error)}" for error in found)
 
 
-def dotted(location: Sequence[int | str]) -> str:
+def join_location(location: Sequence[int | str]) -> str:
     """A field's name, such as `base_model.type`. Parts in brackets are tags that tell a union's members apart."""
     return ".".join(str(part) for part in location if not str(part).startswith("("))
 
 
-def _shown(value: Any) -> str:
+def _shorten_value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -25,14 +25,17 @@ class Holder(Protocol):
 
     @property
     def bases(self) -> Sequence[Base]:
-        """What it shares."""
+        """The bases that it shares with others."""
 
 
-def charged(live: Mapping[Key, Holder]) -> dict[Key, int]:
+def charge_models(live: Mapping[Key, Holder]) -> dict[Key, int]:
     """Bytes by model, a shared base charged to one of its holders: the smallest, which is the bare base itself
     where it is live. So they add up to what is really in memory.
     """
-    own = {key: one.memory_bytes - sum(base.memory_bytes for base in one.bases) for key, one in live.items()}
+    own = {
+        key: model.memory_bytes - sum(base.memory_bytes for base in model.bases)
+        for key, model in live.items()
+    }
     total = dict(own)
     seen: set[int] = set()
     for key in sorted(live, key=lambda key: own[key]):

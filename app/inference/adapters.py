@@ -92,7 +92,7 @@ class Overlay:
 
     def remove(self, name: str) -> None:
         """Free one adapter; with the last one, peft's wrappers go and the base's layers are back in their places."""
-        others = [] if self._peft is None else [one for one in self._peft.peft_config if one != name]
+        others = [] if self._peft is None else [other for other in self._peft.peft_config if other != name]
         if not others:
             _take_off(self.module)
             self._peft = None
@@ -125,13 +125,13 @@ class Overlay:
 def _take_off(module: torch.nn.Module) -> None:
     """Take every wrapper of peft out, half-laid adapters included."""
     wrapped = [
-        (path, one)
-        for path, one in module.named_modules()
-        if isinstance(one, BaseTunerLayer | ModulesToSaveWrapper)
+        (path, layer)
+        for path, layer in module.named_modules()
+        if isinstance(layer, BaseTunerLayer | ModulesToSaveWrapper)
     ]
-    for path, one in reversed(wrapped):  # what lies inside a wrapper before the wrapper itself
+    for path, layer in reversed(wrapped):  # what lies inside a wrapper before the wrapper itself
         parent, _, child = path.rpartition(".")
-        inner = one.original_module if isinstance(one, ModulesToSaveWrapper) else one.get_base_layer()
+        inner = layer.original_module if isinstance(layer, ModulesToSaveWrapper) else layer.get_base_layer()
         setattr(module.get_submodule(parent), child, inner)
     if hasattr(module, "peft_config"):
         del module.peft_config

@@ -20,7 +20,7 @@ def is_bounded(width: int, height: int) -> bool:
     return max(width, height) <= MAX_ASPECT * min(width, height)
 
 
-def bounded(image: AnyImage) -> AnyImage:
+def bound_aspect(image: AnyImage) -> AnyImage:
     """The middle of an image whose sides differ too much; of uint8[h, w, 3] a view."""
     height, width = (image.height, image.width) if isinstance(image, Image.Image) else image.shape[:2]
     if is_bounded(width, height):

@@ -119,37 +119,37 @@ class _Bounding(NodeTransformer):
     """Rewrites what can grow a value unseen: `~` becomes `+` over texts; literals take scalars alone."""
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - the name that jinja looks for
-        first, *others = [_filtered(self.visit(one), "string", node.lineno) for one in node.nodes]
+        first, *others = [_apply_filter(self.visit(operand), "string", node.lineno) for operand in node.nodes]
         joined: nodes.Expr = first
-        for one in others:
-            joined = nodes.Add(joined, one, lineno=node.lineno)
+        for operand in others:
+            joined = nodes.Add(joined, operand, lineno=node.lineno)
         return joined
 
     def visit_List(self, node: nodes.List | nodes.Tuple) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         if getattr(node, "ctx", "load") != "load":
             return node
-        node.items = [_filtered(item, "_scalar", node.lineno) for item in node.items]
-        return _filtered(node, "_made", node.lineno)
+        node.items = [_apply_filter(item, "_scalar", node.lineno) for item in node.items]
+        return _apply_filter(node, "_made", node.lineno)
 
     visit_Tuple = visit_List  # noqa: N815
 
     def visit_Pair(self, node: nodes.Pair) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        node.value = _filtered(node.value, "_scalar", node.lineno)
+        node.value = _apply_filter(node.value, "_scalar", node.lineno)
         return node
 
     def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        return _filtered(node, "_made", node.lineno)
+        return _apply_filter(node, "_made", node.lineno)
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         # compiled to a plain slice, which never passes through the environment
-        return _filtered(node, "_made", node.lineno) if isinstance(node.arg, nodes.Slice) else node
+        return _apply_filter(node, "_made", node.lineno) if isinstance(node.arg, nodes.Slice) else node
 
 
-def _filtered(node: nodes.Expr, name: str, line: int) -> nodes.Expr:
+def _apply_filter(node: nodes.Expr, name: str, line: int) -> nodes.Expr:
     return nodes.Filter(node, name, [], [], None, None, lineno=line)
 
 
@@ -206,7 +206,7 @@ class _Environment(ImmutableSandboxedEnvironment):
                 raise SecurityError(f"the method '{name}' is not served in templates")
         if called is jinja2.utils.Namespace:
             _spend(_NAMESPACE_BYTES)
-        return _bounded(super().call)(context, called, *args, **kwargs)
+        return _bound_result(super().call)(context, called, *args, **kwargs)
 
 
 def _spend(size: int) -> None:
@@ -227,7 +227,7 @@ def _check_size(size: int) -> None:
         raise SecurityError("a text is too long")
 
 
-def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
+def _bound_result(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with its result checked and charged: `tojson` and `escape` write several characters for one."""
 
     @wraps(function)  # with the marks by which jinja knows what to hand it
@@ -334,7 +334,7 @@ def _environment() -> _Environment:
         "replace": _replace,
         "tojson": _to_json,
     }
-    environment.filters = {name: _bounded(function) for name, function in filters.items()}
+    environment.filters = {name: _bound_result(function) for name, function in filters.items()}
     environment.filters["_made"] = _charge
     environment.globals = {
         "range": _range,

@@ -44,7 +44,7 @@ class Domain:
         inside: NDArray[np.bool_] = np.any(vectors @ self.rows.T >= self.least, axis=1)
         return inside
 
-    def extended(self, other: Domain) -> Domain:
+    def extend(self, other: Domain) -> Domain:
         """The pictures of both; raises ValueError where their vectors are of different spaces."""
         if other.encoder != self.encoder:
             raise ValueError("two domains are compared by different encoders")

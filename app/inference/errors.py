@@ -20,7 +20,7 @@ class BaseModelChangedError(ConflictError):
 
 
 class QuestionTooLongError(InvalidInputError):
-    """The question does not fit into what the model can read."""
+    """The question does not fit into the model's context."""
 
     code = "question_too_long"
     advice = "Ask a shorter question, or show fewer examples."

@@ -25,10 +25,10 @@ class InFlight(Protocol):
     """How many callers each tenant has in, in all processes that share the places (`app.storage.tallies.InFlight`)."""
 
     def add(self, tenant: str, count: int, /) -> None:
-        """Change this process's part."""
+        """Add `count` to what this process has of the tenant's load."""
 
     def is_behind(self, tenant: str, /) -> bool:
-        """Whether another tenant has more."""
+        """Whether another tenant has more, over all processes."""
 
 
 class FairSemaphore:

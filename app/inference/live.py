@@ -12,16 +12,16 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 
 from app.inference.accounting import Base
-from app.inference.aspect import bounded, is_bounded
+from app.inference.aspect import bound_aspect, is_bounded
 from app.inference.batcher import Batcher
 from app.inference.errors import DeadlineExceededError, ModelTaskError
 from app.inference.observing import BatcherStats, BatchObserver
 from app.inference.pipeline import PipelinedBatcher
 from app.inference.protocols import (
     Encoder,
+    HasOptimisation,
     ImageOrMaker,
     Launching,
-    Optimised,
     Pixels,
     Rgb,
     TextEncoder,
@@ -38,7 +38,7 @@ class Closable(Protocol):
     """An encoder that holds what others share."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Give back what it shares with others."""
 
 
 def close_encoder(encoder: Encoder) -> None:
@@ -75,7 +75,7 @@ class LiveEncoder:
         """See `app.inference.protocols.Reducing`."""
         self.reads_texts = isinstance(encoder, TextEncoder)
         """Whether the encoder puts texts into the space of its images."""
-        self.optimisation = encoder.optimisation if isinstance(encoder, Optimised) else None
+        self.optimisation = encoder.optimisation if isinstance(encoder, HasOptimisation) else None
         self.bases: tuple[Base, ...] = tuple(getattr(encoder, "bases", ()))
         """What an adapted encoder shares with others; nothing for one that is whole."""
         self.key = f"{encoder.name}@{encoder.fingerprint}"
@@ -208,7 +208,7 @@ class LiveEncoder:
                 return decoded
             decoded = decode_encoded(decoded)
         ready = time.perf_counter()
-        within = bounded(as_pixels(decoded))
+        within = bound_aspect(as_pixels(decoded))
         pixels = within if self._launcher is not None else self._encoder.preprocess(within)
         if self._observer is not None:
             self._observer.image_prepared(self.name, ready - began, time.perf_counter() - ready)
@@ -226,10 +226,10 @@ class LiveEncoder:
         if group == "image" and self._launcher is not None:
             return [row.copy() for row in self._launcher.launch(items)()]
         if group == "image":
-            return [row.copy() for row in self._encoder.encode_images(self._stacked(items))]
+            return [row.copy() for row in self._encoder.encode_images(self._stack_items(items))]
         return [row.copy() for row in cast(TextEncoder, self._encoder).encode_texts(items)]
 
-    def _stacked(self, items: list[Pixels]) -> Pixels:
+    def _stack_items(self, items: list[Pixels]) -> Pixels:
         """The items as one array, in memory that every batch uses again."""
         shape = items[0].shape
         if any(item.shape != shape for item in items):

@@ -73,7 +73,7 @@ class Preprocessing:
             box = (top, left, top + side, left + side)
             return Geometry(box, self.output, (0, 0), self.output, (0, 0), self.output)
         resized = self.fixed or self._keeping_ratio(height, width)
-        corner, kept, place = zip(*map(_centred, resized, self.output), strict=True)
+        corner, kept, place = zip(*map(_centre, resized, self.output), strict=True)
         whole = (0.0, 0.0, float(height), float(width))
         return Geometry(whole, resized, corner, kept, place, self.output)
 
@@ -100,7 +100,7 @@ class Preprocessing:
         return (longer, edge) if width <= height else (edge, longer)
 
 
-def _centred(size: int, wanted: int) -> tuple[int, int, int]:
+def _centre(size: int, wanted: int) -> tuple[int, int, int]:
     """Where the kept part begins, how long it is, and where it lies in the output, along one axis."""
     if size >= wanted:
         return (size - wanted) // 2, wanted, 0

@@ -1,4 +1,4 @@
-"""What travels between the answering room and a vision-language model: prompts in, answers out."""
+"""Prompts for a vision-language model, and its answers."""
 
 from __future__ import annotations
 

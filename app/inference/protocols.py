@@ -102,7 +102,7 @@ def min_decoded_side(encoder: Encoder) -> int | None:
 
 
 @runtime_checkable
-class Optimised(Protocol):
+class HasOptimisation(Protocol):
     """An encoder that knows at which level of optimisation it runs."""
 
     optimisation: Optimisation

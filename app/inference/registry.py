@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 from app.errors import OverloadedError, VisionError
 from app.inference import device
-from app.inference.accounting import charged
+from app.inference.accounting import charge_models
 from app.inference.errors import ModelUnavailableError, OutOfMemoryError
 from app.inference.family import FamilyTable
 from app.inference.live import LiveEncoder
@@ -85,7 +85,7 @@ class ModelRegistry:
         """
         async with self._lend("encoder", self._resolve("encoder", name)) as live:
             if not isinstance(live, LiveEncoder):
-                raise TypeError("the slot of an encoder holds something else")
+                raise TypeError("the slot holds no encoder")
             yield live
 
     @asynccontextmanager
@@ -103,7 +103,7 @@ class ModelRegistry:
             return
         async with self._lend("vlm", self._resolve("vlm", name)) as live:
             if not isinstance(live, LiveVlm):
-                raise TypeError("the slot of a vision-language model holds something else")
+                raise TypeError("the slot holds no vision-language model")
             yield live
 
     @asynccontextmanager
@@ -134,15 +134,15 @@ class ModelRegistry:
 
     def live(self) -> list[ModelInfo]:
         """Loaded models, the most recently used first."""
-        return [info for _, info in self.located()]
+        return [info for _, info in self.list_located()]
 
-    def located(self) -> list[tuple[str, ModelInfo]]:
+    def list_located(self) -> list[tuple[str, ModelInfo]]:
         """The same, each with where its files lie."""
         slots = sorted(self._slots.values(), key=lambda slot: -slot.last_used)
-        sizes = self._charged()
+        sizes = self._charge_models()
         return [(slot.source.location, self._describe(slot.kind, slot.source, slot, sizes)) for slot in slots]
 
-    def known(self) -> list[ModelInfo]:
+    def list_models(self) -> list[ModelInfo]:
         """The default, what ships with this project, and what is live; each once, under its name.
 
         Not the trained models of a workspace, loaded or not: what is known here, any client may name.
@@ -151,8 +151,8 @@ class ModelRegistry:
         own = sorted(folder.name for folder in CHECKPOINTS.iterdir()) if CHECKPOINTS.is_dir() else []
         sources = {key: slot.source for key, slot in self._slots.items() if not self._is_private(slot.source)}
         kinds: list[tuple[Kind, list[str]]] = [
-            ("encoder", [settings.models.encoder, *self._built_ins("encoder"), *own]),
-            ("vlm", [settings.answers.vlm, settings.answers.captioner, *self._built_ins("vlm"), *own]),
+            ("encoder", [settings.models.encoder, *self._list_built_ins("encoder"), *own]),
+            ("vlm", [settings.answers.vlm, settings.answers.captioner, *self._list_built_ins("vlm"), *own]),
         ]
         for kind, names in kinds:
             for name in names:
@@ -160,7 +160,7 @@ class ModelRegistry:
                 with suppress(VisionError):
                     source = self._families.resolve(kind, name)
                     sources.setdefault(_key(kind, source), source)
-        sizes = self._charged()
+        sizes = self._charge_models()
         known = [
             self._describe(key[0], source, self._slots.get(key), sizes) for key, source in sources.items()
         ]
@@ -175,14 +175,14 @@ class ModelRegistry:
         """The loaded model whose files lie there; None where it is not in memory."""
         for key, slot in self._slots.items():
             if key[2] == location:
-                return self._describe(slot.kind, slot.source, slot, self._charged())
+                return self._describe(slot.kind, slot.source, slot, self._charge_models())
         return None
 
-    def taken(self, name: str) -> bool:
+    def is_taken(self, name: str) -> bool:
         """Whether clients mean something else by it than a trained model: one that is known, or a family."""
         if name == "default" or self._families.find(name) is not None:
             return True
-        return any(name in (model.name, *model.aliases) for model in self.known())
+        return any(name in (model.name, *model.aliases) for model in self.list_models())
 
     def family_names(self) -> list[str]:
         """Names of families, by which no model may go."""
@@ -268,7 +268,7 @@ class ModelRegistry:
                     raise OutOfMemoryError from error
                 raise ModelUnavailableError(model=source.name) from error
             self._slots[key] = _Slot(kind, source, live)
-            size = self._sizes[key] = self._charged()[key]
+            size = self._sizes[key] = self._charge_models()[key]
             self._tell_watchers()
             if self._observer:
                 self._observer.model_loaded(source.name, time.monotonic() - began, size)
@@ -277,7 +277,7 @@ class ModelRegistry:
     async def _make_room(self, needed: int, keep: _Key | None = None) -> None:
         """Evict idle models, the least recently used first, until `needed` more bytes fit the budget."""
         budget = self.budget_bytes()
-        while self._used_bytes() + needed > budget:
+        while self._count_used_bytes() + needed > budget:
             idle = [key for key in self._slots if not self._users[key] and key != keep]
             if not idle:
                 return
@@ -298,7 +298,7 @@ class ModelRegistry:
             changed()
 
     def _trim_later(self) -> None:
-        if self._closed or len(self._slots) < 2 or self._used_bytes() <= self.budget_bytes():
+        if self._closed or len(self._slots) < 2 or self._count_used_bytes() <= self.budget_bytes():
             return
 
         async def trim() -> None:
@@ -313,12 +313,12 @@ class ModelRegistry:
         self._trims.add(task)
         task.add_done_callback(self._trims.discard)
 
-    def _used_bytes(self) -> int:
-        return sum(self._charged().values())
+    def _count_used_bytes(self) -> int:
+        return sum(self._charge_models().values())
 
-    def _charged(self) -> dict[_Key, int]:
+    def _charge_models(self) -> dict[_Key, int]:
         """Bytes by model; a base that several share counts once."""
-        return charged({key: slot.live for key, slot in self._slots.items()})
+        return charge_models({key: slot.live for key, slot in self._slots.items()})
 
     def _describe(
         self, kind: Kind, source: EncoderSource, slot: _Slot | None, sizes: dict[_Key, int]
@@ -330,7 +330,7 @@ class ModelRegistry:
         info = describe(kind, source, live, default=default, users=users, declared=declared)
         return info if live is None else replace(info, memory_bytes=sizes[key])
 
-    def _built_ins(self, kind: Kind) -> list[str]:
+    def _list_built_ins(self, kind: Kind) -> list[str]:
         return [family.built_in for family in self._families.of_kind(kind) if family.built_in]
 
     def _is_private(self, source: EncoderSource) -> bool:

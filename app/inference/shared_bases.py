@@ -113,7 +113,7 @@ _bases: weakref.WeakValueDictionary[BaseKey, SharedBase] = weakref.WeakValueDict
 _building = threading.Lock()
 
 
-def shared(key: BaseKey, build: Callable[[], torch.nn.Module]) -> SharedBase:
+def share_base(key: BaseKey, build: Callable[[], torch.nn.Module]) -> SharedBase:
     """The base of that key, built by `build` unless somebody holds it already.
 
     One base is built at a time, since two at once would need the memory of both before either is counted.
@@ -128,8 +128,8 @@ def shared(key: BaseKey, build: Callable[[], torch.nn.Module]) -> SharedBase:
 
 def tensor_bytes(module: torch.nn.Module) -> int:
     """Bytes of a module's parameters and buffers, each counted once."""
-    tensors = {id(one): one for one in itertools.chain(module.parameters(), module.buffers())}
-    return sum(one.numel() * one.element_size() for one in tensors.values())
+    tensors = {id(tensor): tensor for tensor in itertools.chain(module.parameters(), module.buffers())}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 class _Turns:

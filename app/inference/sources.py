@@ -32,7 +32,7 @@ _NOT_SLUG = re.compile(r"[^a-z0-9._-]+")
 
 @dataclass(frozen=True)
 class EncoderSource:
-    """A resolved name."""
+    """A model's name, resolved to a family and a place."""
 
     family: str
     """Name of the model family; for a hub id a guess from the id until its configuration is read."""

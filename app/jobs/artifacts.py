@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.jobs.spec import FileRef
 from app.jobs.tables import Artifact
 
-__all__ = ["Artifact", "artifacts_of", "drop_artifacts", "keep_artifacts", "stored_bytes"]
+__all__ = ["Artifact", "artifacts_of", "count_stored_bytes", "drop_artifacts", "keep_artifacts"]
 
 
 async def artifacts_of(session: AsyncSession, workspace: str, model: str | None = None) -> list[Artifact]:
@@ -23,7 +23,7 @@ async def artifacts_of(session: AsyncSession, workspace: str, model: str | None 
     )
 
 
-async def stored_bytes(session: AsyncSession, workspace: str) -> int:
+async def count_stored_bytes(session: AsyncSession, workspace: str) -> int:
     """Bytes of the files that the workspace's jobs and uploads left behind."""
     wanted = select(func.coalesce(func.sum(Artifact.size), 0)).where(Artifact.workspace == workspace)
     return int(await session.scalar(wanted) or 0)

@@ -45,10 +45,10 @@ class Describer:
         return info
 
     async def describe_all(self, jobs: Sequence[Job]) -> list[JobInfo]:
-        """Several at once."""
+        """Jobs as clients see them, several at once."""
         names = await self.names.of_data(jobs)
         queues = {job.queue for job in jobs if job.state == "queued"}
-        served = {queue: await presence.served(self.redis, queue) for queue in queues}
+        served = {queue: await presence.is_served(self.redis, queue) for queue in queues}
         return [_info(job, self.names.of_base(job.spec), names, served) for job in jobs]
 
 

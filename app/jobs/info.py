@@ -14,7 +14,7 @@ from app.jobs.tables import Artifact
 from app.methods import MethodName
 from app.methods.tasks import Task
 
-RETRY_AFTER_S = 2
+RETRY_AFTER_SECONDS = 2
 """How soon a client that polls should look at a new job."""
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -71,7 +71,9 @@ class JobInfo(BaseModel):
     id: uuid.UUID
     kind: Kind
     state: State
-    queue: Queue = Field(description="Where it fits; workers listen to one queue or several.")
+    queue: Queue = Field(
+        description="The queue it waits in, by its size; workers listen to one queue or several."
+    )
     served: bool | None = Field(
         description="Of a job that waits: whether a worker listens to its queue; null where that is not known."
     )

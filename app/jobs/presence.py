@@ -15,7 +15,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
 
 _KEY = "vision:workers:"
-_TIMEOUT_S = 2.0
+_TIMEOUT_SECONDS = 2.0
 
 log = structlog.get_logger("app.jobs")
 
@@ -35,7 +35,7 @@ def announce(
             until.wait(every_s)
 
 
-def unserved(redis_url: str, queues: Sequence[str]) -> set[str]:
+def find_unserved(redis_url: str, queues: Sequence[str]) -> set[str]:
     """Those that no worker listens to; none where Redis is away."""
     if not queues:
         return set()
@@ -44,10 +44,10 @@ def unserved(redis_url: str, queues: Sequence[str]) -> set[str]:
             found = client.mget([_KEY + queue for queue in queues])
     except (RedisError, OSError):
         return set()
-    return {queue for queue, one in zip(queues, found, strict=True) if one is None}
+    return {queue for queue, reply in zip(queues, found, strict=True) if reply is None}
 
 
-async def served(client: AsyncRedis, queue: str) -> bool | None:
+async def is_served(client: AsyncRedis, queue: str) -> bool | None:
     """Whether a worker listens to the queue; None where Redis is away."""
     try:
         return bool(await client.exists(_KEY + queue))
@@ -56,4 +56,4 @@ async def served(client: AsyncRedis, queue: str) -> bool | None:
 
 
 def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+    return redis.Redis.from_url(url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RUN_JOB: Final = "vision.run_job"
 KEYS: Final = "vision:jobs:"
 """Before every key of a queue, so that none meets the cache that shares the database."""
-_TIMEOUT_S = 2.0
+_TIMEOUT_SECONDS = 2.0
 
 log = structlog.get_logger("app.jobs")
 
@@ -85,6 +85,6 @@ class JobQueue:
         sender = Celery("vision", broker=broker_url(self._redis_url), set_as_current=False)
         sender.conf.update(
             task_ignore_result=True,
-            broker_transport_options=broker_options(_TIMEOUT_S) | {"max_retries": 0},
+            broker_transport_options=broker_options(_TIMEOUT_SECONDS) | {"max_retries": 0},
         )
         return sender

@@ -42,7 +42,7 @@ class NewJob:
 
 
 @dataclass(frozen=True)
-class Told:
+class StoredEvent:
     """One event of a job."""
 
     id: int
@@ -119,7 +119,7 @@ async def retry(session: AsyncSession, workspace: str, job_id: uuid.UUID) -> str
 
 
 async def find(session: AsyncSession, workspace: str, job_id: uuid.UUID) -> Job | None:
-    """One job."""
+    """The job of that id in a workspace; None without one."""
     return await session.scalar(select(Job).where(Job.workspace == workspace, Job.id == job_id))
 
 
@@ -145,9 +145,9 @@ async def listing(
     return list(await session.scalars(wanted.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)))
 
 
-async def told(
+async def load_events(
     session: AsyncSession, workspace: str, job_id: uuid.UUID, *, after: int, limit: int
-) -> tuple[str, list[Told]] | None:
+) -> tuple[str, list[StoredEvent]] | None:
     """The job's state and its events after the one of that id, both of one moment; None without such a job."""
     rows = (
         await session.execute(
@@ -160,10 +160,10 @@ async def told(
     ).all()
     if not rows:
         return None
-    return rows[0][0], [Told(*row[1:]) for row in rows if row[1] is not None]
+    return rows[0][0], [StoredEvent(*row[1:]) for row in rows if row[1] is not None]
 
 
-async def told_all(session: AsyncSession, job_id: uuid.UUID, after: int) -> bool:
+async def has_told_all(session: AsyncSession, job_id: uuid.UUID, after: int) -> bool:
     """Whether a job has ended and told nothing after the event of that id."""
     later = select(JobEvent.id).where(JobEvent.job_id == job_id, JobEvent.id > after).exists()
     ended = select(Job.id).where(Job.id == job_id, Job.state.in_(FINISHED), ~later)

@@ -1,4 +1,4 @@
-"""`/jobs`: follow long work, stop it, try it again, and fetch what it left behind; asking for it is `app.training`."""
+"""`/jobs`: follow jobs, cancel and retry them, and fetch their files; `app.training` makes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.jobs.errors import (
     JobStateError,
     TooManyFollowersError,
 )
-from app.jobs.info import RETRY_AFTER_S, ArtifactInfo, JobInfo, State
+from app.jobs.info import RETRY_AFTER_SECONDS, ArtifactInfo, JobInfo, State
 from app.jobs.schemas import ArtifactList, JobList, JobPage, MetricList, MetricSeries
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -104,7 +104,7 @@ async def get_job(
     """Show one job with its evaluation and the files it left behind."""
     row = await jobs.get(caller.workspace, _id(job))
     if row.state in repository.OPEN:
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     files = await jobs.artifacts(caller.workspace, row.id)
     info = await describer.describe(row)
     artifacts = [ArtifactInfo.of(file, f"/v1/jobs/{row.id}") for file in files]
@@ -128,7 +128,7 @@ async def retry_job(
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
     row = await jobs.retry(caller.workspace, _id(job))
     response.headers["Location"] = f"/v1/jobs/{row.id}"
-    response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return await describer.describe(row)
 
 
@@ -153,7 +153,7 @@ async def follow_job(
         if not _EVENT_ID.fullmatch(last_event_id):
             raise InvalidInputError("Last-Event-ID: send the id of an event of this job.")
         after = int(last_event_id)
-        if await jobs.told_all(row.id, after):
+        if await jobs.has_told_all(row.id, after):
             return Response(status_code=204)  # or a browser would ask again for ever
     return followers.follow(caller.workspace, row.id, after)
 

@@ -1,4 +1,4 @@
-"""What travels when jobs are listed, followed and looked at."""
+"""Replies of `/jobs`."""
 
 from __future__ import annotations
 

@@ -21,14 +21,14 @@ from app.errors import OverloadedError
 from app.jobs import machine, repository
 from app.jobs.errors import ArtifactNotFoundError, IdempotencyKeyError, JobNotFoundError, JobStateError
 from app.jobs.repository import NewJob, Series, digest
-from app.jobs.spec import Kind, Resolved
+from app.jobs.spec import Kind, ResolvedJob
 from app.jobs.tables import Artifact, Job
 from app.settings import Settings
 from app.storage.database import Database
 
 __all__ = ["Artifact", "Job", "Jobs", "Publisher", "digest", "states", "trains"]
 
-_FULL_RETRY_S = 30
+_FULL_RETRY_SECONDS = 30
 _STORING: frozenset[Kind] = frozenset({"train", "export", "prepare", "teach"})
 """Jobs that leave data behind of a size that nobody knows before."""
 
@@ -65,7 +65,7 @@ class Jobs:
         self._quota = quota
 
     async def queue(
-        self, workspace: str, wanted: Resolved, *, key: str | None = None, digest: str | None = None
+        self, workspace: str, wanted: ResolvedJob, *, key: str | None = None, digest: str | None = None
     ) -> Job:
         """Write a resolved job down, then tell the workers; raises OverloadedError, IdempotencyKeyError, and
         WorkspaceFullError for a job that would store something where the workspace stores all it may.
@@ -90,7 +90,7 @@ class Jobs:
                 for line in wanted.warnings:
                     await repository.tell(session, job_id, "log", {"line": line})
         if not made:
-            if key is not None and (before := await self.repeated(workspace, key, digest)) is not None:
+            if key is not None and (before := await self.find_repeated(workspace, key, digest)) is not None:
                 return before  # another request with this key came in between
             if made is None:
                 raise _full(most)
@@ -161,10 +161,10 @@ class Jobs:
         async with self._database.session() as session:
             return await repository.metrics(session, job_id, points=points)
 
-    async def told_all(self, job_id: uuid.UUID, after: int) -> bool:
+    async def has_told_all(self, job_id: uuid.UUID, after: int) -> bool:
         """Whether a job has ended and told nothing after the event of that id."""
         async with self._database.session() as session:
-            return await repository.told_all(session, job_id, after)
+            return await repository.has_told_all(session, job_id, after)
 
     async def artifacts(self, workspace: str, job_id: uuid.UUID) -> list[Artifact]:
         """What a job left behind; raises JobNotFoundError."""
@@ -186,7 +186,7 @@ class Jobs:
                 session, workspace, kind, ("data", "collection"), str(collection)
             )
 
-    async def repeated(self, workspace: str, key: str, digest: str | None) -> Job | None:
+    async def find_repeated(self, workspace: str, key: str, digest: str | None) -> Job | None:
         """The job that the same key and body made before; raises IdempotencyKeyError for another body."""
         async with self._database.session() as session:
             job = await repository.by_key(session, workspace, key)
@@ -208,5 +208,5 @@ class Jobs:
 
 def _full(most: int) -> OverloadedError:
     return OverloadedError(
-        f"{most} jobs wait or run already: try again when some are done.", retry_after_s=_FULL_RETRY_S
+        f"{most} jobs wait or run already: try again when some are done.", retry_after_s=_FULL_RETRY_SECONDS
     )

@@ -127,7 +127,7 @@ class ModelCard(BaseModel):
 
 
 class DatasetOutcome(BaseModel):
-    """What preparing found."""
+    """What preparing a dataset found."""
 
     id: uuid.UUID
     task: Task
@@ -154,7 +154,7 @@ class Outcome(BaseModel):
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedJob:
     """A job that may be queued."""
 
     spec: JobSpec

@@ -22,14 +22,14 @@ from app.errors import OverloadedError
 from app.http.streaming import HeldStream
 from app.jobs import repository
 from app.jobs.errors import ArtifactNotFoundError, TooManyFollowersError
-from app.jobs.repository import FINISHED, Told
+from app.jobs.repository import FINISHED, StoredEvent
 from app.jobs.spec import FileRef
 from app.jobs.tables import Artifact
 from app.storage.database import Database
 from app.storage.files import FileStore
 from app.storage.tallies import Tallies
 
-HEARTBEAT_S = 15.0
+HEARTBEAT_SECONDS = 15.0
 """Silence after which a comment is sent, so that nobody on the way takes the connection for dead."""
 _BATCH = 500
 _CHUNK = 1 << 18
@@ -77,10 +77,10 @@ class Followers:
             self._asked.set()
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         events = self._events(workspace, job_id, after)
-        return HeldStream(events, self._counted(workspace), headers=headers)
+        return HeldStream(events, self._count_follower(workspace), headers=headers)
 
     @asynccontextmanager
-    async def _counted(self, workspace: str) -> AsyncIterator[None]:
+    async def _count_follower(self, workspace: str) -> AsyncIterator[None]:
         listening = self._tallies.get("followers"), self._tallies.followers_of(workspace)
         for tally in listening:
             tally.add(1)
@@ -100,7 +100,9 @@ class Followers:
         while not self._closing.is_set():
             try:
                 async with self._database.session() as session:
-                    found = await repository.told(session, workspace, job_id, after=after, limit=_BATCH)
+                    found = await repository.load_events(
+                        session, workspace, job_id, after=after, limit=_BATCH
+                    )
             except SQLAlchemyError as error:
                 if not away:  # once: it is looked for several times a second, by everybody who follows
                     log.warning("a job's events could not be read", reason=type(error).__name__)
@@ -111,14 +113,14 @@ class Followers:
                     return
                 state, events = found
                 for event in _newest(events):
-                    yield _written(event)
+                    yield _render_event(event)
                     quiet_since = time.monotonic()
                 after = events[-1].id if events else after
                 if len(events) == _BATCH:
                     continue
                 if state in FINISHED:
                     return
-            if time.monotonic() - quiet_since > HEARTBEAT_S:
+            if time.monotonic() - quiet_since > HEARTBEAT_SECONDS:
                 yield ": still here\n\n"
                 quiet_since = time.monotonic()
             await self._pause()
@@ -130,13 +132,13 @@ class Followers:
             return
 
 
-def _newest(events: Sequence[Told]) -> list[Told]:
+def _newest(events: Sequence[StoredEvent]) -> list[StoredEvent]:
     """Without progress that later progress among them supersedes: a long job has told of very much."""
-    last = max((one.id for one in events if one.kind == "progress"), default=0)
-    return [one for one in events if one.kind != "progress" or one.id == last]
+    last = max((event.id for event in events if event.kind == "progress"), default=0)
+    return [event for event in events if event.kind != "progress" or event.id == last]
 
 
-def _written(event: Told) -> str:
+def _render_event(event: StoredEvent) -> str:
     # in ASCII: some clients take U+2028 and its like for the end of a line
     data = json.dumps({**event.data, "at": event.at.isoformat()})
     return f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n"

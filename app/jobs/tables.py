@@ -17,7 +17,7 @@ from app.storage.database import Base
 
 
 class Job(Base):
-    """One piece of long work; the row is the truth, a message about it only a hint."""
+    """A job; the row is the truth, a message about it only a hint."""
 
     __tablename__ = "jobs"
     __table_args__ = (

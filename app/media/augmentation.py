@@ -1,4 +1,4 @@
-"""Changed copies of examples that keep their label: turned, brighter or darker, noisy, cropped, mirrored on wish."""
+"""Changed copies of examples that keep their label: turned, brighter or darker, noisy, cropped, mirrored if asked."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def augment(image: Image.Image, rng: np.random.Generator, settings: Augmentation
     if settings.flip and rng.random() < 0.5:
         result = result.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if settings.rotation:
-        result = _rotated(result, float(rng.uniform(-settings.rotation, settings.rotation)))
+        result = _rotate(result, float(rng.uniform(-settings.rotation, settings.rotation)))
     if settings.crop:
-        result = _cropped(result, rng, settings.crop)
+        result = _crop(result, rng, settings.crop)
     if result.size != image.size:
         result = result.resize(image.size, Image.Resampling.BICUBIC)
     if settings.brightness:
@@ -93,7 +93,7 @@ def contact_sheet(image: Image.Image, count: int, settings: AugmentationSettings
     return sheet
 
 
-def _rotated(image: Image.Image, degrees: float) -> Image.Image:
+def _rotate(image: Image.Image, degrees: float) -> Image.Image:
     """Turned about the middle; of the result the largest upright rectangle of the same shape without corners."""
     width, height = image.size
     turned = image.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=_FILL)
@@ -106,7 +106,7 @@ def _rotated(image: Image.Image, degrees: float) -> Image.Image:
     return turned.crop((left, top, left + wide, top + high))
 
 
-def _cropped(image: Image.Image, rng: np.random.Generator, most: float) -> Image.Image:
+def _crop(image: Image.Image, rng: np.random.Generator, most: float) -> Image.Image:
     width, height = image.size
     area = width * height * float(rng.uniform(1 - most, 1))
     shape = math.exp(float(rng.uniform(math.log(3 / 4), math.log(4 / 3)))) * width / height

@@ -51,7 +51,7 @@ def convert(data: bytes, kind: str, *, max_pixels: int, max_side: int, limits: D
     Waits while as many others run as may. Raises InvalidImageError and ImageTooLargeError, CheckLimitError where
     decoding takes more than it may, OverloadedError where the system ended it.
     """
-    with _SLOTS.taken(limits.at_once), tempfile.TemporaryDirectory(prefix="vision-decode-") as folder:
+    with _SLOTS.hold(limits.at_once), tempfile.TemporaryDirectory(prefix="vision-decode-") as folder:
         source, target = Path(folder, "source"), Path(folder, "target")
         source.write_bytes(data)
         run_bounded(
@@ -95,7 +95,7 @@ def convert_request(
     """Decode `source` and write `target`, as a bounded child is asked for it. Raises what `convert` raises, and
     MemoryError.
     """
-    with decoder_failures(kind), Path(source).open("rb") as file, _opened(file, kind) as image:
+    with decoder_failures(kind), Path(source).open("rb") as file, _open_image(file, kind) as image:
         width, height = image.size
         check_size(image.size, max_pixels, max_side)
         try:
@@ -112,7 +112,7 @@ def convert_request(
             raise
 
 
-def _opened(file: Any, kind: str) -> ImageFile.ImageFile:
+def _open_image(file: Any, kind: str) -> ImageFile.ImageFile:
     """The image before decoding; imports the one decoder that is needed."""
     if kind == "HEIC":
         try:

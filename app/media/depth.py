@@ -170,11 +170,11 @@ def with_lower_bits(upper: Image.Image, lower: Image.Image, layout: str) -> Imag
     used is white; alpha likewise.
     """
     highest = [0, 0]
-    for _, samples in _joined(upper, lower, layout):
+    for _, samples in _join_bytes(upper, lower, layout):
         highest[0] = max(highest[0], int(samples[..., :3].max()))
         highest[1] = max(highest[1], int(samples[..., 3:].max(initial=0)))
     result = Image.new(upper.mode, upper.size)
-    for top, samples in _joined(upper, lower, layout):
+    for top, samples in _join_bytes(upper, lower, layout):
         scaled = samples.astype(np.float64)
         scaled[..., :3] *= 255 / white_of(highest[0])
         scaled[..., 3:] *= 255 / white_of(highest[1])
@@ -182,7 +182,9 @@ def with_lower_bits(upper: Image.Image, lower: Image.Image, layout: str) -> Imag
     return result
 
 
-def _joined(upper: Image.Image, lower: Image.Image, layout: str) -> Iterator[tuple[int, NDArray[np.uint16]]]:
+def _join_bytes(
+    upper: Image.Image, lower: Image.Image, layout: str
+) -> Iterator[tuple[int, NDArray[np.uint16]]]:
     for (top, above), (_, below) in zip(bands(upper), bands(lower), strict=True):
         high, low = np.asarray(above).astype(np.uint16), np.asarray(below).astype(np.uint16)
         if layout.startswith("LA"):  # the lower one has both bytes of both samples

@@ -33,7 +33,7 @@ from app.media import depth, jpeg
 from app.media.converting import CONVERTED, DecoderLimits, convert
 from app.media.errors import InvalidImageError
 from app.media.kinds import READABLE, describe, sniff
-from app.media.modes import orientation, to_rgb, turned
+from app.media.modes import orientation, to_rgb, turn_pixels
 from app.media.safety import check_size, decoder_failures
 from app.media.structure import (
     check,
@@ -123,7 +123,7 @@ def decode_with_turn(
 ) -> tuple[Image.Image, Image.Transpose | None]:
     """What `decode` gives, and what its EXIF had it turned by; None for an image that is stored upright."""
     data, kind = as_common(data, limits)
-    return _decoded(data, kind, limits, _MARGIN * input_size if input_size else None)
+    return _decode_upright(data, kind, limits, _MARGIN * input_size if input_size else None)
 
 
 def decode_pixels(
@@ -148,7 +148,7 @@ def decode_pixels(
             pixels = _jpeg_pixels(data, limits, min_side, place)
         if pixels is not None:
             return pixels
-    return np.array(_decoded(data, kind, limits, min_side)[0])
+    return np.array(_decode_upright(data, kind, limits, min_side)[0])
 
 
 def _jpeg_pixels(
@@ -171,14 +171,14 @@ def _jpeg_pixels(
         size = (image.height, image.width)
         turn = orientation(image)
     pixels = jpeg.decode(data, size, jpeg.factor_for(size, min_side), place if turn is None else None)
-    return pixels if pixels is None or turn is None else turned(pixels, turn)
+    return pixels if pixels is None or turn is None else turn_pixels(pixels, turn)
 
 
-def _decoded(
+def _decode_upright(
     data: builtins.bytes, kind: str, limits: ImageLimits, target: int | None
 ) -> tuple[Image.Image, Image.Transpose | None]:
     """By Pillow: upright RGB, its shorter side keeping `target` pixels, and what it was turned by."""
-    with decoder_failures(kind), _opened(data, kind, limits) as image:
+    with decoder_failures(kind), _open_checked(data, kind, limits) as image:
         layout = depth.deep_layout(image)
         if target and isinstance(image, JpegImagePlugin.JpegImageFile):
             image.draft(None, (target, target))
@@ -186,7 +186,7 @@ def _decoded(
         turn = orientation(image)
         result: Image.Image = image
         if layout is not None and depth.uses_few_bits(image):
-            result = _deepened(data, kind, limits, image, layout)
+            result = _deepen(data, kind, limits, image, layout)
         if result.mode in ("L", "RGB") and "transparency" not in result.info:
             result = _shrink(result, target)
         result = _shrink(to_rgb(result), target)
@@ -272,11 +272,11 @@ def from_base64(text: str, *, max_bytes: int) -> builtins.bytes:
 
 
 @contextmanager
-def _opened(data: builtins.bytes, kind: str, limits: ImageLimits) -> Iterator[ImageFile.ImageFile]:
+def _open_checked(data: builtins.bytes, kind: str, limits: ImageLimits) -> Iterator[ImageFile.ImageFile]:
     """The image before decoding, once its structure and size have passed."""
     check(data, kind)
     if kind == "JPEG" and lacks_end(data):
-        data = _ended(data, limits)
+        data = _complete_jpeg(data, limits)
     with _DECODERS[kind](io.BytesIO(data)) as image:
         check_size(image.size, limits.max_pixels, limits.max_side)
         if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -286,7 +286,7 @@ def _opened(data: builtins.bytes, kind: str, limits: ImageLimits) -> Iterator[Im
         yield image
 
 
-def _ended(data: builtins.bytes, limits: ImageLimits) -> builtins.bytes:
+def _complete_jpeg(data: builtins.bytes, limits: ImageLimits) -> builtins.bytes:
     """A JPEG with the end marker that it lacks; raises InvalidImageError where it lacks pixels too.
 
     Decoders make up what is missing, so it is decoded twice with different bytes in its place: pixels that are all
@@ -303,11 +303,11 @@ def _ended(data: builtins.bytes, limits: ImageLimits) -> builtins.bytes:
     return with_end(data)
 
 
-def _deepened(
+def _deepen(
     data: builtins.bytes, kind: str, limits: ImageLimits, upper: Image.Image, layout: str
 ) -> Image.Image:
     """An image whose upper 8 bits show next to nothing, by its lower ones too."""
-    with _opened(data, kind, limits) as lower:
+    with _open_checked(data, kind, limits) as lower:
         depth.set_layout(lower, depth.lower_layout(layout))
         lower.load()
         return depth.with_lower_bits(upper, lower, layout)

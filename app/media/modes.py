@@ -67,14 +67,14 @@ def _without_transparency(image: Image.Image) -> Image.Image:
             raise InvalidImageError("The image is transparent everywhere, with nothing under it.")
         return colours
     for background in ("white", "black"):
-        canvas = _laid_on(image, background)
+        canvas = _lay_on(image, background)
         if not _is_blank(canvas):
             return canvas
         del canvas  # before the next one is made
-    return _laid_on(image, "white")
+    return _lay_on(image, "white")
 
 
-def _laid_on(image: Image.Image, background: str) -> Image.Image:
+def _lay_on(image: Image.Image, background: str) -> Image.Image:
     canvas = Image.new("RGB", image.size, background)
     for top, band in bands(image):
         band = band.convert("RGBA")
@@ -90,7 +90,7 @@ def _is_blank(image: Image.Image) -> bool:
     return all(high - low < _MIN_CONTRAST for low, high in band_ranges(image))
 
 
-def turned(pixels: NDArray[np.uint8], turn: Image.Transpose) -> NDArray[np.uint8]:
+def turn_pixels(pixels: NDArray[np.uint8], turn: Image.Transpose) -> NDArray[np.uint8]:
     """uint8[h, w, 3] as `Image.transpose` turns an image."""
     for axes in _TURNS[turn]:
         pixels = pixels.swapaxes(0, 1) if axes == "swap" else np.flip(pixels, axes)

@@ -1,6 +1,6 @@
 """How image files are built: whether they are cheap enough to hand to a decoder, and whether they are whole.
 
-Looks at markers, chunks and block lengths only; decodes nothing and knows no pixels.
+Looks at markers, chunks and block lengths only; decodes nothing.
 
 A decoder walks a file's parts one by one, and a progressive JPEG is walked once a scan, whatever its size. So
 a small upload can keep a core busy for minutes; counting the parts first costs microseconds.

@@ -15,7 +15,7 @@ ENCODER_PATIENCE = 4
 
 
 class Params(BaseModel):
-    """What every method takes."""
+    """Parameters that every method takes."""
 
     model_config = ConfigDict(
         extra="forbid", allow_inf_nan=False, json_schema_extra={"additionalProperties": False}
@@ -54,7 +54,9 @@ class Params(BaseModel):
         description=f"Evaluations without improvement before training stops; empty: {ENCODER_PATIENCE} where an "
         f"encoder learns labels by adapters or by its last stages, else {DEFAULT_PATIENCE}; 0 never stops early.",
     )
-    evaluate_every: int = Field(25, ge=1, description="Steps between two looks at the held-out examples.")
+    evaluate_every: int = Field(
+        25, ge=1, description="Steps between two evaluations on the held-out examples."
+    )
 
     @property
     def min_examples_per_label(self) -> int:

@@ -28,7 +28,7 @@ EXEMPLARS = 16
 """Examples kept a label, from which likeness and the share for none are fitted again when it is loaded."""
 MAX_DIM = 16_384
 """Longest features: the closed-form part takes memory by their square."""
-_LARGEST = 1e18
+_MAX_VALUE = 1e18
 """No number on the way to a score is larger, so that none overflows in float32, nor its square."""
 
 Adapted = Literal["peft", "tail", "full"]
@@ -85,7 +85,7 @@ class Weights:
                 found[name] = getattr(self, name)
         for index, (weight, bias) in enumerate(self.layers):
             found |= {f"layers.{index}.weight": weight, f"layers.{index}.bias": bias}
-        return {name: np.ascontiguousarray(one) for name, one in found.items()}
+        return {name: np.ascontiguousarray(array) for name, array in found.items()}
 
 
 class TrainedClassifier:
@@ -100,7 +100,7 @@ class TrainedClassifier:
         self.weights = weights
         _check(note, weights)
         try:
-            self.head = _closed_form(note, weights)
+            self.head = _build_closed_form(note, weights)
             found = self.head.predict(weights.exemplars[:EXEMPLARS])
         except (ValueError, ArithmeticError):
             found = None
@@ -157,7 +157,7 @@ class TrainedClassifier:
     @property
     def memory_bytes(self) -> int:
         """Of the weights, without the encoder's."""
-        return sum(one.nbytes for one in self.weights.tensors().values())
+        return sum(tensor.nbytes for tensor in self.weights.tensors().values())
 
 
 def project(features: Vectors, layers: tuple[tuple[Vectors, Vectors], ...], *, unit_norm: bool) -> Vectors:
@@ -202,7 +202,7 @@ def few_exemplars(
     return features[chosen], owners[chosen]
 
 
-def _closed_form(note: ClassifierNote, weights: Weights) -> Head:
+def _build_closed_form(note: ClassifierNote, weights: Weights) -> Head:
     supports = SupportSet(note.dim)
     supports.add(weights.owners, weights.exemplars)
     ids = list(range(len(note.labels)))
@@ -233,18 +233,20 @@ def _check(note: ClassifierNote, weights: Weights) -> None:
     if weights.rows is not None:
         shapes.append(weights.rows.shape[-1] == size)
     tensors = weights.tensors()
-    types = [one.dtype == (np.int64 if name == "owners" else np.float32) for name, one in tensors.items()]
+    types = [
+        tensor.dtype == (np.int64 if name == "owners" else np.float32) for name, tensor in tensors.items()
+    ]
     if not all(types):
         raise ModelUnavailableError(f"The tensors of '{note.id}' are not float32, its owners not int64.")
     if not all(shapes) or len(set(note.labels)) != count or count < 2:
         raise ModelUnavailableError(f"The parts of '{note.id}' do not go together.")
-    if not _bounded(note, weights):
+    if not _is_bounded(note, weights):
         raise ModelUnavailableError(
             f"Tensors of '{note.id}' hold numbers that are not finite, or far too large."
         )
 
 
-def _bounded(note: ClassifierNote, weights: Weights) -> bool:
+def _is_bounded(note: ClassifierNote, weights: Weights) -> bool:
     """Whether features of length one can lead to nothing but finite numbers."""
 
     def norm(matrix: NDArray[Any]) -> float:
@@ -260,4 +262,4 @@ def _bounded(note: ClassifierNote, weights: Weights) -> bool:
         size = 1.0
     if weights.rows is not None and weights.bias is not None:
         sizes.append(norm(weights.rows) * size + norm(weights.bias))
-    return all(one < _LARGEST for one in sizes)  # false of what is no number
+    return all(size < _MAX_VALUE for size in sizes)  # false of what is no number

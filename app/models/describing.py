@@ -13,7 +13,7 @@ from app.inference.model_info import ModelInfo
 from app.inference.sources import HUB_ID, EncoderConfig, Kind
 from app.jobs.spec import ModelCard
 from app.models.schemas import Model, ModelOptimisation, TrainedFacts
-from app.models.service import Trained
+from app.models.service import ModelRecord
 from app.settings import Settings
 
 _MIB = 1024 * 1024
@@ -29,7 +29,7 @@ def is_whole(card: ModelCard) -> bool:
 
 def list_known(registry: Engine) -> list[Model]:
     """Every model of the registry, the default first."""
-    known = sorted(registry.known(), key=lambda info: (not info.default, info.name))
+    known = sorted(registry.list_models(), key=lambda info: (not info.default, info.name))
     return [describe_known(info) for info in known]
 
 
@@ -41,7 +41,7 @@ def describe_known(info: ModelInfo) -> Model:
         tasks=None if info.tasks is None else list(info.tasks),
         family=info.family,
         # a folder of this machine is nobody's business but its own
-        aliases=[one for one in info.aliases if HUB_ID.fullmatch(one) and not Path(one).exists()],
+        aliases=[alias for alias in info.aliases if HUB_ID.fullmatch(alias) and not Path(alias).exists()],
         default=info.default,
         knows=info.knows,
         loaded=info.live,
@@ -57,12 +57,12 @@ def _in_memory(info: ModelInfo | None) -> dict[str, Any]:
     return {**known, "memory_mb": None if memory is None else round(memory / _MIB, 1)}
 
 
-def described(one: Trained, settings: Settings, live: tuple[bool, ModelInfo | None]) -> Model:
+def describe(model: ModelRecord, settings: Settings, live: tuple[bool, ModelInfo | None]) -> Model:
     """A trained model beside the models that came with the service; `live` is what `TrainedModels.live` says.
 
     Blocks while its base is looked at.
     """
-    card = one.card
+    card = model.card
     loaded, info = live
     kind: Kind = "vlm" if card.kind == "vlm" else "encoder"
     config = EncoderConfig.from_settings(settings)
@@ -74,7 +74,7 @@ def described(one: Trained, settings: Settings, live: tuple[bool, ModelInfo | No
         changed, note = False, None
     return Model(
         id=card.id,
-        created=int(one.created_at.timestamp()),
+        created=int(model.created_at.timestamp()),
         owned_by="workspace",
         kind=card.kind,
         tasks=None if card.kind == "classifier" else [card.task],
@@ -85,12 +85,12 @@ def described(one: Trained, settings: Settings, live: tuple[bool, ModelInfo | No
         **_in_memory(info),
         trained=TrainedFacts(
             base_model=Path(card.base_model).name if Path(card.base_model).is_absolute() else card.base_model,
-            job_id=one.job_id,
+            job_id=model.job_id,
             **card.model_dump(include=_CARD_FACTS),
             comparison=card.comparison,
             size_mb=None if card.size_bytes is None else round(card.size_bytes / _MIB, 2),
             base_changed=changed,
             note=note,
-            created_at=one.created_at,
+            created_at=model.created_at,
         ),
     )

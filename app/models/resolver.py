@@ -18,7 +18,7 @@ from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
 from app.inference.sources import Kind
 from app.methods.tasks import Task
-from app.models.service import Trained, TrainedModels
+from app.models.service import ModelRecord, TrainedModels
 from app.settings import Settings
 
 _KINDS: dict[Kind, str] = {
@@ -63,25 +63,25 @@ class ModelResolver:
             return self.settings.answers.vlm
         if self.settings.answers.captioner:
             return self.settings.answers.captioner
-        is_able = any(info.default for info in self.known("vlm", "caption"))
+        is_able = any(info.default for info in self.list_models("vlm", "caption"))
         return self.settings.answers.vlm if is_able else FAMILIES.default_checkpoint("caption")
 
-    def known(self, kind: Kind | None = None, task: Task | None = None) -> list[ModelInfo]:
+    def list_models(self, kind: Kind | None = None, task: Task | None = None) -> list[ModelInfo]:
         """Models that any client may name; of one `kind`, or not known to be unable to do the `task`."""
         return [
             info
-            for info in self.registry.known()
+            for info in self.registry.list_models()
             if kind in (None, info.kind) and (task is None or info.tasks is None or task in info.tasks)
         ]
 
     def match(self, name: str, kind: Kind | None = None) -> ModelInfo | None:
         """The known model of that name or alias."""
-        return next((info for info in self.known(kind) if name in names_of(info)), None)
+        return next((info for info in self.list_models(kind) if name in names_of(info)), None)
 
     def match_base(self, name: str, kind: Kind | None = None, task: Task | None = None) -> list[ModelInfo]:
         """The known models of that name, alias or else family, the default first; `task` chooses in a family only."""
-        named = [info for info in self.known(kind) if name in names_of(info)]
-        family = [info for info in self.known(kind, task) if name == info.family]
+        named = [info for info in self.list_models(kind) if name in names_of(info)]
+        family = [info for info in self.list_models(kind, task) if name == info.family]
         return named or sorted(family, key=lambda info: not info.default)
 
     def get_encoder(self, name: str) -> str:
@@ -91,13 +91,13 @@ class ModelResolver:
             raise self.absent(name, "encoder")
         return self.word_of(info)
 
-    async def find(self, workspace: str, name: str, kind: Kind | None = None) -> Trained | ModelInfo:
+    async def find(self, workspace: str, name: str, kind: Kind | None = None) -> ModelRecord | ModelInfo:
         """The workspace's trained model of that id, else the known one (of that `kind`) of that name or alias.
 
         Raises ModelNotFoundError, which names those that are near.
         """
         known = self.match(name, kind)
-        found: Trained | ModelInfo | None = None
+        found: ModelRecord | ModelInfo | None = None
         if known is None or not self._is_untrained(workspace, name):
             found = await self.trained.find(workspace, name)
             if found is None and known is not None:
@@ -130,7 +130,7 @@ class ModelResolver:
     async def is_taken(self, workspace: str, name: str) -> bool:
         """Whether a model to be made may not go by that name: it means another one already, or a family."""
         return (
-            self.registry.taken(name)
+            self.registry.is_taken(name)
             or self.match(name) is not None
             or await self.trained.find(workspace, name) is not None
         )
@@ -142,7 +142,7 @@ class ModelResolver:
         return (info.aliases or (info.name,))[0]
 
     @staticmethod
-    def shown(word: str, kind: Kind | None = None) -> str:
+    def name_for_clients(word: str, kind: Kind | None = None) -> str:
         """What clients call the model of a word, never a folder of this machine; also of one no longer there."""
         if kind == "vlm":
             try:
@@ -156,7 +156,7 @@ class ModelResolver:
 
     def is_same_encoder(self, word: str, other: str) -> bool:
         """Whether two words mean one encoder."""
-        return word == other or self.shown(word) == self.shown(other)
+        return word == other or self.name_for_clients(word) == self.name_for_clients(other)
 
     def absent(
         self,
@@ -164,11 +164,11 @@ class ModelResolver:
         kind: Kind | None = None,
         task: Task | None = None,
         *,
-        trained: Iterable[Trained] = (),
+        trained: Iterable[ModelRecord] = (),
         hint: str = "",
     ) -> ModelNotFoundError:
         """The failure of a name that means no model here; it names those that are near, else all known ones."""
-        names = [info.name for info in self.known(kind, task)] + [model.card.id for model in trained]
+        names = [info.name for info in self.list_models(kind, task)] + [model.card.id for model in trained]
         others = suggest_names(name, names, none="none is known")
         which = _KINDS[kind] if kind is not None and self.match(name) is not None else ""
         return ModelNotFoundError(f"There is no model '{shorten_name(name)}' here{which}: {others}{hint}")

@@ -29,7 +29,7 @@ from app.models import aliases, describing, uploads
 from app.models.dependencies import CollectionsByName, Models, Registry, TrainedModelService
 from app.models.errors import ModelExistsError
 from app.models.schemas import Model, ModelFile, ModelFiles, ModelList
-from app.models.service import Trained, TrainedModels
+from app.models.service import ModelRecord, TrainedModels
 from app.models.trial import try_model
 from app.settings import Settings
 from app.storage.errors import ArchiveError
@@ -50,7 +50,7 @@ async def list_models(
     collections: CollectionsByName,
 ) -> ModelList:
     """List the models, the default first, then those trained here, the newest first; then other names (`alias_of`)."""
-    found = [await _described(settings, trained, model) for model in await trained.all(caller.workspace)]
+    found = [await _describe(settings, trained, model) for model in await trained.all(caller.workspace)]
     known = describing.list_known(registry)
     named = [
         aliases.describe_collection(collection, known)
@@ -103,7 +103,7 @@ async def upload_model(
     finally:
         await asyncio.to_thread(uploads.discard, model)
     response.headers["Location"] = f"/v1/models/{made.card.id}"
-    return await _described(settings, trained, made)
+    return await _describe(settings, trained, made)
 
 
 @router.get("/{model}", responses=_NOT_FOUND)
@@ -112,8 +112,8 @@ async def get_model(
 ) -> Model:
     """Show one model."""
     found = await models.find(caller.workspace, model)
-    if isinstance(found, Trained):
-        return await _described(settings, trained, found)
+    if isinstance(found, ModelRecord):
+        return await _describe(settings, trained, found)
     return aliases.name_embedder(describing.describe_known(found), model)
 
 
@@ -122,7 +122,7 @@ async def delete_model(
     caller: Trainer, model: ModelPath, trained: TrainedModelService, models: Models
 ) -> Response:
     """Forget a trained model, its files and what it takes in memory."""
-    if not isinstance(await models.find(caller.workspace, model), Trained):
+    if not isinstance(await models.find(caller.workspace, model), ModelRecord):
         raise ConflictError("Models that come with the service cannot be removed.")
     await trained.delete(caller.workspace, model)
     return Response(status_code=204)
@@ -177,6 +177,6 @@ async def get_model_by_path(
     return await get_model(caller, named, settings, trained, models)
 
 
-async def _described(settings: Settings, trained: TrainedModels, one: Trained) -> Model:
-    live = trained.live(one)
-    return await asyncio.to_thread(describing.described, one, settings, live)
+async def _describe(settings: Settings, trained: TrainedModels, model: ModelRecord) -> Model:
+    live = trained.live(model)
+    return await asyncio.to_thread(describing.describe, model, settings, live)

@@ -1,4 +1,4 @@
-"""What travels when models and hardware are described."""
+"""Replies of `/models`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _LITE: dict[str, Any] = {
 
 
 class ModelOptimisation(BaseModel):
-    """How boldly a loaded model runs, against float32 torch without any tricks."""
+    """How far a loaded model is optimised, against plain float32 torch."""
 
     asked: str = Field(description="What the settings ask for: `auto` or a level.")
     level: str = Field(

@@ -37,11 +37,11 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.files import FileStore
 
-_STALE_S = 86_400
+_STALE_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
-class Trained:
+class ModelRecord:
     """A trained model as its row says."""
 
     card: ModelCard
@@ -71,22 +71,22 @@ class TrainedModels:
         self._config = EncoderConfig.from_settings(settings)
         self._fitting = asyncio.Lock()
         for left in self._cache.glob(".upload-*"):  # of a service that was killed
-            if time.time() - left.stat().st_mtime > _STALE_S:
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
         self._classifiers: OrderedDict[Path, TrainedClassifier] = OrderedDict()
         self._turns: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
         """Fetching and removing of one folder wait for each other."""
 
-    async def find(self, workspace: str, name: str) -> Trained | None:
+    async def find(self, workspace: str, name: str) -> ModelRecord | None:
         """The trained model of that id."""
         if not re.fullmatch(MODEL_NAME, name):
             return None
         async with self._database.session() as session:
             row = await session.get(TrainedModel, (workspace, name))
             files = [] if row is None else await artifacts_of(session, workspace, name)
-            return None if row is None else self._trained(row, files)
+            return None if row is None else self._build_trained(row, files)
 
-    async def all(self, workspace: str) -> list[Trained]:
+    async def all(self, workspace: str) -> list[ModelRecord]:
         """Every one, the newest first."""
         wanted = select(TrainedModel).where(TrainedModel.workspace == workspace)
         async with self._database.session() as session:
@@ -94,15 +94,15 @@ class TrainedModels:
             files: dict[str, list[Artifact]] = {}
             for file in await artifacts_of(session, workspace):
                 files.setdefault(file.model or "", []).append(file)
-            return [self._trained(row, files.get(row.id, [])) for row in rows]
+            return [self._build_trained(row, files.get(row.id, [])) for row in rows]
 
-    def live(self, one: Trained) -> tuple[bool, ModelInfo | None]:
+    def live(self, model: ModelRecord) -> tuple[bool, ModelInfo | None]:
         """Whether it is in memory, and what is known there of a model that is more than a head over its base."""
-        info = self._registry.live_at(str(one.folder))
-        head = self._classifiers.get(one.folder)
+        info = self._registry.live_at(str(model.folder))
+        head = self._classifiers.get(model.folder)
         return info is not None or (head is not None and not head.adapted), info
 
-    async def classifier(self, workspace: str, found: Trained) -> tuple[TrainedClassifier, str]:
+    async def classifier(self, workspace: str, found: ModelRecord) -> tuple[TrainedClassifier, str]:
         """The classifier and the encoder that feeds it, as a word that the registry takes.
 
         Raises ModelTaskError for a model that is no classifier, ModelNotFoundError where it was removed meanwhile,
@@ -131,7 +131,7 @@ class TrainedModels:
         asked = known.note.base_fingerprint
         return FAMILIES.base_of("encoder", known.base_model, asked, self._config) or known.base_model
 
-    async def vlm(self, workspace: str, found: Trained) -> str:
+    async def vlm(self, workspace: str, found: ModelRecord) -> str:
         """The folder of the vision-language model; errors likewise."""
         if found.card.kind != "vlm":
             raise ModelTaskError(f"The model '{found.card.id}' classifies; it does not answer questions.")
@@ -145,32 +145,34 @@ class TrainedModels:
 
     async def artifact(self, workspace: str, name: str, file: str) -> Artifact:
         """One of them; raises ArtifactNotFoundError."""
-        for one in await self.artifacts(workspace, name):
-            if one.name == file:
-                return one
+        for artifact in await self.artifacts(workspace, name):
+            if artifact.name == file:
+                return artifact
         raise ArtifactNotFoundError
 
     @asynccontextmanager
-    async def _present(self, workspace: str, one: Trained) -> AsyncIterator[None]:
+    async def _present(self, workspace: str, model: ModelRecord) -> AsyncIterator[None]:
         """A block in which the model's files are on this machine, fetched and checked; nobody removes it meanwhile.
 
         Raises ModelNotFoundError where it was removed before, ModelUnavailableError where a file is missing or not
         what it was, StoreUnavailableError.
         """
-        async with self._turns.setdefault(one.folder, asyncio.Lock()):
-            if not await asyncio.to_thread(one.folder.is_dir):
-                now = await self.find(workspace, one.card.id)
-                if now is None or now.folder != one.folder:
+        async with self._turns.setdefault(model.folder, asyncio.Lock()):
+            if not await asyncio.to_thread(model.folder.is_dir):
+                now = await self.find(workspace, model.card.id)
+                if now is None or now.folder != model.folder:
                     raise ModelNotFoundError
                 rows = [
-                    row for row in await self.artifacts(workspace, one.card.id) if row.name in one.card.files
+                    row
+                    for row in await self.artifacts(workspace, model.card.id)
+                    if row.name in model.card.files
                 ]
-                if {row.name for row in rows} != set(one.card.files):
-                    raise ModelUnavailableError(f"Files of the model '{one.card.id}' are missing.")
-                await asyncio.to_thread(self._fetch, rows, one.folder)
+                if {row.name for row in rows} != set(model.card.files):
+                    raise ModelUnavailableError(f"Files of the model '{model.card.id}' are missing.")
+                await asyncio.to_thread(self._fetch, rows, model.folder)
             yield
 
-    async def publish(self, workspace: str, card: ModelCard, folder: Path) -> Trained:
+    async def publish(self, workspace: str, card: ModelCard, folder: Path) -> ModelRecord:
         """Keep an uploaded model's files and its row; raises IntegrityError where the id is taken meanwhile, and
         WorkspaceFullError.
         """
@@ -179,14 +181,14 @@ class TrainedModels:
         prefix = f"models/{uuid.uuid4()}"
         try:
             kept = await asyncio.to_thread(self._store, folder, card.files, prefix)
-            card = card.model_copy(update={"size_bytes": sum(one.size for one in kept)})
+            card = card.model_copy(update={"size_bytes": sum(file.size for file in kept)})
             async with self._database.session() as session:
                 row = TrainedModel(workspace=workspace, id=card.id, card=card.model_dump(mode="json"))
                 session.add(row)
                 files = keep_artifacts(session, workspace, card.id, kept)
                 await session.flush()
                 await session.refresh(row)
-                return self._trained(row, files)
+                return self._build_trained(row, files)
         except BaseException:
             await asyncio.to_thread(self._files.delete, prefix)
             raise
@@ -231,11 +233,11 @@ class TrainedModels:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
-    def _trained(self, row: TrainedModel, files: Sequence[Artifact]) -> Trained:
+    def _build_trained(self, row: TrainedModel, files: Sequence[Artifact]) -> ModelRecord:
         card = ModelCard.model_validate(row.card)
-        parts = sorted((one.name, one.sha256) for one in files if one.name in card.files)
+        parts = sorted((file.name, file.sha256) for file in files if file.name in card.files)
         digest = hashlib.sha256(repr((row.workspace, parts)).encode()).hexdigest()[:32]
-        return Trained(card, row.job_id, row.created_at, self._cache / digest / card.id)
+        return ModelRecord(card, row.job_id, row.created_at, self._cache / digest / card.id)
 
     def _store(self, folder: Path, names: Sequence[str], prefix: str) -> list[FileRef]:
         kept = []

@@ -34,6 +34,11 @@ logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
+def current_request_id() -> str:
+    """The id of the request that is being answered; empty outside of one."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))
+
+
 def configure(settings: Settings) -> None:
     """Send our own lines and those of libraries through one formatter to stderr; safe to call again."""
     as_json = settings.logs.log_format == "json" or (
@@ -70,7 +75,7 @@ def configure(settings: Settings) -> None:
         )
     )
     root = logging.getLogger()
-    for old in [one for one in root.handlers if one.get_name() == _HANDLER]:
+    for old in [handler for handler in root.handlers if handler.get_name() == _HANDLER]:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)  # libraries speak up only when something is wrong

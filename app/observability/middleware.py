@@ -58,7 +58,7 @@ class ObservabilityMiddleware:
                 is_recorded = True
                 self._record(scope, method, status or CLIENT_LEFT, time.perf_counter() - begun)
 
-        async def stamped(message: Message) -> None:
+        async def send_stamped(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -76,7 +76,7 @@ class ObservabilityMiddleware:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                await self.app(scope, receive, stamped)
+                await self.app(scope, receive, send_stamped)
             except ClientDisconnect:
                 status = status or CLIENT_LEFT
             except Exception as exc:
@@ -89,7 +89,7 @@ class ObservabilityMiddleware:
                     error = problems.unforeseen(request_id)
                 else:
                     problems.log_refusal(error, exc)
-                await problems.response(error, request_id)(scope, receive, stamped)
+                await problems.response(error, request_id)(scope, receive, send_stamped)
             finally:
                 record()
 

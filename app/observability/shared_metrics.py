@@ -65,7 +65,7 @@ class SharedMetrics:
         with os.fdopen(handle, "wb") as file:
             file.write(pid.ljust(_PID_BYTES).encode())
 
-    def known_models(self) -> Iterator[str]:
+    def list_known_models(self) -> Iterator[str]:
         """Models that this process counted for before it was started again."""
         for path in self.folder.glob(f"*_{self.process}.db"):
             read = MmapedDict.read_all_values_from_file(str(path))  # type: ignore[no-untyped-call]

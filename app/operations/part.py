@@ -49,7 +49,7 @@ class DefaultModel(Protocol):
         """`ok`, or what `/readyz` says of it."""
 
     async def close(self) -> None:
-        """Load it no further."""
+        """Stop loading the default model, where this process loads one."""
 
 
 class OwnModel:

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import text
 
@@ -32,7 +32,7 @@ from app.storage.blobs import local_folder
 
 SERVICE = "llamafarm-vision"
 VERSION = version(SERVICE)
-_CHECK_S = 2.0
+_CHECK_SECONDS = 2.0
 
 _ASSETS = {
     "swagger-ui.css": "text/css",
@@ -139,11 +139,9 @@ class Readiness(BaseModel):
     checks: dict[str, str]
 
 
-@router.get("/", tags=["platform"], response_model=About)
-async def about(request: Request) -> Any:
-    """What answers here; a browser is led to the documentation."""
-    if "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse("docs", status_code=307)
+@router.get("/", tags=["platform"])
+async def about() -> About:
+    """What answers here; a browser gets the page instead."""
     return About()
 
 
@@ -190,7 +188,7 @@ async def readyz(
 
 async def _check(part: str, work: Awaitable[Any]) -> str:
     try:
-        async with asyncio.timeout(_CHECK_S):
+        async with asyncio.timeout(_CHECK_SECONDS):
             await work
     except Exception as exc:  # whatever it is, the part does not answer
         log.debug("not ready", part=part, reason=str(exc)[:300])
@@ -205,7 +203,7 @@ async def _disk(settings: Settings) -> str:
     if _disk_look is None or _disk_look.done() or _disk_look.get_loop() is not loop:
         _disk_look = loop.run_in_executor(None, _look_at_disks, settings)
     try:
-        async with asyncio.timeout(_CHECK_S):
+        async with asyncio.timeout(_CHECK_SECONDS):
             return await asyncio.shield(_disk_look)
     except TimeoutError:
         return "does not answer"

@@ -98,7 +98,7 @@ class Children:
             keeper.guard.join()
 
     def kill(self) -> None:
-        """End all at once."""
+        """Kill all of them at once."""
         for keeper in self._of(()):
             keeper.kill()
 

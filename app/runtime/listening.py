@@ -18,7 +18,7 @@ number it writes thousands of log lines a second and answers nobody any more."""
 
 
 class ListenError(Exception):
-    """The address to listen on cannot be had."""
+    """The service cannot listen on this address."""
 
 
 @contextmanager

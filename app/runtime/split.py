@@ -156,7 +156,7 @@ class Split:
                 tell=partial(self._tell, told, settings, cleaned),
                 told_after=self._databases_open,
                 hear=self._news.put,
-                ended=partial(self._ended, name, row, tallies, SharedMetrics(folder / METRICS, name)),
+                ended=partial(self._note_end, name, row, tallies, SharedMetrics(folder / METRICS, name)),
                 inherits=() if is_engine else (self._sock.fileno(),),
                 pauses=pauses,
             )
@@ -170,7 +170,7 @@ class Split:
             cleaned.set()
         return {**told, "settings": write_settings(settings, self._addresses), "cleans": cleans}
 
-    def _ended(self, name: str, row: int, tallies: Tallies, metrics: SharedMetrics, code: int) -> None:
+    def _note_end(self, name: str, row: int, tallies: Tallies, metrics: SharedMetrics, code: int) -> None:
         tallies.clear(row)
         metrics.end()
         if code > 0:  # it has given up by itself

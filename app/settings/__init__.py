@@ -18,6 +18,7 @@ from app.settings.group import SettingsGroup
 from app.settings.jobs import JobSettings, StrategySettings
 from app.settings.models import AnswerSettings, BatchingSettings, CollectionSettings, ModelSettings
 from app.settings.processes import ProcessSettings
+from app.settings.review import ReviewSettings
 from app.settings.serving import AccessSettings, LimitSettings, LogSettings, ServerSettings, UploadSettings
 
 
@@ -36,6 +37,7 @@ class Settings(BaseModel):
     limits: LimitSettings
     uploads: UploadSettings
     collections: CollectionSettings
+    review: ReviewSettings
     jobs: JobSettings
     strategies: StrategySettings
     logs: LogSettings
@@ -51,12 +53,12 @@ class Settings(BaseModel):
             wrong = [
                 InitErrorDetails(
                     # the group, the setting, and which type of a union it is not
-                    type=one["type"],
-                    loc=one["loc"][:2][-1:],
-                    input=one["input"],
-                    ctx=one.get("ctx", {}),
+                    type=error["type"],
+                    loc=error["loc"][:2][-1:],
+                    input=error["input"],
+                    ctx=error.get("ctx", {}),
                 )
-                for one in error.errors()
+                for error in error.errors()
             ]
             raise ValidationError.from_exception_data(error.title, wrong) from None
 

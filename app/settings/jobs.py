@@ -14,7 +14,7 @@ class JobSettings(SettingsGroup):
 
     worker: bool = Field(
         True,
-        description="Let `vision serve` run a worker and the sweeper beside itself; false where others work.",
+        description="Let `vision serve` run a worker and the sweeper beside itself; false where workers run elsewhere.",
     )
     worker_at_once: bool = Field(
         True,
@@ -38,7 +38,9 @@ class JobSettings(SettingsGroup):
         100, ge=0, description="Times a job is put off before such attempts are charged like any other."
     )
     job_lease_s: float = Field(
-        60.0, gt=0, description="Seconds after which a job whose worker fell silent is another's."
+        60.0,
+        gt=0,
+        description="Seconds after which a job whose worker no longer reports is given to another one.",
     )
     job_heartbeat_s: float = Field(
         10.0,
@@ -47,10 +49,10 @@ class JobSettings(SettingsGroup):
         description="Seconds between two renewals of a job's lease; at most half of it.",
     )
     job_sweep_s: float = Field(
-        30.0, gt=0, description="Seconds between two looks for jobs that no worker heard of or holds."
+        30.0, gt=0, description="Seconds between two sweeps for jobs that no worker was told of or holds."
     )
     job_tidy_s: float = Field(
-        3_600.0, gt=0, description="Seconds between two looks for files that no job or model needs any more."
+        3_600.0, gt=0, description="Seconds between two sweeps for files that no job or model needs any more."
     )
     job_checkpoint_days: float = Field(
         7.0,
@@ -60,7 +62,7 @@ class JobSettings(SettingsGroup):
     job_history_days: float = Field(
         90.0, ge=0, description="Days after a job's end that its log and the course of its metrics are kept."
     )
-    job_cancel_poll_s: float = Field(2.0, gt=0, description="Seconds between two looks whether to cancel.")
+    job_cancel_poll_s: float = Field(2.0, gt=0, description="Seconds between two checks whether to cancel.")
     job_stop_grace_s: float = Field(
         20.0, gt=0, description="Seconds a job gets to write a checkpoint when its worker stops."
     )
@@ -88,7 +90,7 @@ class JobSettings(SettingsGroup):
         description="host:port where the nodes of a job that runs on several meet; the first node's address.",
     )
     event_poll_s: float = Field(
-        0.5, gt=0, description="Seconds between two looks for new events of a job that is followed."
+        0.5, gt=0, description="Seconds between two checks for new events of a job that is followed."
     )
     max_followers: int = Field(
         100, ge=1, description="Clients that follow jobs on one service; beyond that requests get 503."
@@ -101,7 +103,7 @@ class JobSettings(SettingsGroup):
 
     @field_validator("job_heartbeat_s")
     @classmethod
-    def _renewed_in_time(cls, period_s: float, others: ValidationInfo) -> float:
+    def _check_renewal(cls, period_s: float, others: ValidationInfo) -> float:
         if period_s > others.data.get("job_lease_s", period_s * 2) / 2:
             raise ValueError(f"{period_s:g} is more than half of job_lease_s: every job would be lost")
         return period_s

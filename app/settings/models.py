@@ -46,7 +46,7 @@ class ModelSettings(SettingsGroup):
     )
     optimisation: Optimisation = Field(
         "auto",
-        description="How boldly models are made faster (docs/encoders.md); each level is measured and refused where it strays too far.",
+        description="How far models are optimised for speed (docs/encoders.md); each level is measured, and refused where its results differ too much.",
     )
     optimisations: str = Field(
         "", description="Levels of single models, such as `clip-tiny=aggressive,lite=none`."
@@ -72,17 +72,19 @@ class ModelSettings(SettingsGroup):
     @property
     def levels_by_model(self) -> dict[str, str]:
         """`optimisations` taken apart."""
-        pairs = (one.partition("=") for one in self.optimisations.split(",") if one.strip())
+        pairs = (entry.partition("=") for entry in self.optimisations.split(",") if entry.strip())
         return {name.strip(): level.strip() for name, _, level in pairs}
 
     @field_validator("optimisations")
     @classmethod
-    def _known_levels(cls, text: str) -> str:
+    def _check_levels(cls, text: str) -> str:
         levels = get_args(Optimisation)
-        for one in filter(str.strip, text.split(",")):
-            name, _, level = (part.strip() for part in one.partition("="))
+        for entry in filter(str.strip, text.split(",")):
+            name, _, level = (part.strip() for part in entry.partition("="))
             if not name or level not in levels:
-                raise ValueError(f"'{one.strip()}' is not a model's name, '=' and one of {', '.join(levels)}")
+                raise ValueError(
+                    f"'{entry.strip()}' is not a model's name, '=' and one of {', '.join(levels)}"
+                )
         return text
 
 
@@ -140,7 +142,9 @@ class AnswerSettings(SettingsGroup):
     )
     remote_model: str = Field("default", description="What that server calls its model.")
     remote_api_key: SecretStr | None = Field(None, description="Key for that server.")
-    remote_attempts: int = Field(3, ge=1, description="Times a busy or unreachable remote server is asked.")
+    remote_attempts: int = Field(
+        3, ge=1, description="Times a request to a busy or unreachable remote server is tried."
+    )
 
     @property
     def in_flight(self) -> int:
@@ -186,6 +190,6 @@ class CollectionSettings(SettingsGroup):
     """Collections."""
 
     watch_interval_s: float = Field(
-        1.0, gt=0, description="Seconds between two looks at collection versions."
+        1.0, gt=0, description="Seconds between two checks of the collections' versions."
     )
     max_cached_heads: int = Field(64, ge=1, description="Fitted heads kept in memory.")

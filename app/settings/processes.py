@@ -77,7 +77,7 @@ class ProcessSettings(SettingsGroup):
 
     @field_validator("engine_devices")
     @classmethod
-    def _known_devices(cls, text: str, info: ValidationInfo) -> str:
+    def _check_devices(cls, text: str, info: ValidationInfo) -> str:
         devices = [device.strip() for device in text.lower().split(",")] if text.strip() else []
         for device in devices:
             if not _DEVICE.fullmatch(device):

@@ -148,7 +148,14 @@ class LimitSettings(SettingsGroup):
     max_preview_images: int = Field(
         64, ge=1, description="Most changed copies in one preview of augmentation."
     )
-    max_page: int = Field(1_000, ge=1, description="Most rows in one page of a list.")
+    max_compared_examples: int = Field(
+        20_000,
+        ge=1,
+        description="Most examples of a collection that its health compares with one another, to find near-duplicates and labels that overlap; of more a sample is taken, which the reply says.",
+    )
+    max_page: int = Field(
+        1_000, ge=1, description="Most rows in one page of a list, and most examples in one bulk change."
+    )
 
 
 class UploadSettings(SettingsGroup):
@@ -203,7 +210,7 @@ class LogSettings(SettingsGroup):
     )
     stage_cpu: bool = Field(
         False,
-        description="Count in `/metrics` the CPU time of each stage of a request, which `make bench` prints; it costs some itself.",
+        description="Count in `/metrics` the CPU time of each stage of a request, which `make bench` prints; measuring takes some CPU time itself.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line printed."

@@ -58,7 +58,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Unpacked:
+class UnpackedArchive:
     """What unpacking an archive gave."""
 
     files: int
@@ -66,7 +66,7 @@ class Unpacked:
     """Sentences for whoever sent it: what was guessed, and what was left out."""
 
 
-def shown(name: str) -> str:
+def shorten_name(name: str) -> str:
     """A name as an error shows it."""
     return name.encode("ascii", "replace").decode()[:100]
 

@@ -28,9 +28,9 @@ from app.storage.archive_entries import (
     NO_ARCHIVE,
     ArchiveLimits,
     Entry,
-    Unpacked,
+    UnpackedArchive,
     refuse_bomb,
-    shown,
+    shorten_name,
 )
 from app.storage.disk import check_room
 from app.storage.errors import ArchiveError, ArchiveTooLargeError
@@ -90,7 +90,7 @@ def check_limits(settings: Settings, size_bytes: int) -> ChildLimits:
 
 def unpack_bounded(
     archive: Path, folder: Path, settings: Settings, *, gone: threading.Event | None = None
-) -> Unpacked:
+) -> UnpackedArchive:
     """`unpack` in a child process with limits; raises CheckLimitError too."""
     limits = ArchiveLimits.from_settings(settings)
     allowed = check_limits(settings, archive.stat().st_size)
@@ -110,7 +110,7 @@ def unpack_bounded(
     except BaseException:  # a child that was ended removes nothing
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return Unpacked(**found)
+    return UnpackedArchive(**found)
 
 
 def unpack_request(archive: str, folder: str, limits: dict[str, int]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def unpack(
     limits: ArchiveLimits,
     *,
     is_allowed: Callable[[str], bool] | None = None,
-) -> Unpacked:
+) -> UnpackedArchive:
     """Unpack into the new `folder`. `is_allowed` says which paths may be in it.
 
     Backslashes in names separate folders, as Windows writes them; the encoding of names that do not state it is
@@ -155,7 +155,7 @@ class _Unpacking:
         self._remarks: list[str] = []
         self._backslashes = self._icons = 0
 
-    def run(self) -> Unpacked:
+    def run(self) -> UnpackedArchive:
         files = 0
         with _damage():
             for number, entry in enumerate(self._entries(), 1):
@@ -166,15 +166,17 @@ class _Unpacking:
                     self._icons += 1
                     continue
                 self._backslashes += "\\" in entry.name
-                path = _checked(entry.name)
+                path = _check_path(entry.name)
                 if entry.is_folder:
                     continue
                 if not entry.is_plain:
                     raise ArchiveError(
-                        f"'{shown(entry.name)}' is a link or a device: archives may hold files only."
+                        f"'{shorten_name(entry.name)}' is a link or a device: archives may hold files only."
                     )
                 if not self._is_allowed(path):
-                    raise ArchiveError(f"'{shown(entry.name)}' is not a name that a file here may have.")
+                    raise ArchiveError(
+                        f"'{shorten_name(entry.name)}' is not a name that a file here may have."
+                    )
                 self._check_room()
                 self._write(entry, path)
                 files += 1
@@ -182,7 +184,7 @@ class _Unpacking:
             self._remarks.append(f"Backslashes in {self._backslashes} names were read as folders.")
         if self._icons:
             self._remarks.append(f"{self._icons} icons of macOS folders were left out.")
-        return Unpacked(files, self._remarks)
+        return UnpackedArchive(files, self._remarks)
 
     def _entries(self) -> Iterator[Entry]:
         with self._archive.open("rb") as file:
@@ -197,7 +199,7 @@ class _Unpacking:
             target.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         except (FileExistsError, IsADirectoryError, NotADirectoryError):
-            raise ArchiveError(f"'{shown(entry.name)}' is in the archive twice.") from None
+            raise ArchiveError(f"'{shorten_name(entry.name)}' is in the archive twice.") from None
         with os.fdopen(handle, "wb") as out, entry.open() as source:
             self._copy(source, out)
 
@@ -216,7 +218,7 @@ class _Unpacking:
         check_room(self._folder, self._limits.min_free_mb, what="archives")
 
 
-def _checked(name: str) -> str:
+def _check_path(name: str) -> str:
     """A relative path below the folder; raises ArchiveError for any other."""
     path = PurePosixPath(name.replace("\\", "/"))
     bad = (
@@ -228,7 +230,7 @@ def _checked(name: str) -> str:
         or any(len(part.encode(errors="replace")) > 255 for part in path.parts)
     )
     if bad or not path.parts or path.parts[0][1:] == ":" or not all(map(_is_fit, name)):
-        raise ArchiveError(f"'{shown(name)}' is not a name that an archive may hold.")
+        raise ArchiveError(f"'{shorten_name(name)}' is not a name that an archive may hold.")
     return str(path)
 
 

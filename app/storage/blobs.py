@@ -58,12 +58,12 @@ class BlobStore:
         await asyncio.to_thread(self._call, self._put, sha256, data)
 
     async def get(self, sha256: str) -> bytes:
-        """The bytes."""
-        return await asyncio.to_thread(self._call, self._backend.get, _checked(sha256))
+        """The bytes stored under the hash."""
+        return await asyncio.to_thread(self._call, self._backend.get, _check_hash(sha256))
 
     async def delete(self, sha256: str) -> None:
         """Forget the bytes; nothing happens where there are none."""
-        await asyncio.to_thread(self._call, self._backend.delete, _checked(sha256))
+        await asyncio.to_thread(self._call, self._backend.delete, _check_hash(sha256))
 
     async def older_than(self, age_s: float) -> list[str]:
         """Hashes of the blobs that were written at least `age_s` seconds ago."""
@@ -71,7 +71,7 @@ class BlobStore:
 
     def read(self, sha256: str) -> bytes:
         """The bytes, for callers without an event loop."""
-        return self._call(self._backend.get, _checked(sha256))
+        return self._call(self._backend.get, _check_hash(sha256))
 
     def keep(self, data: bytes) -> str:
         """Keep `data`, for callers without an event loop; its SHA-256 in hex."""
@@ -80,7 +80,7 @@ class BlobStore:
         return sha256
 
     def _put(self, sha256: str, data: bytes) -> None:
-        if not self._backend.exists(_checked(sha256)):
+        if not self._backend.exists(_check_hash(sha256)):
             self._backend.put(sha256, data)
 
     def _call(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -179,7 +179,7 @@ class _Fsspec:
                 yield key
 
 
-def _checked(sha256: str) -> str:
+def _check_hash(sha256: str) -> str:
     """Only a hash ever becomes part of a path."""
     if not _HASH.fullmatch(sha256):
         raise ValueError("a blob's name is 64 hex digits")

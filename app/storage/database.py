@@ -32,14 +32,14 @@ DEFAULT_WORKSPACE = "default"
 DEFAULT_COLLECTION = "default"
 MIGRATION_LOCK = 0x6C66_7669_7369_6F6E
 """Advisory lock (the letters lfvision) that one migration at a time holds."""
-CONNECT_TIMEOUT_S = 10
+CONNECT_TIMEOUT_SECONDS = 10
 # a database that went silent, its machine gone, is noticed within seconds instead of many minutes
 NETWORK = {
-    "connect_timeout": CONNECT_TIMEOUT_S,
+    "connect_timeout": CONNECT_TIMEOUT_SECONDS,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 2,
-    "tcp_user_timeout": CONNECT_TIMEOUT_S * 1000,
+    "tcp_user_timeout": CONNECT_TIMEOUT_SECONDS * 1000,
 }
 """Connection parameters of engines that hold connections."""
 
@@ -68,7 +68,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
-            pool_timeout=CONNECT_TIMEOUT_S,
+            pool_timeout=CONNECT_TIMEOUT_SECONDS,
             connect_args=NETWORK,
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
@@ -100,7 +100,7 @@ def driver_url(url: str) -> URL:
 def sync_engine(url: str) -> Engine:
     """An engine for tools and workers, which block; it keeps no connection."""
     return create_engine(
-        driver_url(url), poolclass=NullPool, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}
+        driver_url(url), poolclass=NullPool, connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS}
     )
 
 

@@ -71,13 +71,13 @@ class FileStore:
             self._files.get_file(self._path(key), str(target))
 
     def open(self, key: str) -> IO[bytes]:
-        """The file for reading."""
+        """Open the file for reading."""
         with self._failing():
             file: IO[bytes] = self._files.open(self._path(key), "rb")
             return file
 
     def size(self, key: str) -> int:
-        """In bytes."""
+        """The size of the file in bytes."""
         with self._failing():
             return int(self._files.info(self._path(key))["size"])
 
@@ -106,7 +106,7 @@ class FileStore:
                 found = self._files.ls(self._path(prefix), detail=False)
             except (FileNotFoundError, NotADirectoryError):
                 return []
-        return sorted(str(one).rstrip("/").rsplit("/", 1)[-1] for one in found)
+        return sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
 
     def _path(self, key: str) -> str:
         if not is_key(key):

@@ -12,9 +12,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-TIMEOUT_S = 1.0
+TIMEOUT_SECONDS = 1.0
 """A cache that does not answer by then is worth less than none."""
-REST_S = 2.0
+REST_SECONDS = 2.0
 """How long nobody tries again after a failure; requests would each wait for the timeout otherwise."""
 
 
@@ -22,8 +22,8 @@ def connect(url: str) -> Redis:
     """A client for `url`; nothing is connected before the first command. Close it with `aclose`."""
     pool = _RestingPool.from_url(
         url,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
+        socket_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 1),  # one more try is for connections that a restart of Redis has cut
     )
     return Redis.from_pool(pool)
@@ -38,6 +38,6 @@ class _RestingPool(ConnectionPool):
         try:
             connection: AbstractConnection = await super().get_connection(*args, **kwargs)  # type: ignore[no-untyped-call]
         except (RedisError, OSError):
-            self._rests_until = time.monotonic() + REST_S
+            self._rests_until = time.monotonic() + REST_SECONDS
             raise
         return connection

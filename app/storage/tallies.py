@@ -44,7 +44,7 @@ class Tally:
 
     @property
     def own(self) -> int:
-        """This process's part."""
+        """The counts of this process."""
         return int(self._cells[self._own])
 
     @own.setter
@@ -57,7 +57,7 @@ class Tally:
 
     @property
     def parts(self) -> list[int]:
-        """Every process's part."""
+        """The counts of every process."""
         return self._cells[self._column :: _COLUMNS].tolist()
 
     @property
@@ -69,7 +69,7 @@ class Tally:
 
     @property
     def total(self) -> int:
-        """All parts together."""
+        """The sum over all processes."""
         return sum(self._cells[self._column :: _COLUMNS])
 
 
@@ -84,7 +84,7 @@ class InFlight:
         self._own = self._all[row]
 
     def add(self, workspace: str, count: int) -> None:
-        """Change this process's part."""
+        """Add to the count of this process."""
         self._own[_hash(workspace) % _WORKSPACE_CELLS] += count
 
     def is_behind(self, workspace: str) -> bool:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from app.storage.archive_entries import MIB, NO_ARCHIVE, ArchiveLimits, Entry, shown
+from app.storage.archive_entries import MIB, NO_ARCHIVE, ArchiveLimits, Entry, shorten_name
 from app.storage.archive_names import NameReader
 from app.storage.errors import ArchiveError
 from app.storage.unfolding import Unfolding, find_compression
@@ -64,17 +64,17 @@ def read_tar(archive: Path, limits: ArchiveLimits, remarks: list[str]) -> Iterat
     Raises ArchiveError, ArchiveTooLargeError; whatever else the libraries raise means a damaged archive.
     """
     reader: NameReader | None = None
-    with _opened(archive, limits) as opened:
+    with _open_tar(archive, limits) as opened:
         for about in _read_headers(opened):
 
             def start(about: tarfile.TarInfo = about) -> IO[bytes]:
                 found = opened.extractfile(about)
                 if found is None:
-                    raise ArchiveError(f"'{shown(about.name)}' is no file.")
+                    raise ArchiveError(f"'{shorten_name(about.name)}' is no file.")
                 return found
 
             name = about.name
-            raw = _unstated(about)
+            raw = _find_unstated_name(about)
             if reader is None and raw is not None and _is_doubtful(name):
                 reader = _survey(archive, limits)
                 if reader.encoding != "utf-8":
@@ -86,7 +86,7 @@ def read_tar(archive: Path, limits: ArchiveLimits, remarks: list[str]) -> Iterat
 
 
 @contextmanager
-def _opened(archive: Path, limits: ArchiveLimits) -> Iterator[_BoundedTarFile]:
+def _open_tar(archive: Path, limits: ArchiveLimits) -> Iterator[_BoundedTarFile]:
     # what is unfolded holds headers too: small ones for each entry, at least one
     max_bytes = limits.max_bytes(archive.stat().st_size) + MIB
     with archive.open("rb") as file:
@@ -109,16 +109,16 @@ def _survey(archive: Path, limits: ArchiveLimits) -> NameReader:
     """Look at all names before the rest is unpacked, which reads the archive twice: few archives need it."""
 
     def raw_names() -> Iterator[bytes]:
-        with _opened(archive, limits) as opened:
+        with _open_tar(archive, limits) as opened:
             for number, about in enumerate(_read_headers(opened), 1):
                 limits.check_entries(number)
-                if (raw := _unstated(about)) is not None:
+                if (raw := _find_unstated_name(about)) is not None:
                     yield raw
 
     return NameReader(raw_names())
 
 
-def _unstated(about: tarfile.TarInfo) -> bytes | None:
+def _find_unstated_name(about: tarfile.TarInfo) -> bytes | None:
     """The bytes of a name in no stated encoding; None for ASCII, and for pax records unless they say otherwise."""
     is_stated = "path" in about.pax_headers and about.pax_headers.get("hdrcharset") != "BINARY"
     if about.name.isascii() or is_stated:

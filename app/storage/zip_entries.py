@@ -149,10 +149,10 @@ def _read_central(file: IO[bytes]) -> _Central:
     about.external_attr = fields[15]
     sizes = [unpacked, packed, fields[16]]
     about.file_size, about.compress_size, about.header_offset = _widen(sizes, extra)
-    return _Central(raw_name, _stated_name(raw_name, flags, extra), about)
+    return _Central(raw_name, _read_stated_name(raw_name, flags, extra), about)
 
 
-def _stated_name(raw_name: bytes, flags: int, extra: bytes) -> str | None:
+def _read_stated_name(raw_name: bytes, flags: int, extra: bytes) -> str | None:
     """The name where the archive says how it is written, or nobody needs to."""
     if raw_name.isascii():
         return raw_name.decode("ascii")

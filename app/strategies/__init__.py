@@ -2,12 +2,12 @@
 
 from app.strategies.definition import DEFAULT, LearningType, Strategy
 from app.strategies.describing import json_schema
-from app.strategies.loading import Refused, Strategies
+from app.strategies.loading import RefusedStrategy, Strategies
 
 __all__ = [
     "DEFAULT",
     "LearningType",
-    "Refused",
+    "RefusedStrategy",
     "Strategies",
     "Strategy",
     "json_schema",

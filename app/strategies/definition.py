@@ -94,7 +94,7 @@ class Samples(Part):
     )
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check_order(self) -> Self:
         if self.best < self.min or (self.max is not None and self.max < self.best):
             raise ValueError("min, best and max must rise")
         return self
@@ -118,7 +118,7 @@ class StrategyHardware(Part):
     expected_cores: int = Field(2, ge=1, le=65_536, description="On how many CPU cores that is.")
     useful_cores: int = Field(8, ge=1, le=65_536, description="More CPU cores than these make it no faster.")
     training_time_hours: tuple[Hours, Hours] | None = Field(
-        None, description="Least and most hours, as its author says, where nobody measured seconds."
+        None, description="Least and most hours, as its author states, where seconds were not measured."
     )
     inference_time_ms: float | None = Field(
         None, ge=0, le=1e9, description="Milliseconds for one image, as measured or as its author says."
@@ -214,7 +214,7 @@ class Strategy(Part):
     def larger(self, checkpoint: str) -> LargerCheckpoint | None:
         """Which of its larger checkpoints a word of the model registry means, a hub id or a folder called like it."""
         called = PurePath(checkpoint).name.lower()
-        same = (one for one in self.model.larger if PurePath(one.checkpoint).name.lower() == called)
+        same = (model for model in self.model.larger if PurePath(model.checkpoint).name.lower() == called)
         return next(same, None)
 
     @property
@@ -224,7 +224,7 @@ class Strategy(Part):
         return processes if self.hardware.gpu_memory_gb else 0
 
 
-def shown(checkpoint: str) -> str:
+def name_checkpoint(checkpoint: str) -> str:
     """What clients call a checkpoint: of a folder of this machine no more than its name."""
     folder = Path(checkpoint).expanduser()
     return folder.name if folder.is_absolute() or folder.is_dir() else checkpoint

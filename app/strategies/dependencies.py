@@ -1,4 +1,4 @@
-"""What the routes of strategies are given."""
+"""The services that the routes of strategies depend on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from app.http.dependencies import opened
+from app.http.dependencies import find_service
 from app.strategies import Strategies
 
-StrategyService = Annotated[Strategies, Depends(opened("strategies", Strategies))]
+StrategyService = Annotated[Strategies, Depends(find_service("strategies", Strategies))]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from app.inference.model_info import ModelInfo
 from app.strategies.definition import DEFAULT, Strategy
 from app.strategies.presets import Machine
-from app.strategies.recommending import Here, Ready, how_to_get, lacking
+from app.strategies.recommending import LocalModel, Ready, how_to_get, lacking
 from app.strategies.schemas import Hardware, StrategyFit
 
 _MB_TO_GB = 1024 * 1024 / 1e9
@@ -27,7 +27,7 @@ def machine_of(hardware: Hardware) -> Machine:
 def fits(strategies: Iterable[Strategy], hardware: Hardware, known: Sequence[ModelInfo]) -> list[StrategyFit]:
     """Whether this machine is enough for each strategy, with the models that the service has."""
     machine, ready = machine_of(hardware), ready_with(known)
-    lacks = {one.name: lacking(one, machine, ready(one)) for one in strategies}
+    lacks = {strategy.name: lacking(strategy, machine, ready(strategy)) for strategy in strategies}
     return [StrategyFit(name=name, fits=reason is None, reason=reason) for name, reason in lacks.items()]
 
 
@@ -43,18 +43,18 @@ def use_here(strategy: Strategy, known: Sequence[ModelInfo]) -> str:
 def ready_with(known: Sequence[ModelInfo]) -> Ready:
     """Which of the known models a strategy would use; None where it needs one that is not here."""
 
-    def ready(strategy: Strategy) -> Here | None:
+    def ready(strategy: Strategy) -> LocalModel | None:
         wanted = strategy.model
-        for one in known:
-            if one.kind != wanted.kind or wanted.family not in (DEFAULT, one.family):
+        for model in known:
+            if model.kind != wanted.kind or wanted.family not in (DEFAULT, model.family):
                 continue
-            if one.tasks is not None and strategy.task not in one.tasks:
+            if model.tasks is not None and strategy.task not in model.tasks:
                 continue
             if wanted.checkpoint == DEFAULT:
-                if one.default or one.name == one.family == wanted.family:  # what comes with the family
-                    return Here(one.name, (*one.aliases, one.name)[0], one.knows)
-            elif wanted.checkpoint in (one.name, *one.aliases):
-                return Here(one.name, (*one.aliases, one.name)[0], one.knows)
+                if model.default or model.name == model.family == wanted.family:  # what comes with the family
+                    return LocalModel(model.name, (*model.aliases, model.name)[0], model.knows)
+            elif wanted.checkpoint in (model.name, *model.aliases):
+                return LocalModel(model.name, (*model.aliases, model.name)[0], model.knows)
         return None
 
     return ready

@@ -23,7 +23,7 @@ log = structlog.get_logger("app")
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedStrategy:
     """A file, or a strategy in one, that was left out."""
 
     file: str
@@ -34,10 +34,10 @@ class Refused:
 class Strategies:
     """All strategies of one service, in order of their names."""
 
-    def __init__(self, found: list[Strategy], refused: list[Refused], own: frozenset[str]) -> None:
+    def __init__(self, found: list[Strategy], refused: list[RefusedStrategy], own: frozenset[str]) -> None:
         """`found` must not share names or aliases; `own` are the names of the user's."""
-        self._all = sorted(found, key=lambda one: one.name)
-        self._named = {name: one for one in found for name in (*one.aliases, one.name)}
+        self._all = sorted(found, key=lambda strategy: strategy.name)
+        self._named = {name: strategy for strategy in found for name in (*strategy.aliases, strategy.name)}
         self.refused = tuple(refused)
         self.own = own
 
@@ -45,7 +45,7 @@ class Strategies:
     def load(cls, settings: Settings) -> Strategies:
         """Those that ship and those in `settings.strategies_dir`; the user's comes before one that ships."""
         found: dict[str, Strategy] = {}
-        refused: list[Refused] = []
+        refused: list[RefusedStrategy] = []
         own: set[str] = set()
         _add(files("strategies"), settings.strategies.max_strategy_kb, None, found, refused)
         if settings.strategies.strategies_dir is not None:
@@ -79,14 +79,14 @@ def _add(
     max_kb: int,
     max_strategies: int | None,
     found: dict[str, Strategy],
-    refused: list[Refused],
+    refused: list[RefusedStrategy],
 ) -> set[str]:
     """Put a folder's strategies into `found`, over those of the same name; their names."""
     added: set[str] = set()
 
     def refuse(file: str, error: StrategyFileError) -> None:
         log.warning("strategy refused", reason=str(error))
-        refused.append(Refused(file, str(error)))
+        refused.append(RefusedStrategy(file, str(error)))
 
     for number, file in enumerate(_yaml_files(folder, refused)):
         try:
@@ -127,15 +127,15 @@ def _put(strategy: Strategy, found: dict[str, Strategy], added: set[str]) -> Non
     added.add(strategy.name)
 
 
-def _yaml_files(folder: Traversable, refused: list[Refused]) -> list[Traversable]:
+def _yaml_files(folder: Traversable, refused: list[RefusedStrategy]) -> list[Traversable]:
     try:
-        inside = [one for one in folder.iterdir() if one.name.endswith(_ENDINGS) and one.is_file()]
+        inside = [path for path in folder.iterdir() if path.name.endswith(_ENDINGS) and path.is_file()]
     except OSError as error:
         reason = f"The folder of strategies cannot be read: {error.strerror or 'unknown error'}."
         log.warning("strategies refused", folder=str(folder), reason=reason)
-        refused.append(Refused(folder.name, reason))
+        refused.append(RefusedStrategy(folder.name, reason))
         return []
-    return sorted(inside, key=lambda one: one.name)
+    return sorted(inside, key=lambda path: path.name)
 
 
 def _read(file: Traversable, most_kb: int) -> bytes:

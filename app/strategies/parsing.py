@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from app.http.wrong_fields import complaint
 from app.methods import METHODS
 from app.strategies.definition import Strategy
-from app.strategies.reading import Document, Loc, YamlError, dotted
+from app.strategies.reading import Document, Loc, YamlError, join_location
 from app.strategies.written import WORDS, WrittenStrategy
 
 _SEVERAL = "strategies"
@@ -23,7 +23,7 @@ class StrategyFileError(ValueError):
 
 
 @dataclass
-class Parsed:
+class ParsedFile:
     """What one file holds."""
 
     strategies: list[Strategy] = field(default_factory=list)
@@ -40,13 +40,13 @@ class _Entry:
     """What gives it its name, for people."""
 
 
-def parse(text: bytes, file: str) -> Parsed:
+def parse(text: bytes, file: str) -> ParsedFile:
     """The strategies of one file's text. One that is wrong does not keep out others of the same file.
 
     A file holds a strategy and is called like it; or a mapping `strategies` from names to strategies; or such a
     mapping alone, where `hardware_requirements` may stand beside a single one.
     """
-    parsed = Parsed()
+    parsed = ParsedFile()
     try:
         document = Document(text)
     except YamlError as error:
@@ -80,7 +80,7 @@ def _entries(document: Document, file: str) -> list[_Entry]:
             raise _wrong(
                 file, document.line((_SEVERAL,)), f"{_SEVERAL}: it must be an object of names and strategies"
             )
-        return [_named(name, value, (_SEVERAL, name)) for name, value in values[_SEVERAL].items()]
+        return [_to_entry(name, value, (_SEVERAL, name)) for name, value in values[_SEVERAL].items()]
     names = [key for key in values if key != _HARDWARE]
     if (
         not names
@@ -88,7 +88,7 @@ def _entries(document: Document, file: str) -> list[_Entry]:
         or not all(isinstance(values[name], dict) for name in names)
     ):
         return [_Entry(values, stem, (), "as the file is called")]
-    entries = [_named(name, values[name], (name,)) for name in names]
+    entries = [_to_entry(name, values[name], (name,)) for name in names]
     if _HARDWARE in values:
         if len(entries) > 1 or _HARDWARE in values[names[0]]:
             raise _wrong(
@@ -97,11 +97,11 @@ def _entries(document: Document, file: str) -> list[_Entry]:
                 f"{_HARDWARE}: it must stand in the strategy that it is for, once",
             )
         beside = {**values[names[0]], _HARDWARE: values[_HARDWARE]}
-        entries = [_named(names[0], beside, (names[0],))]
+        entries = [_to_entry(names[0], beside, (names[0],))]
     return entries
 
 
-def _named(name: str, values: Any, loc: Loc) -> _Entry:
+def _to_entry(name: str, values: Any, loc: Loc) -> _Entry:
     return _Entry(values, name, loc, "as its key says")
 
 
@@ -138,6 +138,6 @@ def _invalid(error: ValidationError, document: Document, file: str, inside: Loc)
     """The first thing that is wrong, and how much more is."""
     first, *more = error.errors(include_url=False, include_input=False)
     loc = (*inside, *first["loc"])
-    named = f"{dotted(loc)}: " if loc else ""
+    named = f"{join_location(loc)}: " if loc else ""
     rest = f" (and {len(more)} more)" if more else ""
     return _wrong(file, document.line(loc), f"{named}{complaint(first)}{rest}")

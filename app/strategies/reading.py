@@ -49,7 +49,7 @@ class Document:
         node, line = self._node, self._node.start_mark.line
         for step in loc:
             if isinstance(node, yaml.MappingNode):
-                pair = next((one for one in node.value if one[0].value == str(step)), None)
+                pair = next((pair for pair in node.value if pair[0].value == str(step)), None)
                 if pair is None:
                     break
                 line, node = pair[0].start_mark.line, pair[1]
@@ -61,15 +61,15 @@ class Document:
 
     def _check_finite(self, value: Any, loc: Loc) -> None:
         if isinstance(value, float) and not math.isfinite(value):
-            raise YamlError(f"{dotted(loc)}: this is not a finite number", self.line(loc))
+            raise YamlError(f"{join_location(loc)}: this is not a finite number", self.line(loc))
         inside = (
             value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         )
-        for step, one in inside:
-            self._check_finite(one, (*loc, step))
+        for step, child in inside:
+            self._check_finite(child, (*loc, step))
 
 
-def dotted(loc: Loc) -> str:
+def join_location(loc: Loc) -> str:
     """`params.lora.rank`, `aliases[0]`."""
     text = ""
     for step in loc:

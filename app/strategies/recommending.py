@@ -1,4 +1,4 @@
-"""Which strategies fit a wish and a machine, best first, and for each of the others why not."""
+"""Which strategies fit the requirements and a machine, best first, and for each of the others why not."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.methods.tasks import Task
-from app.strategies.definition import DEFAULT, LEARNING_WORDS, LearningType, Strategy, shown
+from app.strategies.definition import DEFAULT, LEARNING_WORDS, LearningType, Strategy, name_checkpoint
 from app.strategies.presets import Machine
 from app.strategies.spreading import spread
-from app.strategies.timing import ExpectedTime, expected_time
+from app.strategies.timing import ExpectedTime, estimate_time
 
 _NOT_ESTIMATED = ExpectedTime(None, None, "")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Requirements:
     """What somebody wants to learn, and on what; None leaves it open."""
 
     machine: Machine
@@ -45,7 +45,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Here:
+class LocalModel:
     """A model that the service has."""
 
     name: str
@@ -55,12 +55,12 @@ class Here:
     """Completes "it knows only ..." of a model of a small world."""
 
 
-Ready = Callable[[Strategy], Here | None]
+Ready = Callable[[Strategy], LocalModel | None]
 """The model that a strategy would use here, None where the service has none for it."""
 
 
 def recommend(
-    strategies: Iterable[Strategy], wanted: Wanted, ready: Ready | None = None
+    strategies: Iterable[Strategy], wanted: Requirements, ready: Ready | None = None
 ) -> tuple[list[Verdict], list[Verdict]]:
     """Those that fit, best first, and those left out, by name.
 
@@ -83,10 +83,10 @@ def recommend(
     return sorted(fitting, key=order), sorted(left_out, key=lambda verdict: verdict.strategy.name)
 
 
-def judge(strategy: Strategy, wanted: Wanted, ready: Ready | None = None) -> Verdict:
+def judge(strategy: Strategy, wanted: Requirements, ready: Ready | None = None) -> Verdict:
     """Whether one strategy fits."""
     here = None if ready is None else ready(strategy)
-    against = _unwanted(strategy, wanted) or lacking(strategy, wanted.machine, here)
+    against = _find_unwanted(strategy, wanted) or lacking(strategy, wanted.machine, here)
     if against is not None:
         return Verdict(strategy, False, against)
     larger = {
@@ -101,14 +101,14 @@ def judge(strategy: Strategy, wanted: Wanted, ready: Ready | None = None) -> Ver
         strategy,
         True,
         _in_favour(strategy, wanted, here, params, absent=ready is not None and here is None),
-        expected_time(strategy, wanted.dataset_size, wanted.machine, int(params.get("processes", 1)), other),
+        estimate_time(strategy, wanted.dataset_size, wanted.machine, int(params.get("processes", 1)), other),
         params,
         tuple(larger),
         {checkpoint: settings for checkpoint, settings in larger.items() if settings},
     )
 
 
-def lacking(strategy: Strategy, machine: Machine, here: Here | None = None) -> str | None:
+def lacking(strategy: Strategy, machine: Machine, here: LocalModel | None = None) -> str | None:
     """What the machine lacks for the strategy with its own checkpoint, or with the model that is `here`; None where
     it fits.
     """
@@ -121,11 +121,11 @@ def lacking(strategy: Strategy, machine: Machine, here: Here | None = None) -> s
     return short
 
 
-def _unwanted(strategy: Strategy, wanted: Wanted) -> str | None:
+def _find_unwanted(strategy: Strategy, wanted: Requirements) -> str | None:
     if wanted.task not in (None, strategy.task):
         return f"It is for {strategy.task}, not for {wanted.task}."
     if wanted.learning_type is not None and wanted.learning_type not in strategy.learning_types:
-        does = " and ".join(LEARNING_WORDS[one] for one in strategy.learning_types)
+        does = " and ".join(LEARNING_WORDS[learning_type] for learning_type in strategy.learning_types)
         return f"It is for {does} learning, not for {LEARNING_WORDS[wanted.learning_type]}."
     size, samples = wanted.dataset_size, strategy.samples
     if size is not None and size < samples.min:
@@ -137,7 +137,7 @@ def _unwanted(strategy: Strategy, wanted: Wanted) -> str | None:
     return None
 
 
-def _needs(strategy: Strategy, here: Here | None) -> tuple[float | None, float]:
+def _needs(strategy: Strategy, here: LocalModel | None) -> tuple[float | None, float]:
     """Memory of each GPU and of the machine, with the model that is `here` or else the strategy's own."""
     model = None if here is None else strategy.larger(here.checkpoint)
     needs = model or strategy.hardware
@@ -162,7 +162,7 @@ def _short_of(strategy: Strategy, gpu_gb: float | None, cpu_gb: float, machine: 
 
 
 def _in_favour(
-    strategy: Strategy, wanted: Wanted, here: Here | None, params: dict[str, Any], *, absent: bool
+    strategy: Strategy, wanted: Requirements, here: LocalModel | None, params: dict[str, Any], *, absent: bool
 ) -> str:
     said = ["nothing is trained" if strategy.method is None else f"trains with the method {strategy.method}"]
     size, is_as_good = wanted.dataset_size, _is_as_good(strategy, wanted.dataset_size)
@@ -205,9 +205,13 @@ def how_to_get(strategy: Strategy) -> str:
     """What a service needs for the strategy, as a part of a sentence."""
     model = strategy.model
     if model.checkpoint != DEFAULT:
-        return f"it uses the model '{shown(model.checkpoint)}'"
+        return f"it uses the model '{name_checkpoint(model.checkpoint)}'"
     setting = "VISION_ENCODER" if model.kind == "encoder" else "VISION_VLM"
-    such_as = f", such as {setting}={shown(model.larger[0].checkpoint)}" if model.larger else f" as {setting}"
+    such_as = (
+        f", such as {setting}={name_checkpoint(model.larger[0].checkpoint)}"
+        if model.larger
+        else f" as {setting}"
+    )
     return f"it needs a model of the family {model.family}{such_as}"
 
 

@@ -1,4 +1,4 @@
-"""What travels when strategies are listed, shown and recommended."""
+"""Requests and replies of `/strategies` and `/hardware`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FITS: dict[str, Any] = {
 
 
 class HardwareRequirements(BaseModel):
-    """`hardware` in short."""
+    """The hardware that a strategy needs."""
 
     gpu_memory_gb: float | None
     cpu_memory_gb: float

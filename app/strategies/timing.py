@@ -39,7 +39,7 @@ class ExpectedTime:
     """One sentence."""
 
 
-def expected_time(
+def estimate_time(
     strategy: Strategy,
     examples: int | None,
     machine: Machine,
@@ -56,9 +56,9 @@ def expected_time(
         least, most = needs.training_time_hours
         return ExpectedTime(None, examples, f"{_range(least, most)}, as its file says; nothing was measured.")
     if needs.expected_time_s is None:
-        return ExpectedTime(None, examples, "Nobody measured how long it takes.")
+        return ExpectedTime(None, examples, "How long it takes was not measured.")
     if other_model is not None:
-        return ExpectedTime(None, examples, f"Nobody measured how long it takes with {other_model}.")
+        return ExpectedTime(None, examples, f"How long it takes with {other_model} was not measured.")
     seconds = needs.expected_time_s
     if needs.expected_examples is None:
         if examples is not None:
@@ -67,7 +67,7 @@ def expected_time(
         seconds = (
             needs.expected_fixed_s + (seconds - needs.expected_fixed_s) * examples / needs.expected_examples
         )
-    note = f"Estimated from {_measured(strategy)}"
+    note = f"Estimated from {_describe_measurement(strategy)}"
     if machine.usable_gpus and _gains_from_gpu(strategy):
         seconds /= ASSUMED_GPU_SPEED * (1 + (processes - 1) * GPU_EFFICIENCY)
         note += f"; a GPU is assumed to be {ASSUMED_GPU_SPEED:g} times as fast, none was measured"
@@ -84,7 +84,7 @@ def _gains_from_gpu(strategy: Strategy) -> bool:
     return family is None or family.gains_from_gpu
 
 
-def _measured(strategy: Strategy) -> str:
+def _describe_measurement(strategy: Strategy) -> str:
     needs = strategy.hardware
     cores = f"{needs.expected_cores} CPU core{'s' if needs.expected_cores > 1 else ''}"
     count = needs.expected_examples

@@ -101,7 +101,7 @@ class WrittenHardware(Part):
 
 
 class WrittenStrategy(Part):
-    """A strategy in short."""
+    """A strategy in its short form."""
 
     model_config = ConfigDict(
         json_schema_extra={"oneOf": [{"required": ["learning_type"]}, {"required": ["learning_types"]}]}

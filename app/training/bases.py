@@ -58,25 +58,26 @@ class BaseModels:
         Raises ModelNotFoundError for a name that is not known here, EncoderMismatchError where the collection is
         bound to another encoder, NotTrainableError where the strategy is for another family.
         """
-        word = self._asked_encoder(asked) if asked else None if checkpoint == DEFAULT else checkpoint
+        word = self._resolve_encoder(asked) if asked else None if checkpoint == DEFAULT else checkpoint
         if data.encoder is not None:
             if word is not None and not self._models.is_same_encoder(word, data.encoder):
                 raise EncoderMismatchError(
                     f"{data.name[0].upper()}{data.name[1:]} is bound to the encoder "
-                    f"'{self._models.shown(data.encoder)}', not to '{self._models.shown(word)}': take a strategy for "
-                    f"its encoder, or bind the collection to the other with PATCH /v1/collections/{data.slug}."
+                    f"'{self._models.name_for_clients(data.encoder)}', not to "
+                    f"'{self._models.name_for_clients(word)}': take a strategy for its encoder, or bind "
+                    f"the collection to the other with PATCH /v1/collections/{data.slug}."
                 )
             word = data.encoder
         word = word or self._models.default_encoder
         self._check_family(
-            FAMILIES.resolve("encoder", word).family, family, self._models.shown(word), strategy
+            FAMILIES.resolve("encoder", word).family, family, self._models.name_for_clients(word), strategy
         )
         return word
 
     def vlm(self, asked: str | None, checkpoint: str, family: str | None, task: Task, strategy: str) -> str:
         """The vision-language model to train, likewise."""
         if asked:
-            word = self._known_vlm(asked, task)
+            word = self._resolve_vlm(asked, task)
         elif checkpoint != DEFAULT:
             word = checkpoint
         else:
@@ -105,27 +106,27 @@ class BaseModels:
             f"little, and what is trained over it is worse there than over a general model, which {setting} brings.",
         )
 
-    def _asked_encoder(self, asked: str) -> str:
+    def _resolve_encoder(self, asked: str) -> str:
         """A known name, or a family's: the default where it is of that family, else the first known one."""
         if found := self._models.match_base(asked, "encoder"):
             return self._models.word_of(found[0])
         if self._models.match_base(asked):
             raise NotTrainableError(
                 f"'{asked[:100]}' is a vision-language model, and this strategy trains encoders: take "
-                f"{' or '.join(info.name for info in self._models.known('encoder'))}, or a strategy for any model "
-                "(custom_manyshot)."
+                f"{' or '.join(info.name for info in self._models.list_models('encoder'))}, or a strategy for any "
+                "model (custom_manyshot)."
             )
         raise self._models.absent(asked, "encoder")
 
-    def _known_vlm(self, asked: str, task: Task) -> str:
+    def _resolve_vlm(self, asked: str, task: Task) -> str:
         if found := self._models.match_base(asked, "vlm", task):
             return self._models.word_of(found[0])
         raise self._models.absent(asked, "vlm", task)
 
     def _check_task(self, name: str, task: Task) -> None:
         """Raise NotTrainableError where the model is known not to do what it shall learn, naming those that do."""
-        able = {info.name for info in self._models.known("vlm", task)}
-        if name in able or name not in {info.name for info in self._models.known("vlm")}:
+        able = {info.name for info in self._models.list_models("vlm", task)}
+        if name in able or name not in {info.name for info in self._models.list_models("vlm")}:
             return
         raise NotTrainableError(
             f"'{name}' {_DOES['caption' if task == 'vqa' else 'vqa']} and cannot learn {_LEARNS[task]}: take "

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from app.errors import InvalidInputError
-from app.http.wrong_fields import complaint, dotted
+from app.http.wrong_fields import complaint, join_location
 from app.methods import METHODS, MethodName
 from app.methods.tasks import Task
 from app.strategies import LearningType
@@ -34,7 +34,7 @@ from app.training.config_sections import (
     VisionProcessor,
 )
 
-_LARGEST = 1 << 20
+_MAX_BYTES = 1 << 20
 
 
 EXAMPLE: dict[str, Any] = {
@@ -188,7 +188,7 @@ class MultimodalConfig(Section):
         }
         if arguments.batch_size == "auto" and "batch_size" in has and not _measures_batches(method):
             able = " and ".join(f"'{name}'" for name in METHODS if _measures_batches(name))
-            idle["batch_size"] = f"only the method {able} measures; '{method}' takes its usual number"
+            idle["batch_size"] = f"only the method {able} measures; '{method}' takes its default number"
         return idle
 
     @property
@@ -208,13 +208,15 @@ def parse(document: Any) -> MultimodalConfig:
     try:
         return MultimodalConfig.model_validate(document)
     except ValidationError as error:
-        wrong = "; ".join(f"{_field(one['loc'])}: {_said(one)}" for one in error.errors())
+        wrong = "; ".join(
+            f"{_field(problem['loc'])}: {_describe_error(problem)}" for problem in error.errors()
+        )
         raise InvalidInputError(f"The configuration is wrong: {wrong}.") from None
 
 
 def parse_yaml(text: str) -> MultimodalConfig:
     """The configuration in a YAML (or JSON) text; raises InvalidInputError, with the line where it is no YAML."""
-    if len(text) > _LARGEST:
+    if len(text) > _MAX_BYTES:
         raise InvalidInputError("The configuration is larger than 1 MiB.")
     try:
         document = yaml.safe_load(text)
@@ -226,10 +228,10 @@ def parse_yaml(text: str) -> MultimodalConfig:
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    return dotted(location) or "configuration"
+    return join_location(location) or "configuration"
 
 
-def _said(error: Any) -> str:
+def _describe_error(error: Any) -> str:
     if error["type"] in ("missing", "extra_forbidden", "literal_error") or "input" not in error:
         return complaint(error)
     return f"{complaint(error)}, not {str(error['input'])[:60]!r}"

@@ -63,7 +63,7 @@ def _of_vision(config: MultimodalConfig, base: BaseTraits | None) -> _Notes:
             yield (
                 "vision_processor.type",
                 (
-                    f"{model} has an image tower of its own ({_listed(base.vision_types, base.family)}), which "
+                    f"{model} has an image tower of its own ({_list_words(base.vision_types, base.family)}), which "
                     f"'{wanted.type}' does not replace."
                 ),
             )
@@ -99,7 +99,7 @@ def _of_augmentations(config: MultimodalConfig, prepares: Sequence[str], base: B
     if not config.random_changes:
         verb = "is" if len(prepares) == 1 else "are"
         said.append(
-            f"{_joined(prepares)} {verb} the model's own preparation of every image and nothing random; no random "
+            f"{_join_words(prepares)} {verb} the model's own preparation of every image and nothing random; no random "
             "change is named, so examples are trained on unchanged"
         )
     if base is not None and base.crops is False and "center_crop" in prepares:
@@ -129,8 +129,8 @@ def _of_texts(config: MultimodalConfig, base: BaseTraits | None) -> _Notes:
         yield (
             "text_processor.tokenizer",
             (
-                f"'{base.name}' has a tokenizer of its own ({_listed(base.tokenizers, base.family)}): another would "
-                "write words that it cannot read."
+                f"'{base.name}' has a tokenizer of its own ({_list_words(base.tokenizers, base.family)}): another "
+                "would write words that it cannot read."
             ),
         )
     if wanted.max_length is not None:
@@ -175,17 +175,17 @@ def _of_figures(config: MultimodalConfig, task: Task | None, base: BaseTraits | 
     others = [metric for metric in config.evaluation.metrics or [] if metric not in fitting]
     if others:
         what = "labels" if task == "classification" else "questions and captions"
-        judged = _joined(sorted(fitting))
-        yield "evaluation.metrics", f"{_joined(others)} cannot be told of {what}; {judged} can."
+        judged = _join_words(sorted(fitting))
+        yield "evaluation.metrics", f"{_join_words(others)} cannot be told of {what}; {judged} can."
 
 
 def _parts(name: str) -> list[str]:
     return [part for part in re.split(r"[^a-z0-9]+", name.lower()) if part]
 
 
-def _joined(words: Sequence[str]) -> str:
+def _join_words(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _listed(words: frozenset[str], otherwise: str) -> str:
+def _list_words(words: frozenset[str], otherwise: str) -> str:
     return ", ".join(sorted(words)) or otherwise

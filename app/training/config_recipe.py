@@ -64,7 +64,7 @@ def recipe_of(config: MultimodalConfig, data: LearningData, kind: Kind | None) -
             f"{', '.join(config.server_paths)}: the service reads no folders; upload them with POST /v1/datasets, "
             "or leave that to `vision train --config`."
         )
-    task = config.task or _taught(data, kind)
+    task = config.task or _find_task(data, kind)
     if kind == "vlm" and task == "classification":
         task = "vqa"
     if kind == "encoder" and task != "classification":
@@ -79,7 +79,7 @@ def recipe_of(config: MultimodalConfig, data: LearningData, kind: Kind | None) -
     return ConfigRecipe(task, method, params, _Model(DEFAULT, DEFAULT, kind))
 
 
-def _taught(data: LearningData, kind: Kind | None) -> Task:
+def _find_task(data: LearningData, kind: Kind | None) -> Task:
     if len(data.tasks) == 1:
         return next(iter(data.tasks))
     if data.labels and not (kind == "vlm" and data.answers):

@@ -11,7 +11,7 @@ from app.families import FAMILIES
 from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
 from app.inference.sources import HUB_ID, EncoderConfig
-from app.jobs.spec import Resolved
+from app.jobs.spec import ResolvedJob
 from app.methods import METHODS, check_params
 from app.methods.tasks import Task
 from app.models.resolver import ModelResolver
@@ -23,7 +23,7 @@ from app.training.config_notes import FieldNote, find_notes
 from app.training.config_recipe import recipe_of
 from app.training.config_sections import Kind
 from app.training.learning_data import LearningData
-from app.training.resolving import Wish, default_name, resolved
+from app.training.resolving import TrainingOptions, default_name, resolve_job
 
 _KINDS: dict[Kind, str] = {"vlm": "vision-language model", "encoder": "encoder"}
 
@@ -39,7 +39,7 @@ class _Base:
 
 
 class Configurations:
-    """Configurations of one process."""
+    """Turns configurations into jobs."""
 
     def __init__(self, settings: Settings, models: ModelResolver) -> None:
         self._settings = settings
@@ -58,26 +58,30 @@ class Configurations:
         method = config.training_args.method or (None if kind is None else config.method_for(kind))
         if method is not None:
             check_params(method, config.params_for(method, kind or "encoder"))
-        candidates = [one for one in base.candidates if _does(one, task)] or list(base.candidates)
+        candidates = [model for model in base.candidates if _does(model, task)] or list(base.candidates)
         traits = None
         if len(candidates) == 1:
             chosen = candidates[0]
             traits = await asyncio.to_thread(self._traits, self._models.word_of(chosen), chosen.kind)
         return find_notes(config, method, task or ("vqa" if kind == "vlm" else None), traits)
 
-    async def resolve(self, config: MultimodalConfig, data: LearningData, wish: Wish) -> Resolved:
+    async def resolve(
+        self, config: MultimodalConfig, data: LearningData, options: TrainingOptions
+    ) -> ResolvedJob:
         """The job that the document means for these data; what it asks for in vain is among the job's warnings.
 
         Raises what `check`, `config_recipe.recipe_of` and `resolving.resolved` raise.
         """
-        base = self._find_base(config, wish.base_model)
+        base = self._find_base(config, options.base_model)
         recipe = recipe_of(config, data, base.kind)
-        name = wish.name or default_name(data.slug, recipe.method)
+        name = options.name or default_name(data.slug, recipe.method)
         # a number of steps that is asked for beside the document stands in the place of its epochs
         takes = METHODS[recipe.method].params.model_fields
-        instead = {"epochs": None} if "steps" in wish.params and takes.keys() >= {"steps", "epochs"} else {}
-        wish = replace(wish, base_model=base.word, name=name, params={**instead, **wish.params})
-        job = resolved(recipe, data, wish, self._bases)
+        instead = (
+            {"epochs": None} if "steps" in options.params and takes.keys() >= {"steps", "epochs"} else {}
+        )
+        options = replace(options, base_model=base.word, name=name, params={**instead, **options.params})
+        job = resolve_job(recipe, data, options, self._bases)
         traits = await asyncio.to_thread(self._traits, job.spec.base_model or "", recipe.model.kind)
         notes = find_notes(config, recipe.method, job.spec.task, traits)
         return replace(job, warnings=(*job.warnings, *map(str, notes)))
@@ -87,12 +91,12 @@ class Configurations:
         word = instead or config.base_word
         if word == DEFAULT:
             return _Base(None, config.base_kind)
-        known = [info for info in self._models.known() if not FAMILIES.is_connected(info.name)]
+        known = [info for info in self._models.list_models() if not FAMILIES.is_connected(info.name)]
         found = [info for info in self._models.match_base(word) if not FAMILIES.is_connected(info.name)]
         field = "base_model" if instead else config.base_field
         if not found and not FAMILIES.is_connected(word):
             raise ModelNotFoundError(self._absent(field, word, config.base_kind, known))
-        kinds = {one.kind for one in found}
+        kinds = {model.kind for model in found}
         wanted = config.base_kind
         if instead is None and found and wanted is not None and wanted not in kinds:
             raise InvalidInputError(
@@ -100,7 +104,7 @@ class Configurations:
                 f"{_at_hand(known, wanted)}."
             )
         kind = wanted if wanted in kinds else kinds.pop() if len(kinds) == 1 else wanted
-        return _Base(word, kind, tuple(one for one in found if kind in (None, one.kind)))
+        return _Base(word, kind, tuple(model for model in found if kind in (None, model.kind)))
 
     def _traits(self, word: str, kind: Kind) -> BaseTraits | None:
         """In a thread: the traits of a model whose files are here, None where they are yet to be fetched.
@@ -113,7 +117,7 @@ class Configurations:
         try:
             found = FAMILIES.locate(kind, source, config)
         except VisionError as error:
-            others = [info for info in self._models.known() if info.name != source.name]
+            others = [info for info in self._models.list_models() if info.name != source.name]
             if source.is_local:
                 raise
             if self._settings.models.allow_downloads:
@@ -127,7 +131,7 @@ class Configurations:
 
     def _absent(self, field: str, word: str, kind: Kind | None, known: list[ModelInfo]) -> str:
         kinds: list[Kind] = [kind] if kind else ["vlm", "encoder"]
-        hands = "; ".join(_at_hand(known, one) for one in kinds)
+        hands = "; ".join(_at_hand(known, kind) for kind in kinds)
         sentence = f"{field}: There is no model '{word[:100]}' at hand. {hands[:1].upper()}{hands[1:]}."
         if HUB_ID.fullmatch(word):
             setting = {"vlm": "VISION_VLM", "encoder": "VISION_ENCODER"}.get(
@@ -160,7 +164,7 @@ def _does(model: ModelInfo, task: Task | None) -> bool:
 
 
 def _at_hand(known: list[ModelInfo], kind: Kind) -> str:
-    names = ", ".join(one.name for one in known if one.kind == kind)
+    names = ", ".join(model.name for model in known if model.kind == kind)
     return f"{_KINDS[kind]}s at hand are {names}" if names else f"no {_KINDS[kind]} is at hand"
 
 

@@ -1,4 +1,4 @@
-"""What the routes of training are given."""
+"""The services that the routes of training depend on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from app.http.dependencies import opened
+from app.http.dependencies import find_service
 from app.training.service import Training
 
-TrainingService = Annotated[Training, Depends(opened("training", Training))]
+TrainingService = Annotated[Training, Depends(find_service("training", Training))]

@@ -13,7 +13,7 @@ from app.families import FAMILIES
 from app.inference import device
 from app.inference.sources import EncoderConfig
 from app.jobs import presence
-from app.jobs.spec import JobSpec, Resolved
+from app.jobs.spec import JobSpec, ResolvedJob
 from app.settings import Settings
 from app.training.base_size import count_parameters
 
@@ -26,7 +26,7 @@ class Placement:
         self._settings = settings
         self._redis = redis
 
-    async def place(self, job: Resolved, base: str | None = None) -> Resolved:
+    async def place(self, job: ResolvedJob, base: str | None = None) -> ResolvedJob:
         """The job over `base`, or else its own: from the queue `cpu` to `gpu` where the base is large
         and a worker with a GPU can take it, this machine's or another that listens.
 
@@ -38,7 +38,7 @@ class Placement:
         if parameters is None or parameters < self._settings.jobs.gpu_base_parameters_m * 1_000_000:
             return job
         gpus = await asyncio.to_thread(device.count_gpus, self._settings.models.device)
-        if gpus or await presence.served(self._redis, "gpu"):
+        if gpus or await presence.is_served(self._redis, "gpu"):
             return replace(job, queue="gpu")
         return job
 

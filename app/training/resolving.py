@@ -1,4 +1,4 @@
-"""From a client's wish to a job's specification: what is trained, on what, how, and where it fits."""
+"""From a client's options to a job's specification: what is trained, on what, how, and where it fits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from app.http.names import MODEL_NAME as MODEL_NAME
 from app.inference.sources import slug
 from app.jobs.errors import NotTrainableError
-from app.jobs.spec import JobSpec, Queue, Resolved
+from app.jobs.spec import JobSpec, Queue, ResolvedJob
 from app.methods import METHODS, MethodName, check_params
 from app.methods.tasks import Task
 from app.training.bases import BaseModels
@@ -18,7 +18,7 @@ from app.training.learning_data import LearningData
 from app.training.lessons import lesson_of, remarks_on_few, with_question
 from app.training.teachable import check_teachable
 
-_LONGEST_NAME = 63
+_MAX_NAME_LENGTH = 63
 
 
 class Larger(Protocol):
@@ -75,7 +75,7 @@ class Recipe(Protocol):
 
 
 @dataclass(frozen=True)
-class Wish:
+class TrainingOptions:
     """What a client asked for beside the strategy and the data."""
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -84,7 +84,9 @@ class Wish:
     seed: int = 0
 
 
-def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels) -> Resolved:
+def resolve_job(
+    strategy: Recipe, data: LearningData, options: TrainingOptions, bases: BaseModels
+) -> ResolvedJob:
     """What the strategy makes of the data.
 
     Raises NotTrainableError for what cannot be trained, InvalidInputError for wrong parameters, EncoderMismatchError
@@ -92,16 +94,18 @@ def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels
     """
     if strategy.method is None:
         raise NotTrainableError(_trains_nothing(strategy, data))
-    _check_listed(strategy, wish.base_model, bases)
-    lesson = lesson_of(strategy, data, bases.kind_of(wish.base_model))
-    params = with_question(lesson, check_params(strategy.method, merged(strategy.params, wish.params)))
+    _check_listed(strategy, options.base_model, bases)
+    lesson = lesson_of(strategy, data, bases.kind_of(options.base_model))
+    params = with_question(
+        lesson, check_params(strategy.method, merge_params(strategy.params, options.params))
+    )
     check_teachable(lesson, strategy.method, METHODS[strategy.method].params.model_validate(params), data)
     warnings = (*_check_amount(strategy, lesson.task, data), *remarks_on_few(lesson, data))
     model = strategy.model
     if lesson.kind == "encoder":
-        base = bases.encoder(wish.base_model, model.checkpoint, model.family, data, strategy.name)
+        base = bases.encoder(options.base_model, model.checkpoint, model.family, data, strategy.name)
     else:
-        base = bases.vlm(wish.base_model, model.checkpoint, model.family, lesson.served, strategy.name)
+        base = bases.vlm(options.base_model, model.checkpoint, model.family, lesson.served, strategy.name)
     warnings += bases.warnings(base, lesson.kind)
     spec = JobSpec(
         kind="train",
@@ -111,13 +115,14 @@ def resolved(strategy: Recipe, data: LearningData, wish: Wish, bases: BaseModels
         base_kind=lesson.kind,
         data=data.ref,
         params=params,
-        model=wish.name or default_name(data.slug, strategy.name),
-        seed=wish.seed,
+        model=options.name or default_name(data.slug, strategy.name),
+        seed=options.seed,
     )
     memory_gb = next(
-        (one.gpu_memory_gb for one in model.larger if one.checkpoint == base), strategy.hardware.gpu_memory_gb
+        (variant.gpu_memory_gb for variant in model.larger if variant.checkpoint == base),
+        strategy.hardware.gpu_memory_gb,
     )
-    return Resolved(spec, queue_of(params, memory_gb), strategy.name, warnings)
+    return ResolvedJob(spec, queue_of(params, memory_gb), strategy.name, warnings)
 
 
 def _check_listed(strategy: Recipe, asked: str | None, bases: BaseModels) -> None:
@@ -133,13 +138,13 @@ def _check_listed(strategy: Recipe, asked: str | None, bases: BaseModels) -> Non
     )
 
 
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge_params(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with the values of `over`; an object within is merged, not replaced."""
     result = dict(base)
     for name, value in over.items():
         old = result.get(name)
         result[name] = (
-            merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+            merge_params(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
         )
     return result
 
@@ -154,8 +159,8 @@ def queue_of(params: Mapping[str, Any], gpu_memory_gb: float | None) -> Queue:
 def default_name(source: str, strategy: str) -> str:
     """A model's name when nobody chose one, such as `mugs-lite-fewshot`."""
     ending = "-" + slug(strategy).replace("_", "-")
-    name = slug(source)[: _LONGEST_NAME - len(ending)].rstrip("-.") + ending
-    return name if re.fullmatch(MODEL_NAME, name) else ending.lstrip("-")[:_LONGEST_NAME]
+    name = slug(source)[: _MAX_NAME_LENGTH - len(ending)].rstrip("-.") + ending
+    return name if re.fullmatch(MODEL_NAME, name) else ending.lstrip("-")[:_MAX_NAME_LENGTH]
 
 
 def _check_amount(strategy: Recipe, task: Task, data: LearningData) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What travels when long work is asked for, followed and looked at."""
+"""Requests for jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.training.config import MultimodalConfig
 
 
 class JobRequest(BaseModel):
-    """Long work to be done."""
+    """A job to be made."""
 
     model_config = ConfigDict(
         extra="forbid",

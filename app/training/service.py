@@ -22,13 +22,13 @@ from app.training.config import MultimodalConfig
 from app.training.configurations import Configurations
 from app.training.learning_data import LearningData
 from app.training.placing import Placement
-from app.training.resolving import Recipe, Wish, resolved
+from app.training.resolving import Recipe, TrainingOptions, resolve_job
 
 log = structlog.get_logger("app.training")
 
 
 class Recipes(Protocol):
-    """Where strategies are found."""
+    """Finds strategies by name."""
 
     def get(self, name: str) -> Recipe:
         """By name or alias; raises StrategyNotFoundError."""
@@ -36,17 +36,17 @@ class Recipes(Protocol):
 
 @dataclass(frozen=True)
 class Submission:
-    """A request for long work."""
+    """A request for a job."""
 
     how: str | MultimodalConfig
     """A strategy's name, or a configuration in its place."""
     collection: str | None
     dataset: uuid.UUID | None
-    wish: Wish
+    options: TrainingOptions
 
 
 class Training:
-    """What a wish becomes: a resolved job in the queue."""
+    """Resolves what a client asks for to a job, and queues it."""
 
     def __init__(
         self,
@@ -76,16 +76,16 @@ class Training:
         DatasetNotFoundError, ModelExistsError, OverloadedError where too many jobs are open, and whatever
         `resolving.resolved` and `Configurations.resolve` refuse.
         """
-        if key is not None and (before := await self._jobs.repeated(workspace, key, digest)) is not None:
+        if key is not None and (before := await self._jobs.find_repeated(workspace, key, digest)) is not None:
             return before
         data = await self._data(workspace, wanted)
         if isinstance(wanted.how, MultimodalConfig):
-            job = await self.configurations.resolve(wanted.how, data, wanted.wish)
+            job = await self.configurations.resolve(wanted.how, data, wanted.options)
             job = replace(job, strategy=None)
         else:
-            job = resolved(self._strategies.get(wanted.how), data, wanted.wish, self._bases)
-        if wanted.wish.name is not None:
-            await self._check_name(workspace, wanted.wish.name)
+            job = resolve_job(self._strategies.get(wanted.how), data, wanted.options, self._bases)
+        if wanted.options.name is not None:
+            await self._check_name(workspace, wanted.options.name)
         job = await self.placement.place(job)
         return await self._jobs.queue(workspace, job, key=key, digest=digest)
 

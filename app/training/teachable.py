@@ -32,10 +32,10 @@ def check_teachable(lesson: Lesson, method: MethodName, params: Params, data: Le
             f"A classifier needs at least two labels; {data.name} has only one label, '{next(iter(data.labels))}': "
             f"{_teach_more(data)}."
         )
-    untaught = [label for label in data.labels if not data.taught(label)]
+    untaught = [label for label in data.labels if not data.count_taught(label)]
     if untaught:
         counts = ", ".join(
-            f"'{label}' ({_held_out(data.label_splits[label])})" for label in untaught[:MAX_NAMED]
+            f"'{label}' ({_describe_held_out(data.label_splits[label])})" for label in untaught[:MAX_NAMED]
         )
         raise NotTrainableError(
             f"The training split of {data.name} holds no example of {counts}{_more(untaught)}, so that nothing can be "
@@ -55,7 +55,7 @@ def _check_answers(data: LearningData) -> None:
     taught = data.splits.get("train", 0) if data.splits else data.answers
     if taught < _MIN_ANSWERS <= data.answers:
         raise NotTrainableError(
-            f"The training split of {data.name} holds a single example ({_held_out(data.splits)}); "
+            f"The training split of {data.name} holds a single example ({_describe_held_out(data.splits)}); "
             f"{_MIN_ANSWERS} are the least to learn from."
         )
 
@@ -64,8 +64,8 @@ def _check_training_side(data: LearningData, examples: int) -> None:
     if data.splits and not data.splits.get("train"):
         raise NotTrainableError(
             f"{_capital(data.name)} has no examples to train on: its own split holds out all {examples} "
-            f"({_held_out(data.splits)}). Put some of them into the training split, or prepare the dataset again with "
-            "own_split=ignore, which splits all of it anew."
+            f"({_describe_held_out(data.splits)}). Put some of them into the training split, or prepare the dataset "
+            "again with own_split=ignore, which splits all of it anew."
         )
 
 
@@ -73,23 +73,23 @@ def _check_amounts(lesson: Lesson, method: MethodName, params: Params, data: Lea
     if lesson.kind != "encoder":
         return
     least = params.min_examples_per_label
-    few = [label for label in data.labels if data.taught(label) < least]
+    few = [label for label in data.labels if data.count_taught(label) < least]
     if few:
         where = "" if data.is_collection else " in the training split"
         raise NotTrainableError(
             f"The method '{method}' compares examples of a label with one another and needs {least} of each{where}; "
-            f"{_named(few)} {'has' if len(few) == 1 else 'have'} only one: teach another one, or take the strategy "
-            "siamese_oneshot, for which one will do."
+            f"{_list_labels(few)} {'has' if len(few) == 1 else 'have'} only one: teach another one, or take the "
+            "strategy siamese_oneshot, for which one will do."
         )
     short = [label for label, count in data.labels.items() if count < params.min_examples_in_all]
     if short:
         raise NotTrainableError(
-            f"The method '{method}' needs {params.min_examples_in_all} examples of each label; {_named(short)} "
+            f"The method '{method}' needs {params.min_examples_in_all} examples of each label; {_list_labels(short)} "
             f"{'has' if len(short) == 1 else 'have'} fewer."
         )
 
 
-def _named(labels: Sequence[str]) -> str:
+def _list_labels(labels: Sequence[str]) -> str:
     return ", ".join(f"'{label}'" for label in labels[:MAX_NAMED]) + _more(labels)
 
 
@@ -97,7 +97,7 @@ def _more(labels: Sequence[str]) -> str:
     return f" and {len(labels) - MAX_NAMED} more" if len(labels) > MAX_NAMED else ""
 
 
-def _held_out(counts: Mapping[str, int]) -> str:
+def _describe_held_out(counts: Mapping[str, int]) -> str:
     """`validation 2, test 3`."""
     return ", ".join(f"{split} {count}" for split, count in counts.items() if split != "train" and count)
 

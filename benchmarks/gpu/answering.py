@@ -94,7 +94,7 @@ def ask(client: httpx.Client, image: bytes, question: str, tokens: int) -> int:
     return int(reply.json()["usage"]["completion_tokens"])
 
 
-def served_rate(client: httpx.Client, plan: Plan, together: int) -> float:
+def measure_rate(client: httpx.Client, plan: Plan, together: int) -> float:
     """Tokens a second of so many questions asked at once; the better of some rounds."""
     asked = list(zip(pictures(together), questions(together), strict=True))
     rates = []
@@ -122,12 +122,12 @@ def measure(plan: Plan, recorder: Recorder) -> None:
                 "LLaVA, first answer after the service is ready", time.perf_counter() - begun, "s"
             )
             with Watch(live) as watch:
-                together = served_rate(client, plan, TOGETHER)
+                together = measure_rate(client, plan, TOGETHER)
             note = "" if watch.gpu_percent is None else f"GPU {watch.gpu_percent:.0f}%"
             recorder.figure(f"LLaVA, {TOGETHER} questions together", together, "tokens/s", note=note)
             recorder.figure(
                 f"LLaVA, {TOGETHER} together over plain generate", together / plain[TOGETHER], least=1.2
             )
-            recorder.figure("LLaVA, alone", served_rate(client, plan, 1), "tokens/s", least=120)
+            recorder.figure("LLaVA, alone", measure_rate(client, plan, 1), "tokens/s", least=120)
     finally:
         purge(data_dir)

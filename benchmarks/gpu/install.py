@@ -87,7 +87,7 @@ def satisfies(version: str | None, specifiers: str) -> bool:
     return version is not None and SpecifierSet(specifiers, prereleases=True).contains(version)
 
 
-def installed_version(name: str) -> str | None:
+def find_installed_version(name: str) -> str | None:
     """The version that this interpreter has."""
     try:
         return metadata.version(name)
@@ -102,7 +102,7 @@ def choose(packages: dict[str, dict[str, str]]) -> tuple[list[str], list[str]]:
     """
     wanted, notes = [], []
     for name, package in sorted(packages.items()):
-        have = installed_version(name)
+        have = find_installed_version(name)
         if satisfies(have, package["specifiers"]):
             notes.append(f"kept {name} {have}")
         elif package.get("version"):

@@ -91,7 +91,7 @@ class Recorder:
         """Something that went wrong, in a sentence."""
         self._write("failure", text)
 
-    def skipped(self, text: str) -> None:
+    def skip(self, text: str) -> None:
         """Something that this machine cannot measure, and why."""
         self._write("skipped", text)
 

@@ -107,7 +107,7 @@ def _end_what_is_left(process: subprocess.Popen[bytes], mark: str) -> None:
     process.wait()
 
 
-def _interrupted(_: int, frame: FrameType | None) -> None:
+def _interrupt(_: int, frame: FrameType | None) -> None:
     own = [
         f"{call.name} in {Path(call.filename).name}"
         for call in extract_stack(frame)
@@ -119,7 +119,7 @@ def _interrupted(_: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """The section's own process: `python -m benchmarks.gpu.sections MODULE:FUNCTION PLAN RESULTS`."""
-    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     code, plan_file, results = sys.argv[1:]
     module, _, function = code.partition(":")

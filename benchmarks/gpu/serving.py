@@ -12,7 +12,7 @@ import httpx
 
 from app.embedded import purge
 from benchmarks.checkpoints import random_clip
-from benchmarks.driving import lost, memory_mb, served, teach
+from benchmarks.driving import describe_lost, measure_serving, memory_mb, teach
 from benchmarks.gpu.decoding import SIZES
 from benchmarks.gpu.plan import Plan, Recorder
 from benchmarks.gpu.watching import Watch
@@ -85,9 +85,9 @@ def load_at(
 ) -> float:
     """One load and its figures; images a second."""
     with Watch(live) as watch:
-        found = served(live, folder, clients, plan.seconds)
+        found = measure_serving(live, folder, clients, plan.seconds)
     what = f"{name}, {clients} clients"
-    if unanswered := lost(found):
+    if unanswered := describe_lost(found):
         recorder.failure(f"{what}: {unanswered}")
     cores, client_cores = (cpu_s / found["wall_s"] for cpu_s in (watch.cpu_s, found["cpu_s"]))
     note = f"{cores:.1f} cores, client {client_cores:.1f} ({found['generator']})"
@@ -116,7 +116,7 @@ def measure(plan: Plan, recorder: Recorder) -> None:
             heaviest = 0.0
             for size in SIZES:
                 folder = write_pictures(plan.scratch / f"{size[0]}x{size[1]}", size)
-                served(live, folder, max(clients_of(plan)), plan.seconds)  # warm
+                measure_serving(live, folder, max(clients_of(plan)), plan.seconds)  # warm
                 for clients in clients_of(plan):
                     least = {(640, 480): 4_000.0, (256, 256): 6_000.0}[size] if clients == 256 else None
                     rate = load_at(
@@ -140,7 +140,7 @@ def over_parts(plan: Plan, recorder: Recorder, name: str, rate: float) -> None:
             "served 640x480 over the lesser of decode and forward alone", rate / lesser, least=0.4
         )
     else:
-        recorder.skipped("served over decode and forward alone: the sections that measure these did not")
+        recorder.skip("served over decode and forward alone: the sections that measure these did not")
 
 
 def memory_over_repeats(plan: Plan, recorder: Recorder, live: Live) -> None:
@@ -148,7 +148,7 @@ def memory_over_repeats(plan: Plan, recorder: Recorder, live: Live) -> None:
     folder = plan.scratch / "640x480"
     held = []
     for _ in range(REPEATS):
-        served(live, folder, max(clients_of(plan)), plan.seconds / 2)
+        measure_serving(live, folder, max(clients_of(plan)), plan.seconds / 2)
         held.append(memory_mb(live))
     note = ", ".join(f"{value:.0f}" for value in held) + " MB"
     recorder.figure(
@@ -160,7 +160,7 @@ def measure_gpu_decoding(plan: Plan, recorder: Recorder) -> None:
     """The same at the heaviest load with JPEGs decoded on the GPU, where a library for it is installed."""
     libraries = [name for name in ("torchcodec", "torchvision") if importlib.util.find_spec(name)]
     if not plan.device.startswith("cuda") or not libraries:
-        recorder.skipped("decoding on the GPU: it takes CUDA and torchcodec or torchvision")
+        recorder.skip("decoding on the GPU: it takes CUDA and torchcodec or torchvision")
         return
     data_dir = plan.scratch / "gpu-decode"
     folder = write_pictures(plan.scratch / "640x480", (640, 480))
@@ -170,7 +170,7 @@ def measure_gpu_decoding(plan: Plan, recorder: Recorder) -> None:
             _,
         ):
             teach(live)
-            served(live, folder, max(clients_of(plan)), plan.seconds)  # warm
+            measure_serving(live, folder, max(clients_of(plan)), plan.seconds)  # warm
             for clients in clients_of(plan)[1:]:
                 least = 8_000 if clients == 256 else None
                 load_at(plan, recorder, live, "served 640x480, decoded on the GPU", folder, clients, least)
@@ -186,15 +186,13 @@ def measure_large(plan: Plan, recorder: Recorder) -> None:
     try:
         with service(plan, checkpoint(plan, name), data_dir) as (live, _):
             teach(live)
-            served(live, folder, max(clients_of(plan)), plan.seconds)  # warm
+            measure_serving(live, folder, max(clients_of(plan)), plan.seconds)  # warm
             rate = load_at(plan, recorder, live, "ViT-L/14 served 256x256", folder, max(clients_of(plan)))
             forward = [plan.earlier[key] for key in plan.earlier if key.startswith(f"{name} forward alone")]
             if forward:
                 recorder.figure("ViT-L/14 served over forward alone", rate / max(forward), least=0.9)
             else:
-                recorder.skipped(
-                    "ViT-L/14 served over forward alone: the section `forward` did not measure it"
-                )
+                recorder.skip("ViT-L/14 served over forward alone: the section `forward` did not measure it")
     finally:
         purge(data_dir)
 

@@ -14,7 +14,7 @@ from benchmarks.gpu.plan import Plan, Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
 SELECTION = (
-    "tests/unit/test_device.py",
+    "tests/unit/inference/test_device.py",
     "tests/integration/test_lora_vlm.py",
     "tests/integration/test_finetune_vlm.py",
     "tests/integration/test_vlms.py",
@@ -28,7 +28,7 @@ SELECTION = (
     "tests/integration/test_optimisation.py",
 )
 """What loads models and trains, those that failed on a GPU before first."""
-TINY_SELECTION = ("tests/unit/test_device.py",)
+TINY_SELECTION = ("tests/unit/inference/test_device.py",)
 MARGIN_SECONDS = 12.0
 """What pytest gets to end after its time is over, and what is kept for reading its results after that."""
 NO_TESTS = 5
@@ -78,7 +78,7 @@ def run_tests(plan: Plan, recorder: Recorder, name: str, words: Sequence[str]) -
     if time.monotonic() - begun >= seconds:
         recorder.failure(f"stopped after {seconds:.0f} s, before all tests had run")
     elif code == NO_TESTS:
-        recorder.skipped("no test is marked so")
+        recorder.skip("no test is marked so")
     elif code > 1:
         recorder.failure(f"pytest ended with {code}: {' / '.join(lines[-3:])}")
 

@@ -112,7 +112,7 @@ def record_speed(plan: Plan, recorder: Recorder, events: list[tuple[str, dict[st
     """Tokens a second from the time between steps and the tokens of an example."""
     seconds = step_seconds(events)
     if seconds is None or seconds <= 0:
-        recorder.skipped("LoRA tokens a second: the job told of too few steps")
+        recorder.skip("LoRA tokens a second: the job told of too few steps")
         return
     config = json.loads((llava(plan) / "config.json").read_text(encoding="utf-8"))
     tokens = config["image_seq_length"] + TEXT_TOKENS

@@ -12,7 +12,13 @@ from app.heads import Head, Priors
 from benchmarks.heads.classifiers import DEFAULT, fit_default, plain_answers
 from benchmarks.heads.episodes import Episode, draw
 from benchmarks.image_sets import ImageSet
-from benchmarks.scores import auroc, best_balance, expected_calibration_error, reliability
+from benchmarks.scores import (
+    auroc,
+    best_balance,
+    calibration_error_by_chance,
+    expected_calibration_error,
+    reliability,
+)
 
 WALLS = ("textures-", "damage-", "crack-")
 """Sets that may show one and the same wall."""
@@ -97,6 +103,7 @@ class Asked:
             "near AUROC": auroc(best, near) if len(near) else None,
             "far AUROC": auroc(best, far),
             "ECE": expected_calibration_error(best, right),
+            "ECE by chance": calibration_error_by_chance(best),
             "ECE without none": expected_calibration_error(without_none, right),
             "ECE mixed": expected_calibration_error(mixed, mixed_right),
             "reliability": [column.tolist() for column in reliability(best, right)],

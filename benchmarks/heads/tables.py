@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.heads.classifiers import DEFAULT
 from benchmarks.heads.measuring import SHOTS, Figures
-from benchmarks.scores import paired
+from benchmarks.scores import compare_paired
 
 BEFORE = "default before"
 
@@ -60,7 +60,7 @@ def paired_table(accuracy: Figures) -> str:
             if not found:
                 cells.append("")
                 continue
-            ahead = paired(
+            ahead = compare_paired(
                 np.concatenate([one[DEFAULT] for one in found]),
                 np.concatenate([one[method] for one in found]),
             )
@@ -75,7 +75,7 @@ def paired_table(accuracy: Figures) -> str:
 def rejection_table(judged: Figures, before: Figures | None) -> str:
     """Rejection at the default threshold and at the best one, and calibration; former figures in brackets."""
     columns = ("right accepted", "unknown refused", "balance", "best balance")
-    errors = ("ECE", "ECE without none", "ECE mixed")
+    errors = ("ECE", "ECE by chance", "ECE without none", "ECE mixed")
     rows = []
     for name, by_shots in judged.items():
         for shots, found in by_shots.items():
@@ -90,7 +90,7 @@ def rejection_table(judged: Figures, before: Figures | None) -> str:
 
 def summary_table(judged: Figures) -> str:
     """Means over the sets by shots."""
-    columns = ("accuracy", "balance", "best balance", "ECE", "ECE without none", "ECE mixed")
+    columns = ("accuracy", "balance", "best balance", "ECE", "ECE by chance", "ECE without none", "ECE mixed")
     rows = []
     for shots in map(str, SHOTS):
         found = [by[shots] for by in judged.values() if shots in by]
@@ -99,6 +99,26 @@ def summary_table(judged: Figures) -> str:
             means = [f"{np.mean([one[column] for one in found]):.3f}" for column in columns]
             rows.append([shots, len(found), *means, f"{max(gaps):.3f}"])
     return table(["shots", "sets", *columns, "largest gap to the best threshold"], rows)
+
+
+def coverage_table(figures: Figures) -> str:
+    """How often sets hold the truth, mean over image sets and the set that is farthest from what was asked."""
+    rows = []
+    for wanted, by_set in figures.items():
+        for shots in map(str, SHOTS):
+            found = {name: by[shots] for name, by in by_set.items() if shots in by}
+            if not found:
+                continue
+            promised = [one["guarantee"] for one in found.values()]
+            kinds = ", ".join(f"{promised.count(kind)} {kind}" for kind in dict.fromkeys(promised))
+            means = [
+                percent(one[column] for one in found.values()) for column in ("held", "strictly", "by label")
+            ]
+            far = min(found, key=lambda name: found[name]["strictly"])
+            size = f"{np.mean([one['size'] for one in found.values()]):.2f}"
+            rows.append([wanted, shots, kinds, *means, f"{percent([found[far]['strictly']])} ({far})", size])
+    columns = ("holds %", "with empty sets %", "by label, with empty sets %", "lowest set %", "labels a set")
+    return table(["coverage", "shots", "promise", *columns], rows)
 
 
 def imbalance_table(figures: Figures) -> str:

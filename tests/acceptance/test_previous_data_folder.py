@@ -8,32 +8,20 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config
 
 from app.embedded import EmbeddedServers
-from app.storage.database import sync_engine
 from tests import shapes
 from tests.cluster import FINISHED, PERIODS, until
 from tests.live import Live, run, serving
+from tests.schema import migrate_to
 
 pytestmark = pytest.mark.slow
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "data_folder_0003.tar.gz"
 HALF_TRAINED, QUEUED = "e7925314-4990-4189-9720-743b25d7ef7e", "cf7f1470-a27c-4409-8bcf-08f49e617933"
-
-
-def _upgrade(url: str, revision: str) -> None:
-    """The tables as the migrations left them at `revision`."""
-    config = Config()
-    config.set_main_option("script_location", str(files("migrations")))
-    with sync_engine(url).begin() as connection:
-        config.attributes.update(connection=connection, on_version_apply=None)
-        command.upgrade(config, revision)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +32,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     servers = EmbeddedServers(folder / "servers", durable=False)
     try:
         addresses = servers.start()
-        _upgrade(addresses.database_url, "0003")
+        migrate_to(addresses.database_url, "0003")
         with psycopg.connect(addresses.database_url) as connection:
             connection.execute("DELETE FROM workspaces")  # the migration made the default one
             for statement in (folder / "data" / "rows.sql").read_text().splitlines():
@@ -64,7 +52,7 @@ def test_examples_models_and_datasets_are_served(old: Live) -> None:
         image = client.get(f"/v1/collections/shapes/examples/{taught['id']}/image")
         assert image.is_success
         number = next(
-            number for number, (_, shape) in sorted(shapes.shown().items()) if shape == taught["label"]
+            number for number, (_, shape) in sorted(shapes.list_shapes().items()) if shape == taught["label"]
         )
         for fields in ({"collection": "shapes"}, {"model": "old-model"}):
             reply = client.post("/v1/classify", data=fields, files={"image": shapes.data(number)})

@@ -1,4 +1,6 @@
-"""The README's commands, run as they stand, print what it shows (ids and times aside; scores nearly)."""
+"""The commands of the README, of the first steps and of the examples print what is shown (ids and times aside; scores
+nearly).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,8 @@ COMMAND = re.compile(r"^    \$ (.+)\n((?:    (?!\$ ).*\n)*)", re.MULTILINE)
 SCORE_TOLERANCE = 0.01
 """Scores of one machine differ from another's by rounding, amplified by calibration."""
 ADDRESS = "http://127.0.0.1:8000"
+PAGES = ("README.md", "docs/first-steps.md")
+"""In the order in which a reader meets them: the second goes on where the first ends."""
 
 
 def plain(text: str) -> str:
@@ -32,15 +36,15 @@ def scores(text: str) -> list[float]:
     return [float(number) for number in re.findall(r"\b[01]\.\d{3,}\b", text.partition('"timing_ms"')[0])]
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_commands_print_what_the_readme_shows(service: Live, tmp_path: Path) -> None:
-    commands = COMMAND.findall((ROOT / "README.md").read_text())
-    assert len(commands) >= 4
+def check_commands(page: str, service: Live, folder: Path) -> None:
+    """Run the page's commands that are shown with their output, in the folder and in order."""
+    commands = COMMAND.findall((ROOT / page).read_text())
+    assert len(commands) >= 3, page
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for command, shown in commands:
         done = subprocess.run(
             ["bash", "-c", command.replace(ADDRESS, service.url)],
-            cwd=tmp_path,
+            cwd=folder,
             env=environment(PATH=path, VISION_SERVER=service.url),
             capture_output=True,
             text=True,
@@ -48,32 +52,40 @@ def test_commands_print_what_the_readme_shows(service: Live, tmp_path: Path) -> 
             check=False,
         )
         assert done.returncode == 0, (command, done.stderr)
-        said = done.stdout + done.stderr if "vision" in command else done.stdout
+        said = done.stdout if "curl" in command else done.stdout + done.stderr
         assert plain(said) == plain(shown), command
         assert scores(said) == pytest.approx(scores(shown), abs=SCORE_TOLERANCE), command
 
 
-def test_every_file_of_the_readme_is_in_the_demo(tmp_path: Path) -> None:
+def forget_everything(service: Live) -> None:
+    """Empty the default collection."""
+    with service.client() as client:
+        examples = "/v1/collections/default/examples"
+        for example in client.get(examples).json()["data"]:
+            assert client.delete(f"{examples}/{example['id']}").is_success
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_commands_print_what_the_readme_and_the_first_steps_show(service: Live, tmp_path: Path) -> None:
+    forget_everything(service)
+    for page in PAGES:
+        check_commands(page, service, tmp_path)
+
+
+def test_the_examples_print_what_their_page_shows(service: Live, tmp_path: Path) -> None:
+    forget_everything(service)
     assert run("demo", "demo", cwd=tmp_path).returncode == 0
-    named = set(re.findall(r"\bdemo/[\w./-]+", (ROOT / "README.md").read_text()))
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    check_commands("examples/README.md", service, tmp_path)
+    shown = {path.name for path in (ROOT / "examples").glob("*.py")}
+    assert (
+        set(re.findall(r"\$ python examples/(\w+\.py)", (ROOT / "examples/README.md").read_text())) == shown
+    )
+
+
+def test_every_file_that_these_pages_name_is_in_the_demo(tmp_path: Path) -> None:
+    assert run("demo", "demo", cwd=tmp_path).returncode == 0
+    text = "".join((ROOT / page).read_text() for page in PAGES)
+    named = set(re.findall(r"\bdemo/[\w./-]+", text))
     assert len(named) > 10
     assert [name for name in sorted(named) if not (tmp_path / name).exists()] == []
-
-
-def test_the_example_recognises_what_it_is_taught(service: Live, photos: Path) -> None:
-    words = ["cat=chelsea.jpg", "coffee=coffee.jpg", "--", "chelsea.jpg", "coffee.jpg", "brick.jpg"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "image_classification.py"), *words],
-        cwd=photos,
-        env=environment(VISION_SERVER=service.url),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert [line.split(" (")[0] for line in done.stdout.splitlines()] == [
-        "chelsea.jpg: cat",
-        "coffee.jpg: coffee",
-        "brick.jpg: none of these",
-    ]

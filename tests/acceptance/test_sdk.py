@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from llamafarm_vision import AsyncVision, JobFailedError, NotFoundError, Vision
-from llamafarm_vision.replies import answers, jobs, models, recognition, strategies
+from llamafarm_vision.replies import answers, jobs, models, recognition, review, strategies
 from llamafarm_vision.replies.base import ReplyModel
 from tests.live import Live, environment, run, serving
 
@@ -26,6 +26,13 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ADDRESS = "http://127.0.0.1:8000"
 COMPONENTS = {
+    "Access": models.Access,
+    "DatasetImageInfo": jobs.DatasetImage,
+    "SmallLabel": recognition.SmallLabel,
+    "OverlappingLabels": recognition.OverlappingLabels,
+    "NearDuplicate": recognition.NearDuplicate,
+    "RenamedLabel": recognition.RenamedLabel,
+    "ChangedExamples": recognition.ChangedExamples,
     "AddedAnswerExample": answers.AddedAnswerExample,
     "AddedExample": recognition.AddedExample,
     "AnswerExampleInfo": answers.AnswerExample,
@@ -37,6 +44,7 @@ COMPONENTS = {
     "CollectionInfo": recognition.Collection,
     "CollectionHealth": recognition.CollectionHealth,
     "AnswerSet": recognition.AnswerSet,
+    "AnswerSetWarning": recognition.AnswerSetWarning,
     "Contender": models.Contender,
     "Cpu": strategies.Cpu,
     "DatasetInfo": jobs.Dataset,
@@ -50,6 +58,7 @@ COMPONENTS = {
     "Hit": recognition.Hit,
     "JobPage": jobs.Job,
     "Key": models.Key,
+    "LabelHealth": recognition.LabelHealth,
     "LabelInfo": recognition.Label,
     "LargerCheckpoint": strategies.LargerCheckpoint,
     "LeftOut": strategies.LeftOut,
@@ -64,12 +73,20 @@ COMPONENTS = {
     "Recommendation": strategies.Recommendation,
     "Recommended": strategies.Recommended,
     "Samples": strategies.Samples,
+    "CurvePoint": review.CurvePoint,
+    "DecidedInfo": review.Decided,
+    "FeedbackInfo": review.Feedback,
+    "GuessScore": review.GuessScore,
+    "ReviewPictureInfo": review.ReviewPicture,
+    "ReviewSpan": review.ReviewSpan,
+    "ReviewStats": review.ReviewStats,
     "Score": recognition.Score,
     "SearchResult": recognition.SearchResult,
     "StrategyFit": strategies.StrategyFit,
     "StrategyHardware": strategies.StrategyHardware,
     "StrategyInfo": strategies.Strategy,
     "StrategyModel": strategies.StrategyModel,
+    "Suspect": recognition.Suspect,
     "TaskGroup": strategies.TaskGroup,
     "TrainedFacts": models.TrainedFacts,
     "UsedExample": answers.UsedExample,
@@ -104,7 +121,7 @@ def test_every_kind_of_image_is_recognised_alike(working: Live, demo: Path) -> N
     with path.open("rb") as file, Vision(working.url) as vision:
         exact = [str(path), path, path.read_bytes(), memoryview(path.read_bytes()), file]
         found = [vision.classify(image, labels=["mug", "boat, at sea"]) for image in exact]
-        assert len({(one.label, one.scores[0].score) for one in found}) == 1
+        assert len({(result.label, result.scores[0].score) for result in found}) == 1
         assert found[0].label == "mug"
         assert {score.label for score in found[0].scores} == {"mug", "boat, at sea"}
         for pixels in (image, np.asarray(image), np.asarray(image.convert("L"))):
@@ -120,7 +137,15 @@ def test_both_clients_teach_recognise_list_and_forget(working: Live, demo: Path)
         labels = [found.label for found in vision.classify_many(images, collection="sync")]
         assert labels == ["mug", "boat"] * 9
         assert vision.search(text="a boat", collection="sync").data[0].label == "boat"
-        (example,) = vision.examples.list(label="boat", collection="sync")
+        seen = vision.classify(demo / "inbox" / "mug-2.jpg", collection="sync", neighbours=2)
+        assert [near.label for near in seen.neighbours or []] == ["mug", "mug"]
+        assert vision.collections.rename_label("boat", "ship", collection="sync").label == "ship"
+        (example,) = vision.examples.list(label="ship", collection="sync")
+        assert vision.examples.relabel(example.id, "boat", collection="sync").label == "boat"
+        (same,) = vision.examples.list(image_sha256=example.image_sha256, collection="sync")
+        assert (same.id, same.label) == (example.id, "boat")
+        found = vision.collections.health("sync")
+        assert {label.label: label.examples for label in found.small_labels} == {"boat": 1, "mug": 2}
         size = Image.open(io.BytesIO(vision.examples.image(example.id, collection="sync"))).size
         assert max(size) > 10
         vision.forget(example.id, collection="sync")
@@ -139,9 +164,15 @@ def test_both_clients_teach_recognise_list_and_forget(working: Live, demo: Path)
             many = client.classify_many(
                 [demo / "inbox" / f"{name}-2.jpg" for name in ("mug", "boat")], collection="async"
             )
-            found = [one.label async for one in many]
+            found = [image.label async for image in many]
             examples = [example async for example in client.examples.list(collection="async")]
-            await asyncio.gather(*(client.forget(one.id, collection="async") for one in examples))
+            with pytest.raises(NotFoundError, match="Nothing was changed"):
+                await client.examples.forget_many([examples[0].id, "0" * 32], collection="async")
+            ids = [example.id for example in examples]
+            changed = await client.examples.relabel_many(ids, "mug", collection="async")
+            assert (len(changed.changed), len(changed.unchanged)) == (1, 1)
+            gone = await client.examples.forget_many(ids, collection="async")
+            assert sorted(gone.removed) == sorted(ids)
             left = [label async for label in client.collections.labels("async")]
             with pytest.raises(NotFoundError, match="lita"):
                 await client.classify(demo / "mug.jpg", model="lita")
@@ -192,6 +223,10 @@ def test_a_folder_is_sent_followed_and_waited_for(working: Live, demo: Path) -> 
         ready = vision.datasets.get(dataset)
         assert ready.summary is not None
         assert ready.summary["examples"] == sum(1 for _ in (demo / "images").rglob("*.*"))
+        shown = list(vision.datasets.images(ready, split="test"))
+        assert len(shown) == ready.summary["splits"]["test"]
+        picture = vision.datasets.image(ready, shown[0].image_sha256, size=16)
+        assert max(Image.open(io.BytesIO(picture)).size) == 16
         cancelled = vision.jobs.cancel(vision.train("lite_fewshot", dataset=ready.id))
         with pytest.raises(JobFailedError, match="cancelled"):
             vision.jobs.wait(cancelled)

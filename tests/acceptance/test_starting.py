@@ -135,9 +135,10 @@ def listening(data_dir: Path) -> Iterator[Live]:
 def assert_stopped(live: Live) -> None:
     """No embedded server of the service is left: a new user of its folder is the only one."""
     left = [
-        one.pid
-        for one in psutil.process_iter(["cmdline"])
-        if str(live.data_dir) in " ".join(one.info["cmdline"] or []) and one.status() != psutil.STATUS_ZOMBIE
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if str(live.data_dir) in " ".join(process.info["cmdline"] or [])
+        and process.status() != psutil.STATUS_ZOMBIE
     ]
     assert left == []
     servers = EmbeddedServers(live.data_dir)

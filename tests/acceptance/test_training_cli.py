@@ -29,7 +29,7 @@ def ten(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ten") / "two-shapes"
     for label in ("circle", "triangle"):
         (folder / label).mkdir(parents=True)
-        numbers = [number for number, (_, shape) in sorted(shapes.shown().items()) if shape == label]
+        numbers = [number for number, (_, shape) in sorted(shapes.list_shapes().items()) if shape == label]
         for number in numbers[:5]:
             (folder / label / f"{number}.png").write_bytes(shapes.data(number))
     return folder
@@ -54,7 +54,7 @@ def test_ten_examples_become_a_model_in_a_folder(working: Live, ten: Path, tmp_p
         ("succeeded", "two-shapes", "lite_fewshot")
     ]
     shown = json.loads(run("jobs", "show", jobs[0]["id"], "--json", **said).stdout)
-    assert {one["name"] for one in shown["artifacts"]} == {
+    assert {artifact["name"] for artifact in shown["artifacts"]} == {
         str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
     }
     assert shown["result"]["evaluation"]
@@ -111,11 +111,11 @@ def test_a_folder_is_sent_and_its_job_followed_until_it_is_cancelled(working: Li
     assert followed.returncode == 1
     assert "cancelled" in followed.stderr
     events = [json.loads(line) for line in followed.stdout.splitlines()]
-    assert [one["id"] for one in events] == sorted({one["id"] for one in events})
-    states = [one["state"] for one in events if one["event"] == "state"]
+    assert [event["id"] for event in events] == sorted({event["id"] for event in events})
+    states = [event["state"] for event in events if event["event"] == "state"]
     assert states == ["queued", "running", "cancelled"]
-    assert any(one["event"] == "progress" and one["step"] for one in events)
-    assert any(one["event"] == "metric" for one in events)
+    assert any(event["event"] == "progress" and event["step"] for event in events)
+    assert any(event["event"] == "metric" for event in events)
 
 
 def test_what_needs_no_training_is_learned_at_once(working: Live, photos: Path) -> None:

@@ -107,10 +107,10 @@ def litellm_chat() -> dict[str, Any]:
         plain = litellm.completion(**asked, stream=True)
         found[prefix] = {
             "answer": made.choices[0].message.content,
-            "streamed": "".join(one.choices[0].delta.content or "" for one in plain if one.choices),
+            "streamed": "".join(chunk.choices[0].delta.content or "" for chunk in plain if chunk.choices),
             "usage": made.usage.total_tokens,
             "streamed_usage": next(
-                one.usage.total_tokens for one in reversed(chunks) if getattr(one, "usage", None)
+                chunk.usage.total_tokens for chunk in reversed(chunks) if getattr(chunk, "usage", None)
             ),
         }
     return found

@@ -18,10 +18,10 @@ import httpx
 import psutil
 
 from tests.live import Live
-from tests.photos import TAUGHT, damaged, encoded, photo
+from tests.photos import TAUGHT, damage_photo, encode_photo, photo
 
 BUSY = {503}
-LONGEST_S = 45.0
+MAX_WAIT_SECONDS = 45.0
 """No request may take longer: the service's own deadline of 30 s, and a margin."""
 _MIB = 1024 * 1024
 
@@ -45,8 +45,8 @@ class Chaos:
         self.report = Report()
         self._live = live
         self._random = random.Random(seed)
-        self._good = {label: list(damaged(photo(name)).values()) for label, name in TAUGHT.items()}
-        whole = encoded(photo("chelsea"))
+        self._good = {label: list(damage_photo(photo(name)).values()) for label, name in TAUGHT.items()}
+        whole = encode_photo(photo("chelsea"))
         self._broken = [
             b"",
             b"not an image",
@@ -61,7 +61,9 @@ class Chaos:
         """Let `clients` act until the time is up, then wait for every request to end."""
         end = time.monotonic() + seconds
         limits = httpx.Limits(max_connections=clients * 2)
-        async with httpx.AsyncClient(base_url=self._live.url, timeout=LONGEST_S, limits=limits) as http:
+        async with httpx.AsyncClient(
+            base_url=self._live.url, timeout=MAX_WAIT_SECONDS, limits=limits
+        ) as http:
             watcher = asyncio.create_task(self._watch(http))
             await asyncio.gather(*(self._client(http, end) for _ in range(clients)))
             watcher.cancel()

@@ -36,7 +36,7 @@ def beside(parent: int) -> dict[str, psutil.Process]:
 def both(parent: int) -> dict[str, psutil.Process]:
     """Both of them, once they listen."""
     found: dict[str, psutil.Process] = until(lambda: len(now := beside(parent)) == 2 and now, 20)
-    until(lambda: all(listens(one) for one in found.values()), 20)
+    until(lambda: all(listens(process) for process in found.values()), 20)
     return found
 
 

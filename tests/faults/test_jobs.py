@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from app.jobs.queueing import JobQueue
-from tests.cluster import Cluster, answered, running, until
+from tests.cluster import Cluster, is_answering, running, until
 from tests.integration.test_embedded import pids
 
 pytestmark = pytest.mark.slow
@@ -54,11 +54,11 @@ def assert_succeeded_once(cluster: Cluster, client: httpx.Client, row: dict[str,
     states = cluster.rows(
         "SELECT data->>'state' AS state FROM job_events WHERE job_id = %s AND kind = 'state'", row["id"]
     )
-    assert [one["state"] for one in states].count("succeeded") == 1
+    assert [state["state"] for state in states].count("succeeded") == 1
     assert states[-1]["state"] == "succeeded"
     models = cluster.rows("SELECT id FROM trained_models WHERE job_id = %s", row["id"])
-    assert [one["id"] for one in models] == [row["model"]]
-    keys = [one["key"] for one in cluster.rows("SELECT key FROM artifacts WHERE job_id = %s", row["id"])]
+    assert [model["id"] for model in models] == [row["model"]]
+    keys = [row["key"] for row in cluster.rows("SELECT key FROM artifacts WHERE job_id = %s", row["id"])]
     assert keys
     assert all(key.startswith(f"jobs/{row['id']}/{row['fence']}/") for key in keys)
     assert all((cluster.folder / "blobs" / "files" / key).is_file() for key in keys)
@@ -78,7 +78,7 @@ def test_killed_at_every_step_a_job_ends_once(cluster: Cluster, client: httpx.Cl
     orphans = worker.children()
     worker.kill()
     worker = cluster.worker()
-    until(lambda: not any(one.is_running() and one.status() != "zombie" for one in orphans), 5)
+    until(lambda: not any(orphan.is_running() and orphan.status() != "zombie" for orphan in orphans), 5)
     # both at once, when it had gone on from there
     second = cluster.reaches(job, lambda row: row["attempt"] == 3 and step_of(row) > step_of(first))
     children = worker.children()
@@ -101,7 +101,7 @@ def test_killed_at_every_step_a_job_ends_once(cluster: Cluster, client: httpx.Cl
     lines = cluster.rows(
         "SELECT data->>'line' AS line FROM job_events WHERE job_id = %s AND kind = 'log'", job
     )
-    gone_on = [one["line"] for one in lines if one["line"].startswith("Going on after step")]
+    gone_on = [line["line"] for line in lines if line["line"].startswith("Going on after step")]
     assert len(gone_on) == 3
     assert f"Going on after step {step_of(drained)}." in gone_on
 
@@ -131,7 +131,7 @@ def test_servers_that_restart_and_messages_that_are_lost_or_repeated(
     psutil.Process(valkey).kill()  # whoever serves the folder starts it again
     job = cluster.submit(client)
     with redis.Redis.from_url(cluster.addresses.redis_url) as broker:
-        until(lambda: answered(broker))
+        until(lambda: is_answering(broker))
         broker.flushall()
         cluster.reaches(job, lambda row: row["phase"] == "preparing")
         queue = JobQueue(cluster.addresses.redis_url)

@@ -90,7 +90,7 @@ def files(live: Live) -> list[str]:
     """All that is kept, and what was begun."""
     found = []
     for folder in ("blobs", "files", "tmp"):
-        found += [str(one) for one in (live.data_dir / folder).rglob("*") if one.is_file()]
+        found += [str(path) for path in (live.data_dir / folder).rglob("*") if path.is_file()]
     return sorted(found)
 
 

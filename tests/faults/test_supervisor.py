@@ -83,7 +83,7 @@ class Bench:
         rows = await self.ask(
             "SELECT data->>'line' AS line FROM job_events WHERE job_id = %s AND kind = 'log' ORDER BY id", job
         )
-        return [one["line"] for one in rows]
+        return [row["line"] for row in rows]
 
     async def reaches(
         self, job: uuid.UUID, found: Callable[[dict[str, Any]], Any], attempt: asyncio.Task[None]
@@ -196,7 +196,7 @@ async def test_killed_before_and_after_fitting_a_job_ends_once(bench: Bench) -> 
     assert model["card"]["strategy"] == "prototypical_fewshot"
     keys = await bench.ask("SELECT key FROM artifacts WHERE job_id = %s", job)
     assert keys
-    assert all(one["key"].startswith(f"jobs/{job}/4/artifacts/") for one in keys)
+    assert all(key["key"].startswith(f"jobs/{job}/4/artifacts/") for key in keys)
     assert (await bench.log(job)).count("Going on after step 300.") == 2
 
 
@@ -215,8 +215,8 @@ async def test_what_goes_wrong_in_the_work_is_the_jobs_error(bench: Bench, tmp_p
     )
     assert rows
     hidden = []
-    for one in rows:  # behind the service's back
-        (path,) = (bench.settings.server.data_dir / "blobs").rglob(f"{one['image']}*")
+    for row in rows:  # behind the service's back
+        (path,) = (bench.settings.server.data_dir / "blobs").rglob(f"{row['image']}*")
         hidden.append((path, path.rename(path.with_name(f"hidden-{path.name}"))))
     try:
         await bench.attempt(job, scratch_dir=tmp_path)

@@ -275,8 +275,8 @@ def test_how_many_images_a_second(tmp_path: Path, capsys: pytest.CaptureFixture[
                     done += count
                     if len(waiting) > 1:
                         waiting.pop(0).result()
-                for one in waiting:
-                    one.result()
+                for future in waiting:
+                    future.result()
             lines.append(f"{name} batch {count}: {done / (time.perf_counter() - began):.0f} images/s")
         launcher.close()
     with capsys.disabled():

@@ -18,7 +18,7 @@ import pytest
 from app.access import keys
 from app.access.admitting import admit
 from app.access.policy import BindRefusedError
-from app.access.service import REMEMBER_S, KeyRing
+from app.access.service import REMEMBER_SECONDS, KeyRing
 from app.embedded import Addresses
 from app.main import create_app
 from app.settings import Settings
@@ -139,7 +139,7 @@ async def test_a_revoked_key_ends_here_at_once_and_elsewhere_when_it_is_looked_u
         assert await other_process.find(made["key"]) is not None
         assert await status(anonymous, made["key"]) == 200
         assert (await admin.delete(f"/v1/keys/{made['id']}")).status_code == 204
-        assert REMEMBER_S <= 0.5  # a second is promised, half of it is for the request itself
+        assert REMEMBER_SECONDS <= 0.5  # a second is promised, half of it is for the request itself
         deadline = time.monotonic() + 10
         assert await status(anonymous, made["key"]) == 401
         while await other_process.find(made["key"]) is not None:

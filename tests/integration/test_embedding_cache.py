@@ -27,7 +27,11 @@ async def test_what_is_put_is_found_for_its_encoder_alone(redis: Redis) -> None:
     await cache.put(ONE, {"a": VECTOR, "b": VECTOR + 1})
     found = await cache.get(ONE, ["b", "c", "a"], 4)
     assert found[1] is None
-    assert [None if one is None else one.tolist() for one in found] == [[1, 2, 3, 4], None, [0, 1, 2, 3]]
+    assert [None if vector is None else vector.tolist() for vector in found] == [
+        [1, 2, 3, 4],
+        None,
+        [0, 1, 2, 3],
+    ]
     assert await cache.get(OTHER, ["a"], 4) == [None]
     assert await cache.get(ONE, ["a"], 5) == [None]
     assert await cache.get(ONE, [], 4) == []

@@ -11,9 +11,9 @@ import pytest
 from fastapi import FastAPI
 
 from tests.learning import picture
-from tests.photos import encoded, photo
+from tests.photos import encode_photo, photo
 
-CAT = encoded(photo("chelsea"))
+CAT = encode_photo(photo("chelsea"))
 CAT64 = base64.b64encode(CAT).decode()
 
 
@@ -36,9 +36,9 @@ async def test_the_shape_is_openais(client: httpx.AsyncClient) -> None:
 
 async def test_inputs_keep_their_order(client: httpx.AsyncClient) -> None:
     mixed = await embed(client, input=["dog", {"image": CAT64}, "cat", {"image": f"data:;base64,{CAT64}"}])
-    alone = [await embed(client, input=one) for one in ("dog", {"image": CAT64}, "cat")]
-    rows = np.array([one["embedding"] for one in mixed["data"]])
-    assert [one["index"] for one in mixed["data"]] == [0, 1, 2, 3]
+    alone = [await embed(client, input=item) for item in ("dog", {"image": CAT64}, "cat")]
+    rows = np.array([row["embedding"] for row in mixed["data"]])
+    assert [row["index"] for row in mixed["data"]] == [0, 1, 2, 3]
     for row, single in zip(rows, [*alone, alone[1]], strict=True):
         np.testing.assert_allclose(row, single["data"][0]["embedding"], atol=1e-3)
     assert rows[1] @ rows[2] > rows[1] @ rows[0]

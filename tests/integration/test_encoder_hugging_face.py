@@ -17,6 +17,7 @@ from app.families.encoders import load_encoder, resolve
 from app.inference.errors import ModelNotFoundError, ModelUnavailableError
 from app.inference.protocols import Encoder
 from app.inference.sources import CHECKPOINTS, EncoderConfig
+from tests.made_engines import link_engines
 
 TINY = CHECKPOINTS / "clip-tiny"
 COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
@@ -31,7 +32,7 @@ def config_in(
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("clip")
+    return link_engines(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +139,7 @@ def test_an_engine_is_made_once_and_made_again_when_damaged(
 
 
 def test_the_fingerprint_follows_weights_and_preprocessing(encoder: Encoder, copy: Path, cache: Path) -> None:
-    config = config_in(cache, "onnx", int8=False)
+    config = config_in(cache, "torch", int8=False)
     same = load_encoder(resolve(str(copy)), config)
     assert same.fingerprint == encoder.fingerprint
     assert len(same.fingerprint) == 16

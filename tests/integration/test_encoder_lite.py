@@ -23,6 +23,7 @@ from app.inference.protocols import Encoder
 from app.inference.resizing import normalise
 from app.inference.sources import EncoderConfig
 from scripts import imagenet_anchors
+from tests.made_engines import link_engines
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (Path(lite.__file__).parent / "imagenet_names.txt").read_text().splitlines()
@@ -38,7 +39,7 @@ def config_in(folder: Path, runtime: str = "auto") -> EncoderConfig:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("lite")
+    return link_engines(tmp_path_factory.mktemp("lite"))
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,17 @@ from app.inference.sources import CHECKPOINTS, EncoderConfig
 from app.main import create_app
 from app.settings import Settings
 from tests import shapes
-from tests.integration.test_trained_models import LABELS, folder_of, of_shape, taught, trained, zipped
-from tests.learning import shown
-from tests.working import carried_out
+from tests.integration.test_trained_models import (
+    LABELS,
+    folder_of,
+    of_shape,
+    teach_shapes,
+    train_and_load,
+    zip_files,
+)
+from tests.learning import get_json
+from tests.made_engines import share_engines
+from tests.working import run_job
 
 MODEL = "dinov2-tiny"
 OWN = """
@@ -55,7 +63,7 @@ async def service(
         text = OWN.format(name=f"dinov2_{method}", method=method)
         (folder / "own" / f"dinov2_{method}.yaml").write_text(text)
     settings = Settings(
-        data_dir=folder / "data",
+        data_dir=share_engines(folder / "data"),
         device="cpu",
         encoder=MODEL,
         strategies_dir=folder / "own",
@@ -80,7 +88,7 @@ async def teacher(service: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         headers={"Authorization": f"Bearer {key}"},
         timeout=120,
     ) as client:
-        await taught(client)
+        await teach_shapes(client)
         yield client
 
 
@@ -122,7 +130,7 @@ def test_a_hub_id_is_recognised() -> None:
 
 
 async def test_it_is_listed_taught_and_searched_by_image(teacher: httpx.AsyncClient) -> None:
-    listed = {model["id"]: model for model in (await shown(teacher, "/v1/models"))["data"]}
+    listed = {model["id"]: model for model in (await get_json(teacher, "/v1/models"))["data"]}
     assert (listed[MODEL]["family"], listed[MODEL]["default"], listed[MODEL]["loaded"]) == (
         "dinov2",
         True,
@@ -174,7 +182,7 @@ async def test_answers_are_taught_and_found_by_their_images(teacher: httpx.Async
 async def test_it_is_recommended(teacher: httpx.AsyncClient) -> None:
     wanted = {"task": "classification", "learning_type": "few_shot", "dataset_size": 20, "hardware": "auto"}
     reply = await teacher.post("/v1/strategies/recommend", json=wanted)
-    reasons = {one["name"]: one["reason"] for one in reply.json()["data"]}
+    reasons = {fit["name"]: fit["reason"] for fit in reply.json()["data"]}
     assert "'dinov2-tiny' can be used" in reasons["prototypical_fewshot"]
     assert "'dinov2-tiny' can be used" in reasons["dinov2_lora"]
 
@@ -182,10 +190,10 @@ async def test_it_is_recommended(teacher: httpx.AsyncClient) -> None:
 async def test_its_head_is_trained_and_exported_without_texts(
     teacher: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
-    await trained(teacher, services, strategy="dinov2_head", params={}, name="by-head")
+    await train_and_load(teacher, services, strategy="dinov2_head", params={}, name="by-head")
     assert await right_of(teacher, "by-head") >= 14
     reply = await teacher.post("/v1/models/by-head/export", json={"format": "onnx"})
-    job = await carried_out(services, teacher, reply.json()["id"])
+    job = await run_job(services, teacher, reply.json()["id"])
     assert job["state"] == "succeeded", job["error"]
     assert set(job["result"]["export"]["files"]) == {"image_encoder.onnx", "classifier.onnx"}
     files = await folder_of(teacher, "by-head")
@@ -204,19 +212,19 @@ async def test_its_adapter_is_trained_merged_and_moves(
     teacher: httpx.AsyncClient, services: Services
 ) -> None:
     params = {"steps": 40, "augment": False, "evaluate_every": 20, "publish": "trained"}
-    job = await trained(teacher, services, strategy="dinov2_lora", params=params, name="by-lora")
+    job = await train_and_load(teacher, services, strategy="dinov2_lora", params=params, name="by-lora")
     assert job["result"]["evaluation"]["accuracy"] > 1 / 3
     assert await right_of(teacher, "by-lora") >= 14
     files = await folder_of(teacher, "by-lora")
     assert {"adapter_config.json", "adapter_model.safetensors", "head.safetensors"} <= files.keys()
 
     reply = await teacher.post("/v1/models/by-lora/export", json={"format": "safetensors"})
-    job = await carried_out(services, teacher, reply.json()["id"])
+    job = await run_job(services, teacher, reply.json()["id"])
     assert job["state"] == "succeeded", job["error"]
 
     note = json.loads(files["vision.json"]) | {"id": "moved"}
     reply = await teacher.post(
-        "/v1/models", files={"archive": zipped(files | {"vision.json": json.dumps(note).encode()})}
+        "/v1/models", files={"archive": zip_files(files | {"vision.json": json.dumps(note).encode()})}
     )
     assert reply.status_code == 201, reply.text
     image = {"image": of_shape("circle", 1, skip=9)[0]}
@@ -230,7 +238,7 @@ async def test_its_adapter_is_trained_merged_and_moves(
     whole |= {path.name: path.read_bytes() for path in (CHECKPOINTS / MODEL).iterdir()}
     note = note | {"id": "whole", "adapted": "full"}
     reply = await teacher.post(
-        "/v1/models", files={"archive": zipped(whole | {"vision.json": json.dumps(note).encode()})}
+        "/v1/models", files={"archive": zip_files(whole | {"vision.json": json.dumps(note).encode()})}
     )
     assert reply.status_code == 201, reply.text
     assert await right_of(teacher, "whole") > 6
@@ -239,8 +247,8 @@ async def test_its_adapter_is_trained_merged_and_moves(
 @pytest.mark.slow
 async def test_its_pixels_are_trained(teacher: httpx.AsyncClient, services: Services) -> None:
     params = {"epochs": 2, "augment": False, "batch_size": 4}
-    await trained(teacher, services, strategy="dinov2_finetune", params=params, name="by-pixels")
+    await train_and_load(teacher, services, strategy="dinov2_finetune", params=params, name="by-pixels")
     files = await folder_of(teacher, "by-pixels")
     assert {"model.safetensors", "config.json", "preprocessor_config.json"} <= files.keys()
     assert await right_of(teacher, "by-pixels") >= 10
-    assert (await shown(teacher, "/v1/models/by-pixels"))["family"] == "dinov2"
+    assert (await get_json(teacher, "/v1/models/by-pixels"))["family"] == "dinov2"

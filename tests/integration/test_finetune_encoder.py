@@ -17,7 +17,8 @@ from app.methods.lora import LoraParams
 from app.methods.params import Params
 from app.settings import Settings
 from tests import shapes
-from tests.training import Trained, trained
+from tests.made_engines import share_engines
+from tests.training import Trained, train_model
 from workers.methods.finetune.classifier import Classifier
 from workers.methods.finetune.encoder import FinetuneEncoder
 from workers.methods.lora.method import EncoderLora
@@ -36,7 +37,7 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def learned(
+def finetune_encoder(
     folder: Path,
     base: str = "clip-tiny",
     *,
@@ -44,11 +45,11 @@ def learned(
     restored: Path | None = None,
     **params: Any,
 ) -> Trained:
-    rows = sorted(shapes.shown().items())[: 20 if base == "lite" else 40]
+    rows = sorted(shapes.list_shapes().items())[: 20 if base == "lite" else 40]
     items = [Item(str(number), label=shape) for number, (_, shape) in rows]
     examples = Examples("classification", items, lambda name: shapes.data(int(name)))
-    settings = Settings(data_dir=folder / "data", device="cpu", threads=1)
-    return trained(
+    settings = Settings(data_dir=share_engines(folder / "data"), device="cpu", threads=1)
+    return train_model(
         examples,
         "finetune",
         folder,
@@ -65,7 +66,7 @@ def series(done: Trained, name: str) -> dict[int, float]:
 
 
 def test_adapters_are_merged_and_rates_rise_then_stay(tmp_path: Path) -> None:
-    done = learned(
+    done = finetune_encoder(
         tmp_path,
         epochs=1.5,
         schedule="constant",
@@ -82,7 +83,7 @@ def test_adapters_are_merged_and_rates_rise_then_stay(tmp_path: Path) -> None:
 
 
 def test_it_stops_when_nothing_improves_and_keeps_the_best(tmp_path: Path) -> None:
-    done = learned(tmp_path, epochs=50, patience=2, learning_rate=1e-12, head_learning_rate=1e-12)
+    done = finetune_encoder(tmp_path, epochs=50, patience=2, learning_rate=1e-12, head_learning_rate=1e-12)
     looks = series(done, "validation_accuracy")
     assert len(looks) == 3
     assert done.evaluation["best_step"] == 1
@@ -96,8 +97,8 @@ def test_rare_labels_weigh_more_unless_told_otherwise(tmp_path: Path) -> None:
     plain = Classifier(tower, 2, FinetuneParams(class_weights=False), [30, 10])
     assert plain.weights.tolist() == [1.0, 1.0]
     pixels, labels = torch.zeros(2, 3, tower.side, tower.side), torch.tensor([0, 1])
-    for one in (fair, plain):
-        one.eval().requires_grad_(False)
+    for model in (fair, plain):
+        model.eval().requires_grad_(False)
     fair.head.load_state_dict(plain.head.state_dict())
     each = torch.nn.functional.cross_entropy(plain(pixels)["logits"], labels, reduction="none")
     assert float(fair(pixels, labels)["loss"]) == pytest.approx(float((each[0] + 3 * each[1]) / 4), rel=1e-5)
@@ -115,13 +116,15 @@ TAIL = {
 
 
 def test_of_lite_the_tail_is_trained_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
-    whole = learned(tmp_path / "whole", "lite", **TAIL)
+    whole = finetune_encoder(tmp_path / "whole", "lite", **TAIL)
     assert [step for step, _, _ in whole.run.reports] == [1, 2, 3]
     assert any("last stages alone" in line and "2 changed copies" in line for line in whole.run.lines)
     assert whole.evaluation["accuracy"] > 1 / 3
     with pytest.raises(StoppingError):
-        learned(tmp_path / "cut", "lite", stop_at=2, **TAIL)
-    rest = learned(tmp_path / "rest", "lite", restored=tmp_path / "cut" / "scratch" / "checkpoint", **TAIL)
+        finetune_encoder(tmp_path / "cut", "lite", stop_at=2, **TAIL)
+    rest = finetune_encoder(
+        tmp_path / "rest", "lite", restored=tmp_path / "cut" / "scratch" / "checkpoint", **TAIL
+    )
     assert [step for step, _, _ in rest.run.reports] == [3]
     assert series(rest, "loss") == {3: series(whole, "loss")[3]}
     assert rest.card.files == whole.card.files
@@ -146,7 +149,7 @@ def test_what_belongs_to_the_whole_tower_is_refused_beside_the_tail() -> None:
 )
 def test_what_cannot_be_done_is_said(tmp_path: Path, base: str, params: Any, words: str) -> None:
     with pytest.raises(NotTrainableError, match=words):
-        learned(tmp_path, base, **params)
+        finetune_encoder(tmp_path, base, **params)
 
 
 @pytest.mark.parametrize(

@@ -93,10 +93,10 @@ def test_rows_that_join_answer_as_they_would_alone(vlm: TransformersVlm) -> None
     vlm.generate([longest])  # slots as long as all of them need
     vlm.drop_workspace()
     vlm.limit_generation(max_rows=3, cache_bytes=1 << 30)
-    first = next(place for place, one in enumerate(packed) if one is longest)
+    first = next(place for place, row in enumerate(packed) if row is longest)
     rest = packed[:first] + packed[first + 1 :]
     arrivals = Arrivals(rest)
-    said = vlm.generate([longest], arrivals.join)
+    said = vlm.generate([longest], arrivals.joined)
     assert arrivals.joined > 3  # more than there are slots beside the first
     others = wanted[:first] + wanted[first + 1 :]
     assert said == [wanted[first], *others[: arrivals.joined]]

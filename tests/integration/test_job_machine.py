@@ -116,7 +116,7 @@ class World:
             "SELECT data->>'state' AS state FROM job_events WHERE job_id = %s AND kind = 'state' ORDER BY id",
             self.job,
         )
-        return [one["state"] for one in rows]
+        return [row["state"] for row in rows]
 
     async def submit(self) -> None:
         new = repository.NewJob("default", None, SPEC, "cpu", CAP)
@@ -237,11 +237,11 @@ async def happen(world: World, model: Model, event: str, rng: random.Random, ste
         model.put_off = False
         return
     if event == "sweep":
-        closed = [one for one in ("sweep cancelled", "sweep exhausted") if model.allows(one, 0)]
+        closed = [action for action in ("sweep cancelled", "sweep exhausted") if model.allows(action, 0)]
         world.sweeper.sweep()
         allowed = bool(closed)
-        for one in closed:
-            model.apply(one)
+        for action in closed:
+            model.apply(action)
         before["published_at"] = world.row()[
             "published_at"
         ]  # telling workers of it changes no more than that
@@ -314,7 +314,7 @@ async def test_of_many_workers_told_at_once_one_gets_the_job(new_world: Callable
             assert world.row()["fence"] == fence
             world.lapse()
         assert not any(pool.map(world.claim, "abcde")), "no attempt is left"
-    assert [one.claimed.attempt for one in world.held] == [1, 2, 3]
+    assert [attempt.claimed.attempt for attempt in world.held] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -354,6 +354,6 @@ async def test_racing_one_another_they_end_a_job_once(seed: int, new_world: Call
             assert states[-1] == row["state"]
             assert row["models"] == row["files"] == (row["state"] == "succeeded")
             keys = world.ask("SELECT key FROM artifacts WHERE job_id = %s", world.job)
-            assert all(one["key"].startswith("jobs/new") for one in keys)
+            assert all(key["key"].startswith("jobs/new") for key in keys)
             assert states.count("running") == row["fence"] <= CAP
             assert_a_path(states)

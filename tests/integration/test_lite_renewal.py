@@ -25,7 +25,8 @@ from app.models.classifiers import ClassifierNote, Weights, save_classifier
 from app.settings import Settings
 from app.storage.database import sync_engine
 from tests import shapes
-from tests.integration.test_trained_models import zipped
+from tests.integration.test_trained_models import zip_files
+from tests.made_engines import share_engines
 
 OLD = "ef03e7ba4496ac3b"
 """What `lite` was when its vectors had 1,280 numbers."""
@@ -34,7 +35,7 @@ LABELS = ("first", "second")
 
 @asynccontextmanager
 async def running(data_dir: Path, addresses: Addresses) -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(data_dir=data_dir, encoder="lite", device="cpu", log_level="info")
+    settings = Settings(data_dir=share_engines(data_dir), encoder="lite", device="cpu", log_level="info")
     app = create_app(settings, addresses)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
@@ -116,7 +117,7 @@ async def test_a_model_trained_over_the_old_vectors_goes_on_with_them(
     save_classifier(folder, note, Weights(old_vectors(tmp_path / "old"), np.arange(2)))
     async with running(tmp_path, addresses) as client:
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
-        reply = await client.post("/v1/models", files={"archive": zipped(files)})
+        reply = await client.post("/v1/models", files={"archive": zip_files(files)})
         assert reply.status_code == 201, reply.text
         assert reply.json()["trained"]["base_changed"] is (fingerprint is None)
         reply = await client.post("/v1/classify", data={"model": "veteran"}, files={"image": shapes.data(1)})

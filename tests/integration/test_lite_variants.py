@@ -23,6 +23,7 @@ from app.families.lite.variants import DIMS, NAMES, Variant, fingerprint
 from app.families.table import FAMILIES
 from app.inference.errors import ModelUnavailableError
 from app.inference.sources import EncoderConfig
+from tests.made_engines import link_engines
 
 INSTALLED = [name for name in NAMES if name != "lite-2960"]
 
@@ -37,7 +38,7 @@ def images() -> list[Image.Image]:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("variants")
+    return link_engines(tmp_path_factory.mktemp("variants"))
 
 
 @pytest.mark.parametrize("variant", ["pooled", "roots"])
@@ -62,7 +63,7 @@ def test_roots_keep_signs_and_have_a_slope_at_zero() -> None:
 
 
 def test_a_channel_that_is_dead_does_not_stop_the_training_of_a_tail() -> None:
-    module, _ = networks.rooted_lite0()
+    module, _ = networks.build_rooted_lite0()
     tail = LiteTail(module, torch.from_numpy(expected_features(module)))
     with torch.no_grad():
         tail.conv_head.weight[:640] = -tail.conv_head.weight[:640].abs()
@@ -73,7 +74,7 @@ def test_a_channel_that_is_dead_does_not_stop_the_training_of_a_tail() -> None:
 
 
 def test_an_untrained_tail_gives_the_vectors_that_are_served(cache: Path) -> None:
-    module, _ = networks.rooted_lite0()
+    module, _ = networks.build_rooted_lite0()
     pixels = [lite.prepare(image) for image in images()]
     activations = LiteTrunk(module, torch.device("cpu")).activations(pixels)
     with torch.inference_mode():

@@ -27,7 +27,8 @@ from app.jobs.errors import NotTrainableError
 from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from tests import shapes
-from tests.training import Trained, picked, trained
+from tests.made_engines import share_engines
+from tests.training import Trained, pick_examples, train_model
 from workers.shared.examples import Examples
 from workers.shared.method import StoppingError
 
@@ -35,8 +36,6 @@ SHOTS, ASKED, CHANCE = 5, 12, 1 / 3
 BASES = {"clip-tiny": "adapter_model.safetensors", "lite": "tail.safetensors"}
 """Base -> the file of its changed weights."""
 STEPS = {"clip-tiny": 20, "lite": 20}
-HELD_OUT = {"clip-tiny": 0.2, "lite": 0.0}
-"""With nothing held out of `lite`'s examples what was trained is what is published, however good the head is."""
 Rows = list[tuple[str, bytes, str]]
 
 
@@ -44,7 +43,7 @@ Rows = list[tuple[str, bytes, str]]
 def rows() -> tuple[Rows, Rows]:
     """Examples to learn from, and images that no method is shown."""
     by_shape: dict[str, Rows] = {}
-    for number, (_, shape) in sorted(shapes.shown().items()):
+    for number, (_, shape) in sorted(shapes.list_shapes().items()):
         by_shape.setdefault(shape, []).append((str(number), shapes.data(number), shape))
     return (
         [row for found in by_shape.values() for row in found[:SHOTS]],
@@ -55,7 +54,7 @@ def rows() -> tuple[Rows, Rows]:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """One folder for what encoders cache."""
-    return Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu")
+    return Settings(data_dir=share_engines(tmp_path_factory.mktemp("data")), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -64,26 +63,26 @@ def models(
 ) -> dict[str, Trained]:
     """One adapter over each base."""
     return {
-        base: trained(
-            picked(rows[0]),
+        base: train_model(
+            pick_examples(rows[0]),
             "lora",
             tmp_path_factory.mktemp(base),
             base=base,
-            params={"steps": STEPS[base], "evaluate_every": 10, "validation_share": HELD_OUT[base]},
+            params={"steps": STEPS[base], "evaluate_every": 10, "publish": "trained"},
             settings=settings,
         )
         for base in BASES
     }
 
 
-def loaded(word: str | Path, settings: Settings) -> Encoder:
+def open_encoder(word: str | Path, settings: Settings) -> Encoder:
     return load_encoder(resolve(str(word)), EncoderConfig.from_settings(settings))
 
 
 def features(encoder: Encoder, examples: Examples) -> Vectors:
     """float32[n, d] in the examples' own order."""
-    pixels = [encoder.preprocess(examples.image(one))[None] for one in examples.items]
-    return np.concatenate([encoder.encode_images(one) for one in pixels])
+    pixels = [encoder.preprocess(examples.image(item))[None] for item in examples.items]
+    return np.concatenate([encoder.encode_images(batch) for batch in pixels])
 
 
 def accuracy(made: Trained, encoder: Encoder, examples: Examples) -> float:
@@ -92,41 +91,36 @@ def accuracy(made: Trained, encoder: Encoder, examples: Examples) -> float:
     found = classifier.predict(features(encoder, examples))
     assert np.allclose(found.scores.sum(axis=1) + found.none, 1, atol=1e-4)
     best = [classifier.labels[index] for index in found.scores.argmax(axis=1)]
-    return float(np.mean([label == one.label for label, one in zip(best, examples.items, strict=True)]))
+    return float(np.mean([label == item.label for label, item in zip(best, examples.items, strict=True)]))
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_an_adapted_encoder_is_no_worse_than_the_closed_form_head(
     rows: tuple[Rows, Rows], models: dict[str, Trained], settings: Settings, tmp_path: Path, base: str
 ) -> None:
-    untouched = picked(rows[1])
-    right = accuracy(models[base], loaded(models[base].folder, settings), untouched)
-    plain = trained(
-        picked(rows[0]), "head", tmp_path, base=base, params={"augment": False}, settings=settings
+    untouched = pick_examples(rows[1])
+    right = accuracy(models[base], open_encoder(models[base].folder, settings), untouched)
+    plain = train_model(
+        pick_examples(rows[0]), "head", tmp_path, base=base, params={"augment": False}, settings=settings
     )
-    closed = accuracy(plain, loaded(base, settings), untouched)
+    closed = accuracy(plain, open_encoder(base, settings), untouched)
     noise = 2 * np.sqrt(0.25 / len(untouched.items))  # two standard errors at their largest
     assert right > CHANCE + noise
     assert right >= closed - noise
-    if HELD_OUT[base]:
-        assert models[base].evaluation["evaluated_on"] == "validation"
-        assert models[base].evaluation["chance"] == pytest.approx(CHANCE, abs=0.01)
+    assert models[base].evaluation["evaluated_on"] == "validation"
+    assert models[base].evaluation["chance"] == pytest.approx(CHANCE, abs=0.01)
 
 
 def test_training_begins_as_the_closed_form_head_and_ends_where_nothing_gets_better(
     rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path
 ) -> None:
-    params = {
-        "steps": 5,
-        "evaluate_every": 5,
-        "learning_rate": 1e-12,
-        "validation_share": 0,
-        "augment": False,
-    }
-    made = trained(picked(rows[0]), "lora", tmp_path, base="lite", params=params, settings=settings)
-    encoder = loaded("lite", settings)
-    asked = features(encoder, picked(rows[1]))
-    by_head = head_of(encoder, picked(rows[0])).predict(asked)
+    params = {"steps": 5, "learning_rate": 1e-12, "validation_share": 0, "augment": False}
+    made = train_model(
+        pick_examples(rows[0]), "lora", tmp_path, base="lite", params=params, settings=settings
+    )
+    encoder = open_encoder("lite", settings)
+    asked = features(encoder, pick_examples(rows[1]))
+    by_head = head_of(encoder, pick_examples(rows[0])).predict(asked)
     said = TrainedClassifier.load(made.folder).predict(asked)
     agree = np.mean(said.scores.argmax(axis=1) == by_head.scores.argmax(axis=1))
     assert made.card.files[2:] == ["tail.safetensors"]
@@ -139,7 +133,9 @@ def test_what_training_only_spoils_ends_early_and_the_head_is_published(
 ) -> None:
     length = {"steps": 200} if method == "lora" else {"epochs": 200}
     params = {**length, "evaluate_every": 1, "learning_rate": 0.5, "patience": 2, "augment": False}
-    made = trained(picked(rows[0]), method, tmp_path, base="lite", params=params, settings=settings)
+    made = train_model(
+        pick_examples(rows[0]), method, tmp_path, base="lite", params=params, settings=settings
+    )
     assert made.run.reports[-1][0] < 20
     assert any("stopping after step" in line for line in made.run.lines)
     assert any("What is published is the closed-form head." in line for line in made.run.lines)
@@ -150,10 +146,10 @@ def test_what_training_only_spoils_ends_early_and_the_head_is_published(
     assert made.card.files == ["vision.json", "head.safetensors"]
     assert made.evaluation["best_step"] == 0
     assert made.judgement is not None
-    encoder = loaded("lite", settings)
-    asked = features(encoder, picked(rows[1]))
+    encoder = open_encoder("lite", settings)
+    asked = features(encoder, pick_examples(rows[1]))
     said = TrainedClassifier.load(made.folder).predict(asked)
-    expected = head_of(encoder, picked(rows[0]), with_texts=True).predict(asked)
+    expected = head_of(encoder, pick_examples(rows[0]), with_texts=True).predict(asked)
     assert np.allclose(said.scores, expected.scores, atol=0.02)  # activations were kept in 16 bits
 
 
@@ -179,10 +175,10 @@ def test_a_folder_is_an_encoder_like_any_other(
     assert BASES[base] in made.card.files
     source = resolve(str(made.folder))
     assert (source.name, source.family) == ("test", resolve(base).family)
-    own, plain = loaded(made.folder, settings), loaded(base, settings)
+    own, plain = open_encoder(made.folder, settings), open_encoder(base, settings)
     assert (own.dim, own.input_size) == (plain.dim, plain.input_size)
     assert own.fingerprint != plain.fingerprint
-    few = picked(rows[1][:3])
+    few = pick_examples(rows[1][:3])
     moved = features(own, few)
     assert np.allclose(np.linalg.norm(moved, axis=1), 1, atol=1e-4)
     assert not np.allclose(moved, features(plain, few), atol=1e-3)
@@ -196,10 +192,10 @@ def test_a_stopped_run_ends_as_one_that_was_left_alone(
     params: dict[str, Any] = {"steps": 6, "evaluate_every": 2}
     if base == "clip-tiny":  # so fast that what was trained is published, which alone makes a second pass
         params["learning_rate"] = 1e-2
-    examples = picked(rows[0][::2])
+    examples = pick_examples(rows[0][::2])
 
     def run(name: str, seed: int = 3, **more: Any) -> Trained:
-        return trained(
+        return train_model(
             examples, "lora", tmp_path / name, base=base, params=params, seed=seed, settings=settings, **more
         )
 
@@ -229,9 +225,9 @@ def test_without_held_out_examples_the_last_weights_are_kept(
     rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path, base: str
 ) -> None:
     params = {"steps": 4, "evaluate_every": 1, "patience": 1, "validation_share": 0, "augment": False}
-    examples = picked(rows[0][::3])
+    examples = pick_examples(rows[0][::3])
     made, shorter = (
-        trained(
+        train_model(
             examples,
             "lora",
             tmp_path / str(steps),
@@ -247,7 +243,7 @@ def test_without_held_out_examples_the_last_weights_are_kept(
     assert not same(made, shorter)
     if base == "clip-tiny":
         weights = load_file(made.folder / BASES[base])
-        assert all(one.any() for name, one in weights.items() if "lora_B" in name)
+        assert all(weight.any() for name, weight in weights.items() if "lora_B" in name)
 
 
 def same(one: Trained, other: Trained) -> bool:
@@ -264,11 +260,11 @@ def same(one: Trained, other: Trained) -> bool:
 def test_two_adapters_lie_over_one_base(
     rows: tuple[Rows, Rows], models: dict[str, Trained], settings: Settings, tmp_path: Path
 ) -> None:
-    few = picked(rows[1][:3])
-    alone = loaded(models["clip-tiny"].folder, settings)
+    few = pick_examples(rows[1][:3])
+    alone = open_encoder(models["clip-tiny"].folder, settings)
     expected = features(alone, few)
-    other_folder = mirrored(models["clip-tiny"].folder, tmp_path / "other")
-    one, two = alone, loaded(other_folder, settings)
+    other_folder = mirror_adapter(models["clip-tiny"].folder, tmp_path / "other")
+    one, two = alone, open_encoder(other_folder, settings)
     assert isinstance(one, PeftEncoder)
     assert isinstance(two, PeftEncoder)
     (base,) = one.bases
@@ -285,21 +281,21 @@ def test_two_adapters_lie_over_one_base(
     assert np.array_equal(features(one, few), expected)
 
 
-def mirrored(folder: Path, to: Path) -> Path:
+def mirror_adapter(folder: Path, to: Path) -> Path:
     """The same adapter with its changes turned round and made large."""
     shutil.copytree(folder, to)
     weights = load_file(to / BASES["clip-tiny"])
-    turned = {name: -50 * one if "lora_B" in name else one for name, one in weights.items()}
+    turned = {name: -50 * weight if "lora_B" in name else weight for name, weight in weights.items()}
     save_file(turned, to / BASES["clip-tiny"])
     return to
 
 
 def test_a_base_goes_with_its_last_adapter(models: dict[str, Trained], settings: Settings) -> None:
     gc.collect()
-    first = loaded(models["clip-tiny"].folder, settings)
+    first = open_encoder(models["clip-tiny"].folder, settings)
     assert isinstance(first, PeftEncoder)
     before = id(first.bases[0])
-    kept = loaded(models["clip-tiny"].folder, settings)
+    kept = open_encoder(models["clip-tiny"].folder, settings)
     assert isinstance(kept, PeftEncoder)
     first.close()
     del first
@@ -316,7 +312,7 @@ def test_another_base_than_it_was_trained_over_is_refused(
     note = json.loads((folder / "vision.json").read_text())
     (folder / "vision.json").write_text(json.dumps({**note, "base_fingerprint": "0" * 16}))
     with pytest.raises(BaseModelChangedError, match="train it again"):
-        loaded(folder, settings)
+        open_encoder(folder, settings)
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -326,13 +322,15 @@ def test_damaged_weights_are_refused(
     folder = shutil.copytree(models[base].folder, tmp_path / "damaged")
     (folder / BASES[base]).write_bytes(b"not a model")
     with pytest.raises(ModelUnavailableError):
-        loaded(folder, settings)
+        open_encoder(folder, settings)
 
 
 def test_the_texts_of_lite_are_its_bases(models: dict[str, Trained], settings: Settings) -> None:
-    own = loaded(models["lite"].folder, settings)
+    own = open_encoder(models["lite"].folder, settings)
     assert isinstance(own, AdaptedLite)
-    assert np.array_equal(own.encode_texts(["circle"]), loaded("lite", settings).encode_texts(["circle"]))
+    assert np.array_equal(
+        own.encode_texts(["circle"]), open_encoder("lite", settings).encode_texts(["circle"])
+    )
 
 
 def test_what_an_encoder_cannot_learn_from_is_refused(
@@ -345,4 +343,4 @@ def test_what_an_encoder_cannot_learn_from_is_refused(
         )
     ):
         with pytest.raises(NotTrainableError, match=sentence):
-            trained(picked(some), "lora", tmp_path / str(number), params=params, settings=settings)
+            train_model(pick_examples(some), "lora", tmp_path / str(number), params=params, settings=settings)

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from app.families import FAMILIES, files
-from app.families.loading import located_vlm
+from app.families.loading import locate_vlm
 from app.families.vlms import resolve_vlm
 from app.inference.prompts import Prompt
 from app.inference.registry import ModelRegistry
@@ -28,7 +28,7 @@ from app.jobs.errors import NotTrainableError
 from app.settings import Settings
 from tests import shapes
 from tests.integration.test_vlm_formats import save_llava, save_smolvlm
-from tests.training import Trained, trained
+from tests.training import Trained, train_model
 from workers.methods.common.vlm.lessons import IGNORED, lessons_for
 from workers.shared.examples import Examples, Item
 from workers.shared.method import StoppingError
@@ -55,27 +55,33 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def known(count: int, seed: int = 0) -> list[int]:
+def pick_numbers(count: int, seed: int = 0) -> list[int]:
     """Images that no checkpoint was trained on: a circle, a rectangle and a triangle in turn."""
-    numbers = sorted(shapes.shown())
+    numbers = sorted(shapes.list_shapes())
     random.Random(seed).shuffle(numbers)
-    each = [[one for one in numbers if shapes.shown()[one][1] == shape] for shape in sorted(CORNERS)]
-    return [one for turn in zip(*each, strict=False) for one in turn][:count]
+    each = [
+        [number for number in numbers if shapes.list_shapes()[number][1] == shape]
+        for shape in sorted(CORNERS)
+    ]
+    return [number for turn in zip(*each, strict=False) for number in turn][:count]
 
 
 def questions(numbers: Sequence[int], question: str = QUESTION) -> Examples:
-    images = {hashlib.sha256(shapes.data(one)).hexdigest(): one for one in numbers}
+    images = {hashlib.sha256(shapes.data(number)).hexdigest(): number for number in numbers}
     items = [
-        Item(sha, question=question, answer=CORNERS[shapes.shown()[one][1]]) for sha, one in images.items()
+        Item(sha, question=question, answer=CORNERS[shapes.list_shapes()[number][1]])
+        for sha, number in images.items()
     ]
     return Examples("vqa", items, lambda sha: shapes.data(images[sha]))
 
 
-def taught(examples: Examples, folder: Path, base: str = "llava-shapes", **more: Any) -> Trained:
+def train_adapter(examples: Examples, folder: Path, base: str = "llava-shapes", **more: Any) -> Trained:
     params = more.pop("params", {})
     # one thread: two that wait for each other on a busy machine are many times slower
     settings = Settings(data_dir=folder / "data", device="cpu", threads=1)
-    return trained(examples, "lora", folder, base=base, kind="vlm", settings=settings, params=params, **more)
+    return train_model(
+        examples, "lora", folder, base=base, kind="vlm", settings=settings, params=params, **more
+    )
 
 
 async def answers(registry: ModelRegistry, model: str, asked: Sequence[tuple[int, str]]) -> list[str]:
@@ -84,7 +90,7 @@ async def answers(registry: ModelRegistry, model: str, asked: Sequence[tuple[int
         replies = []
         for start in range(0, len(prompts), 20):
             part = prompts[start : start + 20]
-            replies += await asyncio.gather(*[live.answer(one, deadline_s=60) for one in part])
+            replies += await asyncio.gather(*[live.answer(prompt, deadline_s=60) for prompt in part])
     return [reply.text for reply, _ in replies]
 
 
@@ -92,19 +98,19 @@ async def answers(registry: ModelRegistry, model: str, asked: Sequence[tuple[int
 async def test_twenty_examples_teach_a_question_that_was_never_asked(
     registry: ModelRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    numbers = known(100)
-    result = taught(questions(numbers[:20]), tmp_path, params={"steps": 160})
+    numbers = pick_numbers(100)
+    result = train_adapter(questions(numbers[:20]), tmp_path, params={"steps": 160})
     held_out = numbers[20:]
-    truth = [CORNERS[shapes.shown()[one][1]] for one in held_out]
-    asked = [(one, QUESTION) for one in held_out]
+    truth = [CORNERS[shapes.list_shapes()[number][1]] for number in held_out]
+    asked = [(number, QUESTION) for number in held_out]
     old = shapes.questions()[:: len(shapes.questions()) // 60]
 
     async def right(model: str) -> tuple[float, float]:
         new = await answers(registry, model, asked)
         before = await answers(registry, model, [(number, question) for question, _, number in old])
         return (
-            sum(one == other for one, other in zip(new, truth, strict=True)) / len(truth),
-            sum(one == other for one, (_, other, _) in zip(before, old, strict=True)) / len(old),
+            sum(text == other for text, other in zip(new, truth, strict=True)) / len(truth),
+            sum(text == other for text, (_, other, _) in zip(before, old, strict=True)) / len(old),
         )
 
     base, after = await right("llava-shapes"), await right(str(result.folder))
@@ -143,7 +149,7 @@ def _saved(save: Callable[[Path], None], folder: Path) -> str:
 
 def lessons(base: str, folder: Path) -> Any:
     config = EncoderConfig.from_settings(Settings(data_dir=folder, device="cpu"))
-    found = located_vlm(resolve_vlm(base), config)
+    found = locate_vlm(resolve_vlm(base), config)
     model = found.model("cpu", torch.float32, attn_implementation="eager").eval()
     return lessons_for(found.family_class(found.name, model, found.processor(), torch.device("cpu")))
 
@@ -167,7 +173,7 @@ def test_only_the_answer_and_its_end_are_learned(family: str, tmp_path: Path) ->
         assert ids.shape == lesson["labels"].shape
         assert ids[lesson["labels"] != IGNORED].tolist() == learned
     with torch.no_grad():
-        alone = [made.loss(made.batch([one])) for one in taught_items]
+        alone = [made.loss(made.batch([item])) for item in taught_items]
         together = made.loss(made.batch(taught_items))
     # padding changes nothing, and a long answer counts as much as a short one
     torch.testing.assert_close(together, torch.stack(alone).mean(), rtol=1e-4, atol=1e-4)
@@ -179,16 +185,16 @@ async def test_what_was_taught_is_what_is_served(
 ) -> None:
     base = BASES[family](tmp_path / "base")
     caption = family.endswith("captions")
-    numbers = known(2)
+    numbers = pick_numbers(2)
     wanted = ["no red", "yes"]
-    shown = {hashlib.sha256(shapes.data(one)).hexdigest(): one for one in numbers}
+    shown = {hashlib.sha256(shapes.data(number)).hexdigest(): number for number in numbers}
     items = [
         Item(sha, question=None if caption else "how many corners?", answer=answer)
         for sha, answer in zip(shown, wanted, strict=True)
     ]
     examples = Examples("caption" if caption else "vqa", items, lambda sha: shapes.data(shown[sha]))
     overfit = {"validation_share": 0, "rehearsal": 0, "augment": False, "dropout": 0}
-    result = taught(examples, tmp_path, base, params={**overfit, "steps": 80, "batch_size": 2})
+    result = train_adapter(examples, tmp_path, base, params={**overfit, "steps": 80, "batch_size": 2})
     assert result.evaluation["exact_match_on_taught"] == 1
     assert result.evaluation["evaluated_on"] == NOT_JUDGED
     assert "exact_match" not in result.evaluation
@@ -209,17 +215,17 @@ async def test_models_of_the_hubs_shape_are_taught_and_served(
 ) -> None:
     base = BASES[family](tmp_path / "base")
     params = {"steps": 3, "batch_size": 2, "gradient_checkpointing": True, "accumulation": 2}
-    result = taught(questions(known(4)), tmp_path, base, params=params)
+    result = train_adapter(questions(pick_numbers(4)), tmp_path, base, params=params)
     weights = load_file(result.folder / "adapter_model.safetensors")
     projector = "connector" if family == "idefics3" else "multi_modal_projector"
     assert any(projector in name for name in weights)
     assert not any("vision" in name for name in weights)
-    assert result.card.parameters == sum(one.numel() for one in weights.values())
+    assert result.card.parameters == sum(weight.numel() for weight in weights.values())
     assert await answers(registry, str(result.folder), [(0, QUESTION)])
 
 
 def test_the_files_name_base_task_and_method(tmp_path: Path) -> None:
-    result = taught(questions(known(4)), tmp_path, params={"steps": 2})
+    result = train_adapter(questions(pick_numbers(4)), tmp_path, params={"steps": 2})
     noted = json.loads((result.folder / "vision.json").read_text())
     assert noted == {
         "format": 1,
@@ -233,18 +239,18 @@ def test_the_files_name_base_task_and_method(tmp_path: Path) -> None:
         "adapted": "peft",
     }
     assert result.card.files == ["vision.json", "adapter_config.json", "adapter_model.safetensors"]
-    assert {one.name for one in result.folder.iterdir()} == set(result.card.files)
+    assert {path.name for path in result.folder.iterdir()} == set(result.card.files)
     assert str(tmp_path) not in (result.folder / "adapter_config.json").read_text()
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    examples = questions(known(8))
+    examples = questions(pick_numbers(8))
     params = {"steps": 8, "evaluate_every": 3, "checkpoint_every": 100, "batch_size": 4}
-    whole = taught(examples, tmp_path / "whole", params=params)
+    whole = train_adapter(examples, tmp_path / "whole", params=params)
     with pytest.raises(StoppingError):
-        taught(examples, tmp_path / "first", params=params, stop_at=5)
+        train_adapter(examples, tmp_path / "first", params=params, stop_at=5)
     checkpoint = tmp_path / "first" / "scratch" / "checkpoint"
-    rest = taught(examples, tmp_path / "second", params=params, restored=checkpoint)
+    rest = train_adapter(examples, tmp_path / "second", params=params, restored=checkpoint)
     assert [step for step, _, _ in rest.run.reports] == [6, 7, 8]
     one, other = (load_file(result.folder / "adapter_model.safetensors") for result in (whole, rest))
     assert one.keys() == other.keys()
@@ -254,7 +260,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None
 
 def test_training_stops_when_nothing_gets_better(tmp_path: Path) -> None:
     params = {"steps": 50, "learning_rate": 1e-9, "evaluate_every": 1, "patience": 2, "rehearsal": 0}
-    result = taught(questions(known(12)), tmp_path, params=params)
+    result = train_adapter(questions(pick_numbers(12)), tmp_path, params=params)
     assert result.run.reports[-1][0] < 50
     assert any("stopped after step" in line for line in result.run.lines)
 
@@ -270,7 +276,7 @@ def test_what_this_machine_or_model_cannot_do_is_said(
     tmp_path: Path, params: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(NotTrainableError, match=sentence):
-        taught(questions(known(4)), tmp_path, params=params)
+        train_adapter(questions(pick_numbers(4)), tmp_path, params=params)
 
 
 def test_examples_that_teach_nothing_are_refused(tmp_path: Path) -> None:
@@ -287,10 +293,10 @@ def test_examples_that_teach_nothing_are_refused(tmp_path: Path) -> None:
     ]
     for number, (examples, sentence) in enumerate(refused):
         with pytest.raises(NotTrainableError, match=sentence):
-            taught(examples, tmp_path / str(number))
+            train_adapter(examples, tmp_path / str(number))
 
 
 def test_an_adapter_is_no_base(tmp_path: Path) -> None:
-    first = taught(questions(known(4)), tmp_path / "first", params={"steps": 1})
+    first = train_adapter(questions(pick_numbers(4)), tmp_path / "first", params={"steps": 1})
     with pytest.raises(NotTrainableError, match="itself an adapter"):
-        taught(questions(known(4)), tmp_path / "second", str(first.folder), params={"steps": 1})
+        train_adapter(questions(pick_numbers(4)), tmp_path / "second", str(first.folder), params={"steps": 1})

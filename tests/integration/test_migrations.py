@@ -17,6 +17,7 @@ from app.embedded import Addresses
 from app.storage.database import Base, migrate, newest_revisions, sync_engine
 from app.storage.errors import StoreUnavailableError
 from tests.conftest import database_named, drop_database
+from tests.schema import list_revisions, migrate_to
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def empty_url(servers: Addresses) -> str:
 
 
 def test_an_empty_database_gets_every_table_and_the_default_workspace(empty_url: str) -> None:
-    assert migrate(empty_url) == ["0001", "0002", "0003", "0004", "0005", "0006"]
+    assert migrate(empty_url) == list_revisions()
     with psycopg.connect(empty_url) as connection:
         assert connection.execute("SELECT name FROM workspaces").fetchall() == [("default",)]
         assert connection.execute("SELECT '[1,2,3]'::vector <-> '[1,2,5]'").fetchone() == (2.0,)
@@ -65,7 +66,7 @@ def test_the_tables_are_those_that_the_code_declares(database_url: str) -> None:
 def test_many_at_once_apply_each_revision_once(empty_url: str) -> None:
     with ThreadPoolExecutor(6) as pool:
         applied = list(pool.map(migrate, [empty_url] * 6))
-    assert sorted(applied) == [[], [], [], [], [], ["0001", "0002", "0003", "0004", "0005", "0006"]]
+    assert sorted(applied) == [[], [], [], [], [], list_revisions()]
 
 
 def test_a_killed_migration_leaves_nothing_behind(empty_url: str) -> None:
@@ -80,7 +81,7 @@ def test_a_killed_migration_leaves_nothing_behind(empty_url: str) -> None:
     with psycopg.connect(empty_url) as connection:
         left = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
     assert left == (0,)
-    assert migrate(empty_url) == ["0001", "0002", "0003", "0004", "0005", "0006"]
+    assert migrate(empty_url) == list_revisions()
 
 
 def test_an_unknown_newer_revision_is_one_clear_sentence(database_url: str) -> None:
@@ -107,46 +108,50 @@ def test_a_database_that_is_not_there_is_one_sentence_without_the_password(url: 
     assert "\n" not in caught.value.detail
 
 
-def test_jobs_of_the_release_before_stay_as_they_were(database_url: str) -> None:
+def test_jobs_of_the_release_before_stay_as_they_were(empty_url: str) -> None:
     """As 0003 left them: queued, running or done, none of them was ever put off."""
     columns = "(id, workspace, kind, spec, queue, max_attempts, state, fence, attempt, checkpoint)"
     checkpoint = '{"prefix": "jobs/x/1/checkpoints/20", "fence": 1, "step": 20, "files": {}}'
-    with psycopg.connect(database_url) as connection:
-        connection.execute("ALTER TABLE jobs DROP COLUMN waits, DROP COLUMN not_before")
-        for table, column in (
-            ("examples", "bytes"),
-            ("answer_examples", "bytes"),
-            ("datasets", "upload_bytes"),
-        ):
-            connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        connection.execute("ALTER TABLE collections DROP COLUMN label_shares")
-        connection.execute("UPDATE alembic_version SET version_num = '0003'")
+    migrate_to(empty_url, "0003")
+    with psycopg.connect(empty_url) as connection:
         for state in ("queued", "running", "succeeded"):
             connection.execute(
                 f"INSERT INTO jobs {columns} "  # noqa: S608
                 "VALUES (gen_random_uuid(), 'default', 'train', '{}', 'cpu', 5, %s, 1, 1, %s)",
                 (state, checkpoint),
             )
-    assert migrate(database_url) == ["0004", "0005", "0006"]
-    with psycopg.connect(database_url) as connection:
+    assert migrate(empty_url) == list_revisions(after="0003")
+    with psycopg.connect(empty_url) as connection:
         found = connection.execute(
             "SELECT state, attempt, checkpoint->>'step', waits, not_before FROM jobs ORDER BY state"
         ).fetchall()
     assert found == [(state, 1, "20", 0, None) for state in ("queued", "running", "succeeded")]
 
 
-def test_collections_of_the_release_before_expect_their_labels_alike(database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
-        connection.execute("ALTER TABLE collections DROP COLUMN label_shares")
-        connection.execute("UPDATE alembic_version SET version_num = '0005'")
+def test_collections_of_the_release_before_expect_their_labels_alike(empty_url: str) -> None:
+    migrate_to(empty_url, "0005")
+    with psycopg.connect(empty_url) as connection:
         connection.execute(
             "INSERT INTO collections (id, workspace, name, encoder, version, removals_since) "
             "VALUES (gen_random_uuid(), 'default', 'old', 'lite', 7, 0)"
         )
-    assert migrate(database_url) == ["0006"]
-    with psycopg.connect(database_url) as connection:
+    assert migrate(empty_url) == list_revisions(after="0005")
+    with psycopg.connect(empty_url) as connection:
         found = connection.execute("SELECT name, version, label_shares FROM collections").fetchall()
     assert found == [("old", 7, "equal")]
+
+
+def test_collections_of_the_release_before_keep_nothing_for_review(empty_url: str) -> None:
+    migrate_to(empty_url, "0006")
+    with psycopg.connect(empty_url) as connection:
+        connection.execute(
+            "INSERT INTO collections (id, workspace, name, encoder, version, removals_since) "
+            "VALUES (gen_random_uuid(), 'default', 'old', 'lite', 7, 0)"
+        )
+    assert migrate(empty_url) == list_revisions(after="0006")
+    with psycopg.connect(empty_url) as connection:
+        found = connection.execute("SELECT version, review_keep, review_days FROM collections").fetchall()
+    assert found == [(7, None, None)]
 
 
 def test_migrations_lie_beside_the_installed_package() -> None:

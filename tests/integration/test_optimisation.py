@@ -20,7 +20,7 @@ from app.families.transformers_vlm import TransformersVlm
 from app.families.vlms import load_vlm, resolve_vlm
 from app.inference.optimisation import LEVELS, Optimisation, up_to
 from app.inference.prompts import Prompt
-from app.inference.protocols import Encoder, Optimised
+from app.inference.protocols import Encoder, HasOptimisation
 from app.inference.registry import ModelRegistry
 from app.inference.runtimes import pruning
 from app.inference.runtimes.notes import Note
@@ -33,7 +33,7 @@ def config_in(folder: Path, level: str, parity: float = 0.99) -> EncoderConfig:
 
 
 def optimisation_of(encoder: Encoder) -> Optimisation:
-    assert isinstance(encoder, Optimised)
+    assert isinstance(encoder, HasOptimisation)
     return encoder.optimisation
 
 
@@ -52,7 +52,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pictures() -> list[Image.Image]:
-    return [Image.fromarray(one()).convert("RGB") for one in (photos.chelsea, photos.coffee, photos.rocket)]
+    return [
+        Image.fromarray(photo()).convert("RGB") for photo in (photos.chelsea, photos.coffee, photos.rocket)
+    ]
 
 
 @pytest.mark.parametrize("name", ["clip-tiny", "lite"])
@@ -126,9 +128,9 @@ def test_pruning_shrinks_the_layers_that_it_prunes(cache: Path) -> None:
     encoder = load_encoder(resolve("lite"), config_in(cache, "none"))
     module = encoder._module()  # type: ignore[attr-defined]
     assert isinstance(module, EfficientNetLite0)
-    before = sum(one.numel() for one in module.parameters())
+    before = sum(parameter.numel() for parameter in module.parameters())
     assert pruning.prune(module, 20) > 1_000
-    assert sum(one.numel() for one in module.parameters()) < 0.9 * before
+    assert sum(parameter.numel() for parameter in module.parameters()) < 0.9 * before
     with torch.inference_mode():
         assert module(torch.zeros(1, 3, 64, 64)).shape == (1, encoder.dim)
 

@@ -100,8 +100,19 @@ async def test_the_front_door(anonymous: httpx.AsyncClient) -> None:
     about = (await anonymous.get("/")).json()
     assert about["service"] == "llamafarm-vision"
     browser = await anonymous.get("/", headers={"Accept": "text/html,*/*"})
-    assert browser.status_code == 307
-    assert urljoin("http://127.0.0.1/", browser.headers["location"]) == "http://127.0.0.1/docs"
+    assert browser.headers["content-type"].startswith("text/html")
+    assert "script-src 'self'; style-src 'self';" in browser.headers["content-security-policy"]
+    assert browser.headers["cache-control"] == "no-cache"
+    known = {"Accept": "text/html", "If-None-Match": browser.headers["etag"]}
+    assert (await anonymous.get("/", headers=known)).status_code == 304
+    files = re.findall(r'(?:src|href)="([^"]+)"', browser.text)
+    assert len(files) == 4
+    for name in files:
+        file = await anonymous.get(urljoin("/", name))
+        assert file.status_code == 200, name
+        assert "immutable" in file.headers["cache-control"]
+    for outside in ("/page/index.htm", "/page/..%2froutes.py", "/page/routes.py", "/page/%2e%2e"):
+        assert (await anonymous.get(outside)).status_code == 404
     for name in ("docs", "openapi", "health", "metrics"):
         assert (await anonymous.get(about[name])).status_code == 200
 
@@ -130,7 +141,9 @@ async def test_the_openapi_document_is_complete(anonymous: httpx.AsyncClient) ->
                 elif code >= "400":
                     content = answer["content"]["application/problem+json"]
                     assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, where
-                    assert all(one["value"]["status"] == int(code) for one in content["examples"].values())
+                    assert all(
+                        example["value"]["status"] == int(code) for example in content["examples"].values()
+                    )
     _check_references(document)
 
 
@@ -164,7 +177,7 @@ async def test_a_disk_that_hangs_does_not_hold_up_readiness_and_is_looked_at_onc
         return "ok"
 
     monkeypatch.setattr(platform, "_look_at_disks", hang)
-    monkeypatch.setattr(platform, "_CHECK_S", 0.5)
+    monkeypatch.setattr(platform, "_CHECK_SECONDS", 0.5)
     try:
         for _ in range(3):
             reply = await anonymous.get("/readyz")

@@ -37,7 +37,7 @@ from app.inference.sources import EncoderConfig, EncoderSource, Kind
 from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits, decode_pixels
 from app.settings import Settings
-from tests.engines import served, taken_bytes, until
+from tests.engines import count_taken_bytes, serve_registry, until
 
 MIB = 1 << 20
 
@@ -143,10 +143,10 @@ async def engine(
     if request.param == "in process":
         yield registry
         return
-    async with served(registry, registry._settings, pool) as (server, client):
+    async with serve_registry(registry, registry._settings, pool) as (server, client):
         yield client
         await until(lambda: all(session.held == (0, 0) for session in server.sessions))
-        assert taken_bytes(client) == 0
+        assert count_taken_bytes(client) == 0
 
 
 def waiting(registry: ModelRegistry) -> int:
@@ -293,14 +293,14 @@ async def test_models_that_evict_each_other_still_serve_everyone(engine: Engine,
 async def test_known_lists_the_default_and_aliases(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     settings = Settings(data_dir=tmp_path, device="cpu", encoder="openai/clip-vit-base-patch32")
     registry = ModelRegistry(settings, Loading(Loader()), pool=pool)
-    known = {info.name: info for info in registry.known()}
+    known = {info.name: info for info in registry.list_models()}
     assert known["clip-vit-base-patch32"].aliases == ("openai/clip-vit-base-patch32",)
     assert known["clip-vit-base-patch32"].default
     assert not known["lite"].default
     assert not any(info.live for info in known.values())
     async with registry.encoder() as live:
         assert live.name == "clip-vit-base-patch32"
-        info = next(info for info in registry.known() if info.live)
+        info = next(info for info in registry.list_models() if info.live)
         assert (info.dim, info.memory_bytes, info.runtime, info.users) == (
             8,
             10 * MIB,

@@ -25,7 +25,7 @@ async def test_it_is_a_client_like_any(redis_url: str) -> None:
 async def test_a_silent_redis_costs_the_first_caller_a_timeout_and_the_next_ones_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(resting_redis, "REST_S", 600)
+    monkeypatch.setattr(resting_redis, "REST_SECONDS", 600)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = resting_redis.connect(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         with pytest.raises(RedisError):
@@ -61,7 +61,7 @@ async def test_cut_connections_are_made_anew_at_once(redis_url: str) -> None:
 async def test_it_comes_back_after_its_rest(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resting_redis, "REST_S", 0.2)
+    monkeypatch.setattr(resting_redis, "REST_SECONDS", 0.2)
     real = urlsplit(redis_url).path
     client = resting_redis.connect(redis_url.replace(real, f"{tmp_path}/valkey.sock"))
     with pytest.raises(RedisError):

@@ -32,11 +32,12 @@ from app.inference.opening import ModelOpener
 from app.inference.prompts import Prompt
 from app.inference.registry import ModelRegistry
 from app.inference.runtimes.notes import Note
-from app.inference.shared_bases import BaseKey, SharedBase, shared, tensor_bytes
+from app.inference.shared_bases import BaseKey, SharedBase, share_base, tensor_bytes
 from app.inference.sources import CHECKPOINTS, EncoderSource
 from app.settings import Settings
 from tests import shapes
-from tests.engines import Squares, SquaresFamily, squared
+from tests.engines import Squares, SquaresFamily, square
+from tests.made_engines import share_engines
 
 BASE = CHECKPOINTS / "llava-shapes"
 ATTENTION = ["q_proj", "v_proj"]
@@ -50,7 +51,9 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest_asyncio.fixture
 async def registry(tmp_path: Path, pool: ThreadPoolExecutor) -> AsyncIterator[ModelRegistry]:
-    made = ModelRegistry(Settings(data_dir=tmp_path / "data", device="cpu"), FAMILIES, pool=pool)
+    made = ModelRegistry(
+        Settings(data_dir=share_engines(tmp_path / "data"), device="cpu"), FAMILIES, pool=pool
+    )
     yield made
     await made.close()
 
@@ -64,9 +67,9 @@ def save_adapter(
     config = peft.LoraConfig(r=4, target_modules=layers, modules_to_save=whole)
     adapted: Any = peft.get_peft_model(model, config)
     with torch.no_grad():
-        for name, one in adapted.named_parameters():
+        for name, parameter in adapted.named_parameters():
             if "lora_" in name or "modules_to_save" in name:
-                one += by * torch.randn_like(one)
+                parameter += by * torch.randn_like(parameter)
     adapted.save_pretrained(folder)
     noted = json.loads((folder / "adapter_config.json").read_text())
     rewrite(folder, base_model_name_or_path="llava-shapes", target_modules=sorted(noted["target_modules"]))
@@ -93,9 +96,9 @@ def prompts() -> list[Prompt]:
     return [Prompt(shapes.image(number), question, "vqa", 8) for number, question in enumerate(questions)]
 
 
-async def said(registry: ModelRegistry, name: str) -> list[str]:
+async def answer_prompts(registry: ModelRegistry, name: str) -> list[str]:
     async with registry.vlm(name) as live:
-        answers = await asyncio.gather(*[live.answer(one, deadline_s=60) for one in prompts()])
+        answers = await asyncio.gather(*[live.answer(prompt, deadline_s=60) for prompt in prompts()])
     return [answer.text for answer, _ in answers]
 
 
@@ -105,15 +108,17 @@ async def test_base_and_adapters_answer_as_if_each_were_alone(
     names = ["llava-shapes", *map(str, adapters)]
     alone = []
     for name in names:
-        lone = ModelRegistry(Settings(data_dir=tmp_path / "data", device="cpu"), FAMILIES, pool=pool)
-        alone.append(await said(lone, name))
+        lone = ModelRegistry(
+            Settings(data_dir=share_engines(tmp_path / "data"), device="cpu"), FAMILIES, pool=pool
+        )
+        alone.append(await answer_prompts(lone, name))
         await lone.close()
-    assert len({tuple(one) for one in alone}) == 3
+    assert len({tuple(answers) for answers in alone}) == 3
     for name in names:
         async with registry.vlm(name):
             pass
     for _ in range(2):
-        together = await asyncio.gather(*[said(registry, name) for name in names])
+        together = await asyncio.gather(*[answer_prompts(registry, name) for name in names])
         assert list(together) == alone
 
 
@@ -124,11 +129,13 @@ async def test_a_base_is_in_memory_once(registry: ModelRegistry, adapters: list[
     for folder in adapters:
         async with registry.vlm(str(folder)):
             pass
-    sizes = {one.name: one.memory_bytes or 0 for one in registry.live()}
+    sizes = {model.name: model.memory_bytes or 0 for model in registry.live()}
     assert sizes["llava-shapes"] == base.memory_bytes
     for folder in adapters:
         weights = load_file(folder / "adapter_model.safetensors")
-        assert sizes[folder.name] == sum(one.numel() * one.element_size() for one in weights.values())
+        assert sizes[folder.name] == sum(
+            weight.numel() * weight.element_size() for weight in weights.values()
+        )
 
 
 async def test_an_adapter_alone_is_charged_for_its_base(
@@ -143,15 +150,15 @@ async def test_an_adapter_alone_is_charged_for_its_base(
 async def test_unloading_an_adapter_frees_it_and_the_last_model_frees_the_base(
     tmp_path: Path, pool: ThreadPoolExecutor, adapters: list[Path]
 ) -> None:
-    settings = Settings(data_dir=tmp_path / "data", device="cpu")
+    settings = Settings(data_dir=share_engines(tmp_path / "data"), device="cpu")
     models = ModelRegistry(settings, FAMILIES, pool=pool)
     # a base of this test's own: the service that other tests share may hold the one that ships
     own = shutil.copytree(BASE, tmp_path / "own")
     (own / "note.txt").write_text("counts in the fingerprint")
-    over = [shutil.copytree(one, tmp_path / one.name) for one in adapters]
+    over = [shutil.copytree(adapter, tmp_path / adapter.name) for adapter in adapters]
     for folder in over:
         rewrite(folder, base_model_name_or_path=str(own))
-    before = await said(models, str(own))
+    before = await answer_prompts(models, str(own))
     async with models.vlm(str(over[0])) as first, models.vlm(str(over[1])) as second:
         assert isinstance(first, LiveVlm)
         assert isinstance(second, LiveVlm)
@@ -162,9 +169,9 @@ async def test_unloading_an_adapter_frees_it_and_the_last_model_frees_the_base(
     await models.close()
     assert base.adapters == []
     assert tensor_bytes(base.module) == base.memory_bytes
-    assert not any("peft" in type(one).__module__ for one in base.module.modules())
+    assert not any("peft" in type(module).__module__ for module in base.module.modules())
     again = ModelRegistry(settings, FAMILIES, pool=pool)
-    assert await said(again, str(own)) == before
+    assert await answer_prompts(again, str(own)) == before
     await again.close()
     module = weakref.ref(base.module)
     del base
@@ -173,7 +180,7 @@ async def test_unloading_an_adapter_frees_it_and_the_last_model_frees_the_base(
 
 
 def test_one_adapter_goes_while_others_stay(adapters: list[Path]) -> None:
-    base = shared(
+    base = share_base(
         BaseKey("test", "cpu", "float32"), lambda: LlavaForConditionalGeneration.from_pretrained(BASE)
     )
     inputs = _inputs(base.module)
@@ -217,11 +224,11 @@ def test_two_busy_models_take_turns() -> None:
                 time.sleep(0.001)  # long enough for the other to ask, as a forward pass is
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    changes = sum(one != other for one, other in itertools.pairwise(order))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    changes = sum(name != other for name, other in itertools.pairwise(order))
     assert changes > 80
 
 
@@ -278,14 +285,14 @@ async def test_what_would_change_the_base_or_does_not_fit_is_refused(
             async with registry.vlm(str(folder)):
                 pass
         assert shared_base.adapters == []
-        assert not any("peft" in type(one).__module__ for one in shared_base.module.modules())
+        assert not any("peft" in type(module).__module__ for module in shared_base.module.modules())
 
 
 @pytest.mark.parametrize("at", ["filling", "tasks", "trial", "measuring"])
 def test_an_adapter_whose_opening_fails_half_way_leaves_nothing_with_its_base(
     adapters: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecutor, at: str
 ) -> None:
-    settings = Settings(data_dir=tmp_path / "data", device="cpu")
+    settings = Settings(data_dir=share_engines(tmp_path / "data"), device="cpu")
     opener = ModelOpener(settings, FAMILIES, pool, None)
     base = opener.open_vlm(FAMILIES.resolve("vlm", "llava-shapes"))
     source = FAMILIES.resolve("vlm", str(adapters[0]))
@@ -300,7 +307,7 @@ def test_an_adapter_whose_opening_fails_half_way_leaves_nothing_with_its_base(
     if at == "filling":
         monkeypatch.setattr("app.inference.adapters.set_peft_model_state_dict", fail)
     elif at == "tasks":
-        monkeypatch.setattr("app.families.vlms.narrowed", fail)
+        monkeypatch.setattr("app.families.vlms.narrow_tasks", fail)
     elif at == "trial":
         monkeypatch.setattr(TransformersVlm, "generate", fail)
     else:
@@ -338,7 +345,7 @@ def test_an_encoder_that_fails_its_trial_gives_back_what_it_holds(
     def fail(_: Any) -> Any:
         raise MemoryError
 
-    encoder = Adapter(squared)
+    encoder = Adapter(square)
     setattr(encoder, broken, fail)
     opener = ModelOpener(Settings(data_dir=tmp_path), SquaresFamily(encoder), pool, None)
     with pytest.raises(MemoryError):
@@ -370,7 +377,7 @@ def _missing(path: Path) -> None:
 
 
 def _misshapen(path: Path) -> None:
-    save_file({name: one[:, :-1].contiguous() for name, one in load_file(path).items()}, path)
+    save_file({name: tensor[:, :-1].contiguous() for name, tensor in load_file(path).items()}, path)
 
 
 def _garbage(path: Path) -> None:

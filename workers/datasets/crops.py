@@ -59,7 +59,7 @@ class Cropper:
         decoded: _Decoded | None = getattr(self._last, "decoded", None)
         if decoded is None or decoded.data != data:
             self._last.decoded = decoded = _Decoded(data, *decode_with_turn(data, self._limits))
-        placed, done = _placed(box, decoded.image.size, decoded.turn)
+        placed, done = _place_box(box, decoded.image.size, decoded.turn)
         width, height = decoded.image.size
         left, top = round(placed.left), round(placed.top)
         right, bottom = round(placed.left + placed.width), round(placed.top + placed.height)
@@ -76,10 +76,10 @@ class Cropper:
         return Crop(buffer.getvalue(), tuple(done))
 
 
-def _placed(box: Box, size: tuple[int, int], turn: Image.Transpose | None) -> tuple[Box, list[str]]:
+def _place_box(box: Box, size: tuple[int, int], turn: Image.Transpose | None) -> tuple[Box, list[str]]:
     """The box in pixels of the upright image; raises InvalidImageError where its image is not this one."""
     if box.drawn_on == SHARES:
-        return _scaled(box, size), []
+        return _scale_box(box, size), []
     if box.drawn_on is None:
         return box, [ASSUMED] if turn is not None else []
     stored = (size[1], size[0]) if turn in _QUARTER_TURNS else size
@@ -99,9 +99,9 @@ def _placed(box: Box, size: tuple[int, int], turn: Image.Transpose | None) -> tu
         )
     space = size if upright else stored
     done = [SCALED] if box.drawn_on != space else []
-    box = _scaled(box, space)
+    box = _scale_box(box, space)
     if not upright and turn is not None:
-        box = _turned(box, stored, turn)
+        box = _turn_box(box, stored, turn)
         done.append(TURNED)
     return box, done
 
@@ -113,13 +113,13 @@ def _fits(drawn_on: tuple[float, float], size: tuple[int, int]) -> bool:
     return abs(width / height - 1) <= slack if width > 0 and height > 0 else False
 
 
-def _scaled(box: Box, size: tuple[int, int]) -> Box:
+def _scale_box(box: Box, size: tuple[int, int]) -> Box:
     width, height = box.drawn_on or size
     x, y = size[0] / width, size[1] / height
     return Box(box.left * x, box.top * y, box.width * x, box.height * y)
 
 
-def _turned(box: Box, stored: tuple[int, int], turn: Image.Transpose) -> Box:
+def _turn_box(box: Box, stored: tuple[int, int], turn: Image.Transpose) -> Box:
     """The box after its image of the `stored` size was turned."""
     width, height = stored
     right, bottom = width - box.left - box.width, height - box.top - box.height

@@ -108,7 +108,7 @@ class Index:
         return Splitting(True, int(across), tuple(_say_split(own, self._sides()["validation"], unnamed)))
 
     def _sides(self) -> dict[Split, int]:
-        """Images on each side."""
+        """Count the images of each split."""
         found: list[tuple[Split, int]] = self._base.execute(
             "SELECT split, count(*) FROM images GROUP BY split"
         ).fetchall()

@@ -153,11 +153,11 @@ def _check_upload(run: JobRun, how: _How, state: Path) -> str:
     total = kinds.total()
     run.log(f"{total - kinds[Remark]} entries in the format '{format_}'")
     done = 0
-    if run.restored is not None and _reached(run.restored):
+    if run.restored is not None and _count_reached(run.restored):
         for name in STATE_FILES:
             if (run.restored / name).exists():  # checkpoints of older versions hold no remarks
                 shutil.copy(run.restored / name, state / name)
-        done = _reached(run.restored)
+        done = _count_reached(run.restored)
     add_remarks(state, unpacked.remarks)
     limits = ImageLimits.from_settings(run.settings)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -183,7 +183,7 @@ def _keep(state: Path, done: int, target: Path) -> None:
     (target / _PROGRESS).write_text(json.dumps({"done": done, "rules": _RULES}))
 
 
-def _reached(restored: Path) -> int:
+def _count_reached(restored: Path) -> int:
     """How many entries a checkpoint holds; 0 for one that was made by other rules."""
     progress = json.loads((restored / _PROGRESS).read_text())
     return int(progress["done"]) if progress.get("rules") == _RULES else 0

@@ -165,7 +165,7 @@ class FileNames:
         for guess, count in self._guesses.items():
             yield Remark(f"{count} {_GUESSES[guess]}, such as {self._shown[guess]}")
 
-    def unnamed(self) -> Iterator[Remark]:
+    def report_unnamed(self) -> Iterator[Remark]:
         """How many image files no annotation named."""
         count, first = self._base.execute(
             "SELECT count(*), min(path) FROM files WHERE named IS NULL"
@@ -198,11 +198,11 @@ class FileNames:
         wanted = _parts(name)
         found = self._paths("pair", "/".join(wanted[-2:])) if len(wanted) > 1 else []
         found = found or self._paths("leaf", wanted[-1])
-        shared = {path: _shared_end(wanted, _parts(path)) for path in found}
+        shared = {path: _count_shared_end(wanted, _parts(path)) for path in found}
         longest = max(shared.values(), default=0)
         found = [path for path in found if shared[path] == longest]
         if len(found) > 1:
-            found = _narrowed(found, name, longest, bases)
+            found = _narrow(found, name, longest, bases)
         if not found:
             return None, None
         lengths = (len(wanted), len(_parts(found[0])))
@@ -237,7 +237,7 @@ class FileNames:
         number = id_key(stem) or ""
         for guess, key in (("stem", stem), ("number", number if number.isdigit() else "")):
             found = self._paths(guess, key) if key else []
-            shared = {path: _shared_end(folders, _parts(path)[:-1]) for path in found}
+            shared = {path: _count_shared_end(folders, _parts(path)[:-1]) for path in found}
             longest = max(shared.values(), default=0)
             found = [path for path in found if shared[path] == longest]
             if found and not self._is_moved([*folders, key], _parts(found[0]), shared[found[0]] + 1):
@@ -275,19 +275,19 @@ def _agree(claimed: str, meant: str) -> bool:
     """Whether two names that lead to one file may be of the same image: they differ in how far back they go only."""
     (*before, leaf), (*now, other) = claimed.split("/"), meant.split("/")
     stems = {id_key(PurePosixPath(name).stem if is_image(name) else name) for name in (leaf, other)}
-    return len(stems) == 1 and _shared_end(before, now) == min(len(before), len(now))
+    return len(stems) == 1 and _count_shared_end(before, now) == min(len(before), len(now))
 
 
-def _shared_end(left: list[str], right: list[str]) -> int:
+def _count_shared_end(left: list[str], right: list[str]) -> int:
     count = 0
-    for one, other in zip(reversed(left), reversed(right), strict=False):
-        if one != other:
+    for name, other in zip(reversed(left), reversed(right), strict=False):
+        if name != other:
             break
         count += 1
     return count
 
 
-def _narrowed(found: list[str], name: str, longest: int, bases: tuple[str, ...]) -> list[str]:
+def _narrow(found: list[str], name: str, longest: int, bases: tuple[str, ...]) -> list[str]:
     """Those of several files that are spelt as the name is, and those in the annotation's own folder."""
     end = "/".join(name.split("/")[-longest:])
     found = [path for path in found if f"/{path}".endswith(f"/{end}")] or found

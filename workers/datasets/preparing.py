@@ -82,7 +82,7 @@ class Checker:
             )
             while wave := list(islice(rest, _WAVE)):
                 stored: list[str] = []
-                for one, outcome in zip(wave, self._outcomes(wave), strict=True):
+                for item, outcome in zip(wave, self._outcomes(wave), strict=True):
                     if isinstance(outcome, Remark):
                         remarks.write(json.dumps(asdict(outcome)) + "\n")
                         continue
@@ -92,7 +92,7 @@ class Checker:
                     stored.append(outcome.sha256)
                     for sentence in outcome.done:
                         remarks.write(json.dumps(asdict(Remark(sentence, 1))) + "\n")
-                    accepted.write(json.dumps(_line(one, outcome)) + "\n")
+                    accepted.write(json.dumps(_line(item, outcome)) + "\n")
                 for file in (accepted, refused, remarks):
                     file.flush()
                 done += len(wave)
@@ -100,11 +100,11 @@ class Checker:
 
     def _outcomes(self, wave: Sequence[Record | Refusal | Remark]) -> list[_Stored | Refusal | Remark]:
         """One for each: an image that several lines name is read once, as long as they are not too far apart."""
-        records = {(one.path, one.box): one for one in wave if isinstance(one, Record)}
-        new = [one for key, one in records.items() if key not in self._known]
+        records = {(item.path, item.box): item for item in wave if isinstance(item, Record)}
+        new = [record for key, record in records.items() if key not in self._known]
         for record, outcome in zip(new, self._pool.map(self._one, new), strict=True):
             self._known[record.path, record.box] = outcome
-        found = [self._known[one.path, one.box] if isinstance(one, Record) else one for one in wave]
+        found = [self._known[item.path, item.box] if isinstance(item, Record) else item for item in wave]
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return found
@@ -142,7 +142,7 @@ def _line(found: Record | Refusal | Remark, image: _Stored) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedDataset:
     """What the manifest holds."""
 
     task: Task
@@ -160,7 +160,7 @@ class UnusableError(NotTrainableError):
         self.summary = summary
 
 
-def finish(state: Path, manifest: Path, report: Path, shares: Sequence[float], seed: int) -> Prepared:
+def finish(state: Path, manifest: Path, report: Path, shares: Sequence[float], seed: int) -> PreparedDataset:
     """Decide the splits and write the manifest (one example a line) and the report of refusals.
 
     The same image with the same text counts once; an image that has two labels is refused with its second
@@ -202,7 +202,7 @@ def finish(state: Path, manifest: Path, report: Path, shares: Sequence[float], s
             "images_on_several_sides": splitting.across,
         }
     (state / _INDEX).unlink()
-    return Prepared(task, summary)
+    return PreparedDataset(task, summary)
 
 
 def empty_summary(refused: Counter[str], remarks: list[str]) -> dict[str, Any]:

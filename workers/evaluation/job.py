@@ -13,7 +13,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.families.encoders import load_encoder, resolve
-from app.families.vlms import load_vlm, resolve_vlm
 from app.inference.errors import ModelTaskError
 from app.inference.prompts import Prompt
 from app.inference.sources import EncoderConfig
@@ -21,10 +20,7 @@ from app.jobs.errors import NotTrainableError
 from app.jobs.spec import Outcome
 from app.jobs.tables import JobEvent
 from app.models.classifiers import TrainedClassifier
-from workers.evaluation import pictures
-from workers.methods.common.vlm.answering import SPARE_TOKENS, labelled
-from workers.methods.common.vlm.labels import LabelScorer
-from workers.methods.common.vlm.lessons import lessons_for
+from workers.evaluation import pictures, tables
 from workers.shared import metrics
 from workers.shared.data import load_examples
 from workers.shared.examples import Examples, Item
@@ -34,7 +30,11 @@ from workers.shared.run import JobRun
 _BATCH = 16
 _WORST = 25
 _MOST_TOKENS = 128
-_PICTURES = {"confusion_matrix": "confusion.png", "calibration_error": "reliability.png"}
+_FILES = {
+    "confusion_matrix": ("confusion.png", tables.CONFUSION),
+    "calibration_error": ("reliability.png",),
+}
+"""Files that belong to one metric."""
 
 
 def evaluate(run: JobRun) -> Outcome:
@@ -70,9 +70,10 @@ def evaluate(run: JobRun) -> Outcome:
 
 
 def _only(figures: dict[str, Any], wanted: list[str] | None, folder: Path) -> dict[str, Any]:
-    for metric, picture in _PICTURES.items():
+    for metric, names in _FILES.items():
         if wanted is not None and metric not in wanted:
-            (folder / picture).unlink(missing_ok=True)
+            for name in names:
+                (folder / name).unlink(missing_ok=True)
     return metrics.only(figures, wanted)
 
 
@@ -116,7 +117,7 @@ def _draw(
     items: Sequence[Item],
     folder: Path,
 ) -> None:
-    """The pictures of a classification: `known` float[n, labels] of the n items."""
+    """The pictures of a classification, and the same as data: `known` float[n, labels] of the n items."""
     truth = [item.label or "" for item in items]
     (folder / "confusion.png").write_bytes(pictures.confusion_matrix(**figures["confusion"]))
     curve = pictures.reliability_curve(figures["reliability"], figures["calibration_error"])
@@ -124,6 +125,9 @@ def _draw(
     said = [labels[index] for index in known.argmax(axis=1)]
     wrong = [index for index, (one, other) in enumerate(zip(said, truth, strict=True)) if one != other]
     wrong.sort(key=lambda index: -known[index].max())
+    scores = known.max(axis=1).tolist()
+    tables.write_confusion(folder, figures["confusion"], items, said)
+    tables.write_mistakes(folder, [tables.judged(items[i], truth[i], said[i], scores[i]) for i in wrong])
     mistakes = [
         pictures.Mistake(examples.image(items[i]), truth[i], said[i], float(known[i].max()))
         for i in wrong[:_WORST]
@@ -141,6 +145,12 @@ def _labelling_vlm(
     labels, question = note.get("labels"), note.get("question")
     if not labels or not question:
         raise ModelTaskError("This model learned no labels to be judged by.")
+    # transformers: a second that a classifier's evaluation does without
+    from app.families.vlms import load_vlm, resolve_vlm
+    from workers.methods.common.vlm.answering import SPARE_TOKENS, labelled
+    from workers.methods.common.vlm.labels import LabelScorer
+    from workers.methods.common.vlm.lessons import lessons_for
+
     vlm = load_vlm(resolve_vlm(found.word), EncoderConfig.from_settings(run.settings))
     scorer = LabelScorer(lessons_for(vlm), labels, _BATCH)
     shares, matched = [], 0
@@ -162,6 +172,8 @@ def _vlm(
 ) -> dict[str, Any]:
     if found.card is not None and found.card.kind != "vlm":
         raise ModelTaskError("This model classifies; it does not answer questions.")
+    from app.families.vlms import load_vlm, resolve_vlm
+
     vlm = load_vlm(resolve_vlm(found.word), EncoderConfig.from_settings(run.settings))
     task = "vqa" if run.spec.task == "vqa" else "caption"
     if task not in vlm.tasks:
@@ -174,11 +186,16 @@ def _vlm(
     references = _references(items)
     figures = metrics.texts(said, references, questions)
     wrong = [
-        pictures.Mistake(examples.image(item), f"{item.question or ''} {right[0]}".strip(), answer)
+        (item, right[0], answer)
         for item, answer, right in zip(items, said, references, strict=True)
         if metrics.normalised(answer) not in {metrics.normalised(one) for one in right}
     ]
-    (folder / "mistakes.png").write_bytes(pictures.contact_sheet(wrong[:_WORST]))
+    tables.write_mistakes(folder, [tables.judged(item, truth, answer) for item, truth, answer in wrong])
+    mistakes = [
+        pictures.Mistake(examples.image(item), f"{item.question or ''} {truth}".strip(), answer)
+        for item, truth, answer in wrong[:_WORST]
+    ]
+    (folder / "mistakes.png").write_bytes(pictures.contact_sheet(mistakes))
     return figures
 
 

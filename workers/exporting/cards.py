@@ -11,7 +11,7 @@ from workers.shared.model_page import model_page
 
 
 def write(folder: Path, found: ModelFiles, name: str, report: dict[str, Any]) -> None:
-    """Write README.md."""
+    """Write the README.md of an exported model."""
     card = found.card
     if card is None:
         kind = "vision-language model" if "graphs" in report else "encoder"

@@ -78,8 +78,10 @@ class HeadModule(nn.Module):
             ends = np.append(nearest.starts[1:], len(nearest.exemplars))
             for label, start, end in zip(nearest.columns, nearest.starts, ends, strict=True):
                 groups[label], has[label] = nearest.exemplars[start:end], True
-        width = max(len(one) for one in groups)
-        columns = np.stack([np.pad(one, (0, width - len(one)), constant_values=one[0]) for one in groups])
+        width = max(len(group) for group in groups)
+        columns = np.stack(
+            [np.pad(group, (0, width - len(group)), constant_values=group[0]) for group in groups]
+        )
         self.register_buffer("exemplars", torch.from_numpy(columns))
         self.register_buffer("has_exemplars", torch.from_numpy(has))
 
@@ -96,17 +98,17 @@ class ClassifierModule(nn.Module):
         self.layers = nn.ModuleList()
         for weight, bias in weights.layers:
             layer = nn.Linear(weight.shape[1], weight.shape[0])
-            layer.weight, layer.bias = _fixed(weight), _fixed(bias)
+            layer.weight, layer.bias = _to_fixed(weight), _to_fixed(bias)
             self.layers.append(layer)
         self.rows: nn.Linear | None = None
         if weights.rows is not None and weights.bias is not None:
             self.rows = nn.Linear(weights.rows.shape[1], weights.rows.shape[0])
-            self.rows.weight, self.rows.bias = _fixed(weights.rows), _fixed(weights.bias)
+            self.rows.weight, self.rows.bias = _to_fixed(weights.rows), _to_fixed(weights.bias)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.judged(self.image_side(pixels))
+        return self.judge(self.image_side(pixels))
 
-    def judged(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def judge(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The same of the image side's unit features float[n, d]."""
         logits, odds = self.head(features)
         if self.rows is not None:
@@ -120,5 +122,5 @@ class ClassifierModule(nn.Module):
         return torch.softmax(logits, dim=-1) * known.unsqueeze(-1), 1 - known
 
 
-def _fixed(value: Any) -> nn.Parameter:
+def _to_fixed(value: Any) -> nn.Parameter:
     return nn.Parameter(torch.from_numpy(np.ascontiguousarray(value, np.float32)), requires_grad=False)

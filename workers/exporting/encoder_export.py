@@ -19,20 +19,20 @@ from PIL import Image
 from torch import nn
 
 from app.families import FAMILIES
-from app.families.changed import adapted_note
+from app.families.changed import read_adapted_note
 from app.families.encoders import load_encoder, resolve
 from app.heads import Prediction
-from app.inference.aspect import bounded
+from app.inference.aspect import bound_aspect
 from app.inference.family import ImageTower
 from app.inference.protocols import Pixels, TextEncoder, Vectors, min_decoded_side
 from app.inference.runtimes import parity
 from app.inference.sources import EncoderConfig
 from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
-from workers.exporting import onnx_files, vlm_export
+from workers.exporting import onnx_files
 from workers.exporting.classifier_module import ClassifierModule
 from workers.exporting.modules import ImageSide
-from workers.shared.data import load_examples
+from workers.shared.data import GONE, load_examples
 from workers.shared.metrics import NOT_JUDGED
 from workers.shared.model_files import ModelFiles, base_word
 from workers.shared.run import JobRun
@@ -62,12 +62,12 @@ def write(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
     Raises NotTrainableError where a graph does not compute what the model does, ModelTaskError for a family that
     cannot be written so.
     """
-    tower = served_tower(found, run.settings)
+    tower = load_served_tower(found, run.settings)
     encoder = load_encoder(resolve(found.word), EncoderConfig.from_settings(run.settings))
     images, own = _parity_images(run, found)
-    prepared: Pixels = np.stack([encoder.preprocess(bounded(image)) for image in images])
+    prepared: Pixels = np.stack([encoder.preprocess(bound_aspect(image)) for image in images])
     served = np.concatenate([encoder.encode_images(prepared[i : i + 8]) for i in range(0, len(prepared), 8)])
-    pixels: Pixels = np.stack([tower.preprocess(bounded(image)) for image in images])
+    pixels: Pixels = np.stack([tower.preprocess(bound_aspect(image)) for image in images])
     side = ImageSide(tower).eval().requires_grad_(False)
     exact = _in_float32(side, pixels)
     gate = _Gate(folder, run.settings.models.parity_cosine)
@@ -102,7 +102,7 @@ def write(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
             "service": asdict(onnx_files.agreement(expected, _shares(classifier.predict(served)))),
             "labels": classifier.labels,
             "threshold": classifier.threshold,
-            "scores": _SCORES.format(fitted=_fitted(found)),
+            "scores": _SCORES.format(fitted=_describe_temperature(found)),
         }
     report |= {"files": gate.files, "tensors": gate.tensors}
     (folder / "preprocessing.json").write_text(json.dumps(report["preprocessing"], indent=2) + "\n")
@@ -151,7 +151,7 @@ class _Gate:
         )
         found.check(name, cosine=self.cosine, top1=onnx_files.TOP1)
         self.files[name] = asdict(found)
-        self.tensors[name] = onnx_files.describe(onnx_files.opened(file))
+        self.tensors[name] = onnx_files.describe(onnx_files.open_graph(file))
 
 
 def _texts(encoder: TextEncoder, tower: ImageTower, gate: _Gate) -> None:
@@ -165,7 +165,7 @@ def _texts(encoder: TextEncoder, tower: ImageTower, gate: _Gate) -> None:
     text.tokenizer.save_pretrained(gate.folder / "tokenizer")
 
 
-def _fitted(found: ModelFiles) -> str:
+def _describe_temperature(found: ModelFiles) -> str:
     """Where the temperature comes from, completing a sentence."""
     figures = {} if found.card is None else found.card.metrics
     if str(figures.get("evaluated_on")) == NOT_JUDGED or "calibration_error" not in figures:
@@ -224,11 +224,11 @@ def _rows_of_runner(runner: Path, images: Sequence[Path]) -> tuple[list[list[str
     return [line.split("\t")[1:] for line in done.stdout.split("\n") if line], ""
 
 
-def served_tower(found: ModelFiles, settings: Settings) -> ImageTower:
+def load_served_tower(found: ModelFiles, settings: Settings) -> ImageTower:
     """The image tower with a trained model's changes in it."""
     base = found.word if found.card is None else base_word(found.card, settings)
     tower = image_tower(base, settings)
-    note = None if found.folder is None else adapted_note(found.folder)
+    note = None if found.folder is None else read_adapted_note(found.folder)
     if note is not None and found.folder is not None:
         FAMILIES.get(tower.family).apply_changes(tower, str(note["adapted"]), found.folder)
     tower.module.eval()
@@ -241,8 +241,8 @@ def _heads_agree(module: ClassifierModule, classifier: TrainedClassifier, name: 
     The images at hand may all show something else, and then say little of the labels.
     """
     known = classifier.weights.exemplars
-    found = module.judged(torch.from_numpy(np.ascontiguousarray(known, np.float32)))
-    ours = np.column_stack([one.numpy() for one in found])
+    found = module.judge(torch.from_numpy(np.ascontiguousarray(known, np.float32)))
+    ours = np.column_stack([tensor.numpy() for tensor in found])
     result = onnx_files.agreement(_shares(classifier.predict(known)), ours)
     result.check(name, cosine=limit, top1=onnx_files.TOP1)
 
@@ -267,7 +267,7 @@ def _parity_images(run: JobRun, found: ModelFiles) -> tuple[Sequence[Image.Image
         try:
             examples = load_examples(run)
             step = max(len(examples.items) // _IMAGES, 1)
-            return [examples.image(one) for one in examples.items[::step][:_IMAGES]], True
-        except vlm_export.GONE:
+            return [examples.image(item) for item in examples.items[::step][:_IMAGES]], True
+        except GONE:
             run.log("The data it was trained on is gone: compared on made-up images.")
     return parity.images(_MADE_UP), False

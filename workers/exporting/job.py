@@ -7,7 +7,7 @@ import shutil
 from typing import Any
 
 from app.jobs.spec import Outcome
-from workers.exporting import cards, encoder_export, vlm_export, weights
+from workers.exporting import cards
 from workers.shared.model_files import model_files
 from workers.shared.run import JobRun
 
@@ -23,17 +23,25 @@ def export(run: JobRun) -> Outcome:
     folder = run.scratch / "export"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
+    # a writer's libraries take seconds to import: only those of the one that is needed
+    report: dict[str, Any]
     if format_ == "safetensors":
-        report: dict[str, Any] = weights.write(found, folder, run.settings)
+        from workers.exporting import weights
+
+        report = weights.write(found, folder, run.settings)
     elif run.spec.base_kind == "vlm":
+        from workers.exporting import vlm_export
+
         report = vlm_export.write(run, found, folder)
     else:
+        from workers.exporting import encoder_export
+
         report = encoder_export.write(run, found, folder)
     cards.write(folder, found, run.spec.model or "", report)
     (folder / "export.json").write_text(json.dumps(report, indent=2) + "\n")
     run.phase("saving")
     kept = run.publish(folder)
-    for one in kept:
-        one.name = f"exports/{format_}/{one.name}"
+    for file in kept:
+        file.name = f"exports/{format_}/{file.name}"
     model = None if found.card is None else found.card.id
     return Outcome(model=model, artifacts=kept, result={"export": report})

@@ -38,7 +38,7 @@ class Agreement:
     top1: float
     """Share of the examples with the same largest output."""
 
-    def joined(self, other: Agreement) -> Agreement:
+    def join(self, other: Agreement) -> Agreement:
         """Of the examples of both."""
         examples = self.examples + other.examples
         return Agreement(
@@ -92,7 +92,7 @@ def export(
         exporter.setLevel(level)
     if program is None:
         raise NotTrainableError("The model cannot be written as ONNX.")
-    size = sum(one.numel() * one.element_size() for one in module.parameters())
+    size = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
     program.save(file, external_data=size > _EXTERNAL_BYTES)
 
 
@@ -100,7 +100,7 @@ def _dynamic_axes(axes: Sequence[int] | Mapping[int, str]) -> dict[int, Any]:
     return dict(axes) if isinstance(axes, Mapping) else dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
 
 
-def opened(file: Path) -> Any:
+def open_graph(file: Path) -> Any:
     """The graph in ONNX Runtime, on the CPU."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -110,10 +110,10 @@ def opened(file: Path) -> Any:
 def describe(graph: Any) -> dict[str, dict[str, str]]:
     """inputs and outputs of an opened graph by name, each with dtype and shape as the file tells them."""
 
-    def told(values: Any) -> dict[str, str]:
+    def describe_values(values: Any) -> dict[str, str]:
         return {value.name: f"{_dtype(value.type)} [{', '.join(map(str, value.shape))}]" for value in values}
 
-    return {"inputs": told(graph.get_inputs()), "outputs": told(graph.get_outputs())}
+    return {"inputs": describe_values(graph.get_inputs()), "outputs": describe_values(graph.get_outputs())}
 
 
 def _dtype(told: str) -> str:
@@ -124,11 +124,11 @@ def _dtype(told: str) -> str:
 
 def run(file: Path, inputs: Arrays, *, batch: int = 16) -> list[npt.NDArray[np.float32]]:
     """The graph's outputs for all rows of the inputs, through ONNX Runtime on the CPU."""
-    session = opened(file)
+    session = open_graph(file)
     count = len(next(iter(inputs.values())))
     parts = [
         session.run(
-            None, {name: np.ascontiguousarray(one[start : start + batch]) for name, one in inputs.items()}
+            None, {name: np.ascontiguousarray(array[start : start + batch]) for name, array in inputs.items()}
         )
         for start in range(0, count, batch)
     ]
@@ -145,14 +145,14 @@ def agreement(
     norms = np.linalg.norm(reference, axis=1) * np.linalg.norm(other, axis=1)
     cosines = (reference * other).sum(axis=1) / np.maximum(norms, 1e-12)
     cosines = np.where(np.isfinite(cosines), cosines, -1.0)
-    ours, theirs = (one if gallery is None else one @ gallery.T for one in (reference, other))
+    ours, theirs = (vectors if gallery is None else vectors @ gallery.T for vectors in (reference, other))
     same = ours.argmax(axis=1) == theirs.argmax(axis=1)
     return Agreement(len(reference), difference, float(cosines.min()), float(same.mean()))
 
 
 def takes_any_batch(file: Path, inputs: Arrays) -> None:
     """Raise NotTrainableError unless the graph gives each row the same answer in batches of both sizes."""
-    results = [run(file, {name: one[:3] for name, one in inputs.items()}, batch=size) for size in BATCHES]
-    for one, other in zip(*results, strict=True):
-        if one.shape != other.shape or not np.allclose(one, other, atol=1e-4):
+    results = [run(file, {name: array[:3] for name, array in inputs.items()}, batch=size) for size in BATCHES]
+    for array, other in zip(*results, strict=True):
+        if array.shape != other.shape or not np.allclose(array, other, atol=1e-4):
             raise NotTrainableError(f"'{file.name}' answers differently in larger batches.")

@@ -26,7 +26,7 @@ def graph_page(report: Mapping[str, Any]) -> list[str]:
             "    pip install onnxruntime numpy pillow",
             "    python predict.py photo.jpg",
             "",
-            f"prints {_printed(report)} It was run on {report['runner']['images']} images before this folder was "
+            f"prints {_format_report(report)} It was run on {report['runner']['images']} images before this folder was "
             "handed out, and answers as the model does. The service also scales samples of 32 bits and floats.",
             "",
         ]
@@ -81,7 +81,7 @@ def _channels(values: list[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _printed(report: Mapping[str, Any]) -> str:
+def _format_report(report: Mapping[str, Any]) -> str:
     if "labels" in report:
         return "the best label and its score, or `none of the labels` where the score is below the threshold."
     return "the image's vector."

@@ -13,11 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from app.collections.errors import CollectionNotFoundError
-from app.datasets.errors import DatasetNotFoundError
 from app.families.graphs import Graph, Parts
 from app.families.hugging_face_training import preprocessing
-from app.families.loading import narrowed, quiet
+from app.families.loading import narrow_tasks, quiet
 from app.families.transformers_vlm import TransformersVlm
 from app.inference.errors import ModelTaskError, QuestionTooLongError
 from app.inference.prompts import Prompt
@@ -26,7 +24,7 @@ from app.inference.sources import read_json
 from app.jobs.errors import NotTrainableError
 from workers.exporting import answer, onnx_files, weights
 from workers.exporting.vlm_gate import HeldModel
-from workers.shared.data import NoExamplesError, load_examples
+from workers.shared.data import GONE, load_examples
 from workers.shared.model_files import ModelFiles
 from workers.shared.run import JobRun
 
@@ -34,8 +32,6 @@ MAX_PROMPTS = 24
 """Answers compared, token by token."""
 QUESTIONS = ("what is this?", "what color is the shape?", "how many things are there?")
 """Asked of made-up images where the data that a model learned from is not at hand."""
-GONE = (CollectionNotFoundError, DatasetNotFoundError, NoExamplesError, FileNotFoundError)
-"""What reading the data that a model learned from ends with where somebody removed it, or all of its examples."""
 _EXAMPLE_TOKENS, _EXAMPLE_STEP = 5, 3
 """Lengths that the decoder is traced with: different ones, so that none is taken for another."""
 
@@ -90,7 +86,7 @@ def _write(run: JobRun, vlm: TransformersVlm, labels_question: str, folder: Path
 def _load(run: JobRun, found: ModelFiles) -> TransformersVlm:
     files, model = weights.merge_vlm(found, run.settings)
     vlm = files.family_class(run.spec.model or files.name, model, files.processor(), torch.device("cpu"))
-    vlm.tasks = files.tasks if found.folder is None else narrowed(files.tasks, found.folder)
+    vlm.tasks = files.tasks if found.folder is None else narrow_tasks(files.tasks, found.folder)
     return vlm
 
 

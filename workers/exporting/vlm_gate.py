@@ -125,4 +125,4 @@ class HeldModel(answer.Model):
         if name == "decoder" and output != "logits":
             found = replace(found, examples=0)
         before = self._agreements.get(name)
-        self._agreements[name] = found if before is None else before.joined(found)
+        self._agreements[name] = found if before is None else before.join(found)

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 
-from app.families.changed import adapted_note, is_adapter
+from app.families.changed import is_adapter, read_adapted_note
 from app.families.encoders import locate
 from app.families.hugging_face_training import copy_beside
-from app.families.loading import VlmFiles, located_vlm
+from app.families.loading import VlmFiles, locate_vlm
 from app.families.table import FAMILIES
 from app.inference.errors import ModelTaskError
 from app.inference.sources import DOMAIN_FILE, EncoderConfig
@@ -36,7 +35,7 @@ def write(found: ModelFiles, folder: Path, settings: Settings) -> dict[str, Any]
 def _write_encoder(found: ModelFiles, folder: Path, settings: Settings) -> None:
     if found.folder is None or found.card is None:
         raise ModelTaskError("This model has no files.")
-    note = adapted_note(found.folder)
+    note = read_adapted_note(found.folder)
     kind = None if note is None else note["adapted"]
     if kind == "full":
         for path in found.folder.iterdir():
@@ -55,10 +54,12 @@ def merge_vlm(found: ModelFiles, settings: Settings) -> tuple[VlmFiles, Any]:
     config = EncoderConfig.from_settings(settings)
     source = FAMILIES.resolve("vlm", found.word)
     adapted = is_adapter(source)
-    base = located_vlm(FAMILIES.adapter_source(Path(source.location)) if adapted else source, config)
+    base = locate_vlm(FAMILIES.adapter_source(Path(source.location)) if adapted else source, config)
     model = base.model("cpu", torch.float32)
     if not adapted:
         return base, model
+    from peft import PeftModel  # two seconds that a model without an adapter does without
+
     peft: Any = PeftModel.from_pretrained(model, source.location, is_trainable=False)
     return base, peft.merge_and_unload()
 

@@ -20,7 +20,7 @@ from app.collections.vectors import ensure_index, to_sql
 from app.errors import InvalidInputError, TooLargeError
 from app.families.encoders import load_encoder, resolve
 from app.inference import device
-from app.inference.aspect import bounded
+from app.inference.aspect import bound_aspect
 from app.inference.protocols import Encoder, Pixels, TextEncoder, min_decoded_side, same_for_all
 from app.inference.sources import EncoderConfig
 from app.jobs import machine
@@ -120,11 +120,11 @@ class _Reembedding:
         """Embed what has no vectors of the new encoder yet."""
         for rows in self._chunks(f"SELECT e.id, e.image_sha256 {_MISSING} AND e.id > :after ORDER BY e.id"):
             self._embed_examples(rows)
-            self._told()
+            self._report()
         stale = f"SELECT a.id, a.image_sha256, a.question {_STALE} AND a.id > :after ORDER BY a.id"
         for rows in self._chunks(stale):
             self._embed_answers([row for row in rows if row.id not in self.progress.answers])
-            self._told()
+            self._report()
 
     def swap(self, encoder: str) -> bool:
         """Bind the collection to `encoder`, unless something has come in that is not embedded yet: then False."""
@@ -142,7 +142,7 @@ class _Reembedding:
             ).scalar_one_or_none()
             if bound is None:
                 raise CollectionNotFoundError("The collection is gone.")
-            if self._left(connection):
+            if self._has_left(connection):
                 return False
             self._put_answers(connection)
             if bound != encoder:
@@ -156,7 +156,7 @@ class _Reembedding:
                 )
         return True
 
-    def _left(self, connection: Connection) -> bool:
+    def _has_left(self, connection: Connection) -> bool:
         """Whether anything has no new vectors that could have some."""
         missing = connection.execute(text(f"SELECT e.id {_MISSING}"), self._wanted).scalars()
         stale = connection.execute(text(f"SELECT a.id {_STALE}"), self._wanted).scalars()
@@ -178,8 +178,8 @@ class _Reembedding:
     def _embed_examples(self, rows: Sequence[Row[tuple[object, ...]]]) -> None:
         ids, made = self._images(rows)
         values = [
-            {**self._wanted, "example": one, "vector": to_sql(vector)}
-            for one, vector in zip(ids, made, strict=True)
+            {**self._wanted, "example": example_id, "vector": to_sql(vector)}
+            for example_id, vector in zip(ids, made, strict=True)
         ]
         if values:
             with self._run.engine.begin() as connection:
@@ -199,10 +199,10 @@ class _Reembedding:
         if ids:
             questions = same_for_all(len(ids), self._encoder.dim)
             if isinstance(self._encoder, TextEncoder):
-                questions = self._encoder.encode_texts([asked[one] for one in ids])
+                questions = self._encoder.encode_texts([asked[example_id] for example_id in ids])
             np.savez(
                 self._run.scratch / f"answers-{self.progress.parts}.npz",
-                ids=np.array([one.bytes for one in ids], "V16"),
+                ids=np.array([example_id.bytes for example_id in ids], "V16"),
                 pictures=pictures,
                 questions=questions,
             )
@@ -215,11 +215,11 @@ class _Reembedding:
                 values = [
                     {
                         "key": self.progress.key,
-                        "example": uuid.UUID(bytes=one.tobytes()),
+                        "example": uuid.UUID(bytes=example_id.tobytes()),
                         "image": to_sql(picture),
                         "question": to_sql(question),
                     }
-                    for one, picture, question in zip(
+                    for example_id, picture, question in zip(
                         kept["ids"], kept["pictures"], kept["questions"], strict=True
                     )
                 ]
@@ -251,9 +251,9 @@ class _Reembedding:
             image = images.decode_pixels(data, self._limits, min_side=min_decoded_side(self._encoder))
         except (FileNotFoundError, InvalidInputError, TooLargeError):
             return None
-        return self._encoder.preprocess(bounded(image))
+        return self._encoder.preprocess(bound_aspect(image))
 
-    def _told(self) -> None:
+    def _report(self) -> None:
         with self._run.engine.begin() as connection:
             left = connection.execute(
                 text(f"SELECT (SELECT count(*) {_MISSING}) + (SELECT count(*) {_STALE})"), self._wanted

@@ -29,6 +29,10 @@ class NoExamplesError(NotTrainableError):
     """Whatever the data held is gone."""
 
 
+GONE = (CollectionNotFoundError, DatasetNotFoundError, NoExamplesError, FileNotFoundError)
+"""What reading the data that a model learned from ends with where somebody removed it, or all of its examples."""
+
+
 def load_examples(run: JobRun, task: Task | None = None) -> Examples:
     """The examples that the job's specification names, as `task` (left out: the specification's) reads them; a
     collection's as they were for the first attempt, so that a later one goes on with the same.

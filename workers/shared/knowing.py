@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from app.errors import VisionError
 from app.families.encoders import domain_encoder, load_encoder, resolve
-from app.families.vlms import resolve_vlm
 from app.inference.domain import Domain, domain_of, write_domain
 from app.inference.sources import DOMAIN_FILE, EncoderConfig
 from workers.shared.examples import Examples
@@ -32,6 +31,10 @@ def add_domain(run: Run, examples: Examples, folder: Path) -> list[str]:
 
     None where the base carries no domain, or where pictures cannot be compared on this machine, nor then be warned of.
     """
+    from app.families.vlms import (
+        resolve_vlm,
+    )
+
     base = domain_of(resolve_vlm(run.spec.base_model or ""))
     if base is None:
         return []
@@ -42,7 +45,7 @@ def add_domain(run: Run, examples: Examples, folder: Path) -> list[str]:
         return []
     if not len(vectors):
         return []
-    domain = base.extended(domain_taught(vectors, base.encoder))
+    domain = base.extend(domain_taught(vectors, base.encoder))
     write_domain(domain, folder)
     run.log(f"the model knows {domain.knows}: asked about other pictures, it comes with a warning")
     return [DOMAIN_FILE]

@@ -19,7 +19,7 @@ from app.collections.vectors import to_sql
 from app.errors import InvalidInputError, TooLargeError
 from app.families import DEFAULT_ENCODER
 from app.families.encoders import load_encoder, resolve
-from app.inference.aspect import bounded
+from app.inference.aspect import bound_aspect
 from app.inference.protocols import Encoder, min_decoded_side
 from app.inference.sources import EncoderConfig
 from app.jobs import machine
@@ -42,8 +42,8 @@ def teach(run: JobRun) -> Outcome:
     splits = set(spec.params["splits"])
     examples = load_examples(run)
     items = sorted(
-        (one for one in examples.items if one.label and (one.split or "train") in splits),
-        key=lambda one: (one.label or "", one.sha256),
+        (item for item in examples.items if item.label and (item.split or "train") in splits),
+        key=lambda item: (item.label or "", item.sha256),
     )
     if not items:
         raise NotTrainableError(f"The dataset has no labelled examples in {' and '.join(sorted(splits))}.")
@@ -62,20 +62,20 @@ async def _add(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> int:
     mine = {"id": run.task.job, "fence": run.task.fence}
     added = done = 0
     try:
-        for label, group in itertools.groupby(items, key=lambda one: one.label or ""):
+        for label, group in itertools.groupby(items, key=lambda item: item.label or ""):
             while chunk := list(itertools.islice(group, _CHUNK)):
-                new = _embedded(run, encoder, chunk)
+                new = _embed(run, encoder, chunk)
                 async with database.session() as session:
                     if await session.scalar(machine.HOLD, mine) is None:
                         raise LostError
-                    await lock_images(session, [one.image_sha256 for one in new])
+                    await lock_images(session, [example.image_sha256 for example in new])
                     row = await session.get(Collection, collection, with_for_update=True)
                     if row is None or row.encoder != run.spec.base_model:
                         raise CollectionNotFoundError(
                             "The collection is gone, or bound to another encoder now."
                         )
                     found = await add_examples(session, row, label, "", new, key)
-                added += sum(one.created for one in found)
+                added += sum(example.created for example in found)
                 done += len(chunk)
                 run.step(done, len(items), added=added)
                 run.stop_if_asked()
@@ -84,7 +84,7 @@ async def _add(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> int:
     return added
 
 
-def _embedded(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> list[NewExample]:
+def _embed(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> list[NewExample]:
     limits = ImageLimits.from_settings(run.settings)
     pixels, hashes, sizes = [], [], []
     for item in items:
@@ -94,7 +94,7 @@ def _embedded(run: JobRun, encoder: Encoder, items: Sequence[Item]) -> list[NewE
         except (FileNotFoundError, InvalidInputError, TooLargeError):
             run.log(f"The image {item.sha256} is gone or damaged and was left out.")
             continue
-        pixels.append(encoder.preprocess(bounded(image)))
+        pixels.append(encoder.preprocess(bound_aspect(image)))
         hashes.append(item.sha256)
         sizes.append(len(data))
     step = run.settings.batching.cpu_max_batch

@@ -10,8 +10,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import binomtest
-from sklearn.metrics import f1_score
 from sqlalchemy.orm import Session
 
 from app.collections.tables import Collection
@@ -23,6 +21,7 @@ from workers.methods.common.features import Features
 from workers.methods.common.splits import targets
 from workers.shared.examples import Examples, Item
 from workers.shared.method import Judgement, StoppingError
+from workers.shared.metrics import count_confusions, f1_scores
 from workers.shared.run import JobRun
 from workers.shared.splitting import place_of
 
@@ -108,8 +107,7 @@ def weigh(
     """
     by_head, by_trained = head == truth, trained == truth
     only_head, only_trained = int((by_head & ~by_trained).sum()), int((by_trained & ~by_head).sum())
-    apart = only_head + only_trained
-    p_value = float(binomtest(only_head, apart).pvalue) if apart else 1.0
+    p_value = sign_test(only_head, only_trained)
     names, counts = np.unique(truth, return_counts=True)
     found = Comparison(
         use="trained" if only_trained > only_head and p_value < SIGNIFICANT else "head",
@@ -171,13 +169,23 @@ def _verdict(found: Comparison, same: bool) -> str:
     )
 
 
+def sign_test(one: int, other: int) -> float:
+    """The two-sided p-value of two counts under a fair coin, exact (McNemar's test without approximation)."""
+    count, ways, tail = one + other, 1, 0
+    for drawn in range(min(one, other) + 1):
+        tail += ways
+        ways = ways * (count - drawn) // (drawn + 1)
+    return min(1.0, float(2 * tail / 2**count))
+
+
 def _contender(truth: np.ndarray, said: np.ndarray) -> Contender:
     right = said == truth
+    confusion = count_confusions(truth.tolist(), said.tolist(), sorted({*truth.tolist(), *said.tolist()}))
     # by Laplace's rule, since none would be left where all were right
     share = float(right.sum() + 1) / (len(truth) + 2)
     return Contender(
         accuracy=float(right.mean()),
-        macro_f1=float(f1_score(truth, said, labels=np.unique(truth), average="macro", zero_division=0)),
+        macro_f1=float(f1_scores(confusion)[confusion.any(axis=1)].mean()),
         standard_error=float(np.sqrt(share * (1 - share) / (len(truth) + 2))),
     )
 

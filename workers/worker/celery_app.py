@@ -23,8 +23,8 @@ from app.settings import Settings
 from workers.worker.tasks import SWEEP, TIDY, add_tasks
 
 SWEEP_QUEUE = "sweep"
-_BROKER_TIMEOUT_S = 10.0
-_LEAVE_S = 5.0
+_BROKER_TIMEOUT_SECONDS = 10.0
+_LEAVE_SECONDS = 5.0
 """How much longer than a job's grace a worker that stops may take."""
 
 
@@ -38,7 +38,7 @@ def make_app(settings: Settings) -> Celery:
     app = Celery("vision", set_as_current=False)
     app.conf.update(
         broker_url=broker_url(settings.server.redis_url) if settings.server.redis_url else None,
-        broker_transport_options=broker_options(_BROKER_TIMEOUT_S),
+        broker_transport_options=broker_options(_BROKER_TIMEOUT_SECONDS),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         accept_content=["json"],
@@ -109,7 +109,7 @@ def _listen(app: Celery, settings: Settings, draining: threading.Event) -> None:
     def stopping(**_: Any) -> None:
         draining.set()
         # a thread that hangs must not hold the process for ever
-        timer = threading.Timer(settings.jobs.job_stop_grace_s + _LEAVE_S, os._exit, [1])
+        timer = threading.Timer(settings.jobs.job_stop_grace_s + _LEAVE_SECONDS, os._exit, [1])
         timer.daemon = True
         timer.start()
 

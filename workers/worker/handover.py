@@ -80,7 +80,7 @@ _LOGIN = re.compile(r"://[^/\s]*@")
 
 
 class Confidential(BaseModel):
-    """What the file holds."""
+    """What a supervisor hands to its child in a private file."""
 
     settings: dict[str, str]
     """By the settings' own names."""

@@ -29,7 +29,7 @@ from workers.worker.lines import Lines
 log = structlog.get_logger("workers.join")
 
 _OPEN = ("queued", "running")
-_LOOK_S = 1.0
+_LOOK_SECONDS = 1.0
 
 
 def join(job_id: uuid.UUID, settings: Settings, addresses: Addresses) -> int:
@@ -47,7 +47,7 @@ def join(job_id: uuid.UUID, settings: Settings, addresses: Addresses) -> int:
                     return 0 if row is not None and row.state == "succeeded" else 1
                 if row.state == "running" and row.leased:
                     _take_part(engine, row, settings, addresses)
-            time.sleep(_LOOK_S)
+            time.sleep(_LOOK_SECONDS)
     finally:
         engine.dispose()
 
@@ -93,7 +93,7 @@ def _take_part(engine: Engine, row: Any, settings: Settings, addresses: Addresse
                     return
                 if now.leased:
                     liveness.beat(heartbeat)
-            time.sleep(_LOOK_S)
+            time.sleep(_LOOK_SECONDS)
     finally:
         launching.kill(child)
         output.close()
@@ -116,7 +116,7 @@ def _row(engine: Engine, job_id: uuid.UUID) -> Any:
 
 
 def main() -> int:
-    """The command."""
+    """Run `python -m workers.join JOB`: take part in a job that runs on several nodes."""
     settings = Settings()
     configure(settings)
     if len(sys.argv) != 2 or not settings.server.database_url:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 
-LONGEST = 2_000
+MAX_LINE_BYTES = 2_000
 """Bytes of a printed line that are kept."""
-_PIECE = 1 << 16
-_MOST_PIECES = 64
+_PIECE_BYTES = 1 << 16
+_MAX_PIECES = 64
 """Taken at a look: a process that never pauses must not hold up who looks."""
 
 
@@ -25,12 +25,12 @@ class Lines:
         """The lines that have ended since, without their ends."""
         pieces = [self._rest]
         with contextlib.suppress(BlockingIOError):
-            for _ in range(_MOST_PIECES):
-                if not (piece := os.read(self._handle, _PIECE)):
+            for _ in range(_MAX_PIECES):
+                if not (piece := os.read(self._handle, _PIECE_BYTES)):
                     break
                 pieces.append(piece)
         *whole, self._rest = b"".join(pieces).split(b"\n")
         if self._printed:
-            self._rest = self._rest[-LONGEST:]
-            return [one.rstrip().rpartition(b"\r")[-1][:LONGEST] for one in whole]
+            self._rest = self._rest[-MAX_LINE_BYTES:]
+            return [line.rstrip().rpartition(b"\r")[-1][:MAX_LINE_BYTES] for line in whole]
         return whole

@@ -32,12 +32,12 @@ from workers.shared.store import Claimed, JobStore, LostError, OwnedJob, worker_
 from workers.worker import launching, liveness
 from workers.worker.lines import Lines
 
-_TICK_S = 0.1
-_RETRY_S = 1.0
-_CANCEL_GRACE_S = 1.5
-_MOST_WAITING = 10_000
+_TICK_SECONDS = 0.1
+_RETRY_SECONDS = 1.0
+_CANCEL_GRACE_SECONDS = 1.5
+_MAX_WAITING = 10_000
 _LOG_WAVE = 200
-_MOST_WRITES = 50
+_MAX_WRITES = 50
 _AT_ONCE = frozenset({"process_died", "rank_lost"})
 """Ends that another attempt may well not meet; what else may pass needs time, and waits for a later sweep."""
 _REFUSED = "What the job made could not be written down: something that it belongs to is gone or in the way."
@@ -126,13 +126,13 @@ class _Attempt:
             code = self._carry_out()
         except (OSError, ValueError, VisionError) as error:
             log.error("an attempt went wrong", job=str(self._job.id), reason=repr(error))
-            self._error = self._error or self._went_wrong(error)
+            self._error = self._error or self._describe_failure(error)
         if code != 0 and self._error is None and disk.is_full(self._scratch):
             # it died before it could say so; what it wrote last is still there
             self._error = launching.wait_for_room(disk.full(self._scratch, what=launching.JOB_FILES))
         return self._conclude(code)
 
-    def _went_wrong(self, error: Exception) -> dict[str, Any]:
+    def _describe_failure(self, error: Exception) -> dict[str, Any]:
         if (named := disk.want_of_room(error, self._scratch, what=launching.JOB_FILES)) is not None:
             return launching.wait_for_room(named)
         said = error.strerror if isinstance(error, OSError) else None
@@ -190,7 +190,7 @@ class _Attempt:
         look = 0.0
         drained_at: float | None = None
         while child.poll() is None:
-            time.sleep(_TICK_S)
+            time.sleep(_TICK_SECONDS)
             now = time.monotonic()
             self._read(told, printed)
             try:
@@ -198,7 +198,7 @@ class _Attempt:
                 if now >= look:
                     look = now + self._settings.jobs.job_cancel_poll_s
                     self._cancelled |= self._owned.cancel_asked()
-                self._flush(_MOST_WRITES)
+                self._flush(_MAX_WRITES)
             except LostError:
                 self._lost = True
             except SQLAlchemyError as error:
@@ -206,7 +206,7 @@ class _Attempt:
             if self._lost:
                 return
             if self._cancelled:
-                launching.stop(child, _CANCEL_GRACE_S)
+                launching.stop(child, _CANCEL_GRACE_SECONDS)
                 return
             if self._draining.is_set():
                 if drained_at is None:
@@ -221,7 +221,7 @@ class _Attempt:
         if now >= self._leased_until:
             raise LostError  # the database was away for a lease: another worker may own the job by now
         if now >= self._renew_at:
-            self._renew_at = now + _RETRY_S
+            self._renew_at = now + _RETRY_SECONDS
             self._cancelled |= self._owned.renew()
             self._leased_until = now + self._settings.jobs.job_lease_s
             if self._following:
@@ -250,10 +250,10 @@ class _Attempt:
 
     def _wait(self, event: dict[str, Any]) -> None:
         """Keep an event until the database has it; where too many wait, checkpoints alone."""
-        if len(self._waiting) < _MOST_WAITING or event["event"] == "checkpoint":
+        if len(self._waiting) < _MAX_WAITING or event["event"] == "checkpoint":
             self._waiting.append(event)
 
-    def _flush(self, most: int = _MOST_WAITING) -> None:
+    def _flush(self, most: int = _MAX_WAITING) -> None:
         """Write down what was told, the oldest first; the lease is kept meanwhile."""
         for _ in range(most):
             if not self._waiting:
@@ -272,7 +272,7 @@ class _Attempt:
         event = self._waiting[0]
         match event["event"]:
             case "log":
-                lines = [one["line"] for one in takewhile(_is_log, islice(self._waiting, _LOG_WAVE))]
+                lines = [event["line"] for event in takewhile(_is_log, islice(self._waiting, _LOG_WAVE))]
                 self._owned.log(lines)
                 return len(lines)
             case "progress":
@@ -310,7 +310,7 @@ class _Attempt:
                 self._error = self._error or {"code": "not_publishable", "detail": _REFUSED}
             except SQLAlchemyError as error:
                 self._away(error)
-                time.sleep(_RETRY_S)
+                time.sleep(_RETRY_SECONDS)
         log.info("the job is no longer this worker's", job=str(self._job.id))
         return False
 

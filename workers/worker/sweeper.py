@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from app.embedded import Addresses
 from app.jobs import machine
-from app.jobs.presence import unserved
+from app.jobs.presence import find_unserved
 from app.jobs.queueing import JobQueue
 from app.settings import Settings
 from app.storage.database import sync_engine
@@ -22,11 +22,11 @@ from app.storage.files import FileStore
 SWEEP_LOCK: Final = 0x6C66_7669_7377_6570
 """Advisory lock (the letters lfviswep) that one sweep at a time holds."""
 TIDY_LOCK: Final = SWEEP_LOCK + 1
-_MOST_WAITING = 100
+_MAX_WAITING = 100
 """A queue this long is left alone: while nobody is free to work, more messages tell nobody anything."""
-_MOST_FORGOTTEN = 10_000
-_DAY_S = 86_400.0
-_SETTLED_S = 2 * _DAY_S
+_MAX_FORGOTTEN = 10_000
+_DAY_SECONDS = 86_400.0
+_SETTLED_SECONDS = 2 * _DAY_SECONDS
 
 log = structlog.get_logger("workers.sweeper")
 
@@ -40,7 +40,7 @@ class Sweeper:
         self._engine = sync_engine(addresses.database_url)
         self._queue = JobQueue(addresses.redis_url)
         self._redis_url = addresses.redis_url
-        self._keep_s = settings.jobs.job_checkpoint_days * _DAY_S
+        self._keep_s = settings.jobs.job_checkpoint_days * _DAY_SECONDS
         self._unserved: set[str] = set()
         """Queues that no worker listened to at the last sweep."""
 
@@ -55,7 +55,7 @@ class Sweeper:
                 return
             self._end(connection)
             connection.commit()
-            used = self._used(connection)
+            used = self._find_used_queues(connection)
             told = self._stale(connection, used)
             connection.commit()
             self._say_unserved(connection, used)
@@ -78,7 +78,7 @@ class Sweeper:
             self._forget_events(connection)
             files = FileStore.from_settings(self._settings)
             names = files.children("jobs")
-            settled = self._settled(connection)
+            settled = self._find_settled(connection)
             for name in names:
                 if name in settled:
                     continue
@@ -90,18 +90,18 @@ class Sweeper:
                     files.delete(key)
 
     def _forget_events(self, connection: Connection) -> None:
-        wanted = {"keep_s": self._settings.jobs.job_history_days * _DAY_S, "limit": _MOST_FORGOTTEN}
-        while len(connection.execute(machine.FORGET_EVENTS, wanted).all()) == _MOST_FORGOTTEN:
+        wanted = {"keep_s": self._settings.jobs.job_history_days * _DAY_SECONDS, "limit": _MAX_FORGOTTEN}
+        while len(connection.execute(machine.FORGET_EVENTS, wanted).all()) == _MAX_FORGOTTEN:
             connection.commit()
         connection.commit()
 
-    def _settled(self, connection: Connection) -> set[str]:
+    def _find_settled(self, connection: Connection) -> set[str]:
         """Jobs that ended so long ago that all was looked at since."""
         rows = connection.execute(
             text("SELECT id FROM jobs WHERE finished_at < now() - make_interval(secs => :settled_s)"),
-            {"settled_s": self._keep_s + _SETTLED_S},
+            {"settled_s": self._keep_s + _SETTLED_SECONDS},
         )
-        return {str(one) for one in rows.scalars()}
+        return {str(job) for job in rows.scalars()}
 
     def _end(self, connection: Connection) -> None:
         for job in connection.execute(machine.SWEEP_CANCELLED).all():
@@ -110,21 +110,21 @@ class Sweeper:
             log.warning("gave a job up", job=str(job.id))
             _tell(connection, job.id, {"state": "failed", "error": job.error})
 
-    def _used(self, connection: Connection) -> list[str]:
+    def _find_used_queues(self, connection: Connection) -> list[str]:
         """Queues with jobs that are not done."""
         wanted = text("SELECT DISTINCT queue FROM jobs WHERE state IN ('queued', 'running')")
         return list(connection.execute(wanted).scalars())
 
     def _say_unserved(self, connection: Connection, used: list[str]) -> None:
         """In the log of a job that waits for a worker that is not there; those that have just started are not yet."""
-        before, self._unserved = self._unserved, unserved(self._redis_url, used)
+        before, self._unserved = self._unserved, find_unserved(self._redis_url, used)
         for queue in before & self._unserved:
             line = f"No worker listens to the queue '{queue}': the job waits until one does."
             wanted = {
                 "queue": queue,
                 "line": line,
                 "stale_s": self._settings.jobs.job_sweep_s,
-                "limit": _MOST_WAITING,
+                "limit": _MAX_WAITING,
             }
             for job in connection.execute(machine.UNSERVED, wanted).all():
                 connection.execute(
@@ -134,11 +134,11 @@ class Sweeper:
     def _stale(self, connection: Connection, used: list[str]) -> list[Any]:
         """Jobs to tell workers of, marked as told."""
         waiting = {queue: self._queue.waiting(queue) for queue in used}
-        short = [queue for queue, count in waiting.items() if count is not None and count < _MOST_WAITING]
+        short = [queue for queue, count in waiting.items() if count is not None and count < _MAX_WAITING]
         return list(
             connection.execute(
                 machine.SWEEP_STALE,
-                {"queues": short, "stale_s": self._settings.jobs.job_sweep_s, "limit": _MOST_WAITING},
+                {"queues": short, "stale_s": self._settings.jobs.job_sweep_s, "limit": _MAX_WAITING},
             )
         )
 

@@ -24,7 +24,7 @@ from workers.worker import handover, launching, liveness
 
 _NICENESS = 10
 _TRACE_LINES = 30
-_LONGEST = 500
+_MAX_DETAIL_LENGTH = 500
 _PEERS = re.compile(r"gloo|nccl|by peer|broken pipe|TCPStore", re.IGNORECASE)
 """What ranks say that wait for one that is gone."""
 
@@ -68,7 +68,7 @@ def main(path: str) -> int:
                 run.log(line)
         if run.rank != 0:
             traceback.print_exc()
-        run.emit("error", **_told(error, run.scratch))
+        run.emit("error", **_describe_error(error, run.scratch))
         return 1
     run.emit("done", outcome=outcome.model_dump(mode="json"))
     return 0
@@ -77,7 +77,9 @@ def main(path: str) -> int:
 def _tell_no_start(task: Task, error: Exception) -> None:
     told = _no_room(error, Path(task.scratch))
     if told is None:
-        detail = f"Its worker cannot reach what jobs need: {type(error).__name__}: {error}"[:_LONGEST]
+        detail = f"Its worker cannot reach what jobs need: {type(error).__name__}: {error}"[
+            :_MAX_DETAIL_LENGTH
+        ]
         told = {"code": "worker_failed", "detail": detail, "again": True}
     told["event"] = "error"
     with open(task.events, "w") as pipe:
@@ -96,7 +98,7 @@ def _no_room(error: Exception, scratch: Path) -> dict[str, object] | None:
     return launching.wait_for_room(named)
 
 
-def _told(error: Exception, scratch: Path) -> dict[str, object]:
+def _describe_error(error: Exception, scratch: Path) -> dict[str, object]:
     """An error as the job's page shows it; `again` where another attempt may fare better."""
     if (told := _no_room(error, scratch)) is not None:
         return told
@@ -113,7 +115,7 @@ def _told(error: Exception, scratch: Path) -> dict[str, object]:
             "The device ran out of memory: a smaller batch_size or gradient_checkpointing would need less."
         )
         return {"code": "out_of_memory", "detail": detail, "again": False}
-    said = " ".join(str(error).split())[:_LONGEST]
+    said = " ".join(str(error).split())[:_MAX_DETAIL_LENGTH]
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and _PEERS.search(said):
         return {"code": "rank_lost", "detail": "One of the job's processes was lost.", "again": True}
     return {

@@ -14,7 +14,7 @@ from app.answers.dependencies import AnsweringService
 from app.answers.forms import QuestionText
 from app.answers.schemas import AnswerReply, AnswerWarning, CaptionReply, Timing, UsedExample
 from app.answers.schemas import Usage as UsageInfo
-from app.answers.service import Answered, Answering, Asked
+from app.answers.service import Answering, AskRequest, AskResult
 from app.answers.streaming import Events, stream_answer
 from app.collections.dependencies import UPLOAD_ERRORS
 from app.collections.errors import CollectionNotFoundError
@@ -98,7 +98,7 @@ _ERRORS: tuple[type[errors.VisionError], ...] = (
 )
 
 
-def _streamed(reply: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+def _describe_stream(reply: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """What `stream` gives in the place of the reply: its pieces as they come, then the whole, or what went wrong."""
     return {
         200: {
@@ -116,7 +116,7 @@ def _streamed(reply: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 @router.post(
     "/vqa",
     response_model=AnswerReply,
-    responses={**_streamed(AnswerReply), **responses(CollectionNotFoundError, *_ERRORS)},
+    responses={**_describe_stream(AnswerReply), **responses(CollectionNotFoundError, *_ERRORS)},
     openapi_extra=VQA_UPLOAD.openapi(),
 )
 async def vqa(
@@ -128,14 +128,14 @@ async def vqa(
 ) -> AnswerReply | Response:
     """Answer a question about an image, with the answer examples of a collection if one is named."""
     form = upload.fields
-    asked = _asked(form, settings, form.question, "vqa", form.collection, form.k)
+    asked = _to_request(form, settings, form.question, "vqa", form.collection, form.k)
     return await _reply(request, answering, caller.workspace, upload, asked, _answer_reply)
 
 
 @router.post(
     "/caption",
     response_model=CaptionReply,
-    responses={**_streamed(CaptionReply), **responses(*_ERRORS)},
+    responses={**_describe_stream(CaptionReply), **responses(*_ERRORS)},
     openapi_extra=CAPTION_UPLOAD.openapi(),
 )
 async def caption(
@@ -146,14 +146,14 @@ async def caption(
     answering: AnsweringService,
 ) -> CaptionReply | Response:
     """Describe an image in words."""
-    asked = _asked(upload.fields, settings, upload.fields.prompt, "caption", None, 0)
+    asked = _to_request(upload.fields, settings, upload.fields.prompt, "caption", None, 0)
     return await _reply(request, answering, caller.workspace, upload, asked, _caption_reply)
 
 
-def _asked(
+def _to_request(
     form: GenerationForm, settings: Settings, text: str, task: Task, collection: str | None, shots: int | None
-) -> Asked:
-    return Asked(
+) -> AskRequest:
+    return AskRequest(
         text=text,
         task=task,
         model=form.model,
@@ -171,8 +171,8 @@ async def _reply(
     answering: Answering,
     workspace: str,
     upload: ReceivedForm[AnyGenerationForm],
-    asked: Asked,
-    written: Callable[[Answered], Reply],
+    asked: AskRequest,
+    written: Callable[[AskResult], Reply],
 ) -> Reply | Response:
     image = upload.images[0]
     if upload.fields.stream:
@@ -182,16 +182,16 @@ async def _reply(
     return written(await unless_disconnected(request, answering.ask(workspace, image, asked)))
 
 
-def _answer_reply(answered: Answered) -> AnswerReply:
+def _answer_reply(answered: AskResult) -> AnswerReply:
     examples = [UsedExample.model_validate(example, from_attributes=True) for example in answered.examples]
     return AnswerReply(answer=answered.answer.text, examples_used=examples, **_tell(answered))
 
 
-def _caption_reply(answered: Answered) -> CaptionReply:
+def _caption_reply(answered: AskResult) -> CaptionReply:
     return CaptionReply(caption=answered.answer.text, **_tell(answered))
 
 
-def _tell(answered: Answered) -> dict[str, Any]:
+def _tell(answered: AskResult) -> dict[str, Any]:
     """What both replies say of how the answer came about."""
     answer = answered.answer
     return {

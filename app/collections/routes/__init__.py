@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter
 
-from app.collections.routes import classify, collections, embeddings, examples, search
+from app.collections.routes import classify, collections, embeddings, examples, health, labels, search
 
 router = APIRouter()
-for part in (classify, search, embeddings, collections, examples):
+for part in (classify, search, embeddings, collections, health, labels, examples):
     router.include_router(part.router)
 root_router = embeddings.root_router
 

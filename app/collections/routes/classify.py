@@ -19,6 +19,7 @@ from app.collections.schemas import (
     Classifications,
     Score,
     Timing,
+    to_hit,
 )
 from app.collections.service import Answer, Question
 from app.http.disconnect import unless_disconnected
@@ -32,6 +33,7 @@ from app.storage.database import DEFAULT_COLLECTION
 router = APIRouter(tags=["recognition"])
 
 DEFAULT_TOP_K = 5
+MAX_NEIGHBOURS = 20
 
 
 class ClassifyForm(Form):
@@ -63,6 +65,12 @@ class ClassifyForm(Form):
         ge=0.5,
         le=0.999,
         description="Tell besides which labels hold the right one with this probability.",
+    )
+    neighbours: int = Field(
+        0,
+        ge=0,
+        le=MAX_NEIGHBOURS,
+        description="Tell besides this many of the collection's examples that look most like each image.",
     )
     model: str | None = Field(
         None,
@@ -105,7 +113,14 @@ async def classify(
 ) -> Classification | Classifications:
     """Name what one image or several show: one answer, or a list in the same order."""
     form = upload.fields
-    question = Question(form.collection, tuple(form.labels or ()), form.threshold, form.model, form.coverage)
+    question = Question(
+        form.collection,
+        tuple(form.labels or ()),
+        form.threshold,
+        form.model,
+        form.coverage,
+        form.neighbours,
+    )
     answer = await unless_disconnected(
         request, recognition.classify(caller.workspace, upload.images, question)
     )
@@ -140,6 +155,9 @@ def _classification(answer: Answer, row: int, top_k: int) -> Classification:
             total=round(answer.total_ms, 3),
         ),
         answer_set=None if answer.covered is None else _answer_set(answer.covered, labels, row),
+        neighbours=None
+        if answer.neighbours is None
+        else [to_hit(answer.collection or "", *near) for near in answer.neighbours[row]],
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import cast
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from app import errors
 from app.access import Learner, Recogniser
 from app.collections import listing
+from app.collections.changes import CollectionChange, ReviewSpan
 from app.collections.dependencies import (
     MODEL_ERRORS,
     CollectionPath,
@@ -19,35 +20,24 @@ from app.collections.dependencies import (
 )
 from app.collections.errors import CollectionExistsError, CollectionNotFoundError, DefaultCollectionError
 from app.collections.listing import CollectionRow
+from app.collections.reviewing import ReviewChoice, set_review
 from app.collections.schemas import (
-    CollectionChange,
-    CollectionHealth,
     CollectionInfo,
     CollectionList,
     CollectionRequest,
-    LabelHealth,
     LabelInfo,
     LabelList,
-    Suspect,
-    image_url,
 )
 from app.collections.service import Recognition
 from app.heads import LabelShares
 from app.http.dependencies import AppDatabase, AppSettings
-from app.http.paging import Limit, PageQuery, page_size
+from app.http.paging import PageQuery
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError
 from app.jobs.dependencies import JobDescriber
 from app.jobs.info import JobInfo
 
 router = APIRouter(prefix="/collections", tags=["collections"])
-
-
-def _most_rows(settings: AppSettings, limit: Limit = None) -> int:
-    return page_size(limit, settings)
-
-
-_Rows = Annotated[int, Depends(_most_rows)]
 
 
 @router.post(
@@ -92,7 +82,7 @@ async def get_collection(
     status_code=202,
     response_model=JobInfo,
     responses={
-        200: {"model": CollectionInfo, "description": "The collection, where its label shares changed."},
+        200: {"model": CollectionInfo, "description": "The collection, where it keeps its encoder."},
         **responses(CollectionNotFoundError, ModelNotFoundError, errors.ConflictError),
     },
 )
@@ -101,14 +91,20 @@ async def change_collection(
     caller: Learner,
     collection: CollectionPath,
     wanted: CollectionChange,
+    settings: AppSettings,
     recognition: RecognitionService,
     learning: LearningService,
     rebinding: RebindingService,
     describer: JobDescriber,
 ) -> JobInfo | Response:
     """Bind a collection to another encoder, answered at once with the job that embeds every example again and then
-    swaps; until then all goes on. Or say how often its labels are expected, which holds at once.
+    swaps; until then all goes on. Or say how often its labels are expected, or what it keeps for review: both hold at
+    once.
     """
+    if wanted.changes_review:
+        choice = _choose_review(wanted.review, settings)
+        row = await set_review(learning, caller.workspace, collection, choice)
+        return JSONResponse(_info(recognition, row).model_dump(mode="json"))
     if wanted.label_shares is not None:
         row = await learning.expect_labels(caller.workspace, collection, wanted.label_shares)
         return JSONResponse(_info(recognition, row).model_dump(mode="json"))
@@ -131,36 +127,6 @@ async def delete_collection(
     return Response(status_code=204)
 
 
-@router.get("/{collection}/health", responses=responses(CollectionNotFoundError, *MODEL_ERRORS))
-async def get_health(
-    caller: Recogniser, collection: CollectionPath, recognition: RecognitionService, most: _Rows
-) -> CollectionHealth:
-    """Show what may be wrong with a collection's examples: those whose label the others contradict when each is left
-    out, and how well each label is told.
-    """
-    found = await recognition.examine(caller.workspace, collection, most)
-    suspects = [
-        Suspect(
-            id=suspect.id,
-            label=suspect.label,
-            told=suspect.told,
-            probability=suspect.probability,
-            image=image_url(collection, suspect.id),
-        )
-        for suspect in found.suspects
-    ]
-    return CollectionHealth(
-        collection=collection,
-        examples=found.examples,
-        examined=found.examined,
-        suspects=suspects,
-        suspects_total=found.suspects_total,
-        labels=[LabelHealth(**vars(label)) for label in found.labels],
-        labels_total=found.labels_total,
-        notes=found.notes,
-    )
-
-
 @router.get("/{collection}/labels", responses=responses(CollectionNotFoundError))
 async def list_labels(
     caller: Recogniser,
@@ -181,6 +147,26 @@ async def list_labels(
     return LabelList(data=data, next=following)
 
 
+def _span(keep: int | None, days: int | None) -> ReviewSpan | None:
+    return None if keep is None or days is None else ReviewSpan(keep=keep, days=days)
+
+
+def _choose_review(wanted: ReviewSpan | None, settings: AppSettings) -> ReviewChoice | None:
+    """What a client chose; a default that it left goes no further than the settings allow."""
+    if wanted is None:
+        return None
+    limits = {"keep": settings.review.review_max_pictures, "days": settings.review.review_max_days}
+    chosen = {}
+    for name, most in limits.items():
+        value = int(getattr(wanted, name))
+        if value > most and name in wanted.model_fields_set:
+            raise errors.InvalidInputError(
+                f"review.{name}: it must be at most {most}.", param=f"review.{name}"
+            )
+        chosen[name] = min(value, most)
+    return ReviewChoice(**chosen)
+
+
 def _info(recognition: Recognition, row: CollectionRow) -> CollectionInfo:
     one = row.collection
     return CollectionInfo(
@@ -188,6 +174,7 @@ def _info(recognition: Recognition, row: CollectionRow) -> CollectionInfo:
         encoder=recognition.shown(one.encoder),
         version=one.version,
         label_shares=cast("LabelShares", one.label_shares),
+        review=_span(one.review_keep, one.review_days),
         labels=row.labels,
         examples=row.examples,
         answers=row.answers,

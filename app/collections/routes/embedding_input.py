@@ -17,7 +17,7 @@ from app.http.dependencies import AppSettings, UploadSpool
 from app.http.errors import TooManyPartsError
 from app.http.fields import Form, parse_fields
 from app.http.forms import convert_images, read_upload
-from app.http.multipart import checked
+from app.http.multipart import check_text
 from app.http.spool import Entry
 from app.http.upload_forms import UploadForm
 from app.settings import Settings
@@ -136,7 +136,7 @@ def _arranged(wanted: Wanted, images: int) -> tuple[list[str], list[int]]:
     for item in wanted.items:
         if item.kind == "text":
             order.append(images + len(texts))
-            texts.append(checked("input", item.written))
+            texts.append(check_text("input", item.written))
         else:
             order.append(seen)
             seen += 1

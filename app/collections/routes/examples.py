@@ -18,11 +18,13 @@ from app.collections.dependencies import (
     RecognitionService,
     ThumbnailService,
 )
-from app.collections.errors import CollectionNotFoundError, ExampleNotFoundError
+from app.collections.errors import CollectionNotFoundError, ExampleExistsError, ExampleNotFoundError
 from app.collections.listing import ExampleRow
+from app.collections.relabelling_schemas import ChangedExamples, ExampleChange, ExamplesChange
 from app.collections.schemas import AddedExample, AddedExamples, ExampleInfo, ExampleList, image_url
 from app.collections.service import Recognition
 from app.collections.thumbnails import Size
+from app.errors import InvalidInputError
 from app.http.dependencies import AppDatabase, AppSettings
 from app.http.fields import DescriptionText, Flag, Form, LabelText
 from app.http.names import label_name, parse_id
@@ -88,6 +90,33 @@ async def add_examples(
     )
 
 
+@router.post("/bulk", responses=responses(CollectionNotFoundError, ExampleNotFoundError, ExampleExistsError))
+async def change_examples(
+    caller: Learner,
+    collection: CollectionPath,
+    wanted: ExamplesChange,
+    settings: AppSettings,
+    learning: LearningService,
+) -> ChangedExamples:
+    """Give several examples another label, or forget them: all of them or, where one cannot be changed, none."""
+    if len(wanted.ids) > settings.limits.max_page:
+        raise InvalidInputError(f"ids: at most {settings.limits.max_page} in one request.")
+    ids = list(dict.fromkeys(wanted.ids))
+    label = None
+    if wanted.label is None:
+        found, version = await learning.remove_all(caller.workspace, collection, ids)
+    else:
+        label = label_name(wanted.label, settings.limits.max_text_chars)
+        found, version = await learning.relabel(caller.workspace, collection, ids, label, merge=wanted.merge)
+    return ChangedExamples(
+        label=label,
+        changed=list(found.changed),
+        unchanged=list(found.unchanged),
+        removed=list(found.removed),
+        collection_version=version,
+    )
+
+
 @router.get("", responses=responses(CollectionNotFoundError))
 async def list_examples(
     caller: Recogniser,
@@ -97,6 +126,13 @@ async def list_examples(
     recognition: RecognitionService,
     asked: PageQuery,
     label: Annotated[str | None, Query(description="Only this label.")] = None,
+    image_sha256: Annotated[
+        str | None,
+        Query(
+            pattern="^[0-9a-f]{64}$",
+            description="Only examples of this stored image, as evaluations name it.",
+        ),
+    ] = None,
 ) -> ExampleList:
     """List examples by label."""
     after = asked.after(str, uuid.UUID)
@@ -104,7 +140,13 @@ async def list_examples(
     await recognition.known(caller.workspace, collection)
     async with database.session() as session:
         rows = await listing.list_examples(
-            session, caller.workspace, collection, limit=asked.limit, label=wanted, after=after
+            session,
+            caller.workspace,
+            collection,
+            limit=asked.limit,
+            label=wanted,
+            image_sha256=image_sha256,
+            after=after,
         )
     page, following = asked.cut(rows, lambda row: (row.label, row.id))
     return ExampleList(data=[_info(row, collection) for row in page], next=following)
@@ -119,6 +161,24 @@ async def get_example(
     recognition: RecognitionService,
 ) -> ExampleInfo:
     """Show one example."""
+    return _info(await _find(database, recognition, caller.workspace, collection, example), collection)
+
+
+@router.patch("/{id}", responses=responses(CollectionNotFoundError, ExampleNotFoundError, ExampleExistsError))
+async def change_example(
+    caller: Learner,
+    collection: CollectionPath,
+    example: ExamplePath,
+    wanted: ExampleChange,
+    settings: AppSettings,
+    database: AppDatabase,
+    recognition: RecognitionService,
+    learning: LearningService,
+) -> ExampleInfo:
+    """Give an example another label, one of the collection's or a new one; a label goes with its last example."""
+    wanted_id = parse_id(example, ExampleNotFoundError)
+    label = label_name(wanted.label, settings.limits.max_text_chars)
+    await learning.relabel(caller.workspace, collection, [wanted_id], label)
     return _info(await _find(database, recognition, caller.workspace, collection, example), collection)
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from app.access import Recogniser
 from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
 from app.collections.errors import CollectionNotFoundError
-from app.collections.schemas import Hit, SearchResult, image_url
+from app.collections.schemas import SearchResult, to_hit
 from app.errors import InvalidInputError
 from app.http.disconnect import unless_disconnected
 from app.http.fields import Form, at_most
@@ -55,8 +55,5 @@ async def search(
         request,
         recognition.search(caller.workspace, form.collection, upload.images, form.text, form.top_k),
     )
-    hits = [
-        Hit(id=one, label=label, similarity=cosine, image=image_url(form.collection, one))
-        for one, label, cosine in found
-    ]
+    hits = [to_hit(form.collection, *near) for near in found]
     return SearchResult(data=hits, model=model, collection=form.collection)

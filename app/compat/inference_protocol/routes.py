@@ -31,7 +31,7 @@ from app.http.disconnect import unless_disconnected
 from app.http.names import COLLECTION_MODEL
 from app.http.spool import Entry
 from app.inference.errors import ModelNotFoundError
-from app.models.service import Trained
+from app.models.service import ModelRecord
 from app.settings import Settings
 
 PREFIX = "/v2"
@@ -90,7 +90,7 @@ async def infer(
     encoding = request.headers.get("content-encoding", "").strip().lower()
     data, length = await request.body(), request.headers.get(HEADER_LENGTH)
     asked, images = await asyncio.to_thread(_read, data, encoding, length, settings)
-    wanted = _wanted(asked)
+    wanted = _choose_outputs(asked)
     entries = await keep_images(request, images, settings, spool)
     work = _run(recognition, caller.workspace, model, entries, asked, wanted)
     tensors = await unless_disconnected(request, work)
@@ -145,14 +145,14 @@ async def _find(recognition: Recognition, workspace: str, model: str) -> tuple[Q
         await recognition.known(workspace, question.collection)
         return question, True, -1
     found = await recognition.models.find(workspace, model)
-    if isinstance(found, Trained):
+    if isinstance(found, ModelRecord):
         return question, found.card.kind == "classifier", -1
     if found.kind != "encoder":
         raise ModelNotFoundError(f"'{model}' answers questions: ask it by `POST /v1/chat/completions`.")
     return question, False, found.dim or -1
 
 
-def _wanted(asked: InferBody) -> tuple[str, ...]:
+def _choose_outputs(asked: InferBody) -> tuple[str, ...]:
     """The outputs that are asked for; labels and scores where none is named."""
     names = tuple(dict.fromkeys(output.name for output in asked.outputs))  # each once, however often
     unknown = [name for name in names if name not in _OUTPUTS]

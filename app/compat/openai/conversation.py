@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from app.answers.service import Asked, EarlierTurn
+from app.answers.service import AskRequest, EarlierTurn
 from app.compat.errors import FieldNotSupportedError
 from app.compat.openai.schemas import Message, SamplingBody
 from app.compat.reading import read_images
@@ -133,16 +133,16 @@ def read_model(body: SamplingBody) -> str | None:
     return None if (body.model or "") in _DEFAULT_MODELS else body.model
 
 
-def to_asked(
+def to_request(
     conversation: Conversation,
     body: SamplingBody,
     max_tokens: int | None,
     settings: Settings,
     stop: Sequence[str] = (),
-) -> Asked:
+) -> AskRequest:
     """The conversation's question; more tokens than the service allows are cut to what it allows."""
     answers = settings.answers
-    return Asked(
+    return AskRequest(
         text=conversation.question,
         task="vqa" if conversation.question or conversation.image is None else "caption",
         model=read_model(body),

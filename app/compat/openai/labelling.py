@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from app.answers.service import Answered
+from app.answers.service import AskResult
 from app.collections.service import Answer
 from app.inference import prompts
 
@@ -15,12 +15,12 @@ NO_LABEL = "none of these"
 _MAX_SCORES = 5
 
 
-def label_answer(answer: Answer, *, as_json: bool) -> Answered:
+def label_answer(answer: Answer, *, as_json: bool) -> AskResult:
     """What a collection says of the one image as if a model had said it; the label counts as one token."""
     said = prompts.Answer(
         _write_label(answer, as_json=as_json), prompt_tokens=1, completion_tokens=1, finish_reason="stop"
     )
-    return Answered(said, answer.model, (), answer.decode_ms, 0.0, answer.score_ms, answer.total_ms)
+    return AskResult(said, answer.model, (), answer.decode_ms, 0.0, answer.score_ms, answer.total_ms)
 
 
 def _write_label(answer: Answer, *, as_json: bool) -> str:

@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.answers.service import Answered
+from app.answers.service import AskResult
 from app.compat.openai.schemas import FinishReason
 
 
 @dataclass(frozen=True)
-class Made:
+class ReplyHead:
     """What names a reply: the same in all of its pieces."""
 
     kind: str
@@ -23,7 +23,7 @@ class Made:
 
     @property
     def id(self) -> str:
-        """Of the reply."""
+        """The id of the reply."""
         return f"{self.kind}-{self.number}" if self.kind == "chatcmpl" else f"{self.kind}_{self.number}"
 
     @property
@@ -32,19 +32,19 @@ class Made:
         return f"msg_{self.number}"
 
 
-def finish_of(answered: Answered) -> FinishReason:
+def finish_of(answered: AskResult) -> FinishReason:
     """Why the answer ended, in OpenAI's words."""
     return "length" if answered.answer.finish_reason == "length" else "stop"
 
 
-def chat_usage(answered: Answered) -> dict[str, int]:
+def chat_usage(answered: AskResult) -> dict[str, int]:
     """Tokens, counted by the model's own tokenizer."""
     prompt, completion = answered.answer.prompt_tokens, answered.answer.completion_tokens
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 def chat_reply(
-    made: Made, text: str, finish: FinishReason, usage: dict[str, int], **more: Any
+    made: ReplyHead, text: str, finish: FinishReason, usage: dict[str, int], **more: Any
 ) -> dict[str, Any]:
     """A `chat.completion`; `more` are members of our own beside OpenAI's."""
     message = {"role": "assistant", "content": text, "refusal": None}
@@ -59,7 +59,7 @@ def chat_reply(
     }
 
 
-def warnings_of(answered: Answered) -> dict[str, Any]:
+def warnings_of(answered: AskResult) -> dict[str, Any]:
     """What there is to know about the answer, as a member of our own; nothing where there is nothing."""
     return {"warnings": [vars(warned) for warned in answered.warnings]} if answered.warnings else {}
 
@@ -69,14 +69,14 @@ def output_part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def output_item(made: Made, text: str | None = None, status: str = "in_progress") -> dict[str, Any]:
+def output_item(made: ReplyHead, text: str | None = None, status: str = "in_progress") -> dict[str, Any]:
     """A response's message; without content where `text` is None."""
     content = [] if text is None else [output_part(text)]
     return {"type": "message", "id": made.item_id, "status": status, "role": "assistant", "content": content}
 
 
 def response_object(
-    made: Made, instructions: str | None, answered: Answered | None = None, text: str = ""
+    made: ReplyHead, instructions: str | None, answered: AskResult | None = None, text: str = ""
 ) -> dict[str, Any]:
     """A `response`, in progress until it is `answered`."""
     status, details, output, usage = "in_progress", None, [], None
@@ -105,7 +105,7 @@ def response_object(
     }
 
 
-def _response_usage(answered: Answered) -> dict[str, Any]:
+def _response_usage(answered: AskResult) -> dict[str, Any]:
     prompt, completion = answered.answer.prompt_tokens, answered.answer.completion_tokens
     return {
         "input_tokens": prompt,

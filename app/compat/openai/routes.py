@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from app.access import Recogniser
 from app.answers.dependencies import AnsweringService
 from app.answers.errors import ImageRequiredError
-from app.answers.service import Answered, Answering
+from app.answers.service import Answering, AskResult
 from app.answers.streaming import stream_answer
 from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
 from app.collections.errors import CollectionNotFoundError, EmptyCollectionError
@@ -22,11 +22,11 @@ from app.compat.openai.conversation import (
     Conversation,
     check_sampling,
     read_conversation,
-    to_asked,
+    to_request,
 )
 from app.compat.openai.labelling import label_answer
 from app.compat.openai.replies import (
-    Made,
+    ReplyHead,
     chat_reply,
     chat_usage,
     finish_of,
@@ -44,7 +44,7 @@ from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError, ModelTaskError, QuestionTooLongError
 from app.inference.prompts import Task
 
-Ask = Callable[[Callable[[str], None] | None], Coroutine[Any, Any, Answered]]
+Ask = Callable[[Callable[[str], None] | None], Coroutine[Any, Any, AskResult]]
 """Answers; what it is given gets each piece of the answer as it comes."""
 
 router = APIRouter(tags=["other clients"])
@@ -78,11 +78,11 @@ async def create_chat_completion(
         raise FieldNotSupportedError("n: one answer a request.", param="n")
     conversation = await read_conversation(request, body.messages)
     stop = [body.stop] if isinstance(body.stop, str) else body.stop or []
-    asked = to_asked(conversation, body, body.max_completion_tokens or body.max_tokens, settings, stop)
+    asked = to_request(conversation, body, body.max_completion_tokens or body.max_tokens, settings, stop)
     ask: Ask = lambda on_text: answering.ask(caller.workspace, conversation.image, asked, on_text)  # noqa: E731
     if (collection := collection_of(body.model)) is not None:
         ask = _labels_by(recognition, caller.workspace, conversation, collection, form)
-    made = Made("chatcmpl", _model_name(body.model, answering, asked.task))
+    made = ReplyHead("chatcmpl", _model_name(body.model, answering, asked.task))
     if body.stream:
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         return await stream_answer(request, ask, ChatFrames(made, include_usage))
@@ -106,11 +106,11 @@ async def create_response(
     form = None if body.text is None or body.text.format is None else body.text.format.type
     check_sampling(body, form, "text.format")
     conversation = await read_conversation(request, _messages(body))
-    asked = to_asked(conversation, body, body.max_output_tokens, settings)
+    asked = to_request(conversation, body, body.max_output_tokens, settings)
     ask: Ask = lambda on_text: answering.ask(caller.workspace, conversation.image, asked, on_text)  # noqa: E731
     if (collection := collection_of(body.model)) is not None:
         ask = _labels_by(recognition, caller.workspace, conversation, collection, form)
-    made = Made("resp", _model_name(body.model, answering, asked.task))
+    made = ReplyHead("resp", _model_name(body.model, answering, asked.task))
     if body.stream:
         return await stream_answer(request, ask, ResponseFrames(made, body.instructions))
     answered = await unless_disconnected(request, ask(None))
@@ -128,7 +128,7 @@ def _labels_by(
 ) -> Ask:
     """Answers with the label of the latest image, by what a collection was taught."""
 
-    async def ask(on_text: Callable[[str], None] | None) -> Answered:
+    async def ask(on_text: Callable[[str], None] | None) -> AskResult:
         if conversation.image is None:
             raise ImageRequiredError(param="messages")
         found = await recognition.classify(workspace, [conversation.image], Question(collection=collection))

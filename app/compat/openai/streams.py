@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.answers.service import Answered
+from app.answers.service import AskResult
 from app.compat.openai.replies import (
-    Made,
+    ReplyHead,
     chat_usage,
     finish_of,
     output_item,
@@ -27,15 +27,15 @@ def data_line(content: dict[str, Any]) -> str:
 class ChatFrames:
     """`chat.completion.chunk` events: the role, pieces of text, the reason of the end, usage if asked for, [DONE]."""
 
-    made: Made
+    made: ReplyHead
     include_usage: bool
     _begun: bool = False
 
-    def piece(self, text: str) -> str:
+    def render_piece(self, text: str) -> str:
         """See `app.answers.streaming.Frames`."""
         return self._begin() + (self._chunk({"content": text}) if text else "")
 
-    def done(self, answered: Answered) -> str:
+    def render_end(self, answered: AskResult) -> str:
         """See `app.answers.streaming.Frames`."""
         return self._begin() + self._end(finish_of(answered), chat_usage(answered))
 
@@ -45,7 +45,7 @@ class ChatFrames:
             frames.append(data_line({**self._head(), "choices": [], "usage": usage}))
         return "".join([*frames, "data: [DONE]\n\n"])
 
-    def failed(self, problem: dict[str, Any]) -> str:
+    def render_failure(self, problem: dict[str, Any]) -> str:
         """See `app.answers.streaming.Frames`; no [DONE] follows, so that nobody takes the answer for whole."""
         return data_line({"error": problem["error"]})
 
@@ -72,18 +72,18 @@ class ChatFrames:
 class ResponseFrames:
     """`response.*` events, numbered, from `response.created` to `response.completed`."""
 
-    made: Made
+    made: ReplyHead
     instructions: str | None
     _text: list[str] = field(default_factory=list)
     _number: int = 0
 
-    def piece(self, text: str) -> str:
+    def render_piece(self, text: str) -> str:
         """See `app.answers.streaming.Frames`."""
         begin = "" if self._text else self._begin()
         self._text.append(text)
         return begin + self._event("output_text.delta", {**self._place(), "delta": text, "logprobs": []})
 
-    def done(self, answered: Answered) -> str:
+    def render_end(self, answered: AskResult) -> str:
         """See `app.answers.streaming.Frames`."""
         begin = "" if self._text else self._begin()
         text = "".join(self._text)
@@ -100,7 +100,7 @@ class ResponseFrames:
             ]
         )
 
-    def failed(self, problem: dict[str, Any]) -> str:
+    def render_failure(self, problem: dict[str, Any]) -> str:
         """See `app.answers.streaming.Frames`."""
         error = {"code": problem["error"]["code"], "message": problem["detail"]}
         whole = {**response_object(self.made, self.instructions), "status": "failed", "error": error}

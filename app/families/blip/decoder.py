@@ -24,7 +24,9 @@ class _SeenCache(Cache):
         self._slots, self._first = slots, first
         if lent is not None:
             kept: Any = [
-                SimpleNamespace(keys=slots.kept(f"keys {n}", *lent), values=slots.kept(f"values {n}", *lent))
+                SimpleNamespace(
+                    keys=slots.read_kept(f"keys {n}", *lent), values=slots.read_kept(f"values {n}", *lent)
+                )
                 for n in range(layers)
             ]
             self.layers = kept
@@ -46,7 +48,7 @@ class BlipDecoder(Decoder):
     """`begin` and `see` are what the two heads differ in."""
 
     def language_config(self, model: Any) -> Any:
-        """Of the text decoder."""
+        """The configuration of the text decoder."""
         return model.text_decoder.config
 
     def generation_config(self, model: Any) -> Any:
@@ -87,7 +89,7 @@ class BlipDecoder(Decoder):
 
     def read_tokens(self, model: Any, slots: Slots, count: int, used: int, extra: int) -> torch.Tensor:
         """One token a row, looking at what is kept."""
-        counts = slots.kept("counts", count, extra)
+        counts = slots.read_kept("counts", count, extra)
         dtype = model.dtype
         cache = EncoderDecoderCache(slots.cache, _SeenCache(slots, self.layers, 0, lent=(count, extra)))
         cache.is_updated = dict.fromkeys(range(self.layers), True)
@@ -111,11 +113,11 @@ class VqaDecoder(BlipDecoder):
     extra_step = 32
 
     def lengths(self, items: Sequence[Inputs]) -> list[int]:
-        """The begin token."""
+        """One token each: the begin token."""
         return [1] * len(items)
 
     def columns_beside(self, item: Inputs) -> int:
-        """Tokens of the question."""
+        """Columns for the tokens of the question."""
         return int(item["input_ids"].shape[1])
 
     def begin(self, model: Any, inputs: Inputs) -> torch.Tensor:
@@ -145,11 +147,11 @@ class CaptionDecoder(BlipDecoder):
         self._patches: int = (vision.image_size // vision.patch_size) ** 2 + 1
 
     def lengths(self, items: Sequence[Inputs]) -> list[int]:
-        """What is begun with."""
+        """Tokens of the text that each caption continues; one, the begin token, without a text."""
         return [int(item["input_ids"].shape[1]) - 1 if "input_ids" in item else 1 for item in items]
 
     def columns_beside(self, item: Inputs) -> int:
-        """Patches of the image."""
+        """Columns for the patches of the image."""
         return self._patches
 
     def begin(self, model: Any, inputs: Inputs) -> torch.Tensor:

@@ -17,7 +17,7 @@ class IdeficsDecoder(Decoder):
     extra_step = 4
 
     def columns_beside(self, item: Inputs) -> int:
-        """Images."""
+        """Columns for the images of the prompt."""
         return int(item["pixel_values"].shape[1])
 
     def read_prompts(
@@ -36,13 +36,13 @@ class IdeficsDecoder(Decoder):
 
     def read_tokens(self, model: Any, slots: Slots, count: int, used: int, extra: int) -> torch.Tensor:
         """One token a row, looking at the images that are kept."""
-        images = slots.kept("images", count, extra).contiguous()
+        images = slots.read_kept("images", count, extra).contiguous()
         name = "perceiver_embeddings" if self.config.use_resampler else "image_encoder_embeddings"
         states = model.model(
             input_ids=slots.tokens[:count, None],
             attention_mask=slots.mask(count, used, images.dtype),
             position_ids=slots.positions[:count, None],
-            image_attention_mask=slots.kept("looks", count, extra)[:, None],
+            image_attention_mask=slots.read_kept("looks", count, extra)[:, None],
             past_key_values=slots.cache,
             use_cache=True,
             **{name: images},

@@ -46,7 +46,7 @@ class IdeficsVlm(TransformersVlm):
         """Also a line's end: a model that was only pretrained would go on and ask itself the next question."""
         tokenizer = self.processor.tokenizer
         lines = tokenizer.encode("\n", add_special_tokens=False)[-1:]
-        ends = [one for one in lines if tokenizer.decode([one]) == "\n"]
+        ends = [token for token in lines if tokenizer.decode([token]) == "\n"]
         return super().end_tokens() | frozenset(ends)
 
 
@@ -74,21 +74,23 @@ class Idefics3Vlm(TransformersVlm):
             if example.is_wordless:
                 shown += 1
                 continue
-            messages.append(_asked(self.clean(example.question), images=shown + (example.image is not None)))
+            messages.append(
+                _build_user_turn(self.clean(example.question), images=shown + (example.image is not None))
+            )
             shown = 0
             messages.append(turn("assistant", self.clean(example.answer)))
         images.append(prompt.image)
-        messages.append(_asked(self.clean(prompt.text) or CAPTION_PROMPT, images=shown + 1))
-        text = self._written(messages, answering=True)
+        messages.append(_build_user_turn(self.clean(prompt.text) or CAPTION_PROMPT, images=shown + 1))
+        text = self._write_prompt(messages, answering=True)
         return dict(self.processor(images=[images], text=[text], return_tensors="pt"))
 
     def answer_lead(self) -> str:
         """As the checkpoint's own template puts an earlier answer."""
-        return lead_in(self._written)
+        return lead_in(self._write_prompt)
 
-    def _written(self, messages: list[dict[str, Any]], *, answering: bool) -> str:
+    def _write_prompt(self, messages: list[dict[str, Any]], *, answering: bool) -> str:
         return self.write_turns(messages, answering=answering)
 
 
-def _asked(question: str, *, images: int) -> dict[str, Any]:
+def _build_user_turn(question: str, *, images: int) -> dict[str, Any]:
     return {"role": "user", "content": [*[{"type": "image"}] * images, {"type": "text", "text": question}]}

@@ -37,12 +37,12 @@ class Lite(Family):
         """See `Family`: other last stages."""
         if note.get("adapted") != "tail":
             super().load_adapted(source, note, config)
-        variant = self._trained_over(note)
+        variant = self._find_trained_variant(note)
         from app.families.lite.adapted import AdaptedLite
 
         return AdaptedLite(source, config, variant)
 
-    def _trained_over(self, note: Mapping[str, Any]) -> Variant:
+    def _find_trained_variant(self, note: Mapping[str, Any]) -> Variant:
         """The variant that a tail's note names; raises BaseModelChangedError."""
         asked = note.get("base_fingerprint")
         if asked is None:  # of no known base: what fits

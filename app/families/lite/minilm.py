@@ -27,7 +27,7 @@ class MiniLm:
         )
 
     @torch.inference_mode()
-    def hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def compute_hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """int64[n, t] and its mask (1 a token, 0 padding) to float32[n, t, 384]."""
         tables = "embeddings.{}_embeddings.weight"
         embedded = functional.embedding(ids, self._weights[tables.format("word")])

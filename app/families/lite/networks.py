@@ -55,13 +55,13 @@ def read_weights(path: Path, module: EfficientNetLite | None = None) -> tuple[Ef
     return from_state_dict(torch.load(path, map_location="cpu", weights_only=True), module)
 
 
-def rooted_lite0() -> tuple[RootedLite, Classifier]:
+def build_rooted_lite0() -> tuple[RootedLite, Classifier]:
     """Lite0 as `lite` uses it by default, and its classifier, whose rows read the pooled features."""
     module = RootedLite()
     return module, read_weights(weights_path(), module)[1]
 
 
-def rooted_lite2() -> tuple[RootedLite, Classifier]:
+def build_rooted_lite2() -> tuple[RootedLite, Classifier]:
     """The same of Lite2."""
     module = RootedLite(STAGES_2)
     return module, read_weights(weights_2_path(), module)[1]
@@ -72,8 +72,8 @@ def build(variant: Variant) -> nn.Module:
     if variant == "pooled":
         return read_weights(weights_path())[0]
     if variant == "roots":
-        return rooted_lite0()[0]
-    return LitePair(rooted_lite0()[0], rooted_lite2()[0]).eval()
+        return build_rooted_lite0()[0]
+    return LitePair(build_rooted_lite0()[0], build_rooted_lite2()[0]).eval()
 
 
 def named_classes(variant: Variant) -> tuple[Vectors, Vectors]:
@@ -86,13 +86,13 @@ def named_classes(variant: Variant) -> tuple[Vectors, Vectors]:
     anchors = text_mapping.unit(np.load(ANCHORS)["anchors"].astype(np.float32))
     if variant == "pooled":
         return read_weights(weights_path())[1].weight.numpy(), anchors
-    parts = [_padded(*rooted_lite0())]
+    parts = [_pad_rows(*build_rooted_lite0())]
     if variant == "pair":
-        parts.append(_padded(*rooted_lite2()))
+        parts.append(_pad_rows(*build_rooted_lite2()))
         parts = [text_mapping.unit(part - part.mean(axis=0)) for part in parts]
     return np.concatenate(parts, axis=1), anchors
 
 
-def _padded(module: RootedLite, classifier: Classifier) -> Vectors:
+def _pad_rows(module: RootedLite, classifier: Classifier) -> Vectors:
     rows = classifier.weight.numpy()
     return np.pad(rows, ((0, 0), (0, module.level_width)))

@@ -43,7 +43,7 @@ class SentenceEncoder:
             encodings = self._tokenizer.encode_batch([texts[i] for i in chosen])
             ids = torch.tensor([encoding.ids for encoding in encodings])
             mask = torch.tensor([encoding.attention_mask for encoding in encodings])
-            hidden = self._model.hidden(ids, mask)
+            hidden = self._model.compute_hidden(ids, mask)
             mask = mask.unsqueeze(-1).to(hidden.dtype)
             pooled = (hidden * mask).sum(1) / mask.sum(1)
             vectors[chosen] = torch.nn.functional.normalize(pooled).numpy()

@@ -40,9 +40,9 @@ class LiteTail(nn.Module):
         self.bn1 = module.bn1
         self.register_buffer("centre", centre, persistent=False)
         self.requires_grad_(True)
-        for one in self.modules():
-            if isinstance(one, nn.BatchNorm2d):
-                one.requires_grad_(False)
+        for child in self.modules():
+            if isinstance(child, nn.BatchNorm2d):
+                child.requires_grad_(False)
 
     def train(self, mode: bool = True) -> LiteTail:
         """Batch norms stay as they are."""
@@ -83,7 +83,7 @@ def cut(device: torch.device) -> CutTower:
         temperature=lite.TEMPERATURES[VARIANT],
         fingerprint=fingerprint(VARIANT),
         preprocess=lite.prepare,
-        activations=LiteTrunk(networks.rooted_lite0()[0], device).activations,
+        activations=LiteTrunk(networks.build_rooted_lite0()[0], device).activations,
         build_tail=_build_tail,
         write_tail=lambda tail, folder: write(tail.state_dict(), folder),
     )
@@ -91,7 +91,7 @@ def cut(device: torch.device) -> CutTower:
 
 def _build_tail() -> LiteTail:
     """Of a module of its own: what is trained changes in place."""
-    module, _ = networks.rooted_lite0()
+    module, _ = networks.build_rooted_lite0()
     return LiteTail(module, torch.from_numpy(expected_features(module)))
 
 

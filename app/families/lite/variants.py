@@ -1,6 +1,6 @@
 """The feature spaces that `lite` has had and has: their names, and everything that decides what their vectors are.
 
-Knows no network, so that importing it is cheap.
+Imports no network, so that importing it is cheap.
 """
 
 from __future__ import annotations

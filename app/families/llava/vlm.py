@@ -52,11 +52,11 @@ class LlavaVlm(TransformersVlm):
     def write_prompt(self, question: str, earlier: Sequence[dict[str, Any]] = ()) -> str:
         """A question about the image after earlier turns, as the tokenizer reads it; the image is one token here."""
         asked = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
-        return self._written([*earlier, asked], answering=True)
+        return self._write_prompt([*earlier, asked], answering=True)
 
     def answer_lead(self) -> str:
         """As the checkpoint's own template puts an earlier answer."""
-        return lead_in(self._written)
+        return lead_in(self._write_prompt)
 
-    def _written(self, messages: list[dict[str, Any]], *, answering: bool) -> str:
+    def _write_prompt(self, messages: list[dict[str, Any]], *, answering: bool) -> str:
         return self.write_turns(messages, answering=answering, default=_TEMPLATE)

@@ -20,7 +20,7 @@ from app.inference.errors import DeadlineExceededError, RemoteModelBusyError, Re
 from app.inference.prompts import CAPTION_PROMPT, Answer, Prompt, Task
 
 _RETRIED = frozenset({429, 500, 502, 503, 504})
-_FIRST_PAUSE_S = 0.25
+_FIRST_PAUSE_SECONDS = 0.25
 _JPEG_QUALITY = 92
 
 
@@ -79,7 +79,7 @@ class RemoteVlm:
     async def _ask(
         self, body: dict[str, Any], deadline: float, on_text: Callable[[str], None] | None
     ) -> Answer:
-        pause = _FIRST_PAUSE_S
+        pause = _FIRST_PAUSE_SECONDS
         for attempt in range(1, self._attempts + 1):
             said: list[str] = []
             try:

@@ -170,7 +170,7 @@ class Ticket:
                 self._give_back()
                 picture = Picture(made.height, made.width, INLINE, len(made.data), made.turn)
                 return picture, memoryview(made.data)
-            return self._placed(made, deadline)
+            return self._place(made, deadline)
         finally:
             with self._lock:
                 self._is_busy = False
@@ -189,7 +189,7 @@ class Ticket:
         if is_busy:
             self._arena.wake()
 
-    def _placed(self, made: Image.Image | Rgb, deadline: float) -> tuple[Picture, memoryview | None]:
+    def _place(self, made: Image.Image | Rgb, deadline: float) -> tuple[Picture, memoryview | None]:
         view = self._view
         if view is None or made is not view:
             pixels = np.asarray(made)

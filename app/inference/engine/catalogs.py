@@ -10,7 +10,7 @@ from typing import Any
 from app.inference.model_info import ModelInfo
 from app.inference.observing import BatcherStats
 
-_LARGEST = {"max_batch", "largest_batch"}
+_MERGED_BY_MAX = {"max_batch", "largest_batch"}
 
 
 def merge_models(lists: Sequence[Sequence[ModelInfo]]) -> list[ModelInfo]:
@@ -39,7 +39,7 @@ def _merge(one: ModelInfo, other: ModelInfo) -> ModelInfo:
 
 def _add(one: BatcherStats, other: BatcherStats) -> BatcherStats:
     values: dict[str, Any] = {
-        field.name: (max if field.name in _LARGEST else _sum)(
+        field.name: (max if field.name in _MERGED_BY_MAX else _sum)(
             getattr(one, field.name), getattr(other, field.name)
         )
         for field in fields(BatcherStats)

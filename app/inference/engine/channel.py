@@ -22,7 +22,7 @@ GREETING_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 2
 
 
-def gone() -> EngineUnavailableError:
+def engine_gone() -> EngineUnavailableError:
     """What requests get whose engine is not there."""
     return EngineUnavailableError(retry_after_s=RETRY_AFTER_SECONDS)
 
@@ -94,7 +94,7 @@ class Channel:
     def borrow(self, kind: Kind, name: str) -> Loan:
         """A loan of the model, asked for without waiting; `give_back` it."""
         if not self.is_open:
-            raise gone()
+            raise engine_gone()
         loan = self._loans.get((kind, name))
         if loan is None:
             card: asyncio.Future[wire.Card] = asyncio.get_running_loop().create_future()
@@ -143,7 +143,7 @@ class Channel:
             if parts:
                 await self.link.writable.wait()
             if not self.is_open:
-                raise gone()
+                raise engine_gone()
             if len(self._requests) >= self._max_requests:
                 raise OverloadedError
             number = next(self._numbers)
@@ -166,23 +166,23 @@ class Channel:
         used = 0
         for message in received:
             match message:
-                case wire.Embedded():
+                case wire.EmbedReply():
                     size = 4 * message.count * message.dim
                     if not 0 <= size <= len(data) - used:
                         raise BrokenFrameError("vectors are missing")
                     self._settle(message.request, message, data[used : used + size])
                     used += size
-                case wire.Answered() | wire.Done() | wire.Stats():
+                case wire.WholeAnswer() | wire.Done() | wire.Stats():
                     self._settle(message.request, message)
                 case wire.Piece():
                     request = self._requests.get(message.request)
                     if request is not None and request.on_text is not None and not request.reply.done():
                         # what it raises is not the connection's
                         asyncio.get_running_loop().call_soon(request.on_text, message.text)
-                case wire.Failed():
+                case wire.FailureReply():
                     self._fail(message)
-                case wire.Lent():
-                    self._lent(message)
+                case wire.LoanReply():
+                    self._take_loan(message)
                 case wire.Catalog():
                     lent = {loan.key for loan in self._loans.values()}
                     self._cards = {key: card for key, card in self._cards.items() if key in lent}
@@ -203,20 +203,20 @@ class Channel:
             request.body = body
             request.reply.set_result(reply)
 
-    def _fail(self, message: wire.Failed) -> None:
+    def _fail(self, message: wire.FailureReply) -> None:
         loan = self._by_number.get(message.request)
         if loan is not None:
             if self._loans.get(loan.key) is loan:
                 del self._loans[loan.key]  # who comes next tries again
             self._cards.pop(loan.key, None)
-            _set_error(loan.card, wire.raised(message.failure))
+            _set_error(loan.card, wire.to_exception(message.failure))
         elif request := self._requests.pop(message.request, None):
             for ticket in request.tickets:
                 ticket.close()
-            _set_error(request.reply, wire.raised(message.failure))
+            _set_error(request.reply, wire.to_exception(message.failure))
         # else of a loan that was given back meanwhile
 
-    def _lent(self, message: wire.Lent) -> None:
+    def _take_loan(self, message: wire.LoanReply) -> None:
         loan = self._by_number.get(message.loan)
         if loan is not None:
             self._cards[loan.key] = message.card
@@ -230,12 +230,12 @@ class Channel:
         for request in requests.values():
             for ticket in request.tickets:
                 ticket.close()
-            _set_error(request.reply, gone())
+            _set_error(request.reply, engine_gone())
         for loan in self._by_number.values():
-            _set_error(loan.card, gone())
+            _set_error(loan.card, engine_gone())
         self._by_number, self._loans = {}, {}
         if not self.ready.done():
-            self.ready.set_exception(error or gone())
+            self.ready.set_exception(error or engine_gone())
             self.ready.exception()
         self.arena.close()
         self._on_lost(self)

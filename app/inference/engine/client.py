@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 
 from app.inference.engine import messages as wire
 from app.inference.engine.catalogs import merge_models
-from app.inference.engine.channel import Channel, gone
+from app.inference.engine.channel import Channel, engine_gone
 from app.inference.engine.connection import EngineConnection, EngineObserver
 from app.inference.engine.placement import Placement, choose_engine
 from app.inference.engine.remote import RemoteEncoder, RemoteVlm
@@ -78,7 +78,7 @@ class EngineClient:
         try:
             card = await channel.card(loan)
             if not isinstance(card, wire.EncoderCard):
-                raise TypeError("the loan of an encoder is something else")
+                raise TypeError("the loan holds no encoder")
             yield RemoteEncoder(self, word, card, self._pool)
         finally:
             channel.give_back(loan)
@@ -92,7 +92,7 @@ class EngineClient:
         try:
             card = await channel.card(loan)
             if not isinstance(card, wire.VlmCard):
-                raise TypeError("the loan of a vision-language model is something else")
+                raise TypeError("the loan holds no vision-language model")
             yield RemoteVlm(channel, loan, card, self._pool)
         finally:
             channel.give_back(loan)
@@ -113,11 +113,11 @@ class EngineClient:
                 async with asyncio.timeout(end - time.monotonic()):
                     await self._changed.wait()
             except TimeoutError:
-                raise gone() from None
+                raise engine_gone() from None
 
     # --- what is known
 
-    def known(self) -> list[ModelInfo]:
+    def list_models(self) -> list[ModelInfo]:
         """See `Engine`; raises EngineUnavailableError until an engine has said something."""
         if self._known is None:
             self._known = merge_models([catalog.known for catalog in self._catalogs()])
@@ -132,11 +132,11 @@ class EngineClient:
         found = [[info for place, info in catalog.live if place == location] for catalog in self._catalogs()]
         return next(iter(merge_models(found)), None)
 
-    def taken(self, name: str) -> bool:
+    def is_taken(self, name: str) -> bool:
         """See `Engine`."""
         if name == "default" or any(name in catalog.families for catalog in self._catalogs()):
             return True
-        return any(name in (info.name, *info.aliases) for info in self.known())
+        return any(name in (info.name, *info.aliases) for info in self.list_models())
 
     async def stats(self) -> list[ModelInfo]:
         """See `Engine`; without those of an engine that does not answer at once."""
@@ -162,7 +162,7 @@ class EngineClient:
     def _catalogs(self) -> list[wire.Catalog]:
         found = [engine.catalog for engine in self._engines if engine.catalog is not None]
         if not found:
-            raise gone()
+            raise engine_gone()
         return found
 
     def _note_change(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.inference.engine import messages as wire
-from app.inference.engine.channel import Channel, gone, open_channel
+from app.inference.engine.channel import Channel, engine_gone, open_channel
 from app.settings import Settings
 
 FIRST_PAUSE_SECONDS = 0.05
@@ -64,7 +64,7 @@ class EngineConnection:
     def channel(self) -> Channel:
         """The connection of now; raises EngineUnavailableError."""
         if self._channel is None:
-            raise gone()
+            raise engine_gone()
         return self._channel
 
     @property
@@ -105,7 +105,7 @@ class EngineConnection:
             on_lost=self._lose,
         )
         if not channel.is_open:
-            raise gone()
+            raise engine_gone()
         self._channel = channel
         log.info("connected to the engine %s", Path(self.endpoint).name)
         if self._observer is not None:

@@ -95,7 +95,7 @@ class Engine(Protocol):
     def vlm(self, name: str | None = None) -> AbstractAsyncContextManager[ServedVlm]:
         """The vision-language model of that name (the default without one), likewise."""
 
-    def known(self) -> list[ModelInfo]:
+    def list_models(self) -> list[ModelInfo]:
         """The models that any client may name; each once, under its name."""
 
     def live(self) -> list[ModelInfo]:
@@ -104,7 +104,7 @@ class Engine(Protocol):
     def live_at(self, location: str) -> ModelInfo | None:
         """The loaded model whose files lie there; None where it is not in memory."""
 
-    def taken(self, name: str) -> bool:
+    def is_taken(self, name: str) -> bool:
         """Whether clients mean something else by it than a trained model: one that is known, or a family."""
 
     async def stats(self) -> list[ModelInfo]:

@@ -25,7 +25,7 @@ _JOINED_BYTES = 64 << 10
 
 
 class BrokenFrameError(Exception):
-    """The other side sent what no side of this protocol sends."""
+    """The peer sent what the protocol does not define."""
 
 
 class Link(asyncio.BufferedProtocol, Generic[M]):
@@ -125,7 +125,7 @@ class Link(asyncio.BufferedProtocol, Generic[M]):
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Go on."""
+        """Read on after `pause_reading`."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 

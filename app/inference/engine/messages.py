@@ -118,7 +118,7 @@ class Hello(Message, tag=1):
 
 
 class Borrow(Message, tag=2):
-    """Lend the model, which is loaded if need be, until `Return`; answered by `Lent` or `Failed`."""
+    """Lend the model, which is loaded if need be, until `Return`; answered by `LoanReply` or `FailureReply`."""
 
     loan: int
     kind: Kind
@@ -132,7 +132,7 @@ class Return(Message, tag=3):
 
 
 class EmbedImage(Message, tag=4):
-    """Answered by `Embedded` or `Failed`, as are texts."""
+    """Answered by `EmbedReply` or `FailureReply`, as are texts."""
 
     request: int
     loan: int
@@ -152,7 +152,7 @@ class EmbedTexts(Message, tag=5):
 
 class Ask(Message, tag=6):
     """A prompt; its pictures are that of the question, then those of the examples that have one. Answered by `Piece`s
-    where `is_streamed`, then `Answered` or `Failed`.
+    where `is_streamed`, then `WholeAnswer` or `FailureReply`.
     """
 
     request: int
@@ -178,14 +178,14 @@ class Cancel(Message, tag=7):
 
 
 class Forget(Message, tag=8):
-    """Give back the memory of a model; answered by `Done` or `Failed`."""
+    """Give back the memory of a model; answered by `Done` or `FailureReply`."""
 
     request: int
     location: str
 
 
 class AskStats(Message, tag=9):
-    """Answered by `Stats`."""
+    """Asks for counts and times; answered by `Stats`."""
 
     request: int
 
@@ -212,14 +212,14 @@ class Catalog(Message, tag=33):
     families: list[str]
 
 
-class Lent(Message, tag=34):
+class LoanReply(Message, tag=34):
     """The loan's facts."""
 
     loan: int
     card: Card
 
 
-class Embedded(Message, tag=35):
+class EmbedReply(Message, tag=35):
     """`count` vectors of the space `key` in the body: float32[count, dim]."""
 
     request: int
@@ -229,13 +229,13 @@ class Embedded(Message, tag=35):
 
 
 class Piece(Message, tag=36):
-    """More of an answer."""
+    """The next piece of text of an answer."""
 
     request: int
     text: str
 
 
-class Answered(Message, tag=37):
+class WholeAnswer(Message, tag=37):
     """The whole answer, and the indices of the examples that fitted."""
 
     request: int
@@ -243,7 +243,7 @@ class Answered(Message, tag=37):
     used: tuple[int, ...]
 
 
-class Failed(Message, tag=38):
+class FailureReply(Message, tag=38):
     """Of a request or a loan."""
 
     request: int
@@ -263,7 +263,7 @@ class Stats(Message, tag=40):
     live: list[ModelInfo]
 
 
-Reply = Welcome | Catalog | Lent | Embedded | Piece | Answered | Failed | Done | Stats
+Reply = Welcome | Catalog | LoanReply | EmbedReply | Piece | WholeAnswer | FailureReply | Done | Stats
 
 
 def fail(error: BaseException) -> Failure:
@@ -277,7 +277,7 @@ def fail(error: BaseException) -> Failure:
     return Failure(place, error.detail, error.retry_after_s, error.status, error.code, error.title)
 
 
-def raised(failure: Failure) -> VisionError:
+def to_exception(failure: Failure) -> VisionError:
     """The error again; of a class that this process lacks, one that tells clients the same."""
     kind = _find_class(failure.place)
     if (kind.status, kind.code, kind.title) != (failure.status, failure.code, failure.title):

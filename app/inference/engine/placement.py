@@ -13,7 +13,7 @@ Placement = Literal["replicate", "spread"]
 """`replicate`: every engine has every model, and the least busy one is asked. `spread`: each model is on one engine."""
 
 
-class Placed(Protocol):
+class PlacedEngine(Protocol):
     """An engine as one front end sees it."""
 
     endpoint: str
@@ -29,7 +29,7 @@ class Placed(Protocol):
         """Requests of this front end that it has not answered."""
 
 
-E = TypeVar("E", bound=Placed)
+E = TypeVar("E", bound=PlacedEngine)
 
 
 def choose_engine(engines: Sequence[E], placement: Placement, kind: Kind, word: str) -> E | None:

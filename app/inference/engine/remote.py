@@ -126,7 +126,7 @@ class RemoteEncoder:
             channel.give_back(loan)
 
     def _vectors(self, reply: wire.Reply, body: memoryview, count: int) -> Vectors:
-        if not isinstance(reply, wire.Embedded) or reply.key != self.key:
+        if not isinstance(reply, wire.EmbedReply) or reply.key != self.key:
             raise ModelReplacedError
         if (reply.count, reply.dim) != (count, self.dim):
             raise RuntimeError("the engine's vectors have another shape")
@@ -169,7 +169,7 @@ class RemoteVlm:
                 )
         except TimeoutError:
             raise DeadlineExceededError from None
-        if not isinstance(reply, wire.Answered):
+        if not isinstance(reply, wire.WholeAnswer):
             raise RuntimeError("the engine did not answer the question")
         return reply.answer, reply.used
 

@@ -105,12 +105,12 @@ class EngineServer:
         for session in self._sessions:
             session.tell_news()
 
-    def _known(self) -> wire.Catalog:
+    def _list_catalog(self) -> wire.Catalog:
         if self._catalog is None:
             registry = self._registry
             self._catalog = wire.Catalog(
-                [replace(info, users=0, batches=None) for info in registry.known()],
-                [(place, replace(info, users=0, batches=None)) for place, info in registry.located()],
+                [replace(info, users=0, batches=None) for info in registry.list_models()],
+                [(place, replace(info, users=0, batches=None)) for place, info in registry.list_located()],
                 registry.family_names(),
             )
         return self._catalog
@@ -120,7 +120,7 @@ class EngineServer:
             await asyncio.sleep(CATALOG_SECONDS)
             if self._sessions:
                 before, self._catalog = self._catalog, None
-                if self._known() != before:
+                if self._list_catalog() != before:
                     self._spread_news()
 
     # --- who comes in
@@ -156,7 +156,7 @@ class EngineServer:
         async with asyncio.timeout(GREETING_SECONDS):
             hello, arena = await self._read_hello(connection)
         session = Session(
-            self._registry, arena, self._limits, catalog=self._known, on_end=self._sessions.discard
+            self._registry, arena, self._limits, catalog=self._list_catalog, on_end=self._sessions.discard
         )
         await asyncio.get_running_loop().connect_accepted_socket(lambda: session.link, connection)
         self._sessions.add(session)

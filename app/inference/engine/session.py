@@ -172,7 +172,7 @@ class Session:
             raise BrokenFrameError("two requests of one number")
         if len(self._requests) >= self._limits.max_requests:
             work.close()
-            self.reply(wire.Failed(number, wire.fail(OverloadedError())))
+            self.reply(wire.FailureReply(number, wire.fail(OverloadedError())))
             return
         task = self._requests[number] = asyncio.create_task(self._carry_out(number, work))
         inline = sum(picture.size for picture in pictures if picture.offset == wire.INLINE)
@@ -185,7 +185,7 @@ class Session:
         try:
             await work
         except Exception as error:
-            self.reply(wire.Failed(number, wire.fail(error)))
+            self.reply(wire.FailureReply(number, wire.fail(error)))
 
     def _end(
         self, number: int, inline: int, work: Coroutine[Any, Any, None], task: asyncio.Task[None]
@@ -214,7 +214,7 @@ class Session:
 
     def _send_vectors(self, request: int, key: str, vectors: Vectors) -> None:
         rows = np.ascontiguousarray(vectors, np.float32)
-        self.reply(wire.Embedded(request, key, *rows.shape), rows.reshape(-1).view(np.uint8).data)
+        self.reply(wire.EmbedReply(request, key, *rows.shape), rows.reshape(-1).view(np.uint8).data)
 
     async def _answer(self, message: wire.Ask, loan: _Loan, pictures: list[Rgb]) -> None:
         vlm = cast(ServedVlm, await _ready(loan))
@@ -226,7 +226,7 @@ class Session:
             if message.is_streamed
             else None,
         )
-        self.reply(wire.Answered(message.request, answer, used))
+        self.reply(wire.WholeAnswer(message.request, answer, used))
 
     async def _forget(self, message: wire.Forget) -> None:
         await self._registry.forget(message.location)
@@ -255,22 +255,22 @@ class Session:
                 raise OverloadedError
             if message.kind == "encoder":
                 async with self._registry.encoder(message.name) as model:
-                    await self._lent(message.loan, loan, model, _encoder_card(model))
+                    await self._confirm_loan(message.loan, loan, model, _encoder_card(model))
             else:
                 async with self._registry.vlm(message.name) as model:
-                    await self._lent(message.loan, loan, model, _vlm_card(model))
+                    await self._confirm_loan(message.loan, loan, model, _vlm_card(model))
         except Exception as error:
             failure = wire.fail(error)
             if not loan.model.done():
-                loan.model.set_exception(wire.raised(failure))
+                loan.model.set_exception(wire.to_exception(failure))
                 loan.model.exception()  # seen here: the requests that need the loan raise it too
-            self.reply(wire.Failed(message.loan, failure))
+            self.reply(wire.FailureReply(message.loan, failure))
         finally:
             loan.model.cancel()
 
-    async def _lent(self, number: int, loan: _Loan, model: _Model, card: wire.Card) -> None:
+    async def _confirm_loan(self, number: int, loan: _Loan, model: _Model, card: wire.Card) -> None:
         loan.model.set_result(model)
-        self.reply(wire.Lent(number, card))
+        self.reply(wire.LoanReply(number, card))
         await loan.ended.wait()
 
     def _end_loan(self, number: int) -> None:

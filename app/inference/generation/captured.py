@@ -101,7 +101,7 @@ class CapturedSteps:
 
     @property
     def shapes(self) -> list[Shape]:
-        """What is captured."""
+        """The shapes of the captured steps."""
         return list(self._graphs)
 
     def over(self, tensors: int) -> None:
@@ -125,13 +125,13 @@ class CapturedSteps:
             if not self.is_able or shape not in self._seen:
                 self._seen.add(shape)
                 return step(*shape)
-            graph = self._captured(shape, step)
+            graph = self._capture(shape, step)
             if graph is None:
                 return step(*shape)
         graph.replay()
         return graph.output
 
-    def _captured(self, shape: Shape, step: Step) -> Recording | None:
+    def _capture(self, shape: Shape, step: Step) -> Recording | None:
         """None where the device cannot; then nothing is captured any more."""
         if len(self._graphs) >= MAX_GRAPHS:
             self._recorder.settle()

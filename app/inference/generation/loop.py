@@ -56,7 +56,7 @@ class Loop:
         """Steps whose tokens may be on their way while the next one is begun."""
 
     def limit(self, max_rows: int, cache_bytes: int) -> None:
-        """Change both limits."""
+        """Set how many rows run at once and how many bytes their cache takes."""
         self.max_rows = self._rows_now = max_rows
         self.cache_bytes = cache_bytes
 

@@ -137,7 +137,7 @@ class Slots:
         rows.zero_()
         rows.narrow(along, 0, value.shape[along]).copy_(value)
 
-    def kept(self, name: str, count: int, columns: int) -> torch.Tensor:
+    def read_kept(self, name: str, count: int, columns: int) -> torch.Tensor:
         """The first `columns` of what is kept for the first `count` slots."""
         value, along = self._kept[name]
         return value[:count].narrow(along, 0, columns)

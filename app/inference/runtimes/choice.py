@@ -85,7 +85,7 @@ def _running(tower: Tower, config: EncoderConfig, place: devices.Device) -> Runn
         return Running(*Ladder(tower, config, place).climb())
     if place.kind != "cpu":
         return on_gpu(tower, config, place)
-    return _CpuChoice(tower, config).chosen()
+    return _CpuChoice(tower, config).choose()
 
 
 def on_gpu(tower: Tower, config: EncoderConfig, place: devices.Device) -> Running:
@@ -125,7 +125,7 @@ class _CpuChoice:
         asked = f"{','.join(self.names)} {config.parity_cosine} {self.engines.threads}"
         self.note = self.engines.note("choice", asked)
 
-    def chosen(self) -> Running:
+    def choose(self) -> Running:
         torch.set_num_threads(self.engines.threads)
         name = self.note.read().get("runtime")
         if name in (*self.names, TORCH_FLOAT32):

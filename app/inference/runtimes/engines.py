@@ -29,7 +29,7 @@ PARITY_IMAGES = 8
 _PRUNED = re.compile(r"(.+)-pruned-(\d+)")
 
 
-def pruned(name: str, percent: int) -> str:
+def name_pruned(name: str, percent: int) -> str:
     """The name of an engine without that share of its hidden channels."""
     return f"{name}-pruned-{percent}"
 

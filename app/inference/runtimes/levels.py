@@ -28,7 +28,7 @@ NOISE = 1.05
 
 
 @dataclass(frozen=True)
-class Rung:
+class LevelChoice:
     """What runs at one level."""
 
     level: str
@@ -94,21 +94,21 @@ class Ladder:
                     running[name] = runtime
             if not any(name in running for name in names):
                 said.append(self._refusal(level, names, cosines))
-        rungs = _rungs(offered, cosines, _seconds(running, pixels))
-        top = rungs[-1]
+        choices = _choose_fastest(offered, cosines, _seconds(running, pixels))
+        top = choices[-1]
         if top.level == self.asked:
             said += self._others(offered[top.level], top, cosines)
-        said += _against_below(rungs)
+        said += _against_below(choices)
         found = Optimisation(
             self.asked, top.level, round(top.speed_up, 2), round(top.parity, 5), " ".join(said) or None
         )
         if said:
             log.warning("optimisation %s of a model: %s", self.asked, found.note)
-        self.offers.keep([rung.name for rung in rungs])
+        self.offers.keep([choice.name for choice in choices])
         self._note.write({"runtime": top.name, "optimisation": asdict(found)})
         return running[top.name], found
 
-    def _others(self, names: list[str], top: Rung, cosines: dict[str, float]) -> list[str]:
+    def _others(self, names: list[str], top: LevelChoice, cosines: dict[str, float]) -> list[str]:
         """What else was tried at the level that runs, and why it is not what runs."""
         return [
             f"{name} was measured, too: "
@@ -124,7 +124,7 @@ class Ladder:
     def _refusal(self, level: str, names: list[str], cosines: dict[str, float]) -> str:
         tried = [name for name in names if cosines[name] > float("-inf")]
         if not tried:
-            return f"'{level}' is not to be had for this model here."
+            return f"'{level}' is not available for this model here."
         best = max(tried, key=cosines.__getitem__)
         return (
             f"'{level}' was refused: with {best} the least cosine to float32 torch is {cosines[best]:.4f}, below "
@@ -132,22 +132,24 @@ class Ladder:
         )
 
 
-def _rungs(offered: dict[str, list[str]], cosines: dict[str, float], seconds: dict[str, float]) -> list[Rung]:
+def _choose_fastest(
+    offered: dict[str, list[str]], cosines: dict[str, float], seconds: dict[str, float]
+) -> list[LevelChoice]:
     """The fastest of each level that has any; what is named first must be beaten by more than noise."""
-    rungs = []
+    choices = []
     for level, names in offered.items():
         able = [name for name in names if name in seconds]
         if able:
             best = min(able, key=lambda name: seconds[name] * (1.0 if name == able[0] else NOISE))
-            rungs.append(Rung(level, best, seconds[TORCH_FLOAT32] / seconds[best], cosines[best]))
-    return rungs
+            choices.append(LevelChoice(level, best, seconds[TORCH_FLOAT32] / seconds[best], cosines[best]))
+    return choices
 
 
-def _against_below(rungs: list[Rung]) -> list[str]:
+def _against_below(choices: list[LevelChoice]) -> list[str]:
     """What the highest level is worth against the one below it, where that is nothing."""
-    if len(rungs) < 2:
+    if len(choices) < 2:
         return []
-    below, top = rungs[-2:]
+    below, top = choices[-2:]
     if top.name == below.name:
         return [f"'{top.level}' runs what '{below.level}' runs here ({top.name}): nothing else is faster."]
     if top.speed_up * NOISE < below.speed_up:

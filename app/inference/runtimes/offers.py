@@ -21,7 +21,7 @@ from app.inference.runtimes.engines import (
     TORCH_BFLOAT16,
     TORCH_FLOAT32,
     CpuEngines,
-    pruned,
+    name_pruned,
     reference_of,
 )
 from app.inference.runtimes.gpu.opening import gpu_runtime
@@ -68,7 +68,7 @@ class CpuOffers:
         )
         percent, cosine = self._prunable(reference, pixels)
         if percent:
-            names.append(pruned(whole, percent))
+            names.append(name_pruned(whole, percent))
         else:
             remarks.append(
                 f"Pruning was refused: without {min(pruning.SHARES)}% of the hidden channels the least cosine "

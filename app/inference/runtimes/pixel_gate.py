@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from app.inference import device as devices
-from app.inference.aspect import bounded
+from app.inference.aspect import bound_aspect
 from app.inference.preprocessing import Preprocessing
 from app.inference.protocols import Pixels, Rgb, Vectors
 from app.inference.resizing import normalise, resize
@@ -141,7 +141,7 @@ def _decodable(
         for factor in jpeg.SCALES:
             for image in parity.images(REDUCED_IMAGES[factor]):
                 file = io.BytesIO()
-                _enlarged(image, factor * side).save(file, "JPEG", quality=90)
+                _enlarge(image, factor * side).save(file, "JPEG", quality=90)
                 whole.append(own(Image.open(file)))
                 pixels = jpeg.decode(file.getvalue(), (factor * side, round(factor * side * 1.3)), factor)
                 if pixels is None:
@@ -153,7 +153,7 @@ def _decodable(
     return None
 
 
-def _enlarged(image: Image.Image, side: int) -> Image.Image:
+def _enlarge(image: Image.Image, side: int) -> Image.Image:
     """A larger image of the same detail: the image and its mirrored copies, 1.3 times `side` wide."""
     pixels = np.asarray(image)
     height, width = pixels.shape[:2]
@@ -163,4 +163,4 @@ def _enlarged(image: Image.Image, side: int) -> Image.Image:
 
 
 def _fast(pixels: Rgb, steps: Preprocessing) -> Pixels:
-    return normalise(resize(bounded(pixels), steps), steps)
+    return normalise(resize(bound_aspect(pixels), steps), steps)

@@ -103,14 +103,14 @@ def check_added_tokens(files: dict[str, Any]) -> None:
     """
     count = 0
     for name in (TOKENIZER, ADDED_TOKENS, SPECIAL_TOKENS):
-        tokens = list(_added_tokens(name, files[name])) if name in files else []
+        tokens = list(_list_added_tokens(name, files[name])) if name in files else []
         count += len(tokens)
         tokenizer.check_added(tokens, name)
     if count > tokenizer.MAX_ADDED_TOKENS:
         raise InvalidInputError(f"{TOKENIZER}: more than {tokenizer.MAX_ADDED_TOKENS} tokens are added.")
 
 
-def _added_tokens(name: str, read: Any) -> Iterator[dict[str, Any]]:
+def _list_added_tokens(name: str, read: Any) -> Iterator[dict[str, Any]]:
     """Each as tokenizer.json has them; one that gets its id by its text has the id 0 here."""
     if not isinstance(read, dict):
         raise InvalidInputError(f"{name}: it is no object.")

@@ -186,7 +186,7 @@ def _flatten(step: Any, part: str, inner: str, depth: int = 0) -> list[tuple[str
     listed = step.get(inner)
     if not isinstance(listed, list) or len(listed) > MAX_STEPS:
         raise _refuse(f"{part}: a sequence of at most {MAX_STEPS} steps")
-    return [found for one in listed for found in _flatten(one, part, inner, depth + 1)]
+    return [found for item in listed for found in _flatten(item, part, inner, depth + 1)]
 
 
 def _growth(kind: str, about: dict[str, Any], part: str) -> float:

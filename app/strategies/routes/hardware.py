@@ -23,5 +23,5 @@ async def get_hardware(
 ) -> Hardware:
     """Show what this machine has, and which strategies it is enough for."""
     hardware = await asyncio.to_thread(probing.hardware, settings)
-    fitting = fits(strategies.all(), hardware, registry.known())
+    fitting = fits(strategies.all(), hardware, registry.list_models())
     return hardware.model_copy(update={"strategies": fitting})

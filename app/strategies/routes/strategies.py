@@ -17,13 +17,13 @@ from app.methods import check_params
 from app.methods.tasks import Task
 from app.models.dependencies import Registry
 from app.strategies import probing
-from app.strategies.definition import Strategy, shown
+from app.strategies.definition import Strategy, name_checkpoint
 from app.strategies.dependencies import StrategyService
 from app.strategies.describing import json_schema
 from app.strategies.errors import StrategyNotFoundError
 from app.strategies.here import machine_of, ready_with, use_here
 from app.strategies.presets import PRESETS, Machine, facts, preset_called
-from app.strategies.recommending import Verdict, Wanted, recommend
+from app.strategies.recommending import Requirements, Verdict, recommend
 from app.strategies.schemas import (
     AUTO,
     LeftOut,
@@ -44,10 +44,10 @@ async def list_strategies(
     caller: Recogniser, registry: Registry, strategies: StrategyService
 ) -> StrategyList:
     """List the strategies, and which files of your own were refused."""
-    known = registry.known()
+    known = registry.list_models()
     return StrategyList(
-        data=[_info(one, one.name in strategies.own, known) for one in strategies.all()],
-        refused=[RefusedFile(file=one.file, reason=one.reason) for one in strategies.refused],
+        data=[_info(strategy, strategy.name in strategies.own, known) for strategy in strategies.all()],
+        refused=[RefusedFile(file=file.file, reason=file.reason) for file in strategies.refused],
         next=None,
     )
 
@@ -85,7 +85,7 @@ async def get_strategy(
 ) -> StrategyInfo:
     """Show one strategy, by its name or an alias."""
     found = strategies.get(strategy)
-    return _info(found, found.name in strategies.own, registry.known())
+    return _info(found, found.name in strategies.own, registry.list_models())
 
 
 @router.post("/recommend")
@@ -100,13 +100,13 @@ async def recommend_strategies(
     machine, ready = _machine(wanted.hardware), None
     if machine is None:
         machine = machine_of(await asyncio.to_thread(probing.hardware, settings))
-        ready = ready_with(registry.known())
+        ready = ready_with(registry.list_models())
     fitting, left_out = recommend(
         strategies.all(),
-        Wanted(machine, wanted.learning_type, wanted.dataset_size, wanted.task),
+        Requirements(machine, wanted.learning_type, wanted.dataset_size, wanted.task),
         ready,
     )
-    data = [_recommended(verdict) for verdict in fitting]
+    data = [_to_recommended(verdict) for verdict in fitting]
     tasks: tuple[Task, ...] = (wanted.task,) if wanted.task else get_args(Task)
     return Recommendation(
         hardware=machine,
@@ -137,26 +137,28 @@ def _machine(hardware: str | Machine) -> Machine | None:
 def _info(strategy: Strategy, own: bool, known: Sequence[ModelInfo]) -> StrategyInfo:
     settings = check_params(strategy.method, strategy.params) if strategy.method else {}
     values = strategy.model_dump()
-    values["model"]["checkpoint"] = shown(strategy.model.checkpoint)
+    values["model"]["checkpoint"] = name_checkpoint(strategy.model.checkpoint)
     for larger in values["model"]["larger"]:
-        larger["checkpoint"] = shown(larger["checkpoint"])
+        larger["checkpoint"] = name_checkpoint(larger["checkpoint"])
     defaults = {name: value for name, value in settings.items() if name not in strategy.params}
     return StrategyInfo(**values, own=own, here=use_here(strategy, known), defaults=defaults)
 
 
-def _recommended(verdict: Verdict) -> Recommended:
+def _to_recommended(verdict: Verdict) -> Recommended:
     strategy, time = verdict.strategy, verdict.time
     return Recommended(
         name=strategy.name,
         task=strategy.task,
         family=strategy.model.family,
-        checkpoint=shown(strategy.model.checkpoint),
+        checkpoint=name_checkpoint(strategy.model.checkpoint),
         method=strategy.method,
         expected_time_s=time.seconds,
         expected_examples=time.examples,
         expected_time_note=time.note,
         params=verdict.params,
-        larger=[shown(checkpoint) for checkpoint in verdict.larger],
-        larger_params={shown(checkpoint): settings for checkpoint, settings in verdict.larger_params.items()},
+        larger=[name_checkpoint(checkpoint) for checkpoint in verdict.larger],
+        larger_params={
+            name_checkpoint(checkpoint): settings for checkpoint, settings in verdict.larger_params.items()
+        },
         reason=verdict.reason,
     )

@@ -1,1 +1,1 @@
-"""The addresses that ask for long work, check what is asked for, or show what augmentation does."""
+"""The routes that make jobs, check configurations, or show what augmentation does."""

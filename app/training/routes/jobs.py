@@ -1,4 +1,4 @@
-"""`POST /jobs`: ask for long work; following it is `app.jobs`."""
+"""`POST /jobs`: make a job; `app.jobs` follows it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from app.jobs.errors import (
     IdempotencyKeyError,
     NotTrainableError,
 )
-from app.jobs.info import RETRY_AFTER_S, JobInfo
+from app.jobs.info import RETRY_AFTER_SECONDS, JobInfo
 from app.jobs.service import digest
 from app.models.errors import ModelExistsError
 from app.storage.errors import StoreUnavailableError
 from app.strategies.errors import StrategyNotFoundError
 from app.training.dependencies import TrainingService
-from app.training.resolving import Wish
+from app.training.resolving import TrainingOptions
 from app.training.schemas import JobRequest
 from app.training.service import Submission
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-_LONGEST_KEY = 255
+_MAX_KEY_LENGTH = 255
 
 Trainer = Annotated[Caller, Depends(require("train"))]
 
@@ -67,14 +67,14 @@ async def create_job(
         ),
     ] = None,
 ) -> JobInfo:
-    """Queue long work; `Location` is where it can be followed."""
-    if idempotency_key is not None and not 1 <= len(idempotency_key) <= _LONGEST_KEY:
-        raise InvalidInputError(f"Idempotency-Key: it has 1 to {_LONGEST_KEY} characters.")
+    """Queue a job; `Location` is where it can be followed."""
+    if idempotency_key is not None and not 1 <= len(idempotency_key) <= _MAX_KEY_LENGTH:
+        raise InvalidInputError(f"Idempotency-Key: it has 1 to {_MAX_KEY_LENGTH} characters.")
     submission = Submission(
         how=wanted.config or wanted.strategy or "",
         collection=wanted.collection,
         dataset=wanted.dataset,
-        wish=Wish(wanted.params, wanted.base_model, wanted.name, wanted.seed),
+        options=TrainingOptions(wanted.params, wanted.base_model, wanted.name, wanted.seed),
     )
     job = await training.submit(
         caller.workspace,
@@ -83,5 +83,5 @@ async def create_job(
         digest=digest(wanted.model_dump(mode="json")),
     )
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return await describer.describe(job)

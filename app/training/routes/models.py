@@ -1,4 +1,4 @@
-"""`/models/{m}/evaluate` and `/models/{m}/export`: long work about a model, as jobs."""
+"""`/models/{m}/evaluate` and `/models/{m}/export`: jobs about a model."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from app.jobs.describing import Describer
 from app.jobs.errors import NotTrainableError
 from app.jobs.info import JobInfo
 from app.jobs.service import Jobs
-from app.jobs.spec import DataRef, JobSpec, Resolved
+from app.jobs.spec import DataRef, JobSpec, ResolvedJob
 from app.methods.tasks import Metric, Task
 from app.models.dependencies import Models
 from app.models.resolver import ModelResolver
-from app.models.service import Trained
+from app.models.service import ModelRecord
 from app.training import learning_data
 from app.training.dependencies import TrainingService
 
@@ -37,7 +37,7 @@ router = APIRouter(prefix="/models", tags=["models"])
 
 Trainer = Annotated[Caller, Depends(require("train"))]
 ModelPath = Annotated[str, Path(alias="model", max_length=200, description="Id of a model.")]
-RETRY_AFTER_S = "2"
+RETRY_AFTER_SECONDS = "2"
 
 
 class EvaluationRequest(BaseModel):
@@ -115,7 +115,7 @@ async def evaluate_model(
             known = await recognition.known(caller.workspace, wanted.collection or "")
             data = await learning_data.of_collection(session, known)
     asked = task or (next(iter(data.tasks)) if len(data.tasks) == 1 else "vqa")
-    if isinstance(found, Trained) and found.card.labels and kind == "vlm" and data.labels:
+    if isinstance(found, ModelRecord) and found.card.labels and kind == "vlm" and data.labels:
         asked = "classification"  # labels that it learned as answers, which are then chosen among
     if asked not in data.tasks:
         raise ModelTaskError(
@@ -132,9 +132,9 @@ async def evaluate_model(
         params={"split": wanted.split, "metrics": wanted.metrics},
         model=model,
     )
-    word = found.card.base_model if isinstance(found, Trained) else base
-    job = await training.placement.place(Resolved(spec, "cpu"), word)
-    return await _queued(jobs, describer, response, caller.workspace, job)
+    word = found.card.base_model if isinstance(found, ModelRecord) else base
+    job = await training.placement.place(ResolvedJob(spec, "cpu"), word)
+    return await _queue(jobs, describer, response, caller.workspace, job)
 
 
 @router.post(
@@ -168,29 +168,29 @@ async def export_model(
         task=task,
         base_model=base,
         base_kind=kind,
-        data=await _trained_on(jobs, caller.workspace, found),
+        data=await _find_training_data(jobs, caller.workspace, found),
         params={"format": wanted.format, "text_encoder": wanted.text_encoder},
         model=model,
     )
-    return await _queued(jobs, describer, response, caller.workspace, Resolved(spec, "cpu"))
+    return await _queue(jobs, describer, response, caller.workspace, ResolvedJob(spec, "cpu"))
 
 
-def _family(found: Trained | ModelInfo) -> str:
-    return found.card.family if isinstance(found, Trained) else found.family
+def _family(found: ModelRecord | ModelInfo) -> str:
+    return found.card.family if isinstance(found, ModelRecord) else found.family
 
 
 def _facts_of(
-    models: ModelResolver, found: Trained | ModelInfo
+    models: ModelResolver, found: ModelRecord | ModelInfo
 ) -> tuple[Literal["encoder", "vlm"], Task | None, str | None]:
     """Kind, task, and for a model that came with the service the word that loads it."""
-    if isinstance(found, Trained):
+    if isinstance(found, ModelRecord):
         return "vlm" if found.card.kind == "vlm" else "encoder", found.card.task, None
     return found.kind, _task(found), models.word_of(found)
 
 
-async def _trained_on(jobs: Jobs, workspace: str, found: Trained | ModelInfo) -> DataRef | None:
+async def _find_training_data(jobs: Jobs, workspace: str, found: ModelRecord | ModelInfo) -> DataRef | None:
     """What a model learned from, as far as is known."""
-    if not isinstance(found, Trained) or found.job_id is None:
+    if not isinstance(found, ModelRecord) or found.job_id is None:
         return None
     job = await jobs.get(workspace, found.job_id)
     return JobSpec.model_validate(job.spec).data
@@ -204,10 +204,10 @@ def _task(info: ModelInfo) -> Task | None:
     )
 
 
-async def _queued(
-    jobs: Jobs, describer: Describer, response: Response, workspace: str, resolved: Resolved
+async def _queue(
+    jobs: Jobs, describer: Describer, response: Response, workspace: str, resolved: ResolvedJob
 ) -> JobInfo:
     job = await jobs.queue(workspace, resolved)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Retry-After"] = RETRY_AFTER_S
+    response.headers["Retry-After"] = RETRY_AFTER_SECONDS
     return await describer.describe(job)

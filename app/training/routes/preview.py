@@ -58,12 +58,12 @@ async def augment(
     count = form.count or min(DEFAULT_COUNT, settings.limits.max_preview_images)
     limits = ImageLimits.from_settings(settings)
 
-    def drawn() -> bytes:
+    def draw() -> bytes:
         image = decode(upload.images[0].read(), limits, input_size=_SIDE)
         image.thumbnail((2 * _SIDE, 2 * _SIDE))
         buffer = io.BytesIO()
         contact_sheet(image, count, form, form.seed).save(buffer, "PNG")
         return buffer.getvalue()
 
-    work = asyncio.get_running_loop().run_in_executor(pool, drawn)
+    work = asyncio.get_running_loop().run_in_executor(pool, draw)
     return Response(await work, media_type="image/png")

@@ -80,7 +80,7 @@ def list_files(folder: Path) -> list[Path]:
 def pack_folder(folder: Path, files: Sequence[Path]) -> Upload:
     """The files of a folder as one tar, which neither the disk nor memory ever holds."""
     total = sum(
-        len(_header(folder, path, size)) + _padded(size)
+        len(_header(folder, path, size)) + _pad_size(size)
         for path, size in ((path, path.stat().st_size) for path in files)
     )
 
@@ -114,9 +114,9 @@ def _pack_file(folder: Path, path: Path) -> Iterator[bytes]:
                 raise OSError(f"{path} became shorter while it was sent")
             yield piece
             left -= len(piece)
-        if _padded(size) > size:
-            yield bytes(_padded(size) - size)
+        if _pad_size(size) > size:
+            yield bytes(_pad_size(size) - size)
 
 
-def _padded(size: int) -> int:
+def _pad_size(size: int) -> int:
     return -(-size // _BLOCK_BYTES) * _BLOCK_BYTES

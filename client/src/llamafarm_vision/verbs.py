@@ -40,7 +40,7 @@ class Verb(Generic[P, R]):
         def method(*args: P.args, **options: P.kwargs) -> Any:
             return group._transport.run(self._flow(*args, **options))
 
-        return _described_by(self._flow, method)
+        return _describe_by(self._flow, method)
 
 
 class Listing(Generic[P, T]):
@@ -61,10 +61,10 @@ class Listing(Generic[P, T]):
         def method(*args: P.args, **options: P.kwargs) -> Any:
             return group._transport.iterate(self._flow(*args, **options))
 
-        return _described_by(self._flow, method)
+        return _describe_by(self._flow, method)
 
 
-def _described_by(flow: Callable[..., Any], method: Callable[..., Any]) -> Callable[..., Any]:
+def _describe_by(flow: Callable[..., Any], method: Callable[..., Any]) -> Callable[..., Any]:
     """The method with the flow's name, signature and help, and the result that it has for its caller."""
     method.__name__, method.__doc__, method.__module__ = flow.__name__, flow.__doc__, flow.__module__
     signature = inspect.signature(flow)

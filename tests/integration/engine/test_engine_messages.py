@@ -27,11 +27,11 @@ from app.settings import Settings
 from tests.engines import (
     Squares,
     SquaresFamily,
+    count_taken_bytes,
     number,
-    served,
-    squared,
+    serve_registry,
+    square,
     squares,
-    taken_bytes,
     until,
 )
 
@@ -39,8 +39,8 @@ from tests.engines import (
 async def test_facts_and_lists_are_those_of_the_registry(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     settings = Settings(data_dir=tmp_path, device="cpu", encoder="clip-tiny", optimisation="none")
     registry = ModelRegistry(settings, FAMILIES, pool=pool)
-    async with served(registry, settings, pool) as (_, client):
-        assert client.known() == registry.known()
+    async with serve_registry(registry, settings, pool) as (_, client):
+        assert client.list_models() == registry.list_models()
         assert client.live() == []
         with pytest.raises(ModelNotFoundError, match="There is no encoder 'nothing'"):
             async with client.encoder("nothing"):
@@ -60,7 +60,7 @@ async def test_facts_and_lists_are_those_of_the_registry(tmp_path: Path, pool: T
                 await live.embed_questions(["a cat"], deadline_s=30),
                 await own.embed_questions(["a cat"], deadline_s=30),
             )
-        [info], [(location, own_info)] = client.live(), registry.located()
+        [info], [(location, own_info)] = client.live(), registry.list_located()
         assert (info.name, info.dim, info.memory_bytes) == (
             own_info.name,
             own_info.dim,
@@ -69,7 +69,7 @@ async def test_facts_and_lists_are_those_of_the_registry(tmp_path: Path, pool: T
         assert client.live_at(location) == info
         assert client.live_at("elsewhere") is None
         for name in ("default", "clip", "clip-tiny", "lite", "anything else"):
-            assert client.taken(name) == registry.taken(name), name
+            assert client.is_taken(name) == registry.is_taken(name), name
         await client.forget(location)
         await until(lambda: client.live() == [])
         assert registry.live() == []
@@ -80,7 +80,7 @@ async def test_an_encoder_that_reads_images_only_says_so(tmp_path: Path, pool: T
     settings = Settings(data_dir=tmp_path, device="cpu", encoder="dinov2-tiny", optimisation="none")
     registry = ModelRegistry(settings, FAMILIES, pool=pool)
     async with (
-        served(registry, settings, pool) as (_, client),
+        serve_registry(registry, settings, pool) as (_, client),
         client.encoder() as live,
         registry.encoder() as own,
     ):
@@ -108,7 +108,7 @@ async def test_answers_stream_through_the_socket_as_they_come(
         Prompt(blue, "what colour is it?", "vqa", 16, (AnswerExample(red, "what colour is it?", "red"),)),
         Prompt(blue, "what colour is it?", "vqa", 16, (AnswerExample(None, "which colour?", "red"),)),
     ]
-    async with served(registry, settings, pool) as (server, client):
+    async with serve_registry(registry, settings, pool) as (server, client):
         async with client.vlm("llava-shapes") as live, registry.vlm("llava-shapes") as own:
             assert (live.tasks, live.several_images) == (own.tasks, own.several_images)
             for prompt in prompts:
@@ -122,7 +122,7 @@ async def test_answers_stream_through_the_socket_as_they_come(
             await until(lambda: server.sessions[0].held[0] == 0)
             with pytest.raises(DeadlineExceededError):
                 await live.answer(prompts[0], deadline_s=0)
-        await until(lambda: taken_bytes(client) == 0)
+        await until(lambda: count_taken_bytes(client) == 0)
         with pytest.raises(ModelNotFoundError):
             async with client.vlm("nothing"):
                 pass
@@ -133,7 +133,7 @@ async def test_answers_stream_through_the_socket_as_they_come(
 def test_every_failure_reads_the_same_on_the_other_side(place: str) -> None:
     kind = list_errors()[place]
     for error in (kind(), kind("A sentence.", retry_after_s=7)):
-        there = wire.raised(msgspec.msgpack.decode(wire.encode(wire.fail(error)), type=wire.Failure))
+        there = wire.to_exception(msgspec.msgpack.decode(wire.encode(wire.fail(error)), type=wire.Failure))
         assert type(there) is kind
         assert (there.detail, there.retry_after_s, str(there)) == (
             error.detail,
@@ -147,11 +147,11 @@ def test_a_failure_of_a_class_that_only_the_engine_has_tells_clients_the_same() 
     class TeapotError(OverloadedError):
         status, code, title = 418, "teapot", "Teapot"
 
-    there = wire.raised(wire.fail(TeapotError("Short and stout.", retry_after_s=3)))
+    there = wire.to_exception(wire.fail(TeapotError("Short and stout.", retry_after_s=3)))
     assert isinstance(there, OverloadedError)
     assert (there.status, there.code, there.title) == (418, "teapot", "Teapot")
     assert (there.detail, there.retry_after_s) == ("Short and stout.", 3)
-    hidden = wire.raised(wire.fail(RuntimeError("a secret path")))
+    hidden = wire.to_exception(wire.fail(RuntimeError("a secret path")))
     assert (type(hidden), hidden.status, hidden.code) == (VisionError, 500, "internal_error")
     assert "secret" not in hidden.detail
 
@@ -160,9 +160,9 @@ async def test_vectors_of_a_model_that_was_replaced_are_not_used(
     settings: Settings, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     """Its files changed and it was loaded again, while a request had the facts of the one before."""
-    encoder = Squares(squared)
+    encoder = Squares(square)
     registry = ModelRegistry(settings, SquaresFamily(encoder), pool=pool)
-    async with served(registry, settings, pool) as (server, client):
+    async with serve_registry(registry, settings, pool) as (server, client):
         async with client.encoder() as live:
             encoder.is_warm = True
             assert live.key.endswith("@" + "0" * 16)
@@ -210,7 +210,10 @@ async def test_a_listener_that_fails_ends_no_connection(tmp_path: Path, pool: Th
     errors: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["exception"]))
     try:
-        async with served(registry, settings, pool) as (server, client), client.vlm("llava-shapes") as live:
+        async with (
+            serve_registry(registry, settings, pool) as (server, client),
+            client.vlm("llava-shapes") as live,
+        ):
             prompt = Prompt(Image.new("RGB", (64, 64), "red"), "what colour is it?", "vqa", 16)
             answer, _ = await live.answer(prompt, deadline_s=60, on_text=listen)
             assert "".join(said) == answer.text

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from app.cli import app, example_folder
 from app.cli.files import image_files
-from app.cli.labelled_folders import FolderRules, labelled_files
+from app.cli.labelled_folders import FolderRules, list_labelled_files
 from app.cli.packing import files_of
 from tests.scripted import Scripted, serving
 
@@ -45,26 +45,26 @@ def test_a_named_file_is_taken_whatever_its_name(photos: Path) -> None:
 
 
 def test_a_folder_of_folders_labels_by_folder(photos: Path) -> None:
-    labels = [label for label, _ in labelled_files([photos], None)]
+    labels = [label for label, _ in list_labelled_files([photos], None)]
     assert labels == ["cats", "cats", "dogs"]
 
 
 def test_a_label_goes_to_every_image_of_a_folder(photos: Path) -> None:
-    assert {label for label, _ in labelled_files([photos], "animal")} == {"animal"}
+    assert {label for label, _ in list_labelled_files([photos], "animal")} == {"animal"}
 
 
 def test_an_own_split_is_kept_from_what_is_taught(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("w/train/cat/1.jpg", "w/train/dog/2.jpg", "w/test/cat/3.jpg", "w/README.md", "Thumbs.db"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = labelled_files([tmp_path], None)
+    found = list_labelled_files([tmp_path], None)
     assert [(label, file.name) for label, file in found] == [("cat", "1.jpg"), ("dog", "2.jpg")]
     said = capsys.readouterr().err
     assert "2 classes from folders below w" in said
     assert "1 image left out: of the split for test" in said
     assert "w/README.md left out: not an image by its name" in said
     assert "Thumbs.db left out: added by a system" in said
-    everything = labelled_files([tmp_path], None, FolderRules(own_split="ignore"))
+    everything = list_labelled_files([tmp_path], None, FolderRules(own_split="ignore"))
     assert len(everything) == 3
 
 
@@ -82,8 +82,8 @@ def test_labels_that_could_be_two_levels_are_chosen_by_flag(tmp_path: Path) -> N
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     with pytest.raises(typer.BadParameter, match="--labels-from top takes pets, plants"):
-        labelled_files([tmp_path], None)
-    labels = [label for label, _ in labelled_files([tmp_path], None, FolderRules("parent"))]
+        list_labelled_files([tmp_path], None)
+    labels = [label for label, _ in list_labelled_files([tmp_path], None, FolderRules("parent"))]
     assert labels == ["cat", "dog", "fern", "rose"]
 
 
@@ -99,17 +99,17 @@ def test_folders_beside_annotations_are_no_labels(tmp_path: Path, name: str, tex
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat/1.jpg").touch()
     (tmp_path / "prices.csv").write_text("month,euro\n1,2\n")
-    assert labelled_files([tmp_path], None)
+    assert list_labelled_files([tmp_path], None)
     (tmp_path / name).write_text(text)
     with pytest.raises(typer.BadParameter, match="prepare-dataset"):
-        labelled_files([tmp_path], None)
-    assert labelled_files([tmp_path], None, FolderRules("top"))
+        list_labelled_files([tmp_path], None)
+    assert list_labelled_files([tmp_path], None, FolderRules("top"))
 
 
 @pytest.mark.parametrize("path", ["cats", "cats/a.jpg"])
 def test_images_without_folders_need_a_label(photos: Path, path: str) -> None:
     with pytest.raises(typer.BadParameter, match="--label is needed"):
-        labelled_files([photos / path], None)
+        list_labelled_files([photos / path], None)
 
 
 def test_a_folder_without_images_is_wrong_usage(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_folder_without_images_is_wrong_usage(tmp_path: Path) -> None:
         image_files([tmp_path])
     for label in (None, "mug"):
         with pytest.raises(typer.BadParameter, match="holds no images"):
-            labelled_files([tmp_path], label)
+            list_labelled_files([tmp_path], label)
 
 
 @pytest.mark.parametrize("suffix", [".jfif", ".JPE", ".avif", ".heic", ".HEIF", ".jp2", ".tif"])
@@ -133,7 +133,7 @@ def test_what_is_left_out_is_said_with_the_reason(photos: Path, capsys: pytest.C
     said = " ".join(capsys.readouterr().err.split())
     assert "cats/clip.MP4, cats/notes.txt left out: not an image by its name" in said
     assert ".trash, cats/.y.jpg left out: hidden" in said
-    labelled_files([photos], None)
+    list_labelled_files([photos], None)
     assert "1 image left out: in no label's folder" in capsys.readouterr().err
 
 
@@ -166,7 +166,7 @@ def test_links_are_followed_inside_the_folder_and_named_outside(
     assert "dogs/out.jpg, far left out: a link out of the folder" in said
     assert "dogs/gone.jpg left out: a link to nothing" in said
     assert "dogs/around left out: a link to a folder around it" in said
-    assert set(labelled_files([photos], None)) >= {
+    assert set(list_labelled_files([photos], None)) >= {
         ("pets", photos / "pets/a.jpg"),
         ("dogs", photos / "dogs/one.jpg"),
     }
@@ -186,7 +186,7 @@ def test_a_folder_on_its_way_to_the_service_is_packed_by_the_same_rules(
 @pytest.mark.parametrize("label", ["", "  "])
 def test_an_empty_label_is_wrong_usage(photos: Path, label: str) -> None:
     with pytest.raises(typer.BadParameter, match="empty"):
-        labelled_files([photos / "cats/a.jpg"], label)
+        list_labelled_files([photos / "cats/a.jpg"], label)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_a_broken_stream_goes_on_after_the_last_event(
         (7, "metric"),
         (9, "state"),
     ]
-    seen = [one.get("Last-Event-ID") for one in server.headers]
+    seen = [header.get("Last-Event-ID") for header in server.headers]
     assert seen == [None, "4", "4", None, "7", None]
 
 

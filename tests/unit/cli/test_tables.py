@@ -13,9 +13,9 @@ ROWS = [
 
 def test_a_pipe_gets_one_line_a_row_and_nothing_behind_it() -> None:
     found = list(lines(ROWS, None))
-    assert [len(one) for one in found] == [1, 1, 1]
+    assert [len(lines) for lines in found] == [1, 1, 1]
     assert found[1] == ["a-name-of-its-own  a sentence that is too long for the line"]
-    assert all(line == line.rstrip() for one in found for line in one)
+    assert all(line == line.rstrip() for lines in found for line in lines)
     assert list(lines([["two\nlines\tand \x1b[2Jmore"]], None)) == [["two lines and [2Jmore"]]
 
 

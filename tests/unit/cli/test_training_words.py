@@ -46,7 +46,7 @@ def test_a_folder_of_folders_is_labels(tmp_path: Path) -> None:
     for label in ("mug", "plate"):
         (tmp_path / label).mkdir()
         (tmp_path / label / "1.png").write_bytes(b"")
-    assert [(one.label, one.image.name) for one in example_folder.read(tmp_path)] == [
+    assert [(example.label, example.image.name) for example in example_folder.read(tmp_path)] == [
         ("mug", "1.png"),
         ("plate", "1.png"),
     ]

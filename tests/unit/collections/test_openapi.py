@@ -43,8 +43,8 @@ def test_every_answer_has_an_example(document: dict[str, Any]) -> None:
             if content.get("example"):
                 continue
             schema = content["schema"]
-            for one in schema.get("anyOf", [schema]):
-                assert document["components"]["schemas"][one["$ref"].rsplit("/", 1)[-1]]["examples"], name
+            for part in schema.get("anyOf", [schema]):
+                assert document["components"]["schemas"][part["$ref"].rsplit("/", 1)[-1]]["examples"], name
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_event_streams_say_which_events_they_hold(
     content = document["paths"][path][method.lower()]["responses"]["200"]["content"]["text/event-stream"]
     assert set(content) == {"itemSchema"}
     described = content["itemSchema"]["oneOf"]
-    assert {one["properties"]["event"]["const"] for one in described} == events
-    for one in described:
-        schema = one["properties"]["data"]["contentSchema"]
+    assert {event["properties"]["event"]["const"] for event in described} == events
+    for event in described:
+        schema = event["properties"]["data"]["contentSchema"]
         if "$ref" in schema:
             assert schema["$ref"].rpartition("/")[2] in document["components"]["schemas"]
 

@@ -50,7 +50,7 @@ def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
         writing = pool.submit(lambda: [write_private(path, texts[turn % 2]) for turn in range(30)])
         while not writing.done():
             assert path.read_text() in texts
-    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_an_open_folder_or_a_link_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ async def test_files_reach_the_devices_decoder_and_broken_ones_fail_alone(
     broken = EncodedJpeg(file.data[: file.data.index(b"\xff\xda")] + b"\xff\xd9", 320, 320, 1)
     decoder.refused = {broken.data}
     calls = len(decoder.calls)
-    tasks = [asyncio.create_task(live.embed_images([one], deadline_s=20)) for one in (file, broken, file)]
+    tasks = [asyncio.create_task(live.embed_images([image], deadline_s=20)) for image in (file, broken, file)]
     first, second, third = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(second, InvalidImageError)
     assert isinstance(first, np.ndarray)

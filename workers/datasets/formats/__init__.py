@@ -50,7 +50,7 @@ def detect(folder: Path) -> Format:
         return "directory"
     unread = f" {describe(found.unread)} is of a kind that is not read." if found.unread else ""
     raise NotTrainableError(
-        f"No known format was found: images in a folder a label, or {_known_formats()}.{unread}"
+        f"No known format was found: images in a folder a label, or {_list_formats()}.{unread}"
     )
 
 
@@ -105,12 +105,12 @@ def _not_understood(found: Survey) -> NotTrainableError:
     shown = "; ".join(f"{name}: {reason}" for name, reason in found.unknown[:3])
     more = f"; and {len(found.unknown) - 3} more files" if len(found.unknown) > 3 else ""
     return NotTrainableError(
-        f"The dataset's annotations are not understood ({shown}{more}). Understood are {_known_formats()}. "
+        f"The dataset's annotations are not understood ({shown}{more}). Understood are {_list_formats()}. "
         "With the format 'directory' its folders' names are the labels, and these files are not read."
     )
 
 
-def _known_formats() -> str:
+def _list_formats() -> str:
     return ", ".join(UNDERSTOOD.values())
 
 

@@ -189,11 +189,11 @@ def _json_kind(file: Path, wanted: _Rows) -> tuple[Format] | str | None:
                 if len(samples[key]) < _SAMPLE_PARTS:
                     mentions = mentions or names.mentions_image(value) or names.mentions_image(key)
                     samples[key] += [value] if listed or value != [] else []
-                if found := _decided(keys, samples, wanted):
+                if found := _decide_early(keys, samples, wanted):
                     return found
     except MalformedJsonError as error:
         return f"not valid JSON ({error})" if mentions or keys & _KEYS or _mentions(file) else None
-    return _undecided(keys, samples, mentions, wanted)
+    return _decide_at_end(keys, samples, mentions, wanted)
 
 
 def _lines_kind(file: Path, wanted: _Rows) -> tuple[Format] | str | None:
@@ -215,7 +215,9 @@ def _lines_kind(file: Path, wanted: _Rows) -> tuple[Format] | str | None:
     return "JSON lines that say nothing known of an image" if any(map(names.mentions_image, rows)) else None
 
 
-def _decided(keys: set[str], samples: dict[str | None, list[Any]], wanted: _Rows) -> tuple[Format] | None:
+def _decide_early(
+    keys: set[str], samples: dict[str | None, list[Any]], wanted: _Rows
+) -> tuple[Format] | None:
     """The format as soon as enough was seen, so that of a large file only the beginning is read."""
     rows = [row for row in samples[None][:_SAMPLE_PARTS] if isinstance(row, dict)]
     if any(map(wanted.has, rows)):
@@ -227,7 +229,7 @@ def _decided(keys: set[str], samples: dict[str | None, list[Any]], wanted: _Rows
     return None
 
 
-def _undecided(
+def _decide_at_end(
     keys: set[str], samples: dict[str | None, list[Any]], mentions: bool, wanted: _Rows
 ) -> tuple[Format] | str | None:
     """The format of a file that was read to its end."""

@@ -171,7 +171,7 @@ class _CocoFile:
         return [json.loads(content) for (content,) in notes]
 
     def _image(self, path: str, split: Any, notes: list[dict[str, Any]], size: tuple[Any, Any]) -> Found:
-        asked = [texts for note in notes if (texts := _asked(note))]
+        asked = [texts for note in notes if (texts := _read_question(note))]
         captions = [text for note in notes for text in names.texts(note.get("caption"))]
         regions = []
         for note in notes:
@@ -221,7 +221,7 @@ class _CocoFile:
             yield Remark(f"{self._name}: categories of one name count as one label, such as '{same[0]}'")
 
 
-def _asked(note: dict[str, Any]) -> tuple[str, str] | None:
+def _read_question(note: dict[str, Any]) -> tuple[str, str] | None:
     """The question and the answer of an annotation that has both."""
     question, answer = names.texts(note.get("question")), names.texts(note.get("answer"))
     return (question[0], answer[0]) if question and answer else None

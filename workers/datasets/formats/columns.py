@@ -94,7 +94,7 @@ def split_column(cells: Mapping[str, Sequence[str]], image: str) -> str | None:
     return None
 
 
-def stated_split(values: Mapping[str, Any]) -> tuple[str, Any] | tuple[None, None]:
+def find_stated_split(values: Mapping[str, Any]) -> tuple[str, Any] | tuple[None, None]:
     """The field of a row that states its split, and what it says."""
     field, stated = names.first(values, names.SPLITS)
     if field is not None:

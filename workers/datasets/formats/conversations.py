@@ -40,7 +40,7 @@ def read_conversation(messages: Any, tags: Mapping[str, str] = DEFAULT_TAGS) -> 
             continue
         who = message.get(tags.get("role_tag", ""), message.get("role") or message.get("from") or "")
         content = message.get(tags.get("content_tag", ""), message.get("content", message.get("value")))
-        who, said = str(who).lower(), _said(content, talk.images)
+        who, said = str(who).lower(), _join_content(content, talk.images)
         if who in _SYSTEMS or who == tags.get("system_tag"):
             talk.has_system = True
         elif who in _USERS or who == tags.get("user_tag"):
@@ -56,7 +56,7 @@ def read_history(history: Any, images: list[Any]) -> Iterator[tuple[str, str]]:
     """Earlier turns as pairs of a question and an answer, as ms-swift and LLaMA-Factory write them."""
     for turn in history if isinstance(history, list) else []:
         if isinstance(turn, list) and len(turn) == 2:
-            question, answer = (_said(text, images) for text in turn)
+            question, answer = (_join_content(text, images) for text in turn)
             if answer:
                 yield question, answer
 
@@ -68,7 +68,7 @@ def clean(text: Any, images: list[Any]) -> str:
     return _PLACEHOLDER.sub("", _NAMED_IMAGE.sub("", found)).strip()
 
 
-def _said(content: Any, images: list[Any]) -> str:
+def _join_content(content: Any, images: list[Any]) -> str:
     if isinstance(content, dict):
         content = [content]
     if not isinstance(content, list):

@@ -38,7 +38,7 @@ def read_json_rows(source: Source, infos: Mapping[str, Any]) -> Found:
                         yield from reader.read(value, f"{name}:{number}")
                     elif key == "labels" and isinstance(value, dict):
                         for image, label in value.items():
-                            yield from _read_pair(reader, name, image, _named(label, classes))
+                            yield from _read_pair(reader, name, image, _name_label(label, classes))
                     elif key is not None and not listed and names.mentions_image(key):
                         yield from _read_listed(reader, name, key, value)
             except MalformedJsonError as error:
@@ -88,11 +88,11 @@ def _read_pair(reader: RowReader, name: str, image: str, label: Any) -> Found:
     yield from reader.read({**row, "image": image}, f"{name}: {image[:100]}")
 
 
-def _named(label: Any, classes: list[Any]) -> Any:
+def _name_label(label: Any, classes: list[Any]) -> Any:
     """FiftyOne's labels are places in the list of classes where they are numbers."""
     if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(classes):
         return classes[label]
-    return [_named(part, classes) for part in label] if isinstance(label, list) else label
+    return [_name_label(part, classes) for part in label] if isinstance(label, list) else label
 
 
 def read_small_json(path: Path, max_bytes: int = 1 << 22) -> Any:

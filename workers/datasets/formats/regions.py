@@ -95,7 +95,7 @@ class RegionStore:
         self._base.execute("BEGIN")
 
     def add(self, path: str, split: Split | None, region: Region) -> None:
-        """Keep a region."""
+        """Remember a region of an image until all are known."""
         box = region.box
         numbers = (box.left, box.top, box.width, box.height) if box else (None,) * 4
         sides = (box.drawn_on or (None, None)) if box else (None, None)

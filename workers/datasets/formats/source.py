@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from app.folders.splits import SPLITS, Split, split_named, split_of_folders, split_of_path
 from app.jobs.errors import NotTrainableError
-from workers.datasets.formats.columns import stated_split
+from workers.datasets.formats.columns import find_stated_split
 from workers.datasets.formats.fields import SPLITS as SPLIT_FIELDS
 from workers.datasets.naming import FileNames
 from workers.datasets.records import MAX_TEXT_CHARACTERS, Remark
@@ -48,7 +48,7 @@ class Source:
 
     def split_of_row(self, annotation: str, path: str, values: Mapping[str, Any]) -> Split | None:
         """The split of a row's image: `values` are the row's under normalised names."""
-        column, stated = stated_split(values)
+        column, stated = find_stated_split(values)
         if column is not None and column not in SPLIT_FIELDS:
             self._split_guesses.add(f"split read from the column '{column}' of {annotation}")
         return self.split(annotation, path, stated)
@@ -88,9 +88,9 @@ class Source:
                     f"The splits {shown} are no train, validation or test. own_split=ignore splits all of it anew; "
                     "or name them train, validation and test."
                 )
-            yield Remark(f"the splits {shown} are no train, validation or test: they were not heeded")
+            yield Remark(f"the splits {shown} are no train, validation or test: they were ignored")
         yield from self.names.remarks()
-        yield from self.names.unnamed()
+        yield from self.names.report_unnamed()
 
 
 def shorten(text: str) -> str:

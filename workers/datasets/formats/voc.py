@@ -35,13 +35,15 @@ def is_voc_list(name: str) -> bool:
 
 def read_voc(source: Source) -> Found:
     """Each annotation's categories: of the whole image where it shows one, or a crop a box."""
-    splits = yield from _listed_splits(source.folder)
+    splits = yield from _read_listed_splits(source.folder)
     for name in source.annotations:
         if not looks_like_voc(source.folder / name):
             continue
         encoding = find_encoding(source.folder / name)
         if encoding.name == "cp1252":
-            yield from source.say("XML files that are no valid UTF-8 were read as they declare themselves")
+            yield from source.say(
+                "XML files that are not valid UTF-8 were read in the encoding that they declare"
+            )
         try:
             root = _parse(source.folder / name)
         except (ElementTree.ParseError, ValueError, LookupError) as error:
@@ -105,7 +107,7 @@ def _regions(root: ElementTree.Element) -> Iterator[Region]:
             yield Region(label, to_corners(corners, sides))
 
 
-def _listed_splits(folder: Path) -> Generator[Refusal, None, dict[str, Split]]:
+def _read_listed_splits(folder: Path) -> Generator[Refusal, None, dict[str, Split]]:
     """What VOC's own lists say; an image in several is judged on."""
     order: list[Split] = ["train", "validation", "test"]
     found: dict[str, Split] = {}

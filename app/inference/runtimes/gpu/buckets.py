@@ -34,7 +34,7 @@ class Recording(Protocol):
     """What it writes to, each time anew."""
 
     def replay(self) -> None:
-        """Queue it again."""
+        """Queue the recorded work again."""
 
 
 class Recorder(Protocol):
@@ -174,11 +174,11 @@ class BucketedForward:
     def close(self) -> None:
         """Let go of the model and its memory; everything queued must be done."""
         self.give_up()
-        self._forward = self._recorded = _closed
+        self._forward = self._recorded = _raise_closed
         self._inputs = torch.empty(0)
 
 
-def _closed(rows: torch.Tensor) -> torch.Tensor:
+def _raise_closed(rows: torch.Tensor) -> torch.Tensor:
     raise RuntimeError("the model was closed")
 
 

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class BatchJpegDecoder(Protocol):
-    """Decodes on a device."""
+    """Decodes batches of JPEG files on a device."""
 
     name: str
     """The library, for people."""

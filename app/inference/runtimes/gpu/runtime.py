@@ -51,7 +51,7 @@ class GpuOptions:
 
 
 class Pending:
-    """Features on their way."""
+    """Features of one batch that the device still computes."""
 
     def __init__(
         self, parts: list[_Part], give_back: Callable[[torch.Tensor], None], kept: list[torch.Tensor]
@@ -135,7 +135,7 @@ class GpuRuntime:
         self.memory_bytes = (
             weights + self._inputs.numel() + 2 * options.staging_bytes + (_WORKSPACE if recorder else 0)
         )
-        self.label = self._described()
+        self.label = self._describe()
         """For people; grows as graphs are recorded."""
 
     @property
@@ -145,7 +145,7 @@ class GpuRuntime:
         compiler = self.options.compile_backend
         return name if compiler is None else f"{name}, compiled by {compiler}"
 
-    def _described(self) -> str:
+    def _describe(self) -> str:
         name = self.name
         if self.forward.recorded and self.options.graphs and self.device.kind == "cuda":
             name += f", graphs up to {self.forward.recorded[-1]}"
@@ -193,7 +193,7 @@ class GpuRuntime:
                 self.streams.settle()
         with self.streams.lock, torch.inference_mode(), self.streams.computing():
             self.forward.record(size)
-        self.label = self._described()
+        self.label = self._describe()
 
     def forget(self, sizes: Sequence[int]) -> None:
         """Give the graphs of these sizes up."""
@@ -201,7 +201,7 @@ class GpuRuntime:
             self.streams.mark().wait()
             for size in sizes:
                 self.forward.forget(size)
-        self.label = self._described()
+        self.label = self._describe()
 
     def give_up_graphs(self, remark: str) -> None:
         """Run every batch eagerly from now on; `remark` says why where the model is described."""
@@ -209,12 +209,12 @@ class GpuRuntime:
             self.streams.mark().wait()
             self.forward.give_up()
             self.remark = remark
-        self.label = self._described()
+        self.label = self._describe()
 
     def give_up_decoding(self) -> None:
         """Take no more JPEG files."""
         self.options = replace(self.options, decoder=None)
-        self.label = self._described()
+        self.label = self._describe()
 
     def close(self) -> None:
         """Give the device's memory back."""

@@ -39,7 +39,7 @@ class Warming:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin in the background."""
+        """Begin to record and measure in the background."""
         self._thread = threading.Thread(target=self._run_safely, name="gpu-warming", daemon=True)
         self._thread.start()
 
@@ -56,12 +56,12 @@ class Warming:
 
     def run(self) -> None:
         """Record the graphs, largest first, so that smaller ones use its memory again; then measure."""
-        limit = self._settled or self._kept() or self._runtime.options.max_batch
+        limit = self._settled or self._read_kept() or self._runtime.options.max_batch
         sizes = buckets_up_to(limit)
         fitting = self._record(sizes)
         if self._stop.is_set() or not fitting:
             return
-        if self._settled or self._kept():
+        if self._settled or self._read_kept():
             if max(fitting) < limit:
                 self._on_largest(max(fitting))
             return
@@ -72,7 +72,7 @@ class Warming:
         self._runtime.forget([size for size in sizes if size > largest])
         measured = {str(size): round(rate, 1) for size, rate in rates.items()}
         self._note.write({"largest": largest, "images_per_s": measured})
-        log.info("The largest batch is %d: %s", largest, _described(rates))
+        log.info("The largest batch is %d: %s", largest, _describe_rates(rates))
         self._on_largest(largest)
 
     def _run_safely(self) -> None:
@@ -81,7 +81,7 @@ class Warming:
         except Exception:  # requests go on with what there is
             log.warning("Preparing %s on its GPU failed.", self._runtime.label, exc_info=True)
 
-    def _kept(self) -> int | None:
+    def _read_kept(self) -> int | None:
         """What was measured before on such a device."""
         found = self._note.read().get("largest")
         limit = self._runtime.options.max_batch
@@ -133,5 +133,5 @@ class Warming:
             raise
 
 
-def _described(rates: dict[int, float]) -> str:
+def _describe_rates(rates: dict[int, float]) -> str:
     return ", ".join(f"{rate:.0f} images/s at {size}" for size, rate in rates.items())

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from llamafarm_vision.flows import exchange, fetch, list_rows, send
 from llamafarm_vision.images import ImageInput
 from llamafarm_vision.replies.answers import AddedAnswerExample, AnswerExample
 from llamafarm_vision.replies.jobs import Job
-from llamafarm_vision.replies.recognition import Collection, CollectionHealth, Example, Label
+from llamafarm_vision.replies.recognition import (
+    ChangedExamples,
+    Collection,
+    CollectionHealth,
+    Example,
+    Label,
+    RenamedLabel,
+)
 from llamafarm_vision.steps import Call, Flow, ItemFlow, drop_none, form_fields, quote_segment
 from llamafarm_vision.verbs import Carrier, Group, Listing, Verb
 
@@ -50,7 +60,9 @@ def expect_labels(name: str, label_shares: str) -> Flow[Collection]:
 
 
 def examine_collection(name: str = "default", *, limit: int | None = None) -> Flow[CollectionHealth]:
-    """Examples whose labels look wrong, and how well each label is learned."""
+    """Examples whose labels look wrong or that are nearly the same picture, labels that overlap or have few examples,
+    and how well each is learned.
+    """
     call = Call("GET", _path(name, "health"), params=drop_none(limit=limit), is_repeatable=True)
     return fetch(call, CollectionHealth)
 
@@ -65,9 +77,52 @@ def list_labels(collection: str = "default") -> ItemFlow[Label]:
     return list_rows(_path(collection, "labels"), Label.model_validate)
 
 
-def list_examples(*, label: str | None = None, collection: str = "default") -> ItemFlow[Example]:
-    """A collection's examples, by label; `label` shows only its own."""
-    return list_rows(_path(collection, "examples"), Example.model_validate, label=label)
+def rename_label(
+    label: str, name: str, *, collection: str = "default", merge: bool = False
+) -> Flow[RenamedLabel]:
+    """Give a label another name.
+
+    Args:
+        merge: Where there is a label of that name, put the two together; of an image that both have one example stays.
+    """
+    body = drop_none(name=name, merge=merge or None)
+    call = Call("PATCH", _path(collection, "labels", label), json=body, is_repeatable=True)
+    return fetch(call, RenamedLabel)
+
+
+def list_examples(
+    *, label: str | None = None, image_sha256: str | None = None, collection: str = "default"
+) -> ItemFlow[Example]:
+    """A collection's examples, by label; `label` shows only its own, `image_sha256` only those of one image."""
+    path = _path(collection, "examples")
+    return list_rows(path, Example.model_validate, label=label, image_sha256=image_sha256)
+
+
+def relabel_example(example: str, label: str, *, collection: str = "default") -> Flow[Example]:
+    """Give an example another label, one of the collection's or a new one."""
+    path = _path(collection, "examples", example)
+    return fetch(Call("PATCH", path, json={"label": label}, is_repeatable=True), Example)
+
+
+def relabel_examples(
+    examples: Sequence[str], label: str, *, collection: str = "default", merge: bool = False
+) -> Flow[ChangedExamples]:
+    """Give several examples another label: all of them or, where one is refused, none.
+
+    Args:
+        merge: Forget those whose image has the label already, instead of refusing them all.
+    """
+    return _change_examples(collection, ids=list(examples), label=label, merge=merge or None)
+
+
+def forget_examples(examples: Sequence[str], *, collection: str = "default") -> Flow[ChangedExamples]:
+    """Forget several examples: all of them or, where one is not there, none."""
+    return _change_examples(collection, ids=list(examples), delete=True)
+
+
+def _change_examples(collection: str, **body: Any) -> Flow[ChangedExamples]:
+    path = _path(collection, "examples", "bulk")
+    return fetch(Call("POST", path, json=drop_none(**body), is_repeatable=True), ChangedExamples)
 
 
 def get_example(example: str, *, collection: str = "default") -> Flow[Example]:
@@ -127,14 +182,18 @@ class Collections(Group[Carrier]):
     health = Verb(examine_collection)
     delete = Verb(delete_collection)
     labels = Listing(list_labels)
+    rename_label = Verb(rename_label)
 
 
 class Examples(Group[Carrier]):
-    """What was taught; `vision.learn` and `vision.forget` change it."""
+    """What was taught; `vision.learn` and `vision.forget` change it too."""
 
     list = Listing(list_examples)
     get = Verb(get_example)
     image = Verb(get_example_image)
+    relabel = Verb(relabel_example)
+    relabel_many = Verb(relabel_examples)
+    forget_many = Verb(forget_examples)
 
 
 class Answers(Group[Carrier]):

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
-from llamafarm_vision.flows import Progress, download, fetch, list_rows, send
+from llamafarm_vision.flows import Progress, download, exchange, fetch, list_rows, send
 from llamafarm_vision.packing import open_upload
-from llamafarm_vision.replies.jobs import Dataset, Job
+from llamafarm_vision.replies.jobs import Dataset, DatasetImage, Job
 from llamafarm_vision.steps import Block, Call, Flow, ItemFlow, drop_none, quote_segment
 from llamafarm_vision.transports import CONNECT_TIMEOUT_SECONDS
 from llamafarm_vision.verbs import Carrier, Group, Listing, Verb
@@ -116,6 +116,22 @@ def delete_dataset(dataset: str | Dataset) -> Flow[None]:
     yield from send(Call("DELETE", _path(dataset), is_repeatable=True))
 
 
+def list_dataset_images(
+    dataset: str | Dataset, *, label: str | None = None, split: str | None = None
+) -> ItemFlow[DatasetImage]:
+    """A dataset's examples, by image; `label` and `split` (`train`, `validation` or `test`) show only their own."""
+    return list_rows(_path(dataset, "images"), DatasetImage.model_validate, label=label, split=split)
+
+
+def get_dataset_image(dataset: str | Dataset, image_sha256: str, *, size: int | None = None) -> Flow[bytes]:
+    """A JPEG of one image of a dataset; `size` is the longer side in pixels."""
+    path = _path(dataset, "images", quote_segment(image_sha256))
+    content: bytes = (
+        yield from exchange(Call("GET", path, params=drop_none(size=size), is_repeatable=True))
+    ).content
+    return content
+
+
 def save_report(dataset: str | Dataset, file: str | os.PathLike[str]) -> Flow[Path]:
     """Save what was refused, as JSON lines: a file and its reason on each."""
     return download(Call("GET", _path(dataset, "report"), is_repeatable=True), Path(file))
@@ -135,5 +151,7 @@ class Datasets(Group[Carrier]):
     list = Listing(list_datasets)
     get = Verb(get_dataset)
     delete = Verb(delete_dataset)
+    images = Listing(list_dataset_images)
+    image = Verb(get_dataset_image)
     save_report = Verb(save_report)
     save_manifest = Verb(save_manifest)

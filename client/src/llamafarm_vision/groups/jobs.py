@@ -1,4 +1,4 @@
-"""Long work: ask for it, follow it, wait for it, take what it made."""
+"""Jobs: ask for one, follow it, wait for it, take what it made."""
 
 from __future__ import annotations
 

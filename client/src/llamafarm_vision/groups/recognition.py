@@ -30,6 +30,7 @@ def classify(
     threshold: float | None = None,
     top_k: int | None = None,
     coverage: float | None = None,
+    neighbours: int | None = None,
 ) -> Flow[Classification]:
     """Say what an image shows.
 
@@ -40,8 +41,9 @@ def classify(
         threshold: Reject below this probability, 0 to 1; 0 accepts everything.
         top_k: How many scores to show.
         coverage: Give the set of labels that holds the right one with this probability too, .5 to .999.
+        neighbours: Give so many of the collection's examples that look most like the image too, at most 20.
     """
-    form = _classify_form(labels, collection, model, threshold, top_k, coverage)
+    form = _classify_form(labels, collection, model, threshold, top_k, coverage, neighbours)
     return fetch(_image_call("/v1/classify", form, image), Classification)
 
 
@@ -54,9 +56,10 @@ def classify_many(
     threshold: float | None = None,
     top_k: int | None = None,
     coverage: float | None = None,
+    neighbours: int | None = None,
 ) -> ItemFlow[Classification]:
     """Say of each image what it shows, in order; several go in one request. The arguments are those of `classify`."""
-    form = _classify_form(labels, collection, model, threshold, top_k, coverage)
+    form = _classify_form(labels, collection, model, threshold, top_k, coverage, neighbours)
     for some in _in_batches(images):
         reply = yield from send(_image_call("/v1/classify", form, *some))
         # one image is answered by itself, several by a list
@@ -263,6 +266,7 @@ def _classify_form(
     threshold: float | None,
     top_k: int | None,
     coverage: float | None,
+    neighbours: int | None,
 ) -> dict[str, str]:
     return form_fields(
         labels=None if labels is None else list(labels),
@@ -271,6 +275,7 @@ def _classify_form(
         threshold=threshold,
         top_k=top_k,
         coverage=coverage,
+        neighbours=neighbours,
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from llamafarm_vision.flows import fetch, list_rows, send
-from llamafarm_vision.replies.models import Key, NewKey
+from llamafarm_vision.replies.models import Access, Key, NewKey
 from llamafarm_vision.replies.strategies import Hardware, Recommendation, Strategy
 from llamafarm_vision.steps import Call, Flow, ItemFlow, drop_none, quote_segment
 from llamafarm_vision.verbs import Carrier, Group, Listing, Verb
@@ -77,6 +77,11 @@ def list_keys() -> ItemFlow[Key]:
     return list_rows("/v1/keys", Key.model_validate)
 
 
+def get_access() -> Flow[Access]:
+    """Who is calling and what they may do, whatever their key allows."""
+    return fetch(Call("GET", "/v1/access", is_repeatable=True), Access)
+
+
 def revoke_key(key: str | Key) -> Flow[None]:
     """End a key, by its id; every process refuses it within a second."""
     yield from send(Call("DELETE", f"/v1/keys/{quote_segment(key.id if isinstance(key, Key) else key)}"))
@@ -91,8 +96,9 @@ class Strategies(Group[Carrier]):
 
 
 class Keys(Group[Carrier]):
-    """API keys; for those with the scope `admin`."""
+    """API keys; but for `access`, for those with the scope `admin`."""
 
     create = Verb(create_key)
     list = Listing(list_keys)
     revoke = Verb(revoke_key)
+    access = Verb(get_access)

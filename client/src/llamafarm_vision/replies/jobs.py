@@ -1,4 +1,4 @@
-"""Replies about long work, what it made, and what it was made of."""
+"""Replies about jobs, their files and what they learned from."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Artifact(ReplyModel):
 
 
 class Job(ReplyModel):
-    """Long work: a training, an evaluation, an export, the preparation of a dataset."""
+    """A long-running job: a training, an evaluation, an export, the preparation of a dataset."""
 
     id: str
     kind: str
@@ -108,6 +108,20 @@ class Dataset(ReplyModel):
     job: str | None
     """The job that prepares it."""
     created_at: datetime
+
+
+class DatasetImage(ReplyModel):
+    """One example of a dataset."""
+
+    image_sha256: str
+    split: str
+    label: str | None
+    """None where the dataset's examples are questions or captions."""
+    question: str | None
+    answer: str | None
+    """To the question; a caption where there is none."""
+    image: str
+    """Where its thumbnail is."""
 
 
 class FieldNote(ReplyModel):

@@ -113,3 +113,14 @@ class NewKey(Key):
 
     key: str
     """What to send; shown this once."""
+
+
+class Access(ReplyModel):
+    """Who is calling, and what they may do."""
+
+    workspace: str
+    scopes: list[str]
+    """By name; `admin` means all."""
+    key_id: str | None
+    key_needed: bool
+    """Whether requests without a key are refused."""

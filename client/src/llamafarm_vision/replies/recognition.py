@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import field_validator
 
 from llamafarm_vision.replies.base import ReplyModel
+from llamafarm_vision.replies.review import ReviewSpan
 
 
 class Score(ReplyModel):
@@ -49,6 +50,17 @@ class AnswerSet(ReplyModel):
     warnings: list[AnswerSetWarning]
 
 
+class Hit(ReplyModel):
+    """An example near what was searched for."""
+
+    id: str
+    label: str
+    similarity: float
+    """Cosine."""
+    image: str
+    """Where its thumbnail is."""
+
+
 class Classification(ReplyModel):
     """What an image shows."""
 
@@ -66,6 +78,8 @@ class Classification(ReplyModel):
     timing_ms: ClassifyTiming
     answer_set: AnswerSet | None = None
     """None where no coverage was asked for."""
+    neighbours: list[Hit] | None = None
+    """The nearest examples, best first; None where they were not asked for, and empty in zero-shot."""
 
 
 class Example(ReplyModel):
@@ -97,6 +111,31 @@ class AddedExample(ReplyModel):
     """Labels that `replace` took away from the image."""
 
 
+class ChangedExamples(ReplyModel):
+    """What became of several examples."""
+
+    label: str | None
+    """The label that they have; None where they were forgotten."""
+    changed: list[str]
+    """Those that had another label before."""
+    unchanged: list[str]
+    """Those that had it already."""
+    removed: list[str]
+    """Those that are gone."""
+    collection_version: int
+
+
+class RenamedLabel(ReplyModel):
+    """A label with its new name."""
+
+    label: str
+    description: str
+    examples: int
+    removed: list[str]
+    """Examples that are gone, since the label they were merged into had their images already."""
+    collection_version: int
+
+
 class Label(ReplyModel):
     """One label of a collection."""
 
@@ -114,23 +153,14 @@ class Collection(ReplyModel):
     """`equal`, or `examples`: each label is expected as often as there are examples of it."""
     version: int
     """Grows by one with each change of its examples or descriptions."""
+    review: ReviewSpan | None = None
+    """What it keeps for review; None where it keeps no pictures."""
     labels: int
     examples: int
     """Images with a label."""
     answers: int
     """Examples of questions with their answers."""
     created_at: datetime
-
-
-class Hit(ReplyModel):
-    """An example near what was searched for."""
-
-    id: str
-    label: str
-    similarity: float
-    """Cosine."""
-    image: str
-    """Where its thumbnail is."""
 
 
 class SearchResult(ReplyModel):
@@ -196,6 +226,36 @@ class LabelHealth(ReplyModel):
     """Share of its examples that are told right when left out; None where none can be."""
 
 
+class NearDuplicate(ReplyModel):
+    """Two examples that are nearly the same picture."""
+
+    examples: tuple[str, str]
+    labels: tuple[str, str]
+    """Of the one and of the other example."""
+    similarity: float
+    """Cosine, above .98."""
+    images: tuple[str, str]
+    """Where their thumbnails are."""
+
+
+class OverlappingLabels(ReplyModel):
+    """Two labels that cannot be told apart well."""
+
+    labels: tuple[str, str]
+    share: float | None
+    """Of their examples, those that are told as the other one when left out; None where none was left out."""
+    similarity: float | None
+    """Mean cosine of an example of the one and one of the other; None where none was compared."""
+    sentence: str
+
+
+class SmallLabel(ReplyModel):
+    """A label of fewer than three examples."""
+
+    label: str
+    examples: int
+
+
 class CollectionHealth(ReplyModel):
     """What may be wrong with a collection's examples."""
 
@@ -208,5 +268,14 @@ class CollectionHealth(ReplyModel):
     labels: list[LabelHealth]
     """The least recall first."""
     labels_total: int
+    near_duplicates: list[NearDuplicate] = []
+    """Those of different labels first, then the most alike; without one of each pair none is left."""
+    near_duplicates_total: int = 0
+    overlapping_labels: list[OverlappingLabels] = []
+    """The worst first."""
+    overlapping_labels_total: int = 0
+    small_labels: list[SmallLabel] = []
+    """The fewest examples first."""
+    small_labels_total: int = 0
     notes: list[str]
     """What the figures leave out, in sentences."""

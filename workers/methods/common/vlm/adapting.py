@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from app.families.changed import is_adapter
 from app.families.hugging_face_encoder import recompute as recompute_activations
-from app.families.loading import VlmFiles, located_vlm
+from app.families.loading import VlmFiles, locate_vlm
 from app.families.transformers_vlm import TransformersVlm
 from app.families.vlms import resolve_vlm
 from app.inference import device as devices
@@ -32,11 +32,11 @@ RANK, DROPOUT = 16, 0.05
 
 
 def base_files(base: str, settings: Settings) -> VlmFiles:
-    """The files of the model to train; raises NotTrainableError for an adapter, and what `located_vlm` raises."""
+    """The files of the model to train; raises NotTrainableError for an adapter, and what `locate_vlm` raises."""
     source = resolve_vlm(base)
     if is_adapter(source):
         raise NotTrainableError(f"'{source.name}' is itself an adapter: train over its base model.")
-    return located_vlm(source, EncoderConfig.from_settings(settings))
+    return locate_vlm(source, EncoderConfig.from_settings(settings))
 
 
 class AdaptedVlm:

@@ -1,0 +1,1 @@
+"""The web page: its built files (sources in `page/`) and the addresses they are served at."""

@@ -1,0 +1,90 @@
+// Every way a picture comes in, all equal: drop, paste, choose, a folder, the camera. The zone is also a button.
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { isPicture, takeChosen, takeDropped, takePasted, type Given } from "../state/pictures";
+import { say } from "../strings";
+import { Icon } from "./icon";
+import { tell } from "./toast";
+
+type Take = (given: Given[]) => void;
+
+/** Pictures only; says how many files were left out. */
+export function keepPictures(given: Given[]): Given[] {
+  const pictures = given.filter(({ file }) => isPicture(file));
+  if (pictures.length < given.length) tell(say.ways.notPictures(given.length - pictures.length));
+  return pictures;
+}
+
+/** Takes what is dropped on the calling element and tells whether something hovers over it. */
+export function useDrop(onGiven: Take): { over: boolean; handlers: Record<string, (event: DragEvent) => void> } {
+  const [over, setOver] = useState(false);
+  const depth = useRef(0);
+  const enter = (step: number) => (event: DragEvent) => {
+    event.preventDefault();
+    event.stopPropagation();
+    depth.current = Math.max(0, depth.current + step);
+    setOver(depth.current > 0);
+  };
+  const drop = (event: DragEvent) => {
+    event.preventDefault();
+    event.stopPropagation();
+    depth.current = 0;
+    setOver(false);
+    if (event.dataTransfer) void takeDropped(event.dataTransfer).then((given) => onGiven(keepPictures(given)));
+  };
+  return { over, handlers: { onDragEnter: enter(1), onDragLeave: enter(-1), onDragOver: (event) => event.preventDefault(), onDrop: drop } };
+}
+
+const pasteTakers: { current: Take }[] = [];
+
+addEventListener("paste", (event) => {
+  const given = takePasted(event.clipboardData);
+  const taker = pasteTakers.at(-1);
+  if (!given.length || !taker) return;
+  event.preventDefault();
+  taker.current(keepPictures(given));
+});
+
+/** Takes pictures pasted anywhere on the page while the calling component is shown; the one shown last has them. */
+export function usePaste(onGiven: Take): void {
+  const latest = useRef(onGiven);
+  latest.current = onGiven;
+  useEffect(() => {
+    pasteTakers.push(latest);
+    return () => void pasteTakers.splice(pasteTakers.indexOf(latest), 1);
+  }, []);
+}
+
+/** A button that opens the browser's file dialog, or a phone's camera. */
+export function Choose({ onGiven, children, folder, photo, single, ...rest }: { onGiven: Take; children: ComponentChildren; folder?: boolean; photo?: boolean; single?: boolean; class?: string; "aria-label"?: string }) {
+  const input = useRef<HTMLInputElement>(null);
+  return (
+    <>
+      <button type="button" {...rest} onClick={() => input.current?.click()}>{children}</button>
+      <input
+        ref={input} type="file" hidden multiple={!single && !photo} accept={folder ? undefined : "image/*"}
+        {...(folder ? { webkitdirectory: true } : {})} {...(photo ? { capture: "environment" } : {})}
+        onChange={(event) => {
+          const given = takeChosen(event.currentTarget.files);
+          event.currentTarget.value = "";
+          if (given.length) onGiven(keepPictures(given));
+        }}
+      />
+    </>
+  );
+}
+
+/** A large zone that takes drops and, as a button, opens the file dialog. */
+export function DropZone({ onGiven, lead, single, children }: { onGiven: Take; lead: string; single?: boolean; children?: ComponentChildren }) {
+  const { over, handlers } = useDrop(onGiven);
+  return (
+    <div class="drop-zone" data-over={over} {...handlers}>
+      <Choose onGiven={onGiven} single={single} class="drop-target">
+        <Icon name="picture" />
+        <strong>{lead}</strong>
+        <span class="soft">{say.ways.choose} {say.ways.paste}</span>
+      </Choose>
+      {children && <div class="row">{children}</div>}
+    </div>
+  );
+}

@@ -1,0 +1,98 @@
+// The collection that the page works in, its labels, and whether somebody else changed it meanwhile.
+import { batch, effect, signal } from "@preact/signals";
+import { call, readAll } from "../api/client";
+import type { CollectionInfo, LabelInfo } from "../api/schema";
+import { Problem } from "../api/problems";
+
+const PLACE = "vision.collection";
+export const DEFAULT_COLLECTION = "default";
+
+const stored = () => {
+  try {
+    return localStorage.getItem(PLACE) ?? DEFAULT_COLLECTION;
+  } catch {
+    return DEFAULT_COLLECTION;
+  }
+};
+
+export const collectionName = signal(stored());
+export const collections = signal<CollectionInfo[]>([]);
+/** The current collection; null while it is not known, or not made yet. */
+export const collection = signal<CollectionInfo | null>(null);
+export const labels = signal<LabelInfo[]>([]);
+/** Counts up with each change of the collection that the page hears of, by itself or by others. */
+export const changes = signal(0);
+export const collectionsLoaded = signal(false);
+
+effect(() => {
+  try {
+    localStorage.setItem(PLACE, collectionName.value);
+  } catch {
+    // it lasts as long as the page
+  }
+});
+
+export async function loadCollections(): Promise<void> {
+  const found = await readAll("GET /v1/collections", {});
+  collections.value = [...found];
+  collectionsLoaded.value = true;
+}
+
+/** Reads the current collection and its labels where its version is another than what the page shows. */
+export async function refresh(force = false): Promise<void> {
+  const name = collectionName.value;
+  if (collection.value?.name !== name) await loadCollections(); // asking for one that does not exist would be an error
+  if (!collections.value.some((one) => one.name === name)) return show(name, null, []);
+  try {
+    const found = await call("GET /v1/collections/{collection}", { path: { collection: name } });
+    if (name !== collectionName.value) return;
+    const same = collection.value?.name === name && collection.value.version === found.version;
+    if (same && !force) return;
+    const told = await readAll("GET /v1/collections/{collection}/labels", { path: { collection: name } });
+    show(name, found, [...told]);
+  } catch (error) {
+    if (!(error instanceof Problem) || error.status !== 404) throw error;
+    collections.value = collections.value.filter((one) => one.name !== name); // removed meanwhile
+    show(name, null, []);
+  }
+}
+
+function show(name: string, found: CollectionInfo | null, told: LabelInfo[]): void {
+  if (name !== collectionName.value) return;
+  batch(() => {
+    labels.value = told;
+    collection.value = found;
+    changes.value++;
+  });
+}
+
+export function choose(name: string): void {
+  if (name === collectionName.value) return;
+  collectionName.value = name;
+  collection.value = null;
+  labels.value = [];
+  void refresh().catch(() => undefined);
+}
+
+let making: Promise<void> | null = null;
+
+/** Makes sure that the collection exists before something is taught into it. */
+export async function ensureCollection(): Promise<void> {
+  const name = collectionName.value;
+  if (collections.value.some((one) => one.name === name)) return;
+  making ??= call("POST /v1/collections", { json: { name } })
+    .then(
+      (made) => void (collections.value = [...collections.value, made]),
+      (error: unknown) => {
+        if (!(error instanceof Problem) || error.status !== 409) throw error; // somebody else made it
+      },
+    )
+    .finally(() => (making = null));
+  await making;
+}
+
+/** The colour that a label keeps: its place among the labels, by name. */
+export const hueOf = (label: string) => Math.max(0, labels.value.findIndex((one) => one.label === label)) % 8;
+
+addEventListener("focus", () => void refresh().catch(() => undefined));
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && void refresh().catch(() => undefined));

@@ -1,0 +1,74 @@
+// Files that a person hands over, as pictures that the service takes: folders walked, large photos scaled down.
+export interface Given {
+  file: File;
+  /** The innermost folder's name, where the file came in one. */
+  folder: string | null;
+}
+
+const NOT_PICTURES = /\.(txt|json|csv|zip|tar|gz|pdf|mp4|mov|webm|md|xml|ya?ml|html?|ds_store|ini|db)$/i;
+const IS_PICTURE = /\.(jpe?g|png|gif|webp|bmp|tiff?|avif|hei[cf]|jp2|ppm|ico)$/i;
+const MAX_BYTES = 20 * 1024 * 1024;
+const MAX_SIDE = 2048;
+
+export const isPicture = (file: File) => file.type.startsWith("image/") || IS_PICTURE.test(file.name) || (!file.type && !NOT_PICTURES.test(file.name) && file.name.includes("."));
+
+/** What was dropped: files, folders with all inside, or the picture of another page. */
+export async function takeDropped(data: DataTransfer): Promise<Given[]> {
+  const entries = [...data.items].filter((item) => item.kind === "file").map((item) => ({ entry: item.webkitGetAsEntry?.() ?? null, file: item.getAsFile() }));
+  const given: Given[] = [];
+  for (const { entry, file } of entries) {
+    if (entry?.isDirectory) await walk(entry as FileSystemDirectoryEntry, given);
+    else if (file) given.push({ file, folder: null });
+  }
+  return given;
+}
+
+async function walk(folder: FileSystemDirectoryEntry, given: Given[]): Promise<void> {
+  const reader = folder.createReader();
+  for (;;) {
+    const entries = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!entries.length) return; // browsers hand out a hundred at a time
+    for (const entry of entries) {
+      if (entry.name.startsWith(".")) continue;
+      if (entry.isDirectory) await walk(entry as FileSystemDirectoryEntry, given);
+      else given.push({ file: await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject)), folder: folder.name });
+    }
+  }
+}
+
+/** What an <input type=file> holds; `webkitdirectory` gives each file its path. */
+export function takeChosen(files: FileList | null): Given[] {
+  return [...(files ?? [])]
+    .filter((file) => !file.name.startsWith("."))
+    .map((file) => ({ file, folder: file.webkitRelativePath.split("/").at(-2) ?? null }));
+}
+
+/** Pictures on the clipboard. */
+export function takePasted(data: DataTransfer | null): Given[] {
+  return [...(data?.files ?? [])].map((file) => ({ file, folder: null }));
+}
+
+/** The file as it is, or scaled down in the browser where it is too large to send or of a kind that the browser may know
+ * better than the service (HEIC); where the browser cannot read it, the service has the word.
+ */
+export async function prepare(file: File): Promise<File> {
+  const isHeic = /hei[cf]/i.test(file.type) || /\.hei[cf]$/i.test(file.name);
+  if (file.size <= MAX_BYTES && !isHeic) return file;
+  try {
+    const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+    const scale = Math.min(1, MAX_SIDE / Math.max(bitmap.width, bitmap.height));
+    const blob = await drawJpeg(bitmap, Math.round(bitmap.width * scale), Math.round(bitmap.height * scale));
+    bitmap.close();
+    return new File([blob], file.name.replace(/\.\w+$/, "") + ".jpg", { type: "image/jpeg" });
+  } catch {
+    return file;
+  }
+}
+
+export function drawJpeg(source: CanvasImageSource, width: number, height: number): Promise<Blob> {
+  const canvas = document.createElement("canvas");
+  canvas.width = width;
+  canvas.height = height;
+  canvas.getContext("2d")?.drawImage(source, 0, 0, width, height);
+  return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no picture"))), "image/jpeg", 0.9));
+}

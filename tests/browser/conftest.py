@@ -1,0 +1,158 @@
+"""The page in Debian's Chromium over a real service. One service and one browser a module, one tab a test.
+
+A tab fails its test when the page logs an error, breaks its content policy or asks any other host for anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+
+from tests.browser.chromium import find_chromium
+from tests.live import Live, serving
+
+FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+_TELL_VIOLATIONS = """addEventListener("securitypolicyviolation",
+  (event) => console.error("content policy broken:", event.violatedDirective, event.blockedURI));"""
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs a browser."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+class Tab:
+    """One tab of the page, in a browser of its own without any memory, and what it must never do."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.context, self.url = context, url
+        self.page: Page = context.new_page()
+        self.page.set_default_timeout(15_000)
+        self.expected: list[str] = []
+        """Patterns of console errors that the test provokes, such as the browser's own line for a 404."""
+        self.complaints: list[str] = []
+        self._watch(self.page)
+
+    def _watch(self, page: Page) -> None:
+        page.on("console", self._read_console)
+        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        page.on("request", self._read_request)
+
+    def _read_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(f"{message.text} ({message.location.get('url')})")
+
+    def _read_request(self, request: Request) -> None:
+        if not request.url.startswith((self.url, "blob:", "data:")):
+            self.complaints.append(f"asked another host: {request.url}")
+
+    def open(self, screen: str, collection: str | None = None) -> Page:
+        """Show `#/<screen>` and wait for its heading."""
+        if collection is not None:
+            self.context.add_init_script(f"localStorage.setItem('vision.collection', '{collection}')")
+        self.page.goto(f"{self.url}/#/{screen}")
+        self.page.locator("main h1").first.wait_for()
+        return self.page
+
+    def check(self) -> None:
+        """Raises AssertionError with whatever the page should not have done."""
+        left = [
+            said for said in self.complaints if not any(re.search(pattern, said) for pattern in self.expected)
+        ]
+        assert not left, "\n".join(left)
+
+
+@pytest.fixture(scope="module")
+def service_settings() -> dict[str, str]:
+    """Settings of the module's service; a module overrides it for others."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """Where Chromium is."""
+    found = find_chromium()
+    if found is None and os.environ.get("REQUIRE_PAGE_TOOLS"):
+        pytest.fail("REQUIRE_PAGE_TOOLS is set, and there is no Chromium")
+    if found is None:
+        pytest.skip("no Chromium")
+    return found
+
+
+ServiceStarter = Callable[[dict[str, str]], Live]
+
+
+@pytest.fixture(scope="session")
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceStarter]:
+    """Starts a service, or hands out the running one that has the same settings."""
+    running: dict[frozenset[tuple[str, str]], Live] = {}
+    with ExitStack() as stack:
+
+        def start(settings: dict[str, str]) -> Live:
+            found = running.get(frozenset(settings.items()))
+            if found is None or found.process.poll() is not None:
+                folder = tmp_path_factory.mktemp("page") / "data"
+                found = stack.enter_context(serving(folder, **settings))
+                running[frozenset(settings.items())] = found
+            return found
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def served(chromium: str, start_service: ServiceStarter, service_settings: dict[str, str]) -> Live:
+    """The module's service."""
+    return start_service(service_settings)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """The module's browser. Its driver owns the thread's event loop, so it ends before another module's async tests."""
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield started
+        started.close()
+
+
+TabMaker = Callable[..., Tab]
+
+
+@pytest.fixture
+def make_tab(served: Live, browser: Browser) -> Iterator[TabMaker]:
+    """`make_tab(url=..., viewport=..., color_scheme=...)`: another tab, in a browser context of its own."""
+    tabs: list[Tab] = []
+    with ExitStack() as stack:
+
+        def make(url: str | None = None, **options: Any) -> Tab:
+            context = browser.new_context(**options)
+            stack.callback(context.close)
+            context.add_init_script(_TELL_VIOLATIONS)
+            tabs.append(Tab(context, url or served.url))
+            return tabs[-1]
+
+        yield make
+        for tab in tabs:
+            tab.check()
+
+
+@pytest.fixture
+def tab(make_tab: TabMaker) -> Tab:
+    """A tab of a desktop."""
+    return make_tab()
+
+
+@pytest.fixture
+def collection(request: pytest.FixtureRequest) -> str:
+    """A name of a collection that no other test uses."""
+    return re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[-60:].strip("-")

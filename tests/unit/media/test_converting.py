@@ -1,0 +1,100 @@
+"""AVIF, HEIC and JPEG 2000 are pictures like any other, decoded in a process with limits."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+
+from app.errors import CheckLimitError
+from app.media import converting
+from app.media.converting import DecoderLimits
+from app.media.errors import ImageTooLargeError, InvalidImageError
+from app.media.images import ImageLimits, decode, normalise_for_storage
+from tests.image_files import encode_image, gradient
+
+LIMITS = ImageLimits(max_pixels=1_000_000, max_side=5_000, stored_side=512)
+NAMES = {"AVIF": "AVIF", "HEIC": "HEIC", "JPEG2000": "JPEG 2000"}
+
+
+def written(image: Image.Image, kind: str, *, turned: bool = False) -> bytes:
+    exif = Image.Exif()
+    if turned:
+        exif[0x0112] = 6
+    if kind == "HEIC":
+        buffer = io.BytesIO()
+        pillow_heif.from_pillow(image).save(buffer, quality=95, exif=exif.tobytes() if turned else None)
+        return buffer.getvalue()
+    return encode_image(image, kind, exif=exif) if turned else encode_image(image, kind)
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_the_picture_is_read(kind: str) -> None:
+    image = decode(written(gradient(64, 48), kind), LIMITS)
+    assert image.mode == "RGB"
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(gradient(64, 48))).mean() < 8
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIC"])
+def test_it_is_turned_upright(kind: str) -> None:
+    image = decode(written(gradient(64, 48), kind, turned=True), LIMITS)
+    expected = gradient(64, 48).transpose(Image.Transpose.ROTATE_270)
+    assert image.size == (48, 64)
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(expected)).mean() < 8
+
+
+def test_it_is_stored_as_jpeg_of_the_same_picture() -> None:
+    stored = normalise_for_storage(written(gradient(64, 48), "AVIF"), LIMITS)
+    assert (stored.media_type, stored.width, stored.height) == ("image/jpeg", 64, 48)
+    difference = np.abs(np.asarray(decode(stored.bytes, LIMITS)).astype(int) - np.asarray(gradient(64, 48)))
+    assert difference.mean() < 8
+
+
+def test_sizes_are_checked_before_decoding() -> None:
+    with pytest.raises(ImageTooLargeError):
+        decode(written(gradient(1_100, 1_000), "JPEG2000"), LIMITS)
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_damaged_one_is_named(kind: str) -> None:
+    data = written(gradient(64, 48), kind)
+    with pytest.raises(InvalidImageError, match=f"This {NAMES[kind]} image could not be read"):
+        decode(data[: len(data) // 3], LIMITS)
+
+
+def test_decoding_ends_at_its_limits() -> None:
+    data = written(gradient(4_000, 3_000), "JPEG2000")
+    tight = ImageLimits(decoder=DecoderLimits(memory_mb=256))
+    with pytest.raises(CheckLimitError, match="Decoding the JPEG 2000 image took more memory"):
+        decode(data, tight)
+
+
+def test_the_decoder_is_never_in_the_process_that_asks(tmp_path: Path) -> None:
+    (tmp_path / "a.avif").write_bytes(written(gradient(), "AVIF"))
+    code = (
+        "import sys, pathlib\n"
+        "from app.media.images import ImageLimits, decode\n"
+        "image = decode(pathlib.Path(sys.argv[1]).read_bytes(), ImageLimits())\n"
+        "print(image.size, [name for name in sys.modules if 'avif' in name.lower()])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "a.avif"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "(48, 36) []"
+
+
+def test_without_the_decoder_the_photo_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as where the extra is not installed
+    (tmp_path / "a.heic").write_bytes(b"x")
+    with pytest.raises(InvalidImageError, match=r"This is an HEIC image.*llamafarm-vision\[heif\]"):
+        converting.convert_request(str(tmp_path / "a.heic"), str(tmp_path / "out"), "HEIC", 100, 100, 1 << 30)

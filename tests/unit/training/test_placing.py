@@ -1,0 +1,152 @@
+"""Which queue a training goes to: by the size of its base's files and the GPUs that the machine says it has."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.inference import device
+from app.inference.sources import CHECKPOINTS
+from app.jobs.spec import JobSpec, Queue, ResolvedJob
+from app.runtime.job_processes import _queues
+from app.runtime.plan import plan_here
+from app.settings import Settings
+from app.training.base_size import count_parameters
+from app.training.placing import Placement
+
+
+class Listening:
+    """Redis as far as presence asks it: which queues a worker listens to."""
+
+    def __init__(self, *queues: str) -> None:
+        self._keys = queues
+
+    async def exists(self, key: str) -> int:
+        return int(key.endswith(tuple(f":{queue}" for queue in self._keys)))
+
+
+def checkpoint(folder: Path, millions: int) -> str:
+    """`llava-shapes` with weights whose headers speak of so many numbers; their bytes are a hole in the file."""
+    shutil.copytree(CHECKPOINTS / "llava-shapes", folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    names: dict[str, str] = {}
+    for part in range(2):
+        shape = [millions * 1000, 500]
+        size = 2 * shape[0] * shape[1]
+        head: dict[str, Any] = {
+            "__metadata__": {"format": "pt"},
+            "weight": {"dtype": "BF16", "shape": shape, "data_offsets": [0, size]},
+        }
+        header = json.dumps(head).encode()
+        name = f"model-0000{part + 1}-of-00002.safetensors"
+        names[f"weight.{part}"] = name
+        with (folder / name).open("wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(8 + len(header) + size)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    return str(folder)
+
+
+class Driver:
+    """CUDA's driver library on a machine with so many GPUs."""
+
+    def __init__(self, gpus: int, refuses: bool) -> None:
+        self._gpus, self._refuses = gpus, refuses
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802
+        return 100 if self._refuses else 0
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = self._gpus
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("gpus", "setting", "built", "refuses", "count"),
+    [
+        (None, "auto", True, False, 0),
+        (1, "auto", True, False, 1),
+        (1, "cpu", True, False, 0),
+        (3, "cuda", True, False, 3),
+        (3, " CUDA:2 ", True, False, 1),
+        (0, "cuda:2", True, False, 0),
+        (2, "auto", True, True, 0),  # such as a driver that is older than the kernel's module
+        (2, "auto", False, False, 0),  # torch could not use them
+    ],
+)
+def test_gpus_are_counted_by_the_driver_for_engines_and_jobs_alike(
+    gpus: int | None,
+    setting: str,
+    built: bool,
+    refuses: bool,
+    count: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "nvidiactl"
+    if gpus is not None:
+        file.touch()
+    monkeypatch.setattr(device, "_DRIVER_FILES", (str(file),))
+    monkeypatch.setattr(device, "torch_has_cuda", lambda: built)
+    monkeypatch.setattr("app.inference.device.ctypes.CDLL", lambda name: Driver(gpus or 0, refuses))
+    assert device.count_gpus(setting) == count
+    if setting == "auto":
+        front_ends = plan_here(Settings(device=setting)).front_ends
+        assert bool(front_ends) == bool(count)
+
+
+def test_a_mac_has_one_gpu_and_another_machine_none_of_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    for system, count in (("Darwin", 1), ("Linux", 0)):
+        monkeypatch.setattr("app.inference.device.platform.system", lambda system=system: system)
+        assert device.count_gpus("mps") == count
+
+
+def test_sizes_are_read_from_headers_alone(tmp_path: Path) -> None:
+    assert count_parameters(Path(checkpoint(tmp_path / "large", 7000))) == 7_000_000_000
+    assert 1e5 < (count_parameters(CHECKPOINTS / "llava-shapes") or 0) < 1e8
+    assert count_parameters(tmp_path) is None
+    (tmp_path / "model.safetensors").write_bytes(b"\xff" * 16)
+    assert count_parameters(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("gpus", "millions", "listening", "queue"),
+    [
+        (0, 7000, (), "cpu"),  # a machine without a GPU trains it, slowly
+        (0, 7000, ("gpu",), "gpu"),  # another machine's worker has one
+        (1, 7000, (), "gpu"),
+        (4, 7000, (), "gpu"),
+        (1, 999, (), "cpu"),
+        (1, 1, (), "cpu"),
+    ],
+)
+async def test_a_large_base_goes_where_a_gpu_is(
+    gpus: int,
+    millions: int,
+    listening: tuple[str, ...],
+    queue: Queue,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device, "count_gpus", lambda name: gpus)
+    placement = Placement(Settings(data_dir=tmp_path / "data"), Listening(*listening))  # type: ignore[arg-type]
+    base = checkpoint(tmp_path / "base", millions)
+    spec = JobSpec(kind="train", method="lora", base_model=base, base_kind="vlm")
+    assert (await placement.place(ResolvedJob(spec, "cpu"))).queue == queue
+    # what a strategy says of a GPU, and several processes, are not doubted
+    for said in ("gpu", "multi-gpu"):
+        assert (await placement.place(ResolvedJob(spec, said))).queue == said  # type: ignore[arg-type]
+    # of a trained model the base is named beside the job
+    judged = JobSpec(kind="evaluate", model="mine", base_kind="vlm")
+    assert (await placement.place(ResolvedJob(judged, "cpu"), base)).queue == queue
+
+
+@pytest.mark.parametrize(("gpus", "queues"), [(0, "cpu"), (1, "cpu,gpu"), (4, "cpu,gpu,multi-gpu")])
+def test_a_services_worker_listens_where_its_gpus_can_work(
+    gpus: int, queues: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("app.runtime.job_processes.count_gpus", lambda name: gpus)
+    assert _queues(Settings(data_dir=tmp_path)) == queues
