@@ -72,13 +72,13 @@ def test_a_share_of_the_training_images_holds_every_label() -> None:
     assert len({item.label for item in _some_of_each_label(items, 1, seed=1)}) == 2
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(
     ("one", "other", "p_value"), [(0, 0, 1), (3, 3, 1), (0, 1, 1), (0, 5, 1 / 16), (1, 9, 22 / 1024)]
 )
 def test_the_sign_test_is_exact(one: int, other: int, p_value: float) -> None:
     assert sign_test(one, other) == sign_test(other, one) == pytest.approx(p_value)
-=======
+
+
 def test_where_labels_are_expected_by_their_examples_a_share_of_them_keeps_the_proportions() -> None:
     items = [Item(f"{number}", label="rare" if number % 10 == 0 else "common") for number in range(400)]
     chosen = _some_of_each_label(items, 100, 1, "examples")
@@ -87,4 +87,3 @@ def test_where_labels_are_expected_by_their_examples_a_share_of_them_keeps_the_p
     even = _some_of_each_label(items, 60, 1)
     assert sum(item.label == "rare" for item in even) == 30
     assert {item.label for item in _some_of_each_label(items, 2, 1, "examples")} == {"rare", "common"}
->>>>>>> refs/heads/train
