@@ -65,9 +65,24 @@ export async function undo(): Promise<boolean> {
   const last = history.pop();
   canUndo.value = history.length > 0;
   if (!last) return false;
-  for (const id of last.ids) await call("DELETE /v1/collections/{collection}/review/{id}/decision", { path: { collection: last.collection, id }, shown: true });
+  const left = [...last.ids];
+  let gone: Problem | null = null;
+  for (let id = left[0]; id; left.shift(), id = left[0]) {
+    try {
+      await call("DELETE /v1/collections/{collection}/review/{id}/decision", { path: { collection: last.collection, id }, shown: true });
+    } catch (error) {
+      // one that another tab took back (409) or that is gone stops none of the others
+      if (error instanceof Problem && error.status === 404) gone = error;
+      else if (!(error instanceof Problem) || error.status !== 409) {
+        history.push({ collection: last.collection, ids: left });
+        canUndo.value = true;
+        throw error;
+      }
+    }
+  }
   await refresh();
   await loadQueue();
+  if (gone) throw gone;
   return true;
 }
 
