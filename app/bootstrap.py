@@ -37,6 +37,8 @@ from app.datasets import service as datasets
 from app.datasets.service import Datasets
 from app.embedded import Addresses
 from app.errors import VisionError
+from app.feedback import service as review
+from app.feedback.opening import ReviewServices, open_review
 from app.http.spool import Spool
 from app.inference.capacity import decode_threads, images_in_flight
 from app.inference.engine.interface import Engine
@@ -90,7 +92,7 @@ class _Ground:
 
 
 @dataclass
-class Services(_Ground):
+class Services(ReviewServices, _Ground):
     """What `app.state.services` holds while the app runs; routes get single ones of it (`app.http.dependencies`)."""
 
     recognition: Recognition
@@ -131,6 +133,7 @@ async def open_services(
         ground = await _open_ground(stack, settings, addresses, part)
         collections = _open_collections(stack, ground)
         recognition, learning = collections.recognition, collections.learning
+        reviewing = open_review(stack, ground, learning)
         answering, teaching = _open_answers(stack, ground, collections)
         strategies = Strategies.load(settings)
         database, models = ground.database, ground.models
@@ -160,6 +163,7 @@ async def open_services(
             learning=learning,
             rebinding=Rebinding(models, jobs),
             thumbnails=Thumbnails(ground.blobs, ground.limits, ground.pool),
+            **vars(reviewing),
             answering=answering,
             teaching=teaching,
             strategies=strategies,
@@ -190,12 +194,7 @@ async def _open_ground(
     registry = await part.open_engine(settings, pool)
     stack.push_async_callback(registry.close)
     files = FileStore.from_settings(settings)
-    counters = (
-        collections.stored_bytes,
-        answers.count_stored_bytes,
-        datasets.count_stored_bytes,
-        artifacts.count_stored_bytes,
-    )
+    counters = [room.count_stored_bytes for room in (collections, answers, datasets, artifacts, review)]
     quota = StorageQuota(database, counters, settings.limits.max_workspace_mb)
     trained = TrainedModels(settings, database, files, registry, quota)
     return _Ground(
@@ -285,8 +284,9 @@ def _open_collections(stack: AsyncExitStack, ground: _Ground) -> _Collections:
         ground.pool,
         Neighbours(
             answers.count_answers,
-            answers.images_of,
-            shown=(answers.find_shown_images, datasets.find_shown_images),
+            images_of=(answers.images_of, review.images_of),
+            shown=(answers.find_shown_images, datasets.find_shown_images, review.find_shown_images),
+            trim_review=review.trim_review,
         ),
         ground.quota,
     )

@@ -20,6 +20,7 @@ from app.compat.llamafarm import router as llamafarm_router
 from app.compat.openai import router as openai_router
 from app.datasets.routes import router as datasets_router
 from app.embedded import Addresses
+from app.feedback.routes import router as feedback_router
 from app.http import openapi, problems
 from app.http.errors import (
     HeadersTooLargeError,
@@ -59,6 +60,10 @@ clients; every answer carries its request's id in `X-Request-ID`.
 _TAGS = [
     {"name": "recognition", "description": "Classify, search and embed images."},
     {"name": "collections", "description": "Named sets of labels and the examples that taught them."},
+    {
+        "name": "review",
+        "description": "What people say of answers: unsure pictures kept for them to decide, and feedback.",
+    },
     {"name": "answering", "description": "Questions about images, captions, and examples of answers."},
     {
         "name": "jobs",
@@ -134,6 +139,7 @@ def create_app(settings: Settings, addresses: Addresses, part: ServicePart | Non
     app.include_router(platform_router)
     for router in (
         recognition_router,
+        feedback_router,
         answering_router,
         training_router,
         jobs_router,

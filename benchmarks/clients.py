@@ -56,7 +56,7 @@ def main() -> None:
                 path = "/v1/collections/default/examples"
                 taught = client.post(path, data={"label": label}, files={"image": picture})
                 taught.raise_for_status()
-            for pair in list_pairs(picture, shapes.data(sorted(shapes.shown())[0])):
+            for pair in list_pairs(picture, shapes.data(sorted(shapes.list_shapes())[0])):
                 table.add_row(pair.name, *compare(live, client, pair, options.requests, options.rounds))
     Console(highlight=False, width=120).print(table)
 

@@ -35,7 +35,7 @@ from app.inference.sources import EncoderConfig
 from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from benchmarks.image_sets import DIGITS, SHAPES, text_vectors
-from tests.training import picked, trained
+from tests.training import pick_examples, train_model
 
 COLOURS = ("blue", "green", "red", "yellow")
 ASKED = 20
@@ -163,7 +163,9 @@ def by_a_job(
     method, params = VARIANTS[variant]
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        made = trained(picked(shown), method, Path(folder), params=params, seed=seed, settings=settings)
+        made = train_model(
+            pick_examples(shown), method, Path(folder), params=params, seed=seed, settings=settings
+        )
         seconds = time.perf_counter() - begun
         classifier = TrainedClassifier.load(made.folder)
         if classifier.adapted:

@@ -39,6 +39,8 @@ def type_of(schema: Schema) -> str:
         return " | ".join(type_of({**schema, "type": part}) for part in kind)
     if kind == "string" and schema.get("format") == "binary":
         return "Blob"
+    if kind == "array" and "prefixItems" in schema:
+        return f"[{', '.join(type_of(part) for part in schema['prefixItems'])}]"
     if kind == "array":
         inner = type_of(schema.get("items", {}))
         return f"({inner})[]" if " " in inner else f"{inner}[]"
@@ -71,7 +73,9 @@ def call_of(operation: Schema, path: str) -> str:
     """The type of one call: what it takes in its address, query and body, and what it replies."""
     query = {
         "properties": {
-            one["name"]: one["schema"] for one in operation.get("parameters", []) if one["in"] == "query"
+            parameter["name"]: parameter["schema"]
+            for parameter in operation.get("parameters", [])
+            if parameter["in"] == "query"
         }
     }
     names = "; ".join(f"{name}: string" for name in re.findall(r"{(\w+)}", path))
@@ -141,7 +145,7 @@ def main() -> None:
         FILE.write_text(made)
     elif FILE.read_text() != made:
         raise SystemExit(
-            f"{FILE.relative_to(ROOT)} differs from the service's OpenAPI document: run `make page`"
+            f"{FILE.relative_to(ROOT)} differs from the service's OpenAPI document: run `make docs`"
         )
 
 

@@ -169,7 +169,7 @@ class Cluster:
         self.workers.clear()
 
 
-def answered(broker: redis.Redis) -> bool:
+def is_answering(broker: redis.Redis) -> bool:
     """Whether Valkey is there."""
     with suppress(redis.RedisError):
         return bool(broker.ping())

@@ -35,7 +35,7 @@ def socket_folder() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def served(
+async def serve_registry(
     registry: ModelRegistry, settings: Settings, pool: ThreadPoolExecutor
 ) -> AsyncIterator[tuple[EngineServer, EngineClient]]:
     """The registry behind a socket, and a front end that is connected to it."""
@@ -60,7 +60,7 @@ async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
         await asyncio.sleep(0.002)
 
 
-def taken_bytes(client: EngineClient) -> int:
+def count_taken_bytes(client: EngineClient) -> int:
     """Shared memory that is given out, of all engines."""
     return sum(engine.channel.arena.taken_bytes for engine in client._engines if engine.is_connected)
 
@@ -115,7 +115,7 @@ class SquaresFamily(Families):
         return self._encoder
 
 
-def squared(group: str, numbers: list[int]) -> list[int]:
+def square(group: str, numbers: list[int]) -> list[int]:
     return [number * number for number in numbers]
 
 
@@ -126,12 +126,12 @@ def number(n: int) -> Rgb:
 
 @asynccontextmanager
 async def squares(
-    settings: Settings, pool: ThreadPoolExecutor, run: Callable[[str, list[int]], list[int]] = squared
+    settings: Settings, pool: ThreadPoolExecutor, run: Callable[[str, list[int]], list[int]] = square
 ) -> AsyncIterator[tuple[EngineServer, EngineClient]]:
     encoder = Squares(run)
     with ThreadPoolExecutor(2) as engines_own:
         registry = ModelRegistry(settings, SquaresFamily(encoder), pool=engines_own)
-        async with served(registry, settings, pool) as (server, client):
+        async with serve_registry(registry, settings, pool) as (server, client):
             async with client.encoder():
                 encoder.is_warm = True
             yield server, client
@@ -148,7 +148,7 @@ class Gate:
     def run(self, group: str, numbers: list[int]) -> list[int]:
         self.is_entered.set()
         assert self.open.wait(30)
-        return squared(group, numbers)
+        return square(group, numbers)
 
 
 class SocketLine:
@@ -186,10 +186,10 @@ async def over_a_socket(
     encoder = Squares(run)
     with ThreadPoolExecutor(2) as pool:
         registry = ModelRegistry(settings, SquaresFamily(encoder), pool=pool)
-        async with served(registry, settings, pool) as (server, client):
+        async with serve_registry(registry, settings, pool) as (server, client):
             async with client.encoder() as live:
                 encoder.is_warm = True
                 yield SocketLine(live, registry)
             await until(lambda: all(session.held == (0, 0) for session in server.sessions))
-            assert taken_bytes(client) == 0
+            assert count_taken_bytes(client) == 0
         await registry.close()

@@ -19,7 +19,7 @@ def gradient(width: int = 48, height: int = 36) -> Image.Image:
     return Image.fromarray(np.stack([x, y, 255 - x], -1).astype(np.uint8))
 
 
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+def encode_image(image: Image.Image, kind: str, **options: Any) -> bytes:
     """The image as a file of that format."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
@@ -33,18 +33,18 @@ def files() -> dict[str, bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     return {
-        "jpeg": encoded(image, "JPEG", exif=exif),
-        "jpeg progressive": encoded(image, "JPEG", progressive=True),
-        "jpeg cmyk": encoded(image.convert("CMYK"), "JPEG"),
-        "png": encoded(image, "PNG"),
-        "png palette": encoded(palette, "PNG", transparency=3),
-        "webp": encoded(image, "WEBP", exif=exif),
-        "webp lossless": encoded(image.convert("RGBA"), "WEBP", lossless=True),
-        "gif": encoded(palette, "GIF", save_all=True, append_images=[palette.rotate(90, expand=False)]),
-        "bmp": encoded(image, "BMP"),
-        "tiff": encoded(image, "TIFF", exif=exif),
-        "tiff lzw": encoded(image, "TIFF", compression="tiff_lzw"),
-        "tiff jpeg": encoded(image, "TIFF", compression="jpeg"),
+        "jpeg": encode_image(image, "JPEG", exif=exif),
+        "jpeg progressive": encode_image(image, "JPEG", progressive=True),
+        "jpeg cmyk": encode_image(image.convert("CMYK"), "JPEG"),
+        "png": encode_image(image, "PNG"),
+        "png palette": encode_image(palette, "PNG", transparency=3),
+        "webp": encode_image(image, "WEBP", exif=exif),
+        "webp lossless": encode_image(image.convert("RGBA"), "WEBP", lossless=True),
+        "gif": encode_image(palette, "GIF", save_all=True, append_images=[palette.rotate(90, expand=False)]),
+        "bmp": encode_image(image, "BMP"),
+        "tiff": encode_image(image, "TIFF", exif=exif),
+        "tiff lzw": encode_image(image, "TIFF", compression="tiff_lzw"),
+        "tiff jpeg": encode_image(image, "TIFF", compression="jpeg"),
     }
 
 

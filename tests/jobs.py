@@ -111,7 +111,7 @@ class Owner:
         await session.execute(machine.EVENT, {"id": self.job, "kind": kind, "data": json.dumps(data)})
 
 
-def told(stream: str) -> list[tuple[int, str, dict[str, Any]]]:
+def read_events(stream: str) -> list[tuple[int, str, dict[str, Any]]]:
     """The events of a stream as (id, name, data)."""
     found = []
     for block in stream.strip().split("\n\n"):

@@ -11,13 +11,13 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from tests.photos import encoded
+from tests.photos import encode_photo
 
 
 def picture(seed: int) -> bytes:
     """A small image unlike those of other seeds."""
     blocks = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-    return encoded(Image.fromarray(blocks).resize((96, 96)), "PNG")
+    return encode_photo(Image.fromarray(blocks).resize((96, 96)), "PNG")
 
 
 async def teach(
@@ -48,7 +48,7 @@ async def make(client: httpx.AsyncClient, name: str, encoder: str = "lite") -> N
     assert reply.status_code == 201, reply.text
 
 
-async def shown(client: httpx.AsyncClient, path: str, **params: Any) -> Any:
+async def get_json(client: httpx.AsyncClient, path: str, **params: Any) -> Any:
     """What a GET answers."""
     reply = await client.get(path, params=params)
     assert reply.status_code == 200, reply.text

@@ -20,29 +20,29 @@ def photo(name: str) -> Image.Image:
     return Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
 
 
-def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+def encode_photo(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     """The image as a file of that kind."""
     sink = io.BytesIO()
     image.save(sink, kind, **options)
     return sink.getvalue()
 
 
-def damaged(image: Image.Image) -> dict[str, bytes]:
+def damage_photo(image: Image.Image) -> dict[str, bytes]:
     """Versions of a photo that still show the same thing."""
     width, height = image.size
     crop = image.crop((width // 10, height // 10, width * 9 // 10, height * 9 // 10))
     return {
-        "rotated": encoded(image.rotate(12, expand=True, fillcolor=(127, 127, 127))),
-        "cropped": encoded(crop),
-        "darkened": encoded(ImageEnhance.Brightness(image).enhance(0.5)),
-        "jpeg": encoded(image, quality=12),
-        "mirrored": encoded(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
-        "shrunk": encoded(image.resize((width // 3, height // 3))),
+        "rotated": encode_photo(image.rotate(12, expand=True, fillcolor=(127, 127, 127))),
+        "cropped": encode_photo(crop),
+        "darkened": encode_photo(ImageEnhance.Brightness(image).enhance(0.5)),
+        "jpeg": encode_photo(image, quality=12),
+        "mirrored": encode_photo(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
+        "shrunk": encode_photo(image.resize((width // 3, height // 3))),
     }
 
 
-def saved(folder: Path, name: str) -> Path:
+def save_photo(folder: Path, name: str) -> Path:
     """A photo as a file."""
     path = folder / f"{name}.jpg"
-    path.write_bytes(encoded(photo(name), quality=92))
+    path.write_bytes(encode_photo(photo(name), quality=92))
     return path

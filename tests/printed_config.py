@@ -48,7 +48,7 @@ evaluation:
 PRINTED_CHECKPOINT = "llava-hf/llava-1.5-7b-hf"
 
 
-def printed(checkpoint: str = "llava-shapes", *, epochs: int = 1) -> str:
+def adapt_printed(checkpoint: str = "llava-shapes", *, epochs: int = 1) -> str:
     """The same with a checkpoint that is at hand, and with less work."""
     changed = PRINTED.replace(PRINTED_CHECKPOINT, checkpoint)
     return changed.replace("num_epochs: 10", f"num_epochs: {epochs}")

@@ -36,7 +36,7 @@ def data(number: int) -> bytes:
 
 
 @cache
-def shown() -> dict[int, tuple[str, str]]:
+def list_shapes() -> dict[int, tuple[str, str]]:
     """(colour, shape) of the images whose questions tell both."""
     known: dict[int, dict[str, str]] = {}
     for question, answer, number in questions():

@@ -21,7 +21,7 @@ import psutil
 
 from tests.cluster import until
 from tests.live import Live, serving
-from tests.photos import TAUGHT, damaged, encoded, photo
+from tests.photos import TAUGHT, damage_photo, encode_photo, photo
 
 MAX_WAIT_SECONDS = 45.0
 """No request may take longer: the service's own deadline of 30 s, and a margin."""
@@ -45,7 +45,7 @@ def teach(live: Live) -> None:
     """Teach every photo its label."""
     with live.client() as client:
         for label, name in TAUGHT.items():
-            files = {"images": encoded(photo(name))}
+            files = {"images": encode_photo(photo(name))}
             reply = client.post("/v1/collections/default/examples", data={"label": label}, files=files)
             assert reply.status_code == 201, reply.text
 
@@ -61,7 +61,7 @@ class Load:
         self.slow: list[str] = []
         self._live = live
         self._images = [
-            (label, image) for label, name in TAUGHT.items() for image in damaged(photo(name)).values()
+            (label, image) for label, name in TAUGHT.items() for image in damage_photo(photo(name)).values()
         ]
         self._ending = threading.Event()
         self._noting = threading.Lock()

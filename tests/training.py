@@ -81,7 +81,7 @@ def classification(images: dict[str, bytes], labels: dict[str, str]) -> Examples
     return Examples("classification", [Item(name, label=labels[name]) for name in images], images.__getitem__)
 
 
-def trained(
+def train_model(
     examples: Examples,
     method: str,
     folder: Path,
@@ -126,6 +126,6 @@ def trained(
     return Trained(out, card, evaluation, run, getattr(made, "judgement", None))
 
 
-def picked(rows: Sequence[tuple[str, bytes, str]]) -> Examples:
+def pick_examples(rows: Sequence[tuple[str, bytes, str]]) -> Examples:
     """Examples of (name, image, label)."""
     return classification({name: data for name, data, _ in rows}, {name: label for name, _, label in rows})

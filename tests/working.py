@@ -22,7 +22,7 @@ from workers.shared.run import JobRun, Task
 from workers.worker.supervisor import supervise
 
 
-async def carried_out(services: Services, client: httpx.AsyncClient, job: str) -> dict[str, Any]:
+async def run_job(services: Services, client: httpx.AsyncClient, job: str) -> dict[str, Any]:
     """Run the job's next attempt to its end; the job as clients see it then."""
     await asyncio.to_thread(
         supervise, uuid.UUID(job), services.settings, services.addresses, threading.Event()
@@ -32,7 +32,7 @@ async def carried_out(services: Services, client: httpx.AsyncClient, job: str) -
     return found
 
 
-async def worked(
+async def run_work(
     services: Services, owner: Owner, scratch: Path, work: Callable[[JobRun], Outcome]
 ) -> Outcome:
     """What `work` makes of a claimed job in a thread of this process; what it tells goes nowhere."""

@@ -121,6 +121,11 @@ class KeyRing:
             rows = await session.scalars(wanted.order_by(ApiKey.created_at, ApiKey.id).limit(limit))
             return list(rows)
 
+    async def name_of(self, key_id: uuid.UUID) -> str | None:
+        """What a key is called, also one that was revoked; None where it is gone."""
+        async with self._database.session() as session:
+            return await session.scalar(select(ApiKey.name).where(ApiKey.id == key_id))
+
     async def revoke(self, key_id: uuid.UUID, *, workspace: str | None) -> bool:
         """End a key for good; False when there is no such key in `workspace` (None: in any)."""
         ended = (

@@ -184,7 +184,7 @@ def _result(reply: bytes, code: int, limits: ChildLimits, doing: str) -> Any:
     error = read["error"]
     if "limit" in error:
         raise _to_limit_error(error["limit"], limits, doing)
-    # only a known failure: the child has read what strangers sent, and a name of its choosing is never imported
+    # only a known failure: the child has read untrusted data, and a name of its choosing is never imported
     kind = errors.list_errors().get(str(error.get("class")))
     if kind is not None:
         raise kind(error["detail"], retry_after_s=error["retry_after_s"], **error["context"])

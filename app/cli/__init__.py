@@ -14,11 +14,13 @@ from app.cli import (
     datasets,
     demo,
     fewshot,
+    health,
     jobs,
     keys,
     manyshot,
     models,
     oneshot,
+    review,
     service,
     strategies,
     train,
@@ -40,6 +42,9 @@ app.command("ask")(answering.ask)
 app.command("caption")(answering.caption)
 app.command("train")(train.train)
 app.command("demo")(demo.demo)
+app.command("review")(review.review)
+app.command("feedback")(review.feedback)
+app.command("health")(health.health)
 app.add_typer(keys.app, name="keys")
 app.add_typer(oneshot.app, name="oneshot")
 app.add_typer(fewshot.app, name="fewshot")

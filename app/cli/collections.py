@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from app.cli import following, output
+from app.cli import following, health, output
 from app.cli.client import drop_none, quoted
 from app.cli.options import Json, Lines
 from app.cli.session import Session, pass_session
 
 app = typer.Typer(help="Named sets of labels.", no_args_is_help=True)
+app.command("health")(health.health)
 _Name = Annotated[str, typer.Argument(help="Name of the collection.")]
 _SHARES = {"equal": "equal shares", "examples": "the shares of their examples"}
 
@@ -80,43 +81,8 @@ def set_property(session: Session, name: _Name, label_shares: _LabelShares) -> N
 
 
 @app.command()
-@pass_session(Json)
-def health(
-    session: Session,
-    name: _Name,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most examples and labels to show.")] = None,
-) -> None:
-    """Show examples whose labels look wrong, and how well each label is told."""
-    path = f"/v1/collections/{quoted(name)}/health"
-    session.print_result(session.service.call("GET", path, params=drop_none(limit=limit)), _print_health)
-
-
-@app.command()
 @pass_session()
 def remove(session: Session, name: _Name) -> None:
     """Remove a collection and every example in it."""
     session.service.call("DELETE", f"/v1/collections/{quoted(name)}")
     output.say(f"Removed {name}")
-
-
-def _print_health(reply: dict[str, Any]) -> None:
-    suspects = [
-        [suspect["id"], suspect["label"], suspect["told"], f"{suspect['probability']:.3f}"]
-        for suspect in reply["suspects"]
-    ]
-    head = ["suspect example", "label", "told by the others", "label is right"]
-    output.print_table(head, suspects, empty="No example's label looks wrong." if reply["examined"] else "")
-    if suspects and reply["labels"]:
-        output.out.print()
-    labels = [
-        [label["label"], str(label["examples"]), "" if label["recall"] is None else f"{label['recall']:.3f}"]
-        for label in reply["labels"]
-    ]
-    output.print_table(["label", "examples", "held-out recall"], labels, empty="")
-    for note in reply["notes"]:
-        output.say(note)
-    if suspects:
-        output.say(
-            f"vision oneshot forget ID -c {reply['collection']} removes an example; its picture is at"
-            f" {reply['suspects'][0]['image'].replace(reply['suspects'][0]['id'], 'ID')}"
-        )

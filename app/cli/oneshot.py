@@ -29,6 +29,19 @@ _PROMISES = {
     "none": "not promised",
 }
 
+_Coverage = Annotated[
+    float | None,
+    typer.Option(
+        min=0.5, max=0.999, help="Show besides which labels hold the right one with this probability."
+    ),
+]
+_Neighbours = Annotated[
+    int,
+    typer.Option(
+        min=0, max=20, help="Show besides so many of the taught examples that look most like the image."
+    ),
+]
+
 app = typer.Typer(help="Teach labels with one image each, and recognise them.", no_args_is_help=True)
 
 
@@ -76,12 +89,8 @@ def classify(
         float | None, typer.Option(min=0, max=1, help="Reject below this score; 0 accepts everything.")
     ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Scores to show for one image.")] = None,
-    coverage: Annotated[
-        float | None,
-        typer.Option(
-            min=0.5, max=0.999, help="Show besides which labels hold the right one with this probability."
-        ),
-    ] = None,
+    coverage: _Coverage = None,
+    neighbours: _Neighbours = 0,
     labels: Annotated[
         str | None,
         typer.Option(help="Comma-separated or a JSON list: choose among these, without any example."),
@@ -100,6 +109,7 @@ def classify(
         threshold=threshold,
         top_k=top_k,
         coverage=coverage,
+        neighbours=neighbours or None,
         labels=labels,
         model=model_id(service, model),
         collection=collection,
@@ -115,6 +125,8 @@ def classify(
     columns: dict[str, Column] = {"image": "file", "label": _verdict, "score": _score}
     if coverage is not None:
         columns |= {"answer set": _answer_set, "guarantee": _guarantee}
+    if neighbours:
+        columns["looks like"] = _looks_like
     session.print_rows({"data": rows}, columns | {"error": "error"})
     if coverage is not None and not session.json:
         warn(
@@ -159,6 +171,54 @@ def forget(
         output.say(f"Forgot {example_id}")
 
 
+@app.command()
+@pass_session(Json)
+def relabel(
+    session: Session,
+    example: Annotated[list[str], typer.Argument(help="Ids, as list-examples shows them.")],
+    label: Annotated[
+        str, typer.Option(help="The label that they get, one of the collection's or a new one.")
+    ],
+    merge: Annotated[
+        bool,
+        typer.Option(
+            "--merge", help="Forget those whose image has the label already, instead of refusing all."
+        ),
+    ] = False,
+    collection: Collection = "default",
+) -> None:
+    """Give examples another label: all of them or, where one is refused, none."""
+    body = drop_none(ids=example, label=label, merge=merge or None)
+    path = f"/v1/collections/{quoted(collection)}/examples/bulk"
+    reply = session.service.call("POST", path, json=body, again=True)
+    said = f"{count_examples(len(reply['changed']))} of {collection} now labelled {reply['label']}"
+    if reply["unchanged"]:
+        said += f"; {len(reply['unchanged'])} had the label already"
+    if reply["removed"]:
+        said += f"; {len(reply['removed'])} forgotten, whose image had it"
+    session.print_result(reply, said)
+
+
+@app.command("rename-label")
+@pass_session(Json)
+def rename_label(
+    session: Session,
+    label: Annotated[str, typer.Argument(help="The label.")],
+    name: Annotated[str, typer.Argument(help="Its new name.")],
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Where there is a label of that name, put the two together.")
+    ] = False,
+    collection: Collection = "default",
+) -> None:
+    """Give a label another name; its examples and its description stay."""
+    path = f"/v1/collections/{quoted(collection)}/labels/{quoted(label)}"
+    reply = session.service.call("PATCH", path, json=drop_none(name=name, merge=merge or None), again=True)
+    said = f"{label} is {reply['label']} in {collection}, with {count_examples(reply['examples'])}"
+    if reply["removed"]:
+        said += f"; of {count_examples(len(reply['removed']))} both labels had the image, and one is left"
+    session.print_result(reply, said)
+
+
 def _learn_one(service: Service, path: str, common: dict[str, str], label: str, file: Path) -> dict[str, Any]:
     return {"label": label, **service.send(path, {"label": label, **common}, images=file)["data"][0]}
 
@@ -188,10 +248,26 @@ def _print_scores(reply: dict[str, Any]) -> None:
     scores = [[s["label"], f"{s['score']:.3f}", _similarity(s)] for s in reply["scores"]]
     scores.append(["(none of these)", f"{reply['none']:.3f}", ""])
     output.print_table(["label", "score", "similarity"], scores, empty="")
+    if reply["neighbours"] is not None:
+        _print_neighbours(reply["neighbours"])
     if reply["answer_set"] is not None:
         promise = f"coverage {reply['answer_set']['coverage']:g}, {_PROMISES[_guarantee(reply)]}"
         output.out.print(Text(f"Answer set: {_answer_set(reply)} ({promise})"), soft_wrap=True)
         warn(reply["answer_set"]["warnings"])
+
+
+def _print_neighbours(neighbours: list[dict[str, Any]]) -> None:
+    rows = [[near["label"], f"{near['similarity']:.3f}", near["id"]] for near in neighbours]
+    if rows:
+        output.out.print()
+    output.print_table(
+        ["looks like", "similarity", "example"], rows, empty="No examples were asked, so none looks like it"
+    )
+
+
+def _looks_like(row: dict[str, Any]) -> str:
+    near = row.get("neighbours") or []
+    return ", ".join(f"{one['label']} {one['similarity']:.3f}" for one in near)
 
 
 def _answer_set(row: dict[str, Any]) -> str:

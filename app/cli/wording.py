@@ -28,6 +28,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (r"POST /v1/datasets", "`vision manyshot prepare-dataset`"),
     (r"GET /v1/models", "`vision models list`"),
     (r"POST /v1/classify", "`vision oneshot classify`"),
+    (r"send `merge: true`", "pass --merge"),
     (r"POST /v1/vqa", "`vision fewshot query`"),
     (r"\bparams\.(?P<name>[a-z_.]+)", "--param {name}"),
     # `manyshot train` writes these three of a configuration; a file's own fields are checked before it is sent

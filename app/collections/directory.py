@@ -41,6 +41,14 @@ class KnownCollection:
     name: str
     encoder: str
     version: int
+    is_reviewed: bool = False
+    """Whether its least sure pictures are kept for review."""
+
+
+def _seen(row: Collection) -> KnownCollection:
+    return KnownCollection(
+        row.id, row.workspace, row.name, row.encoder, row.version, row.review_keep is not None
+    )
 
 
 class Directory:
@@ -89,7 +97,7 @@ class Directory:
 
     def learn(self, row: Collection) -> KnownCollection:
         """Remember a row that was just read or written, unless a newer version of it is known."""
-        seen = KnownCollection(row.id, row.workspace, row.name, row.encoder, row.version)
+        seen = _seen(row)
         old = self._known.get((row.workspace, row.name))
         if old is not None and old.id == seen.id and old.version > seen.version:
             return old
@@ -168,5 +176,5 @@ class Directory:
             row = found.get(place)
             if row is None:
                 del self._known[place]
-            elif (row.id, row.encoder, row.version) != (before.id, before.encoder, before.version):
-                self._known[place] = KnownCollection(row.id, *place, row.encoder, row.version)
+            elif (seen := _seen(row)) != before:
+                self._known[place] = seen

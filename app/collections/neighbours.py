@@ -13,12 +13,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 
 @dataclass(frozen=True)
+class Reviewed:
+    """A collection, and what it may keep for review."""
+
+    id: uuid.UUID
+    keep: int | None
+    """So many pictures; None forgets all of them."""
+    days: int | None
+    """For so long."""
+
+
+@dataclass(frozen=True)
 class Neighbours:
-    """Functions of the rooms that keep answer examples and datasets."""
+    """Functions of the rooms that keep answer examples, datasets and pictures for review."""
 
     count_answers: Callable[[AsyncSession, Sequence[uuid.UUID]], Awaitable[Mapping[uuid.UUID, int]]]
     """Collection id -> answer examples; collections without any are left out."""
-    images_of: Callable[[AsyncSession, uuid.UUID], Awaitable[set[str]]]
-    """Hashes of the images that a collection's answer examples show."""
+    images_of: Sequence[Callable[[AsyncSession, uuid.UUID], Awaitable[set[str]]]]
+    """Each tells the hashes of the images that its room shows for a collection."""
     shown: Sequence[Callable[[AsyncSession, Sequence[str]], Awaitable[set[str]]]]
     """Each tells which of these image hashes its room still shows, so that they must stay."""
+    trim_review: Callable[[AsyncSession, Reviewed], Awaitable[list[str]]]
+    """Forgets what a collection keeps for review beyond what it may now; hashes of the images of what went."""

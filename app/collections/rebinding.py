@@ -26,8 +26,8 @@ class Rebinding:
         open, already.
         """
         encoder = self.models.get_encoder(name)
-        shown = self.models.shown(encoder)
-        if shown == self.models.shown(known.encoder):
+        shown = self.models.name_for_clients(encoder)
+        if shown == self.models.name_for_clients(known.encoder):
             raise ConflictError(f"The collection '{known.name}' is bound to the encoder '{shown}' already.")
         open_one = await self.jobs.open_of_kind(workspace, "reembed", known.id)
         if open_one is not None:

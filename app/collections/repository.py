@@ -291,10 +291,13 @@ async def unreferenced(session: AsyncSession, hashes: Sequence[str], neighbours:
 async def image_hashes(session: AsyncSession, collection_id: uuid.UUID, neighbours: Neighbours) -> list[str]:
     """Every image that the collection shows."""
     wanted = select(Example.image_sha256).where(Example.collection_id == collection_id)
-    return list({*await session.scalars(wanted), *await neighbours.images_of(session, collection_id)})
+    hashes = set(await session.scalars(wanted))
+    for images_of in neighbours.images_of:
+        hashes |= await images_of(session, collection_id)
+    return list(hashes)
 
 
-async def stored_bytes(session: AsyncSession, workspace: str) -> int:
+async def count_stored_bytes(session: AsyncSession, workspace: str) -> int:
     """Bytes of the images that the workspace's examples show, each as often as it is shown."""
     wanted = select(func.coalesce(func.sum(Example.bytes), 0)).join(Collection).where(in_workspace(workspace))
     return int(await session.scalar(wanted) or 0)

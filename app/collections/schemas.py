@@ -6,8 +6,9 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StringConstraints
 
+from app.collections.changes import LABEL_SHARES_HELP, ReviewSpan
 from app.collections.coverage import ShortfallCode
 from app.heads import LabelShares
 from app.heads.conformal import Guarantee
@@ -42,6 +43,7 @@ _COLLECTION: dict[str, Any] = {
     "encoder": "lite",
     "version": 12,
     "label_shares": "equal",
+    "review": {"keep": 500, "days": 30},
     "labels": 3,
     "examples": 12,
     "answers": 5,
@@ -56,9 +58,6 @@ _EXAMPLE: dict[str, Any] = {
 }
 _ADDED: dict[str, Any] = _EXAMPLE | {"created": True, "other_labels": ["teacup"], "replaced_labels": []}
 _LABEL: dict[str, Any] = {"label": "coffee_mug", "description": "ceramic white mug", "examples": 4}
-_LABEL_SHARES = (
-    "How often each label is expected: `equal`, all alike, or `examples`, as often as it has examples."
-)
 
 
 class Hit(BaseModel):
@@ -153,24 +152,7 @@ class CollectionRequest(BaseModel):
     encoder: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
         None, description="The encoder it is bound to, one of `/models`; the service's default if empty."
     )
-    label_shares: LabelShares = Field("equal", description=_LABEL_SHARES)
-
-
-class CollectionChange(BaseModel):
-    """What is to change of a collection: one of the two."""
-
-    model_config = with_example({"encoder": "clip-tiny"}, extra="forbid")
-
-    encoder: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
-        None, description="Bind it to this one of `/models`; every example is embedded again first."
-    )
-    label_shares: LabelShares | None = Field(None, description=_LABEL_SHARES)
-
-    @model_validator(mode="after")
-    def _changes_one_thing(self) -> CollectionChange:
-        if (self.encoder is None) == (self.label_shares is None):
-            raise ValueError("give `encoder` or `label_shares`, one at a time")
-        return self
+    label_shares: LabelShares = Field("equal", description=LABEL_SHARES_HELP)
 
 
 class CollectionInfo(BaseModel):
@@ -181,7 +163,10 @@ class CollectionInfo(BaseModel):
     name: str
     encoder: str
     version: int = Field(description="Grows by one with each change of its examples, descriptions or shares.")
-    label_shares: LabelShares = Field(description=_LABEL_SHARES)
+    label_shares: LabelShares = Field(description=LABEL_SHARES_HELP)
+    review: ReviewSpan | None = Field(
+        description="What it keeps for review; null where it keeps no pictures."
+    )
     labels: int
     examples: int = Field(description="Images with a label.")
     answers: int = Field(description="Examples of questions with their answers.")

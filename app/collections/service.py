@@ -17,11 +17,21 @@ from app.collections.coverage import Covered, cover
 from app.collections.directory import Directory, KnownCollection
 from app.collections.embedding import Embedded, ImageEmbedder
 from app.collections.errors import EmptyCollectionError, EncoderMismatchError
+from app.collections.given_answers import AnswerListener, GivenAnswer
 from app.collections.head_store import HeadStore
 from app.collections.health import Health, examine
 from app.collections.nearest import Near, nearest
 from app.collections.renewal import ExampleRenewal
-from app.collections.repository import NewExample, add_examples, find_collection, lock_images, stored_bytes
+from app.collections.repository import (
+    NewExample,
+    add_examples,
+    count_stored_bytes,
+    find_collection,
+    lock_images,
+    remove_examples,
+    settle_labels,
+)
+from app.collections.tables import Collection
 from app.errors import InvalidInputError
 from app.heads import Head, Prediction
 from app.http.names import collection_of, is_collection_name
@@ -37,13 +47,16 @@ from app.storage.database import DEFAULT_COLLECTION, Database
 
 __all__ = [
     "Answer",
+    "Collection",
     "NewExample",
     "Question",
     "Recognition",
     "add_examples",
+    "count_stored_bytes",
     "find_collection",
     "lock_images",
-    "stored_bytes",
+    "remove_examples",
+    "settle_labels",
 ]
 
 
@@ -94,6 +107,8 @@ class Recognition:
     metrics: Metrics
     trained: TrainedModels
     deadline_s: float = field(kw_only=True)
+    listener: AnswerListener | None = field(default=None, init=False)
+    """Whoever keeps pictures for review, from when that room is open."""
     _examining: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     """One examination at a time: each may read every vector of a collection."""
 
@@ -122,7 +137,11 @@ class Recognition:
             embedded = await self.embedder.embed(workspace, live, images)
             neighbours = await self._neighbours(known, live, embedded, question)
         name = None if known is None else known.name
-        return self._answer(head, embedded, question, live.name, name, began, neighbours)
+        answer = self._answer(head, embedded, question, live.name, name, began, neighbours)
+        if known is not None and known.is_reviewed and self.listener is not None:
+            said = (head.labels, answer.prediction, head.threshold)
+            self.listener.hear(GivenAnswer(known, live.key, images, embedded.vectors, *said))
+        return answer
 
     async def _neighbours(
         self, known: KnownCollection | None, live: ServedEncoder, embedded: Embedded, question: Question
@@ -272,7 +291,7 @@ class Recognition:
 
     def shown(self, encoder: str) -> str:
         """The name under which clients know what a collection is bound to."""
-        return self.models.shown(encoder)
+        return self.models.name_for_clients(encoder)
 
     async def _find(self, workspace: str, name: str | None) -> ModelRecord | ModelInfo | None:
         """The model that a client asked for, None where it named none; raises ModelNotFoundError."""
@@ -296,7 +315,7 @@ class Recognition:
             if reference is not None and not self.models.is_same_encoder(reference, known.encoder):
                 raise EncoderMismatchError(
                     f"The collection '{known.name}' is bound to the encoder "
-                    f"'{self.models.shown(known.encoder)}': leave out `model`, or pass `labels` to classify "
+                    f"'{self.models.name_for_clients(known.encoder)}': leave out `model`, or pass `labels` to classify "
                     "without the collection."
                 )
             reference = known.encoder

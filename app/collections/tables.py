@@ -32,6 +32,10 @@ class Collection(Base):
     """Removals up to this version are no longer noted; a process that knew less must read everything again."""
     label_shares: Mapped[str] = mapped_column(server_default="equal", default="equal")
     """How often each label is expected, one of `app.heads.LabelShares`."""
+    review_keep: Mapped[int | None]
+    """How many of its least sure pictures are kept for review; null where none are."""
+    review_days: Mapped[int | None]
+    """How long each of them is kept."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from contextlib import suppress
@@ -88,6 +89,25 @@ class Entry:
                 disk.check_room(self._folder, self._spool.min_free_mb, what="uploads")
                 self._unchecked = 0
             self._file.write(data)
+
+    def keep(self) -> Entry:
+        """The same bytes as an entry of its own, which outlives this one and is counted besides; nothing is copied.
+
+        Raises what `write` raises. Neither of the two is written to afterwards.
+        """
+        kept = Entry(self._spool, self._folder)
+        with disk.naming_faults(self._folder, "uploads"):
+            if self._file is not None:
+                self._file.flush()
+                kept._file = os.fdopen(os.dup(self._file.fileno()), "r+b")
+        kept._memory = self._memory
+        try:
+            self._spool.take(self.size)
+        except TooManyUploadsError:
+            kept.close()
+            raise
+        kept.size = self.size
+        return kept
 
     def read(self) -> bytes:
         """All of it; may block for a large part, so call it where blocking is allowed."""

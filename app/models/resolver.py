@@ -142,7 +142,7 @@ class ModelResolver:
         return (info.aliases or (info.name,))[0]
 
     @staticmethod
-    def shown(word: str, kind: Kind | None = None) -> str:
+    def name_for_clients(word: str, kind: Kind | None = None) -> str:
         """What clients call the model of a word, never a folder of this machine; also of one no longer there."""
         if kind == "vlm":
             try:
@@ -156,7 +156,7 @@ class ModelResolver:
 
     def is_same_encoder(self, word: str, other: str) -> bool:
         """Whether two words mean one encoder."""
-        return word == other or self.shown(word) == self.shown(other)
+        return word == other or self.name_for_clients(word) == self.name_for_clients(other)
 
     def absent(
         self,

@@ -34,6 +34,11 @@ logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
+def current_request_id() -> str:
+    """The id of the request that is being answered; empty outside of one."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))
+
+
 def configure(settings: Settings) -> None:
     """Send our own lines and those of libraries through one formatter to stderr; safe to call again."""
     as_json = settings.logs.log_format == "json" or (

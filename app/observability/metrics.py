@@ -28,6 +28,7 @@ MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128)
 STAGES = ("decode", "preprocess", "queue", "forward", "head")
+REVIEW_OUTCOMES = ("kept", "known", "surer", "refused", "dropped")
 OTHER_MODELS = "other"
 """What further models are counted under where no series can be dropped."""
 
@@ -112,11 +113,29 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
+        self._count_reviews()
         self.cpu = StageCpu(self.registry, is_on=stage_cpu)
         for stage in STAGES:
             self.stages.labels(stage)
         for outcome in ("hit", "miss"):
             self.cache.labels(outcome)
+
+    def _count_reviews(self) -> None:
+        self.review = Counter(
+            "vision_review_pictures",
+            "Unsure pictures for review: kept, known (kept or taught already), surer (than those that are kept),"
+            " refused, and dropped because too many waited to be written.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.decisions = Counter(
+            "vision_review_decisions",
+            "What people said of answers, by review or feedback; undone ones count as `undone` besides.",
+            ["decision"],
+            registry=self.registry,
+        )
+        for outcome in REVIEW_OUTCOMES:
+            self.review.labels(outcome)
 
     def _open_registry(self) -> CollectorRegistry:
         registry = CollectorRegistry()
@@ -178,6 +197,14 @@ class Metrics:
             self.cache.labels("hit").inc(hits)
         if misses:
             self.cache.labels("miss").inc(misses)
+
+    def observe_review(self, outcome: str, count: int = 1) -> None:
+        """What became of pictures that a collection was unsure of; `outcome` is one of `REVIEW_OUTCOMES`."""
+        self.review.labels(outcome).inc(count)
+
+    def observe_decision(self, decision: str, count: int = 1) -> None:
+        """People said so of answers."""
+        self.decisions.labels(decision).inc(count)
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """One request was answered (or left: 499); `route` is the template, never the path itself."""

@@ -18,6 +18,7 @@ from app.settings.group import SettingsGroup
 from app.settings.jobs import JobSettings, StrategySettings
 from app.settings.models import AnswerSettings, BatchingSettings, CollectionSettings, ModelSettings
 from app.settings.processes import ProcessSettings
+from app.settings.review import ReviewSettings
 from app.settings.serving import AccessSettings, LimitSettings, LogSettings, ServerSettings, UploadSettings
 
 
@@ -36,6 +37,7 @@ class Settings(BaseModel):
     limits: LimitSettings
     uploads: UploadSettings
     collections: CollectionSettings
+    review: ReviewSettings
     jobs: JobSettings
     strategies: StrategySettings
     logs: LogSettings

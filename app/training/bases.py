@@ -63,13 +63,14 @@ class BaseModels:
             if word is not None and not self._models.is_same_encoder(word, data.encoder):
                 raise EncoderMismatchError(
                     f"{data.name[0].upper()}{data.name[1:]} is bound to the encoder "
-                    f"'{self._models.shown(data.encoder)}', not to '{self._models.shown(word)}': take a strategy for "
-                    f"its encoder, or bind the collection to the other with PATCH /v1/collections/{data.slug}."
+                    f"'{self._models.name_for_clients(data.encoder)}', not to "
+                    f"'{self._models.name_for_clients(word)}': take a strategy for its encoder, or bind "
+                    f"the collection to the other with PATCH /v1/collections/{data.slug}."
                 )
             word = data.encoder
         word = word or self._models.default_encoder
         self._check_family(
-            FAMILIES.resolve("encoder", word).family, family, self._models.shown(word), strategy
+            FAMILIES.resolve("encoder", word).family, family, self._models.name_for_clients(word), strategy
         )
         return word
 

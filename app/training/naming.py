@@ -30,4 +30,4 @@ class JobNames:
     def of_base(self, spec: dict[str, Any]) -> str | None:
         """What clients call the base model of a job's specification."""
         word = spec.get("base_model")
-        return None if word is None else self._models.shown(word, spec.get("base_kind"))
+        return None if word is None else self._models.name_for_clients(word, spec.get("base_kind"))

@@ -9,7 +9,7 @@ import pytest
 
 from tests import shapes
 from tests.live import Live, serving
-from tests.photos import saved
+from tests.photos import save_photo
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """chelsea.jpg, coffee.jpg, rocket.jpg, camera.jpg, brick.jpg, coins.jpg, and easy-VQA's shape.png."""
     folder = tmp_path_factory.mktemp("photos")
     for name in ["chelsea", "coffee", "rocket", "camera", "brick", "coins"]:
-        saved(folder, name)
+        save_photo(folder, name)
     (folder / "shape.png").write_bytes(shapes.data(0))
     return folder

@@ -15,7 +15,7 @@ from tests import shapes
 from tests.live import Live, environment, run
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-NUMBERS = sorted(shapes.shown())[20:26]
+NUMBERS = sorted(shapes.list_shapes())[20:26]
 
 
 def test_ask_prints_the_right_colour(service: Live) -> None:
@@ -24,7 +24,9 @@ def test_ask_prints_the_right_colour(service: Live) -> None:
         for number in NUMBERS
     ]
     assert [reply.returncode for reply in said] == [0] * len(NUMBERS)
-    right = [reply.stdout.strip() == shapes.shown()[n][0] for reply, n in zip(said, NUMBERS, strict=True)]
+    right = [
+        reply.stdout.strip() == shapes.list_shapes()[n][0] for reply, n in zip(said, NUMBERS, strict=True)
+    ]
     assert sum(right) >= len(NUMBERS) - 1
 
 
@@ -32,13 +34,13 @@ def test_ask_as_json_is_the_services_reply(service: Live) -> None:
     image = shapes.paths()[NUMBERS[0]]
     done = run("ask", "--image", image, "What color is this?", "--json", VISION_SERVER=service.url)
     reply = json.loads(done.stdout)
-    assert reply["answer"] == shapes.shown()[NUMBERS[0]][0]
+    assert reply["answer"] == shapes.list_shapes()[NUMBERS[0]][0]
     assert reply["model"] == "llava-shapes"
 
 
 def test_caption_describes_one_and_a_folder(service: Live, tmp_path: Path) -> None:
     image = shapes.paths()[NUMBERS[0]]
-    caption = "a {} {}".format(*shapes.shown()[NUMBERS[0]])
+    caption = "a {} {}".format(*shapes.list_shapes()[NUMBERS[0]])
     assert run("caption", "--image", image, VISION_SERVER=service.url).stdout.strip() == caption
     (tmp_path / "one.png").write_bytes(image.read_bytes())
     (tmp_path / "two.png").write_bytes(b"nothing")
@@ -95,7 +97,7 @@ def test_curl_streams_the_same_answer(service: Live) -> None:
         whole = client.post("/v1/vqa", data=form, files=files).json()["answer"]
         with client.stream("POST", "/v1/vqa", data=form | {"stream": "true"}, files=files) as reply:
             lines = [line for line in reply.iter_lines() if line]
-    assert whole == shapes.shown()[NUMBERS[0]][0]
+    assert whole == shapes.list_shapes()[NUMBERS[0]][0]
     assert lines[0] == "event: token"
     assert json.loads(lines[-1].removeprefix("data: "))["answer"] == whole
 
@@ -119,7 +121,7 @@ def test_the_examples_run(service: Live, script: str, words: list[str], expected
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().endswith(expected.format(*shapes.shown()[NUMBERS[0]]))
+    assert done.stdout.strip().endswith(expected.format(*shapes.list_shapes()[NUMBERS[0]]))
 
 
 def test_the_examples_fit_a_screen() -> None:

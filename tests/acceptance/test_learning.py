@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.live import Live, run
-from tests.photos import TAUGHT, damaged, encoded, photo
+from tests.photos import TAUGHT, damage_photo, encode_photo, photo
 
 STRANGERS = ["brick", "coins", "grass", "gravel", "page", "text", "moon", "retina", "hubble_deep_field"]
 
@@ -28,7 +28,7 @@ def taught(service: Live, photos: Path) -> Live:
 @pytest.mark.parametrize("label", TAUGHT)
 def test_damaged_versions_are_recognised(taught: Live, label: str) -> None:
     with taught.client() as client:
-        for kind, data in damaged(photo(TAUGHT[label])).items():
+        for kind, data in damage_photo(photo(TAUGHT[label])).items():
             reply = (
                 client.post("/v1/classify", files={"image": (f"{kind}.jpg", data)}).raise_for_status().json()
             )
@@ -41,7 +41,9 @@ def test_damaged_versions_are_recognised(taught: Live, label: str) -> None:
 def test_other_things_are_rejected_more_often_than_not(taught: Live) -> None:
     with taught.client() as client:
         replies = {
-            name: client.post("/v1/classify", files={"image": encoded(photo(name))}).raise_for_status().json()
+            name: client.post("/v1/classify", files={"image": encode_photo(photo(name))})
+            .raise_for_status()
+            .json()
             for name in STRANGERS
         }
     rejected = [name for name, reply in replies.items() if reply["rejected"] and reply["label"] is None]
@@ -50,7 +52,7 @@ def test_other_things_are_rejected_more_often_than_not(taught: Live) -> None:
 
 
 def test_threshold_zero_accepts_everything_and_one_nothing(taught: Live) -> None:
-    image = {"image": encoded(photo("brick"))}
+    image = {"image": encode_photo(photo("brick"))}
     with taught.client() as client:
         accepted = client.post("/v1/classify", params={"threshold": 0}, files=image).json()
         refused = client.post("/v1/classify", params={"threshold": 1}, files=image).json()
@@ -113,11 +115,30 @@ def test_a_folder_of_folders_teaches_its_names_and_examples_can_be_listed_and_fo
     assert again.returncode == 0
     assert len(json.loads(run("oneshot", "list-examples", "--json", *at).stdout)["data"]) == 2
 
+    mend(listed, photos, at)
     assert run("oneshot", "forget", listed[0]["id"], *at).returncode == 0
     left = json.loads(run("oneshot", "list-examples", "--json", *at).stdout)["data"]
     assert [row["id"] for row in left] == [listed[1]["id"]]
     assert run("oneshot", "forget", listed[0]["id"], *at).returncode == 1
     assert run("collections", "remove", "folders", "--server", service.url).returncode == 0
+
+
+def mend(listed: list[dict[str, str]], photos: Path, at: list[str]) -> None:
+    """A label gets another name, and an example another label, which the next answers know."""
+    animal = next(row["id"] for row in listed if row["label"] == "animal")
+    renamed = run("oneshot", "rename-label", "animal", "cat / pet", *at)
+    assert "animal is cat / pet in folders, with 1 example" in renamed.stderr + renamed.stdout
+    taken = run("oneshot", "rename-label", "cat / pet", "drink", *at)
+    assert taken.returncode == 1
+    assert "--merge" in taken.stderr
+    done = run("oneshot", "classify", "--image", photos / "chelsea.jpg", "--neighbours", "1", *at)
+    assert "looks like" in done.stdout
+    assert animal in done.stdout
+    assert run("oneshot", "relabel", animal, "--label", "drink", *at).returncode == 0
+    health = run("health", "folders", *at[2:])
+    assert "drink" in health.stdout
+    assert "cat / pet" not in health.stdout
+    assert "fewer than three examples: drink (2)" in health.stderr
 
 
 def test_what_a_user_gets_wrong_is_one_clear_line(taught: Live, photos: Path) -> None:

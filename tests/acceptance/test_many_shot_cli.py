@@ -30,7 +30,7 @@ def working(tmp_path_factory: pytest.TempPathFactory) -> Live:  # type: ignore[m
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("images")
-    for number, (_, shape) in sorted(shapes.shown().items())[:COUNT]:
+    for number, (_, shape) in sorted(shapes.list_shapes().items())[:COUNT]:
         (folder / shape).mkdir(exist_ok=True)
         (folder / shape / f"{number}.png").write_bytes(shapes.data(number))
     (folder / "rectangle" / "broken.png").write_bytes(b"no image")
@@ -153,10 +153,10 @@ def test_a_model_that_answers_leaves_with_its_runner(working: Live, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     report = json.loads((folder / "export.json").read_text())
     assert (report["answers"]["same"], report["files"]["decoder.onnx"]["top1"]) == (1, 1)
-    number, question = next(iter(shapes.shown())), "what color is the shape?"
+    number, question = next(iter(shapes.list_shapes())), "what color is the shape?"
     image = shapes.paths()[number]
     asked = run("ask", "--image", image, "--model", "llava-shapes", question, VISION_SERVER=working.url)
-    assert asked.stdout.strip() == say(folder, image, question) == shapes.shown()[number][0]
+    assert asked.stdout.strip() == say(folder, image, question) == shapes.list_shapes()[number][0]
     questions = [(shapes.paths()[number], text) for text, _, number in shapes.questions()[:12]]
     with working.client() as client:
         served = [

@@ -7,13 +7,13 @@ from pathlib import Path
 from PIL import Image
 
 from tests.live import serving
-from tests.photos import encoded
+from tests.photos import encode_photo
 
 FAMILY = Path(__file__).resolve().parents[1] / "fixtures" / "colour_family"
 
 
 def plain(colour: str) -> bytes:
-    return encoded(Image.new("RGB", (32, 32), colour), "PNG")
+    return encode_photo(Image.new("RGB", (32, 32), colour), "PNG")
 
 
 def test_a_family_by_entry_point_is_taught_and_asked(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_examples_models_and_datasets_are_served(old: Live) -> None:
         image = client.get(f"/v1/collections/shapes/examples/{taught['id']}/image")
         assert image.is_success
         number = next(
-            number for number, (_, shape) in sorted(shapes.shown().items()) if shape == taught["label"]
+            number for number, (_, shape) in sorted(shapes.list_shapes().items()) if shape == taught["label"]
         )
         for fields in ({"collection": "shapes"}, {"model": "old-model"}):
             reply = client.post("/v1/classify", data=fields, files={"image": shapes.data(number)})

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from llamafarm_vision import AsyncVision, JobFailedError, NotFoundError, Vision
-from llamafarm_vision.replies import answers, jobs, models, recognition, strategies
+from llamafarm_vision.replies import answers, jobs, models, recognition, review, strategies
 from llamafarm_vision.replies.base import ReplyModel
 from tests.live import Live, environment, run, serving
 
@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ADDRESS = "http://127.0.0.1:8000"
 COMPONENTS = {
+    "Access": models.Access,
     "DatasetImageInfo": jobs.DatasetImage,
     "SmallLabel": recognition.SmallLabel,
     "OverlappingLabels": recognition.OverlappingLabels,
@@ -72,6 +73,13 @@ COMPONENTS = {
     "Recommendation": strategies.Recommendation,
     "Recommended": strategies.Recommended,
     "Samples": strategies.Samples,
+    "CurvePoint": review.CurvePoint,
+    "DecidedInfo": review.Decided,
+    "FeedbackInfo": review.Feedback,
+    "GuessScore": review.GuessScore,
+    "ReviewPictureInfo": review.ReviewPicture,
+    "ReviewSpan": review.ReviewSpan,
+    "ReviewStats": review.ReviewStats,
     "Score": recognition.Score,
     "SearchResult": recognition.SearchResult,
     "StrategyFit": strategies.StrategyFit,

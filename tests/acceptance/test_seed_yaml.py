@@ -11,7 +11,7 @@ import pytest
 
 from tests import shapes
 from tests.live import Live, run, serving
-from tests.printed_config import PRINTED_CHECKPOINT, printed
+from tests.printed_config import PRINTED_CHECKPOINT, adapt_printed
 
 pytestmark = pytest.mark.slow
 SHAPES = ("circle", "rectangle", "triangle")
@@ -29,7 +29,7 @@ def coco(folder: Path, numbers: list[int], kind: str) -> None:
     notes = []
     for number in numbers:
         (folder / "images" / f"{number}.png").write_bytes(shapes.data(number))
-        colour, shape = shapes.shown()[number]
+        colour, shape = shapes.list_shapes()[number]
         said = {
             "captions": {"caption": f"a {colour} {shape}"},
             "questions": {"question": "what colour is the shape?", "answer": colour},
@@ -45,7 +45,7 @@ def coco(folder: Path, numbers: list[int], kind: str) -> None:
 
 
 def numbers(start: int, count: int) -> list[int]:
-    return sorted(shapes.shown())[start : start + count]
+    return sorted(shapes.list_shapes())[start : start + count]
 
 
 def write_config(folder: Path, text: str, kind: str) -> Path:
@@ -57,7 +57,7 @@ def write_config(folder: Path, text: str, kind: str) -> Path:
 
 
 def test_the_printed_configuration_trains_a_model_that_captions(working: Live, tmp_path: Path) -> None:
-    config = write_config(tmp_path, printed(), "captions")
+    config = write_config(tmp_path, adapt_printed(), "captions")
     name = "by-captions"
     done = run("train", "--config", config, "--name", name, timeout=300, VISION_SERVER=working.url)
     assert done.returncode == 0, done.stderr
@@ -83,7 +83,7 @@ def test_the_printed_configuration_trains_a_model_that_captions(working: Live, t
     assert figures["accuracy"] > figures["commonest"]
 
     number = numbers(60, 1)[0]
-    colour = shapes.shown()[number][0]
+    colour = shapes.list_shapes()[number][0]
     done = run("caption", "--image", shapes.paths()[number], "--model", name, VISION_SERVER=working.url)
     assert done.returncode == 0, done.stderr
     assert colour in done.stdout
@@ -92,7 +92,7 @@ def test_the_printed_configuration_trains_a_model_that_captions(working: Live, t
 def test_a_checkpoint_that_is_not_at_hand_ends_the_command_before_anything_is_sent(
     working: Live, tmp_path: Path
 ) -> None:
-    config = write_config(tmp_path, printed(PRINTED_CHECKPOINT), "captions")
+    config = write_config(tmp_path, adapt_printed(PRINTED_CHECKPOINT), "captions")
     before = len(httpx.get(f"{working.url}/v1/datasets").json()["data"])
     done = run("train", "--config", config, VISION_SERVER=working.url)
     assert done.returncode == 1
@@ -106,11 +106,11 @@ def test_a_checkpoint_that_is_not_at_hand_ends_the_command_before_anything_is_se
 def test_coco_categories_teach_an_encoder_that_a_folder_of_classes_judges(
     working: Live, tmp_path: Path
 ) -> None:
-    text = printed("lite").replace('"vision_language"', '"image_classification"')
+    text = adapt_printed("lite").replace('"vision_language"', '"image_classification"')
     config = write_config(tmp_path, text.replace('"few_shot"', '"one_shot"'), "categories")
     held_out = tmp_path / "held_out"
     for number in numbers(60, 12):
-        folder = held_out / shapes.shown()[number][1]
+        folder = held_out / shapes.list_shapes()[number][1]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number}.png").write_bytes(shapes.data(number))
     config.write_text(config.read_text().replace("./test_data", "./held_out"))
@@ -124,7 +124,7 @@ def test_coco_categories_teach_an_encoder_that_a_folder_of_classes_judges(
 
 
 def test_a_test_folder_that_cannot_judge_is_refused_before_training(working: Live, tmp_path: Path) -> None:
-    config = write_config(tmp_path, printed(), "captions")
+    config = write_config(tmp_path, adapt_printed(), "captions")
     coco(tmp_path / "other", numbers(40, 8), "questions")
     config.write_text(config.read_text().replace("./test_data", "./other"))
     before = len(httpx.get(f"{working.url}/v1/models").json()["data"])

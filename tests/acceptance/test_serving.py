@@ -15,20 +15,22 @@ import psycopg
 
 from app.embedded import Addresses
 from tests.live import VISION, Live, environment, free_port, launch, run, serving
-from tests.photos import encoded, photo
+from tests.photos import encode_photo, photo
 
 
 def teach(live: Live, name: str, label: str) -> str:
     """Teach one photo; the example's id."""
     with live.client() as client:
         reply = client.post(
-            "/v1/collections/default/examples", data={"label": label}, files={"images": encoded(photo(name))}
+            "/v1/collections/default/examples",
+            data={"label": label},
+            files={"images": encode_photo(photo(name))},
         )
     assert reply.status_code == 201, reply.text
     return str(reply.json()["data"][0]["id"])
 
 
-def taught_ids(live: Live) -> list[str]:
+def list_taught_ids(live: Live) -> list[str]:
     """Ids of every example of the default collection."""
     with live.client() as client:
         return [row["id"] for row in client.get("/v1/collections/default/examples").json()["data"]]
@@ -59,7 +61,7 @@ def test_stops_cleanly_and_keeps_what_it_learned(tmp_path: Path) -> None:
     assert "/docs" in said
 
     with serving(tmp_path / "data") as again:
-        assert taught_ids(again) == [example]
+        assert list_taught_ids(again) == [example]
         assert again.stop(signal.SIGINT) == 0, again.log.read_text()
 
 
@@ -71,17 +73,17 @@ def test_recovers_after_kill_9_of_everything(tmp_path: Path) -> None:
         psutil.Process(pid).kill() if psutil.pid_exists(pid) else None
     live.process.wait(10)
     with serving(tmp_path / "data") as again:
-        assert taught_ids(again) == [example]
+        assert list_taught_ids(again) == [example]
 
 
 def test_two_services_side_by_side_share_nothing(tmp_path: Path) -> None:
     with serving(tmp_path / "one") as one, serving(tmp_path / "two") as two:
         first = teach(one, "chelsea", "cat")
         second = teach(two, "rocket", "rocket")
-        assert taught_ids(one) == [first]
-        assert taught_ids(two) == [second]
+        assert list_taught_ids(one) == [first]
+        assert list_taught_ids(two) == [second]
         one.stop()
-        assert taught_ids(two) == [second]
+        assert list_taught_ids(two) == [second]
 
 
 def test_a_taken_port_is_one_clear_line(service: Live, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests import shapes
 from tests.live import Live, run, serving
-from tests.photos import saved
+from tests.photos import save_photo
 
 pytestmark = pytest.mark.slow
 ONE_SHOT = (
@@ -74,7 +74,7 @@ def next_commands(done: CompletedProcess[str]) -> list[str]:
 
 def numbers(colour: str | None = None, shape: str | None = None) -> list[int]:
     """Images of this colour or shape."""
-    shown = sorted(shapes.shown().items())
+    shown = sorted(shapes.list_shapes().items())
     return [
         number
         for number, (its_colour, its_shape) in shown
@@ -91,8 +91,8 @@ def classes(folder: Path, count: int, start: int = 0) -> None:
 
 
 def test_one_shot(vision: Vision, tmp_path: Path) -> None:
-    saved(tmp_path, "coffee").rename(tmp_path / "example.jpg")
-    saved(tmp_path, "coffee").rename(tmp_path / "test.jpg")
+    save_photo(tmp_path, "coffee").rename(tmp_path / "example.jpg")
+    save_photo(tmp_path, "coffee").rename(tmp_path / "test.jpg")
     learn, classify, list_examples = map(vision, ONE_SHOT)
     assert "Learned 1 of 1" in learn.stderr
     assert classify.stdout.startswith("coffee_mug\n")
@@ -143,7 +143,7 @@ def test_many_shot(vision: Vision, tmp_path: Path) -> None:
 
 
 def test_strategies(vision: Vision, tmp_path: Path) -> None:
-    saved(tmp_path, "rocket").rename(tmp_path / "example.jpg")
+    save_photo(tmp_path, "rocket").rename(tmp_path / "example.jpg")
     examples, dataset = tmp_path / "few_shot_examples", tmp_path / "large_dataset"
     examples.mkdir()
     dataset.mkdir()
@@ -155,7 +155,7 @@ def test_strategies(vision: Vision, tmp_path: Path) -> None:
     with (dataset / "annotations.jsonl").open("w") as lines:
         for number in numbers()[:50]:
             (dataset / f"{number}.png").write_bytes(shapes.data(number))
-            caption = f"a {' '.join(shapes.shown()[number])}"
+            caption = f"a {' '.join(shapes.list_shapes()[number])}"
             lines.write(json.dumps({"image": f"{number}.png", "caption": caption}) + "\n")
 
     listed = vision(STRATEGIES[0]).stdout

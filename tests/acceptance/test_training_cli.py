@@ -29,7 +29,7 @@ def ten(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ten") / "two-shapes"
     for label in ("circle", "triangle"):
         (folder / label).mkdir(parents=True)
-        numbers = [number for number, (_, shape) in sorted(shapes.shown().items()) if shape == label]
+        numbers = [number for number, (_, shape) in sorted(shapes.list_shapes().items()) if shape == label]
         for number in numbers[:5]:
             (folder / label / f"{number}.png").write_bytes(shapes.data(number))
     return folder

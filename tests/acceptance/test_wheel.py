@@ -15,7 +15,7 @@ from tests.live import environment
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def tracked() -> list[str]:
+def list_tracked_files() -> list[str]:
     """Files of the packages, as git knows them."""
     packages = ["app", "migrations", "strategies", "workers"]
     listed = subprocess.run(
@@ -31,7 +31,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     client = subprocess.run(
         ["git", "ls-files", "client"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
-    for name in [*tracked(), *client, "pyproject.toml", "README.md"]:
+    for name in [*list_tracked_files(), *client, "pyproject.toml", "README.md"]:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder)]
@@ -48,7 +48,7 @@ def wheel(wheels: dict[str, Path]) -> Path:
 @pytest.mark.slow
 def test_every_tracked_file_of_the_packages_is_in_the_wheel(wheel: Path) -> None:
     packed = set(zipfile.ZipFile(wheel).namelist())
-    assert set(tracked()) <= packed, sorted(set(tracked()) - packed)
+    assert set(list_tracked_files()) <= packed, sorted(set(list_tracked_files()) - packed)
 
 
 @pytest.mark.slow

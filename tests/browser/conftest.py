@@ -90,13 +90,30 @@ def chromium() -> str:
     return found
 
 
+ServiceStarter = Callable[[dict[str, str]], Live]
+
+
+@pytest.fixture(scope="session")
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceStarter]:
+    """Starts a service, or hands out the running one that has the same settings."""
+    running: dict[frozenset[tuple[str, str]], Live] = {}
+    with ExitStack() as stack:
+
+        def start(settings: dict[str, str]) -> Live:
+            found = running.get(frozenset(settings.items()))
+            if found is None or found.process.poll() is not None:
+                folder = tmp_path_factory.mktemp("page") / "data"
+                found = stack.enter_context(serving(folder, **settings))
+                running[frozenset(settings.items())] = found
+            return found
+
+        yield start
+
+
 @pytest.fixture(scope="module")
-def served(
-    chromium: str, tmp_path_factory: pytest.TempPathFactory, service_settings: dict[str, str]
-) -> Iterator[Live]:
+def served(chromium: str, start_service: ServiceStarter, service_settings: dict[str, str]) -> Live:
     """The module's service."""
-    with serving(tmp_path_factory.mktemp("page") / "data", **service_settings) as live:
-        yield live
+    return start_service(service_settings)
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import pytest
 
 from tests import shapes
 from tests.live import Live, serving
-from tests.photos import encoded, photo
+from tests.photos import encode_photo, photo
 
-SHAPE = sorted(shapes.shown())[20]
-COLOUR, FORM = shapes.shown()[SHAPE]
+SHAPE = sorted(shapes.list_shapes())[20]
+COLOUR, FORM = shapes.list_shapes()[SHAPE]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
     """`cat.jpg`, `coffee.jpg`, `rocket.jpg` and `shape.png`."""
     folder = tmp_path_factory.mktemp("pictures")
     for name, of in {"cat": "chelsea", "coffee": "coffee", "rocket": "rocket"}.items():
-        (folder / f"{name}.jpg").write_bytes(encoded(photo(of)))
+        (folder / f"{name}.jpg").write_bytes(encode_photo(photo(of)))
     (folder / "shape.png").write_bytes(shapes.data(SHAPE))
     return Pictures(folder)
 

@@ -12,8 +12,10 @@ import httpx
 import pytest
 
 from app.access.errors import ForeignOriginError
+from app.bootstrap import Services
 from tests.compat.conftest import COLOUR, FORM, Pictures
 from tests.conftest import ClientMaker
+from tests.learning import picture
 
 UNIVERSAL = {"Authorization": "Bearer universal"}
 JSON = "application/json"
@@ -137,6 +139,10 @@ async def test_llamafarm_checks_classifies_and_embeds(
     assert (found["class_name"], found["class_id"]) == ("a cat", 1)
     assert found["all_scores"] == {"a cat": found["confidence"]}
     assert found["inference_time_ms"] > 0
+    with_none = {**body, "classes": ["none", "a cat"], "top_k": 2, "include_none": True}
+    found = (await anonymous.post("/v1/vision/classify", json=with_none, headers=UNIVERSAL)).json()
+    assert set(found["all_scores"]) == {"none", "a cat", "none_of_these"}
+    assert sum(found["all_scores"].values()) == pytest.approx(1, abs=1e-4)
     uris = {"images": [pictures.uri("cat.jpg")], "texts": ["a", "b"], "model": "lite"}
     made = (await anonymous.post("/v1/vision/embed", json=uris, headers=UNIVERSAL)).json()
     assert (len(made["embeddings"]), made["dimensions"]) == (3, 1472)
@@ -150,6 +156,45 @@ async def test_llamafarm_checks_classifies_and_embeds(
     assert "openai/clip-vit-base-patch32" in wrong.json()["detail"]
     empty = await anonymous.post("/v1/vision/embed", json={"model": "lite"})
     assert (empty.status_code, empty.json()["error"]["param"]) == (400, "images")
+
+
+async def test_llamafarms_designer_reviews(
+    client: httpx.AsyncClient, pictures: Pictures, services: Services
+) -> None:
+    for label, name in (("cat", "cat.jpg"), ("shape", "shape.png")):
+        await client.post(
+            "/v1/collections/default/examples", data={"label": label}, files={"images": pictures.read(name)}
+        )
+    await client.patch("/v1/collections/default", json={"review": {}})
+    for number in range(3):
+        await client.post("/v1/classify", files={"image": picture(700 + number)})
+    await services.keeper.drain()
+    query = {"page": 1, "page_size": 2}
+    first = (await client.get("/v1/vision/review/pending", params=query)).json()
+    assert {name: first[name] for name in ("total", "page", "page_size")} == {"total": 3, **query}
+    assert len(first["items"]) == 2
+    item = first["items"][0]
+    assert set(item) == {"id", "image", "detection", "model", "timestamp"}
+    assert set(item["detection"]) == {"box", "class_name", "confidence"}
+    assert item["detection"]["box"] == {"x1": 0, "y1": 0, "x2": 96, "y2": 96}
+    assert base64.b64decode(item["image"]).startswith(b"\xff\xd8")
+    assert item["model"] == "collection/default"
+    second = (await client.get("/v1/vision/review/pending", params={**query, "page": 2})).json()
+    decisions = [
+        {"id": first["items"][0]["id"], "decision": "correct"},
+        {"id": first["items"][1]["id"], "decision": "wrong", "corrected_class": "noise"},
+        {"id": second["items"][0]["id"], "decision": "skip"},
+    ]
+    for body in decisions:
+        assert (await client.post("/v1/vision/review/decide", json=body)).json() == {"success": True}
+    assert (await client.get("/v1/vision/review/pending")).json()["items"] == []
+    again = await client.post("/v1/vision/review/decide", json=decisions[0])
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "already_decided")
+    assert "was decided already" in again.json()["detail"]
+    labels = (await client.get("/v1/collections/default/labels")).json()["data"]
+    assert sum(label["examples"] for label in labels) == 4
+    bad = await client.post("/v1/vision/review/decide", json={"id": "x", "decision": "maybe"})
+    assert (bad.status_code, bad.json()["error"]["param"]) == (400, "decision")
 
 
 async def test_hugging_face_bodies(client: httpx.AsyncClient, pictures: Pictures) -> None:
@@ -229,9 +274,11 @@ async def test_errors_are_text_where_clients_print_them(
         ("POST", "/v1/chat/completions"),
         ("POST", "/v1/responses"),
         ("POST", "/v1/vision/classify"),
+        ("GET", "/v1/vision/review/pending"),
         ("POST", "/embeddings"),
         ("POST", "/hf/image-to-text"),
         ("POST", "/v2/models/lite/infer"),
+        ("POST", "/v2/repository/index"),
     ],
 )
 async def test_every_door_asks_for_the_scope_of_recognising(

@@ -70,6 +70,10 @@ RIGHT: list[tuple[str, Any]] = [
     ("/v1/embeddings", {"messages": [{"role": "user", "content": [PICTURE]}], "model": "lite-embed"}),
     ("/v1/vision/classify", {"image": PNG, "classes": ["a", "b"], "top_k": 2, "include_none": True}),
     ("/v1/vision/embed", {"images": [PNG], "texts": ["a"], "model": "lite"}),
+    (
+        "/v1/vision/review/decide",
+        {"id": "3f2a6a0e-7a51-4a8c-9d0e-0c6f5a4c2b1d", "decision": "wrong", "corrected_class": "a"},
+    ),
     ("/hf/zero-shot-image-classification", {"inputs": PNG, "parameters": {"candidate_labels": ["a", "b"]}}),
     ("/hf/image-classification", {"inputs": PNG, "parameters": {"top_k": 1}}),
     ("/hf/visual-question-answering", {"inputs": PNG, "image": PNG, "question": "hi?", "parameters": {}}),

@@ -18,7 +18,7 @@ import httpx
 import psutil
 
 from tests.live import Live
-from tests.photos import TAUGHT, damaged, encoded, photo
+from tests.photos import TAUGHT, damage_photo, encode_photo, photo
 
 BUSY = {503}
 MAX_WAIT_SECONDS = 45.0
@@ -45,8 +45,8 @@ class Chaos:
         self.report = Report()
         self._live = live
         self._random = random.Random(seed)
-        self._good = {label: list(damaged(photo(name)).values()) for label, name in TAUGHT.items()}
-        whole = encoded(photo("chelsea"))
+        self._good = {label: list(damage_photo(photo(name)).values()) for label, name in TAUGHT.items()}
+        whole = encode_photo(photo("chelsea"))
         self._broken = [
             b"",
             b"not an image",

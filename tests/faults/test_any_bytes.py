@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.faults.chaos import encoded_bomb
 from tests.live import Live
-from tests.photos import encoded, photo
+from tests.photos import encode_photo, photo
 from tests.unit.media.test_images import SENTENCE
 
 LABELS = {"labels": "cat,dog,rocket"}
@@ -24,64 +24,64 @@ def sideways() -> bytes:
     """The cat lying on its side, with an EXIF note to turn it upright."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    return encoded(photo("chelsea").rotate(90, expand=True), exif=exif)
+    return encode_photo(photo("chelsea").rotate(90, expand=True), exif=exif)
 
 
 def animated(kind: str) -> bytes:
     """The cat first, then grey frames."""
     cat = photo("chelsea")
     rest = [Image.new("RGB", cat.size, (level, level, level)) for level in (0, 90, 180)]
-    return encoded(cat, kind, save_all=True, append_images=rest, duration=50)
+    return encode_photo(cat, kind, save_all=True, append_images=rest, duration=50)
 
 
 def sixteen_bit() -> bytes:
     """The cat in 16 grey bits."""
     grey = np.asarray(photo("chelsea").convert("L"), dtype=np.uint16) * 257
-    return encoded(Image.fromarray(grey), "PNG")
+    return encode_photo(Image.fromarray(grey), "PNG")
 
 
 def palette_with_transparency() -> bytes:
     """The cat in 256 colours, one of them see-through."""
-    return encoded(photo("chelsea").quantize(256), "PNG", transparency=0)
+    return encode_photo(photo("chelsea").quantize(256), "PNG", transparency=0)
 
 
 def see_through() -> bytes:
     """The cat with an alpha channel."""
     cat = photo("chelsea")
     cat.putalpha(230)
-    return encoded(cat, "PNG")
+    return encode_photo(cat, "PNG")
 
 
 GOOD = {
-    "jpeg": lambda: encoded(photo("chelsea")),
-    "progressive": lambda: encoded(photo("chelsea"), progressive=True),
-    "png": lambda: encoded(photo("chelsea"), "PNG"),
-    "webp": lambda: encoded(photo("chelsea"), "WEBP"),
-    "bmp": lambda: encoded(photo("chelsea"), "BMP"),
-    "tiff": lambda: encoded(photo("chelsea"), "TIFF"),
-    "cmyk": lambda: encoded(photo("chelsea").convert("CMYK")),
-    "grey": lambda: encoded(photo("chelsea").convert("L")),
+    "jpeg": lambda: encode_photo(photo("chelsea")),
+    "progressive": lambda: encode_photo(photo("chelsea"), progressive=True),
+    "png": lambda: encode_photo(photo("chelsea"), "PNG"),
+    "webp": lambda: encode_photo(photo("chelsea"), "WEBP"),
+    "bmp": lambda: encode_photo(photo("chelsea"), "BMP"),
+    "tiff": lambda: encode_photo(photo("chelsea"), "TIFF"),
+    "cmyk": lambda: encode_photo(photo("chelsea").convert("CMYK")),
+    "grey": lambda: encode_photo(photo("chelsea").convert("L")),
     "animated gif": lambda: animated("GIF"),
     "animated webp": lambda: animated("WEBP"),
     "16 bit": sixteen_bit,
     "palette": palette_with_transparency,
     "alpha": see_through,
     "exif": sideways,
-    "large": lambda: encoded(photo("chelsea").resize((5000, 3300))),
+    "large": lambda: encode_photo(photo("chelsea").resize((5000, 3300))),
 }
 UNUSUAL = {
-    "one pixel": lambda: encoded(Image.new("RGB", (1, 1)), "PNG"),
-    "a line": lambda: encoded(Image.new("RGB", (4000, 1)), "PNG"),
-    "one bit": lambda: encoded(Image.new("1", (64, 64)), "PNG"),
-    "float tiff": lambda: encoded(Image.new("F", (64, 64), 0.5), "TIFF"),
-    "32-bit tiff": lambda: encoded(Image.new("I", (64, 64), 70_000), "TIFF"),
+    "one pixel": lambda: encode_photo(Image.new("RGB", (1, 1)), "PNG"),
+    "a line": lambda: encode_photo(Image.new("RGB", (4000, 1)), "PNG"),
+    "one bit": lambda: encode_photo(Image.new("1", (64, 64)), "PNG"),
+    "float tiff": lambda: encode_photo(Image.new("F", (64, 64), 0.5), "TIFF"),
+    "32-bit tiff": lambda: encode_photo(Image.new("I", (64, 64), 70_000), "TIFF"),
 }
 
 
 def bad() -> dict[str, bytes]:
     """Bytes that are no image, or one that must not be decoded."""
-    jpeg, png = encoded(photo("chelsea")), encoded(photo("chelsea"), "PNG")
-    wide = encoded(Image.new("1", (60_000, 2)), "PNG")
+    jpeg, png = encode_photo(photo("chelsea")), encode_photo(photo("chelsea"), "PNG")
+    wide = encode_photo(Image.new("1", (60_000, 2)), "PNG")
     ppm = io.BytesIO()
     Image.new("RGB", (8, 8)).save(ppm, "PPM")
     archive = b"PK\x03\x04" + bytes(100)
@@ -146,7 +146,7 @@ def test_everything_else_is_refused_in_fixed_words(service: Live, raw: bool) -> 
 def test_random_damage_never_makes_an_error_of_ours(service: Live) -> None:
     dice = random.Random(7)
     files = [
-        encoded(photo("chelsea").resize((160, 120)), kind)
+        encode_photo(photo("chelsea").resize((160, 120)), kind)
         for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
     ]
     with service.client() as client:

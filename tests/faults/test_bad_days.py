@@ -16,7 +16,7 @@ import pytest
 from app.embedded.running import NOTE
 from app.runtime.open_files import max_connections
 from app.settings import Settings
-from tests.integration.test_embedded import eventually, gone
+from tests.integration.test_embedded import eventually, has_ended
 from tests.live import launch
 
 MAX_OPEN_FILES = 700
@@ -78,7 +78,7 @@ def test_the_first_keeps_its_note_and_its_servers_end_after_the_last_was_killed(
         assert embedded_servers(data_dir) == running
 
         second.stop(signal.SIGKILL)
-        eventually(lambda: all(gone(pid) for pid in running), 60)
+        eventually(lambda: all(has_ended(pid) for pid in running), 60)
     finally:
         for live in (first, second):
             live.process.kill()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.chaos import MAX_WAIT_SECONDS, Chaos, queue_depth
 from tests.live import Live
-from tests.photos import TAUGHT, encoded, photo
+from tests.photos import TAUGHT, encode_photo, photo
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "12"))
 """`CHAOS_SECONDS=60 make test ARGS='-k chaos'` lets it rage for a whole minute."""
@@ -22,7 +22,7 @@ _MIB = 1024 * 1024
 async def test_chaos(service: Live) -> None:
     with service.client() as client:
         for label, name in TAUGHT.items():
-            files = {"images": encoded(photo(name))}
+            files = {"images": encode_photo(photo(name))}
             reply = client.post("/v1/collections/default/examples", data={"label": label}, files=files)
             assert reply.status_code == 201, reply.text
 
@@ -47,5 +47,5 @@ async def test_chaos(service: Live) -> None:
         while queue_depth(client.get("/metrics").text):
             assert time.monotonic() < deadline, "work is left in the queue that nobody waits for"
             await asyncio.sleep(0.05)
-        reply = client.post("/v1/classify", files={"image": encoded(photo("coffee"))}).json()
+        reply = client.post("/v1/classify", files={"image": encode_photo(photo("coffee"))}).json()
         assert reply["label"] == "cup of coffee"

@@ -20,7 +20,7 @@ import redis
 
 from app.embedded import EmbeddedServers, purge
 from app.embedded.layout import lay_out
-from tests.integration.test_embedded import HOLD, eventually, gone, hold, let_go, pids
+from tests.integration.test_embedded import HOLD, eventually, has_ended, hold, let_go, pids
 
 WRITE = """
 import sys
@@ -62,7 +62,7 @@ def test_a_killed_user_leaves_servers_that_the_next_one_joins_and_stops(data_dir
     with EmbeddedServers(data_dir, durable=False) as joined:
         assert joined == addresses
         assert pids(joined) == running
-    assert all(gone(pid) for pid in running)
+    assert all(has_ended(pid) for pid in running)
 
 
 def test_the_servers_of_a_killed_user_end_by_themselves(data_dir: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_servers_of_a_killed_user_end_by_themselves(data_dir: Path) -> None:
     running = pids(addresses)
     with process:
         process.kill()
-    eventually(lambda: all(gone(pid) for pid in running), 60)
+    eventually(lambda: all(has_ended(pid) for pid in running), 60)
 
 
 def test_servers_that_another_one_uses_outlive_a_killed_user(data_dir: Path) -> None:
@@ -80,16 +80,16 @@ def test_servers_that_another_one_uses_outlive_a_killed_user(data_dir: Path) -> 
         running = pids(addresses)
         with process:
             process.kill()
-        eventually(lambda: gone(watcher), 60)  # it has looked, and left
+        eventually(lambda: has_ended(watcher), 60)  # it has looked, and left
         assert pids(joined) == running
-    assert all(gone(pid) for pid in running), "whoever leaves last stops them"
+    assert all(has_ended(pid) for pid in running), "whoever leaves last stops them"
 
 
 def test_a_user_that_leaves_in_order_leaves_no_watcher(data_dir: Path) -> None:
     process, _ = hold(data_dir)
     watcher = watcher_of(process.pid)
     let_go(process)
-    assert gone(watcher)
+    assert has_ended(watcher)
 
 
 def test_a_watcher_that_was_killed_is_replaced(data_dir: Path) -> None:
@@ -118,7 +118,7 @@ def test_everything_killed_while_writing_loses_no_committed_row(data_dir: Path) 
         postmaster, valkey = pids(servers.start())
         os.kill(postmaster, signal.SIGKILL)
         os.kill(valkey, signal.SIGKILL)
-        eventually(lambda both=(postmaster, valkey): all(gone(pid) for pid in both))  # type: ignore[misc]
+        eventually(lambda both=(postmaster, valkey): all(has_ended(pid) for pid in both))  # type: ignore[misc]
         servers.stop()
         with EmbeddedServers(data_dir) as addresses, psycopg.connect(addresses.database_url) as connection:
             kept = {row[0] for row in connection.execute("SELECT id FROM kept")}
@@ -147,7 +147,7 @@ def test_a_hung_valkey_is_replaced_at_the_next_start(data_dir: Path) -> None:
     os.kill(running[1], signal.SIGSTOP)
     with EmbeddedServers(data_dir, durable=False) as joined:
         assert pids(joined)[0] == running[0]
-        assert gone(running[1])
+        assert has_ended(running[1])
 
 
 def test_a_stale_lock_file_whose_number_is_another_process_now(data_dir: Path) -> None:
@@ -191,7 +191,7 @@ def test_lost_sockets_and_a_lost_password_are_made_again(data_dir: Path) -> None
     shutil.rmtree(layout.sockets)
     with EmbeddedServers(data_dir, durable=False) as joined:
         assert not set(running) & set(pids(joined))
-        assert all(gone(pid) for pid in running), "what nobody can reach any more does not run on"
+        assert all(has_ended(pid) for pid in running), "what nobody can reach any more does not run on"
     (layout.state / "postgres.password").unlink()
     with (
         EmbeddedServers(data_dir, durable=False) as joined,

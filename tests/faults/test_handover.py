@@ -40,14 +40,14 @@ SECRETS = {
 }
 
 
-def claimed(kind: str = "train", **params: int) -> Claimed:
+def claim_job(kind: str = "train", **params: int) -> Claimed:
     """A job whose process would do nothing much."""
     spec = JobSpec.model_validate({"kind": kind, "task": "classification", "params": params})
     return Claimed(uuid.uuid4(), 1, 1, 1, "default", spec, None)
 
 
 @contextlib.contextmanager
-def started(job: Claimed, settings: Settings, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def start_attempt(job: Claimed, settings: Settings, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The process of an attempt at the job, whose task it cannot read."""
     folder.mkdir()
     child, output = launching.start(job, settings, ADDRESSES, folder / "task.json")
@@ -82,8 +82,8 @@ def test_no_process_of_a_job_has_a_secret_in_its_environment(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     settings = Settings(data_dir=tmp_path / "data", threads=3)
-    job = claimed(**({"processes": ranks} if ranks else {}))
-    with started(job, settings, tmp_path / "attempt") as child:
+    job = claim_job(**({"processes": ranks} if ranks else {}))
+    with start_attempt(job, settings, tmp_path / "attempt") as child:
         for environment in environments(child, ranks):
             told = {name for name, value in environment.items() if PASSWORD in value}
             assert not told
@@ -98,7 +98,7 @@ def test_no_process_of_a_job_has_a_secret_in_its_environment(
 def test_only_what_the_job_needs_is_confided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def confided(kind: str, **settings: object) -> set[str]:
         used = Settings(data_dir=tmp_path, **settings)
-        handover.confide(tmp_path, claimed(kind).spec, used, ADDRESSES.database_url, SECRETS)
+        handover.confide(tmp_path, claim_job(kind).spec, used, ADDRESSES.database_url, SECRETS)
         return set(json.loads((tmp_path / handover.FILE).read_text())["environment"])
 
     assert confided("train") == {"HF_TOKEN", "HTTPS_PROXY"}

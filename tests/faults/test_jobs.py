@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from app.jobs.queueing import JobQueue
-from tests.cluster import Cluster, answered, running, until
+from tests.cluster import Cluster, is_answering, running, until
 from tests.integration.test_embedded import pids
 
 pytestmark = pytest.mark.slow
@@ -131,7 +131,7 @@ def test_servers_that_restart_and_messages_that_are_lost_or_repeated(
     psutil.Process(valkey).kill()  # whoever serves the folder starts it again
     job = cluster.submit(client)
     with redis.Redis.from_url(cluster.addresses.redis_url) as broker:
-        until(lambda: answered(broker))
+        until(lambda: is_answering(broker))
         broker.flushall()
         cluster.reaches(job, lambda row: row["phase"] == "preparing")
         queue = JobQueue(cluster.addresses.redis_url)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.live import Live, launch, serving
-from tests.photos import encoded
+from tests.photos import encode_photo
 
 WRITERS = 6
 PATH = "/v1/collections/default/examples"
@@ -21,7 +21,7 @@ PATH = "/v1/collections/default/examples"
 def picture(seed: int) -> bytes:
     """A distinct small image."""
     blocks = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-    return encoded(Image.fromarray(blocks).resize((96, 96)), "PNG")
+    return encode_photo(Image.fromarray(blocks).resize((96, 96)), "PNG")
 
 
 class Writers:
@@ -56,7 +56,7 @@ class Writers:
             assert not thread.is_alive(), "a request never ended"
 
 
-def stored(client: httpx.Client) -> dict[str, str]:
+def read_stored_labels(client: httpx.Client) -> dict[str, str]:
     """Every example's label by id."""
     rows: dict[str, str] = {}
     query: dict[str, str] = {}
@@ -85,7 +85,7 @@ def test_every_answered_example_survives_whole(tmp_path: Path) -> None:
         answered |= writers.answered
 
     with serving(tmp_path / "data") as again, again.client() as client:
-        rows = stored(client)
+        rows = read_stored_labels(client)
         assert answered.items() <= rows.items()
         for example in rows:  # the blob is there and is an image
             shown = client.get(f"{PATH}/{example}/image")

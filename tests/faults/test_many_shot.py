@@ -20,7 +20,7 @@ import pytest
 from app.bootstrap import Services
 from tests import shapes
 from tests.live import environment, free_port
-from tests.working import carried_out
+from tests.working import run_job
 from workers.worker.supervisor import supervise
 
 pytestmark = pytest.mark.slow
@@ -39,23 +39,23 @@ SPREAD = {**TWO, "offload_parameters": True}
 FSDP = {**PARAMS, "batch_size": 4, "processes": 2, "sharding": "fsdp"}
 
 
-async def prepared(client: httpx.AsyncClient, services: Services) -> str:
+async def prepare_dataset(client: httpx.AsyncClient, services: Services) -> str:
     """96 easy-VQA images by shape and colour, split by their order."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for place, (number, (colour, shape)) in enumerate(sorted(shapes.shown().items())[:96]):
+        for place, (number, (colour, shape)) in enumerate(sorted(shapes.list_shapes().items())[:96]):
             split = ("train", "train", "train", "validation")[place % 4]
             archive.writestr(
                 f"{split}/{'dark' if colour in ('black', 'brown') else shape}/{number}.png",
                 shapes.data(number),
             )
     made = (await client.post("/v1/datasets", files={"archive": buffer.getvalue()})).json()
-    job = await carried_out(services, client, made["job"])
+    job = await run_job(services, client, made["job"])
     assert job["state"] == "succeeded", job["error"]
     return str(made["id"])
 
 
-async def submitted(
+async def submit_job(
     client: httpx.AsyncClient, dataset: str, params: dict[str, Any], name: str, base: str = "clip-tiny"
 ) -> str:
     body = {
@@ -86,9 +86,9 @@ async def a_checkpoint(services: Services, job: str, attempt: asyncio.Task[Any])
         await asyncio.sleep(0.05)
 
 
-async def killed_after_a_checkpoint(services: Services, client: httpx.AsyncClient, job: str) -> None:
+async def kill_after_checkpoint(services: Services, client: httpx.AsyncClient, job: str) -> None:
     """Run an attempt and kill one of its ranks, once a checkpoint is in the file store; nothing is left of the rest."""
-    attempt = asyncio.create_task(carried_out(services, client, job))
+    attempt = asyncio.create_task(run_job(services, client, job))
     await a_checkpoint(services, job, attempt)
     (rank,) = (rank for rank in ranks() if rank.environ().get("RANK") == "1")
     rank.kill()
@@ -113,18 +113,18 @@ def ranks() -> list[psutil.Process]:
 async def test_two_ranks_learn_as_one_and_survive_a_kill(
     client: httpx.AsyncClient, services: Services
 ) -> None:
-    dataset = await prepared(client, services)
-    one = await carried_out(services, client, await submitted(client, dataset, PARAMS, "one"))
+    dataset = await prepare_dataset(client, services)
+    one = await run_job(services, client, await submit_job(client, dataset, PARAMS, "one"))
     assert one["state"] == "succeeded", one["error"]
-    whole = await carried_out(services, client, await submitted(client, dataset, TWO, "two"))
+    whole = await run_job(services, client, await submit_job(client, dataset, TWO, "two"))
     assert whole["state"] == "succeeded", whole["error"]
     ours, theirs = await losses(client, one["id"]), await losses(client, whole["id"])
     assert ours.keys() == theirs.keys()
     assert [theirs[step] for step in ours] == pytest.approx(list(ours.values()), rel=0.1, abs=0.005)
 
-    job = await submitted(client, dataset, SPREAD, "killed")
-    await killed_after_a_checkpoint(services, client, job)
-    again = await carried_out(services, client, job)
+    job = await submit_job(client, dataset, SPREAD, "killed")
+    await kill_after_checkpoint(services, client, job)
+    again = await run_job(services, client, job)
     assert (again["state"], again["attempt"]) == ("succeeded", 2), again["error"]
     assert "raised to 3" in (await client.get(f"/v1/jobs/{job}/events", params={"follow": "false"})).text
     assert again["metrics"]["accuracy"] == pytest.approx(one["metrics"]["accuracy"], abs=0.05)
@@ -132,9 +132,9 @@ async def test_two_ranks_learn_as_one_and_survive_a_kill(
     assert resumed.keys() == theirs.keys()
     assert [resumed[step] for step in theirs] == pytest.approx(list(theirs.values()), rel=0.05, abs=0.01)
 
-    job = await submitted(client, dataset, FSDP, "fsdp")
-    await killed_after_a_checkpoint(services, client, job)
-    sharded = await carried_out(services, client, job)
+    job = await submit_job(client, dataset, FSDP, "fsdp")
+    await kill_after_checkpoint(services, client, job)
+    sharded = await run_job(services, client, job)
     assert (sharded["state"], sharded["attempt"]) == ("succeeded", 2), sharded["error"]
     log = (await client.get(f"/v1/jobs/{job}/events", params={"follow": "false"})).text
     assert "FSDP2: each of 2 ranks keeps" in log
@@ -155,10 +155,10 @@ async def test_adapters_of_a_vision_language_model_are_divided_too(
     client: httpx.AsyncClient, services: Services
 ) -> None:
     """Three steps, the last of which is looked at and therefore the best: all ranks have to load it."""
-    dataset = await prepared(client, services)
+    dataset = await prepare_dataset(client, services)
     params = {**FSDP, "epochs": 1 / 3, "evaluate_every": 100, "checkpoint_every": 100, "lora": {"rank": 4}}
-    done = await carried_out(
-        services, client, await submitted(client, dataset, params, "adapters", "llava-shapes")
+    done = await run_job(
+        services, client, await submit_job(client, dataset, params, "adapters", "llava-shapes")
     )
     assert done["state"] == "succeeded", done["error"]
     assert done["metrics"]["best_step"] == 3
@@ -170,9 +170,9 @@ async def test_adapters_of_a_vision_language_model_are_divided_too(
 async def test_a_second_node_joins_and_goes_on_after_a_stop(
     client: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
-    dataset = await prepared(client, services)
+    dataset = await prepare_dataset(client, services)
     params = {**TWO, "epochs": 1, "processes": 1, "nodes": 2, "evaluate_every": 3, "checkpoint_every": 3}
-    job = await submitted(client, dataset, params, "nodes")
+    job = await submit_job(client, dataset, params, "nodes")
     meeting = f"127.0.0.1:{free_port()}"
     first = services.settings.replace(rendezvous=meeting)
     second = environment(

@@ -16,7 +16,7 @@ from tests import shapes
 from tests.cluster import until
 from tests.faults.test_children import beside, left
 from tests.live import Live, run, serving
-from tests.photos import TAUGHT, encoded, photo
+from tests.photos import TAUGHT, encode_photo, photo
 from tests.split import MAX_WAIT_SECONDS, SPLIT, Load, processes, storm, teach
 
 FRONT_END_MB = 150
@@ -94,7 +94,7 @@ def test_what_one_front_end_is_taught_the_other_knows_at_once(service: Live) -> 
         for number in range(10):
             teacher, pupil = (first, second) if number % 2 else (second, first)
             label, name = f"new {number}", list(TAUGHT.values())[number % 4]
-            picture = encoded(photo(name).rotate(90 * (1 + number // 4), expand=True), "PNG")
+            picture = encode_photo(photo(name).rotate(90 * (1 + number // 4), expand=True), "PNG")
             path = f"/v1/collections/fresh-{number % 2}"
             teacher.post("/v1/collections", json={"name": path.rpartition("/")[2]})
             taught = teacher.post(f"{path}/examples", data={"label": label}, files={"images": picture})
@@ -126,7 +126,7 @@ def test_questions_stream_and_a_job_starts_the_worker(service: Live) -> None:
     form, files = {"question": "what color is the shape?"}, {"image": shapes.data(0)}
     with service.client() as client:
         whole = client.post("/v1/vqa", data=form, files=files).json()["answer"]
-        assert whole == shapes.shown()[0][0]
+        assert whole == shapes.list_shapes()[0][0]
         with client.stream("POST", "/v1/vqa", data=form | {"stream": "true"}, files=files) as reply:
             lines = [line for line in reply.iter_lines() if line]
         assert json.loads(lines[-1].removeprefix("data: "))["answer"] == whole
@@ -143,7 +143,7 @@ def test_questions_stream_and_a_job_starts_the_worker(service: Live) -> None:
         told = client.post(
             "/v1/classify",
             data={"model": ended["model"]},
-            files={"image": encoded(photo("coffee"))},
+            files={"image": encode_photo(photo("coffee"))},
         )
         assert told.status_code == 200, told.text
 

@@ -47,7 +47,7 @@ def prompts_for(vlm: TransformersVlm, count: int = 11) -> list[Prompt]:
     ]
 
 
-def said(vlm: TransformersVlm, prompts: list[Prompt], *, together: bool) -> list[Answer]:
+def answer_prompts(vlm: TransformersVlm, prompts: list[Prompt], *, together: bool) -> list[Answer]:
     packed = [vlm.pack(prompt) for prompt in prompts]
     return vlm.generate(packed) if together else [vlm.generate([generation])[0] for generation in packed]
 
@@ -56,10 +56,10 @@ def test_captured_steps_say_what_steps_as_they_are_say(vlm: TransformersVlm) -> 
     prompts = prompts_for(vlm)
     able = vlm.loop.captured.is_able
     vlm.loop.captured.is_able = False
-    wanted = said(vlm, prompts, together=True)
+    wanted = answer_prompts(vlm, prompts, together=True)
     vlm.loop.captured.is_able = able
     for _ in range(3):
-        assert said(vlm, prompts, together=True) == wanted
+        assert answer_prompts(vlm, prompts, together=True) == wanted
     assert able
     assert vlm.loop.captured.is_able
     assert vlm.loop.captured.shapes
@@ -67,8 +67,8 @@ def test_captured_steps_say_what_steps_as_they_are_say(vlm: TransformersVlm) -> 
 
 def test_a_batch_answers_as_each_alone(vlm: TransformersVlm) -> None:
     prompts = prompts_for(vlm)
-    alone = said(vlm, prompts, together=False)
-    assert said(vlm, prompts, together=True) == alone
+    alone = answer_prompts(vlm, prompts, together=False)
+    assert answer_prompts(vlm, prompts, together=True) == alone
     waiting = deque(vlm.pack(prompt) for prompt in prompts)
 
     def join(fits: Callable[[Generation], bool]) -> list[Generation]:
@@ -82,11 +82,11 @@ def test_a_batch_answers_as_each_alone(vlm: TransformersVlm) -> None:
 def test_memory_is_flat_once_all_shapes_are_captured(vlm: TransformersVlm) -> None:
     prompts = prompts_for(vlm)
     for _ in range(3):
-        said(vlm, prompts, together=True)
+        answer_prompts(vlm, prompts, together=True)
     torch.cuda.synchronize()
     before, captured = torch.cuda.memory_allocated(), len(vlm.loop.captured.shapes)
     for _ in range(20):
-        said(vlm, prompts, together=True)
+        answer_prompts(vlm, prompts, together=True)
     torch.cuda.synchronize()
     assert torch.cuda.memory_allocated() <= before + (1 << 20)
     assert len(vlm.loop.captured.shapes) == captured
@@ -96,9 +96,9 @@ def test_memory_is_flat_once_all_shapes_are_captured(vlm: TransformersVlm) -> No
 
 def test_sampling_beside_greedy_rows_leaves_those_as_they_are(vlm: TransformersVlm) -> None:
     prompts = prompts_for(vlm, 6)
-    wanted = said(vlm, prompts, together=True)
+    wanted = answer_prompts(vlm, prompts, together=True)
     hot = [
         Prompt(prompt.image, prompt.text, prompt.task, prompt.max_new_tokens, sampling=Sampling(2.0, 0.9))
         for prompt in prompts
     ]
-    assert said(vlm, [*prompts, *hot], together=True)[:6] == wanted
+    assert answer_prompts(vlm, [*prompts, *hot], together=True)[:6] == wanted

@@ -15,7 +15,7 @@ from app.inference.prompts import Prompt
 from app.inference.sources import EncoderConfig
 from app.settings import Settings
 from tests import shapes
-from tests.training import Trained, trained
+from tests.training import Trained, train_model
 from workers.shared.examples import Examples, Item
 
 pytestmark = [
@@ -33,7 +33,7 @@ def learned(
     base: str, kind: str, method: str, params: dict[str, Any], examples: Examples, folder: Path
 ) -> Trained:
     settings = Settings(data_dir=folder / "data", device="cuda")
-    made = trained(examples, method, folder, base=base, kind=kind, params=params, settings=settings)
+    made = train_model(examples, method, folder, base=base, kind=kind, params=params, settings=settings)
     figures = {name: value for _, _, reported in made.run.reports for name, value in reported.items()}
     assert all(math.isfinite(value) for value in figures.values())
     if method != "head":  # which trains nothing
@@ -43,7 +43,7 @@ def learned(
 
 
 def labelled() -> Examples:
-    rows = sorted(shapes.shown().items())[:24]
+    rows = sorted(shapes.list_shapes().items())[:24]
     items = [Item(str(number), label=shape) for number, (_, shape) in rows]
     return Examples("classification", items, lambda name: shapes.data(int(name)))
 
@@ -86,7 +86,7 @@ def test_the_last_stages_of_lite_learn_along(method: str, tmp_path: Path) -> Non
 )
 def test_vision_language_models(base: str, method: str, params: dict[str, Any], tmp_path: Path) -> None:
     caption = base.endswith("caption")
-    rows = sorted(shapes.shown().items())[:8]
+    rows = sorted(shapes.list_shapes().items())[:8]
     items = [
         Item(
             str(number),
@@ -110,7 +110,9 @@ def test_vision_language_models(base: str, method: str, params: dict[str, Any], 
 
 def test_a_tower_in_four_bits_is_left_whole(tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
-    items = [Item(str(number), question="what tint?", answer="red") for number in sorted(shapes.shown())[:4]]
+    items = [
+        Item(str(number), question="what tint?", answer="red") for number in sorted(shapes.list_shapes())[:4]
+    ]
     examples = Examples("vqa", items, lambda name: shapes.data(int(name)))
     made = learned("llava-shapes", "vlm", "lora", {**LORA, "four_bit": True}, examples, tmp_path)
     assert made.card.parameters

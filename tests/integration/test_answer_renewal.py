@@ -40,7 +40,7 @@ async def ask(client: httpx.AsyncClient, number: int) -> httpx.Response:
     return await client.post("/v1/vqa", data=form, files={"image": shapes.data(number)})
 
 
-async def asked(client: httpx.AsyncClient, number: int) -> list[str]:
+async def ask_when_renewed(client: httpx.AsyncClient, number: int) -> list[str]:
     """The answers shown, once the examples are embedded again."""
     end = time.monotonic() + 30
     while (reply := await ask(client, number)).status_code == 503:
@@ -60,13 +60,13 @@ async def test_another_default_encoder_finds_what_was_taught_before(
             form = {"question": COLOR, "answer": f"answer {number}"}
             reply = await client.post(PATH, data=form, files={"image": shapes.data(number)})
             taught.append(reply.json())
-        assert (await asked(client, 2))[0] == "answer 2"
+        assert (await ask_when_renewed(client, 2))[0] == "answer 2"
     # one image is lost meanwhile, which must not keep the others back
     blobs = BlobStore.from_settings(Settings(data_dir=tmp_path))
     await blobs.delete(taught[5]["image_sha256"])
     async with running("clip-tiny", tmp_path, addresses) as client:
         assert (await ask(client, 2)).status_code == 503
-        shown = await asked(client, 2)
+        shown = await ask_when_renewed(client, 2)
         assert shown[0] == "answer 2"
         assert sorted(shown) == [f"answer {number}" for number in range(5)]
         assert (await client.get("/v1/collections/default")).json()["encoder"] == "clip-tiny"
@@ -74,7 +74,7 @@ async def test_another_default_encoder_finds_what_was_taught_before(
         assert (await client.post(PATH, data=form, files={"image": shapes.data(2)})).json()[
             "created"
         ] is False
-        assert (await asked(client, 2))[0] == "newer"
+        assert (await ask_when_renewed(client, 2))[0] == "newer"
 
 
 async def test_examples_with_vectors_of_other_weights_are_embedded_again(

@@ -48,7 +48,7 @@ def events(text: str) -> list[tuple[str, Any]]:
 
 
 async def test_a_question_is_answered_in_every_dress(client: httpx.AsyncClient) -> None:
-    color = shapes.shown()[0][0]
+    color = shapes.list_shapes()[0][0]
     form = await vqa(client, 0)
     raw = await client.post(
         "/v1/vqa", params={"question": COLOR}, content=shapes.data(0), headers={"content-type": "image/png"}
@@ -98,7 +98,7 @@ async def test_a_stream_that_never_begins_keeps_its_status(
 async def test_a_caption_names_colour_and_shape(client: httpx.AsyncClient, fields: dict[str, str]) -> None:
     reply = await client.post("/v1/caption", data=fields, files={"image": shapes.data(0)})
     assert reply.status_code == 200, reply.text
-    assert reply.json()["caption"] == "a {} {}".format(*shapes.shown()[0])
+    assert reply.json()["caption"] == "a {} {}".format(*shapes.list_shapes()[0])
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ async def test_a_cursor_that_is_none_is_refused(client: httpx.AsyncClient, curso
 
 async def test_the_most_similar_examples_are_shown_and_named(client: httpx.AsyncClient) -> None:
     for number in range(6):
-        await add(client, number, COLOR, shapes.shown().get(number, ("red", "circle"))[0])
+        await add(client, number, COLOR, shapes.list_shapes().get(number, ("red", "circle"))[0])
     await add(client, 3, "is it round?", "no")
     shown = (await vqa(client, 3, collection="default", k=3)).json()["examples_used"]
     assert len(shown) == 3
@@ -239,7 +239,7 @@ async def test_an_image_shared_by_a_label_outlives_the_answer(
 
 
 async def test_many_questions_and_classifications_at_once_are_all_right(client: httpx.AsyncClient) -> None:
-    numbers = sorted(shapes.shown())[:40]
+    numbers = sorted(shapes.list_shapes())[:40]
 
     async def classified(number: int) -> bool:
         reply = await client.post(
@@ -252,7 +252,7 @@ async def test_many_questions_and_classifications_at_once_are_all_right(client: 
 
     async def answered(number: int) -> bool:
         reply = await vqa(client, number)
-        return reply.status_code == 200 and reply.json()["answer"] == shapes.shown()[number][0]
+        return reply.status_code == 200 and reply.json()["answer"] == shapes.list_shapes()[number][0]
 
     outcomes = await asyncio.gather(*[f(n) for n in numbers for f in (answered, classified)])
     assert sum(outcomes) >= len(outcomes) - 2

@@ -5,11 +5,11 @@ from __future__ import annotations
 import httpx
 
 from tests.conftest import ClientMaker
-from tests.learning import picture, shown
+from tests.learning import get_json, picture
 
 
 async def test_models_are_listed_the_default_first(client: httpx.AsyncClient) -> None:
-    listed = await shown(client, "/v1/models")
+    listed = await get_json(client, "/v1/models")
     assert listed["next"] is None
     first = listed["data"][0]
     assert (first["id"], first["default"], first["loaded"], first["kind"]) == ("lite", True, True, "encoder")
@@ -20,7 +20,7 @@ async def test_models_are_listed_the_default_first(client: httpx.AsyncClient) ->
 
 
 async def test_a_loaded_model_shows_how_boldly_it_runs(client: httpx.AsyncClient) -> None:
-    found = (await shown(client, "/v1/models/lite"))["optimisation"]
+    found = (await get_json(client, "/v1/models/lite"))["optimisation"]
     assert set(found) == {"asked", "level", "speed_up", "parity", "note"}
     assert found["asked"] == "auto"
     assert found["level"] in {"none", "basic"}
@@ -28,16 +28,16 @@ async def test_a_loaded_model_shows_how_boldly_it_runs(client: httpx.AsyncClient
 
 
 async def test_one_model_is_shown(client: httpx.AsyncClient) -> None:
-    listed = await shown(client, "/v1/models")
+    listed = await get_json(client, "/v1/models")
     for model in listed["data"]:
-        assert (await shown(client, f"/v1/models/{model['id']}"))["family"] == model["family"]
+        assert (await get_json(client, f"/v1/models/{model['id']}"))["family"] == model["family"]
     for name in ("nothing", "..%2f", "%00", "etc"):
         reply = await client.get(f"/v1/models/{name}")
         assert reply.status_code == 404
 
 
 async def test_the_machine_is_described(client: httpx.AsyncClient) -> None:
-    machine = await shown(client, "/v1/hardware")
+    machine = await get_json(client, "/v1/hardware")
     assert machine["cpu"]["cores"] >= 1
     assert machine["cpu"]["name"]
     assert 0 < machine["memory"]["available_mb"] <= machine["memory"]["total_mb"]
@@ -78,7 +78,7 @@ async def test_a_name_that_nearly_means_a_model_is_answered_with_that_one(client
 
 async def test_a_name_that_means_nothing_is_answered_with_what_there_is(client: httpx.AsyncClient) -> None:
     said = (await client.get("/v1/models/zzz")).json()["detail"]
-    listed = (await shown(client, "/v1/models"))["data"]
+    listed = (await get_json(client, "/v1/models"))["data"]
     for model in [model for model in listed if not model["alias_of"]]:
         assert f"'{model['id']}'" in said
     refused = await client.post("/v1/collections", json={"name": "near", "encoder": "llava-shapes"})

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests import learning
-from tests.photos import TAUGHT, damaged, encoded, photo
+from tests.photos import TAUGHT, damage_photo, encode_photo, photo
 
 
 async def teach(client: httpx.AsyncClient, collection: str = "default") -> None:
@@ -20,7 +20,7 @@ async def teach(client: httpx.AsyncClient, collection: str = "default") -> None:
         reply = await client.post(
             f"/v1/collections/{collection}/examples",
             data={"label": label},
-            files={"images": encoded(photo(name), quality=92)},
+            files={"images": encode_photo(photo(name), quality=92)},
         )
         assert reply.status_code == 201, reply.text
 
@@ -35,7 +35,7 @@ async def classify(client: httpx.AsyncClient, image: bytes, **params: Any) -> di
 async def test_one_example_is_enough(client: httpx.AsyncClient) -> None:
     await teach(client)
     for label, name in TAUGHT.items():
-        for kind, data in damaged(photo(name)).items():
+        for kind, data in damage_photo(photo(name)).items():
             answer = await classify(client, data, threshold=0)
             assert answer["label"] == label, (kind, answer)
     assert answer["collection"] == "default"
@@ -49,14 +49,14 @@ async def test_one_example_is_enough(client: httpx.AsyncClient) -> None:
 
 async def test_top_k_cuts_and_threshold_decides(client: httpx.AsyncClient) -> None:
     await teach(client)
-    cat = encoded(photo("chelsea"))
+    cat = encode_photo(photo("chelsea"))
     answer = await classify(client, cat, top_k=2)
     assert len(answer["scores"]) == 2
     refused = await classify(client, cat, threshold=1)
     assert refused["label"] is None
     assert refused["rejected"]
     assert refused["scores"][0]["label"] == "cat"
-    accepted = await classify(client, encoded(photo("brick")), threshold=0)
+    accepted = await classify(client, encode_photo(photo("brick")), threshold=0)
     assert not accepted["rejected"]
     assert accepted["label"] == accepted["scores"][0]["label"]
 
@@ -64,7 +64,7 @@ async def test_top_k_cuts_and_threshold_decides(client: httpx.AsyncClient) -> No
 async def test_several_images_answer_in_order(client: httpx.AsyncClient) -> None:
     await teach(client)
     names = ["rocket", "chelsea", "coffee", "chelsea", "camera"]
-    files = [("image", encoded(photo(name))) for name in names]
+    files = [("image", encode_photo(photo(name))) for name in names]
     reply = await client.post("/v1/classify", params={"threshold": 0}, files=files)
     labels = {name: label for label, name in TAUGHT.items()}
     assert [row["label"] for row in reply.json()["data"]] == [labels[name] for name in names]
@@ -72,7 +72,11 @@ async def test_several_images_answer_in_order(client: httpx.AsyncClient) -> None
 
 async def test_one_broken_image_among_several_is_named(client: httpx.AsyncClient) -> None:
     await teach(client)
-    files = [("image", encoded(photo("rocket"))), ("image", b"no image"), ("image", encoded(photo("coffee")))]
+    files = [
+        ("image", encode_photo(photo("rocket"))),
+        ("image", b"no image"),
+        ("image", encode_photo(photo("coffee"))),
+    ]
     reply = await client.post("/v1/classify", files=files)
     assert reply.status_code == 422
     assert reply.json()["error"]["code"] == "invalid_image"
@@ -81,7 +85,7 @@ async def test_one_broken_image_among_several_is_named(client: httpx.AsyncClient
 
 async def test_every_dress_of_an_image_gives_the_same_answer(client: httpx.AsyncClient) -> None:
     await teach(client)
-    data = encoded(photo("chelsea"))
+    data = encode_photo(photo("chelsea"))
     form = await classify(client, data)
     raw = await client.post("/v1/classify", content=data, headers={"Content-Type": "image/png"})
     text = base64.b64encode(data).decode()
@@ -92,16 +96,16 @@ async def test_every_dress_of_an_image_gives_the_same_answer(client: httpx.Async
 
 
 async def test_an_avif_is_learned_and_recognised_like_any_other(client: httpx.AsyncClient) -> None:
-    await learning.teach(client, "cat", encoded(photo("chelsea"), "AVIF"))
-    await learning.teach(client, "cup", encoded(photo("coffee"), "JPEG2000"))
-    answer = await classify(client, encoded(photo("chelsea"), "AVIF"))
+    await learning.teach(client, "cat", encode_photo(photo("chelsea"), "AVIF"))
+    await learning.teach(client, "cup", encode_photo(photo("coffee"), "JPEG2000"))
+    answer = await classify(client, encode_photo(photo("chelsea"), "AVIF"))
     assert answer["label"] == "cat"
-    again = await classify(client, encoded(photo("chelsea")))
+    again = await classify(client, encode_photo(photo("chelsea")))
     assert again["scores"][0]["score"] == pytest.approx(answer["scores"][0]["score"], abs=0.05)
 
 
 async def test_which_of_several_could_not_be_decoded_is_said(client: httpx.AsyncClient) -> None:
-    whole = encoded(photo("chelsea"), "AVIF")
+    whole = encode_photo(photo("chelsea"), "AVIF")
     reply = await client.post(
         "/v1/classify",
         data={"labels": "a,b"},
@@ -115,7 +119,7 @@ async def test_which_of_several_could_not_be_decoded_is_said(client: httpx.Async
 async def test_labels_need_no_example_and_no_collection(
     client: httpx.AsyncClient, name: str, label: str
 ) -> None:
-    answer = await classify(client, encoded(photo(name)), labels="cat, dog,cup of coffee,rocket, cat")
+    answer = await classify(client, encode_photo(photo(name)), labels="cat, dog,cup of coffee,rocket, cat")
     assert answer["scores"][0]["label"] == label
     assert answer["collection"] is None
     assert all(score["similarity"] is None for score in answer["scores"])
@@ -125,7 +129,7 @@ async def test_labels_need_no_example_and_no_collection(
 
 @pytest.mark.parametrize("dress", ["json", "form"])
 async def test_labels_in_a_list_keep_their_commas(client: httpx.AsyncClient, dress: str) -> None:
-    image, labels = encoded(photo("chelsea")), ["tabby, tabby cat", "tench, Tinca tinca"]
+    image, labels = encode_photo(photo("chelsea")), ["tabby, tabby cat", "tench, Tinca tinca"]
     if dress == "json":
         body = {"labels": labels, "image": base64.b64encode(image).decode()}
         reply = await client.post("/v1/classify", json=body)
@@ -136,7 +140,7 @@ async def test_labels_in_a_list_keep_their_commas(client: httpx.AsyncClient, dre
 
 
 async def test_labels_may_be_repeated_fields(client: httpx.AsyncClient) -> None:
-    image = encoded(photo("chelsea"))
+    image = encode_photo(photo("chelsea"))
     reply = await client.post("/v1/classify", data={"labels": ["cat", "dog"]}, files={"image": image})
     listed = await client.post(
         "/v1/classify", json={"labels": ["cat", "dog"], "image": base64.b64encode(image).decode()}
@@ -146,7 +150,7 @@ async def test_labels_may_be_repeated_fields(client: httpx.AsyncClient) -> None:
 
 
 async def test_an_empty_collection_says_what_to_do(client: httpx.AsyncClient) -> None:
-    reply = await client.post("/v1/classify", files={"image": encoded(photo("chelsea"))})
+    reply = await client.post("/v1/classify", files={"image": encode_photo(photo("chelsea"))})
     assert reply.status_code == 409
     assert reply.json()["error"]["code"] == "empty_collection"
 
@@ -171,13 +175,13 @@ async def test_an_empty_collection_says_what_to_do(client: httpx.AsyncClient) ->
 async def test_what_cannot_be_answered_is_refused_by_name(
     client: httpx.AsyncClient, params: dict[str, str], status: int, code: str
 ) -> None:
-    reply = await client.post("/v1/classify", params=params, files={"image": encoded(photo("chelsea"))})
+    reply = await client.post("/v1/classify", params=params, files={"image": encode_photo(photo("chelsea"))})
     assert (reply.status_code, reply.json()["error"]["code"]) == (status, code), reply.text
 
 
 async def test_another_encoder_answers_where_labels_are_given(client: httpx.AsyncClient) -> None:
     answer = await classify(
-        client, encoded(photo("chelsea")), labels="red circle,blue square", model="clip-tiny"
+        client, encode_photo(photo("chelsea")), labels="red circle,blue square", model="clip-tiny"
     )
     assert answer["model"] == "clip-tiny"
 
@@ -189,7 +193,7 @@ async def test_no_image_is_refused(client: httpx.AsyncClient) -> None:
 
 async def test_classifying_asks_the_database_nothing(client: httpx.AsyncClient, app: FastAPI) -> None:
     await teach(client)
-    await classify(client, encoded(photo("chelsea")))
+    await classify(client, encode_photo(photo("chelsea")))
     asked = 0
     engine = app.state.services.database.engine.sync_engine
 
@@ -201,10 +205,10 @@ async def test_classifying_asks_the_database_nothing(client: httpx.AsyncClient, 
 
     key = client.headers.pop("authorization")  # looking keys up is not what is measured
     client.headers["authorization"] = key
-    await classify(client, encoded(photo("coffee")))
+    await classify(client, encode_photo(photo("coffee")))
     event.listen(engine, "before_cursor_execute", count)
     try:
-        answers = [await classify(client, encoded(photo("rocket"), quality=q)) for q in range(50, 60)]
+        answers = [await classify(client, encode_photo(photo("rocket"), quality=q)) for q in range(50, 60)]
     finally:
         event.remove(engine, "before_cursor_execute", count)
     assert {answer["scores"][0]["label"] for answer in answers} == {"rocket"}

@@ -9,13 +9,13 @@ import pytest
 from fastapi import FastAPI
 
 from tests.conftest import ClientMaker
-from tests.learning import ask, make, picture, shown, teach
+from tests.learning import ask, get_json, make, picture, teach
 
 
 async def test_default_always_exists_and_stays(client: httpx.AsyncClient) -> None:
-    listed = await shown(client, "/v1/collections")
+    listed = await get_json(client, "/v1/collections")
     assert [row["name"] for row in listed["data"]] == ["default"]
-    row = await shown(client, "/v1/collections/default")
+    row = await get_json(client, "/v1/collections/default")
     assert (row["encoder"], row["labels"], row["examples"]) == ("lite", 0, 0)
     reply = await client.delete("/v1/collections/default")
     assert (reply.status_code, reply.json()["error"]["code"]) == (409, "default_collection")
@@ -28,9 +28,9 @@ async def test_a_collection_is_made_counted_and_dropped(client: httpx.AsyncClien
     assert (await client.post("/v1/collections", json={"name": "kitchen"})).status_code == 409
     await teach(client, "mug", picture(1), picture(2), collection="kitchen")
     await teach(client, "pot", picture(3), collection="kitchen", description="a thing to cook in")
-    row = await shown(client, "/v1/collections/kitchen")
+    row = await get_json(client, "/v1/collections/kitchen")
     assert (row["labels"], row["examples"], row["version"]) == (2, 3, 2)
-    labels = await shown(client, "/v1/collections/kitchen/labels")
+    labels = await get_json(client, "/v1/collections/kitchen/labels")
     assert labels["data"] == [
         {"label": "mug", "description": "", "examples": 2},
         {"label": "pot", "description": "a thing to cook in", "examples": 1},
@@ -89,7 +89,7 @@ async def test_pages_follow_each_other_without_gap(client: httpx.AsyncClient) ->
             await make(client, name)
     seen, cursor = [], None
     while True:
-        page = await shown(client, "/v1/collections", limit=2, **({"cursor": cursor} if cursor else {}))
+        page = await get_json(client, "/v1/collections", limit=2, **({"cursor": cursor} if cursor else {}))
         seen += [row["name"] for row in page["data"]]
         cursor = page["next"]
         if cursor is None:
@@ -151,7 +151,7 @@ async def test_no_route_shows_another_workspace(make_client: ClientMaker, app: F
         if "{collection}" in template:
             for method in route.methods - {"HEAD"}:  # type: ignore[attr-defined]
                 assert (method, template.count("/")) in tried, f"{method} {template} is not tried here"
-    assert [row["name"] for row in (await shown(stranger, "/v1/collections"))["data"]] == ["default"]
+    assert [row["name"] for row in (await get_json(stranger, "/v1/collections"))["data"]] == ["default"]
     assert (await ask(stranger, picture(1)))["scores"][0]["label"] == "own"
     hits = await stranger.post("/v1/search", files=image)
     assert [hit["id"] for hit in hits.json()["data"]] == [own["id"]]

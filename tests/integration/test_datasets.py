@@ -16,7 +16,7 @@ from app.bootstrap import Services
 from app.http.paging import to_cursor
 from tests.archive_files import raw_zip
 from tests.conftest import ClientMaker
-from tests.working import carried_out
+from tests.working import run_job
 
 
 def picture(colour: tuple[int, int, int]) -> bytes:
@@ -25,7 +25,7 @@ def picture(colour: tuple[int, int, int]) -> bytes:
     return buffer.getvalue()
 
 
-def zipped(files: dict[str, bytes]) -> bytes:
+def zip_files(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():
@@ -54,7 +54,7 @@ async def check_images(
                 break
             cursor = {"cursor": page["next"]}
         wanted = [row for row in rows if only.items() <= row.items()]
-        assert [(one["image_sha256"], one["label"], one["split"]) for one in listed] == [
+        assert [(example["image_sha256"], example["label"], example["split"]) for example in listed] == [
             (row["image"], row["label"], row["split"]) for row in wanted
         ]
     assert (await client.get(path, params={"label": "green"})).json() == {"data": [], "next": None}
@@ -90,12 +90,12 @@ async def test_an_archive_becomes_a_dataset(
 ) -> None:
     files = colours() | {"d/red/broken.png": b"no", "d/blue/again.png": picture((0, 0, 200))}
     reply = await client.post(
-        "/v1/datasets", files={"archive": zipped(files)}, data={"name": "colours", "split": "0.8,0.1,0.1"}
+        "/v1/datasets", files={"archive": zip_files(files)}, data={"name": "colours", "split": "0.8,0.1,0.1"}
     )
     assert reply.status_code == 202
     made = reply.json()
     assert (made["state"], made["task"], made["format"]) == ("preparing", None, "auto")
-    job = await carried_out(services, client, made["job"])
+    job = await run_job(services, client, made["job"])
     assert (job["state"], job["kind"]) == ("succeeded", "prepare"), job["error"]
 
     found = (await client.get(f"/v1/datasets/{made['id']}")).json()
@@ -132,7 +132,7 @@ async def test_a_raw_tar_is_taken_too(client: httpx.AsyncClient, services: Servi
         "/v1/datasets?name=raw", content=buffer.getvalue(), headers={"Content-Type": "application/gzip"}
     )
     assert reply.status_code == 202
-    job = await carried_out(services, client, reply.json()["job"])
+    job = await run_job(services, client, reply.json()["job"])
     assert job["state"] == "succeeded", job["error"]
 
 
@@ -150,7 +150,7 @@ async def test_names_of_old_archivers_become_labels_and_the_guess_is_stated(
     files["train\\狗\\photo.avif".encode("gb18030")] = photo.getvalue()
     archive = raw_zip(tmp_path / "upload.zip", files).read_bytes()
     reply = await client.post("/v1/datasets", files={"archive": archive})
-    job = await carried_out(services, client, reply.json()["job"])
+    job = await run_job(services, client, reply.json()["job"])
     assert job["state"] == "succeeded", job["error"]
     summary = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()["summary"]
     assert set(summary["labels"]) == {"猫", "狗"}
@@ -161,8 +161,8 @@ async def test_names_of_old_archivers_become_labels_and_the_guess_is_stated(
 
 
 async def test_what_cannot_be_prepared_says_why(client: httpx.AsyncClient, services: Services) -> None:
-    reply = await client.post("/v1/datasets", files={"archive": zipped({"../evil": b"x"})})
-    job = await carried_out(services, client, reply.json()["job"])
+    reply = await client.post("/v1/datasets", files={"archive": zip_files({"../evil": b"x"})})
+    job = await run_job(services, client, reply.json()["job"])
     assert (job["state"], job["error"]["error"]["code"]) == ("failed", "invalid_archive")
     found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
     assert found["state"] == "failed"
@@ -176,16 +176,18 @@ async def test_annotations_decide_and_never_the_folders_around_them(
 ) -> None:
     images = {f"images/{i}.png": picture((20 * i, 0, 0)) for i in range(6)}
     table = "id;variety\n" + "".join(f"{i};{'odd' if i % 2 else 'even'}\n" for i in range(6))
-    reply = await client.post("/v1/datasets", files={"archive": zipped(images | {"a.csv": table.encode()})})
-    await carried_out(services, client, reply.json()["job"])
+    reply = await client.post(
+        "/v1/datasets", files={"archive": zip_files(images | {"a.csv": table.encode()})}
+    )
+    await run_job(services, client, reply.json()["job"])
     found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
     assert (found["state"], found["format"]) == ("ready", "csv"), found["error"]
     assert set(found["summary"]["labels"]) == {"odd", "even"}
     assert "the column 'variety' of a.csv was taken as the label" in found["summary"]["remarks"]
 
     unknown = json.dumps({"shapes": [], "imagePath": "images/0.png"}).encode()
-    reply = await client.post("/v1/datasets", files={"archive": zipped(images | {"a.json": unknown})})
-    await carried_out(services, client, reply.json()["job"])
+    reply = await client.post("/v1/datasets", files={"archive": zip_files(images | {"a.json": unknown})})
+    await run_job(services, client, reply.json()["job"])
     found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
     assert found["state"] == "failed"
     assert "a.json: JSON with the keys imagePath, shapes" in found["error"]["detail"]
@@ -219,7 +221,7 @@ async def test_a_collection_becomes_a_dataset(client: httpx.AsyncClient, service
         await client.post("/v1/collections/default/examples", data={"label": label}, files={"images": data})
     reply = await client.post("/v1/datasets/from-collection", json={"collection": "default"})
     assert reply.status_code == 202
-    job = await carried_out(services, client, reply.json()["job"])
+    job = await run_job(services, client, reply.json()["job"])
     assert job["state"] == "succeeded", job["error"]
     found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
     assert set(found["summary"]["labels"]) == {"red", "blue"}
@@ -232,20 +234,20 @@ async def test_a_collection_becomes_a_dataset(client: httpx.AsyncClient, service
     assert taught.status_code == 201, taught.text
     wanted = {"collection": "default", "task": "vqa", "split": [1.0, 0, 0]}
     reply = await client.post("/v1/datasets/from-collection", json=wanted)
-    job = await carried_out(services, client, reply.json()["job"])
+    job = await run_job(services, client, reply.json()["job"])
     assert job["state"] == "succeeded", job["error"]
     row = json.loads((await client.get(f"/v1/datasets/{reply.json()['id']}/manifest")).text)
     assert (row["question"], row["answer"], row["split"]) == ("what colour?", "red", "train")
 
 
 async def test_a_dataset_teaches_a_collection(client: httpx.AsyncClient, services: Services) -> None:
-    made = (await client.post("/v1/datasets", files={"archive": zipped(colours(5))})).json()
+    made = (await client.post("/v1/datasets", files={"archive": zip_files(colours(5))})).json()
     early = await client.post(f"/v1/datasets/{made['id']}/teach", json={"collection": "default"})
     assert early.status_code == 409
-    await carried_out(services, client, made["job"])
+    await run_job(services, client, made["job"])
     reply = await client.post(f"/v1/datasets/{made['id']}/teach", json={"collection": "default"})
     assert reply.status_code == 202, reply.text
-    job = await carried_out(services, client, reply.json()["id"])
+    job = await run_job(services, client, reply.json()["id"])
     assert (job["state"], job["metrics"]["added"]) == ("succeeded", 6), job["error"]
     labels = (await client.get("/v1/collections/default/labels")).json()["data"]
     assert {label["label"]: label["examples"] for label in labels} == {"blue": 3, "red": 3}
@@ -253,7 +255,7 @@ async def test_a_dataset_teaches_a_collection(client: httpx.AsyncClient, service
 
 async def test_other_workspaces_see_nothing(make_client: ClientMaker) -> None:
     mine, other = await make_client(), await make_client()
-    made = (await mine.post("/v1/datasets", files={"archive": zipped(colours(2))})).json()
+    made = (await mine.post("/v1/datasets", files={"archive": zip_files(colours(2))})).json()
     assert (await other.get(f"/v1/datasets/{made['id']}")).status_code == 404
     assert (await other.delete(f"/v1/datasets/{made['id']}")).status_code == 404
     assert (await other.get("/v1/datasets")).json()["data"] == []
@@ -269,8 +271,8 @@ async def test_a_dataset_of_which_all_was_refused_has_its_report(
         "categories": [{"id": 1, "name": "mug"}],
     }
     files = {"ann.json": json.dumps(document).encode(), "pics/other.png": picture((1, 2, 3))}
-    reply = await client.post("/v1/datasets", files={"archive": zipped(files)})
-    job = await carried_out(services, client, reply.json()["job"])
+    reply = await client.post("/v1/datasets", files={"archive": zip_files(files)})
+    job = await run_job(services, client, reply.json()["job"])
     assert job["state"] == "failed"
     found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
     assert found["state"] == "failed"
@@ -288,13 +290,13 @@ async def test_folders_that_could_mean_two_things_are_refused_until_someone_choo
     files = {
         f"{name}/{i}.png": picture((60 * place, i, 0)) for place, name in enumerate(names) for i in range(2)
     }
-    reply = await client.post("/v1/datasets", files={"archive": zipped(files)})
-    await carried_out(services, client, reply.json()["job"])
+    reply = await client.post("/v1/datasets", files={"archive": zip_files(files)})
+    await run_job(services, client, reply.json()["job"])
     found = (await client.get(f"/v1/datasets/{reply.json()['id']}")).json()
     assert (found["state"], "labels_from=parent" in found["error"]["detail"]) == ("failed", True)
     chosen = {"labels_from": "parent"}
-    reply = await client.post("/v1/datasets", files={"archive": zipped(files)}, data=chosen)
-    job = await carried_out(services, client, reply.json()["job"])
+    reply = await client.post("/v1/datasets", files={"archive": zip_files(files)}, data=chosen)
+    job = await run_job(services, client, reply.json()["job"])
     assert set(job["result"]["labels"]) == {"cat", "dog", "fern", "rose"}
 
 
@@ -311,8 +313,8 @@ async def test_what_the_own_split_keeps_from_training_is_refused_by_name(
         f"train/{label}/{i}.png": picture((i, side, 99)) for side, label in enumerate("ab") for i in range(3)
     }
     for files, reason in ((tests, "no examples to train on"), (only_test | trains, "no example of 'c'")):
-        reply = await client.post("/v1/datasets", files={"archive": zipped(files)})
-        job = await carried_out(services, client, reply.json()["job"])
+        reply = await client.post("/v1/datasets", files={"archive": zip_files(files)})
+        job = await run_job(services, client, reply.json()["job"])
         assert job["state"] == "succeeded"
         for strategy in ("lite_fewshot", "custom_manyshot"):
             body = {"strategy": strategy, "dataset": reply.json()["id"]}
@@ -320,6 +322,8 @@ async def test_what_the_own_split_keeps_from_training_is_refused_by_name(
             assert refused.status_code == 422
             assert reason in refused.json()["detail"]
     assert any("own split train/test kept" in remark for remark in job["result"]["remarks"])
-    reply = await client.post("/v1/datasets", files={"archive": zipped(tests)}, data={"own_split": "ignore"})
-    job = await carried_out(services, client, reply.json()["job"])
+    reply = await client.post(
+        "/v1/datasets", files={"archive": zip_files(tests)}, data={"own_split": "ignore"}
+    )
+    job = await run_job(services, client, reply.json()["job"])
     assert job["result"]["splits"]["train"] > 0

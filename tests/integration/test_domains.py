@@ -37,8 +37,8 @@ from app.observability.metrics import Metrics
 from app.settings import Settings
 from tests import shapes
 from tests.made_engines import share_engines
-from tests.photos import encoded, photo
-from tests.working import carried_out
+from tests.photos import encode_photo, photo
+from tests.working import run_job
 from workers.shared.knowing import MAX_EXEMPLARS, domain_taught
 
 NAMES = (
@@ -56,20 +56,20 @@ def photographs() -> dict[str, bytes]:
     found["hopper"] = Image.open(
         Path(matplotlib.__file__).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg"
     )
-    return {name: encoded(image.convert("RGB"), quality=92) for name, image in found.items()}
+    return {name: encode_photo(image.convert("RGB"), quality=92) for name, image in found.items()}
 
 
-def drawn(side: int, kind: str, paint: str, ground: str = "white") -> bytes:
+def draw_shape(side: int, kind: str, paint: str, ground: str = "white") -> bytes:
     image = Image.new("RGB", (side, side), ground)
     draw, box = ImageDraw.Draw(image), (side * 0.3, side * 0.25, side * 0.75, side * 0.7)
     if kind == "triangle":
         draw.polygon([(box[0], box[3]), (box[2], box[3]), (side * 0.5, box[1])], fill=paint)
     else:
         (draw.ellipse if kind == "circle" else draw.rectangle)(box, fill=paint)
-    return encoded(image, "PNG")
+    return encode_photo(image, "PNG")
 
 
-async def asked(
+async def ask_question(
     client: httpx.AsyncClient, image: bytes, path: str = "/v1/vqa", **fields: Any
 ) -> httpx.Response:
     question = {"question": "what is this?"} if path == "/v1/vqa" else {}
@@ -77,8 +77,8 @@ async def asked(
     return await client.post(path, data=data, files={"image": image}, timeout=120)
 
 
-async def warned(client: httpx.AsyncClient, image: bytes, **fields: Any) -> list[dict[str, str]]:
-    reply = await asked(client, image, **fields)
+async def ask_for_warnings(client: httpx.AsyncClient, image: bytes, **fields: Any) -> list[dict[str, str]]:
+    reply = await ask_question(client, image, **fields)
     assert reply.status_code == 200, reply.text
     found: list[dict[str, str]] = reply.json()["warnings"]
     return found
@@ -94,7 +94,7 @@ async def test_no_photograph_is_answered_without_a_warning(
     assert len(pictures) >= 12
     silent = []
     for name, image in pictures.items():
-        found = await warned(client, image, path=path)
+        found = await ask_for_warnings(client, image, path=path)
         if [warning["code"] for warning in found] != ["outside_domain"]:
             silent.append(name)
         else:
@@ -105,39 +105,39 @@ async def test_no_photograph_is_answered_without_a_warning(
 
 @pytest.mark.parametrize("model", ["blip-shapes-vqa", "flamingo-shapes"])
 async def test_every_shipped_model_knows_its_world(client: httpx.AsyncClient, model: str) -> None:
-    coffee = encoded(photo("coffee"), "JPEG")
-    assert f"'{model}' knows only" in (await warned(client, coffee, model=model))[0]["sentence"]
-    assert await warned(client, shapes.data(0), model=model) == []
+    coffee = encode_photo(photo("coffee"), "JPEG")
+    assert f"'{model}' knows only" in (await ask_for_warnings(client, coffee, model=model))[0]["sentence"]
+    assert await ask_for_warnings(client, shapes.data(0), model=model) == []
     # an answered example beside the question makes no photograph known: the answers stay wrong
     taught = {"question": "what is this?", "answer": "cup"}
     await client.post("/v1/collections/default/answers", data=taught, files={"image": coffee})
-    reply = (await asked(client, coffee, model=model, collection="default")).json()
+    reply = (await ask_question(client, coffee, model=model, collection="default")).json()
     assert (len(reply["examples_used"]), len(reply["warnings"])) == (1, 1)
 
 
 async def test_drawings_of_shapes_come_without_a_warning(client: httpx.AsyncClient) -> None:
     numbers = sorted(shapes.paths())[::10][:SAMPLE]
-    alarmed = [number for number in numbers if await warned(client, shapes.data(number))]
+    alarmed = [number for number in numbers if await ask_for_warnings(client, shapes.data(number))]
     assert len(numbers) == SAMPLE
     assert len(alarmed) < 0.02 * SAMPLE
     own = [
-        drawn(side, kind, paint, ground)
+        draw_shape(side, kind, paint, ground)
         for side, ground in ((64, "white"), (200, "white"), (512, "#f4f0e8"))
         for kind, paint in (("circle", "red"), ("rectangle", "blue"), ("triangle", "green"))
     ]
-    assert [index for index, image in enumerate(own) if await warned(client, image)] == []
+    assert [index for index, image in enumerate(own) if await ask_for_warnings(client, image)] == []
 
 
 async def test_strict_refuses_what_would_be_a_guess(client: httpx.AsyncClient) -> None:
-    rocket = encoded(photo("rocket"), "JPEG")
+    rocket = encode_photo(photo("rocket"), "JPEG")
     for path in ("/v1/vqa", "/v1/caption"):
         for stream in ("false", "true"):  # before the first piece, so that a stream has its status too
-            refused = await asked(client, rocket, path, strict="true", stream=stream)
+            refused = await ask_question(client, rocket, path, strict="true", stream=stream)
             assert (refused.status_code, refused.json()["error"]["code"]) == (422, "outside_domain")
             assert "knows only drawings" in refused.json()["detail"]
             assert "for a guess" not in refused.json()["detail"]
-    assert (await asked(client, shapes.data(1), strict="true")).status_code == 200
-    assert (await asked(client, shapes.data(1), strict="perhaps")).status_code == 422
+    assert (await ask_question(client, shapes.data(1), strict="true")).status_code == 200
+    assert (await ask_question(client, shapes.data(1), strict="perhaps")).status_code == 422
 
 
 async def test_a_strict_question_compares_its_picture_once(
@@ -154,13 +154,13 @@ async def test_a_strict_question_compares_its_picture_once(
 
     monkeypatch.setattr(domains, "judge", counted)
     for strict, count in (("true", 1), ("false", 2)):
-        reply = await asked(client, shapes.data(1), strict=strict)
+        reply = await ask_question(client, shapes.data(1), strict=strict)
         assert (reply.status_code, reply.json()["warnings"], len(calls)) == (200, [], count)
 
 
 async def test_a_stream_ends_with_its_warnings(client: httpx.AsyncClient) -> None:
-    for image, count in ((encoded(photo("rocket"), "JPEG"), 1), (shapes.data(2), 0)):
-        text = (await asked(client, image, stream="true")).text
+    for image, count in ((encode_photo(photo("rocket"), "JPEG"), 1), (shapes.data(2), 0)):
+        text = (await ask_question(client, image, stream="true")).text
         last = text.strip().split("\n\n")[-1]
         assert last.startswith("event: done")
         assert len(json.loads(last.split("data: ", 1)[1])["warnings"]) == count
@@ -181,17 +181,17 @@ async def test_a_trained_model_knows_what_it_was_trained_with(
         "params": {"steps": 1, "rehearsal": 0, "augment": False},
     }
     job = (await client.post("/v1/jobs", json=body)).json()
-    ended = await carried_out(services, client, job["id"])
+    ended = await run_job(services, client, job["id"])
     assert ended["state"] == "succeeded", ended["error"]
     model = ended["model"]
     names = (await client.get(f"/v1/models/{model}/artifacts")).json()["data"]
     assert DOMAIN_FILE in [name["name"] for name in names]
     for image in (*taught.values(), shapes.data(0)):
-        assert await warned(client, image, model=model) == []
-    found = await warned(client, pictures["retina"], model=model)
+        assert await ask_for_warnings(client, image, model=model) == []
+    found = await ask_for_warnings(client, pictures["retina"], model=model)
     assert "and pictures like the 4 that it was trained with" in found[0]["sentence"]
     # the base itself still knows shapes alone, and the job said so
-    assert len(await warned(client, taught["coffee"])) == 1
+    assert len(await ask_for_warnings(client, taught["coffee"])) == 1
     async with client.stream("GET", f"/v1/jobs/{job['id']}/events") as told:
         assert "'llava-shapes' is a small one that knows only drawings" in (await told.aread()).decode()
 
@@ -216,7 +216,7 @@ async def bare(tmp_path: Path) -> AsyncIterator[tuple[ModelRegistry, Domains, En
             deadline_s=30,
         )
         entry = Spool(tmp_path / "spool", 1 << 20).open()
-        entry.write(encoded(photo("coffee"), "JPEG"))
+        entry.write(encode_photo(photo("coffee"), "JPEG"))
         yield registry, Domains(registry, embedder, EncoderConfig.from_settings(settings)), entry
         await registry.close()
 
@@ -242,7 +242,7 @@ async def test_a_domain_of_another_width_is_left_aside(services: Services, tmp_p
     domain = read_domain(copy)
     assert domain is not None
     entry = Spool(tmp_path / "spool", 1 << 20).open()
-    entry.write(encoded(photo("coffee"), "JPEG"))
+    entry.write(encode_photo(photo("coffee"), "JPEG"))
     domains = services.answering._domains
     assert len(await domains.judge("default", str(copy), "vqa", entry)) == 1
     write_domain(replace(domain, rows=domain.rows[:, :7]), copy)

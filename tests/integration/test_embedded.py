@@ -48,7 +48,7 @@ def pids(addresses: Addresses) -> tuple[int, int]:
         return postmaster, int(client.info("server")["process_id"])
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Whether a process has ended, if only as a zombie."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
@@ -155,7 +155,7 @@ def test_the_last_of_several_users_stops_the_servers(data_dir: Path) -> None:
     second.stop()
     assert pids(addresses) == running
     let_go(other)
-    assert all(gone(pid) for pid in running)
+    assert all(has_ended(pid) for pid in running)
     second.stop()
 
 

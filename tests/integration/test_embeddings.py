@@ -11,9 +11,9 @@ import pytest
 from fastapi import FastAPI
 
 from tests.learning import picture
-from tests.photos import encoded, photo
+from tests.photos import encode_photo, photo
 
-CAT = encoded(photo("chelsea"))
+CAT = encode_photo(photo("chelsea"))
 CAT64 = base64.b64encode(CAT).decode()
 
 

@@ -16,7 +16,7 @@ from app.media.encoded import EncodedJpeg, as_encoded_jpeg, decode_encoded
 from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits
 from app.settings import Settings
-from tests.engines import served, taken_bytes
+from tests.engines import count_taken_bytes, serve_registry
 from tests.made_engines import share_engines
 
 
@@ -29,7 +29,7 @@ async def test_a_file_has_the_vector_of_its_pixels_in_process_and_over_a_socket(
     settings = Settings(data_dir=share_engines(tmp_path), device="cpu", threads=1)
     with ThreadPoolExecutor(2) as pool:
         registry = ModelRegistry(settings, FAMILIES, pool=pool)
-        async with served(registry, settings, pool) as (_, client):
+        async with serve_registry(registry, settings, pool) as (_, client):
             for engine in (registry, client):
                 async with engine.encoder("clip-tiny") as live:
                     assert not live.reads_jpeg
@@ -37,5 +37,5 @@ async def test_a_file_has_the_vector_of_its_pixels_in_process_and_over_a_socket(
                     np.testing.assert_allclose(rows[1:], rows[[0, 0]], atol=1e-5)
                     with pytest.raises(InvalidImageError):
                         await live.embed_images([broken], deadline_s=60)
-            assert taken_bytes(client) == 0
+            assert count_taken_bytes(client) == 0
         await registry.close()

@@ -15,14 +15,14 @@ from PIL import Image
 
 from app.bootstrap import Services
 from tests.conftest import ClientMaker
-from tests.learning import ask, picture, shown, teach
-from tests.photos import encoded, photo
+from tests.learning import ask, get_json, picture, teach
+from tests.photos import encode_photo, photo
 
 EXAMPLES = "/v1/collections/default/examples"
 DEADLINE_S = 10.0
 
 
-async def gone(services: Services, sha256: str) -> bool:
+async def is_dropped(services: Services, sha256: str) -> bool:
     """Whether the image is dropped before the deadline."""
     for _ in range(int(DEADLINE_S / 0.02)):
         try:
@@ -52,22 +52,22 @@ async def test_the_same_image_and_label_is_the_same_example(client: httpx.AsyncC
     (other,) = await teach(client, "other", picture(1))
     assert other["id"] != first["id"]
     assert other["created"]
-    version = (await shown(client, "/v1/collections/default"))["version"]
+    version = (await get_json(client, "/v1/collections/default"))["version"]
     await teach(client, "noise", picture(2))
-    assert (await shown(client, "/v1/collections/default"))["version"] == version
+    assert (await get_json(client, "/v1/collections/default"))["version"] == version
 
 
 async def test_twenty_at_once_make_one_example(client: httpx.AsyncClient) -> None:
     replies = await asyncio.gather(*(teach(client, "noise", picture(7)) for _ in range(20)))
     assert len({example["id"] for (example,) in replies}) == 1
     assert sum(example["created"] for (example,) in replies) == 1
-    assert len((await shown(client, EXAMPLES))["data"]) == 1
-    assert (await shown(client, "/v1/collections/default"))["version"] == 1
+    assert len((await get_json(client, EXAMPLES))["data"]) == 1
+    assert (await get_json(client, "/v1/collections/default"))["version"] == 1
 
 
 async def test_many_writers_lose_nothing(client: httpx.AsyncClient) -> None:
     await asyncio.gather(*(teach(client, f"label {seed % 3}", picture(seed)) for seed in range(24)))
-    row = await shown(client, "/v1/collections/default")
+    row = await get_json(client, "/v1/collections/default")
     assert (row["examples"], row["labels"], row["version"]) == (24, 3, 24)
     assert (await ask(client, picture(5)))["label"] == "label 2"
 
@@ -83,12 +83,16 @@ async def test_forgetting_takes_the_label_with_the_last_example(client: httpx.As
     one, two = await teach(client, "a", picture(1), picture(2))
     await teach(client, "b", picture(3))
     assert (await client.delete(f"{EXAMPLES}/{one['id']}")).status_code == 204
-    assert [row["examples"] for row in (await shown(client, "/v1/collections/default/labels"))["data"]] == [
+    assert [
+        row["examples"] for row in (await get_json(client, "/v1/collections/default/labels"))["data"]
+    ] == [
         1,
         1,
     ]
     assert (await client.delete(f"{EXAMPLES}/{two['id']}")).status_code == 204
-    assert [row["label"] for row in (await shown(client, "/v1/collections/default/labels"))["data"]] == ["b"]
+    assert [row["label"] for row in (await get_json(client, "/v1/collections/default/labels"))["data"]] == [
+        "b"
+    ]
     answer = await ask(client, picture(1))
     assert [score["label"] for score in answer["scores"]] == ["b"]
     for path in (f"{EXAMPLES}/{one['id']}", f"{EXAMPLES}/{one['id']}/image"):
@@ -122,7 +126,7 @@ async def test_an_image_goes_with_the_last_example_that_shows_it(
     assert await services.blobs.get(one["image_sha256"])
     assert (await theirs.get(other["image"])).status_code == 200
     await theirs.delete(f"{EXAMPLES}/{other['id']}")
-    assert await gone(services, one["image_sha256"])
+    assert await is_dropped(services, one["image_sha256"])
 
 
 async def test_a_dropped_collection_takes_its_images_along(
@@ -132,7 +136,7 @@ async def test_a_dropped_collection_takes_its_images_along(
     added = await teach(client, "a", picture(771), picture(772), collection="short")
     await client.delete("/v1/collections/short")
     for example in added:
-        assert await gone(services, example["image_sha256"])
+        assert await is_dropped(services, example["image_sha256"])
 
 
 async def test_teaching_and_forgetting_the_same_image_never_loses_it(client: httpx.AsyncClient) -> None:
@@ -157,25 +161,25 @@ async def test_one_broken_image_among_several_stores_nothing(
     reply = await client.post(EXAMPLES, data={"label": "x"}, files=files)
     assert (reply.status_code, reply.json()["error"]["code"]) == (422, "invalid_image")
     assert reply.json()["detail"].startswith("Image 2 of 3: ")
-    assert (await shown(client, EXAMPLES))["data"] == []
-    assert (await shown(client, "/v1/collections/default/labels"))["data"] == []
+    assert (await get_json(client, EXAMPLES))["data"] == []
+    assert (await get_json(client, "/v1/collections/default/labels"))["data"] == []
     assert {path for path in blobs.rglob("*") if path.is_file()} == before
 
 
 async def test_the_last_description_that_says_something_wins(client: httpx.AsyncClient) -> None:
-    async def described() -> str:
-        (row,) = (await shown(client, "/v1/collections/default/labels"))["data"]
+    async def get_description() -> str:
+        (row,) = (await get_json(client, "/v1/collections/default/labels"))["data"]
         return str(row["description"])
 
     await teach(client, "mug", picture(1), description="white  ceramic")
-    assert await described() == "white ceramic"
+    assert await get_description() == "white ceramic"
     await teach(client, "mug", picture(1))
-    assert await described() == "white ceramic"
-    version = (await shown(client, "/v1/collections/default"))["version"]
+    assert await get_description() == "white ceramic"
+    version = (await get_json(client, "/v1/collections/default"))["version"]
     (same,) = await teach(client, "mug", picture(1), description="blue")
     assert not same["created"]
-    assert await described() == "blue"
-    assert (await shown(client, "/v1/collections/default"))["version"] == version + 1
+    assert await get_description() == "blue"
+    assert (await get_json(client, "/v1/collections/default"))["version"] == version + 1
 
 
 async def test_labels_are_kept_in_one_spelling(client: httpx.AsyncClient) -> None:
@@ -183,7 +187,7 @@ async def test_labels_are_kept_in_one_spelling(client: httpx.AsyncClient) -> Non
     assert one["label"] == unicodedata.normalize("NFC", "café crème")
     (two,) = await teach(client, unicodedata.normalize("NFC", "café crème"), picture(1))
     assert two["id"] == one["id"]
-    listed = await shown(client, EXAMPLES, label=unicodedata.normalize("NFD", "café crème"))
+    listed = await get_json(client, EXAMPLES, label=unicodedata.normalize("NFD", "café crème"))
     assert len(listed["data"]) == 1
 
 
@@ -208,16 +212,16 @@ async def test_a_label_must_be_printable_text(client: httpx.AsyncClient, fields:
 async def test_nothing_of_a_files_metadata_is_kept(client: httpx.AsyncClient, services: Services) -> None:
     exif = Image.Exif()
     exif[0x010E] = "taken at home"
-    (one,) = await teach(client, "cat", encoded(photo("chelsea"), exif=exif))
+    (one,) = await teach(client, "cat", encode_photo(photo("chelsea"), exif=exif))
     stored = await services.blobs.get(one["image_sha256"])
     assert hashlib.sha256(stored).hexdigest() == one["image_sha256"]
     assert b"taken at home" not in stored
-    (same,) = await teach(client, "cat", encoded(photo("chelsea")))
+    (same,) = await teach(client, "cat", encode_photo(photo("chelsea")))
     assert same["id"] == one["id"]
 
 
 async def test_a_thumbnail_is_small_and_remembered_by_browsers(client: httpx.AsyncClient) -> None:
-    (one,) = await teach(client, "cat", encoded(photo("chelsea")))
+    (one,) = await teach(client, "cat", encode_photo(photo("chelsea")))
     reply = await client.get(one["image"])
     assert reply.headers["content-type"] == "image/jpeg"
     assert max(Image.open(io.BytesIO(reply.content)).size) == 256
@@ -236,16 +240,16 @@ async def test_examples_are_listed_by_label_in_pages(client: httpx.AsyncClient) 
     await teach(client, "a", *(picture(seed) for seed in range(3, 5)))
     rows, cursor = [], None
     while True:
-        page = await shown(client, EXAMPLES, limit=2, **({"cursor": cursor} if cursor else {}))
+        page = await get_json(client, EXAMPLES, limit=2, **({"cursor": cursor} if cursor else {}))
         rows += page["data"]
         cursor = page["next"]
         if cursor is None:
             break
     assert [row["label"] for row in rows] == ["a", "a", "b", "b", "b"]
     assert len({row["id"] for row in rows}) == 5
-    only = await shown(client, EXAMPLES, label="a")
+    only = await get_json(client, EXAMPLES, label="a")
     assert [row["id"] for row in only["data"]] == [row["id"] for row in rows[:2]]
-    assert await shown(client, f"{EXAMPLES}/{rows[0]['id']}") == rows[0]
+    assert await get_json(client, f"{EXAMPLES}/{rows[0]['id']}") == rows[0]
 
 
 @pytest.mark.parametrize("example", ["x", "0", str(uuid.UUID(int=0)), "%00"])
@@ -267,6 +271,6 @@ async def test_images_that_nothing_shows_are_swept_once_they_are_old(
     for sha256 in (orphan, one["image_sha256"]):
         os.utime(services.settings.server.data_dir / "blobs" / sha256[:2] / sha256, (0, 0))
     assert await services.learning.sweep() == 1
-    assert await gone(services, orphan)
+    assert await is_dropped(services, orphan)
     assert await services.blobs.get(fresh) == b"fresh"
     assert (await client.get(one["image"])).status_code == 200

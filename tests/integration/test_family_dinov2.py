@@ -25,10 +25,17 @@ from app.inference.sources import CHECKPOINTS, EncoderConfig
 from app.main import create_app
 from app.settings import Settings
 from tests import shapes
-from tests.integration.test_trained_models import LABELS, folder_of, of_shape, taught, trained, zipped
-from tests.learning import shown
-from tests.made_engines import share_engines
-from tests.working import carried_out
+from tests.integration.test_trained_models import (
+    LABELS,
+    folder_of,
+    of_shape,
+    teach_shapes,
+    train_and_load,
+    zip_files,
+)
+from tests.learning import get_json
+from tests.made_engines import link_engines, share_engines
+from tests.working import run_job
 
 MODEL = "dinov2-tiny"
 OWN = """
@@ -81,7 +88,7 @@ async def teacher(service: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         headers={"Authorization": f"Bearer {key}"},
         timeout=120,
     ) as client:
-        await taught(client)
+        await teach_shapes(client)
         yield client
 
 
@@ -104,7 +111,7 @@ async def right_of(client: httpx.AsyncClient, model: str | None = None) -> int:
 
 
 def test_its_vectors_are_the_class_tokens_of_transformers(tmp_path: Path) -> None:
-    config = EncoderConfig("cpu", "auto", True, 0.99, 0, tmp_path, allow_downloads=False)
+    config = EncoderConfig("cpu", "auto", True, 0.99, 0, link_engines(tmp_path), allow_downloads=False)
     encoder = load_encoder(resolve(MODEL), config)
     assert (encoder.family, encoder.dim, encoder.input_size) == ("dinov2", 64, 64)
     assert not isinstance(encoder, TextEncoder)
@@ -123,7 +130,7 @@ def test_a_hub_id_is_recognised() -> None:
 
 
 async def test_it_is_listed_taught_and_searched_by_image(teacher: httpx.AsyncClient) -> None:
-    listed = {model["id"]: model for model in (await shown(teacher, "/v1/models"))["data"]}
+    listed = {model["id"]: model for model in (await get_json(teacher, "/v1/models"))["data"]}
     assert (listed[MODEL]["family"], listed[MODEL]["default"], listed[MODEL]["loaded"]) == (
         "dinov2",
         True,
@@ -180,13 +187,23 @@ async def test_it_is_recommended(teacher: httpx.AsyncClient) -> None:
     assert "'dinov2-tiny' can be used" in reasons["dinov2_lora"]
 
 
-async def test_its_head_is_trained_and_exported_without_texts(
-    teacher: httpx.AsyncClient, services: Services, tmp_path: Path
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def by_head(teacher: httpx.AsyncClient, service: FastAPI) -> str:
+    """A model of a head, trained."""
+    await train_and_load(teacher, service.state.services, strategy="dinov2_head", params={}, name="by-head")
+    return "by-head"
+
+
+async def test_its_head_is_trained(teacher: httpx.AsyncClient, by_head: str) -> None:
+    assert await right_of(teacher, by_head) >= 14
+
+
+@pytest.mark.slow
+async def test_its_head_is_exported_without_texts(
+    teacher: httpx.AsyncClient, services: Services, by_head: str, tmp_path: Path
 ) -> None:
-    await trained(teacher, services, strategy="dinov2_head", params={}, name="by-head")
-    assert await right_of(teacher, "by-head") >= 14
     reply = await teacher.post("/v1/models/by-head/export", json={"format": "onnx"})
-    job = await carried_out(services, teacher, reply.json()["id"])
+    job = await run_job(services, teacher, reply.json()["id"])
     assert job["state"] == "succeeded", job["error"]
     assert set(job["result"]["export"]["files"]) == {"image_encoder.onnx", "classifier.onnx"}
     files = await folder_of(teacher, "by-head")
@@ -201,23 +218,24 @@ async def test_its_head_is_trained_and_exported_without_texts(
     assert scores.sum() + none.sum() == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.slow
 async def test_its_adapter_is_trained_merged_and_moves(
     teacher: httpx.AsyncClient, services: Services
 ) -> None:
     params = {"steps": 40, "augment": False, "evaluate_every": 20}
-    job = await trained(teacher, services, strategy="dinov2_lora", params=params, name="by-lora")
+    job = await train_and_load(teacher, services, strategy="dinov2_lora", params=params, name="by-lora")
     assert job["result"]["evaluation"]["accuracy"] > 1 / 3
     assert await right_of(teacher, "by-lora") >= 14
     files = await folder_of(teacher, "by-lora")
     assert {"adapter_config.json", "adapter_model.safetensors", "head.safetensors"} <= files.keys()
 
     reply = await teacher.post("/v1/models/by-lora/export", json={"format": "safetensors"})
-    job = await carried_out(services, teacher, reply.json()["id"])
+    job = await run_job(services, teacher, reply.json()["id"])
     assert job["state"] == "succeeded", job["error"]
 
     note = json.loads(files["vision.json"]) | {"id": "moved"}
     reply = await teacher.post(
-        "/v1/models", files={"archive": zipped(files | {"vision.json": json.dumps(note).encode()})}
+        "/v1/models", files={"archive": zip_files(files | {"vision.json": json.dumps(note).encode()})}
     )
     assert reply.status_code == 201, reply.text
     image = {"image": of_shape("circle", 1, skip=9)[0]}
@@ -231,7 +249,7 @@ async def test_its_adapter_is_trained_merged_and_moves(
     whole |= {path.name: path.read_bytes() for path in (CHECKPOINTS / MODEL).iterdir()}
     note = note | {"id": "whole", "adapted": "full"}
     reply = await teacher.post(
-        "/v1/models", files={"archive": zipped(whole | {"vision.json": json.dumps(note).encode()})}
+        "/v1/models", files={"archive": zip_files(whole | {"vision.json": json.dumps(note).encode()})}
     )
     assert reply.status_code == 201, reply.text
     assert await right_of(teacher, "whole") > 6
@@ -240,8 +258,8 @@ async def test_its_adapter_is_trained_merged_and_moves(
 @pytest.mark.slow
 async def test_its_pixels_are_trained(teacher: httpx.AsyncClient, services: Services) -> None:
     params = {"epochs": 2, "augment": False, "batch_size": 4}
-    await trained(teacher, services, strategy="dinov2_finetune", params=params, name="by-pixels")
+    await train_and_load(teacher, services, strategy="dinov2_finetune", params=params, name="by-pixels")
     files = await folder_of(teacher, "by-pixels")
     assert {"model.safetensors", "config.json", "preprocessor_config.json"} <= files.keys()
     assert await right_of(teacher, "by-pixels") >= 10
-    assert (await shown(teacher, "/v1/models/by-pixels"))["family"] == "dinov2"
+    assert (await get_json(teacher, "/v1/models/by-pixels"))["family"] == "dinov2"

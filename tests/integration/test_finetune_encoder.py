@@ -16,7 +16,7 @@ from app.methods.params import Params
 from app.settings import Settings
 from tests import shapes
 from tests.made_engines import share_engines
-from tests.training import Trained, trained
+from tests.training import Trained, train_model
 from workers.methods.finetune.classifier import Classifier
 from workers.methods.finetune.method import FinetuneEncoder
 from workers.methods.lora.method import EncoderLora
@@ -34,12 +34,14 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def learned(folder: Path, base: str = "clip-tiny", **params: Any) -> Trained:
-    rows = sorted(shapes.shown().items())[:40]
+def finetune_encoder(folder: Path, base: str = "clip-tiny", **params: Any) -> Trained:
+    rows = sorted(shapes.list_shapes().items())[:40]
     items = [Item(str(number), label=shape) for number, (_, shape) in rows]
     examples = Examples("classification", items, lambda name: shapes.data(int(name)))
     settings = Settings(data_dir=share_engines(folder / "data"), device="cpu", threads=1)
-    return trained(examples, "finetune", folder, base=base, params={**PARAMS, **params}, settings=settings)
+    return train_model(
+        examples, "finetune", folder, base=base, params={**PARAMS, **params}, settings=settings
+    )
 
 
 def series(done: Trained, name: str) -> dict[int, float]:
@@ -47,7 +49,7 @@ def series(done: Trained, name: str) -> dict[int, float]:
 
 
 def test_adapters_are_merged_and_rates_rise_then_stay(tmp_path: Path) -> None:
-    done = learned(
+    done = finetune_encoder(
         tmp_path,
         epochs=1.5,
         schedule="constant",
@@ -64,7 +66,7 @@ def test_adapters_are_merged_and_rates_rise_then_stay(tmp_path: Path) -> None:
 
 
 def test_it_stops_when_nothing_improves_and_keeps_the_best(tmp_path: Path) -> None:
-    done = learned(tmp_path, epochs=50, patience=2, learning_rate=1e-12, head_learning_rate=1e-12)
+    done = finetune_encoder(tmp_path, epochs=50, patience=2, learning_rate=1e-12, head_learning_rate=1e-12)
     looks = series(done, "validation_accuracy")
     assert len(looks) == 3
     assert done.evaluation["best_step"] == 1
@@ -95,7 +97,7 @@ def test_rare_labels_weigh_more_unless_told_otherwise(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_done_is_said(tmp_path: Path, base: str, params: Any, words: str) -> None:
     with pytest.raises(NotTrainableError, match=words):
-        learned(tmp_path, base, **params)
+        finetune_encoder(tmp_path, base, **params)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
 from app.settings import Settings
 from tests import shapes
-from tests.training import Trained, trained
+from tests.training import Trained, train_model
 from workers.methods.common.vlm.labels import LabelScorer
 from workers.methods.common.vlm.lessons import lessons_for
 from workers.shared.examples import Examples, Item
@@ -36,7 +36,7 @@ PARAMS = {
 @pytest.fixture(scope="module")
 def examples() -> Examples:
     """A wording that the model was never taught, with answers that it can spell."""
-    rows = sorted(shapes.shown().items())[:64]
+    rows = sorted(shapes.list_shapes().items())[:64]
     items = [
         Item(str(number), ("train", "train", "train", "test")[place % 4], question=QUESTION, answer=colour)
         for place, (number, (colour, _)) in enumerate(rows)
@@ -44,11 +44,11 @@ def examples() -> Examples:
     return Examples("vqa", items, lambda name: shapes.data(int(name)))
 
 
-def learned(
+def finetune_vlm(
     examples: Examples, folder: Path, params: dict[str, object] = PARAMS, **options: object
 ) -> Trained:
     settings = Settings(data_dir=folder / "data", threads=1)
-    return trained(
+    return train_model(
         examples,
         "finetune",
         folder,
@@ -62,7 +62,7 @@ def learned(
 
 @pytest.fixture(scope="module")
 def whole(examples: Examples, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return learned(examples, tmp_path_factory.mktemp("whole"))
+    return finetune_vlm(examples, tmp_path_factory.mktemp("whole"))
 
 
 def test_it_learns_a_new_wording_and_is_served_by_itself(whole: Trained, examples: Examples) -> None:
@@ -85,7 +85,7 @@ def test_it_learns_a_new_wording_and_is_served_by_itself(whole: Trained, example
 def test_accumulated_batches_report_the_loss_of_one_large_batch(
     whole: Trained, examples: Examples, tmp_path: Path
 ) -> None:
-    halves = learned(examples, tmp_path, {**PARAMS, "epochs": 1 / 6, "batch_size": 4, "accumulation": 2})
+    halves = finetune_vlm(examples, tmp_path, {**PARAMS, "epochs": 1 / 6, "batch_size": 4, "accumulation": 2})
 
     def first(done: Trained, name: str) -> float:
         return next(figures[name] for _, _, figures in done.run.reports if name in figures)
@@ -98,21 +98,23 @@ def test_a_stopped_run_ends_like_one_that_was_left_alone(
     whole: Trained, examples: Examples, tmp_path: Path
 ) -> None:
     with pytest.raises(StoppingError):
-        learned(examples, tmp_path / "first", stop_at=7)
-    again = learned(examples, tmp_path / "second", restored=tmp_path / "first" / "scratch" / "checkpoint")
+        finetune_vlm(examples, tmp_path / "first", stop_at=7)
+    again = finetune_vlm(
+        examples, tmp_path / "second", restored=tmp_path / "first" / "scratch" / "checkpoint"
+    )
     assert again.evaluation["exact_match"] == pytest.approx(whole.evaluation["exact_match"], abs=0.07)
 
 
 @pytest.mark.parametrize("base", ["llava-shapes", "blip-shapes-vqa", "flamingo-shapes"])
 def test_labels_are_learned_as_answers_and_judged_among_themselves(base: str, tmp_path: Path) -> None:
     names = {"circle", "triangle", "rectangle"}
-    rows = sorted(shapes.shown().items())[:48]
+    rows = sorted(shapes.list_shapes().items())[:48]
     items = [
         Item(str(number), ("train", "train", "validation", "test")[place % 4], label=shape)
         for place, (number, (_, shape)) in enumerate(rows)
     ]
     labelled = Examples("classification", items, lambda name: shapes.data(int(name)))
-    made = trained(
+    made = train_model(
         labelled.ask_for_labels("tell me the form"),
         "finetune",
         tmp_path,
@@ -162,4 +164,4 @@ def test_a_label_is_scored_as_a_whole_answer(tmp_path: Path) -> None:
 def test_labels_are_no_answers(tmp_path: Path) -> None:
     labelled = Examples("classification", [Item("1", label="a"), Item("2", label="b")], lambda _: b"")
     with pytest.raises(NotTrainableError, match="questions or captions"):
-        learned(labelled, tmp_path)
+        finetune_vlm(labelled, tmp_path)

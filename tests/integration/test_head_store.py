@@ -92,7 +92,7 @@ def store(services: Services, keep: int = 4, deadline_s: float = 30) -> HeadStor
     return HeadStore(services.database, services.registry, directory, keep=keep, deadline_s=deadline_s)
 
 
-async def known(services: Services, client: httpx.AsyncClient, name: str) -> KnownCollection:
+async def find_collection(services: Services, client: httpx.AsyncClient, name: str) -> KnownCollection:
     """The newest version, asked of the database."""
     workspace = (await services.keys.find(client.headers["authorization"].removeprefix("Bearer "))).workspace  # type: ignore[union-attr]
     return await Directory(services.database, services.redis, interval_s=60).get(workspace, name)
@@ -124,7 +124,7 @@ async def test_following_changes_equals_reading_everything(
         await fill(services, name, live)
     rows = Rows(monkeypatch)
     following = store(services)
-    await following.head(await known(services, client, name), live)
+    await following.head(await find_collection(services, client, name), live)
     assert rows.read == 3 + (MANY if large else 0)
 
     # one is added, one that was known goes, and one comes and goes before anybody looks
@@ -134,22 +134,26 @@ async def test_following_changes_equals_reading_everything(
     path = f"/v1/collections/{name}/examples"
     await client.delete(f"{path}/{one['id']}")
     await client.delete(f"{path}/{brief['id']}")
-    after = await following.head(await known(services, client, name), live)
+    after = await following.head(await find_collection(services, client, name), live)
     assert rows.read == 2
     assert "added" in after.labels
     assert "brief" not in after.labels
-    assert_same(after, await store(services).head(await known(services, client, name), live), live.dim)
+    assert_same(
+        after, await store(services).head(await find_collection(services, client, name), live), live.dim
+    )
 
     # what is described anew needs no vector at all; what comes back after it went counts again
     rows.read = 0
     await teach(client, "real", picture(2), collection=name, description="a pattern of coloured blocks")
-    await following.head(await known(services, client, name), live)
+    await following.head(await find_collection(services, client, name), live)
     assert rows.read == 0
     await client.delete(f"{path}/{two['id']}")
     await teach(client, "real", picture(2), collection=name)
-    after = await following.head(await known(services, client, name), live)
+    after = await following.head(await find_collection(services, client, name), live)
     assert rows.read == 2
-    assert_same(after, await store(services).head(await known(services, client, name), live), live.dim)
+    assert_same(
+        after, await store(services).head(await find_collection(services, client, name), live), live.dim
+    )
 
 
 async def test_one_that_slept_through_noted_removals_reads_everything(
@@ -158,15 +162,15 @@ async def test_one_that_slept_through_noted_removals_reads_everything(
     await make(client, "sleepy", ENCODER)
     added = await teach(client, "a", *(picture(seed) for seed in range(6)), collection="sleepy")
     following = store(services)
-    await following.head(await known(services, client, "sleepy"), live)
+    await following.head(await find_collection(services, client, "sleepy"), live)
     await client.delete(f"/v1/collections/sleepy/examples/{added[0]['id']}")
     async with await psycopg.AsyncConnection.connect(services.addresses.database_url) as connection:
         await connection.execute("UPDATE removals SET removed_at = now() - interval '1 hour'")
     await client.delete(f"/v1/collections/sleepy/examples/{added[1]['id']}")  # purges what is noted
     rows = Rows(monkeypatch)
-    after = await following.head(await known(services, client, "sleepy"), live)
+    after = await following.head(await find_collection(services, client, "sleepy"), live)
     assert rows.read == 4
-    fresh = await store(services).head(await known(services, client, "sleepy"), live)
+    fresh = await store(services).head(await find_collection(services, client, "sleepy"), live)
     assert_same(after, fresh, live.dim)
 
 
@@ -177,7 +181,7 @@ async def test_requests_that_come_together_share_one_fit(
     await teach(client, "a", picture(1), picture(2), collection="shared")
     rows = Rows(monkeypatch)
     fresh = store(services)
-    collection = await known(services, client, "shared")
+    collection = await find_collection(services, client, "shared")
     heads = await asyncio.gather(*(fresh.head(collection, live) for _ in range(10)))
     assert rows.read == 2
     assert all(head is heads[0] for head in heads)
@@ -190,7 +194,7 @@ async def test_a_fit_goes_on_when_the_one_who_asked_leaves(
     await teach(client, "a", picture(1), collection="left")
     rows = Rows(monkeypatch)
     fresh = store(services)
-    collection = await known(services, client, "left")
+    collection = await find_collection(services, client, "left")
     asked = asyncio.create_task(fresh.head(collection, live))
     await asyncio.sleep(0)
     asked.cancel()
@@ -205,7 +209,7 @@ async def test_a_version_that_nobody_wrote_is_not_waited_for(
 ) -> None:
     await make(client, "future", ENCODER)
     await teach(client, "a", picture(1), collection="future")
-    collection = await known(services, client, "future")
+    collection = await find_collection(services, client, "future")
     future = KnownCollection(
         collection.id, collection.workspace, collection.name, collection.encoder, collection.version + 1000
     )
@@ -221,7 +225,7 @@ async def test_only_so_many_heads_are_kept(
     for name in ("x", "y", "z"):
         await make(client, f"kept-{name}", ENCODER)
         await teach(client, name, picture(1), collection=f"kept-{name}")
-        places.append(await known(services, client, f"kept-{name}"))
+        places.append(await find_collection(services, client, f"kept-{name}"))
     for place in places:
         await few.head(place, live)
     rows = Rows(monkeypatch)
@@ -236,7 +240,7 @@ async def test_an_empty_collection_has_no_head(
 ) -> None:
     await make(client, "empty", ENCODER)
     with pytest.raises(EmptyCollectionError):
-        await store(services).head(await known(services, client, "empty"), live)
+        await store(services).head(await find_collection(services, client, "empty"), live)
 
 
 async def test_a_description_tells_labels_apart(client: httpx.AsyncClient) -> None:

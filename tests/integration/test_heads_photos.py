@@ -13,7 +13,7 @@ from app.families.encoders import load_encoder, resolve
 from app.heads import Head, SupportSet, fit_head, priors_of, zero_shot_head
 from app.inference.protocols import Encoder
 from app.inference.sources import EncoderConfig
-from tests.photos import TAUGHT, damaged, photo
+from tests.photos import TAUGHT, damage_photo, photo
 
 STRANGERS = ("brick", "coins", "moon", "page", "astronaut", "grass", "gravel", "cell", "retina", "clock")
 Vectors = np.ndarray
@@ -27,24 +27,24 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
 
 @pytest.fixture(scope="module")
 def taught(encoder: Encoder) -> Vectors:
-    return seen(encoder, [photo(name) for name in TAUGHT.values()])
+    return embed_photos(encoder, [photo(name) for name in TAUGHT.values()])
 
 
 @pytest.fixture(scope="module")
 def views(encoder: Encoder) -> list[Vectors]:
     """By label, its photo rotated, cropped, darkened and so on."""
     return [
-        seen(encoder, [Image.open(io.BytesIO(data)) for data in damaged(photo(name)).values()])
+        embed_photos(encoder, [Image.open(io.BytesIO(data)) for data in damage_photo(photo(name)).values()])
         for name in TAUGHT.values()
     ]
 
 
 @pytest.fixture(scope="module")
 def strangers(encoder: Encoder) -> Vectors:
-    return seen(encoder, [photo(name) for name in STRANGERS])
+    return embed_photos(encoder, [photo(name) for name in STRANGERS])
 
 
-def seen(encoder: Encoder, images: list[Image.Image]) -> Vectors:
+def embed_photos(encoder: Encoder, images: list[Image.Image]) -> Vectors:
     return encoder.encode_images(np.stack([encoder.preprocess(image.convert("RGB")) for image in images]))
 
 
@@ -53,7 +53,7 @@ def read(encoder: Encoder, names: list[str]) -> Vectors:
     return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
-def learned(encoder: Encoder, names: list[str], vectors: Vectors) -> Head:
+def fit_on_photos(encoder: Encoder, names: list[str], vectors: Vectors) -> Head:
     supports = SupportSet(encoder.dim)
     ids = list(range(len(names)))
     supports.add(np.array(ids), vectors)
@@ -69,7 +69,7 @@ def test_the_shipped_priors_are_those_of_the_encoder(encoder: Encoder) -> None:
 def test_one_photo_a_label_knows_damaged_views_and_refuses_strangers(
     encoder: Encoder, taught: Vectors, views: list[Vectors], strangers: Vectors, names: list[str]
 ) -> None:
-    head = learned(encoder, names, taught)
+    head = fit_on_photos(encoder, names, taught)
     for label, vectors in enumerate(views):
         scores = head.predict(vectors).scores
         assert (scores.argmax(axis=1) == label).all()
@@ -84,7 +84,7 @@ def test_one_photo_a_label_knows_damaged_views_and_refuses_strangers(
 def test_a_single_label_is_told_from_everything_else(
     encoder: Encoder, taught: Vectors, views: list[Vectors], strangers: Vectors, label: int
 ) -> None:
-    head = learned(encoder, [list(TAUGHT)[label]], taught[label : label + 1])
+    head = fit_on_photos(encoder, [list(TAUGHT)[label]], taught[label : label + 1])
     assert (head.predict(views[label]).scores[:, 0] >= head.threshold).all()
     others = np.concatenate([strangers, np.delete(taught, label, axis=0)])
     assert (head.predict(others).scores[:, 0] < head.threshold).mean() >= 0.8

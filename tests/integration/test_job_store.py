@@ -50,7 +50,7 @@ class Jobs:
     def row(self, job: uuid.UUID) -> dict[str, Any]:
         return self.ask("SELECT * FROM jobs WHERE id = %s", job)[0]
 
-    def told(self, job: uuid.UUID, kind: str) -> list[dict[str, Any]]:
+    def list_events(self, job: uuid.UUID, kind: str) -> list[dict[str, Any]]:
         rows = self.ask("SELECT data FROM job_events WHERE job_id = %s AND kind = %s ORDER BY id", job, kind)
         return [row["data"] for row in rows]
 
@@ -83,7 +83,7 @@ def test_a_loss_that_overflowed_is_left_out(jobs: Jobs) -> None:
     job.report(
         phase="fitting", step=7, of=9, metrics={"loss": float("inf"), "grad_norm": float("nan"), "a": 1.5}
     )
-    assert jobs.told(job.claimed.id, "metric") == [{"step": 7, "values": {"a": 1.5}}]
+    assert jobs.list_events(job.claimed.id, "metric") == [{"step": 7, "values": {"a": 1.5}}]
     row = jobs.row(job.claimed.id)
     assert (row["phase"], row["step"], row["of"], row["metrics"]) == ("fitting", 7, 9, {"a": 1.5})
 
@@ -92,8 +92,8 @@ def test_of_progress_the_newest_is_kept_and_of_figures_all(jobs: Jobs) -> None:
     job = jobs.claimed()
     for step in range(3):
         job.report(step=step, of=3, eta_s=1.0, metrics={"loss": 1.0 / (step + 1)})
-    assert [event["step"] for event in jobs.told(job.claimed.id, "progress")] == [2]
-    assert [event["step"] for event in jobs.told(job.claimed.id, "metric")] == [0, 1, 2]
+    assert [event["step"] for event in jobs.list_events(job.claimed.id, "progress")] == [2]
+    assert [event["step"] for event in jobs.list_events(job.claimed.id, "metric")] == [0, 1, 2]
 
 
 def test_a_line_never_gets_ahead_of_what_others_tell(jobs: Jobs, database_of_module: str) -> None:
@@ -111,7 +111,7 @@ def test_a_line_never_gets_ahead_of_what_others_tell(jobs: Jobs, database_of_mod
             assert time.monotonic() < deadline
         service.commit()
         told.result(20)
-    lines = [event["line"] for event in jobs.told(job.claimed.id, "log")]
+    lines = [event["line"] for event in jobs.list_events(job.claimed.id, "log")]
     assert lines == ["Cancelling was asked for.", "a line"]
 
 
@@ -133,7 +133,7 @@ def test_whatever_a_program_prints_is_a_log_line(jobs: Jobs) -> None:
     job = jobs.claimed()
     job.log(["nothing\0 in \ud800 between", "é ✓"])
     job.crash("process_died", "killed by \0")
-    assert jobs.told(job.claimed.id, "log") == [{"line": "nothing in ? between"}, {"line": "é ✓"}]
+    assert jobs.list_events(job.claimed.id, "log") == [{"line": "nothing in ? between"}, {"line": "é ✓"}]
     assert jobs.row(job.claimed.id)["error"] == {"code": "process_died", "detail": "killed by "}
 
 
@@ -141,7 +141,7 @@ def test_a_job_keeps_so_many_lines_and_says_so_once(jobs: Jobs) -> None:
     job = jobs.claimed()
     for first in range(0, 3 * LINES, 3):
         job.log([f"line {number}" for number in range(first, first + 3)])
-    lines = [event["line"] for event in jobs.told(job.claimed.id, "log")]
+    lines = [event["line"] for event in jobs.list_events(job.claimed.id, "log")]
     assert lines[:LINES] == [f"line {number}" for number in range(LINES)]
     assert len(lines) == LINES + 1
     assert f"keeps {LINES}" in lines[-1]

@@ -21,8 +21,8 @@ from app.training.learning_data import LearningData
 from app.training.resolving import TrainingOptions, default_name, merge_params, queue_of, resolve_job
 from tests import shapes
 from tests.conftest import ClientMaker
-from tests.jobs import Owner, told
-from tests.learning import make, picture, shown, teach
+from tests.jobs import Owner, read_events
+from tests.learning import get_json, make, picture, teach
 
 TRAIN = {"strategy": "lite_fewshot", "params": {"steps": 10}}
 
@@ -44,7 +44,7 @@ async def train(client: httpx.AsyncClient, body: dict[str, Any] = TRAIN, **heade
     return job
 
 
-async def claimed(services: Services, job: dict[str, Any]) -> Owner:
+async def claim_job(services: Services, job: dict[str, Any]) -> Owner:
     owner = Owner(services, uuid.UUID(job["id"]))
     await owner.claim()
     return owner
@@ -63,7 +63,7 @@ async def test_a_job_says_what_it_will_do(taught: httpx.AsyncClient, services: S
     assert job["params"]["steps"] == 10
     assert job["params"]["validation_share"] == 0.2  # defaults are filled in
     assert (job["queue"], job["served"]) == ("cpu", False), "no worker listens in this test"
-    page = await shown(taught, f"/v1/jobs/{job['id']}")
+    page = await get_json(taught, f"/v1/jobs/{job['id']}")
     assert page == {**job, "result": None, "artifacts": []}
     other = await train(taught)
     assert other["name"] == "default-lite-fewshot"
@@ -82,15 +82,15 @@ async def test_the_same_key_and_body_is_the_same_job(taught: httpx.AsyncClient) 
 
 async def test_jobs_are_listed_newest_first_by_state(taught: httpx.AsyncClient, services: Services) -> None:
     made = [(await train(taught))["id"] for _ in range(3)]
-    await claimed(services, {"id": made[1]})
+    await claim_job(services, {"id": made[1]})
     listed, cursor = [], None
     while True:
-        page = await shown(taught, "/v1/jobs", limit=2, **({"cursor": cursor} if cursor else {}))
+        page = await get_json(taught, "/v1/jobs", limit=2, **({"cursor": cursor} if cursor else {}))
         listed += [job["id"] for job in page["data"]]
         if not (cursor := page["next"]):
             break
     assert listed == made[::-1]
-    assert [job["id"] for job in (await shown(taught, "/v1/jobs", state="running"))["data"]] == [made[1]]
+    assert [job["id"] for job in (await get_json(taught, "/v1/jobs", state="running"))["data"]] == [made[1]]
     assert (await taught.get("/v1/jobs", params={"state": "odd"})).status_code == 422
     assert (await taught.get("/v1/jobs", params={"cursor": "bm8"})).status_code == 422
 
@@ -100,9 +100,9 @@ async def test_a_followed_job_tells_everything_once_and_ends(
 ) -> None:
     job = await train(taught)
     following = asyncio.create_task(taught.get(f"/v1/jobs/{job['id']}/events", timeout=30))
-    owner = await claimed(services, job)
+    owner = await claim_job(services, job)
     await owner.step(1, 2, 3.5, loss=0.5)
-    page = await shown(taught, f"/v1/jobs/{job['id']}")
+    page = await get_json(taught, f"/v1/jobs/{job['id']}")
     assert (page["state"], page["phase"], page["attempt"]) == ("running", "fitting", 1)
     assert page["progress"] == {"step": 1, "of": 2, "eta_s": 3.5}
     assert page["metrics"] == {"loss": 0.5}
@@ -111,7 +111,7 @@ async def test_a_followed_job_tells_everything_once_and_ends(
     await owner.succeed("my-mugs", {"vision.json": b"{}", "lora/a.bin": b"12345"}, tmp_path)
     reply = await following
     assert reply.headers["content-type"].startswith("text/event-stream")
-    events = told(reply.text)
+    events = read_events(reply.text)
     kept = [(name, data.get("state") or data.get("step")) for _, name, data in events if name != "progress"]
     assert kept == [
         ("state", "queued"),
@@ -128,7 +128,7 @@ async def test_a_followed_job_tells_everything_once_and_ends(
     assert numbers == sorted(set(numbers))
     # going on from any event gives exactly the rest
     rest = await taught.get(f"/v1/jobs/{job['id']}/events", headers={"Last-Event-ID": str(numbers[1])})
-    assert [event for event in told(rest.text) if event[1] != "progress"] == [
+    assert [event for event in read_events(rest.text) if event[1] != "progress"] == [
         event for event in events[2:] if event[1] != "progress"
     ]
     end = await taught.get(f"/v1/jobs/{job['id']}/events", headers={"Last-Event-ID": str(numbers[-1])})
@@ -141,11 +141,11 @@ async def test_files_of_a_job_are_listed_and_downloaded(
     taught: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
     job = await train(taught)
-    owner = await claimed(services, job)
+    owner = await claim_job(services, job)
     await owner.succeed("my-mugs", {"vision.json": b"{}", "lora/a.bin": b"12345"}, tmp_path)
-    page = await shown(taught, f"/v1/jobs/{job['id']}")
+    page = await get_json(taught, f"/v1/jobs/{job['id']}")
     assert (page["state"], page["model"], page["result"]) == ("succeeded", "my-mugs", {"accuracy": 0.9})
-    assert page["artifacts"] == (await shown(taught, f"/v1/jobs/{job['id']}/artifacts"))["data"]
+    assert page["artifacts"] == (await get_json(taught, f"/v1/jobs/{job['id']}/artifacts"))["data"]
     assert [(artifact["name"], artifact["size"]) for artifact in page["artifacts"]] == [
         ("lora/a.bin", 5),
         ("vision.json", 2),
@@ -171,29 +171,29 @@ async def test_cancel_is_at_once_or_soon_and_retry_starts_over(
     again = await taught.post(f"{path}/retry")
     assert (again.status_code, again.json()["state"]) == (202, "queued")
     assert (await taught.post(f"{path}/retry")).json()["error"]["code"] == "job_state"
-    owner = await claimed(services, job)
+    owner = await claim_job(services, job)
     asked = (await taught.post(f"{path}/cancel")).json()
     assert (asked["state"], asked["cancelling"]) == ("running", True)
     await owner.stop()
-    page = await shown(taught, path)
+    page = await get_json(taught, path)
     assert (page["state"], page["cancelling"], page["phase"]) == ("cancelled", False, None)
     # a stream goes past the ends of earlier attempts
-    events = told((await taught.get(f"{path}/events")).text)
+    events = read_events((await taught.get(f"{path}/events")).text)
     states = [data["state"] for _, name, data in events if name == "state"]
     assert states == ["queued", "cancelled", "queued", "running", "cancelled"]
 
 
 async def test_a_failed_job_says_why_as_a_problem(taught: httpx.AsyncClient, services: Services) -> None:
     job = await train(taught)
-    await (await claimed(services, job)).fail("not_trainable", "Every image is the same.")
-    page = await shown(taught, f"/v1/jobs/{job['id']}")
+    await (await claim_job(services, job)).fail("not_trainable", "Every image is the same.")
+    page = await get_json(taught, f"/v1/jobs/{job['id']}")
     assert page["state"] == "failed"
     assert (page["error"]["status"], page["error"]["detail"]) == (422, "Every image is the same.")
     assert page["error"]["error"]["code"] == "not_trainable"
     assert (await taught.post(f"/v1/jobs/{job['id']}/cancel")).status_code == 409
     other = await train(taught)
-    await (await claimed(services, other)).fail("worker_lost", "The process died.")
-    error = (await shown(taught, f"/v1/jobs/{other['id']}"))["error"]
+    await (await claim_job(services, other)).fail("worker_lost", "The process died.")
+    error = (await get_json(taught, f"/v1/jobs/{other['id']}"))["error"]
     assert (error["status"], error["error"]["code"]) == (500, "worker_lost")
 
 
@@ -201,16 +201,16 @@ async def test_metrics_are_thinned_out_and_the_last_attempt_counts(
     taught: httpx.AsyncClient, services: Services
 ) -> None:
     job = await train(taught)
-    owner = await claimed(services, job)
+    owner = await claim_job(services, job)
     await owner.steps([(step, {"loss": 100.0 - step}) for step in range(1, 101)])
     await owner.steps([(100, {"loss": 7.0, "accuracy": 0.5})])
     path = f"/v1/jobs/{job['id']}/metrics"
-    accuracy, loss = (await shown(taught, path))["data"]
+    accuracy, loss = (await get_json(taught, path))["data"]
     assert accuracy == {"name": "accuracy", "steps": [100], "values": [0.5], "total": 1}
     assert loss["steps"] == list(range(1, 101))
     assert loss["values"][-2:] == [1.0, 7.0]
     for points in (2, 3, 10, 99):
-        _, few = (await shown(taught, path, points=points))["data"]
+        _, few = (await get_json(taught, path, points=points))["data"]
         assert few["total"] == 100
         assert points - 1 <= len(few["steps"]) <= points
         assert (few["steps"][0], few["steps"][-1]) == (1, 100)
@@ -248,7 +248,7 @@ async def test_what_cannot_be_trained_is_refused_before_it_is_queued(client: htt
     assert "no model" in await refusal(404, base_model="google/anything", params=free)
     assert "already" in await refusal(409, name="lite", params=free)
     assert "name" in await refusal(name="A/B", params=free)
-    assert (await shown(client, "/v1/jobs"))["data"] == []
+    assert (await get_json(client, "/v1/jobs"))["data"] == []
 
 
 async def test_few_answers_are_refused_and_the_service_names_the_model(client: httpx.AsyncClient) -> None:
@@ -291,7 +291,7 @@ async def test_workspaces_and_scopes_are_kept_apart(
         reply = await stranger.request(method, f"/v1/jobs/{job['id']}{path}")
         assert (reply.status_code, reply.json()["error"]["code"]) == (404, "job_not_found")
     assert (await stranger.get("/v1/jobs/no-id")).status_code == 404
-    assert (await shown(stranger, "/v1/jobs"))["data"] == []
+    assert (await get_json(stranger, "/v1/jobs"))["data"] == []
     reader = await make_client(scopes=("recognise",))
     assert (await reader.get("/v1/jobs")).status_code == 200
     assert (await reader.post("/v1/jobs", json=TRAIN)).status_code == 403
@@ -315,11 +315,11 @@ async def test_too_many_open_jobs_and_followers_are_told_to_wait(
     following = asyncio.create_task(taught.get(f"/v1/jobs/{job['id']}/events", timeout=30))
     async with asyncio.timeout(10):
         while not services.followers._tallies.get("followers").total:
-            await shown(taught, "/v1/jobs")
+            await get_json(taught, "/v1/jobs")
     late = await taught.get(f"/v1/jobs/{job['id']}/events")
     assert late.status_code == 503
     services.followers.close()  # what stopping the service does
-    assert told((await following).text)[-1][2]["state"] == "queued"
+    assert read_events((await following).text)[-1][2]["state"] == "queued"
 
 
 async def test_a_broker_that_is_away_loses_no_job(
@@ -328,7 +328,7 @@ async def test_a_broker_that_is_away_loses_no_job(
     away = JobQueue(f"unix://{tmp_path}/nobody.sock?db=0")
     monkeypatch.setattr(services.jobs, "_queue", away)
     job = await train(taught)
-    assert (await shown(taught, f"/v1/jobs/{job['id']}"))["state"] == "queued"
+    assert (await get_json(taught, f"/v1/jobs/{job['id']}"))["state"] == "queued"
 
 
 async def test_another_encoder_is_a_job(taught: httpx.AsyncClient, services: Services) -> None:
@@ -351,7 +351,7 @@ async def test_another_encoder_is_a_job(taught: httpx.AsyncClient, services: Ser
     assert again.status_code == 409
     assert job["id"] in again.json()["detail"]
     # until it is done everything goes on as before
-    assert (await shown(taught, path))["encoder"] == "lite"
+    assert (await get_json(taught, path))["encoder"] == "lite"
     await teach(taught, "bowl", picture(99))
 
 

@@ -18,10 +18,10 @@ from app.models.resolver import ModelResolver
 from app.settings import Settings
 from app.training.config import parse_yaml
 from app.training.configurations import Configurations
-from tests.printed_config import PRINTED, PRINTED_CHECKPOINT, printed
+from tests.printed_config import PRINTED, PRINTED_CHECKPOINT, adapt_printed
 
 
-async def taught(client: httpx.AsyncClient) -> None:
+async def teach_examples(client: httpx.AsyncClient) -> None:
     for label, colour in (("red", (250, 0, 0)), ("blue", (0, 0, 250))):
         files = []
         for shade in range(3):
@@ -58,7 +58,7 @@ async def test_a_configuration_is_checked_before_anything_is_sent(client: httpx.
 async def test_the_printed_document_is_right_as_json_and_says_what_it_asks_for_in_vain(
     client: httpx.AsyncClient,
 ) -> None:
-    document = yaml.safe_load(printed())
+    document = yaml.safe_load(adapt_printed())
     reply = await client.post("/v1/configurations/check", json=document)
     assert reply.status_code == 200, reply.text
     assert reply.json()["base_model"] == document["base_model"]
@@ -78,8 +78,8 @@ async def test_the_printed_document_is_right_as_json_and_says_what_it_asks_for_i
 async def test_a_checkpoint_that_is_not_at_hand_is_refused_with_those_that_are(
     client: httpx.AsyncClient, path: str
 ) -> None:
-    await taught(client)
-    document = yaml.safe_load(printed(PRINTED_CHECKPOINT))
+    await teach_examples(client)
+    document = yaml.safe_load(adapt_printed(PRINTED_CHECKPOINT))
     document["dataset"].pop("data_dir")
     document["evaluation"].pop("test_data_dir")
     reply = await client.post(path, json={"config": document} if path == "/v1/jobs" else document)
@@ -119,7 +119,7 @@ async def test_a_checkpoint_of_the_hub_is_fetched_with_the_job_or_refused_before
 
 
 async def test_steps_beside_a_document_stand_in_the_place_of_its_epochs(client: httpx.AsyncClient) -> None:
-    await taught(client)
+    await teach_examples(client)
     config = {"training_args": {"learning_type": "few_shot", "num_epochs": 3}, "base_model": "lite"}
     reply = await client.post("/v1/jobs", json={"config": config, "params": {"steps": 7}})
     assert reply.status_code == 202, reply.text
@@ -152,7 +152,7 @@ async def test_a_base_model_of_another_kind_is_refused(
 async def test_a_vision_language_model_learns_answers_where_there_are_labels_too(
     client: httpx.AsyncClient,
 ) -> None:
-    await taught(client)
+    await teach_examples(client)
     buffer = io.BytesIO()
     for shade in range(4):
         buffer = io.BytesIO()
@@ -178,7 +178,7 @@ async def test_a_vision_language_model_learns_answers_where_there_are_labels_too
 
 
 async def test_a_configuration_becomes_a_job(client: httpx.AsyncClient) -> None:
-    await taught(client)
+    await teach_examples(client)
     config = {
         "version": 1.0,
         "type": "image_classification",
@@ -236,7 +236,7 @@ async def test_a_configuration_becomes_a_job(client: httpx.AsyncClient) -> None:
     ],
 )
 async def test_what_a_configuration_is_refused_for(client: httpx.AsyncClient, body: Any, words: str) -> None:
-    await taught(client)
+    await teach_examples(client)
     reply = await client.post("/v1/jobs", json=body)
     assert reply.status_code in (404, 422)
     assert words in reply.text

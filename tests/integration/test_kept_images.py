@@ -15,12 +15,12 @@ from app.inference.prompts import Prompt
 from app.inference.sources import EncoderConfig
 from app.settings import Settings
 from tests import shapes
-from tests.training import Trained, trained
+from tests.training import Trained, train_model
 from workers.methods.common.vlm.kept_images import KeptImages
 from workers.methods.common.vlm.lessons import Lessons, lessons_for
 from workers.shared.examples import Examples, Item
 
-NUMBERS = sorted(shapes.shown())[:3]
+NUMBERS = sorted(shapes.list_shapes())[:3]
 
 
 def lessons(base: str, folder: Path) -> Lessons:
@@ -75,11 +75,11 @@ def test_each_image_is_computed_once_as_far_as_there_is_room(base: str, images: 
 def test_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     def learned(name: str, room: int) -> Trained:
         items = [
-            Item(str(number), split, question="what tint?", answer=shapes.shown()[number][0])
+            Item(str(number), split, question="what tint?", answer=shapes.list_shapes()[number][0])
             for number, split in zip(NUMBERS, ("train", "train", "validation"), strict=True)
         ]
         params = {"steps": 4, "batch_size": 2, "evaluate_every": 2, "rehearsal": 0, "augment": False}
-        return trained(
+        return train_model(
             Examples("vqa", items, lambda number: shapes.data(int(number))),
             "lora",
             tmp_path / name,

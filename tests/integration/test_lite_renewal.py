@@ -25,8 +25,8 @@ from app.models.classifiers import ClassifierNote, Weights, save_classifier
 from app.settings import Settings
 from app.storage.database import sync_engine
 from tests import shapes
-from tests.integration.test_trained_models import zipped
-from tests.made_engines import share_engines
+from tests.integration.test_trained_models import zip_files
+from tests.made_engines import link_engines, share_engines
 
 OLD = "ef03e7ba4496ac3b"
 """What `lite` was when its vectors had 1,280 numbers."""
@@ -48,7 +48,8 @@ async def running(data_dir: Path, addresses: Addresses) -> AsyncIterator[httpx.A
 def old_vectors(folder: Path) -> np.ndarray:
     """float32[2, 1280] of the images 0 and 1."""
     encoder = load_encoder(
-        resolve("lite-1280"), EncoderConfig("cpu", "onnx", False, 0.99, 0, folder, allow_downloads=False)
+        resolve("lite-1280"),
+        EncoderConfig("cpu", "onnx", False, 0.99, 0, link_engines(folder), allow_downloads=False),
     )
     assert (encoder.fingerprint, encoder.dim) == (OLD, 1280)
     images = [Image.open(io.BytesIO(shapes.data(number))).convert("RGB") for number in range(2)]
@@ -117,7 +118,7 @@ async def test_a_model_trained_over_the_old_vectors_goes_on_with_them(
     save_classifier(folder, note, Weights(old_vectors(tmp_path / "old"), np.arange(2)))
     async with running(tmp_path, addresses) as client:
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
-        reply = await client.post("/v1/models", files={"archive": zipped(files)})
+        reply = await client.post("/v1/models", files={"archive": zip_files(files)})
         assert reply.status_code == 201, reply.text
         assert reply.json()["trained"]["base_changed"] is (fingerprint is None)
         reply = await client.post("/v1/classify", data={"model": "veteran"}, files={"image": shapes.data(1)})

@@ -26,7 +26,7 @@ from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from tests import shapes
 from tests.made_engines import share_engines
-from tests.training import Trained, picked, trained
+from tests.training import Trained, pick_examples, train_model
 from workers.shared.examples import Examples
 from workers.shared.method import StoppingError
 
@@ -41,7 +41,7 @@ Rows = list[tuple[str, bytes, str]]
 def rows() -> tuple[Rows, Rows]:
     """Examples to learn from, and images that no method is shown."""
     by_shape: dict[str, Rows] = {}
-    for number, (_, shape) in sorted(shapes.shown().items()):
+    for number, (_, shape) in sorted(shapes.list_shapes().items()):
         by_shape.setdefault(shape, []).append((str(number), shapes.data(number), shape))
     return (
         [row for found in by_shape.values() for row in found[:SHOTS]],
@@ -61,8 +61,8 @@ def models(
 ) -> dict[str, Trained]:
     """One adapter over each base."""
     return {
-        base: trained(
-            picked(rows[0]),
+        base: train_model(
+            pick_examples(rows[0]),
             "lora",
             tmp_path_factory.mktemp(base),
             base=base,
@@ -73,7 +73,7 @@ def models(
     }
 
 
-def loaded(word: str | Path, settings: Settings) -> Encoder:
+def open_encoder(word: str | Path, settings: Settings) -> Encoder:
     return load_encoder(resolve(str(word)), EncoderConfig.from_settings(settings))
 
 
@@ -96,12 +96,12 @@ def accuracy(made: Trained, encoder: Encoder, examples: Examples) -> float:
 def test_an_adapted_encoder_is_no_worse_than_the_closed_form_head(
     rows: tuple[Rows, Rows], models: dict[str, Trained], settings: Settings, tmp_path: Path, base: str
 ) -> None:
-    untouched = picked(rows[1])
-    right = accuracy(models[base], loaded(models[base].folder, settings), untouched)
-    plain = trained(
-        picked(rows[0]), "head", tmp_path, base=base, params={"augment": False}, settings=settings
+    untouched = pick_examples(rows[1])
+    right = accuracy(models[base], open_encoder(models[base].folder, settings), untouched)
+    plain = train_model(
+        pick_examples(rows[0]), "head", tmp_path, base=base, params={"augment": False}, settings=settings
     )
-    closed = accuracy(plain, loaded(base, settings), untouched)
+    closed = accuracy(plain, open_encoder(base, settings), untouched)
     noise = 2 * np.sqrt(0.25 / len(untouched.items))  # two standard errors at their largest
     assert right > CHANCE + noise
     assert right >= closed - noise
@@ -118,25 +118,25 @@ def test_a_folder_is_an_encoder_like_any_other(
     assert BASES[base] in made.card.files
     source = resolve(str(made.folder))
     assert (source.name, source.family) == ("test", resolve(base).family)
-    own, plain = loaded(made.folder, settings), loaded(base, settings)
+    own, plain = open_encoder(made.folder, settings), open_encoder(base, settings)
     assert (own.dim, own.input_size) == (plain.dim, plain.input_size)
     assert own.fingerprint != plain.fingerprint
-    few = picked(rows[1][:3])
+    few = pick_examples(rows[1][:3])
     moved = features(own, few)
     assert np.allclose(np.linalg.norm(moved, axis=1), 1, atol=1e-4)
     assert not np.allclose(moved, features(plain, few), atol=1e-3)
     assert own.encode_texts(["a circle", "a triangle"]).shape == (2, own.dim)
 
 
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", [pytest.param("lite", marks=pytest.mark.slow), "clip-tiny"])
 def test_a_stopped_run_ends_as_one_that_was_left_alone(
     rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path, base: str
 ) -> None:
     params = {"steps": 6, "evaluate_every": 2}
-    examples = picked(rows[0][::2])
+    examples = pick_examples(rows[0][::2])
 
     def run(name: str, seed: int = 3, **more: Any) -> Trained:
-        return trained(
+        return train_model(
             examples, "lora", tmp_path / name, base=base, params=params, seed=seed, settings=settings, **more
         )
 
@@ -163,9 +163,9 @@ def test_without_held_out_examples_the_last_weights_are_kept(
     rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path, base: str
 ) -> None:
     params = {"steps": 4, "evaluate_every": 1, "patience": 1, "validation_share": 0, "augment": False}
-    examples = picked(rows[0][::3])
+    examples = pick_examples(rows[0][::3])
     made, shorter = (
-        trained(
+        train_model(
             examples,
             "lora",
             tmp_path / str(steps),
@@ -196,11 +196,11 @@ def same(one: Trained, other: Trained, changed: str) -> bool:
 def test_two_adapters_lie_over_one_base(
     rows: tuple[Rows, Rows], models: dict[str, Trained], settings: Settings, tmp_path: Path
 ) -> None:
-    few = picked(rows[1][:3])
-    alone = loaded(models["clip-tiny"].folder, settings)
+    few = pick_examples(rows[1][:3])
+    alone = open_encoder(models["clip-tiny"].folder, settings)
     expected = features(alone, few)
-    other_folder = mirrored(models["clip-tiny"].folder, tmp_path / "other")
-    one, two = alone, loaded(other_folder, settings)
+    other_folder = mirror_adapter(models["clip-tiny"].folder, tmp_path / "other")
+    one, two = alone, open_encoder(other_folder, settings)
     assert isinstance(one, PeftEncoder)
     assert isinstance(two, PeftEncoder)
     (base,) = one.bases
@@ -217,7 +217,7 @@ def test_two_adapters_lie_over_one_base(
     assert np.array_equal(features(one, few), expected)
 
 
-def mirrored(folder: Path, to: Path) -> Path:
+def mirror_adapter(folder: Path, to: Path) -> Path:
     """The same adapter with its changes turned round and made large."""
     shutil.copytree(folder, to)
     weights = load_file(to / BASES["clip-tiny"])
@@ -228,10 +228,10 @@ def mirrored(folder: Path, to: Path) -> Path:
 
 def test_a_base_goes_with_its_last_adapter(models: dict[str, Trained], settings: Settings) -> None:
     gc.collect()
-    first = loaded(models["clip-tiny"].folder, settings)
+    first = open_encoder(models["clip-tiny"].folder, settings)
     assert isinstance(first, PeftEncoder)
     before = id(first.bases[0])
-    kept = loaded(models["clip-tiny"].folder, settings)
+    kept = open_encoder(models["clip-tiny"].folder, settings)
     assert isinstance(kept, PeftEncoder)
     first.close()
     del first
@@ -248,7 +248,7 @@ def test_another_base_than_it_was_trained_over_is_refused(
     note = json.loads((folder / "vision.json").read_text())
     (folder / "vision.json").write_text(json.dumps({**note, "base_fingerprint": "0" * 16}))
     with pytest.raises(BaseModelChangedError, match="train it again"):
-        loaded(folder, settings)
+        open_encoder(folder, settings)
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -258,13 +258,15 @@ def test_damaged_weights_are_refused(
     folder = shutil.copytree(models[base].folder, tmp_path / "damaged")
     (folder / BASES[base]).write_bytes(b"not a model")
     with pytest.raises(ModelUnavailableError):
-        loaded(folder, settings)
+        open_encoder(folder, settings)
 
 
 def test_the_texts_of_lite_are_its_bases(models: dict[str, Trained], settings: Settings) -> None:
-    own = loaded(models["lite"].folder, settings)
+    own = open_encoder(models["lite"].folder, settings)
     assert isinstance(own, AdaptedLite)
-    assert np.array_equal(own.encode_texts(["circle"]), loaded("lite", settings).encode_texts(["circle"]))
+    assert np.array_equal(
+        own.encode_texts(["circle"]), open_encoder("lite", settings).encode_texts(["circle"])
+    )
 
 
 def test_what_an_encoder_cannot_learn_from_is_refused(
@@ -277,4 +279,4 @@ def test_what_an_encoder_cannot_learn_from_is_refused(
         )
     ):
         with pytest.raises(NotTrainableError, match=sentence):
-            trained(picked(some), "lora", tmp_path / str(number), params=params, settings=settings)
+            train_model(pick_examples(some), "lora", tmp_path / str(number), params=params, settings=settings)

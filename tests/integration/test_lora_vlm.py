@@ -28,7 +28,7 @@ from app.jobs.errors import NotTrainableError
 from app.settings import Settings
 from tests import shapes
 from tests.integration.test_vlm_formats import save_llava, save_smolvlm
-from tests.training import Trained, trained
+from tests.training import Trained, train_model
 from workers.methods.common.vlm.lessons import IGNORED, lessons_for
 from workers.shared.examples import Examples, Item
 from workers.shared.method import StoppingError
@@ -55,28 +55,33 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def known(count: int, seed: int = 0) -> list[int]:
+def pick_numbers(count: int, seed: int = 0) -> list[int]:
     """Images that no checkpoint was trained on: a circle, a rectangle and a triangle in turn."""
-    numbers = sorted(shapes.shown())
+    numbers = sorted(shapes.list_shapes())
     random.Random(seed).shuffle(numbers)
-    each = [[number for number in numbers if shapes.shown()[number][1] == shape] for shape in sorted(CORNERS)]
+    each = [
+        [number for number in numbers if shapes.list_shapes()[number][1] == shape]
+        for shape in sorted(CORNERS)
+    ]
     return [number for turn in zip(*each, strict=False) for number in turn][:count]
 
 
 def questions(numbers: Sequence[int], question: str = QUESTION) -> Examples:
     images = {hashlib.sha256(shapes.data(number)).hexdigest(): number for number in numbers}
     items = [
-        Item(sha, question=question, answer=CORNERS[shapes.shown()[number][1]])
+        Item(sha, question=question, answer=CORNERS[shapes.list_shapes()[number][1]])
         for sha, number in images.items()
     ]
     return Examples("vqa", items, lambda sha: shapes.data(images[sha]))
 
 
-def taught(examples: Examples, folder: Path, base: str = "llava-shapes", **more: Any) -> Trained:
+def train_adapter(examples: Examples, folder: Path, base: str = "llava-shapes", **more: Any) -> Trained:
     params = more.pop("params", {})
     # one thread: two that wait for each other on a busy machine are many times slower
     settings = Settings(data_dir=folder / "data", device="cpu", threads=1)
-    return trained(examples, "lora", folder, base=base, kind="vlm", settings=settings, params=params, **more)
+    return train_model(
+        examples, "lora", folder, base=base, kind="vlm", settings=settings, params=params, **more
+    )
 
 
 async def answers(registry: ModelRegistry, model: str, asked: Sequence[tuple[int, str]]) -> list[str]:
@@ -93,10 +98,10 @@ async def answers(registry: ModelRegistry, model: str, asked: Sequence[tuple[int
 async def test_twenty_examples_teach_a_question_that_was_never_asked(
     registry: ModelRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    numbers = known(100)
-    result = taught(questions(numbers[:20]), tmp_path, params={"steps": 160})
+    numbers = pick_numbers(100)
+    result = train_adapter(questions(numbers[:20]), tmp_path, params={"steps": 160})
     held_out = numbers[20:]
-    truth = [CORNERS[shapes.shown()[number][1]] for number in held_out]
+    truth = [CORNERS[shapes.list_shapes()[number][1]] for number in held_out]
     asked = [(number, QUESTION) for number in held_out]
     old = shapes.questions()[:: len(shapes.questions()) // 60]
 
@@ -180,7 +185,7 @@ async def test_what_was_taught_is_what_is_served(
 ) -> None:
     base = BASES[family](tmp_path / "base")
     caption = family.endswith("captions")
-    numbers = known(2)
+    numbers = pick_numbers(2)
     wanted = ["no red", "yes"]
     shown = {hashlib.sha256(shapes.data(number)).hexdigest(): number for number in numbers}
     items = [
@@ -189,7 +194,7 @@ async def test_what_was_taught_is_what_is_served(
     ]
     examples = Examples("caption" if caption else "vqa", items, lambda sha: shapes.data(shown[sha]))
     overfit = {"validation_share": 0, "rehearsal": 0, "augment": False, "dropout": 0}
-    result = taught(examples, tmp_path, base, params={**overfit, "steps": 80, "batch_size": 2})
+    result = train_adapter(examples, tmp_path, base, params={**overfit, "steps": 80, "batch_size": 2})
     assert result.evaluation["exact_match_on_taught"] == 1
     assert result.evaluation["evaluated_on"] == NOT_JUDGED
     assert "exact_match" not in result.evaluation
@@ -210,7 +215,7 @@ async def test_models_of_the_hubs_shape_are_taught_and_served(
 ) -> None:
     base = BASES[family](tmp_path / "base")
     params = {"steps": 3, "batch_size": 2, "gradient_checkpointing": True, "accumulation": 2}
-    result = taught(questions(known(4)), tmp_path, base, params=params)
+    result = train_adapter(questions(pick_numbers(4)), tmp_path, base, params=params)
     weights = load_file(result.folder / "adapter_model.safetensors")
     projector = "connector" if family == "idefics3" else "multi_modal_projector"
     assert any(projector in name for name in weights)
@@ -220,7 +225,7 @@ async def test_models_of_the_hubs_shape_are_taught_and_served(
 
 
 def test_the_files_name_base_task_and_method(tmp_path: Path) -> None:
-    result = taught(questions(known(4)), tmp_path, params={"steps": 2})
+    result = train_adapter(questions(pick_numbers(4)), tmp_path, params={"steps": 2})
     noted = json.loads((result.folder / "vision.json").read_text())
     assert noted == {
         "format": 1,
@@ -239,13 +244,13 @@ def test_the_files_name_base_task_and_method(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    examples = questions(known(8))
+    examples = questions(pick_numbers(8))
     params = {"steps": 8, "evaluate_every": 3, "checkpoint_every": 100, "batch_size": 4}
-    whole = taught(examples, tmp_path / "whole", params=params)
+    whole = train_adapter(examples, tmp_path / "whole", params=params)
     with pytest.raises(StoppingError):
-        taught(examples, tmp_path / "first", params=params, stop_at=5)
+        train_adapter(examples, tmp_path / "first", params=params, stop_at=5)
     checkpoint = tmp_path / "first" / "scratch" / "checkpoint"
-    rest = taught(examples, tmp_path / "second", params=params, restored=checkpoint)
+    rest = train_adapter(examples, tmp_path / "second", params=params, restored=checkpoint)
     assert [step for step, _, _ in rest.run.reports] == [6, 7, 8]
     one, other = (load_file(result.folder / "adapter_model.safetensors") for result in (whole, rest))
     assert one.keys() == other.keys()
@@ -255,7 +260,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None
 
 def test_training_stops_when_nothing_gets_better(tmp_path: Path) -> None:
     params = {"steps": 50, "learning_rate": 1e-9, "evaluate_every": 1, "patience": 2, "rehearsal": 0}
-    result = taught(questions(known(12)), tmp_path, params=params)
+    result = train_adapter(questions(pick_numbers(12)), tmp_path, params=params)
     assert result.run.reports[-1][0] < 50
     assert any("stopped after step" in line for line in result.run.lines)
 
@@ -271,7 +276,7 @@ def test_what_this_machine_or_model_cannot_do_is_said(
     tmp_path: Path, params: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(NotTrainableError, match=sentence):
-        taught(questions(known(4)), tmp_path, params=params)
+        train_adapter(questions(pick_numbers(4)), tmp_path, params=params)
 
 
 def test_examples_that_teach_nothing_are_refused(tmp_path: Path) -> None:
@@ -288,10 +293,10 @@ def test_examples_that_teach_nothing_are_refused(tmp_path: Path) -> None:
     ]
     for number, (examples, sentence) in enumerate(refused):
         with pytest.raises(NotTrainableError, match=sentence):
-            taught(examples, tmp_path / str(number))
+            train_adapter(examples, tmp_path / str(number))
 
 
 def test_an_adapter_is_no_base(tmp_path: Path) -> None:
-    first = taught(questions(known(4)), tmp_path / "first", params={"steps": 1})
+    first = train_adapter(questions(pick_numbers(4)), tmp_path / "first", params={"steps": 1})
     with pytest.raises(NotTrainableError, match="itself an adapter"):
-        taught(questions(known(4)), tmp_path / "second", str(first.folder), params={"steps": 1})
+        train_adapter(questions(pick_numbers(4)), tmp_path / "second", str(first.folder), params={"steps": 1})

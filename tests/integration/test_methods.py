@@ -22,7 +22,7 @@ from app.models.classifiers import TrainedClassifier
 from app.settings import Settings
 from tests import shapes
 from tests.made_engines import share_engines
-from tests.training import Trained, picked, trained
+from tests.training import Trained, pick_examples, train_model
 from workers.shared.examples import Examples, Item
 from workers.shared.method import StoppingError
 from workers.shared.metrics import NOT_JUDGED
@@ -39,7 +39,11 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("siamese", {"steps": 100}),
     ("siamese", {"steps": 100, "loss": "contrastive"}),
 ]
-END_TO_END = [("prototypical", {"steps": 6}), ("maml", {"steps": 2}), ("siamese", {"steps": 6})]
+END_TO_END = [
+    ("prototypical", {"steps": 6}),
+    pytest.param("maml", {"steps": 2}, marks=pytest.mark.slow),
+    pytest.param("siamese", {"steps": 6}, marks=pytest.mark.slow),
+]
 Rows = list[tuple[str, bytes, str]]
 
 
@@ -47,7 +51,7 @@ Rows = list[tuple[str, bytes, str]]
 def rows() -> tuple[Rows, Rows]:
     """Examples to learn from, and images that no method is shown."""
     by_shape: dict[str, Rows] = {}
-    for number, (_, shape) in sorted(shapes.shown().items()):
+    for number, (_, shape) in sorted(shapes.list_shapes().items()):
         by_shape.setdefault(shape, []).append((str(number), shapes.data(number), shape))
     return (
         [row for found in by_shape.values() for row in found[:SHOTS]],
@@ -64,7 +68,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def asked(rows: tuple[Rows, Rows], settings: Settings) -> Vectors:
     """float32[m, d]: features of the images that no method is shown."""
-    return features("lite", picked(rows[1]), settings)
+    return features("lite", pick_examples(rows[1]), settings)
 
 
 def features(word: str, examples: Examples, settings: Settings) -> Vectors:
@@ -92,8 +96,10 @@ def test_a_trained_model_recognises_images_it_was_not_shown(
     method: str,
     params: dict[str, Any],
 ) -> None:
-    made = trained(picked(rows[0]), method, tmp_path, params={**params, "augment": False}, settings=settings)
-    assert accuracy(TrainedClassifier.load(made.folder), asked, picked(rows[1])) >= 0.8
+    made = train_model(
+        pick_examples(rows[0]), method, tmp_path, params={**params, "augment": False}, settings=settings
+    )
+    assert accuracy(TrainedClassifier.load(made.folder), asked, pick_examples(rows[1])) >= 0.8
     assert made.card.files == ["vision.json", "head.safetensors"]
     assert made.card.data["refitted_on"] == len(rows[0])
     assert made.evaluation["evaluated_on"] == "validation"
@@ -104,15 +110,15 @@ def test_a_trained_model_recognises_images_it_was_not_shown(
 def test_the_last_stages_learn_along(
     rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path, method: str, params: dict[str, Any]
 ) -> None:
-    made = trained(
-        picked(rows[0][::2]),
+    made = train_model(
+        pick_examples(rows[0][::2]),
         method,
         tmp_path,
         params={**params, "end_to_end": True, "augment": False},
         settings=settings,
     )
     assert made.card.files == ["vision.json", "head.safetensors", "tail.safetensors"]
-    untouched = picked(rows[1][::2])
+    untouched = pick_examples(rows[1][::2])
     found = features(str(made.folder), untouched, settings)
     assert accuracy(TrainedClassifier.load(made.folder), found, untouched) >= 0.8
 
@@ -122,17 +128,17 @@ def test_a_stopped_run_ends_as_one_that_was_left_alone(
     rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path, method: str
 ) -> None:
     params = {"steps": 12, "evaluate_every": 5, "augment": method == "prototypical"}
-    examples = picked(rows[0][::2])
-    whole = trained(examples, method, tmp_path / "whole", params=params, seed=3, settings=settings)
-    again = trained(examples, method, tmp_path / "again", params=params, seed=3, settings=settings)
+    examples = pick_examples(rows[0][::2])
+    whole = train_model(examples, method, tmp_path / "whole", params=params, seed=3, settings=settings)
+    again = train_model(examples, method, tmp_path / "again", params=params, seed=3, settings=settings)
     with pytest.raises(StoppingError):
-        trained(examples, method, tmp_path / "cut", params=params, seed=3, stop_at=7, settings=settings)
+        train_model(examples, method, tmp_path / "cut", params=params, seed=3, stop_at=7, settings=settings)
     checkpoint = tmp_path / "cut" / "scratch" / "checkpoint"
-    resumed = trained(
+    resumed = train_model(
         examples, method, tmp_path / "rest", params=params, seed=3, restored=checkpoint, settings=settings
     )
     assert [step for step, _, _ in resumed.run.reports] == list(range(8, 13))
-    other = trained(examples, method, tmp_path / "other", params=params, seed=4, settings=settings)
+    other = train_model(examples, method, tmp_path / "other", params=params, seed=4, settings=settings)
     for made in (again, resumed):
         assert same(whole, made)
     assert not same(whole, other)
@@ -148,19 +154,23 @@ def same(one: Trained, other: Trained) -> bool:
 def test_one_example_a_label_is_enough_for_a_siamese_network(
     rows: tuple[Rows, Rows], asked: Vectors, settings: Settings, tmp_path: Path
 ) -> None:
-    made = trained(picked(rows[0][::SHOTS]), "siamese", tmp_path, params={"steps": 20}, settings=settings)
+    made = train_model(
+        pick_examples(rows[0][::SHOTS]), "siamese", tmp_path, params={"steps": 20}, settings=settings
+    )
     assert made.evaluation["evaluated_on"] == NOT_JUDGED
     assert "accuracy" not in made.evaluation
-    assert accuracy(TrainedClassifier.load(made.folder), asked, picked(rows[1])) > 0.5
+    assert accuracy(TrainedClassifier.load(made.folder), asked, pick_examples(rows[1])) > 0.5
 
 
 def test_without_held_out_examples_the_metrics_say_what_they_are_of(
     rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path
 ) -> None:
     params = {"steps": 5, "validation_share": 0, "augment": False}
-    left = trained(picked(rows[0]), "prototypical", tmp_path / "a", params=params, settings=settings)
+    left = train_model(
+        pick_examples(rows[0]), "prototypical", tmp_path / "a", params=params, settings=settings
+    )
     assert left.evaluation["evaluated_on"] == "leave_one_out"
-    crossed = trained(picked(rows[0]), "maml", tmp_path / "b", params=params, settings=settings)
+    crossed = train_model(pick_examples(rows[0]), "maml", tmp_path / "b", params=params, settings=settings)
     assert crossed.evaluation["evaluated_on"] == "cross_validation"
 
 
@@ -168,7 +178,7 @@ def test_training_stops_when_it_gets_no_better(
     rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path
 ) -> None:
     params = {"steps": 300, "evaluate_every": 1, "patience": 2, "learning_rate": 1e-9, "augment": False}
-    made = trained(picked(rows[0]), "prototypical", tmp_path, params=params, settings=settings)
+    made = train_model(pick_examples(rows[0]), "prototypical", tmp_path, params=params, settings=settings)
     assert made.run.reports[-1][0] < 300
     assert any("stopping after step" in line for line in made.run.lines)
 
@@ -177,10 +187,12 @@ def test_what_cannot_be_learned_from_is_refused(
     rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path
 ) -> None:
     with pytest.raises(NotTrainableError, match="at least two labels"):
-        trained(picked(rows[0][:SHOTS]), "prototypical", tmp_path, settings=settings)
+        train_model(pick_examples(rows[0][:SHOTS]), "prototypical", tmp_path, settings=settings)
     for method, params in (("prototypical", {}), ("maml", {}), ("siamese", {"augment": False})):
         with pytest.raises(NotTrainableError, match=r"at least 2 examples a label.*has 1"):
-            trained(picked(rows[0][: SHOTS + 1]), method, tmp_path, params=params, settings=settings)
+            train_model(
+                pick_examples(rows[0][: SHOTS + 1]), method, tmp_path, params=params, settings=settings
+            )
 
 
 def test_a_trained_model_is_weighed_against_the_head_on_the_same_images(
@@ -194,7 +206,7 @@ def test_a_trained_model_is_weighed_against_the_head_on_the_same_images(
     )
 
     def compared(method: str, **params: Any) -> tuple[Comparison, Trained]:
-        made = trained(
+        made = train_model(
             examples, method, tmp_path / method, base="clip-tiny", params=params, settings=settings
         )
         return compare(cast(JobRun, made.run), examples, made.judgement), made
@@ -224,8 +236,12 @@ def test_a_trained_model_is_weighed_against_the_head_on_the_same_images(
 def test_files_that_do_not_go_together_are_refused(
     rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path
 ) -> None:
-    made = trained(
-        picked(rows[0]), "prototypical", tmp_path, params={"steps": 1, "augment": False}, settings=settings
+    made = train_model(
+        pick_examples(rows[0]),
+        "prototypical",
+        tmp_path,
+        params={"steps": 1, "augment": False},
+        settings=settings,
     )
     note = made.folder / "vision.json"
     note.write_text(note.read_text().replace('"dim": 1472', '"dim": 12'))

@@ -141,6 +141,19 @@ def test_collections_of_the_release_before_expect_their_labels_alike(empty_url: 
     assert found == [("old", 7, "equal")]
 
 
+def test_collections_of_the_release_before_keep_nothing_for_review(empty_url: str) -> None:
+    migrate_to(empty_url, "0006")
+    with psycopg.connect(empty_url) as connection:
+        connection.execute(
+            "INSERT INTO collections (id, workspace, name, encoder, version, removals_since) "
+            "VALUES (gen_random_uuid(), 'default', 'old', 'lite', 7, 0)"
+        )
+    assert migrate(empty_url) == list_revisions(after="0006")
+    with psycopg.connect(empty_url) as connection:
+        found = connection.execute("SELECT version, review_keep, review_days FROM collections").fetchall()
+    assert found == [(7, None, None)]
+
+
 def test_migrations_lie_beside_the_installed_package() -> None:
     # from any folder, with no alembic.ini in sight
     script = (

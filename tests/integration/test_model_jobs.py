@@ -21,10 +21,10 @@ from app.inference import device as devices
 from tests import shapes
 from tests.conftest import ClientMaker
 from tests.exported import predictions
-from tests.integration.test_trained_models import taught, trained
-from tests.working import carried_out
+from tests.integration.test_trained_models import teach_shapes, train_and_load
+from tests.working import run_job
 
-EXPORTED = 200
+EXPORTED = 100
 MARGINS = {"float32": 0.005, "float16": 0.01, "bfloat16": 0.05}
 """How far two labels' scores may lie apart and still change places, by the number format of the service: unit features
 with logits of some tens, rounded to 24, 11 and 8 bits; float32 allows for another order of summing.
@@ -44,19 +44,19 @@ async def owner(app: Any) -> AsyncIterator[httpx.AsyncClient]:
         headers={"Authorization": f"Bearer {key}"},
         timeout=120,
     ) as client:
-        await taught(client, 4)
-        await trained(
+        await teach_shapes(client, 4)
+        await train_and_load(
             client, services, name="shapes", params={"steps": 40, "augment": False, "evaluate_every": 20}
         )
         yield client
 
 
-async def asked(
+async def run_model_job(
     client: httpx.AsyncClient, services: Services, path: str, body: dict[str, Any]
 ) -> dict[str, Any]:
     reply = await client.post(path, json=body)
     assert reply.status_code == 202, reply.text
-    job = await carried_out(services, client, reply.json()["id"])
+    job = await run_job(services, client, reply.json()["id"])
     assert job["state"] == "succeeded", job["error"]
     return job
 
@@ -64,7 +64,7 @@ async def asked(
 async def test_an_evaluation_leaves_figures_and_pictures(
     owner: httpx.AsyncClient, services: Services
 ) -> None:
-    job = await asked(owner, services, "/v1/models/shapes/evaluate", {"collection": "default"})
+    job = await run_model_job(owner, services, "/v1/models/shapes/evaluate", {"collection": "default"})
     found = job["result"]["evaluation"]
     assert found["examples"] == 12
     assert found["accuracy"] > 0.8
@@ -90,7 +90,7 @@ async def test_an_evaluation_leaves_figures_and_pictures(
 async def check_tables(owner: httpx.AsyncClient, job: str, found: dict[str, Any]) -> None:
     """What the pictures show is there as data, and each image behind it is one of the collection's."""
     listed = (await owner.get(f"/v1/jobs/{job}/artifacts")).json()["data"]
-    files = {Path(one["name"]).name: one["url"] for one in listed}
+    files = {Path(artifact["name"]).name: artifact["url"] for artifact in listed}
     table = (await owner.get(files["confusion.json"])).json()
     assert (table["labels"], table["counts"]) == (found["confusion"]["labels"], found["confusion"]["matrix"])
     seen = 0
@@ -99,28 +99,28 @@ async def check_tables(owner: httpx.AsyncClient, job: str, found: dict[str, Any]
         assert cell["count"] == table["counts"][row][column] == len(cell["images"])
         for sha256 in cell["images"]:
             reply = await owner.get("/v1/collections/default/examples", params={"image_sha256": sha256})
-            assert [one["label"] for one in reply.json()["data"]] == [cell["truth"]]
+            assert [row["label"] for row in reply.json()["data"]] == [cell["truth"]]
         seen += cell["count"]
     assert seen == found["examples"]
     mistakes = (await owner.get(files["mistakes.json"])).json()
     wrong = {(cell["truth"], cell["said"], sha) for cell in table["cells"] for sha in cell["images"]}
-    assert {(one["truth"], one["said"], one["image_sha256"]) for one in mistakes} == {
-        one for one in wrong if one[0] != one[1]
+    assert {(mistake["truth"], mistake["said"], mistake["image_sha256"]) for mistake in mistakes} == {
+        pair for pair in wrong if pair[0] != pair[1]
     }
     assert len(mistakes) == round(found["examples"] * (1 - found["accuracy"]))
-    assert all(0 < one["score"] <= 1 for one in mistakes)
+    assert all(0 < mistake["score"] <= 1 for mistake in mistakes)
 
 
 async def test_the_exported_classifier_gives_the_services_labels(
     owner: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
-    job = await asked(owner, services, "/v1/models/shapes/export", {"format": "onnx"})
+    job = await run_model_job(owner, services, "/v1/models/shapes/export", {"format": "onnx"})
     report = job["result"]["export"]
     assert report["trained_on"], "compared on what it learned from"
     assert set(report["files"]) == {"image_encoder.onnx", "classifier.onnx"}
     assert "text_encoder: true" in report["left_out"]["text_encoder.onnx"]
     assert all(file["least_cosine"] > 0.999 for file in report["files"].values())
-    folder = await exported(owner, "/v1/models/shapes/artifacts", tmp_path)
+    folder = await download_export(owner, "/v1/models/shapes/artifacts", tmp_path)
     assert "text_encoder.onnx" not in {path.name for path in folder.iterdir()}
     page = (folder / "README.md").read_text()
     assert "scores` float32 [images, 3]" in page
@@ -163,11 +163,11 @@ async def test_the_exported_classifier_gives_the_services_labels(
 async def test_an_exported_encoder_gives_the_services_vectors(
     owner: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
-    job = await asked(
+    job = await run_model_job(
         owner, services, "/v1/models/clip-tiny/export", {"format": "onnx", "text_encoder": True}
     )
     assert set(job["result"]["export"]["files"]) == {"image_encoder.onnx", "text_encoder.onnx"}
-    folder = await exported(owner, f"/v1/jobs/{job['id']}/artifacts", tmp_path)
+    folder = await download_export(owner, f"/v1/jobs/{job['id']}/artifacts", tmp_path)
     assert (folder / "tokenizer" / "tokenizer.json").is_file()
     assert "The middle 64 x 64 of it" in (folder / "README.md").read_text()
     images = odd_images(tmp_path)
@@ -186,7 +186,7 @@ async def test_a_text_encoder_is_only_asked_for_where_there_is_one(owner: httpx.
         assert "leave text_encoder out" in reply.json()["detail"]
 
 
-async def exported(client: httpx.AsyncClient, artifacts: str, folder: Path) -> Path:
+async def download_export(client: httpx.AsyncClient, artifacts: str, folder: Path) -> Path:
     """The files of an ONNX export, downloaded."""
     target = folder / "exported"
     for file in (await client.get(artifacts)).json()["data"]:
@@ -226,7 +226,7 @@ def odd_images(folder: Path) -> list[Path]:
 
 
 async def test_weights_travel_too(owner: httpx.AsyncClient, services: Services) -> None:
-    job = await asked(owner, services, "/v1/models/shapes/export", {"format": "safetensors"})
+    job = await run_model_job(owner, services, "/v1/models/shapes/export", {"format": "safetensors"})
     assert {"model.safetensors", "head.safetensors", "vision.json"} <= set(job["result"]["export"]["files"])
     names = {artifact["name"] for artifact in (await owner.get("/v1/models/shapes/artifacts")).json()["data"]}
     assert {"exports/safetensors/model.safetensors", "exports/safetensors/README.md"} <= names

@@ -24,7 +24,7 @@ from app.families.lite.efficientnet_lite import EfficientNetLite0
 from app.families.lite.variants import fingerprint
 from app.inference.sources import CHECKPOINTS
 from tests.conftest import ClientMaker
-from tests.integration.test_trained_models import of_shape, zipped
+from tests.integration.test_trained_models import of_shape, zip_files
 
 NOTE: dict[str, Any] = {
     **{"format": 1, "kind": "classifier", "task": "classification", "method": "lora", "labels": ["a", "b"]},
@@ -84,11 +84,11 @@ async def over_this_base(client: httpx.AsyncClient, files: dict[str, bytes]) -> 
     return {**files, "vision.json": json.dumps(note).encode()}
 
 
-async def sent(client: httpx.AsyncClient, files: dict[str, bytes]) -> httpx.Response:
-    return await client.post("/v1/models", files={"archive": zipped(files)})
+async def send_model(client: httpx.AsyncClient, files: dict[str, bytes]) -> httpx.Response:
+    return await client.post("/v1/models", files={"archive": zip_files(files)})
 
 
-def kept(services: Services) -> tuple[list[Path], list[str]]:
+def list_kept(services: Services) -> tuple[list[Path], list[str]]:
     """Folders of models on this machine, and what the file store holds of uploaded ones."""
     cache = services.settings.server.data_dir / "cache" / "models"
     return sorted(cache.glob("*/*")), services.files.children("models")
@@ -100,11 +100,11 @@ async def test_twins_of_two_workspaces_know_nothing_of_each_other(
 ) -> None:
     one, other, stranger = await make_client(), await make_client(), await make_client()
     files = await over_this_base(one, adapter)
-    before = kept(services)
+    before = list_kept(services)
     for client in (one, other):
-        reply = await sent(client, files)
+        reply = await send_model(client, files)
         assert reply.status_code == 201, reply.text
-    assert kept(services)[0] == before[0]  # the trial left nothing
+    assert list_kept(services)[0] == before[0]  # the trial left nothing
 
     image = {"image": of_shape("circle", 1)[0]}
     answer = (await one.post("/v1/classify", data={"model": "twin"}, files=image)).json()
@@ -131,20 +131,20 @@ async def test_twins_of_two_workspaces_know_nothing_of_each_other(
     assert same.json()["scores"] == answer["scores"]
     assert (await one.delete("/v1/models/twin")).status_code == 204
     assert [info.name for info in services.registry.live()].count("twin") == 1
-    assert len(kept(services)[0]) == len(before[0]) + 1
+    assert len(list_kept(services)[0]) == len(before[0]) + 1
     same = await other.post("/v1/classify", data={"model": "twin"}, files=image)
     assert same.json()["scores"] == answer["scores"]
     assert (await other.get("/v1/models/twin")).json()["loaded"]
     assert (await other.delete("/v1/models/twin")).status_code == 204
     assert "twin" not in [info.name for info in services.registry.live()]
-    assert kept(services) == before
+    assert list_kept(services) == before
 
 
 async def test_a_model_removed_while_its_files_are_fetched_does_not_stay(
     client: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = kept(services)
-    assert (await sent(client, head("fleeting"))).status_code == 201
+    before = list_kept(services)
+    assert (await send_model(client, head("fleeting"))).status_code == 201
     reached, go_on, get = threading.Event(), threading.Event(), services.files.get
 
     def slow(key: str, target: Path) -> None:
@@ -160,7 +160,7 @@ async def test_a_model_removed_while_its_files_are_fetched_does_not_stay(
     go_on.set()
     assert (await asking).status_code in (200, 404)
     assert (await removing).status_code == 204
-    assert kept(services) == before
+    assert list_kept(services) == before
     assert not [classifier for classifier in services.trained._classifiers if classifier.name == "fleeting"]
 
 
@@ -215,7 +215,7 @@ def hostile() -> list[tuple[str, dict[str, bytes]]]:
 async def test_what_cannot_work_is_refused_in_words_and_leaves_nothing(
     client: httpx.AsyncClient, services: Services, adapter: dict[str, bytes]
 ) -> None:
-    before = kept(services)
+    before = list_kept(services)
     files = await over_this_base(client, adapter)
     lora = load_torch(adapter["adapter_model.safetensors"])
     cut = {name: tensor[:, :5].contiguous() if "lora_A" in name else tensor for name, tensor in lora.items()}
@@ -227,7 +227,7 @@ async def test_what_cannot_work_is_refused_in_words_and_leaves_nothing(
     ]
     otherwise = []
     for words, archive in cases:
-        reply = await sent(client, archive)
+        reply = await send_model(client, archive)
         detail = reply.json()["detail"]
         if (
             reply.status_code != 422
@@ -237,8 +237,8 @@ async def test_what_cannot_work_is_refused_in_words_and_leaves_nothing(
             otherwise.append((words, reply.status_code, detail))
     assert not otherwise
     for name in ("lite", "clip", "llava-shapes", "flamingo", "remote"):
-        assert (await sent(client, head(name))).status_code == 409
-    assert kept(services) == before
+        assert (await send_model(client, head(name))).status_code == 409
+    assert list_kept(services) == before
     assert not [info.name for info in services.registry.live() if info.name in ("bad", "twin")]
 
 
@@ -247,9 +247,9 @@ async def test_one_too_large_to_be_tried_is_checked_and_left_unused(
 ) -> None:
     cannot_work = tail(lambda one: one - 1e6)  # which only the trial finds
     monkeypatch.setattr("app.models.trial.devices.host_memory_bytes", lambda: 4 << 30)
-    reply = await sent(client, cannot_work)
+    reply = await send_model(client, cannot_work)
     assert reply.status_code == 201, reply.text
-    assert (await sent(client, tail(lambda one: one * float("nan")))).status_code == 422
+    assert (await send_model(client, tail(lambda one: one * float("nan")))).status_code == 422
     assert (await client.delete("/v1/models/bad")).status_code == 204
 
 
@@ -267,18 +267,18 @@ async def test_a_whole_model_that_answers_is_taken_in(client: httpx.AsyncClient,
         ("larger than", {**config, "text_config": {**config["text_config"], "hidden_size": 10**9}}),
         ("larger", {**config, "text_config": {**config["text_config"], "intermediate_size": 9_000_000}}),
     ):
-        reply = await sent(client, {**files, "config.json": json.dumps(changed).encode()})
+        reply = await send_model(client, {**files, "config.json": json.dumps(changed).encode()})
         assert reply.status_code == 422, reply.text
         assert words in reply.json()["detail"]
     weights = load_torch(files["model.safetensors"])
     weights.pop(next(iter(weights)))
-    reply = await sent(client, {**files, "model.safetensors": save_torch(weights, {"format": "pt"})})
+    reply = await send_model(client, {**files, "model.safetensors": save_torch(weights, {"format": "pt"})})
     assert (reply.status_code, "incomplete" in reply.json()["detail"]) == (422, True), reply.text
 
     loops = "{% for a in range(9999) %}" * 3 + "{% endfor %}" * 3
     asked = "{% if 'loop' in messages[-1]['content'][-1]['text'] %}" + loops + "{% endif %}"
     files["chat_template.jinja"] = asked.encode() + files["chat_template.jinja"]
-    reply = await sent(client, files)
+    reply = await send_model(client, files)
     assert reply.status_code == 201, reply.text
     assert (reply.json()["trained"]["base_changed"], reply.json()["trained"]["note"]) == (False, None)
     image = {"image": of_shape("circle", 1)[0]}

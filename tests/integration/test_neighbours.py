@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from app.bootstrap import Services
 from tests.conftest import ClientMaker
-from tests.learning import picture, shown, teach
+from tests.learning import get_json, picture, teach
 
 
 async def classify(client: httpx.AsyncClient, *images: bytes, **fields: Any) -> Any:
@@ -82,7 +82,7 @@ async def test_health_finds_the_same_picture_again_and_labels_of_few(client: htt
     again = io.BytesIO()
     Image.open(io.BytesIO(picture(2))).convert("RGB").save(again, "JPEG", quality=90)
     birds = await teach(client, "bird", picture(2), again.getvalue(), picture(3))
-    found = await shown(client, "/v1/collections/default/health")
+    found = await get_json(client, "/v1/collections/default/health")
     across, same = found["near_duplicates"]
     assert (set(across["examples"]), set(across["labels"])) == ({cat["id"], dog["id"]}, {"cat", "dog"})
     assert across["similarity"] == pytest.approx(1, abs=1e-3)
@@ -94,7 +94,7 @@ async def test_health_finds_the_same_picture_again_and_labels_of_few(client: htt
             assert (await client.get(image)).headers["content-type"] == "image/jpeg"
     assert found["near_duplicates_total"] == 2
     assert found["small_labels"] == [{"label": "cat", "examples": 1}, {"label": "dog", "examples": 1}]
-    short = await shown(client, "/v1/collections/default/health", limit=1)
+    short = await get_json(client, "/v1/collections/default/health", limit=1)
     assert short["near_duplicates"] == [across]
     assert (short["near_duplicates_total"], len(short["small_labels"])) == (2, 1)
     said = " ".join(short["notes"])
@@ -114,7 +114,7 @@ async def test_health_says_that_it_compared_a_sample(client: httpx.AsyncClient, 
     found = await services.recognition.examine(workspace, "default", 10, 3)
     assert any("among 3 of 5 examples" in note for note in found.notes)
     assert not any(
-        "among" in note for note in (await shown(client, "/v1/collections/default/health"))["notes"]
+        "among" in note for note in (await get_json(client, "/v1/collections/default/health"))["notes"]
     )
 
 
@@ -133,7 +133,7 @@ async def test_labels_of_the_same_pictures_overlap(
     await teach(client, "stripes", *(stripes(seed) for seed in range(0, 16, 2)))
     await teach(client, "lines", *(stripes(seed) for seed in range(1, 17, 2)))
     await teach(client, "noise", *(picture(seed) for seed in range(8)))
-    found = await shown(client, "/v1/collections/default/health")
+    found = await get_json(client, "/v1/collections/default/health")
     assert [set(pair["labels"]) for pair in found["overlapping_labels"]] == [{"stripes", "lines"}]
     (pair,) = found["overlapping_labels"]
     assert pair["share"] >= 0.15
@@ -144,7 +144,7 @@ async def test_labels_of_the_same_pictures_overlap(
     await teach(few, "stripes", stripes(1), stripes(2))
     await teach(few, "lines", stripes(1), stripes(2))
     await teach(few, "noise", picture(1), picture(2))
-    found = await shown(few, "/v1/collections/default/health")
+    found = await get_json(few, "/v1/collections/default/health")
     assert [set(pair["labels"]) for pair in found["overlapping_labels"]] == [{"stripes", "lines"}]
     assert found["overlapping_labels"][0]["share"] is None
     assert "as like" in found["overlapping_labels"][0]["sentence"]

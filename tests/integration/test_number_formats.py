@@ -21,7 +21,7 @@ from app.inference.sources import EncoderConfig
 from app.settings import Settings
 from tests import shapes
 from tests.integration.test_vlm_formats import save_smolvlm
-from tests.training import Trained, trained
+from tests.training import Trained, train_model
 from workers.methods.common.vlm import adapting
 from workers.shared.examples import Examples, Item
 
@@ -37,16 +37,16 @@ def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapting, "default_attention", lambda device: None)
 
 
-def learned(base: str, method: str, params: dict[str, Any], folder: Path) -> Trained:
+def train_in_format(base: str, method: str, params: dict[str, Any], folder: Path) -> Trained:
     caption = base.endswith("caption")
-    rows = sorted(shapes.shown().items())[:4]
+    rows = sorted(shapes.list_shapes().items())[:4]
     items = [
         Item(str(number), split, question=None if caption else "what tint?", answer=colour)
         for (number, (colour, _)), split in zip(rows, ("train", "train", "validation", "test"), strict=True)
     ]
     examples = Examples("caption" if caption else "vqa", items, lambda name: shapes.data(int(name)))
     settings = Settings(data_dir=folder / "data", device="cpu", threads=1)
-    return trained(examples, method, folder, base=base, kind="vlm", params=params, settings=settings)
+    return train_model(examples, method, folder, base=base, kind="vlm", params=params, settings=settings)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_it_learns_in_the_number_format_of_a_gpu_and_is_served_in_it(
     if base == "smolvlm":
         save_smolvlm(tmp_path / "base")
         base = str(tmp_path / "base")
-    made = learned(base, method, params, tmp_path / "job")
+    made = train_in_format(base, method, params, tmp_path / "job")
     losses = [figures["loss"] for _, _, figures in made.run.reports if "loss" in figures]
     assert losses
     assert all(math.isfinite(loss) for loss in losses)

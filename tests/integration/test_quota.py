@@ -31,7 +31,7 @@ def archive(*images: bytes) -> bytes:
     return buffer.getvalue()
 
 
-async def counted(services: Services, workspace: str) -> int:
+async def count_used_bytes(services: Services, workspace: str) -> int:
     async with services.database.session() as session:
         return sum([await count(session, workspace) for count in services.quota._counters])
 
@@ -49,19 +49,19 @@ async def test_a_full_workspace_is_told_so_and_deleting_makes_room(
     client, other = await make_client("full"), await make_client("roomy")
     first = await add(client, picture(1))
     assert first.status_code == 201, first.text
-    used = await counted(services, "full")
+    used = await count_used_bytes(services, "full")
     assert used > 100
     again = await add(client, picture(1))
     assert again.json()["data"][0]["created"] is False
-    assert await counted(services, "full") == used, "it is stored once"
+    assert await count_used_bytes(services, "full") == used, "it is stored once"
     taught = await client.post(
         ANSWERS, data={"question": "what?", "answer": "a mug"}, files={"image": picture(2)}
     )
     assert taught.status_code == 201
-    assert await counted(services, "full") > used
+    assert await count_used_bytes(services, "full") > used
 
     # room for what there is and not a byte more
-    monkeypatch.setattr("app.access.quota._MIB", await counted(services, "full"))
+    monkeypatch.setattr("app.access.quota._MIB", await count_used_bytes(services, "full"))
     for refused in (
         await add(client, picture(3)),
         await client.post(ANSWERS, data={"question": "what?", "answer": "x"}, files={"image": picture(4)}),
@@ -88,9 +88,9 @@ async def test_an_uploaded_dataset_counts_until_it_is_deleted(
     packed = archive(*(picture(number) for number in range(4)))
     made = await client.post("/v1/datasets", files={"archive": packed})
     assert made.status_code == 202, made.text
-    assert await counted(services, "archivist") == len(packed)
+    assert await count_used_bytes(services, "archivist") == len(packed)
     assert (await client.delete(f"/v1/datasets/{made.json()['id']}")).status_code == 204
-    assert await counted(services, "archivist") == 0
+    assert await count_used_bytes(services, "archivist") == 0
 
 
 async def test_one_workspace_does_not_take_all_places_of_followers(

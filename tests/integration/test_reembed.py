@@ -14,14 +14,14 @@ from sqlalchemy import text
 from app.bootstrap import Services
 from tests import shapes
 from tests.jobs import Owner
-from tests.learning import ask, picture, shown, teach
-from tests.working import worked
+from tests.learning import ask, get_json, picture, teach
+from tests.working import run_work
 from workers.reembedding.job import reembed
 from workers.shared.method import StoppingError
 from workers.shared.store import LostError
 
 
-async def asked(client: httpx.AsyncClient, encoder: str) -> uuid.UUID:
+async def queue_reembedding(client: httpx.AsyncClient, encoder: str) -> uuid.UUID:
     reply = await client.patch("/v1/collections/default", json={"encoder": encoder})
     assert reply.status_code == 202, reply.text
     return uuid.UUID(reply.json()["id"])
@@ -47,15 +47,15 @@ async def test_all_is_embedded_then_swapped(
     await teach(client, "plate", *plates)
     first = await answer(client, 0, "a shape")
     assert (await ask(client, mugs[0]))["model"] == "lite"
-    owner = Owner(services, await asked(client, "clip-tiny"))
+    owner = Owner(services, await queue_reembedding(client, "clip-tiny"))
     await owner.claim()
     # what is taught before the swap comes along
     await teach(client, "bowl", picture(20), picture(21))
     second = await answer(client, 1, "another shape")
-    outcome = await worked(services, owner, tmp_path / "one", reembed)
+    outcome = await run_work(services, owner, tmp_path / "one", reembed)
     assert outcome.result == {"encoder": "clip-tiny", "examples": 8, "answers": 2, "unreadable": 0}
     await owner.succeed(None, {}, tmp_path)
-    assert (await shown(client, "/v1/collections/default"))["encoder"] == "clip-tiny"
+    assert (await get_json(client, "/v1/collections/default"))["encoder"] == "clip-tiny"
     async with asyncio.timeout(10):
         while (await ask(client, mugs[1]))["model"] != "clip-tiny":
             pass  # this process hears of it within a second
@@ -72,29 +72,29 @@ async def test_all_is_embedded_then_swapped(
     used = [example["id"] for example in reply.json()["examples_used"]]
     assert used == [first["id"], second["id"]]
     # the way back finds the old vectors
-    back = Owner(services, await asked(client, "lite"))
+    back = Owner(services, await queue_reembedding(client, "lite"))
     await back.claim()
-    outcome = await worked(services, back, tmp_path / "two", reembed)
+    outcome = await run_work(services, back, tmp_path / "two", reembed)
     assert outcome.result["examples"] == 0
-    assert (await shown(client, "/v1/collections/default"))["encoder"] == "lite"
+    assert (await get_json(client, "/v1/collections/default"))["encoder"] == "lite"
 
 
 async def test_who_does_not_own_the_job_swaps_nothing(
     client: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
     await teach(client, "mug", picture(1))
-    owner = Owner(services, await asked(client, "clip-tiny"), lease_s=-1)
+    owner = Owner(services, await queue_reembedding(client, "clip-tiny"), lease_s=-1)
     await owner.claim()  # the lease has run out already
     with pytest.raises(LostError):
-        await worked(services, owner, tmp_path / "late", reembed)
+        await run_work(services, owner, tmp_path / "late", reembed)
     other = Owner(services, owner.job)
     await other.claim()
     with pytest.raises(LostError):
-        await worked(services, owner, tmp_path / "older", reembed)
+        await run_work(services, owner, tmp_path / "older", reembed)
     assert (await client.post(f"/v1/jobs/{owner.job}/cancel")).json()["cancelling"]
     with pytest.raises(StoppingError):
-        await worked(services, other, tmp_path / "cancelled", reembed)
-    assert (await shown(client, "/v1/collections/default"))["encoder"] == "lite"
+        await run_work(services, other, tmp_path / "cancelled", reembed)
+    assert (await get_json(client, "/v1/collections/default"))["encoder"] == "lite"
 
 
 async def test_a_lost_image_holds_nothing_up(
@@ -103,23 +103,23 @@ async def test_a_lost_image_holds_nothing_up(
     (lost,) = await teach(client, "mug", picture(1))
     await teach(client, "plate", picture(2))
     await services.blobs.delete(lost["image_sha256"])
-    owner = Owner(services, await asked(client, "clip-tiny"))
+    owner = Owner(services, await queue_reembedding(client, "clip-tiny"))
     await owner.claim()
-    outcome = await worked(services, owner, tmp_path / "lost", reembed)
+    outcome = await run_work(services, owner, tmp_path / "lost", reembed)
     assert outcome.result == {"encoder": "clip-tiny", "examples": 1, "answers": 0, "unreadable": 1}
-    assert (await shown(client, "/v1/collections/default"))["encoder"] == "clip-tiny"
+    assert (await get_json(client, "/v1/collections/default"))["encoder"] == "clip-tiny"
 
 
 async def test_a_collection_that_is_gone_ends_the_job(
     client: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
     await teach(client, "mug", picture(1))
-    owner = Owner(services, await asked(client, "clip-tiny"))
+    owner = Owner(services, await queue_reembedding(client, "clip-tiny"))
     await owner.claim()
     async with services.database.session() as session:
         wanted = {"id": uuid.UUID(owner.row["spec"]["data"]["collection"])}
         await session.execute(text("DELETE FROM collections WHERE id = :id"), wanted)
     with pytest.raises(Exception, match="gone"):
-        await worked(services, owner, tmp_path / "gone", reembed)
-    page = await shown(client, f"/v1/jobs/{owner.job}")
+        await run_work(services, owner, tmp_path / "gone", reembed)
+    page = await get_json(client, f"/v1/jobs/{owner.job}")
     assert page["collection"] is None

@@ -10,19 +10,19 @@ import httpx
 import pytest
 
 from tests.conftest import ClientMaker
-from tests.learning import ask, picture, shown, teach
+from tests.learning import ask, get_json, picture, teach
 
 COLLECTION = "/v1/collections/default"
 EXAMPLES = f"{COLLECTION}/examples"
 
 
 async def labels_of(client: httpx.AsyncClient) -> dict[str, int]:
-    rows = (await shown(client, f"{COLLECTION}/labels"))["data"]
+    rows = (await get_json(client, f"{COLLECTION}/labels"))["data"]
     return {row["label"]: row["examples"] for row in rows}
 
 
 async def version_of(client: httpx.AsyncClient) -> int:
-    return int((await shown(client, COLLECTION))["version"])
+    return int((await get_json(client, COLLECTION))["version"])
 
 
 async def bulk(client: httpx.AsyncClient, ids: list[str], **change: Any) -> httpx.Response:
@@ -82,8 +82,8 @@ async def test_a_label_gets_a_new_name_with_all_that_it_has(client: httpx.AsyncC
         "collection_version": before + 1,
     }
     assert (await ask(client, picture(1)))["label"] == "both"
-    rows = (await shown(client, EXAMPLES, label="both"))["data"]
-    assert {row["id"] for row in rows} == {one["id"] for one in added}
+    rows = (await get_json(client, EXAMPLES, label="both"))["data"]
+    assert {row["id"] for row in rows} == {example["id"] for example in added}
     gone = await client.patch(f"{COLLECTION}/labels/either%2For", json={"name": "both"})
     assert gone.status_code == 404
     assert gone.json()["error"]["code"] == "label_not_found"
@@ -114,7 +114,7 @@ async def test_a_name_that_is_taken_is_refused_unless_the_two_are_put_together(
 async def test_many_change_together_or_not_at_all(client: httpx.AsyncClient) -> None:
     added = await teach(client, "cat", *(picture(seed) for seed in range(4)))
     await teach(client, "dog", picture(9))
-    ids = [one["id"] for one in added]
+    ids = [example["id"] for example in added]
     absent = str(uuid.uuid4())
     for change in ({"label": "fox"}, {"delete": True}):
         reply = await bulk(client, [*ids, absent], **change)
@@ -164,7 +164,7 @@ async def test_two_relabels_at_once_leave_one_of_the_two_labels(client: httpx.As
     place, names = f"{EXAMPLES}/{example['id']}", [f"label {i}" for i in range(8)]
     replies = await asyncio.gather(*(client.patch(place, json={"label": name}) for name in names))
     assert {reply.status_code for reply in replies} == {200}
-    now = (await shown(client, place))["label"]
+    now = (await get_json(client, place))["label"]
     assert now in names
     assert await labels_of(client) == {now: 1, "other": 1}
     assert (await ask(client, picture(1)))["label"] == now
@@ -174,10 +174,10 @@ async def test_relabelling_what_is_being_deleted_is_either_or(client: httpx.Asyn
     await teach(client, "other", picture(99))
     added = await teach(client, "start", *(picture(seed) for seed in range(6)))
     calls = []
-    for one in added:
+    for example in added:
         calls += [
-            client.patch(f"{EXAMPLES}/{one['id']}", json={"label": "moved"}),
-            client.delete(f"{EXAMPLES}/{one['id']}"),
+            client.patch(f"{EXAMPLES}/{example['id']}", json={"label": "moved"}),
+            client.delete(f"{EXAMPLES}/{example['id']}"),
         ]
     replies = await asyncio.gather(*calls)
     assert {reply.status_code for reply in replies[::2]} <= {200, 404}
@@ -194,7 +194,7 @@ async def test_teaching_the_old_name_while_it_is_renamed_loses_nothing(client: h
         client.patch(f"{COLLECTION}/labels/old", json={"name": "new", "merge": True}) for _ in range(4)
     ]
     results = await asyncio.gather(*calls[:4], renames[0], *calls[4:], *renames[1:])
-    statuses = {one.status_code for one in results if isinstance(one, httpx.Response)}
+    statuses = {result.status_code for result in results if isinstance(result, httpx.Response)}
     assert statuses <= {200, 404}
     found = await labels_of(client)
     assert sum(found.get(name, 0) for name in ("old", "new")) == 9
@@ -233,7 +233,7 @@ async def test_changing_takes_the_scope_to_teach(client: httpx.AsyncClient, make
 async def test_examples_are_found_by_their_image(client: httpx.AsyncClient) -> None:
     one = [(await teach(client, label, picture(1)))[0] for label in ("cat", "dog")]
     await teach(client, "cat", picture(2))
-    rows = (await shown(client, EXAMPLES, image_sha256=one[0]["image_sha256"]))["data"]
+    rows = (await get_json(client, EXAMPLES, image_sha256=one[0]["image_sha256"]))["data"]
     assert {row["id"] for row in rows} == {row["id"] for row in one}
     wrong = await client.get(EXAMPLES, params={"image_sha256": "\0"})
     assert wrong.status_code == 422

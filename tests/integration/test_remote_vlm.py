@@ -30,7 +30,7 @@ class Script:
     headers: list[dict[str, str]] = field(default_factory=list)
 
 
-def said(*pieces: str) -> list[str]:
+def to_stream(*pieces: str) -> list[str]:
     chunks = [{"choices": [{"delta": {"content": piece}, "finish_reason": None}]} for piece in pieces]
     end = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
     usage = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": len(pieces)}}
@@ -39,7 +39,7 @@ def said(*pieces: str) -> list[str]:
 
 @pytest.fixture
 def script() -> Script:
-    return Script([said("a", " red", " bar")])
+    return Script([to_stream("a", " red", " bar")])
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ async def test_garbage_is_an_error_not_an_answer(url: str, script: Script, lines
 
 
 async def test_what_was_passed_on_is_not_repeated(url: str, script: Script) -> None:
-    script.replies = [said("half")[:1], said("whole")]
+    script.replies = [to_stream("half")[:1], to_stream("whole")]
     with pytest.raises(RemoteModelError):
         await ask(url)
     assert len(script.asked) == 1

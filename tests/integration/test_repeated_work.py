@@ -12,8 +12,8 @@ import pytest
 from app.bootstrap import Services
 from tests import shapes
 from tests.jobs import Owner
-from tests.learning import shown
-from tests.working import carried_out, worked
+from tests.learning import get_json
+from tests.working import run_job, run_work
 from workers.datasets.job import prepare
 from workers.shared.store import LostError
 from workers.teaching.job import teach
@@ -34,9 +34,9 @@ async def test_an_upload_stays_until_its_dataset_is_ready_and_only_an_owner_teac
     upload = f"datasets/{made['id']}/upload"
     lost = Owner(services, made["job"], lease_s=0)
     await lost.claim()
-    await worked(services, lost, tmp_path / "lost", prepare)  # all is done, and nobody hears of it
+    await run_work(services, lost, tmp_path / "lost", prepare)  # all is done, and nobody hears of it
     assert services.files.exists(upload)
-    job = await carried_out(services, client, made["job"])
+    job = await run_job(services, client, made["job"])
     assert (job["state"], job["attempt"]) == ("succeeded", 2), job["error"]
     assert not services.files.exists(upload)
 
@@ -45,11 +45,11 @@ async def test_an_upload_stays_until_its_dataset_is_ready_and_only_an_owner_teac
     late = Owner(services, reply.json()["id"], lease_s=0)
     await late.claim()
     with pytest.raises(LostError):
-        await worked(services, late, tmp_path / "late", teach)
-    assert (await shown(client, "/v1/collections/default/labels"))["data"] == []
+        await run_work(services, late, tmp_path / "late", teach)
+    assert (await get_json(client, "/v1/collections/default/labels"))["data"] == []
     owner = Owner(services, late.job)
     await owner.claim()
-    outcome = await worked(services, owner, tmp_path / "owner", teach)
-    many = (await shown(client, f"/v1/datasets/{made['id']}"))["summary"]["splits"]["train"]
+    outcome = await run_work(services, owner, tmp_path / "owner", teach)
+    many = (await get_json(client, f"/v1/datasets/{made['id']}"))["summary"]["splits"]["train"]
     assert outcome.result == {"added": many, "examples": many}
     assert many

@@ -17,7 +17,7 @@ from app.collections import repository, vectors
 from app.collections.nearest import EXACT_UP_TO, exact_sql, indexed_sql, nearest
 from app.storage.database import Database
 from tests.learning import picture, teach
-from tests.photos import TAUGHT, encoded, photo
+from tests.photos import TAUGHT, encode_photo, photo
 
 KEY = "test@0123456789abcdef"
 DIM = 16
@@ -26,14 +26,14 @@ DIM = 16
 async def test_the_example_itself_is_nearest(client: httpx.AsyncClient) -> None:
     ids = {}
     for label, name in TAUGHT.items():
-        (one,) = await teach(client, label, encoded(photo(name)))
+        (one,) = await teach(client, label, encode_photo(photo(name)))
         ids[label] = one["id"]
-    reply = await client.post("/v1/search", files={"image": encoded(photo("coffee"))})
+    reply = await client.post("/v1/search", files={"image": encode_photo(photo("coffee"))})
     found = reply.json()
     assert (found["model"], found["collection"], len(found["data"])) == ("lite", "default", 4)
     assert found["data"][0]["id"] == ids["cup of coffee"]
     assert found["data"][0]["similarity"] == pytest.approx(1, abs=1e-3)
-    uri = f"data:image/jpeg;base64,{base64.b64encode(encoded(photo('coffee'))).decode()}"
+    uri = f"data:image/jpeg;base64,{base64.b64encode(encode_photo(photo('coffee'))).decode()}"
     for asked in ({"json": {"image": uri}}, {"json": {"text": uri}}, {"files": {"text": (None, uri)}}):
         again = (await client.post("/v1/search", **asked)).json()
         assert again["data"][0]["id"] == ids["cup of coffee"]
@@ -47,7 +47,7 @@ async def test_the_example_itself_is_nearest(client: httpx.AsyncClient) -> None:
 
 async def test_a_text_finds_what_it_names(client: httpx.AsyncClient) -> None:
     for label, name in [("one", "chelsea"), ("two", "coffee")]:
-        await teach(client, label, encoded(photo(name)))
+        await teach(client, label, encode_photo(photo(name)))
     for words, label in [("a photo of a cat", "one"), ("a cup of coffee", "two")]:
         form = await client.post("/v1/search", files={"text": (None, words), "top_k": (None, "1")})
         json = await client.post("/v1/search", json={"text": words, "top_k": 1})

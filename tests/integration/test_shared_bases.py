@@ -36,7 +36,7 @@ from app.inference.shared_bases import BaseKey, SharedBase, share_base, tensor_b
 from app.inference.sources import CHECKPOINTS, EncoderSource
 from app.settings import Settings
 from tests import shapes
-from tests.engines import Squares, SquaresFamily, squared
+from tests.engines import Squares, SquaresFamily, square
 from tests.made_engines import share_engines
 
 BASE = CHECKPOINTS / "llava-shapes"
@@ -96,7 +96,7 @@ def prompts() -> list[Prompt]:
     return [Prompt(shapes.image(number), question, "vqa", 8) for number, question in enumerate(questions)]
 
 
-async def said(registry: ModelRegistry, name: str) -> list[str]:
+async def answer_prompts(registry: ModelRegistry, name: str) -> list[str]:
     async with registry.vlm(name) as live:
         answers = await asyncio.gather(*[live.answer(prompt, deadline_s=60) for prompt in prompts()])
     return [answer.text for answer, _ in answers]
@@ -111,14 +111,14 @@ async def test_base_and_adapters_answer_as_if_each_were_alone(
         lone = ModelRegistry(
             Settings(data_dir=share_engines(tmp_path / "data"), device="cpu"), FAMILIES, pool=pool
         )
-        alone.append(await said(lone, name))
+        alone.append(await answer_prompts(lone, name))
         await lone.close()
     assert len({tuple(answers) for answers in alone}) == 3
     for name in names:
         async with registry.vlm(name):
             pass
     for _ in range(2):
-        together = await asyncio.gather(*[said(registry, name) for name in names])
+        together = await asyncio.gather(*[answer_prompts(registry, name) for name in names])
         assert list(together) == alone
 
 
@@ -158,7 +158,7 @@ async def test_unloading_an_adapter_frees_it_and_the_last_model_frees_the_base(
     over = [shutil.copytree(adapter, tmp_path / adapter.name) for adapter in adapters]
     for folder in over:
         rewrite(folder, base_model_name_or_path=str(own))
-    before = await said(models, str(own))
+    before = await answer_prompts(models, str(own))
     async with models.vlm(str(over[0])) as first, models.vlm(str(over[1])) as second:
         assert isinstance(first, LiveVlm)
         assert isinstance(second, LiveVlm)
@@ -171,7 +171,7 @@ async def test_unloading_an_adapter_frees_it_and_the_last_model_frees_the_base(
     assert tensor_bytes(base.module) == base.memory_bytes
     assert not any("peft" in type(module).__module__ for module in base.module.modules())
     again = ModelRegistry(settings, FAMILIES, pool=pool)
-    assert await said(again, str(own)) == before
+    assert await answer_prompts(again, str(own)) == before
     await again.close()
     module = weakref.ref(base.module)
     del base
@@ -345,7 +345,7 @@ def test_an_encoder_that_fails_its_trial_gives_back_what_it_holds(
     def fail(_: Any) -> Any:
         raise MemoryError
 
-    encoder = Adapter(squared)
+    encoder = Adapter(square)
     setattr(encoder, broken, fail)
     opener = ModelOpener(Settings(data_dir=tmp_path), SquaresFamily(encoder), pool, None)
     with pytest.raises(MemoryError):

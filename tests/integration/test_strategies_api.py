@@ -26,10 +26,10 @@ from app.cli import app as cli
 from app.strategies import Strategies
 from tests import learning
 from tests.conftest import ClientMaker
-from tests.learning import shown
+from tests.learning import get_json
 
 
-async def recommended(client: httpx.AsyncClient, **wanted: Any) -> dict[str, Any]:
+async def get_recommendation(client: httpx.AsyncClient, **wanted: Any) -> dict[str, Any]:
     """The recommendation for `wanted`."""
     reply = await client.post("/v1/strategies/recommend", json=wanted)
     assert reply.status_code == 200, reply.text
@@ -38,13 +38,13 @@ async def recommended(client: httpx.AsyncClient, **wanted: Any) -> dict[str, Any
 
 
 async def test_strategies_are_listed_and_shown_by_any_name(client: httpx.AsyncClient) -> None:
-    listed = await shown(client, "/v1/strategies")
+    listed = await get_json(client, "/v1/strategies")
     assert listed["refused"] == []
     assert listed["next"] is None
     for strategy in listed["data"]:
         for name in (strategy["name"], *strategy["aliases"]):
-            assert await shown(client, f"/v1/strategies/{name}") == strategy
-    siamese = await shown(client, "/v1/strategies/siamese_oneshot")
+            assert await get_json(client, f"/v1/strategies/{name}") == strategy
+    siamese = await get_json(client, "/v1/strategies/siamese_oneshot")
     assert siamese["params"]["loss"] == "triplet"
     assert siamese["defaults"]["batch_size"] == 32
     assert not siamese["own"]
@@ -66,7 +66,7 @@ async def test_ones_own_are_listed_and_what_is_refused_beside_them(
     (tmp_path / "wrong.yaml").write_text(text.replace("min: 2", "min: -2"))
     own_settings = services.settings.replace(strategies_dir=tmp_path)
     monkeypatch.setattr(services, "strategies", Strategies.load(own_settings))
-    listed = await shown(client, "/v1/strategies")
+    listed = await get_json(client, "/v1/strategies")
     parts = next(strategy for strategy in listed["data"] if strategy["name"] == "parts")
     assert parts["own"]
     assert parts["model"]["checkpoint"] == tmp_path.name  # a folder of this machine is nobody's business
@@ -75,23 +75,23 @@ async def test_ones_own_are_listed_and_what_is_refused_beside_them(
     done = await vision(address, "strategies", "list")
     assert re.search(r"^parts \(yours\) ", done.stdout, re.M)
     assert "Refused: wrong.yaml, line" in done.stderr
-    everything = await recommended(client, task="classification")
+    everything = await get_recommendation(client, task="classification")
     assert str(tmp_path) not in json.dumps(everything)
     reason = next(strategy["reason"] for strategy in everything["data"] if strategy["name"] == "parts")
     assert f"it uses the model '{tmp_path.name}'" in reason
 
 
 async def test_the_schema_is_served(client: httpx.AsyncClient) -> None:
-    schema = await shown(client, "/v1/strategies/schema")
+    schema = await get_json(client, "/v1/strategies/schema")
     assert {"name", "samples"} <= set(schema["$defs"]["Strategy"]["required"])
 
 
 async def test_auto_is_the_machine_that_answers(client: httpx.AsyncClient) -> None:
-    found = await recommended(client, learning_type="few_shot", dataset_size=50, hardware="auto")
-    machine = await shown(client, "/v1/hardware")
+    found = await get_recommendation(client, learning_type="few_shot", dataset_size=50, hardware="auto")
+    machine = await get_json(client, "/v1/hardware")
     assert found["hardware"]["cores"] == machine["cpu"]["cores"]
     assert found["data"][0]["name"] == "lite_oneshot"
-    everything = {strategy["name"] for strategy in (await shown(client, "/v1/strategies"))["data"]}
+    everything = {strategy["name"] for strategy in (await get_json(client, "/v1/strategies"))["data"]}
     assert {strategy["name"] for strategy in found["data"] + found["left_out"]} == everything
     assert {strategy["name"] for strategy in machine["strategies"]} == everything
     fitting = {strategy["name"] for strategy in machine["strategies"] if strategy["fits"]}
@@ -99,15 +99,15 @@ async def test_auto_is_the_machine_that_answers(client: httpx.AsyncClient) -> No
 
 
 async def test_a_named_machine_and_numbers_say_the_same(client: httpx.AsyncClient) -> None:
-    named = await recommended(client, task="vqa", dataset_size=20, hardware="A100_40GB")
-    numbers = await recommended(client, task="vqa", dataset_size=20, hardware=named["hardware"])
+    named = await get_recommendation(client, task="vqa", dataset_size=20, hardware="A100_40GB")
+    numbers = await get_recommendation(client, task="vqa", dataset_size=20, hardware=named["hardware"])
     assert numbers == named
     assert named["data"][0]["name"] == "llava_fewshot"
     assert "llava-hf/llava-1.5-13b-hf" in named["data"][0]["larger"]
 
 
 async def test_without_a_task_each_task_has_its_own_answer(client: httpx.AsyncClient) -> None:
-    found = await recommended(client, learning_type="few_shot", dataset_size=50, hardware="mac-M2")
+    found = await get_recommendation(client, learning_type="few_shot", dataset_size=50, hardware="mac-M2")
     groups = {group["task"]: [strategy["name"] for strategy in group["data"]] for group in found["groups"]}
     assert list(groups) == ["classification", "vqa", "caption"]
     assert groups["classification"][0] in ("lite_oneshot", "clip_oneshot")
@@ -120,12 +120,12 @@ async def test_without_a_task_each_task_has_its_own_answer(client: httpx.AsyncCl
     lite = next(strategy for strategy in found["data"] if strategy["name"] == "lite_oneshot")
     assert (lite["expected_time_s"], lite["expected_examples"]) == (0.625, 50)
     assert lite["expected_time_note"].startswith("Estimated from 0.05 s for each example")
-    asked = await recommended(client, task="caption", learning_type="one_shot")
+    asked = await get_recommendation(client, task="caption", learning_type="one_shot")
     assert asked["groups"] == [{"task": "caption", "data": []}]
 
 
 async def test_several_gpus_get_settings_that_a_job_takes(client: httpx.AsyncClient) -> None:
-    found = await recommended(
+    found = await get_recommendation(
         client, learning_type="many_shot", dataset_size=5_000, task="classification", hardware="4x_a100_40gb"
     )
     best = found["data"][0]
@@ -135,17 +135,17 @@ async def test_several_gpus_get_settings_that_a_job_takes(client: httpx.AsyncCli
 
 
 async def test_a_strategy_also_shows_the_words_of_one_in_short(client: httpx.AsyncClient) -> None:
-    clip = await shown(client, "/v1/strategies/clip_classification")
+    clip = await get_json(client, "/v1/strategies/clip_classification")
     assert (clip["model_type"], clip["learning_type"], clip["base_model"]) == ("clip", "one_shot", None)
     assert (clip["min_samples"], clip["max_samples"]) == (1, 2_000)
     assert clip["hardware_requirements"]["cpu_memory_gb"] == clip["hardware"]["cpu_memory_gb"]
-    custom = await shown(client, "/v1/strategies/custom_vision_training")
+    custom = await get_json(client, "/v1/strategies/custom_vision_training")
     assert custom["model_type"] == "custom"
     assert custom["learning_types"] == ["many_shot"]
 
 
 async def test_nothing_fits_a_tiny_machine_and_each_reason_is_given(client: httpx.AsyncClient) -> None:
-    found = await recommended(client, hardware={"cpu_memory_gb": 0.5})
+    found = await get_recommendation(client, hardware={"cpu_memory_gb": 0.5})
     assert found["data"] == []
     assert all("the machine has 0.5 GB" in strategy["reason"] for strategy in found["left_out"])
 

@@ -51,7 +51,7 @@ class Table:
         """Its row."""
         return self.ask("SELECT * FROM jobs WHERE id = %s", job)[0]
 
-    def told(self, job: uuid.UUID) -> list[dict[str, Any]]:
+    def list_events(self, job: uuid.UUID) -> list[dict[str, Any]]:
         """What its events carry."""
         return [
             row["data"] for row in self.ask("SELECT data FROM job_events WHERE job_id = %s ORDER BY id", job)
@@ -88,13 +88,13 @@ def test_what_nobody_will_end_is_ended_and_said(table: Table, sweeper: Sweeper) 
     held = table.job("running", cancel=True, attempt=5, lease=HELD)
     sweeper.sweep()
     assert table.state(cancelled)["state"] == "cancelled"
-    assert table.told(cancelled) == [{"state": "cancelled"}]
+    assert table.list_events(cancelled) == [{"state": "cancelled"}]
     for job, words in ((lost, "Its worker was lost each time."), (crashed, "It was killed.")):
         row = table.state(job)
         assert row["state"] == "failed"
         assert row["error"]["code"] == "attempts_exhausted"
         assert words in row["error"]["detail"]
-        assert table.told(job) == [{"state": "failed", "error": row["error"]}]
+        assert table.list_events(job) == [{"state": "failed", "error": row["error"]}]
     assert table.state(held)["state"] == "running", "its worker ends it"
 
 
@@ -156,9 +156,9 @@ def test_a_job_that_no_worker_can_hear_of_says_so_once(
             assert listening.is_alive()
         for _ in range(4):
             sweeper.sweep()
-            lines = table.told(waits["gpu"])[1:]
+            lines = table.list_events(waits["gpu"])[1:]
             assert len(lines) <= 1
-        assert table.told(waits["cpu"]) == [{"state": "queued"}]
+        assert table.list_events(waits["cpu"]) == [{"state": "queued"}]
         assert "No worker listens to the queue 'gpu'" in lines[0]["line"]
     finally:
         stop.set()
@@ -220,15 +220,15 @@ def test_tidying_keeps_what_is_published_resumed_or_written(
 
     sweeper.tidy()
 
-    def found(job: uuid.UUID) -> set[str]:
+    def list_files(job: uuid.UUID) -> set[str]:
         root = tmp_path / "files" / "jobs" / str(job)
         return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
 
-    assert found(done) == {"3/artifacts/a"}
-    assert found(runs) == {"examples.json", "2/checkpoints/5/s", "3/checkpoints/9/s", "4/artifacts/a"}
-    assert found(failed) == {"examples.json", "1/checkpoints/1/s"}
-    assert found(old) == set()
+    assert list_files(done) == {"3/artifacts/a"}
+    assert list_files(runs) == {"examples.json", "2/checkpoints/5/s", "3/checkpoints/9/s", "4/artifacts/a"}
+    assert list_files(failed) == {"examples.json", "1/checkpoints/1/s"}
+    assert list_files(old) == set()
     assert table.state(old)["checkpoint"] is None, "a retry starts over"
     kept = table.ask("SELECT job_id, kind FROM job_events ORDER BY id")
     assert [(row["job_id"], row["kind"]) for row in kept] == [(old, "state"), (failed, "log")]
-    assert found(stranger) == {"1/artifacts/a"}, "another service's, for all this one knows"
+    assert list_files(stranger) == {"1/artifacts/a"}, "another service's, for all this one knows"

@@ -15,28 +15,28 @@ from app.bootstrap import Services
 from app.inference.sources import CHECKPOINTS
 from tests import shapes
 from tests.conftest import ClientMaker
-from tests.working import carried_out
+from tests.working import run_job
 
 LABELS = ("circle", "rectangle", "triangle")
 
 
 def of_shape(shape: str, count: int, skip: int = 0) -> list[bytes]:
-    numbers = [number for number, (_, name) in shapes.shown().items() if name == shape]
+    numbers = [number for number, (_, name) in shapes.list_shapes().items() if name == shape]
     return [shapes.data(number) for number in numbers[skip : skip + count]]
 
 
-async def taught(client: httpx.AsyncClient, count: int = 5) -> None:
+async def teach_shapes(client: httpx.AsyncClient, count: int = 5) -> None:
     for label in LABELS:
         files = [("images", data) for data in of_shape(label, count)]
         reply = await client.post("/v1/collections/default/examples", data={"label": label}, files=files)
         assert reply.status_code == 201
 
 
-async def trained(client: httpx.AsyncClient, services: Services, **wanted: Any) -> dict[str, Any]:
+async def train_and_load(client: httpx.AsyncClient, services: Services, **wanted: Any) -> dict[str, Any]:
     body = {"strategy": "prototypical_fewshot", "params": {"steps": 30, "augment": False}, **wanted}
     reply = await client.post("/v1/jobs", json=body)
     assert reply.status_code == 202, reply.text
-    job = await carried_out(services, client, reply.json()["id"])
+    job = await run_job(services, client, reply.json()["id"])
     assert job["state"] == "succeeded", job["error"]
     return job
 
@@ -46,7 +46,7 @@ async def folder_of(client: httpx.AsyncClient, model: str) -> dict[str, bytes]:
     return {artifact["name"]: (await client.get(artifact["url"])).content for artifact in listed}
 
 
-def zipped(files: dict[str, bytes]) -> bytes:
+def zip_files(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():
@@ -58,8 +58,8 @@ async def test_a_model_is_served_from_the_moment_it_is_published(
     make_client: ClientMaker, services: Services
 ) -> None:
     client, other = await make_client(), await make_client()
-    await taught(client)
-    job = await trained(client, services, name="shapes")
+    await teach_shapes(client)
+    job = await train_and_load(client, services, name="shapes")
     assert job["model"] == "shapes"
     assert job["result"]["evaluation"]["chance"] == pytest.approx(1 / 3)
     assert {artifact["name"] for artifact in job["artifacts"]} >= {
@@ -117,10 +117,10 @@ async def test_a_model_is_served_from_the_moment_it_is_published(
 
 async def test_a_model_travels_as_an_archive(make_client: ClientMaker, services: Services) -> None:
     client, other = await make_client(), await make_client()
-    await taught(client, 3)
-    await trained(client, services, name="travels", strategy="prototypical_fewshot")
+    await teach_shapes(client, 3)
+    await train_and_load(client, services, name="travels", strategy="prototypical_fewshot")
     files = await folder_of(client, "travels")
-    reply = await other.post("/v1/models", files={"archive": zipped(files)})
+    reply = await other.post("/v1/models", files={"archive": zip_files(files)})
     assert reply.status_code == 201, reply.text
     assert reply.json()["trained"]["job_id"] is None
     image = {"image": of_shape("triangle", 1, skip=9)[0]}
@@ -129,7 +129,7 @@ async def test_a_model_travels_as_an_archive(make_client: ClientMaker, services:
         for caller in (client, other)
     ]
     assert answers[0]["scores"] == answers[1]["scores"]
-    assert (await other.post("/v1/models", files={"archive": zipped(files)})).status_code == 409
+    assert (await other.post("/v1/models", files={"archive": zip_files(files)})).status_code == 409
 
     note = json.loads(files["vision.json"])
     wrong: list[tuple[dict[str, bytes], str]] = [
@@ -145,7 +145,7 @@ async def test_a_model_travels_as_an_archive(make_client: ClientMaker, services:
         ({**files, "../vision.json": b"x"}, "not a name"),
     ]
     for archive, words in wrong:
-        reply = await other.post("/v1/models", files={"archive": zipped(archive)})
+        reply = await other.post("/v1/models", files={"archive": zip_files(archive)})
         assert reply.status_code == 422, (words, reply.text)
         assert words in reply.json()["detail"]
 
@@ -154,12 +154,12 @@ async def test_a_model_over_another_version_of_its_base_says_so(
     make_client: ClientMaker, services: Services
 ) -> None:
     client, other = await make_client(), await make_client()
-    await taught(client, 3)
-    await trained(client, services, name="old-base")
+    await teach_shapes(client, 3)
+    await train_and_load(client, services, name="old-base")
     files = await folder_of(client, "old-base")
     note = json.loads(files["vision.json"]) | {"base_fingerprint": "0" * 16}
     await other.post(
-        "/v1/models", files={"archive": zipped({**files, "vision.json": json.dumps(note).encode()})}
+        "/v1/models", files={"archive": zip_files({**files, "vision.json": json.dumps(note).encode()})}
     )
     shown = (await other.get("/v1/models/old-base")).json()["trained"]
     assert shown["base_changed"]
@@ -173,8 +173,8 @@ async def test_a_model_over_another_version_of_its_base_says_so(
 async def test_damaged_files_are_noticed(
     client: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
-    await taught(client, 2)
-    job = await trained(client, services, name="damaged")
+    await teach_shapes(client, 2)
+    job = await train_and_load(client, services, name="damaged")
     key = next(
         artifact
         for artifact in (await client.get("/v1/models/damaged/artifacts")).json()["data"]
@@ -204,7 +204,7 @@ async def test_a_trained_model_is_shown_examples_only_where_asked(
         "adapter_config.json": json.dumps({**config, "base_model_name_or_path": "llava-shapes"}).encode(),
         "adapter_model.safetensors": (tmp_path / "adapter_model.safetensors").read_bytes(),
     }
-    reply = await client.post("/v1/models", files={"archive": zipped(files)})
+    reply = await client.post("/v1/models", files={"archive": zip_files(files)})
     assert reply.status_code == 201, reply.text
     image = {"image": of_shape("circle", 1)[0]}
     taught = {"question": "what shape?", "answer": "round"}

@@ -13,18 +13,20 @@ import pytest
 from app.bootstrap import Services
 from tests import shapes
 from tests.exported import say, say_all
-from tests.integration.test_model_jobs import asked
-from tests.integration.test_model_uploads import sent
+from tests.integration.test_model_jobs import run_model_job
+from tests.integration.test_model_uploads import send_model
 from tests.integration.test_vlm_formats import save_smolvlm
-from tests.working import carried_out
+from tests.working import run_job
 from workers.exporting import answer
 
 pytestmark = pytest.mark.slow
 
 
-async def exported(client: httpx.AsyncClient, services: Services, model: str, folder: Path) -> dict[str, Any]:
+async def export_model(
+    client: httpx.AsyncClient, services: Services, model: str, folder: Path
+) -> dict[str, Any]:
     """An export's files in `folder`, and its report, which says that all of it agreed."""
-    job = await asked(client, services, f"/v1/models/{model}/export", {"format": "onnx"})
+    job = await run_model_job(client, services, f"/v1/models/{model}/export", {"format": "onnx"})
     for file in (await client.get(f"/v1/jobs/{job['id']}/artifacts")).json()["data"]:
         path = folder / file["name"].removeprefix("exports/onnx/")
         path.write_bytes((await client.get(file["url"])).content)
@@ -39,7 +41,7 @@ async def exported(client: httpx.AsyncClient, services: Services, model: str, fo
 async def test_blip_reads_a_question_and_answers_it(
     client: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
-    report = await exported(client, services, "blip-shapes-vqa", tmp_path)
+    report = await export_model(client, services, "blip-shapes-vqa", tmp_path)
     graphs = ("vision_tower.onnx", "question_encoder.onnx", "projector.onnx", "decoder.onnx")
     assert set(report["files"]) == set(graphs)
     card = (tmp_path / "README.md").read_text()
@@ -91,14 +93,14 @@ async def test_who_cannot_says_which_part_and_what_to_do_instead(
         "family": "flamingo",
     }
     note |= {"base_model": "HuggingFaceTB/SmolVLM", "base_fingerprint": "0", "tasks": ["vqa"]}
-    made = await sent(client, {**contents(tmp_path), "vision.json": json.dumps(note).encode()})
+    made = await send_model(client, {**contents(tmp_path), "vision.json": json.dumps(note).encode()})
     assert made.status_code == 201, made.text
     reply = await client.post("/v1/models/tiles/export", json={"format": "onnx"})
-    job = await carried_out(services, client, reply.json()["id"])
+    job = await run_job(services, client, reply.json()["id"])
     assert job["state"] == "failed"
     reason = job["error"]["detail"]
     assert "The vision tower of 'tiles' cannot be written as ONNX" in reason
     assert "tiles" in reason
     assert "--format safetensors" in reason
-    weights = await asked(client, services, "/v1/models/tiles/export", {"format": "safetensors"})
+    weights = await run_model_job(client, services, "/v1/models/tiles/export", {"format": "safetensors"})
     assert "model.safetensors" in weights["result"]["export"]["files"]

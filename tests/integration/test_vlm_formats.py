@@ -202,4 +202,4 @@ async def test_a_damaged_folder_is_named_and_forgotten(
     (folder / file).write_bytes(good)
     async with registry.vlm(str(folder)) as live:
         reply, _ = await live.answer(Prompt(shapes.image(0), "what color is this?", "vqa", 4), deadline_s=60)
-    assert reply.text == shapes.shown()[0][0]
+    assert reply.text == shapes.list_shapes()[0][0]

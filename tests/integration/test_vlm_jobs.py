@@ -16,9 +16,9 @@ from app.bootstrap import Services
 from app.inference.domain import read_domain
 from tests import shapes
 from tests.exported import say, say_all
-from tests.integration.test_model_jobs import asked
-from tests.integration.test_vlm_exports import exported
-from tests.working import carried_out
+from tests.integration.test_model_jobs import run_model_job
+from tests.integration.test_vlm_exports import export_model
+from tests.working import run_job
 from workers.methods.common.vlm.answering import JUDGED_BY
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ def archive(task: str) -> bytes:
     buffer = io.BytesIO()
     lines = []
     with zipfile.ZipFile(buffer, "w") as made:
-        for place, (number, (colour, shape)) in enumerate(sorted(shapes.shown().items())[:COUNT]):
+        for place, (number, (colour, shape)) in enumerate(sorted(shapes.list_shapes().items())[:COUNT]):
             texts = {"question": QUESTION, "answer": colour} if task == "vqa" else {"caption": f"a {shape}"}
             lines.append(json.dumps({"image": f"{number}.png", "split": SPLITS[place % 4], **texts}))
             made.writestr(f"{number}.png", shapes.data(number))
@@ -41,22 +41,22 @@ def archive(task: str) -> bytes:
     return buffer.getvalue()
 
 
-async def prepared(client: httpx.AsyncClient, services: Services, task: str) -> str:
+async def prepare_dataset(client: httpx.AsyncClient, services: Services, task: str) -> str:
     made = (await client.post("/v1/datasets", files={"archive": archive(task)})).json()
-    job = await carried_out(services, client, made["job"])
+    job = await run_job(services, client, made["job"])
     assert job["state"] == "succeeded", job["error"]
     assert (await client.get(f"/v1/datasets/{made['id']}")).json()["task"] == task
     return str(made["id"])
 
 
-async def learned(client: httpx.AsyncClient, services: Services, body: dict[str, Any]) -> dict[str, Any]:
+async def run_training(client: httpx.AsyncClient, services: Services, body: dict[str, Any]) -> dict[str, Any]:
     """A many-shot job by a configuration, carried out."""
     config = {
         "training_args": {"learning_type": "many_shot", "num_epochs": 2},
         "base_model": body.pop("base"),
         "evaluation": {"metrics": body.pop("metrics", None)},
     }
-    found = await asked(client, services, "/v1/jobs", {"config": config, **body})
+    found = await run_model_job(client, services, "/v1/jobs", {"config": config, **body})
     assert found["method"] == "finetune"
     return found
 
@@ -64,19 +64,21 @@ async def learned(client: httpx.AsyncClient, services: Services, body: dict[str,
 async def test_adapters_of_idefics_are_judged_and_leave_as_one_checkpoint(
     client: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
-    data = await prepared(client, services, "vqa")
+    data = await prepare_dataset(client, services, "vqa")
     judged = {"dataset": data, "split": "test"}
     params = {**PARAMS, "learning_rate": 3e-3, "lora": {"rank": 8}}
     wanted = {"base": "flamingo-shapes", "dataset": data, "params": params, "name": "tints"}
-    trained = await learned(client, services, wanted)
-    after = (await asked(client, services, "/v1/models/tints/evaluate", judged))["result"]["evaluation"]
+    trained = await run_training(client, services, wanted)
+    after = (await run_model_job(client, services, "/v1/models/tints/evaluate", judged))["result"][
+        "evaluation"
+    ]
     assert after["exact_match"] > trained["result"]["evaluation"]["before"]["exact_match"] + 0.3
     assert after["exact_match"] == pytest.approx(trained["metrics"]["exact_match"], abs=0.07)
     assert after["bleu"] > 0
     files = {artifact["name"] for artifact in (await client.get("/v1/models/tints/artifacts")).json()["data"]}
     assert {Path(file).name for file in files} >= {"evaluation.json", "mistakes.png", "curves.png"}
 
-    await asked(client, services, "/v1/models/tints/export", {"format": "safetensors"})
+    await run_model_job(client, services, "/v1/models/tints/export", {"format": "safetensors"})
     folder = tmp_path / "tints"
     folder.mkdir()
     for artifact in (await client.get("/v1/models/tints/artifacts")).json()["data"]:
@@ -88,7 +90,7 @@ async def test_adapters_of_idefics_are_judged_and_leave_as_one_checkpoint(
     assert "that it was trained with" in domain.knows
     model = transformers.IdeficsForVisionText2Text.from_pretrained(folder, local_files_only=True).eval()
     processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
-    numbers = sorted(shapes.shown())[COUNT : COUNT + 12]
+    numbers = sorted(shapes.list_shapes())[COUNT : COUNT + 12]
     said = []
     for number in numbers:
         text = [[shapes.image(number), f"Question: {QUESTION} Answer:"]]
@@ -103,10 +105,12 @@ async def test_adapters_of_idefics_are_judged_and_leave_as_one_checkpoint(
     assert said == served
     graphs = tmp_path / "graphs"
     graphs.mkdir()
-    report = await exported(client, services, "tints", graphs)
+    report = await export_model(client, services, "tints", graphs)
     assert report["trained_on"], "compared on what it learned from"
     assert say_all(graphs, [(shapes.paths()[number], QUESTION) for number in numbers]) == served
-    assert sum(text == shapes.shown()[number][0] for text, number in zip(said, numbers, strict=True)) >= 8
+    assert (
+        sum(text == shapes.list_shapes()[number][0] for text, number in zip(said, numbers, strict=True)) >= 8
+    )
 
 
 async def test_a_strategy_for_labels_trains_a_vision_language_model_that_is_judged_by_them(
@@ -114,10 +118,10 @@ async def test_a_strategy_for_labels_trains_a_vision_language_model_that_is_judg
 ) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as made:
-        for number, (_, shape) in sorted(shapes.shown().items())[:COUNT]:
+        for number, (_, shape) in sorted(shapes.list_shapes().items())[:COUNT]:
             made.writestr(f"{shape}/{number}.png", shapes.data(number))
     data = (await client.post("/v1/datasets", files={"archive": buffer.getvalue()})).json()
-    assert (await carried_out(services, client, data["job"]))["state"] == "succeeded"
+    assert (await run_job(services, client, data["job"]))["state"] == "succeeded"
     wanted = {
         "strategy": "custom_manyshot",
         "base_model": "blip",
@@ -125,10 +129,10 @@ async def test_a_strategy_for_labels_trains_a_vision_language_model_that_is_judg
         "params": {**PARAMS, "epochs": 1, "question": "which form?"},
         "name": "forms",
     }
-    trained = await asked(client, services, "/v1/jobs", wanted)
+    trained = await run_model_job(client, services, "/v1/jobs", wanted)
     assert (trained["task"], trained["base_model"]) == ("classification", "blip-shapes-vqa")
     assert trained["params"]["question"] == "which form?"
-    job = await asked(client, services, "/v1/models/forms/evaluate", {"dataset": data["id"]})
+    job = await run_model_job(client, services, "/v1/models/forms/evaluate", {"dataset": data["id"]})
     figures = job["result"]["evaluation"]
     assert figures["accuracy"] == pytest.approx(trained["metrics"]["accuracy"], abs=0.01)
     assert figures["confusion"]["labels"] == ["circle", "rectangle", "triangle"]
@@ -143,7 +147,7 @@ async def test_a_strategy_for_labels_trains_a_vision_language_model_that_is_judg
 async def test_blip_learns_a_style_of_captions(
     client: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
-    data = await prepared(client, services, "caption")
+    data = await prepare_dataset(client, services, "caption")
     wanted = {
         "base": "blip-shapes-caption",
         "dataset": data,
@@ -151,13 +155,13 @@ async def test_blip_learns_a_style_of_captions(
         "name": "plain",
         "metrics": ["exact_match"],
     }
-    trained = await learned(client, services, wanted)
+    trained = await run_training(client, services, wanted)
     assert trained["task"] == "caption"
     figures = trained["result"]["evaluation"]
     assert figures["exact_match"] > figures["commonest"] + 0.2
     assert "bleu" not in figures
-    await exported(client, services, "plain", tmp_path)
-    numbers = sorted(shapes.shown())[COUNT : COUNT + 6]
+    await export_model(client, services, "plain", tmp_path)
+    numbers = sorted(shapes.list_shapes())[COUNT : COUNT + 6]
     said = say_all(tmp_path, [(shapes.paths()[number], None) for number in numbers])
     for number, text in zip(numbers, said, strict=True):
         image = {"image": shapes.data(number)}
@@ -170,7 +174,7 @@ async def test_blip_learns_a_style_of_captions(
 async def test_what_learned_a_collections_labels_is_exported_on_its_images(
     client: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
-    for number, (_, shape) in sorted(shapes.shown().items())[:12]:
+    for number, (_, shape) in sorted(shapes.list_shapes().items())[:12]:
         await client.post(
             "/v1/collections/default/examples", data={"label": shape}, files={"image": shapes.data(number)}
         )
@@ -180,6 +184,6 @@ async def test_what_learned_a_collections_labels_is_exported_on_its_images(
         "params": {"steps": 1, "augment": False},
         "name": "figures",
     }
-    await asked(client, services, "/v1/jobs", wanted)
-    report = await exported(client, services, "figures", tmp_path)
+    await run_model_job(client, services, "/v1/jobs", wanted)
+    report = await export_model(client, services, "figures", tmp_path)
     assert report["trained_on"], "its examples are labels, whatever the model answers"

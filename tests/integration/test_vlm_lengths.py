@@ -14,7 +14,7 @@ from app.jobs.errors import NotTrainableError
 from app.methods.lora import LoraParams
 from app.settings import Settings
 from tests import shapes
-from tests.training import trained
+from tests.training import train_model
 from workers.methods.common.vlm.items import Sides
 from workers.methods.common.vlm.lengths import limit_texts
 from workers.methods.common.vlm.lessons import IGNORED, Lessons, lessons_for
@@ -70,7 +70,7 @@ def test_nothing_short_enough_is_an_error(lessons: Lessons) -> None:
 
 @pytest.mark.parametrize("method", ["lora", "finetune"])
 def test_a_job_passes_over_its_examples_as_often_as_it_is_told(tmp_path: Path, method: str) -> None:
-    rows = sorted(shapes.shown().items())[:10]
+    rows = sorted(shapes.list_shapes().items())[:10]
     items = [
         Item(str(n), ("train", "train", "train", "train", "test")[place % 5], question="hue?", answer=colour)
         for place, (n, (colour, _)) in enumerate(rows)
@@ -81,7 +81,7 @@ def test_a_job_passes_over_its_examples_as_often_as_it_is_told(tmp_path: Path, m
     before = torch.get_num_threads()
     settings = Settings(data_dir=tmp_path / "data", device="cpu", threads=1)
     try:
-        found = trained(
+        found = train_model(
             examples,
             method,
             tmp_path,

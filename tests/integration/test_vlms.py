@@ -52,7 +52,7 @@ async def registry(
     await made.close()
 
 
-def asked(number: int, question: str, tokens: int = 16, **more: object) -> Prompt:
+def build_prompt(number: int, question: str, tokens: int = 16, **more: object) -> Prompt:
     return Prompt(shapes.image(number), question, "vqa", tokens, **more)  # type: ignore[arg-type]
 
 
@@ -68,19 +68,20 @@ async def test_questions_asked_together_are_answered_right(registry: ModelRegist
     async with registry.vlm(name) as live:
         for start in range(0, len(wanted), 40):
             part = wanted[start : start + 40]
-            replies = await asyncio.gather(*[answer(live, asked(n, q)) for q, _, n in part])
+            replies = await asyncio.gather(*[answer(live, build_prompt(n, q)) for q, _, n in part])
             right += sum(reply.text == said for reply, (_, said, _) in zip(replies, part, strict=True))
     assert right >= 0.95 * len(wanted)
 
 
 @pytest.mark.parametrize("name", ["llava-shapes", "blip-shapes-caption"])
 async def test_captions_name_colour_and_shape(registry: ModelRegistry, name: str) -> None:
-    numbers = sorted(shapes.shown())[:60]
+    numbers = sorted(shapes.list_shapes())[:60]
     async with registry.vlm(name) as live:
         prompts = [Prompt(shapes.image(number), "", "caption", 16) for number in numbers]
         replies = await asyncio.gather(*[answer(live, prompt) for prompt in prompts])
     right = [
-        reply.text == "a {} {}".format(*shapes.shown()[n]) for reply, n in zip(replies, numbers, strict=True)
+        reply.text == "a {} {}".format(*shapes.list_shapes()[n])
+        for reply, n in zip(replies, numbers, strict=True)
     ]
     assert sum(right) >= 0.95 * len(numbers)
 
@@ -89,10 +90,12 @@ async def test_captions_name_colour_and_shape(registry: ModelRegistry, name: str
     "question", ["What color is this?", "WHAT COLOUR IS IT", "what is the color of the shape"]
 )
 async def test_a_users_own_wording_is_understood(registry: ModelRegistry, question: str) -> None:
-    numbers = sorted(shapes.shown())[:10]
+    numbers = sorted(shapes.list_shapes())[:10]
     async with registry.vlm() as live:
-        replies = await asyncio.gather(*[answer(live, asked(number, question)) for number in numbers])
-    right = [reply.text == shapes.shown()[number][0] for reply, number in zip(replies, numbers, strict=True)]
+        replies = await asyncio.gather(*[answer(live, build_prompt(number, question)) for number in numbers])
+    right = [
+        reply.text == shapes.list_shapes()[number][0] for reply, number in zip(replies, numbers, strict=True)
+    ]
     assert sum(right) >= 9
 
 
@@ -120,24 +123,26 @@ async def test_a_batch_answers_as_each_alone(registry: ModelRegistry, name: str)
 async def test_pieces_add_up_to_the_answer(registry: ModelRegistry) -> None:
     pieces: list[str] = []
     async with registry.vlm() as live:
-        reply, _ = await live.answer(asked(0, "describe the image."), deadline_s=60, on_text=pieces.append)
+        reply, _ = await live.answer(
+            build_prompt(0, "describe the image."), deadline_s=60, on_text=pieces.append
+        )
     assert len(pieces) > 1
     assert "".join(pieces) == reply.text
 
 
 async def test_a_row_that_is_cut_says_so(registry: ModelRegistry) -> None:
     async with registry.vlm() as live:
-        reply = await answer(live, asked(0, "describe the image.", tokens=1))
+        reply = await answer(live, build_prompt(0, "describe the image.", tokens=1))
     assert reply == Answer("a", reply.prompt_tokens, 1, "length")
 
 
 async def test_sampling_draws_and_greedy_repeats(registry: ModelRegistry) -> None:
     async with registry.vlm() as live:
         hot = [
-            await answer(live, asked(0, "describe the image.", tokens=8, sampling=Sampling(2.0)))
+            await answer(live, build_prompt(0, "describe the image.", tokens=8, sampling=Sampling(2.0)))
             for _ in range(12)
         ]
-        cold = [await answer(live, asked(0, "describe the image.")) for _ in range(3)]
+        cold = [await answer(live, build_prompt(0, "describe the image.")) for _ in range(3)]
     assert len({reply.text for reply in cold}) == 1
     assert len({reply.text for reply in hot}) > 1
 
@@ -146,13 +151,13 @@ async def test_examples_are_cut_to_the_context_and_the_question_is_not(registry:
     example = AnswerExample(None, "what color is it? " * 20, "blue")
     async with registry.vlm() as live:
         reply, used = await live.answer(
-            asked(0, "what color is the shape?", examples=(example,) * 40), deadline_s=60
+            build_prompt(0, "what color is the shape?", examples=(example,) * 40), deadline_s=60
         )
         assert 0 < len(used) < 40
         assert used == tuple(range(len(used)))
-        assert reply.text == shapes.shown()[0][0]
+        assert reply.text == shapes.list_shapes()[0][0]
         with pytest.raises(QuestionTooLongError):
-            await live.answer(asked(0, "what color is it? " * 500), deadline_s=60)
+            await live.answer(build_prompt(0, "what color is it? " * 500), deadline_s=60)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +175,7 @@ async def test_control_tokens_in_a_question_are_text_without_power(
 ) -> None:
     for name in ("llava-shapes", "blip-shapes-vqa"):
         async with registry.vlm(name) as live:
-            assert (await answer(live, asked(0, question))).finish_reason in ("stop", "length")
+            assert (await answer(live, build_prompt(0, question))).finish_reason in ("stop", "length")
 
 
 async def test_an_address_as_a_question_is_not_fetched(registry: ModelRegistry) -> None:
@@ -180,7 +185,7 @@ async def test_an_address_as_a_question_is_not_fetched(registry: ModelRegistry) 
         for name in _names():
             async with registry.vlm(name) as live:
                 example = AnswerExample(shapes.image(1), url, url)
-                await answer(live, asked(0, url, tokens=2, examples=(example,)))
+                await answer(live, build_prompt(0, url, tokens=2, examples=(example,)))
         with pytest.raises(TimeoutError):
             listening.accept()
 
@@ -203,7 +208,9 @@ async def test_leaving_stops_the_row_and_the_model_goes_on(
         monkeypatch.setattr(live._vlm, "end_tokens", lambda: frozenset[int]())
         task = asyncio.create_task(
             live.answer(
-                asked(0, "describe the image.", tokens=400), deadline_s=60, on_text=lambda _: first.set()
+                build_prompt(0, "describe the image.", tokens=400),
+                deadline_s=60,
+                on_text=lambda _: first.set(),
             )
         )
         await asyncio.wait_for(first.wait(), 30)
@@ -211,7 +218,9 @@ async def test_leaving_stops_the_row_and_the_model_goes_on(
         with pytest.raises(asyncio.CancelledError):
             await task
         monkeypatch.undo()
-        assert (await answer(live, asked(0, "what color is the shape?"))).text == shapes.shown()[0][0]
+        assert (await answer(live, build_prompt(0, "what color is the shape?"))).text == shapes.list_shapes()[
+            0
+        ][0]
 
 
 async def test_a_short_answer_overtakes_a_long_one_that_is_under_way(
@@ -235,22 +244,24 @@ async def test_a_short_answer_overtakes_a_long_one_that_is_under_way(
         first = asyncio.Event()
         long = asyncio.create_task(
             live.answer(
-                asked(0, "describe the image.", tokens=200), deadline_s=60, on_text=lambda _: first.set()
+                build_prompt(0, "describe the image.", tokens=200),
+                deadline_s=60,
+                on_text=lambda _: first.set(),
             )
         )
         await asyncio.wait_for(first.wait(), 30)
-        number = sorted(shapes.shown())[1]
-        short = await answer(live, asked(number, "what color is the shape?", tokens=3))
+        number = sorted(shapes.list_shapes())[1]
+        short = await answer(live, build_prompt(number, "what color is the shape?", tokens=3))
         assert not long.done()
         reply, _ = await long
     assert (short.completion_tokens, reply.completion_tokens) == (3, 200)
-    assert short.text.startswith(shapes.shown()[number][0])
+    assert short.text.startswith(shapes.list_shapes()[number][0])
 
 
 async def test_a_deadline_that_has_passed_is_named(registry: ModelRegistry) -> None:
     async with registry.vlm() as live:
         with pytest.raises(DeadlineExceededError):
-            await live.answer(asked(0, "what is this?"), deadline_s=0.0)
+            await live.answer(build_prompt(0, "what is this?"), deadline_s=0.0)
 
 
 async def test_a_full_queue_refuses(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
@@ -258,7 +269,7 @@ async def test_a_full_queue_refuses(tmp_path: Path, pool: ThreadPoolExecutor) ->
     registry = ModelRegistry(settings, FAMILIES, pool=pool)
     async with registry.vlm() as live:
         replies = await asyncio.gather(
-            *[live.answer(asked(0, "what is this?"), deadline_s=60) for _ in range(30)],
+            *[live.answer(build_prompt(0, "what is this?"), deadline_s=60) for _ in range(30)],
             return_exceptions=True,
         )
     refused = [reply for reply in replies if isinstance(reply, OverloadedError)]
@@ -285,7 +296,7 @@ async def test_an_adapter_changes_its_base(
     async with registry.vlm(str(tmp_path / "adapter")) as live:
         assert isinstance(live, LiveVlm)
         assert live.family == "llava"
-        assert (await answer(live, asked(0, "what is this?", tokens=4))).completion_tokens <= 4
+        assert (await answer(live, build_prompt(0, "what is this?", tokens=4))).completion_tokens <= 4
 
 
 async def test_weights_that_could_carry_code_are_refused(registry: ModelRegistry, tmp_path: Path) -> None:

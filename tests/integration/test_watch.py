@@ -17,7 +17,7 @@ from sqlalchemy import text
 from app.bootstrap import Services
 from app.main import create_app
 from tests.conftest import ClientMaker
-from tests.learning import ask, make, picture, shown, teach
+from tests.learning import ask, get_json, make, picture, teach
 
 WITHIN_S = 1.0
 SLACK_S = 4.0
@@ -156,7 +156,7 @@ async def test_images_are_embedded_again_when_the_weights_have_changed(
     await make(client, "older")
     for seed in range(20):
         await teach(client, f"label {seed % 2}", picture(seed), collection="older")
-    version = (await shown(client, "/v1/collections/older"))["version"]
+    version = (await get_json(client, "/v1/collections/older"))["version"]
     async with services.database.session() as session:
         changed = await session.execute(
             text(
@@ -176,7 +176,7 @@ async def test_images_are_embedded_again_when_the_weights_have_changed(
             "/v1/classify", params={"collection": "older", "threshold": 0}, files={"image": picture(3)}
         )
     assert reply.json()["label"] == "label 1"
-    assert (await shown(client, "/v1/collections/older"))["version"] == version + 1
+    assert (await get_json(client, "/v1/collections/older"))["version"] == version + 1
     hits = await client.post(
         "/v1/search", params={"collection": "older", "top_k": 50}, files={"image": picture(3)}
     )

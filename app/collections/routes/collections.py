@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from app import errors
 from app.access import Learner, Recogniser
 from app.collections import listing
+from app.collections.changes import CollectionChange, ReviewSpan
 from app.collections.dependencies import (
     MODEL_ERRORS,
     CollectionPath,
@@ -19,8 +20,8 @@ from app.collections.dependencies import (
 )
 from app.collections.errors import CollectionExistsError, CollectionNotFoundError, DefaultCollectionError
 from app.collections.listing import CollectionRow
+from app.collections.reviewing import ReviewChoice, set_review
 from app.collections.schemas import (
-    CollectionChange,
     CollectionInfo,
     CollectionList,
     CollectionRequest,
@@ -29,7 +30,7 @@ from app.collections.schemas import (
 )
 from app.collections.service import Recognition
 from app.heads import LabelShares
-from app.http.dependencies import AppDatabase
+from app.http.dependencies import AppDatabase, AppSettings
 from app.http.paging import PageQuery
 from app.http.problems import responses
 from app.inference.errors import ModelNotFoundError
@@ -81,7 +82,7 @@ async def get_collection(
     status_code=202,
     response_model=JobInfo,
     responses={
-        200: {"model": CollectionInfo, "description": "The collection, where its label shares changed."},
+        200: {"model": CollectionInfo, "description": "The collection, where it keeps its encoder."},
         **responses(CollectionNotFoundError, ModelNotFoundError, errors.ConflictError),
     },
 )
@@ -90,14 +91,20 @@ async def change_collection(
     caller: Learner,
     collection: CollectionPath,
     wanted: CollectionChange,
+    settings: AppSettings,
     recognition: RecognitionService,
     learning: LearningService,
     rebinding: RebindingService,
     describer: JobDescriber,
 ) -> JobInfo | Response:
     """Bind a collection to another encoder, answered at once with the job that embeds every example again and then
-    swaps; until then all goes on. Or say how often its labels are expected, which holds at once.
+    swaps; until then all goes on. Or say how often its labels are expected, or what it keeps for review: both hold at
+    once.
     """
+    if wanted.changes_review:
+        choice = _choose_review(wanted.review, settings)
+        row = await set_review(learning, caller.workspace, collection, choice)
+        return JSONResponse(_info(recognition, row).model_dump(mode="json"))
     if wanted.label_shares is not None:
         row = await learning.expect_labels(caller.workspace, collection, wanted.label_shares)
         return JSONResponse(_info(recognition, row).model_dump(mode="json"))
@@ -140,6 +147,26 @@ async def list_labels(
     return LabelList(data=data, next=following)
 
 
+def _span(keep: int | None, days: int | None) -> ReviewSpan | None:
+    return None if keep is None or days is None else ReviewSpan(keep=keep, days=days)
+
+
+def _choose_review(wanted: ReviewSpan | None, settings: AppSettings) -> ReviewChoice | None:
+    """What a client chose; a default that it left goes no further than the settings allow."""
+    if wanted is None:
+        return None
+    limits = {"keep": settings.review.review_max_pictures, "days": settings.review.review_max_days}
+    chosen = {}
+    for name, most in limits.items():
+        value = int(getattr(wanted, name))
+        if value > most and name in wanted.model_fields_set:
+            raise errors.InvalidInputError(
+                f"review.{name}: it must be at most {most}.", param=f"review.{name}"
+            )
+        chosen[name] = min(value, most)
+    return ReviewChoice(**chosen)
+
+
 def _info(recognition: Recognition, row: CollectionRow) -> CollectionInfo:
     one = row.collection
     return CollectionInfo(
@@ -147,6 +174,7 @@ def _info(recognition: Recognition, row: CollectionRow) -> CollectionInfo:
         encoder=recognition.shown(one.encoder),
         version=one.version,
         label_shares=cast("LabelShares", one.label_shares),
+        review=_span(one.review_keep, one.review_days),
         labels=row.labels,
         examples=row.examples,
         answers=row.answers,

@@ -11,6 +11,7 @@ from llamafarm_vision.groups.collections import Answers, Collections, Examples
 from llamafarm_vision.groups.datasets import Datasets
 from llamafarm_vision.groups.jobs import Jobs
 from llamafarm_vision.groups.models import Models
+from llamafarm_vision.groups.review import Review, give_feedback
 from llamafarm_vision.groups.service import Keys, Strategies
 from llamafarm_vision.transports import DEFAULT_TIMEOUT_SECONDS, AsyncTransport, Transport
 from llamafarm_vision.verbs import Carrier, Group, Listing, Verb
@@ -25,6 +26,7 @@ class Verbs(Group[Carrier]):
     classify_many = Listing(recognition.classify_many)
     learn = Verb(recognition.learn)
     forget = Verb(recognition.forget)
+    feedback = Verb(give_feedback)
     search = Verb(recognition.search)
     embed = Verb(recognition.embed)
     ask = Verb(recognition.ask)
@@ -41,6 +43,7 @@ class Verbs(Group[Carrier]):
         self.collections = Collections(transport)
         self.examples = Examples(transport)
         self.answers = Answers(transport)
+        self.review = Review(transport)
         self.datasets = Datasets(transport)
         self.jobs = Jobs(transport)
         self.models = Models(transport)

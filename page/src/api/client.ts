@@ -64,12 +64,17 @@ export function headers(extra: Record<string, string> = {}): Record<string, stri
 /** One call; raises `Problem`, or the AbortError of its signal. */
 export async function call<Name extends CallName>(name: Name, options: Options<Name> = {}): Promise<Reply<Name>> {
   if (options.shown) lastCall.value = curlOf(name, options);
+  return retryBusy(() => send(name, options), options.signal);
+}
+
+/** Sends once, and once more where the service is busy and says when to come back. */
+export async function retryBusy<Result>(sendOnce: () => Promise<Result>, signal?: AbortSignal): Promise<Result> {
   try {
-    return await send(name, options);
+    return await sendOnce();
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 503 || error.retryAfter === null) throw error;
-    await countDown(error.retryAfter, error.sentence, options.signal);
-    return send(name, options);
+    await countDown(error.retryAfter, error.sentence, signal);
+    return sendOnce();
   }
 }
 

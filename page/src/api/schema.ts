@@ -14,24 +14,29 @@ export interface AnswerWarning { code: "outside_domain"; sentence: string }
 export interface ArtifactInfo { name: string; size: number; sha256: string; url: string }
 export interface ArtifactList { data: ArtifactInfo[]; next: string | null }
 export interface BaseModelSection { name?: string | null; type?: "auto" | "vision_language" | "vlm" | "multimodal" | "visual_qa" | "image_captioning" | "vision" | "encoder" | "vision_encoder" | "image_encoder" | "image_classification" | "classification"; checkpoint?: string | null }
+export interface BulkDecisionRequest { label?: string | null; decision?: "right" | "none" | "skip" | null; guess?: string | null; ids: string[] }
 export interface CaptionReply { caption: string; model: string; finish_reason: "stop" | "length" | "cancelled"; usage: app__answers__schemas__Usage; timing_ms: app__answers__schemas__Timing; warnings: AnswerWarning[] }
 export interface ChangedExamples { label: string | null; changed: string[]; unchanged: string[]; removed: string[]; collection_version: number }
 export interface CheckedConfiguration { version: "v1" | "v1.0" | "1" | "1.0" | 1; type: "multimodal" | "image_classification" | "visual_qa" | "image_captioning"; base_model: string | BaseModelSection; vision_processor: VisionProcessor; text_processor: TextProcessor; training_args: TrainingArguments; dataset: DatasetConfig; evaluation: EvaluationConfig; warnings: FieldNote[] }
 export interface Classification { label: string | null; scores: Score[]; rejected: boolean; none: number; model: string; collection: string | null; timing_ms: app__collections__schemas__Timing; answer_set: AnswerSet | null; neighbours: Hit[] | null }
 export interface Classifications { data: Classification[] }
 export interface ClientHealth { status: string; device: string; loaded_models: string[]; timestamp: string; pid: number }
-export interface CollectionChange { encoder?: string | null; label_shares?: "equal" | "examples" | null }
+export interface CollectionChange { encoder?: string | null; label_shares?: "equal" | "examples" | null; review?: ReviewSpan | null }
 export interface CollectionHealth { collection: string; examples: number; examined: number; suspects: Suspect[]; suspects_total: number; labels: LabelHealth[]; labels_total: number; near_duplicates: NearDuplicate[]; near_duplicates_total: number; overlapping_labels: OverlappingLabels[]; overlapping_labels_total: number; small_labels: SmallLabel[]; small_labels_total: number; notes: string[] }
-export interface CollectionInfo { name: string; encoder: string; version: number; label_shares: "equal" | "examples"; labels: number; examples: number; answers: number; created_at: string }
+export interface CollectionInfo { name: string; encoder: string; version: number; label_shares: "equal" | "examples"; review: ReviewSpan | null; labels: number; examples: number; answers: number; created_at: string }
 export interface CollectionList { data: CollectionInfo[]; next: string | null }
 export interface CollectionRequest { name: string; encoder?: string | null; label_shares?: "equal" | "examples" }
 export interface Contender { accuracy: number; macro_f1: number; standard_error: number }
 export interface Cpu { name: string; architecture: string; cores: number; flags: string[] }
+export interface CurvePoint { decided: number; agreement: number }
 export interface DatasetConfig { format?: "coco" | "custom" | "directory" | "jsonl" | "json" | "csv" | "voc" | "yolo" | "auto"; data_dir?: string | null; split_ratio?: number[] }
 export interface DatasetImageInfo { image_sha256: string; split: string; label: string | null; question: string | null; answer: string | null; image: string }
 export interface DatasetImageList { data: DatasetImageInfo[]; next: string | null }
 export interface DatasetInfo { id: string; name: string; state: "preparing" | "ready" | "failed"; task: "classification" | "vqa" | "caption" | null; format: string; summary: Record<string, unknown> | null; error: Record<string, unknown> | null; job: string | null; created_at: string }
 export interface DatasetList { data: DatasetInfo[]; next: string | null }
+export interface DecidedInfo { id: string; decision: "right" | "relabelled" | "none" | "skip" | null; label: string | null; example: string | null; collection_version: number; waiting: number }
+export interface DecidedList { data: DecidedInfo[] }
+export interface DecisionRequest { label?: string | null; decision?: "right" | "none" | "skip" | null; guess?: string | null }
 export interface Embedding { object: "embedding"; index: number; embedding: number[] | string }
 export interface EmbeddingList { object: "list"; data: Embedding[]; model: string; usage: app__collections__schemas__Usage }
 export interface EvaluationConfig { metrics?: ("accuracy" | "f1" | "macro_f1" | "per_class" | "confusion_matrix" | "calibration_error" | "bleu" | "exact_match")[] | null; test_data_dir?: string | null }
@@ -41,11 +46,13 @@ export interface ExampleInfo { id: string; label: string; collection: string; im
 export interface ExampleList { data: ExampleInfo[]; next: string | null }
 export interface ExamplesChange { ids: string[]; label?: string | null; delete?: boolean; merge?: boolean }
 export interface ExportRequest { format: "onnx" | "safetensors"; text_encoder?: boolean }
+export interface FeedbackInfo { example: string | null; label: string | null; collection: string; collection_version: number; decision: "right" | "relabelled" | "none" | "skip" | null; other_labels: string[] }
 export interface FieldNote { field: string; sentence: string }
-export interface FromCollection { collection: string; name?: string | null; task?: "classification" | "vqa"; split?: unknown[]; seed?: number }
+export interface FromCollection { collection: string; name?: string | null; task?: "classification" | "vqa"; split?: [number, number, number]; seed?: number }
 export interface Gpu { index: number; name: string; memory_mb: number; memory_available_mb: number; compute_capability: string | null }
+export interface GuessScore { label: string; score: number }
 export interface Hardware { cpu: Cpu; memory: Memory; gpus: Gpu[]; device: string | null; strategies: StrategyFit[] }
-export interface HardwareRequirements { gpu_memory_gb: number | null; cpu_memory_gb: number; inference_time_ms: number | null; training_time_hours: unknown[] | null }
+export interface HardwareRequirements { gpu_memory_gb: number | null; cpu_memory_gb: number; inference_time_ms: number | null; training_time_hours: [number, number] | null }
 export interface Health { status: string; service: string; version: string }
 export interface Hit { id: string; label: string; similarity: number; image: string }
 export interface IntoCollection { collection: string; splits?: ("train" | "validation" | "test")[] }
@@ -73,9 +80,9 @@ export interface ModelFiles { data: ModelFile[]; next: string | null }
 export interface ModelList { data: Model[]; next: string | null; object: "list" }
 export interface ModelOptimisation { asked: string; level: string; speed_up: number | null; parity: number | null; note: string | null }
 export interface MultimodalConfig { version?: "v1" | "v1.0" | "1" | "1.0" | 1; type?: "multimodal" | "image_classification" | "visual_qa" | "image_captioning"; base_model?: string | BaseModelSection; vision_processor?: VisionProcessor; text_processor?: TextProcessor; training_args: TrainingArguments; dataset?: DatasetConfig; evaluation?: EvaluationConfig }
-export interface NearDuplicate { examples: unknown[]; labels: unknown[]; similarity: number; images: unknown[] }
+export interface NearDuplicate { examples: [string, string]; labels: [string, string]; similarity: number; images: [string, string] }
 export interface NewKey { id: string; name: string; hint: string; workspace: string; scopes: ("recognise" | "learn" | "train" | "metrics" | "admin")[]; created_at: string; expires_at: string | null; key: string }
-export interface OverlappingLabels { labels: unknown[]; share: number | null; similarity: number | null; sentence: string }
+export interface OverlappingLabels { labels: [string, string]; share: number | null; similarity: number | null; sentence: string }
 export interface Problem { type: string; title: string; status: number; detail: string; instance: string; error: { message: string; type: string; param?: string | null; code: string }; checks: Record<string, string> }
 export interface Progress { step: number; of: number; eta_s: number | null }
 export interface Readiness { status: string; checks: Record<string, string> }
@@ -84,12 +91,16 @@ export interface Recommendation { hardware: Machine; machine: MachineFacts; data
 export interface Recommended { name: string; task: "classification" | "vqa" | "caption"; family: string; checkpoint: string; method: string | null; expected_time_s: number | null; expected_examples: number | null; expected_time_note: string; params: Record<string, unknown>; larger: string[]; larger_params: Record<string, Record<string, unknown>>; reason: string }
 export interface RefusedFile { file: string; reason: string }
 export interface RenamedLabel { label: string; description: string; examples: number; removed: string[]; collection_version: number }
+export interface ReviewPage { data: ReviewPictureInfo[]; next: string | null }
+export interface ReviewPictureInfo { id: string; created_at: string; request_id: string; image: string; scores: GuessScore[]; margin: number; rejected: boolean; guess: string; scored_version: number }
+export interface ReviewSpan { keep?: number; days?: number }
+export interface ReviewStats { waiting: number; decided: number; right: number; relabelled: number; none: number; skipped: number; agreement: number | null; curve: CurvePoint[] }
 export interface Samples { min: number; best: number; max: number | null }
 export interface Score { label: string; score: number; similarity: number | null }
 export interface SearchResult { data: Hit[]; model: string; collection: string }
 export interface SmallLabel { label: string; examples: number }
 export interface StrategyFit { name: string; fits: boolean; reason: string | null }
-export interface StrategyHardware { gpu_memory_gb: number | null; cpu_memory_gb: number; cpu_cores: number; expected_time_s: number | null; expected_examples: number | null; expected_fixed_s: number; expected_cores: number; useful_cores: number; training_time_hours: unknown[] | null; inference_time_ms: number | null; note: string | null }
+export interface StrategyHardware { gpu_memory_gb: number | null; cpu_memory_gb: number; cpu_cores: number; expected_time_s: number | null; expected_examples: number | null; expected_fixed_s: number; expected_cores: number; useful_cores: number; training_time_hours: [number, number] | null; inference_time_ms: number | null; note: string | null }
 export interface StrategyInfo { name: string; aliases: string[]; description: string; learning_types: ("one_shot" | "few_shot" | "many_shot")[]; task: "classification" | "vqa" | "caption"; model: StrategyModel; method: "head" | "lora" | "prototypical" | "maml" | "siamese" | "finetune" | null; params: Record<string, unknown>; samples: Samples; hardware: StrategyHardware; strengths: string[]; use_cases: string[]; as_good_as_training: app__strategies__definition__Comparison | null; own: boolean; here: string; defaults: Record<string, unknown>; model_type: string; base_model: string | null; base_models: string[]; learning_type: "one_shot" | "few_shot" | "many_shot"; min_samples: number; max_samples: number | null; hardware_requirements: HardwareRequirements }
 export interface StrategyList { data: StrategyInfo[]; refused: RefusedFile[]; next: string | null }
 export interface StrategyModel { family: string; checkpoint: string; kind: "encoder" | "vlm"; larger: LargerCheckpoint[]; base_models: string[] }
@@ -131,6 +142,13 @@ export interface Calls {
   "PATCH /v1/collections/{collection}/examples/{id}": { path: { collection: string; id: string }; json: ExampleChange; reply: ExampleInfo };
   "DELETE /v1/collections/{collection}/examples/{id}": { path: { collection: string; id: string }; reply: void };
   "GET /v1/collections/{collection}/examples/{id}/image": { path: { collection: string; id: string }; query: { size?: number }; reply: void };
+  "GET /v1/collections/{collection}/review": { path: { collection: string }; query: { order?: "margin" | "newest"; limit?: number | null; cursor?: string | null }; reply: ReviewPage };
+  "POST /v1/collections/{collection}/review": { path: { collection: string }; json: BulkDecisionRequest; reply: DecidedList };
+  "GET /v1/collections/{collection}/review/stats": { path: { collection: string }; reply: ReviewStats };
+  "POST /v1/collections/{collection}/review/{id}": { path: { collection: string; id: string }; json: DecisionRequest; reply: DecidedInfo };
+  "DELETE /v1/collections/{collection}/review/{id}/decision": { path: { collection: string; id: string }; reply: DecidedInfo };
+  "GET /v1/collections/{collection}/review/{id}/image": { path: { collection: string; id: string }; query: { size?: number }; reply: void };
+  "POST /v1/feedback": { path: {  }; json: { collection?: string; request_id?: string; label?: string; right?: boolean; none?: boolean; image?: string }; form: { collection?: string; request_id?: string; label?: string; right?: boolean; none?: boolean; image?: Blob }; reply: FeedbackInfo };
   "POST /v1/vqa": { path: {  }; json: { model?: string; max_new_tokens?: number; temperature?: number; top_p?: number; strict?: boolean; stream?: boolean; question: string; collection?: string; k?: number; image: string }; form: { model?: string; max_new_tokens?: number; temperature?: number; top_p?: number; strict?: boolean; stream?: boolean; question: string; collection?: string; k?: number; image: Blob }; reply: AnswerReply };
   "POST /v1/caption": { path: {  }; json: { model?: string; max_new_tokens?: number; temperature?: number; top_p?: number; strict?: boolean; stream?: boolean; prompt?: string; image: string }; form: { model?: string; max_new_tokens?: number; temperature?: number; top_p?: number; strict?: boolean; stream?: boolean; prompt?: string; image: Blob }; reply: CaptionReply };
   "POST /v1/collections/{collection}/answers": { path: { collection: string }; json: { question: string; answer: string; image: string }; form: { question: string; answer: string; image: Blob }; reply: AddedAnswerExample };
@@ -181,6 +199,8 @@ export interface Calls {
   "POST /v1/responses": { path: {  }; json: { model?: string | null; temperature?: number | null; top_p?: number | null; stream?: boolean | null; tool_choice?: unknown; input: string | ({ type?: string; role?: "system" | "developer" | "user" | "assistant"; content?: string | ({ type: string; text?: string | null; image_url?: { url: string } | string | null })[] | null })[]; instructions?: string | null; text?: { format?: { type?: string } | null } | null; max_output_tokens?: number | null }; reply: unknown };
   "POST /v1/vision/classify": { path: {  }; json: { image: string; model?: string | null; classes?: string[] | null; top_k?: number; include_none?: boolean }; reply: Record<string, unknown> };
   "POST /v1/vision/embed": { path: {  }; json: { model?: string | null; images?: string[] | null; texts?: string[] | null }; reply: Record<string, unknown> };
+  "GET /v1/vision/review/pending": { path: {  }; query: { page?: number; page_size?: number }; reply: Record<string, unknown> };
+  "POST /v1/vision/review/decide": { path: {  }; json: { id: string; decision: "correct" | "wrong" | "skip"; corrected_class?: string | null }; reply: Record<string, unknown> };
   "POST /hf/{task}/{model}": { path: { task: string; model: string }; reply: unknown };
   "GET /hf/{task}/{model}/info": { path: { task: string; model: string }; reply: Record<string, string> };
   "GET /hf/{task}/{model}/health": { path: { task: string; model: string }; reply: Record<string, string> };

@@ -1,11 +1,11 @@
 // "What is this?": the pictures, the labels there are, and a field for a new one.
 import { useEffect, useState } from "preact/hooks";
-import { hueOf, labels } from "../state/collections";
+import { release } from "../state/object-url";
 import { say } from "../strings";
+import { ChooseLabel } from "./choose-label";
 import { Dialog } from "./dialog";
 
 const MAX_SHOWN = 6;
-const MAX_LABELS = 24;
 
 /** A name for a label out of a file's name: `mug-3.jpg` is probably a mug; a camera's number is nothing. */
 export function guessLabel(files: File[]): string {
@@ -18,42 +18,21 @@ export function guessLabel(files: File[]): string {
 }
 
 export function NameIt({ files, onName, onClose, title }: { files: File[] | null; onName: (label: string) => void; onClose: () => void; title?: string }) {
-  const [name, setName] = useState("");
   const [urls, setUrls] = useState<string[]>([]);
   useEffect(() => {
     if (!files) return;
-    setName(guessLabel(files));
     const made = files.slice(0, MAX_SHOWN).map((file) => URL.createObjectURL(file));
     setUrls(made);
-    return () => made.forEach((url) => URL.revokeObjectURL(url));
+    return () => made.forEach(release);
   }, [files]);
-  const known = labels.value.map((one) => one.label).filter((label) => !name || label.toLowerCase().includes(name.toLowerCase())).slice(0, MAX_LABELS);
-  const offered = known.length ? known : labels.value.map((one) => one.label).slice(0, MAX_LABELS);
+  const guess = files ? guessLabel(files) : "";
   return (
     <Dialog open={files !== null} title={title ?? say.nameIt.title(files?.length ?? 1)} onClose={onClose} sheet>
       <div class="name-it-pictures">
         {urls.map((url) => <img key={url} src={url} alt="" />)}
         {(files?.length ?? 0) > MAX_SHOWN && <span class="soft">{say.nameIt.others((files?.length ?? 0) - MAX_SHOWN)}</span>}
       </div>
-      <form
-        class="row" onSubmit={(event) => {
-          event.preventDefault();
-          if (name.trim()) onName(name.trim());
-        }}
-      >
-        <label class="grow">
-          <span class="unseen">{say.nameIt.field}</span>
-          <input value={name} autofocus required placeholder={say.nameIt.field} onInput={(event) => setName(event.currentTarget.value)} />
-        </label>
-        <button type="submit" class="primary">{say.nameIt.teach}</button>
-      </form>
-      {offered.length > 0 && (
-        <div class="chips" role="group" aria-label={say.nameIt.known}>
-          {offered.map((label) => (
-            <button type="button" key={label} class="chip" dir="auto" data-hue={hueOf(label)} onClick={() => onName(label)}>{label}</button>
-          ))}
-        </div>
-      )}
+      {files && <ChooseLabel key={guess} guess={guess} action={say.nameIt.teach} onName={onName} />}
     </Dialog>
   );
 }

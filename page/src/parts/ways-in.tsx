@@ -35,19 +35,23 @@ export function useDrop(onGiven: Take): { over: boolean; handlers: Record<string
   return { over, handlers: { onDragEnter: enter(1), onDragLeave: enter(-1), onDragOver: (event) => event.preventDefault(), onDrop: drop } };
 }
 
-/** Takes pictures pasted anywhere on the page while the calling component is shown. */
+const pasteTakers: { current: Take }[] = [];
+
+addEventListener("paste", (event) => {
+  const given = takePasted(event.clipboardData);
+  const taker = pasteTakers.at(-1);
+  if (!given.length || !taker) return;
+  event.preventDefault();
+  taker.current(keepPictures(given));
+});
+
+/** Takes pictures pasted anywhere on the page while the calling component is shown; the one shown last has them. */
 export function usePaste(onGiven: Take): void {
   const latest = useRef(onGiven);
   latest.current = onGiven;
   useEffect(() => {
-    const paste = (event: ClipboardEvent) => {
-      const given = takePasted(event.clipboardData);
-      if (!given.length) return;
-      event.preventDefault();
-      latest.current(keepPictures(given));
-    };
-    addEventListener("paste", paste);
-    return () => removeEventListener("paste", paste);
+    pasteTakers.push(latest);
+    return () => void pasteTakers.splice(pasteTakers.indexOf(latest), 1);
   }, []);
 }
 

@@ -3,6 +3,11 @@ import type { ComponentType } from "preact";
 import type { IconName } from "../parts/icon";
 import type { Scope } from "../state/session";
 import { say } from "../strings";
+import { Ask } from "./ask";
+import { Datasets } from "./datasets";
+import { Jobs } from "./jobs";
+import { Models } from "./models";
+import { Review } from "./review";
 import { Settings } from "./settings";
 import { Teach } from "./teach";
 import { Try } from "./try";
@@ -24,5 +29,10 @@ export interface Screen {
 export const screens: Screen[] = [
   { name: "teach", title: say.teach.title, icon: "teach", letter: "t", scope: "learn", first: true, component: Teach },
   { name: "try", title: say.try.title, icon: "try", letter: "y", scope: "recognise", first: true, component: Try },
+  { name: "ask", title: say.ask.title, icon: "ask", letter: "a", scope: "recognise", first: true, component: Ask },
+  { name: "review", title: say.review.title, icon: "review", letter: "r", scope: "recognise", first: true, component: Review },
+  { name: "jobs", title: say.jobs.title, icon: "jobs", letter: "j", scope: "train", first: false, component: Jobs },
+  { name: "models", title: say.models.title, icon: "models", letter: "m", scope: "recognise", first: false, component: Models },
+  { name: "datasets", title: say.datasets.title, icon: "datasets", letter: "d", scope: "learn", first: false, component: Datasets },
   { name: "settings", title: say.settings.title, icon: "settings", letter: "s", scope: null, first: false, component: Settings },
 ];

@@ -24,9 +24,8 @@ export const TOP_K = 5;
 /** Raises `Problem`, also where nothing was taught yet. */
 export async function classify(file: File, { collection, labels, threshold, nearest, signal, shown }: Question): Promise<Told> {
   const image = await prepare(file);
-  const form = { image: [image], top_k: TOP_K, ...(labels ? { labels } : { collection }), ...(threshold == null ? {} : { threshold }) };
+  const from = labels ? { labels } : { collection, ...(nearest ? { neighbours: nearest } : {}) };
+  const form = { image: [image], top_k: TOP_K, ...from, ...(threshold == null ? {} : { threshold }) };
   const answer = (await call("POST /v1/classify", { form, signal, shown })) as Classification;
-  if (labels || !nearest) return { answer, nearest: [] };
-  const found = await call("POST /v1/search", { form: { image, collection, top_k: nearest }, signal });
-  return { answer, nearest: found.data };
+  return { answer, nearest: answer.neighbours ?? [] };
 }

@@ -1,8 +1,10 @@
 // Forgetting with ten seconds to think again: pictures leave the screen at once and the service when the time is over.
 import { signal } from "@preact/signals";
-import { call, headers, urlOf } from "../api/client";
+import { headers, urlOf } from "../api/client";
 import { tell } from "../parts/toast";
+import { say } from "../strings";
 import { refresh } from "./collections";
+import { changeExamples, chunks } from "./relabelling";
 
 const WAIT_MS = 10_000;
 
@@ -33,9 +35,7 @@ function settle(entry: Going): void {
 }
 
 async function carryOut(entry: Going): Promise<void> {
-  for (const id of entry.ids) {
-    await call("DELETE /v1/collections/{collection}/examples/{id}", { path: { collection: entry.collection, id }, shown: true }).catch(() => undefined);
-  }
+  await changeExamples(entry.collection, entry.ids, { delete: true }).catch((error: unknown) => tell(say.teach.notForgotten(String(error instanceof Error ? error.message : error))));
   await refresh().catch(() => undefined);
   settle(entry);
 }
@@ -44,9 +44,10 @@ async function carryOut(entry: Going): Promise<void> {
 addEventListener("pagehide", () => {
   for (const entry of going) {
     clearTimeout(entry.timer);
-    for (const id of entry.ids) {
-      const url = urlOf("DELETE /v1/collections/{collection}/examples/{id}", { path: { collection: entry.collection, id } });
-      void fetch(url, { method: "DELETE", headers: headers(), keepalive: true, credentials: "omit" }).catch(() => undefined);
+    const url = urlOf("POST /v1/collections/{collection}/examples/bulk", { path: { collection: entry.collection } });
+    for (const ids of chunks(entry.ids)) {
+      const body = JSON.stringify({ ids, delete: true });
+      void fetch(url, { method: "POST", body, headers: headers({ "Content-Type": "application/json" }), keepalive: true, credentials: "omit" }).catch(() => undefined);
     }
   }
   going.clear();

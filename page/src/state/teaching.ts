@@ -6,6 +6,7 @@ import { isAbort } from "../api/problems";
 import { tell } from "../parts/toast";
 import { say } from "../strings";
 import { collectionName, ensureCollection, refresh } from "./collections";
+import { release } from "./object-url";
 import { prepare } from "./pictures";
 
 const MAX_AT_ONCE = 4;
@@ -68,7 +69,7 @@ export async function takeBack(taught: Taught[]): Promise<void> {
 const failed = (error: unknown) => tell(say.teach.notUndone(error instanceof Error ? error.message : String(error)));
 
 export function dismiss(upload: Upload): void {
-  URL.revokeObjectURL(upload.url);
+  release(upload.url);
   uploads.value = uploads.value.filter((one) => one.id !== upload.id);
 }
 

@@ -12,7 +12,7 @@ import psycopg
 import redis
 
 from tests import live
-from tests.cluster import Cluster, answered, until
+from tests.cluster import Cluster, is_answering, until
 from tests.disks import SmallDisk
 from tests.integration.test_embedded import pids
 
@@ -90,7 +90,7 @@ class Faults:
 
     def flush_valkey(self) -> None:
         with redis.Redis.from_url(self._cluster.addresses.redis_url) as broker:
-            until(lambda: answered(broker), 30)
+            until(lambda: is_answering(broker), 30)
             with suppress(redis.RedisError):
                 broker.flushall()
 

@@ -27,11 +27,11 @@ from app.settings import Settings
 from tests.engines import (
     Squares,
     SquaresFamily,
+    count_taken_bytes,
     number,
-    served,
-    squared,
+    serve_registry,
+    square,
     squares,
-    taken_bytes,
     until,
 )
 
@@ -39,7 +39,7 @@ from tests.engines import (
 async def test_facts_and_lists_are_those_of_the_registry(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     settings = Settings(data_dir=tmp_path, device="cpu", encoder="clip-tiny", optimisation="none")
     registry = ModelRegistry(settings, FAMILIES, pool=pool)
-    async with served(registry, settings, pool) as (_, client):
+    async with serve_registry(registry, settings, pool) as (_, client):
         assert client.list_models() == registry.list_models()
         assert client.live() == []
         with pytest.raises(ModelNotFoundError, match="There is no encoder 'nothing'"):
@@ -80,7 +80,7 @@ async def test_an_encoder_that_reads_images_only_says_so(tmp_path: Path, pool: T
     settings = Settings(data_dir=tmp_path, device="cpu", encoder="dinov2-tiny", optimisation="none")
     registry = ModelRegistry(settings, FAMILIES, pool=pool)
     async with (
-        served(registry, settings, pool) as (_, client),
+        serve_registry(registry, settings, pool) as (_, client),
         client.encoder() as live,
         registry.encoder() as own,
     ):
@@ -108,7 +108,7 @@ async def test_answers_stream_through_the_socket_as_they_come(
         Prompt(blue, "what colour is it?", "vqa", 16, (AnswerExample(red, "what colour is it?", "red"),)),
         Prompt(blue, "what colour is it?", "vqa", 16, (AnswerExample(None, "which colour?", "red"),)),
     ]
-    async with served(registry, settings, pool) as (server, client):
+    async with serve_registry(registry, settings, pool) as (server, client):
         async with client.vlm("llava-shapes") as live, registry.vlm("llava-shapes") as own:
             assert (live.tasks, live.several_images) == (own.tasks, own.several_images)
             for prompt in prompts:
@@ -122,7 +122,7 @@ async def test_answers_stream_through_the_socket_as_they_come(
             await until(lambda: server.sessions[0].held[0] == 0)
             with pytest.raises(DeadlineExceededError):
                 await live.answer(prompts[0], deadline_s=0)
-        await until(lambda: taken_bytes(client) == 0)
+        await until(lambda: count_taken_bytes(client) == 0)
         with pytest.raises(ModelNotFoundError):
             async with client.vlm("nothing"):
                 pass
@@ -160,9 +160,9 @@ async def test_vectors_of_a_model_that_was_replaced_are_not_used(
     settings: Settings, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     """Its files changed and it was loaded again, while a request had the facts of the one before."""
-    encoder = Squares(squared)
+    encoder = Squares(square)
     registry = ModelRegistry(settings, SquaresFamily(encoder), pool=pool)
-    async with served(registry, settings, pool) as (server, client):
+    async with serve_registry(registry, settings, pool) as (server, client):
         async with client.encoder() as live:
             encoder.is_warm = True
             assert live.key.endswith("@" + "0" * 16)
@@ -210,7 +210,10 @@ async def test_a_listener_that_fails_ends_no_connection(tmp_path: Path, pool: Th
     errors: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["exception"]))
     try:
-        async with served(registry, settings, pool) as (server, client), client.vlm("llava-shapes") as live:
+        async with (
+            serve_registry(registry, settings, pool) as (server, client),
+            client.vlm("llava-shapes") as live,
+        ):
             prompt = Prompt(Image.new("RGB", (64, 64), "red"), "what colour is it?", "vqa", 16)
             answer, _ = await live.answer(prompt, deadline_s=60, on_text=listen)
             assert "".join(said) == answer.text

@@ -28,11 +28,11 @@ from tests.engines import (
     TOKEN,
     Squares,
     SquaresFamily,
+    count_taken_bytes,
     number,
     socket_folder,
-    squared,
+    square,
     squares,
-    taken_bytes,
     until,
 )
 
@@ -49,9 +49,9 @@ async def two_engines(
     engines = []
     with socket_folder() as folder:
         for index in range(2):
-            encoder = Squares(squared)
+            encoder = Squares(square)
             registry = ModelRegistry(settings, SquaresFamily(encoder), pool=pool)
-            encoder.run = lambda group, numbers: (time.sleep(0.002), squared(group, numbers))[1]
+            encoder.run = lambda group, numbers: (time.sleep(0.002), square(group, numbers))[1]
             server = EngineServer(registry, folder / f"{index}.sock", TOKEN, settings)
             await server.serve()
             engines.append((server, registry))
@@ -183,7 +183,7 @@ async def test_a_killed_engine_fails_its_requests_at_once_and_another_serves_the
                 await until(lambda: bool(client.connected), 60)
                 # the same handle goes on, since the model is the same
                 assert (await live.embed_images([number(6)], deadline_s=30))[0, 0] == 36
-                assert taken_bytes(client) == 0
+                assert count_taken_bytes(client) == 0
         finally:
             await client.close()
             engine.kill()

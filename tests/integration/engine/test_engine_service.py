@@ -32,11 +32,11 @@ from app.settings import Settings
 from tests.engines import (
     TOKEN,
     Gate,
+    count_taken_bytes,
     number,
-    served,
-    squared,
+    serve_registry,
+    square,
     squares,
-    taken_bytes,
     until,
 )
 
@@ -51,12 +51,12 @@ async def test_a_request_that_is_cancelled_gives_its_memory_back(
         tasks = [asyncio.create_task(live.embed_images([number(n)], deadline_s=30)) for n in range(20)]
         await until(gate.is_entered.is_set)
         await until(lambda: server.sessions[0].held[0] == 20)
-        assert taken_bytes(client) > 0
+        assert count_taken_bytes(client) > 0
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await until(lambda: server.sessions[0].held[0] == 0)
-        await until(lambda: taken_bytes(client) == 0)
+        await until(lambda: count_taken_bytes(client) == 0)
         gate.open.set()
         assert (await live.embed_images([number(7)], deadline_s=30))[0, 0] == 49
 
@@ -120,7 +120,7 @@ async def test_a_thousand_requests_of_all_kinds_settle_and_every_piece_of_memory
         time.sleep(0.0005)
         if len(numbers) > 6 and chance.random() < 0.3:
             raise MemoryError
-        return squared(group, numbers)
+        return square(group, numbers)
 
     def refused() -> Rgb:
         raise InvalidImageError
@@ -167,7 +167,7 @@ async def test_a_thousand_requests_of_all_kinds_settle_and_every_piece_of_memory
         }
         assert sum(result == "ok" for result in settled) > 600
         await until(lambda: server.sessions[0].held[0] == 0)
-        await until(lambda: taken_bytes(client) == 0)
+        await until(lambda: count_taken_bytes(client) == 0)
 
 
 async def test_an_image_larger_than_all_shared_memory_goes_through_the_socket(
@@ -178,7 +178,7 @@ async def test_an_image_larger_than_all_shared_memory_goes_through_the_socket(
         large = np.empty((1_500, 2_000, 3), np.uint8)
         large[...] = number(300)
         assert (await live.embed_images([large, large], deadline_s=30))[:, 0].tolist() == [90_000, 90_000]
-        assert taken_bytes(client) == 0
+        assert count_taken_bytes(client) == 0
 
 
 async def test_questions_of_several_images_do_not_wait_for_each_others_memory(
@@ -197,12 +197,12 @@ async def test_questions_of_several_images_do_not_wait_for_each_others_memory(
     shown = AnswerExample(slow, "what colour is it?", "red")
     prompt = Prompt(slow, "what colour is it?", "vqa", 4, (shown,))
     too_large = Prompt(slow, "what colour is it?", "vqa", 4, (shown, shown, shown))
-    async with served(registry, settings, pool) as (_, client), client.vlm("llava-shapes") as live:
+    async with serve_registry(registry, settings, pool) as (_, client), client.vlm("llava-shapes") as live:
         answers = await asyncio.gather(*[live.answer(prompt, deadline_s=30) for _ in range(4)])
         assert len({answer.text for answer, _ in answers}) == 1
         with pytest.raises(TooLargeError, match="too large together"):
             await live.answer(too_large, deadline_s=60)
-        await until(lambda: taken_bytes(client) == 0)
+        await until(lambda: count_taken_bytes(client) == 0)
     await registry.close()
 
 
@@ -229,7 +229,7 @@ async def test_makers_write_where_the_engine_reads(settings: Settings, pool: Thr
     maker = Maker()
     async with squares(settings, pool) as (_, client), client.encoder() as live:
         assert (await live.embed_images([maker], deadline_s=30))[0, 0] == 400
-        assert taken_bytes(client) == 0
+        assert count_taken_bytes(client) == 0
     assert maker.owned == [False]
     assert all(name.startswith("ThreadPoolExecutor") for name in maker.threads)
 
@@ -249,7 +249,7 @@ async def test_more_requests_than_the_settings_allow_are_refused(
         assert refused.value.code == "overloaded"
         gate.open.set()
         await asyncio.gather(*held)
-        assert taken_bytes(client) == 0
+        assert count_taken_bytes(client) == 0
 
 
 async def test_an_upload_is_decoded_where_the_engine_reads(

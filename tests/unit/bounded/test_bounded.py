@@ -148,7 +148,7 @@ def test_every_error_of_the_service_comes_through(place: str) -> None:
     ["hogs:HomeMadeError", "ArchiveError", "app.storage.errors:InvalidInputError", "os:error", "", None, 5],
 )
 def test_a_child_names_no_class_of_its_own(place: object) -> None:
-    """It has read what strangers sent: what it names is looked up among the service's failures, never imported."""
+    """It has read untrusted data: what it names is looked up among the service's failures, never imported."""
     error = {"class": place, "detail": "It is all right.", "retry_after_s": None, "context": {}}
     with pytest.raises(VisionError) as raised:
         runner._result(json.dumps({"error": error}).encode(), 0, LIMITS, "Checking the thing")

@@ -97,7 +97,7 @@ def test_where_the_head_is_as_good_its_commands_come_first(
 ) -> None:
     session = Session(server.url)
 
-    def said(**job: object) -> list[list[str]]:
+    def list_commands(**job: object) -> list[list[str]]:
         compared = {"use": "head", "encoder": "clip-tiny"} | dict(job.pop("comparison", {}))  # type: ignore[call-overload]
         after_training(session, {**JOB, **job, "result": {"comparison": compared}}, "mugs.v2", None, Taught())
         lines = capsys.readouterr().err.splitlines()
@@ -107,15 +107,15 @@ def test_where_the_head_is_as_good_its_commands_come_first(
         return [shlex.split(line)[1:-2] for line in commands]
 
     answering = ["oneshot", "classify", "--image", "picture.jpg", "--collection"]
-    assert said(collection="cups")[0] == [*answering, "cups"]
+    assert list_commands(collection="cups")[0] == [*answering, "cups"]
     server.answers = [(200, {"Content-Type": "application/json"}, b'{"summary": {"splits": {}}}')]
-    assert said(dataset="0a-id")[:3] == [
+    assert list_commands(dataset="0a-id")[:3] == [
         ["collections", "create", "mugs-v2-head", "--encoder", "clip-tiny"],
         ["datasets", "teach", "0a-id", "--collection", "mugs-v2-head"],
         [*answering, "mugs-v2-head"],
     ]
-    assert "--model" in said(collection="cups", comparison={"use": "trained"})[0]
-    assert "--model" in said(collection="cups", method="head")[0]
+    assert "--model" in list_commands(collection="cups", comparison={"use": "trained"})[0]
+    assert "--model" in list_commands(collection="cups", method="head")[0]
 
 
 def test_a_picture_is_looked_for(

@@ -17,7 +17,7 @@ from app.media import converting
 from app.media.converting import DecoderLimits
 from app.media.errors import ImageTooLargeError, InvalidImageError
 from app.media.images import ImageLimits, decode, normalise_for_storage
-from tests.image_files import encoded, gradient
+from tests.image_files import encode_image, gradient
 
 LIMITS = ImageLimits(max_pixels=1_000_000, max_side=5_000, stored_side=512)
 NAMES = {"AVIF": "AVIF", "HEIC": "HEIC", "JPEG2000": "JPEG 2000"}
@@ -31,7 +31,7 @@ def written(image: Image.Image, kind: str, *, turned: bool = False) -> bytes:
         buffer = io.BytesIO()
         pillow_heif.from_pillow(image).save(buffer, quality=95, exif=exif.tobytes() if turned else None)
         return buffer.getvalue()
-    return encoded(image, kind, exif=exif) if turned else encoded(image, kind)
+    return encode_image(image, kind, exif=exif) if turned else encode_image(image, kind)
 
 
 @pytest.mark.parametrize("kind", NAMES)

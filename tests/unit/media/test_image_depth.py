@@ -12,7 +12,7 @@ from PIL import Image
 
 from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits, decode, normalise_for_storage
-from tests.image_files import PNG_SIGNATURE, encoded, gradient, png_chunk
+from tests.image_files import PNG_SIGNATURE, encode_image, gradient, png_chunk
 
 LIMITS = ImageLimits()
 RAMP = np.linspace(0, 1, 64)[None].repeat(8, 0)
@@ -33,13 +33,13 @@ def clear(mode: str) -> Image.Image:
 
 
 CLEAR = {
-    "png rgba": lambda: encoded(clear("RGBA"), "PNG"),
-    "png la": lambda: encoded(clear("LA"), "PNG"),
-    "png palette": lambda: encoded(clear("P"), "PNG", transparency=bytes(64)),
-    "webp": lambda: encoded(clear("RGBA"), "WEBP", lossless=True, exact=True),
-    "tiff": lambda: encoded(clear("RGBA"), "TIFF"),
+    "png rgba": lambda: encode_image(clear("RGBA"), "PNG"),
+    "png la": lambda: encode_image(clear("LA"), "PNG"),
+    "png palette": lambda: encode_image(clear("P"), "PNG", transparency=bytes(64)),
+    "webp": lambda: encode_image(clear("RGBA"), "WEBP", lossless=True, exact=True),
+    "tiff": lambda: encode_image(clear("RGBA"), "TIFF"),
     "bmp": lambda: bmp_with_alpha(clear("RGBA")),
-    "png alpha of 1": lambda: encoded(alpha_of(1), "PNG"),
+    "png alpha of 1": lambda: encode_image(alpha_of(1), "PNG"),
 }
 
 
@@ -76,12 +76,12 @@ def test_where_everything_is_transparent_the_colours_were_meant(name: str) -> No
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_transparency_over_nothing_is_refused(kind: str) -> None:
     with pytest.raises(InvalidImageError, match="transparent everywhere"):
-        decode(encoded(Image.new("RGBA", (20, 20)), kind), LIMITS)
+        decode(encode_image(Image.new("RGBA", (20, 20)), kind), LIMITS)
 
 
 def test_an_empty_first_frame_is_refused() -> None:
     frames = [Image.new("P", (20, 20)), gradient(20, 20).quantize(16)]
-    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], transparency=0)
+    data = encode_image(frames[0], "GIF", save_all=True, append_images=frames[1:], transparency=0)
     with pytest.raises(InvalidImageError, match="transparent everywhere"):
         decode(data, LIMITS)
 
@@ -89,7 +89,7 @@ def test_an_empty_first_frame_is_refused() -> None:
 def test_white_on_nothing_is_laid_on_black() -> None:
     sign = Image.new("RGBA", (20, 20), (255, 255, 255, 0))
     sign.paste((255, 255, 255, 255), (5, 5, 15, 15))
-    shown = grey(encoded(sign, "PNG"))
+    shown = grey(encode_image(sign, "PNG"))
     assert (shown[10, 10], shown[1, 1]) == (255, 0)
 
 
@@ -97,7 +97,7 @@ def test_white_on_nothing_is_laid_on_black() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_samples_of_fewer_bits_than_the_file_has_are_scaled(white: int, kind: str) -> None:
     deep = Image.fromarray((RAMP * white).astype(np.uint16))
-    assert np.abs(grey(encoded(deep, kind)) - RAMP * 255).max() <= 1
+    assert np.abs(grey(encode_image(deep, kind)) - RAMP * 255).max() <= 1
 
 
 def deep_png(samples: np.ndarray) -> bytes:
@@ -159,7 +159,7 @@ MARKS = {
 def test_missing_samples_do_not_hide_the_others(mark: str, scale: float) -> None:
     values = (RAMP * scale + 0.001).astype(np.float32)
     values[2:4, 10:20] = MARKS[mark]
-    shown = grey(encoded(Image.fromarray(values), "TIFF"))
+    shown = grey(encode_image(Image.fromarray(values), "TIFF"))
     assert (shown[2:4, 10:20] == 0).all()
     assert (np.diff(shown[0]) >= 0).all()
     assert shown[0, -1] - shown[0, 0] > 150
@@ -168,21 +168,21 @@ def test_missing_samples_do_not_hide_the_others(mark: str, scale: float) -> None
 def test_the_value_that_gdal_names_is_missing() -> None:
     values = (RAMP * 100).astype(np.float32)
     values[0, :5] = 777.0
-    shown = grey(encoded(Image.fromarray(values), "TIFF", tiffinfo={42113: "777"}))
+    shown = grey(encode_image(Image.fromarray(values), "TIFF", tiffinfo={42113: "777"}))
     assert (shown[0, :5] == 0).all()
     assert shown[1, -1] > 90
 
 
 def test_a_mask_of_two_values_keeps_both() -> None:
     mask = Image.fromarray(np.where(RAMP > 0.5, 65535, 0).astype(np.uint16))
-    assert set(np.unique(grey(encoded(mask, "PNG")))) == {0, 255}
+    assert set(np.unique(grey(encode_image(mask, "PNG")))) == {0, 255}
 
 
 @pytest.mark.parametrize(("rest", "lamp"), [(4_095, 0), (20_000, 255)])
 def test_a_mark_is_told_from_a_lamp_in_a_dark_photo(rest: int, lamp: int) -> None:
     values = (RAMP * rest).astype(np.uint16)
     values[0, :5] = 65535
-    shown = grey(encoded(Image.fromarray(values), "PNG"))
+    shown = grey(encode_image(Image.fromarray(values), "PNG"))
     assert (shown[0, :5] == lamp).all()
 
 
@@ -190,22 +190,24 @@ def test_a_mark_is_told_from_a_lamp_in_a_dark_photo(rest: int, lamp: int) -> Non
 def test_an_image_of_missing_samples_alone_is_refused(value: float) -> None:
     image = Image.fromarray(np.full((8, 8), value, np.float32))
     with pytest.raises(InvalidImageError, match="no valid sample"):
-        decode(encoded(image, "TIFF"), LIMITS)
+        decode(encode_image(image, "TIFF"), LIMITS)
 
 
 def test_integers_with_a_mark_are_scaled_by_the_others() -> None:
     values = (RAMP * 4_000).astype(np.int32)
     values[0, :5] = -9999
-    shown = grey(encoded(Image.fromarray(values), "TIFF"))
+    shown = grey(encode_image(Image.fromarray(values), "TIFF"))
     assert (shown[0, :5] == 0).all()
     assert shown[1, -1] > 240
 
 
 def test_cmyk_photos_keep_their_colours() -> None:
-    shown = np.asarray(decode(encoded(gradient().convert("CMYK"), "JPEG", quality=95), LIMITS)).astype(int)
+    shown = np.asarray(decode(encode_image(gradient().convert("CMYK"), "JPEG", quality=95), LIMITS)).astype(
+        int
+    )
     assert np.abs(shown - np.asarray(gradient())).mean() < 8
 
 
 def test_the_file_is_not_kept_open_by_its_picture() -> None:
-    assert not hasattr(decode(encoded(clear("RGBA"), "PNG"), LIMITS), "fp")
+    assert not hasattr(decode(encode_image(clear("RGBA"), "PNG"), LIMITS), "fp")
     assert isinstance(Image.open(io.BytesIO(CLEAR["bmp"]())), Image.Image)

@@ -13,7 +13,7 @@ from PIL import Image
 from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits, decode, normalise_for_storage
 from app.media.kinds import describe, sniff
-from tests.image_files import encoded, files, gradient, tiff
+from tests.image_files import encode_image, files, gradient, tiff
 from tests.photos import photo
 
 LIMITS = ImageLimits()
@@ -82,7 +82,7 @@ JPEGS = {
 
 def jpeg(name: str) -> bytes:
     options = dict(JPEGS[name])
-    return encoded(gradient(90, 70).convert(str(options.pop("mode", "RGB"))), "JPEG", **options)
+    return encode_image(gradient(90, 70).convert(str(options.pop("mode", "RGB"))), "JPEG", **options)
 
 
 @pytest.mark.parametrize("name", JPEGS)
@@ -107,7 +107,9 @@ def test_a_jpeg_without_some_of_its_pixels_is_refused(name: str) -> None:
 @pytest.mark.parametrize("quality", [10, 75, 95])
 @pytest.mark.parametrize("is_progressive", [False, True])
 def test_no_pixel_of_a_cut_jpeg_is_made_up(quality: int, is_progressive: bool) -> None:
-    data = encoded(photo("chelsea").resize((160, 120)), "JPEG", quality=quality, progressive=is_progressive)
+    data = encode_image(
+        photo("chelsea").resize((160, 120)), "JPEG", quality=quality, progressive=is_progressive
+    )
     whole = decode(data, LIMITS).tobytes()
     for missing in range(3, 24):
         try:

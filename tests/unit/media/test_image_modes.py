@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from app.media.modes import orientation, to_rgb
-from tests.image_files import encoded, gradient
+from tests.image_files import encode_image, gradient
 
 RAMP = np.linspace(0, 1, 64)[None].repeat(4, 0)
 
@@ -52,7 +52,7 @@ def test_what_is_transparent_is_white(mode: str) -> None:
     options = {"L": {"transparency": 0}, "RGB": {"transparency": (0, 0, 0)}, "P": {"transparency": 0}}.get(
         mode, {}
     )
-    result = pixels(Image.open(io.BytesIO(encoded(image, "PNG", **options))))
+    result = pixels(Image.open(io.BytesIO(encode_image(image, "PNG", **options))))
     assert (result[:, 4:] == 255).all()
     assert (result[:, :4, 1] == 90).all()
 
@@ -66,14 +66,14 @@ def test_a_palette_with_many_transparencies() -> None:
     image = Image.new("P", (3, 1))
     image.putpalette([0] * 768)
     image.putdata([0, 1, 2])
-    data = encoded(image, "PNG", transparency=bytes([0, 128, 255]))
+    data = encode_image(image, "PNG", transparency=bytes([0, 128, 255]))
     assert pixels(Image.open(io.BytesIO(data)))[0, :, 0].tolist() == [255, 127, 0]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bits_are_scaled_not_clipped(kind: str) -> None:
     deep = Image.fromarray((RAMP * 65535).astype(np.uint16))
-    result = pixels(Image.open(io.BytesIO(encoded(deep, kind))))
+    result = pixels(Image.open(io.BytesIO(encode_image(deep, kind))))
     assert np.abs(result[..., 0] - RAMP * 255).max() <= 1
 
 
@@ -136,7 +136,7 @@ def test_every_orientation_comes_out_upright(kind: str, value: int) -> None:
     stored = upright.transpose(undo[value]) if value in undo else upright
     exif = Image.Exif()
     exif[0x0112] = value
-    image = Image.open(io.BytesIO(encoded(stored, kind, exif=exif)))
+    image = Image.open(io.BytesIO(encode_image(stored, kind, exif=exif)))
     image.load()
     turn = orientation(image)
     result = image.transpose(turn) if turn is not None else image
@@ -148,5 +148,5 @@ def test_every_orientation_comes_out_upright(kind: str, value: int) -> None:
     "exif", [b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0garbage", b"II*\0" + bytes(40)]
 )
 def test_damaged_exif_leaves_the_image_as_it_is(exif: bytes) -> None:
-    image = Image.open(io.BytesIO(encoded(gradient(), "JPEG", exif=exif)))
+    image = Image.open(io.BytesIO(encode_image(gradient(), "JPEG", exif=exif)))
     assert orientation(image) is None

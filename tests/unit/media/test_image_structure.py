@@ -13,12 +13,12 @@ from PIL import Image
 from app.media.errors import InvalidImageError
 from app.media.kinds import sniff
 from app.media.structure import check, strip_jpeg
-from tests.image_files import bmp_runs, encoded, files, gradient, png, png_chunk, tiff
+from tests.image_files import bmp_runs, encode_image, files, gradient, png, png_chunk, tiff
 
-JPEG = encoded(gradient(), "JPEG")
-PROGRESSIVE = encoded(gradient(), "JPEG", progressive=True)
+JPEG = encode_image(gradient(), "JPEG")
+PROGRESSIVE = encode_image(gradient(), "JPEG", progressive=True)
 LAST_SCAN = PROGRESSIVE[PROGRESSIVE.rfind(b"\xff\xda") : -2]
-GIF = encoded(gradient().quantize(16), "GIF")
+GIF = encode_image(gradient().quantize(16), "GIF")
 GIF_HEAD = 13 + 3 * 16
 
 EXPENSIVE: dict[str, Callable[[], bytes]] = {
@@ -62,7 +62,7 @@ def test_honest_files_pass(name: str, data: bytes) -> None:
 def test_large_honest_files_pass() -> None:
     noise = Image.effect_noise((2_000, 1_500), 90)
     for kind, options in (("JPEG", {"progressive": True}), ("PNG", {}), ("GIF", {}), ("TIFF", {})):
-        check(encoded(noise, kind, **options), kind)
+        check(encode_image(noise, kind, **options), kind)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_other_files_have_no_kind(data: bytes) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
 def test_any_prefix_can_be_checked(kind: str) -> None:
-    data = encoded(gradient(), kind)
+    data = encode_image(gradient(), kind)
     for length in range(0, len(data), max(1, len(data) // 200)):
         check(data[:length], kind)
 
@@ -93,7 +93,7 @@ def test_stripping_a_jpeg_keeps_its_pixels_and_nothing_else() -> None:
     exif[0x010E] = "my secret garden"
     exif.get_ifd(0x8825)[1] = "N"
     image = gradient()
-    data = encoded(
+    data = encode_image(
         image, "JPEG", exif=exif, comment=b"a comment", icc_profile=b"profile" * 99, dpi=(300, 300)
     )
     stripped = strip_jpeg(data + b"whatever follows the end")
@@ -110,7 +110,7 @@ def test_stripping_a_jpeg_keeps_its_pixels_and_nothing_else() -> None:
     "options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}, {"keep_rgb": True}]
 )
 def test_stripping_keeps_every_kind_of_jpeg_readable(mode: str, options: dict[str, object]) -> None:
-    data = encoded(gradient().convert(mode), "JPEG", **options)
+    data = encode_image(gradient().convert(mode), "JPEG", **options)
     before, after = Image.open(io.BytesIO(data)), Image.open(io.BytesIO(strip_jpeg(data)))
     assert before.mode == after.mode
     assert before.tobytes() == after.tobytes()

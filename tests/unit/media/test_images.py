@@ -21,7 +21,7 @@ from PIL import Image, ImageFile
 from app.media.errors import ImageTooLargeError, InvalidImageError
 from app.media.images import ImageLimits, decode
 from app.settings import Settings
-from tests.image_files import bmp_runs, encoded, files, gradient, png, png_chunk, tiff
+from tests.image_files import bmp_runs, encode_image, files, gradient, png, png_chunk, tiff
 from tests.photos import photo
 
 LIMITS = ImageLimits(max_pixels=1_000_000, max_side=5_000, stored_side=512)
@@ -106,10 +106,10 @@ def test_other_file_types_are_refused() -> None:
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
         b"P6 4 4 255\n" + bytes(48),
         Path(__file__).read_bytes(),
-        encoded(gradient(), "ICO"),
-        encoded(gradient(), "TGA"),
-        encoded(gradient(), "PDF"),
-        encoded(gradient(), "EPS"),
+        encode_image(gradient(), "ICO"),
+        encode_image(gradient(), "TGA"),
+        encode_image(gradient(), "PDF"),
+        encode_image(gradient(), "EPS"),
         b"\xff\xd8\xff",
         b"BM",
         b"MM\0*",
@@ -130,14 +130,14 @@ def test_a_sixty_thousand_pixel_wide_png_is_too_large() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_sizes_are_checked_for_every_format_before_decoding(kind: str) -> None:
     image = Image.new("L", (1_100, 1_000))
-    data = encoded(image, kind)
+    data = encode_image(image, kind)
     with pytest.raises(ImageTooLargeError):
         decode(data, LIMITS)
     with pytest.raises(InvalidImageError if kind == "WEBP" else ImageTooLargeError):
         decode(data[: max(200, len(data) // 2)], LIMITS)
     with pytest.raises(ImageTooLargeError):
-        decode(encoded(Image.new("L", (5_001, 2)), kind), LIMITS)
-    assert decode(encoded(Image.new("L", (1_000, 1_000)), kind), LIMITS).size == (1_000, 1_000)
+        decode(encode_image(Image.new("L", (5_001, 2)), kind), LIMITS)
+    assert decode(encode_image(Image.new("L", (1_000, 1_000)), kind), LIMITS).size == (1_000, 1_000)
 
 
 def test_sizes_beyond_the_librarys_own_limit_are_too_large_without_its_warning() -> None:
@@ -153,7 +153,7 @@ def test_sizes_beyond_the_librarys_own_limit_are_too_large_without_its_warning()
 
 def test_a_larger_limit_than_the_librarys_is_honoured() -> None:
     wide = ImageLimits(max_pixels=200_000_000)
-    data = encoded(Image.new("1", (10_000, 9_500)), "PNG")
+    data = encode_image(Image.new("1", (10_000, 9_500)), "PNG")
     assert decode(data, wide, input_size=100).size[0] < 1_000
 
 
@@ -184,7 +184,7 @@ def test_compressed_texts_and_profiles_do_not_unfold() -> None:
 def test_large_metadata_is_no_obstacle() -> None:
     image = gradient()
     profile = random.Random(1).randbytes(2 << 20)
-    data = encoded(
+    data = encode_image(
         image, "JPEG", icc_profile=profile, exif=b"Exif\0\0" + bytes(65_000), comment=bytes(60_000)
     )
     assert decode(data, LIMITS).size == image.size
@@ -194,7 +194,7 @@ def test_large_metadata_is_no_obstacle() -> None:
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
 def test_of_many_frames_only_the_first_is_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [Image.new("RGB", (400, 400), (i % 256, 200 if i else 10, 0)) for i in range(200)]
-    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+    data = encode_image(frames[0], kind, save_all=True, append_images=frames[1:])
     plugin = type(Image.open(io.BytesIO(data)))
     seek, sought = plugin.seek, []
 
@@ -209,7 +209,7 @@ def test_of_many_frames_only_the_first_is_decoded(kind: str, monkeypatch: pytest
 
 
 def test_a_gif_frame_beyond_its_screen_counts() -> None:
-    data = bytearray(encoded(gradient().quantize(4), "GIF"))
+    data = bytearray(encode_image(gradient().quantize(4), "GIF"))
     frame = data.index(b",", 13 + 3 * 4)
     data[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
     with pytest.raises(ImageTooLargeError):
@@ -237,7 +237,7 @@ def test_memory_stays_within_the_documented_bytes_a_pixel(tmp_path: Path) -> Non
         options = {"compression": "tiff_lzw"} if kind == "TIFF" else {}
         path = tmp_path / f"{mode}.{kind}"
         path.write_bytes(
-            encoded(Image.new(mode, (side, side), "navy" if mode != "F" else 1.0), kind, **options)
+            encode_image(Image.new(mode, (side, side), "navy" if mode != "F" else 1.0), kind, **options)
         )
         done = subprocess.run(
             [sys.executable, "-c", code, path, str(input_size)],
@@ -267,18 +267,18 @@ def test_reduced_decoding_keeps_twice_the_input_size_and_the_picture(kind: str) 
     large = gradient(900, 700)
     exif = Image.Exif()
     exif[0x0112] = 6
-    reduced = decode(encoded(large, kind, exif=exif), LIMITS, input_size=50)
+    reduced = decode(encode_image(large, kind, exif=exif), LIMITS, input_size=50)
     assert min(reduced.size) >= 100
     assert max(reduced.size) < 300
     assert reduced.height > reduced.width
     expected = large.transpose(Image.Transpose.ROTATE_270).resize(reduced.size)
     assert np.abs(np.asarray(reduced).astype(int) - np.asarray(expected)).mean() < 4
-    assert decode(encoded(large, kind), LIMITS, input_size=200).size == (900, 700)
+    assert decode(encode_image(large, kind), LIMITS, input_size=200).size == (900, 700)
 
 
 def test_reduced_decoding_does_not_stretch_what_is_no_multiple_of_its_factor() -> None:
     large = photo("rocket").resize((750, 500))
-    reduced = decode(encoded(large, "PNG"), LIMITS, input_size=80)
+    reduced = decode(encode_image(large, "PNG"), LIMITS, input_size=80)
     assert reduced.size == (250, 166)
     seen, wanted = (np.asarray(image.resize((96, 64))).astype(int) for image in (reduced, large))
     assert np.abs(seen - wanted).max() <= 10  # 22 where the last row stands for fewer pixels

@@ -13,7 +13,7 @@ from PIL import Image
 from app.media import images, jpeg
 from app.media.errors import ImageTooLargeError, InvalidImageError
 from app.media.images import ImageLimits, decode, decode_pixels
-from tests.image_files import encoded, files, gradient
+from tests.image_files import encode_image, files, gradient
 
 LIMITS = ImageLimits(max_pixels=1_000_000, max_side=5_000)
 FILES = files()
@@ -33,23 +33,23 @@ def rotated(number: int) -> Image.Exif:
 
 
 JPEGS: dict[str, Callable[[], bytes]] = {
-    "plain": lambda: encoded(photo(), "JPEG"),
-    "full chroma": lambda: encoded(photo(), "JPEG", subsampling=0),
-    "half chroma": lambda: encoded(photo(), "JPEG", subsampling=1),
-    "progressive": lambda: encoded(photo(), "JPEG", progressive=True),
-    "optimised": lambda: encoded(photo(), "JPEG", optimize=True, quality=97),
-    "restarts": lambda: encoded(photo(), "JPEG", restart_marker_rows=1),
-    "grey": lambda: encoded(photo().convert("L"), "JPEG"),
-    "cmyk": lambda: encoded(photo().convert("CMYK"), "JPEG"),
-    "rgb without transform": lambda: encoded(photo(), "JPEG", keep_rgb=True),
+    "plain": lambda: encode_image(photo(), "JPEG"),
+    "full chroma": lambda: encode_image(photo(), "JPEG", subsampling=0),
+    "half chroma": lambda: encode_image(photo(), "JPEG", subsampling=1),
+    "progressive": lambda: encode_image(photo(), "JPEG", progressive=True),
+    "optimised": lambda: encode_image(photo(), "JPEG", optimize=True, quality=97),
+    "restarts": lambda: encode_image(photo(), "JPEG", restart_marker_rows=1),
+    "grey": lambda: encode_image(photo().convert("L"), "JPEG"),
+    "cmyk": lambda: encode_image(photo().convert("CMYK"), "JPEG"),
+    "rgb without transform": lambda: encode_image(photo(), "JPEG", keep_rgb=True),
     **{
-        f"turned {number}": lambda number=number: encoded(photo(), "JPEG", exif=rotated(number))
+        f"turned {number}": lambda number=number: encode_image(photo(), "JPEG", exif=rotated(number))
         for number in range(1, 9)
     },
-    "one pixel": lambda: encoded(photo(1, 1), "JPEG"),
-    "thin": lambda: encoded(photo(1, 300), "JPEG"),
-    "with a tail": lambda: encoded(photo(), "JPEG") + b"tail" * 100,
-    "without an end": lambda: encoded(photo(), "JPEG")[:-2],
+    "one pixel": lambda: encode_image(photo(1, 1), "JPEG"),
+    "thin": lambda: encode_image(photo(1, 300), "JPEG"),
+    "with a tail": lambda: encode_image(photo(), "JPEG") + b"tail" * 100,
+    "without an end": lambda: encode_image(photo(), "JPEG")[:-2],
 }
 
 
@@ -75,7 +75,7 @@ def test_every_format_gives_what_decode_gives(name: str) -> None:
 @pytest.mark.parametrize(("min_side", "factor"), [(None, 1), (700, 1), (351, 1), (350, 2), (175, 4), (50, 4)])
 def test_a_large_jpeg_is_decoded_at_a_fraction_that_keeps_enough(min_side: int | None, factor: int) -> None:
     large = gradient(900, 700)
-    data = encoded(large, "JPEG", exif=rotated(6))
+    data = encode_image(large, "JPEG", exif=rotated(6))
     pixels = decode_pixels(data, LIMITS, min_side=min_side)
     assert pixels.shape == (-(-900 // factor), -(-700 // factor), 3)
     upright = large.transpose(Image.Transpose.ROTATE_270).resize(pixels.shape[1::-1])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from app.media.errors import ImageTooLargeError, InvalidImageError
 from app.media.images import ImageLimits, decode, normalise_for_storage, thumbnail
-from tests.image_files import encoded, files, gradient, png
+from tests.image_files import encode_image, files, gradient, png
 
 LIMITS = ImageLimits(max_pixels=1_000_000, max_side=5_000, stored_side=512)
 FILES = files()
@@ -37,7 +37,7 @@ def test_no_place_or_camera_survives_storing(kind: str) -> None:
     exif[0x010F] = "SecretCamera"
     exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
     secret = b"<x:xmpmeta>SecretPlace</x:xmpmeta>"
-    data = encoded(gradient(), kind, exif=exif, xmp=secret, icc_profile=b"SecretProfile" * 9)
+    data = encode_image(gradient(), kind, exif=exif, xmp=secret, icc_profile=b"SecretProfile" * 9)
     assert b"SecretCamera" in data
     stored = normalise_for_storage(data, LIMITS)
     assert b"Secret" not in stored.bytes
@@ -46,8 +46,10 @@ def test_no_place_or_camera_survives_storing(kind: str) -> None:
 
 def test_metadata_alone_makes_no_other_image() -> None:
     image = gradient()
-    plain = normalise_for_storage(encoded(image, "JPEG"), LIMITS)
-    commented = normalise_for_storage(encoded(image, "JPEG", comment=b"hello", icc_profile=b"p" * 50), LIMITS)
+    plain = normalise_for_storage(encode_image(image, "JPEG"), LIMITS)
+    commented = normalise_for_storage(
+        encode_image(image, "JPEG", comment=b"hello", icc_profile=b"p" * 50), LIMITS
+    )
     assert plain.bytes == commented.bytes
 
 
@@ -55,7 +57,7 @@ def test_metadata_alone_makes_no_other_image() -> None:
     ("kind", "media_type"), [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/jpeg")]
 )
 def test_what_is_stored_has_a_largest_side(kind: str, media_type: str) -> None:
-    stored = normalise_for_storage(encoded(gradient(1_200, 600), kind), LIMITS)
+    stored = normalise_for_storage(encode_image(gradient(1_200, 600), kind), LIMITS)
     assert (stored.width, stored.height) == (512, 256)
     assert stored.media_type == media_type
 
@@ -72,5 +74,5 @@ def test_a_thumbnail_is_a_small_upright_jpeg() -> None:
     small = Image.open(io.BytesIO(thumbnail(FILES["jpeg"], 24)))
     assert (small.format, small.size) == ("JPEG", (18, 24))
     assert Image.open(io.BytesIO(thumbnail(FILES["png"], 500))).size == (48, 36)
-    long = Image.open(io.BytesIO(thumbnail(encoded(gradient(1_000, 2), "PNG"), 100, LIMITS)))
+    long = Image.open(io.BytesIO(thumbnail(encode_image(gradient(1_000, 2), "PNG"), 100, LIMITS)))
     assert long.size == (100, 1)

@@ -76,9 +76,9 @@ def test_a_family_means_its_default_where_a_base_is_asked_for(make: Make) -> Non
 def test_one_that_went_away_is_still_called_by_its_name_and_never_by_its_folder(
     make: Make, tmp_path: Path
 ) -> None:
-    assert make().shown(str(tmp_path / "Gone"), "vlm") == "gone"
-    assert make().shown(str(tmp_path / "Gone")) == "gone"
-    assert make().shown("llava-shapes", "vlm") == "llava-shapes"
+    assert make().name_for_clients(str(tmp_path / "Gone"), "vlm") == "gone"
+    assert make().name_for_clients(str(tmp_path / "Gone")) == "gone"
+    assert make().name_for_clients("llava-shapes", "vlm") == "llava-shapes"
     assert make().is_same_encoder("openai/clip-vit-base-patch32", "clip-vit-base-patch32")
 
 

@@ -15,7 +15,7 @@ from app.training.base_traits import BaseTraits, read_traits
 from app.training.config import MultimodalConfig, parse, parse_yaml
 from app.training.config_notes import find_notes
 from app.training.config_sections import BASE_TYPES, BaseModelSection
-from tests.printed_config import PRINTED, printed
+from tests.printed_config import PRINTED, adapt_printed
 
 WHOLE = """
 version: 1.0
@@ -202,7 +202,7 @@ def noted(
 
 
 def test_what_does_nothing_for_the_model_is_said_with_its_reason() -> None:
-    found = noted(printed(), traits("llava-shapes", "vlm", "llava"))
+    found = noted(adapt_printed(), traits("llava-shapes", "vlm", "llava"))
     for field, words in {
         "base_model.name": ["'llava-7b'", "'llava-shapes' is trained"],
         "vision_processor.image_size": ["64 pixels", "224"],
@@ -220,7 +220,7 @@ def test_what_does_nothing_for_the_model_is_said_with_its_reason() -> None:
 
 
 def test_a_value_that_is_the_models_own_gives_no_warning() -> None:
-    document = printed()
+    document = adapt_printed()
     for old, new in {
         'name: "llava-7b"': 'name: "llava"',
         "image_size: 224": "image_size: 64",

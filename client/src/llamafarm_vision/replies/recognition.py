@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import field_validator
 
 from llamafarm_vision.replies.base import ReplyModel
+from llamafarm_vision.replies.review import ReviewSpan
 
 
 class Score(ReplyModel):
@@ -152,6 +153,8 @@ class Collection(ReplyModel):
     """`equal`, or `examples`: each label is expected as often as there are examples of it."""
     version: int
     """Grows by one with each change of its examples or descriptions."""
+    review: ReviewSpan | None = None
+    """What it keeps for review; None where it keeps no pictures."""
     labels: int
     examples: int
     """Images with a label."""

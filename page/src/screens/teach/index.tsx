@@ -1,6 +1,7 @@
 // Teach: a card for each label, every way in for pictures, and beside it what the service makes of one.
 import { useEffect, useState } from "preact/hooks";
 import { CollectionPicker } from "../../parts/collection-picker";
+import { FinderButton } from "../../parts/finder";
 import { NameIt } from "../../parts/name-it";
 import { ProblemNote } from "../../parts/problem";
 import { ShowCall } from "../../parts/show-call";
@@ -11,6 +12,7 @@ import type { Given } from "../../state/pictures";
 import { teach, uploads } from "../../state/teaching";
 import { say } from "../../strings";
 import { Hero, SampleStrip } from "./samples";
+import { Hints } from "./hints";
 import { LabelCard } from "./label-card";
 import { NewLabel } from "./new-label";
 import { Preview } from "./preview";
@@ -52,10 +54,12 @@ export function Teach() {
         <h1>{say.teach.title}</h1>
         <CollectionPicker />
         {total > 0 && <span class="soft">{say.teach.summary(labels.value.length, total)}</span>}
+        <FinderButton />
         <ShowCall />
       </header>
       {error !== null && <ProblemNote error={error} onRetry={() => void load()} />}
       {ready && all.length === 0 && <Hero />}
+      <Hints />
       <div class="teach-columns">
         <div class="stack">
           {all.length > FILTER_FROM && (

@@ -12,7 +12,7 @@ import { changes, collectionName, hueOf } from "../../state/collections";
 import { leaving } from "../../state/forgetting";
 import { dismiss, retry, teach, uploads, type Upload } from "../../state/teaching";
 import { say } from "../../strings";
-import { LabelPictures } from "./label-pictures";
+import { LabelName, LabelPictures } from "./label-pictures";
 
 const SHOWN = 8;
 const FEW = 3;
@@ -41,7 +41,7 @@ export function LabelCard({ label: { label, examples } }: { label: LabelInfo }) 
   return (
     <section class="card label-card" data-hue={hueOf(label)} data-over={over} aria-label={label} {...handlers}>
       <header>
-        <h2 dir="auto">{label}</h2>
+        {count > 0 ? <LabelName label={label} /> : <h2 dir="auto">{label}</h2>}
         <span class="count">{count}</span>
         <Choose class="quiet square" aria-label={say.teach.add(label)} onGiven={(given) => add(given.map((one) => one.file))}>
           <Icon name="plus" />

@@ -1,15 +1,16 @@
-// Every picture of one label: select some and forget them.
+// Every picture of one label: select some and move or forget them; rename the label or forget it whole.
 import { useEffect, useState } from "preact/hooks";
 import { readAll } from "../../api/client";
+import { Problem } from "../../api/problems";
 import type { ExampleInfo } from "../../api/schema";
 import { Dialog } from "../../parts/dialog";
-import { PictureGrid } from "../../parts/grid";
+import { ExamplesGrid } from "../../parts/examples-grid";
 import { Icon } from "../../parts/icon";
 import { ProblemNote } from "../../parts/problem";
 import { Progress } from "../../parts/progress";
-import { Thumb } from "../../parts/thumb";
 import { changes, collectionName } from "../../state/collections";
-import { forget, leaving } from "../../state/forgetting";
+import { forget } from "../../state/forgetting";
+import { rename } from "../../state/relabelling";
 import { say } from "../../strings";
 
 export function LabelPictures({ label, count, open, onClose }: { label: string; count: number; open: boolean; onClose: () => void }) {
@@ -23,7 +24,6 @@ export function LabelPictures({ label, count, open, onClose }: { label: string; 
 function Pictures({ label, onEmpty }: { label: string; onEmpty: () => void }) {
   const [examples, setExamples] = useState<readonly ExampleInfo[] | null>(null);
   const [error, setError] = useState<unknown>(null);
-  const [picked, setPicked] = useState<ReadonlySet<string>>(new Set());
   const collection = collectionName.value;
   useEffect(() => {
     const stop = new AbortController();
@@ -33,40 +33,52 @@ function Pictures({ label, onEmpty }: { label: string; onEmpty: () => void }) {
   }, [collection, label, changes.value]);
   if (error !== null) return <ProblemNote error={error} />;
   if (!examples) return <Progress label={say.app.loading} />;
-  const shown = examples.filter((example) => !leaving.value.has(example.id));
-  const toggle = (range: ExampleInfo[]) => {
-    const next = new Set(picked);
-    const [only] = range;
-    if (range.length === 1 && only && next.has(only.id)) next.delete(only.id);
-    else for (const example of range) next.add(example.id);
-    setPicked(next);
-  };
-  const drop = (ids: string[], sentence: string) => {
-    forget(collection, ids, sentence);
-    setPicked(new Set());
-    if (ids.length === shown.length) onEmpty();
+  const dropAll = () => {
+    forget(collection, examples.map((example) => example.id), say.teach.forgotLabel(label, examples.length));
+    onEmpty();
   };
   return (
-    <>
-      <div class="row">
-        <span class="soft grow">{picked.size ? say.grid.selected(picked.size) : say.teach.pick}</span>
-        {picked.size > 0 ? (
-          <button type="button" class="danger" onClick={() => drop([...picked], say.teach.forgot(picked.size))}>
-            <Icon name="trash" />
-            {say.teach.forgetPicked(picked.size)}
-          </button>
-        ) : (
-          <button type="button" class="danger" onClick={() => drop(shown.map((example) => example.id), say.teach.forgotLabel(label, shown.length))}>
-            <Icon name="trash" />
-            {say.teach.forget(label)}
-          </button>
-        )}
-      </div>
-      <PictureGrid
-        items={shown} keyOf={(example) => example.id} label={label} selected={picked} onSelect={(_, range) => toggle(range)}
-        nameOf={(example) => say.teach.picture(label, shown.indexOf(example) + 1)}
-        render={(example) => <Thumb path={example.image} size={256} alt="" />}
+    <ExamplesGrid examples={examples} label={label}>
+      <button type="button" class="danger" onClick={dropAll}><Icon name="trash" />{say.teach.forget(label)}</button>
+    </ExamplesGrid>
+  );
+}
+
+/** The label's name, to be changed in place; where the name is taken, the two can become one. */
+export function LabelName({ label }: { label: string }) {
+  const [name, setName] = useState<string | null>(null);
+  const [error, setError] = useState<unknown>(null);
+  const change = async (merge = false) => {
+    const wanted = name?.trim() ?? "";
+    if (!wanted || wanted === label) return setName(null);
+    try {
+      await rename(collectionName.value, label, wanted, merge);
+      setName(null);
+      setError(null);
+    } catch (problem) {
+      setError(problem);
+    }
+  };
+  if (name === null) {
+    return (
+      <h2 dir="auto">
+        <button type="button" class="label-name" aria-label={say.teach.rename(label)} onClick={() => setName(label)}>{label}<Icon name="pencil" /></button>
+      </h2>
+    );
+  }
+  const taken = error instanceof Problem && error.status === 409;
+  return (
+    <form class="rename" onSubmit={(event) => (event.preventDefault(), void change())}>
+      <input
+        value={name} autofocus aria-label={say.teach.newName} ref={(field) => void (field && document.activeElement !== field && error === null && field.select())}
+        onInput={(event) => (setName(event.currentTarget.value), setError(null))}
+        onKeyDown={(event) => event.key === "Escape" && (event.stopPropagation(), setName(null), setError(null))}
       />
-    </>
+      {error !== null && <ProblemNote error={error} compact />}
+      <div class="row">
+        {taken ? <button type="button" class="primary" onClick={() => void change(true)}>{say.teach.merge(name.trim())}</button> : <button type="submit" class="primary">{say.app.save}</button>}
+        <button type="button" onClick={() => (setName(null), setError(null))}>{say.app.cancel}</button>
+      </div>
+    </form>
   );
 }

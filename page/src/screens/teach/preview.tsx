@@ -9,6 +9,7 @@ import { Choose, useDrop } from "../../parts/ways-in";
 import { cameraOn, cameraVideo } from "../../state/camera";
 import { changes, collection, collectionName, labels } from "../../state/collections";
 import { classify, type Told } from "../../state/classifying";
+import { useObjectUrl } from "../../state/object-url";
 import type { Given } from "../../state/pictures";
 import { lastTaught } from "../../state/teaching";
 import { watch } from "../../state/watching";
@@ -19,19 +20,13 @@ const NEAREST = 3;
 
 export function Preview() {
   const [picture, setPicture] = useState<File | null>(null);
-  const [url, setUrl] = useState("");
   const [told, setTold] = useState<Told | null>(null);
   const [error, setError] = useState<unknown>(null);
   const place = useRef<HTMLElement>(null);
   const shown = picture ?? lastTaught.value;
+  const url = useObjectUrl(shown);
   const can = collection.value !== null && labels.value.length > 0;
 
-  useEffect(() => {
-    if (!shown) return;
-    const made = URL.createObjectURL(shown);
-    setUrl(made);
-    return () => URL.revokeObjectURL(made);
-  }, [shown]);
   useEffect(() => {
     setTold(null);
     setPicture(null);
@@ -79,8 +74,9 @@ export function Preview() {
         <div class="row">
           <Choose single onGiven={ask} class="grow"><Icon name="picture" />{say.preview.choose}</Choose>
           {hasCamera() && (
-            <button type="button" class="square" aria-pressed={cameraOn.value} aria-label={cameraOn.value ? say.ways.stopCamera : say.ways.startCamera} onClick={() => (cameraOn.value = !cameraOn.value)}>
+            <button type="button" class="camera-switch" aria-pressed={cameraOn.value} aria-label={cameraOn.value ? say.ways.stopCamera : say.ways.startCamera} onClick={() => (cameraOn.value = !cameraOn.value)}>
               <Icon name="camera" />
+              {cameraOn.value && say.ways.stopCamera}
             </button>
           )}
         </div>

@@ -31,7 +31,7 @@ export function Controls({ ownLabels, onOwnLabels, threshold, onThreshold }: Pro
       </form>
       <div class="threshold" data-automatic={threshold === null}>
         <label>
-          {say.try.threshold} <output>{threshold === null ? say.try.automatic : say.scores.percent(threshold)}</output>
+          {say.try.threshold} <span class="soft">{threshold === null ? say.try.automatic : say.scores.percent(threshold)}</span>
           <input type="range" min={0} max={1} step={0.01} value={threshold ?? 0.5} onInput={(event) => onThreshold(Number(event.currentTarget.value))} />
         </label>
         {threshold !== null && <button type="button" class="quiet" onClick={() => onThreshold(null)}>{say.try.useAutomatic}</button>}

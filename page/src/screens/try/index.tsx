@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { CollectionPicker } from "../../parts/collection-picker";
+import { FinderButton } from "../../parts/finder";
 import { ShowCall } from "../../parts/show-call";
 import { useDrop, usePaste } from "../../parts/ways-in";
 import { cameraOn } from "../../state/camera";
@@ -39,6 +40,7 @@ export function Try() {
       <header class="screen-head">
         <h1>{say.try.title}</h1>
         <CollectionPicker />
+        <FinderButton />
         <ShowCall />
       </header>
       <Controls ownLabels={ownLabels} onOwnLabels={setOwnLabels} threshold={threshold} onThreshold={setThreshold} />

@@ -1,5 +1,5 @@
 // Many files as a table: filter by label, sort by least sure, download.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { isAbort } from "../../api/problems";
 import { Icon } from "../../parts/icon";
 import { ProblemNote } from "../../parts/problem";
@@ -7,6 +7,7 @@ import { Progress } from "../../parts/progress";
 import { Choose } from "../../parts/ways-in";
 import { classify } from "../../state/classifying";
 import { changes, collectionName, hueOf } from "../../state/collections";
+import { useObjectUrl } from "../../state/object-url";
 import type { Given } from "../../state/pictures";
 import { say } from "../../strings";
 import { read, saveCsv, type Row, type Seen } from "./rows";
@@ -134,11 +135,6 @@ function Line({ row, onOpen }: { row: Seen; onOpen: (file: File) => void }) {
 }
 
 function FilePicture({ file }: { file: File }) {
-  const image = useRef<HTMLImageElement>(null);
-  useEffect(() => {
-    const url = URL.createObjectURL(file);
-    if (image.current) image.current.src = url;
-    return () => URL.revokeObjectURL(url);
-  }, [file]);
-  return <img ref={image} alt="" loading="lazy" />;
+  const url = useObjectUrl(file);
+  return url && <img src={url} alt="" loading="lazy" />;
 }

@@ -12,6 +12,7 @@ import { hrefOf } from "../../router";
 import { cameraOn, cameraVideo } from "../../state/camera";
 import { classify, type Told } from "../../state/classifying";
 import { changes, collectionName, hueOf, labels } from "../../state/collections";
+import { useObjectUrl } from "../../state/object-url";
 import type { Given } from "../../state/pictures";
 import { may } from "../../state/session";
 import { teach } from "../../state/teaching";
@@ -35,7 +36,7 @@ export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
   const [error, setError] = useState<unknown>(null);
   const [busy, setBusy] = useState(false);
   const [attempt, setAttempt] = useState(0);
-  const [url, setUrl] = useState("");
+  const url = useObjectUrl(file);
   const [naming, setNaming] = useState<File[] | null>(null);
   const live = cameraOn.value;
   const own = ownLabels ?? undefined;
@@ -43,10 +44,6 @@ export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
   useEffect(() => {
     setTold(null);
     setError(null);
-    if (!file) return;
-    const made = URL.createObjectURL(file);
-    setUrl(made);
-    return () => URL.revokeObjectURL(made);
   }, [file, live]);
   useEffect(() => {
     if (!file || live) return;

@@ -25,7 +25,7 @@ from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits
 from app.observability.metrics import Metrics
 from app.settings import Settings
-from tests.engines import Squares, SquaresFamily, served
+from tests.engines import Squares, SquaresFamily, serve_registry
 
 
 def jpeg(image: Image.Image) -> bytes:
@@ -70,7 +70,7 @@ async def live(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
             async with registry.encoder() as lent:
                 yield lent
         else:
-            async with served(registry, settings, pool) as (_, client), client.encoder() as lent:
+            async with serve_registry(registry, settings, pool) as (_, client), client.encoder() as lent:
                 yield lent
         await registry.close()
 

@@ -62,7 +62,7 @@ def test_batches_of_answers_stay_on_the_cpu_until_the_trainer_moves_them(
 ) -> None:
     items = [
         Item(str(number), question="what is it?" if task == "vqa" else None, answer="three")
-        for number in sorted(shapes.shown())[:4]
+        for number in sorted(shapes.list_shapes())[:4]
     ]
     made = prepared(
         tmp_path, base, "vlm", Examples(task, items, lambda name: shapes.data(int(name))), **params
@@ -80,7 +80,7 @@ def test_batches_of_answers_stay_on_the_cpu_until_the_trainer_moves_them(
 
 @pytest.mark.parametrize("base", ["lite", "clip-tiny", "dinov2-tiny"])
 def test_batches_of_labelled_images_stay_there_too(base: str, tmp_path: Path) -> None:
-    rows = sorted(shapes.shown().items())[:8]
+    rows = sorted(shapes.list_shapes().items())[:8]
     items = [Item(str(number), label=("a", "b")[place % 2]) for place, (number, _) in enumerate(rows)]
     examples = Examples("classification", items, lambda name: shapes.data(int(name)))
     made = prepared(tmp_path, base, "encoder", examples)

@@ -1,0 +1,1 @@
+"""What people say of answers: pictures kept for review, decisions on them, and feedback; each teaches at once."""

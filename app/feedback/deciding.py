@@ -1,0 +1,286 @@
+"""What happens when a person decides a picture of the queue: remembered and taught in one transaction, or undone."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import cast
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.service import KeyRing
+from app.collections import vectors
+from app.collections.directory import KnownCollection
+from app.collections.neighbours import Reviewed
+from app.collections.service import (
+    Collection,
+    NewExample,
+    Recognition,
+    add_examples,
+    find_collection,
+    lock_images,
+    remove_examples,
+)
+from app.errors import ConflictError, shorten_name
+from app.feedback import outcomes, repository
+from app.feedback.decisions import Decided, Decision, Verdict
+from app.feedback.errors import (
+    AlreadyDecidedError,
+    GuessChangedError,
+    NotDecidedError,
+    ReviewPictureNotFoundError,
+)
+from app.feedback.handover import HandOver
+from app.feedback.outcomes import Source
+from app.feedback.tables import ReviewPicture
+from app.media import images
+from app.media.images import ImageLimits
+from app.observability.metrics import Metrics
+from app.storage.blobs import BlobStore
+from app.storage.database import Database
+
+_WORDS = {"none": "none of the labels", "skip": "skipped"}
+
+
+@dataclass(frozen=True)
+class Decider:
+    """Who decides: the key of a workspace, None for a caller without one."""
+
+    workspace: str
+    key_id: uuid.UUID | None
+
+
+@dataclass(frozen=True)
+class _Vectors:
+    """The vectors of pictures by the encoder `key`, as SQL text: those that another encoder made are made anew."""
+
+    key: str
+    renewed: dict[uuid.UUID, str]
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """A collection and its pictures after a change of them."""
+
+    collected: Collection
+    rows: Sequence[ReviewPicture]
+    waiting: int
+    has_changed: bool
+    """Whether the collection learned or forgot something."""
+
+
+class _TakenError(Exception):
+    """Others have decided these pictures. What is told of the first is read here: a row that was read in a transaction
+    cannot be asked any more once that was rolled back.
+    """
+
+    def __init__(self, rows: Sequence[ReviewPicture]) -> None:
+        first = rows[0]
+        self.picture, self.decided_by, self.decided_at = first.id, first.decided_by, first.decided_at
+        self.what = _WORDS.get(first.decision or "", "") if first.label is None else f"'{first.label}'"
+        self.more = len(rows) - 1
+        super().__init__()
+
+
+@dataclass(eq=False)
+class Deciding:
+    """Everything that changes what is decided."""
+
+    database: Database
+    recognition: Recognition
+    keys: KeyRing
+    blobs: BlobStore
+    limits: ImageLimits
+    handover: HandOver
+    metrics: Metrics
+    deadline_s: float
+
+    async def decide(
+        self,
+        decider: Decider,
+        collection: str,
+        pictures: Sequence[uuid.UUID],
+        verdict: Verdict,
+        source: Source = "review",
+    ) -> list[Decided]:
+        """Decide pictures in the order given, all of them or none, and teach what they show.
+
+        What was answered is committed: label, example, vector and decision in one transaction. Raises
+        CollectionNotFoundError, ReviewPictureNotFoundError, AlreadyDecidedError, GuessChangedError, and what embedding
+        raises where the collection's encoder is another one by now.
+        """
+        known = await self.recognition.known(decider.workspace, collection)
+        wanted = list(dict.fromkeys(pictures))
+        try:
+            async with self.database.session() as session:
+                reviewed = await repository.read_reviewed(session, known.id)
+                before = await repository.find(session, reviewed, wanted)
+            _check(before, wanted, verdict)
+            prepared = await self._prepare(known, before) if verdict.kind in ("label", "right") else None
+            async with self.database.session() as session:
+                settled = await self._decide(session, decider, known, before, verdict, prepared, source)
+        except _TakenError as taken:
+            raise await self._tell_taken(taken) from None
+        await self._announce(settled.collected, has_changed=settled.has_changed)
+        self.handover.draw_line(known.id, None)
+        decided = {row.id: _tell(row, settled) for row in settled.rows}
+        for decision, count in Counter(row.decision or "" for row in settled.rows).items():
+            self.metrics.observe_decision(decision, count)
+        return [decided[picture] for picture in wanted]
+
+    async def undo(self, decider: Decider, collection: str, picture: uuid.UUID) -> Decided:
+        """Let a picture wait again, and forget the example that deciding it made.
+
+        Raises CollectionNotFoundError, ReviewPictureNotFoundError and NotDecidedError.
+        """
+        known = await self.recognition.known(decider.workspace, collection)
+        async with self.database.session() as session:
+            collected = await find_collection(session, decider.workspace, collection, lock=True)
+            version = collected.version
+            rows = await repository.find(session, _reviewed(collected), [picture], lock=True)
+            if not rows:
+                raise ReviewPictureNotFoundError
+            row = rows[0]
+            if row.decision is None:
+                raise NotDecidedError
+            if row.is_taught and row.example_id is not None:
+                await remove_examples(session, collected, [row.example_id])
+            await outcomes.remove(session, known.id, row.image_sha256)
+            row.decision = row.label = row.example_id = row.decided_at = row.decided_by = None
+            row.is_taught = False
+            await session.flush()
+            settled = _Settled(
+                collected, rows, await _count_waiting(session, collected), collected.version != version
+            )
+        await self._announce(collected, has_changed=settled.has_changed)
+        self.metrics.observe_decision("undone")
+        return _tell(row, settled)
+
+    async def _announce(self, collected: Collection, *, has_changed: bool) -> None:
+        self.recognition.directory.learn(collected)
+        if has_changed:
+            await self.recognition.directory.announce(collected)
+
+    async def _prepare(self, known: KnownCollection, rows: Sequence[ReviewPicture]) -> _Vectors:
+        """What teaching the pictures needs; of most nothing is computed, since they were embedded when they came."""
+        async with self.recognition.registry.encoder(known.encoder) as live:
+            async with self.database.session() as session:
+                await vectors.ensure_index(session, live.key, live.dim)
+            renewed: dict[uuid.UUID, str] = {}
+            for row in rows:
+                if row.encoder == live.key:
+                    continue
+                try:
+                    data = await self.blobs.get(row.image_sha256)
+                except FileNotFoundError:
+                    raise ReviewPictureNotFoundError(f"The image of the picture {row.id} is gone.") from None
+                pixels = await asyncio.to_thread(
+                    images.decode_pixels, data, self.limits, min_side=live.min_decoded_side
+                )
+                made = await live.embed_images([pixels], deadline_s=self.deadline_s)
+                renewed[row.id] = vectors.to_sql(made[0])
+            return _Vectors(live.key, renewed)
+
+    async def _decide(
+        self,
+        session: AsyncSession,
+        decider: Decider,
+        known: KnownCollection,
+        wanted: Sequence[ReviewPicture],
+        verdict: Verdict,
+        prepared: _Vectors | None,
+        source: Source,
+    ) -> _Settled:
+        if prepared is not None:
+            await lock_images(session, [row.image_sha256 for row in wanted])
+        collected = await find_collection(session, decider.workspace, known.name, lock=True)
+        if collected.id != known.id or collected.encoder != known.encoder:
+            self.recognition.directory.forget(decider.workspace, known.name)
+            raise ConflictError("The collection was replaced meanwhile: try again.")
+        version, ids = collected.version, [row.id for row in wanted]
+        rows = await repository.find(session, _reviewed(collected), ids, lock=True)
+        _check(rows, ids, verdict)
+        for row in rows:
+            decision, label = verdict.decide(row.guess)
+            row.decision, row.label = decision, label
+            row.decided_at, row.decided_by = datetime.now(UTC), decider.key_id
+            if decision == "none" and row.rejected:  # as the service had said
+                await outcomes.put(session, known.id, row.image_sha256, source, None, "right", None)
+            else:
+                await outcomes.put(session, known.id, row.image_sha256, source, row.guess, decision, label)
+        if prepared is not None:
+            await _teach(session, collected, rows, prepared)
+        await session.flush()
+        return _Settled(
+            collected, rows, await _count_waiting(session, collected), collected.version != version
+        )
+
+    async def _tell_taken(self, taken: _TakenError) -> AlreadyDecidedError:
+        """The failure that says who was first."""
+        who = "a caller without a key"
+        if taken.decided_by is not None:
+            name = await self.keys.name_of(taken.decided_by)
+            who = f"the key '{shorten_name(name)}'" if name else "a key that is gone"
+        when = taken.decided_at.strftime(", %Y-%m-%d %H:%M:%S UTC") if taken.decided_at else ""
+        more = f", and so were {taken.more} more of them" if taken.more else ""
+        return AlreadyDecidedError(
+            f"The picture {taken.picture} was decided already: {taken.what}, by {who}{when}{more}."
+        )
+
+
+def _tell(row: ReviewPicture, settled: _Settled) -> Decided:
+    return Decided(
+        id=row.id,
+        decision=cast("Decision | None", row.decision),
+        label=row.label,
+        example=row.example_id,
+        collection_version=settled.collected.version,
+        waiting=settled.waiting,
+    )
+
+
+async def _teach(
+    session: AsyncSession, collected: Collection, rows: Sequence[ReviewPicture], prepared: _Vectors
+) -> None:
+    """Make examples of pictures that were decided to show a label; `collected` is locked."""
+    kept = await repository.read_vectors_as_text(session, [row.id for row in rows])
+    by_label: defaultdict[str, list[ReviewPicture]] = defaultdict(list)
+    for row in rows:
+        by_label[row.label or ""].append(row)
+    for label, alike in by_label.items():
+        texts = [prepared.renewed.get(row.id) or kept[row.id] for row in alike]
+        new = [NewExample(row.image_sha256, text, row.bytes) for row, text in zip(alike, texts, strict=True)]
+        added = await add_examples(session, collected, label, "", new, prepared.key)
+        for row, example in zip(alike, added, strict=True):
+            row.example_id, row.is_taught = example.id, example.created
+
+
+def _reviewed(collected: Collection) -> Reviewed:
+    return Reviewed(collected.id, collected.review_keep, collected.review_days)
+
+
+async def _count_waiting(session: AsyncSession, collected: Collection) -> int:
+    waiting, _ = await repository.measure(session, _reviewed(collected))
+    return waiting
+
+
+def _check(rows: Sequence[ReviewPicture], wanted: Sequence[uuid.UUID], verdict: Verdict) -> None:
+    """Raise ReviewPictureNotFoundError, GuessChangedError or _TakenError unless all of them can be decided so."""
+    found = {row.id for row in rows}
+    missing = [picture for picture in wanted if picture not in found]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ReviewPictureNotFoundError(
+            f"The review queue does not keep the picture {missing[0]}{more} (any more)."
+        )
+    taken = [row for row in rows if row.decision is not None]
+    if taken:
+        raise _TakenError(taken)
+    if verdict.guess is not None:
+        for row in rows:
+            if row.guess != verdict.guess:
+                raise GuessChangedError(f"The guess for the picture {row.id} is '{row.guess}' by now.")

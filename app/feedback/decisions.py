@@ -1,0 +1,85 @@
+"""What a person may say of an answer, and what it comes to."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Literal
+
+Decision = Literal["right", "relabelled", "none", "skip"]
+"""What is remembered: the guess was right, another label is, none of them is, or nobody could tell."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a person says: a label, that the guess is right, that no label is, or nothing."""
+
+    kind: Literal["label", "right", "none", "skip"]
+    label: str | None = None
+    """Of the kind `label`."""
+    guess: str | None = None
+    """The guess that the person saw and calls right; None takes it as it is kept."""
+
+    def decide(self, guess: str) -> tuple[Decision, str | None]:
+        """What it comes to for a picture with this guess, and the label that the picture then has."""
+        if self.kind == "label":
+            return ("right" if self.label == guess else "relabelled"), self.label
+        if self.kind == "right":
+            return "right", guess
+        return self.kind, None
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A picture of the queue after a decision on it, or after that was undone."""
+
+    id: uuid.UUID
+    decision: Decision | None
+    label: str | None
+    example: uuid.UUID | None
+    collection_version: int
+    waiting: int
+    """How many pictures of the collection still wait."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What feedback came to."""
+
+    example: uuid.UUID | None
+    label: str | None
+    collection_version: int
+    decision: Decision | None
+    """None where the collection could say nothing of the picture, since it had been taught nothing."""
+    other_labels: tuple[str, ...] = ()
+    """Labels of the collection that the same picture teaches besides."""
+
+
+@dataclass(frozen=True)
+class AgreementPoint:
+    """The agreement over the last decisions after so many of them."""
+
+    decided: int
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Stats:
+    """How many pictures wait, and how often people agreed."""
+
+    waiting: int
+    right: int
+    relabelled: int
+    none: int
+    skipped: int
+    curve: list[AgreementPoint]
+
+    @property
+    def decided(self) -> int:
+        """Pictures of which somebody could tell."""
+        return self.right + self.relabelled + self.none
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of guesses that were right; None before the first decision."""
+        return self.right / self.decided if self.decided else None

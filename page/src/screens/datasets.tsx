@@ -1,0 +1,269 @@
+// Data sets: upload an archive, see its balance and what was refused, teach it, train on it.
+import { useEffect, useState } from "preact/hooks";
+import { call, readAll } from "../api/client";
+import type { DatasetImageInfo, DatasetInfo, Recommended } from "../api/schema";
+import { CollectionPicker } from "../parts/collection-picker";
+import { PictureGrid } from "../parts/grid";
+import { Icon } from "../parts/icon";
+import { Download } from "../parts/job-view";
+import { ProblemNote } from "../parts/problem";
+import { Progress } from "../parts/progress";
+import { ShowCall } from "../parts/show-call";
+import { Thumb } from "../parts/thumb";
+import { tell } from "../parts/toast";
+import { goTo, hrefOf, route } from "../router";
+import { collectionName, ensureCollection } from "../state/collections";
+import { may } from "../state/session";
+import { say } from "../strings";
+
+const LOOK_AGAIN_MS = 1500;
+const MAX_BALANCE = 60;
+
+interface Summary {
+  examples?: number;
+  labels?: Record<string, Record<string, number>>;
+  splits?: Record<string, number>;
+  refused?: Record<string, number>;
+  refused_total?: number;
+  remarks?: string[];
+  duplicates?: number;
+}
+
+export function Datasets() {
+  const id = route.value.rest[0];
+  return id ? <Dataset key={id} id={id} /> : <List />;
+}
+
+function List() {
+  const [found, setFound] = useState<DatasetInfo[] | null>(null);
+  const [error, setError] = useState<unknown>(null);
+  useEffect(() => void readAll("GET /v1/datasets", {}).then((rows) => setFound([...rows]), setError), []);
+  return (
+    <>
+      <header class="screen-head">
+        <h1>{say.datasets.title}</h1>
+        <ShowCall />
+      </header>
+      {may("learn") && <Upload />}
+      {error !== null && <ProblemNote error={error} />}
+      {found === null ? error === null && <Progress label={say.app.loading} /> : found.length === 0 ? <p class="soft">{say.datasets.none}</p> : (
+        <ul class="job-list">
+          {found.map((dataset) => (
+            <li key={dataset.id}>
+              <a class="card" href={hrefOf("datasets", [dataset.id])} data-state={dataset.state}>
+                <span class="job-name" dir="auto">{dataset.name}</span>
+                <span class="state">{say.datasets.states[dataset.state]}</span>
+                <small>{say.jobs.when(dataset.created_at)}</small>
+              </a>
+            </li>
+          ))}
+        </ul>
+      )}
+    </>
+  );
+}
+
+function Upload() {
+  const [share, setShare] = useState<number | null>(null);
+  const [error, setError] = useState<unknown>(null);
+  const send = async (file: File) => {
+    setError(null);
+    setShare(0);
+    try {
+      const dataset = await call("POST /v1/datasets", { form: { archive: file, name: file.name.replace(/\.(zip|tar|tgz|tar\.gz)$/i, "") }, onProgress: setShare, shown: true });
+      goTo("datasets", [dataset.id]);
+    } catch (problem) {
+      setError(problem);
+      setShare(null);
+    }
+  };
+  return (
+    <section class="card stack" onDragOver={(event) => event.preventDefault()} onDrop={(event) => {
+      event.preventDefault();
+      const file = event.dataTransfer?.files[0];
+      if (file) void send(file);
+    }}>
+      <div class="row">
+        <label class="button primary">
+          <Icon name="upload" />{say.datasets.upload}
+          <input type="file" class="unseen" accept=".zip,.tar,.tgz,.gz" onChange={(event) => {
+            const file = event.currentTarget.files?.[0];
+            event.currentTarget.value = "";
+            if (file) void send(file);
+          }} />
+        </label>
+        {share !== null && <progress value={share} max={1} aria-label={say.datasets.upload} />}
+      </div>
+      <p class="soft">{say.datasets.lead}</p>
+      {error !== null && <ProblemNote error={error} />}
+    </section>
+  );
+}
+
+function Dataset({ id }: { id: string }) {
+  const [dataset, setDataset] = useState<DatasetInfo | null>(null);
+  const [error, setError] = useState<unknown>(null);
+  useEffect(() => {
+    let timer = 0;
+    let gone = false;
+    const look = () =>
+      call("GET /v1/datasets/{dataset}", { path: { dataset: id } }).then((found) => {
+        if (gone) return;
+        setDataset(found);
+        if (found.state === "preparing") timer = setTimeout(() => void look(), LOOK_AGAIN_MS);
+      }, setError);
+    void look();
+    return () => {
+      gone = true;
+      clearTimeout(timer);
+    };
+  }, [id]);
+  const summary = (dataset?.summary ?? {}) as Summary;
+  return (
+    <>
+      <header class="screen-head">
+        <h1 dir="auto">{dataset?.name ?? say.datasets.title}</h1>
+        <a class="button quiet" href={hrefOf("datasets")}>{say.datasets.all}</a>
+        <ShowCall />
+      </header>
+      {error !== null && <ProblemNote error={error} />}
+      {dataset?.state === "preparing" && <div class="card row"><Progress label={say.datasets.preparing} />{dataset.job && <a href={hrefOf("jobs", [dataset.job])}>{say.datasets.followJob}</a>}</div>}
+      {dataset?.error && <ProblemNote error={String((dataset.error as { detail?: unknown }).detail ?? "")} />}
+      {dataset?.state === "ready" && (
+        <>
+          <Balance summary={summary} />
+          <Refused dataset={dataset} summary={summary} />
+          {dataset.task === "classification" && may("train") && <Actions dataset={dataset} />}
+          <Pictures dataset={dataset} labels={Object.keys(summary.labels ?? {})} />
+        </>
+      )}
+      {dataset && dataset.state !== "preparing" && may("learn") && <Remove dataset={dataset} />}
+    </>
+  );
+}
+
+function Balance({ summary }: { summary: Summary }) {
+  const rows = Object.entries(summary.labels ?? {}).map(([label, splits]) => ({ label, number: Object.values(splits).reduce((sum, count) => sum + count, 0) })).sort((a, b) => b.number - a.number);
+  const most = Math.max(1, ...rows.map((row) => row.number));
+  return (
+    <section class="card stack" aria-labelledby="balance">
+      <h2 id="balance">{say.datasets.facts(summary.examples ?? 0, rows.length)}</h2>
+      <p class="soft">{say.datasets.splits(summary.splits ?? {})}</p>
+      {summary.remarks?.map((remark) => <p class="soft" key={remark}>{remark}</p>)}
+      <ul class="balance">
+        {rows.slice(0, MAX_BALANCE).map((row) => (
+          <li key={row.label}>
+            <span class="bar-label" dir="auto">{row.label}</span>
+            <span class="bar" aria-hidden="true"><span style={{ width: `${(row.number / most) * 100}%` }} /></span>
+            <span>{row.number.toLocaleString("en")}</span>
+          </li>
+        ))}
+      </ul>
+      {rows.length > MAX_BALANCE && <p class="soft">{say.datasets.more(rows.length - MAX_BALANCE)}</p>}
+    </section>
+  );
+}
+
+function Refused({ dataset, summary }: { dataset: DatasetInfo; summary: Summary }) {
+  const reasons = Object.entries(summary.refused ?? {});
+  if (!summary.refused_total) return null;
+  return (
+    <section class="card stack" aria-labelledby="refused">
+      <h2 id="refused">{say.datasets.refused(summary.refused_total)}</h2>
+      <ul class="stack">{reasons.map(([reason, number]) => <li key={reason}>{say.datasets.reason(number, reason)}</li>)}</ul>
+      <div><Download file={{ name: "refused.txt", size: 0, url: `/v1/datasets/${dataset.id}/report` }} /></div>
+    </section>
+  );
+}
+
+function Actions({ dataset }: { dataset: DatasetInfo }) {
+  const [strategies, setStrategies] = useState<Recommended[]>([]);
+  const [chosen, setChosen] = useState("");
+  const [error, setError] = useState<unknown>(null);
+  const examples = (dataset.summary as Summary | null)?.examples ?? 0;
+  useEffect(() => {
+    void call("POST /v1/strategies/recommend", { json: { dataset_size: examples, task: "classification" } }).then((found) => {
+      const trains = found.data.filter((strategy) => strategy.method !== null);
+      setStrategies(trains);
+      setChosen(trains[0]?.name ?? "");
+    }, setError);
+  }, [examples]);
+  const teach = async () => {
+    try {
+      await ensureCollection();
+      const job = await call("POST /v1/datasets/{dataset}/teach", { path: { dataset: dataset.id }, json: { collection: collectionName.value }, shown: true });
+      goTo("jobs", [job.id]);
+    } catch (problem) {
+      setError(problem);
+    }
+  };
+  const train = async () => {
+    const strategy = strategies.find((known) => known.name === chosen);
+    try {
+      const job = await call("POST /v1/jobs", { json: { strategy: chosen, dataset: dataset.id, params: strategy?.params ?? {} }, shown: true });
+      goTo("jobs", [job.id]);
+    } catch (problem) {
+      setError(problem);
+    }
+  };
+  const advice = strategies.find((known) => known.name === chosen);
+  return (
+    <section class="card stack" aria-labelledby="use">
+      <h2 id="use">{say.datasets.use}</h2>
+      {error !== null && <ProblemNote error={error} />}
+      <div class="row"><CollectionPicker /><button type="button" class="primary" onClick={() => void teach()}>{say.datasets.teach(collectionName.value)}</button></div>
+      {strategies.length > 0 && (
+        <div class="row">
+          <label>{say.datasets.strategy}<select value={chosen} onChange={(event) => setChosen(event.currentTarget.value)}>{strategies.map((strategy) => <option key={strategy.name} value={strategy.name}>{strategy.name}</option>)}</select></label>
+          <button type="button" onClick={() => void train()}>{say.jobs.train}</button>
+        </div>
+      )}
+      {advice && <p class="soft">{advice.reason} {advice.expected_time_s === null ? "" : say.jobs.expected(advice.expected_time_s)}</p>}
+    </section>
+  );
+}
+
+function Pictures({ dataset, labels }: { dataset: DatasetInfo; labels: string[] }) {
+  const [label, setLabel] = useState("");
+  const [rows, setRows] = useState<DatasetImageInfo[]>([]);
+  const [error, setError] = useState<unknown>(null);
+  useEffect(() => {
+    const stopper = new AbortController();
+    setRows([]);
+    readAll("GET /v1/datasets/{dataset}/images", { path: { dataset: dataset.id }, query: label ? { label } : {}, signal: stopper.signal }, (page) => setRows((before) => [...before, ...page])).catch((problem: unknown) => stopper.signal.aborted || setError(problem));
+    return () => stopper.abort();
+  }, [dataset.id, label]);
+  return (
+    <section class="stack" aria-labelledby="pictures">
+      <div class="row">
+        <h2 id="pictures">{say.datasets.pictures}</h2>
+        {labels.length > 0 && (
+          <label class="inline">{say.datasets.label}<select value={label} onChange={(event) => setLabel(event.currentTarget.value)}><option value="">{say.datasets.every}</option>{labels.map((name) => <option key={name} value={name}>{name}</option>)}</select></label>
+        )}
+      </div>
+      {error !== null && <ProblemNote error={error} />}
+      <PictureGrid items={rows} keyOf={(row) => `${row.image_sha256}${row.label ?? row.question ?? ""}`} nameOf={(row) => row.label ?? row.question ?? ""} label={say.datasets.pictures} render={(row) => <Thumb path={row.image} size={160} alt={row.label ?? row.question ?? ""} />} />
+    </section>
+  );
+}
+
+function Remove({ dataset }: { dataset: DatasetInfo }) {
+  const [sure, setSure] = useState(false);
+  const [error, setError] = useState<unknown>(null);
+  const remove = async () => {
+    if (!sure) return setSure(true);
+    try {
+      await call("DELETE /v1/datasets/{dataset}", { path: { dataset: dataset.id }, shown: true });
+      tell(say.datasets.removed(dataset.name));
+      goTo("datasets");
+    } catch (problem) {
+      setError(problem);
+    }
+  };
+  return (
+    <section class="stack">
+      {error !== null && <ProblemNote error={error} />}
+      <div class="row"><button type="button" class="danger" onClick={() => void remove()}><Icon name="trash" />{sure ? say.models.reallyRemove : say.app.remove}</button>{sure && <span role="status">{say.models.noUndo}</span>}</div>
+    </section>
+  );
+}

@@ -1,0 +1,55 @@
+"""Pictures for the page's tests, as files, and the ways that they get into a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page
+
+from app.cli.demo_pictures import draw_thing
+
+
+def write_picture(folder: Path, name: str, seed: int) -> Path:
+    """A picture of `mug`, `cactus`, `boat` or `house` as `<folder>/<name>-<seed>.jpg`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{seed}.jpg"
+    draw_thing(name, seed).save(path, quality=90)
+    return path
+
+
+def drop(target: Locator, *paths: Path) -> None:
+    """Drop files or folders on an element the way the system does, so that the browser itself reads them."""
+    page: Page = target.page
+    target.scroll_into_view_if_needed()
+    box = target.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+    session.detach()
+
+
+def paste(page: Page, path: Path) -> None:
+    """Copy a picture and paste it with the keyboard; the clipboard holds PNG, as browsers keep pictures there."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    content = list(path.read_bytes())
+    page.evaluate(
+        """async (content) => {
+            const bitmap = await createImageBitmap(new Blob([new Uint8Array(content)]));
+            const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+            canvas.getContext("2d").drawImage(bitmap, 0, 0);
+            const png = await canvas.convertToBlob({ type: "image/png" });
+            await navigator.clipboard.write([new ClipboardItem({ "image/png": png })]);
+        }""",
+        content,
+    )
+    page.keyboard.press("Control+V")
+
+
+def choose(button: Locator, *paths: Path) -> None:
+    """Choose files, or one folder, in the dialog that a button opens."""
+    with button.page.expect_file_chooser() as opened:
+        button.click()
+    opened.value.set_files([str(path) for path in paths] if len(paths) > 1 else str(paths[0]))

@@ -1,0 +1,128 @@
+"""What every screen keeps: accessible, within a narrow window, by keyboard alone, and text is only ever text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Tab, TabMaker
+from tests.browser.pictures import write_picture
+from tests.live import Live
+
+SCREENS = ["teach", "try", "settings"]
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+COLLECTION = "every-screen"
+HOSTILE = [
+    "<img src=x onerror=document.title='broken'>",
+    "\u0645\u0631\u062d\u0628\u0627 right to left",
+    "long " * 60,
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def filled(served: Live, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A collection with usual labels, and those that somebody means ill by."""
+    folder = tmp_path_factory.mktemp("pictures")
+    with served.client() as client:
+        client.post("/v1/collections", json={"name": COLLECTION})
+        for number, label in enumerate(["mug", *HOSTILE]):
+            picture = write_picture(folder, "mug" if label == "mug" else "boat", number).read_bytes()
+            reply = client.post(
+                f"/v1/collections/{COLLECTION}/examples", data={"label": label}, files={"images": picture}
+            )
+            assert reply.status_code == 201, reply.text
+
+
+def violations(page: Page) -> str:
+    found = Axe().run(page, options=AXE)
+    return found.generate_report() if found.violations_count else ""
+
+
+def look(tab: Tab, screen: str) -> Page:
+    page = tab.open(screen, COLLECTION)
+    page.wait_for_load_state("networkidle")
+    return page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("screen", SCREENS)
+def test_axe_finds_nothing(make_tab: TabMaker, screen: str, scheme: str) -> None:
+    page = look(make_tab(color_scheme=scheme, reduced_motion="reduce"), screen)
+    assert not violations(page)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert not violations(page)
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_it_fits_a_narrow_window_and_double_zoom(make_tab: TabMaker, screen: str) -> None:
+    for viewport, scale in (({"width": 320, "height": 640}, 1), ({"width": 640, "height": 400}, 2)):
+        page = look(make_tab(viewport=viewport, device_scale_factor=scale), screen)
+        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert overflow <= 0, f"{screen} is {overflow} px wider than {viewport}"
+        small = page.evaluate(
+            """[...document.querySelectorAll('main button, nav a, nav button, main select')]
+               .filter((part) => part.offsetParent && Math.min(part.offsetWidth, part.offsetHeight) < 44)
+               .map((part) => part.outerHTML.slice(0, 100))"""
+        )
+        assert small == []
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_the_tab_key_reaches_every_control_and_shows_where_it_is(tab: Tab, screen: str) -> None:
+    page = look(tab, screen)
+    wanted = page.evaluate(
+        """[...document.querySelectorAll('a[href], button, input, select, textarea')]
+           .filter((part) => part.checkVisibility() && !part.disabled && part.tabIndex >= 0 && part.type !== 'radio'
+             && !part.closest('dialog')).length"""
+    )
+    reached = set()
+    for _ in range(wanted + 12):
+        page.keyboard.press("Tab")
+        place = page.evaluate(
+            """() => {
+              const part = document.activeElement;
+              if (part === document.body) return null;
+              part.dataset.seen ??= String(Math.random());
+              const style = getComputedStyle(part);
+              const outlined = style.outlineStyle !== 'none' || part.closest('.segment') !== null;
+              const counted = part.matches('a[href], button, input:not([type=radio]), select, textarea');
+              return [part.dataset.seen, outlined, part.outerHTML.slice(0, 80), counted];
+            }"""
+        )
+        if place is None:
+            continue
+        assert place[1], f"no visible focus on {place[2]}"
+        if place[3]:
+            reached.add(place[0])
+    assert len(reached) == wanted
+
+
+def test_hostile_labels_are_text(tab: Tab, served: Live) -> None:
+    page = look(tab, "teach")
+    cards = page.locator(".label-card h2")
+    expect(cards).to_have_count(4)
+    shown = cards.all_text_contents()
+    for label in HOSTILE:
+        assert label.strip() in [text.strip() for text in shown]
+    assert page.title() == "Teach · llamafarm vision"
+    assert page.evaluate("document.querySelectorAll('main img[src=x]').length") == 0
+
+
+def test_hostile_file_names_and_questions_are_text(tab: Tab, tmp_path: Path) -> None:
+    tab.expected = ["status of 422"]
+    page = look(tab, "try")
+    bad = tmp_path / "<img src=x onerror=alert(1)>.jpg"
+    bad.write_bytes(b"nothing")
+    fine = write_picture(tmp_path, "mug", 3)
+    with page.expect_file_chooser() as opened:
+        page.locator(".drop-target").click()
+    opened.value.set_files([str(bad), str(fine)])
+    expect(page.get_by_role("rowheader", name=bad.name)).to_be_visible()
+    page.get_by_label("Or name labels yourself").fill(f"{HOSTILE[0]}, {'x' * 400}")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("2 of 2 files")).to_be_visible()
+    assert page.evaluate("document.querySelectorAll('main img[src=x]').length") == 0

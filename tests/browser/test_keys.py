@@ -1,0 +1,147 @@
+"""With keys: the page asks for one, shows what it allows and nothing else, and keeps it out of addresses and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Tab, TabMaker
+from tests.browser.pictures import drop, write_picture
+from tests.live import Live
+
+
+@pytest.fixture(scope="module")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("key") / "first"
+
+
+@pytest.fixture(scope="module")
+def service_settings(key_file: Path) -> dict[str, str]:
+    """A service that others reach too, so that it wants keys."""
+    return {"VISION_HOST": "0.0.0.0", "VISION_BOOTSTRAP_KEY_FILE": str(key_file)}
+
+
+@pytest.fixture
+def admin(served: Live, key_file: Path) -> Iterator[httpx.Client]:
+    with served.client() as client:
+        client.headers["Authorization"] = f"Bearer {key_file.read_text().strip()}"
+        yield client
+
+
+def make_key(admin: httpx.Client, *scopes: str) -> tuple[str, str]:
+    made = admin.post("/v1/keys", json={"name": "a key", "scopes": list(scopes)}).json()
+    return made["id"], made["key"]
+
+
+def come_in(tab: Tab, key: str, screen: str = "teach") -> Page:
+    tab.expected = ["status of 401"]
+    page = tab.page
+    page.goto(f"{tab.url}/#/{screen}")
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Come in").click()
+    page.locator("nav").wait_for()
+    return page
+
+
+@pytest.mark.parametrize(
+    ("scopes", "screens"),
+    [
+        (["recognise"], ["Try", "Settings"]),
+        (["recognise", "learn"], ["Teach", "Try", "Settings"]),
+        (["metrics"], ["Settings"]),
+        (["admin"], ["Teach", "Try", "Settings"]),
+    ],
+)
+def test_each_scope_shows_what_it_allows(
+    tab: Tab, admin: httpx.Client, scopes: list[str], screens: list[str]
+) -> None:
+    page = come_in(tab, make_key(admin, *scopes)[1], "settings")
+    expect(page.locator("main h1")).to_have_text("Settings")
+    shown = page.locator(".rail > ul > li:not(.more)").all_inner_texts()
+    assert [name for name in shown if name in {"Teach", "Try", "Settings"}] == screens
+    expect(page.get_by_role("heading", name="Keys")).to_have_count(int(scopes == ["admin"]))
+
+
+def test_a_reader_can_try_but_not_teach(
+    tab: Tab, admin: httpx.Client, collection: str, tmp_path: Path
+) -> None:
+    admin.post("/v1/collections", json={"name": collection})
+    picture = write_picture(tmp_path, "mug", 1)
+    admin.post(
+        f"/v1/collections/{collection}/examples",
+        data={"label": "mug"},
+        files={"images": picture.read_bytes()},
+    )
+    tab.context.add_init_script(f"localStorage.setItem('vision.collection', '{collection}')")
+    page = come_in(tab, make_key(admin, "recognise")[1], "try")
+    drop(page.locator(".drop-zone"), picture)
+    expect(page.locator(".verdict")).to_have_text("mug")
+    expect(page.locator(".nearest img").first).to_be_visible()  # thumbnails carry the key too
+    expect(page.get_by_text("No, it is")).to_be_hidden()
+
+
+def test_the_key_is_in_no_address_and_no_log(
+    tab: Tab, admin: httpx.Client, served: Live, collection: str, tmp_path: Path
+) -> None:
+    _, key = make_key(admin, "recognise", "learn")
+    addresses: list[str] = []
+    said: list[str] = []
+    tab.page.on("request", lambda request: addresses.append(request.url))
+    tab.page.on("console", lambda message: said.append(message.text))
+    tab.context.add_init_script(f"localStorage.setItem('vision.collection', '{collection}')")
+    page = come_in(tab, key)
+    drop(page.get_by_role("region", name="New label"), write_picture(tmp_path, "mug", 1))
+    page.get_by_role("dialog").get_by_placeholder("Name a label").fill("mug")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("region", name="mug", exact=True).locator(".thumb img")).to_be_visible()
+    page.get_by_role("button", name="Show the call").click()
+    call = page.get_by_role("dialog").locator("pre")
+    expect(call).to_contain_text('-H "Authorization: Bearer $VISION_KEY"')
+    assert not any(key in text for text in (*addresses, *said, page.content(), served.log.read_text()))
+    assert (
+        page.evaluate("localStorage.getItem('vision.key')") is None
+    )  # remembered only where one asks for it
+    page.reload()
+    expect(page.locator("main h1")).to_have_text("Teach")  # the tab's own session
+
+
+def test_a_revoked_key_asks_for_another_without_a_reload(tab: Tab, admin: httpx.Client) -> None:
+    key_id, key = make_key(admin, "recognise", "learn")
+    page = come_in(tab, key)
+    expect(page.locator("main h1")).to_have_text("Teach")
+    assert admin.delete(f"/v1/keys/{key_id}").status_code == 204
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    field = page.get_by_label("API key")
+    deadline = 20
+    while not field.is_visible() and deadline:
+        page.wait_for_timeout(500)
+        page.evaluate("dispatchEvent(new Event('focus'))")
+        deadline -= 1
+    expect(page.get_by_role("alert")).to_contain_text("does not work")
+    field.fill(make_key(admin, "recognise", "learn")[1])
+    page.get_by_role("button", name="Come in").click()
+    expect(page.locator("main h1")).to_have_text("Teach")
+
+
+def test_a_key_is_made_shown_once_and_revoked(
+    make_tab: TabMaker, admin: httpx.Client, served: Live, key_file: Path
+) -> None:
+    tab = make_tab()
+    page = come_in(tab, key_file.read_text().strip(), "settings")
+    page.get_by_role("button", name="Make a key").click()
+    dialog = page.get_by_role("dialog", name="Make a key")
+    dialog.get_by_label("What it is for").fill("shop camera")
+    dialog.get_by_label("learn").uncheck()
+    dialog.get_by_role("button", name="Make a key").click()
+    text = page.get_by_role("dialog", name="The key is made").locator("pre").inner_text()
+    found = httpx.get(f"{served.url}/v1/access", headers={"Authorization": f"Bearer {text}"}, timeout=30)
+    assert found.json()["scopes"] == ["recognise"]
+    page.get_by_role("button", name="I have it").click()
+    assert text not in page.content()
+    page.get_by_role("button", name="Revoke shop camera").click()
+    page.get_by_role("dialog", name="Revoke shop camera").get_by_role("button", name="Revoke").click()
+    expect(page.get_by_role("row", name="shop camera")).to_have_count(0)

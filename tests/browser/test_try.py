@@ -1,0 +1,101 @@
+"""Try: a picture is named, put right with one click and undone; many become a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Tab
+from tests.browser.pictures import choose, drop, write_picture
+from tests.live import Live
+
+
+@pytest.fixture
+def taught(served: Live, collection: str, tmp_path: Path) -> str:
+    """A collection that knows a mug and a cactus by one picture each."""
+    with served.client() as client:
+        assert client.post("/v1/collections", json={"name": collection}).status_code == 201
+        for name in ("mug", "cactus"):
+            reply = client.post(
+                f"/v1/collections/{collection}/examples",
+                data={"label": name},
+                files={"images": write_picture(tmp_path, name, 1).read_bytes()},
+            )
+            assert reply.status_code == 201
+    return collection
+
+
+def test_a_correction_changes_the_next_answer_and_undo_brings_the_old_one_back(
+    tab: Tab, taught: str, tmp_path: Path
+) -> None:
+    page = tab.open("try", taught)
+    drop(page.locator(".drop-zone"), write_picture(tmp_path, "mug", 5))
+    verdict = page.locator(".verdict")
+    expect(verdict).to_have_text("mug")
+    expect(page.locator(".bars li")).to_have_count(3)
+    expect(page.locator(".bars")).to_contain_text("none of these")
+    expect(page.locator(".nearest li")).to_have_count(2)
+    page.get_by_role("group", name="No, it is").get_by_role("button", name="Another label").click()
+    page.get_by_role("dialog").get_by_placeholder("Name a label").fill("cup")
+    page.get_by_role("dialog").get_by_role("button", name="Teach it").click()
+    expect(verdict).to_have_text("cup")
+    page.locator(".toast").get_by_role("button", name="Undo").click()
+    expect(verdict).to_have_text("mug")
+
+
+def test_many_files_are_a_table_to_filter_sort_and_save(tab: Tab, taught: str, tmp_path: Path) -> None:
+    tab.expected = ["status of 422"]
+    page = tab.open("try", taught)
+    files = [write_picture(tmp_path, name, seed) for name in ("mug", "cactus") for seed in (7, 8)]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"nothing")
+    formula = write_picture(tmp_path, "cactus", 9).rename(tmp_path / "=1+1.jpg")
+    choose(page.locator(".drop-target"), *files, broken, formula)
+    expect(page.get_by_text("6 of 6 files")).to_be_visible()
+    rows = page.locator(".many tbody tr")
+    expect(rows).to_have_count(6)
+    page.get_by_role("combobox", name="Show").select_option("mug")
+    expect(rows).to_have_count(2)
+    page.get_by_role("combobox", name="Show").select_option(label="refused")
+    expect(rows).to_have_count(1)
+    expect(rows.first.get_by_role("alert")).to_be_visible()
+    page.get_by_role("combobox", name="Show").select_option(label="all labels")
+    page.get_by_label("Reject below").fill("1")
+    expect(page.get_by_text("5 rejected")).to_be_visible()
+    page.get_by_role("button", name="Back to calibrated").click()
+    expect(page.get_by_text("0 rejected")).to_be_visible()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download CSV").click()
+    lines = Path(saved.value.path()).read_text().splitlines()
+    assert lines[0] == "file,label,score,lead,error"
+    assert any(line.startswith("mug-7.jpg,mug,") for line in lines)
+    assert any(line.startswith("'=1+1.jpg,cactus,") for line in lines)
+    page.get_by_role("button", name="Look at mug-7.jpg").click()
+    expect(page.locator(".verdict")).to_have_text("mug")
+
+
+def test_labels_are_named_instead_of_taught(tab: Tab, collection: str, tmp_path: Path) -> None:
+    tab.expected = ["status of 404", "status of 409"]
+    page = tab.open("try", collection)
+    drop(page.locator(".drop-zone"), write_picture(tmp_path, "cactus", 5))
+    expect(page.get_by_role("link", name="Teach", exact=True).last).to_be_visible()
+    page.get_by_label("Or name labels yourself").fill("a cactus, a red mug")
+    page.keyboard.press("Enter")
+    expect(page.locator(".bars li")).to_have_count(3)
+    expect(page.locator(".bars")).to_contain_text("a red mug")
+    page.get_by_role("button", name="Show the call").click()
+    expect(page.get_by_role("dialog").locator("pre")).to_contain_text("a red mug")
+
+
+def test_the_camera_is_named_live(tab: Tab, taught: str) -> None:
+    asked: list[str] = []
+    page = tab.open("try", taught)
+    page.on("request", lambda request: asked.append(request.url) if "/classify" in request.url else None)
+    page.get_by_role("button", name="Camera").click()
+    expect(page.locator(".verdict")).to_be_visible()
+    page.wait_for_timeout(2000)
+    assert 1 < len(asked) <= 12  # four a second at most
+    page.get_by_role("button", name="Stop the camera").click()
+    expect(page.locator(".drop-zone")).to_be_visible()
