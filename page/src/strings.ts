@@ -52,7 +52,7 @@ export const say = {
     show: "Show the call",
     title: "The last call as a command",
     none: "Do something first: the call that did it appears here.",
-    keyLeftOut: "Your key is left out: put it into VISION_KEY.",
+    keyLeftOut: "Your key is left out: put it into VISION_API_KEY.",
   },
   keys: {
     title: "Keyboard",
