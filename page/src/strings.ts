@@ -292,6 +292,7 @@ export const say = {
     selectAll: "Select all",
     selectNone: "Select none",
     cell: (guess: string, score: number, rejected: boolean) => `${rejected ? "none of these, nearest" : "told as"} ${guess}, ${Math.round(score * 100)} %`,
+    saving: (number: number) => `Saving ${number.toLocaleString("en")} …`,
     done: "Nothing waits.",
     doneLead: "Pictures that the collection is unsure of come here as they are classified.",
     offTitle: "Learn from the pictures it is unsure of",

@@ -80,6 +80,7 @@ def test_twenty_pictures_are_cleared_by_keys_alone_and_another_tab_sees_them_gon
     page.keyboard.press("n")
     page.get_by_role("dialog").get_by_placeholder("Name a label").fill("squares")
     page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_hidden()
     expect_left(page, UNSURE - 1)
     page.keyboard.press("u")
     expect_left(page, UNSURE)
@@ -89,7 +90,7 @@ def test_twenty_pictures_are_cleared_by_keys_alone_and_another_tab_sees_them_gon
         if done < UNSURE - 1:
             expect_left(page, UNSURE - 1 - done)
         assert page.evaluate("document.activeElement.isConnected")
-    expect(page.get_by_text("Nothing waits.")).to_be_visible()
+    expect(page.get_by_text("Nothing waits.")).to_be_visible(timeout=1000 * DEADLINE_S)
     second.evaluate("dispatchEvent(new Event('focus'))")
     expect(second.get_by_text("Nothing waits.")).to_be_visible()
     with served.client() as client:

@@ -17,7 +17,7 @@ export const canUndo = signal(false);
 
 let round = 0;
 /** Decisions on their way: the queue is read again after the last of them. */
-let pending = 0;
+export const sending = signal(0);
 let line: Promise<unknown> = Promise.resolve();
 
 /** One after the other in the order of the keys: who undoes at once undoes what is still on its way. */
@@ -29,7 +29,7 @@ function inTurn<Result>(act: () => Promise<Result>): Promise<Result> {
 
 /** Reads the queue and its figures; what comes late for another collection is dropped. */
 export async function loadQueue(): Promise<void> {
-  if (pending) return;
+  if (sending.value) return;
   const name = collectionName.value;
   const mine = ++round;
   if (!collection.value?.review) {
@@ -47,13 +47,15 @@ export async function loadQueue(): Promise<void> {
   stats.value = figures;
 }
 
+addEventListener("beforeunload", (event) => sending.value && event.preventDefault());
+
 /** Decides pictures, all or none; raises `Problem`, after which the queue shows what is true now. */
 export function decide(ids: string[], decision: Decision): Promise<DecidedInfo[]> {
   const name = collectionName.value;
   round++; // a reading under way would bring them back
   const before = waitingPictures.value ?? [];
   waitingPictures.value = before.filter((picture) => !ids.includes(picture.id));
-  pending++;
+  sending.value++;
   return inTurn(() => send(name, ids, decision, before));
 }
 
@@ -78,8 +80,8 @@ async function send(name: string, ids: string[], decision: Decision, before: Rev
     if (!(error instanceof Problem) || error.status !== 409) waitingPictures.value = before;
     throw error;
   } finally {
-    pending--;
-    if (!pending) void Promise.all([refresh(), loadQueue()]).catch(() => undefined);
+    sending.value--;
+    if (!sending.value) void Promise.all([refresh(), loadQueue()]).catch(() => undefined);
   }
 }
 
