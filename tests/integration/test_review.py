@@ -15,7 +15,7 @@ from sqlalchemy import event, text
 from app.bootstrap import Services
 from tests.conftest import ClientMaker
 from tests.learning import ask, get_json, make, picture, teach
-from tests.photos import encoded
+from tests.photos import encode_photo
 
 DEADLINE_S = 30
 
@@ -198,7 +198,7 @@ async def test_pictures_alike_do_not_stand_in_a_row(client: httpx.AsyncClient, s
         """Of the scenes of one base all show the same blocks, in another brightness."""
         blocks = np.random.default_rng(base).integers(0, 200, (3, 3, 3), dtype=np.uint8)
         noise = np.random.default_rng(1000 * base + number).integers(0, 90, (96, 96, 3), dtype=np.uint8)
-        return encoded(
+        return encode_photo(
             Image.fromarray(np.kron(blocks, np.ones((32, 32, 1), np.uint8)) // 2 + noise // 2), "PNG"
         )
 
