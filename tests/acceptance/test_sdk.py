@@ -69,6 +69,7 @@ COMPONENTS = {
     "Model": models.Model,
     "ModelOptimisation": models.ModelOptimisation,
     "NewKey": models.NewKey,
+    "Access": models.Access,
     "Progress": jobs.Progress,
     "Recommendation": strategies.Recommendation,
     "Recommended": strategies.Recommended,
