@@ -69,7 +69,6 @@ COMPONENTS = {
     "Model": models.Model,
     "ModelOptimisation": models.ModelOptimisation,
     "NewKey": models.NewKey,
-    "Access": models.Access,
     "Progress": jobs.Progress,
     "Recommendation": strategies.Recommendation,
     "Recommended": strategies.Recommended,
