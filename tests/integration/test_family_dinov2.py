@@ -222,7 +222,7 @@ async def test_its_head_is_exported_without_texts(
 async def test_its_adapter_is_trained_merged_and_moves(
     teacher: httpx.AsyncClient, services: Services
 ) -> None:
-    params = {"steps": 40, "augment": False, "evaluate_every": 20}
+    params = {"steps": 40, "augment": False, "evaluate_every": 20, "publish": "trained"}
     job = await train_and_load(teacher, services, strategy="dinov2_lora", params=params, name="by-lora")
     assert job["result"]["evaluation"]["accuracy"] > 1 / 3
     assert await right_of(teacher, "by-lora") >= 14

@@ -105,8 +105,9 @@ async def test_a_label_teaches_at_once_and_undo_takes_it_back(
 
 
 async def test_what_is_decided_moves_the_guesses_of_the_rest(
-    client: httpx.AsyncClient, services: Services
+    client: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(services.review, "score_wait_s", DEADLINE_S)
     items = await unsure(client, services, 6)
     reply = await decide(client, items[0], label="kettle")
     later = await queue(client)

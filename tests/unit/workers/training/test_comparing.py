@@ -77,3 +77,13 @@ def test_a_share_of_the_training_images_holds_every_label() -> None:
 )
 def test_the_sign_test_is_exact(one: int, other: int, p_value: float) -> None:
     assert sign_test(one, other) == sign_test(other, one) == pytest.approx(p_value)
+
+
+def test_where_labels_are_expected_by_their_examples_a_share_of_them_keeps_the_proportions() -> None:
+    items = [Item(f"{number}", label="rare" if number % 10 == 0 else "common") for number in range(400)]
+    chosen = _some_of_each_label(items, 100, 1, "examples")
+    assert len(chosen) == 100
+    assert 3 <= sum(item.label == "rare" for item in chosen) <= 20
+    even = _some_of_each_label(items, 60, 1)
+    assert sum(item.label == "rare" for item in even) == 30
+    assert {item.label for item in _some_of_each_label(items, 2, 1, "examples")} == {"rare", "common"}
