@@ -99,11 +99,12 @@ format: $(VENV)/.dev-ready ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(VENV)/.dev-ready ## Write docs/settings.md, surface.md, methods.md and errors.md again from the code
+docs: $(VENV)/.dev-ready ## Write what is made from code again: settings.md, surface.md, methods.md, errors.md, the page's types
 	$(BIN)/python -m scripts.settings_docs
 	$(BIN)/python -m scripts.surface_docs
 	$(BIN)/python -m scripts.methods_docs
 	$(BIN)/python -m scripts.errors_docs
+	$(BIN)/python -m scripts.page_types
 
 page/node_modules/.ready: page/package.json page/package-lock.json
 	@echo "Installing what builds the page into page/node_modules (once)"

@@ -22,7 +22,7 @@ from PIL import Image
 from app.embedded import EmbeddedServers
 from benchmarks.stored import copy_examples
 from tests.live import Live, serving
-from tests.photos import encoded
+from tests.photos import encode_photo
 
 COLLECTION = "many"
 PATH = f"/v1/collections/{COLLECTION}"
@@ -71,7 +71,7 @@ def prepare(live: Live, examples: int) -> None:
 def picture(seed: int) -> bytes:
     """Four by four blocks of random colours."""
     blocks = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8)
-    return encoded(Image.fromarray(blocks).resize((160, 160)), "JPEG")
+    return encode_photo(Image.fromarray(blocks).resize((160, 160)), "JPEG")
 
 
 def fill(client: httpx.Client, pictures: int, took: dict[str, list[float]]) -> None:

@@ -145,7 +145,7 @@ def main() -> None:
         FILE.write_text(made)
     elif FILE.read_text() != made:
         raise SystemExit(
-            f"{FILE.relative_to(ROOT)} differs from the service's OpenAPI document: run `make page`"
+            f"{FILE.relative_to(ROOT)} differs from the service's OpenAPI document: run `make docs`"
         )
 
 

@@ -29,6 +29,19 @@ _PROMISES = {
     "none": "not promised",
 }
 
+_Coverage = Annotated[
+    float | None,
+    typer.Option(
+        min=0.5, max=0.999, help="Show besides which labels hold the right one with this probability."
+    ),
+]
+_Neighbours = Annotated[
+    int,
+    typer.Option(
+        min=0, max=20, help="Show besides so many of the taught examples that look most like the image."
+    ),
+]
+
 app = typer.Typer(help="Teach labels with one image each, and recognise them.", no_args_is_help=True)
 
 
@@ -76,18 +89,8 @@ def classify(
         float | None, typer.Option(min=0, max=1, help="Reject below this score; 0 accepts everything.")
     ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Scores to show for one image.")] = None,
-    coverage: Annotated[
-        float | None,
-        typer.Option(
-            min=0.5, max=0.999, help="Show besides which labels hold the right one with this probability."
-        ),
-    ] = None,
-    neighbours: Annotated[
-        int,
-        typer.Option(
-            min=0, max=20, help="Show besides so many of the taught examples that look most like the image."
-        ),
-    ] = 0,
+    coverage: _Coverage = None,
+    neighbours: _Neighbours = 0,
     labels: Annotated[
         str | None,
         typer.Option(help="Comma-separated or a JSON list: choose among these, without any example."),

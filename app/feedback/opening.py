@@ -60,4 +60,6 @@ def open_review(stack: AsyncExitStack, ground: Ground, learning: Learning) -> Re
         ground.settings.batching.deadline_s,
     )
     feedback = Feedback(database, recognition, learning, deciding, blobs, quota, metrics)
-    return ReviewServices(Review(database, recognition), deciding, feedback, keeper)
+    return ReviewServices(
+        Review(database, recognition, ground.settings.review.review_score_wait_s), deciding, feedback, keeper
+    )

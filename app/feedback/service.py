@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -58,6 +59,8 @@ class Review:
 
     database: Database
     recognition: Recognition
+    score_wait_s: float
+    """How long a reader waits for new scores; fitting a large collection anew takes seconds, and goes on meanwhile."""
 
     async def page_by_place(
         self, workspace: str, collection: str, *, limit: int, after: tuple[float, uuid.UUID] | None
@@ -136,7 +139,7 @@ class Review:
         try:
             for encoder in {row.encoder for row in stale}:
                 await self._score(known, encoder, [row for row in stale if row.encoder == encoder])
-        except (VisionError, SQLAlchemyError) as error:
+        except (VisionError, SQLAlchemyError, TimeoutError) as error:
             log.info("pictures for review could not be scored again", reason=type(error).__name__)
 
     async def _score(self, known: KnownCollection, encoder: str, rows: Sequence[ReviewPicture]) -> None:
@@ -146,7 +149,8 @@ class Review:
         if not rows:
             return
         matrix = vectors.from_wire([found[row.id] for row in rows], _dim(found[rows[0].id]))
-        judged = await judge_vectors(self.recognition, known, encoder, matrix)
+        async with asyncio.timeout(self.score_wait_s):
+            judged = await judge_vectors(self.recognition, known, encoder, matrix)
         if judged is None:
             return
         scored = [

@@ -7,21 +7,50 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from app.methods.method import Method
-from app.methods.params import AdapterParams, LabelParams, Params, TextParams
+from app.methods.params import AdapterParams, LabelParams, Params, PublishParams, TextParams
+
+DEFAULT_EPOCHS = 5
+DEFAULT_RATE, DEFAULT_HEAD_RATE = 5e-5, 1e-3
+MIN_TAIL_STEPS = 200
+"""A few passes over a few hundred images are too few steps to move anything; training ends early where they harm."""
 
 
-class FinetuneParams(LabelParams, TextParams, Params):
+class FinetuneParams(LabelParams, PublishParams, TextParams, Params):
     """Many-shot training of a whole model (or of LoRA adapters) with the transformers Trainer."""
 
-    epochs: float = Field(5, gt=0, le=10_000, description="Passes over the training split.")
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        description=f"Passes over the training split; empty: {DEFAULT_EPOCHS}, and where the tail alone is trained at "
+        f"least {MIN_TAIL_STEPS} steps.",
+    )
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="Examples a forward pass and device; auto measures."
     )
     accumulation: int | None = Field(
         None, ge=1, description="Forward passes an optimiser step; empty: chosen with the batch."
     )
-    learning_rate: float = Field(5e-5, gt=0, le=1, description="Peak rate.")
-    head_learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak rate of a new classification head.")
+    trains: Literal["tail", "all"] | None = Field(
+        None,
+        description="Encoders: `tail` trains the last stages alone, on what comes before them computed once an image "
+        "and changed copy; `all` the whole tower; empty: `tail` for `lite`, where nothing else asks for the whole.",
+    )
+    tail_cache_mb: int = Field(
+        8192,
+        ge=1,
+        description="`trains: tail`: MiB of disk for what comes before the last stages; with less room fewer changed "
+        "copies are shown, and where even the images themselves have none, the job is refused.",
+    )
+    learning_rate: float | None = Field(
+        None, gt=0, le=1, description="Peak rate; empty: 5e-5, and 2e-3 where the tail alone is trained."
+    )
+    head_learning_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Peak rate of a new classification head; empty: 1e-3, and 2e-2 where the tail alone is trained.",
+    )
     schedule: Literal["linear", "cosine", "constant"] = Field("cosine", description="Decay after warm-up.")
     warmup_steps: int = Field(0, ge=0, description="Steps during which the rate rises.")
     warmup_share: float = Field(
@@ -64,6 +93,45 @@ class FinetuneParams(LabelParams, TextParams, Params):
         """Whether each rank keeps its share alone of gradients and optimizer state."""
         return self.sharding == "fsdp" or self.deepspeed != "off" or self.offload_parameters
 
+    @property
+    def passes(self) -> float:
+        """Over the training split."""
+        return DEFAULT_EPOCHS if self.epochs is None else self.epochs
+
+    @property
+    def peak_rate(self) -> float:
+        """Of the whole model."""
+        return DEFAULT_RATE if self.learning_rate is None else self.learning_rate
+
+    @property
+    def peak_head_rate(self) -> float:
+        """Of its new classification head."""
+        return DEFAULT_HEAD_RATE if self.head_learning_rate is None else self.head_learning_rate
+
+    @property
+    def needs_whole(self) -> list[str]:
+        """Fields that only training the whole tower takes, and that are set."""
+        asks = {
+            "lora": self.lora is not None,
+            "gradient_checkpointing": self.gradient_checkpointing,
+            "precision": self.precision in ("bf16", "fp16"),
+            "processes": self.processes > 1,
+            "nodes": self.nodes > 1,
+            "sharding": self.sharding != "zero",
+            "deepspeed": self.deepspeed != "off",
+            "offload_optimizer": self.offload_optimizer,
+            "offload_parameters": self.offload_parameters,
+        }
+        return [name for name, is_set in asks.items() if is_set]
+
+    @model_validator(mode="after")
+    def _tail_alone(self) -> FinetuneParams:
+        if self.trains == "tail" and self.needs_whole:
+            raise ValueError(
+                f"trains tail takes no {', '.join(self.needs_whole)}: leave them out, or set trains to all"
+            )
+        return self
+
     @model_validator(mode="after")
     def _deepspeeds(self) -> FinetuneParams:
         if self.sharding == "fsdp":
@@ -95,7 +163,7 @@ METHOD = Method(
         "encoder": frozenset({"classification"}),
         "vlm": frozenset({"classification", "vqa", "caption"}),
     },
-    trains="the whole model, or LoRA, with the Trainer",
+    trains="the whole model, or LoRA, with the Trainer; `lite`: its last stages",
     meant_for="hundreds of examples a label and more",
     strength="Trains the whole model.",
     gains_from_gpu=True,

@@ -7,10 +7,18 @@ import math
 from pydantic import Field, model_validator
 
 from app.methods.method import Method
-from app.methods.params import AdapterParams, LabelParams, Params, TextParams, warmup_note, warmup_within
+from app.methods.params import (
+    AdapterParams,
+    LabelParams,
+    Params,
+    PublishParams,
+    TextParams,
+    warmup_note,
+    warmup_within,
+)
 
 
-class LoraParams(AdapterParams, LabelParams, TextParams, Params):
+class LoraParams(AdapterParams, LabelParams, PublishParams, TextParams, Params):
     """LoRA (Hu et al. 2021); for CLIP as in CLIP-LoRA (Zanella and Ben Ayed 2024): rank 2 on q, k, v of both towers,
     AdamW 2e-4, dropout .25. For vision-language models (VLMs) on all linear layers of the language model, rank 16,
     dropout .05 (Dettmers et al. 2023).
@@ -31,8 +39,8 @@ class LoraParams(AdapterParams, LabelParams, TextParams, Params):
         None,
         gt=0,
         le=1,
-        description="AdamW's, after warm-up; empty: 2e-4 for encoders; for VLMs by the width of the language "
-        "model, 2.9e-4 at 4,096 and more for narrower ones (Schulman et al. 2025).",
+        description="AdamW's, after warm-up; empty: 2e-4 for encoders, 2e-3 for lite; for VLMs by the width of the "
+        "language model, 2.9e-4 at 4,096 and more for narrower ones (Schulman et al. 2025).",
     )
     rehearsal: float = Field(
         0.5,

@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.media.augmentation import OFF, AugmentationSettings
 from app.methods.tasks import Metric
 
+DEFAULT_PATIENCE = 10
+ENCODER_PATIENCE = 4
+"""What is trained begins as the closed-form head, so that it need not find its way first."""
+
 
 class Params(BaseModel):
     """Parameters that every method takes."""
@@ -44,8 +48,11 @@ class Params(BaseModel):
         None, description="Figures of the evaluation that are kept; empty: all that apply."
     )
     checkpoint_every: int = Field(50, ge=1, description="Steps between two checkpoints.")
-    patience: int = Field(
-        10, ge=0, description="Evaluations without improvement before training stops; 0 never stops early."
+    patience: int | None = Field(
+        None,
+        ge=0,
+        description=f"Evaluations without improvement before training stops; empty: {ENCODER_PATIENCE} where an "
+        f"encoder learns labels by adapters or by its last stages, else {DEFAULT_PATIENCE}; 0 never stops early.",
     )
     evaluate_every: int = Field(
         25, ge=1, description="Steps between two evaluations on the held-out examples."
@@ -147,6 +154,17 @@ class LabelParams(BaseModel):
         max_length=MAX_QUESTION_CHARS,
         description="VLMs learning labels: what is asked about every image, whose label is the answer; empty: "
         f'"{DEFAULT_QUESTION}"',
+    )
+
+
+class PublishParams(BaseModel):
+    """What comes of training an encoder's own weights."""
+
+    publish: Literal["best", "trained"] = Field(
+        "best",
+        description="Encoders: `best` publishes the closed-form head on the encoder as it was, where nothing that was "
+        "trained has a lower loss on what was held out; `trained` what was trained, whatever the head reaches; see "
+        "docs/training.md. Training a whole tower publishes that.",
     )
 
 

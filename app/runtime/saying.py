@@ -39,7 +39,7 @@ def say_ready(settings: Settings, url: str, models: Iterable[str]) -> None:
         out,
         f"""
 [bold]llamafarm-vision {__version__}[/] recognises images and learns new ones
-  serves    {url}   docs {url}/docs
+  serves    {url} (open it in a browser)   docs {url}/docs
   models    {plain(", ".join(models))}
   data      {plain(settings.server.data_dir)}
   try       vision oneshot classify --image photo.jpg --labels cat,dog --server {url}

@@ -41,6 +41,12 @@ class ReviewSettings(SettingsGroup):
         description="Most pictures in a process's memory that wait to be kept; further ones are dropped.",
     )
     review_queue_mb: int = Field(64, ge=1, description="Most MiB of them.")
+    review_score_wait_s: float = Field(
+        1.0,
+        gt=0,
+        description="Seconds that a page of the review queue waits for scores by what was taught last; without them it"
+        " shows those before.",
+    )
     review_max_bulk: int = Field(500, ge=1, description="Most pictures decided by one call.")
     review_sweep_s: float = Field(
         3_600.0, gt=0, description="Seconds between two looks for kept pictures that are too old."

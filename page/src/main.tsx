@@ -5,6 +5,7 @@ import "./styles/shell.css";
 import "./styles/parts.css";
 import "./styles/ask.css";
 import "./styles/jobs.css";
+import "./styles/review.css";
 import "./styles/models.css";
 import { App } from "./app";
 import { applyTheme } from "./state/theme";

@@ -100,7 +100,7 @@ def test_the_key_is_in_no_address_and_no_log(
     expect(page.get_by_role("region", name="mug", exact=True).locator(".thumb img")).to_be_visible()
     page.get_by_role("button", name="Show the call").click()
     call = page.get_by_role("dialog").locator("pre")
-    expect(call).to_contain_text('-H "Authorization: Bearer $VISION_KEY"')
+    expect(call).to_contain_text('-H "Authorization: Bearer $VISION_API_KEY"')
     assert not any(key in text for text in (*addresses, *said, page.content(), served.log.read_text()))
     assert (
         page.evaluate("localStorage.getItem('vision.key')") is None

@@ -139,6 +139,10 @@ async def test_llamafarm_checks_classifies_and_embeds(
     assert (found["class_name"], found["class_id"]) == ("a cat", 1)
     assert found["all_scores"] == {"a cat": found["confidence"]}
     assert found["inference_time_ms"] > 0
+    with_none = {**body, "classes": ["none", "a cat"], "top_k": 2, "include_none": True}
+    found = (await anonymous.post("/v1/vision/classify", json=with_none, headers=UNIVERSAL)).json()
+    assert set(found["all_scores"]) == {"none", "a cat", "none_of_these"}
+    assert sum(found["all_scores"].values()) == pytest.approx(1, abs=1e-4)
     uris = {"images": [pictures.uri("cat.jpg")], "texts": ["a", "b"], "model": "lite"}
     made = (await anonymous.post("/v1/vision/embed", json=uris, headers=UNIVERSAL)).json()
     assert (len(made["embeddings"]), made["dimensions"]) == (3, 1472)
@@ -274,6 +278,7 @@ async def test_errors_are_text_where_clients_print_them(
         ("POST", "/embeddings"),
         ("POST", "/hf/image-to-text"),
         ("POST", "/v2/models/lite/infer"),
+        ("POST", "/v2/repository/index"),
     ],
 )
 async def test_every_door_asks_for_the_scope_of_recognising(

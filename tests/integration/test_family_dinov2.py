@@ -34,7 +34,7 @@ from tests.integration.test_trained_models import (
     zip_files,
 )
 from tests.learning import get_json
-from tests.made_engines import share_engines
+from tests.made_engines import link_engines, share_engines
 from tests.working import run_job
 
 MODEL = "dinov2-tiny"
@@ -111,7 +111,7 @@ async def right_of(client: httpx.AsyncClient, model: str | None = None) -> int:
 
 
 def test_its_vectors_are_the_class_tokens_of_transformers(tmp_path: Path) -> None:
-    config = EncoderConfig("cpu", "auto", True, 0.99, 0, tmp_path, allow_downloads=False)
+    config = EncoderConfig("cpu", "auto", True, 0.99, 0, link_engines(tmp_path), allow_downloads=False)
     encoder = load_encoder(resolve(MODEL), config)
     assert (encoder.family, encoder.dim, encoder.input_size) == ("dinov2", 64, 64)
     assert not isinstance(encoder, TextEncoder)
@@ -187,11 +187,21 @@ async def test_it_is_recommended(teacher: httpx.AsyncClient) -> None:
     assert "'dinov2-tiny' can be used" in reasons["dinov2_lora"]
 
 
-async def test_its_head_is_trained_and_exported_without_texts(
-    teacher: httpx.AsyncClient, services: Services, tmp_path: Path
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def by_head(teacher: httpx.AsyncClient, service: FastAPI) -> str:
+    """A model of a head, trained."""
+    await train_and_load(teacher, service.state.services, strategy="dinov2_head", params={}, name="by-head")
+    return "by-head"
+
+
+async def test_its_head_is_trained(teacher: httpx.AsyncClient, by_head: str) -> None:
+    assert await right_of(teacher, by_head) >= 14
+
+
+@pytest.mark.slow
+async def test_its_head_is_exported_without_texts(
+    teacher: httpx.AsyncClient, services: Services, by_head: str, tmp_path: Path
 ) -> None:
-    await train_and_load(teacher, services, strategy="dinov2_head", params={}, name="by-head")
-    assert await right_of(teacher, "by-head") >= 14
     reply = await teacher.post("/v1/models/by-head/export", json={"format": "onnx"})
     job = await run_job(services, teacher, reply.json()["id"])
     assert job["state"] == "succeeded", job["error"]
@@ -208,10 +218,11 @@ async def test_its_head_is_trained_and_exported_without_texts(
     assert scores.sum() + none.sum() == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.slow
 async def test_its_adapter_is_trained_merged_and_moves(
     teacher: httpx.AsyncClient, services: Services
 ) -> None:
-    params = {"steps": 40, "augment": False, "evaluate_every": 20}
+    params = {"steps": 40, "augment": False, "evaluate_every": 20, "publish": "trained"}
     job = await train_and_load(teacher, services, strategy="dinov2_lora", params=params, name="by-lora")
     assert job["result"]["evaluation"]["accuracy"] > 1 / 3
     assert await right_of(teacher, "by-lora") >= 14

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from app.jobs.errors import NotTrainableError
 from app.methods.finetune import FinetuneParams
@@ -18,9 +20,10 @@ from tests import shapes
 from tests.made_engines import share_engines
 from tests.training import Trained, train_model
 from workers.methods.finetune.classifier import Classifier
-from workers.methods.finetune.method import FinetuneEncoder
+from workers.methods.finetune.encoder import FinetuneEncoder
 from workers.methods.lora.method import EncoderLora
 from workers.shared.examples import Examples, Item, Split
+from workers.shared.method import StoppingError
 from workers.shared.towers import image_tower
 
 PARAMS = {"batch_size": 8, "evaluate_every": 1, "checkpoint_every": 1, "augment": False}
@@ -34,13 +37,27 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def finetune_encoder(folder: Path, base: str = "clip-tiny", **params: Any) -> Trained:
-    rows = sorted(shapes.list_shapes().items())[:40]
+def finetune_encoder(
+    folder: Path,
+    base: str = "clip-tiny",
+    *,
+    stop_at: int | None = None,
+    restored: Path | None = None,
+    **params: Any,
+) -> Trained:
+    rows = sorted(shapes.list_shapes().items())[: 20 if base == "lite" else 40]
     items = [Item(str(number), label=shape) for number, (_, shape) in rows]
     examples = Examples("classification", items, lambda name: shapes.data(int(name)))
     settings = Settings(data_dir=share_engines(folder / "data"), device="cpu", threads=1)
     return train_model(
-        examples, "finetune", folder, base=base, params={**PARAMS, **params}, settings=settings
+        examples,
+        "finetune",
+        folder,
+        base=base,
+        params={**PARAMS, **params},
+        settings=settings,
+        stop_at=stop_at,
+        restored=restored,
     )
 
 
@@ -87,11 +104,46 @@ def test_rare_labels_weigh_more_unless_told_otherwise(tmp_path: Path) -> None:
     assert float(fair(pixels, labels)["loss"]) == pytest.approx(float((each[0] + 3 * each[1]) / 4), rel=1e-5)
 
 
+TAIL = {
+    "augment": True,
+    "evaluate_every": 2,
+    "checkpoint_every": 2,
+    "epochs": 1.25,
+    "batch_size": 8,
+    "tail_cache_mb": 1,
+}
+"""Room for 55 views of 16 images to learn from and 4 to choose by."""
+
+
+def test_of_lite_the_tail_is_trained_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    whole = finetune_encoder(tmp_path / "whole", "lite", **TAIL)
+    assert [step for step, _, _ in whole.run.reports] == [1, 2, 3]
+    assert any("last stages alone" in line and "2 changed copies" in line for line in whole.run.lines)
+    assert whole.evaluation["accuracy"] > 1 / 3
+    with pytest.raises(StoppingError):
+        finetune_encoder(tmp_path / "cut", "lite", stop_at=2, **TAIL)
+    rest = finetune_encoder(
+        tmp_path / "rest", "lite", restored=tmp_path / "cut" / "scratch" / "checkpoint", **TAIL
+    )
+    assert [step for step, _, _ in rest.run.reports] == [3]
+    assert series(rest, "loss") == {3: series(whole, "loss")[3]}
+    assert rest.card.files == whole.card.files
+    for name in whole.card.files[1:]:
+        first, second = (load_file(made.folder / name) for made in (whole, rest))
+        assert all(np.array_equal(first[key], second[key]) for key in first)
+
+
+def test_what_belongs_to_the_whole_tower_is_refused_beside_the_tail() -> None:
+    with pytest.raises(ValueError, match="trains tail takes no lora, processes"):
+        FinetuneParams.model_validate({"trains": "tail", "lora": {}, "processes": 2})
+
+
 @pytest.mark.parametrize(
     ("base", "params", "words"),
     [
         ("clip-tiny", {"precision": "fp16"}, "CUDA devices only"),
         ("lite", {"lora": {}}, "takes no adapters"),
+        ("clip-tiny", {"trains": "tail"}, "no tail to train alone"),
         ("lite", {"gradient_checkpointing": True}, "too small to recompute"),
     ],
 )

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from app.embedded import Addresses
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,5 +58,22 @@ def test_every_service_opens_and_answers_without_a_deep_learning_library(
 ) -> None:
     words = [sys.executable, "-c", OPENED, str(tmp_path), addresses.database_url, addresses.redis_url, *HEAVY]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+JOBS = "workers.worker.trainer", "workers.training.job", "workers.evaluation.job", "workers.exporting.job"
+
+
+@pytest.mark.parametrize("more", ["workers.methods.head.method", "workers.exporting.encoder_export"])
+def test_a_job_about_an_encoder_imports_no_library_of_vision_language_models(more: str) -> None:
+    """They take seconds, and every job starts a process."""
+    heavy = ("transformers", "peft", "sklearn", "scipy.stats")
+    code = (
+        f"import sys, {', '.join((*JOBS, more))}\nprint(*(name for name in {heavy} if name in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []

@@ -26,7 +26,7 @@ from app.settings import Settings
 from app.storage.database import sync_engine
 from tests import shapes
 from tests.integration.test_trained_models import zip_files
-from tests.made_engines import share_engines
+from tests.made_engines import link_engines, share_engines
 
 OLD = "ef03e7ba4496ac3b"
 """What `lite` was when its vectors had 1,280 numbers."""
@@ -48,7 +48,8 @@ async def running(data_dir: Path, addresses: Addresses) -> AsyncIterator[httpx.A
 def old_vectors(folder: Path) -> np.ndarray:
     """float32[2, 1280] of the images 0 and 1."""
     encoder = load_encoder(
-        resolve("lite-1280"), EncoderConfig("cpu", "onnx", False, 0.99, 0, folder, allow_downloads=False)
+        resolve("lite-1280"),
+        EncoderConfig("cpu", "onnx", False, 0.99, 0, link_engines(folder), allow_downloads=False),
     )
     assert (encoder.fingerprint, encoder.dim) == (OLD, 1280)
     images = [Image.open(io.BytesIO(shapes.data(number))).convert("RGB") for number in range(2)]

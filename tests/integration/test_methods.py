@@ -39,7 +39,11 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("siamese", {"steps": 100}),
     ("siamese", {"steps": 100, "loss": "contrastive"}),
 ]
-END_TO_END = [("prototypical", {"steps": 6}), ("maml", {"steps": 2}), ("siamese", {"steps": 6})]
+END_TO_END = [
+    ("prototypical", {"steps": 6}),
+    pytest.param("maml", {"steps": 2}, marks=pytest.mark.slow),
+    pytest.param("siamese", {"steps": 6}, marks=pytest.mark.slow),
+]
 Rows = list[tuple[str, bytes, str]]
 
 

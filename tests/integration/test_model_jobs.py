@@ -24,7 +24,7 @@ from tests.exported import predictions
 from tests.integration.test_trained_models import teach_shapes, train_and_load
 from tests.working import run_job
 
-EXPORTED = 200
+EXPORTED = 100
 MARGINS = {"float32": 0.005, "float16": 0.01, "bfloat16": 0.05}
 """How far two labels' scores may lie apart and still change places, by the number format of the service: unit features
 with logits of some tens, rounded to 24, 11 and 8 bits; float32 allows for another order of summing.

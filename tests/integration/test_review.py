@@ -15,7 +15,7 @@ from sqlalchemy import event, text
 from app.bootstrap import Services
 from tests.conftest import ClientMaker
 from tests.learning import ask, get_json, make, picture, teach
-from tests.photos import encoded
+from tests.photos import encode_photo
 
 DEADLINE_S = 30
 
@@ -105,8 +105,9 @@ async def test_a_label_teaches_at_once_and_undo_takes_it_back(
 
 
 async def test_what_is_decided_moves_the_guesses_of_the_rest(
-    client: httpx.AsyncClient, services: Services
+    client: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(services.review, "score_wait_s", DEADLINE_S)
     items = await unsure(client, services, 6)
     reply = await decide(client, items[0], label="kettle")
     later = await queue(client)
@@ -198,7 +199,7 @@ async def test_pictures_alike_do_not_stand_in_a_row(client: httpx.AsyncClient, s
         """Of the scenes of one base all show the same blocks, in another brightness."""
         blocks = np.random.default_rng(base).integers(0, 200, (3, 3, 3), dtype=np.uint8)
         noise = np.random.default_rng(1000 * base + number).integers(0, 90, (96, 96, 3), dtype=np.uint8)
-        return encoded(
+        return encode_photo(
             Image.fromarray(np.kron(blocks, np.ones((32, 32, 1), np.uint8)) // 2 + noise // 2), "PNG"
         )
 

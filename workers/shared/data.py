@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,6 +15,7 @@ from app.collections.errors import CollectionNotFoundError
 from app.collections.tables import Collection, Example, Label
 from app.datasets.errors import DatasetNotFoundError
 from app.datasets.tables import Dataset
+from app.heads import LabelShares
 from app.jobs.errors import NotTrainableError
 from app.methods.tasks import Task
 from workers.shared.examples import Examples, Item
@@ -57,6 +58,7 @@ def _snapshot(run: JobRun, task: Task) -> Examples:
             noted = {
                 "source": found.source,
                 "descriptions": found.descriptions,
+                "label_shares": found.label_shares,
                 "items": [*map(asdict, found.items)],
             }
             path.write_text(json.dumps(noted))
@@ -65,7 +67,14 @@ def _snapshot(run: JobRun, task: Task) -> Examples:
     run.files.get(key, path)
     noted = json.loads(path.read_text())
     items = [Item(**one) for one in noted["items"]]
-    return Examples(task, items, run.images.read, descriptions=noted["descriptions"], source=noted["source"])
+    return Examples(
+        task,
+        items,
+        run.images.read,
+        descriptions=noted["descriptions"],
+        source=noted["source"],
+        label_shares=noted.get("label_shares", "equal"),  # a snapshot of an older version has none
+    )
 
 
 def collection_items(run: JobRun, task: Task) -> Examples:
@@ -100,7 +109,10 @@ def collection_items(run: JobRun, task: Task) -> Examples:
                 for one in answers
             ]
         source = f"collection {collection.name}, version {collection.version}"
-    return Examples(task, items, run.images.read, descriptions=descriptions, source=source)
+        shares = cast("LabelShares", collection.label_shares)
+    return Examples(
+        task, items, run.images.read, descriptions=descriptions, source=source, label_shares=shares
+    )
 
 
 def _of_dataset(run: JobRun, task: Task) -> Examples:

@@ -11,6 +11,7 @@ from functools import cached_property
 from PIL import Image
 
 from app.folders.splits import Split as Split
+from app.heads import LabelShares
 from app.methods.tasks import Task
 
 
@@ -40,6 +41,7 @@ class Examples:
         *,
         descriptions: dict[str, str] | None = None,
         source: str = "",
+        label_shares: LabelShares = "equal",
     ) -> None:
         """`read` gives an image's stored bytes and raises FileNotFoundError for one that was deleted since."""
         self.task = task
@@ -50,6 +52,8 @@ class Examples:
         """Label -> what a person wrote about it."""
         self.source = source
         """What the model card says they came from."""
+        self.label_shares = label_shares
+        """How often the collection that they came from expects each label."""
         self._read = read
 
     @cached_property
@@ -64,12 +68,22 @@ class Examples:
 
     def only(self, items: Sequence[Item]) -> Examples:
         """The same source with these items."""
-        return Examples(self.task, items, self._read, descriptions=self.descriptions, source=self.source)
+        return self._replaced(self.task, items)
 
     def ask_for_labels(self, question: str) -> Examples:
         """The same examples as answered questions: `question` about every image, its label as the answer."""
         items = [replace(item, question=question, answer=item.label) for item in self.items]
-        return Examples("vqa", items, self._read, descriptions=self.descriptions, source=self.source)
+        return self._replaced("vqa", items)
+
+    def _replaced(self, task: Task, items: Sequence[Item]) -> Examples:
+        return Examples(
+            task,
+            items,
+            self._read,
+            descriptions=self.descriptions,
+            source=self.source,
+            label_shares=self.label_shares,
+        )
 
     def of_split(self, split: Split) -> list[Item]:
         """The items whose split is given and is this one."""

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.collections.tables import Collection
 from app.errors import VisionError
-from app.heads import SupportSet, fit_head, priors_of
+from app.heads import LabelShares, SupportSet, fit_head, priors_of
 from app.inference.protocols import Encoder, Vectors
 from app.jobs.spec import Comparison, Contender
 from workers.methods.common.features import Features
@@ -56,7 +56,7 @@ def compare(run: JobRun, examples: Examples, judgement: Judgement | None) -> Com
 
 
 def _compared(run: JobRun, examples: Examples, judgement: Judgement, most: int) -> Comparison:
-    taught = _some_of_each_label(judgement.taught, most, run.spec.seed)
+    taught = _some_of_each_label(judgement.taught, most, run.spec.seed, examples.label_shares)
     shown = _some(judgement, most, run.spec.seed)
     truth = np.array([item.label or "" for item in shown.items])
     trained = np.array(shown.said)
@@ -199,7 +199,14 @@ def _said_by_head(
     supports = SupportSet(features.encoder.dim)
     supports.add(np.array(targets(taught, labels), np.int64), _seen(features.encoder, examples, taught))
     texts = features.texts(labels, examples.descriptions)
-    head = fit_head(labels, texts, supports, list(range(len(labels))), priors_of(features.encoder))
+    head = fit_head(
+        labels,
+        texts,
+        supports,
+        list(range(len(labels))),
+        priors_of(features.encoder),
+        label_shares=examples.label_shares,
+    )
     scores = head.predict(_seen(features.encoder, examples, asked)).scores
     return np.array(labels)[scores.argmax(axis=1)], features.encoder.name
 
@@ -213,8 +220,12 @@ def _seen(encoder: Encoder, examples: Examples, items: Sequence[Item]) -> Vector
     return np.concatenate(parts)
 
 
-def _some_of_each_label(items: Sequence[Item], most: int, seed: int) -> list[Item]:
-    """At most so many, but one of each label, and of every label as many as the others where it has them."""
+def _some_of_each_label(
+    items: Sequence[Item], most: int, seed: int, label_shares: LabelShares = "equal"
+) -> list[Item]:
+    """At most so many, but one of each label, and of every label as many as the others where it has them; where the
+    collection expects labels by their examples, the others are drawn without regard to their labels.
+    """
     by_label: defaultdict[str, list[Item]] = defaultdict(list)
     for item in sorted(items, key=lambda item: place_of(item.sha256, seed)):
         by_label[item.label or ""].append(item)
@@ -223,7 +234,10 @@ def _some_of_each_label(items: Sequence[Item], most: int, seed: int) -> list[Ite
         for number, label in enumerate(sorted(by_label))
         for place, item in enumerate(by_label[label])
     ]
-    rounds.sort(key=lambda one: one[:2])
+    if label_shares == "examples":
+        rounds.sort(key=lambda row: (row[0] > 0, place_of(row[2].sha256, seed)))
+    else:
+        rounds.sort(key=lambda row: row[:2])
     return [item for _, _, item in rounds[: max(most, len(by_label))]]
 
 

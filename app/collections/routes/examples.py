@@ -20,7 +20,7 @@ from app.collections.dependencies import (
 )
 from app.collections.errors import CollectionNotFoundError, ExampleExistsError, ExampleNotFoundError
 from app.collections.listing import ExampleRow
-from app.collections.relabelling_schemas import ChangedExamples, ExampleChange, ExamplesChange
+from app.collections.routes.relabelling_schemas import ChangedExamples, ExampleChange, ExamplesChange
 from app.collections.schemas import AddedExample, AddedExamples, ExampleInfo, ExampleList, image_url
 from app.collections.service import Recognition
 from app.collections.thumbnails import Size

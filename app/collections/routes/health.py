@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from app.access import Recogniser
 from app.collections.dependencies import MODEL_ERRORS, CollectionPath, RecognitionService
 from app.collections.errors import CollectionNotFoundError
-from app.collections.health_schemas import (
+from app.collections.routes.health_schemas import (
     CollectionHealth,
     LabelHealth,
     NearDuplicate,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from app.access import Learner
 from app.collections.dependencies import CollectionPath, LearningService
 from app.collections.errors import CollectionNotFoundError, LabelExistsError, LabelNotFoundError
-from app.collections.relabelling_schemas import LabelChange, RenamedLabel
+from app.collections.routes.relabelling_schemas import LabelChange, RenamedLabel
 from app.http.dependencies import AppSettings
 from app.http.names import label_name
 from app.http.problems import responses

@@ -133,7 +133,7 @@ async def describe_model(
 
 
 @router.api_route("/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
-async def refuse(rest: str) -> JSONResponse:
+async def refuse(caller: Recogniser, rest: str) -> JSONResponse:
     """Shared memory, statistics, repository control and traces are not offered."""
     return JSONResponse({"error": f"/v2/{rest[:80]} is not offered here."}, 404)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -55,7 +56,9 @@ class ClassifyBody(Body):
     )
     top_k: int = Field(5, ge=1, le=100, description="Most scores in `all_scores`.")
     include_none: bool = Field(
-        False, description=f"Add the share of none of them to `all_scores` as `{NONE}`."
+        False,
+        description=f"Add the share of none of them to `all_scores` as `{NONE}`; as `{NONE}_of_these` where a label is"
+        " called that.",
     )
 
 
@@ -85,7 +88,7 @@ async def classify(
     label, score = best[0]
     scores = dict(best)
     if body.include_none:
-        scores[NONE] = float(answer.prediction.none[0])
+        scores[_name_none(answer.labels)] = float(answer.prediction.none[0])
     return {
         "class_name": label,
         "class_id": [name.strip() for name in body.classes or answer.labels].index(label.strip()),
@@ -117,3 +120,11 @@ async def embed(
         "dimensions": int(vectors.shape[1]),
         "inference_time_ms": round(1e3 * (time.perf_counter() - began), 3),
     }
+
+
+def _name_none(labels: Sequence[str]) -> str:
+    """What stands for none of the labels, none of which is called so."""
+    name = NONE
+    while name in labels:
+        name += "_of_these"
+    return name

@@ -8,7 +8,7 @@ export function curlOf<Name extends CallName>(name: Name, options: Options<Name>
   const method = name.slice(0, name.indexOf(" "));
   const parts = ["curl"];
   if (method !== "GET" && !(method === "POST" && (options.form || options.json))) parts.push("-X", method);
-  if (needsKey.value) parts.push('-H "Authorization: Bearer $VISION_KEY"');
+  if (needsKey.value) parts.push('-H "Authorization: Bearer $VISION_API_KEY"');
   if (options.json) parts.push("-H 'Content-Type: application/json'", "-d", quote(JSON.stringify(options.json)));
   for (const [field, value] of Object.entries(options.form ?? {})) {
     if (value === undefined || value === null) continue;

@@ -7,6 +7,7 @@ import { Ask } from "./ask";
 import { Datasets } from "./datasets";
 import { Jobs } from "./jobs";
 import { Models } from "./models";
+import { Review } from "./review";
 import { Settings } from "./settings";
 import { Teach } from "./teach";
 import { Try } from "./try";
@@ -29,6 +30,7 @@ export const screens: Screen[] = [
   { name: "teach", title: say.teach.title, icon: "teach", letter: "t", scope: "learn", first: true, component: Teach },
   { name: "try", title: say.try.title, icon: "try", letter: "y", scope: "recognise", first: true, component: Try },
   { name: "ask", title: say.ask.title, icon: "ask", letter: "a", scope: "recognise", first: true, component: Ask },
+  { name: "review", title: say.review.title, icon: "review", letter: "r", scope: "recognise", first: true, component: Review },
   { name: "jobs", title: say.jobs.title, icon: "jobs", letter: "j", scope: "train", first: false, component: Jobs },
   { name: "models", title: say.models.title, icon: "models", letter: "m", scope: "recognise", first: false, component: Models },
   { name: "datasets", title: say.datasets.title, icon: "datasets", letter: "d", scope: "learn", first: false, component: Datasets },

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import peft
 import pytest
 from safetensors.numpy import save_file
 
@@ -81,6 +80,8 @@ def test_what_an_adapter_may_not_say_is_refused(config: dict[str, Any]) -> None:
 
 
 def test_the_defaults_of_peft_are_served() -> None:
+    import peft  # two seconds that whoever collects these tests does without
+
     config = peft.LoraConfig(target_modules=["q_proj"]).to_dict()  # type: ignore[no-untyped-call]
     check_config({**config, "peft_type": "LORA", "target_modules": ["q_proj"]}, "it")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file, save_file
@@ -35,23 +36,33 @@ def computed_views(
     settings: AugmentationSettings,
     encode: Callable[[Sequence[Image.Image]], Vectors],
     count: Callable[[int], None] | None = None,
+    file: Path | None = None,
 ) -> Vectors:
-    """What `encode` gives for each of the items and its changed copies: [n, copies + 1, ...].
+    """What `encode` gives for each of the items (at least one) and its changed copies: [n, copies + 1, ...].
 
-    `count` is told how many items are done; without it they are counted as the job's steps.
+    `count` is told how many items are done; without it they are counted as the job's steps. With `file` the array lies
+    there and not in memory.
     """
     rng = np.random.default_rng([run.spec.seed, len(items), copies])
-    found = []
+    found: Vectors | None = None
     for number, item in enumerate(items, 1):
         image = examples.image(item)
-        found.append(encode([image, *(augment(image, rng, settings) for _ in range(copies))]))
+        views = encode([image, *(augment(image, rng, settings) for _ in range(copies))])
+        if found is None:
+            shape = (len(items), *views.shape)
+            found = (
+                np.empty(shape, views.dtype) if file is None else open_memmap(file, "w+", views.dtype, shape)
+            )
+        found[number - 1] = views
         if count is None:
             run.step(number, len(items))
         else:
             count(number)
         if run.checkpoint_due(number, 1 << 62):
             run.stop_if_asked()
-    return np.stack(found)
+    if found is None:
+        raise ValueError("no items")
+    return found
 
 
 class Features:

@@ -7,11 +7,12 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from app.methods.params import DEFAULT_PATIENCE
 from workers.shared.method import Run
 
 _STATE = "state.pt"
@@ -39,6 +40,7 @@ class Stepped:
     device: torch.device
     rng: np.random.Generator
     best_step: int
+    usual_patience: ClassVar[int] = DEFAULT_PATIENCE
     last_step: int
     """The last one made of the pass."""
 
@@ -73,17 +75,18 @@ class Stepped:
 
     def learn(self, one: Pass, came_from: Path | None) -> None:
         """Make the pass, shorter where it got no better for longer than `patience`; ends with the best weights, or
-        the last ones within `tolerance` of these.
+        the last ones within `tolerance` of these that are no worse than what it began from.
 
         Goes on from the checkpoint in `came_from` where there is one, which must be of this pass.
         """
         run, params, optimiser = self.run, self.params, self.optimiser()
-        best, best_score, step, waited = self.current(), -math.inf, 0, 0
+        patience = self.usual_patience if params.patience is None else params.patience
+        best, step, waited = self.current(), 0, 0
         self.best_step = 0
         if came_from is None:
-            best_score = _or_least(self.look()[0])  # what it starts from may be hard to beat
+            start = best_score = _or_least(self.look()[0])  # what it starts from may be hard to beat
         else:
-            best, best_score, step, waited = self._taken_up(came_from, optimiser)
+            best, best_score, start, step, waited = self._taken_up(came_from, optimiser)
         while step < one.steps:
             step += 1
             figures = self.advance(step, optimiser)
@@ -94,16 +97,17 @@ class Stepped:
                 waited = 0 if better else waited + 1
                 if better:
                     best_score = _or_least(score)
-                if better or _or_least(score) > best_score - self.tolerance(best_score):
+                if better or _or_least(score) > max(best_score - self.tolerance(best_score), start):
                     best, self.best_step = self.current(), step
             made = one.before + step
             run.step(made, one.before + one.steps + one.after, **figures)
             if run.checkpoint_due(made, params.checkpoint_every):
                 state = {"best": best, "best_score": best_score, "step": step, "waited": waited}
+                state["start"] = start
                 state["note"] = json.dumps(one.note)
                 run.checkpoint(made, lambda folder, state=state: self._keep(folder, optimiser, state))  # type: ignore[misc]
                 run.stop_if_asked()
-            if params.patience and waited > params.patience:
+            if patience and waited > patience:
                 run.log(f"No better for {waited} looks: stopping after step {step}.")
                 break
         self.last_step = step
@@ -120,7 +124,9 @@ class Stepped:
         }
         torch.save({**state, **more}, folder / _STATE)
 
-    def _taken_up(self, folder: Path, optimiser: torch.optim.Optimizer) -> tuple[Parts, float, int, int]:
+    def _taken_up(
+        self, folder: Path, optimiser: torch.optim.Optimizer
+    ) -> tuple[Parts, float, float, int, int]:
         """Everything that decides the next step: weights, optimiser and both generators are as they were."""
         state = torch.load(folder / _STATE, weights_only=True, map_location=self.device)
         self.put(state["current"])
@@ -128,7 +134,8 @@ class Stepped:
         torch.set_rng_state(state["torch_rng"].cpu())
         self.rng.bit_generator.state = ast.literal_eval(state["numpy_rng"])
         self.best_step = state["best_step"]
-        return state["best"], state["best_score"], state["step"], state["waited"]
+        start = state.get("start", -math.inf)  # a checkpoint of an older version has none
+        return state["best"], state["best_score"], start, state["step"], state["waited"]
 
 
 def noted(folder: Path | None) -> dict[str, Any]:

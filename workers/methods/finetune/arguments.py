@@ -96,17 +96,17 @@ def training_arguments(
     Raises NotTrainableError for what this worker cannot do.
     """
     per_step = batches.size * batches.accumulation * world_size()
-    steps = max(math.ceil(examples / per_step * params.epochs), 1)
+    steps = max(math.ceil(examples / per_step * params.passes), 1)
     deepspeed = deepspeed_config(params, log)
     if deepspeed is not None:
         meet_alone()
     arguments: Any = transformers.TrainingArguments(
         output_dir=str(folder),
-        num_train_epochs=params.epochs,
+        num_train_epochs=params.passes,
         per_device_train_batch_size=batches.size,
         per_device_eval_batch_size=batches.size,
         gradient_accumulation_steps=batches.accumulation,
-        learning_rate=params.learning_rate,
+        learning_rate=params.peak_rate,
         lr_scheduler_type=_SCHEDULES[params.schedule],
         warmup_steps=_warmup_steps(params, steps, log),
         weight_decay=params.weight_decay,

@@ -22,6 +22,8 @@ from workers.shared.method import Run
 from workers.shared.throughput import Throughput
 
 _STATE = "trainer_state.json"
+CHECKPOINTS = "checkpoint"
+"""What the names of the Trainer's checkpoints begin with."""
 
 
 class JobCallback(transformers.TrainerCallback):
@@ -84,11 +86,11 @@ class JobCallback(transformers.TrainerCallback):
         """What nodes other than the first add, each by its first rank: under DeepSpeed a part of every weight."""
         kept: list[Any] = [None]
         if self._run.rank == 0:
-            kept = [[one.name for one in folder.glob("checkpoint-*")]]
+            kept = [[one.name for one in folder.glob(f"{CHECKPOINTS}-*")]]
         dist.broadcast_object_list(kept)
         mine: dict[str, str] = {}
         if self._run.rank != 0 and _local_rank() == 0:
-            for one in folder.glob("checkpoint-*"):
+            for one in folder.glob(f"{CHECKPOINTS}-*"):
                 if one.name not in kept[0]:  # the Trainer removes old ones on the first node alone
                     shutil.rmtree(one)
             mine = self._run.lend(step, lambda target: _copy(folder, target))
@@ -161,6 +163,9 @@ def run_trainer(trainer: Any, run: Run, folder: Path, module: Any) -> tuple[Any,
     checkpoint = restored(run, folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     run.stop_if_asked()
+    made, planned = trainer.state.global_step, trainer.state.max_steps
+    if run.rank == 0 and made < planned:
+        run.log(f"Nothing got better any more: stopped after step {made} of {planned}.")
     return whole(trainer, module), best_step(trainer.state)
 
 
@@ -185,13 +190,13 @@ def restored(run: Run, folder: Path) -> Path | None:
     if _local_rank() == 0:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(run.restored, folder)
-        for state in folder.glob(f"checkpoint-*/{_STATE}"):
+        for state in folder.glob(f"{CHECKPOINTS}-*/{_STATE}"):
             noted = json.loads(state.read_text())
             if noted.get("best_model_checkpoint"):
                 noted["best_model_checkpoint"] = str(folder / Path(noted["best_model_checkpoint"]).name)
                 state.write_text(json.dumps(noted))
     _barrier()
-    found = sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.rpartition("-")[2]))
+    found = sorted(folder.glob(f"{CHECKPOINTS}-*"), key=lambda one: int(one.name.rpartition("-")[2]))
     return found[-1] if found else None
 
 
@@ -229,7 +234,7 @@ def whole(trainer: Any, module: Any) -> Any:
 
 
 def _copy(folder: Path, target: Path) -> None:
-    for checkpoint in folder.glob("checkpoint-*"):
+    for checkpoint in folder.glob(f"{CHECKPOINTS}-*"):
         shutil.copytree(checkpoint, target / checkpoint.name)
 
 

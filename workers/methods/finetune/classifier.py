@@ -100,9 +100,9 @@ class Classifier(nn.Module):
     def groups(self, params: FinetuneParams) -> list[dict[str, Any]]:
         """For the optimiser: the tower, and the head with its own rate, which counts in logits."""
         tower = [one for one in self.tower.parameters() if one.requires_grad]
-        head_rate = params.head_learning_rate
+        head_rate = params.peak_head_rate
         return [
-            {"params": tower, "lr": params.learning_rate},
+            {"params": tower, "lr": params.peak_rate},
             {"params": list(self.head.parameters()), "lr": head_rate, "weight_decay": 0.0},
         ]
 

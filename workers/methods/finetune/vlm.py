@@ -16,7 +16,7 @@ from torch import nn
 from app.jobs.spec import ModelCard
 from app.media.augmentation import AugmentationSettings, augment
 from app.methods.finetune import FinetuneParams
-from app.methods.params import Params
+from app.methods.params import DEFAULT_PATIENCE, Params
 from workers.methods.common.precision import forward_pass
 from workers.methods.common.vlm.adapting import AdaptedVlm, base_files, recompute
 from workers.methods.common.vlm.answering import COMPARED, Judge
@@ -106,6 +106,7 @@ class FinetuneVlm:
         """The Trainer over what `prepare` made, which writes into `folder`."""
         run, params = self.run, self.params
         held = self.sides.held_out[:_MAX_HELD_OUT]
+        patience = DEFAULT_PATIENCE if params.patience is None else params.patience
         arguments = training_arguments(
             params,
             self.batches,
@@ -126,7 +127,7 @@ class FinetuneVlm:
             data_collator=self._collated,
             train_dataset=_Drawn(self.sides.taught, run.spec.seed, changes),
             eval_dataset=_Drawn(held, run.spec.seed, None) if held else None,
-            callbacks=callbacks_for(run, params.patience if held else 0, self.device),
+            callbacks=callbacks_for(run, patience if held else 0, self.device),
         )
 
     def evaluate(self) -> dict[str, Any]:

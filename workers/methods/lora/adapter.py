@@ -22,7 +22,8 @@ from app.inference.protocols import Pixels, Vectors
 from app.inference.sources import EncoderConfig
 from app.jobs.errors import NotTrainableError
 from app.media.augmentation import augment
-from workers.methods.lora.encoder_training import EncoderTraining
+from workers.methods.common.encoder_training import EncoderTraining
+from workers.methods.common.starting import fit_plain_head
 from workers.shared.examples import Item
 
 RANK, DROPOUT = 2, 0.25
@@ -63,7 +64,7 @@ class AdapterTraining(EncoderTraining):
         self.steps = min(_STEPS_A_SHOT * max(len(self.train) // len(self.labels), 1), _MAX_STEPS)
         self.images: dict[str, Any] = {}
         self.lay_out()
-        self.untrained = self.current()
+        self.untouched = self.current()
 
     def changed_part(self) -> str:
         """Part of the names of the layers that are changed; empty: all."""
@@ -74,7 +75,7 @@ class AdapterTraining(EncoderTraining):
         raise NotImplementedError
 
     def restart(self) -> None:
-        self.put(self.untrained)
+        self.put(self.untouched)
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """The low-rank matrices."""
@@ -166,14 +167,15 @@ class TextLora(AdapterTraining):
 
 
 class ImageLora(AdapterTraining):
-    """For an encoder that reads images only: a linear head that starts at the class means learns with the adapters."""
+    """For an encoder that reads images only: a linear layer, first the closed-form head, learns with the adapters."""
 
     def lay_out(self) -> None:
-        """A head at the class means of the training examples."""
-        self.linear = self.start_linear(self.features_of(self.train))
+        """A linear layer that says what the closed-form head says."""
+        taught = self.features_of(self.train)
+        self.linear = self.start_linear(fit_plain_head(taught, self.y, self.labels, self.priors), taught)
 
     def restart(self) -> None:
-        """See `EncoderTraining`: the class means are of all examples now."""
+        """See `EncoderTraining`: the head is of all examples now."""
         super().restart()
         self.lay_out()
 

@@ -11,7 +11,7 @@ from app.inference.sources import EncoderConfig
 from app.jobs.spec import ModelCard
 from app.methods.lora import LoraParams
 from app.methods.params import Params
-from workers.methods.lora.encoder_training import EncoderTraining
+from workers.methods.common.encoder_training import EncoderTraining
 from workers.shared.examples import Examples
 from workers.shared.method import Judgement, Run, TrainingMethod
 
@@ -35,7 +35,7 @@ class EncoderLora:
         base = locate(run.spec.base_model or DEFAULT_ENCODER, config)
         family, _ = base
         if family.is_cut:
-            from workers.methods.lora.tail import TailTraining
+            from workers.methods.common.tail import TailTraining
 
             self._method = TailTraining(run, params, examples, base)
         else:

@@ -17,7 +17,7 @@ from app.inference import device as devices
 from app.jobs.spec import ModelCard
 from app.media.augmentation import augment
 from app.methods.lora import LoraParams
-from app.methods.params import Params
+from app.methods.params import DEFAULT_PATIENCE, Params
 from workers.methods.common.vlm.adapting import AdaptedVlm
 from workers.methods.common.vlm.answering import COMPARED, Judge
 from workers.methods.common.vlm.items import MILD, VlmItems
@@ -178,7 +178,8 @@ class VlmLora:
         return max(few, math.ceil(MIN_PASSES * taught / seen))
 
     def _settled(self) -> bool:
-        return 0 < self._params.patience <= self._progress.looks_since
+        patience = DEFAULT_PATIENCE if self._params.patience is None else self._params.patience
+        return 0 < patience <= self._progress.looks_since
 
     def _train(self, step: int) -> tuple[float, int, int]:
         """One optimiser step; the mean loss of its batches, and how many examples and tokens they held."""

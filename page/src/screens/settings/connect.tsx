@@ -7,8 +7,8 @@ import { say } from "../../strings";
 
 export function Connect() {
   const root = addressOf("").href.replace(/\/$/, "");
-  const secret = needsKey.value ? "$VISION_KEY" : "EMPTY";
-  const bearer = needsKey.value ? ' -H "Authorization: Bearer $VISION_KEY"' : "";
+  const secret = needsKey.value ? "$VISION_API_KEY" : "EMPTY";
+  const bearer = needsKey.value ? ' -H "Authorization: Bearer $VISION_API_KEY"' : "";
   const name = collectionName.value;
   const blocks: [string, string][] = [
     [say.settings.curl, `curl${bearer} -F image=@picture.jpg -F collection=${name} ${root}/v1/classify`],

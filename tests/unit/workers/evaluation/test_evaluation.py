@@ -34,6 +34,20 @@ def test_a_classifier_is_counted_as_by_hand() -> None:
     assert found["confusion"] == {"labels": LABELS, "matrix": [[1, 1, 0], [0, 1, 0], [0, 0, 1]]}
 
 
+def test_confusions_and_f1_are_those_of_scikit_learn() -> None:
+    # a second that whoever collects these tests does without
+    from sklearn.metrics import confusion_matrix, f1_score
+
+    chance = np.random.default_rng(0)
+    for count in (1, 2, 7, 50):
+        truth, said = (chance.choice([*LABELS, "never said"], count).tolist() for _ in range(2))
+        named = [*LABELS, "never said", "never there"]
+        found = metrics.count_confusions(truth, said, named)
+        assert (found == confusion_matrix(truth, said, labels=named)).all()
+        wanted = f1_score(truth, said, labels=named, average=None, zero_division=0)
+        assert metrics.f1_scores(found) == pytest.approx(wanted)
+
+
 def test_a_truth_that_the_model_never_learned_is_a_mistake() -> None:
     found = metrics.classification(["bat", "dog"], SCORES[1:3], LABELS)
     assert found["accuracy"] == 0.5

@@ -6,7 +6,7 @@ import gzip
 import re
 from pathlib import Path
 
-BUILT = Path(__file__).resolve().parents[2] / "app/page/built"
+BUILT = Path(__file__).resolve().parents[3] / "app/page/built"
 MAX_FIRST_LOAD_BYTES = 120 * 1024
 
 

@@ -1,0 +1,79 @@
+// The pictures that a collection was unsure of: read, decided, undone; the rest is guessed anew after each decision.
+import { signal } from "@preact/signals";
+import { call, readAll } from "../api/client";
+import { Problem } from "../api/problems";
+import type { DecidedInfo, ReviewPictureInfo, ReviewStats } from "../api/schema";
+import { collection, collectionName, refresh } from "./collections";
+
+export type Decision = { label: string } | { decision: "right"; guess: string } | { decision: "none" | "skip" };
+export type Order = "margin" | "newest";
+
+export const waitingPictures = signal<ReviewPictureInfo[] | null>(null);
+export const stats = signal<ReviewStats | null>(null);
+export const order = signal<Order>("margin");
+/** What was decided here, the newest last, to be undone. */
+const history: { collection: string; ids: string[] }[] = [];
+export const canUndo = signal(false);
+
+let round = 0;
+
+/** Reads the queue and its figures; what comes late for another collection is dropped. */
+export async function loadQueue(): Promise<void> {
+  const name = collectionName.value;
+  const mine = ++round;
+  if (!collection.value?.review) {
+    waitingPictures.value = [];
+    stats.value = null;
+    return;
+  }
+  const path = { collection: name };
+  const [rows, figures] = await Promise.all([
+    readAll("GET /v1/collections/{collection}/review", { path, query: { order: order.value } }),
+    call("GET /v1/collections/{collection}/review/stats", { path }),
+  ]);
+  if (mine !== round) return;
+  waitingPictures.value = [...rows];
+  stats.value = figures;
+}
+
+/** Decides pictures, all or none; raises `Problem`, after which the queue shows what is true now. */
+export async function decide(ids: string[], decision: Decision): Promise<DecidedInfo[]> {
+  const name = collectionName.value;
+  const first = ids[0] ?? "";
+  round++; // a reading under way would bring them back
+  const before = waitingPictures.value ?? [];
+  waitingPictures.value = before.filter((picture) => !ids.includes(picture.id));
+  try {
+    const done = ids.length === 1
+      ? [await call("POST /v1/collections/{collection}/review/{id}", { path: { collection: name, id: first }, json: decision, shown: true })]
+      : (await call("POST /v1/collections/{collection}/review", { path: { collection: name }, json: { ids, ...decision }, shown: true })).data;
+    history.push({ collection: name, ids });
+    canUndo.value = true;
+    return done;
+  } catch (error) {
+    // somebody else was first, or the guess is another by now: what the service has is shown again
+    if (!(error instanceof Problem) || error.status !== 409) waitingPictures.value = before;
+    throw error;
+  } finally {
+    void Promise.all([refresh(), loadQueue()]).catch(() => undefined);
+  }
+}
+
+/** Lets the pictures decided last wait again; false where nothing is left to undo. */
+export async function undo(): Promise<boolean> {
+  while (history.length && history.at(-1)?.collection !== collectionName.value) history.pop();
+  const last = history.pop();
+  canUndo.value = history.length > 0;
+  if (!last) return false;
+  for (const id of last.ids) await call("DELETE /v1/collections/{collection}/review/{id}/decision", { path: { collection: last.collection, id }, shown: true });
+  await refresh();
+  await loadQueue();
+  return true;
+}
+
+/** Keeps unsure pictures of the collection from now on; null keeps none and forgets those there are. */
+export async function keepPictures(span: { keep: number; days: number } | null): Promise<void> {
+  await call("PATCH /v1/collections/{collection}", { path: { collection: collectionName.value }, json: { review: span }, shown: true });
+  await refresh(true);
+  await loadQueue();
+}
