@@ -33,12 +33,18 @@ def check_fit(page: Page) -> None:
     assert small == []
 
 
+def settle(page: Page) -> None:
+    """Two frames: charts follow a new size after the first."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def check_view(page: Page) -> None:
     """A view that is open already: no violation in light or dark, and it fits a window of 320 px."""
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        settle(page)
         assert not (found := find_violations(page)), f"{scheme}: {found}"
     page.set_viewport_size(NARROW)
+    settle(page)
     check_fit(page)
     page.set_viewport_size(WIDE)

@@ -141,7 +141,9 @@ def test_a_cell_opens_its_pictures_and_a_wrong_label_is_put_right(
         examples = client.get(f"/v1/collections/{COLLECTION}/examples", params={"limit": 200}).json()["data"]
     labels = {example["id"]: example["label"] for example in examples}
     asked_for: list[str] = []
-    tab.page.on("request", lambda request: asked_for.extend(re.findall(r"/examples/([^/]+)/image", request.url)))
+    tab.page.on(
+        "request", lambda request: asked_for.extend(re.findall(r"/examples/([^/]+)/image", request.url))
+    )
     page = tab.open(f"jobs/{started['id']}", COLLECTION)
     page.get_by_role("button", name="1 picture of mug, taken for boat").click()
     dialog = page.get_by_role("dialog", name="1 picture of mug, taken for boat")
@@ -164,7 +166,9 @@ def test_a_cell_opens_its_pictures_and_a_wrong_label_is_put_right(
     expect(mistake).to_contain_text("Now taught as boat.")
     with served.client() as client:
         changed = client.get(f"/v1/collections/{COLLECTION}/examples", params={"limit": 200}).json()["data"]
-        assert [row["label"] for row in changed if row["image_sha256"] == wrong_one["image_sha256"]] == ["boat"]
+        assert [row["label"] for row in changed if row["image_sha256"] == wrong_one["image_sha256"]] == [
+            "boat"
+        ]
         page.locator(".toast").get_by_role("button", name="Undo").click()
         expect(mistake.get_by_role("button", name="The label was wrong")).to_be_visible()
         client.delete(f"/v1/collections/{COLLECTION}/examples/{wrong_one['id']}")

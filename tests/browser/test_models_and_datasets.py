@@ -89,9 +89,7 @@ def test_an_archive_shows_its_balance_what_was_refused_and_its_pictures_and_is_t
     tab: Tab, served: Live, collection: str, tmp_path: Path
 ) -> None:
     files = {f"mug/{seed}.png": tiny_picture(seed) for seed in range(205)}
-    files |= {
-        f"cactus/{seed}.jpg": write_picture(tmp_path, "cactus", seed).read_bytes() for seed in range(5)
-    }
+    files |= {f"cactus/{seed}.jpg": write_picture(tmp_path, "cactus", seed).read_bytes() for seed in range(5)}
     files["mug/broken.png"] = b"not a picture"
     with served.client() as client:
         client.post("/v1/collections", json={"name": collection})
@@ -102,7 +100,9 @@ def test_an_archive_shows_its_balance_what_was_refused_and_its_pictures_and_is_t
     expect(page.get_by_role("heading", name="210 examples, 2 labels")).to_be_visible()
     expect(page.locator(".balance li").first).to_contain_text("205")
     expect(page.get_by_role("heading", name="1 file refused")).to_be_visible()
-    expect(page.locator("section", has=page.get_by_role("heading", name="1 file refused"))).to_contain_text("1:")
+    expect(page.locator("section", has=page.get_by_role("heading", name="1 file refused"))).to_contain_text(
+        "1:"
+    )
     grid = page.get_by_role("listbox", name="Its pictures")
     expect(grid.get_by_role("option").first).to_have_attribute("aria-setsize", "210")
     check_view(page)

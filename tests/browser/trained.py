@@ -38,9 +38,7 @@ def teach_things(served: Live, folder: Path) -> None:
             return
         for name in NAMES:
             files = [("images", write_picture(folder, name, seed).read_bytes()) for seed in range(6)]
-            reply = client.post(
-                f"/v1/collections/{COLLECTION}/examples", data={"label": name}, files=files
-            )
+            reply = client.post(f"/v1/collections/{COLLECTION}/examples", data={"label": name}, files=files)
             assert reply.status_code == 201, reply.text
 
 
