@@ -342,6 +342,7 @@ export const say = {
     figure: (name: string, value: number) => (/accuracy|f1|recall|precision|chance|commonest|match/.test(name) && value >= 0 && value <= 1 ? `${(value * 100).toFixed(1)} %` : value.toLocaleString("en", { maximumSignificantDigits: 4 })),
     useIt: "Use it",
     judge: "Judge it with pictures",
+    curves: "Curves",
     step: "step",
     log: "Log",
     files: "Files",

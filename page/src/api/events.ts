@@ -61,13 +61,15 @@ export async function openStream(path: string, body: FormData | string, signal: 
   return readEvents(reply.body);
 }
 
-/** Follows `path` until `onEvent` answers true or `signal` aborts, through lost networks and restarts of the service.
+/** Follows `path` until `isOver` answers true at the end of a stream or `signal` aborts, through lost networks and
+ * restarts of the service. A stream begins with the first event there was: none of them alone says that it is over.
  *
  * Raises `Problem` where the service refuses (4xx); `onLost` hears of each lost connection and, by false, of its return.
  */
 export async function followEvents(
   path: string,
-  onEvent: (event: ServerEvent) => boolean | void,
+  onEvent: (event: ServerEvent) => void,
+  isOver: () => Promise<boolean>,
   signal: AbortSignal,
   onLost: (lost: boolean) => void = () => undefined,
 ): Promise<void> {
@@ -88,12 +90,13 @@ export async function followEvents(
         for await (const event of readEvents(reply.body)) {
           wait = MIN_PAUSE_MS;
           if (event.id) last = event.id;
-          if (onEvent(event)) return;
+          onEvent(event);
         }
+        if (await isOver()) return;
       }
     } catch (error) {
       if (isAbort(error)) return;
-      if (error instanceof Problem) throw error;
+      if (error instanceof Problem && error.status >= 400 && error.status < 500) throw error;
     }
     if (signal.aborted) return;
     onLost(true);

@@ -158,7 +158,8 @@ function Curves({ curves }: { curves: Record<string, Curve> }) {
   }, [curves]);
   if (!groups.length) return null;
   return (
-    <section class="charts">
+    <section class="charts" aria-labelledby="curves">
+      <h2 id="curves" class="unseen">{say.jobs.curves}</h2>
       {groups.map((group, index) => (
         <div class="card" key={index}>
           <Chart title={group.series.map((series) => series.label).join(", ")} steps={group.steps} stepName={say.jobs.step} series={group.series} />

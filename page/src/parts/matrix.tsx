@@ -45,7 +45,7 @@ export function Matrix({ job }: { job: JobPage }) {
       <h2 id="matrix">{say.jobs.matrix}</h2>
       <p class="soft">{say.jobs.matrixLead}</p>
       {job.collection && <p class="note"><Icon name="warning" /><span>{say.jobs.flatters}</span></p>}
-      <div class="card scroll" tabIndex={0} role="region" aria-labelledby="matrix">
+      <div class="card scroll" tabIndex={0} role="group" aria-labelledby="matrix">
         <table class="matrix">
           <thead><tr><th scope="col">{say.jobs.truth}</th>{labels.map((label) => <th scope="col" key={label} dir="auto"><span>{label}</span></th>)}</tr></thead>
           <tbody>

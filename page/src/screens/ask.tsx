@@ -90,7 +90,9 @@ function Question() {
   useShortcuts([{ keys: "/", does: say.ask.toQuestion, run: () => field.current?.focus() }]);
   const send = (event: Event) => {
     event.preventDefault();
-    if (question.trim()) void ask("question", question.trim());
+    if (!question.trim()) return;
+    if (matchMedia("(pointer: coarse)").matches) field.current?.blur(); // a phone's keyboard would lie over the answer
+    void ask("question", question.trim());
   };
   return (
     <form class="card stack" onSubmit={send}>
@@ -114,10 +116,11 @@ function Question() {
         </label>
       )}
       <div class="row">
+        {/* the keys keep them two elements: else the click that stops would submit what the button becomes */}
         {busy ? (
-          <button type="button" class="primary" onClick={stop}><Icon name="stop" />{say.ask.stop}</button>
+          <button key="stop" type="button" class="primary" onClick={() => (stop(), field.current?.focus())}><Icon name="stop" />{say.ask.stop}</button>
         ) : (
-          <button type="submit" class="primary" disabled={!picture.value || !question.trim() || !canAnswer(model, "vqa")}>{say.ask.ask}</button>
+          <button key="ask" type="submit" class="primary" disabled={!picture.value || !question.trim() || !canAnswer(model, "vqa")}>{say.ask.ask}</button>
         )}
         <button type="button" disabled={busy || !picture.value || !canAnswer(model, "caption")} onClick={() => void ask("caption", "")}>{say.ask.caption}</button>
         {!picture.value && <small>{say.ask.pictureFirst}</small>}
@@ -145,9 +148,13 @@ function Spoken() {
 
 function Answer({ turn }: { turn: Turn }) {
   const isRunning = turn.state === "waiting" || turn.state === "streaming";
+  const place = useRef<HTMLElement>(null);
+  useEffect(() => {
+    if (isRunning) place.current?.scrollIntoView({ block: "nearest" });
+  }, [isRunning, turn.text]);
   const used = turn.reply && "examples_used" in turn.reply ? (turn.reply as AnswerReply).examples_used : [];
   return (
-    <article class="card stack ask-answer" data-state={turn.state}>
+    <article ref={place} class="card stack ask-answer" data-state={turn.state}>
       <h2 dir="auto">{turn.kind === "caption" ? say.ask.captionOf : turn.question}</h2>
       {(turn.text || isRunning) && <p class="ask-text" dir="auto">{turn.text}{isRunning && <span class="caret" aria-hidden="true" />}</p>}
       {turn.state === "stopped" && <p class="soft">{say.ask.stopped}</p>}

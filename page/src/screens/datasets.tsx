@@ -230,7 +230,7 @@ function Pictures({ dataset, labels }: { dataset: DatasetInfo; labels: string[] 
   useEffect(() => {
     const stopper = new AbortController();
     setRows([]);
-    readAll("GET /v1/datasets/{dataset}/images", { path: { dataset: dataset.id }, query: label ? { label } : {}, signal: stopper.signal }, (page) => setRows((before) => [...before, ...page])).catch((problem: unknown) => stopper.signal.aborted || setError(problem));
+    readAll("GET /v1/datasets/{dataset}/images", { path: { dataset: dataset.id }, query: label ? { label } : {}, signal: stopper.signal }, (read) => setRows([...read])).catch((problem: unknown) => stopper.signal.aborted || setError(problem));
     return () => stopper.abort();
   }, [dataset.id, label]);
   return (

@@ -39,11 +39,14 @@ async function run(id: string, followed: Followed, signal: AbortSignal): Promise
   followed.job.value = await call("GET /v1/jobs/{job}", { path, signal });
   const metrics = await call("GET /v1/jobs/{job}/metrics", { path, signal });
   followed.curves.value = Object.fromEntries(metrics.data.map((series) => [series.name, { steps: series.steps, values: series.values }]));
-  await followEvents(`/v1/jobs/${encodeURIComponent(id)}/events`, (event) => take(event, followed), signal, (lost) => (followed.lost.value = lost));
-  if (!signal.aborted) followed.job.value = await call("GET /v1/jobs/{job}", { path, signal });
+  const isOver = async () => {
+    followed.job.value = await call("GET /v1/jobs/{job}", { path, signal });
+    return isFinished(followed.job.value);
+  };
+  await followEvents(`/v1/jobs/${encodeURIComponent(id)}/events`, (event) => take(event, followed), isOver, signal, (lost) => (followed.lost.value = lost));
 }
 
-function take(event: ServerEvent, followed: Followed): boolean {
+function take(event: ServerEvent, followed: Followed): void {
   const data = JSON.parse(event.data) as Record<string, unknown>;
   const job = followed.job.value;
   if (event.name === "log") followed.log.value = [...followed.log.value, String(data["line"] ?? "")].slice(-MAX_LINES);
@@ -52,11 +55,10 @@ function take(event: ServerEvent, followed: Followed): boolean {
     const progress = { step: Number(data["step"] ?? 0), of: Number(data["of"] ?? 0), eta_s: (data["eta_s"] as number | null | undefined) ?? null };
     followed.job.value = { ...job, progress, phase: (data["phase"] as string | undefined) ?? job.phase };
   }
-  if (event.name === "state" && job && !isFinished(job)) {
+  // an end among the events may be that of an attempt before: the job itself is read where the stream ends
+  if (event.name === "state" && job && !isFinished(job) && !FINISHED.includes(String(data["state"]))) {
     followed.job.value = { ...job, state: data["state"] as JobPage["state"] };
-    return FINISHED.includes(String(data["state"]));
   }
-  return false;
 }
 
 /** Steps that come again after a checkpoint replace those told before. */

@@ -1,0 +1,183 @@
+"""Train and Jobs: a curve grows through reloads and lost networks; a matrix opens its pictures; a label is put right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.audits import check_view
+from tests.browser.conftest import Tab
+from tests.browser.pictures import write_picture
+from tests.browser.trained import (
+    COLLECTION,
+    JOB_SECONDS,
+    WITH_WORKER,
+    teach_things,
+    train_things,
+    wait_for_job,
+    wait_until,
+)
+from tests.live import Live
+
+pytestmark = pytest.mark.slow
+PATIENCE_MS = JOB_SECONDS * 1000
+HOSTILE = "<img src=x onerror=document.title='broken'>"
+
+
+@pytest.fixture(scope="module")
+def service_settings() -> dict[str, str]:
+    return WITH_WORKER
+
+
+@pytest.fixture(scope="module", autouse=True)
+def taught(served: Live, tmp_path_factory: pytest.TempPathFactory) -> None:
+    teach_things(served, tmp_path_factory.mktemp("things"))
+
+
+@pytest.fixture(autouse=True)
+def idle_worker(served: Live) -> Iterator[None]:
+    """Ends what a test left running, which would keep the others waiting."""
+    yield
+    with served.client() as client:
+        for job in client.get("/v1/jobs").json()["data"]:
+            if job["state"] in {"queued", "running"}:
+                client.post(f"/v1/jobs/{job['id']}/cancel")
+                wait_for_job(client, job["id"])
+
+
+def start_training(page: Page, **settings: str) -> None:
+    """Train by prototypical_fewshot as a person does, with some settings changed."""
+    choice = page.locator("form.card").filter(has=page.get_by_role("heading", name="prototypical_fewshot"))
+    choice.get_by_text("Settings", exact=True).click()
+    for field, text in settings.items():
+        choice.get_by_label(field.replace("_", " "), exact=True).fill(text)
+    choice.get_by_role("button", name="Train").click()
+
+
+def state_of(page: Page) -> Locator:
+    return page.locator(".job-where .state")
+
+
+def read_steps(page: Page) -> list[int]:
+    """The steps of the first curve, as its table tells them to those who see no chart."""
+    table = page.locator(".chart").first.get_by_role("button", name="Show as a table")
+    if table.get_attribute("aria-expanded") != "true":
+        table.click()
+    rows = page.locator(".chart").first.locator(".scroll tbody th")
+    return [int(text) for text in rows.all_text_contents()]
+
+
+def test_a_curve_grows_and_neither_a_reload_nor_a_lost_network_loses_any_of_it(
+    tab: Tab, served: Live
+) -> None:
+    tab.expected = ["ERR_INTERNET_DISCONNECTED", "ERR_NETWORK"]
+    page = tab.open("jobs", COLLECTION)
+    expect(page.get_by_text("18 pictures, 3 labels")).to_be_visible()
+    check_view(page)
+    start_training(page, steps="100000", evaluate_every="5000", checkpoint_every="100")
+    expect(page.locator(".chart").first).to_be_visible(timeout=PATIENCE_MS)
+    job = page.url.rsplit("/", 1)[-1]
+    first = read_steps(page)
+    wait_until(page, lambda: len(read_steps(page)) > len(first))
+    wait_until(page, lambda: re.match(r"^\d+ % · ", page.title()) is not None)
+    expect(state_of(page)).to_have_text("running")
+    check_view(page)
+    page.reload()
+    page.locator(".chart").first.wait_for()
+    assert read_steps(page)[: len(first)] == first
+    tab.context.set_offline(True)
+    before = read_steps(page)
+    page.wait_for_timeout(5000)
+    tab.context.set_offline(False)
+    wait_until(page, lambda: len(read_steps(page)) > len(before), seconds=60)
+    expect(page.get_by_text("The connection is lost.")).to_be_hidden()
+    page.get_by_role("button", name="Cancel").click()
+    expect(state_of(page)).to_have_text("cancelled", timeout=PATIENCE_MS)
+    with served.client() as client:
+        series = client.get(f"/v1/jobs/{job}/metrics").json()["data"]
+    told = next(curve for curve in series if curve["name"] == "loss")["steps"]
+    wait_until(page, lambda: set(told[-50:]) <= set(read_steps(page)))
+    page.get_by_role("button", name="Try again").click()
+    expect(state_of(page)).to_have_text("running", timeout=PATIENCE_MS)
+    expect(page.locator(".job-where")).not_to_contain_text("cancelled")
+    page.get_by_role("button", name="Cancel").click()
+    expect(state_of(page)).to_have_text("cancelled", timeout=PATIENCE_MS)
+
+
+def test_a_job_that_ended_says_what_came_of_it_and_is_judged(tab: Tab) -> None:
+    page = tab.open("jobs", COLLECTION)
+    start_training(page, steps="30")
+    expect(state_of(page)).to_have_text("done", timeout=PATIENCE_MS)
+    outcome = page.get_by_role("region", name="What came of it")
+    expect(outcome.get_by_role("row", name="Trained model")).to_contain_text("%")
+    expect(outcome.get_by_role("row", name="Guessing")).to_contain_text("33 %")
+    check_view(page)
+    page.get_by_role("button", name="Show the call").click()
+    expect(page.get_by_role("dialog").locator("pre")).to_contain_text("/v1/jobs")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Judge it with pictures").click()
+    expect(page.get_by_role("heading", name="What was taken for what")).to_be_visible(timeout=PATIENCE_MS)
+    expect(state_of(page)).to_have_text("done")
+    page.get_by_role("link", name="All jobs").click()
+    expect(page.locator(".job-list .state").first).to_have_text("done")
+
+
+def test_a_cell_opens_its_pictures_and_a_wrong_label_is_put_right(
+    tab: Tab, served: Live, tmp_path: Path
+) -> None:
+    model = train_things(served, tmp_path)
+    with served.client() as client:
+        wrong = {"images": write_picture(tmp_path, "boat", 40).read_bytes()}
+        added = client.post(
+            f"/v1/collections/{COLLECTION}/examples", data={"label": "mug"}, files=wrong
+        ).json()
+        asked = {"collection": COLLECTION, "split": "all"}
+        started = client.post(f"/v1/models/{model}/evaluate", json=asked).json()
+        assert wait_for_job(client, started["id"])["state"] == "succeeded"
+        examples = client.get(f"/v1/collections/{COLLECTION}/examples", params={"limit": 200}).json()["data"]
+    labels = {example["id"]: example["label"] for example in examples}
+    asked_for: list[str] = []
+    tab.page.on(
+        "request", lambda request: asked_for.extend(re.findall(r"/examples/([^/]+)/image", request.url))
+    )
+    page = tab.open(f"jobs/{started['id']}", COLLECTION)
+    page.get_by_role("button", name="1 picture of mug, taken for boat").click()
+    dialog = page.get_by_role("dialog", name="1 picture of mug, taken for boat")
+    expect(dialog.locator("img")).to_have_count(1)
+    assert asked_for
+    [wrong_one] = [example for example in added["data"]] if "data" in added else [added]
+    assert set(asked_for) == {wrong_one["id"]}
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="1 picture of mug, taken for boat")).to_be_focused()
+    asked_for.clear()
+    page.get_by_role("button", name="6 pictures of cactus, told right").click()
+    expect(page.get_by_role("dialog").locator("img")).to_have_count(6)
+    assert {labels[example] for example in asked_for} == {"cactus"}
+    check_view(page)
+    page.keyboard.press("Escape")
+    check_view(page)
+    mistake = page.locator(".mistakes li")
+    expect(mistake).to_have_count(1)
+    mistake.get_by_role("button", name="The label was wrong").click()
+    expect(mistake).to_contain_text("Now taught as boat.")
+    with served.client() as client:
+        changed = client.get(f"/v1/collections/{COLLECTION}/examples", params={"limit": 200}).json()["data"]
+        assert [row["label"] for row in changed if row["image_sha256"] == wrong_one["image_sha256"]] == [
+            "boat"
+        ]
+        page.locator(".toast").get_by_role("button", name="Undo").click()
+        expect(mistake.get_by_role("button", name="The label was wrong")).to_be_visible()
+        client.delete(f"/v1/collections/{COLLECTION}/examples/{wrong_one['id']}")
+
+
+def test_a_name_that_cannot_be_is_refused_in_words(tab: Tab) -> None:
+    tab.expected = ["status of 422"]
+    page = tab.open("jobs", COLLECTION)
+    start_training(page, **{"Name of the model": HOSTILE})
+    expect(page.locator("form").get_by_role("alert")).to_contain_text("name")
+    assert page.evaluate("document.querySelectorAll('main img[src=x]').length") == 0
+    check_view(page)
