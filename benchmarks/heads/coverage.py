@@ -31,7 +31,8 @@ class Held:
     def add(self, head: Head, episode: Episode, coverage: float) -> None:
         """Ask all images of an episode that show a label."""
         scores = head.predict(episode.queries).scores
-        assert head.conformal is not None
+        if head.conformal is None:
+            raise ValueError("a head without examples has no sets to measure")
         found = answer_sets(head.conformal, scores, coverage)
         strict = head.conformal.answer_sets(scores, coverage, allow_empty=True)
         for kept, sets in ((self.held, found), (self.strictly, strict)):

@@ -1,6 +1,6 @@
 // Keys of the page: registered while a part is on the screen, listed by `?`. Letters do nothing while somebody types.
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 
 export interface Shortcut {
   /** One key (`/`, `Enter`, `1`) or two in turn (`g t`). */
@@ -38,7 +38,8 @@ addEventListener("keydown", (event) => {
 
 /** Registers keys while the calling component is on the screen; what is registered last wins. */
 export function useShortcuts(list: Shortcut[], deps: unknown[] = []): void {
-  useEffect(() => {
+  // with the picture on the screen, not after it: a quick key must not meet the one before
+  useLayoutEffect(() => {
     shortcuts.value = [...shortcuts.value, ...list];
     return () => {
       shortcuts.value = shortcuts.value.filter((one) => !list.includes(one));

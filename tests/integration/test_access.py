@@ -69,6 +69,24 @@ async def test_the_database_never_sees_a_key(make_client: ClientMaker, services:
     assert all(len(digest) == 32 for _, digest in rows)
 
 
+async def test_every_caller_hears_what_they_may_do(
+    make_client: ClientMaker, anonymous: httpx.AsyncClient
+) -> None:
+    made = await make_key(await make_client(scopes=["admin"]), scopes=["metrics"], workspace=None)
+    found = (await anonymous.get("/v1/access", headers=bearer(made["key"]))).json()
+    assert found == {
+        "workspace": made["workspace"],
+        "scopes": ["metrics"],
+        "key_id": made["id"],
+        "key_needed": False,
+    }
+    nobody = (await anonymous.get("/v1/access")).json()
+    assert nobody["key_id"] is None
+    assert set(nobody["scopes"]) == {"recognise", "learn", "train", "metrics", "admin"}
+    unknown = await anonymous.get("/v1/access", headers=bearer(keys.new_key()))
+    assert unknown.status_code == 401
+
+
 async def test_scopes_decide(make_client: ClientMaker, anonymous: httpx.AsyncClient) -> None:
     admin = await make_client(scopes=["admin"])
     plain = await make_key(admin)

@@ -15,7 +15,7 @@ import { Thumb } from "../parts/thumb";
 import { tell } from "../parts/toast";
 import { hrefOf } from "../router";
 import { changes, collection, collectionName, hueOf, refresh } from "../state/collections";
-import { canUndo, decide, keepPictures, loadQueue, order, stats, undo, waitingPictures, type Decision, type Order } from "../state/reviewing";
+import { canUndo, decide, keepPictures, loadQueue, order, sending, stats, undo, waitingPictures, type Decision, type Order } from "../state/reviewing";
 import { may } from "../state/session";
 import { say } from "../strings";
 
@@ -77,6 +77,7 @@ function Left() {
   return (
     <p class="review-left" role="status">
       <strong>{say.review.left(waitingPictures.value?.length ?? 0)}</strong>
+      {sending.value > 0 && <span>{say.review.saving(sending.value)}</span>}
       {figures && figures.agreement !== null && <span>{say.review.agreement(figures.agreement, figures.decided)}</span>}
     </p>
   );
@@ -209,7 +210,7 @@ function Nothing({ onError }: { onError: (error: unknown) => void }) {
   return (
     <section class="card stack empty">
       <Icon name="check" />
-      <p class="lead">{say.review.done}</p>
+      <p class="lead" role="status">{sending.value > 0 ? say.review.saving(sending.value) : say.review.done}</p>
       <p class="soft">{say.review.doneLead}</p>
       <div class="row">
         <a class="button" href={hrefOf("try")}>{say.try.title}</a>
