@@ -308,6 +308,9 @@ async def test_beyond_loopback_a_key_is_needed_and_any_host_is_fine(
         async with httpx.AsyncClient(transport=transport, base_url="http://vision.example") as client:
             assert (await client.get("/v1/keys")).status_code == 401
             assert (await client.get("/v1/keys", headers={"Host": "127.0.0.1"})).status_code == 401
+            for foreign in ("EMPTY", "universal", "hf_xxx"):  # which mean nothing where no key is needed
+                reply = await client.get("/v1/models", headers=bearer(foreign))
+                assert (reply.status_code, reply.json()["error"]["type"]) == (401, "authentication_error")
             assert (await client.get("/healthz")).status_code == 200
             admin = file.read_text().strip()
             assert await status(client, admin) == 200
