@@ -118,7 +118,7 @@ def combine(problem: Problem, names: Sequence[str]) -> Combined:
     names = _useful(gathered, names)
     rows = _rows_to_leave_out(gathered)
     width, ridge = _kernel_parameters(problem) if "proker" in names else (0.0, 1.0)
-    start, spread = _assumed_scales(problem, names)
+    start, spread = _assume_scales(problem, names)
     place = np.searchsorted(gathered.seen, gathered.labels[rows])
     weights, right, scales = np.ones(len(gathered.labels)), np.ones(len(rows)), start
     parts = _fit_parts(problem, names, (width, ridge), weights, rows)
@@ -165,7 +165,7 @@ def _rows_to_leave_out(gathered: Gathered) -> Ints:
     return gathered.core[np.bincount(labels)[labels] > 1]
 
 
-def _assumed_scales(problem: Problem, names: Sequence[str]) -> tuple[Doubles, Doubles]:
+def _assume_scales(problem: Problem, names: Sequence[str]) -> tuple[Doubles, Doubles]:
     """float64[K] each: the scales before looking at held-out logits, the parts sharing, and how far they may go."""
     prior, share = problem.prior, 1.0 / len(names)
     own = {"proker": problem.image_scale, "gda": max(prior.gda_scale, 1e-3)}
@@ -186,7 +186,7 @@ def _weigh(
     rate = noise.FIRST_RATE
     for _ in range(ROUNDS):
         right = noise.rightness(softmax(np.tensordot(scales, parts, axes=1)), labels, rate)
-        rate = noise.updated_rate(right)
+        rate = noise.update_rate(right)
         if right.min() > noise.SUSPECT:
             break
         scales, _ = calibration.fit_scales(parts, labels, start, spread, balance * right)

@@ -37,9 +37,14 @@ class Held:
         strict = head.conformal.answer_sets(scores, coverage, allow_empty=True)
         for kept, sets in ((self.held, found), (self.strictly, strict)):
             kept.append(
-                np.array([truth in one.labels for one, truth in zip(sets, episode.answers, strict=True)])
+                np.array(
+                    [
+                        truth in answer_set.labels
+                        for answer_set, truth in zip(sets, episode.answers, strict=True)
+                    ]
+                )
             )
-        self.sizes.append(np.array([len(one.labels) for one in found]))
+        self.sizes.append(np.array([len(answer_set.labels) for answer_set in found]))
         self.labels.append(episode.answers + 1_000 * len(self.guarantees))
         self.guarantees.append(found[0].guarantee)
 

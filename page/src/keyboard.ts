@@ -25,12 +25,12 @@ addEventListener("keydown", (event) => {
   const pressed = isFresh ? `${prefix} ${event.key}` : event.key;
   const onButton = event.target instanceof HTMLElement && event.target.closest("button, a, summary, [role=button]") !== null;
   if (onButton && (event.key === "Enter" || event.key === " ")) return; // it presses the button
-  const found = shortcuts.value.findLast((one) => one.keys === pressed);
+  const found = shortcuts.value.findLast((shortcut) => shortcut.keys === pressed);
   prefix = "";
   if (found) {
     event.preventDefault();
     found.run(event);
-  } else if (shortcuts.value.some((one) => one.keys.startsWith(`${event.key} `))) {
+  } else if (shortcuts.value.some((shortcut) => shortcut.keys.startsWith(`${event.key} `))) {
     prefix = event.key;
     prefixAt = event.timeStamp;
   }
@@ -42,7 +42,7 @@ export function useShortcuts(list: Shortcut[], deps: unknown[] = []): void {
   useLayoutEffect(() => {
     shortcuts.value = [...shortcuts.value, ...list];
     return () => {
-      shortcuts.value = shortcuts.value.filter((one) => !list.includes(one));
+      shortcuts.value = shortcuts.value.filter((shortcut) => !list.includes(shortcut));
     };
   }, deps);
 }

@@ -82,11 +82,13 @@ EMBEDDINGS: dict[str, dict[str, Any]] = {
     "vllm": {"messages": [{"role": "user", "content": [{"type": "text", "text": "a cat"}]}]},
 }
 IMAGES: dict[str, Any] = {
-    "data uri": lambda one: {"input": [f"data:image/jpeg;base64,{one}"], "modality": "text"},
-    "ours": lambda one: {"input": [{"image": one}]},
-    "jina": lambda one: {"input": [{"image": {"url": f"data:image/jpeg;base64,{one}"}}]},
-    "infinity": lambda one: {"input": [one], "modality": "image"},
-    "vllm": lambda one: {"messages": [{"role": "user", "content": [image(f"data:image/jpeg;base64,{one}")]}]},
+    "data uri": lambda encoded: {"input": [f"data:image/jpeg;base64,{encoded}"], "modality": "text"},
+    "ours": lambda encoded: {"input": [{"image": encoded}]},
+    "jina": lambda encoded: {"input": [{"image": {"url": f"data:image/jpeg;base64,{encoded}"}}]},
+    "infinity": lambda encoded: {"input": [encoded], "modality": "image"},
+    "vllm": lambda encoded: {
+        "messages": [{"role": "user", "content": [image(f"data:image/jpeg;base64,{encoded}")]}]
+    },
 }
 
 

@@ -233,8 +233,8 @@ async def test_several_are_decided_together_or_not_at_all(
     unknown = await client.post(path, json={"ids": [*ids[1:], str(uuid.uuid4())], "label": "kettle"})
     assert unknown.status_code == 404
     told = await client.post(path, json={"ids": ids[1:], "label": "kettle"})
-    assert [one["id"] for one in told.json()["data"]] == ids[1:]
-    assert {one["waiting"] for one in told.json()["data"]} == {0}
+    assert [picture["id"] for picture in told.json()["data"]] == ids[1:]
+    assert {picture["waiting"] for picture in told.json()["data"]} == {0}
     labels = {
         row["label"]: row["examples"]
         for row in (await get_json(client, "/v1/collections/default/labels"))["data"]
