@@ -1,4 +1,4 @@
-"""Models and Data sets: files come down, an export is a job, a removal is asked twice, an archive shows its pictures."""
+"""Models and Data sets: an export is a job, a removal is asked twice, an archive shows its pictures."""
 
 from __future__ import annotations
 
