@@ -1,4 +1,4 @@
-"""Models and Data sets: files come down, an export and a removal are jobs and questions, an archive shows what is in it."""
+"""Models are downloaded, exported and removed; an archive shows what is in it and is taught."""
 
 from __future__ import annotations
 
