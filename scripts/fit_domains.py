@@ -100,7 +100,8 @@ def judge(model: Encoder, domain: Domain) -> None:
         f"{_DRAWN}, drawn anew": embed(model, (drawing(rng) for _ in range(400))),
         _PHOTOS: embed(model, photographs().values()),
         "the same, cropped, turned and relit": embed(
-            model, (image_sets.damaged(image, rng) for image in photographs().values() for _ in range(10))
+            model,
+            (image_sets.damage_image(image, rng) for image in photographs().values() for _ in range(10)),
         ),
         "faces (25 x 25)": faces.vectors[faces.labels == 0],
         "walls and skies behind them (25 x 25)": faces.vectors[faces.labels == 1],

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from app.families.lite import encoder, networks
 from app.families.lite.features import expected_features, join, level_norms, signed_root
 from app.inference.runtimes.pruning import clipped_mean
-from benchmarks.image_sets import OTHERS, damaged, photo
+from benchmarks.image_sets import OTHERS, damage_image, photo
 
 VIEWS = 30
 
@@ -29,7 +29,7 @@ def main() -> None:
     for name in OTHERS:
         image = photo(name)
         pixels += [
-            encoder.prepare(view) for view in (image, *(damaged(image, rng) for _ in range(VIEWS - 1)))
+            encoder.prepare(view) for view in (image, *(damage_image(image, rng) for _ in range(VIEWS - 1)))
         ]
     module, _ = networks.build_rooted_lite0()
     with torch.inference_mode():

@@ -1,8 +1,9 @@
 """Take pictures of each screen of the web page, light, dark and as on a phone, from a service that runs.
 
-`python -m scripts.page_pictures FOLDER --server http://127.0.0.1:8000 --collection things` writes
-FOLDER/teach-light.png and the like, for eyes: nothing compares them. Screens are shown with what the service holds; Try and Ask are handed a
-picture that `vision demo` draws, and the newest job and data set are opened. `--only try ask` takes a few of them.
+`python -m scripts.page_pictures FOLDER --server http://127.0.0.1:8000 --collection things` writes FOLDER/teach-
+light.png and the like, for eyes: nothing compares them. Screens are shown with what the service holds; Try and Ask
+are handed a picture that `vision demo` draws, and the newest job and data set are opened. `--only try ask` takes a
+few of them.
 """
 
 from __future__ import annotations

@@ -182,22 +182,23 @@ class Answering:
             raise ModelTaskError(f"The model '{live.name}' does not {verb}.")
         if image is None and not live.takes_text_alone:
             raise ImageRequiredError(param="messages")
-        if asked.earlier:
-            examples = await self._read_earlier(asked.earlier, with_images=live.several_images)
-        else:
-            examples = await self._read_examples(near, with_images=live.several_images)
-        prompt = Prompt(
-            _NO_IMAGE if image is None else image,
-            asked.text,
-            asked.task,
-            asked.max_new_tokens,
-            examples,
-            asked.sampling,
-            stop=asked.stop,
-            is_text_only=image is None,
-        )
         deadline = time.monotonic() + self.settings.answers.vlm_deadline_s
         async with self.places.hold(workspace, deadline=deadline):
+            # not before its turn: what waits would hold the pixels of all of its pictures
+            if asked.earlier:
+                examples = await self._read_earlier(asked.earlier, with_images=live.several_images)
+            else:
+                examples = await self._read_examples(near, with_images=live.several_images)
+            prompt = Prompt(
+                _NO_IMAGE if image is None else image,
+                asked.text,
+                asked.task,
+                asked.max_new_tokens,
+                examples,
+                asked.sampling,
+                stop=asked.stop,
+                is_text_only=image is None,
+            )
             return await live.answer(
                 prompt, deadline_s=max(0.0, deadline - time.monotonic()), on_text=on_text
             )

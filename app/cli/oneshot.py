@@ -267,7 +267,7 @@ def _print_neighbours(neighbours: list[dict[str, Any]]) -> None:
 
 def _looks_like(row: dict[str, Any]) -> str:
     near = row.get("neighbours") or []
-    return ", ".join(f"{one['label']} {one['similarity']:.3f}" for one in near)
+    return ", ".join(f"{neighbour['label']} {neighbour['similarity']:.3f}" for neighbour in near)
 
 
 def _answer_set(row: dict[str, Any]) -> str:

@@ -170,9 +170,13 @@ def _switch(session: Session, path: str, collection: str, span: dict[str, int] |
 
 
 def _print_decided(decided: list[dict[str, Any]]) -> None:
-    for one in decided:
-        what = f"taught as {one['label']}" if one["label"] is not None else _WORDS[one["decision"]]
-        output.say(f"{one['id']}: {what}")
+    for decision in decided:
+        what = (
+            f"taught as {decision['label']}"
+            if decision["label"] is not None
+            else _WORDS[decision["decision"]]
+        )
+        output.say(f"{decision['id']}: {what}")
     output.say(f"{decided[-1]['waiting']} left")
 
 

@@ -34,7 +34,9 @@ class EmbeddingCache:
         except (RedisError, OSError):
             return nothing
         whole = 4 * dim
-        return [np.frombuffer(one, "<f4") if one is not None and len(one) == whole else None for one in found]
+        return [
+            np.frombuffer(data, "<f4") if data is not None and len(data) == whole else None for data in found
+        ]
 
     async def put(self, key: str, vectors: Mapping[str, Vector]) -> None:
         """Remember vectors by hash."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from app.heads import LabelShares
 from app.http.bodies import with_example
@@ -16,13 +16,23 @@ LABEL_SHARES_HELP = (
 )
 
 
+def _refuse_flag(value: object) -> object:
+    # pydantic takes true for 1, which would forget all pictures but one
+    if isinstance(value, bool):
+        raise ValueError("it must be a whole number")
+    return value
+
+
+_Count = Annotated[int, BeforeValidator(_refuse_flag)]
+
+
 class ReviewSpan(BaseModel):
     """How much a collection keeps for review."""
 
     model_config = ConfigDict(extra="forbid")
 
-    keep: int = Field(DEFAULT_REVIEW_PICTURES, ge=1, description="Most pictures; the surest leave first.")
-    days: int = Field(DEFAULT_REVIEW_DAYS, ge=1, description="None is kept longer.")
+    keep: _Count = Field(DEFAULT_REVIEW_PICTURES, ge=1, description="Most pictures; the surest leave first.")
+    days: _Count = Field(DEFAULT_REVIEW_DAYS, ge=1, description="None is kept longer.")
 
 
 class CollectionChange(BaseModel):

@@ -45,7 +45,7 @@ class KnownCollection:
     """Whether its least sure pictures are kept for review."""
 
 
-def _seen(row: Collection) -> KnownCollection:
+def _to_known(row: Collection) -> KnownCollection:
     return KnownCollection(
         row.id, row.workspace, row.name, row.encoder, row.version, row.review_keep is not None
     )
@@ -97,7 +97,7 @@ class Directory:
 
     def learn(self, row: Collection) -> KnownCollection:
         """Remember a row that was just read or written, unless a newer version of it is known."""
-        seen = _seen(row)
+        seen = _to_known(row)
         old = self._known.get((row.workspace, row.name))
         if old is not None and old.id == seen.id and old.version > seen.version:
             return old
@@ -176,5 +176,5 @@ class Directory:
             row = found.get(place)
             if row is None:
                 del self._known[place]
-            elif (seen := _seen(row)) != before:
+            elif (seen := _to_known(row)) != before:
                 self._known[place] = seen

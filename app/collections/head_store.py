@@ -142,20 +142,20 @@ class HeadStore:
 
     async def _refit(self, old: _Fitted | None, known: KnownCollection, live: ServedEncoder) -> _Fitted:
         row, supports, labels = await self._read(old, known, live)
-        labels = sorted((one for one in labels if supports.count(one.id)), key=lambda one: one.name)
+        labels = sorted((label for label in labels if supports.count(label.id)), key=lambda label: label.name)
         if not labels:
             return _Fitted(row.version, supports, {}, None)
         texts: dict[_LabelText, NDArray[np.float32]] = {}
         if live.reads_texts:
             texts = await self._texts(
-                {} if old is None else old.texts, live, [(one.name, one.description) for one in labels]
+                {} if old is None else old.texts, live, [(label.name, label.description) for label in labels]
             )
         head = await asyncio.to_thread(
             fit_head,
-            [one.name for one in labels],
+            [label.name for label in labels],
             np.stack(list(texts.values())) if live.reads_texts else None,
             supports,
-            [one.id for one in labels],
+            [label.id for label in labels],
             priors_of(live),
             label_shares=cast("LabelShares", row.label_shares),
         )

@@ -188,10 +188,10 @@ async def _read_compared(
 
 def _name_pairs(alike: Pairs, compared: _Compared, head: Head, limit: int) -> list[NearDuplicate]:
     found = []
-    for (one, other), cosine in zip(alike.rows[:limit].tolist(), alike.cosines.tolist(), strict=False):
-        labels = head.labels[compared.labels[one]], head.labels[compared.labels[other]]
+    for (row, other), cosine in zip(alike.rows[:limit].tolist(), alike.cosines.tolist(), strict=False):
+        labels = head.labels[compared.labels[row]], head.labels[compared.labels[other]]
         # rounding may take the cosine of a vector with itself past 1
-        found.append(NearDuplicate((compared.ids[one], compared.ids[other]), labels, min(cosine, 1.0)))
+        found.append(NearDuplicate((compared.ids[row], compared.ids[other]), labels, min(cosine, 1.0)))
     return found
 
 

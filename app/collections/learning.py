@@ -141,12 +141,12 @@ class Learning:
         stored = await asyncio.gather(
             *[self.normalise(entry, i, len(entries)) for i, entry in enumerate(entries)]
         )
-        await self.quota.take(workspace, sum(len(one.bytes) for one in stored))
+        await self.quota.take(workspace, sum(len(image.bytes) for image in stored))
         async with self.registry.encoder(known.encoder) as live:
             await self._ensure_index(live)
             embedded = await self.embedder.embed(workspace, live, entries)
-        contents = {hashlib.sha256(one.bytes).hexdigest(): one.bytes for one in stored}
-        hashes = [hashlib.sha256(one.bytes).hexdigest() for one in stored]
+        contents = {hashlib.sha256(image.bytes).hexdigest(): image.bytes for image in stored}
+        hashes = [hashlib.sha256(image.bytes).hexdigest() for image in stored]
         async with self.database.session() as session:
             await repository.lock_images(session, hashes)
             await asyncio.gather(*[self.blobs.put(sha256, data) for sha256, data in contents.items()])
@@ -276,11 +276,11 @@ class Learning:
         for start in range(0, len(hashes), _CHUNK):
             chunk = hashes[start : start + _CHUNK]
             async with self.database.session() as session:
-                orphans = await repository.unreferenced(session, chunk, self.neighbours)
+                orphans = await repository.find_unreferenced(session, chunk, self.neighbours)
                 if not orphans:
                     continue
                 await repository.lock_images(session, orphans)
-                for sha256 in await repository.unreferenced(session, orphans, self.neighbours):
+                for sha256 in await repository.find_unreferenced(session, orphans, self.neighbours):
                     await self.blobs.delete(sha256)
                     dropped += 1
         return dropped

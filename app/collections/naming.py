@@ -32,9 +32,9 @@ class CollectionNames:
         )
         async with self.database.session() as session:
             rows = (await session.execute(wanted)).all()
-        return [NamedCollection(name, self.recognition.shown(encoder)) for name, encoder in rows]
+        return [NamedCollection(name, self.recognition.name_encoder(encoder)) for name, encoder in rows]
 
     async def find(self, workspace: str, name: str) -> NamedCollection:
         """Raises CollectionNotFoundError."""
         known = await self.recognition.known(workspace, name)
-        return NamedCollection(known.name, self.recognition.shown(known.encoder))
+        return NamedCollection(known.name, self.recognition.name_encoder(known.encoder))

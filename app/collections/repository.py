@@ -168,7 +168,7 @@ async def settle_labels(
     session: AsyncSession, collection: Collection, label: str, added: Sequence[Added], *, replace: bool
 ) -> list[Added]:
     """The same with the other labels that each image has, which `replace` takes away; `collection` is locked."""
-    shown = [one.image_sha256 for one in added]
+    shown = [example.image_sha256 for example in added]
     rows = await session.execute(
         select(Example.image_sha256, Label.name, Example.id)
         .join(Label, Label.id == Example.label_id)
@@ -182,12 +182,12 @@ async def settle_labels(
         ids.append(example_id)
     if replace:
         await remove_examples(session, collection, ids)
-    found = [tuple(others.get(one.image_sha256, ())) for one in added]
+    found = [tuple(others.get(example.image_sha256, ())) for example in added]
     return [
-        dataclasses.replace(one, replaced_labels=names)
+        dataclasses.replace(example, replaced_labels=names)
         if replace
-        else dataclasses.replace(one, other_labels=names)
-        for one, names in zip(added, found, strict=True)
+        else dataclasses.replace(example, other_labels=names)
+        for example, names in zip(added, found, strict=True)
     ]
 
 
@@ -280,7 +280,9 @@ def are(collection: Collection, ids: Sequence[uuid.UUID]) -> ColumnElement[bool]
     return and_(Example.collection_id == collection.id, Example.id == any_(literal(list(ids), ARRAY(Uuid))))
 
 
-async def unreferenced(session: AsyncSession, hashes: Sequence[str], neighbours: Neighbours) -> list[str]:
+async def find_unreferenced(
+    session: AsyncSession, hashes: Sequence[str], neighbours: Neighbours
+) -> list[str]:
     """Those of the images that no example, and nothing of another room, of any workspace shows."""
     shown = set(await session.scalars(select(Example.image_sha256).where(Example.image_sha256.in_(hashes))))
     for shown_by in neighbours.shown:

@@ -90,7 +90,7 @@ class Answer:
     covered: Covered | None
     """Where a coverage was asked for."""
     neighbours: Sequence[Sequence[Near]] | None
-    """An image: the nearest examples, best first, none where no collection answered; None where nobody asked."""
+    """An image: the nearest examples, best first, none where no collection answered; None: not asked for."""
 
 
 @dataclass(eq=False)
@@ -229,7 +229,7 @@ class Recognition:
         """
         word = model
         if (collection := collection_of(model)) is not None:
-            word = self.shown((await self.known(workspace, collection)).encoder)
+            word = self.name_encoder((await self.known(workspace, collection)).encoder)
         found = await self._find(workspace, word)
         if isinstance(found, ModelRecord):
             encoder = self._of_trained(*await self.trained.classifier(workspace, found))
@@ -289,7 +289,7 @@ class Recognition:
                 row.encoder = encoder
         self.directory.learn(row)
 
-    def shown(self, encoder: str) -> str:
+    def name_encoder(self, encoder: str) -> str:
         """The name under which clients know what a collection is bound to."""
         return self.models.name_for_clients(encoder)
 

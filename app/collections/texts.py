@@ -27,7 +27,7 @@ async def label_vectors(
 ) -> NDArray[np.float32]:
     """float32[labels, d]: for each (name, description) the mean of its prompts' vectors, of unit norm."""
     written = [prompts(*label) for label in labels]
-    vectors = await live.embed_texts([one for group in written for one in group], deadline_s=deadline_s)
+    vectors = await live.embed_texts([text for group in written for text in group], deadline_s=deadline_s)
     if not written:
         return vectors
     starts = np.cumsum([0, *(len(group) for group in written[:-1])])

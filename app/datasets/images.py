@@ -37,14 +37,16 @@ def read_rows(
             if manifest.read(1) != b"\n":
                 raise InvalidInputError("cursor: pass `next` of the page before as it is.")
         rows = []
-        for row in _wanted(manifest, start, label, split):
+        for row in _find_rows(manifest, start, label, split):
             rows.append(row)
             if len(rows) == limit:
                 break
         return rows
 
 
-def _wanted(manifest: IO[bytes], start: int, label: str | None, split: str | None) -> Iterator[ManifestRow]:
+def _find_rows(
+    manifest: IO[bytes], start: int, label: str | None, split: str | None
+) -> Iterator[ManifestRow]:
     # most lines of a large dataset are of other labels: a text that is not there costs less than parsing
     written = b"" if label is None else json.dumps(label).encode()
     end = start

@@ -16,7 +16,7 @@ NOTE_LOCK = "server.lock"
 """Held by the service whose address the note has; goes with it, however it ends."""
 ANSWER_SECONDS = 2.0
 TAKE_OVER_SECONDS = 2.0
-"""Between two looks whether the service that has the note is gone."""
+"""Seconds between two checks whether the service that has the note is gone."""
 
 
 class Announcement:

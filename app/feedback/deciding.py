@@ -141,7 +141,7 @@ class Deciding:
         async with self.database.session() as session:
             collected = await find_collection(session, decider.workspace, collection, lock=True)
             version = collected.version
-            rows = await repository.find(session, _reviewed(collected), [picture], lock=True)
+            rows = await repository.find(session, _to_reviewed(collected), [picture], lock=True)
             if not rows:
                 raise ReviewPictureNotFoundError
             row = rows[0]
@@ -202,7 +202,7 @@ class Deciding:
             self.recognition.directory.forget(decider.workspace, known.name)
             raise ConflictError("The collection was replaced meanwhile: try again.")
         version, ids = collected.version, [row.id for row in wanted]
-        rows = await repository.find(session, _reviewed(collected), ids, lock=True)
+        rows = await repository.find(session, _to_reviewed(collected), ids, lock=True)
         _check(rows, ids, verdict)
         for row in rows:
             decision, label = verdict.decide(row.guess)
@@ -259,12 +259,12 @@ async def _teach(
             row.example_id, row.is_taught = example.id, example.created
 
 
-def _reviewed(collected: Collection) -> Reviewed:
+def _to_reviewed(collected: Collection) -> Reviewed:
     return Reviewed(collected.id, collected.review_keep, collected.review_days)
 
 
 async def _count_waiting(session: AsyncSession, collected: Collection) -> int:
-    waiting, _ = await repository.measure(session, _reviewed(collected))
+    waiting, _ = await repository.measure(session, _to_reviewed(collected))
     return waiting
 
 

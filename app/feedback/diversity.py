@@ -17,7 +17,7 @@ _ENOUGH = 8
 _LOW_QUANTILE = 0.1
 _MAX_BASE = 0.7
 """A queue of nothing but the same thing has no unlike pictures to tell by."""
-_USUAL_BASE = 0.4
+_DEFAULT_BASE = 0.4
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ def place_picture(
 def _alike_from(cosines: NDArray[np.float64]) -> float:
     """Halfway from what unlike pictures have to 1: encoders differ in the cosines of pictures of different things."""
     base = (
-        _USUAL_BASE if len(cosines) < _ENOUGH else min(float(np.quantile(cosines, _LOW_QUANTILE)), _MAX_BASE)
+        _DEFAULT_BASE
+        if len(cosines) < _ENOUGH
+        else min(float(np.quantile(cosines, _LOW_QUANTILE)), _MAX_BASE)
     )
     return (1 + base) / 2

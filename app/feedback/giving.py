@@ -134,7 +134,7 @@ class Feedback:
             if said is not None:
                 told = None if said.rejected else said.guess
                 decision = _compare(told, decision, label)
-                await outcomes.put(session, row.id, sha256, "feedback", told, decision, label)
+                decision = await outcomes.put(session, row.id, sha256, "feedback", told, decision, label)
         self.recognition.directory.learn(row)
         if row.version != version:
             await self.recognition.directory.announce(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Literal
+from typing import Literal, cast
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,18 +25,18 @@ async def put(
     said: str | None,
     decision: Decision,
     label: str | None,
-) -> None:
-    """Remember the last word on a picture. It is held against what the service told the first time, before it was
-    taught: what it tells of a picture that it learned says nothing.
+) -> Decision:
+    """Remember the last word on a picture; how it counts. It is held against what the service told the first time,
+    before it was taught: what it tells of a picture that it learned says nothing.
     """
-    await session.execute(
+    counted = await session.scalar(
         text(
             "INSERT INTO feedback_outcomes AS o (collection_id, image_sha256, source, said, decision, label) "
             "VALUES (:collection, :image, :source, :said, :decision, :label) "
             "ON CONFLICT (collection_id, image_sha256) DO UPDATE SET label = excluded.label, "
             "decided_at = now(), decision = CASE WHEN excluded.label IS NULL THEN excluded.decision "
             "WHEN excluded.label = o.said THEN 'right' ELSE 'relabelled' END "
-            "WHERE o.label IS DISTINCT FROM excluded.label OR o.label IS NULL"
+            "WHERE o.label IS DISTINCT FROM excluded.label OR o.label IS NULL RETURNING decision"
         ),
         {
             "collection": collection_id,
@@ -47,6 +47,14 @@ async def put(
             "label": label,
         },
     )
+    if counted is None:  # the same word as before, which stays
+        counted = await session.scalar(
+            text(
+                "SELECT decision FROM feedback_outcomes WHERE collection_id = :collection AND image_sha256 = :image"
+            ),
+            {"collection": collection_id, "image": image_sha256},
+        )
+    return cast("Decision", counted)
 
 
 async def remove(session: AsyncSession, collection_id: uuid.UUID, image_sha256: str) -> None:

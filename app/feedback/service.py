@@ -98,7 +98,7 @@ class Review:
         for name in set(names.values()):
             with suppress(CollectionNotFoundError):  # it was deleted meanwhile
                 known = await self.recognition.known(workspace, name)
-                await self._score_again(known, [one.picture for one in pending if one.collection == name])
+                await self._score_again(known, [item.picture for item in pending if item.collection == name])
         return pending, total
 
     async def find_collection_of(self, workspace: str, picture: uuid.UUID) -> str:

@@ -158,17 +158,17 @@ def overlaps(head: Head, vectors: Floats, labels: Ints) -> list[Overlap]:
     ]
     chosen += _alike(sums, counts, within, examined)
     found = []
-    for one, other in chosen:
-        products = counts[one] * counts[other]
-        across = float(sums[one] @ sums[other] / products) if products else float("nan")
-        left_out = int(examined[one] + examined[other]) if (one, other) in confused else 0
+    for label, other in chosen:
+        products = counts[label] * counts[other]
+        across = float(sums[label] @ sums[other] / products) if products else float("nan")
+        left_out = int(examined[label] + examined[other]) if (label, other) in confused else 0
         found.append(
             Overlap(
-                (one, other),
-                confused.get((one, other), 0),
+                (label, other),
+                confused.get((label, other), 0),
                 left_out,
                 across,
-                float((within[one] + within[other]) / 2),
+                float((within[label] + within[other]) / 2),
             )
         )
     return sorted(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from app.heads import calibration, gda, noise, proker
-from app.heads.gathering import Gathered
+from app.heads.gathering import CORE, Gathered
 from app.heads.moments import Moments
 from app.heads.novelty import ENOUGH
 from app.heads.priors import ShotPrior
 from app.heads.supports import SupportSet
-from app.heads.types import Doubles, Ints, softmax
+from app.heads.types import Doubles, Floats, Ints, softmax
 from app.heads.zero_shot import TextRows
 
 WIDTHS = (0.5, 2.0)
@@ -30,7 +32,8 @@ RARITY = 0.5
 adjustment (Menon et al. 2021), but fitted: a classifier believes too little in what it saw seldom."""
 
 
-class Problem(NamedTuple):
+@dataclass(frozen=True)
+class Problem:
     """Supports, their cosines with the texts, and what is assumed before looking at them."""
 
     gathered: Gathered
@@ -45,10 +48,19 @@ class Problem(NamedTuple):
     variance: float
 
     def texts_of(self, rows: Ints) -> Doubles:
-        """float64[r, C]: cosines of some supports with the texts; taken when asked for, since n x C may be much."""
+        """float64[r, C]: cosines of some supports with the texts."""
+        if len(self.gathered.labels) <= CORE:
+            return self._texts[rows]
+        return self._cosines(self.gathered.vectors[rows])  # all of them may be gigabytes
+
+    @cached_property
+    def _texts(self) -> Doubles:
+        return self._cosines(self.gathered.vectors)
+
+    def _cosines(self, vectors: Floats) -> Doubles:
         if self.texts is None:
-            return np.zeros((len(rows), len(self.label_ids)))
-        return self.texts.cosines(self.gathered.vectors[rows])
+            return np.zeros((len(vectors), len(self.label_ids)))
+        return self.texts.cosines(vectors)
 
 
 class Kernel(NamedTuple):
@@ -106,7 +118,7 @@ def combine(problem: Problem, names: Sequence[str]) -> Combined:
     names = _useful(gathered, names)
     rows = _rows_to_leave_out(gathered)
     width, ridge = _kernel_parameters(problem) if "proker" in names else (0.0, 1.0)
-    start, spread = _assumed_scales(problem, names)
+    start, spread = _assume_scales(problem, names)
     place = np.searchsorted(gathered.seen, gathered.labels[rows])
     weights, right, scales = np.ones(len(gathered.labels)), np.ones(len(rows)), start
     parts = _fit_parts(problem, names, (width, ridge), weights, rows)
@@ -153,7 +165,7 @@ def _rows_to_leave_out(gathered: Gathered) -> Ints:
     return gathered.core[np.bincount(labels)[labels] > 1]
 
 
-def _assumed_scales(problem: Problem, names: Sequence[str]) -> tuple[Doubles, Doubles]:
+def _assume_scales(problem: Problem, names: Sequence[str]) -> tuple[Doubles, Doubles]:
     """float64[K] each: the scales before looking at held-out logits, the parts sharing, and how far they may go."""
     prior, share = problem.prior, 1.0 / len(names)
     own = {"proker": problem.image_scale, "gda": max(prior.gda_scale, 1e-3)}
@@ -174,7 +186,7 @@ def _weigh(
     rate = noise.FIRST_RATE
     for _ in range(ROUNDS):
         right = noise.rightness(softmax(np.tensordot(scales, parts, axes=1)), labels, rate)
-        rate = noise.updated_rate(right)
+        rate = noise.update_rate(right)
         if right.min() > noise.SUSPECT:
             break
         scales, _ = calibration.fit_scales(parts, labels, start, spread, balance * right)

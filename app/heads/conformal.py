@@ -75,7 +75,7 @@ class Conformal:
             ]
         )
 
-    def rearranged(self, order: Ints) -> Conformal:
+    def rearrange(self, order: Ints) -> Conformal:
         """Label `order[i]` becomes label i."""
         return replace(self, conformity=tuple(self.conformity[i] for i in order))
 

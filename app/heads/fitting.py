@@ -74,7 +74,7 @@ def fit_head(
         PARTS if kind is None else (kind,),
         label_shares,
     )
-    return ordered.rearranged(np.argsort(order))
+    return ordered.rearrange(np.argsort(order))
 
 
 def _identity(

@@ -106,7 +106,7 @@ def fit(examples: Examples, moments: Moments, label_ids: list[int], *, variance:
     )
     solved = _backward(factor, of_centres).T
     fitted = _discriminants(centres, solved)
-    return _unbiased(fitted, products, examples, counts, (1.0 - share) / freedom)
+    return _remove_bias(fitted, products, examples, counts, (1.0 - share) / freedom)
 
 
 def fit_few(examples: Examples, gram: Doubles, *, variance: float) -> Fit:
@@ -142,7 +142,7 @@ def fit_few(examples: Examples, gram: Doubles, *, variance: float) -> Fit:
         own = own - np.einsum("nr,nr->r", of_rows, of_rows)
         means = means - of_centres.T @ of_centres
     products = _Products(crossed / ridge, own / ridge, means / ridge)
-    return _unbiased(_discriminants(centres, solved / ridge), products, examples, counts, weight)
+    return _remove_bias(_discriminants(centres, solved / ridge), products, examples, counts, weight)
 
 
 def _leave_one_out(
@@ -176,7 +176,7 @@ def _leave_one_out(
     return left_out, float(np.mean(distances)) if len(distances) else 0.0
 
 
-def _unbiased(fit: Gda, products: _Products, examples: Examples, counts: Doubles, weight: float) -> Fit:
+def _remove_bias(fit: Gda, products: _Products, examples: Examples, counts: Doubles, weight: float) -> Fit:
     """The fit and its leave-one-out, less what is due to means of few vectors.
 
     A mean of n vectors lies too far out: mu P mu is tr(P S) / n too large on average, so that a scarce label is

@@ -36,7 +36,7 @@ class Nearest:
     """int64[p]: which label each group belongs to."""
     classes: int
 
-    def rearranged(self, order: Ints) -> Nearest:
+    def rearrange(self, order: Ints) -> Nearest:
         """Label `order[i]` becomes label i."""
         return replace(self, columns=np.argsort(order)[self.columns])
 
@@ -72,7 +72,7 @@ class Scorer:
             np.ascontiguousarray(coefficients, np.float32),
         )
 
-    def rearranged(self, order: Ints) -> Scorer:
+    def rearrange(self, order: Ints) -> Scorer:
         """Label `order[i]` becomes label i."""
         weights, coefficients = self.weights[:, order], self.coefficients[:, order]
         return Scorer(
@@ -103,7 +103,7 @@ class Evidence:
     unseen: Ints
     """int64[q]: labels that have only a text."""
 
-    def rearranged(self, order: Ints) -> Evidence:
+    def rearrange(self, order: Ints) -> Evidence:
         """Label `order[i]` becomes label i."""
         places = np.argsort(order)
         return replace(self, seen=np.sort(places[self.seen]), unseen=np.sort(places[self.unseen]))
@@ -148,21 +148,21 @@ class Head:
     confusions: Ints = field(default_factory=lambda: np.zeros((0, 3), np.int64))
     """int64[m, 3]: a label, another one, and how many of the first's left-out vectors are told as the second."""
 
-    def rearranged(self, order: Ints) -> Head:
+    def rearrange(self, order: Ints) -> Head:
         """The same head with label `order[i]` as label i."""
         places = np.argsort(order)
         return replace(
             self,
             labels=[self.labels[i] for i in order],
-            nearest=None if self.nearest is None else self.nearest.rearranged(order),
-            texts=None if self.texts is None else self.texts.rearranged(order),
-            scorer=self.scorer.rearranged(order),
-            evidence=self.evidence.rearranged(order),
+            nearest=None if self.nearest is None else self.nearest.rearrange(order),
+            texts=None if self.texts is None else self.texts.rearrange(order),
+            scorer=self.scorer.rearrange(order),
+            evidence=self.evidence.rearrange(order),
             suspects=tuple(
                 suspect._replace(label=int(places[suspect.label]), told=int(places[suspect.told]))
                 for suspect in self.suspects
             ),
-            conformal=None if self.conformal is None else self.conformal.rearranged(order),
+            conformal=None if self.conformal is None else self.conformal.rearrange(order),
             counts=self.counts[order] if len(self.counts) else self.counts,
             left_out=self.left_out[order] if len(self.left_out) else self.left_out,
             recalls=self.recalls[order] if len(self.recalls) else self.recalls,

@@ -46,6 +46,6 @@ def rightness(chances: Doubles, labels: Ints, rate: float) -> Doubles:
     return right
 
 
-def updated_rate(right: Doubles) -> float:
+def update_rate(right: Doubles) -> float:
     """The share of wrong labels: the mean of a Beta distribution that begins at `RATE`."""
     return float((np.sum(1.0 - right) + STRENGTH * RATE) / (len(right) + STRENGTH))

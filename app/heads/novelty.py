@@ -25,7 +25,7 @@ _THIRD_LABEL = 0.25
 """Log-odds between two labels for images of a third, as a share of those for the two labels' own images."""
 _BACKGROUND_SHARE = 0.75
 """The quantile of background images' best scores that the prior of a threshold depends on."""
-_MOST_UNRELATED = 0.98
+_MAX_UNRELATED = 0.98
 _FEW = 200
 _LESS_ALIKE = 1.5
 """Log-odds that an image of a label loses against the label's own example."""
@@ -58,7 +58,7 @@ def for_collection(priors: Priors, gathered: Gathered) -> Priors:
     apart = (float(total @ total) - float(np.sum(sums.astype(np.float64) ** 2))) / (
         counts.sum() ** 2 - float(np.sum(counts**2))
     )
-    return replace(priors, unrelated=min(apart, _MOST_UNRELATED))
+    return replace(priors, unrelated=min(apart, _MAX_UNRELATED))
 
 
 def likeness(gathered: Gathered, priors: Priors) -> float:

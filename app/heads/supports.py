@@ -62,7 +62,7 @@ class SupportSet:
 
     def add(self, label_ids: Ints, vectors: Floats) -> None:
         """Take in float32[n, d] of the labels int64[n]."""
-        vectors = self._checked(label_ids, vectors)
+        vectors = self._check_vectors(label_ids, vectors)
         for label, row in zip(label_ids.tolist(), vectors, strict=True):
             kept = self._kept.setdefault(label, {})
             key = vector_key(row)
@@ -79,7 +79,7 @@ class SupportSet:
 
     def remove(self, label_ids: Ints, vectors: Floats) -> None:
         """Take out what `add` took in; what was never in is ignored."""
-        vectors = self._checked(label_ids, vectors)
+        vectors = self._check_vectors(label_ids, vectors)
         known: list[int] = []
         for i, (label, row) in enumerate(zip(label_ids.tolist(), vectors, strict=True)):
             kept = self._kept.get(label, {})
@@ -110,7 +110,7 @@ class SupportSet:
         """A hash of what is kept of a label: the same for the same vectors, in whatever order they came."""
         return hashlib.blake2b(b"".join(sorted(self._kept.get(label_id, {}))), digest_size=16).digest()
 
-    def _checked(self, label_ids: Ints, vectors: Floats) -> Floats:
+    def _check_vectors(self, label_ids: Ints, vectors: Floats) -> Floats:
         if vectors.shape != (len(label_ids), self.dim):
             raise ValueError(f"expected vectors of shape {(len(label_ids), self.dim)}, not {vectors.shape}")
         return unit(vectors)

@@ -28,7 +28,7 @@ class TextRows:
             self.mean = cosines.mean(axis=0)
             self.deviation = np.maximum(cosines.std(axis=0), 1e-3)
 
-    def rearranged(self, order: Ints) -> TextRows:
+    def rearrange(self, order: Ints) -> TextRows:
         """Text `order[i]` becomes text i."""
         other = TextRows(self.rows[order], None)
         other.mean, other.deviation = self.mean[order], self.deviation[order]

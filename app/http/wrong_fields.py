@@ -66,7 +66,8 @@ def complaint(error: Mapping[str, Any]) -> str:
 
 def complaints(found: Sequence[Mapping[str, Any]], prefix: str = "") -> str:
     """Every field (after `prefix`) and what is wrong with it, one after another."""
-    return "; ".join(f"{prefix}{join_location(error['loc'])}: {complaint(error)}" for error in found)
+    named = [(f"{prefix}{join_location(error['loc'])}", complaint(error)) for error in found]
+    return "; ".join(f"{name}: {words}" if name else words for name, words in named)
 
 
 def join_location(location: Sequence[int | str]) -> str:

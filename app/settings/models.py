@@ -131,6 +131,11 @@ class AnswerSettings(SettingsGroup):
     max_chat_chars: int = Field(
         32_000, ge=1, description="Most characters in the messages of a chat that are looked at, together."
     )
+    max_chat_images: int = Field(
+        8,
+        ge=1,
+        description="Latest images of a chat that are decoded and shown to a model that takes several; older ones are left out.",
+    )
     answer_examples: int = Field(
         4, ge=0, description="Answer examples shown with a question, where the client does not say."
     )

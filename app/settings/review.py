@@ -49,7 +49,7 @@ class ReviewSettings(SettingsGroup):
     )
     review_max_bulk: int = Field(500, ge=1, description="Most pictures decided by one call.")
     review_sweep_s: float = Field(
-        3_600.0, gt=0, description="Seconds between two looks for kept pictures that are too old."
+        3_600.0, gt=0, description="Seconds between two sweeps for kept pictures that are too old."
     )
     feedback_days: int = Field(
         365, ge=1, description="Days that what people said of answers counts in a collection's agreement."

@@ -96,7 +96,9 @@ def main() -> int:
         return 1
     if arguments.save:
         kept = json.loads(arguments.save.read_text("utf-8")) if arguments.save.is_file() else {}
-        arguments.save.write_text(json.dumps(rounded(kept | figures), separators=(",", ":")) + "\n", "utf-8")
+        arguments.save.write_text(
+            json.dumps(round_figures(kept | figures), separators=(",", ":")) + "\n", "utf-8"
+        )
     print(report(figures, before))
     if arguments.pictures and "accuracy" in figures:
         pictures.draw_accuracy(
@@ -106,12 +108,12 @@ def main() -> int:
     return 0
 
 
-def rounded(content: Any) -> Any:
+def round_figures(content: Any) -> Any:
     """The same with four decimals, which is finer than any of the figures is known."""
     if isinstance(content, dict):
-        return {name: rounded(value) for name, value in content.items()}
+        return {name: round_figures(value) for name, value in content.items()}
     if isinstance(content, list | tuple):
-        return [rounded(value) for value in content]
+        return [round_figures(value) for value in content]
     return round(content, 4) if isinstance(content, float) else content
 
 

@@ -31,14 +31,20 @@ class Held:
     def add(self, head: Head, episode: Episode, coverage: float) -> None:
         """Ask all images of an episode that show a label."""
         scores = head.predict(episode.queries).scores
-        assert head.conformal is not None
+        if head.conformal is None:
+            raise ValueError("a head without examples has no sets to measure")
         found = answer_sets(head.conformal, scores, coverage)
         strict = head.conformal.answer_sets(scores, coverage, allow_empty=True)
         for kept, sets in ((self.held, found), (self.strictly, strict)):
             kept.append(
-                np.array([truth in one.labels for one, truth in zip(sets, episode.answers, strict=True)])
+                np.array(
+                    [
+                        truth in answer_set.labels
+                        for answer_set, truth in zip(sets, episode.answers, strict=True)
+                    ]
+                )
             )
-        self.sizes.append(np.array([len(one.labels) for one in found]))
+        self.sizes.append(np.array([len(answer_set.labels) for answer_set in found]))
         self.labels.append(episode.answers + 1_000 * len(self.guarantees))
         self.guarantees.append(found[0].guarantee)
 

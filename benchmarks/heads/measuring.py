@@ -48,7 +48,7 @@ def episodes(sets: list[ImageSet], seeds: int) -> Iterator[tuple[ImageSet, int, 
                     yield images, shots, seed, episode
 
 
-class Asked:
+class HeadAnswers:
     """What a head says to an episode's images, gathered over episodes."""
 
     def __init__(self) -> None:
@@ -120,10 +120,10 @@ def measure(
 ) -> Figures:
     """`accuracy` by set, shots and method, a figure an episode; `default` by set and shots, see `Asked.figures`."""
     accuracy: dict[str, dict[str, dict[str, list[float]]]] = {}
-    asked: dict[str, dict[str, Asked]] = {}
+    asked: dict[str, dict[str, HeadAnswers]] = {}
     for images, shots, _, episode in episodes(sets, seeds):
         by_method = accuracy.setdefault(images.name, {}).setdefault(str(shots), {})
-        gathered = asked.setdefault(images.name, {}).setdefault(str(shots), Asked())
+        gathered = asked.setdefault(images.name, {}).setdefault(str(shots), HeadAnswers())
         found = {DEFAULT: gathered.add(fit_default(episode, priors), episode)}
         if len(gathered.parts) == seeds:
             tell(f"{images.name}, {shots} shots: {np.mean([part[2].mean() for part in gathered.parts]):.3f}")

@@ -47,7 +47,7 @@ def draw_reliability(judged: Figures, path: Path) -> None:
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
     for shots, color in zip(RELIABLE_SHOTS, ("#7fb2dc", "#0b5fa5", "#08305a"), strict=True):
         found = [by[shots]["reliability mixed"] for by in judged.values() if shots in by]
-        confidence, accuracy = (np.mean([one[column] for one in found], axis=0) for column in (0, 1))
+        confidence, accuracy = (np.mean([curve[column] for curve in found], axis=0) for column in (0, 1))
         axes.plot(
             confidence,
             accuracy,

@@ -61,10 +61,10 @@ def paired_table(accuracy: Figures) -> str:
                 cells.append("")
                 continue
             ahead = compare_paired(
-                np.concatenate([one[DEFAULT] for one in found]),
-                np.concatenate([one[method] for one in found]),
+                np.concatenate([accuracies[DEFAULT] for accuracies in found]),
+                np.concatenate([accuracies[method] for accuracies in found]),
             )
-            by_set = [np.mean(one[DEFAULT]) - np.mean(one[method]) for one in found]
+            by_set = [np.mean(accuracies[DEFAULT]) - np.mean(accuracies[method]) for accuracies in found]
             won = sum(difference > 0 for difference in by_set)
             points = f"{100 * ahead.difference:+.1f} ± {100 * ahead.error:.1f}"
             cells.append(f"{points} ({ahead.wins}-{ahead.losses}; {won}/{len(found)})")
@@ -95,8 +95,8 @@ def summary_table(judged: Figures) -> str:
     for shots in map(str, SHOTS):
         found = [by[shots] for by in judged.values() if shots in by]
         if found:
-            gaps = [one["best balance"] - one["balance"] for one in found]
-            means = [f"{np.mean([one[column] for one in found]):.3f}" for column in columns]
+            gaps = [row["best balance"] - row["balance"] for row in found]
+            means = [f"{np.mean([row[column] for row in found]):.3f}" for column in columns]
             rows.append([shots, len(found), *means, f"{max(gaps):.3f}"])
     return table(["shots", "sets", *columns, "largest gap to the best threshold"], rows)
 
@@ -109,13 +109,13 @@ def coverage_table(figures: Figures) -> str:
             found = {name: by[shots] for name, by in by_set.items() if shots in by}
             if not found:
                 continue
-            promised = [one["guarantee"] for one in found.values()]
+            promised = [row["guarantee"] for row in found.values()]
             kinds = ", ".join(f"{promised.count(kind)} {kind}" for kind in dict.fromkeys(promised))
             means = [
-                percent(one[column] for one in found.values()) for column in ("held", "strictly", "by label")
+                percent(row[column] for row in found.values()) for column in ("held", "strictly", "by label")
             ]
             far = min(found, key=lambda name: found[name]["strictly"])
-            size = f"{np.mean([one['size'] for one in found.values()]):.2f}"
+            size = f"{np.mean([row['size'] for row in found.values()]):.2f}"
             rows.append([wanted, shots, kinds, *means, f"{percent([found[far]['strictly']])} ({far})", size])
     columns = ("holds %", "with empty sets %", "by label, with empty sets %", "lowest set %", "labels a set")
     return table(["coverage", "shots", "promise", *columns], rows)

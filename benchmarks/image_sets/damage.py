@@ -26,14 +26,14 @@ def clouds(rng: np.random.Generator, cells: int, side: int = SIDE) -> NDArray[np
     return (fine - fine.mean()) / (fine.std() + 1e-6)
 
 
-def coloured(grey: NDArray[np.float32], color: tuple[int, int, int]) -> Sheet:
+def add_colour(grey: NDArray[np.float32], color: tuple[int, int, int]) -> Sheet:
     return np.array(color, np.float32) + grey[..., None]
 
 
 def tiles(rng: np.random.Generator) -> Sheet:
     """Glazed tiles with joints; the camera is never in quite the same place."""
     size, joint = int(rng.integers(36, 60)), int(rng.integers(2, 5))
-    sheet = coloured(4 * clouds(rng, 12) + 2 * rng.normal(size=(SIDE, SIDE)), (196, 205, 210))
+    sheet = add_colour(4 * clouds(rng, 12) + 2 * rng.normal(size=(SIDE, SIDE)), (196, 205, 210))
     for axis in (0, 1):
         lines = (np.arange(SIDE) + rng.integers(size)) % size < joint
         sheet[lines if axis == 0 else (slice(None), lines)] = (132, 128, 120)
@@ -44,7 +44,7 @@ def board(rng: np.random.Generator) -> Sheet:
     """A planed board: grain along x that wavers."""
     y = np.arange(SIDE)[:, None] + 6 * clouds(rng, 4)
     grain = 12 * np.sin(y / rng.uniform(2.5, 5.0) + 2 * clouds(rng, 3)) + 8 * clouds(rng, 5)
-    return coloured(grain + 3 * rng.normal(size=(SIDE, SIDE)), (172, 126, 78))
+    return add_colour(grain + 3 * rng.normal(size=(SIDE, SIDE)), (172, 126, 78))
 
 
 def cloth(rng: np.random.Generator) -> Sheet:
@@ -55,7 +55,7 @@ def cloth(rng: np.random.Generator) -> Sheet:
         np.sin(x / pitch * 2) * (np.sin(y / pitch) > 0) + np.sin(y / pitch * 2) * (np.sin(x / pitch) > 0)
     )
     color = ((70, 90, 140), (150, 60, 60), (90, 110, 80), (180, 170, 150))[rng.integers(4)]
-    return coloured(
+    return add_colour(
         (weave + 5 * clouds(rng, 6) + 4 * rng.normal(size=(SIDE, SIDE))).astype(np.float32), color
     )
 
@@ -64,13 +64,13 @@ def metal(rng: np.random.Generator) -> Sheet:
     """Brushed sheet metal under an uneven light."""
     brushed = np.repeat(rng.normal(size=(SIDE, 1)), SIDE, axis=1) * 6 + 4 * clouds(rng, 40)
     light = 26 * clouds(rng, 2)
-    return coloured((brushed + light).astype(np.float32), (150, 154, 160))
+    return add_colour((brushed + light).astype(np.float32), (150, 154, 160))
 
 
 def concrete(rng: np.random.Generator) -> Sheet:
     """Rough cast concrete with pores."""
     grey = 8 * clouds(rng, 4) + 7 * clouds(rng, 20) + 7 * rng.normal(size=(SIDE, SIDE))
-    sheet = coloured(grey.astype(np.float32), (150, 147, 140))
+    sheet = add_colour(grey.astype(np.float32), (150, 147, 140))
     for _ in range(int(rng.integers(3, 12))):
         x, y = rng.integers(0, SIDE - 3, 2)
         sheet[y : y + 2, x : x + 2] -= 50
@@ -165,7 +165,7 @@ def photograph(sheet: Sheet, rng: np.random.Generator) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.1)))
 
 
-def drawn(
+def define_tuning_set(
     name: str, kind: str, surfaces: dict[str, tuple[Callable[[np.random.Generator], Sheet], Paint]]
 ) -> Definition:
     """A tuning set: class -> how its surface is made and what is done to it."""
@@ -180,12 +180,12 @@ def drawn(
 
 
 TUNING = (
-    drawn(
+    define_tuning_set(
         "tiles-tune",
         "drawn surfaces, damaged or not",
         {"sound tiles": (tiles, sound), "cracked tiles": (tiles, crack)},
     ),
-    drawn(
+    define_tuning_set(
         "metal-tune",
         "drawn surfaces, damaged or not",
         {
@@ -195,7 +195,7 @@ TUNING = (
             "rusty sheet metal": (metal, rust),
         },
     ),
-    drawn(
+    define_tuning_set(
         "cloth-tune",
         "drawn surfaces, damaged or not",
         {
@@ -204,12 +204,12 @@ TUNING = (
             "cloth with a hole": (cloth, hole),
         },
     ),
-    drawn(
+    define_tuning_set(
         "board-tune",
         "drawn surfaces, damaged or not",
         {"sound board": (board, sound), "cracked board": (board, crack)},
     ),
-    drawn(
+    define_tuning_set(
         "surfaces-tune",
         "drawn surfaces, damaged or not",
         {

@@ -54,7 +54,7 @@ def text_vectors(model: Encoder, names: Iterable[str]) -> NDArray[np.float32]:
     return np.stack([row / max(float(np.linalg.norm(row)), 1e-12) for row in rows]).astype(np.float32)
 
 
-def kept_at(model: Encoder, name: str) -> Path:
+def build_vectors_path(model: Encoder, name: str) -> Path:
     """Where the vectors of a set are kept; another encoder, or another version of it, has its own."""
     return CACHE / f"{model.name}-{model.fingerprint}-{name}.npz"
 
@@ -64,7 +64,7 @@ def embed(model: Encoder, name: str, images: Callable[[], Labelled], classes: tu
 
     Raises `PackageUnavailableError` where a package that holds the images cannot be fetched.
     """
-    kept = kept_at(model, name)
+    kept = build_vectors_path(model, name)
     if not kept.is_file():
         vectors, labels, waiting = [], [], []
         for image, label in images():

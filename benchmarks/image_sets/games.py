@@ -11,7 +11,7 @@ from PIL import Image, ImageFont
 from benchmarks.image_sets.definitions import Definition, Labelled
 from benchmarks.image_sets.glyphs import draw
 from benchmarks.image_sets.packages import Package
-from benchmarks.image_sets.reading import GROUNDS, flatten, padded, read, seed_of
+from benchmarks.image_sets.reading import GROUNDS, flatten, pad_image, read, seed_of
 
 CHESS = Package("debian", "pychess", "1.0.3-1", "GPL-3.0+")
 PIECES = {"king": "kl", "queen": "qw", "rook": "rt", "bishop": "bv", "knight": "nm", "pawn": "po"}
@@ -19,7 +19,7 @@ PIECES = {"king": "kl", "queen": "qw", "rook": "rt", "bishop": "bv", "knight": "
 OTHER_GAMES = ("makruk", "sittuyin")
 """Chess of Thailand and Myanmar, whose pieces look otherwise."""
 DOOM = Package("debian", "freedoom", "0.12.1-2", "BSD-3-Clause")
-MOST_VIEWS = 62
+MAX_VIEWS = 62
 FEWEST_VIEWS = 30
 
 
@@ -89,9 +89,9 @@ def creatures() -> dict[str, list[Image.Image]]:
 def sprites() -> Labelled:
     for label, (name, pictures) in enumerate(creatures().items()):
         rng = np.random.default_rng(seed_of(name))
-        for place in rng.permutation(len(pictures))[:MOST_VIEWS]:
+        for place in rng.permutation(len(pictures))[:MAX_VIEWS]:
             ground = GROUNDS[rng.integers(len(GROUNDS))]
-            shown = padded(flatten(pictures[place], ground), ground)
+            shown = pad_image(flatten(pictures[place], ground), ground)
             yield shown.resize((144, 144), Image.Resampling.BICUBIC), label
 
 

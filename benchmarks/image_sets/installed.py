@@ -65,7 +65,7 @@ def digits(model: Encoder, *, half: int) -> ImageSet:
                 big = Image.fromarray(grey).resize((96, 96), Image.Resampling.BICUBIC)
                 yield big.convert("RGB"), digit
 
-    return embed(model, f"digits-{half}", images, tuple(f"handwritten digit {one}" for one in DIGITS))
+    return embed(model, f"digits-{half}", images, tuple(f"handwritten digit {digit}" for digit in DIGITS))
 
 
 def shapes(model: Encoder, *, split: str) -> ImageSet:
@@ -97,11 +97,11 @@ def photos(model: Encoder, which: dict[str, str], name: str) -> ImageSet:
 
     def images() -> Iterable[tuple[Image.Image, int]]:
         rng = random.Random(7)
-        for label, one in enumerate(which):
-            image = photo(one)
+        for label, photo_name in enumerate(which):
+            image = photo(photo_name)
             yield image, label
             for _ in range(29):
-                yield damaged(image, rng), label
+                yield damage_image(image, rng), label
 
     return embed(model, name, images, tuple(which.values()))
 
@@ -128,7 +128,7 @@ def photo(name: str) -> Image.Image:
     return Image.fromarray((pixels * 255).astype(np.uint8) if pixels.dtype == bool else pixels).convert("RGB")
 
 
-def damaged(image: Image.Image, rng: random.Random) -> Image.Image:
+def damage_image(image: Image.Image, rng: random.Random) -> Image.Image:
     """A crop of 12 to 100% of the area, turned, relit, shrunk and saved as a poor JPEG, by chance."""
     width, height = image.size
     part = rng.uniform(0.35, 1.0)

@@ -41,7 +41,7 @@ def flatten(image: Image.Image, ground: tuple[int, int, int]) -> Image.Image:
     return Image.alpha_composite(below, wide).convert("RGB")
 
 
-def padded(image: Image.Image, ground: tuple[int, int, int], margin: float = 0.08) -> Image.Image:
+def pad_image(image: Image.Image, ground: tuple[int, int, int], margin: float = 0.08) -> Image.Image:
     """The picture in the middle of a square of the ground, with a margin, since the encoder crops the middle."""
     side = round(max(image.size) * (1 + 2 * margin))
     square = Image.new("RGB", (side, side), ground)
@@ -68,7 +68,7 @@ def read(path: Path, side: int = 192) -> Image.Image | None:
     if max(flat.size) < side // 2:
         grown = side // (2 * max(flat.size)) + 1
         flat = flat.resize((flat.width * grown, flat.height * grown), Image.Resampling.BICUBIC)
-    return padded(flat, ground)
+    return pad_image(flat, ground)
 
 
 def render(path: Path, side: int) -> Image.Image | None:

@@ -123,7 +123,7 @@ def patches(
     )
 
 
-def damaged_walls(
+def define_damaged_walls(
     name: str, surfaces: int, states: dict[str, damage.Paint], each: int, skip: int = 0
 ) -> Definition:
     """Real textures, each sound and with some damage painted on; the label is the surface and its state."""
@@ -161,10 +161,10 @@ STATES: dict[str, damage.Paint] = {
 TUNING = patches("textures-tune", "tune", PATTERNS, patterns, 40, 24)
 JUDGING = (
     patches("textures-judge", "judge", (WALLS,), walls, 40, 62),
-    damaged_walls("damage-judge", 5, STATES, 40, 0),
-    damaged_walls("crack-judge", 1, {"undamaged": damage.sound, "cracked": damage.crack}, 70, 5),
+    define_damaged_walls("damage-judge", 5, STATES, 40, 0),
+    define_damaged_walls("crack-judge", 1, {"undamaged": damage.sound, "cracked": damage.crack}, 70, 5),
 )
 CURVES = (
     patches("textures-many", "judge", (WALLS,), walls, 100, 205),
-    damaged_walls("damage-many", 10, STATES, 512),
+    define_damaged_walls("damage-many", 10, STATES, 512),
 )

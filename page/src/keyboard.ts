@@ -1,6 +1,6 @@
 // Keys of the page: registered while a part is on the screen, listed by `?`. Letters do nothing while somebody types.
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 
 export interface Shortcut {
   /** One key (`/`, `Enter`, `1`) or two in turn (`g t`). */
@@ -25,12 +25,12 @@ addEventListener("keydown", (event) => {
   const pressed = isFresh ? `${prefix} ${event.key}` : event.key;
   const onButton = event.target instanceof HTMLElement && event.target.closest("button, a, summary, [role=button]") !== null;
   if (onButton && (event.key === "Enter" || event.key === " ")) return; // it presses the button
-  const found = shortcuts.value.findLast((one) => one.keys === pressed);
+  const found = shortcuts.value.findLast((shortcut) => shortcut.keys === pressed);
   prefix = "";
   if (found) {
     event.preventDefault();
     found.run(event);
-  } else if (shortcuts.value.some((one) => one.keys.startsWith(`${event.key} `))) {
+  } else if (shortcuts.value.some((shortcut) => shortcut.keys.startsWith(`${event.key} `))) {
     prefix = event.key;
     prefixAt = event.timeStamp;
   }
@@ -38,10 +38,11 @@ addEventListener("keydown", (event) => {
 
 /** Registers keys while the calling component is on the screen; what is registered last wins. */
 export function useShortcuts(list: Shortcut[], deps: unknown[] = []): void {
-  useEffect(() => {
+  // with the picture on the screen, not after it: a quick key must not meet the one before
+  useLayoutEffect(() => {
     shortcuts.value = [...shortcuts.value, ...list];
     return () => {
-      shortcuts.value = shortcuts.value.filter((one) => !list.includes(one));
+      shortcuts.value = shortcuts.value.filter((shortcut) => !list.includes(shortcut));
     };
   }, deps);
 }

@@ -64,7 +64,8 @@ export const say = {
   },
   lock: {
     title: "A key, please",
-    lead: "This service only answers with a key. Whoever runs it makes one with `vision keys create`.",
+    lead: "This service answers only with a key. Whoever runs it makes one, by the command “vision keys create”.",
+    leadOptional: "This service needs none from this machine. A key brings you into its workspace, with what it allows.",
     label: "API key",
     remember: "Remember on this device",
     rememberHint: "Otherwise it is forgotten when this tab closes.",
@@ -292,6 +293,7 @@ export const say = {
     selectAll: "Select all",
     selectNone: "Select none",
     cell: (guess: string, score: number, rejected: boolean) => `${rejected ? "none of these, nearest" : "told as"} ${guess}, ${Math.round(score * 100)} %`,
+    saving: (number: number) => `Saving ${number.toLocaleString("en")} …`,
     done: "Nothing waits.",
     doneLead: "Pictures that the collection is unsure of come here as they are classified.",
     offTitle: "Learn from the pictures it is unsure of",
@@ -422,7 +424,7 @@ export const say = {
   settings: {
     title: "Settings",
     look: "Look",
-    themes: { system: "As the system", light: "Light", dark: "Dark" },
+    themes: { system: "System", light: "Light", dark: "Dark" },
     access: "Access",
     withKey: (workspace: string) => `You use a key of the workspace ${workspace}. It allows:`,
     withoutKey: (workspace: string) => `This service asks you for no key. You work in the workspace ${workspace} and may:`,

@@ -51,7 +51,7 @@ def test_pictures_are_listed_saved_decided_and_undone(split: Live, tmp_path: Pat
     assert {path.stem for path in (tmp_path / "pictures").iterdir()} == {row["id"] for row in rows}
     first, second, third, fourth = (row["id"] for row in rows[:4])
     assert review(split, first, "--label", "pan")["label"] == "pan"
-    assert {one["label"] for one in review(split, second, third, "--label", "pan")["data"]} == {"pan"}
+    assert {picture["label"] for picture in review(split, second, third, "--label", "pan")["data"]} == {"pan"}
     assert review(split, fourth, "--none")["decision"] == "none"
     again = run("review", "default", first, "--right", "--server", split.url)
     assert again.returncode == 1

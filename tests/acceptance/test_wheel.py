@@ -60,7 +60,9 @@ def test_it_migrates_a_database_from_the_wheels_alone(wheels: dict[str, Path], t
         "import app, llamafarm_vision as client, migrations\n"
         "print(app.__file__, client.__file__, migrations.__file__)\n"
         "from app.strategies import Strategies; from app.settings import Settings\n"
-        "Strategies.load(Settings()).get('lite_oneshot')"
+        "Strategies.load(Settings()).get('lite_oneshot')\n"
+        "from app.page.routes import get_page; from starlette.requests import Request\n"
+        "assert b'page/app-' in get_page(Request({'type': 'http', 'headers': []})).body"
     )
     for words in [["-c", where], ["-m", "app.cli", "migrate", "--data-dir", str(tmp_path / "data")]]:
         done = subprocess.run(

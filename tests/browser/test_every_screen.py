@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from tests.browser.conftest import Tab, TabMaker
 from tests.browser.pictures import write_picture
 from tests.live import Live
 
-SCREENS = ["teach", "try", "ask", "review", "jobs", "models", "datasets", "settings"]
+TABLE = Path(__file__).resolve().parents[2] / "page/src/screens/table.ts"
+SCREENS = re.findall(r'\{ name: "(\w+)"', TABLE.read_text())
 COLLECTION = "every-screen"
 HOSTILE = [
     "<img src=x onerror=document.title='broken'>",
@@ -54,6 +56,15 @@ def test_axe_finds_nothing_and_nothing_moves_for_those_who_ask_for_that(tab: Tab
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     assert not find_violations(page)
+
+
+def test_axe_finds_nothing_in_dialogs(tab: Tab) -> None:
+    page = look(tab, "teach")
+    for key, name in (("?", "Keyboard"), ("/", "Look closer")):
+        page.keyboard.press(key)
+        expect(page.get_by_role("dialog", name=name)).to_be_visible()
+        assert not find_violations(page)
+        page.keyboard.press("Escape")
 
 
 @pytest.mark.parametrize("screen", SCREENS)

@@ -1,4 +1,4 @@
-"""Train and Jobs: a curve grows through reloads and lost networks; a matrix opens its pictures."""
+"""Train and Jobs: curves grow through reloads and lost networks; a matrix opens its pictures; labels are put right."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_a_cell_opens_its_pictures_and_a_wrong_label_is_put_right(
     dialog = page.get_by_role("dialog", name="1 picture of mug, taken for boat")
     expect(dialog.locator("img")).to_have_count(1)
     assert asked_for
-    [wrong_one] = added.get("data") or [added]
+    [wrong_one] = list(added["data"]) if "data" in added else [added]
     assert set(asked_for) == {wrong_one["id"]}
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name="1 picture of mug, taken for boat")).to_be_focused()

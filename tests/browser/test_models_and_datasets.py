@@ -1,4 +1,4 @@
-"""Models are downloaded, exported and removed; an archive shows what is in it and is taught."""
+"""Models and Data sets: an export is a job, a removal is asked twice, an archive shows its pictures."""
 
 from __future__ import annotations
 

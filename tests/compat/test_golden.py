@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import struct
+import zlib
 from typing import Any
 
 import httpx
@@ -81,11 +82,13 @@ EMBEDDINGS: dict[str, dict[str, Any]] = {
     "vllm": {"messages": [{"role": "user", "content": [{"type": "text", "text": "a cat"}]}]},
 }
 IMAGES: dict[str, Any] = {
-    "data uri": lambda one: {"input": [f"data:image/jpeg;base64,{one}"], "modality": "text"},
-    "ours": lambda one: {"input": [{"image": one}]},
-    "jina": lambda one: {"input": [{"image": {"url": f"data:image/jpeg;base64,{one}"}}]},
-    "infinity": lambda one: {"input": [one], "modality": "image"},
-    "vllm": lambda one: {"messages": [{"role": "user", "content": [image(f"data:image/jpeg;base64,{one}")]}]},
+    "data uri": lambda encoded: {"input": [f"data:image/jpeg;base64,{encoded}"], "modality": "text"},
+    "ours": lambda encoded: {"input": [{"image": encoded}]},
+    "jina": lambda encoded: {"input": [{"image": {"url": f"data:image/jpeg;base64,{encoded}"}}]},
+    "infinity": lambda encoded: {"input": [encoded], "modality": "image"},
+    "vllm": lambda encoded: {
+        "messages": [{"role": "user", "content": [image(f"data:image/jpeg;base64,{encoded}")]}]
+    },
 }
 
 
@@ -109,6 +112,11 @@ async def test_every_embedding_dialect_gives_the_same(
 @pytest.mark.parametrize(
     ("body", "param", "says"),
     [
+        (
+            {"messages": [{"role": "user", "content": [image("data:image/png;base64,AAAA"), TEXT]}]},
+            "messages",
+            "image",
+        ),
         ({"input": [1, 2]}, "input", "check_embedding_ctx_length"),
         ({"input": "a", "embedding_type": "binary"}, "embedding_type", "base64"),
         ({"input": "a", "dimensions": 64}, "dimensions", "1472"),
@@ -154,8 +162,25 @@ async def test_llamafarm_checks_classifies_and_embeds(
     wrong = await anonymous.post("/v1/vision/classify", json={**body, "model": "clip-vit-base"})
     assert wrong.status_code == 404
     assert "openai/clip-vit-base-patch32" in wrong.json()["detail"]
+    for top_k in (0, 101):
+        refused = await anonymous.post("/v1/vision/classify", json={**body, "top_k": top_k})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "top_k")
     empty = await anonymous.post("/v1/vision/embed", json={"model": "lite"})
     assert (empty.status_code, empty.json()["error"]["param"]) == (400, "images")
+
+
+async def test_llamafarm_asks_a_collection_for_its_own_labels(
+    client: httpx.AsyncClient, pictures: Pictures
+) -> None:
+    for label in ("coffee", "cat"):
+        files = {"image": pictures.read(f"{label}.jpg")}
+        await client.post("/v1/collections/default/examples", data={"label": label}, files=files)
+    for more in ({"model": "collection/default"}, {"model": "default", "classes": []}, {}):
+        body = {"image": pictures.uri("cat.jpg"), **more}
+        found = (await client.post("/v1/vision/classify", json=body)).json()
+        assert found["class_name"] == "cat", found
+        assert set(found["all_scores"]) == {"cat", "coffee"}
+        assert found["class_id"] in (0, 1)
 
 
 async def test_llamafarms_designer_reviews(
@@ -238,8 +263,16 @@ async def test_inference_protocol_in_plain_json_and_binary(
     packed = await client.post("/v2/models/lite/versions/1/infer", content=body, headers=sent)
     length = int(packed.headers["inference-header-content-length"])
     assert json.loads(packed.content[:length])["outputs"][0]["parameters"] == {"binary_data_size": 5888}
+    deflated = {**sent, "Content-Encoding": "deflate"}
+    again = await client.post(
+        "/v2/models/lite/infer", content=zlib.compress(gzip.decompress(body)), headers=deflated
+    )
+    assert again.content[int(again.headers["inference-header-content-length"]) :] == packed.content[length:]
     numbers = struct.unpack("<1472f", packed.content[length:])
     assert numbers == pytest.approx(output["data"], abs=1e-6)
+    assert (await client.get("/v2/health/live")).json() == {"live": True}
+    assert (await client.get("/v2/health/ready")).status_code == 200
+    assert (await client.get("/v2")).json()["extensions"] == ["binary_tensor_data"]
     about = (await client.get("/v2/models/collection/default")).json()
     assert [entry["name"] for entry in about["outputs"]] == ["label", "score", "rejected", "embedding"]
     assert (await client.get("/v2/models/collection/default/versions/1/ready")).json()["ready"] is True

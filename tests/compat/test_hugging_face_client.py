@@ -35,6 +35,11 @@ def test_the_client_itself_takes_bytes_and_paths_only(served: Live, pictures: Pi
     # docs/clients.md says so: a version of it that takes more makes this fail, and the page wrong
     with Image.open(pictures.path("cat.jpg")) as image, pytest.raises(ValueError, match="binary inputs"):
         ask(served, "image-classification").image_classification(image)
+    with (
+        Path(pictures.path("cat.jpg")).open("rb") as file,
+        pytest.raises(ValueError, match="binary inputs"),
+    ):
+        ask(served, "image-classification").image_classification(file)
 
 
 def test_labels_of_ones_own(served: Live, pictures: Pictures) -> None:

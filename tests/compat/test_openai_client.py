@@ -15,6 +15,8 @@ from tests.compat.conftest import COLOUR, FORM, Pictures
 from tests.live import Live
 
 KEYS = ("EMPTY", "universal", "hf_AbCdEfGhIjKlMnOpQrStUvWxYz")
+NAMED_TOOL = {"type": "function", "function": {"name": "f"}}
+JSON_SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {}}}
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +67,23 @@ def test_a_text_after_an_image_means_that_image(client: openai.OpenAI, pictures:
         user("what color is the shape?", pictures.uri("shape.png")),
         {"role": "assistant", "content": COLOUR},
     ]
+    silent: Any = {"role": "assistant", "content": None, "tool_calls": []}
+    others: Any = [{"role": "tool", "tool_call_id": "1", "content": "sunny"}]
     asked: Any = {"role": "user", "content": "what shape is shown?"}
-    made = client.chat.completions.create(model="llava-shapes", messages=[*earlier, asked])
+    made = client.chat.completions.create(model="llava-shapes", messages=[*earlier, silent, *others, asked])
     assert made.choices[0].message.content == FORM
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+def test_an_answer_that_is_cut_says_so(client: openai.OpenAI, pictures: Pictures, field: str) -> None:
+    parts = user("", pictures.uri("shape.png"))["content"][:1]
+    asked: Any = {"model": "llava-shapes", "messages": [{"role": "user", "content": parts}], field: 1}
+    made = client.chat.completions.create(**asked)
+    assert made.choices[0].finish_reason == "length"
+    assert made.usage is not None
+    assert made.usage.completion_tokens == 1
+    chunks = list(client.chat.completions.create(**asked, stream=True))
+    assert chunks[-1].choices[0].finish_reason == "length"
 
 
 def test_a_stop_word_ends_the_answer_and_what_is_counted(client: openai.OpenAI, pictures: Pictures) -> None:
@@ -93,6 +109,8 @@ def test_a_stop_word_ends_the_answer_and_what_is_counted(client: openai.OpenAI, 
         ({"model": "nope"}, openai.NotFoundError, "model_not_found", None),
         ({"n": 2}, openai.BadRequestError, "not_supported", "n"),
         ({"tool_choice": "required"}, openai.BadRequestError, "not_supported", "tool_choice"),
+        ({"tool_choice": NAMED_TOOL}, openai.BadRequestError, "not_supported", "tool_choice"),
+        ({"response_format": JSON_SCHEMA}, openai.BadRequestError, "not_supported", None),
         ({"response_format": {"type": "json_object"}}, openai.BadRequestError, "not_supported", None),
         ({"messages": [{"role": "user", "content": "hi"}]}, openai.BadRequestError, "image_required", "messages"),
         (

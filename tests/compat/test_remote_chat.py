@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,6 +33,8 @@ class Other:
     headers: list[dict[str, str]] = field(default_factory=list)
     pieces: int = 3
     pause_s: float = 0.0
+    breaks: bool = False
+    """Whether it hangs up in the middle of an answer."""
     left: threading.Event = field(default_factory=threading.Event)
     """Set when it finds its client gone in the middle of an answer."""
 
@@ -52,6 +54,8 @@ def other() -> Iterator[Other]:
                 for _ in range(script.pieces):
                     self._send({"choices": [{"delta": {"content": "word "}}]})
                     time.sleep(script.pause_s)
+                if script.breaks:
+                    return
                 self._send({"choices": [{"delta": {}, "finish_reason": "stop"}]})
                 usage = {"prompt_tokens": 7, "completion_tokens": script.pieces}
                 self._send({"choices": [], "usage": usage})
@@ -97,7 +101,7 @@ def url(other: Other, module_addresses: Addresses, tmp_path_factory: pytest.Temp
 def client(url: str, other: Other) -> Iterator[openai.OpenAI]:
     other.asked.clear()
     other.headers.clear()
-    other.pieces, other.pause_s = 3, 0.0
+    other.pieces, other.pause_s, other.breaks = 3, 0.0, False
     with openai.OpenAI(base_url=url, api_key=KEY) as made:
         yield made
 
@@ -130,15 +134,74 @@ def test_neither_keys_nor_addresses_are_passed_on(
     assert len(other.asked) == 1
 
 
-def test_a_closed_stream_frees_its_place(client: openai.OpenAI, other: Other) -> None:
+def open_chat(client: openai.OpenAI) -> Any:
+    return client.chat.completions.create(model="", messages=TITLE, stream=True)
+
+
+def open_response(client: openai.OpenAI) -> Any:
+    return client.responses.create(model="", input="Make a title.", stream=True)
+
+
+@pytest.mark.parametrize("open_stream", [open_chat, open_response])
+def test_a_closed_stream_frees_its_place(
+    client: openai.OpenAI, other: Other, open_stream: Callable[[openai.OpenAI], Any]
+) -> None:
     other.pieces, other.pause_s = 2_000, 0.05
     other.left.clear()
-    stream = client.chat.completions.create(model="", messages=TITLE, stream=True)
+    stream = open_stream(client)
     next(iter(stream))
+    # the only place is taken: another question waits, until it gives up
+    impatient = client.with_options(timeout=0.5, max_retries=0)
+    with pytest.raises(openai.APITimeoutError):
+        impatient.chat.completions.create(model="", messages=TITLE)
+    assert len(other.asked) == 1
     stream.close()
     assert other.left.wait(10)
     other.pieces, other.pause_s = 1, 0.0
-    assert client.chat.completions.create(model="", messages=TITLE).choices[0].message.content == "word"
+    patient = client.with_options(timeout=10, max_retries=0)
+    assert patient.chat.completions.create(model="", messages=TITLE).choices[0].message.content == "word"
+
+
+def test_who_leaves_a_whole_answer_frees_its_place_too(client: openai.OpenAI, other: Other) -> None:
+    other.pieces, other.pause_s = 2_000, 0.05
+    other.left.clear()
+    with pytest.raises(openai.APITimeoutError):
+        client.with_options(timeout=0.5, max_retries=0).chat.completions.create(model="", messages=TITLE)
+    assert other.left.wait(10)
+
+
+def test_a_stream_that_breaks_off_is_an_error_of_the_client(client: openai.OpenAI, other: Other) -> None:
+    other.breaks = True
+    stream = client.chat.completions.create(model="", messages=TITLE, stream=True)
+    first, second = next(stream), next(stream)
+    assert first.choices[0].delta.role == "assistant"
+    assert "word" in (second.choices[0].delta.content or "")
+    with pytest.raises(openai.APIError) as caught:
+        list(stream)
+    assert caught.value.code
+    assert caught.value.message
+
+
+def test_of_many_images_the_latest_are_decoded_and_shown(
+    client: openai.OpenAI, other: Other, pictures: Pictures
+) -> None:
+    def show(*uris: str) -> Any:
+        return {"role": "user", "content": [{"type": "image_url", "image_url": {"url": uri}} for uri in uris]}
+
+    broken = "data:image/png;base64,AAAA"
+    earlier = [show(broken, broken), {"role": "assistant", "content": "ok"}]
+    latest = show(*[pictures.uri("shape.png")] * 40)
+    client.chat.completions.create(model="", messages=[*earlier, latest])
+    [body] = other.asked
+    parts = [part for message in body["messages"] for part in message["content"] if isinstance(part, dict)]
+    assert sum(part["type"] == "image_url" for part in parts) == 8
+    asked = [show("https://example.org/a.jpg"), *earlier, latest]
+    with pytest.raises(openai.BadRequestError):  # an address is refused wherever it stands
+        client.chat.completions.create(model="", messages=asked)
+    with pytest.raises(
+        openai.UnprocessableEntityError, match="send a whole JPEG"
+    ):  # so is a broken one that would be shown
+        client.chat.completions.create(model="", messages=[show(broken, pictures.uri("shape.png"))])
 
 
 def test_a_full_queue_is_tried_again_by_the_client_itself(url: str, other: Other) -> None:

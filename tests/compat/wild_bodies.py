@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -118,11 +119,14 @@ class Wild:
     path: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
 
 def make_request(seed: int) -> Wild:
     """The request of that number, always the same."""
     drawn = random.Random(seed)
+    if drawn.random() < 0.05:
+        return _make_page_request(drawn)
     path, right = drawn.choice(RIGHT)
     body = copy.deepcopy(right)
     for _ in range(drawn.choice([0, 1, 1, 2, 4])):
@@ -144,6 +148,13 @@ def make_request(seed: int) -> Wild:
     if drawn.random() < 0.05:
         path = drawn.choice(PATHS)
     return Wild(path, headers, data)
+
+
+def _make_page_request(drawn: random.Random) -> Wild:
+    """A page of the Designer's review screen, one of its numbers wild."""
+    query = {"page": "1", "page_size": "10"}
+    query[drawn.choice(list(query))] = str(drawn.choice(JUNK)).encode("utf-8", "replace").decode()[:1_000]
+    return Wild(f"/v1/vision/review/pending?{urlencode(query)}", {}, b"", "GET")
 
 
 def _spoil(drawn: random.Random, body: Any) -> Any:
@@ -221,10 +232,10 @@ def main() -> int:
 
         def ask(seed: int) -> None:
             wild = make_request(seed)
-            reply = client.post(wild.path, headers=wild.headers, content=wild.body)
+            reply = client.request(wild.method, wild.path, headers=wild.headers, content=wild.body)
             statuses[reply.status_code] += 1
             if fault := find_fault(wild, reply):
-                faults.append(f"{seed}: POST {wild.path}: {fault}")
+                faults.append(f"{seed}: {wild.method} {wild.path}: {fault}")
 
         list(pool.map(ask, range(options.seed, options.seed + options.count)))
     print(dict(sorted(statuses.items())), f"{len(faults)} faults", *faults[:40], sep="\n")  # noqa: T201

@@ -69,6 +69,24 @@ async def test_the_database_never_sees_a_key(make_client: ClientMaker, services:
     assert all(len(digest) == 32 for _, digest in rows)
 
 
+async def test_every_caller_hears_what_they_may_do(
+    make_client: ClientMaker, anonymous: httpx.AsyncClient
+) -> None:
+    made = await make_key(await make_client(scopes=["admin"]), scopes=["metrics"], workspace=None)
+    found = (await anonymous.get("/v1/access", headers=bearer(made["key"]))).json()
+    assert found == {
+        "workspace": made["workspace"],
+        "scopes": ["metrics"],
+        "key_id": made["id"],
+        "key_needed": False,
+    }
+    nobody = (await anonymous.get("/v1/access")).json()
+    assert nobody["key_id"] is None
+    assert set(nobody["scopes"]) == {"recognise", "learn", "train", "metrics", "admin"}
+    unknown = await anonymous.get("/v1/access", headers=bearer(keys.new_key()))
+    assert unknown.status_code == 401
+
+
 async def test_scopes_decide(make_client: ClientMaker, anonymous: httpx.AsyncClient) -> None:
     admin = await make_client(scopes=["admin"])
     plain = await make_key(admin)
@@ -290,6 +308,9 @@ async def test_beyond_loopback_a_key_is_needed_and_any_host_is_fine(
         async with httpx.AsyncClient(transport=transport, base_url="http://vision.example") as client:
             assert (await client.get("/v1/keys")).status_code == 401
             assert (await client.get("/v1/keys", headers={"Host": "127.0.0.1"})).status_code == 401
+            for foreign in ("EMPTY", "universal", "hf_xxx"):  # which mean nothing where no key is needed
+                reply = await client.get("/v1/models", headers=bearer(foreign))
+                assert (reply.status_code, reply.json()["error"]["type"]) == (401, "authentication_error")
             assert (await client.get("/healthz")).status_code == 200
             admin = file.read_text().strip()
             assert await status(client, admin) == 200

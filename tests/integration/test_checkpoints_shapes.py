@@ -43,7 +43,7 @@ class Question:
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[Question]:
+def questions() -> list[Question]:
     """Every 40th question or so of the test split."""
     paths = easy_vqa.get_test_image_paths()
     every = list(zip(*easy_vqa.get_test_questions(), strict=True))
@@ -59,9 +59,9 @@ def blue() -> Image.Image:
     return picture
 
 
-def share_right(answers: Sequence[str], asked: list[Question]) -> float:
+def share_right(answers: Sequence[str], questions: list[Question]) -> float:
     """Exact answers, as a share of all."""
-    return sum(a == b.answer for a, b in zip(answers, asked, strict=True)) / len(asked)
+    return sum(a == b.answer for a, b in zip(answers, questions, strict=True)) / len(questions)
 
 
 def llava(images: list[Image.Image], questions: list[str]) -> list[str]:
@@ -102,8 +102,10 @@ def test_a_folder_is_small_safe_and_explained(name: str) -> None:
     assert "seed" in (folder / "README.md").read_text().lower()
 
 
-def test_llava_answers_the_test_split(asked: list[Question]) -> None:
-    assert share_right(llava([a.image for a in asked], [a.question for a in asked]), asked) >= 0.96
+def test_llava_answers_the_test_split(questions: list[Question]) -> None:
+    assert (
+        share_right(llava([a.image for a in questions], [a.question for a in questions]), questions) >= 0.96
+    )
 
 
 def test_llava_answers_users_wordings(blue: Image.Image) -> None:
@@ -111,8 +113,8 @@ def test_llava_answers_users_wordings(blue: Image.Image) -> None:
     assert llava([blue], ["What is in the picture?"]) == ["rectangle"]
 
 
-def test_blip_answers_the_test_split(asked: list[Question]) -> None:
-    assert share_right(blip([a.image for a in asked], [a.question for a in asked]), asked) >= 0.96
+def test_blip_answers_the_test_split(questions: list[Question]) -> None:
+    assert share_right(blip([a.image for a in questions], [a.question for a in questions]), questions) >= 0.96
 
 
 def test_blip_answers_the_same_alone_and_in_a_batch(blue: Image.Image) -> None:

@@ -43,7 +43,7 @@ def test_each_image_is_computed_once_as_far_as_there_is_room(base: str, images: 
     def fresh(item: Item) -> dict[str, torch.Tensor]:
         return made.lesson(Prompt(shapes.image(int(item.sha256)), "a photo of", task, 0), "three")
 
-    plain = made.answer_losses(made.stacked([fresh(item) for item in items]))
+    plain = made.answer_losses(made.stack([fresh(item) for item in items]))
     tower = made.vlm.model.get_submodule(made.vlm.tower)
     computed: list[int] = []
     own = tower.forward
@@ -55,20 +55,20 @@ def test_each_image_is_computed_once_as_far_as_there_is_room(base: str, images: 
     tower.forward = counted
     probe = KeptImages(made.vlm, 1 << 30)
     with torch.no_grad(), probe.showing([items[0].sha256]):
-        made.answer_losses(made.stacked([probe.lesson(items[0], lambda: fresh(items[0]))]))
+        made.answer_losses(made.stack([probe.lesson(items[0], lambda: fresh(items[0]))]))
     each = (1 << 30) - probe._room
     probe.close()
     tower.forward = counted
     computed.clear()
     kept = KeptImages(made.vlm, each * images + images)
     for _ in range(3):
-        batch = made.stacked([kept.lesson(item, lambda item=item: fresh(item)) for item in items])
+        batch = made.stack([kept.lesson(item, lambda item=item: fresh(item)) for item in items])
         with torch.no_grad(), kept.showing([item.sha256 for item in items]):
             torch.testing.assert_close(made.answer_losses(batch), plain, rtol=1e-4, atol=1e-5)
     assert sum(computed) == {3: 3, 1: 7, 0: 9}[images]
     # the same names mean nothing where images are changed
     with torch.no_grad():
-        changed = made.stacked([fresh(item) for item in reversed(items)])
+        changed = made.stack([fresh(item) for item in reversed(items)])
         torch.testing.assert_close(made.answer_losses(changed), plain.flip(0), rtol=1e-4, atol=1e-5)
 
 

@@ -71,7 +71,7 @@ def test_batches_of_answers_stay_on_the_cpu_until_the_trainer_moves_them(
         "meta"
     )  # stands for a GPU: tensors that go there are no CPU tensors
     with pytest.raises(RuntimeError, match="only dense CPU tensors"):
-        pin(made.lessons.moved(made.lessons.collated([(made.items.prompt(items[0], 0), "three")])))
+        pin(made.lessons.move(made.lessons.collate([(made.items.prompt(items[0], 0), "three")])))
     batches = list(made.trainer(tmp_path / "trainer").get_train_dataloader())
     assert len(batches) == 2
     for batch in batches:

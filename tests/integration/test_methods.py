@@ -66,7 +66,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def asked(rows: tuple[Rows, Rows], settings: Settings) -> Vectors:
+def queries(rows: tuple[Rows, Rows], settings: Settings) -> Vectors:
     """float32[m, d]: features of the images that no method is shown."""
     return features("lite", pick_examples(rows[1]), settings)
 
@@ -90,7 +90,7 @@ def accuracy(classifier: TrainedClassifier, found: Vectors, examples: Examples) 
 @pytest.mark.parametrize(("method", "params"), METHODS)
 def test_a_trained_model_recognises_images_it_was_not_shown(
     rows: tuple[Rows, Rows],
-    asked: Vectors,
+    queries: Vectors,
     settings: Settings,
     tmp_path: Path,
     method: str,
@@ -99,7 +99,7 @@ def test_a_trained_model_recognises_images_it_was_not_shown(
     made = train_model(
         pick_examples(rows[0]), method, tmp_path, params={**params, "augment": False}, settings=settings
     )
-    assert accuracy(TrainedClassifier.load(made.folder), asked, pick_examples(rows[1])) >= 0.8
+    assert accuracy(TrainedClassifier.load(made.folder), queries, pick_examples(rows[1])) >= 0.8
     assert made.card.files == ["vision.json", "head.safetensors"]
     assert made.card.data["refitted_on"] == len(rows[0])
     assert made.evaluation["evaluated_on"] == "validation"
@@ -152,14 +152,14 @@ def same(one: Trained, other: Trained) -> bool:
 
 
 def test_one_example_a_label_is_enough_for_a_siamese_network(
-    rows: tuple[Rows, Rows], asked: Vectors, settings: Settings, tmp_path: Path
+    rows: tuple[Rows, Rows], queries: Vectors, settings: Settings, tmp_path: Path
 ) -> None:
     made = train_model(
         pick_examples(rows[0][::SHOTS]), "siamese", tmp_path, params={"steps": 20}, settings=settings
     )
     assert made.evaluation["evaluated_on"] == NOT_JUDGED
     assert "accuracy" not in made.evaluation
-    assert accuracy(TrainedClassifier.load(made.folder), asked, pick_examples(rows[1])) > 0.5
+    assert accuracy(TrainedClassifier.load(made.folder), queries, pick_examples(rows[1])) > 0.5
 
 
 def test_without_held_out_examples_the_metrics_say_what_they_are_of(

@@ -205,9 +205,9 @@ def hostile() -> list[tuple[str, dict[str, bytes]]]:
         ("adapter_config.json", note(adapted="peft")),
         ("tail.safetensors", note(adapted="tail")),
         ("config.json", note(adapted="full")),
-        ("cannot be read", tail(lambda one: one[:3])),
-        ("not finite", tail(lambda one: one * float("nan"))),
-        ("computes no numbers", tail(lambda one: one - 1e6)),
+        ("cannot be read", tail(lambda weight: weight[:3])),
+        ("not finite", tail(lambda weight: weight * float("nan"))),
+        ("computes no numbers", tail(lambda weight: weight - 1e6)),
     ]
 
 
@@ -245,11 +245,11 @@ async def test_what_cannot_work_is_refused_in_words_and_leaves_nothing(
 async def test_one_too_large_to_be_tried_is_checked_and_left_unused(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cannot_work = tail(lambda one: one - 1e6)  # which only the trial finds
+    cannot_work = tail(lambda weight: weight - 1e6)  # which only the trial finds
     monkeypatch.setattr("app.models.trial.devices.host_memory_bytes", lambda: 4 << 30)
     reply = await send_model(client, cannot_work)
     assert reply.status_code == 201, reply.text
-    assert (await send_model(client, tail(lambda one: one * float("nan")))).status_code == 422
+    assert (await send_model(client, tail(lambda weight: weight * float("nan")))).status_code == 422
     assert (await client.delete("/v1/models/bad")).status_code == 204
 
 

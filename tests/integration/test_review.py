@@ -233,8 +233,8 @@ async def test_several_are_decided_together_or_not_at_all(
     unknown = await client.post(path, json={"ids": [*ids[1:], str(uuid.uuid4())], "label": "kettle"})
     assert unknown.status_code == 404
     told = await client.post(path, json={"ids": ids[1:], "label": "kettle"})
-    assert [one["id"] for one in told.json()["data"]] == ids[1:]
-    assert {one["waiting"] for one in told.json()["data"]} == {0}
+    assert [picture["id"] for picture in told.json()["data"]] == ids[1:]
+    assert {picture["waiting"] for picture in told.json()["data"]} == {0}
     labels = {
         row["label"]: row["examples"]
         for row in (await get_json(client, "/v1/collections/default/labels"))["data"]
@@ -324,13 +324,18 @@ async def test_feedback_teaches_once_and_counts(client: httpx.AsyncClient, servi
     assert (other["decision"], other["other_labels"]) == ("relabelled", ["mug"])
     stats = await get_json(client, "/v1/collections/default/review/stats")
     assert (stats["decided"], stats["relabelled"]) == (1, 1), "the last word on a picture counts, once"
+    assert (await say(label="pan")).json()["decision"] == "relabelled", "how it counts, not what was learned"
     for fields in (
         {},
         {"label": "a", "right": "true"},
         {"right": "false"},
         {"label": "a", "request_id": "x"},
     ):
-        assert (await say(**fields)).status_code == 422, fields
+        refused = await say(**fields)
+        assert (refused.status_code, refused.json()["detail"][0]) != (422, ":"), (
+            "a sentence begins with a word"
+        )
+        assert refused.status_code == 422, fields
 
 
 async def test_feedback_by_request_decides_the_kept_picture(
@@ -386,7 +391,12 @@ async def test_each_call_asks_for_its_scope_and_no_other_workspace_sees_anything
 
 
 async def test_the_caps_of_the_service_hold(client: httpx.AsyncClient) -> None:
-    for span, field in (({"keep": 5_001}, "keep"), ({"days": 366}, "days"), ({"keep": 0}, "keep")):
+    for span, field in (
+        ({"keep": 5_001}, "keep"),
+        ({"days": 366}, "days"),
+        ({"keep": 0}, "keep"),
+        ({"keep": True}, "keep"),
+    ):
         reply = await client.patch("/v1/collections/default", json={"review": span})
         assert reply.status_code == 422, reply.text
         assert field in reply.json()["detail"]

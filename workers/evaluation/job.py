@@ -29,7 +29,7 @@ from workers.shared.run import JobRun
 
 _BATCH = 16
 _WORST = 25
-_MOST_TOKENS = 128
+_MAX_TOKENS = 128
 _FILES = {
     "confusion_matrix": ("confusion.png", tables.CONFUSION),
     "calibration_error": ("reliability.png",),
@@ -62,8 +62,8 @@ def evaluate(run: JobRun) -> Outcome:
     (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
     run.phase("saving")
     kept = run.publish(folder)
-    for one in kept:
-        one.name = f"evaluations/{run.task.job}/{one.name}"
+    for artifact in kept:
+        artifact.name = f"evaluations/{run.task.job}/{artifact.name}"
     flat = {name: value for name, value in figures.items() if isinstance(value, int | float)}
     model = None if found.card is None else found.card.id
     return Outcome(model=model, artifacts=kept, metrics=flat, result={"evaluation": figures})
@@ -80,7 +80,7 @@ def _only(figures: dict[str, Any], wanted: list[str] | None, folder: Path) -> di
 def _of_split(examples: Examples, split: str) -> list[Item]:
     if split == "all" or not examples.is_split:
         return list(examples.items)
-    items = [one for one in examples.items if one.split == split]
+    items = [item for item in examples.items if item.split == split]
     if not items:
         raise NotTrainableError(f"The data has no examples in the split '{split}'.")
     return items
@@ -96,14 +96,14 @@ def _classifier(
     scores, none = [], []
     for start in range(0, len(items), _BATCH):
         part = items[start : start + _BATCH]
-        pixels = np.stack([encoder.preprocess(examples.image(one)) for one in part])
+        pixels = np.stack([encoder.preprocess(examples.image(item)) for item in part])
         prediction = classifier.predict(encoder.encode_images(pixels))
         scores.append(prediction.scores)
         none.append(prediction.none)
         run.step(start + len(part), len(items))
     shares, unknown = np.concatenate(scores), np.concatenate(none)
     known = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
-    truth = [one.label or "" for one in items]
+    truth = [item.label or "" for item in items]
     figures = metrics.classification(truth, known, classifier.labels, none=unknown)
     _draw(figures, known, classifier.labels, examples, items, folder)
     return figures
@@ -123,11 +123,13 @@ def _draw(
     curve = pictures.reliability_curve(figures["reliability"], figures["calibration_error"])
     (folder / "reliability.png").write_bytes(curve)
     said = [labels[index] for index in known.argmax(axis=1)]
-    wrong = [index for index, (one, other) in enumerate(zip(said, truth, strict=True)) if one != other]
+    wrong = [index for index, (answer, label) in enumerate(zip(said, truth, strict=True)) if answer != label]
     wrong.sort(key=lambda index: -known[index].max())
     scores = known.max(axis=1).tolist()
     tables.write_confusion(folder, figures["confusion"], items, said)
-    tables.write_mistakes(folder, [tables.judged(items[i], truth[i], said[i], scores[i]) for i in wrong])
+    tables.write_mistakes(
+        folder, [tables.build_mistake(items[i], truth[i], said[i], scores[i]) for i in wrong]
+    )
     mistakes = [
         pictures.Mistake(examples.image(items[i]), truth[i], said[i], float(known[i].max()))
         for i in wrong[:_WORST]
@@ -147,7 +149,7 @@ def _labelling_vlm(
         raise ModelTaskError("This model learned no labels to be judged by.")
     # transformers: a second that a classifier's evaluation does without
     from app.families.vlms import load_vlm, resolve_vlm
-    from workers.methods.common.vlm.answering import SPARE_TOKENS, labelled
+    from workers.methods.common.vlm.answering import SPARE_TOKENS, compute_label_figures
     from workers.methods.common.vlm.labels import LabelScorer
     from workers.methods.common.vlm.lessons import lessons_for
 
@@ -159,10 +161,10 @@ def _labelling_vlm(
         with vlm.turn():
             shares.append(scorer.probabilities(prompt))
         said = vlm.generate([vlm.pack(prompt)])[0].text
-        matched += metrics.normalised(said) == metrics.normalised(item.label or "")
+        matched += metrics.normalise(said) == metrics.normalise(item.label or "")
         run.step(number, len(items))
     known = np.stack(shares)
-    figures = labelled(items, known, labels, matched / len(items))
+    figures = compute_label_figures(items, known, labels, matched / len(items))
     _draw(figures, known, labels, examples, items, folder)
     return {**figures, "question": question}
 
@@ -180,17 +182,19 @@ def _vlm(
         raise ModelTaskError(f"The model does not do what these examples ask for ({task}).")
     said: list[str] = []
     for number, item in enumerate(items, 1):
-        said.append(_asked(vlm, examples, item, task))
+        said.append(_generate_answer(vlm, examples, item, task))
         run.step(number, len(items))
-    questions = [one.question for one in items] if task == "vqa" else None
+    questions = [item.question for item in items] if task == "vqa" else None
     references = _references(items)
     figures = metrics.texts(said, references, questions)
     wrong = [
         (item, right[0], answer)
         for item, answer, right in zip(items, said, references, strict=True)
-        if metrics.normalised(answer) not in {metrics.normalised(one) for one in right}
+        if metrics.normalise(answer) not in {metrics.normalise(answer) for answer in right}
     ]
-    tables.write_mistakes(folder, [tables.judged(item, truth, answer) for item, truth, answer in wrong])
+    tables.write_mistakes(
+        folder, [tables.build_mistake(item, truth, answer) for item, truth, answer in wrong]
+    )
     mistakes = [
         pictures.Mistake(examples.image(item), f"{item.question or ''} {truth}".strip(), answer)
         for item, truth, answer in wrong[:_WORST]
@@ -199,17 +203,17 @@ def _vlm(
     return figures
 
 
-def _asked(vlm: Any, examples: Examples, item: Item, task: Any) -> str:
-    prompt = Prompt(examples.image(item), item.question or "", task, max_new_tokens=_MOST_TOKENS)
+def _generate_answer(vlm: Any, examples: Examples, item: Item, task: Any) -> str:
+    prompt = Prompt(examples.image(item), item.question or "", task, max_new_tokens=_MAX_TOKENS)
     return str(vlm.generate([vlm.pack(prompt)])[0].text)
 
 
 def _references(items: Sequence[Item]) -> list[list[str]]:
     """Every right answer to the same question about the same image, or every caption of the image."""
     known: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
-    for one in items:
-        known[one.sha256, one.question].append(one.answer or "")
-    return [known[one.sha256, one.question] for one in items]
+    for item in items:
+        known[item.sha256, item.question].append(item.answer or "")
+    return [known[item.sha256, item.question] for item in items]
 
 
 def _curves(run: JobRun, job: str | None, folder: Path) -> None:

@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-_MOST_TICKS = 60
-_MOST_NUMBERS = 20
+_MAX_TICKS = 60
+_MAX_NUMBERS = 20
 _TILE = 160
 _COLUMNS = 5
 
@@ -38,10 +38,10 @@ def confusion_matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> 
     figure.colorbar(drawn, shrink=0.7, label="share of the true label")
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    if len(labels) <= _MOST_TICKS:
+    if len(labels) <= _MAX_TICKS:
         axes.set_xticks(range(len(labels)), [_short(label) for label in labels], rotation=90)
         axes.set_yticks(range(len(labels)), [_short(label) for label in labels])
-    if len(labels) <= _MOST_NUMBERS:
+    if len(labels) <= _MAX_NUMBERS:
         for row, counts in enumerate(matrix):
             for column, count in enumerate(counts):
                 if count:
@@ -55,12 +55,14 @@ def reliability_curve(bins: Sequence[Mapping[str, float]], error: float) -> byte
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], linestyle="--", color="grey", label="perfectly calibrated")
-    total = sum(one["count"] for one in bins) or 1
-    axes.plot([one["confidence"] for one in bins], [one["accuracy"] for one in bins], color="tab:blue")
+    total = sum(bucket["count"] for bucket in bins) or 1
+    axes.plot(
+        [bucket["confidence"] for bucket in bins], [bucket["accuracy"] for bucket in bins], color="tab:blue"
+    )
     axes.scatter(
-        [one["confidence"] for one in bins],
-        [one["accuracy"] for one in bins],
-        s=[20 + 300 * one["count"] / total for one in bins],
+        [bucket["confidence"] for bucket in bins],
+        [bucket["accuracy"] for bucket in bins],
+        s=[20 + 300 * bucket["count"] / total for bucket in bins],
         color="tab:blue",
         label=f"this model (calibration error {error:.3f})",
     )
@@ -82,7 +84,7 @@ def curves(series: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
         where.plot([step for step, _ in points], [value for _, value in points], f"C{index}", label=name)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
-    handles = [handle for one in (axes, right) if one for handle in one.get_legend_handles_labels()[0]]
+    handles = [handle for axis in (axes, right) if axis for handle in axis.get_legend_handles_labels()[0]]
     if handles:
         axes.legend(handles=handles, loc="center right")
     return _png(figure)

@@ -38,7 +38,7 @@ def write_confusion(
     (folder / CONFUSION).write_text(json.dumps(table) + "\n")
 
 
-def judged(item: Item, truth: str, said: str, score: float | None = None) -> dict[str, Any]:
+def build_mistake(item: Item, truth: str, said: str, score: float | None = None) -> dict[str, Any]:
     """A row of the mistakes; `score` is the probability of what was said, None of an answer in words."""
     row = {
         "image_sha256": item.sha256,

@@ -66,7 +66,7 @@ def _snapshot(run: JobRun, task: Task) -> Examples:
         return found
     run.files.get(key, path)
     noted = json.loads(path.read_text())
-    items = [Item(**one) for one in noted["items"]]
+    items = [Item(**fields) for fields in noted["items"]]
     return Examples(
         task,
         items,
@@ -105,8 +105,12 @@ def collection_items(run: JobRun, task: Task) -> Examples:
                 select(AnswerExample).where(AnswerExample.collection_id == collection.id)
             )
             items = [
-                Item(one.image_sha256, question=one.question if task == "vqa" else None, answer=one.answer)
-                for one in answers
+                Item(
+                    answer.image_sha256,
+                    question=answer.question if task == "vqa" else None,
+                    answer=answer.answer,
+                )
+                for answer in answers
             ]
         source = f"collection {collection.name}, version {collection.version}"
         shares = cast("LabelShares", collection.label_shares)

@@ -46,7 +46,10 @@ class Examples:
         """`read` gives an image's stored bytes and raises FileNotFoundError for one that was deleted since."""
         self.task = task
         self.items = tuple(
-            sorted(items, key=lambda one: (one.sha256, one.label or "", one.question or "", one.answer or ""))
+            sorted(
+                items,
+                key=lambda item: (item.sha256, item.label or "", item.question or "", item.answer or ""),
+            )
         )
         self.descriptions = descriptions or {}
         """Label -> what a person wrote about it."""
@@ -59,23 +62,23 @@ class Examples:
     @cached_property
     def labels(self) -> list[str]:
         """Sorted; what a classifier's outputs stand for."""
-        return sorted({one.label for one in self.items if one.label is not None})
+        return sorted({item.label for item in self.items if item.label is not None})
 
     @cached_property
     def counts(self) -> Counter[str]:
         """Examples by label."""
-        return Counter(one.label for one in self.items if one.label is not None)
+        return Counter(item.label for item in self.items if item.label is not None)
 
     def only(self, items: Sequence[Item]) -> Examples:
         """The same source with these items."""
-        return self._replaced(self.task, items)
+        return self._replace(self.task, items)
 
     def ask_for_labels(self, question: str) -> Examples:
         """The same examples as answered questions: `question` about every image, its label as the answer."""
         items = [replace(item, question=question, answer=item.label) for item in self.items]
-        return self._replaced("vqa", items)
+        return self._replace("vqa", items)
 
-    def _replaced(self, task: Task, items: Sequence[Item]) -> Examples:
+    def _replace(self, task: Task, items: Sequence[Item]) -> Examples:
         return Examples(
             task,
             items,
@@ -87,12 +90,12 @@ class Examples:
 
     def of_split(self, split: Split) -> list[Item]:
         """The items whose split is given and is this one."""
-        return [one for one in self.items if one.split == split]
+        return [item for item in self.items if item.split == split]
 
     @property
     def is_split(self) -> bool:
         """Whether the data brought its own split."""
-        return any(one.split is not None for one in self.items)
+        return any(item.split is not None for item in self.items)
 
     def image(self, item: Item) -> Image.Image:
         """The stored image, RGB; raises FileNotFoundError."""

@@ -39,7 +39,7 @@ def add_domain(run: Run, examples: Examples, folder: Path) -> list[str]:
     if base is None:
         return []
     try:
-        vectors = _embedded(run, examples, base)
+        vectors = _embed_pictures(run, examples, base)
     except VisionError as error:
         run.log(f"what the model was taught is not recorded in its domain: {error.detail}")
         return []
@@ -75,7 +75,7 @@ def domain_taught(vectors: NDArray[np.float32], encoder: str) -> Domain:
     )
 
 
-def _embedded(run: Run, examples: Examples, base: Domain) -> NDArray[np.float32]:
+def _embed_pictures(run: Run, examples: Examples, base: Domain) -> NDArray[np.float32]:
     """Vectors of the different pictures that were taught, in the space of the base's domain; none where its encoder is
     not here.
     """
@@ -83,7 +83,7 @@ def _embedded(run: Run, examples: Examples, base: Domain) -> NDArray[np.float32]
     encoder = domain_encoder(base, config)
     if encoder is None:
         return np.zeros((0, 0), np.float32)
-    items = {one.sha256: one for one in examples.items if one.split in (None, "train")}
+    items = {item.sha256: item for item in examples.items if item.split in (None, "train")}
     order = np.random.default_rng(run.spec.seed).permutation(len(items))[:MAX_TAUGHT]
     shown = [list(items.values())[index] for index in order]
     model = load_encoder(resolve(encoder), config)

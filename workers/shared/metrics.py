@@ -53,10 +53,10 @@ def classification(
     f1 = f1_scores(confusion)
     macro_f1 = float(f1[support > 0].mean())
     confidence = probabilities.max(axis=1)
-    right = np.array([one == other for one, other in zip(predicted, truth, strict=True)])
+    right = np.array([guess == label for guess, label in zip(predicted, truth, strict=True)])
     order = np.argsort(-probabilities, axis=1)[:, :5]
-    top5 = [one in {labels[i] for i in row} for one, row in zip(truth, order, strict=True)]
-    known = [labels.index(one) if one in labels else -1 for one in truth]
+    top5 = [label in {labels[i] for i in row} for label, row in zip(truth, order, strict=True)]
+    known = [labels.index(label) if label in labels else -1 for label in truth]
     chosen = np.array([probabilities[row, i] if i >= 0 else 0.0 for row, i in enumerate(known)])
     result: dict[str, Any] = {
         "examples": len(truth),
@@ -125,8 +125,8 @@ def calibration_error(confidence: Floats, right: npt.NDArray[np.bool_]) -> float
     total = len(right)
     return float(
         sum(
-            one["count"] / total * abs(one["accuracy"] - one["confidence"])
-            for one in reliability(confidence, right)
+            bucket["count"] / total * abs(bucket["accuracy"] - bucket["confidence"])
+            for bucket in reliability(confidence, right)
         )
     )
 
@@ -164,8 +164,8 @@ def texts(
     """
     if not predicted:
         raise ValueError("there are no examples to evaluate on")
-    plain = [{normalised(one) for one in several} for several in references]
-    matched = [normalised(one) in several for one, several in zip(predicted, plain, strict=True)]
+    plain = [{normalise(answer) for answer in several} for several in references]
+    matched = [normalise(answer) in several for answer, several in zip(predicted, plain, strict=True)]
     most = max(len(several) for several in references)
     # sacrebleu takes None where an example has fewer references than others
     columns: Any = [[several[i] if i < len(several) else None for several in references] for i in range(most)]
@@ -189,7 +189,7 @@ def texts(
     }
 
 
-def normalised(text: str) -> str:
+def normalise(text: str) -> str:
     """Lower case, without articles, punctuation or doubled spaces."""
     lowered = unicodedata.normalize("NFKC", text).lower()
     return " ".join(_ARTICLES.sub(" ", _PUNCTUATION.sub(" ", lowered)).split())
@@ -197,7 +197,7 @@ def normalised(text: str) -> str:
 
 def _word_f1(predicted: str, reference: str) -> float:
     """F1 of the words that a text has in common with a normalised reference; 1 where both are empty."""
-    said, right = Counter(normalised(predicted).split()), Counter(reference.split())
+    said, right = Counter(normalise(predicted).split()), Counter(reference.split())
     if not said or not right:
         return float(said == right)
     common = (said & right).total()
@@ -210,6 +210,6 @@ def _commonest(references: Sequence[set[str]], questions: Sequence[str | None] |
         groups[(questions[index] or "") if questions else ""].append(several)
     hits = 0
     for members in groups.values():
-        counts = Counter(one for several in members for one in several)
+        counts = Counter(answer for several in members for answer in several)
         hits += counts.most_common(1)[0][1] if counts else 0
     return hits / len(references)

@@ -27,7 +27,7 @@ def model_page(card: ModelCard, title: str | None = None) -> list[str]:
         "",
         "## Metrics",
         "",
-        _judged_on(card.metrics),
+        _describe_judgement(card.metrics),
         "",
         *(f"- {key}: {_short(value)}" for key, value in card.metrics.items()),
         "",
@@ -53,8 +53,8 @@ def _table(found: Comparison) -> list[str]:
         f"| on {found.images} held-out images ({found.evaluated_on}) | accuracy | f1 |",
         "| --- | --- | --- |",
         *(
-            f"| {name} | {one.accuracy:.3f} ± {one.standard_error:.3f} | {one.macro_f1:.3f} |"
-            for name, one in rows
+            f"| {name} | {figures.accuracy:.3f} ± {figures.standard_error:.3f} | {figures.macro_f1:.3f} |"
+            for name, figures in rows
         ),
         f"| always saying the commonest label ('{found.commonest_label}') | {found.commonest:.3f} | |",
         f"| guessing | {found.chance:.3f} | |",
@@ -62,7 +62,7 @@ def _table(found: Comparison) -> list[str]:
     ]
 
 
-def _judged_on(figures: dict[str, Any]) -> str:
+def _describe_judgement(figures: dict[str, Any]) -> str:
     """What the figures stand for, as far as the method that trained it tells."""
     where = str(figures.get("evaluated_on", ""))
     if where == NOT_JUDGED:

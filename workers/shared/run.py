@@ -133,9 +133,9 @@ class JobRun:
         if whole or now - self._measured >= (now - self._began) / _SPREAD:
             self._measured = now
             values, self._newest = self._newest, {}
-        self.emit("progress", step=step, of=of, eta_s=self._left(step, of, now), metrics=values)
+        self.emit("progress", step=step, of=of, eta_s=self._estimate_left(step, of, now), metrics=values)
 
-    def _left(self, step: int, of: int, now: float) -> float | None:
+    def _estimate_left(self, step: int, of: int, now: float) -> float | None:
         """Seconds that the steps left will take at the pace so far, pauses to evaluate included."""
         if self._first is None or step <= self._first[0]:
             return None
@@ -181,7 +181,7 @@ class JobRun:
         write(folder)
         kept = self._put(folder, self._checkpoints(step))
         shutil.rmtree(folder, ignore_errors=True)
-        return {one.name: one.sha256 for one in kept}
+        return {file.name: file.sha256 for file in kept}
 
     def _checkpoints(self, step: int) -> str:
         return f"{self._prefix}/checkpoints/{step}"
@@ -199,7 +199,7 @@ class JobRun:
 
     def _put(self, folder: Path, prefix: str) -> list[FileRef]:
         kept = []
-        for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             name = path.relative_to(folder).as_posix()
             digest, size = self.files.put(f"{prefix}/{name}", path)
             kept.append(FileRef(name=name, key=f"{prefix}/{name}", sha256=digest, size=size))

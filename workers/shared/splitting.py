@@ -11,7 +11,7 @@ from workers.shared.examples import Split
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
-def stratified(strata: Mapping[str, str], shares: Sequence[float], seed: int) -> dict[str, Split]:
+def split_strata(strata: Mapping[str, str], shares: Sequence[float], seed: int) -> dict[str, Split]:
     """A split for each image, given its stratum (such as its label), in `shares` of train, validation, test.
 
     Within a stratum images are put in the order of a hash of seed and image, so that one seed gives one split
@@ -37,7 +37,7 @@ def place_of(image: str, seed: int) -> bytes:
 
 
 def shares_of(count: int, shares: Sequence[float]) -> tuple[int, int]:
-    """How many of so many images go to validation and to test; see `stratified`."""
+    """How many of so many images go to validation and to test; see `split_strata`."""
     test = _share(count, shares[2], keep=2 if shares[1] > 0 and count > 2 else 1)
     validation = _share(count - test, shares[1] / (shares[0] + shares[1]), keep=1) if count > 2 else 0
     return validation, test

@@ -221,7 +221,7 @@ class OwnedJob:
             )
 
     def stop(self) -> None:
-        """End the job as cancelled; LostError where nobody asked for that."""
+        """End the job as cancelled; LostError where that was not asked for."""
         with self._engine.begin() as connection:
             self._mine(connection, machine.STOP)
             _tell(connection, self.claimed.id, "state", {"state": "cancelled"})
@@ -302,7 +302,7 @@ def storable(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("\0", "").encode(errors="replace").decode()
     if isinstance(value, Mapping):
-        return {storable(key): storable(one) for key, one in value.items()}
+        return {storable(key): storable(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [storable(one) for one in value]
+        return [storable(entry) for entry in value]
     return value

@@ -46,7 +46,7 @@ def compare(run: JobRun, examples: Examples, judgement: Judgement | None) -> Com
             "that neither has seen. Begin with the head, which needs no training. " + _how(run, "")
         )
     try:
-        return _compared(run, examples, judgement, most)
+        return _compare(run, examples, judgement, most)
     except StoppingError:
         raise
     except Exception as error:  # even a device out of memory: nothing here is worth a trained model
@@ -55,7 +55,7 @@ def compare(run: JobRun, examples: Examples, judgement: Judgement | None) -> Com
         return Comparison(sentence=f"Not compared with the closed-form head: {reason}")
 
 
-def _compared(run: JobRun, examples: Examples, judgement: Judgement, most: int) -> Comparison:
+def _compare(run: JobRun, examples: Examples, judgement: Judgement, most: int) -> Comparison:
     taught = _some_of_each_label(judgement.taught, most, run.spec.seed, examples.label_shares)
     shown = _some(judgement, most, run.spec.seed)
     truth = np.array([item.label or "" for item in shown.items])
@@ -65,7 +65,7 @@ def _compared(run: JobRun, examples: Examples, judgement: Judgement, most: int) 
         head, name = trained, word
     else:
         run.log(f"Comparing with the closed-form head on {len(taught)} of the images that were trained on")
-        head, name = _said_by_head(run, examples, taught, shown.items, word)
+        head, name = _predict_by_head(run, examples, taught, shown.items, word)
     return weigh(
         truth,
         head,
@@ -190,14 +190,16 @@ def _contender(truth: np.ndarray, said: np.ndarray) -> Contender:
     )
 
 
-def _said_by_head(
+def _predict_by_head(
     run: JobRun, examples: Examples, taught: Sequence[Item], asked: Sequence[Item], word: str
 ) -> tuple[np.ndarray, str]:
     """What the closed-form head says, str[n], and its encoder's name; fitted as a collection's is."""
     features = Features(run, examples, base=word)
     labels = examples.labels
     supports = SupportSet(features.encoder.dim)
-    supports.add(np.array(targets(taught, labels), np.int64), _seen(features.encoder, examples, taught))
+    supports.add(
+        np.array(targets(taught, labels), np.int64), _embed_items(features.encoder, examples, taught)
+    )
     texts = features.texts(labels, examples.descriptions)
     head = fit_head(
         labels,
@@ -207,11 +209,11 @@ def _said_by_head(
         priors_of(features.encoder),
         label_shares=examples.label_shares,
     )
-    scores = head.predict(_seen(features.encoder, examples, asked)).scores
+    scores = head.predict(_embed_items(features.encoder, examples, asked)).scores
     return np.array(labels)[scores.argmax(axis=1)], features.encoder.name
 
 
-def _seen(encoder: Encoder, examples: Examples, items: Sequence[Item]) -> Vectors:
+def _embed_items(encoder: Encoder, examples: Examples, items: Sequence[Item]) -> Vectors:
     """float32[n, d]; no progress is told, since the steps of a job are those of its training."""
     parts = []
     for start in range(0, len(items), _BATCH):

@@ -37,7 +37,9 @@ def train(run: JobRun) -> Outcome:
     examples = load_examples(run)
     if spec.task == "classification" and spec.base_kind == "vlm":
         examples = examples.ask_for_labels(getattr(params, "question", None) or DEFAULT_QUESTION)
-    examples = _limited(_short(examples, params.max_answer_chars, run), params.examples_per_label, spec.seed)
+    examples = _limit_per_label(
+        _short(examples, params.max_answer_chars, run), params.examples_per_label, spec.seed
+    )
     trainer.validate(params, examples)
     method = trainer(run, params, examples)
     method.prepare()
@@ -66,7 +68,7 @@ def train(run: JobRun) -> Outcome:
     (folder / "README.md").write_text("\n".join(model_page(card)), encoding="utf-8")
     (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
     files = run.publish(folder)
-    card.size_bytes = sum(one.size for one in files)
+    card.size_bytes = sum(file.size for file in files)
     flat = {name: value for name, value in evaluation.items() if isinstance(value, int | float)}
     return Outcome(
         card=card,
@@ -99,7 +101,7 @@ def _share_cores(settings: Settings) -> None:
 
 
 def _short(examples: Examples, most: int | None, run: JobRun) -> Examples:
-    kept = [one for one in examples.items if most is None or len(one.answer or "") <= most]
+    kept = [item for item in examples.items if most is None or len(item.answer or "") <= most]
     if len(kept) < len(examples.items):
         run.log(
             f"{len(examples.items) - len(kept)} examples with answers over {most} characters are left out"
@@ -107,13 +109,13 @@ def _short(examples: Examples, most: int | None, run: JobRun) -> Examples:
     return examples.only(kept)
 
 
-def _limited(examples: Examples, most: int | None, seed: int) -> Examples:
+def _limit_per_label(examples: Examples, most: int | None, seed: int) -> Examples:
     """At most so many examples of each label to train on; those held out by the data itself stay."""
     if most is None:
         return examples
     order = sorted(
         examples.items,
-        key=lambda one: hashlib.sha256(f"{seed} {one.sha256} {one.question}".encode()).digest(),
+        key=lambda item: hashlib.sha256(f"{seed} {item.sha256} {item.question}".encode()).digest(),
     )
     counts: Counter[str] = Counter()
     kept = []

@@ -171,7 +171,7 @@ def _info(recognition: Recognition, row: CollectionRow) -> CollectionInfo:
     one = row.collection
     return CollectionInfo(
         name=one.name,
-        encoder=recognition.shown(one.encoder),
+        encoder=recognition.name_encoder(one.encoder),
         version=one.version,
         label_shares=cast("LabelShares", one.label_shares),
         review=_span(one.review_keep, one.review_days),

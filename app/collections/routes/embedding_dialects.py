@@ -114,7 +114,7 @@ def parse_request(body: bytes, *, are_images: bool = False) -> Wanted:
     try:
         request = EmbeddingsRequest.model_validate_json(body)
     except ValidationError as error:
-        if any(one["type"] == "json_invalid" for one in error.errors()):
+        if any(detail["type"] == "json_invalid" for detail in error.errors()):
             raise BadRequestError("The body is not valid JSON.") from None
         if _holds_numbers(error):
             raise BadRequestError(_TOKENS, param="input") from None
@@ -140,7 +140,7 @@ def check_dimensions(wanted: int | None, dim: int) -> None:
 
 def _holds_numbers(error: ValidationError) -> bool:
     """Whether `input` was refused for numbers in the place of texts."""
-    found = [one["input"] for one in error.errors() if one["loc"][:1] == ("input",)]
+    found = [detail["input"] for detail in error.errors() if detail["loc"][:1] == ("input",)]
     flat = [value for given in found for value in (given if isinstance(given, list) else [given])]
     return any(isinstance(value, int) and not isinstance(value, bool) for value in flat)
 

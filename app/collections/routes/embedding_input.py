@@ -64,14 +64,14 @@ async def receive_inputs(
     try:
         if _is_json(request):
             wanted, images = await asyncio.to_thread(
-                _parsed, await request.body(), settings, are_images=request.url.path == IMAGES_PATH
+                _parse_body, await request.body(), settings, are_images=request.url.path == IMAGES_PATH
             )
             for image in images:
                 entry = spool.open()
                 inputs.images.append(entry)
                 entry.write(image)
             await convert_images(inputs.images, settings, spool)
-            inputs.texts, inputs.order = _arranged(wanted, len(images))
+            inputs.texts, inputs.order = _arrange(wanted, len(images))
             inputs.model, inputs.encoding = wanted.model, wanted.encoding
             inputs.dimensions = wanted.dimensions
         else:
@@ -116,19 +116,19 @@ def _is_json(request: Request) -> bool:
     return kind == "application/json" or kind.endswith("+json")
 
 
-def _parsed(body: bytes, settings: Settings, *, are_images: bool) -> tuple[Wanted, list[bytes]]:
+def _parse_body(body: bytes, settings: Settings, *, are_images: bool) -> tuple[Wanted, list[bytes]]:
     """The request and its images' bytes."""
     wanted = parse_request(body, are_images=are_images)
     written = [item.written for item in wanted.items if item.kind == "image"]
     if len(written) > settings.limits.max_images:
         raise TooManyPartsError(f"One request takes at most {settings.limits.max_images} images.")
-    images = [decode_text("input", one) for one in written]
-    if any(len(one) > settings.limits.max_part_mb * _MIB for one in images):
+    images = [decode_text("input", text) for text in written]
+    if any(len(image) > settings.limits.max_part_mb * _MIB for image in images):
         raise TooLargeError(f"One image has at most {settings.limits.max_part_mb} MiB.")
     return wanted, images
 
 
-def _arranged(wanted: Wanted, images: int) -> tuple[list[str], list[int]]:
+def _arrange(wanted: Wanted, images: int) -> tuple[list[str], list[int]]:
     """The texts, and for each input its place among all images, followed by all texts."""
     texts: list[str] = []
     order: list[int] = []

@@ -41,7 +41,7 @@ async def embeddings(
     count = len(inputs.order)
     return EmbeddingList(
         data=[
-            Embedding(index=index, embedding=_written(vectors[place], inputs.encoding))
+            Embedding(index=index, embedding=_encode_vector(vectors[place], inputs.encoding))
             for index, place in enumerate(inputs.order)
         ],
         model=model,
@@ -49,7 +49,7 @@ async def embeddings(
     )
 
 
-def _written(vector: NDArray[np.float32], encoding: Encoding) -> list[float] | str:
+def _encode_vector(vector: NDArray[np.float32], encoding: Encoding) -> list[float] | str:
     if encoding == "base64":
         return base64.b64encode(vector.astype("<f4").tobytes()).decode()
     numbers: list[float] = vector.tolist()

@@ -76,16 +76,16 @@ async def add_examples(
     return AddedExamples(
         data=[
             AddedExample(
-                id=one.id,
+                id=example.id,
                 label=label,
                 collection=collection,
-                image_sha256=one.image_sha256,
-                image=image_url(collection, one.id),
-                created=one.created,
-                other_labels=list(one.other_labels),
-                replaced_labels=list(one.replaced_labels),
+                image_sha256=example.image_sha256,
+                image=image_url(collection, example.id),
+                created=example.created,
+                other_labels=list(example.other_labels),
+                replaced_labels=list(example.replaced_labels),
             )
-            for one in added
+            for example in added
         ]
     )
 

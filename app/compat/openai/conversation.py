@@ -12,7 +12,9 @@ from app.compat.errors import FieldNotSupportedError
 from app.compat.openai.schemas import Message, SamplingBody
 from app.compat.reading import read_images
 from app.errors import BadRequestError
+from app.http.base64_images import is_web_address
 from app.http.dependencies import service_of
+from app.http.errors import ImageUrlNotFetchedError
 from app.http.names import collection_of
 from app.http.spool import Entry
 from app.inference.errors import QuestionTooLongError
@@ -45,7 +47,7 @@ class Conversation:
 
 
 async def read_conversation(request: Request, messages: Sequence[Message]) -> Conversation:
-    """The conversation that ends with the last user message, of its latest messages.
+    """The conversation that ends with the last user message, of its latest messages and their latest images.
 
     Raises BadRequestError where there is none, QuestionTooLongError for more characters than the settings allow, and
     what `app.compat.reading.read_images` raises.
@@ -60,13 +62,18 @@ async def read_conversation(request: Request, messages: Sequence[Message]) -> Co
     if not users:
         raise BadRequestError("messages: there is no message of the role 'user'.", param="messages")
     written = [image for message in users for image in message.images]
-    entries = iter(await read_images(request, written, "messages"))
+    if any(is_web_address(text) for text in written):
+        raise ImageUrlNotFetchedError(param="messages")
+    latest = written[-answers.max_chat_images :]
+    left_out = [None] * (len(written) - len(latest))
+    entries = iter([*left_out, *await read_images(request, latest, "messages")])
+    images = {
+        id(user): [entry for _ in user.images if (entry := next(entries)) is not None] for user in users
+    }
     system = "\n".join(
         message.text for message in messages if message.role in ("system", "developer") and message.text
     )
-    return _arrange(
-        _pair(messages, {id(user): [next(entries) for _ in user.images] for user in users}), system
-    )
+    return _arrange(_pair(messages, images), system)
 
 
 def _pair(messages: Sequence[Message], images: dict[int, list[Entry]]) -> list[Exchange]:

@@ -114,7 +114,7 @@ async def decide_review_pictures(
         raise InvalidInputError(f"ids: at most {most} pictures at a time.", param="ids")
     decider = Decider(caller.workspace, caller.key_id)
     decided = await deciding.decide(decider, collection, wanted.ids, _verdict(wanted, settings))
-    return DecidedList(data=[_told(one) for one in decided])
+    return DecidedList(data=[_to_info(decision) for decision in decided])
 
 
 @router.post("/{id}", responses=_DECIDING_ERRORS)
@@ -130,7 +130,7 @@ async def decide_review_picture(
     decider = Decider(caller.workspace, caller.key_id)
     wanted_id = parse_id(picture, ReviewPictureNotFoundError)
     (decided,) = await deciding.decide(decider, collection, [wanted_id], _verdict(wanted, settings))
-    return _told(decided)
+    return _to_info(decided)
 
 
 @router.delete(
@@ -143,7 +143,7 @@ async def undo_review_decision(
     """Take a decision back: the example that it taught is forgotten, and the picture waits again."""
     decider = Decider(caller.workspace, caller.key_id)
     undone = await deciding.undo(decider, collection, parse_id(picture, ReviewPictureNotFoundError))
-    return _told(undone)
+    return _to_info(undone)
 
 
 @router.get(
@@ -191,7 +191,7 @@ def _info(row: ReviewPicture, collection: str) -> ReviewPictureInfo:
     )
 
 
-def _told(decided: Decided) -> DecidedInfo:
+def _to_info(decided: Decided) -> DecidedInfo:
     return DecidedInfo(
         id=decided.id,
         decision=decided.decision,

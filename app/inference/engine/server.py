@@ -27,7 +27,7 @@ MAX_GREETINGS = 64
 """Connections at the same time that have not said who they are."""
 GREETING_SECONDS = 5.0
 CATALOG_SECONDS = 5.0
-"""Between two looks at what is known, which files that came to this machine change too."""
+"""Seconds between two checks of what is known, which files that came to this machine change too."""
 MAX_ARENA_BYTES = 1 << 36
 
 _hello = msgspec.msgpack.Decoder(list[wire.Hello])

@@ -31,8 +31,8 @@ export function Chart({ title, steps, stepName, series, controls = true }: { tit
   const [weight, setWeight] = useState(0);
   const [log, setLog] = useState(false);
   const [table, setTable] = useState(false);
-  const shape = series.map((one) => one.label).join("\n");
-  const data = [steps, ...series.map((one) => smooth(one.points, weight))] as uPlot.AlignedData;
+  const shape = series.map((line) => line.label).join("\n");
+  const data = [steps, ...series.map((line) => smooth(line.points, weight))] as uPlot.AlignedData;
   useEffect(() => {
     const parent = place.current;
     if (!parent) return;
@@ -46,7 +46,7 @@ export function Chart({ title, steps, stepName, series, controls = true }: { tit
         axes: [axis, { ...axis, size: 56 }],
         cursor: { points: { size: 7 } },
         legend: { live: true },
-        series: [{ label: stepName }, ...series.map((one) => ({ label: one.label, stroke: colour(`--hue-${one.hue}`), width: 2, spanGaps: true, value: (_: uPlot, value: number | null) => value?.toPrecision(4) ?? "" }))],
+        series: [{ label: stepName }, ...series.map((line) => ({ label: line.label, stroke: colour(`--hue-${line.hue}`), width: 2, spanGaps: true, value: (_: uPlot, value: number | null) => value?.toPrecision(4) ?? "" }))],
       },
       data, parent,
     );
@@ -74,10 +74,10 @@ export function Chart({ title, steps, stepName, series, controls = true }: { tit
       {table && (
         <div class="scroll" tabIndex={0} role="region" aria-label={title}>
           <table>
-            <thead><tr><th scope="col">{stepName}</th>{series.map((one) => <th scope="col" key={one.label}>{one.label}</th>)}</tr></thead>
+            <thead><tr><th scope="col">{stepName}</th>{series.map((line) => <th scope="col" key={line.label}>{line.label}</th>)}</tr></thead>
             <tbody>
               {steps.slice(-MAX_ROWS).map((step, row) => (
-                <tr key={step}><th scope="row">{step}</th>{series.map((one) => <td key={one.label}>{one.points.slice(-MAX_ROWS)[row]?.toPrecision(4) ?? ""}</td>)}</tr>
+                <tr key={step}><th scope="row">{step}</th>{series.map((line) => <td key={line.label}>{line.points.slice(-MAX_ROWS)[row]?.toPrecision(4) ?? ""}</td>)}</tr>
               ))}
             </tbody>
           </table>

@@ -7,7 +7,7 @@ const MAX_LABELS = 24;
 
 export function ChooseLabel({ guess = "", action, onName }: { guess?: string; action: string; onName: (label: string) => void }) {
   const [name, setName] = useState(guess);
-  const all = labels.value.map((one) => one.label);
+  const all = labels.value.map((info) => info.label);
   const matching = all.filter((label) => label.toLowerCase().includes(name.trim().toLowerCase()));
   const offered = (matching.length ? matching : all).slice(0, MAX_LABELS);
   return (

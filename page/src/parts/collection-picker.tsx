@@ -12,7 +12,7 @@ const NEW = " new"; // no name of a collection
 export function CollectionPicker() {
   const [making, setMaking] = useState(false);
   useEffect(() => void loadCollections().catch(() => undefined), []);
-  const names = [...new Set([DEFAULT_COLLECTION, collectionName.value, ...collections.value.map((one) => one.name)])].sort();
+  const names = [...new Set([DEFAULT_COLLECTION, collectionName.value, ...collections.value.map((collection) => collection.name)])].sort();
   return (
     <div class="picker">
       <label for="collection">{say.collection.label}</label>

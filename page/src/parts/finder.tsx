@@ -33,7 +33,7 @@ export function FinderButton() {
   useShortcuts([{ keys: "/", does: say.keys.search, run: () => (finder.value = "search") }]);
   return (
     <>
-      <button type="button" class="quiet" aria-haspopup="dialog" disabled={!collection.value} onClick={() => (finder.value = "search")}><Icon name="search" />{say.finder.search}</button>
+      <button type="button" class="quiet" aria-haspopup="dialog" disabled={!collection.value} onClick={() => (finder.value = "search")}><Icon name="search" /><span class="head-text">{say.finder.search}</span></button>
       <Dialog open={finder.value !== null} title={say.finder.title} onClose={() => (finder.value = null)} wide>
         <Finder />
       </Dialog>

@@ -30,7 +30,7 @@ export function Lock() {
       <form class="card" onSubmit={(event) => void enter(event)}>
         <span class="lock-mark"><Icon name="key" /></span>
         <h1>{say.lock.title}</h1>
-        <p class="soft">{say.lock.lead}</p>
+        <p class="soft">{access.value && !access.value.key_needed ? say.lock.leadOptional : say.lock.lead}</p>
         <label>
           {say.lock.label}
           <input type="password" autocomplete="off" spellcheck={false} required value={text} onInput={(event) => setText(event.currentTarget.value)} />

@@ -13,7 +13,7 @@ export function ShowCall() {
     <>
       <button type="button" class="quiet show-call" aria-haspopup="dialog" onClick={() => setOpen(true)}>
         <Icon name="terminal" />
-        {say.call.show}
+        <span class="head-text">{say.call.show}</span>
       </button>
       <Dialog open={open} title={say.call.title} onClose={() => setOpen(false)} wide>
         {lastCall.value ? <CopyBlock text={lastCall.value} /> : <p>{say.call.none}</p>}

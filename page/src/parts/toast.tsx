@@ -26,7 +26,7 @@ const dismiss = (id: number) => (toasts.value = toasts.value.filter((toast) => t
 
 /** Takes back what the newest message offers to; false where nothing can be. */
 export function undoLast(): boolean {
-  const toast = toasts.value.findLast((one) => one.undo);
+  const toast = toasts.value.findLast((message) => message.undo);
   if (!toast) return false;
   dismiss(toast.id);
   void toast.undo?.();

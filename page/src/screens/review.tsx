@@ -15,7 +15,7 @@ import { Thumb } from "../parts/thumb";
 import { tell } from "../parts/toast";
 import { hrefOf } from "../router";
 import { changes, collection, collectionName, hueOf, refresh } from "../state/collections";
-import { canUndo, decide, keepPictures, loadQueue, order, stats, undo, waitingPictures, type Decision, type Order } from "../state/reviewing";
+import { canUndo, decide, keepPictures, loadQueue, order, sending, stats, undo, waitingPictures, type Decision, type Order } from "../state/reviewing";
 import { may } from "../state/session";
 import { say } from "../strings";
 
@@ -50,7 +50,7 @@ export function Review() {
         <ShowCall />
       </header>
       {error !== null && <ProblemNote error={error} />}
-      {!isOn ? <Off onError={setError} /> : waitingPictures.value === null ? error === null && <Progress label={say.app.loading} /> : waitingPictures.value.length === 0 ? <Nothing onError={setError} /> : grid ? <Many onDecide={act} /> : <OneByOne onDecide={act} onError={setError} />}
+      {!isOn ? <Off onError={setError} /> : waitingPictures.value === null ? error === null && <Progress label={say.app.loading} /> : waitingPictures.value.length === 0 ? <Nothing onError={setError} /> : grid ? <Many onDecide={act} onError={setError} /> : <OneByOne onDecide={act} onError={setError} />}
       {isOn && <Agreement />}
       {isOn && may("learn") && <Kept onError={setError} />}
     </>
@@ -77,6 +77,7 @@ function Left() {
   return (
     <p class="review-left" role="status">
       <strong>{say.review.left(waitingPictures.value?.length ?? 0)}</strong>
+      {sending.value > 0 && <span>{say.review.saving(sending.value)}</span>}
       {figures && figures.agreement !== null && <span>{say.review.agreement(figures.agreement, figures.decided)}</span>}
     </p>
   );
@@ -142,7 +143,7 @@ function Choice({ mark, name, score, hue, disabled, onChoose }: { mark: string; 
   );
 }
 
-function Many({ onDecide }: { onDecide: (ids: string[], decision: Decision) => Promise<void> }) {
+function Many({ onDecide, onError }: { onDecide: (ids: string[], decision: Decision) => Promise<void>; onError: (error: unknown) => void }) {
   const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
   const [naming, setNaming] = useState(false);
   const pictures = waitingPictures.value ?? [];
@@ -156,11 +157,12 @@ function Many({ onDecide }: { onDecide: (ids: string[], decision: Decision) => P
     setSelected(next);
   };
   const act = (decision: Decision) => void onDecide(ids, decision).then(() => setSelected(new Set()));
+  const takeBack = () => void undo().catch(onError);
   useShortcuts([
     { keys: "n", does: say.review.labelThem, run: () => ids.length > 0 && setNaming(true) },
     { keys: "0", does: say.scores.none, run: () => ids.length > 0 && act({ decision: "none" }) },
     { keys: "s", does: say.review.skip, run: () => ids.length > 0 && act({ decision: "skip" }) },
-    { keys: "u", does: say.app.undo, run: () => void undo() },
+    { keys: "u", does: say.app.undo, run: takeBack },
   ], [ids.join()]);
   return (
     <section class="stack" aria-label={say.review.grid}>
@@ -173,7 +175,7 @@ function Many({ onDecide }: { onDecide: (ids: string[], decision: Decision) => P
             <button type="button" class="primary" disabled={!ids.length} onClick={() => setNaming(true)}><kbd>N</kbd>{say.review.labelThem}</button>
             <button type="button" disabled={!ids.length} onClick={() => act({ decision: "none" })}><kbd>0</kbd>{say.scores.none}</button>
             <button type="button" disabled={!ids.length} onClick={() => act({ decision: "skip" })}><kbd>S</kbd>{say.review.skip}</button>
-            <button type="button" disabled={!canUndo.value} onClick={() => void undo()}><kbd>U</kbd>{say.app.undo}</button>
+            <button type="button" disabled={!canUndo.value} onClick={takeBack}><kbd>U</kbd>{say.app.undo}</button>
           </>
         )}
       </div>
@@ -209,7 +211,7 @@ function Nothing({ onError }: { onError: (error: unknown) => void }) {
   return (
     <section class="card stack empty">
       <Icon name="check" />
-      <p class="lead">{say.review.done}</p>
+      <p class="lead" role="status">{sending.value > 0 ? say.review.saving(sending.value) : say.review.done}</p>
       <p class="soft">{say.review.doneLead}</p>
       <div class="row">
         <a class="button" href={hrefOf("try")}>{say.try.title}</a>
@@ -242,6 +244,7 @@ function Off({ onError }: { onError: (error: unknown) => void }) {
 
 function Kept({ onError }: { onError: (error: unknown) => void }) {
   const [sure, setSure] = useState(false);
+  useEffect(() => setSure(false), [collectionName.value]); // sure of one collection is not sure of the next
   const span = collection.value?.review;
   if (!span) return null;
   const off = () => (sure ? void keepPictures(null).catch(onError) : setSure(true));

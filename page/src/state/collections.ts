@@ -42,7 +42,7 @@ export async function loadCollections(): Promise<void> {
 export async function refresh(force = false): Promise<void> {
   const name = collectionName.value;
   if (collection.value?.name !== name) await loadCollections(); // asking for one that does not exist would be an error
-  if (!collections.value.some((one) => one.name === name)) return show(name, null, []);
+  if (!collections.value.some((listed) => listed.name === name)) return show(name, null, []);
   try {
     const found = await call("GET /v1/collections/{collection}", { path: { collection: name } });
     if (name !== collectionName.value) return;
@@ -52,7 +52,7 @@ export async function refresh(force = false): Promise<void> {
     show(name, found, [...told]);
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 404) throw error;
-    collections.value = collections.value.filter((one) => one.name !== name); // removed meanwhile
+    collections.value = collections.value.filter((listed) => listed.name !== name); // removed meanwhile
     show(name, null, []);
   }
 }
@@ -79,7 +79,7 @@ let making: Promise<void> | null = null;
 /** Makes sure that the collection exists before something is taught into it. */
 export async function ensureCollection(): Promise<void> {
   const name = collectionName.value;
-  if (collections.value.some((one) => one.name === name)) return;
+  if (collections.value.some((listed) => listed.name === name)) return;
   making ??= call("POST /v1/collections", { json: { name } })
     .then(
       (made) => void (collections.value = [...collections.value, made]),
@@ -92,7 +92,7 @@ export async function ensureCollection(): Promise<void> {
 }
 
 /** The colour that a label keeps: its place among the labels, by name. */
-export const hueOf = (label: string) => Math.max(0, labels.value.findIndex((one) => one.label === label)) % 8;
+export const hueOf = (label: string) => Math.max(0, labels.value.findIndex((info) => info.label === label)) % 8;
 
 addEventListener("focus", () => void refresh().catch(() => undefined));
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && void refresh().catch(() => undefined));

@@ -16,9 +16,20 @@ const history: { collection: string; ids: string[] }[] = [];
 export const canUndo = signal(false);
 
 let round = 0;
+/** Decisions on their way: the queue is read again after the last of them. */
+export const sending = signal(0);
+let line: Promise<unknown> = Promise.resolve();
+
+/** One after the other in the order of the keys: who undoes at once undoes what is still on its way. */
+function inTurn<Result>(act: () => Promise<Result>): Promise<Result> {
+  const mine = line.then(act);
+  line = mine.catch(() => undefined);
+  return mine;
+}
 
 /** Reads the queue and its figures; what comes late for another collection is dropped. */
 export async function loadQueue(): Promise<void> {
+  if (sending.value) return;
   const name = collectionName.value;
   const mine = ++round;
   if (!collection.value?.review) {
@@ -36,17 +47,31 @@ export async function loadQueue(): Promise<void> {
   stats.value = figures;
 }
 
+addEventListener("beforeunload", (event) => sending.value && event.preventDefault());
+
 /** Decides pictures, all or none; raises `Problem`, after which the queue shows what is true now. */
-export async function decide(ids: string[], decision: Decision): Promise<DecidedInfo[]> {
+export function decide(ids: string[], decision: Decision): Promise<DecidedInfo[]> {
   const name = collectionName.value;
-  const first = ids[0] ?? "";
   round++; // a reading under way would bring them back
   const before = waitingPictures.value ?? [];
   waitingPictures.value = before.filter((picture) => !ids.includes(picture.id));
+  sending.value++;
+  return inTurn(() => send(name, ids, decision, before));
+}
+
+async function post(collection: string, ids: string[], decision: Decision): Promise<DecidedInfo[]> {
+  const [id = ""] = ids;
+  if (ids.length === 1) return [await call("POST /v1/collections/{collection}/review/{id}", { path: { collection, id }, json: decision, shown: true })];
+  return (await call("POST /v1/collections/{collection}/review", { path: { collection }, json: { ids, ...decision }, shown: true })).data;
+}
+
+async function send(name: string, ids: string[], decision: Decision, before: ReviewPictureInfo[]): Promise<DecidedInfo[]> {
   try {
-    const done = ids.length === 1
-      ? [await call("POST /v1/collections/{collection}/review/{id}", { path: { collection: name, id: first }, json: decision, shown: true })]
-      : (await call("POST /v1/collections/{collection}/review", { path: { collection: name }, json: { ids, ...decision }, shown: true })).data;
+    const done = await post(name, ids, decision).catch((error: unknown) => {
+      // the guess moved on while the picture was looked at: what was seen and confirmed is still what it shows
+      if (error instanceof Problem && error.code === "guess_changed" && "guess" in decision) return post(name, ids, { label: decision.guess });
+      throw error;
+    });
     history.push({ collection: name, ids });
     canUndo.value = true;
     return done;
@@ -55,19 +80,39 @@ export async function decide(ids: string[], decision: Decision): Promise<Decided
     if (!(error instanceof Problem) || error.status !== 409) waitingPictures.value = before;
     throw error;
   } finally {
-    void Promise.all([refresh(), loadQueue()]).catch(() => undefined);
+    sending.value--;
+    if (!sending.value) void Promise.all([refresh(), loadQueue()]).catch(() => undefined);
   }
 }
 
 /** Lets the pictures decided last wait again; false where nothing is left to undo. */
-export async function undo(): Promise<boolean> {
+export function undo(): Promise<boolean> {
+  return inTurn(takeBack);
+}
+
+async function takeBack(): Promise<boolean> {
   while (history.length && history.at(-1)?.collection !== collectionName.value) history.pop();
   const last = history.pop();
   canUndo.value = history.length > 0;
   if (!last) return false;
-  for (const id of last.ids) await call("DELETE /v1/collections/{collection}/review/{id}/decision", { path: { collection: last.collection, id }, shown: true });
+  const left = [...last.ids];
+  let gone: Problem | null = null;
+  for (let id = left[0]; id; left.shift(), id = left[0]) {
+    try {
+      await call("DELETE /v1/collections/{collection}/review/{id}/decision", { path: { collection: last.collection, id }, shown: true });
+    } catch (error) {
+      // one that another tab took back (409) or that is gone stops none of the others
+      if (error instanceof Problem && error.status === 404) gone = error;
+      else if (!(error instanceof Problem) || error.status !== 409) {
+        history.push({ collection: last.collection, ids: left });
+        canUndo.value = true;
+        throw error;
+      }
+    }
+  }
   await refresh();
   await loadQueue();
+  if (gone) throw gone;
   return true;
 }
 

@@ -50,7 +50,7 @@ export async function teach(label: string, files: File[], { replace = false, qui
       return enqueue(upload, replace);
     }),
   );
-  const taught = made.filter((one) => one !== null);
+  const taught = made.filter((example) => example !== null);
   if (taught.length && !quiet) tell(say.teach.taught(label, taught.length), () => takeBack(taught));
   return taught;
 }
@@ -70,7 +70,7 @@ const failed = (error: unknown) => tell(say.teach.notUndone(error instanceof Err
 
 export function dismiss(upload: Upload): void {
   release(upload.url);
-  uploads.value = uploads.value.filter((one) => one.id !== upload.id);
+  uploads.value = uploads.value.filter((waiting) => waiting.id !== upload.id);
 }
 
 export function retry(upload: Upload): void {
@@ -120,7 +120,7 @@ async function send(upload: Upload, replace: boolean): Promise<Taught | null> {
 }
 
 function change(id: number, fields: Partial<Upload>): void {
-  uploads.value = uploads.value.map((one) => (one.id === id ? { ...one, ...fields } : one));
+  uploads.value = uploads.value.map((upload) => (upload.id === id ? { ...upload, ...fields } : upload));
 }
 
 /** One look for the many pictures that arrive within a moment. */

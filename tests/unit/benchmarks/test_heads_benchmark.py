@@ -10,7 +10,7 @@ import pytest
 
 from app.heads.priors import named_priors
 from benchmarks.heads import coverage, curves, measuring, pictures, tables, timing
-from benchmarks.heads.__main__ import report, rounded
+from benchmarks.heads.__main__ import report, round_figures
 from benchmarks.heads.classifiers import PLAIN
 from benchmarks.heads.measuring import Figures
 from benchmarks.image_sets import ImageSet
@@ -39,7 +39,7 @@ SETS = [a_set("hills", 1), a_set("rivers", 2)]
 def figures() -> Figures:
     found = measuring.measure(SETS, PRIORS, 2)
     # As it is kept and read again.
-    read: Figures = json.loads(json.dumps(rounded(found)))
+    read: Figures = json.loads(json.dumps(round_figures(found)))
     return read
 
 

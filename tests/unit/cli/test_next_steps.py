@@ -61,7 +61,7 @@ def test_no_refusal_of_a_training_speaks_of_http_to_a_command_line() -> None:
     assert spoken <= {"POST /v1/models"}, spoken
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+def read_commands(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "Next:"
     return [shlex.split(line) for line in lines[1:] if line.startswith("  ")]
@@ -76,20 +76,20 @@ def test_the_next_commands_can_be_pasted(
     session = Session(server.url)
     folder = Path("my model")
     after_training(session, JOB, "mugs", folder, Taught(tmp_path / "my pictures"))
-    classify, export = told(capsys)
+    classify, export = read_commands(capsys)
     assert classify[:3] == ["vision", "oneshot", "classify"]
     assert classify[-5:-2] == [str(pictures / "a mug.png"), "--model", "./my model"]
     assert export[:3] == ["vision", "manyshot", "export"]
     assert all(words[-2:] == ["--server", server.url] for words in (classify, export))
     asking = {**JOB, "params": {"question": "Which mug?"}}
     after_training(session, asking, "mugs", None, Taught(pictures))
-    ask, _ = told(capsys)
+    ask, _ = read_commands(capsys)
     assert ask == [
         *("vision", "ask", "--image", str(pictures / "a mug.png"), "--model", "mugs", "Which mug?"),
         *("--server", server.url),
     ]
     after_training(session, {**JOB, "task": "caption"}, "mugs", None, Taught(pictures))
-    assert told(capsys)[0][1] == "caption"
+    assert read_commands(capsys)[0][1] == "caption"
 
 
 def test_where_the_head_is_as_good_its_commands_come_first(

@@ -46,7 +46,7 @@ def fitted(vectors: Floats, labels: Ints, **options: str) -> Head:
     return fit_head(names, None, supports, list(range(count)), PRIORS, **options)  # type: ignore[arg-type]
 
 
-def told(head: Head, vectors: Floats) -> Ints:
+def predict_labels(head: Head, vectors: Floats) -> Ints:
     best: Ints = head.predict(vectors).scores.argmax(axis=1)
     return best
 
@@ -60,7 +60,7 @@ def test_a_scarce_label_is_found_as_often_as_by_balanced_logistic_regression(siz
         vectors, labels, queries, answers = drawn(many, seed)
         scarce = answers == 3
         plain = LogisticRegression(C=10, class_weight="balanced", max_iter=500).fit(vectors, labels)
-        ours.append((told(fitted(vectors, labels), queries)[scarce] == 3).mean())
+        ours.append((predict_labels(fitted(vectors, labels), queries)[scarce] == 3).mean())
         theirs.append((plain.predict(queries)[scarce] == 3).mean())
     assert np.mean(ours) >= np.mean(theirs) - 0.02  # of eight draws, whose means differ by more
     assert np.mean(ours) > 0.5
@@ -90,8 +90,8 @@ def test_wrong_labels_cost_less_than_they_do_logistic_regression_and_are_named()
         given = labels.copy()
         given[wrong] = (given[wrong] + rng.integers(1, 10, 20)) % 10
         head = fitted(vectors, given)
-        clean.append((told(fitted(vectors, labels), queries) == answers).mean())
-        noisy.append((told(head, queries) == answers).mean())
+        clean.append((predict_labels(fitted(vectors, labels), queries) == answers).mean())
+        noisy.append((predict_labels(head, queries) == answers).mean())
         other = LogisticRegression(C=10, class_weight="balanced", max_iter=500).fit(vectors, given)
         plain.append((other.predict(queries) == answers).mean())
         keys = {vector_key(unit(vectors[row])) for row in wrong}
@@ -122,7 +122,7 @@ def test_accuracy_does_not_fall_when_a_collection_grows_past_what_is_kept(
     queries, answers = vectors[1200:], target[1200:]
     accuracy = {}
     for size in (100, 190, 210, 400, 1200):
-        accuracy[size] = (told(fitted(vectors[:size], target[:size]), queries) == answers).mean()
+        accuracy[size] = (predict_labels(fitted(vectors[:size], target[:size]), queries) == answers).mean()
     assert accuracy[210] > accuracy[190] - 0.02
     assert accuracy[100] < accuracy[190]
     assert accuracy[1200] > accuracy[190] + 0.005

@@ -25,7 +25,7 @@ def log_softmax(logits: Floats) -> Floats:
     return found
 
 
-def fitted_scale(logits: Floats, y: NDArray[Any], usual: float = 1.0) -> float:
+def fit_scale(logits: Floats, y: NDArray[Any], usual: float = 1.0) -> float:
     """s of softmax(s * logits) with the least log loss on these examples (temperature scaling, Guo et al. 2017,
     section 4.2), drawn towards the usual one as by two more examples, which it is where there are none.
 
@@ -46,22 +46,22 @@ def log_loss(logits: Floats, y: NDArray[Any]) -> float:
     return -float(log_softmax(logits)[np.arange(len(y)), y].mean())
 
 
-def looked_at(logits: Floats, y: NDArray[Any], usual: float = 1.0) -> tuple[float, float, float]:
+def score_logits(logits: Floats, y: NDArray[Any], usual: float = 1.0) -> tuple[float, float, float]:
     """(score, accuracy, log loss) of held-out examples, the loss calibrated.
 
     The score chooses between steps: the larger is better; by accuracy, ties broken by the loss.
     """
-    loss = log_loss(fitted_scale(logits, y, usual) * logits, y)
+    loss = log_loss(fit_scale(logits, y, usual) * logits, y)
     accuracy = float((logits.argmax(axis=1) == y).mean())
     return accuracy - 1e-2 * loss, accuracy, loss
 
 
-def judged(items: Sequence[Item], found: Prediction, labels: Sequence[str]) -> dict[str, Any]:
+def judge_classifier(items: Sequence[Item], found: Prediction, labels: Sequence[str]) -> dict[str, Any]:
     """`metrics.classification` of a served classifier's predictions for these examples, its share for none of the
     labels left aside.
     """
     known = found.scores / np.maximum(found.scores.sum(axis=1, keepdims=True), 1e-12)
-    return metrics.classification([one.label or "" for one in items], known, labels, none=found.none)
+    return metrics.classification([item.label or "" for item in items], known, labels, none=found.none)
 
 
 def judgement_of(

@@ -20,10 +20,10 @@ from app.inference.sources import EncoderSource
 from app.jobs.errors import NotTrainableError
 from app.methods.lora import LoraParams
 from app.methods.params import ENCODER_PATIENCE, Params
-from workers.methods.common.calibrating import fitted_scale, log_softmax
+from workers.methods.common.calibrating import fit_scale, log_softmax
 from workers.methods.common.choosing import Losses
 from workers.methods.common.classifiers import check_labels
-from workers.methods.common.looping import Parts, Pass, noted
+from workers.methods.common.looping import Parts, Pass, read_note
 from workers.methods.common.publishing import Publishing
 from workers.methods.common.reproducible import deterministic
 from workers.methods.common.splits import check_taught, split_items, targets
@@ -86,7 +86,7 @@ class EncoderTraining(Publishing):
             self.build()
         run.log(
             f"{len(self.train)} examples to train on, {len(self.validation)} to choose by, {len(self.test)} to judge "
-            f"by; {sum(one.numel() for one in self.trained().values())} numbers are trained"
+            f"by; {sum(parameter.numel() for parameter in self.trained().values())} numbers are trained"
         )
 
     def build(self) -> None:
@@ -150,7 +150,7 @@ class EncoderTraining(Publishing):
             self.run.log(self.params.warmup_note(self.total))
         came_from = self.run.restored
         with deterministic(one_thread=self.one_thread):
-            first = noted(came_from)
+            first = read_note(came_from)
             if first:
                 self._go_on(first)
             else:
@@ -222,7 +222,7 @@ class EncoderTraining(Publishing):
     def held_losses(self) -> tuple[Losses, float]:
         """float64[n]: of each held-out image, by the classifier as it is now, calibrated; and how often it is right."""
         logits = self.logits_of(self.features_of(self.validation))
-        shares = log_softmax(fitted_scale(logits, self.held_y) * logits)
+        shares = log_softmax(fit_scale(logits, self.held_y) * logits)
         right = float((logits.argmax(axis=1) == self.held_y).mean())
         return np.asarray(-shares[np.arange(len(self.held_y)), self.held_y], np.float64), right
 
@@ -233,12 +233,12 @@ class EncoderTraining(Publishing):
         return self.loss_error
 
     def current(self) -> Parts:
-        return {name: one.detach().cpu().clone() for name, one in self.trained().items()}
+        return {name: parameter.detach().cpu().clone() for name, parameter in self.trained().items()}
 
     def put(self, parts: Parts) -> None:
         with torch.no_grad():
-            for name, one in self.trained().items():
-                one.copy_(parts[name])
+            for name, parameter in self.trained().items():
+                parameter.copy_(parts[name])
 
     @property
     def refits(self) -> bool:

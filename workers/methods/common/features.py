@@ -28,7 +28,7 @@ _FILE = "features.safetensors"
 _BATCH = 8
 
 
-def computed_views(
+def compute_views(
     run: Run,
     examples: Examples,
     items: Sequence[Item],
@@ -84,19 +84,19 @@ class Features:
         """The items' features and those of `copies` changed copies each; remembered in checkpoints as `name`."""
         if self._done + len(items) > self._total:
             self.expect(len(items))
-        known = self._remembered(name)
+        known = self._load_cached(name)
         if known is not None and known.shape[:2] == (len(items), copies + 1):
             self._done += len(items)
             return known
         if not items:
-            return self._encoded([])[:, None]
+            return self._encode([])[:, None]
         before = self._done
 
         def count(number: int) -> None:
             self._done = before + number
             self._run.step(self._done, self._total)
 
-        return computed_views(self._run, self._examples, items, copies, settings, self._encoded, count=count)
+        return compute_views(self._run, self._examples, items, copies, settings, self._encode, count=count)
 
     def texts(self, labels: Sequence[str], descriptions: dict[str, str]) -> Vectors | None:
         """float32[C, d]: for each label the mean of its prompts, of unit norm; None if the encoder reads none."""
@@ -108,14 +108,14 @@ class Features:
             rows.append(mean / max(float(np.linalg.norm(mean)), 1e-12))
         return np.stack(rows).astype(np.float32)
 
-    def _encoded(self, views: Sequence[Image.Image]) -> Vectors:
+    def _encode(self, views: Sequence[Image.Image]) -> Vectors:
         if not views:
             return np.empty((0, self.encoder.dim), np.float32)
         pixels = np.stack([self.encoder.preprocess(view) for view in views])
         parts = [self.encoder.encode_images(pixels[i : i + _BATCH]) for i in range(0, len(pixels), _BATCH)]
         return np.concatenate(parts)
 
-    def _remembered(self, name: str) -> Vectors | None:
+    def _load_cached(self, name: str) -> Vectors | None:
         restored = self._run.restored
         if restored is None or not (restored / _FILE).is_file():
             return None
@@ -130,14 +130,14 @@ class Activations(Features):
         super().__init__(run, examples)
         family = FAMILIES.get(self.encoder.family)
         if not family.is_cut:
-            able = " and ".join(f"'{one.name}'" for one in FAMILIES.of_kind("encoder") if one.is_cut)
+            able = " and ".join(f"'{family.name}'" for family in FAMILIES.of_kind("encoder") if family.is_cut)
             raise NotTrainableError(
                 f"Only {able} is trained end to end by this method; use the method 'lora' for "
                 f"'{run.spec.base_model}'."
             )
         self.cut = family.cut(torch.device(devices.parse(run.settings.models.device).torch_name))
 
-    def _encoded(self, views: Sequence[Image.Image]) -> Vectors:
+    def _encode(self, views: Sequence[Image.Image]) -> Vectors:
         if not views:
             return np.empty((0, *self.cut.shape), np.float16)
         pixels = [self.cut.preprocess(view) for view in views]
@@ -148,4 +148,4 @@ class Activations(Features):
 
 def remember(folder: Path, arrays: dict[str, NDArray[np.float32]]) -> None:
     """Put features into a checkpoint, so that the next attempt need not compute them."""
-    save_file({name: np.ascontiguousarray(one) for name, one in arrays.items()}, folder / _FILE)
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / _FILE)

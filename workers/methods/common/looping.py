@@ -29,7 +29,7 @@ class Pass:
     after: int = 0
     """Steps that may come after it, at most."""
     note: dict[str, Any] = field(default_factory=dict)
-    """What its checkpoints tell the next attempt, as JSON: `noted` reads it."""
+    """What its checkpoints tell the next attempt, as JSON: `read_note` reads it."""
 
 
 class Stepped:
@@ -86,7 +86,7 @@ class Stepped:
         if came_from is None:
             start = best_score = _or_least(self.look()[0])  # what it starts from may be hard to beat
         else:
-            best, best_score, start, step, waited = self._taken_up(came_from, optimiser)
+            best, best_score, start, step, waited = self._resume(came_from, optimiser)
         while step < one.steps:
             step += 1
             figures = self.advance(step, optimiser)
@@ -124,9 +124,7 @@ class Stepped:
         }
         torch.save({**state, **more}, folder / _STATE)
 
-    def _taken_up(
-        self, folder: Path, optimiser: torch.optim.Optimizer
-    ) -> tuple[Parts, float, float, int, int]:
+    def _resume(self, folder: Path, optimiser: torch.optim.Optimizer) -> tuple[Parts, float, float, int, int]:
         """Everything that decides the next step: weights, optimiser and both generators are as they were."""
         state = torch.load(folder / _STATE, weights_only=True, map_location=self.device)
         self.put(state["current"])
@@ -138,7 +136,7 @@ class Stepped:
         return state["best"], state["best_score"], start, state["step"], state["waited"]
 
 
-def noted(folder: Path | None) -> dict[str, Any]:
+def read_note(folder: Path | None) -> dict[str, Any]:
     """The note of the pass that wrote this checkpoint; empty without one."""
     if folder is None:
         return {}

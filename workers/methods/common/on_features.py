@@ -29,7 +29,13 @@ from app.models.classifiers import (
     few_exemplars,
     save_classifier,
 )
-from workers.methods.common.calibrating import fitted_scale, judged, judgement_of, log_softmax, looked_at
+from workers.methods.common.calibrating import (
+    fit_scale,
+    judge_classifier,
+    judgement_of,
+    log_softmax,
+    score_logits,
+)
 from workers.methods.common.classifiers import check_labels, describe_classifier, note_classifier
 from workers.methods.common.features import Activations, Features, remember
 from workers.methods.common.looping import Parts, Pass, Stepped
@@ -69,7 +75,7 @@ class FeatureMethod(Stepped):
         """At least two labels, with two examples each where examples of a label are compared."""
         check_labels(examples)
         check_taught(examples)
-        learned = Counter(one.label for one in examples.items if one.split in (None, "train"))
+        learned = Counter(item.label for item in examples.items if item.split in (None, "train"))
         least = params.min_examples_per_label
         few = [label for label in examples.labels if learned[label] < least]
         if few:
@@ -119,15 +125,17 @@ class FeatureMethod(Stepped):
         """What moves the network."""
         rate = self.params.learning_rate
         tail = [
-            one for name, one in self.net.named_parameters() if name.startswith("tail.") and one.requires_grad
+            parameter
+            for name, parameter in self.net.named_parameters()
+            if name.startswith("tail.") and parameter.requires_grad
         ]
-        rest = [one for name, one in self.net.named_parameters() if not name.startswith("tail.")]
+        rest = [parameter for name, parameter in self.net.named_parameters() if not name.startswith("tail.")]
         groups = [{"params": rest, "lr": rate}]
         if tail:
             groups.append({"params": tail, "lr": rate * _TAIL_RATE})
         return torch.optim.AdamW(groups, weight_decay=1e-4)
 
-    def shown(self, rows: np.ndarray[Any, Any]) -> torch.Tensor:
+    def draw_views(self, rows: np.ndarray[Any, Any]) -> torch.Tensor:
         """Of each of these training examples (int64 of any shape) one copy, drawn anew: float[*rows.shape, ...]."""
         self.seen += rows.size
         chosen = self.x[rows, self.rng.integers(0, self.x.shape[1], rows.shape)]
@@ -151,7 +159,7 @@ class FeatureMethod(Stepped):
 
     def look(self) -> tuple[float | None, dict[str, float]]:
         """See `Stepped`: by what `chosen_by` names."""
-        score, accuracy, loss = looked_at(*self.held_logits(), self.usual_scale)
+        score, accuracy, loss = score_logits(*self.held_logits(), self.usual_scale)
         return score, {f"{self.chosen_by}_accuracy": accuracy, f"{self.chosen_by}_loss": loss}
 
     def current(self) -> Parts:
@@ -175,7 +183,7 @@ class FeatureMethod(Stepped):
         found = self.classifier(self.x, self.y).predict(self.served(x))
         on: Literal["test", "validation"] = "test" if self.test else "validation"
         self.judgement = judgement_of(self.train, items, found, self.labels, on)
-        return {**judged(items, found, self.labels), "evaluated_on": on, **chosen}
+        return {**judge_classifier(items, found, self.labels), "evaluated_on": on, **chosen}
 
     def save(self, folder: Path) -> ModelCard:
         """The network with class means over all examples, held-out ones included."""
@@ -186,7 +194,7 @@ class FeatureMethod(Stepped):
         files = save_classifier(folder, note, weights)
         if isinstance(self.features, Activations) and isinstance(self.net, Projection) and self.net.tail:
             files.append(self.features.cut.write_tail(self.net.tail, folder))
-        trained = sum(one.numel() for one in self.net.parameters() if one.requires_grad)
+        trained = sum(parameter.numel() for parameter in self.net.parameters() if parameter.requires_grad)
         return describe_classifier(
             note, files, {"trained_on": len(self.train), "refitted_on": len(y)}, trained
         )
@@ -255,12 +263,12 @@ class FeatureMethod(Stepped):
 
     def scale(self) -> float:
         """The factor on logits that calibrates them."""
-        return fitted_scale(*self.held_logits(), self.usual_scale)
+        return fit_scale(*self.held_logits(), self.usual_scale)
 
     def _without_held_out(self) -> dict[str, Any]:
         logits, y = self.held_logits()
         shares = np.exp(log_softmax(self.scale() * logits)).astype(np.float32)
-        figures = metrics.classification([self.labels[one] for one in y], shares, self.labels)
+        figures = metrics.classification([self.labels[index] for index in y], shares, self.labels)
         return {**figures, "evaluated_on": self.chosen_by}
 
     def _through(self, module: nn.Module, x: Vectors) -> Vectors:

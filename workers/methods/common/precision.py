@@ -11,7 +11,7 @@ from app.inference import device as devices
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
-    """What a forward pass computes in where nobody asked for a format: see `Device.training_dtype_name`."""
+    """What a forward pass computes in where no format was asked for: see `Device.training_dtype_name`."""
     found: torch.dtype = getattr(torch, devices.Device(device.type, device.index or 0).training_dtype_name)
     return found
 

@@ -21,7 +21,7 @@ from app.models.classifiers import (
     few_exemplars,
     save_classifier,
 )
-from workers.methods.common.calibrating import fitted_scale, judged, judgement_of
+from workers.methods.common.calibrating import fit_scale, judge_classifier, judgement_of
 from workers.methods.common.choosing import (
     MAX_FITTED,
     MAX_KEPT,
@@ -106,7 +106,7 @@ class Publishing(Stepped):
             self._take(name, trained)
             asked = self.features_of(self.validation)
             if name == "trained":
-                self.scale = fitted_scale(self.logits_of(asked), self.held_y)
+                self.scale = fit_scale(self.logits_of(asked), self.held_y)
             classifier = self.classifier(self.head_weights())
             if len(asked):
                 losses[name] = losses_of(classifier.predict(asked), self.held_y)
@@ -146,7 +146,7 @@ class Publishing(Stepped):
         if not items:
             return {"evaluated_on": NOT_JUDGED, **known}
         found = self.classifier(self.head_weights()).predict(self.features_of(items))
-        figures = judged(items, found, self.labels)
+        figures = judge_classifier(items, found, self.labels)
         on = self.judged_on
         self.judgement = judgement_of(self.train, items, found, self.labels, on)
         beside = {**self.beside, "chance": figures["chance"], "commonest": figures["commonest"]}

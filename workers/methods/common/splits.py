@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from app.jobs.errors import NotTrainableError
 from app.methods.tasks import MIN_A_LABEL_TO_HOLD_OUT
 from workers.shared.examples import Examples, Item
-from workers.shared.splitting import SPLITS, stratified
+from workers.shared.splitting import SPLITS, split_strata
 
 _MAX_NAMED = 5
 Splits = tuple[list[Item], list[Item], list[Item]]
@@ -21,11 +21,11 @@ def split_items(examples: Examples, validation_share: float, seed: int) -> Split
     own; an image is on one side.
     """
     if examples.is_split:
-        train, validation, test = (examples.of_split(one) for one in SPLITS)
-        return train + [one for one in examples.items if one.split is None], validation, test
-    strata = {one.sha256: one.label or one.question or "" for one in examples.items}
+        train, validation, test = (examples.of_split(split) for split in SPLITS)
+        return train + [item for item in examples.items if item.split is None], validation, test
+    strata = {item.sha256: item.label or item.question or "" for item in examples.items}
     images = Counter(strata.values())
-    sides = stratified(strata, (1 - validation_share, 0.0, validation_share), seed)
+    sides = split_strata(strata, (1 - validation_share, 0.0, validation_share), seed)
     held = {
         image
         for image, stratum in strata.items()
@@ -40,20 +40,20 @@ def split_leaving(examples: Examples, validation_share: float, seed: int, *, lea
     train, validation, test = split_items(examples, validation_share, seed)
     if examples.is_split:
         return train, validation, test
-    left = Counter(one.label for one in train)
+    left = Counter(item.label for item in train)
     held = []
-    for one in validation:
-        if left[one.label] < least:
-            left[one.label] += 1
+    for item in validation:
+        if left[item.label] < least:
+            left[item.label] += 1
         else:
-            held.append(one)
-    away = {one.sha256 for one in held}
-    return [one for one in examples.items if one.sha256 not in away], held, test
+            held.append(item)
+    away = {item.sha256 for item in held}
+    return [item for item in examples.items if item.sha256 not in away], held, test
 
 
 def check_taught(examples: Examples) -> None:
     """Raise NotTrainableError where a label stands on no side but those that models are judged on."""
-    taught = {one.label for one in examples.items if one.split in (None, "train")}
+    taught = {item.label for item in examples.items if item.split in (None, "train")}
     missing = [label for label in examples.labels if label not in taught]
     if missing:
         named = ", ".join(f"'{label}'" for label in missing[:_MAX_NAMED])
@@ -64,4 +64,4 @@ def check_taught(examples: Examples) -> None:
 def targets(items: Sequence[Item], labels: Sequence[str]) -> list[int]:
     """The index of each item's label."""
     index = {label: position for position, label in enumerate(labels)}
-    return [index[one.label or ""] for one in items]
+    return [index[item.label or ""] for item in items]

@@ -22,8 +22,8 @@ from app.inference.protocols import Vectors
 from app.models.classifiers import Weights
 from workers.methods.common.choosing import MAX_FITTED, Choice, Losses, losses_of
 from workers.methods.common.encoder_training import EncoderTraining
-from workers.methods.common.features import Features, computed_views
-from workers.methods.common.looping import noted
+from workers.methods.common.features import Features, compute_views
+from workers.methods.common.looping import read_note
 from workers.methods.common.starting import fit_plain_head
 from workers.shared.examples import Item
 
@@ -56,7 +56,7 @@ class TailTraining(EncoderTraining):
         self.base = self.cut = self.family.cut(self.device)
         copies = self.copies() if self.params.augment else 0
         # only versions that made a second pass left checkpoints of one
-        held = copies if noted(self.run.restored) else 0
+        held = copies if read_note(self.run.restored) else 0
         sides = (("train", self.train, copies), ("validation", self.validation, held), ("test", self.test, 0))
         self.cached = {name: self._cached(name, items, several) for name, items, several in sides if items}
         self.places = {item: (name, row) for name, items, _ in sides for row, item in enumerate(items)}
@@ -83,8 +83,12 @@ class TailTraining(EncoderTraining):
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """Tail and head."""
-        tail = {f"tail.{name}": one for name, one in self.tail.named_parameters() if one.requires_grad}
-        return tail | {f"head.{name}": one for name, one in self.linear.named_parameters()}
+        tail = {
+            f"tail.{name}": parameter
+            for name, parameter in self.tail.named_parameters()
+            if parameter.requires_grad
+        }
+        return tail | {f"head.{name}": parameter for name, parameter in self.linear.named_parameters()}
 
     def batch_logits(self, rows: NDArray[Any]) -> torch.Tensor:
         """Every other example is shown as it is, since that is how images come to be asked about."""
@@ -151,7 +155,7 @@ class TailTraining(EncoderTraining):
         large = len(items) * (copies + 1) * self.view_bytes > _IN_MEMORY_BYTES
         file = self.run.scratch / f"{name}.npy" if large else None
         changes = self.params.changes()
-        return computed_views(self.run, self.examples, items, copies, changes, self._activations, file=file)
+        return compute_views(self.run, self.examples, items, copies, changes, self._activations, file=file)
 
     @property
     def view_bytes(self) -> int:
@@ -163,6 +167,6 @@ class TailTraining(EncoderTraining):
         return found
 
     def remember(self, folder: Path) -> None:
-        small = {name: one for name, one in self.cached.items() if not isinstance(one, np.memmap)}
+        small = {name: array for name, array in self.cached.items() if not isinstance(array, np.memmap)}
         if small:
             save_file(small, folder / _CACHE)

@@ -75,28 +75,28 @@ class JobCallback(transformers.TrainerCallback):
         """After every rank wrote its part: the newest checkpoint and the best one go to the job's store."""
         _barrier()
         folder = Path(args.output_dir)
-        lent = self._lent(state.global_step, folder) if args.world_size > ranks_here() else {}
+        lent = self._lend(state.global_step, folder) if args.world_size > ranks_here() else {}
         if self._run.rank == 0:
             self._run.checkpoint(state.global_step, lambda target: _copy(folder, target), lent)
         _barrier()
         self._run.stop_if_asked()
         self._throughput.begin()
 
-    def _lent(self, step: int, folder: Path) -> dict[str, str]:
+    def _lend(self, step: int, folder: Path) -> dict[str, str]:
         """What nodes other than the first add, each by its first rank: under DeepSpeed a part of every weight."""
         kept: list[Any] = [None]
         if self._run.rank == 0:
-            kept = [[one.name for one in folder.glob(f"{CHECKPOINTS}-*")]]
+            kept = [[path.name for path in folder.glob(f"{CHECKPOINTS}-*")]]
         dist.broadcast_object_list(kept)
         mine: dict[str, str] = {}
         if self._run.rank != 0 and _local_rank() == 0:
-            for one in folder.glob(f"{CHECKPOINTS}-*"):
-                if one.name not in kept[0]:  # the Trainer removes old ones on the first node alone
-                    shutil.rmtree(one)
+            for path in folder.glob(f"{CHECKPOINTS}-*"):
+                if path.name not in kept[0]:  # the Trainer removes old ones on the first node alone
+                    shutil.rmtree(path)
             mine = self._run.lend(step, lambda target: _copy(folder, target))
         everybodys: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(everybodys, mine)
-        return {name: digest for one in everybodys for name, digest in one.items()}
+        return {name: digest for files in everybodys for name, digest in files.items()}
 
     def _report(self, state: Any) -> None:
         if self._run.rank == 0:
@@ -160,7 +160,7 @@ def run_trainer(trainer: Any, run: Run, folder: Path, module: Any) -> tuple[Any,
     `folder` is the Trainer's. Raises StoppingError where the worker is being drained.
     """
     trainer.remove_callback(transformers.PrinterCallback)
-    checkpoint = restored(run, folder)
+    checkpoint = restore_checkpoint(run, folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     run.stop_if_asked()
     made, planned = trainer.state.global_step, trainer.state.max_steps
@@ -179,7 +179,7 @@ _FIGURES = {
 }
 
 
-def restored(run: Run, folder: Path) -> Path | None:
+def restore_checkpoint(run: Run, folder: Path) -> Path | None:
     """Put the files of the job's checkpoint where the Trainer looks for them; the newest, or None.
 
     Every node has a folder of its own, which the first of its ranks fills. The Trainer notes its best checkpoint
@@ -196,7 +196,7 @@ def restored(run: Run, folder: Path) -> Path | None:
                 noted["best_model_checkpoint"] = str(folder / Path(noted["best_model_checkpoint"]).name)
                 state.write_text(json.dumps(noted))
     _barrier()
-    found = sorted(folder.glob(f"{CHECKPOINTS}-*"), key=lambda one: int(one.name.rpartition("-")[2]))
+    found = sorted(folder.glob(f"{CHECKPOINTS}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     return found[-1] if found else None
 
 
@@ -218,17 +218,18 @@ def whole(trainer: Any, module: Any) -> Any:
     import deepspeed
 
     plain: dict[int, torch.nn.Parameter] = {}  # by identity, since tied weights have several names
-    for one in module.parameters():
+    for parameter in module.parameters():
         with deepspeed.zero.GatheredParameters(
-            [one], modifier_rank=None
+            [parameter], modifier_rank=None
         ):  # one at a time: all together may not fit a device
-            kept = one.detach().cpu().clone() if trainer.args.process_index == 0 else torch.empty(0)
-        plain[id(one)] = torch.nn.Parameter(kept, requires_grad=one.requires_grad)
+            kept = parameter.detach().cpu().clone() if trainer.args.process_index == 0 else torch.empty(0)
+        plain[id(parameter)] = torch.nn.Parameter(kept, requires_grad=parameter.requires_grad)
     trainer.model_wrapped.destroy()  # takes its hooks out, which want parameters of its own kind
     unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]  # or `generate` waits for ranks that are done
     for part in module.modules():
         part._parameters = {
-            name: None if one is None else plain[id(one)] for name, one in part._parameters.items()
+            name: None if parameter is None else plain[id(parameter)]
+            for name, parameter in part._parameters.items()
         }
     return module
 

@@ -46,7 +46,7 @@ class Classifier(nn.Module):
         if params.class_weights:
             balance = sum(counts) / (labels * torch.tensor(counts, dtype=torch.float32).clamp_min(1))
         self.register_buffer("weights", balance, persistent=False)
-        self.frozen_norms = [one for one in self.tower.modules() if isinstance(one, nn.BatchNorm2d)]
+        self.frozen_norms = [module for module in self.tower.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in self.frozen_norms:
             norm.requires_grad_(False)
 
@@ -99,7 +99,7 @@ class Classifier(nn.Module):
 
     def groups(self, params: FinetuneParams) -> list[dict[str, Any]]:
         """For the optimiser: the tower, and the head with its own rate, which counts in logits."""
-        tower = [one for one in self.tower.parameters() if one.requires_grad]
+        tower = [parameter for parameter in self.tower.parameters() if parameter.requires_grad]
         head_rate = params.peak_head_rate
         return [
             {"params": tower, "lr": params.peak_rate},
@@ -108,7 +108,10 @@ class Classifier(nn.Module):
 
     def head_rows(self, factor: float) -> tuple[Vectors, Vectors]:
         """rows float32[C, d] and bias float32[C] of the logits on unit features, times `factor`."""
-        both = (self.scale * factor * one.detach().float().cpu().numpy() for one in self.head.parameters())
+        both = (
+            self.scale * factor * parameter.detach().float().cpu().numpy()
+            for parameter in self.head.parameters()
+        )
         rows, bias = both
         return rows.astype(np.float32), bias.astype(np.float32)
 

@@ -20,7 +20,7 @@ from app.jobs.spec import ModelCard
 from app.methods.finetune import FinetuneParams
 from app.methods.params import ENCODER_PATIENCE, Params
 from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, save_classifier
-from workers.methods.common.calibrating import fitted_scale, judged, judgement_of
+from workers.methods.common.calibrating import fit_scale, judge_classifier, judgement_of
 from workers.methods.common.classifiers import check_labels, describe_classifier, note_classifier
 from workers.methods.common.precision import forward_pass
 from workers.methods.common.splits import check_taught, split_items, targets
@@ -74,8 +74,10 @@ class FinetuneEncoder:
         self.train, self.validation, self.test = split_items(
             self.examples, params.validation_share, run.spec.seed
         )
-        counts = Counter(one.label for one in self.train)
-        self.model = Classifier(self.tower, len(self.labels), params, [counts[one] for one in self.labels])
+        counts = Counter(item.label for item in self.train)
+        self.model = Classifier(
+            self.tower, len(self.labels), params, [counts[label] for label in self.labels]
+        )
         self.model.to(self.device)
         if run.restored is None:
             chosen = _first_of_each(
@@ -137,12 +139,12 @@ class FinetuneEncoder:
         held = self.features_of(self.validation)
         rows, bias = self.model.head_rows(1.0)
         y = np.array(targets(self.validation, self.labels), int)
-        self.factor = fitted_scale(np.asarray(held @ rows.T + bias, np.float64), y)
+        self.factor = fit_scale(np.asarray(held @ rows.T + bias, np.float64), y)
         items = self.test or self.validation
         if not items:
             return {"evaluated_on": NOT_JUDGED, "best_step": self.best_step}
         found = self._classifier().predict(self.features_of(items) if self.test else held)
-        figures = judged(items, found, self.labels)
+        figures = judge_classifier(items, found, self.labels)
         on: Literal["test", "validation"] = "test" if self.test else "validation"
         self.judgement = judgement_of(self.train, items, found, self.labels, on)
         return {**figures, "evaluated_on": on, "best_step": self.best_step}
@@ -150,7 +152,7 @@ class FinetuneEncoder:
     def save(self, folder: Path) -> ModelCard:
         """The tower's weights, the head, and how they fit."""
         note = self._note()
-        trained = sum(one.numel() for one in self.model.parameters() if one.requires_grad)
+        trained = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         written = write_tower(self.model, self.tower, folder)
         files = [*save_classifier(folder, note, self._weights()), *written]
         return describe_classifier(
@@ -164,7 +166,7 @@ class FinetuneEncoder:
         with torch.no_grad():
             for start in range(0, len(items), _BATCH):
                 images = [
-                    self.tower.preprocess(self.examples.image(one)) for one in items[start : start + _BATCH]
+                    self.tower.preprocess(self.examples.image(item)) for item in items[start : start + _BATCH]
                 ]
                 pixels = torch.from_numpy(np.stack(images)).to(self.device)
                 parts.append(self.model.features(pixels).float().cpu().numpy())
@@ -203,11 +205,11 @@ def _first_of_each(items: Sequence[Item], most: int) -> list[Item]:
     """At most so many items of each label, in the order of their hashes, which says nothing of what they show."""
     counts: Counter[str] = Counter()
     chosen = []
-    for one in items:
-        label = one.label or ""
+    for item in items:
+        label = item.label or ""
         if counts[label] < most:
             counts[label] += 1
-            chosen.append(one)
+            chosen.append(item)
     return chosen
 
 

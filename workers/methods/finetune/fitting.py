@@ -76,7 +76,7 @@ def state_bytes(module: torch.nn.Module, params: FinetuneParams, device: torch.d
     """Gradients and AdamW's two moments, in float32, of what is trained (Rajbhandari et al. 2020, section 3.1); under
     ZeRO and FSDP2 each rank's share, without what is offloaded from the device: ZeRO's moments, all of FSDP2's.
     """
-    trained = sum(one.numel() for one in module.parameters() if one.requires_grad)
+    trained = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
     share = trained // (world_size() if params.divides_state else 1)
     if device.type == "cpu" or not params.divides_state:
         return 12 * share
@@ -104,7 +104,7 @@ def _peak(step: Step, size: int, device: torch.device, room: int) -> int | None:
     failed = False
     before = _reset(device)
     try:
-        with _bounded(room if device.type == "cpu" else None):
+        with _limit_memory(room if device.type == "cpu" else None):
             step(size)
     except Exception as error:
         if not is_out_of_memory(error):
@@ -116,7 +116,7 @@ def _peak(step: Step, size: int, device: torch.device, room: int) -> int | None:
 
 
 @contextmanager
-def _bounded(room: int | None) -> Iterator[None]:
+def _limit_memory(room: int | None) -> Iterator[None]:
     """Let memory run out, as it does on a device, after so many bytes more: the kernel would end the process."""
     used = _status("VmData")
     if room is None or not used:

@@ -58,8 +58,11 @@ def describe_shares(module: torch.nn.Module) -> str:
     if not units:
         return ""
     parameters = list(module.parameters())
-    kept = sum(one.to_local().numel() if isinstance(one, DTensor) else one.numel() for one in parameters)
-    whole = sum(one.numel() for one in parameters)
+    kept = sum(
+        parameter.to_local().numel() if isinstance(parameter, DTensor) else parameter.numel()
+        for parameter in parameters
+    )
+    whole = sum(parameter.numel() for parameter in parameters)
     return (
         f"FSDP2: each of {world_size()} ranks keeps about {kept:,} of {whole:,} weights, which are gathered in "
         f"{len(units)} group{'s' if len(units) > 1 else ''}"

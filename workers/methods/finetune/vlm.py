@@ -92,7 +92,8 @@ class FinetuneVlm:
         )
         run.log(
             f"{len(self.sides.taught)} examples to train on, {len(self.sides.held_out)} to choose by; "
-            f"{sum(one.numel() for one in self.module.parameters() if one.requires_grad):,} numbers are trained"
+            f"{sum(weight.numel() for weight in self.module.parameters() if weight.requires_grad):,} numbers "
+            "are trained"
         )
         run.log(self.batches.reason)
 
@@ -124,7 +125,7 @@ class FinetuneVlm:
             forward_format=(self.device, self.dtype),
             model=self.module,
             args=arguments,
-            data_collator=self._collated,
+            data_collator=self._collate,
             train_dataset=_Drawn(self.sides.taught, run.spec.seed, changes),
             eval_dataset=_Drawn(held, run.spec.seed, None) if held else None,
             callbacks=callbacks_for(run, patience if held else 0, self.device),
@@ -146,7 +147,7 @@ class FinetuneVlm:
     def save(self, folder: Path) -> ModelCard:
         """The whole model as a checkpoint of its own, or the adapter, with a `vision.json`."""
         base = self.run.spec.base_model or self.files.name
-        trained = sum(one.numel() for one in self.module.parameters() if one.requires_grad)
+        trained = sum(parameter.numel() for parameter in self.module.parameters() if parameter.requires_grad)
         if self.adapted is not None:
             self.adapted.save(folder, base)
         else:
@@ -182,7 +183,7 @@ class FinetuneVlm:
             self.adapted.images if self.adapted is not None and keeps else None,
         )
 
-    def _collated(
+    def _collate(
         self, drawn: Sequence[tuple[Item, int, AugmentationSettings | None]]
     ) -> dict[str, torch.Tensor]:
         """One batch of lessons on the CPU; what one draw changes follows from its number alone."""
@@ -192,16 +193,18 @@ class FinetuneVlm:
             if changes is not None:
                 image = augment(image, np.random.default_rng(draw), changes)
             taught.append((self.items.prompt(item, 0, image), item.answer or ""))
-        batch: dict[str, torch.Tensor] = self.lessons.collated(taught)
+        batch: dict[str, torch.Tensor] = self.lessons.collate(taught)
         return batch
 
     def _dry_step(self, size: int) -> None:
         """The longest answers, which take the most."""
-        longest = sorted(self.sides.taught, key=lambda one: -len((one.question or "") + (one.answer or "")))
+        longest = sorted(
+            self.sides.taught, key=lambda item: -len((item.question or "") + (item.answer or ""))
+        )
         drawn = [(longest[index % len(longest)], 0, None) for index in range(size)]
         self.module.train()
         with forward_pass(self.device, self.dtype):
-            loss = self.module(**self.lessons.moved(self._collated(drawn)))["loss"]
+            loss = self.module(**self.lessons.move(self._collate(drawn)))["loss"]
         loss.backward()
         self.module.zero_grad(set_to_none=True)
 
@@ -243,10 +246,10 @@ class _Teacher(CountingTrainer):
         state = self.accelerator.unwrap_model(self.model).state_dict() if state_dict is None else state_dict
         seen: set[int] = set()
         once = {}
-        for name, one in state.items():
-            if one.data_ptr() not in seen:
-                seen.add(one.data_ptr())
-                once[name] = one.detach().cpu().contiguous()
+        for name, tensor in state.items():
+            if tensor.data_ptr() not in seen:
+                seen.add(tensor.data_ptr())
+                once[name] = tensor.detach().cpu().contiguous()
         save_file(once, folder / "model.safetensors", metadata={"format": "pt"})
         torch.save(self.args, folder / "training_args.bin")
 

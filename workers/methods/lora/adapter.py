@@ -48,7 +48,7 @@ class AdapterTraining(EncoderTraining):
         config = EncoderConfig.from_settings(run.settings)
         self.base = self.encoder = self.family.adaptable(self.source, config)
         model = self.encoder.module
-        self.one_thread = sum(one.numel() for one in model.parameters()) < _LARGE
+        self.one_thread = sum(parameter.numel() for parameter in model.parameters()) < _LARGE
         if params.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         rank = params.rank or RANK
@@ -79,9 +79,11 @@ class AdapterTraining(EncoderTraining):
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """The low-rank matrices."""
-        return {name: one for name, one in self.peft.named_parameters() if one.requires_grad}
+        return {
+            name: parameter for name, parameter in self.peft.named_parameters() if parameter.requires_grad
+        }
 
-    def shown(self, rows: NDArray[Any]) -> torch.Tensor:
+    def draw_views(self, rows: NDArray[Any]) -> torch.Tensor:
         """Unit vectors float[b, d] of rows of the training examples, each shown as one of its changed copies."""
         self.peft.train()
         settings = self.params.changes()
@@ -109,7 +111,7 @@ class AdapterTraining(EncoderTraining):
         config.base_model_name_or_path, config.inference_mode = self.word, True
         config.save_pretrained(str(folder))
         weights = get_peft_model_state_dict(self.peft, save_embedding_layers=False)  # "auto" asks a hub
-        save_file({name: one.contiguous().cpu() for name, one in weights.items()}, folder / WEIGHTS)
+        save_file({name: weight.contiguous().cpu() for name, weight in weights.items()}, folder / WEIGHTS)
         return ["adapter_config.json", WEIGHTS]
 
     def _encode_images(self, pixels: Pixels) -> torch.Tensor:
@@ -133,7 +135,7 @@ class TextLora(AdapterTraining):
         """The labels' prompts."""
         sentences = [prompts(label, self.examples.descriptions.get(label, "")) for label in self.labels]
         tokenize = cast(Callable[[list[str]], dict[str, torch.Tensor]], self.encoder.tokenize)
-        self.tokens = tokenize([one for several in sentences for one in several])
+        self.tokens = tokenize([sentence for several in sentences for sentence in several])
         self.owners = torch.tensor([i for i, several in enumerate(sentences) for _ in several])
         with_texts = len(self.labels) <= MAX_TRAINED_TEXTS
         self.fixed_texts = None if with_texts else self._encode_texts().detach()
@@ -142,7 +144,7 @@ class TextLora(AdapterTraining):
 
     def batch_logits(self, rows: NDArray[Any]) -> torch.Tensor:
         """See `EncoderTraining`: temperature times cosines of images and label texts."""
-        images = self.shown(rows)
+        images = self.draw_views(rows)
         logits: torch.Tensor = self.encoder.temperature * images @ self._texts().T
         return logits
 
@@ -185,7 +187,7 @@ class ImageLora(AdapterTraining):
         return super().trained() | head
 
     def batch_logits(self, rows: NDArray[Any]) -> torch.Tensor:
-        logits: torch.Tensor = self.linear_scale * self.linear(self.shown(rows))
+        logits: torch.Tensor = self.linear_scale * self.linear(self.draw_views(rows))
         return logits
 
     def head(self) -> tuple[Vectors, Vectors, Vectors | None]:

@@ -40,32 +40,32 @@ _SMALL_WORDS = frozenset(
 """Words that many questions share whatever they ask for."""
 
 
-def rehearsed(
+def make_rehearsal(
     taught: Sequence[Item], ask: Callable[[Sequence[Item], int], Sequence[Answer]], seed: int
 ) -> list[Item]:
     """Everyday questions about the taught images with what `ask` (items, new tokens) says to them.
 
     A question that asks what the examples teach to answer anew is left out, and so is an answer that did not end.
     """
-    questions = [one for one in QUESTIONS if not _taught_anew(one, taught)]
-    images = sorted({one.sha256 for one in taught})
+    questions = [question for question in QUESTIONS if not _is_taught_anew(question, taught)]
+    images = sorted({item.sha256 for item in taught})
     pairs = [Item(image, question=question) for image in images for question in questions]
     order = np.random.default_rng((seed, 2)).permutation(len(pairs))[:MAX_REHEARSED]
     chosen = [pairs[index] for index in order]
     if not chosen:
         return []
     return [
-        Item(one.sha256, question=one.question, answer=answer.text)
-        for one, answer in zip(chosen, ask(chosen, TOKENS), strict=True)
+        Item(item.sha256, question=item.question, answer=answer.text)
+        for item, answer in zip(chosen, ask(chosen, TOKENS), strict=True)
         if answer.text and answer.finish_reason == "stop"
     ]
 
 
-def _taught_anew(question: str, taught: Sequence[Item]) -> bool:
+def _is_taught_anew(question: str, taught: Sequence[Item]) -> bool:
     """Whether a taught question asks for the same thing, as far as its words tell."""
     words = _words(question)
     return any(
-        words <= _words(one.question or "") for one in taught if words or not _words(one.question or "")
+        words <= _words(item.question or "") for item in taught if words or not _words(item.question or "")
     )
 
 

@@ -24,7 +24,7 @@ from workers.methods.common.vlm.items import MILD, VlmItems
 from workers.methods.common.vlm.lengths import limit_texts
 from workers.methods.common.vlm.lessons import Tensors, count_tokens
 from workers.methods.common.vlm.saving import write_card
-from workers.methods.lora.rehearsal import rehearsed
+from workers.methods.lora.rehearsal import make_rehearsal
 from workers.shared.examples import Examples, Item
 from workers.shared.method import Judgement, Run
 from workers.shared.throughput import Throughput
@@ -92,16 +92,16 @@ class VlmLora:
         low_rank, projector = self._adapted.parts()
         groups = [{"params": low_rank, "share": 1.0}, {"params": projector, "share": PROJECTOR_SHARE}]
         self._optimiser = torch.optim.AdamW(
-            [one for one in groups if one["params"]], weight_decay=params.weight_decay
+            [group for group in groups if group["params"]], weight_decay=params.weight_decay
         )
         self._best = self._adapted.weights()
         self._rehearsed: list[Item] = []
         if params.rehearsal and self._items.task == "vqa":
             with self._adapted.without():
-                self._rehearsed = rehearsed(self._sides.taught, self._judge.answers, run.spec.seed)
+                self._rehearsed = make_rehearsal(self._sides.taught, self._judge.answers, run.spec.seed)
         if run.restored is not None:
             self._restore(run.restored)
-        trained = sum(one.numel() for one in self._adapted.trained.values())
+        trained = sum(parameter.numel() for parameter in self._adapted.trained.values())
         run.log(
             f"{trained:,} parameters are trained on {len(self._sides.taught)} examples in {self._steps} steps; "
             f"{len(self._sides.held_out)} examples are held out"
@@ -116,7 +116,7 @@ class VlmLora:
         run, params, progress = self._run, self._params, self._progress
         throughput = Throughput(self._adapted.device)
         self._adapted.model.train()
-        while progress.step < self._steps and not self._settled():
+        while progress.step < self._steps and not self._is_settled():
             progress.step += 1
             throughput.begin()
             loss, samples, tokens = self._train(progress.step)
@@ -130,7 +130,7 @@ class VlmLora:
             if run.checkpoint_due(progress.step, params.checkpoint_every):
                 run.checkpoint(progress.step, self._write)
             run.stop_if_asked()
-        if self._settled():
+        if self._is_settled():
             run.log(f"no better answers for {progress.looks_since} looks: stopped after step {progress.step}")
         if self._sides.held_out:
             self._adapted.restore(self._best)
@@ -177,7 +177,7 @@ class VlmLora:
         few = min(max(math.ceil(PASSES * taught / seen), MIN_STEPS), MAX_STEPS)
         return max(few, math.ceil(MIN_PASSES * taught / seen))
 
-    def _settled(self) -> bool:
+    def _is_settled(self) -> bool:
         patience = DEFAULT_PATIENCE if self._params.patience is None else self._params.patience
         return 0 < patience <= self._progress.looks_since
 
@@ -189,10 +189,10 @@ class VlmLora:
         torch.manual_seed(int(rng.integers(2**31)))  # dropout's
         for part in range(params.accumulation):
             items = [*self._batch((step - 1) * params.accumulation + part), *self._known(rng)]
-            made = [self._lesson(one, rng) for one in items]
+            made = [self._lesson(item, rng) for item in items]
             samples, tokens = samples + len(made), tokens + sum(map(count_tokens, made))
-            batch = lessons.stacked(made)
-            names = None if params.augment else [one.sha256 for one in items]
+            batch = lessons.stack(made)
+            names = None if params.augment else [item.sha256 for item in items]
             with self._adapted.number_format(), self._adapted.images.showing(names):
                 loss = lessons.loss(batch) / params.accumulation
             loss.backward()  # type: ignore[no-untyped-call]

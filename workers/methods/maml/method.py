@@ -44,9 +44,9 @@ class Maml(FeatureMethod):
         total = torch.zeros((), device=self.device)
         for _ in range(self.params.tasks_per_step):
             episode = self.episodes.draw()
-            supports, queries = (self._entered(rows) for rows in (episode.supports, episode.queries))
+            supports, queries = (self._enter(rows) for rows in (episode.supports, episode.queries))
             ways = torch.arange(len(episode.ways), device=self.device)
-            fast = self._adapted(
+            fast = self._adapt(
                 supports, ways.repeat_interleave(episode.supports.shape[1]), len(ways), learning=True
             )
             truth = ways.repeat_interleave(episode.queries.shape[1])
@@ -59,7 +59,7 @@ class Maml(FeatureMethod):
         fast = self._fast(x, y)
         scale = self.scale() * float(self._log_scale().detach().exp())
         layers = ((array(fast[0]), array(fast[1])),)
-        rows, bias = (np.asarray(scale * array(one), np.float32) for one in fast[2:])
+        rows, bias = (np.asarray(scale * array(weight), np.float32) for weight in fast[2:])
         return Weights(*few_exemplars(self.served(x[:, 0]), y), None, layers, rows, bias)
 
     def held_logits(self) -> tuple[Vectors, np.ndarray[Any, Any]]:
@@ -81,7 +81,7 @@ class Maml(FeatureMethod):
     def chosen_by(self) -> str:
         return "validation" if len(self.held_y) else "cross_validation"
 
-    def _adapted(self, features: torch.Tensor, y: torch.Tensor, ways: int, *, learning: bool) -> Fast:
+    def _adapt(self, features: torch.Tensor, y: torch.Tensor, ways: int, *, learning: bool) -> Fast:
         """The inner loop: gradient steps from the learned projection and a head of zeros.
 
         The head starts at zero in every episode, so that no label's place means anything (the zeroing trick of Kao,
@@ -100,8 +100,8 @@ class Maml(FeatureMethod):
             slopes = torch.autograd.grad(loss, moved, create_graph=second, retain_graph=learning)
             rates = (_BODY_RATE, _BODY_RATE, 1.0, 1.0)[-len(moved) :]
             stepped = [
-                one - self.params.inner_rate * rate * slope
-                for one, rate, slope in zip(moved, rates, slopes, strict=True)
+                weight - self.params.inner_rate * rate * slope
+                for weight, rate, slope in zip(moved, rates, slopes, strict=True)
             ]
             fast = (*fast[: 4 - len(stepped)], *stepped)
         return fast
@@ -111,9 +111,9 @@ class Maml(FeatureMethod):
         z = functional.normalize(functional.linear(features, fast[0], fast[1]), dim=-1)
         return self._log_scale().exp() * functional.linear(z, fast[2], fast[3])
 
-    def _entered(self, rows: np.ndarray[Any, Any]) -> torch.Tensor:
+    def _enter(self, rows: np.ndarray[Any, Any]) -> torch.Tensor:
         """float[n, d]: what the projection is given of these examples."""
-        shown = self.shown(rows.reshape(-1))
+        shown = self.draw_views(rows.reshape(-1))
         tail = self._projection().tail
         return shown if tail is None else tail(shown)
 
@@ -121,8 +121,8 @@ class Maml(FeatureMethod):
         features = self.served(x)
         flat = torch.from_numpy(features.reshape(-1, features.shape[-1])).to(self.device)
         truth = torch.from_numpy(np.repeat(y, x.shape[1])).to(self.device)
-        found = self._adapted(flat, truth, len(self.labels), learning=False)
-        return tuple(one.detach() for one in found)  # type: ignore[return-value]
+        found = self._adapt(flat, truth, len(self.labels), learning=False)
+        return tuple(weight.detach() for weight in found)  # type: ignore[return-value]
 
     def _answers(self, x: Vectors, fast: Fast) -> Vectors:
         with torch.no_grad():

@@ -27,7 +27,7 @@ class Prototypical(FeatureMethod):
         Each example shows one of its copies, drawn anew.
         """
         episode = self.episodes.draw()
-        supports, queries = self.shown(episode.supports), self.shown(episode.queries)
+        supports, queries = self.draw_views(episode.supports), self.draw_views(episode.queries)
         prototypes = self.net(supports.flatten(0, 1)).unflatten(0, supports.shape[:2]).mean(dim=1)
         embedded = self.net(queries.flatten(0, 1))
         distances = (embedded[:, None] - prototypes[None]).square().sum(dim=-1)

@@ -21,7 +21,7 @@ class Siamese(FeatureMethod):
         """Of a batch with several views a label."""
         rows = self._rows()
         y = torch.from_numpy(self.y[rows]).to(self.device)
-        z = self.net(self.shown(rows))
+        z = self.net(self.draw_views(rows))
         # the root has no gradient at 0, where an example meets itself
         distances = (z[:, None] - z[None]).square().sum(dim=-1).clamp(min=1e-12).sqrt()
         same = y[:, None] == y[None]

@@ -153,8 +153,8 @@ def test_so_many_mistakes_are_kept_and_questions_say_what_was_asked(
     monkeypatch.setattr(tables, "MAX_MISTAKES", 2)
     asked = Item("a", "test", question="how many?", answer="two")
     rows = [
-        tables.judged(asked, "two", "three"),
-        tables.judged(Item("b", None, "cat"), "cat", "dog", 0.9),
+        tables.build_mistake(asked, "two", "three"),
+        tables.build_mistake(Item("b", None, "cat"), "cat", "dog", 0.9),
     ]
     tables.write_mistakes(tmp_path, [*rows, rows[0]])
     assert json.loads((tmp_path / "mistakes.json").read_text()) == [

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.shared.splitting import stratified
+from workers.shared.splitting import split_strata
 
 SHARES = (0.8, 0.1, 0.1)
 
@@ -18,7 +18,7 @@ def strata(**counts: int) -> dict[str, str]:
 
 def test_every_label_keeps_its_shares() -> None:
     images = strata(cat=100, dog=50)
-    split = stratified(images, SHARES, seed=1)
+    split = split_strata(images, SHARES, seed=1)
     assert Counter((images[image], side) for image, side in split.items()) == {
         ("cat", "train"): 80,
         ("cat", "validation"): 10,
@@ -32,8 +32,8 @@ def test_every_label_keeps_its_shares() -> None:
 def test_a_seed_gives_one_split_whatever_the_order() -> None:
     images = strata(cat=40, dog=40)
     shuffled = dict(reversed(images.items()))
-    assert stratified(images, SHARES, seed=3) == stratified(shuffled, SHARES, seed=3)
-    assert stratified(images, SHARES, seed=3) != stratified(images, SHARES, seed=4)
+    assert split_strata(images, SHARES, seed=3) == split_strata(shuffled, SHARES, seed=3)
+    assert split_strata(images, SHARES, seed=3) != split_strata(images, SHARES, seed=4)
 
 
 @given(
@@ -43,7 +43,7 @@ def test_a_seed_gives_one_split_whatever_the_order() -> None:
 def test_every_label_keeps_an_image_to_train_on(count: int, shares: tuple[float, float, float]) -> None:
     total = sum(shares)
     normal = [share / total for share in shares]
-    found = Counter(stratified(strata(a=count), normal, seed=0).values())
+    found = Counter(split_strata(strata(a=count), normal, seed=0).values())
     assert found["train"] >= 1
     assert found.total() == count
     assert all(

@@ -58,7 +58,7 @@ def run(clock: Clock, tmp_path: Path) -> Iterator[JobRun]:
     made.close()
 
 
-def told(tmp_path: Path) -> list[dict[str, Any]]:
+def read_events(tmp_path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()][1:]
 
 
@@ -68,7 +68,7 @@ def test_the_time_left_counts_pauses_in_and_does_not_jump(run: JobRun, clock: Cl
         if step % 50 == 0:
             clock.now += 25  # looks at what is held out
         run.step(step, 200)
-    left = {event["step"]: event["eta_s"] for event in told(tmp_path)}
+    left = {event["step"]: event["eta_s"] for event in read_events(tmp_path)}
     assert left[1] is None
     assert left[100] == pytest.approx(150, rel=0.02), "a hundred steps and two looks"
     assert left[51] / left[49] < 2
@@ -79,7 +79,7 @@ def test_figures_of_days_are_thousands_not_millions(run: JobRun, clock: Clock, t
     for step in range(1, steps + 1):
         clock.now += days * 86_400 / steps
         run.step(step, steps, loss=1 / step, **({"validation_loss": 0.5} if step % 5_000 == 0 else {}))
-    events = told(tmp_path)
+    events = read_events(tmp_path)
     figures = [event for event in events if event["metrics"]]
     assert len(events) == steps
     assert 5_000 < len(figures) < 13_000

@@ -78,17 +78,19 @@ class AdaptedVlm:
     @property
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """What is trained, by name."""
-        return {name: one for name, one in self.model.named_parameters() if one.requires_grad}
+        return {
+            name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad
+        }
 
     def parts(self) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
         """What is trained: the low-rank matrices, and the projector."""
-        low_rank = [one for name, one in self.trained.items() if "lora_" in name]
-        rest = [one for name, one in self.trained.items() if "lora_" not in name]
+        low_rank = [parameter for name, parameter in self.trained.items() if "lora_" in name]
+        rest = [parameter for name, parameter in self.trained.items() if "lora_" not in name]
         return low_rank, rest
 
     def weights(self) -> dict[str, torch.Tensor]:
         """A copy of what is trained, on the CPU."""
-        return {name: one.detach().cpu().clone() for name, one in self.trained.items()}
+        return {name: parameter.detach().cpu().clone() for name, parameter in self.trained.items()}
 
     def restore(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Put such a copy back; raises ValueError where it is of another shape of training."""
@@ -96,8 +98,8 @@ class AdaptedVlm:
         if trained.keys() != weights.keys():
             raise ValueError("the checkpoint holds other weights than those that are trained")
         with torch.no_grad():
-            for name, one in trained.items():
-                one.copy_(weights[name])
+            for name, parameter in trained.items():
+                parameter.copy_(weights[name])
 
     def number_format(self) -> AbstractContextManager[Any]:
         """Around every forward pass: the base may compute in bfloat16 while what is trained stays float32."""
@@ -115,7 +117,7 @@ class AdaptedVlm:
         config.save_pretrained(str(folder))
         # told that no embeddings are among them, peft need not ask the hub what the base's are like
         weights = get_peft_model_state_dict(self.model, save_embedding_layers=False)
-        save_file({name: one.contiguous().cpu() for name, one in weights.items()}, folder / WEIGHTS)
+        save_file({name: weight.contiguous().cpu() for name, weight in weights.items()}, folder / WEIGHTS)
         if not (folder / CONFIG).is_file():
             raise OSError(f"peft wrote no {CONFIG}")
 
@@ -168,10 +170,10 @@ def _with_lora(module: Any, lessons: Lessons, params: AdapterParams) -> PeftMode
         modules_to_save=None if projector is None else [projector],
     )
     adapted = get_peft_model(module, config)
-    for name, one in adapted.named_parameters():
-        if one.requires_grad and one.dtype != torch.float32:
-            one.data = one.data.float()  # steps as small as AdamW's vanish in bfloat16
-        if one.requires_grad and not re.search(r"lora_|modules_to_save", name):
+    for name, parameter in adapted.named_parameters():
+        if parameter.requires_grad and parameter.dtype != torch.float32:
+            parameter.data = parameter.data.float()  # steps as small as AdamW's vanish in bfloat16
+        if parameter.requires_grad and not re.search(r"lora_|modules_to_save", name):
             raise RuntimeError(f"{name} would be trained")
     return adapted
 
@@ -181,8 +183,8 @@ def _linear_layers(module: Any, lessons: Lessons, wanted: list[str] | None) -> l
     inside = tuple(f"{path}." for path in lessons.vlm.language_parts)
     linear = [
         path
-        for path, one in module.named_modules()
-        if isinstance(one, torch.nn.Linear) and path.startswith(inside)
+        for path, layer in module.named_modules()
+        if isinstance(layer, torch.nn.Linear) and path.startswith(inside)
     ]
     if not wanted:
         return linear

@@ -30,7 +30,7 @@ COMPARED = ("accuracy", "macro_f1", "exact_match", "bleu")
 JUDGED_BY = "the likelihood of each label as the answer"
 
 
-def labelled(
+def compute_label_figures(
     items: Sequence[Item], shares: metrics.Floats, labels: Sequence[str], free: float
 ) -> dict[str, Any]:
     """Figures of answers that are labels: `shares` float[n, labels] of the n items, and of the unconstrained answers
@@ -79,7 +79,7 @@ class Judge:
         if most is not None and self._scorer is not None:
             items = items[: max(MAX_SCORED // len(self._items.labels), 1)]
         on: Literal["test", "validation"] = "validation" if sides.judged is sides.held_out else "test"
-        figures, said = self._judged(items)
+        figures, said = self._judge(items)
         self.judgement = None if said is None else Judgement(sides.taught, items, said, on)
         return {
             **figures,
@@ -90,12 +90,12 @@ class Judge:
 
     def figures(self, items: Sequence[Item]) -> dict[str, Any]:
         """`evaluation.metrics.texts` of the model's answers."""
-        questions = [one.question for one in items] if any(one.question for one in items) else None
-        longest = max(len(self._lessons.said(one.answer or "")) for one in items) + SPARE_TOKENS
-        said = [one.text for one in self.answers(items, longest)]
-        return metrics.texts(said, [[one.answer or ""] for one in items], questions)
+        questions = [item.question for item in items] if any(item.question for item in items) else None
+        longest = max(len(self._lessons.tokenize_answer(item.answer or "")) for item in items) + SPARE_TOKENS
+        said = [answer.text for answer in self.answers(items, longest)]
+        return metrics.texts(said, [[item.answer or ""] for item in items], questions)
 
-    def _judged(self, items: Sequence[Item]) -> tuple[dict[str, Any], list[str] | None]:
+    def _judge(self, items: Sequence[Item]) -> tuple[dict[str, Any], list[str] | None]:
         """`figures`, and None; or where labels were taught as answers, `metrics.classification` with each answer
         constrained to the labels by their likelihood (`common.vlm.labels`) and how often the free answer is the label,
         and the label told of each item.
@@ -106,7 +106,9 @@ class Judge:
         with self._at_rest():
             shares = np.stack([scorer.probabilities(self._items.prompt(item, 0)) for item in items])
         free = self.figures(items)["exact_match"]
-        return labelled(items, shares, labels, free), [labels[index] for index in shares.argmax(axis=1)]
+        return compute_label_figures(items, shares, labels, free), [
+            labels[index] for index in shares.argmax(axis=1)
+        ]
 
     def answers(self, items: Sequence[Item], max_new_tokens: int) -> list[Answer]:
         """What the model says to each, in order."""
@@ -115,8 +117,8 @@ class Judge:
 
         def answer(group: list[tuple[int, Generation]]) -> None:
             with self._showing([items[index] for index, _ in group]):
-                found = self._vlm.generate([one for _, one in group])
-            answers.update({index: one for (index, _), one in zip(group, found, strict=True)})
+                found = self._vlm.generate([generation for _, generation in group])
+            answers.update({index: generated for (index, _), generated in zip(group, found, strict=True)})
             group.clear()
 
         with self._at_rest():
@@ -137,7 +139,9 @@ class Judge:
         with self._at_rest(), torch.no_grad():
             for start in range(0, len(items), self._batch):
                 part = items[start : start + self._batch]
-                batch = self._lessons.batch([(self._items.prompt(one, 0), one.answer or "") for one in part])
+                batch = self._lessons.batch(
+                    [(self._items.prompt(item, 0), item.answer or "") for item in part]
+                )
                 with self._showing(part):
                     total += float(self._lessons.loss(batch)) * len(part)
         return total / len(items)

@@ -16,7 +16,7 @@ from app.media.augmentation import AugmentationSettings
 from app.methods.tasks import MIN_ANSWERS_TO_HOLD_OUT
 from workers.methods.common.splits import check_taught
 from workers.shared.examples import Examples, Item
-from workers.shared.splitting import stratified
+from workers.shared.splitting import split_strata
 
 MIN_TAUGHT = 2
 _CACHED_IMAGES = 256
@@ -52,9 +52,9 @@ class VlmItems:
             raise NotTrainableError(
                 "A vision-language model learns from questions or captions; labels are taught as answers to one."
             )
-        if any(not (one.answer or "").strip() for one in examples.items):
+        if any(not (item.answer or "").strip() for item in examples.items):
             raise NotTrainableError("Every example needs an answer to learn.")
-        if examples.task == "vqa" and any(not (one.question or "").strip() for one in examples.items):
+        if examples.task == "vqa" and any(not (item.question or "").strip() for item in examples.items):
             raise NotTrainableError("Every example needs a question.")
         if examples.labels:
             check_taught(examples)
@@ -83,19 +83,19 @@ class VlmItems:
         enough (so that all remain to learn from), or of all images where answers hardly repeat, as captions do. Raises
         NotTrainableError when too few are left.
         """
-        present = [one for one in self._examples.items if self._readable(one)]
+        present = [item for item in self._examples.items if self._readable(item)]
         gone = len(self._examples.items) - len(present)
         if self._examples.is_split:
-            taught = [one for one in present if one.split == "train"]
-            held_out = [one for one in present if one.split == "validation"]
-            test = [one for one in present if one.split == "test"]
+            taught = [item for item in present if item.split == "train"]
+            held_out = [item for item in present if item.split == "validation"]
+            test = [item for item in present if item.split == "test"]
             sides = Sides(taught, held_out or test, test or held_out)
         else:
             if not self.labels and len(present) < MIN_ANSWERS_TO_HOLD_OUT:
                 share = 0.0
-            split = stratified(_strata(present), (1 - share, share, 0), seed)
-            taught = [one for one in present if split[one.sha256] == "train"]
-            held_out = [one for one in present if split[one.sha256] == "validation"]
+            split = split_strata(_strata(present), (1 - share, share, 0), seed)
+            taught = [item for item in present if split[item.sha256] == "train"]
+            held_out = [item for item in present if split[item.sha256] == "validation"]
             sides = Sides(taught, held_out, held_out)
         if len(sides.taught) < MIN_TAUGHT:
             raise NotTrainableError(
@@ -115,9 +115,9 @@ def _strata(items: Sequence[Item]) -> dict[str, str]:
     """Image -> its label, or the commonest of its answers; one stratum of all where most answers occur once."""
     if all(item.label is not None for item in items):
         return {item.sha256: item.label or "" for item in items}
-    common = Counter(one.answer or "" for one in items)
+    common = Counter(item.answer or "" for item in items)
     answers: dict[str, str] = {}
-    for one in sorted(items, key=lambda one: common[one.answer or ""]):
-        answers[one.sha256] = one.answer or ""
+    for item in sorted(items, key=lambda item: common[item.answer or ""]):
+        answers[item.sha256] = item.answer or ""
     repeated = sum(count for count in Counter(answers.values()).values() if count > 2)
     return answers if 2 * repeated > len(answers) else dict.fromkeys(answers, "")

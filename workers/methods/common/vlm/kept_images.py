@@ -34,7 +34,7 @@ class KeptImages:
             self._tower = vlm.model.get_submodule(vlm.tower)
             self._layers = _layers_of(vlm.model.config)
             self._forward = self._tower.forward
-            self._tower.forward = self._looked_up
+            self._tower.forward = self._look_up
 
     def close(self) -> None:
         """Give the tower its forward back, and forget everything."""
@@ -64,7 +64,7 @@ class KeptImages:
             self._lessons[item] = bare
         return made
 
-    def _looked_up(self, pixel_values: torch.Tensor, *args: Any, **options: Any) -> Any:
+    def _look_up(self, pixel_values: torch.Tensor, *args: Any, **options: Any) -> Any:
         names = self._names
         if names is None or len(names) != len(pixel_values):
             return self._forward(pixel_values, *args, **options)
@@ -80,7 +80,7 @@ class KeptImages:
                 if self._take(copies.values()):
                     self._kept[names[row]] = copies
         layers = {
-            layer: torch.stack([one[layer].to(pixel_values.device) for one in found])
+            layer: torch.stack([features[layer].to(pixel_values.device) for features in found])
             for layer in self._layers
         }
         last = layers.get(_LAST)

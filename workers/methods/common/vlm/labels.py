@@ -21,7 +21,7 @@ class LabelScorer:
         to the model's tokenizer, which may not tell capitals apart.
         """
         self._lessons, self._batch = lessons, batch
-        self._said = [lessons.said(label) for label in labels]
+        self._said = [lessons.tokenize_answer(label) for label in labels]
         self.longest = max(map(len, self._said))
         """Tokens of the longest label, its end included."""
         seen: dict[tuple[int, ...], str] = {}
@@ -47,4 +47,4 @@ class LabelScorer:
     def _batches(self, packed: dict[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
         for start in range(0, len(self._said), self._batch):
             said = self._said[start : start + self._batch]
-            yield self._lessons.stacked([self._lessons.complete(packed, one) for one in said])
+            yield self._lessons.stack([self._lessons.complete(packed, answer) for answer in said])

@@ -33,7 +33,7 @@ def limit_texts(sides: Sides, lessons: Lessons, params: TextParams, log: Callabl
 
     def fits(item: Item) -> bool:
         asked = lessons.question_tokens(item.question or "")
-        if asked + len(lessons.said(item.answer or "")) <= limit:
+        if asked + len(lessons.tokenize_answer(item.answer or "")) <= limit:
             return True
         possible = params.truncate_texts and asked < limit
         (cut if possible else gone).add(id(item))

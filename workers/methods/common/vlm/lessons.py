@@ -42,7 +42,7 @@ class Lessons:
 
         Raises QuestionTooLongError.
         """
-        said = self.within(prompt.text, self.said(answer))
+        said = self.within(prompt.text, self.tokenize_answer(answer))
         return self.complete(self.vlm.pack(_with_room(prompt, len(said))).packed, said)
 
     def complete(self, prompt: Tensors, said: Sequence[int]) -> Tensors:
@@ -57,7 +57,7 @@ class Lessons:
         packed["labels"] = torch.tensor([[IGNORED] * given + said])
         return packed
 
-    def said(self, answer: str) -> list[int]:
+    def tokenize_answer(self, answer: str) -> list[int]:
         """The tokens a model should generate for this answer, the end among them."""
         return [*self._tokens(self.vlm.clean(answer), self.vlm.answer_lead()), self.end]
 
@@ -89,17 +89,17 @@ class Lessons:
 
     def batch(self, taught: Sequence[tuple[Prompt, str]]) -> Tensors:
         """Prompts and their answers on the model's device, padded behind."""
-        return self.moved(self.collated(taught))
+        return self.move(self.collate(taught))
 
-    def collated(self, taught: Sequence[tuple[Prompt, str]]) -> Tensors:
+    def collate(self, taught: Sequence[tuple[Prompt, str]]) -> Tensors:
         """The same on the CPU, where a loader may pin it and the processes of a loader may make it."""
         return self.vlm.collate([self.lesson(prompt, answer) for prompt, answer in taught], left=False)
 
-    def stacked(self, lessons: Sequence[Tensors]) -> Tensors:
+    def stack(self, lessons: Sequence[Tensors]) -> Tensors:
         """Lessons of batch size 1 as one batch on the model's device, padded behind."""
-        return self.moved(self.vlm.collate(lessons, left=False))
+        return self.move(self.vlm.collate(lessons, left=False))
 
-    def moved(self, batch: Tensors) -> Tensors:
+    def move(self, batch: Tensors) -> Tensors:
         """A batch on the model's device, pixels in the number format of its weights."""
         return {
             key: value.to(self.vlm.device, self.vlm.model.dtype if value.is_floating_point() else None)
@@ -154,7 +154,7 @@ class DecoderLessons(Lessons):
 
     calls_vary = True
 
-    def said(self, answer: str) -> list[int]:
+    def tokenize_answer(self, answer: str) -> list[int]:
         """See `Lessons`: the decoder begins with the answer itself."""
         return [*self._tokens(self.vlm.clean(answer), ""), self.end]
 

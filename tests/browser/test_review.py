@@ -1,0 +1,128 @@
+"""Review: unsure pictures are cleared with keys alone, taught at once, and undone; another tab sees them gone."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Tab, TabMaker
+from tests.live import Live
+
+DEADLINE_S = 30
+UNSURE = 20
+
+
+def draw(seed: int) -> bytes:
+    """A picture like no other: 6 x 6 squares of random colours."""
+    colours = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(colours).resize((96, 96), Image.Resampling.NEAREST).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def service_settings() -> dict[str, str]:
+    """Every picture counts as unsure and as another than the rest: here it is about deciding them."""
+    return {"VISION_REVIEW_MAX_MARGIN": "1", "VISION_REVIEW_SAME_SIMILARITY": "1"}
+
+
+@pytest.fixture
+def unsure(served: Live, collection: str) -> str:
+    """A collection of two labels that keeps twenty pictures it could not tell."""
+    with served.client() as client:
+        client.post("/v1/collections", json={"name": collection}).raise_for_status()
+        path = f"/v1/collections/{collection}"
+        for seed, label in enumerate(("left", "right")):
+            client.post(
+                f"{path}/examples", data={"label": label}, files={"images": draw(seed)}
+            ).raise_for_status()
+        client.patch(path, json={"review": {"keep": 100, "days": 7}}).raise_for_status()
+        for seed in range(100, 100 + UNSURE):
+            client.post(
+                "/v1/classify", data={"collection": collection}, files={"image": draw(seed)}
+            ).raise_for_status()
+        deadline = time.monotonic() + DEADLINE_S
+        while (waiting := client.get(f"{path}/review/stats").json()["waiting"]) < UNSURE:
+            assert time.monotonic() < deadline, f"{waiting} of {UNSURE} pictures are kept"
+            time.sleep(0.1)
+    return collection
+
+
+def wait_for(served: Live, path: str, label: str, examples: int) -> None:
+    """Until the service has what the page shows ahead of its answer."""
+    deadline = time.monotonic() + DEADLINE_S
+    with served.client() as client:
+        while (label, examples) not in [
+            (row["label"], row["examples"]) for row in client.get(path).json()["data"]
+        ]:
+            assert time.monotonic() < deadline, client.get(path).text
+            time.sleep(0.1)
+
+
+def expect_left(page: Page, number: int) -> None:
+    expect(page.locator(".review-left strong")).to_have_text(f"{number} left")
+
+
+def test_twenty_pictures_are_cleared_by_keys_alone_and_another_tab_sees_them_gone(
+    make_tab: TabMaker, served: Live, unsure: str
+) -> None:
+    tab = make_tab()
+    tab.expected = ["status of 409"]  # a guess that moved on between two quick keys
+    page = tab.open("review", unsure)
+    second = make_tab().open("review", unsure)
+    expect_left(page, UNSURE)
+    expect_left(second, UNSURE)
+    page.keyboard.press("n")
+    page.get_by_role("dialog").get_by_placeholder("Name a label").fill("squares")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect_left(page, UNSURE - 1)
+    page.keyboard.press("u")
+    expect_left(page, UNSURE)
+    keys = ["1", "0", "s", "2", "Enter"]
+    for done in range(UNSURE):
+        page.keyboard.press(keys[done % len(keys)])
+        if done < UNSURE - 1:
+            expect_left(page, UNSURE - 1 - done)
+        assert page.evaluate("document.activeElement.isConnected")
+    expect(page.get_by_text("Nothing waits.")).to_be_visible(timeout=1000 * DEADLINE_S)
+    second.evaluate("dispatchEvent(new Event('focus'))")
+    expect(second.get_by_text("Nothing waits.")).to_be_visible()
+    with served.client() as client:
+        figures = client.get(f"/v1/collections/{unsure}/review/stats").json()
+        assert (figures["waiting"], figures["decided"] + figures["skipped"]) == (0, UNSURE)
+        assert client.get(f"/v1/collections/{unsure}").json()["examples"] > 2
+
+
+def test_many_are_labelled_at_once(tab: Tab, served: Live, unsure: str) -> None:
+    page = tab.open("review", unsure)
+    page.get_by_role("button", name="Many at once").click()
+    cells = page.locator(".picture-grid .cell")
+    cells.nth(0).click()
+    cells.nth(4).click(modifiers=["Shift"])
+    expect(page.get_by_text("5 selected")).to_be_visible()
+    page.keyboard.press("n")
+    page.get_by_role("dialog").get_by_placeholder("Name a label").fill("squares")
+    page.keyboard.press("Enter")
+    expect_left(page, UNSURE - 5)
+    wait_for(served, f"/v1/collections/{unsure}/labels", "squares", 5)
+
+
+def test_review_is_switched_on_with_a_word_about_what_is_stored(
+    tab: Tab, served: Live, collection: str
+) -> None:
+    with served.client() as client:
+        client.post("/v1/collections", json={"name": collection}).raise_for_status()
+    page = tab.open("review", collection)
+    expect(page.get_by_text("it stores pictures that others send")).to_be_visible()
+    page.get_by_label("Pictures at most").fill("40")
+    page.get_by_role("button", name="Keep unsure pictures").click()
+    expect(page.get_by_text("Keeps up to 40 pictures for 30 days.")).to_be_visible()
+    page.get_by_role("button", name="Switch off").click()
+    page.get_by_role("button", name="Switch off and forget").click()
+    expect(page.get_by_role("button", name="Keep unsure pictures")).to_be_visible()
