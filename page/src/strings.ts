@@ -323,7 +323,8 @@ export const say = {
     none: "No job was started yet.",
     older: "Older jobs",
     progress: "Progress",
-    called: (job: { name: string | null; kind: string; strategy: string | null; collection: string | null; dataset: string | null }) => job.name ?? [kinds[job.kind] ?? job.kind, job.strategy, job.collection].filter(Boolean).join(" · "),
+    called: (job: { name: string | null; kind: string; strategy: string | null; collection: string | null; dataset: string | null }) =>
+      job.name && job.kind === "train" ? job.name : [kinds[job.kind] ?? job.kind, job.name ?? job.strategy, job.name ? null : job.collection].filter(Boolean).join(" · "),
     state: (job: { state: string; cancelling: boolean }) => (job.cancelling && job.state === "running" ? "stopping" : (states[job.state] ?? job.state)),
     when: (at: string) => new Date(at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }),
     tab: (share: number, name: string) => `${Math.round(share * 100)} % · ${name}`,

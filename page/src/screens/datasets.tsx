@@ -44,7 +44,7 @@ function List() {
         <h1>{say.datasets.title}</h1>
         <ShowCall />
       </header>
-      {may("learn") && <Upload />}
+      {may("train") && <Upload />}
       {error !== null && <ProblemNote error={error} />}
       {found === null ? error === null && <Progress label={say.app.loading} /> : found.length === 0 ? <p class="soft">{say.datasets.none}</p> : (
         <ul class="job-list">
@@ -137,7 +137,7 @@ function Dataset({ id }: { id: string }) {
           <Pictures dataset={dataset} labels={Object.keys(summary.labels ?? {})} />
         </>
       )}
-      {dataset && dataset.state !== "preparing" && may("learn") && <Remove dataset={dataset} />}
+      {dataset && dataset.state !== "preparing" && may("train") && <Remove dataset={dataset} />}
     </>
   );
 }

@@ -33,6 +33,6 @@ export const screens: Screen[] = [
   { name: "review", title: say.review.title, icon: "review", letter: "r", scope: "recognise", first: true, component: Review },
   { name: "jobs", title: say.jobs.title, icon: "jobs", letter: "j", scope: "train", first: false, component: Jobs },
   { name: "models", title: say.models.title, icon: "models", letter: "m", scope: "recognise", first: false, component: Models },
-  { name: "datasets", title: say.datasets.title, icon: "datasets", letter: "d", scope: "learn", first: false, component: Datasets },
+  { name: "datasets", title: say.datasets.title, icon: "datasets", letter: "d", scope: "train", first: false, component: Datasets },
   { name: "settings", title: say.settings.title, icon: "settings", letter: "s", scope: null, first: false, component: Settings },
 ];
