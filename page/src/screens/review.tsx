@@ -32,12 +32,14 @@ export function Review() {
     addEventListener("focus", load);
     return () => removeEventListener("focus", load);
   }, []);
-  const act = async (ids: string[], decision: Decision): Promise<void> => {
+  const act = async (ids: string[], decision: Decision): Promise<boolean> => {
     setError(null);
     try {
       await decide(ids, decision);
+      return true;
     } catch (problem) {
       setError(problem);
+      return false;
     }
   };
   const isOn = Boolean(collection.value?.review);
@@ -83,7 +85,7 @@ function Left() {
   );
 }
 
-function OneByOne({ onDecide, onError }: { onDecide: (ids: string[], decision: Decision) => Promise<void>; onError: (error: unknown) => void }) {
+function OneByOne({ onDecide, onError }: { onDecide: (ids: string[], decision: Decision) => Promise<boolean>; onError: (error: unknown) => void }) {
   const [naming, setNaming] = useState(false);
   const picture = waitingPictures.value?.[0];
   const decides = may("learn");
@@ -143,7 +145,7 @@ function Choice({ mark, name, score, hue, disabled, onChoose }: { mark: string; 
   );
 }
 
-function Many({ onDecide, onError }: { onDecide: (ids: string[], decision: Decision) => Promise<void>; onError: (error: unknown) => void }) {
+function Many({ onDecide, onError }: { onDecide: (ids: string[], decision: Decision) => Promise<boolean>; onError: (error: unknown) => void }) {
   const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
   const [naming, setNaming] = useState(false);
   const pictures = waitingPictures.value ?? [];
@@ -156,7 +158,7 @@ function Many({ onDecide, onError }: { onDecide: (ids: string[], decision: Decis
     last.current = picture.id;
     setSelected(next);
   };
-  const act = (decision: Decision) => void onDecide(ids, decision).then(() => setSelected(new Set()));
+  const act = (decision: Decision) => void onDecide(ids, decision).then((done) => done && setSelected(new Set()));
   const takeBack = () => void undo().catch(onError);
   useShortcuts([
     { keys: "n", does: say.review.labelThem, run: () => ids.length > 0 && setNaming(true) },

@@ -15,6 +15,8 @@ export const order = signal<Order>("margin");
 const history: { collection: string; ids: string[] }[] = [];
 export const canUndo = signal(false);
 
+/** As many as the service decides in one call. */
+const MAX_AT_ONCE = 500;
 let round = 0;
 /** Decisions on their way: the queue is read again after the last of them. */
 export const sending = signal(0);
@@ -62,7 +64,12 @@ export function decide(ids: string[], decision: Decision): Promise<DecidedInfo[]
 async function post(collection: string, ids: string[], decision: Decision): Promise<DecidedInfo[]> {
   const [id = ""] = ids;
   if (ids.length === 1) return [await call("POST /v1/collections/{collection}/review/{id}", { path: { collection, id }, json: decision, shown: true })];
-  return (await call("POST /v1/collections/{collection}/review", { path: { collection }, json: { ids, ...decision }, shown: true })).data;
+  const decided: DecidedInfo[] = [];
+  for (let from = 0; from < ids.length; from += MAX_AT_ONCE) {
+    const some = ids.slice(from, from + MAX_AT_ONCE);
+    decided.push(...(await call("POST /v1/collections/{collection}/review", { path: { collection }, json: { ids: some, ...decision }, shown: true })).data);
+  }
+  return decided;
 }
 
 async function send(name: string, ids: string[], decision: Decision, before: ReviewPictureInfo[]): Promise<DecidedInfo[]> {
