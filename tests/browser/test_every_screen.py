@@ -65,6 +65,7 @@ def test_axe_finds_nothing_in_dialogs(tab: Tab) -> None:
         expect(page.get_by_role("dialog", name=name)).to_be_visible()
         assert not find_violations(page)
         page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_be_hidden()
 
 
 @pytest.mark.parametrize("screen", SCREENS)

@@ -96,7 +96,7 @@ def test_rows_that_join_answer_as_they_would_alone(vlm: TransformersVlm) -> None
     first = next(place for place, row in enumerate(packed) if row is longest)
     rest = packed[:first] + packed[first + 1 :]
     arrivals = Arrivals(rest)
-    said = vlm.generate([longest], arrivals.joined)
+    said = vlm.generate([longest], arrivals.join)
     assert arrivals.joined > 3  # more than there are slots beside the first
     others = wanted[:first] + wanted[first + 1 :]
     assert said == [wanted[first], *others[: arrivals.joined]]

@@ -83,7 +83,7 @@ def test_batches_of_labelled_images_stay_there_too(base: str, tmp_path: Path) ->
     rows = sorted(shapes.list_shapes().items())[:8]
     items = [Item(str(number), label=("a", "b")[place % 2]) for place, (number, _) in enumerate(rows)]
     examples = Examples("classification", items, lambda name: shapes.data(int(name)))
-    made = prepared(tmp_path, base, "encoder", examples)
-    made.device = torch.device("meta")
-    for batch in made.trainer(tmp_path / "trainer").get_train_dataloader():
+    whole = prepared(tmp_path, base, "encoder", examples, trains="all")._method
+    whole.device = torch.device("meta")
+    for batch in whole.trainer(tmp_path / "trainer").get_train_dataloader():
         pin(batch)

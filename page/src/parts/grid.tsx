@@ -29,6 +29,7 @@ export function PictureGrid<Item>({ items, keyOf, nameOf, render, label, cell = 
   const [rows, setRows] = useState<[number, number]>([0, 6]);
   const [active, setActive] = useState(0);
   const anchor = useRef(0);
+  const wanted = useRef<number | null>(null);
   const columns = Math.max(1, Math.floor((width + GAP) / (cell + GAP)));
   const side = width ? (width - GAP * (columns - 1)) / columns : cell;
   const rowHeight = side + below + GAP;
@@ -70,9 +71,15 @@ export function PictureGrid<Item>({ items, keyOf, nameOf, render, label, cell = 
     const top = (place.current?.getBoundingClientRect().top ?? 0) + row * rowHeight;
     if (top < 80) scrollBy(0, top - 80);
     else if (top + rowHeight > innerHeight - 80) scrollBy(0, top + rowHeight - innerHeight + 80);
-    setRows(([first, last]) => [Math.min(first, row), Math.max(last, row + 1)]);
-    requestAnimationFrame(() => place.current?.querySelector<HTMLElement>(`[data-index="${next}"]`)?.focus({ preventScroll: true }));
+    wanted.current = next;
   };
+  useLayoutEffect(() => {
+    if (wanted.current === null) return;
+    const cell = place.current?.querySelector<HTMLElement>(`[data-index="${wanted.current}"]`);
+    if (!cell) return;
+    wanted.current = null;
+    cell.focus({ preventScroll: true });
+  });
   const select = (index: number, range: boolean) => {
     const item = items[index];
     if (!item || !onSelect) return;
@@ -100,11 +107,15 @@ export function PictureGrid<Item>({ items, keyOf, nameOf, render, label, cell = 
   };
 
   const first = Math.min(rows[0], Math.max(0, total - 1));
-  const shown = items.slice(first * columns, Math.min(rows[1], total) * columns);
+  const end = Math.min(Math.min(rows[1], total) * columns, items.length);
+  const shown = Array.from({ length: Math.max(0, end - first * columns) }, (_, offset) => first * columns + offset);
+  // the cell that has the focus stays, however far it is scrolled away: the keyboard goes on from there
+  if (active < items.length && !(active >= first * columns && active < end)) shown.push(active);
   return (
     <div ref={place} class="picture-grid" role="listbox" aria-label={label} aria-multiselectable={onSelect ? true : undefined} onKeyDown={press} style={{ height: `${Math.max(0, total * rowHeight - GAP)}px` }}>
-      {shown.map((item, offset) => {
-        const index = first * columns + offset;
+      {shown.map((index) => {
+        const item = items[index];
+        if (item === undefined) return null;
         const left = (index % columns) * (side + GAP);
         return (
           <div

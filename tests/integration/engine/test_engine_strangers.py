@@ -128,7 +128,7 @@ async def test_who_cannot_be_told_what_is_known_is_sent_away(
 
     async with squares(settings, pool) as (server, client):
         with monkeypatch.context() as patched:
-            patched.setattr(server, "_known", fail)
+            patched.setattr(server, "_list_catalog", fail)
             stranger = Stranger(client.connected[0], tmp_path)
             await stranger.connect(hello())
             assert await stranger.is_closed()
