@@ -407,6 +407,7 @@ export const say = {
     reason: (number: number, reason: string) => `${number.toLocaleString("en")}: ${reason.replaceAll("_", " ")}`,
     use: "Use it",
     teach: (collection: string) => `Teach it to ${collection}`,
+    trainOnly: "Its training split is taught; the rest stays to judge by.",
     strategy: "Or train by",
     pictures: "Its pictures",
     label: "Label",

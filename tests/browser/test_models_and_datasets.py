@@ -111,7 +111,8 @@ def test_an_archive_shows_its_balance_what_was_refused_and_its_pictures_and_is_t
     page.get_by_role("button", name=f"Teach it to {collection}").click()
     expect(page.locator(".job-where .state")).to_have_text("done", timeout=PATIENCE_MS)
     with served.client() as client:
-        assert client.get(f"/v1/collections/{collection}").json()["examples"] == 210
+        splits = client.get("/v1/datasets").json()["data"][0]["summary"]["splits"]
+        assert client.get(f"/v1/collections/{collection}").json()["examples"] == splits["train"]
     page.get_by_role("link", name="Data sets").click()
     check_view(page)
     page.get_by_role("link", name=HOSTILE).click()

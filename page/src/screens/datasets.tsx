@@ -211,7 +211,7 @@ function Actions({ dataset }: { dataset: DatasetInfo }) {
     <section class="card stack" aria-labelledby="use">
       <h2 id="use">{say.datasets.use}</h2>
       {error !== null && <ProblemNote error={error} />}
-      <div class="row"><CollectionPicker /><button type="button" class="primary" onClick={() => void teach()}>{say.datasets.teach(collectionName.value)}</button></div>
+      <div class="row"><CollectionPicker /><button type="button" class="primary" onClick={() => void teach()}>{say.datasets.teach(collectionName.value)}</button><small>{say.datasets.trainOnly}</small></div>
       {strategies.length > 0 && (
         <div class="row">
           <label>{say.datasets.strategy}<select value={chosen} onChange={(event) => setChosen(event.currentTarget.value)}>{strategies.map((strategy) => <option key={strategy.name} value={strategy.name}>{strategy.name}</option>)}</select></label>

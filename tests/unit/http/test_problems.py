@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import importlib
-import sys
 import os
+import sys
 from typing import Annotated, Any, Literal
 
 import httpx
