@@ -48,9 +48,6 @@ def check_view(page: Page) -> None:
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         settle(page)
-        if find_violations(page):  # Chromium may still hold a colour of the other scheme; what is wrong stays
-            page.reload()
-            page.wait_for_load_state("networkidle")
         assert not (found := find_violations(page)), f"{scheme}: {found}"
     page.set_viewport_size(NARROW)
     settle(page)
