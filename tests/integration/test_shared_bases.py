@@ -91,6 +91,18 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
+def copy_with_own_base(adapters: list[Path], folder: Path) -> tuple[str, list[Path]]:
+    """A base that no other model of this process shares, and the adapters over it."""
+    base = shutil.copytree(BASE, folder / "own")
+    (base / "note.txt").write_text(
+        str(folder)
+    )  # counts in the fingerprint, which is what models share a base by
+    over = [shutil.copytree(adapter, folder / adapter.name) for adapter in adapters]
+    for adapter in over:
+        rewrite(adapter, base_model_name_or_path=str(base))
+    return str(base), over
+
+
 def prompts() -> list[Prompt]:
     questions = ["what color is the shape?", "what is this?", "describe the image.", "is it red?"]
     return [Prompt(shapes.image(number), question, "vqa", 8) for number, question in enumerate(questions)]
@@ -152,13 +164,8 @@ async def test_unloading_an_adapter_frees_it_and_the_last_model_frees_the_base(
 ) -> None:
     settings = Settings(data_dir=share_engines(tmp_path / "data"), device="cpu")
     models = ModelRegistry(settings, FAMILIES, pool=pool)
-    # a base of this test's own: the service that other tests share may hold the one that ships
-    own = shutil.copytree(BASE, tmp_path / "own")
-    (own / "note.txt").write_text("counts in the fingerprint")
-    over = [shutil.copytree(adapter, tmp_path / adapter.name) for adapter in adapters]
-    for folder in over:
-        rewrite(folder, base_model_name_or_path=str(own))
-    before = await answer_prompts(models, str(own))
+    own, over = copy_with_own_base(adapters, tmp_path)
+    before = await answer_prompts(models, own)
     async with models.vlm(str(over[0])) as first, models.vlm(str(over[1])) as second:
         assert isinstance(first, LiveVlm)
         assert isinstance(second, LiveVlm)
@@ -171,7 +178,7 @@ async def test_unloading_an_adapter_frees_it_and_the_last_model_frees_the_base(
     assert tensor_bytes(base.module) == base.memory_bytes
     assert not any("peft" in type(module).__module__ for module in base.module.modules())
     again = ModelRegistry(settings, FAMILIES, pool=pool)
-    assert await answer_prompts(again, str(own)) == before
+    assert await answer_prompts(again, own) == before
     await again.close()
     module = weakref.ref(base.module)
     del base
@@ -272,10 +279,9 @@ async def test_what_would_change_the_base_or_does_not_fit_is_refused(
     changes: dict[str, object],
     sentence: str | None,
 ) -> None:
-    folder = tmp_path / "odd"
-    shutil.copytree(adapters[1], folder)
+    own, [_, folder] = copy_with_own_base(adapters, tmp_path)
     rewrite(folder, **changes)
-    async with registry.vlm("llava-shapes") as base:
+    async with registry.vlm(own) as base:
         assert isinstance(base, LiveVlm)
         shared_base: Any = base.bases[0]
         if sentence is None:
@@ -294,8 +300,9 @@ def test_an_adapter_whose_opening_fails_half_way_leaves_nothing_with_its_base(
 ) -> None:
     settings = Settings(data_dir=share_engines(tmp_path / "data"), device="cpu")
     opener = ModelOpener(settings, FAMILIES, pool, None)
-    base = opener.open_vlm(FAMILIES.resolve("vlm", "llava-shapes"))
-    source = FAMILIES.resolve("vlm", str(adapters[0]))
+    own, over = copy_with_own_base(adapters, tmp_path)
+    base = opener.open_vlm(FAMILIES.resolve("vlm", own))
+    source = FAMILIES.resolve("vlm", str(over[0]))
 
     def fail(*_: Any, **__: Any) -> Any:
         raise MemoryError
