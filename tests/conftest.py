@@ -7,6 +7,7 @@ every test that asks for a client; each client has a workspace of its own.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import time
@@ -77,6 +78,17 @@ _numbers = itertools.count(1)
 def pytest_configure() -> None:
     """Make what the run's processes share before there are any."""
     engines_folder()
+
+
+def pytest_collection() -> None:
+    """Look for no garbage among modules while they come in."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules out of every later search for garbage: each model that is unloaded starts one."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,9 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.svm import LinearSVC
 
 from app.heads import Head, Priors, SupportSet, fit_head
 from benchmarks.heads.episodes import Episode
@@ -34,11 +31,15 @@ def fit_default(episode: Episode, priors: Priors) -> Head:
 
 
 def logistic(episode: Episode, weight: str | None = None) -> Answers:
+    from sklearn.linear_model import LogisticRegression  # with the first classifier: it takes seconds
+
     model = LogisticRegression(C=INVERSE_PENALTY, class_weight=weight, max_iter=200)
     return model.fit(episode.supports, episode.labels).predict
 
 
 def machine(episode: Episode) -> Answers:
+    from sklearn.svm import LinearSVC
+
     return LinearSVC(C=MARGIN_PENALTY).fit(episode.supports, episode.labels).predict
 
 
@@ -53,6 +54,8 @@ def prototypes(episode: Episode) -> Answers:
 
 def neighbours(episode: Episode) -> Answers:
     """Votes of the five nearest examples by cosine, near ones counting more."""
+    from sklearn.neighbors import KNeighborsClassifier
+
     count = min(NEIGHBOURS, len(episode.labels))
     model = KNeighborsClassifier(count, weights="distance", metric="cosine")
     return model.fit(episode.supports, episode.labels).predict

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from benchmarks.heads.classifiers import DEFAULT
 from benchmarks.heads.measuring import SHOTS, Figures
 from benchmarks.heads.tables import BEFORE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STYLES = {DEFAULT: ("#0b5fa5", "-"), BEFORE: ("#7fb2dc", "-")}
 OTHER_COLORS = ("#b8482f", "#8a8a2b", "#5d7f47", "#7d5a94")
@@ -23,8 +26,7 @@ def draw_accuracy(accuracy: Figures, path: Path) -> None:
     """Mean over the sets that have images enough at every number of shots, so that a line shows the same sets."""
     full = [by for by in accuracy.values() if all(str(shots) in by for shots in SHOTS)]
     methods = [name for name in full[0][str(SHOTS[0])] if name != SKIPPED]
-    figure = Figure(figsize=(6.2, 3.6))
-    axes = figure.subplots()
+    figure, axes = _make_axes(6.2, 3.6)
     colors = iter(OTHER_COLORS)
     for name in methods:
         color, line = STYLES[name] if name in STYLES else (next(colors), "--")
@@ -42,8 +44,7 @@ def draw_accuracy(accuracy: Figures, path: Path) -> None:
 
 def draw_reliability(judged: Figures, path: Path) -> None:
     """Share of right answers over the score, mean over sets of bins of equal mass; half of the images are unknown."""
-    figure = Figure(figsize=(4.6, 3.6))
-    axes = figure.subplots()
+    figure, axes = _make_axes(4.6, 3.6)
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
     for shots, color in zip(RELIABLE_SHOTS, ("#7fb2dc", "#0b5fa5", "#08305a"), strict=True):
         found = [by[shots]["reliability mixed"] for by in judged.values() if shots in by]
@@ -61,7 +62,17 @@ def draw_reliability(judged: Figures, path: Path) -> None:
     _save(figure, axes, path)
 
 
-def _save(figure: Figure, axes: mpl.axes.Axes, path: Path) -> None:
+def _make_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """One chart of so many inches."""
+    from matplotlib.figure import Figure  # takes a second, which whoever draws nothing saves
+
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots()
+
+
+def _save(figure: Figure, axes: Axes, path: Path) -> None:
+    import matplotlib as mpl
+
     axes.grid(color="#e5e5e5", linewidth=0.6)
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

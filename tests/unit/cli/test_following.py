@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,8 +44,11 @@ def answer(job: dict[str, Any]) -> Answer:
 
 
 def test_a_broken_stream_goes_on_after_the_last_event(
-    server: Scripted, capsys: pytest.CaptureFixture[str]
+    server: Scripted, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pauses: list[float] = []
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=pauses.append)
+    monkeypatch.setattr(transports, "time", clock)
     server.answers = [
         stream(event(3, "state", state="running"), event(4, "progress", step=1, of=2), broken=True),
         (503, {"Retry-After": "1"}, b"{}"),
@@ -64,6 +68,7 @@ def test_a_broken_stream_goes_on_after_the_last_event(
     ]
     seen = [header.get("Last-Event-ID") for header in server.headers]
     assert seen == [None, "4", "4", None, "7", None]
+    assert max(pauses) >= 1  # as it was told to
 
 
 def test_a_job_that_is_quiet_for_long_is_not_a_service_that_is_away(

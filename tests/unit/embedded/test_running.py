@@ -31,7 +31,7 @@ def answering(request: pytest.FixtureRequest) -> Iterator[tuple[str, bool]]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}", request.param == {"service": "llamafarm-vision"}
         server.shutdown()
