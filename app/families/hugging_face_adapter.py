@@ -85,9 +85,12 @@ class PeftEncoder:
                 key, lambda: _whole(family.architectures[0], base_folder, self._dtype, self._device)
             )
         self._adapter = self._base.load(folder)
+        self._images: GpuRuntime | None = None
         try:
             self._open(source, folder, key.fingerprint, config, device)
         except BaseException:
+            if self._images is not None:
+                self._images.close()
             self.close()  # or its adapter would stay with the base that others hold
             raise
 
@@ -101,7 +104,6 @@ class PeftEncoder:
     ) -> None:
         """Find how its images are prepared, and what runs them."""
         self._steps = of_processor(self._processor)
-        self._images: GpuRuntime | None = None
         found = pixel_parity(
             self._steps,
             partial(prepare_by_processor, self._processor),
