@@ -89,9 +89,7 @@ class PeftEncoder:
         try:
             self._open(source, folder, key.fingerprint, config, device)
         except BaseException:
-            if self._images is not None:
-                self._images.close()
-            self.close()  # or its adapter would stay with the base that others hold
+            self._give_up()
             raise
 
     def _open(
@@ -130,6 +128,12 @@ class PeftEncoder:
             "none" if device.kind == "cpu" else "basic",
             note=" ".join(part for part in (as_it_is, found.remark) if part) or None,
         )
+
+    def _give_up(self) -> None:
+        """Close what was opened so far; its adapter would stay with the base that others hold."""
+        if self._images is not None:
+            self._images.close()
+        self.close()
 
     def _tower(self) -> Tower:
         return Tower(

@@ -11,9 +11,11 @@ import time
 from collections import Counter
 from typing import Any
 
+from pydantic import BaseModel
+
 from app.inference import device as devices
 from app.jobs.spec import ModelCard, Outcome
-from app.methods.params import DEFAULT_QUESTION, Params, SharesParams
+from app.methods.params import DEFAULT_QUESTION, SharesParams
 from app.settings import Settings
 from workers.methods import load_method
 from workers.shared.data import load_examples
@@ -110,7 +112,7 @@ def _short(examples: Examples, most: int | None, run: JobRun) -> Examples:
     return examples.only(kept)
 
 
-def _expect_labels(examples: Examples, params: Params, run: JobRun) -> Examples:
+def _expect_labels(examples: Examples, params: BaseModel, run: JobRun) -> Examples:
     """The examples, their labels expected as the parameters say; tells the log where that is not all alike."""
     if not isinstance(params, SharesParams) or run.spec.base_kind != "encoder":
         return examples
