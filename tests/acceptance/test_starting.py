@@ -79,6 +79,7 @@ def test_a_second_ctrl_c_does_not_wait_for_requests(tmp_path: Path) -> None:
     assert_stopped(live)
 
 
+@pytest.mark.slow
 def test_two_services_share_one_data_folder(tmp_path: Path) -> None:
     with listening(tmp_path / "data") as one, listening(tmp_path / "data") as two:
         assert one.stop() == 0
