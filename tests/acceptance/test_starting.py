@@ -54,7 +54,10 @@ def test_a_data_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
     assert str(tmp_path / "file" / "data") in done.stderr
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "how",
+    [signal.SIGTERM, *(pytest.param(how, marks=pytest.mark.slow) for how in (signal.SIGINT, signal.SIGHUP))],
+)
 def test_told_to_stop_while_starting_it_stops_in_order(tmp_path: Path, how: signal.Signals) -> None:
     live = launch(tmp_path / "data")
     deadline = time.monotonic() + 60
