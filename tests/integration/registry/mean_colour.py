@@ -39,11 +39,13 @@ class MeanColour:
         self.image_batches: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.running = threading.Event()
 
     def preprocess(self, image: Image.Image | Rgb) -> Pixels:
         return np.asarray(as_picture(image).resize((8, 8)), np.float32).transpose(2, 0, 1) / 255
 
     def encode_images(self, pixels: Pixels) -> Vectors:
+        self.running.set()
         self.gate.wait(20)
         self.image_batches.append(len(pixels))
         means = np.zeros((len(pixels), 8), np.float32)

@@ -77,7 +77,9 @@ async def test_a_request_past_its_deadline_stops_wherever_it_is(
     async with engine.encoder() as live:
         encoder = loader.made["lite"]
         encoder.gate.clear()
+        encoder.running.clear()
         running = asyncio.create_task(live.embed_images([solid("red")], deadline_s=20))
+        await until(encoder.running.is_set)
         with pytest.raises(DeadlineExceededError):
             await live.embed_images([solid("red")] * 3, deadline_s=0.1)
         assert waiting(registry) == 0
