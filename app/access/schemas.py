@@ -12,17 +12,16 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.access.scopes import Scope
-from app.http.bodies import Page
+from app.http.bodies import Page, RequestBody
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 _MAX_LIFE = timedelta(days=36_500)
 
 
-class KeyRequest(BaseModel):
+class KeyRequest(RequestBody):
     """A key to make."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [{"name": "shop camera", "scopes": ["recognise"], "expires_in_days": 90}]
         },

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.feedback.decisions import Decision, Verdict
-from app.http.bodies import Page, with_example
+from app.http.bodies import Page, RequestBody, with_example
 from app.http.fields import FIRST_WRONG
 
 _ID = "3f2a6a0e-7a51-4a8c-9d0e-0c6f5a4c2b1d"
@@ -82,10 +82,10 @@ class ReviewPage(Page[ReviewPictureInfo]):
     model_config = with_example({"data": [_PICTURE], "next": None})
 
 
-class DecisionRequest(BaseModel):
+class DecisionRequest(RequestBody):
     """What a picture shows: a label, or a decision."""
 
-    model_config = with_example({"label": "teapot"}, extra="forbid")
+    model_config = with_example({"label": "teapot"})
 
     label: str | None = Field(None, description="The label that it shows; a new one is made.")
     decision: Literal["right", "none", "skip"] | None = Field(
@@ -116,7 +116,7 @@ class DecisionRequest(BaseModel):
 class BulkDecisionRequest(DecisionRequest):
     """The same for several pictures: all of them or none."""
 
-    model_config = with_example({"ids": [_ID], "label": "teapot"}, extra="forbid")
+    model_config = with_example({"ids": [_ID], "label": "teapot"})
 
     ids: Annotated[list[uuid.UUID], FIRST_WRONG] = Field(min_length=1, description="The pictures.")
 
