@@ -40,6 +40,7 @@ _TAUGHT: dict[str, Any] = {
     "collection_version": 13,
     "decision": "relabelled",
     "other_labels": [],
+    "replaced_labels": [],
 }
 _STATS: dict[str, Any] = {
     "waiting": 11,
@@ -180,6 +181,10 @@ class FeedbackInfo(BaseModel):
     collection: str
     collection_version: int
     decision: Decision | None = Field(
-        description="How it counts: `right`, `relabelled` or `none`; null where the collection knew no label yet."
+        description="How it counts: `right`, `relabelled` or `none`; null where the collection knew no label yet, and"
+        " after `undo`."
     )
     other_labels: list[str] = Field(description="Other labels that the same picture has in this collection.")
+    replaced_labels: list[str] = Field(
+        description="Labels that the picture lost: by `replace`, or what feedback had taught before `none` or `undo`."
+    )
