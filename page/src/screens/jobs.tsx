@@ -11,6 +11,7 @@ import { ShowCall } from "../parts/show-call";
 import { goTo, hrefOf, route } from "../router";
 import { changes, collection, collectionName, refresh } from "../state/collections";
 import { isFinished } from "../state/following";
+import { may } from "../state/session";
 import { say } from "../strings";
 
 const LOOK_AGAIN_MS = 3000;
@@ -42,7 +43,7 @@ function Advice() {
   }, [examples, changes.value]);
   if (error !== null) return <ProblemNote error={error} />;
   if (!examples) {
-    return <section class="card stack empty"><Icon name="teach" /><p>{say.jobs.nothingTaught(collectionName.value)}</p><p><a class="button" href={hrefOf("teach")}>{say.teach.title}</a></p></section>;
+    return <section class="card stack empty"><Icon name="teach" /><p>{say.jobs.nothingTaught(collectionName.value)}</p>{may("learn") && <p><a class="button" href={hrefOf("teach")}>{say.teach.title}</a></p>}</section>;
   }
   if (!found) return <Progress label={say.app.loading} />;
   const stays = found.data[0]?.method === null ? found.data[0] : null;
