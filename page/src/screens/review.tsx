@@ -14,7 +14,7 @@ import { ShowCall } from "../parts/show-call";
 import { Thumb } from "../parts/thumb";
 import { tell } from "../parts/toast";
 import { hrefOf } from "../router";
-import { changes, collection, collectionName, hueOf, refresh } from "../state/collections";
+import { changes, collection, collectionName, hueOf, isKnown, refresh } from "../state/collections";
 import { canUndo, decide, keepPictures, loadQueue, order, sending, stats, undo, waitingPictures, type Decision, type Order } from "../state/reviewing";
 import { may } from "../state/session";
 import { say } from "../strings";
@@ -52,7 +52,7 @@ export function Review() {
         <ShowCall />
       </header>
       {error !== null && <ProblemNote error={error} />}
-      {!isOn ? <Off onError={setError} /> : waitingPictures.value === null ? error === null && <Progress label={say.app.loading} /> : waitingPictures.value.length === 0 ? <Nothing onError={setError} /> : grid ? <Many onDecide={act} onError={setError} /> : <OneByOne onDecide={act} onError={setError} />}
+      {!isKnown.value ? error === null && <Progress label={say.app.loading} /> : !isOn ? <Off onError={setError} /> : waitingPictures.value === null ? error === null && <Progress label={say.app.loading} /> : waitingPictures.value.length === 0 ? <Nothing onError={setError} /> : grid ? <Many onDecide={act} onError={setError} /> : <OneByOne onDecide={act} onError={setError} />}
       {isOn && <Agreement />}
       {isOn && may("learn") && <Kept onError={setError} />}
     </>
