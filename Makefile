@@ -6,6 +6,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # the client is a distribution of its own that the service needs: one call installs both, so that no index is asked for it
 PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt -e ./client -e
 
+# compiled modules are kept whatever the shell says: the tests start hundreds of processes, and each would compile them
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help setup serve dev check test test-all fuzz lint lint-page format docs page bench storm kills upgrade clean
 

@@ -151,6 +151,7 @@ def test_a_photograph_is_answered_with_a_warning_or_not_at_all(service: Live, ph
     assert run(*query, "--strict", **said).returncode == 1
 
 
+@pytest.mark.slow
 def test_clip_is_not_replaced_in_silence(service: Live, photos: Path) -> None:
     said = {"VISION_SERVER": service.url}
     words = ("train", "--strategy", "clip_oneshot", "--image", photos / "coffee.jpg", "--label", "product")

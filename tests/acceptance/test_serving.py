@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 import psycopg
+import pytest
 
 from app.embedded import Addresses
 from tests.live import VISION, Live, environment, free_port, launch, run, serving
@@ -65,6 +66,7 @@ def test_stops_cleanly_and_keeps_what_it_learned(tmp_path: Path) -> None:
         assert again.stop(signal.SIGINT) == 0, again.log.read_text()
 
 
+@pytest.mark.slow
 def test_recovers_after_kill_9_of_everything(tmp_path: Path) -> None:
     live = launch(tmp_path / "data")
     live.wait_until_ready()
@@ -76,6 +78,7 @@ def test_recovers_after_kill_9_of_everything(tmp_path: Path) -> None:
         assert list_taught_ids(again) == [example]
 
 
+@pytest.mark.slow
 def test_two_services_side_by_side_share_nothing(tmp_path: Path) -> None:
     with serving(tmp_path / "one") as one, serving(tmp_path / "two") as two:
         first = teach(one, "chelsea", "cat")
@@ -135,6 +138,7 @@ def test_beyond_loopback_wants_the_key_that_the_first_start_wrote(tmp_path: Path
             assert time.monotonic() < deadline, "a revoked key still works"
 
 
+@pytest.mark.slow
 def test_commands_without_a_service_start_one_and_stop_it(tmp_path: Path, photos: Path) -> None:
     data = tmp_path / "data"
     learned = run("oneshot", "learn", "--image", photos / "chelsea.jpg", "--label", "cat", "--data-dir", data)

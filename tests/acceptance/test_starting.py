@@ -54,7 +54,10 @@ def test_a_data_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
     assert str(tmp_path / "file" / "data") in done.stderr
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "how",
+    [signal.SIGTERM, *(pytest.param(how, marks=pytest.mark.slow) for how in (signal.SIGINT, signal.SIGHUP))],
+)
 def test_told_to_stop_while_starting_it_stops_in_order(tmp_path: Path, how: signal.Signals) -> None:
     live = launch(tmp_path / "data")
     deadline = time.monotonic() + 60
@@ -79,6 +82,7 @@ def test_a_second_ctrl_c_does_not_wait_for_requests(tmp_path: Path) -> None:
     assert_stopped(live)
 
 
+@pytest.mark.slow
 def test_two_services_share_one_data_folder(tmp_path: Path) -> None:
     with listening(tmp_path / "data") as one, listening(tmp_path / "data") as two:
         assert one.stop() == 0

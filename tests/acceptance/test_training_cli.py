@@ -65,6 +65,7 @@ def test_ten_examples_become_a_model_in_a_folder(working: Live, ten: Path, tmp_p
     assert "--force" in again.stderr
 
 
+@pytest.mark.slow
 def test_one_picture_of_each_of_two_labels_becomes_a_model(
     working: Live, photos: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,8 @@ from playwright.sync_api import Page
 AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 WIDE = {"width": 1280, "height": 720}
 NARROW = {"width": 320, "height": 640}
+DOUBLE_ZOOM = {"width": 640, "height": 400}
+"""What a window of 1280 x 800 holds, in CSS pixels, of a page that is shown twice as large."""
 
 
 def find_violations(page: Page) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.audits import check_fit, find_violations
-from tests.browser.conftest import Tab, TabMaker
+from tests.browser.audits import DOUBLE_ZOOM, check_fit, check_view, find_violations, settle
+from tests.browser.conftest import Tab
 from tests.browser.pictures import write_picture
 from tests.live import Live
 
@@ -44,11 +44,14 @@ def look(tab: Tab, screen: str) -> Page:
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_axe_finds_nothing_and_nothing_moves_for_those_who_ask_for_that(tab: Tab, screen: str) -> None:
-    for scheme in ("light", "dark"):
-        tab.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        page = look(tab, screen)
-        assert not find_violations(page)
+def test_axe_finds_nothing_it_fits_and_nothing_moves_for_those_who_ask_for_that(
+    tab: Tab, screen: str
+) -> None:
+    page = look(tab, screen)
+    check_view(page)
+    page.set_viewport_size(DOUBLE_ZOOM)
+    settle(page)
+    check_fit(page)
     moving = page.evaluate(
         "document.getAnimations().filter((moves) => moves.effect.getComputedTiming().duration > 1).length"
     )
@@ -66,12 +69,6 @@ def test_axe_finds_nothing_in_dialogs(tab: Tab) -> None:
         assert not find_violations(page)
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_be_hidden()
-
-
-@pytest.mark.parametrize("screen", SCREENS)
-def test_it_fits_a_narrow_window_and_double_zoom(make_tab: TabMaker, screen: str) -> None:
-    for viewport, scale in (({"width": 320, "height": 640}, 1), ({"width": 640, "height": 400}, 2)):
-        check_fit(look(make_tab(viewport=viewport, device_scale_factor=scale), screen))
 
 
 @pytest.mark.parametrize("screen", SCREENS)

@@ -241,6 +241,7 @@ def test_it_is_one_service_for_settings_that_cannot_be(tmp_path: Path) -> None:
     assert "front_ends must be auto or at least 1" in re.sub(r"\s+", " ", done.stderr)
 
 
+@pytest.mark.slow
 def test_an_engine_without_its_device_is_no_start(tmp_path: Path) -> None:
     devices = {
         "VISION_FRONT_ENDS": "1",

@@ -194,6 +194,7 @@ async def by_head(teacher: httpx.AsyncClient, service: FastAPI) -> str:
     return "by-head"
 
 
+@pytest.mark.slow
 async def test_its_head_is_trained(teacher: httpx.AsyncClient, by_head: str) -> None:
     assert await right_of(teacher, by_head) >= 14
 

@@ -105,7 +105,13 @@ def test_a_stopped_run_ends_like_one_that_was_left_alone(
     assert again.evaluation["exact_match"] == pytest.approx(whole.evaluation["exact_match"], abs=0.07)
 
 
-@pytest.mark.parametrize("base", ["llava-shapes", "blip-shapes-vqa", "flamingo-shapes"])
+@pytest.mark.parametrize(
+    "base",
+    [
+        "llava-shapes",
+        *(pytest.param(base, marks=pytest.mark.slow) for base in ("blip-shapes-vqa", "flamingo-shapes")),
+    ],
+)
 def test_labels_are_learned_as_answers_and_judged_among_themselves(base: str, tmp_path: Path) -> None:
     names = {"circle", "triangle", "rectangle"}
     rows = sorted(shapes.list_shapes().items())[:48]

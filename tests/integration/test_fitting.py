@@ -44,6 +44,7 @@ def test_sizes_are_halved_until_one_fits_and_the_reason_is_told() -> None:
     assert "the largest that fitted a dry run" in found.reason
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_says_what_would() -> None:
     with pytest.raises(NotTrainableError, match=r"Not even one example.*gradient_checkpointing.*LoRA"):
         fitted(4)  # far below one example, for a process of many tests may give memory back meanwhile

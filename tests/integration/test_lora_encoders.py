@@ -94,6 +94,7 @@ def accuracy(made: Trained, encoder: Encoder, examples: Examples) -> float:
     return float(np.mean([label == item.label for label, item in zip(best, examples.items, strict=True)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", BASES)
 def test_an_adapted_encoder_is_no_worse_than_the_closed_form_head(
     rows: tuple[Rows, Rows], models: dict[str, Trained], settings: Settings, tmp_path: Path, base: str

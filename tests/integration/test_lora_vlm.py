@@ -179,7 +179,14 @@ def test_only_the_answer_and_its_end_are_learned(family: str, tmp_path: Path) ->
     torch.testing.assert_close(together, torch.stack(alone).mean(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["llava", "idefics", "blip for questions", "blip for captions"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "llava",
+        "blip for questions",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("idefics", "blip for captions")),
+    ],
+)
 async def test_what_was_taught_is_what_is_served(
     registry: ModelRegistry, family: str, tmp_path: Path
 ) -> None:

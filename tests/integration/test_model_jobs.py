@@ -111,6 +111,7 @@ async def check_tables(owner: httpx.AsyncClient, job: str, found: dict[str, Any]
     assert all(0 < mistake["score"] <= 1 for mistake in mistakes)
 
 
+@pytest.mark.slow
 async def test_the_exported_classifier_gives_the_services_labels(
     owner: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:

@@ -54,8 +54,8 @@ def train_in_format(base: str, method: str, params: dict[str, Any], folder: Path
     [
         ("llava-shapes", "lora", LORA),
         ("llava-shapes", "finetune", {**WHOLE, "lora": {}}),
-        ("flamingo-shapes", "lora", LORA),
-        ("flamingo-shapes", "finetune", {**WHOLE, "lora": {}}),
+        pytest.param("flamingo-shapes", "lora", LORA, marks=pytest.mark.slow),
+        pytest.param("flamingo-shapes", "finetune", {**WHOLE, "lora": {}}, marks=pytest.mark.slow),
         ("flamingo-shapes", "finetune", WHOLE),
         ("smolvlm", "finetune", {**WHOLE, "lora": {}}),
         ("blip-shapes-vqa", "finetune", WHOLE),

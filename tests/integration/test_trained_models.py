@@ -115,6 +115,7 @@ async def test_a_model_is_served_from_the_moment_it_is_published(
     assert (await client.delete("/v1/models/lite")).status_code == 409
 
 
+@pytest.mark.slow
 async def test_a_model_travels_as_an_archive(make_client: ClientMaker, services: Services) -> None:
     client, other = await make_client(), await make_client()
     await teach_shapes(client, 3)
