@@ -285,7 +285,7 @@ export const say = {
     agreementShort: "share that was right",
     curve: "How often it was right, over the last 20 decisions",
     decided: "decided",
-    tally: (figures: { right: number; relabelled: number; none: number; skipped: number }) => `${figures.right} right, ${figures.relabelled} given another label, ${figures.none} none of the labels, ${figures.skipped} skipped. These are the unsure pictures: of all it is right more often.`,
+    tally: (figures: { right: number; relabelled: number; none: number; skipped: number }) => `${figures.right} right, ${figures.relabelled} given another label, ${figures.none} none of the labels, ${figures.skipped} skipped. These are mostly unsure pictures: of all it is right more often.`,
     what: "What is it?",
     wasGuessed: (guess: string, margin: number) => `It said ${guess}, ${Math.round(margin * 100)} points ahead of the next.`,
     wasRejected: (guess: string) => `It said none of these; the nearest is ${guess}.`,
