@@ -294,7 +294,7 @@ async def _views(session: AsyncSession, wanted: Any) -> list[DatasetView]:
 async def find_names(session: AsyncSession, ids: Set[uuid.UUID]) -> dict[uuid.UUID, str]:
     """What the datasets of these ids are called; those still there."""
     rows = await session.execute(select(Dataset.id, Dataset.name).where(Dataset.id.in_(ids)))
-    return dict(rows.tuples().all())
+    return {row.id: row.name for row in rows}
 
 
 async def find_shown_images(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
