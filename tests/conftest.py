@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from app.bootstrap import Services
 
+TESTS = Path(__file__).parent
 LONG_FILES = (
     "faults/test_many_shot.py",
     "acceptance/test_contributing.py",
@@ -69,6 +70,12 @@ LONG_FILES = (
     "integration/test_encoder_hugging_face.py",
     "integration/test_vlms.py",
     "integration/test_lite_renewal.py",
+    "browser/test_every_screen.py",
+    "acceptance/test_starting.py",
+    "acceptance/test_answering.py",
+    "browser/test_teach.py",
+    "integration/test_trained_models.py",
+    "integration/test_finetune_vlm.py",
 )
 """What takes longest, in that order: no other file comes near a half minute."""
 TEMPLATE = "migrated"
@@ -94,7 +101,7 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first: one of them at the end leaves the other processes without work."""
     place = {name: number for number, name in enumerate(LONG_FILES)}
-    items.sort(key=lambda item: place.get("/".join(item.path.parts[-2:]), len(place)))
+    items.sort(key=lambda item: place.get(os.path.relpath(item.path, TESTS), len(place)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -13,6 +13,7 @@ from app.cli import output
 from app.cli.dataset_folders import say_found, upload
 from app.cli.labelled_folders import FolderRules
 from app.cli.session import Session
+from app.cli.submitting import check_request
 
 _FORMATS = {"custom": "jsonl"}
 _MAX_BYTES = 1 << 20
@@ -58,18 +59,25 @@ class SentDocument:
 
 
 def send(
-    session: Session, document: dict[str, Any], file: Path, rules: FolderRules, *, data: bool
+    session: Session,
+    document: dict[str, Any],
+    file: Path,
+    rules: FolderRules,
+    *,
+    data: bool,
+    beside: dict[str, Any],
 ) -> SentDocument:
     """Send the folders that the document names.
 
     Relative folders are looked for beside the file. Nothing is sent of a document that the service finds wrong, or
-    whose model is not at hand, and without `data` not the folder to learn from, in whose place there is another
-    source. Fields that have no effect are printed first.
+    whose model is not at hand, or with which a request's other fields `beside` it do not go; and without `data` not the
+    folder to learn from, in whose place there is another source. Fields that have no effect are printed first.
     """
     checked = session.service.call("POST", "/v1/configurations/check", json=document, again=True)
     warnings = tuple(f"{note['field']}: {note['sentence']}" for note in checked["warnings"])
     for warning in warnings:
         output.say(warning)
+    check_request(session, {**beside, "config": document})
     left = dict(document)
     if not data:
         left["dataset"] = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,11 +30,26 @@ from app.cli.options import (
     parse_params,
 )
 from app.cli.session import Session, pass_session
-from app.cli.submitting import Ending, check_detach, train_and_save
+from app.cli.submitting import Ending, check_detach, check_request, train_and_save
+
+
+class Figure(StrEnum):
+    """What an evaluation may keep."""
+
+    ACCURACY = "accuracy"
+    F1 = "f1"
+    MACRO_F1 = "macro_f1"
+    PER_CLASS = "per_class"
+    CONFUSION_MATRIX = "confusion_matrix"
+    CALIBRATION_ERROR = "calibration_error"
+    BLEU = "bleu"
+    EXACT_MATCH = "exact_match"
+
 
 app = typer.Typer(help="Train on hundreds of examples and more.", no_args_is_help=True)
 DEFAULT_FOLDER = Path("./trained_model")
 _Model = Annotated[str, typer.Option(help="A trained model: its id, or its folder.")]
+_JudgedSplit = Literal["test", "validation", "train", "all"]
 # --data-dir is the folder with the examples here
 _ServiceDir = Annotated[
     Path | None,
@@ -145,16 +161,11 @@ def train(
         "training_args": {"learning_type": "many_shot", **arguments},
         "base_model": model or "default",
     }
-    if Path(dataset).is_dir():  # what is wrong with it is said before a folder is sent
-        session.service.call("POST", "/v1/configurations/check", json=config, again=True)
-    body = drop_none(
-        config=config,
-        dataset=dataset_id(session, dataset, FolderRules(labels_from, own_split)),
-        params=values,
-        seed=seed,
-        name=name or None,
-    )
-    train_and_save(session, body, ending)
+    body = drop_none(config=config, params=values, seed=seed, name=name or None)
+    if Path(dataset).is_dir():
+        check_request(session, body)
+    rules = FolderRules(labels_from, own_split)
+    train_and_save(session, body | {"dataset": dataset_id(session, dataset, rules)}, ending)
 
 
 @app.command()
@@ -166,17 +177,13 @@ def evaluate(
         str, typer.Option(help="A folder of examples, a prepared folder, or a dataset's id.")
     ],
     split: Annotated[
-        str | None,
+        _JudgedSplit | None,
         typer.Option(
-            help="test, validation, train or all; without it test of a dataset, of a folder its own test split or all."
+            help="Which examples; without it test of a dataset, of a folder its own test split or all."
         ),
     ] = None,
     metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Keep this figure: accuracy, f1, per_class, confusion_matrix, calibration_error, bleu or exact_match;"
-            " repeat. All that apply without it."
-        ),
+        list[Figure] | None, typer.Option(help="Keep this figure; repeat. All that apply without it.")
     ] = None,
     labels_from: LabelsFromOption = "auto",
     own_split: OwnSplitOption = "keep",
@@ -190,7 +197,12 @@ def evaluate(
         saving.check_free(output_dir, force=force)
     fresh = Path(test_data).is_dir() and not (Path(test_data) / "dataset.json").is_file()
     name = quoted(str(model_id(session.service, model)))
-    session.service.get(f"/v1/models/{name}")  # that there is none is said before a folder is sent
+    # that there is none, or none that could be judged, is said before a folder is sent
+    if session.service.get(f"/v1/models/{name}")["kind"] == "encoder":
+        output.fail(
+            f"'{model}' has no labels of its own to be judged by: train a model on it first",
+            output.REFUSED,
+        )
     dataset = dataset_id(session, test_data, FolderRules(labels_from, own_split))
     body = {
         "split": split or (split_to_judge(session, dataset) if fresh else "test"),

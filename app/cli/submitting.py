@@ -40,6 +40,11 @@ def check_detach(session: Session, ending: Ending) -> None:
         )
 
 
+def check_request(session: Session, body: dict[str, Any]) -> None:
+    """End the command, before anything is sent, for what the job would be refused for whatever it learns from."""
+    session.service.call("POST", "/v1/jobs/check", json=body, again=True)
+
+
 def train_and_save(session: Session, body: dict[str, Any], ending: Ending) -> None:
     """As `submit`, and say what comes next."""
     job = submit(session, body, ending)

@@ -28,7 +28,7 @@ from app.cli.options import (
     parse_params,
 )
 from app.cli.session import Session, pass_session
-from app.cli.submitting import Ending, check_detach, say_next, submit, train_and_save
+from app.cli.submitting import Ending, check_detach, check_request, say_next, submit, train_and_save
 from app.cli.wording import count_examples
 
 DEFAULT_COLLECTION = "default"
@@ -146,6 +146,8 @@ def _train_by_strategy(session: Session, body: dict[str, Any], data: _Data, endi
         output.fail(f"{body['strategy']} needs no training, only examples: pass {example}", output.USAGE)
     _check_fits(strategy, body, ending)
     _check_taught(strategy, data.examples)
+    if strategy["method"] is not None:
+        check_request(session, body)
     if data.examples:
         _add(session, collection, data.examples, strategy)
     if strategy["method"] is None:
@@ -158,7 +160,7 @@ def _train_by_strategy(session: Session, body: dict[str, Any], data: _Data, endi
 
 def _train_by_config(session: Session, file: Path, body: dict[str, Any], data: _Data, ending: Ending) -> None:
     replaced = data.dataset is not None or data.collection is not None
-    sent = configured.send(session, configured.read(file), file, data.rules, data=not replaced)
+    sent = configured.send(session, configured.read(file), file, data.rules, data=not replaced, beside=body)
     dataset = sent.dataset if data.dataset is None else dataset_id(session, data.dataset, data.rules)
     body = {**body, "config": sent.document, **_source(dataset, data.collection or DEFAULT_COLLECTION)}
     job = submit(session, body, replace(ending, said=frozenset(sent.warnings)))

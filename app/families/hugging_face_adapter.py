@@ -85,10 +85,11 @@ class PeftEncoder:
                 key, lambda: _whole(family.architectures[0], base_folder, self._dtype, self._device)
             )
         self._adapter = self._base.load(folder)
+        self._images: GpuRuntime | None = None
         try:
             self._open(source, folder, key.fingerprint, config, device)
         except BaseException:
-            self.close()  # or its adapter would stay with the base that others hold
+            self._give_up()
             raise
 
     def _open(
@@ -101,7 +102,6 @@ class PeftEncoder:
     ) -> None:
         """Find how its images are prepared, and what runs them."""
         self._steps = of_processor(self._processor)
-        self._images: GpuRuntime | None = None
         found = pixel_parity(
             self._steps,
             partial(prepare_by_processor, self._processor),
@@ -128,6 +128,12 @@ class PeftEncoder:
             "none" if device.kind == "cpu" else "basic",
             note=" ".join(part for part in (as_it_is, found.remark) if part) or None,
         )
+
+    def _give_up(self) -> None:
+        """Close what was opened so far; its adapter would stay with the base that others hold."""
+        if self._images is not None:
+            self._images.close()
+        self.close()
 
     def _tower(self) -> Tower:
         return Tower(

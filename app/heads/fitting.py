@@ -49,13 +49,15 @@ def fit_head(
     *,
     kind: str | None = None,
     label_shares: LabelShares = "equal",
+    counts: Ints | None = None,
 ) -> Head:
     """The head of a collection: `labels[i]` has the id `label_ids[i]` in `supports` and the text `texts[i]`.
 
     `texts` is float32[C, d] or None. Labels without vectors are told by their texts alone. Kernel regression and
     Gaussian discriminants are added up, each worth what held-out supports say; `kind`, one of `PARTS`, leaves the
-    other out. `label_shares` says how often each label is to be expected. Neither the order of the labels nor that
-    of the examples makes a difference. Raises ValueError when there is neither a text nor a vector to go by, or no
+    other out. `label_shares` says how often each label is to be expected; `counts` int64[C] are the examples that there
+    are of each where `supports` hold only some. Neither the order of the labels nor that of the examples makes a
+    difference. Raises ValueError when there is neither a text nor a vector to go by, or no
     label.
     """
     if not labels or len(labels) != len(label_ids):
@@ -64,6 +66,9 @@ def fit_head(
         if texts is None:
             raise ValueError("neither texts nor examples to tell labels by")
         return zero_shot_head(labels, texts, priors)
+    shares = None
+    if label_shares == "examples":
+        shares = log_shares(np.array([*map(supports.count, label_ids)]) if counts is None else counts)
     order = sorted(range(len(labels)), key=lambda i: _identity(labels[i], texts, i, supports, label_ids[i]))
     ordered = _fit_ordered(
         [labels[i] for i in order],
@@ -72,7 +77,7 @@ def fit_head(
         [label_ids[i] for i in order],
         priors,
         PARTS if kind is None else (kind,),
-        label_shares,
+        None if shares is None else shares[order],
     )
     return ordered.rearrange(np.argsort(order))
 
@@ -92,7 +97,7 @@ def _fit_ordered(
     label_ids: list[int],
     priors: Priors,
     parts: tuple[str, ...],
-    label_shares: LabelShares,
+    shares: Doubles | None,
 ) -> Head:
     gathered = gather(supports, label_ids)
     priors = for_collection(priors, gathered)
@@ -114,8 +119,7 @@ def _fit_ordered(
         of_texts = rows.linear(text_scales)
         weights, bias = weights + of_texts[0], bias + of_texts[1]
     held_out = combined.logits
-    if label_shares == "examples":
-        shares = _log_shares(supports, label_ids)
+    if shares is not None:
         bias, held_out = bias + shares, held_out + shares[gathered.seen]
     kernel = combined.kernel
     anchors = gathered.anchors if kernel is not None else gathered.anchors[:0]
@@ -213,8 +217,8 @@ def _confusions(told: Ints, labels: Ints) -> Ints:
     return np.concatenate([pairs, counts[:, None]], axis=1)
 
 
-def _log_shares(supports: SupportSet, label_ids: list[int]) -> Doubles:
-    """float64[C]: logarithms of the labels' shares among the examples, one added to each (Laplace's rule)."""
-    counts = np.array([supports.count(label) for label in label_ids], np.float64) + 1.0
-    shares: Doubles = np.log(counts / counts.sum())
+def log_shares(counts: Ints) -> Doubles:
+    """float64[C]: logarithms of the labels' shares among int64[C] examples, one added to each (Laplace's rule)."""
+    more = counts.astype(np.float64) + 1.0
+    shares: Doubles = np.log(more / more.sum())
     return shares

@@ -41,23 +41,23 @@ class ModelOpener:
         """Load, then run its towers once, so that no request pays for the first run."""
         settings = self._settings
         encoder = cast(Encoder, self._families.load("encoder", source, self.config))
-        blank = Image.new("RGB", (encoder.input_size, encoder.input_size), "gray")
         try:
+            blank = Image.new("RGB", (encoder.input_size, encoder.input_size), "gray")
             encoder.encode_images(encoder.preprocess(blank)[None])
             if isinstance(encoder, TextEncoder):
                 encoder.encode_texts(["a photo"])
+            launcher = encoder.launcher if isinstance(encoder, Launching) else None
+            return LiveEncoder(
+                encoder,
+                pool=self._pool,
+                max_batch=launcher.largest_batch if launcher else largest_batch(settings),
+                max_queue=settings.batching.max_queue,
+                max_cached_texts=settings.batching.max_cached_texts,
+                observer=self._observer,
+            )
         except BaseException:
             close_encoder(encoder)  # or its adapter would stay with the base that others hold
             raise
-        launcher = encoder.launcher if isinstance(encoder, Launching) else None
-        return LiveEncoder(
-            encoder,
-            pool=self._pool,
-            max_batch=launcher.largest_batch if launcher else largest_batch(settings),
-            max_queue=settings.batching.max_queue,
-            max_cached_texts=settings.batching.max_cached_texts,
-            observer=self._observer,
-        )
 
     def open_vlm(self, source: EncoderSource) -> LiveVlm:
         """Load, then answer once: on a GPU with as many tokens as it takes to capture a step."""
@@ -72,13 +72,13 @@ class ModelOpener:
                 vlm.generate([packed], lambda fits: ())  # with slots for all who may join later
             else:
                 vlm.generate([packed])
+            return LiveVlm(
+                vlm,
+                self._pool,
+                max_batch=settings.answers.vlm_max_batch,
+                max_queue=settings.answers.vlm_max_queue,
+                observer=self._observer,
+            )
         except BaseException:
             vlm.close()  # or its adapter would stay with the base that others hold
             raise
-        return LiveVlm(
-            vlm,
-            self._pool,
-            max_batch=settings.answers.vlm_max_batch,
-            max_queue=settings.answers.vlm_max_queue,
-            observer=self._observer,
-        )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from app.methods.method import Method
-from app.methods.params import Params
+from app.methods.params import Params, SharesParams
 
 
-class HeadParams(Params):
+class HeadParams(SharesParams, Params):
     """The closed-form head alone, published as a model."""
 
 

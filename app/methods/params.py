@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.heads import LabelShares
 from app.media.augmentation import OFF, AugmentationSettings
 from app.methods.tasks import Metric
 
@@ -157,7 +158,18 @@ class LabelParams(BaseModel):
     )
 
 
-class PublishParams(BaseModel):
+class SharesParams(BaseModel):
+    """How often each label is expected."""
+
+    label_shares: LabelShares | None = Field(
+        None,
+        description="Encoders: how often the model expects each label: `equal`, all alike; `examples`, as often as "
+        "there are examples of it; empty: as the collection that it learns from does, and of a dataset closed-form "
+        "heads all alike and a trained classifier as its loss counted them.",
+    )
+
+
+class PublishParams(SharesParams):
     """What comes of training an encoder's own weights."""
 
     publish: Literal["best", "trained"] = Field(

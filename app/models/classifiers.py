@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from app.heads import Head, Prediction, SupportSet, fit_head
+from app.heads import Head, LabelShares, Prediction, SupportSet, fit_head
 from app.heads.priors import Priors, named_priors
 from app.heads.types import softmax, unit
 from app.inference.errors import ModelUnavailableError
@@ -28,6 +28,8 @@ EXEMPLARS = 16
 """Examples kept a label, from which likeness and the share for none are fitted again when it is loaded."""
 MAX_DIM = 16_384
 """Longest features: the closed-form part takes memory by their square."""
+MAX_COUNT = 10**12
+"""Most examples of a label that a file may tell of."""
 _MAX_VALUE = 1e18
 """No number on the way to a score is larger, so that none overflows in float32, nor its square."""
 
@@ -58,6 +60,10 @@ class ClassifierNote(BaseModel):
     """Whether the projection's output is scaled to unit norm."""
     threshold: float | None = Field(None, ge=0, le=1)
     """Best score below which an image is rejected; null: as for a collection."""
+    label_counts: list[Annotated[int, Field(ge=0, le=MAX_COUNT)]] | None = None
+    """Of a closed-form head: the examples of each label, as often as which it is expected; null: all are expected
+    alike. A head keeps few of its examples, so that these do not tell.
+    """
 
 
 @dataclass(frozen=True)
@@ -206,7 +212,11 @@ def _build_closed_form(note: ClassifierNote, weights: Weights) -> Head:
     supports = SupportSet(note.dim)
     supports.add(weights.owners, weights.exemplars)
     ids = list(range(len(note.labels)))
-    return fit_head(note.labels, weights.texts, supports, ids, _priors(note))
+    counts = None if note.label_counts is None else np.array(note.label_counts, np.int64)
+    shares: LabelShares = "equal" if counts is None else "examples"
+    return fit_head(
+        note.labels, weights.texts, supports, ids, _priors(note), label_shares=shares, counts=counts
+    )
 
 
 def _priors(note: ClassifierNote) -> Priors:
@@ -225,6 +235,7 @@ def _check(note: ClassifierNote, weights: Weights) -> None:
         (weights.rows is None) == (weights.bias is None),
         weights.rows is None or (weights.rows.ndim == 2 and len(weights.rows) == count),
         weights.bias is None or weights.bias.shape == (count,),
+        note.label_counts is None or len(note.label_counts) == count,
     ]
     size = note.dim
     for weight, bias in weights.layers:

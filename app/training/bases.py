@@ -91,6 +91,12 @@ class BaseModels:
         self._check_task(source.name, task)
         return word
 
+    def check_asked(self, asked: str, kind: Kind, family: str | None, strategy: str) -> None:
+        """Raise what `encoder` and `vlm` raise of a client's name, whatever the data."""
+        word = self._resolve_encoder(asked) if kind == "encoder" else self._resolve_vlm(asked)
+        source = FAMILIES.resolve(kind, word)
+        self._check_family(source.family, family, source.name, strategy)
+
     def warnings(self, word: str, kind: Kind) -> tuple[str, ...]:
         """What to know of a base model before it is trained: that it was made for a small world."""
         try:
@@ -118,7 +124,7 @@ class BaseModels:
             )
         raise self._models.absent(asked, "encoder")
 
-    def _resolve_vlm(self, asked: str, task: Task) -> str:
+    def _resolve_vlm(self, asked: str, task: Task | None = None) -> str:
         if found := self._models.match_base(asked, "vlm", task):
             return self._models.word_of(found[0])
         raise self._models.absent(asked, "vlm", task)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from app.errors import InvalidInputError, VisionError
 from app.families import FAMILIES
@@ -12,7 +14,7 @@ from app.inference.errors import ModelNotFoundError
 from app.inference.model_info import ModelInfo
 from app.inference.sources import HUB_ID, EncoderConfig
 from app.jobs.spec import ResolvedJob
-from app.methods import METHODS, check_params
+from app.methods import METHODS, MethodName, check_params
 from app.methods.tasks import Task
 from app.models.resolver import ModelResolver
 from app.settings import Settings
@@ -23,7 +25,7 @@ from app.training.config_notes import FieldNote, find_notes
 from app.training.config_recipe import recipe_of
 from app.training.config_sections import Kind
 from app.training.learning_data import LearningData
-from app.training.resolving import TrainingOptions, default_name, resolve_job
+from app.training.resolving import TrainingOptions, default_name, merge_params, resolve_job
 
 _KINDS: dict[Kind, str] = {"vlm": "vision-language model", "encoder": "encoder"}
 
@@ -46,18 +48,21 @@ class Configurations:
         self._models = models
         self._bases = BaseModels(models)
 
-    async def check(self, config: MultimodalConfig) -> list[FieldNote]:
-        """Fields without effect, as far as that can be told before there are data.
+    async def check(
+        self, config: MultimodalConfig, options: TrainingOptions | None = None
+    ) -> list[FieldNote]:
+        """Fields without effect, as far as that can be told before there are data; `options` are what is asked for
+        beside the document.
 
         Raises ModelNotFoundError for a model that is not at hand, InvalidInputError for one of another kind than the
         document says and for parameters that the method does not take.
         """
-        base = self._find_base(config, None)
+        options = options or TrainingOptions()
+        base = self._find_base(config, options.base_model)
         task = _likely_task(config, base.kind)
         kind = base.kind or (None if task is None else _kind_of(task))
         method = config.training_args.method or (None if kind is None else config.method_for(kind))
-        if method is not None:
-            check_params(method, config.params_for(method, kind or "encoder"))
+        _check_any_params(config, [kind] if kind else ["encoder", "vlm"], options)
         candidates = [model for model in base.candidates if _does(model, task)] or list(base.candidates)
         traits = None
         if len(candidates) == 1:
@@ -75,12 +80,8 @@ class Configurations:
         base = self._find_base(config, options.base_model)
         recipe = recipe_of(config, data, base.kind)
         name = options.name or default_name(data.slug, recipe.method)
-        # a number of steps that is asked for beside the document stands in the place of its epochs
-        takes = METHODS[recipe.method].params.model_fields
-        instead = (
-            {"epochs": None} if "steps" in options.params and takes.keys() >= {"steps", "epochs"} else {}
-        )
-        options = replace(options, base_model=base.word, name=name, params={**instead, **options.params})
+        params = _params_beside(recipe.method, options)
+        options = replace(options, base_model=base.word, name=name, params=params)
         job = resolve_job(recipe, data, options, self._bases)
         traits = await asyncio.to_thread(self._traits, job.spec.base_model or "", recipe.model.kind)
         notes = find_notes(config, recipe.method, job.spec.task, traits)
@@ -142,6 +143,29 @@ class Configurations:
                 sentence += " and VISION_ALLOW_DOWNLOADS=true"
             sentence += "."
         return sentence
+
+
+def _params_beside(method: MethodName, options: TrainingOptions) -> dict[str, Any]:
+    """What is asked for beside a document: a number of steps stands in the place of its epochs."""
+    takes = METHODS[method].params.model_fields
+    instead = "steps" in options.params and takes.keys() >= {"steps", "epochs"}
+    return {**({"epochs": None} if instead else {}), **options.params}
+
+
+def _check_any_params(config: MultimodalConfig, kinds: Sequence[Kind], options: TrainingOptions) -> None:
+    """Raise InvalidInputError for parameters that the method of none of these kinds of models takes."""
+    wrong = None
+    for kind in kinds:
+        method = config.method_for(kind)
+        params = merge_params(config.params_for(method, kind), _params_beside(method, options))
+        try:
+            check_params(method, params)
+        except InvalidInputError as error:
+            wrong = wrong or error
+        else:
+            return
+    if wrong is not None:
+        raise wrong
 
 
 def _likely_task(config: MultimodalConfig, kind: Kind | None) -> Task | None:

@@ -56,6 +56,25 @@ class Lesson:
         return "vqa" if self.asks_for_labels else self.task
 
 
+def kind_taught(strategy: _Strategy, base_kind: Kind | None) -> Kind:
+    """Which kind of model the strategy trains over a base of this kind, whatever the data: a strategy for any family
+    follows the base. Raises NotTrainableError where its method trains no such model.
+    """
+    if base_kind != "vlm" or not _follows_base(strategy):
+        return strategy.model.kind
+    able = methods_for("vlm")
+    if strategy.method not in able:
+        raise NotTrainableError(
+            f"The method '{strategy.method}' trains encoders, not vision-language models: take "
+            f"{' or '.join(able)}, or an encoder as the base model."
+        )
+    return "vlm"
+
+
+def _follows_base(strategy: _Strategy) -> bool:
+    return strategy.model.family == DEFAULT and strategy.model.kind == "encoder"
+
+
 def lesson_of(strategy: _Strategy, data: LearningData, base_kind: Kind | None) -> Lesson:
     """What the strategy teaches with this data; `base_kind` is that of a base model that the client named.
 
@@ -63,19 +82,13 @@ def lesson_of(strategy: _Strategy, data: LearningData, base_kind: Kind | None) -
     takes labels where the data holds no answers. Raises NotTrainableError where method, model and data do not go
     together.
     """
-    kind, task = strategy.model.kind, strategy.task
-    follows = strategy.model.family == DEFAULT and kind == "encoder"
-    only_answers = not data.labels and data.answers > 0 and task == "classification"
-    able = methods_for("vlm")
-    if follows and (base_kind == "vlm" or (base_kind is None and only_answers and strategy.method in able)):
-        if strategy.method not in able:
-            raise NotTrainableError(
-                f"The method '{strategy.method}' trains encoders, not vision-language models: take "
-                f"{' or '.join(able)}, or an encoder as the base model."
-            )
-        kind = "vlm"
-        if only_answers:
-            task = "vqa" if "vqa" in data.tasks else "caption"
+    task, only_answers = strategy.task, not data.labels and data.answers > 0
+    only_answers = only_answers and task == "classification"
+    if base_kind is None and only_answers and strategy.method in methods_for("vlm"):
+        base_kind = "vlm"
+    kind = kind_taught(strategy, base_kind)
+    if only_answers and kind == "vlm" and _follows_base(strategy):
+        task = "vqa" if "vqa" in data.tasks else "caption"
     if kind == "vlm" and task == "vqa" and data.labels and not data.answers:
         task = "classification"
     if task not in data.tasks:

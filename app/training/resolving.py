@@ -15,7 +15,7 @@ from app.methods import METHODS, MethodName, check_params
 from app.methods.tasks import Task
 from app.training.bases import BaseModels
 from app.training.learning_data import LearningData
-from app.training.lessons import lesson_of, remarks_on_few, with_question
+from app.training.lessons import kind_taught, lesson_of, remarks_on_few, with_question
 from app.training.teachable import check_teachable
 
 _MAX_NAME_LENGTH = 63
@@ -123,6 +123,17 @@ def resolve_job(
         strategy.hardware.gpu_memory_gb,
     )
     return ResolvedJob(spec, queue_of(params, memory_gb), strategy.name, warnings)
+
+
+def check_options(strategy: Recipe, options: TrainingOptions, bases: BaseModels) -> None:
+    """Raise what `resolve_job` raises whatever the data are, so that it can be told before there are any."""
+    if strategy.method is None:  # what to do instead depends on the data
+        return
+    _check_listed(strategy, options.base_model, bases)
+    kind = kind_taught(strategy, bases.kind_of(options.base_model))
+    check_params(strategy.method, merge_params(strategy.params, options.params))
+    if options.base_model is not None:
+        bases.check_asked(options.base_model, kind, strategy.model.family, strategy.name)
 
 
 def _check_listed(strategy: Recipe, asked: str | None, bases: BaseModels) -> None:

@@ -22,7 +22,7 @@ from app.training.config import MultimodalConfig
 from app.training.configurations import Configurations
 from app.training.learning_data import LearningData
 from app.training.placing import Placement
-from app.training.resolving import Recipe, TrainingOptions, resolve_job
+from app.training.resolving import Recipe, TrainingOptions, check_options, resolve_job
 
 log = structlog.get_logger("app.training")
 
@@ -88,6 +88,15 @@ class Training:
             await self._check_name(workspace, wanted.options.name)
         job = await self.placement.place(job)
         return await self._jobs.queue(workspace, job, key=key, digest=digest)
+
+    async def check(self, workspace: str, how: str | MultimodalConfig, options: TrainingOptions) -> None:
+        """Raise what `submit` raises of everything but the data, which may not be there yet."""
+        if isinstance(how, MultimodalConfig):
+            await self.configurations.check(how, options)
+        else:
+            check_options(self._strategies.get(how), options, self._bases)
+        if options.name is not None:
+            await self._check_name(workspace, options.name)
 
     async def _data(self, workspace: str, wanted: Submission) -> LearningData:
         if wanted.dataset is not None:

@@ -24,7 +24,7 @@ SELECTION = (
     "tests/integration/test_lora_encoders.py",
     "tests/integration/test_finetune_encoder.py",
     "tests/integration/test_shared_bases.py",
-    "tests/integration/test_registry.py",
+    "tests/integration/registry",
     "tests/integration/test_optimisation.py",
 )
 """What loads models and trains, those that failed on a GPU before first."""

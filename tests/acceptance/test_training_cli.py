@@ -7,9 +7,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import app
 from tests import shapes
 from tests.live import Live, run, serving
 
@@ -133,3 +136,45 @@ def test_what_needs_no_training_is_learned_at_once(working: Live, photos: Path) 
     wrong = run("train", "--strategy", "lite_fewshot", *taught, "-p", "stepz=3", **said)
     assert (wrong.returncode, "steps" in wrong.stderr) == (2, True)
     assert "coffee" not in run("oneshot", "list-examples", **said).stdout
+
+
+METRICS = 'metrics=["accuracyy"]'
+WRONG: list[tuple[str, list[str]]] = [
+    ("manyshot train --dataset FOLDER -p " + METRICS, ["metrics", "'exact_match'"]),
+    ("manyshot train --dataset FOLDER -p stepz=3", ["stepz", "There are"]),
+    ("manyshot train --dataset FOLDER --model nowhere", ["There is no model 'nowhere'", "lite"]),
+    ("manyshot train --dataset FOLDER --name Two,Shapes", ["name"]),
+    ("train --strategy lite_fewshot --dataset FOLDER -p " + METRICS, ["metrics", "'exact_match'"]),
+    ("train --strategy lite_fewshot --examples FOLDER -p rank=0", ["rank"]),
+    ("train --strategy lite_fewshot --examples FOLDER --base-model nowhere", ["'nowhere'", "lite"]),
+    ("train --strategy lite_fewshot --examples FOLDER --base-model clip-tiny", ["family 'lite'"]),
+    ("train --strategy maml_fewshot --examples FOLDER --base-model llava-shapes", ["vision-language model"]),
+    ("train --strategy nothing --examples FOLDER", ["'nothing'", "lite_fewshot"]),
+    ("train --config CONFIG -p " + METRICS, ["metrics", "'exact_match'"]),
+    ("train --config CONFIG --name Two,Shapes", ["name"]),
+    ("manyshot evaluate --model lite --test-data FOLDER", ["no labels of its own"]),
+    ("manyshot evaluate --model lite --test-data FOLDER --metric accuracyy", ["accuracyy", "exact_match"]),
+    ("manyshot evaluate --model lite --test-data FOLDER --split tests", ["tests", "validation"]),
+]
+
+
+def test_what_is_wrong_with_a_request_is_said_before_its_folder_is_sent(
+    working: Live, ten: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"training_args: {{learning_type: few_shot}}\ndataset: {{data_dir: {ten}}}\n")
+    places = {"FOLDER": str(ten), "CONFIG": str(config)}
+
+    def kept() -> list[Any]:
+        with working.client() as client:
+            return [client.get(f"/v1/{what}").json()["data"] for what in ("datasets", "collections", "jobs")]
+
+    before = kept()
+    for line, said in WRONG:
+        words = [places.get(word, word) for word in line.split()]
+        if "train" in words and words[0] == "manyshot":
+            words += ["--output-dir", str(tmp_path / "model")]
+        done = CliRunner().invoke(app, words, env={"VISION_SERVER": working.url, "COLUMNS": "200"})
+        assert done.exit_code in (1, 2), (line, done.output)
+        assert all(part in done.output for part in said), (line, done.output)
+    assert kept() == before

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import huggingface_hub
+import huggingface_hub.constants
 import pytest
 import yaml
 from PIL import Image
@@ -240,3 +240,35 @@ async def test_what_a_configuration_is_refused_for(client: httpx.AsyncClient, bo
     reply = await client.post("/v1/jobs", json=body)
     assert reply.status_code in (404, 422)
     assert words in reply.text
+
+
+async def test_a_request_is_checked_before_there_are_data(client: httpx.AsyncClient) -> None:
+    few = {"learning_type": "few_shot"}
+    right: list[dict[str, Any]] = [
+        {"strategy": "lite_fewshot", "params": {"steps": 20, "metrics": ["f1"]}, "name": "new"},
+        {"strategy": "custom_manyshot", "base_model": "llava"},
+        {"strategy": "lite_oneshot"},
+        {"config": {"training_args": few}, "params": {"steps": 20}, "base_model": "clip-tiny"},
+        # data decide between an encoder's method and a vision-language model's, of which only one takes it
+        {"config": {"training_args": {"learning_type": "one_shot"}}, "params": {"rank": 2}},
+    ]
+    for body in right:
+        reply = await client.post("/v1/jobs/check", json=body)
+        assert (reply.status_code, reply.content) == (204, b""), (body, reply.text)
+    wrong: list[tuple[dict[str, Any], int, str]] = [
+        ({"strategy": "none_such"}, 404, "none_such"),
+        ({"strategy": "lite_fewshot", "base_model": "none-such"}, 404, "none-such"),
+        ({"strategy": "lite_fewshot", "base_model": "clip-tiny"}, 422, "family 'lite'"),
+        ({"strategy": "custom_manyshot", "base_model": "llava-shapes", "params": {"stepz": 1}}, 422, "stepz"),
+        ({"strategy": "lite_fewshot", "params": {"metrics": ["good"]}}, 422, "'exact_match'"),
+        ({"strategy": "lite_fewshot", "name": "Not, a name"}, 422, "name"),
+        ({"strategy": "lite_fewshot", "name": "lite"}, 409, "'lite'"),
+        ({"config": {"training_args": few}, "params": {"metrics": ["good"]}}, 422, "'exact_match'"),
+        ({"config": {"training_args": few}, "base_model": "none-such"}, 404, "none-such"),
+        ({"config": {"training_args": few, "base_model": "none-such"}}, 404, "none-such"),
+    ]
+    for body, status, says in wrong:
+        reply = await client.post("/v1/jobs/check", json=body)
+        assert reply.status_code == status, (body, reply.text)
+        assert says in reply.json()["detail"]
+    assert (await client.get("/v1/jobs")).json()["data"] == []

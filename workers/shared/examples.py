@@ -56,7 +56,7 @@ class Examples:
         self.source = source
         """What the model card says they came from."""
         self.label_shares = label_shares
-        """How often the collection that they came from expects each label."""
+        """How often each label is expected; what is not told otherwise, as in the collection that they came from."""
         self._read = read
 
     @cached_property
@@ -72,6 +72,12 @@ class Examples:
     def only(self, items: Sequence[Item]) -> Examples:
         """The same source with these items."""
         return self._replace(self.task, items)
+
+    def expect(self, label_shares: LabelShares) -> Examples:
+        """The same examples, whose labels are expected in this way instead of as their collection does."""
+        found = self._replace(self.task, self.items)
+        found.label_shares = label_shares
+        return found
 
     def ask_for_labels(self, question: str) -> Examples:
         """The same examples as answered questions: `question` about every image, its label as the answer."""

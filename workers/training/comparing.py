@@ -268,11 +268,13 @@ def _encoder_of(run: JobRun) -> str:
 
 
 def _how(run: JobRun, encoder: str) -> str:
-    data = run.spec.data
+    data, shares = run.spec.data, run.spec.params.get("label_shares")
     if data is None or data.dataset is None:
-        return "The collection answers by it already: POST /v1/classify."
+        where = f", where its label_shares is {shares}" if shares else ""
+        return f"The collection answers by it already{where}: POST /v1/classify."
     bound = f" bound to the encoder '{encoder}'" if encoder else ""
+    whose = f" and with label_shares {shares}" if shares == "examples" else ""
     return (
-        f"POST /v1/datasets/{data.dataset}/teach teaches it to a collection{bound}, of which POST /v1/classify then "
-        "tells the labels."
+        f"POST /v1/datasets/{data.dataset}/teach teaches it to a collection{bound}{whose}, of which POST /v1/classify "
+        "then tells the labels."
     )

@@ -11,9 +11,11 @@ import time
 from collections import Counter
 from typing import Any
 
+from pydantic import BaseModel
+
 from app.inference import device as devices
 from app.jobs.spec import ModelCard, Outcome
-from app.methods.params import DEFAULT_QUESTION
+from app.methods.params import DEFAULT_QUESTION, SharesParams
 from app.settings import Settings
 from workers.methods import load_method
 from workers.shared.data import load_examples
@@ -40,6 +42,7 @@ def train(run: JobRun) -> Outcome:
     examples = _limit_per_label(
         _short(examples, params.max_answer_chars, run), params.examples_per_label, spec.seed
     )
+    examples = _expect_labels(examples, params, run)
     trainer.validate(params, examples)
     method = trainer(run, params, examples)
     method.prepare()
@@ -109,6 +112,18 @@ def _short(examples: Examples, most: int | None, run: JobRun) -> Examples:
     return examples.only(kept)
 
 
+def _expect_labels(examples: Examples, params: BaseModel, run: JobRun) -> Examples:
+    """The examples, their labels expected as the parameters say; tells the log where that is not all alike."""
+    if not isinstance(params, SharesParams) or run.spec.base_kind != "encoder":
+        return examples
+    if params.label_shares is not None:
+        examples = examples.expect(params.label_shares)
+    if examples.label_shares == "examples":
+        whose = "" if params.label_shares else ", as its collection does"
+        run.log(f"The model expects each label as often as there are examples of it{whose} (label_shares).")
+    return examples
+
+
 def _limit_per_label(examples: Examples, most: int | None, seed: int) -> Examples:
     """At most so many examples of each label to train on; those held out by the data itself stay."""
     if most is None:
@@ -133,7 +148,13 @@ def _fill(card: ModelCard, run: JobRun, examples: Examples, evaluation: dict[str
     spec = run.spec
     card.id = spec.model or card.id
     card.metrics = {name: value for name, value in evaluation.items() if isinstance(value, int | float | str)}
-    card.settings = spec.params
+    card.settings = dict(spec.params)
+    if (
+        spec.base_kind == "encoder"
+        and "label_shares" in card.settings
+        and examples.label_shares == "examples"
+    ):
+        card.settings["label_shares"] = "examples"  # the collection's, where the job names none
     card.strategy = run.task.strategy
     card.seed = spec.seed
     card.data = {

@@ -144,8 +144,12 @@ class CudaOffers:
             change=self._to_int8 if name == COMPILED_INT8 else None,
         )
         if runtime is not None:
-            if backend is not None:
-                runtime.record(PARITY_IMAGES)
+            try:
+                if backend is not None:
+                    runtime.record(PARITY_IMAGES)
+            except BaseException:
+                runtime.close()
+                raise
             return runtime
         if backend is not None:
             raise RuntimeError("only models whose images are resized on the device are compiled")

@@ -74,7 +74,7 @@ async def create_job(
         how=wanted.config or wanted.strategy or "",
         collection=wanted.collection,
         dataset=wanted.dataset,
-        options=TrainingOptions(wanted.params, wanted.base_model, wanted.name, wanted.seed),
+        options=_options(wanted),
     )
     job = await training.submit(
         caller.workspace,
@@ -85,3 +85,27 @@ async def create_job(
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return await describer.describe(job)
+
+
+@router.post(
+    "/check",
+    status_code=204,
+    responses=responses(
+        StrategyNotFoundError,
+        ModelNotFoundError,
+        ModelExistsError,
+        errors.InvalidInputError,
+        NotTrainableError,
+    ),
+)
+async def check_job(caller: Trainer, wanted: JobRequest, training: TrainingService) -> None:
+    """Refuse what a request for a job would be refused for whatever its data: strategy, parameters, base model, name.
+
+    Nothing is queued, and data are not looked at: ask before they are sent.
+    """
+    how = wanted.config or wanted.strategy or ""
+    await training.check(caller.workspace, how, _options(wanted))
+
+
+def _options(wanted: JobRequest) -> TrainingOptions:
+    return TrainingOptions(wanted.params, wanted.base_model, wanted.name, wanted.seed)

@@ -35,6 +35,7 @@ class Verbs(Group[Carrier]):
     caption_stream = Listing(recognition.caption_stream)
     augment = Verb(recognition.augment)
     train = Verb(jobs.train)
+    check_training = Verb(jobs.check_training)
     check_configuration = Verb(jobs.check_configuration)
     hardware = Verb(service.get_hardware)
     storage = Verb(service.get_storage)

@@ -159,6 +159,7 @@ export interface Calls {
   "GET /v1/collections/{collection}/answers/{id}/image": { path: { collection: string; id: string }; query: { size?: number }; reply: void };
   "POST /v1/jobs": { path: {  }; json: JobRequest; reply: JobInfo };
   "GET /v1/jobs": { path: {  }; query: { state?: ("queued" | "running" | "succeeded" | "failed" | "cancelled")[] | null; limit?: number | null; cursor?: string | null }; reply: JobList };
+  "POST /v1/jobs/check": { path: {  }; json: JobRequest; reply: void };
   "GET /v1/jobs/{job}": { path: { job: string }; reply: JobPage };
   "POST /v1/jobs/{job}/cancel": { path: { job: string }; reply: JobInfo };
   "POST /v1/jobs/{job}/retry": { path: { job: string }; reply: JobInfo };

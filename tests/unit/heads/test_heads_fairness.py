@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -38,12 +40,12 @@ def drawn(sizes: dict[int, int], seed: int) -> tuple[Floats, Ints, Floats, Ints]
     return joined[0], joined[1], joined[2], joined[3]
 
 
-def fitted(vectors: Floats, labels: Ints, **options: str) -> Head:
+def fitted(vectors: Floats, labels: Ints, **options: Any) -> Head:
     supports = SupportSet(vectors.shape[1])
     supports.add(labels, vectors)
     count = int(labels.max()) + 1
     names = [f"label {i}" for i in range(count)]
-    return fit_head(names, None, supports, list(range(count)), PRIORS, **options)  # type: ignore[arg-type]
+    return fit_head(names, None, supports, list(range(count)), PRIORS, **options)
 
 
 def predict_labels(head: Head, vectors: Floats) -> Ints:
@@ -79,6 +81,15 @@ def test_label_shares_of_the_examples_favour_what_is_frequent_and_equal_ones_do_
         atol=1e-5,
     )
     assert len(answers) == 120
+
+
+def test_counts_say_how_many_examples_there_are_where_few_are_kept() -> None:
+    vectors, labels, queries, _ = drawn({3: 20, 8: 20}, seed=1)
+    counts = np.array([400, 4])
+    plain = fitted(vectors, labels).predict(queries).scores.astype(np.float64)
+    shared = fitted(vectors, labels, label_shares="examples", counts=counts).predict(queries).scores
+    odds = np.log(shared[:, 0] / shared[:, 1]) - np.log(plain[:, 0] / plain[:, 1])
+    np.testing.assert_allclose(odds, np.log(401 / 5), atol=1e-2)
 
 
 def test_wrong_labels_cost_less_than_they_do_logistic_regression_and_are_named() -> None:

@@ -63,9 +63,9 @@ def test_only_a_strategy_that_trains_nothing_may_say_it_is_as_good(shipped: Stra
 def test_time_grows_with_examples_from_what_passes_anyway(shipped: Strategies) -> None:
     lite, machine = shipped.get("lite_fewshot"), Machine()
     at_50, at_100 = (estimate_time(lite, examples, machine) for examples in (50, 100))
-    assert (at_50.seconds, at_50.examples) == (107, 50)
-    assert at_100.seconds == 65 + (107 - 65) * 2
-    assert at_100.note == "Estimated from 107 s for 50 examples on 1 CPU core."
+    assert (at_50.seconds, at_50.examples) == (52, 50)
+    assert at_100.seconds == 15 + (52 - 15) * 2
+    assert at_100.note == "Estimated from 52 s for 50 examples on 1 CPU core."
     assert estimate_time(lite, None, machine).examples == 50
     oneshot = shipped.get("lite_oneshot")
     assert estimate_time(oneshot, 40, machine).seconds == pytest.approx(40 * 0.05)
@@ -77,19 +77,19 @@ def test_time_shrinks_with_cores_as_far_as_they_are_of_use(shipped: Strategies) 
     seconds = [estimate_time(siamese, 50, Machine(cores=cores)).seconds for cores in (1, 2, 4, 8, 64)]
     assert seconds == [22, 11, 5.5, 2.75, 2.75]
     lite = shipped.get("lite_fewshot")  # trained on one thread
-    assert estimate_time(lite, 50, Machine(cores=64)).seconds == 107
+    assert estimate_time(lite, 50, Machine(cores=64)).seconds == 52
 
 
 def test_gpus_are_assumed_faster_and_it_is_said(shipped: Strategies) -> None:
     many = shipped.get("custom_manyshot")
     one, four = PRESETS["a100_40gb"], PRESETS["4x_a100_40gb"]
     alone = estimate_time(many, 1_000, one)
-    assert alone.seconds == pytest.approx(480 / ASSUMED_GPU_SPEED)
+    assert alone.seconds == pytest.approx(300 / ASSUMED_GPU_SPEED)
     assert "assumed" in alone.note
     together = estimate_time(many, 1_000, four, processes=4)
-    assert together.seconds == pytest.approx(480 / ASSUMED_GPU_SPEED / (1 + 3 * GPU_EFFICIENCY), abs=0.001)
+    assert together.seconds == pytest.approx(300 / ASSUMED_GPU_SPEED / (1 + 3 * GPU_EFFICIENCY), abs=0.001)
     lite = estimate_time(shipped.get("lite_fewshot"), 50, one)
-    assert lite.seconds == 107
+    assert lite.seconds == 52
     assert "GPU" not in lite.note
 
 
@@ -98,6 +98,7 @@ def test_what_was_not_measured_has_no_time(shipped: Strategies) -> None:
         shipped.get("custom_manyshot"),
         expected_time_s=None,
         expected_examples=None,
+        expected_fixed_s=0,
         training_time_hours=(4, 48),
     )
     time = estimate_time(said, 1_000, PRESETS["a100_80gb"])

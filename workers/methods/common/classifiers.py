@@ -29,9 +29,16 @@ class Base(Protocol):
 
 
 def note_classifier(
-    spec: JobSpec, family: str, base: Base, labels: list[str], adapted: Adapted | None
+    spec: JobSpec,
+    family: str,
+    base: Base,
+    labels: list[str],
+    adapted: Adapted | None,
+    counts: list[int] | None = None,
 ) -> ClassifierNote:
-    """What `vision.json` says of a classifier; `adapted` is how it changes its encoder, if it does."""
+    """What `vision.json` says of a classifier; `adapted` is how it changes its encoder, if it does, `counts` are its
+    `label_counts`.
+    """
     return ClassifierNote(
         method=spec.method or "",
         family=family,
@@ -41,6 +48,7 @@ def note_classifier(
         adapted=adapted,
         dim=base.dim,
         temperature=float(base.temperature),
+        label_counts=counts,
     )
 
 

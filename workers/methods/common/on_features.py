@@ -190,7 +190,7 @@ class FeatureMethod(Stepped):
         x = np.concatenate([self.x[:, 0], self.held])
         y = np.concatenate([self.y, self.held_y])
         weights = self.weights(x[:, None], y)
-        note = self.note()
+        note = self.note(y)
         files = save_classifier(folder, note, weights)
         if isinstance(self.features, Activations) and isinstance(self.net, Projection) and self.net.tail:
             files.append(self.features.cut.write_tail(self.net.tail, folder))
@@ -199,8 +199,8 @@ class FeatureMethod(Stepped):
             note, files, {"trained_on": len(self.train), "refitted_on": len(y)}, trained
         )
 
-    def note(self) -> ClassifierNote:
-        """What vision.json says."""
+    def note(self, y: np.ndarray[Any, Any]) -> ClassifierNote:
+        """What vision.json says of a classifier that saw examples of labels `y` int64[n]."""
         adapted: Adapted | None = "tail" if self.end_to_end else None
         return note_classifier(self.run.spec, self.encoder.family, self.encoder, self.labels, adapted)
 
@@ -221,7 +221,7 @@ class FeatureMethod(Stepped):
 
     def classifier(self, x: Vectors, y: np.ndarray[Any, Any]) -> TrainedClassifier:
         """As it would be served, had it seen only these."""
-        return TrainedClassifier(self.note(), self.weights(x, y))
+        return TrainedClassifier(self.note(y), self.weights(x, y))
 
     def embedded(self, x: Vectors) -> Vectors:
         """What was computed of images, float32[..., d] or activations, through the network: float32[..., k]."""

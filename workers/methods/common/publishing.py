@@ -35,6 +35,7 @@ from workers.methods.common.choosing import (
     plain_accuracies,
 )
 from workers.methods.common.classifiers import describe_classifier, note_classifier
+from workers.methods.common.expecting import count_labels, shift_logits
 from workers.methods.common.looping import Parts, Stepped
 from workers.methods.common.reproducible import deterministic
 from workers.methods.common.splits import targets
@@ -156,7 +157,8 @@ class Publishing(Stepped):
     def save(self, folder: Path) -> ModelCard:
         """The changed weights, the head, and vision.json."""
         with deterministic(one_thread=self.one_thread):
-            note, weights = self._note(), self.head_weights()
+            weights = self.head_weights()
+            note = self._note(weights)
         changed, files = self.published != "head", save_classifier(folder, note, weights)
         if changed:
             files += self.write(folder)
@@ -178,7 +180,8 @@ class Publishing(Stepped):
         rows, bias, texts = self.head()
         exemplars, owners = few_exemplars(self.features_of(self.train), self.y)
         scale = np.float32(self.scale)
-        return Weights(exemplars, owners.astype(np.int64), texts, (), rows * scale, bias * scale)
+        shift = shift_logits(self.params, self.examples, self.y, is_balanced=self.is_balanced)
+        return Weights(exemplars, owners.astype(np.int64), texts, (), rows * scale, bias * scale + shift)
 
     def texts(self) -> Vectors | None:
         """float32[C, d]: the labels' texts in the space of the features as they are now, where it has any."""
@@ -194,8 +197,14 @@ class Publishing(Stepped):
 
     def classifier(self, weights: Weights) -> TrainedClassifier:
         """As it is served with these weights."""
-        return TrainedClassifier(self._note(), weights)
+        return TrainedClassifier(self._note(weights), weights)
 
-    def _note(self) -> ClassifierNote:
+    @property
+    def is_balanced(self) -> bool:
+        """Whether the loss weighs labels by the inverse of their frequency."""
+        return False
+
+    def _note(self, weights: Weights) -> ClassifierNote:
         adapted = None if self.published == "head" else self.adapted
-        return note_classifier(self.run.spec, self.family.name, self.base, self.labels, adapted)
+        counts = count_labels(self.params, self.examples, self.y) if weights.rows is None else None
+        return note_classifier(self.run.spec, self.family.name, self.base, self.labels, adapted, counts)

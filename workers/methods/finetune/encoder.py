@@ -22,6 +22,7 @@ from app.methods.params import ENCODER_PATIENCE, Params
 from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights, save_classifier
 from workers.methods.common.calibrating import fit_scale, judge_classifier, judgement_of
 from workers.methods.common.classifiers import check_labels, describe_classifier, note_classifier
+from workers.methods.common.expecting import shift_logits
 from workers.methods.common.precision import forward_pass
 from workers.methods.common.splits import check_taught, split_items, targets
 from workers.methods.finetune.arguments import forward_dtype, rank_device, training_arguments
@@ -180,6 +181,8 @@ class FinetuneEncoder:
         chosen = _first_of_each(self.train, _EXEMPLARS)
         owners = np.array(targets(chosen, self.labels))
         rows, bias = self.model.head_rows(self.factor)
+        y = np.array(targets(self.train, self.labels))
+        bias = bias + shift_logits(self.params, self.examples, y, is_balanced=self.params.class_weights)
         return Weights(self.features_of(chosen), owners.astype(np.int64), None, (), rows, bias)
 
     def _classifier(self) -> TrainedClassifier:

@@ -46,6 +46,7 @@ class FinetuneTail(TailTraining):
             warmup_share=params.warmup_share,
             weight_decay=params.weight_decay,
             publish=params.publish,
+            label_shares=params.label_shares,
         )
         super().__init__(run, few, examples, base)
 
@@ -64,6 +65,11 @@ class FinetuneTail(TailTraining):
             f"The last stages alone are trained, on what comes before them for each image and {self.x.shape[1] - 1} "
             "changed copies of it; trains: all trains the whole tower"
         )
+
+    @property
+    def is_balanced(self) -> bool:
+        """See `Publishing`."""
+        return self.many.class_weights
 
     def copies(self) -> int:
         """As many as there is room for; raises NotTrainableError without any for the images themselves."""

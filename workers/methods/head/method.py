@@ -8,7 +8,8 @@ import numpy as np
 from torch import nn
 
 from app.inference.protocols import Vectors
-from app.models.classifiers import Weights
+from app.models.classifiers import ClassifierNote, Weights
+from workers.methods.common.expecting import count_labels
 from workers.methods.common.on_features import FeatureMethod
 
 _MAX_KEPT = 100
@@ -35,6 +36,11 @@ class HeadMethod(FeatureMethod):
         """Examples and texts themselves."""
         kept = np.concatenate([np.flatnonzero(y == label)[:_MAX_KEPT] for label in range(len(self.labels))])
         return Weights(x[kept, 0], y[kept], self.texts)
+
+    def note(self, y: np.ndarray[Any, Any]) -> ClassifierNote:
+        """With how often each label is expected."""
+        counts = count_labels(self.params, self.examples, y)
+        return super().note(y).model_copy(update={"label_counts": counts})
 
 
 METHOD = HeadMethod

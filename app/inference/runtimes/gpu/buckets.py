@@ -157,10 +157,10 @@ class BucketedForward:
         """Record the forward pass for that many rows; raises what it raises, then nothing has changed."""
         if self._recorder is None:
             return
-        rows = self._inputs[:size]
+        rows, forward = self._inputs[:size], self._recorded
         for _ in range(WARM_UP_RUNS):
-            self._recorded(rows)
-        self._recordings[size] = self._recorder.record(lambda: self._recorded(rows))
+            forward(rows)
+        self._recordings[size] = self._recorder.record(lambda: forward(rows))
 
     def forget(self, size: int) -> None:
         """Give the graph of that size up."""

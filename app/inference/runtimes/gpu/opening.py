@@ -102,10 +102,14 @@ def gpu_runtime(
         options,
         channels_last=tower.convolutional,
     )
-    if not _is_close(tower, runtime):
+    try:
+        if _is_close(tower, runtime):
+            return runtime
+    except BaseException:
         runtime.close()
-        return None
-    return runtime
+        raise
+    runtime.close()
+    return None
 
 
 def launcher_of(

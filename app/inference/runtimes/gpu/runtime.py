@@ -222,7 +222,7 @@ class GpuRuntime:
             self.streams.mark().wait()
             self.forward.close()
             self._results.clear()
-            del self._module, self._inputs, self._compiled
+            del self._module, self._inputs, self._compiled, self._staging
             self.device.release_cache()
 
     def _run(self, pixels: NDArray[np.uint8]) -> Vectors:
@@ -325,9 +325,12 @@ class GpuRuntime:
         self._results.append(host)
 
     def _normalising(self, module: Callable[[torch.Tensor], torch.Tensor]) -> Forward:
+        # without `self`, which would hold itself: the device's memory would wait for a search for garbage
+        multiplier, offset, dtype, layout = self._multiplier, self._offset, self._dtype, self._layout
+
         def forward(rows: torch.Tensor) -> torch.Tensor:
-            pixels = rows.float().mul_(self._multiplier).add_(self._offset)
-            return module(pixels.to(self._dtype).contiguous(memory_format=self._layout)).float()
+            pixels = rows.float().mul_(multiplier).add_(offset)
+            return module(pixels.to(dtype).contiguous(memory_format=layout)).float()
 
         return forward
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llamafarm_vision.errors import JobFailedError
-from llamafarm_vision.flows import JobReader, Progress, ServerEvent, fetch, list_rows
+from llamafarm_vision.flows import JobReader, Progress, ServerEvent, fetch, list_rows, send
 from llamafarm_vision.groups.files import save_files
 from llamafarm_vision.replies.jobs import Artifact, CheckedConfiguration, Job, JobEvent, MetricSeries
 from llamafarm_vision.steps import Call, Emit, Flow, ItemFlow, drop_none, quote_segment
@@ -55,6 +55,22 @@ def train(
     # a key makes the call repeatable: the service answers the second time with the first one's job
     headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
     return fetch(Call("POST", "/v1/jobs", json=body, headers=headers, is_repeatable=True), Job)
+
+
+def check_training(
+    strategy: str | None = None,
+    *,
+    name: str | None = None,
+    base_model: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+) -> Flow[None]:
+    """Whether `train` would take these, whatever it learned from; raises what it would raise. Nothing is queued."""
+    body = drop_none(
+        strategy=strategy, config=config, params=params, base_model=base_model, name=name, seed=seed
+    )
+    yield from send(Call("POST", "/v1/jobs/check", json=body, is_repeatable=True))
 
 
 def check_configuration(config: Mapping[str, Any]) -> Flow[CheckedConfiguration]:
