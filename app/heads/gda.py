@@ -13,6 +13,11 @@ _SOLE = 0.99
 """Largest share of a direction's scatter that leaving one vector out takes away, so that something is left."""
 _MIN_REST = 0.5
 """Fewest other vectors of a label, by weight, to tell a left-out one by."""
+_MIN_FREEDOM = 2.0
+"""Degrees of freedom below which a scatter says how long differences are, but not which way they point."""
+_MIN_SPREAD = 0.4
+"""Of the encoder's usual variance within a label, what two examples a label show of it at least, and less the more of
+them there are: those of some label may all be one picture. No tuning set has less than .49."""
 
 
 class Gda(NamedTuple):
@@ -70,10 +75,10 @@ def shrinkage(trace: float, squared: float, dim: int, freedom: float, fourth: fl
 
     `trace` and `squared` are the trace and the sum of squared entries of the d x d covariance, the scatter divided
     by `freedom`; `fourth` is the mean of |z|^4 over vectors z centred on their label's mean (Lemma 3.3 needs no
-    other fourth moment).
+    other fourth moment). One difference alone has the same length as itself, which the lemma takes for certainty.
     """
     distance = squared - trace**2 / dim
-    if distance <= 0.0 or freedom < 1:
+    if distance <= 0.0 or freedom < _MIN_FREEDOM:
         return 1.0
     return float(np.clip((fourth - squared) / freedom / distance, 0.0, 1.0))
 
@@ -97,7 +102,8 @@ def fit(examples: Examples, moments: Moments, label_ids: list[int], *, variance:
     fourth = _mean_fourth(np.sum(z * z, axis=1), counts[examples.labels])
     share = shrinkage(trace, squared, dim, freedom, fourth)
     covariance *= 1.0 - share
-    covariance[np.diag_indices_from(covariance)] += _ridge(share, trace / dim, variance)
+    level = _level(trace / dim, freedom / len(counts), variance)
+    covariance[np.diag_indices_from(covariance)] += _ridge(share, level, variance)
     factor = _factor(covariance)
     of_centres = _forward(factor, centres.T)
     of_rows = _forward(factor, examples.vectors[examples.rows].T.astype(np.float64))
@@ -128,7 +134,8 @@ def fit_few(examples: Examples, gram: Doubles, *, variance: float) -> Fit:
     lengths = np.diagonal(inner) / np.maximum(weights, 1e-12)
     trace, squared = float(np.trace(inner)) / freedom, float(np.sum(inner * inner)) / freedom**2
     share = shrinkage(trace, squared, dim, freedom, _mean_fourth(lengths, counts[labels]))
-    ridge, weight = _ridge(share, trace / dim, variance), (1.0 - share) / freedom
+    level = _level(trace / dim, freedom / len(counts), variance)
+    ridge, weight = _ridge(share, level, variance), (1.0 - share) / freedom
     rows = examples.rows
     crossed, own = gram[rows] @ shares.T, np.diagonal(gram)[rows]
     means = shares @ gram @ shares.T
@@ -217,6 +224,11 @@ def _backward(factor: Doubles, forward: Doubles) -> Doubles:
 
     solved: Doubles = solve_triangular(factor, forward, lower=True, trans=1, check_finite=False)
     return solved
+
+
+def _level(seen: float, freedom: float, variance: float) -> float:
+    """The variance of one dimension, from what is seen of it at so many degrees of freedom a label."""
+    return max(seen, _MIN_SPREAD * variance / max(freedom, 1.0))
 
 
 def _ridge(share: float, level: float, variance: float) -> float:

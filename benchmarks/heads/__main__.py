@@ -13,12 +13,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from app.heads import Priors, priors_of
 from app.inference.protocols import Encoder
 from benchmarks import image_sets
-from benchmarks.heads import coverage, curves, measuring, pictures, tables, timing
+from benchmarks.heads import beginnings, coverage, curves, measuring, pictures, tables, timing
 from benchmarks.heads.classifiers import PLAIN
 from benchmarks.image_sets import ImageSet, catalogue
 from benchmarks.image_sets.packages import PackageUnavailableError
 
-PARTS = ("accuracy", "rejection", "coverage", "imbalance", "noise", "size", "times")
+PARTS = ("accuracy", "rejection", "beginnings", "coverage", "imbalance", "noise", "size", "times")
 
 
 def measure(
@@ -29,6 +29,8 @@ def measure(
     figures: dict[str, Any] = {}
     if {"accuracy", "rejection"} & set(parts):
         figures |= measuring.measure(sets, priors, seeds, plain if "accuracy" in parts else [], tell)
+    if "beginnings" in parts:
+        figures["beginnings"] = beginnings.beginnings(sets, priors, seeds)
     if "coverage" in parts:
         figures["coverage"] = coverage.coverage(sets, priors, seeds)
     if "imbalance" in parts:
@@ -57,6 +59,7 @@ def report(figures: measuring.Figures, before: measuring.Figures | None) -> str:
         written += ["### Rejection and calibration", tables.summary_table(figures["default"])]
         written += [tables.rejection_table(figures["default"], before)]
     for part, write in (
+        ("beginnings", tables.beginnings_table),
         ("coverage", tables.coverage_table),
         ("imbalance", tables.imbalance_table),
         ("noise", tables.noise_table),

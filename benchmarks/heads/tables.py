@@ -101,6 +101,19 @@ def summary_table(judged: Figures) -> str:
     return table(["shots", "sets", *columns, "largest gap to the best threshold"], rows)
 
 
+def beginnings_table(figures: Figures) -> str:
+    """Accuracy, calibration and rejection in %, mean over image sets, and the set that is calibrated worst."""
+    rows = []
+    for case, by_set in figures.items():
+        found = list(by_set.values())
+        means = [percent(row[column] for row in found) for column in ("accuracy", "ECE", "ECE by chance")]
+        worst = max(by_set, key=lambda name: by_set[name]["ECE"])
+        balances = [percent(row[column] for row in found) for column in ("balance", "best balance")]
+        rows.append([case, *means, f"{percent([by_set[worst]['ECE']])} ({worst})", *balances])
+    columns = ("accuracy %", "ECE %", "by chance", "highest ECE %", "balance %", "by the best threshold")
+    return table(["examples", *columns], rows)
+
+
 def coverage_table(figures: Figures) -> str:
     """How often sets hold the truth, mean over image sets and the set that is farthest from what was asked."""
     rows = []

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from app.heads.priors import named_priors
-from benchmarks.heads import coverage, curves, measuring, pictures, tables, timing
+from benchmarks.heads import beginnings, coverage, curves, measuring, pictures, tables, timing
 from benchmarks.heads.__main__ import report, round_figures
 from benchmarks.heads.classifiers import PLAIN
+from benchmarks.heads.episodes import Episode, draw
 from benchmarks.heads.measuring import Figures
 from benchmarks.image_sets import ImageSet
 
@@ -33,6 +34,12 @@ def a_set(name: str, seed: int, labels: int = 6, each: int = 64) -> ImageSet:
 
 
 SETS = [a_set("hills", 1), a_set("rivers", 2)]
+
+
+def a_drawn_episode() -> Episode:
+    episode = draw(SETS[0], SETS[1].vectors, (2,), np.random.default_rng(0))
+    assert episode is not None
+    return episode
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +75,17 @@ def test_report_pairs_with_a_former_run_on_the_same_episodes(figures: Figures) -
     assert "| hills | kNN |" in written
     shorter = {"accuracy": {"hills": {"1": {"default": [0.5]}}}, "default": {}}
     assert "default before" not in tables.accuracy_table(tables.with_before(figures["accuracy"], shorter))
+
+
+def test_beginnings_tell_how_sure_a_head_is_of_little() -> None:
+    written = report({"beginnings": beginnings.beginnings(SETS, PRIORS, 2)}, None)
+    assert written.startswith("### Beginnings")
+    for case in beginnings.CASES:
+        assert f"| {case} | " in written
+    alike = beginnings.repeat_pictures(a_drawn_episode(), np.random.default_rng(0))
+    first, second = alike.supports[0], alike.supports[1]
+    assert 0.99 < float(first @ second) < 1.0
+    assert alike.labels[0] == alike.labels[1]
 
 
 def test_pictures_are_small_drawings_with_their_words_as_text(figures: Figures, tmp_path: Path) -> None:

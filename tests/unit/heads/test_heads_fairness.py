@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -187,3 +188,36 @@ def test_the_same_image_twice_counts_once() -> None:
     once = fitted(vectors, labels).predict(queries).scores
     twice = fitted(np.concatenate([vectors, vectors[:9]]), np.r_[labels, labels[:9]]).predict(queries).scores
     np.testing.assert_allclose(once, twice, atol=1e-6)
+
+
+def mean_log_loss(head: Head, queries: Floats, answers: Ints) -> float:
+    """Cross-entropy of the scores, the share for none left out."""
+    scores = head.predict(queries).scores.astype(np.float64)
+    right = scores[np.arange(len(answers)), answers] / scores.sum(axis=1)
+    return float(-np.log(np.maximum(right, 1e-30)).mean())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_second_example_of_one_label_leaves_the_scores_as_trustworthy(seed: int) -> None:
+    """One pair of examples alone says nothing of the directions in which labels vary."""
+    vectors, labels, queries, answers = drawn({digit: 2 if digit == 0 else 1 for digit in range(5)}, seed)
+    single = np.delete(np.arange(len(labels)), 1)
+    before = mean_log_loss(fitted(vectors[single], labels[single]), queries, answers)
+    assert mean_log_loss(fitted(vectors, labels), queries, answers) < before + 0.3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nearly_the_same_picture_twice_is_no_proof_that_labels_hardly_vary(seed: int) -> None:
+    vectors, _ = clusters(4, 12, noise=1.2, seed=seed)
+    again = np.random.default_rng(seed).normal(size=(4, 2, 32)) / np.sqrt(32)
+    twins = unit((vectors[:, :1] + 0.02 * again).astype(np.float32))
+    priors = replace(PRIORS, variance=float(vectors.var(axis=1).mean()))
+    once, twice = (
+        fit_head(list("abcd"), None, support_set(examples), list(range(4)), priors)
+        for examples in (vectors[:, :1], twins)
+    )
+    queries, answers = vectors[:, 2:].reshape(-1, 32), np.repeat(np.arange(4), 10)
+    assert mean_log_loss(twice, queries, answers) < mean_log_loss(once, queries, answers) + 0.4
+    assert np.mean(predict_labels(twice, queries) == answers) >= np.mean(
+        predict_labels(once, queries) == answers
+    )
