@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 from weakref import WeakValueDictionary
 
@@ -23,6 +24,14 @@ REMEMBER_SECONDS = 10.0
 """Age at which a count is made anew; several processes may exceed the quota by what they take in meanwhile."""
 _MAX_REMEMBERED = 1_024
 _MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a workspace stores, of how much, in bytes."""
+
+    used: int
+    limit: int
 
 
 class StorageQuota:
@@ -48,7 +57,23 @@ class StorageQuota:
         async with self._counting.setdefault(workspace, asyncio.Lock()):
             await self._count(workspace, more_bytes)
 
+    async def measure(self, workspace: str) -> Stored:
+        """How many bytes a workspace stores, of how many; a count of up to `REMEMBER_SECONDS` ago."""
+        async with self._counting.setdefault(workspace, asyncio.Lock()):
+            _, used = await self._look(workspace, 0)
+        return Stored(used, self._max_mb * _MIB)
+
     async def _count(self, workspace: str, more_bytes: int) -> tuple[float, int]:
+        counted_at, used = await self._look(workspace, more_bytes)
+        if not self._fits(used, more_bytes):
+            raise WorkspaceFullError(
+                f"The workspace '{workspace}' stores {_mib(used)} of the {self._max_mb} MiB that it may "
+                f"(VISION_MAX_WORKSPACE_MB), and this needs {_mib(more_bytes)} more: delete examples, datasets or "
+                "models, or raise the limit."
+            )
+        return counted_at, used
+
+    async def _look(self, workspace: str, more_bytes: int) -> tuple[float, int]:
         counted_at, used = self._used.get(workspace, (float("-inf"), 0))
         if time.monotonic() - counted_at > REMEMBER_SECONDS or not self._fits(used, more_bytes):
             # a refusal rests on a fresh count: what was deleted a moment ago makes room at once
@@ -59,12 +84,6 @@ class StorageQuota:
             self._used.move_to_end(workspace)
             while len(self._used) > _MAX_REMEMBERED:
                 self._used.popitem(last=False)
-        if not self._fits(used, more_bytes):
-            raise WorkspaceFullError(
-                f"The workspace '{workspace}' stores {_mib(used)} of the {self._max_mb} MiB that it may "
-                f"(VISION_MAX_WORKSPACE_MB), and this needs {_mib(more_bytes)} more: delete examples, datasets or "
-                "models, or raise the limit."
-            )
         return counted_at, used
 
     def _fits(self, used: int, more_bytes: int) -> bool:

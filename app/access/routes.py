@@ -13,9 +13,10 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from app import errors
 from app.access import policy
-from app.access.dependencies import Caller, KeyService, KnownCaller, require
+from app.access.dependencies import Caller, KeyService, KnownCaller, Recogniser, require
 from app.access.errors import KeyNotFoundError
-from app.access.schemas import Access, Key, KeyList, KeyRequest, NewKey
+from app.access.quota import Quota
+from app.access.schemas import Access, Key, KeyList, KeyRequest, NewKey, Storage
 from app.http import problems
 from app.http.dependencies import AppSettings
 from app.http.fields import WholeNumber
@@ -76,6 +77,13 @@ async def get_access(caller: KnownCaller, settings: AppSettings) -> Access:
         key_id=caller.key_id,
         key_needed=policy.needs_key(settings),
     )
+
+
+@router.get("/storage")
+async def get_storage(caller: Recogniser, quota: Quota) -> Storage:
+    """Show how many bytes the workspace stores, and how many it may. A count may be ten seconds old."""
+    stored = await quota.measure(caller.workspace)
+    return Storage(workspace=caller.workspace, used_bytes=stored.used, max_bytes=stored.limit)
 
 
 def _reach(caller: Caller) -> str | None:

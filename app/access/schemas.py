@@ -12,17 +12,16 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.access.scopes import Scope
-from app.http.bodies import Page
+from app.http.bodies import Page, RequestBody
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 _MAX_LIFE = timedelta(days=36_500)
 
 
-class KeyRequest(BaseModel):
+class KeyRequest(RequestBody):
     """A key to make."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [{"name": "shop camera", "scopes": ["recognise"], "expires_in_days": 90}]
         },
@@ -101,3 +100,17 @@ class Access(BaseModel):
     scopes: list[Scope] = Field(description="By name; `admin` means all.")
     key_id: uuid.UUID | None = Field(description="The key that was used; null without one.")
     key_needed: bool = Field(description="Whether requests without a key are refused.")
+
+
+class Storage(BaseModel):
+    """What a workspace stores: examples, answers, pictures kept for review, datasets and trained models."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"workspace": "default", "used_bytes": 52_428_800, "max_bytes": 107_374_182_400}]
+        }
+    )
+
+    workspace: str
+    used_bytes: int
+    max_bytes: int = Field(description="Beyond it nothing more is taken in (`VISION_MAX_WORKSPACE_MB`).")

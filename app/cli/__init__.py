@@ -22,6 +22,7 @@ from app.cli import (
     oneshot,
     review,
     service,
+    storage,
     strategies,
     train,
     words,
@@ -45,6 +46,7 @@ app.command("demo")(demo.demo)
 app.command("review")(review.review)
 app.command("feedback")(review.feedback)
 app.command("health")(health.health)
+app.command("storage")(storage.storage)
 app.add_typer(keys.app, name="keys")
 app.add_typer(oneshot.app, name="oneshot")
 app.add_typer(fewshot.app, name="fewshot")

@@ -73,22 +73,34 @@ def feedback(
     label: Annotated[str | None, typer.Option(help="What it shows; taught at once.")] = None,
     right: Annotated[bool, typer.Option("--right", help="It shows the label that was told.")] = False,
     none: Annotated[bool, typer.Option("--none", help="It shows none of the labels.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take back what was said of it.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="With --label or --right: take its other labels away.")
+    ] = False,
     collection: Collection = "default",
 ) -> None:
     """Say what a picture shows that the service was asked about."""
-    given = {"--label": label is not None, "--right": right, "--none": none}
+    given = {"--label": label is not None, "--right": right, "--none": none, "--undo": undo}
     if not _choose_one(given, "say one thing of the picture"):
-        output.fail("say what the picture shows: --label NAME, --right or --none", output.USAGE)
+        output.fail("say what the picture shows: --label NAME, --right, --none or --undo", output.USAGE)
+    if replace and (none or undo):
+        output.fail("--replace goes with --label and --right", output.USAGE)
     if (image is None) == (request_id is None):
         output.fail("name the picture by --image or by --request-id, one of the two", output.USAGE)
     said = drop_none(
-        collection=collection, request_id=request_id, label=label, right=right or None, none=none or None
+        collection=collection,
+        request_id=request_id,
+        label=label,
+        right=right or None,
+        none=none or None,
+        undo=undo or None,
+        replace=replace or None,
     )
     if image is None:
-        told = session.service.call("POST", "/v1/feedback", json=said, again=True)
+        told = session.service.call("POST", "/v1/feedback", json=said, again=not undo)
     else:
         told = session.service.send("/v1/feedback", form_fields(**said), image=image)
-    session.print_result(told, _print_feedback)
+    session.print_result(told, lambda reply: _print_feedback(reply, undone=undo))
 
 
 def _choose_one(flags: Mapping[str, bool], what: str) -> str:
@@ -180,14 +192,18 @@ def _print_decided(decided: list[dict[str, Any]]) -> None:
     output.say(f"{decided[-1]['waiting']} left")
 
 
-def _print_feedback(reply: dict[str, Any]) -> None:
+def _print_feedback(reply: dict[str, Any], *, undone: bool) -> None:
     collection = reply["collection"]
-    if reply["label"] is None:
+    if undone:
+        output.say(f"Taken back what was said of it in {collection}")
+    elif reply["label"] is None:
         output.say(f"Noted that it shows none of the labels of {collection}")
     else:
         output.say(f"Taught {reply['label']} in {collection}: {reply['example']}")
     if reply["other_labels"]:
         output.say(f"The same picture also has the labels {', '.join(reply['other_labels'])} there")
+    if reply["replaced_labels"]:
+        output.say(f"It no longer has the labels {', '.join(reply['replaced_labels'])} there")
 
 
 def _print_stats(reply: dict[str, Any]) -> None:

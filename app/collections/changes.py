@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from app.heads import LabelShares
-from app.http.bodies import with_example
+from app.http.bodies import RequestBody, with_example
 
 DEFAULT_REVIEW_PICTURES = 500
 DEFAULT_REVIEW_DAYS = 30
@@ -16,29 +16,17 @@ LABEL_SHARES_HELP = (
 )
 
 
-def _refuse_flag(value: object) -> object:
-    # pydantic takes true for 1, which would forget all pictures but one
-    if isinstance(value, bool):
-        raise ValueError("it must be a whole number")
-    return value
-
-
-_Count = Annotated[int, BeforeValidator(_refuse_flag)]
-
-
-class ReviewSpan(BaseModel):
+class ReviewSpan(RequestBody):
     """How much a collection keeps for review."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    keep: _Count = Field(DEFAULT_REVIEW_PICTURES, ge=1, description="Most pictures; the surest leave first.")
-    days: _Count = Field(DEFAULT_REVIEW_DAYS, ge=1, description="None is kept longer.")
+    keep: int = Field(DEFAULT_REVIEW_PICTURES, ge=1, description="Most pictures; the surest leave first.")
+    days: int = Field(DEFAULT_REVIEW_DAYS, ge=1, description="None is kept longer.")
 
 
-class CollectionChange(BaseModel):
+class CollectionChange(RequestBody):
     """What is to change of a collection: one of the three."""
 
-    model_config = with_example({"encoder": "clip-tiny"}, extra="forbid")
+    model_config = with_example({"encoder": "clip-tiny"})
 
     encoder: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
         None, description="Bind it to this one of `/models`; every example is embedded again first."

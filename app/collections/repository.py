@@ -191,6 +191,16 @@ async def settle_labels(
     ]
 
 
+async def find_labels_of(session: AsyncSession, collection_id: uuid.UUID, image_sha256: str) -> list[str]:
+    """The labels that an image has in a collection, by name."""
+    wanted = (
+        select(Label.name)
+        .join(Example, Example.label_id == Label.id)
+        .where(Example.collection_id == collection_id, Example.image_sha256 == image_sha256)
+    )
+    return list(await session.scalars(wanted.order_by(Label.name)))
+
+
 async def put_vector(
     session: AsyncSession, collection_id: uuid.UUID, example_id: uuid.UUID, key: str, vector: str
 ) -> None:

@@ -12,7 +12,7 @@ from app.collections.changes import LABEL_SHARES_HELP, ReviewSpan
 from app.collections.coverage import ShortfallCode
 from app.heads import LabelShares
 from app.heads.conformal import Guarantee
-from app.http.bodies import Page, with_example
+from app.http.bodies import Page, RequestBody, with_example
 from app.http.names import CollectionName
 
 _ID = "8a0f4c3e-7d55-4b61-9c0e-2f6f6a1c9d10"
@@ -143,10 +143,10 @@ class Classifications(BaseModel):
     data: list[Classification]
 
 
-class CollectionRequest(BaseModel):
+class CollectionRequest(RequestBody):
     """A collection to make."""
 
-    model_config = with_example({"name": "kitchen"}, extra="forbid")
+    model_config = with_example({"name": "kitchen"})
 
     name: CollectionName = Field(description="Lower-case letters, digits, '-' and '_'; at most 63.")
     encoder: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(

@@ -23,10 +23,12 @@ from app.collections.health import Health, examine
 from app.collections.nearest import Near, nearest
 from app.collections.renewal import ExampleRenewal
 from app.collections.repository import (
+    Added,
     NewExample,
     add_examples,
     count_stored_bytes,
     find_collection,
+    find_labels_of,
     lock_images,
     remove_examples,
     settle_labels,
@@ -46,6 +48,7 @@ from app.observability.metrics import Metrics
 from app.storage.database import DEFAULT_COLLECTION, Database
 
 __all__ = [
+    "Added",
     "Answer",
     "Collection",
     "NewExample",
@@ -54,6 +57,7 @@ __all__ = [
     "add_examples",
     "count_stored_bytes",
     "find_collection",
+    "find_labels_of",
     "lock_images",
     "remove_examples",
     "settle_labels",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -289,6 +289,12 @@ async def _views(session: AsyncSession, wanted: Any) -> list[DatasetView]:
         state, error = (jobs.get(row.job_id) if row.job_id else None) or (None, None)
         views.append(DatasetView(row, state, error))
     return views
+
+
+async def find_names(session: AsyncSession, ids: Set[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """What the datasets of these ids are called; those still there."""
+    rows = await session.execute(select(Dataset.id, Dataset.name).where(Dataset.id.in_(ids)))
+    return {row.id: row.name for row in rows}
 
 
 async def find_shown_images(session: AsyncSession, hashes: Sequence[str]) -> set[str]:

@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -17,16 +17,17 @@ from app.collections import vectors
 from app.collections.directory import KnownCollection
 from app.collections.neighbours import Reviewed
 from app.collections.service import (
+    Added,
     Collection,
     NewExample,
     Recognition,
     add_examples,
     find_collection,
     lock_images,
-    remove_examples,
+    settle_labels,
 )
 from app.errors import ConflictError, shorten_name
-from app.feedback import outcomes, repository
+from app.feedback import outcomes, repository, taught
 from app.feedback.decisions import Decided, Decision, Verdict
 from app.feedback.errors import (
     AlreadyDecidedError,
@@ -71,6 +72,8 @@ class _Settled:
     waiting: int
     has_changed: bool
     """Whether the collection learned or forgot something."""
+    examples: dict[uuid.UUID, Added] = field(default_factory=dict)
+    """Of the pictures that show a label now."""
 
 
 class _TakenError(Exception):
@@ -147,18 +150,16 @@ class Deciding:
             row = rows[0]
             if row.decision is None:
                 raise NotDecidedError
-            if row.is_taught and row.example_id is not None:
-                await remove_examples(session, collected, [row.example_id])
+            forgotten = await taught.forget(session, collected, row.image_sha256)
             await outcomes.remove(session, known.id, row.image_sha256)
             row.decision = row.label = row.example_id = row.decided_at = row.decided_by = None
-            row.is_taught = False
             await session.flush()
             settled = _Settled(
                 collected, rows, await _count_waiting(session, collected), collected.version != version
             )
         await self._announce(collected, has_changed=settled.has_changed)
         self.metrics.observe_decision("undone")
-        return _tell(row, settled)
+        return replace(_tell(row, settled), replaced_labels=forgotten.labels)
 
     async def _announce(self, collected: Collection, *, has_changed: bool) -> None:
         self.recognition.directory.learn(collected)
@@ -212,12 +213,12 @@ class Deciding:
                 await outcomes.put(session, known.id, row.image_sha256, source, None, "right", None)
             else:
                 await outcomes.put(session, known.id, row.image_sha256, source, row.guess, decision, label)
+        examples = {}
         if prepared is not None:
-            await _teach(session, collected, rows, prepared)
+            examples = await _teach(session, collected, rows, prepared, replace=verdict.replace)
         await session.flush()
-        return _Settled(
-            collected, rows, await _count_waiting(session, collected), collected.version != version
-        )
+        waiting = await _count_waiting(session, collected)
+        return _Settled(collected, rows, waiting, collected.version != version, examples)
 
     async def _tell_taken(self, taken: _TakenError) -> AlreadyDecidedError:
         """The failure that says who was first."""
@@ -233,6 +234,7 @@ class Deciding:
 
 
 def _tell(row: ReviewPicture, settled: _Settled) -> Decided:
+    example = settled.examples.get(row.id)
     return Decided(
         id=row.id,
         decision=cast("Decision | None", row.decision),
@@ -240,13 +242,21 @@ def _tell(row: ReviewPicture, settled: _Settled) -> Decided:
         example=row.example_id,
         collection_version=settled.collected.version,
         waiting=settled.waiting,
+        other_labels=() if example is None else example.other_labels,
+        replaced_labels=() if example is None else example.replaced_labels,
     )
 
 
 async def _teach(
-    session: AsyncSession, collected: Collection, rows: Sequence[ReviewPicture], prepared: _Vectors
-) -> None:
+    session: AsyncSession,
+    collected: Collection,
+    rows: Sequence[ReviewPicture],
+    prepared: _Vectors,
+    *,
+    replace: bool,
+) -> dict[uuid.UUID, Added]:
     """Make examples of pictures that were decided to show a label; `collected` is locked."""
+    examples: dict[uuid.UUID, Added] = {}
     kept = await repository.read_vectors_as_text(session, [row.id for row in rows])
     by_label: defaultdict[str, list[ReviewPicture]] = defaultdict(list)
     for row in rows:
@@ -255,8 +265,11 @@ async def _teach(
         texts = [prepared.renewed.get(row.id) or kept[row.id] for row in alike]
         new = [NewExample(row.image_sha256, text, row.bytes) for row, text in zip(alike, texts, strict=True)]
         added = await add_examples(session, collected, label, "", new, prepared.key)
+        added = await settle_labels(session, collected, label, added, replace=replace)
+        await taught.note(session, [example.id for example in added if example.created])
         for row, example in zip(alike, added, strict=True):
-            row.example_id, row.is_taught = example.id, example.created
+            row.example_id, examples[row.id] = example.id, example
+    return examples
 
 
 def _to_reviewed(collected: Collection) -> Reviewed:

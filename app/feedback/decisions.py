@@ -19,6 +19,8 @@ class Verdict:
     """Of the kind `label`."""
     guess: str | None = None
     """The guess that the person saw and calls right; None takes it as it is kept."""
+    replace: bool = False
+    """Whether a picture that shows a label loses the other ones that it has."""
 
     def decide(self, guess: str) -> tuple[Decision, str | None]:
         """What it comes to for a picture with this guess, and the label that the picture then has."""
@@ -40,6 +42,10 @@ class Decided:
     collection_version: int
     waiting: int
     """How many pictures of the collection still wait."""
+    other_labels: tuple[str, ...] = ()
+    """Labels of the collection that the same picture teaches besides."""
+    replaced_labels: tuple[str, ...] = ()
+    """Labels that the picture lost."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,13 @@ class Taught:
     label: str | None
     collection_version: int
     decision: Decision | None
-    """None where the collection could say nothing of the picture, since it had been taught nothing."""
+    """None where the collection could say nothing of the picture, since it had been taught nothing, and where what was
+    said is taken back.
+    """
     other_labels: tuple[str, ...] = ()
     """Labels of the collection that the same picture teaches besides."""
+    replaced_labels: tuple[str, ...] = ()
+    """Labels that the picture lost."""
 
 
 @dataclass(frozen=True)

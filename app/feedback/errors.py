@@ -23,7 +23,7 @@ class NotDecidedError(ConflictError):
     """This picture is not decided: there is nothing to undo."""
 
     code = "not_decided"
-    advice = "Nothing is to be done: the picture waits in the queue."
+    advice = "Nothing is to be done: nothing that was said of the picture counts, or taught anything."
 
 
 class GuessChangedError(ConflictError):

@@ -1,30 +1,38 @@
-"""What happens when a client says what a picture shows that was asked about: it is taught at once, and counted."""
+"""What happens when a client says what a picture shows that was asked about: it is taught at once, and counted; or when
+that is taken back.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from app.access.quota import StorageQuota
 from app.collections import vectors
 from app.collections.directory import KnownCollection
 from app.collections.judging import JudgedImages, judge_images
 from app.collections.learning import Learning
+from app.collections.neighbours import Reviewed
 from app.collections.service import (
+    Collection,
     NewExample,
     Recognition,
     add_examples,
     find_collection,
+    find_labels_of,
     lock_images,
     settle_labels,
 )
 from app.errors import ConflictError
-from app.feedback import outcomes, repository
+from app.feedback import outcomes, repository, taught
 from app.feedback.deciding import Decider, Deciding
 from app.feedback.decisions import Decision, Taught, Verdict
-from app.feedback.errors import NothingToConfirmError, PictureNotKeptError
+from app.feedback.errors import NotDecidedError, NothingToConfirmError, PictureNotKeptError
 from app.feedback.scoring import Scored, score_row
 from app.feedback.tables import ReviewPicture
+from app.feedback.taught import Forgotten
 from app.http.spool import Entry
 from app.observability.metrics import Metrics
 from app.storage.blobs import BlobStore
@@ -44,7 +52,8 @@ class Feedback:
     metrics: Metrics
 
     async def give(self, decider: Decider, collection: str, image: Entry, verdict: Verdict) -> Taught:
-        """Teach a picture's label, or note that it shows none of them; saying the same twice is saying it once.
+        """Teach a picture's label, or note that it shows none of them, which forgets what feedback had taught of it.
+        Saying the same twice is saying it once.
 
         Raises CollectionNotFoundError, NothingToConfirmError, WorkspaceFullError and what reading, embedding and
         keeping an image raises.
@@ -52,8 +61,7 @@ class Feedback:
         known = await self.recognition.known(decider.workspace, collection)
         stored = await self.learning.normalise(image, 0, 1)
         sha256 = hashlib.sha256(stored.bytes).hexdigest()
-        async with self.database.session() as session:
-            kept = await repository.find_by_image(session, known.id, sha256)
+        kept = await self._find_kept(known, sha256)
         if kept is not None and kept.decision is None:
             return await self._decide(decider, known, kept, verdict)
         judged = await judge_images(self.recognition, known, [image])
@@ -62,10 +70,10 @@ class Feedback:
             raise NothingToConfirmError
         if verdict.kind != "none":
             await self.quota.take(known.workspace, len(stored.bytes))
-        taught = await self._teach(known, judged, said, stored.bytes, sha256, verdict)
-        if taught.decision is not None:
-            self.metrics.observe_decision(taught.decision)
-        return taught
+        told = await self._teach(decider, known, judged, said, stored.bytes, sha256, verdict)
+        if told.decision is not None:
+            self.metrics.observe_decision(told.decision)
+        return told
 
     async def give_by_request(
         self, decider: Decider, collection: str, request_id: str, verdict: Verdict
@@ -77,6 +85,47 @@ class Feedback:
         something else was said before.
         """
         known = await self.recognition.known(decider.workspace, collection)
+        return await self._decide(decider, known, await self._find_asked(known, request_id), verdict)
+
+    async def take_back(self, decider: Decider, collection: str, image: Entry) -> Taught:
+        """Take back what was said of a picture: what that taught is forgotten, it counts no more, and a picture of the
+        review queue waits again.
+
+        Raises CollectionNotFoundError, NotDecidedError and what reading an image raises.
+        """
+        known = await self.recognition.known(decider.workspace, collection)
+        stored = await self.learning.normalise(image, 0, 1)
+        sha256 = hashlib.sha256(stored.bytes).hexdigest()
+        kept = await self._find_kept(known, sha256)
+        if kept is not None and kept.decision is not None:
+            return await self._undo(decider, known, kept)
+        async with self.database.session() as session:
+            row = await find_collection(session, known.workspace, known.name, lock=True)
+            version = row.version
+            forgotten = await taught.forget(session, row, sha256)
+            if not await outcomes.remove(session, row.id, sha256) and not forgotten.labels:
+                raise NotDecidedError("Nothing was said of this picture here: there is nothing to undo.")
+            others = await find_labels_of(session, row.id, sha256)
+        await self._announce(row, has_changed=row.version != version)
+        self.learning.drop_later(forgotten.images)
+        self.metrics.observe_decision("undone")
+        return Taught(None, None, row.version, None, tuple(others), forgotten.labels)
+
+    async def take_back_by_request(self, decider: Decider, collection: str, request_id: str) -> Taught:
+        """The same of the picture that a request asked about, while the review queue keeps it.
+
+        Raises CollectionNotFoundError, PictureNotKeptError and NotDecidedError.
+        """
+        known = await self.recognition.known(decider.workspace, collection)
+        return await self._undo(decider, known, await self._find_asked(known, request_id))
+
+    async def _find_kept(self, known: KnownCollection, sha256: str) -> ReviewPicture | None:
+        async with self.database.session() as session:
+            reviewed = await repository.read_reviewed(session, known.id)
+            return await repository.find_by_image(session, reviewed, sha256)
+
+    async def _find_asked(self, known: KnownCollection, request_id: str) -> ReviewPicture:
+        """The one picture of a request that the queue keeps; raises PictureNotKeptError."""
         async with self.database.session() as session:
             reviewed = await repository.read_reviewed(session, known.id)
             rows = await repository.find_by_request(session, reviewed, request_id, limit=2)
@@ -89,7 +138,13 @@ class Feedback:
                 f"The review queue of '{known.name}' does not keep the picture of that request (any more): send the"
                 " image itself."
             )
-        return await self._decide(decider, known, rows[0], verdict)
+        return rows[0]
+
+    async def _undo(self, decider: Decider, known: KnownCollection, kept: ReviewPicture) -> Taught:
+        undone = await self.deciding.undo(decider, known.name, kept.id)
+        return Taught(
+            None, None, undone.collection_version, None, undone.other_labels, undone.replaced_labels
+        )
 
     async def _decide(
         self, decider: Decider, known: KnownCollection, kept: ReviewPicture, verdict: Verdict
@@ -102,10 +157,18 @@ class Feedback:
             current = await self.recognition.known(decider.workspace, known.name)
             return Taught(kept.example_id, kept.label, current.version, said[0])
         (decided,) = await self.deciding.decide(decider, known.name, [kept.id], verdict, "feedback")
-        return Taught(decided.example, decided.label, decided.collection_version, decided.decision)
+        return Taught(
+            decided.example,
+            decided.label,
+            decided.collection_version,
+            decided.decision,
+            decided.other_labels,
+            decided.replaced_labels,
+        )
 
     async def _teach(
         self,
+        decider: Decider,
         known: KnownCollection,
         judged: JudgedImages,
         said: Scored | None,
@@ -115,7 +178,7 @@ class Feedback:
     ) -> Taught:
         """One transaction: the example, where there is one, and what was said of the answer."""
         decision, label = verdict.decide("" if said is None else said.guess)
-        example, others = None, tuple[str, ...]()
+        forgotten = Forgotten()
         async with self.database.session() as session:
             await lock_images(session, [sha256])
             if label is not None:
@@ -129,16 +192,33 @@ class Feedback:
                 await vectors.ensure_index(session, judged.encoder, judged.vectors.shape[1])
                 new = NewExample(sha256, vectors.to_sql(judged.vectors[0]), len(stored))
                 added = await add_examples(session, row, label, "", [new], judged.encoder)
-                added = await settle_labels(session, row, label, added, replace=False)
-                example, others = added[0].id, added[0].other_labels
+                (made,) = await settle_labels(session, row, label, added, replace=verdict.replace)
+                await taught.note(session, [made.id] if made.created else [])
+                told = Taught(made.id, label, row.version, None, made.other_labels, made.replaced_labels)
+            else:
+                forgotten = await taught.forget(session, row, sha256)
+                others = await find_labels_of(session, row.id, sha256)
+                told = Taught(None, None, row.version, None, tuple(others), forgotten.labels)
+            reviewed = Reviewed(row.id, row.review_keep, row.review_days)
+            kept = await repository.find_by_image(session, reviewed, sha256)
+            if kept is not None and (kept.decision, kept.label) != (said_of := verdict.decide(kept.guess)):
+                # it was decided otherwise before: the queue says the same as what counts
+                kept.decision, kept.label = said_of
+                kept.example_id = told.example
+                kept.decided_at, kept.decided_by = datetime.now(UTC), decider.key_id
             if said is not None:
-                told = None if said.rejected else said.guess
-                decision = _compare(told, decision, label)
-                decision = await outcomes.put(session, row.id, sha256, "feedback", told, decision, label)
+                answer = None if said.rejected else said.guess
+                decision = _compare(answer, decision, label)
+                decision = await outcomes.put(session, row.id, sha256, "feedback", answer, decision, label)
+                told = dataclasses.replace(told, decision=decision)
+        await self._announce(row, has_changed=row.version != version)
+        self.learning.drop_later(forgotten.images)
+        return told
+
+    async def _announce(self, row: Collection, *, has_changed: bool) -> None:
         self.recognition.directory.learn(row)
-        if row.version != version:
+        if has_changed:
             await self.recognition.directory.announce(row)
-        return Taught(example, label, row.version, None if said is None else decision, others)
 
 
 def _read_answer(judged: JudgedImages, known: KnownCollection) -> Scored | None:

@@ -57,12 +57,15 @@ async def put(
     return cast("Decision", counted)
 
 
-async def remove(session: AsyncSession, collection_id: uuid.UUID, image_sha256: str) -> None:
-    """Take the last word on a picture back."""
-    await session.execute(
-        text("DELETE FROM feedback_outcomes WHERE collection_id = :collection AND image_sha256 = :image"),
+async def remove(session: AsyncSession, collection_id: uuid.UUID, image_sha256: str) -> bool:
+    """Take the last word on a picture back; whether there was one."""
+    gone = await session.scalar(
+        text(
+            "DELETE FROM feedback_outcomes WHERE collection_id = :collection AND image_sha256 = :image RETURNING id"
+        ),
         {"collection": collection_id, "image": image_sha256},
     )
+    return gone is not None
 
 
 async def forget_old(session: AsyncSession, days: int) -> None:

@@ -231,14 +231,10 @@ async def find_by_request(
     return list(await session.scalars(wanted.order_by(ReviewPicture.id).limit(limit)))
 
 
-async def find_by_image(
-    session: AsyncSession, collection_id: uuid.UUID, image_sha256: str
-) -> ReviewPicture | None:
-    """The kept picture of this content, decided or not."""
+async def find_by_image(session: AsyncSession, reviewed: Reviewed, image_sha256: str) -> ReviewPicture | None:
+    """The kept picture of this content, decided or not; None where it is too old."""
     return await session.scalar(
-        _WITHOUT_VECTORS.where(
-            ReviewPicture.collection_id == collection_id, ReviewPicture.image_sha256 == image_sha256
-        )
+        _WITHOUT_VECTORS.where(_is_fresh(reviewed), ReviewPicture.image_sha256 == image_sha256)
     )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.feedback.decisions import Decision, Verdict
-from app.http.bodies import Page, with_example
+from app.http.bodies import Page, RequestBody, with_example
 from app.http.fields import FIRST_WRONG
 
 _ID = "3f2a6a0e-7a51-4a8c-9d0e-0c6f5a4c2b1d"
@@ -40,6 +40,7 @@ _TAUGHT: dict[str, Any] = {
     "collection_version": 13,
     "decision": "relabelled",
     "other_labels": [],
+    "replaced_labels": [],
 }
 _STATS: dict[str, Any] = {
     "waiting": 11,
@@ -82,10 +83,10 @@ class ReviewPage(Page[ReviewPictureInfo]):
     model_config = with_example({"data": [_PICTURE], "next": None})
 
 
-class DecisionRequest(BaseModel):
+class DecisionRequest(RequestBody):
     """What a picture shows: a label, or a decision."""
 
-    model_config = with_example({"label": "teapot"}, extra="forbid")
+    model_config = with_example({"label": "teapot"})
 
     label: str | None = Field(None, description="The label that it shows; a new one is made.")
     decision: Literal["right", "none", "skip"] | None = Field(
@@ -116,7 +117,7 @@ class DecisionRequest(BaseModel):
 class BulkDecisionRequest(DecisionRequest):
     """The same for several pictures: all of them or none."""
 
-    model_config = with_example({"ids": [_ID], "label": "teapot"}, extra="forbid")
+    model_config = with_example({"ids": [_ID], "label": "teapot"})
 
     ids: Annotated[list[uuid.UUID], FIRST_WRONG] = Field(min_length=1, description="The pictures.")
 
@@ -180,6 +181,10 @@ class FeedbackInfo(BaseModel):
     collection: str
     collection_version: int
     decision: Decision | None = Field(
-        description="How it counts: `right`, `relabelled` or `none`; null where the collection knew no label yet."
+        description="How it counts: `right`, `relabelled` or `none`; null where the collection knew no label yet, and"
+        " after `undo`."
     )
     other_labels: list[str] = Field(description="Other labels that the same picture has in this collection.")
+    replaced_labels: list[str] = Field(
+        description="Labels that the picture lost: by `replace`, or what feedback had taught before `none` or `undo`."
+    )

@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 
 from pgvector.sqlalchemy import Vector
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, false, func, text
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -60,11 +60,19 @@ class ReviewPicture(Base):
     """The label that it was decided to show."""
     example_id: Mapped[uuid.UUID | None]
     """The example that shows it under that label."""
-    is_taught: Mapped[bool] = mapped_column(server_default=false(), default=False)
-    """Whether the decision made the example, which undoing it forgets."""
     decided_at: Mapped[datetime | None]
     decided_by: Mapped[uuid.UUID | None]
     """The key that decided; null for a caller without one."""
+
+
+class FeedbackExample(Base):
+    """An example that a decision or feedback made: taking the word back forgets it."""
+
+    __tablename__ = "feedback_examples"
+
+    example_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("examples.id", ondelete="CASCADE"), primary_key=True
+    )
 
 
 class FeedbackOutcome(Base):

@@ -46,7 +46,8 @@ async def count_stored_bytes(session: AsyncSession, workspace: str) -> int:
     total = await session.scalar(
         text(
             "SELECT COALESCE(sum(p.bytes), 0) FROM review_pictures p JOIN collections c ON c.id = p.collection_id "
-            "WHERE c.workspace = :workspace AND NOT p.is_taught"
+            "WHERE c.workspace = :workspace "
+            "AND NOT EXISTS (SELECT FROM feedback_examples f WHERE f.example_id = p.example_id)"
         ),
         {"workspace": workspace},
     )

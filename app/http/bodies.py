@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Item = TypeVar("Item")
 
 
-def with_example(example: dict[str, Any], *, extra: Literal["ignore", "forbid"] = "ignore") -> ConfigDict:
+def with_example(example: dict[str, Any]) -> ConfigDict:
     """The configuration of a model that the documentation page shows by an example."""
-    return ConfigDict(json_schema_extra={"examples": [example]}, extra=extra)
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
+class RequestBody(BaseModel):
+    """The base of what clients send as JSON to this service's own calls: no field beyond those that it has, and flags
+    and whole numbers by their own type. pydantic takes "yes" for true, which would forget what somebody meant to keep,
+    and true for 1. Bodies of other APIs (`app.compat`) are taken as their clients send them.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _keep_types(cls, value: object, info: ValidationInfo) -> object:
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        kinds = get_args(annotation) or (annotation,)
+        if bool in kinds and not isinstance(value, bool | None):
+            raise ValueError("it must be true or false")
+        if int in kinds and isinstance(value, bool | str):
+            raise ValueError("it must be a whole number")
+        return value
 
 
 class Page(BaseModel, Generic[Item]):

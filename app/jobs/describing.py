@@ -26,7 +26,7 @@ class Names(Protocol):
     """What other rooms call a job's data and its base model."""
 
     async def of_data(self, jobs: Sequence[Job]) -> dict[uuid.UUID, str]:
-        """Names of the collections that jobs learn from; those still there."""
+        """Names of the collections and datasets that jobs are about; those still there."""
 
     def of_base(self, spec: dict[str, Any]) -> str | None:
         """What clients call the base model of a job's specification."""
@@ -57,7 +57,7 @@ def _info(
 ) -> JobInfo:
     spec = job.spec
     data = spec.get("data") or {}
-    collection = data.get("collection")
+    collection, dataset = data.get("collection"), data.get("dataset")
     return JobInfo(
         **{name: getattr(job, name) for name in _COLUMNS},
         kind=spec["kind"],
@@ -68,7 +68,8 @@ def _info(
         method=spec.get("method"),
         base_model=base_model,
         collection=names.get(uuid.UUID(collection)) if collection else None,
-        dataset=data.get("dataset"),
+        dataset=dataset,
+        dataset_name=names.get(uuid.UUID(dataset)) if dataset else None,
         params=spec.get("params") or {},
         name=spec.get("model"),
         seed=spec.get("seed") or 0,

@@ -35,6 +35,7 @@ EXAMPLE_JOB: dict[str, Any] = {
     "base_model": "lite",
     "collection": "mugs",
     "dataset": None,
+    "dataset_name": None,
     "params": {"steps": 200},
     "name": "mugs-lite-fewshot",
     "seed": 0,
@@ -89,8 +90,11 @@ class JobInfo(BaseModel):
     base_model: str | None
     collection: str | None = Field(description="What it learns from, or `dataset`.")
     dataset: uuid.UUID | None = Field(description="What it learns from, judges by or prepares.")
+    dataset_name: str | None = Field(description="What the dataset is called; null where it is gone.")
     params: dict[str, Any] = Field(description="What was asked for beyond the strategy's own.")
-    name: str | None = Field(description="What its model is to be called.")
+    name: str | None = Field(
+        description="What its model is to be called, or which model it judges or writes as files."
+    )
     seed: int
     progress: Progress
     metrics: dict[str, Any] = Field(description="The newest value of each.")

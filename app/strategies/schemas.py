@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, computed_field
 
+from app.http.bodies import RequestBody
 from app.methods.tasks import Task
 from app.strategies.definition import DEFAULT, LearningType, Strategy
 from app.strategies.presets import PRESETS, Machine, MachineFacts
@@ -108,11 +109,10 @@ def _form(value: Any) -> str:
     return "numbers" if isinstance(value, dict | Machine) else "name"
 
 
-class RecommendRequest(BaseModel):
+class RecommendRequest(RequestBody):
     """What is to be learned, and on what."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"learning_type": "few_shot", "dataset_size": 50, "hardware": "auto"},

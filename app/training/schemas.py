@@ -5,21 +5,17 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from app.http.bodies import RequestBody, with_example
 from app.http.names import MODEL_NAME, CollectionName
 from app.training.config import MultimodalConfig
 
 
-class JobRequest(BaseModel):
+class JobRequest(RequestBody):
     """A job to be made."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [{"strategy": "lite_fewshot", "collection": "mugs", "params": {"steps": 200}}]
-        },
-    )
+    model_config = with_example({"strategy": "lite_fewshot", "collection": "mugs", "params": {"steps": 200}})
 
     strategy: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
         None, description="How to train, one of `/strategies`; or send `config`."

@@ -45,7 +45,7 @@ async function comeIn(signal: AbortSignal): Promise<void> {
   }
 }
 
-const allowed = () => screens.filter((screen) => screen.scope === null || may(screen.scope));
+const allowed = () => screens.filter((screen) => screen.scopes.every(may));
 
 function Shell() {
   const shown = allowed();
@@ -77,11 +77,25 @@ function Shell() {
       <Navigation shown={shown} current={current} />
       <main id="main" ref={main} tabIndex={-1} data-screen={current?.name}>
         <Waiting />
-        {Current ? <Current key={current.name} /> : route.value.screen ? <p>{say.app.missing}</p> : null}
+        {Current ? <Current key={current.name} /> : route.value.screen ? <Absent name={route.value.screen} /> : null}
       </main>
       <Toasts />
       <KeyList />
     </>
+  );
+}
+
+/** In place of a screen that the key does not allow, or that there is none of. */
+function Absent({ name }: { name: string }) {
+  const screen = screens.find((known) => known.name === name);
+  if (!screen) return <p>{say.app.missing}</p>;
+  return (
+    <section class="card stack empty">
+      <Icon name="key" />
+      <h1>{screen.title}</h1>
+      <p>{say.app.needsScope(screen.title, screen.scopes.filter((scope) => !may(scope)))}</p>
+      <a class="button" href={hrefOf("settings")}>{say.settings.title}</a>
+    </section>
   );
 }
 

@@ -11,10 +11,16 @@ export const count = {
 
 const span = (seconds: number) =>
   seconds < 90 ? plural(Math.max(1, Math.round(seconds)), "second") : seconds < 5400 ? plural(Math.round(seconds / 60), "minute") : `${(seconds / 3600).toFixed(1)} hours`;
+/** Of a data set: the part that a job looked at, where it was not all of it. */
+const partOf = (split: unknown) => (typeof split === "string" && split !== "all" ? `the ${split} split of ` : "");
 const states: Record<string, string> = { queued: "waiting", running: "running", succeeded: "done", failed: "failed", cancelled: "cancelled" };
 const kinds: Record<string, string> = { train: "Training", evaluate: "Judging", export: "Export", prepare: "Preparing", reembed: "Embedding again", teach: "Teaching" };
 
 const megabytes = (mb: number) => (mb < 1000 ? `${Math.max(0.1, mb).toLocaleString("en", { maximumFractionDigits: mb < 10 ? 1 : 0 })} MB` : `${(mb / 1000).toFixed(1)} GB`);
+const bytes = (size: number) => {
+  const [unit, name] = size < 2 ** 20 ? [2 ** 10, "KB"] : size < 2 ** 30 ? [2 ** 20, "MB"] : [2 ** 30, "GB"];
+  return `${(size / unit).toLocaleString("en", { maximumFractionDigits: 1 })} ${name}`;
+};
 const kindsOfModel: Record<string, string> = { encoder: "encoder", vlm: "answers questions", classifier: "classifier" };
 
 export const say = {
@@ -34,6 +40,7 @@ export const say = {
     retryIn: (seconds: number) => `Asking again in ${seconds} s.`,
     unreachable: "The service does not answer. This page asks again by itself.",
     missing: "There is no such screen.",
+    needsScope: (screen: string, scopes: string[]) => `${screen} needs a key with the ${scopes.length === 1 ? "scope" : "scopes"} ${scopes.join(" and ")}. Ask whoever gave you yours, or use another one in Settings.`,
     copy: "Copy",
     copied: "Copied",
     requestId: "Request",
@@ -207,6 +214,9 @@ export const say = {
     automatic: "as calibrated",
     useAutomatic: "Back to calibrated",
     no: "No, it is …",
+    yes: (label: string) => `Yes, it is ${label}`,
+    yesNone: "Yes, none of these",
+    noted: "Noted: it shows none of these.",
     other: "Another label …",
     corrected: (label: string) => `Teach it that this is ${label}`,
     nothing: "Nothing is taught in this collection yet. Teach it something, or name labels yourself.",
@@ -275,7 +285,7 @@ export const say = {
     agreementShort: "share that was right",
     curve: "How often it was right, over the last 20 decisions",
     decided: "decided",
-    tally: (figures: { right: number; relabelled: number; none: number; skipped: number }) => `${figures.right} right, ${figures.relabelled} given another label, ${figures.none} none of the labels, ${figures.skipped} skipped. These are the unsure pictures: of all it is right more often.`,
+    tally: (figures: { right: number; relabelled: number; none: number; skipped: number }) => `${figures.right} right, ${figures.relabelled} given another label, ${figures.none} none of the labels, ${figures.skipped} skipped. These are mostly unsure pictures: of all it is right more often.`,
     what: "What is it?",
     wasGuessed: (guess: string, margin: number) => `It said ${guess}, ${Math.round(margin * 100)} points ahead of the next.`,
     wasRejected: (guess: string) => `It said none of these; the nearest is ${guess}.`,
@@ -288,6 +298,7 @@ export const say = {
     undone: "It waits again.",
     nothingToUndo: "Nothing was decided here yet.",
     onlyReading: "Your key may look, and not teach.",
+    offForReaders: "It is off for this collection. Your key may not switch it on: that takes one with the scope learn.",
     asked: (at: string) => `Asked ${new Date(at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" })}`,
     labelThem: "Label them",
     selectAll: "Select all",
@@ -323,8 +334,12 @@ export const say = {
     none: "No job was started yet.",
     older: "Older jobs",
     progress: "Progress",
-    called: (job: { name: string | null; kind: string; strategy: string | null; collection: string | null; dataset: string | null }) =>
-      job.name && job.kind === "train" ? job.name : [kinds[job.kind] ?? job.kind, job.name ?? job.strategy, job.name ? null : job.collection].filter(Boolean).join(" · "),
+    called: (job: { name: string | null; kind: string; strategy: string | null; collection: string | null; dataset_name: string | null; params: Record<string, unknown> }) => {
+      const data = job.collection ?? job.dataset_name;
+      if (job.kind === "train" && job.name) return job.name;
+      if (job.kind === "evaluate" && job.name) return `Judging ${job.name}${data ? ` on ${job.collection ? "" : partOf(job.params["split"])}${data}` : ""}`;
+      return [kinds[job.kind] ?? job.kind, job.name ?? job.strategy, job.name ? null : data].filter(Boolean).join(" · ");
+    },
     state: (job: { state: string; cancelling: boolean }) => (job.cancelling && job.state === "running" ? "stopping" : (states[job.state] ?? job.state)),
     when: (at: string) => new Date(at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }),
     tab: (share: number, name: string) => `${Math.round(share * 100)} % · ${name}`,
@@ -396,6 +411,9 @@ export const say = {
     upload: "Upload an archive",
     lead: "A zip or tar of pictures: a folder for each label, COCO, VOC, YOLO, CSV or JSON Lines. Each picture is checked; what is refused is listed with its reason.",
     none: "No data set was uploaded yet.",
+    purpose: "A data set is a folder of pictures with their labels, checked picture by picture and split once: one part to learn from, one to judge by. Teach it to a collection in one step, train a model on it, or judge one with it.",
+    drop: "or drop it here",
+    byCommand: "A folder for each label, from a shell",
     all: "All data sets",
     states: { preparing: "being checked", ready: "ready", failed: "failed" } as Record<string, string>,
     preparing: "Its pictures are being checked",
@@ -407,6 +425,7 @@ export const say = {
     reason: (number: number, reason: string) => `${number.toLocaleString("en")}: ${reason.replaceAll("_", " ")}`,
     use: "Use it",
     teach: (collection: string) => `Teach it to ${collection}`,
+    noCollection: (name: string) => `There is no collection ${name} yet, and your key may make none: that takes the scope learn.`,
     trainOnly: "Its training split is taught; the rest stays to judge by.",
     strategy: "Or train by",
     pictures: "Its pictures",
@@ -460,6 +479,8 @@ export const say = {
     loaded: "Loaded",
     nothingLoaded: "no model right now",
     storage: "Kept",
+    space: "Space",
+    spaceOf: (used: number, most: number) => `${bytes(used)} of ${bytes(most)}`,
     kept: (examples: number, answers: number, collections: number) => `${count.pictures(examples)}, ${plural(answers, "answer")} in ${plural(collections, "collection")}`,
     connect: "Connect other programs",
     connectLead: "With this service's own address. Beyond this machine, they need a key.",

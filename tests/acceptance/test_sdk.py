@@ -27,6 +27,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ADDRESS = "http://127.0.0.1:8000"
 COMPONENTS = {
     "Access": models.Access,
+    "Storage": models.Storage,
     "DatasetImageInfo": jobs.DatasetImage,
     "SmallLabel": recognition.SmallLabel,
     "OverlappingLabels": recognition.OverlappingLabels,

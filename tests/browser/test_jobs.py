@@ -122,8 +122,11 @@ def test_a_job_that_ended_says_what_came_of_it_and_is_judged(tab: Tab) -> None:
     page.get_by_role("button", name="Judge it with pictures").click()
     expect(page.get_by_role("heading", name="What was taken for what")).to_be_visible(timeout=PATIENCE_MS)
     expect(state_of(page)).to_have_text("done")
+    judged = re.compile(rf"^Judging \S+ on {COLLECTION}$")
+    expect(page.locator("main h1")).to_have_text(judged)
     page.get_by_role("link", name="All jobs").click()
     expect(page.locator(".job-list .state").first).to_have_text("done")
+    expect(page.locator(".job-list .job-name").first).to_have_text(judged)
 
 
 def test_a_cell_opens_its_pictures_and_a_wrong_label_is_put_right(

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Tab, TabMaker
 from tests.browser.pictures import drop, write_picture
+from tests.cluster import until
 from tests.live import Live
 
 
@@ -64,6 +65,88 @@ def test_each_scope_shows_what_it_allows(
     shown = page.locator(".rail > ul > li:not(.more)").all_inner_texts()
     assert [name for name in shown if name in {"Teach", "Try", "Settings"}] == screens
     expect(page.get_by_role("heading", name="Keys")).to_have_count(int(scopes == ["admin"]))
+
+
+READER = ["Try", "Ask", "Review", "Models", "Settings"]
+
+
+def fill_queue(admin: httpx.Client, collection: str, folder: Path) -> None:
+    """A collection of two labels, with a picture that waits to be reviewed."""
+    admin.post("/v1/collections", json={"name": collection})
+    for name in ("mug", "cactus"):
+        picture = write_picture(folder, name, 1).read_bytes()
+        path = f"/v1/collections/{collection}/examples"
+        assert admin.post(path, data={"label": name}, files={"images": picture}).status_code == 201
+    admin.patch(f"/v1/collections/{collection}", json={"review": {}})
+    stats = f"/v1/collections/{collection}/review/stats"
+    for seed in range(6):
+        picture = write_picture(folder, "boat", seed).read_bytes()
+        admin.post("/v1/classify", data={"collection": collection}, files={"image": picture})
+    until(lambda: bool(admin.get(stats).json()["waiting"]), why="an unsure picture is kept")
+
+
+@pytest.mark.parametrize(
+    ("scopes", "shown"),
+    [
+        (["recognise"], READER),
+        (["recognise", "learn"], ["Teach", *READER]),
+        (["recognise", "train"], ["Try", "Ask", "Review", "Train", "Models", "Data sets", "Settings"]),
+        (["learn", "train"], ["Settings"]),
+    ],
+)
+def test_each_screen_is_whole_or_absent(
+    tab: Tab, admin: httpx.Client, collection: str, tmp_path: Path, scopes: list[str], shown: list[str]
+) -> None:
+    """A 403 would be an error in the console, which the tab fails by."""
+    fill_queue(admin, collection, tmp_path)
+    tab.context.add_init_script(f"localStorage.setItem('vision.collection', '{collection}')")
+    page = come_in(tab, make_key(admin, *scopes)[1], "settings")
+    rail = page.locator(".rail > ul > li:not(.more)")
+    expect(rail).to_have_text(shown)
+    reachable = {link.get_attribute("href") for link in rail.locator("a").all()}
+    for href in sorted(filter(None, reachable)):
+        page.evaluate(f"location.hash = '{href}'")
+        page.locator("main h1").first.wait_for()
+        page.wait_for_load_state("networkidle")
+        within = {link.get_attribute("href") for link in page.locator("main a[href^='#/']").all()}
+        assert {"/".join((link or "").split("/")[:2]) for link in within} <= reachable, href
+    for name, screen in (("Teach", "teach"), ("Train", "jobs"), ("Data sets", "datasets")):
+        if name not in shown:
+            page.evaluate(f"location.hash = '#/{screen}'")
+            expect(page.locator("main")).to_contain_text("needs a key with the scope")
+            expect(page.get_by_role("heading", name=name)).to_be_visible()
+
+
+@pytest.mark.parametrize("scopes", [["recognise"], ["recognise", "learn"], ["recognise", "train"]])
+def test_what_a_key_may_not_do_is_not_offered(
+    tab: Tab, admin: httpx.Client, collection: str, tmp_path: Path, scopes: list[str]
+) -> None:
+    fill_queue(admin, collection, tmp_path)
+    tab.context.add_init_script(f"localStorage.setItem('vision.collection', '{collection}')")
+    page = come_in(tab, make_key(admin, *scopes)[1], "review")
+    teaches, trains = int("learn" in scopes), int("train" in scopes)
+    expect(page.locator(".review-choice").first).to_be_visible()
+    expect(page.get_by_text("Your key may look, and not teach.")).to_have_count(1 - teaches)
+    expect(page.locator("button.review-choice", has_text="none of these")).to_have_count(teaches)
+    expect(page.get_by_role("button", name="Switch off")).to_have_count(teaches)
+    assert (page.locator("button.review-choice").count() > 0) == bool(teaches)
+    assert page.locator("main button:disabled", has_not_text="Undo").count() == 0
+    admin.patch(f"/v1/collections/{collection}", json={"review": None})
+    page.reload()
+    expect(page.get_by_role("heading", name="Learn from the pictures it is unsure of")).to_be_visible()
+    expect(page.get_by_role("button", name="Keep unsure pictures")).to_have_count(teaches)
+    expect(page.get_by_text("Your key may not switch it on")).to_have_count(1 - teaches)
+    page.goto(f"{tab.url}/#/models")
+    expect(page.get_by_role("heading", name="Strategies")).to_be_visible()
+    expect(page.get_by_label("Bring a model")).to_have_count(trains)
+    if trains:
+        page.goto(f"{tab.url}/#/datasets")
+        expect(page.locator("main")).to_contain_text("No data set was uploaded yet")
+        page.goto(f"{tab.url}/#/jobs")
+        expect(page.get_by_role("heading", name="2 pictures, 2 labels")).to_be_visible()
+        page.get_by_label("Collection").select_option("default")
+        expect(page.locator("main")).to_contain_text("Nothing is taught in default")
+        expect(page.get_by_role("link", name="Teach", exact=True)).to_have_count(0)
 
 
 def test_a_reader_can_try_but_not_teach(

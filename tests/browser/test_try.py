@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Tab
 from tests.browser.pictures import choose, drop, write_picture
+from tests.browser.trained import wait_until
 from tests.live import Live
 
 
@@ -43,6 +44,74 @@ def test_a_correction_changes_the_next_answer_and_undo_brings_the_old_one_back(
     expect(verdict).to_have_text("cup")
     page.locator(".toast").get_by_role("button", name="Undo").click()
     expect(verdict).to_have_text("mug")
+
+
+def count_words(served: Live, collection: str) -> dict[str, int]:
+    """How often people said what of the collection's answers, without what nobody said."""
+    with served.client() as client:
+        stats = client.get(f"/v1/collections/{collection}/review/stats").json()
+    return {word: stats[word] for word in ("right", "relabelled", "none") if stats[word]}
+
+
+def expect_words(page: Page, served: Live, collection: str, **wanted: int) -> None:
+    wait_until(page, lambda: count_words(served, collection) == wanted)
+
+
+def test_every_word_on_an_answer_counts_and_is_taken_back(
+    tab: Tab, served: Live, taught: str, tmp_path: Path
+) -> None:
+    tab.expected = ["status of 404"]  # pictures on their way when what showed them was taken back
+    page = tab.open("try", taught)
+    drop(page.locator(".drop-zone"), write_picture(tmp_path, "mug", 5))
+    page.get_by_role("button", name="Yes, it is mug").click()
+    expect_words(page, served, taught, right=1)
+    page.get_by_role("button", name="Show the call").click()
+    call = page.get_by_role("dialog").locator("pre")
+    expect(call).to_contain_text("-F label=mug")
+    expect(call).to_contain_text("/v1/feedback")
+    page.keyboard.press("Escape")
+    page.get_by_role("group", name="No, it is").get_by_role("button", name="none of these").click()
+    expect(page.get_by_text("Noted: it shows none of these.")).to_be_visible()
+    expect_words(page, served, taught, none=1)
+    page.locator(".toast").last.get_by_role("button", name="Undo").click()
+    expect_words(page, served, taught)
+    page.get_by_role("group", name="No, it is").get_by_role("button", name="cactus").click()
+    expect(page.locator(".verdict")).to_have_text("cactus")
+    expect_words(page, served, taught, relabelled=1)
+    page.locator(".toast").last.get_by_role("button", name="Undo").click()
+    expect_words(page, served, taught)
+
+
+def test_a_correction_takes_the_wrong_label_from_a_taught_picture_and_undo_gives_it_back(
+    tab: Tab, served: Live, taught: str, tmp_path: Path
+) -> None:
+    def read_labels() -> dict[str, int]:
+        with served.client() as client:
+            rows = client.get(f"/v1/collections/{taught}/labels").json()["data"]
+        return {row["label"]: row["examples"] for row in rows}
+
+    tab.expected = ["status of 404"]  # pictures on their way when what showed them was taken back
+    page = tab.open("try", taught)
+    drop(page.locator(".drop-zone"), write_picture(tmp_path, "mug", 1))  # the very picture that was taught
+    page.get_by_role("group", name="No, it is").get_by_role("button", name="cactus").click()
+    wait_until(page, lambda: read_labels() == {"cactus": 2})
+    page.locator(".toast").get_by_role("button", name="Undo").click()
+    wait_until(page, lambda: read_labels() == {"cactus": 1, "mug": 1})
+
+
+def test_one_of_many_files_is_put_right_and_counts(
+    tab: Tab, served: Live, taught: str, tmp_path: Path
+) -> None:
+    page = tab.open("try", taught)
+    choose(page.locator(".drop-target"), *(write_picture(tmp_path, "mug", seed) for seed in (7, 8)))
+    row = page.locator(".many tbody tr").filter(has_text="mug-7.jpg")
+    expect(row).to_contain_text("%")
+    page.get_by_role("button", name="Look at mug-7.jpg").click()
+    page.get_by_role("group", name="No, it is").get_by_role("button", name="cactus").click()
+    expect(page.locator(".verdict")).to_have_text("cactus")
+    expect_words(page, served, taught, relabelled=1)
+    page.get_by_role("button", name="Back to the table").click()
+    expect(row.locator(".tag")).to_have_text("cactus")
 
 
 def test_many_files_are_a_table_to_filter_sort_and_save(tab: Tab, taught: str, tmp_path: Path) -> None:

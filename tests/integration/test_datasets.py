@@ -249,8 +249,11 @@ async def test_a_dataset_teaches_a_collection(client: httpx.AsyncClient, service
     assert reply.status_code == 202, reply.text
     job = await run_job(services, client, reply.json()["id"])
     assert (job["state"], job["metrics"]["added"]) == ("succeeded", 6), job["error"]
+    assert (job["dataset"], job["dataset_name"]) == (made["id"], made["name"])
     labels = (await client.get("/v1/collections/default/labels")).json()["data"]
     assert {label["label"]: label["examples"] for label in labels} == {"blue": 3, "red": 3}
+    assert (await client.delete(f"/v1/datasets/{made['id']}")).status_code == 204
+    assert (await client.get(f"/v1/jobs/{job['id']}")).json()["dataset_name"] is None
 
 
 async def test_other_workspaces_see_nothing(make_client: ClientMaker) -> None:

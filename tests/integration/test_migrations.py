@@ -154,6 +154,35 @@ def test_collections_of_the_release_before_keep_nothing_for_review(empty_url: st
     assert found == [(7, None, None)]
 
 
+def test_what_decisions_of_the_release_before_taught_can_still_be_undone(empty_url: str) -> None:
+    migrate_to(empty_url, "0007")
+    with psycopg.connect(empty_url) as connection:
+        connection.execute(
+            "INSERT INTO collections (id, workspace, name, encoder, version, removals_since) "
+            "VALUES (md5('c')::uuid, 'default', 'old', 'lite', 7, 0)"
+        )
+        connection.execute(
+            "INSERT INTO labels (collection_id, name, description) VALUES (md5('c')::uuid, 'mug', '')"
+        )
+        for picture, is_taught in (("made", True), ("found", False)):
+            connection.execute(
+                "INSERT INTO examples (id, collection_id, label_id, image_sha256, version, bytes) "
+                "SELECT md5(%(picture)s)::uuid, collection_id, id, %(picture)s, 1, 10 FROM labels",
+                {"picture": picture},
+            )
+            connection.execute(
+                "INSERT INTO review_pictures (id, collection_id, request_id, image_sha256, bytes, encoder, vector, "
+                "scores, guess, margin, rejected, scored_version, place, decision, label, example_id, is_taught) "
+                "VALUES (gen_random_uuid(), md5('c')::uuid, 'r', %(picture)s, 10, 'lite', '[1]', "
+                "'[]', 'mug', 0, false, 1, 0, 'right', 'mug', md5(%(picture)s)::uuid, %(is_taught)s)",
+                {"picture": picture, "is_taught": is_taught},
+            )
+    assert migrate(empty_url) == list_revisions(after="0007")
+    with psycopg.connect(empty_url) as connection:
+        found = connection.execute("SELECT example_id = md5('made')::uuid FROM feedback_examples").fetchall()
+    assert found == [(True,)]
+
+
 def test_migrations_lie_beside_the_installed_package() -> None:
     # from any folder, with no alembic.ini in sight
     script = (

@@ -121,3 +121,16 @@ async def test_one_workspace_does_not_take_all_places_of_followers(
     assert {(await first).status_code, (await second).status_code} == {200}
     assert not followers._tallies.followers_of("watching").total
     assert not followers._tallies.get("followers").total, "those that left are forgotten"
+
+
+async def test_a_workspace_is_told_what_it_stores_of_how_much(
+    make_client: ClientMaker, services: Services, tight: StorageQuota
+) -> None:
+    client, other = await make_client("stored"), await make_client("empty")
+    await add(client, picture(1))
+    used = await count_used_bytes(services, "stored")
+    told = await client.get("/v1/storage")
+    assert told.json() == {"workspace": "stored", "used_bytes": used, "max_bytes": 1 << 20}
+    assert (await other.get("/v1/storage")).json()["used_bytes"] == 0
+    await add(client, picture(2))
+    assert (await client.get("/v1/storage")).json()["used_bytes"] > used, "a picture counts at once"

@@ -11,7 +11,7 @@ import pytest
 
 from app.bootstrap import Services
 from tests.conftest import ClientMaker
-from tests.learning import ask, get_json, picture, teach
+from tests.learning import ask, get_json, make, picture, teach
 from tests.reviewing import DEADLINE_S, decide, queue, settled, unsure
 
 
@@ -175,6 +175,85 @@ async def test_feedback_teaches_once_and_counts(client: httpx.AsyncClient, servi
             "a sentence begins with a word"
         )
         assert refused.status_code == 422, fields
+
+
+async def give_feedback(client: httpx.AsyncClient, seed: int, **fields: str) -> dict[str, Any]:
+    reply = await client.post("/v1/feedback", data=fields, files={"image": picture(seed)})
+    assert reply.status_code == 200, reply.text
+    found: dict[str, Any] = reply.json()
+    return found
+
+
+async def read_labels(client: httpx.AsyncClient, collection: str = "default") -> dict[str, int]:
+    rows = (await get_json(client, f"/v1/collections/{collection}/labels"))["data"]
+    return {row["label"]: row["examples"] for row in rows}
+
+
+async def test_none_forgets_what_feedback_taught_and_nothing_else(client: httpx.AsyncClient) -> None:
+    await teach(client, "mug", picture(1))
+    await teach(client, "pot", picture(2))
+    await give_feedback(client, 7, label="pan")
+    await give_feedback(client, 7, label="mug")
+    assert await read_labels(client) == {"mug": 2, "pan": 1, "pot": 1}
+    none = await give_feedback(client, 7, none="true")
+    assert (none["label"], none["example"], none["other_labels"]) == (None, None, [])
+    assert none["replaced_labels"] == ["mug", "pan"]
+    assert await read_labels(client) == {"mug": 1, "pot": 1}
+    await give_feedback(client, 1, label="mug")  # confirms what was taught otherwise
+    kept = await give_feedback(client, 1, none="true")
+    assert (kept["replaced_labels"], kept["other_labels"]) == ([], ["mug"])
+    assert await read_labels(client) == {"mug": 1, "pot": 1}
+    assert (await get_json(client, "/v1/collections/default/review/stats"))["decided"] == 2
+
+
+async def test_none_forgets_what_feedback_taught_to_a_collection_that_knew_nothing(
+    client: httpx.AsyncClient,
+) -> None:
+    await make(client, "new")
+    assert (await give_feedback(client, 7, label="mug", collection="new"))["decision"] is None
+    assert (await give_feedback(client, 7, none="true", collection="new"))["replaced_labels"] == ["mug"]
+    assert await read_labels(client, "new") == {}
+
+
+async def test_feedback_replaces_other_labels_where_asked_and_is_taken_back(
+    client: httpx.AsyncClient,
+) -> None:
+    stats = "/v1/collections/default/review/stats"
+    await teach(client, "mug", picture(1))
+    await teach(client, "pot", picture(2))
+    replaced = await give_feedback(client, 1, label="cup", replace="true")
+    assert (replaced["replaced_labels"], replaced["other_labels"]) == (["mug"], [])
+    assert await read_labels(client) == {"cup": 1, "pot": 1}
+    assert (await get_json(client, stats))["relabelled"] == 1
+    undone = await give_feedback(client, 1, undo="true")
+    assert (undone["decision"], undone["label"], undone["replaced_labels"]) == (None, None, ["cup"])
+    assert await read_labels(client) == {"pot": 1}
+    assert (await get_json(client, stats))["decided"] == 0
+    again = await client.post("/v1/feedback", data={"undo": "true"}, files={"image": picture(1)})
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "not_decided")
+    for fields in ({"none": "true", "replace": "true"}, {"label": "cup", "undo": "true"}):
+        refused = await client.post("/v1/feedback", data=fields, files={"image": picture(1)})
+        assert refused.status_code == 422, fields
+
+
+async def test_feedback_by_image_overrules_the_queue_and_undo_lets_the_picture_wait(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    (item,) = await unsure(client, services, 1)
+    await decide(client, item, label="kettle")
+    none = await give_feedback(client, 100, none="true")
+    assert none["replaced_labels"] == ["kettle"]
+    assert await read_labels(client) == {"mug": 1, "pot": 1}
+    second = await decide(client, item, decision="skip")
+    assert "none of the labels" in second.json()["detail"], "the queue knows the last word"
+    said = {"request_id": item["request_id"], "undo": True}
+    assert (await client.post("/v1/feedback", json=said)).status_code == 200
+    assert [row["id"] for row in await queue(client)] == [item["id"]]
+    assert (await give_feedback(client, 100, label="pan"))["decision"] == "relabelled"
+    assert await queue(client) == []
+    await give_feedback(client, 100, undo="true")
+    assert [row["id"] for row in await queue(client)] == [item["id"]]
+    assert await read_labels(client) == {"mug": 1, "pot": 1}
 
 
 async def test_feedback_by_request_decides_the_kept_picture(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.http.bodies import with_example
+from app.http.bodies import RequestBody, with_example
 from app.http.fields import FIRST_WRONG
 
 _IDS = ["8a0f4c3e-7d55-4b61-9c0e-2f6f6a1c9d10", "0f3a9c1e-5b7d-4468-8c57-9f2e0d6f6a1c"]
@@ -27,18 +27,18 @@ _BULK: dict[str, Any] = {
 }
 
 
-class ExampleChange(BaseModel):
+class ExampleChange(RequestBody):
     """The label that an example gets."""
 
-    model_config = with_example({"label": "coffee_mug"}, extra="forbid")
+    model_config = with_example({"label": "coffee_mug"})
 
     label: str = Field(description="One of the collection's labels, or a new one.")
 
 
-class LabelChange(BaseModel):
+class LabelChange(RequestBody):
     """The name that a label gets."""
 
-    model_config = with_example({"name": "coffee_mug"}, extra="forbid")
+    model_config = with_example({"name": "coffee_mug"})
 
     name: str
     merge: bool = Field(
@@ -48,10 +48,10 @@ class LabelChange(BaseModel):
     )
 
 
-class ExamplesChange(BaseModel):
+class ExamplesChange(RequestBody):
     """What is to become of several examples: another label, or nothing."""
 
-    model_config = with_example({"ids": _IDS, "label": "coffee_mug"}, extra="forbid")
+    model_config = with_example({"ids": _IDS, "label": "coffee_mug"})
 
     ids: Annotated[list[uuid.UUID], FIRST_WRONG] = Field(
         min_length=1, description="Which examples; at most as many as a page has rows."

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Path, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from app import errors
 from app.access import Caller, Recogniser, Trainer
@@ -23,6 +23,7 @@ from app.datasets.schemas import DatasetInfo, DatasetList
 from app.datasets.service import MANIFEST, REPORT, Datasets, DatasetView, Preparation, UploadFormat
 from app.errors import InvalidInputError
 from app.folders.layout import LabelsFrom, OwnSplit
+from app.http.bodies import RequestBody, with_example
 from app.http.dependencies import AppSettings
 from app.http.errors import SlowUploadError, UnsupportedMediaTypeError
 from app.http.fields import Form
@@ -113,12 +114,10 @@ class DatasetForm(Form):
 UPLOAD = ArchiveForm(DatasetForm, "A zip, tar, tar.gz, tar.bz2 or tar.xz.")
 
 
-class FromCollection(BaseModel):
+class FromCollection(RequestBody):
     """A dataset made of what a collection was taught."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"collection": "mugs", "name": "mugs of May"}]}
-    )
+    model_config = with_example({"collection": "mugs", "name": "mugs of May"})
 
     collection: CollectionName = Field(description="Whose examples.")
     name: str | None = Field(
@@ -134,12 +133,10 @@ class FromCollection(BaseModel):
     seed: int = Field(0, ge=0, lt=MAX_SEED, description="The same one splits the same images alike.")
 
 
-class IntoCollection(BaseModel):
+class IntoCollection(RequestBody):
     """Which of a dataset's examples a collection learns."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"collection": "mugs", "splits": ["train"]}]}
-    )
+    model_config = with_example({"collection": "mugs", "splits": ["train"]})
 
     collection: CollectionName = Field(description="What learns.")
     splits: list[Literal["train", "validation", "test"]] = Field(

@@ -15,7 +15,12 @@ from app.errors import InvalidInputError
 from app.feedback.deciding import Decider
 from app.feedback.decisions import Verdict
 from app.feedback.dependencies import FeedbackService
-from app.feedback.errors import AlreadyDecidedError, NothingToConfirmError, PictureNotKeptError
+from app.feedback.errors import (
+    AlreadyDecidedError,
+    NotDecidedError,
+    NothingToConfirmError,
+    PictureNotKeptError,
+)
 from app.feedback.schemas import FeedbackInfo
 from app.http.fields import Flag, Form, LabelText
 from app.http.problems import responses
@@ -38,21 +43,36 @@ class FeedbackForm(Form):
     label: LabelText | None = Field(None, description="What the picture shows; a new label is made.")
     right: Flag = Field(False, description="Whether the label that was told is right.")
     none: Flag = Field(
-        False, description="Whether it shows none of the labels: that is counted and not taught."
+        False,
+        description="Whether it shows none of the labels: that is counted and not taught, and what feedback had taught"
+        " of the picture before is forgotten.",
+    )
+
+    undo: Flag = Field(
+        False,
+        description="Whether what was said of the picture is taken back: what it taught is forgotten, and it counts no"
+        " more.",
+    )
+    replace: Flag = Field(
+        False,
+        description="With `label` or `right`, whether the picture loses the other labels that it has in this"
+        " collection.",
     )
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> FeedbackForm:
-        if [self.label is not None, self.right, self.none].count(True) != 1:
-            raise ValueError("give one of `label`, `right=true` and `none=true`")
+        if [self.label is not None, self.right, self.none, self.undo].count(True) != 1:
+            raise ValueError("give one of `label`, `right=true`, `none=true` and `undo=true`")
+        if self.replace and (self.none or self.undo):
+            raise ValueError("`replace` goes with `label` and `right`")
         return self
 
     @property
     def verdict(self) -> Verdict:
         """The same as what is decided by."""
         if self.label is not None:
-            return Verdict("label", label=self.label)
-        return Verdict("right" if self.right else "none")
+            return Verdict("label", label=self.label, replace=self.replace)
+        return Verdict("right" if self.right else "none", replace=self.replace)
 
 
 UPLOAD = UploadForm(FeedbackForm, images="optional")
@@ -65,6 +85,7 @@ UPLOAD = UploadForm(FeedbackForm, images="optional")
         PictureNotKeptError,
         NothingToConfirmError,
         AlreadyDecidedError,
+        NotDecidedError,
         *UPLOAD_ERRORS,
         WorkspaceFullError,
     ),
@@ -82,8 +103,12 @@ async def give_feedback(
     if (form.request_id is None) == (not upload.images):
         raise InvalidInputError("image, request_id: give one of the two.")
     decider = Decider(caller.workspace, caller.key_id)
-    if form.request_id is None:
+    if form.request_id is None and form.undo:
+        taught = await feedback.take_back(decider, form.collection, upload.images[0])
+    elif form.request_id is None:
         taught = await feedback.give(decider, form.collection, upload.images[0], form.verdict)
+    elif form.undo:
+        taught = await feedback.take_back_by_request(decider, form.collection, form.request_id)
     else:
         taught = await feedback.give_by_request(decider, form.collection, form.request_id, form.verdict)
     return FeedbackInfo(
@@ -93,4 +118,5 @@ async def give_feedback(
         collection_version=taught.collection_version,
         decision=taught.decision,
         other_labels=list(taught.other_labels),
+        replaced_labels=list(taught.replaced_labels),
     )

@@ -6,7 +6,7 @@ import uuid
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from app import errors
 from app.access import Caller, require
@@ -15,6 +15,7 @@ from app.collections.dependencies import RecognitionService
 from app.collections.errors import CollectionNotFoundError
 from app.datasets.errors import DatasetNotFoundError
 from app.families import FAMILIES
+from app.http.bodies import RequestBody, with_example
 from app.http.dependencies import AppDatabase
 from app.http.names import CollectionName
 from app.http.problems import responses
@@ -40,10 +41,10 @@ ModelPath = Annotated[str, Path(alias="model", max_length=200, description="Id o
 RETRY_AFTER_SECONDS = "2"
 
 
-class EvaluationRequest(BaseModel):
+class EvaluationRequest(RequestBody):
     """What to judge a model on; exactly one of the two."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"collection": "mugs"}]})
+    model_config = with_example({"collection": "mugs"})
 
     dataset: uuid.UUID | None = Field(None, description="Judge by this dataset's examples.")
     collection: CollectionName | None = Field(None, description="Judge by this collection's instead.")
@@ -61,10 +62,10 @@ class EvaluationRequest(BaseModel):
         return self
 
 
-class ExportRequest(BaseModel):
+class ExportRequest(RequestBody):
     """What to make of a model."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"format": "onnx"}]})
+    model_config = with_example({"format": "onnx"})
 
     format: Literal["onnx", "safetensors"] = Field(
         description="`onnx`: graphs for other runtimes, of a vision-language model with a runner that answers by them; "

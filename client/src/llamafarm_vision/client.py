@@ -38,6 +38,7 @@ class Verbs(Group[Carrier]):
     check_training = Verb(jobs.check_training)
     check_configuration = Verb(jobs.check_configuration)
     hardware = Verb(service.get_hardware)
+    storage = Verb(service.get_storage)
 
     def __init__(self, transport: Carrier) -> None:
         super().__init__(transport)

@@ -5,11 +5,16 @@ import { hueOf } from "../state/collections";
 import type { Told } from "../state/classifying";
 import { say } from "../strings";
 
-/** `threshold`: rejects below it, in place of what the service decided. */
-export function Answer({ told: { answer, nearest }, threshold, live }: { told: Told; threshold?: number | null; live?: boolean }) {
+/** The label that is told, null where it is none of them. `threshold`: rejects below it, in place of what the service decided. */
+export function labelOf({ answer }: Told, threshold?: number | null): string | null {
   const best = answer.scores[0];
   const rejected = threshold == null ? answer.rejected : !best || best.score < threshold;
-  const label = rejected ? null : (best?.label ?? null);
+  return rejected ? null : (best?.label ?? null);
+}
+
+export function Answer({ told, threshold, live }: { told: Told; threshold?: number | null; live?: boolean }) {
+  const { answer, nearest } = told;
+  const label = labelOf(told, threshold);
   const bars: Bar[] = answer.scores.map(({ label, score }) => ({ label, score }));
   bars.push({ label: say.scores.none, score: answer.none, kind: "none" });
   return (

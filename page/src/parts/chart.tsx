@@ -36,8 +36,12 @@ export function Chart({ title, steps, stepName, series, controls = true }: { tit
   useEffect(() => {
     const parent = place.current;
     if (!parent) return;
-    const tokens = getComputedStyle(document.documentElement);
-    const colour = (name: string) => tokens.getPropertyValue(name).trim();
+    const colour = (name: string) => {
+      parent.style.color = `var(${name})`; // a canvas takes no light-dark(): the element says which of the two it is
+      const { color } = getComputedStyle(parent);
+      parent.style.color = "";
+      return color;
+    };
     const axis = { stroke: colour("--ink-soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     plot.current = new uPlot(
       {

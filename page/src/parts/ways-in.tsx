@@ -15,8 +15,13 @@ export function keepPictures(given: Given[]): Given[] {
   return pictures;
 }
 
+interface DropTarget {
+  over: boolean;
+  handlers: Record<string, (event: DragEvent) => void>;
+}
+
 /** Takes what is dropped on the calling element and tells whether something hovers over it. */
-export function useDrop(onGiven: Take): { over: boolean; handlers: Record<string, (event: DragEvent) => void> } {
+export function useDropTarget(onDrop: (given: DataTransfer) => void): DropTarget {
   const [over, setOver] = useState(false);
   const depth = useRef(0);
   const enter = (step: number) => (event: DragEvent) => {
@@ -30,10 +35,13 @@ export function useDrop(onGiven: Take): { over: boolean; handlers: Record<string
     event.stopPropagation();
     depth.current = 0;
     setOver(false);
-    if (event.dataTransfer) void takeDropped(event.dataTransfer).then((given) => onGiven(keepPictures(given)));
+    if (event.dataTransfer) onDrop(event.dataTransfer);
   };
   return { over, handlers: { onDragEnter: enter(1), onDragLeave: enter(-1), onDragOver: (event) => event.preventDefault(), onDrop: drop } };
 }
+
+/** The same for pictures and folders of them. */
+export const useDrop = (onGiven: Take) => useDropTarget((dropped) => void takeDropped(dropped).then((given) => onGiven(keepPictures(given))));
 
 const pasteTakers: { current: Take }[] = [];
 

@@ -1,8 +1,9 @@
 // Data sets: upload an archive, see its balance and what was refused, teach it, train on it.
 import { useEffect, useState } from "preact/hooks";
-import { call, readAll } from "../api/client";
+import { addressOf, call, readAll } from "../api/client";
 import type { DatasetImageInfo, DatasetInfo, Recommended } from "../api/schema";
 import { CollectionPicker } from "../parts/collection-picker";
+import { CopyBlock } from "../parts/copy";
 import { PictureGrid } from "../parts/grid";
 import { Icon } from "../parts/icon";
 import { Download } from "../parts/job-view";
@@ -11,8 +12,9 @@ import { Progress } from "../parts/progress";
 import { ShowCall } from "../parts/show-call";
 import { Thumb } from "../parts/thumb";
 import { tell } from "../parts/toast";
+import { UploadArchive } from "../parts/upload-archive";
 import { goTo, hrefOf, route } from "../router";
-import { collectionName, ensureCollection } from "../state/collections";
+import { collectionName, collections, ensureCollection } from "../state/collections";
 import { may } from "../state/session";
 import { say } from "../strings";
 
@@ -44,9 +46,9 @@ function List() {
         <h1>{say.datasets.title}</h1>
         <ShowCall />
       </header>
-      {may("train") && <Upload />}
+      {may("train") && found !== null && found.length > 0 && <section class="card"><UploadArchive label={say.datasets.upload} send={upload}><p class="soft">{say.datasets.lead}</p></UploadArchive></section>}
       {error !== null && <ProblemNote error={error} />}
-      {found === null ? error === null && <Progress label={say.app.loading} /> : found.length === 0 ? <p class="soft">{say.datasets.none}</p> : (
+      {found === null ? error === null && <Progress label={say.app.loading} /> : found.length === 0 ? <Nothing /> : (
         <ul class="job-list">
           {found.map((dataset) => (
             <li key={dataset.id}>
@@ -63,42 +65,29 @@ function List() {
   );
 }
 
-function Upload() {
-  const [share, setShare] = useState<number | null>(null);
-  const [error, setError] = useState<unknown>(null);
-  const send = async (file: File) => {
-    setError(null);
-    setShare(0);
-    try {
-      const dataset = await call("POST /v1/datasets", { form: { archive: file, name: file.name.replace(/\.(zip|tar|tgz|tar\.gz)$/i, "") }, onProgress: setShare, shown: true });
-      goTo("datasets", [dataset.id]);
-    } catch (problem) {
-      setError(problem);
-      setShare(null);
-    }
-  };
+/** None yet: what a data set is for, and the ways to make one. */
+function Nothing() {
   return (
-    <section class="card stack" onDragOver={(event) => event.preventDefault()} onDrop={(event) => {
-      event.preventDefault();
-      const file = event.dataTransfer?.files[0];
-      if (file) void send(file);
-    }}>
-      <div class="row">
-        <label class="button primary">
-          <Icon name="upload" />{say.datasets.upload}
-          <input type="file" class="unseen" accept=".zip,.tar,.tgz,.gz" onChange={(event) => {
-            const file = event.currentTarget.files?.[0];
-            event.currentTarget.value = "";
-            if (file) void send(file);
-          }} />
-        </label>
-        {share !== null && <progress value={share} max={1} aria-label={say.datasets.upload} />}
-      </div>
-      <p class="soft">{say.datasets.lead}</p>
-      {error !== null && <ProblemNote error={error} />}
+    <section class="card stack empty">
+      <Icon name="datasets" />
+      <p class="lead">{say.datasets.none}</p>
+      <p class="purpose">{say.datasets.purpose}</p>
+      {may("train") && (
+        <div class="stack datasets-ways">
+          <UploadArchive label={say.datasets.upload} send={upload} zone><span class="soft">{say.datasets.drop}</span></UploadArchive>
+          <p class="soft">{say.datasets.lead}</p>
+          <CopyBlock title={say.datasets.byCommand} text={`# pictures/mug/1.jpg, pictures/mug/2.jpg, pictures/cactus/1.jpg, ...\nvision manyshot prepare-dataset --data-dir pictures --name things --server ${addressOf("").href.replace(/\/$/, "")}`} />
+        </div>
+      )}
     </section>
   );
 }
+
+const upload = async (archive: File, onProgress: (share: number) => void) => {
+  const name = archive.name.replace(/\.(zip|tar|tgz|tar\.gz)$/i, "");
+  const dataset = await call("POST /v1/datasets", { form: { archive, name }, onProgress, shown: true });
+  goTo("datasets", [dataset.id]);
+};
 
 function Dataset({ id }: { id: string }) {
   const [dataset, setDataset] = useState<DatasetInfo | null>(null);
@@ -206,12 +195,17 @@ function Actions({ dataset }: { dataset: DatasetInfo }) {
       setError(problem);
     }
   };
+  const canTeach = may("learn") || collections.value.some((known) => known.name === collectionName.value);
   const advice = strategies.find((known) => known.name === chosen);
   return (
     <section class="card stack" aria-labelledby="use">
       <h2 id="use">{say.datasets.use}</h2>
       {error !== null && <ProblemNote error={error} />}
-      <div class="row"><CollectionPicker /><button type="button" class="primary" onClick={() => void teach()}>{say.datasets.teach(collectionName.value)}</button><small>{say.datasets.trainOnly}</small></div>
+      <div class="row">
+        <CollectionPicker />
+        {canTeach && <button type="button" class="primary" onClick={() => void teach()}>{say.datasets.teach(collectionName.value)}</button>}
+        <small>{canTeach ? say.datasets.trainOnly : say.datasets.noCollection(collectionName.value)}</small>
+      </div>
       {strategies.length > 0 && (
         <div class="row">
           <label>{say.datasets.strategy}<select value={chosen} onChange={(event) => setChosen(event.currentTarget.value)}>{strategies.map((strategy) => <option key={strategy.name} value={strategy.name}>{strategy.name}</option>)}</select></label>

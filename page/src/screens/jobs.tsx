@@ -9,8 +9,9 @@ import { ProblemNote } from "../parts/problem";
 import { Progress } from "../parts/progress";
 import { ShowCall } from "../parts/show-call";
 import { goTo, hrefOf, route } from "../router";
-import { changes, collection, collectionName, refresh } from "../state/collections";
+import { changes, collection, collectionName, isKnown, refresh } from "../state/collections";
 import { isFinished } from "../state/following";
+import { may } from "../state/session";
 import { say } from "../strings";
 
 const LOOK_AGAIN_MS = 3000;
@@ -41,8 +42,9 @@ function Advice() {
     call("POST /v1/strategies/recommend", { json: { dataset_size: examples, task: "classification" } }).then(setFound, setError);
   }, [examples, changes.value]);
   if (error !== null) return <ProblemNote error={error} />;
+  if (!isKnown.value) return <Progress label={say.app.loading} />;
   if (!examples) {
-    return <section class="card stack empty"><Icon name="teach" /><p>{say.jobs.nothingTaught(collectionName.value)}</p><p><a class="button" href={hrefOf("teach")}>{say.teach.title}</a></p></section>;
+    return <section class="card stack empty"><Icon name="teach" /><p>{say.jobs.nothingTaught(collectionName.value)}</p>{may("learn") && <p><a class="button" href={hrefOf("teach")}>{say.teach.title}</a></p>}</section>;
   }
   if (!found) return <Progress label={say.app.loading} />;
   const stays = found.data[0]?.method === null ? found.data[0] : null;

@@ -10,6 +10,7 @@ import { ProblemNote } from "../parts/problem";
 import { Progress } from "../parts/progress";
 import { ShowCall } from "../parts/show-call";
 import { tell } from "../parts/toast";
+import { UploadArchive } from "../parts/upload-archive";
 import { goTo } from "../router";
 import { may, needsKey } from "../state/session";
 import { say } from "../strings";
@@ -23,13 +24,18 @@ export function Models() {
     void look();
     void call("GET /v1/hardware").then(setHardware, setError);
   }, []);
+  const bring = async (archive: File, onProgress: (share: number) => void) => {
+    const model = await call("POST /v1/models", { form: { archive }, onProgress, shown: true });
+    tell(say.models.taken(model.id));
+    await look();
+  };
   const trained = models?.filter((model) => model.trained) ?? [];
   const others = models?.filter((model) => !model.trained) ?? [];
   return (
     <>
       <header class="screen-head">
         <h1>{say.models.title}</h1>
-        {may("train") && <Upload onDone={() => void look()} />}
+        {may("train") && <UploadArchive label={say.models.upload} send={bring} />}
         <ShowCall />
       </header>
       {error !== null && <ProblemNote error={error} />}
@@ -119,7 +125,7 @@ function Details({ model, open, onClose, onGone }: { model: Model; open: boolean
       setError(problem);
     }
   };
-  const key = needsKey.value ? ' -H "Authorization: Bearer $VISION_KEY"' : "";
+  const key = needsKey.value ? ' -H "Authorization: Bearer $VISION_API_KEY"' : "";
   const route = model.kind === "classifier" ? "classify" : model.kind === "vlm" ? "vqa" : "embeddings";
   const question = route === "vqa" ? " -F 'question=What is in the picture?'" : "";
   return (
@@ -140,37 +146,6 @@ function Details({ model, open, onClose, onGone }: { model: Model; open: boolean
       <p class="unseen" role="status">{sure ? say.models.noUndo : ""}</p>
       {sure && <p class="soft">{say.models.noUndo}</p>}
     </Dialog>
-  );
-}
-
-function Upload({ onDone }: { onDone: () => void }) {
-  const [share, setShare] = useState<number | null>(null);
-  const [error, setError] = useState<unknown>(null);
-  const send = async (file: File) => {
-    setError(null);
-    setShare(0);
-    try {
-      const model = await call("POST /v1/models", { form: { archive: file }, onProgress: setShare, shown: true });
-      tell(say.models.taken(model.id));
-      onDone();
-    } catch (problem) {
-      setError(problem);
-    }
-    setShare(null);
-  };
-  return (
-    <div class="row">
-      <label class="button">
-        <Icon name="upload" />{say.models.upload}
-        <input type="file" class="unseen" accept=".zip,.tar,.tgz,.gz" onChange={(event) => {
-          const file = event.currentTarget.files?.[0];
-          event.currentTarget.value = "";
-          if (file) void send(file);
-        }} />
-      </label>
-      {share !== null && <progress value={share} max={1} aria-label={say.models.upload} />}
-      {error !== null && <ProblemNote error={error} />}
-    </div>
   );
 }
 

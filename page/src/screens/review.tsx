@@ -14,7 +14,7 @@ import { ShowCall } from "../parts/show-call";
 import { Thumb } from "../parts/thumb";
 import { tell } from "../parts/toast";
 import { hrefOf } from "../router";
-import { changes, collection, collectionName, hueOf, refresh } from "../state/collections";
+import { changes, collection, collectionName, hueOf, isKnown, refresh } from "../state/collections";
 import { canUndo, decide, keepPictures, loadQueue, order, sending, stats, undo, waitingPictures, type Decision, type Order } from "../state/reviewing";
 import { may } from "../state/session";
 import { say } from "../strings";
@@ -52,7 +52,7 @@ export function Review() {
         <ShowCall />
       </header>
       {error !== null && <ProblemNote error={error} />}
-      {!isOn ? <Off onError={setError} /> : waitingPictures.value === null ? error === null && <Progress label={say.app.loading} /> : waitingPictures.value.length === 0 ? <Nothing onError={setError} /> : grid ? <Many onDecide={act} onError={setError} /> : <OneByOne onDecide={act} onError={setError} />}
+      {!isKnown.value ? error === null && <Progress label={say.app.loading} /> : !isOn ? <Off onError={setError} /> : waitingPictures.value === null ? error === null && <Progress label={say.app.loading} /> : waitingPictures.value.length === 0 ? <Nothing onError={setError} /> : grid ? <Many onDecide={act} onError={setError} /> : <OneByOne onDecide={act} onError={setError} />}
       {isOn && <Agreement />}
       {isOn && may("learn") && <Kept onError={setError} />}
     </>
@@ -112,10 +112,10 @@ function OneByOne({ onDecide, onError }: { onDecide: (ids: string[], decision: D
         <ul class="review-guesses">
           {guesses.map((guess, index) => (
             <li key={guess.label}>
-              <Choice mark={String(index + 1)} hue={hueOf(guess.label)} disabled={!decides} onChoose={() => choose({ label: guess.label })} name={guess.label} score={guess.score} />
+              <Choice mark={String(index + 1)} hue={hueOf(guess.label)} onChoose={decides ? () => choose({ label: guess.label }) : undefined} name={guess.label} score={guess.score} />
             </li>
           ))}
-          <li><Choice mark="0" disabled={!decides} onChoose={() => choose({ decision: "none" })} name={say.scores.none} /></li>
+          {decides && <li><Choice mark="0" onChoose={() => choose({ decision: "none" })} name={say.scores.none} /></li>}
         </ul>
         {decides ? (
           <div class="row">
@@ -134,15 +134,17 @@ function OneByOne({ onDecide, onError }: { onDecide: (ids: string[], decision: D
   );
 }
 
-function Choice({ mark, name, score, hue, disabled, onChoose }: { mark: string; name: string; score?: number; hue?: number; disabled: boolean; onChoose: () => void }) {
-  return (
-    <button type="button" class="review-choice" data-hue={hue} disabled={disabled} onClick={onChoose}>
-      <kbd>{mark}</kbd>
+/** A guess; without `onChoose` it is only shown. */
+function Choice({ mark, name, score, hue, onChoose }: { mark: string; name: string; score?: number; hue?: number; onChoose?: () => void }) {
+  const parts = (
+    <>
+      {onChoose && <kbd>{mark}</kbd>}
       <span class="bar-label" dir="auto">{name}</span>
       {score !== undefined && <span class="bar-score">{say.scores.percent(score)}</span>}
       {score !== undefined && <span class="bar" aria-hidden="true"><span style={{ width: `${Math.max(score * 100, 0.5)}%` }} /></span>}
-    </button>
+    </>
   );
+  return onChoose ? <button type="button" class="review-choice" data-hue={hue} onClick={onChoose}>{parts}</button> : <div class="review-choice reading" data-hue={hue}>{parts}</div>;
 }
 
 function Many({ onDecide, onError }: { onDecide: (ids: string[], decision: Decision) => Promise<boolean>; onError: (error: unknown) => void }) {
@@ -227,12 +229,13 @@ function Nothing({ onError }: { onError: (error: unknown) => void }) {
 function Off({ onError }: { onError: (error: unknown) => void }) {
   const [keep, setKeep] = useState(500);
   const [days, setDays] = useState(30);
-  if (!collection.value) return <section class="card stack empty"><Icon name="teach" /><p>{say.jobs.nothingTaught(collectionName.value)}</p><a class="button" href={hrefOf("teach")}>{say.teach.title}</a></section>;
+  if (!collection.value) return <section class="card stack empty"><Icon name="teach" /><p>{say.jobs.nothingTaught(collectionName.value)}</p>{may("learn") && <a class="button" href={hrefOf("teach")}>{say.teach.title}</a>}</section>;
   return (
     <section class="card stack review-off">
       <h2>{say.review.offTitle}</h2>
       <p>{say.review.offLead}</p>
       <p class="note"><Icon name="warning" /><span>{say.review.privacy}</span></p>
+      {!may("learn") && <p class="soft">{say.review.offForReaders}</p>}
       {may("learn") && (
         <form class="row" onSubmit={(event) => (event.preventDefault(), void keepPictures({ keep, days }).catch(onError))}>
           <label>{say.review.keep}<input type="number" min={1} required value={keep} onInput={(event) => setKeep(Number(event.currentTarget.value))} /></label>

@@ -1,5 +1,5 @@
 // The collection that the page works in, its labels, and whether somebody else changed it meanwhile.
-import { batch, effect, signal } from "@preact/signals";
+import { batch, computed, effect, signal } from "@preact/signals";
 import { call, readAll } from "../api/client";
 import type { CollectionInfo, LabelInfo } from "../api/schema";
 import { Problem } from "../api/problems";
@@ -23,6 +23,8 @@ export const labels = signal<LabelInfo[]>([]);
 /** Counts up with each change of the collection that the page hears of, by itself or by others. */
 export const changes = signal(0);
 export const collectionsLoaded = signal(false);
+/** Whether `collection` says what is there: before, null does not mean that there is none. */
+export const isKnown = computed(() => collection.value?.name === collectionName.value || (collectionsLoaded.value && !collections.value.some((listed) => listed.name === collectionName.value)));
 
 effect(() => {
   try {

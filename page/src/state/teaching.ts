@@ -35,19 +35,16 @@ const queue: (() => Promise<void>)[] = [];
 interface Taught {
   collection: string;
   id: string;
-  file: File;
-  /** Labels that the picture lost. */
-  replaced: string[];
 }
 
 /** Teaches `files` one label; offers to take back what went well when all are through. Resolves to the examples made. */
-export async function teach(label: string, files: File[], { replace = false, quiet = false } = {}): Promise<Taught[]> {
+export async function teach(label: string, files: File[], { quiet = false } = {}): Promise<Taught[]> {
   const collection = collectionName.value;
   const made = await Promise.all(
     files.map((file) => {
       const upload: Upload = { id: next++, label, collection, file, url: URL.createObjectURL(file), share: 0, error: null };
       uploads.value = [...uploads.value, upload];
-      return enqueue(upload, replace);
+      return enqueue(upload);
     }),
   );
   const taught = made.filter((example) => example !== null);
@@ -55,13 +52,10 @@ export async function teach(label: string, files: File[], { replace = false, qui
   return taught;
 }
 
-/** Forgets examples that were just taught, and gives pictures back the labels that they lost by it. */
+/** Forgets examples that were just taught. */
 export async function takeBack(taught: Taught[]): Promise<void> {
-  for (const { collection, id, file, replaced } of taught) {
+  for (const { collection, id } of taught) {
     await call("DELETE /v1/collections/{collection}/examples/{id}", { path: { collection, id }, shown: true }).catch(failed);
-    for (const label of replaced) {
-      await call("POST /v1/collections/{collection}/examples", { path: { collection }, form: { label, images: [file] } }).catch(failed);
-    }
   }
   await refresh().catch(() => undefined);
 }
@@ -78,9 +72,9 @@ export function retry(upload: Upload): void {
   void teach(upload.label, [upload.file]);
 }
 
-function enqueue(upload: Upload, replace: boolean): Promise<Taught | null> {
+function enqueue(upload: Upload): Promise<Taught | null> {
   return new Promise((resolve) => {
-    queue.push(async () => resolve(await send(upload, replace)));
+    queue.push(async () => resolve(await send(upload)));
     start();
   });
 }
@@ -95,13 +89,13 @@ function start(): void {
   }
 }
 
-async function send(upload: Upload, replace: boolean): Promise<Taught | null> {
+async function send(upload: Upload): Promise<Taught | null> {
   try {
     await ensureCollection();
     const file = await prepare(upload.file);
     const reply = await call("POST /v1/collections/{collection}/examples", {
       path: { collection: upload.collection },
-      form: { label: upload.label, images: [file], ...(replace ? { replace: true } : {}) },
+      form: { label: upload.label, images: [file] },
       onProgress: (share) => change(upload.id, { share }),
       shown: true,
     });
@@ -111,7 +105,7 @@ async function send(upload: Upload, replace: boolean): Promise<Taught | null> {
     const [added] = reply.data;
     if (!added) return null;
     if (added.other_labels.length) tell(say.teach.alsoUnder(upload.label, added.other_labels));
-    return added.created ? { collection: upload.collection, id: added.id, file, replaced: added.replaced_labels } : null;
+    return added.created ? { collection: upload.collection, id: added.id } : null;
   } catch (error) {
     if (!isAbort(error)) change(upload.id, { error });
     refreshSoon();

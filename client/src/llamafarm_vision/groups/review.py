@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 from llamafarm_vision.flows import exchange, fetch, list_rows, send
@@ -103,21 +103,31 @@ def give_feedback(
     label: str | None = None,
     right: bool = False,
     none: bool = False,
+    undo: bool = False,
+    replace: bool = False,
     collection: str = "default",
 ) -> Flow[Feedback]:
-    """Say what a picture shows that the service was asked about: by one of `label`, `right` and `none`.
+    """Say what a picture shows that the service was asked about: by one of `label`, `right`, `none` and `undo`.
 
     Args:
         request_id: In place of the image, the `X-Request-ID` of the answer, as long as the picture is kept for review.
         right: Whether the label that was told is right.
-        none: Whether it shows none of the labels.
+        none: Whether it shows none of the labels; what feedback had taught of it before is forgotten.
+        undo: Whether what was said of it is taken back; refused where nothing was.
+        replace: With a label or `right`, whether the picture loses the other ones that it has.
     """
     said = drop_none(
-        collection=collection, request_id=request_id, label=label, right=right or None, none=none or None
+        collection=collection,
+        request_id=request_id,
+        label=label,
+        right=right or None,
+        none=none or None,
+        undo=undo or None,
+        replace=replace or None,
     )
-    call = Call("POST", "/v1/feedback", json=said, is_repeatable=True)
+    call = Call("POST", "/v1/feedback", json=said, is_repeatable=not undo)
     if image is not None:
-        call = replace(call, json=None, form=form_fields(**said), images=(("image", image),))
+        call = dataclasses.replace(call, json=None, form=form_fields(**said), images=(("image", image),))
     return fetch(call, Feedback)
 
 

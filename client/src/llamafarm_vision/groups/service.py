@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from llamafarm_vision.flows import fetch, list_rows, send
-from llamafarm_vision.replies.models import Access, Key, NewKey
+from llamafarm_vision.replies.models import Access, Key, NewKey, Storage
 from llamafarm_vision.replies.strategies import Hardware, Recommendation, Strategy
 from llamafarm_vision.steps import Call, Flow, ItemFlow, drop_none, quote_segment
 from llamafarm_vision.verbs import Carrier, Group, Listing, Verb
@@ -80,6 +80,11 @@ def list_keys() -> ItemFlow[Key]:
 def get_access() -> Flow[Access]:
     """Who is calling and what they may do, whatever their key allows."""
     return fetch(Call("GET", "/v1/access", is_repeatable=True), Access)
+
+
+def get_storage() -> Flow[Storage]:
+    """How many bytes the workspace stores, and how many it may."""
+    return fetch(Call("GET", "/v1/storage", is_repeatable=True), Storage)
 
 
 def revoke_key(key: str | Key) -> Flow[None]:

@@ -50,6 +50,7 @@ class Job(ReplyModel):
     base_model: str | None
     collection: str | None
     dataset: str | None
+    dataset_name: str | None
     params: dict[str, Any]
     name: str | None
     seed: int

@@ -124,3 +124,12 @@ class Access(ReplyModel):
     key_id: str | None
     key_needed: bool
     """Whether requests without a key are refused."""
+
+
+class Storage(ReplyModel):
+    """What a workspace stores: examples, answers, pictures kept for review, datasets and trained models."""
+
+    workspace: str
+    used_bytes: int
+    max_bytes: int
+    """Beyond it nothing more is taken in."""

@@ -93,6 +93,8 @@ class Feedback(ReplyModel):
     collection: str
     collection_version: int
     decision: str | None
-    """How it counts: `right`, `relabelled` or `none`; None where the collection knew no label yet."""
+    """How it counts: `right`, `relabelled` or `none`; None where the collection knew no label yet, or after `undo`."""
     other_labels: list[str]
     """Other labels that the same picture has in this collection."""
+    replaced_labels: list[str]
+    """Labels that the picture lost: by `replace`, or what feedback had taught before `none` or `undo`."""

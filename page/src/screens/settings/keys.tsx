@@ -103,7 +103,7 @@ function MakeKey({ open, onClose }: { open: boolean; onClose: () => void }) {
             <legend>{say.settings.mayDo}</legend>
             {SCOPES.map((scope) => (
               <label key={scope} class="check">
-                <input type="checkbox" checked={scopes.includes(scope)} onChange={(event) => setScopes(event.currentTarget.checked ? [...scopes, scope] : scopes.filter((one) => one !== scope))} />
+                <input type="checkbox" checked={scopes.includes(scope)} onChange={(event) => setScopes(event.currentTarget.checked ? [...scopes, scope] : scopes.filter((held) => held !== scope))} />
                 <span>{scope}<small>{say.scopes[scope]}</small></span>
               </label>
             ))}

@@ -26,7 +26,7 @@ export function teachFolders(given: Given[], ask: (files: File[]) => void): void
   const folders = new Map<string, File[]>();
   for (const { folder, file } of given) if (folder) folders.set(folder, [...(folders.get(folder) ?? []), file]);
   for (const [folder, files] of folders) void teach(folder, files);
-  const loose = given.filter((one) => !one.folder).map((one) => one.file);
+  const loose = given.filter((picture) => !picture.folder).map((picture) => picture.file);
   if (loose.length) ask(loose);
 }
 

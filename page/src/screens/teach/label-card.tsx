@@ -31,7 +31,7 @@ export function LabelCard({ label: { label, examples } }: { label: LabelInfo }) 
     return () => stop.abort();
   }, [collection, label, examples, changes.value]);
   const add = (files: File[]) => void teach(label, files);
-  const { over, handlers } = useDrop((given) => add(given.map((one) => one.file)));
+  const { over, handlers } = useDrop((given) => add(given.map((picture) => picture.file)));
   const coming = uploads.value.filter((upload) => upload.label === label && upload.collection === collection);
   const here = newest.filter((example) => !leaving.value.has(example.id));
   const gone = newest.length - here.length;
@@ -43,7 +43,7 @@ export function LabelCard({ label: { label, examples } }: { label: LabelInfo }) 
       <header>
         {count > 0 ? <LabelName label={label} /> : <h2 dir="auto">{label}</h2>}
         <span class="count">{count}</span>
-        <Choose class="quiet square" aria-label={say.teach.add(label)} onGiven={(given) => add(given.map((one) => one.file))}>
+        <Choose class="quiet square" aria-label={say.teach.add(label)} onGiven={(given) => add(given.map((picture) => picture.file))}>
           <Icon name="plus" />
         </Choose>
       </header>

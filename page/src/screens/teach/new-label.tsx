@@ -14,8 +14,8 @@ export function NewLabel({ onGiven, onUnnamed }: { onGiven: (given: Given[]) => 
   const field = useRef<HTMLInputElement>(null);
   const take = (given: Given[]) => {
     const label = name.trim();
-    if (!label || given.some((one) => one.folder)) return onGiven(given);
-    void teach(label, given.map((one) => one.file));
+    if (!label || given.some((picture) => picture.folder)) return onGiven(given);
+    void teach(label, given.map((picture) => picture.file));
     setName("");
   };
   const { over, handlers } = useDrop(take);
@@ -34,7 +34,7 @@ export function NewLabel({ onGiven, onUnnamed }: { onGiven: (given: Given[]) => 
             {cameraOn.value ? say.ways.stopCamera : say.ways.camera}
           </button>
         ) : (
-          <Choose photo onGiven={(given) => onUnnamed(given.map((one) => one.file))} class="quiet"><Icon name="camera" />{say.ways.takePhoto}</Choose>
+          <Choose photo onGiven={(given) => onUnnamed(given.map((picture) => picture.file))} class="quiet"><Icon name="camera" />{say.ways.takePhoto}</Choose>
         )}
       </div>
       {!hasCamera() && <p class="soft hint">{say.ways.insecureCamera}</p>}

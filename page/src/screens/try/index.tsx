@@ -29,7 +29,7 @@ export function Try() {
     if (!given.length) return;
     cameraOn.value = false;
     opened.value = null;
-    files.value = given.map((one) => one.file);
+    files.value = given.map((picture) => picture.file);
   };
   const { over, handlers } = useDrop(take);
   usePaste(take);

@@ -10,6 +10,7 @@ import { changes, collectionName, hueOf } from "../../state/collections";
 import { useObjectUrl } from "../../state/object-url";
 import type { Given } from "../../state/pictures";
 import { say } from "../../strings";
+import { useAskedAgain } from "./asked-again";
 import { read, saveCsv, type Row, type Seen } from "./rows";
 
 const MAX_AT_ONCE = 4;
@@ -31,9 +32,11 @@ export function Many({ files, hidden, ownLabels, threshold, onOpen, onGiven }: P
   const [wanted, setWanted] = useState("");
   const [sort, setSort] = useState<Sort>("given");
   const [limit, setLimit] = useState(PAGE);
+  const askedAgain = useAskedAgain();
   const collection = collectionName.value;
   useEffect(() => {
     const stop = new AbortController();
+    const shown = !askedAgain();
     const found: Row[] = files.map((file) => ({ file, answer: null, error: null }));
     setRows([...found]);
     let next = 0;
@@ -42,7 +45,7 @@ export function Many({ files, hidden, ownLabels, threshold, onOpen, onGiven }: P
         const file = files[index];
         if (!file) return;
         try {
-          const { answer } = await classify(file, { collection, labels: ownLabels ?? undefined, nearest: 0, signal: stop.signal, shown: true });
+          const { answer } = await classify(file, { collection, labels: ownLabels ?? undefined, nearest: 0, signal: stop.signal, shown });
           found[index] = { file, answer, error: null };
         } catch (error) {
           if (isAbort(error)) return;

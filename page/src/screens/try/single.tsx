@@ -1,7 +1,7 @@
 // One picture, or the camera: what it shows, why, and the way to put it right.
 import { useEffect, useState } from "preact/hooks";
 import { isAbort, Problem } from "../../api/problems";
-import { Answer } from "../../parts/answer";
+import { Answer, labelOf } from "../../parts/answer";
 import { Camera, hasCamera } from "../../parts/camera";
 import { Icon } from "../../parts/icon";
 import { NameIt } from "../../parts/name-it";
@@ -13,11 +13,12 @@ import { cameraOn, cameraVideo } from "../../state/camera";
 import { classify, type Told } from "../../state/classifying";
 import { changes, collectionName, hueOf, labels } from "../../state/collections";
 import { useObjectUrl } from "../../state/object-url";
+import { giveFeedback, type Word } from "../../state/feedback";
 import type { Given } from "../../state/pictures";
 import { may } from "../../state/session";
-import { teach } from "../../state/teaching";
 import { watch } from "../../state/watching";
 import { say } from "../../strings";
+import { useAskedAgain } from "./asked-again";
 
 const NEAREST = 5;
 const MAX_OFFERED = 8;
@@ -38,18 +39,22 @@ export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
   const [attempt, setAttempt] = useState(0);
   const url = useObjectUrl(file);
   const [naming, setNaming] = useState<File[] | null>(null);
+  const [giving, setGiving] = useState(false);
+  const [refused, setRefused] = useState<unknown>(null);
+  const askedAgain = useAskedAgain();
   const live = cameraOn.value;
   const own = ownLabels ?? undefined;
 
   useEffect(() => {
     setTold(null);
     setError(null);
+    setRefused(null);
   }, [file, live]);
   useEffect(() => {
     if (!file || live) return;
     const stop = new AbortController();
     setBusy(true);
-    classify(file, { collection: collectionName.value, labels: own, threshold, nearest: NEAREST, signal: stop.signal, shown: true }).then(
+    classify(file, { collection: collectionName.value, labels: own, threshold, nearest: NEAREST, signal: stop.signal, shown: !askedAgain() }).then(
       (found) => (setTold(found), setError(null), setBusy(false)),
       (problem: unknown) => isAbort(problem) || (setTold(null), setError(problem), setBusy(false)),
     );
@@ -63,7 +68,12 @@ export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
     return () => stop.abort();
   }, [live, ownLabels, collectionName.value]);
 
-  const correct = (label: string, picture: File) => void teach(label, [picture], { replace: true });
+  const give = async (picture: File, word: Word) => {
+    setGiving(true);
+    setRefused(null);
+    await giveFeedback(picture, word).catch(setRefused);
+    setGiving(false);
+  };
   const subject = live ? frame : file;
   const empty = error instanceof Problem && (error.code === "empty_collection" || error.code === "collection_not_found");
   return (
@@ -96,22 +106,15 @@ export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
             <Progress label={say.try.looking} />
           )}
           {told && subject && !ownLabels && may("learn") && (
-            <div class="correct" role="group" aria-label={say.try.no}>
-              <p class="soft">{say.try.no}</p>
-              <div class="chips">
-                {offered(told).map((label) => (
-                  <button type="button" key={label} class="chip" dir="auto" data-hue={hueOf(label)} title={say.try.corrected(label)} onClick={() => correct(label, subject)}>{label}</button>
-                ))}
-                <button type="button" class="chip other" onClick={() => setNaming([subject])}>{say.try.other}</button>
-              </div>
-            </div>
+            <Feedback told={told} threshold={threshold} busy={giving} onWord={(word) => void give(subject, word)} onOther={() => setNaming([subject])} />
           )}
+          {refused !== null && <ProblemNote error={refused} />}
         </section>
       )}
       <NameIt
         files={naming} onClose={() => setNaming(null)}
         onName={(label) => {
-          if (naming?.[0]) correct(label, naming[0]);
+          if (naming?.[0]) void give(naming[0], { label, replace: true });
           setNaming(null);
         }}
       />
@@ -119,9 +122,41 @@ export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
   );
 }
 
+interface FeedbackProps {
+  told: Told;
+  threshold: number | null;
+  busy: boolean;
+  onWord: (word: Word) => void;
+  onOther: () => void;
+}
+
+/** Right, or what it is instead: one click each. */
+function Feedback({ told, threshold, busy, onWord, onOther }: FeedbackProps) {
+  const label = labelOf(told, threshold);
+  return (
+    <div class="correct">
+      <div>
+        <button type="button" class="confirm" disabled={busy} title={label === null ? undefined : say.try.corrected(label)} onClick={() => onWord(label === null ? { none: true } : { label })}>
+          <Icon name="check" /><span dir="auto">{label === null ? say.try.yesNone : say.try.yes(label)}</span>
+        </button>
+      </div>
+      <div role="group" aria-label={say.try.no}>
+        <p class="soft">{say.try.no}</p>
+        <div class="chips">
+          {offered(told, label).map((other) => (
+            <button type="button" key={other} class="chip" dir="auto" data-hue={hueOf(other)} disabled={busy} title={say.try.corrected(other)} onClick={() => onWord({ label: other, replace: true })}>{other}</button>
+          ))}
+          {label !== null && <button type="button" class="chip none" disabled={busy} onClick={() => onWord({ none: true })}>{say.scores.none}</button>}
+          <button type="button" class="chip other" disabled={busy} onClick={onOther}>{say.try.other}</button>
+        </div>
+      </div>
+    </div>
+  );
+}
+
 /** The likeliest labels, then others, that the picture was not said to show. */
-function offered({ answer }: Told): string[] {
+function offered({ answer }: Told, told: string | null): string[] {
   const likely = answer.scores.map((score) => score.label);
-  const others = labels.value.map((one) => one.label).filter((label) => !likely.includes(label));
-  return [...likely, ...others].filter((label) => label !== answer.label).slice(0, MAX_OFFERED);
+  const others = labels.value.map((info) => info.label).filter((label) => !likely.includes(label));
+  return [...likely, ...others].filter((label) => label !== told).slice(0, MAX_OFFERED);
 }

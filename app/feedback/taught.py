@@ -1,0 +1,54 @@
+"""The examples that people's words on pictures made, which go when the word is taken back; in the caller's transaction.
+
+What was taught otherwise stays: whoever taught it did not say it of an answer.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.collections.service import Collection, remove_examples
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What went with the words on a picture."""
+
+    labels: tuple[str, ...] = ()
+    """The labels that the picture lost."""
+    images: tuple[str, ...] = ()
+    """The hashes of the images that may show nowhere else now."""
+
+
+async def note(session: AsyncSession, examples: Sequence[uuid.UUID]) -> None:
+    """Remember that a word on a picture made these examples."""
+    if examples:
+        await session.execute(
+            text(
+                "INSERT INTO feedback_examples (example_id) SELECT unnest(CAST(:examples AS uuid[])) "
+                "ON CONFLICT DO NOTHING"
+            ),
+            {"examples": list(examples)},
+        )
+
+
+async def forget(session: AsyncSession, collected: Collection, image_sha256: str) -> Forgotten:
+    """Forget the examples that words on a picture made; `collected` is locked."""
+    rows = await session.execute(
+        text(
+            "SELECT e.id, l.name FROM feedback_examples f JOIN examples e ON e.id = f.example_id "
+            "JOIN labels l ON l.id = e.label_id "
+            "WHERE e.collection_id = :collection AND e.image_sha256 = :image ORDER BY l.name"
+        ),
+        {"collection": collected.id, "image": image_sha256},
+    )
+    found = rows.all()
+    if not found:
+        return Forgotten()
+    images = await remove_examples(session, collected, [example for example, _ in found])
+    return Forgotten(tuple(name for _, name in found), tuple(images))
