@@ -15,17 +15,17 @@ from benchmarks.gpu.plan import Plan, Recorder
 ROOT = Path(__file__).resolve().parents[2]
 SELECTION = (
     "tests/unit/inference/test_device.py",
-    "tests/integration/test_lora_vlm.py",
-    "tests/integration/test_finetune_vlm.py",
-    "tests/integration/test_vlms.py",
-    "tests/integration/test_vlm_formats.py",
-    "tests/integration/test_encoder_hugging_face.py",
-    "tests/integration/test_encoder_lite.py",
-    "tests/integration/test_lora_encoders.py",
-    "tests/integration/test_finetune_encoder.py",
-    "tests/integration/test_shared_bases.py",
-    "tests/integration/registry",
-    "tests/integration/test_optimisation.py",
+    "tests/integration/workers/test_lora_vlm.py",
+    "tests/integration/workers/test_finetune_vlm.py",
+    "tests/integration/inference/test_vlms.py",
+    "tests/integration/families/test_vlm_formats.py",
+    "tests/integration/families/test_encoder_hugging_face.py",
+    "tests/integration/families/test_encoder_lite.py",
+    "tests/integration/workers/test_lora_encoders.py",
+    "tests/integration/workers/test_finetune_encoder.py",
+    "tests/integration/inference/test_shared_bases.py",
+    "tests/integration/inference/registry",
+    "tests/integration/families/test_optimisation.py",
 )
 """What loads models and trains, those that failed on a GPU before first."""
 TINY_SELECTION = ("tests/unit/inference/test_device.py",)

@@ -15,7 +15,7 @@ from tests.checklists import PAGE, ROOT, copy_project, follow, read_checklists, 
 pytestmark = pytest.mark.slow
 SPAN = re.compile(r"`((?:app|client|docs|migrations|scripts|strategies|tests|workers)/[\w./]*)`")
 ALSO = (
-    "tests/integration/test_migrations.py::test_the_tables_are_those_that_the_code_declares",
+    "tests/integration/storage/test_migrations.py::test_the_tables_are_those_that_the_code_declares",
     "tests/unit/methods/test_methods.py::test_a_method_has_code_for_the_bases_that_it_trains_and_for_no_others[pull]",
     "tests/unit/test_house.py::test_every_room_with_inner_files_closes_them",
     "tests/unit/strategies/test_strategies.py::test_what_ships_is_whole",

@@ -19,7 +19,7 @@ import pytest
 
 from app.embedded import Addresses, EmbeddedServers
 from app.embedded.running import running_server
-from tests.integration.test_embedded import eventually, pids
+from tests.integration.embedded.test_embedded import eventually, pids
 from tests.live import VISION, Live, environment, launch, run
 
 

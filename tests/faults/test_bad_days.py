@@ -16,7 +16,7 @@ import pytest
 from app.embedded.running import NOTE
 from app.runtime.open_files import max_connections
 from app.settings import Settings
-from tests.integration.test_embedded import eventually, has_ended
+from tests.integration.embedded.test_embedded import eventually, has_ended
 from tests.live import launch
 
 MAX_OPEN_FILES = 700

@@ -20,7 +20,7 @@ import redis
 
 from app.embedded import EmbeddedServers, purge
 from app.embedded.layout import lay_out
-from tests.integration.test_embedded import HOLD, eventually, has_ended, hold, let_go, pids
+from tests.integration.embedded.test_embedded import HOLD, eventually, has_ended, hold, let_go, pids
 
 WRITE = """
 import sys

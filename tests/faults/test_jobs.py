@@ -19,7 +19,7 @@ import redis
 
 from app.jobs.queueing import JobQueue
 from tests.cluster import Cluster, is_answering, running, until
-from tests.integration.test_embedded import pids
+from tests.integration.embedded.test_embedded import pids
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ import redis
 from tests import live
 from tests.cluster import Cluster, is_answering, until
 from tests.disks import SmallDisk
-from tests.integration.test_embedded import pids
+from tests.integration.embedded.test_embedded import pids
 
 WORKERS = 2
 MAX_PAUSE_SECONDS = 2.5

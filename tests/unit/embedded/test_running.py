@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.embedded.running import NOTE, Announcement, running_server
-from tests.integration.test_embedded import eventually
+from tests.integration.embedded.test_embedded import eventually
 
 
 @pytest.fixture(params=[{"service": "llamafarm-vision"}, {"service": "another"}, []])

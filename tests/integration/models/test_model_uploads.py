@@ -24,7 +24,7 @@ from app.families.lite.efficientnet_lite import EfficientNetLite0
 from app.families.lite.variants import fingerprint
 from app.inference.sources import CHECKPOINTS
 from tests.conftest import ClientMaker
-from tests.integration.test_trained_models import of_shape, zip_files
+from tests.integration.models.test_trained_models import of_shape, zip_files
 
 NOTE: dict[str, Any] = {
     **{"format": 1, "kind": "classifier", "task": "classification", "method": "lora", "labels": ["a", "b"]},

@@ -21,7 +21,7 @@ from app.inference.prompts import Answer, AnswerExample, Generation, Prompt, Sam
 from app.inference.sources import CHECKPOINTS, EncoderConfig
 from app.settings import Settings
 from tests import shapes
-from tests.integration.test_vlm_formats import save_llava, save_smolvlm
+from tests.integration.families.test_vlm_formats import save_llava, save_smolvlm
 from tests.replayed import ReplayedGraph, replayed_graphs
 
 __all__ = ["replayed_graphs"]

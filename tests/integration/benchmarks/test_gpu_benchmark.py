@@ -22,7 +22,7 @@ from benchmarks.gpu.plan import Figure, Findings, Plan
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.sections import SECTIONS, Section, run_section
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CODE = """
 import subprocess, sys, time
 

@@ -22,7 +22,7 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-CHECKPOINTS = Path(__file__).parents[2] / "app" / "checkpoints"
+CHECKPOINTS = Path(__file__).parents[3] / "app" / "checkpoints"
 NAMES = ("llava-shapes", "blip-shapes-caption", "blip-shapes-vqa", "flamingo-shapes")
 SAMPLE = 200
 WORDINGS = (

@@ -12,7 +12,7 @@ from app.inference.engine.interface import Engine
 from app.inference.registry import ModelRegistry
 from app.settings import Settings
 from tests.engines import count_taken_bytes, serve_registry, until
-from tests.integration.registry.mean_colour import Loader, Loading
+from tests.integration.inference.registry.mean_colour import Loader, Loading
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from app.bootstrap import Services
 from app.inference.domain import read_domain
 from tests import shapes
 from tests.exported import say, say_all
-from tests.integration.test_model_jobs import run_model_job
-from tests.integration.test_vlm_exports import export_model
+from tests.integration.models.test_model_jobs import run_model_job
+from tests.integration.workers.test_vlm_exports import export_model
 from tests.working import run_job
 from workers.methods.common.vlm.answering import JUDGED_BY
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.embedded import Addresses
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HEAVY = (
     "torch",
     "transformers",

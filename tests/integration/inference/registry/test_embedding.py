@@ -27,7 +27,7 @@ from app.media.errors import InvalidImageError
 from app.media.images import ImageLimits, decode_pixels
 from app.settings import Settings
 from tests.engines import until
-from tests.integration.registry.mean_colour import Loader, MeanColour, solid, waiting
+from tests.integration.inference.registry.mean_colour import Loader, MeanColour, solid, waiting
 
 
 async def test_batches_on_a_cpu_stay_small(engine: Engine, registry: ModelRegistry, loader: Loader) -> None:

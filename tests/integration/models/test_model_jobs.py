@@ -21,7 +21,7 @@ from app.inference import device as devices
 from tests import shapes
 from tests.conftest import ClientMaker
 from tests.exported import predictions
-from tests.integration.test_trained_models import teach_shapes, train_and_load
+from tests.integration.models.test_trained_models import teach_shapes, train_and_load
 from tests.working import run_job
 
 EXPORTED = 100

@@ -27,7 +27,7 @@ from app.inference.sources import CHECKPOINTS, EncoderConfig
 from app.jobs.errors import NotTrainableError
 from app.settings import Settings
 from tests import shapes
-from tests.integration.test_vlm_formats import save_llava, save_smolvlm
+from tests.integration.families.test_vlm_formats import save_llava, save_smolvlm
 from tests.training import Trained, train_model
 from workers.methods.common.vlm.lessons import IGNORED, lessons_for
 from workers.shared.examples import Examples, Item

@@ -13,9 +13,9 @@ import pytest
 from app.bootstrap import Services
 from tests import shapes
 from tests.exported import say, say_all
-from tests.integration.test_model_jobs import run_model_job
-from tests.integration.test_model_uploads import send_model
-from tests.integration.test_vlm_formats import save_smolvlm
+from tests.integration.families.test_vlm_formats import save_smolvlm
+from tests.integration.models.test_model_jobs import run_model_job
+from tests.integration.models.test_model_uploads import send_model
 from tests.working import run_job
 from workers.exporting import answer
 

@@ -20,7 +20,7 @@ from app.inference.errors import (
 from app.inference.registry import ModelRegistry
 from app.settings import Settings
 from tests.engines import until
-from tests.integration.registry.mean_colour import MIB, Loader, Loading, shows, solid
+from tests.integration.inference.registry.mean_colour import MIB, Loader, Loading, shows, solid
 
 
 async def test_concurrent_first_callers_share_one_load(engine: Engine, loader: Loader) -> None:

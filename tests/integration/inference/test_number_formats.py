@@ -20,7 +20,7 @@ from app.inference.prompts import Prompt
 from app.inference.sources import EncoderConfig
 from app.settings import Settings
 from tests import shapes
-from tests.integration.test_vlm_formats import save_smolvlm
+from tests.integration.families.test_vlm_formats import save_smolvlm
 from tests.training import Trained, train_model
 from workers.methods.common.vlm import adapting
 from workers.shared.examples import Examples, Item

@@ -25,7 +25,7 @@ from app.inference.sources import EncoderConfig
 from scripts import imagenet_anchors
 from tests.made_engines import link_engines
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NAMES = (Path(lite.__file__).parent / "imagenet_names.txt").read_text().splitlines()
 
 

@@ -25,7 +25,7 @@ from app.inference.sources import CHECKPOINTS, EncoderConfig
 from app.main import create_app
 from app.settings import Settings
 from tests import shapes
-from tests.integration.test_trained_models import (
+from tests.integration.models.test_trained_models import (
     LABELS,
     folder_of,
     of_shape,

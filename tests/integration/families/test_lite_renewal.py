@@ -25,7 +25,7 @@ from app.models.classifiers import ClassifierNote, Weights, save_classifier
 from app.settings import Settings
 from app.storage.database import sync_engine
 from tests import shapes
-from tests.integration.test_trained_models import zip_files
+from tests.integration.models.test_trained_models import zip_files
 from tests.made_engines import link_engines, share_engines
 
 OLD = "ef03e7ba4496ac3b"
