@@ -86,6 +86,21 @@ def say_found(session: Session, dataset: dict[str, Any]) -> None:
         session.say(f"Refused: {count_of(count, 'file')}, {reason}")
 
 
+def check_folder(given: str) -> None:
+    """End the command where that is a file, or a folder that is not there; a folder and a dataset's id pass."""
+    folder = Path(given)
+    if folder.is_dir():
+        return
+    if folder.exists():
+        output.fail(
+            f"{given} is a file: name a folder of examples, or unpack it into one first", output.USAGE
+        )
+    near = suggest_folder(folder)
+    if near is not None or means_folder(given):
+        hint = "" if near is None else f": did you mean {near}?"
+        output.fail(f"there is no folder {given}{hint}", output.USAGE)
+
+
 def dataset_id(session: Session, given: str, rules: FolderRules = AUTO) -> str:
     """The id that a prepared folder, a folder of examples (which is sent first) or an id stands for."""
     folder = Path(given)
@@ -100,13 +115,6 @@ def dataset_id(session: Session, given: str, rules: FolderRules = AUTO) -> str:
         found = upload(session, folder, fields, quiet=session.json)
         say_found(session, found)
         return str(found["id"])
-    if folder.exists():
-        output.fail(
-            f"{given} is a file: name a folder of examples, or unpack it into one first", output.USAGE
-        )
-    near = suggest_folder(folder)
-    if near is not None or means_folder(given):
-        hint = "" if near is None else f": did you mean {near}?"
-        output.fail(f"there is no folder {given}{hint}", output.USAGE)
+    check_folder(given)
     # the service names datasets that are called so
     return str(session.service.get(f"/v1/datasets/{quoted(given)}")["id"])

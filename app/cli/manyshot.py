@@ -10,7 +10,14 @@ import typer
 
 from app.cli import figures, following, next_steps, output, saving
 from app.cli.client import drop_none, quoted
-from app.cli.dataset_folders import dataset_id, find_taught, split_to_judge, upload, write_note
+from app.cli.dataset_folders import (
+    check_folder,
+    dataset_id,
+    find_taught,
+    split_to_judge,
+    upload,
+    write_note,
+)
 from app.cli.datasets import print_dataset
 from app.cli.labelled_folders import FolderRules
 from app.cli.model_folders import model_id
@@ -195,6 +202,7 @@ def evaluate(
     """Judge a model on examples it was not trained on; chance stands beside the figures."""
     if output_dir is not None:
         saving.check_free(output_dir, force=force)
+    check_folder(test_data)
     fresh = Path(test_data).is_dir() and not (Path(test_data) / "dataset.json").is_file()
     name = quoted(str(model_id(session.service, model)))
     # that there is none, or none that could be judged, is said before a folder is sent

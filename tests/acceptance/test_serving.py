@@ -103,6 +103,7 @@ def test_refuses_to_listen_beyond_loopback_without_keys(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_beyond_loopback_wants_the_key_that_the_first_start_wrote(tmp_path: Path, photos: Path) -> None:
     key_file = tmp_path / "key"
     settings = {"VISION_HOST": "0.0.0.0", "VISION_BOOTSTRAP_KEY_FILE": str(key_file)}

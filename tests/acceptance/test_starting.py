@@ -92,6 +92,7 @@ def test_two_services_share_one_data_folder(tmp_path: Path) -> None:
     assert_stopped(two)
 
 
+@pytest.mark.slow
 def test_given_databases_are_left_running_and_port_0_is_free(addresses: Addresses, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     urls = {"VISION_DATABASE_URL": addresses.database_url, "VISION_REDIS_URL": addresses.redis_url}

@@ -97,6 +97,7 @@ def test_one_picture_of_each_of_two_labels_becomes_a_model(
     assert only.returncode == 1
 
 
+@pytest.mark.slow
 def test_a_folder_is_sent_and_its_job_followed_until_it_is_cancelled(working: Live, ten: Path) -> None:
     said = {"VISION_SERVER": working.url}
     words = ("train", "--strategy", "prototypical_fewshot", "--examples", ten, "--detach")

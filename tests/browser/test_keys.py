@@ -131,6 +131,7 @@ def test_what_a_key_may_not_do_is_not_offered(
     expect(page.get_by_role("button", name="Switch off")).to_have_count(teaches)
     assert (page.locator("button.review-choice").count() > 0) == bool(teaches)
     assert page.locator("main button:disabled", has_not_text="Undo").count() == 0
+    page.wait_for_load_state("networkidle")  # its picture too, which goes with the queue
     admin.patch(f"/v1/collections/{collection}", json={"review": None})
     page.reload()
     expect(page.get_by_role("heading", name="Learn from the pictures it is unsure of")).to_be_visible()

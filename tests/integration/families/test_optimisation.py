@@ -57,7 +57,7 @@ def pictures() -> list[Image.Image]:
     ]
 
 
-@pytest.mark.parametrize("name", ["clip-tiny", "lite"])
+@pytest.mark.parametrize("name", ["clip-tiny", pytest.param("lite", marks=pytest.mark.slow)])
 def test_every_level_stays_close_and_says_what_it_is_worth(
     cache: Path, pictures: list[Image.Image], name: str
 ) -> None:
