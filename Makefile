@@ -56,6 +56,7 @@ WORKERS ?= 3
 # files are handed out in the order of tests/conftest.py, the longest first
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+check: WORKERS = 2 # no unit test waits for a service
 check: $(VENV)/.dev-ready ## Format, lint, types, the rooms' imports and the unit tests: what to run while writing
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
