@@ -51,12 +51,10 @@ $(CLIENTS_VENV)/.ready: tests/compat/clients.txt | $(BIN)/python
 	@if $(CLIENTS_VENV)/bin/python -m pip install --quiet --no-deps -r tests/compat/clients.txt; then touch $@; \
 	else echo "Other projects' clients could not be installed: their tests are skipped" >&2; fi
 
-# one more than the cores of a small machine: much of a test is waiting for a service that starts
-WORKERS ?= 3
+WORKERS ?= 2
 # files are handed out in the order of tests/conftest.py, the longest first
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-check: WORKERS = 2 # no unit test waits for a service
 check: $(VENV)/.dev-ready ## Format, lint, types, the rooms' imports and the unit tests: what to run while writing
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -64,7 +62,7 @@ check: $(VENV)/.dev-ready ## Format, lint, types, the rooms' imports and the uni
 	$(BIN)/lint-imports
 	$(PYTEST) -m 'not slow and not engines and not gpu' tests/unit $(ARGS)
 
-test: $(VENV)/.dev-ready $(CLIENTS_VENV)/.ready ## Run the tests but the slow ones (choose by ARGS='-k batcher'), WORKERS=3 at a time
+test: $(VENV)/.dev-ready $(CLIENTS_VENV)/.ready ## Run the tests but the slow ones (choose by ARGS='-k batcher'), WORKERS=2 at a time
 	$(PYTEST) -m 'not slow and not engines and not gpu' $(ARGS)
 
 test-all: $(VENV)/.dev-ready $(CLIENTS_VENV)/.ready ## Run the slow tests too, as CI does

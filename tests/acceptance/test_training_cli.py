@@ -38,6 +38,7 @@ def ten(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_ten_examples_become_a_model_in_a_folder(working: Live, ten: Path, tmp_path: Path) -> None:
     said = {"VISION_SERVER": working.url}
     assert run("oneshot", "learn", "--image", ten, **said).returncode == 0
@@ -123,6 +124,7 @@ def test_a_folder_is_sent_and_its_job_followed_until_it_is_cancelled(working: Li
     assert any(event["event"] == "metric" for event in events)
 
 
+@pytest.mark.slow
 def test_what_needs_no_training_is_learned_at_once(working: Live, photos: Path) -> None:
     said = {"VISION_SERVER": working.url}
     words = ("train", "--strategy", "clip_oneshot")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from app.embedded import Addresses
 from app.runtime.children import Child, Children, Pauses
@@ -57,6 +58,7 @@ def left(processes: dict[str, psutil.Process]) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 def test_they_are_small_say_no_password_and_go_with_a_killed_service(tmp_path: Path) -> None:
     with serving(tmp_path / "data", VISION_WORKER="true", **PERIODS) as live:
         found = both(live.process.pid)
@@ -76,6 +78,7 @@ def test_they_are_small_say_no_password_and_go_with_a_killed_service(tmp_path: P
         until(lambda: not left(found), 10, "they outlived their service")
 
 
+@pytest.mark.slow
 def test_one_that_dies_comes_back_until_all_are_stopped(addresses: Addresses, tmp_path: Path) -> None:
     me = os.getpid()
     children = Children()

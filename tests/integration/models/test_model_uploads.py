@@ -242,6 +242,7 @@ async def test_what_cannot_work_is_refused_in_words_and_leaves_nothing(
     assert not [info.name for info in services.registry.live() if info.name in ("bad", "twin")]
 
 
+@pytest.mark.slow
 async def test_one_too_large_to_be_tried_is_checked_and_left_unused(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

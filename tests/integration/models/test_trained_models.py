@@ -171,6 +171,7 @@ async def test_a_model_over_another_version_of_its_base_says_so(
     assert (reply.status_code, reply.json()["error"]["code"]) == (409, "base_model_changed")
 
 
+@pytest.mark.slow
 async def test_damaged_files_are_noticed(
     client: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
@@ -189,6 +190,7 @@ async def test_damaged_files_are_noticed(
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_unavailable")
 
 
+@pytest.mark.slow
 async def test_a_trained_model_is_shown_examples_only_where_asked(
     client: httpx.AsyncClient, tmp_path: Path
 ) -> None:

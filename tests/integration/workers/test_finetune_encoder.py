@@ -116,6 +116,7 @@ TAIL = {
 """Room for 55 views of 16 images to learn from and 4 to choose by."""
 
 
+@pytest.mark.slow
 def test_of_lite_the_tail_is_trained_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     whole = finetune_encoder(tmp_path / "whole", "lite", **TAIL)
     assert [step for step, _, _ in whole.run.reports] == [1, 2, 3]

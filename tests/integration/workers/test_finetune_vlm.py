@@ -94,6 +94,7 @@ def test_accumulated_batches_report_the_loss_of_one_large_batch(
         assert first(halves, name) == pytest.approx(first(whole, name), rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_like_one_that_was_left_alone(
     whole: Trained, examples: Examples, tmp_path: Path
 ) -> None:

@@ -250,6 +250,7 @@ def test_the_files_name_base_task_and_method(tmp_path: Path) -> None:
     assert str(tmp_path) not in (result.folder / "adapter_config.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
     examples = questions(pick_numbers(8))
     params = {"steps": 8, "evaluate_every": 3, "checkpoint_every": 100, "batch_size": 4}

@@ -106,6 +106,7 @@ def test_a_trained_model_recognises_images_it_was_not_shown(
     assert made.evaluation["accuracy"] > made.evaluation["chance"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "params"), END_TO_END)
 def test_the_last_stages_learn_along(
     rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path, method: str, params: dict[str, Any]
