@@ -20,7 +20,11 @@ export function ChooseLabel({ guess = "", action, onName }: { guess?: string; ac
       >
         <label class="grow">
           <span class="unseen">{say.nameIt.field}</span>
-          <input value={name} autofocus required placeholder={say.nameIt.field} onInput={(event) => setName(event.currentTarget.value)} />
+          <input
+            value={name} autofocus required placeholder={say.nameIt.field}
+            onFocus={({ currentTarget }) => currentTarget.value === guess && currentTarget.select()} // typing replaces a guess
+            onInput={(event) => setName(event.currentTarget.value)}
+          />
         </label>
         <button type="submit" class="primary">{action}</button>
       </form>
