@@ -17,6 +17,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
+from tests.browser.audits import end_animations
 from tests.browser.chromium import MISSING, find_chromium
 from tests.browser.pictures import drop, write_picture
 from tests.live import serving
@@ -43,9 +44,7 @@ class Film:
         seconds = time.monotonic() - self._began
         caption = f"{seconds:.1f} s: {text}"
         print(caption)
-        self._page.wait_for_function(
-            "document.getAnimations().every(({playState}) => playState !== 'running')"
-        )
+        end_animations(self._page)
         self._frames.append((caption, Image.open(io.BytesIO(self._page.screenshot()))))
 
     def write(self, path: Path) -> None:

@@ -12,13 +12,18 @@ DOUBLE_ZOOM = {"width": 640, "height": 400}
 """What a window of 1280 x 800 holds, in CSS pixels, of a page that is shown twice as large."""
 
 
-def find_violations(page: Page) -> str:
-    """What axe says against the page once it stopped moving; nothing where all is well."""
+def end_animations(page: Page) -> None:
+    """Wait until what moves, and does not move for ever, has stopped."""
     page.evaluate(
         """Promise.all(document.getAnimations()
              .filter((moves) => moves.effect.getComputedTiming().endTime !== Infinity)
              .map((moves) => moves.finished.catch(() => undefined)))"""
     )
+
+
+def find_violations(page: Page) -> str:
+    """What axe says against the page once it stopped moving; nothing where all is well."""
+    end_animations(page)
     found = Axe().run(page, options=AXE)
     return found.generate_report() if found.violations_count else ""
 
