@@ -17,7 +17,6 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-from tests.browser.audits import end_animations
 from tests.browser.chromium import MISSING, find_chromium
 from tests.browser.pictures import drop, write_picture
 from tests.live import serving
@@ -25,7 +24,9 @@ from tests.live import serving
 THINGS = ("mug", "cactus", "boat")
 KEY_DELAY_MS = 120
 """Between two keys, as somebody types who does not hurry."""
-FRAME = (640, 440)
+SETTLE_MS = 1000
+"""Until a picture is taken, after the time is: whatever fades in has done so."""
+FRAME = (640, 520)
 CAPTION_HEIGHT = 34
 GAP = 8
 COLOURS = 128
@@ -40,11 +41,12 @@ class Film:
         self._frames: list[tuple[str, Image.Image]] = []
 
     def take(self, text: str) -> None:
-        """Add what the page shows now, once its animations are over, under the time at which it was there."""
+        """Add what the page shows now, once that has settled, under the time at which it was there."""
         seconds = time.monotonic() - self._began
         caption = f"{seconds:.1f} s: {text}"
         print(caption)
-        end_animations(self._page)
+        self._page.wait_for_timeout(SETTLE_MS)
+        self._page.evaluate("scrollTo(0, 0)")
         self._frames.append((caption, Image.open(io.BytesIO(self._page.screenshot()))))
 
     def write(self, path: Path) -> None:
@@ -74,7 +76,7 @@ def play(page: Page, url: str, folder: Path) -> Film:
     """From the address to the name of a picture that was not taught."""
     film = Film(page)
     page.goto(url)
-    page.get_by_role("region", name="New label").wait_for()
+    page.get_by_role("heading", name="Show it three things").wait_for()
     film.take("the address is opened; nothing is taught")
     for number, name in enumerate(THINGS, 1):
         teach(page, name, write_picture(folder, name, 1))
@@ -101,7 +103,7 @@ def main() -> int:
         with serving(Path(folder) / "data") as server:
             print(f"the empty service answers after {time.monotonic() - began:.1f} s")
             browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            page = browser.new_context(viewport={"width": 1024, "height": 704}).new_page()
+            page = browser.new_context(viewport={"width": 1024, "height": 832}).new_page()
             play(page, server.url, Path(folder)).write(wanted.file)
             browser.close()
     return 0
