@@ -284,7 +284,7 @@ async def test_out_of_room_in_the_middle_a_job_is_given_back_and_goes_on_from_it
     bench: Bench, tmp_path: Path
 ) -> None:
     """First its child may open no more files, then the disk has no room."""
-    job = await bench.submit(steps=1_500, checkpoint_every=50, evaluate_every=1_500)
+    job = await bench.submit(steps=3_000, checkpoint_every=50, evaluate_every=3_000)
     with small_disk(tmp_path / "disk") as disk:
         used = {"scratch_dir": disk.folder / "scratch", "min_free_mb": disk.min_free_mb}
         attempt = bench.attempt(job, **used)
