@@ -60,7 +60,7 @@ class StorageQuota:
     async def measure(self, workspace: str) -> Stored:
         """How many bytes a workspace stores, of how many; a count of up to `REMEMBER_SECONDS` ago."""
         async with self._counting.setdefault(workspace, asyncio.Lock()):
-            _, used = await self._look(workspace, 0)
+            _, used = await self._look(workspace, None)
         return Stored(used, self._max_mb * _MIB)
 
     async def _count(self, workspace: str, more_bytes: int) -> tuple[float, int]:
@@ -73,9 +73,11 @@ class StorageQuota:
             )
         return counted_at, used
 
-    async def _look(self, workspace: str, more_bytes: int) -> tuple[float, int]:
+    async def _look(self, workspace: str, more_bytes: int | None) -> tuple[float, int]:
+        """When it was counted, and the bytes; `more_bytes` shall find room, None where nothing is to be stored."""
         counted_at, used = self._used.get(workspace, (float("-inf"), 0))
-        if time.monotonic() - counted_at > REMEMBER_SECONDS or not self._fits(used, more_bytes):
+        is_full = more_bytes is not None and not self._fits(used, more_bytes)
+        if time.monotonic() - counted_at > REMEMBER_SECONDS or is_full:
             # a refusal rests on a fresh count: what was deleted a moment ago makes room at once
             counted_at = time.monotonic()
             async with self._database.session() as session:

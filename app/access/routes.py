@@ -1,4 +1,4 @@
-"""`/keys`: making, listing and ending keys, for administrators.
+"""`/keys`: making, listing and ending keys, for administrators; `/access`, `/storage`: what a caller may do and store.
 
 An administrator of `default` manages the keys of every workspace, any other only those of their own.
 """

@@ -27,7 +27,7 @@ from app.collections.service import (
     settle_labels,
 )
 from app.errors import ConflictError, shorten_name
-from app.feedback import outcomes, repository, taught
+from app.feedback import feedback_examples, outcomes, repository
 from app.feedback.decisions import Decided, Decision, Verdict
 from app.feedback.errors import (
     AlreadyDecidedError,
@@ -128,7 +128,7 @@ class Deciding:
                 settled = await self._decide(session, decider, known, before, verdict, prepared, source)
         except _TakenError as taken:
             raise await self._tell_taken(taken) from None
-        await self._announce(settled.collected, has_changed=settled.has_changed)
+        await self.announce(settled.collected, has_changed=settled.has_changed)
         self.handover.draw_line(known.id, None)
         decided = {row.id: _tell(row, settled) for row in settled.rows}
         for decision, count in Counter(row.decision or "" for row in settled.rows).items():
@@ -144,24 +144,25 @@ class Deciding:
         async with self.database.session() as session:
             collected = await find_collection(session, decider.workspace, collection, lock=True)
             version = collected.version
-            rows = await repository.find(session, _to_reviewed(collected), [picture], lock=True)
+            rows = await repository.find(session, to_reviewed(collected), [picture], lock=True)
             if not rows:
                 raise ReviewPictureNotFoundError
             row = rows[0]
             if row.decision is None:
                 raise NotDecidedError
-            forgotten = await taught.forget(session, collected, row.image_sha256)
+            forgotten = await feedback_examples.forget(session, collected, row.image_sha256)
             await outcomes.remove(session, known.id, row.image_sha256)
-            row.decision = row.label = row.example_id = row.decided_at = row.decided_by = None
+            let_wait(row)
             await session.flush()
             settled = _Settled(
                 collected, rows, await _count_waiting(session, collected), collected.version != version
             )
-        await self._announce(collected, has_changed=settled.has_changed)
+        await self.announce(collected, has_changed=settled.has_changed)
         self.metrics.observe_decision("undone")
         return replace(_tell(row, settled), replaced_labels=forgotten.labels)
 
-    async def _announce(self, collected: Collection, *, has_changed: bool) -> None:
+    async def announce(self, collected: Collection, *, has_changed: bool) -> None:
+        """Tell this process, and others where it learned or forgot something, what a collection is now."""
         self.recognition.directory.learn(collected)
         if has_changed:
             await self.recognition.directory.announce(collected)
@@ -203,7 +204,7 @@ class Deciding:
             self.recognition.directory.forget(decider.workspace, known.name)
             raise ConflictError("The collection was replaced meanwhile: try again.")
         version, ids = collected.version, [row.id for row in wanted]
-        rows = await repository.find(session, _to_reviewed(collected), ids, lock=True)
+        rows = await repository.find(session, to_reviewed(collected), ids, lock=True)
         _check(rows, ids, verdict)
         for row in rows:
             decision, label = verdict.decide(row.guess)
@@ -242,7 +243,6 @@ def _tell(row: ReviewPicture, settled: _Settled) -> Decided:
         example=row.example_id,
         collection_version=settled.collected.version,
         waiting=settled.waiting,
-        other_labels=() if example is None else example.other_labels,
         replaced_labels=() if example is None else example.replaced_labels,
     )
 
@@ -266,18 +266,24 @@ async def _teach(
         new = [NewExample(row.image_sha256, text, row.bytes) for row, text in zip(alike, texts, strict=True)]
         added = await add_examples(session, collected, label, "", new, prepared.key)
         added = await settle_labels(session, collected, label, added, replace=replace)
-        await taught.note(session, [example.id for example in added if example.created])
+        await feedback_examples.note(session, [example.id for example in added if example.created])
         for row, example in zip(alike, added, strict=True):
             row.example_id, examples[row.id] = example.id, example
     return examples
 
 
-def _to_reviewed(collected: Collection) -> Reviewed:
+def let_wait(row: ReviewPicture) -> None:
+    """Forget that a picture was decided; the caller has locked it."""
+    row.decision = row.label = row.example_id = row.decided_at = row.decided_by = None
+
+
+def to_reviewed(collected: Collection) -> Reviewed:
+    """What of a collection says which of its pictures are kept."""
     return Reviewed(collected.id, collected.review_keep, collected.review_days)
 
 
 async def _count_waiting(session: AsyncSession, collected: Collection) -> int:
-    waiting, _ = await repository.measure(session, _to_reviewed(collected))
+    waiting, _ = await repository.measure(session, to_reviewed(collected))
     return waiting
 
 

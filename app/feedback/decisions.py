@@ -42,8 +42,6 @@ class Decided:
     collection_version: int
     waiting: int
     """How many pictures of the collection still wait."""
-    other_labels: tuple[str, ...] = ()
-    """Labels of the collection that the same picture teaches besides."""
     replaced_labels: tuple[str, ...] = ()
     """Labels that the picture lost."""
 

@@ -14,9 +14,8 @@ from app.collections import vectors
 from app.collections.directory import KnownCollection
 from app.collections.judging import JudgedImages, judge_images
 from app.collections.learning import Learning
-from app.collections.neighbours import Reviewed
 from app.collections.service import (
-    Collection,
+    Added,
     NewExample,
     Recognition,
     add_examples,
@@ -26,13 +25,13 @@ from app.collections.service import (
     settle_labels,
 )
 from app.errors import ConflictError
-from app.feedback import outcomes, repository, taught
-from app.feedback.deciding import Decider, Deciding
+from app.feedback import feedback_examples, outcomes, repository
+from app.feedback.deciding import Decider, Deciding, let_wait, to_reviewed
 from app.feedback.decisions import Decision, Taught, Verdict
 from app.feedback.errors import NotDecidedError, NothingToConfirmError, PictureNotKeptError
+from app.feedback.feedback_examples import Forgotten
 from app.feedback.scoring import Scored, score_row
 from app.feedback.tables import ReviewPicture
-from app.feedback.taught import Forgotten
 from app.http.spool import Entry
 from app.observability.metrics import Metrics
 from app.storage.blobs import BlobStore
@@ -61,7 +60,9 @@ class Feedback:
         known = await self.recognition.known(decider.workspace, collection)
         stored = await self.learning.normalise(image, 0, 1)
         sha256 = hashlib.sha256(stored.bytes).hexdigest()
-        kept = await self._find_kept(known, sha256)
+        async with self.database.session() as session:
+            reviewed = await repository.read_reviewed(session, known.id)
+            kept = await repository.find_by_image(session, reviewed, sha256)
         if kept is not None and kept.decision is None:
             return await self._decide(decider, known, kept, verdict)
         judged = await judge_images(self.recognition, known, [image])
@@ -96,17 +97,19 @@ class Feedback:
         known = await self.recognition.known(decider.workspace, collection)
         stored = await self.learning.normalise(image, 0, 1)
         sha256 = hashlib.sha256(stored.bytes).hexdigest()
-        kept = await self._find_kept(known, sha256)
-        if kept is not None and kept.decision is not None:
-            return await self._undo(decider, known, kept)
         async with self.database.session() as session:
             row = await find_collection(session, known.workspace, known.name, lock=True)
             version = row.version
-            forgotten = await taught.forget(session, row, sha256)
-            if not await outcomes.remove(session, row.id, sha256) and not forgotten.labels:
+            kept = await repository.find_by_image(session, to_reviewed(row), sha256, lock=True)
+            was_decided = kept is not None and kept.decision is not None
+            forgotten = await feedback_examples.forget(session, row, sha256)
+            was_counted = await outcomes.remove(session, row.id, sha256)
+            if not (was_decided or was_counted or forgotten.labels):
                 raise NotDecidedError("Nothing was said of this picture here: there is nothing to undo.")
+            if kept is not None:
+                let_wait(kept)
             others = await find_labels_of(session, row.id, sha256)
-        await self._announce(row, has_changed=row.version != version)
+        await self.deciding.announce(row, has_changed=row.version != version)
         self.learning.drop_later(forgotten.images)
         self.metrics.observe_decision("undone")
         return Taught(None, None, row.version, None, tuple(others), forgotten.labels)
@@ -117,12 +120,10 @@ class Feedback:
         Raises CollectionNotFoundError, PictureNotKeptError and NotDecidedError.
         """
         known = await self.recognition.known(decider.workspace, collection)
-        return await self._undo(decider, known, await self._find_asked(known, request_id))
-
-    async def _find_kept(self, known: KnownCollection, sha256: str) -> ReviewPicture | None:
-        async with self.database.session() as session:
-            reviewed = await repository.read_reviewed(session, known.id)
-            return await repository.find_by_image(session, reviewed, sha256)
+        kept = await self._find_asked(known, request_id)
+        undone = await self.deciding.undo(decider, known.name, kept.id)
+        others = await self._find_others(known, kept, None)
+        return Taught(None, None, undone.collection_version, None, others, undone.replaced_labels)
 
     async def _find_asked(self, known: KnownCollection, request_id: str) -> ReviewPicture:
         """The one picture of a request that the queue keeps; raises PictureNotKeptError."""
@@ -140,31 +141,49 @@ class Feedback:
             )
         return rows[0]
 
-    async def _undo(self, decider: Decider, known: KnownCollection, kept: ReviewPicture) -> Taught:
-        undone = await self.deciding.undo(decider, known.name, kept.id)
-        return Taught(
-            None, None, undone.collection_version, None, undone.other_labels, undone.replaced_labels
-        )
+    async def _find_others(
+        self, known: KnownCollection, kept: ReviewPicture, label: str | None
+    ) -> tuple[str, ...]:
+        """The labels beside this one that a picture has."""
+        async with self.database.session() as session:
+            labels = await find_labels_of(session, known.id, kept.image_sha256)
+        return tuple(name for name in labels if name != label)
 
     async def _decide(
         self, decider: Decider, known: KnownCollection, kept: ReviewPicture, verdict: Verdict
     ) -> Taught:
-        """Decide a picture that the queue keeps; the same word as before changes nothing."""
+        """Decide a picture that the queue keeps; the same word as before teaches nothing."""
         if verdict.kind == "right" and kept.rejected:
             raise NothingToConfirmError
         said = verdict.decide(kept.guess)
         if kept.decision is not None and (kept.decision, kept.label) == said:
-            current = await self.recognition.known(decider.workspace, known.name)
-            return Taught(kept.example_id, kept.label, current.version, said[0])
+            return await self._repeat(known, kept, said[0], replace=verdict.replace)
         (decided,) = await self.deciding.decide(decider, known.name, [kept.id], verdict, "feedback")
         return Taught(
             decided.example,
             decided.label,
             decided.collection_version,
             decided.decision,
-            decided.other_labels,
+            await self._find_others(known, kept, decided.label),
             decided.replaced_labels,
         )
+
+    async def _repeat(
+        self, known: KnownCollection, kept: ReviewPicture, decision: Decision, *, replace: bool
+    ) -> Taught:
+        """The same word again: of a picture that still shows its label the others go, where that is asked for."""
+        replaced: tuple[str, ...] = ()
+        async with self.database.session() as session:
+            row = await find_collection(session, known.workspace, known.name, lock=True)
+            version, label = row.version, kept.label
+            labels = await find_labels_of(session, row.id, kept.image_sha256)
+            if replace and label in labels and kept.example_id is not None:
+                shown = Added(kept.example_id, kept.image_sha256, created=False)
+                (settled,) = await settle_labels(session, row, label, [shown], replace=True)
+                replaced = settled.replaced_labels
+        await self.deciding.announce(row, has_changed=row.version != version)
+        others = tuple(name for name in labels if name not in (label, *replaced))
+        return Taught(kept.example_id, label, row.version, decision, others, replaced)
 
     async def _teach(
         self,
@@ -193,32 +212,28 @@ class Feedback:
                 new = NewExample(sha256, vectors.to_sql(judged.vectors[0]), len(stored))
                 added = await add_examples(session, row, label, "", [new], judged.encoder)
                 (made,) = await settle_labels(session, row, label, added, replace=verdict.replace)
-                await taught.note(session, [made.id] if made.created else [])
+                await feedback_examples.note(session, [made.id] if made.created else [])
                 told = Taught(made.id, label, row.version, None, made.other_labels, made.replaced_labels)
             else:
-                forgotten = await taught.forget(session, row, sha256)
+                forgotten = await feedback_examples.forget(session, row, sha256)
                 others = await find_labels_of(session, row.id, sha256)
                 told = Taught(None, None, row.version, None, tuple(others), forgotten.labels)
-            reviewed = Reviewed(row.id, row.review_keep, row.review_days)
-            kept = await repository.find_by_image(session, reviewed, sha256)
-            if kept is not None and (kept.decision, kept.label) != (said_of := verdict.decide(kept.guess)):
-                # it was decided otherwise before: the queue says the same as what counts
-                kept.decision, kept.label = said_of
+            kept = await repository.find_by_image(session, to_reviewed(row), sha256, lock=True)
+            if kept is not None:
+                # the queue says the same as what counts, which is of the answer now and not of the one it kept
+                word = verdict if label is None else Verdict("label", label=label)
+                if (kept.decision, kept.label) != (of_kept := word.decide(kept.guess)):
+                    kept.decision, kept.label = of_kept
+                    kept.decided_at, kept.decided_by = datetime.now(UTC), decider.key_id
                 kept.example_id = told.example
-                kept.decided_at, kept.decided_by = datetime.now(UTC), decider.key_id
             if said is not None:
                 answer = None if said.rejected else said.guess
                 decision = _compare(answer, decision, label)
                 decision = await outcomes.put(session, row.id, sha256, "feedback", answer, decision, label)
                 told = dataclasses.replace(told, decision=decision)
-        await self._announce(row, has_changed=row.version != version)
+        await self.deciding.announce(row, has_changed=row.version != version)
         self.learning.drop_later(forgotten.images)
         return told
-
-    async def _announce(self, row: Collection, *, has_changed: bool) -> None:
-        self.recognition.directory.learn(row)
-        if has_changed:
-            await self.recognition.directory.announce(row)
 
 
 def _read_answer(judged: JudgedImages, known: KnownCollection) -> Scored | None:

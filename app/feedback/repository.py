@@ -231,11 +231,12 @@ async def find_by_request(
     return list(await session.scalars(wanted.order_by(ReviewPicture.id).limit(limit)))
 
 
-async def find_by_image(session: AsyncSession, reviewed: Reviewed, image_sha256: str) -> ReviewPicture | None:
+async def find_by_image(
+    session: AsyncSession, reviewed: Reviewed, image_sha256: str, *, lock: bool = False
+) -> ReviewPicture | None:
     """The kept picture of this content, decided or not; None where it is too old."""
-    return await session.scalar(
-        _WITHOUT_VECTORS.where(_is_fresh(reviewed), ReviewPicture.image_sha256 == image_sha256)
-    )
+    wanted = _WITHOUT_VECTORS.where(_is_fresh(reviewed), ReviewPicture.image_sha256 == image_sha256)
+    return await session.scalar(wanted.with_for_update() if lock else wanted)
 
 
 async def read_vectors(session: AsyncSession, pictures: Sequence[uuid.UUID]) -> dict[uuid.UUID, bytes]:

@@ -82,20 +82,29 @@ class BaseModels:
             word = checkpoint
         else:
             word = self._models.default_vlm(task)
+        self._check_vlm(word, family, task, strategy)
+        return word
+
+    def check_asked(
+        self, asked: str, kind: Kind, family: str | None, strategy: str, task: Task | None
+    ) -> None:
+        """Raise what `encoder` and `vlm` raise of a client's name, whatever the data; `task` is what a vision-language
+        model shall learn, None where that depends on the data.
+        """
+        if kind == "vlm":
+            return self._check_vlm(self._resolve_vlm(asked), family, task, strategy)
+        source = FAMILIES.resolve(kind, self._resolve_encoder(asked))
+        return self._check_family(source.family, family, source.name, strategy)
+
+    def _check_vlm(self, word: str, family: str | None, task: Task | None, strategy: str) -> None:
         if FAMILIES.is_connected(word):
             raise NotTrainableError(
                 "The service's default model runs on a remote server, which trains nothing: name a `base_model`."
             )
         source = FAMILIES.resolve("vlm", word)
         self._check_family(source.family, family, source.name, strategy)
-        self._check_task(source.name, task)
-        return word
-
-    def check_asked(self, asked: str, kind: Kind, family: str | None, strategy: str) -> None:
-        """Raise what `encoder` and `vlm` raise of a client's name, whatever the data."""
-        word = self._resolve_encoder(asked) if kind == "encoder" else self._resolve_vlm(asked)
-        source = FAMILIES.resolve(kind, word)
-        self._check_family(source.family, family, source.name, strategy)
+        if task is not None:
+            self._check_task(source.name, task)
 
     def warnings(self, word: str, kind: Kind) -> tuple[str, ...]:
         """What to know of a base model before it is trained: that it was made for a small world."""

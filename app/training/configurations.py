@@ -25,6 +25,7 @@ from app.training.config_notes import FieldNote, find_notes
 from app.training.config_recipe import recipe_of
 from app.training.config_sections import Kind
 from app.training.learning_data import LearningData
+from app.training.lessons import Lesson, with_question
 from app.training.resolving import TrainingOptions, default_name, merge_params, resolve_job
 
 _KINDS: dict[Kind, str] = {"vlm": "vision-language model", "encoder": "encoder"}
@@ -159,7 +160,9 @@ def _check_any_params(config: MultimodalConfig, kinds: Sequence[Kind], options: 
         method = config.method_for(kind)
         params = merge_params(config.params_for(method, kind), _params_beside(method, options))
         try:
-            check_params(method, params)
+            params = check_params(method, params)
+            if kind == "encoder":
+                with_question(Lesson("encoder", "classification"), params)
         except InvalidInputError as error:
             wrong = wrong or error
         else:

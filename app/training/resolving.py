@@ -15,7 +15,7 @@ from app.methods import METHODS, MethodName, check_params
 from app.methods.tasks import Task
 from app.training.bases import BaseModels
 from app.training.learning_data import LearningData
-from app.training.lessons import kind_taught, lesson_of, remarks_on_few, with_question
+from app.training.lessons import Lesson, kind_taught, lesson_of, remarks_on_few, with_question
 from app.training.teachable import check_teachable
 
 _MAX_NAME_LENGTH = 63
@@ -131,9 +131,12 @@ def check_options(strategy: Recipe, options: TrainingOptions, bases: BaseModels)
         return
     _check_listed(strategy, options.base_model, bases)
     kind = kind_taught(strategy, bases.kind_of(options.base_model))
-    check_params(strategy.method, merge_params(strategy.params, options.params))
+    params = check_params(strategy.method, merge_params(strategy.params, options.params))
+    if kind == "encoder":
+        with_question(Lesson("encoder", "classification"), params)
     if options.base_model is not None:
-        bases.check_asked(options.base_model, kind, strategy.model.family, strategy.name)
+        task = None if strategy.task == "classification" else strategy.task
+        bases.check_asked(options.base_model, kind, strategy.model.family, strategy.name, task)
 
 
 def _check_listed(strategy: Recipe, asked: str | None, bases: BaseModels) -> None:

@@ -47,7 +47,6 @@ class FeedbackForm(Form):
         description="Whether it shows none of the labels: that is counted and not taught, and what feedback had taught"
         " of the picture before is forgotten.",
     )
-
     undo: Flag = Field(
         False,
         description="Whether what was said of the picture is taken back: what it taught is forgotten, and it counts no"

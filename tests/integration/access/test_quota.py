@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import zipfile
+from collections import OrderedDict
 
 import httpx
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.quota import StorageQuota
 from app.bootstrap import Services
@@ -134,3 +136,21 @@ async def test_a_workspace_is_told_what_it_stores_of_how_much(
     assert (await other.get("/v1/storage")).json()["used_bytes"] == 0
     await add(client, picture(2))
     assert (await client.get("/v1/storage")).json()["used_bytes"] > used, "a picture counts at once"
+
+
+async def test_a_workspace_over_its_limit_is_counted_as_seldom_as_others(
+    make_client: ClientMaker, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, counted = await make_client("lowered"), []
+    await add(client, picture(1))
+
+    async def count(session: AsyncSession, workspace: str) -> int:
+        counted.append(workspace)
+        return 5
+
+    monkeypatch.setattr(services.quota, "_max_mb", 0)
+    monkeypatch.setattr(services.quota, "_counters", [count])
+    monkeypatch.setattr(services.quota, "_used", OrderedDict())
+    told = [(await client.get("/v1/storage")).json() for _ in range(3)]
+    assert told == [{"workspace": "lowered", "used_bytes": 5, "max_bytes": 0}] * 3
+    assert counted == ["lowered"]

@@ -11,7 +11,7 @@ import pytest
 
 from app.bootstrap import Services
 from tests.conftest import ClientMaker
-from tests.learning import ask, get_json, make, picture, teach
+from tests.learning import ask, get_json, picture
 from tests.reviewing import DEADLINE_S, decide, queue, settled, unsure
 
 
@@ -143,137 +143,6 @@ async def test_none_is_remembered_and_teaches_nothing(client: httpx.AsyncClient,
     await ask(client, picture(100))
     await settled(services)
     assert await queue(client) == [], "a decided picture does not come back"
-
-
-async def test_feedback_teaches_once_and_counts(client: httpx.AsyncClient, services: Services) -> None:
-    async def say(**fields: str) -> httpx.Response:
-        return await client.post("/v1/feedback", data=fields, files={"image": picture(7)})
-
-    untaught = await say(right="true")
-    assert (untaught.status_code, untaught.json()["error"]["code"]) == (409, "nothing_to_confirm")
-    first = (await say(label="mug")).json()
-    assert (first["decision"], first["label"], first["collection"]) == (None, "mug", "default")
-    await teach(client, "pot", picture(2))
-    confirmed = (await say(right="true")).json()
-    assert (confirmed["decision"], confirmed["example"]) == ("right", first["example"])
-    again = (await say(label="mug")).json()
-    assert again == {**confirmed, "collection_version": again["collection_version"]}
-    assert again["collection_version"] == confirmed["collection_version"]
-    other = (await say(label="pan")).json()
-    assert (other["decision"], other["other_labels"]) == ("relabelled", ["mug"])
-    stats = await get_json(client, "/v1/collections/default/review/stats")
-    assert (stats["decided"], stats["relabelled"]) == (1, 1), "the last word on a picture counts, once"
-    assert (await say(label="pan")).json()["decision"] == "relabelled", "how it counts, not what was learned"
-    for fields in (
-        {},
-        {"label": "a", "right": "true"},
-        {"right": "false"},
-        {"label": "a", "request_id": "x"},
-    ):
-        refused = await say(**fields)
-        assert (refused.status_code, refused.json()["detail"][0]) != (422, ":"), (
-            "a sentence begins with a word"
-        )
-        assert refused.status_code == 422, fields
-
-
-async def give_feedback(client: httpx.AsyncClient, seed: int, **fields: str) -> dict[str, Any]:
-    reply = await client.post("/v1/feedback", data=fields, files={"image": picture(seed)})
-    assert reply.status_code == 200, reply.text
-    found: dict[str, Any] = reply.json()
-    return found
-
-
-async def read_labels(client: httpx.AsyncClient, collection: str = "default") -> dict[str, int]:
-    rows = (await get_json(client, f"/v1/collections/{collection}/labels"))["data"]
-    return {row["label"]: row["examples"] for row in rows}
-
-
-async def test_none_forgets_what_feedback_taught_and_nothing_else(client: httpx.AsyncClient) -> None:
-    await teach(client, "mug", picture(1))
-    await teach(client, "pot", picture(2))
-    await give_feedback(client, 7, label="pan")
-    await give_feedback(client, 7, label="mug")
-    assert await read_labels(client) == {"mug": 2, "pan": 1, "pot": 1}
-    none = await give_feedback(client, 7, none="true")
-    assert (none["label"], none["example"], none["other_labels"]) == (None, None, [])
-    assert none["replaced_labels"] == ["mug", "pan"]
-    assert await read_labels(client) == {"mug": 1, "pot": 1}
-    await give_feedback(client, 1, label="mug")  # confirms what was taught otherwise
-    kept = await give_feedback(client, 1, none="true")
-    assert (kept["replaced_labels"], kept["other_labels"]) == ([], ["mug"])
-    assert await read_labels(client) == {"mug": 1, "pot": 1}
-    assert (await get_json(client, "/v1/collections/default/review/stats"))["decided"] == 2
-
-
-async def test_none_forgets_what_feedback_taught_to_a_collection_that_knew_nothing(
-    client: httpx.AsyncClient,
-) -> None:
-    await make(client, "new")
-    assert (await give_feedback(client, 7, label="mug", collection="new"))["decision"] is None
-    assert (await give_feedback(client, 7, none="true", collection="new"))["replaced_labels"] == ["mug"]
-    assert await read_labels(client, "new") == {}
-
-
-async def test_feedback_replaces_other_labels_where_asked_and_is_taken_back(
-    client: httpx.AsyncClient,
-) -> None:
-    stats = "/v1/collections/default/review/stats"
-    await teach(client, "mug", picture(1))
-    await teach(client, "pot", picture(2))
-    replaced = await give_feedback(client, 1, label="cup", replace="true")
-    assert (replaced["replaced_labels"], replaced["other_labels"]) == (["mug"], [])
-    assert await read_labels(client) == {"cup": 1, "pot": 1}
-    assert (await get_json(client, stats))["relabelled"] == 1
-    undone = await give_feedback(client, 1, undo="true")
-    assert (undone["decision"], undone["label"], undone["replaced_labels"]) == (None, None, ["cup"])
-    assert await read_labels(client) == {"pot": 1}
-    assert (await get_json(client, stats))["decided"] == 0
-    again = await client.post("/v1/feedback", data={"undo": "true"}, files={"image": picture(1)})
-    assert (again.status_code, again.json()["error"]["code"]) == (409, "not_decided")
-    for fields in ({"none": "true", "replace": "true"}, {"label": "cup", "undo": "true"}):
-        refused = await client.post("/v1/feedback", data=fields, files={"image": picture(1)})
-        assert refused.status_code == 422, fields
-
-
-async def test_feedback_by_image_overrules_the_queue_and_undo_lets_the_picture_wait(
-    client: httpx.AsyncClient, services: Services
-) -> None:
-    (item,) = await unsure(client, services, 1)
-    await decide(client, item, label="kettle")
-    none = await give_feedback(client, 100, none="true")
-    assert none["replaced_labels"] == ["kettle"]
-    assert await read_labels(client) == {"mug": 1, "pot": 1}
-    second = await decide(client, item, decision="skip")
-    assert "none of the labels" in second.json()["detail"], "the queue knows the last word"
-    said = {"request_id": item["request_id"], "undo": True}
-    assert (await client.post("/v1/feedback", json=said)).status_code == 200
-    assert [row["id"] for row in await queue(client)] == [item["id"]]
-    assert (await give_feedback(client, 100, label="pan"))["decision"] == "relabelled"
-    assert await queue(client) == []
-    await give_feedback(client, 100, undo="true")
-    assert [row["id"] for row in await queue(client)] == [item["id"]]
-    assert await read_labels(client) == {"mug": 1, "pot": 1}
-
-
-async def test_feedback_by_request_decides_the_kept_picture(
-    client: httpx.AsyncClient, services: Services
-) -> None:
-    async def say(request_id: str, **fields: Any) -> httpx.Response:
-        return await client.post("/v1/feedback", json={"request_id": request_id, **fields})
-
-    (item,) = await unsure(client, services, 1)
-    told = await say(item["request_id"], label="kettle")
-    assert told.status_code == 200, told.text
-    assert told.json()["decision"] == "relabelled"
-    assert await queue(client) == []
-    again = await say(item["request_id"], label="kettle")
-    assert again.json()["example"] == told.json()["example"]
-    changed = await say(item["request_id"], label="pot")
-    assert (changed.status_code, changed.json()["error"]["code"]) == (409, "already_decided")
-    nowhere = await say("another-request", label="pot")
-    assert (nowhere.status_code, nowhere.json()["error"]["code"]) == (409, "picture_not_kept")
-    assert "image" in nowhere.json()["detail"]
 
 
 async def test_each_call_asks_for_its_scope_and_no_other_workspace_sees_anything(

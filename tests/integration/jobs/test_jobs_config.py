@@ -261,10 +261,17 @@ async def test_a_request_is_checked_before_there_are_data(client: httpx.AsyncCli
         ({"strategy": "lite_fewshot", "base_model": "clip-tiny"}, 422, "family 'lite'"),
         ({"strategy": "custom_manyshot", "base_model": "llava-shapes", "params": {"stepz": 1}}, 422, "stepz"),
         ({"strategy": "lite_fewshot", "params": {"metrics": ["good"]}}, 422, "'exact_match'"),
+        ({"strategy": "lite_fewshot", "params": {"question": "what is it?"}}, 422, "question"),
+        ({"strategy": "blip_vqa", "base_model": "blip-shapes-caption"}, 422, "blip-shapes-caption"),
         ({"strategy": "lite_fewshot", "name": "Not, a name"}, 422, "name"),
         ({"strategy": "lite_fewshot", "name": "lite"}, 409, "'lite'"),
         ({"config": {"training_args": few}, "params": {"metrics": ["good"]}}, 422, "'exact_match'"),
         ({"config": {"training_args": few}, "base_model": "none-such"}, 404, "none-such"),
+        (
+            {"config": {"training_args": few}, "base_model": "lite", "params": {"question": "what is it?"}},
+            422,
+            "question",
+        ),
         ({"config": {"training_args": few, "base_model": "none-such"}}, 404, "none-such"),
     ]
     for body, status, says in wrong:

@@ -1,6 +1,7 @@
 """The examples that people's words on pictures made, which go when the word is taken back; in the caller's transaction.
 
-What was taught otherwise stays: whoever taught it did not say it of an answer.
+What had been taught otherwise before stays: whoever taught it did not say it of an answer. Teaching the same picture
+the same label afterwards makes no other example, and changes nothing of that.
 """
 
 from __future__ import annotations
