@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
@@ -10,6 +12,7 @@ WIDE = {"width": 1280, "height": 720}
 NARROW = {"width": 320, "height": 640}
 DOUBLE_ZOOM = {"width": 640, "height": 400}
 """What a window of 1280 x 800 holds, in CSS pixels, of a page that is shown twice as large."""
+SETTLES_S = 5.0
 
 
 def end_animations(page: Page) -> None:
@@ -29,20 +32,28 @@ def find_violations(page: Page) -> str:
 
 
 def check_fit(page: Page) -> None:
-    """Raises AssertionError where the page scrolls sideways or a control is too small for a finger."""
-    overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    wide = page.evaluate(
-        """[...document.querySelectorAll('body *')]
-           .filter((part) => part.checkVisibility() && part.getBoundingClientRect().right > innerWidth + 0.5)
-           .slice(0, 5).map((part) => part.outerHTML.slice(0, 100))"""
+    """Raises AssertionError where the page stays too wide, or a control too small for a finger, for five seconds."""
+    deadline = time.monotonic() + SETTLES_S
+    while (found := find_misfits(page)) and time.monotonic() < deadline:
+        page.wait_for_timeout(100)
+    assert not found, f"{page.url} at {page.viewport_size}: {found}"
+
+
+def find_misfits(page: Page) -> list[str]:
+    """What scrolls sideways and which controls are under 44 px, with their sizes."""
+    found: list[str] = page.evaluate(
+        """() => {
+           const seen = (selector) => [...document.querySelectorAll(selector)].filter((part) => part.checkVisibility());
+           const tell = (part) => `${part.offsetWidth} x ${part.offsetHeight} ${part.outerHTML.slice(0, 100)}`;
+           const overflow = document.documentElement.scrollWidth - innerWidth;
+           const wide = overflow <= 0 ? [] : seen('body *')
+               .filter((part) => part.getBoundingClientRect().right > innerWidth + 0.5).slice(0, 5);
+           const small = seen('main button, nav a, nav button, main select, main .button, dialog button')
+               .filter((part) => Math.min(part.offsetWidth, part.offsetHeight) < 44);
+           return [...(overflow > 0 ? [`${overflow} px too wide`] : []), ...wide.map(tell), ...small.map(tell)];
+        }"""
     )
-    assert overflow <= 0, f"{page.url} is {overflow} px wider than {page.viewport_size}: {wide}"
-    small = page.evaluate(
-        """[...document.querySelectorAll('main button, nav a, nav button, main select, main .button, dialog button')]
-           .filter((part) => part.checkVisibility() && Math.min(part.offsetWidth, part.offsetHeight) < 44)
-           .map((part) => part.outerHTML.slice(0, 100))"""
-    )
-    assert small == []
+    return found
 
 
 def settle(page: Page) -> None:
