@@ -84,6 +84,8 @@ class LabelState:
 
     label: str
     examples: int
+    counts_as: float
+    """Its examples with those that are nearly the same picture counted as about one together."""
     recall: float | None
     """Share of its examples that are told right when left out."""
 
@@ -125,14 +127,20 @@ async def examine(
     alike = await asyncio.to_thread(near_duplicates, compared.vectors, compared.labels)
     overlapping = await asyncio.to_thread(overlaps, head, compared.vectors, compared.labels)
     recalls = dict(zip(head.labels, head.recalls.tolist(), strict=True))
+    sizes = dict(zip(head.labels, head.sizes.tolist(), strict=True))
     labels = [
-        LabelState(label, count, None if np.isnan(recalls.get(label, np.nan)) else recalls[label])
+        LabelState(
+            label,
+            count,
+            round(min(sizes.get(label, count), count), 1),
+            None if np.isnan(recalls.get(label, np.nan)) else recalls[label],
+        )
         for label, count in counts.items()
     ]
     labels.sort(key=lambda state: (state.recall is None, state.recall or 0.0, state.examples, state.label))
     small = sorted(
-        (state for state in labels if state.examples < ENOUGH),
-        key=lambda state: (state.examples, state.label),
+        (state for state in labels if state.counts_as <= ENOUGH - 0.5),
+        key=lambda state: (state.counts_as, state.examples, state.label),
     )
     health = Health(
         examples=sum(counts.values()),
@@ -148,6 +156,7 @@ async def examine(
         small_labels=small[:limit],
         small_labels_total=len(small),
     )
+    health.notes.extend(_notes_of_repeats(labels))
     health.notes.extend(_notes(health, head))
     health.notes.extend(_notes_of_comparing(health, compared, alike))
     return health
@@ -246,19 +255,29 @@ def _keys(names: list[str], wire: list[bytes], dim: int) -> list[_Key]:
     return [(name, vector_key(row)) for name, row in zip(names, rows, strict=True)]
 
 
+def _notes_of_repeats(labels: list[LabelState]) -> Iterable[str]:
+    """That pictures which are nearly one do not count as so many."""
+    examples, counted = sum(state.examples for state in labels), sum(state.counts_as for state in labels)
+    if examples - counted >= 0.5:  # less is a pair that is hardly alike
+        yield (
+            "Examples of one label that are nearly the same picture, such as the frames of a film, count as about one "
+            f"together: the {examples:,} examples count as about {counted:,.0f}."
+        )
+
+
 def _notes(health: Health, head: Head) -> Iterable[str]:
     """What the figures leave out."""
-    median = float(np.median(head.counts))
+    median = float(np.median(head.sizes))
     if len(head.labels) < 2:
         yield "With a single label no example can be told wrong: teach a second one."
-    elif median < ENOUGH:
+    elif median <= ENOUGH - 0.5:
         yield (
-            f"The labels have a median of {median:g} different examples; from {ENOUGH} on each is left out in turn, to "
-            "see what the others say of it."
+            f"The labels have a median of {median:.2g} different examples; from {ENOUGH} on each is left out in turn, "
+            "to see what the others say of it."
         )
     elif np.isnan(head.recalls).any():
         yield (
-            f"{int(np.isnan(head.recalls).sum())} of {len(head.labels)} labels have a single example: left out, "
+            f"{int(np.isnan(head.recalls).sum())} of {len(head.labels)} labels have a single picture: left out, "
             "nothing would be known of its label, so that it is never suspect."
         )
     if 0 < health.examined < health.examples:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from app.heads.exemplars import LIMIT, spread
 from app.heads.head import Nearest
+from app.heads.repeats import Repeats, find_repeats, no_repeats, repeat_distance, same_picture
 from app.heads.supports import SupportSet
 from app.heads.types import Doubles, Floats, Ints
 
@@ -20,6 +21,8 @@ _COSINES = 4_000_000
 """Cosines with exemplars, or with labels, that are held at a time."""
 EXEMPLARS = 2_400
 """Exemplars of all labels together, so that an answer stays fast with a thousand labels."""
+_LEAST = 1e-6
+"""Vectors that count for less count for nothing: rounding."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,9 @@ class Gathered:
     """n vectors of C labels."""
 
     vectors: Floats
-    """float32[n, d], label by label."""
+    """float32[n, d], label by label; those that are nearly one picture are moved together."""
+    originals: Floats
+    """float32[n, d]: the same before."""
     labels: Ints
     """int64[n]: index of each vector's label."""
     counts: Ints
@@ -38,6 +43,40 @@ class Gathered:
     """int64[r]: the first so many rows of every label, at most `CORE` : rows to leave out in turn."""
     anchors: Ints
     """int64[k]: those among them that kernel regression puts its weights on."""
+    repeats: Repeats
+    """Which of them are nearly one picture."""
+    distance: float
+    """1 - cosine below which they are."""
+    taught: Ints
+    """int64[C]: vectors that the supports keep by label, of which some are left out here where very many are one
+    picture."""
+    alone: Doubles
+    """float64[C]: the share of these that is like no other."""
+
+    @cached_property
+    def weights(self) -> Doubles:
+        """float64[n]: how much of an example each vector is; less than 1 where several are nearly one picture."""
+        return self.repeats.weights
+
+    @cached_property
+    def sizes(self) -> Doubles:
+        """float64[C]: examples by label, nearly one picture counted as one."""
+        found: Doubles = np.bincount(self.labels, weights=self.weights, minlength=len(self.counts))
+        return found
+
+    @cached_property
+    def judged(self) -> Doubles:
+        """float64[n]: how much each vector counts when it is left out: less where little of its label stays."""
+        rest = self.sizes[self.labels] - self.repeats.take_out(self.weights)
+        found: Doubles = self.weights * np.clip(rest, 0.0, 1.0)
+        found[found < _LEAST] = 0.0
+        return found
+
+    @property
+    def exemplar_count(self) -> float:
+        """Exemplars of all labels together, nearly one picture counted as one."""
+        of_label = np.bincount(self.labels[self.exemplars], minlength=len(self.counts))
+        return float(np.minimum(of_label, self.sizes).sum())
 
     @property
     def seen(self) -> Ints:
@@ -51,8 +90,8 @@ class Gathered:
 
     @property
     def shots(self) -> float:
-        """Median number of vectors of the labels that have any."""
-        return float(np.median(self.counts[self.seen]))
+        """Median number of examples of the labels that have any."""
+        return float(np.median(self.sizes[self.seen]))
 
     def first(self, each: int) -> Ints:
         """int64[m]: the first so many rows of every label."""
@@ -66,8 +105,8 @@ class Gathered:
 
     @property
     def balance(self) -> Doubles:
-        """float64[n]: N / (p n_c), so that every label that has vectors weighs the same and the mean is 1."""
-        weights: Doubles = len(self.labels) / (len(self.seen) * self.counts[self.labels].astype(np.float64))
+        """float64[n]: N / (p n_c), so that every label that has vectors weighs the same and an example 1 on average."""
+        weights: Doubles = self.weights * (self.sizes.sum() / (len(self.seen) * self.sizes[self.labels]))
         return weights
 
     def nearest(self, columns: Ints | None = None) -> Nearest:
@@ -97,7 +136,11 @@ class Gathered:
         return np.full(len(self.labels), np.nan), np.full(len(self.labels), np.nan)
 
     def _nearest_without(self, rows: Ints) -> tuple[Doubles, Doubles]:
-        cosines = self.vectors[rows] @ self.vectors[self.exemplars].T
+        cosines = self.originals[rows] @ self.originals[self.exemplars].T
+        if self.repeats:  # they go with the row, by degrees
+            first, second = np.nonzero(self.labels[rows][:, None] == self.labels[self.exemplars][None])
+            own_label = cosines[first, second]
+            cosines[first, second] -= same_picture(own_label, self.distance) * (own_label + 1.0)
         place = np.minimum(np.searchsorted(self.exemplars, rows), len(self.exemplars) - 1)
         itself = np.flatnonzero(self.exemplars[place] == rows)
         cosines[itself, place[itself]] = -1.0
@@ -109,8 +152,38 @@ class Gathered:
 
 
 def gather(supports: SupportSet, label_ids: list[int]) -> Gathered:
-    """All vectors that `supports` keeps of these labels; those of a label come in the order of their hashes."""
-    groups = [supports.vectors(label) for label in label_ids]
+    """All vectors that `supports` keeps of these labels; those of a label come in the order of their hashes.
+
+    Each counts as one example, see `count_once`.
+    """
+    return _lay_out([supports.vectors(label) for label in label_ids], supports.dim)
+
+
+def count_once(gathered: Gathered, unrelated: float) -> Gathered:
+    """The same with vectors of one label that are nearly one picture counting as about one example together.
+
+    `unrelated` is the mean cosine of images that have nothing to do with each other.
+    """
+    distance = repeat_distance(gathered.vectors, gathered.counts, unrelated)
+    groups = np.split(gathered.vectors, np.cumsum(gathered.counts)[:-1])
+    repeats, kept, alone = find_repeats(groups, distance)
+    if not repeats:
+        return gathered
+    taught = gathered.counts
+    if sum(map(len, kept)) < len(gathered.labels):
+        thinned = [group[rows] for group, rows in zip(groups, kept, strict=True)]
+        gathered = _lay_out(thinned, gathered.vectors.shape[1])
+    return replace(
+        gathered,
+        vectors=repeats.merge(gathered.vectors),
+        repeats=repeats,
+        distance=distance,
+        taught=taught,
+        alone=alone,
+    )
+
+
+def _lay_out(groups: list[Floats], dim: int) -> Gathered:
     counts = np.array([len(group) for group in groups], np.int64)
     starts = np.cumsum(counts) - counts
     limit = even_share(np.minimum(counts, LIMIT), EXEMPLARS)
@@ -118,13 +191,19 @@ def gather(supports: SupportSet, label_ids: list[int]) -> Gathered:
         start + spread(group, limit) for start, group in zip(starts, groups, strict=True) if len(group)
     ]
     labels = np.repeat(np.arange(len(groups)), counts)
+    vectors = np.concatenate(groups) if groups else np.zeros((0, dim), np.float32)
     return Gathered(
-        vectors=np.concatenate(groups) if groups else np.zeros((0, supports.dim), np.float32),
+        vectors=vectors,
+        originals=vectors,
         labels=labels,
         counts=counts,
         exemplars=np.concatenate(exemplars) if exemplars else np.zeros(0, np.int64),
         core=_first(labels, counts, even_share(counts, CORE)),
         anchors=_first(labels, counts, even_share(counts, CORE if len(labels) <= CORE else ANCHORS)),
+        repeats=no_repeats(len(labels)),
+        distance=0.0,
+        taught=counts,
+        alone=np.ones(len(groups)),
     )
 
 

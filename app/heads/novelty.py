@@ -34,9 +34,14 @@ _SPREAD = (2.0, 6.0)
 """How far offset and slope of the evidence may go from the prior: one standard deviation."""
 
 
+def is_enough(gathered: Gathered) -> bool:
+    """Whether there are about `ENOUGH` examples a label, pictures that are nearly one counted as one."""
+    return gathered.shots > ENOUGH - 0.5
+
+
 def rows_with_siblings(gathered: Gathered) -> Ints:
-    """Rows whose label has another vector, at equal steps if there are many."""
-    rows = np.flatnonzero(gathered.counts[gathered.labels] > 1)
+    """Rows whose label has another picture, at equal steps if there are many."""
+    rows = np.flatnonzero(gathered.judged)
     if len(rows) > _ROWS:
         rows = rows[np.linspace(0, len(rows) - 1, _ROWS).astype(np.int64)]
     return rows
@@ -69,7 +74,7 @@ def likeness(gathered: Gathered, priors: Priors) -> float:
     if len(rows) > _ROWS:
         rows = rows[np.linspace(0, len(rows) - 1, _ROWS).astype(np.int64)]
     _, other = gathered.left_out(rows)
-    return float(priors.relative(other).mean())
+    return float(np.average(priors.relative(other), weights=gathered.weights[rows]))
 
 
 def fit_evidence(gathered: Gathered, priors: Priors, prior: ShotPrior) -> Evidence:
@@ -80,7 +85,7 @@ def fit_evidence(gathered: Gathered, priors: Priors, prior: ShotPrior) -> Eviden
     fit; what comes of it is then moved to where `UNKNOWN_SHARE` of the images are unknown.
     """
     offset, slope = prior.evidence
-    if gathered.shots >= ENOUGH:
+    if is_enough(gathered):
         offset, slope = _refit(gathered, priors, offset, slope)
     text_offset, text_slope, text_count = priors.text_evidence
     return Evidence(
@@ -113,17 +118,16 @@ def _refit(gathered: Gathered, priors: Priors, offset: float, slope: float) -> t
     own, other = gathered.left_out(rows)
     unknown = [(other, _trust_in_other_labels(len(gathered.seen)))]
     if priors.background is not None:
-        near = priors.background @ gathered.vectors[gathered.exemplars].T
+        near = priors.background @ gathered.originals[gathered.exemplars].T
         unknown.append((near.max(axis=1).astype(np.float64), 1.0))
     unknown = [(cosines, weight) for cosines, weight in unknown if weight > 0.0]
     if not unknown:
         return offset, slope
     known = np.maximum(own, other)
     values = np.concatenate([known, *[cosines for cosines, _ in unknown]])
-    share = len(known) / sum(weight for _, weight in unknown)
-    weights = np.concatenate(
-        [np.ones(len(known)), *[np.full(len(c), share * weight / len(c)) for c, weight in unknown]]
-    )
+    judged = gathered.judged[rows]
+    share = float(judged.sum()) / sum(weight for _, weight in unknown)
+    weights = np.concatenate([judged, *[np.full(len(c), share * weight / len(c)) for c, weight in unknown]])
     outcomes = np.r_[np.ones(len(known)), np.zeros(len(values) - len(known))]
     inputs = np.stack([np.ones(len(values)), priors.relative(values)], axis=1)
     prior = np.array([offset, slope])
@@ -144,7 +148,7 @@ def fit_threshold(
     if priors.background is not None:
         background = head.predict(priors.background).scores.max(axis=1).astype(np.float64)
         usual = prior.threshold(background_odds(background))
-    if len(gathered.seen) == 1 and gathered.shots >= ENOUGH:  # nothing to tell apart, but something to refuse
+    if len(gathered.seen) == 1 and is_enough(gathered):  # nothing to tell apart, but something to refuse
         rows = rows_with_siblings(gathered)
         logits = np.zeros((len(rows), 1))
     if not len(rows):
@@ -165,12 +169,12 @@ def fit_threshold(
         without[np.arange(len(rows)), position] = -np.inf
     untaught = softmax(without).max(axis=1) * known_share(other)
     unknown = [(untaught, _trust_in_other_labels(len(gathered.seen))), (background, 1.0)]
-    return calibration.best_threshold(accepted, unknown, usual, right=right)
+    return calibration.best_threshold(accepted, unknown, usual, right=right, weights=gathered.judged[rows])
 
 
 def _within_reach(head: Head, gathered: Gathered) -> float:
     """A threshold that images less typical than the examples themselves can reach, should the shipped one be wrong."""
-    few = gathered.vectors[:: max(1, len(gathered.vectors) // _FEW)]
+    few = gathered.originals[:: max(1, len(gathered.originals) // _FEW)]
     scores = head.predict(few).scores.max(axis=1)
     return sigmoid_of(calibration.log_odds(float(np.median(scores))) - _LESS_ALIKE)
 

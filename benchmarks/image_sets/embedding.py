@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from app.collections.texts import prompts
 from app.families.encoders import load_encoder, resolve
 from app.inference.protocols import Encoder
 from app.inference.sources import EncoderConfig
+from benchmarks.image_sets.bursts import shoot
 from benchmarks.image_sets.definitions import Labelled
 
 CACHE = Path(tempfile.gettempdir()) / "vision-embeddings"
@@ -59,11 +61,20 @@ def build_vectors_path(model: Encoder, name: str) -> Path:
     return CACHE / f"{model.name}-{model.fingerprint}-{name}.npz"
 
 
-def embed(model: Encoder, name: str, images: Callable[[], Labelled], classes: tuple[str, ...]) -> ImageSet:
-    """The set's vectors, from the temporary folder or from its images.
+def embed(
+    model: Encoder,
+    name: str,
+    images: Callable[[], Labelled],
+    classes: tuple[str, ...],
+    *,
+    bursts: bool = False,
+) -> ImageSet:
+    """The set's vectors, from the temporary folder or from its images; with `bursts` those of `bursts.shoot` instead.
 
     Raises `PackageUnavailableError` where a package that holds the images cannot be fetched.
     """
+    if bursts:
+        name, images = f"{name}-bursts", partial(shoot, images)
     kept = build_vectors_path(model, name)
     if not kept.is_file():
         vectors, labels, waiting = [], [], []
@@ -76,9 +87,9 @@ def embed(model: Encoder, name: str, images: Callable[[], Labelled], classes: tu
         if waiting:
             vectors.append(model.encode_images(np.stack(waiting)))
         CACHE.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".part")
-        with partial.open("wb") as file:
+        unfinished = kept.with_suffix(".part")
+        with unfinished.open("wb") as file:
             np.savez(file, vectors=np.concatenate(vectors), labels=np.array(labels, np.int64))
-        partial.rename(kept)
+        unfinished.rename(kept)
     with np.load(kept) as found:
         return ImageSet(name, found["vectors"], found["labels"], classes, text_vectors(model, classes))

@@ -222,6 +222,8 @@ class LabelHealth(ReplyModel):
 
     label: str
     examples: int
+    counts_as: float
+    """Its examples with those that are nearly the same picture counted as about one together."""
     recall: float | None
     """Share of its examples that are told right when left out; None where none can be."""
 
@@ -250,10 +252,12 @@ class OverlappingLabels(ReplyModel):
 
 
 class SmallLabel(ReplyModel):
-    """A label of fewer than three examples."""
+    """A label whose examples count as fewer than three."""
 
     label: str
     examples: int
+    counts_as: float
+    """Its examples with those that are nearly the same picture counted as about one together."""
 
 
 class CollectionHealth(ReplyModel):
