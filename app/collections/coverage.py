@@ -11,7 +11,7 @@ import numpy as np
 from app.heads import Head
 from app.heads.answer_sets import answer_sets
 from app.heads.conformal import ENOUGH_IN_ALL, ENOUGH_OF_LABEL, Guarantee
-from app.heads.novelty import ENOUGH
+from app.heads.gathering import ENOUGH
 from app.heads.types import Floats, Ints
 from app.models.classifiers import TrainedClassifier
 

@@ -16,9 +16,8 @@ from app.collections import listing, vectors
 from app.collections.directory import KnownCollection
 from app.heads import Head
 from app.heads.alike import MAX_PAIRS, Overlap, Pairs, near_duplicates, overlaps
-from app.heads.gathering import CORE
+from app.heads.gathering import CORE, ENOUGH
 from app.heads.noise import Suspect
-from app.heads.novelty import ENOUGH
 from app.heads.supports import vector_key
 from app.heads.types import Floats, Ints, unit
 from app.inference.engine.interface import ServedEncoder
@@ -139,7 +138,7 @@ async def examine(
     ]
     labels.sort(key=lambda state: (state.recall is None, state.recall or 0.0, state.examples, state.label))
     small = sorted(
-        (state for state in labels if state.counts_as <= ENOUGH - 0.5),
+        (state for state in labels if round(state.counts_as) < ENOUGH),
         key=lambda state: (state.counts_as, state.examples, state.label),
     )
     health = Health(
@@ -270,7 +269,7 @@ def _notes(health: Health, head: Head) -> Iterable[str]:
     median = float(np.median(head.sizes))
     if len(head.labels) < 2:
         yield "With a single label no example can be told wrong: teach a second one."
-    elif median <= ENOUGH - 0.5:
+    elif median <= ENOUGH - 1:
         yield (
             f"The labels have a median of {median:.2g} different examples; from {ENOUGH} on each is left out in turn, "
             "to see what the others say of it."

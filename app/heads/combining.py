@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from app.heads import calibration, gda, noise, proker
-from app.heads.gathering import CORE, Gathered
+from app.heads.gathering import CORE, ENOUGH, Gathered
 from app.heads.moments import Moments
-from app.heads.novelty import ENOUGH, is_enough
 from app.heads.priors import ShotPrior
 from app.heads.repeats import Repeats
 from app.heads.supports import SupportSet
@@ -133,13 +132,13 @@ def combine(problem: Problem, names: Sequence[str]) -> Combined:
     weights, right, scales = np.ones(len(gathered.labels)), np.ones(len(rows)), start
     parts = _fit_parts(problem, names, (width, ridge), weights, rows)
     if len(rows):
-        balance = _balance(gathered, rows)
+        balance, judged = _balance(gathered, rows), gathered.enough * gathered.judged[rows]
         rounds = ROUNDS if len(gathered.labels) <= QUICK else 2
         for remaining in reversed(range(rounds)):
-            scales, right = _weigh(parts.logits, place, start, spread, balance, gathered.judged[rows])
+            scales, right = _weigh(parts.logits, place, start, spread, balance, judged)
             if not remaining or right.min() > noise.SUSPECT:
                 break
-            weights[rows] = np.maximum(right, noise.MIN_WEIGHT)
+            weights[rows] = 1.0 - gathered.enough * (1.0 - np.maximum(right, noise.MIN_WEIGHT))
             parts = _fit_parts(problem, names, (width, ridge), weights, rows)
     text_scale, *middle, rarity_scale = scales.tolist()
     kernel = None
@@ -160,7 +159,7 @@ def combine(problem: Problem, names: Sequence[str]) -> Combined:
 def _balance(gathered: Gathered, rows: Ints) -> Doubles:
     """float64[r]: how much each of some rows counts when it is left out, every label the same."""
     found: Doubles = (
-        gathered.balance[rows] * gathered.judged[rows] / np.maximum(gathered.weights[rows], 1e-300)
+        gathered.balance[rows] * (gathered.judged[rows] / gathered.weights[rows]) * gathered.enough
     )
     return found
 
@@ -178,7 +177,7 @@ def _useful(gathered: Gathered, names: Sequence[str]) -> Sequence[str]:
 def _rows_to_leave_out(gathered: Gathered) -> Ints:
     """Rows of the core whose label has another picture there; none where there are too few to learn from that."""
     labels = gathered.labels[gathered.core]
-    if not is_enough(gathered) or len(gathered.seen) < 2:
+    if not gathered.enough or len(gathered.seen) < 2:
         return np.zeros(0, np.int64)
     return gathered.core[(np.bincount(labels)[labels] > 1) & (gathered.judged[gathered.core] > 0.0)]
 

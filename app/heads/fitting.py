@@ -175,7 +175,9 @@ def _calibrate(
     return replace(
         head,
         threshold=fit_threshold(head, gathered, priors, prior, rows[trusted], held_out[trusted]),
-        conformal=fit_conformal(held_out, gathered.labels[rows], gathered.counts, gathered.judged[rows]),
+        conformal=fit_conformal(
+            held_out, gathered.labels[rows], gathered.counts, gathered.enough * gathered.judged[rows]
+        ),
     )
 
 

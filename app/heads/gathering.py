@@ -13,6 +13,8 @@ from app.heads.repeats import Repeats, find_repeats, no_repeats, repeat_distance
 from app.heads.supports import SupportSet
 from app.heads.types import Doubles, Floats, Ints
 
+ENOUGH = 3
+"""Examples a label from which on a collection calibrates itself."""
 CORE = 2_000
 """Vectors up to which kernel regression takes all as anchors, and from which held-out scores come at most."""
 ANCHORS = 1_000
@@ -63,6 +65,12 @@ class Gathered:
         """float64[C]: examples by label, nearly one picture counted as one."""
         found: Doubles = np.bincount(self.labels, weights=self.weights, minlength=len(self.counts))
         return found
+
+    @property
+    def enough(self) -> float:
+        """How far the collection calibrates itself, from 0 to 1, where pictures that are nearly one count as part of
+        one; `shots` are a half of a number, too, where labels have unlike numbers of examples."""
+        return float(np.clip(self.shots - (ENOUGH - 1), 0.0, 1.0))
 
     @cached_property
     def judged(self) -> Doubles:

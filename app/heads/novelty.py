@@ -12,8 +12,6 @@ from app.heads.head import Evidence, Head
 from app.heads.priors import Priors, ShotPrior
 from app.heads.types import Doubles, Ints, sigmoid, sigmoid_of, softmax
 
-ENOUGH = 3
-"""Examples a label from which on a collection calibrates itself."""
 UNKNOWN_SHARE = 0.05
 """Share of images that show none of the labels which the shares for `none` are calibrated to. Small, so that scores can
 be trusted where every image shows a label, which is the usual case; it is the threshold that rejects."""
@@ -32,11 +30,6 @@ _LESS_ALIKE = 1.5
 _ROWS = 1_000
 _SPREAD = (2.0, 6.0)
 """How far offset and slope of the evidence may go from the prior: one standard deviation."""
-
-
-def is_enough(gathered: Gathered) -> bool:
-    """Whether there are about `ENOUGH` examples a label, pictures that are nearly one counted as one."""
-    return gathered.shots > ENOUGH - 0.5
 
 
 def rows_with_siblings(gathered: Gathered) -> Ints:
@@ -85,7 +78,7 @@ def fit_evidence(gathered: Gathered, priors: Priors, prior: ShotPrior) -> Eviden
     fit; what comes of it is then moved to where `UNKNOWN_SHARE` of the images are unknown.
     """
     offset, slope = prior.evidence
-    if is_enough(gathered):
+    if gathered.enough:
         offset, slope = _refit(gathered, priors, offset, slope)
     text_offset, text_slope, text_count = priors.text_evidence
     return Evidence(
@@ -125,7 +118,7 @@ def _refit(gathered: Gathered, priors: Priors, offset: float, slope: float) -> t
         return offset, slope
     known = np.maximum(own, other)
     values = np.concatenate([known, *[cosines for cosines, _ in unknown]])
-    judged = gathered.judged[rows]
+    judged = gathered.enough * gathered.judged[rows]
     share = float(judged.sum()) / sum(weight for _, weight in unknown)
     weights = np.concatenate([judged, *[np.full(len(c), share * weight / len(c)) for c, weight in unknown]])
     outcomes = np.r_[np.ones(len(known)), np.zeros(len(values) - len(known))]
@@ -148,7 +141,7 @@ def fit_threshold(
     if priors.background is not None:
         background = head.predict(priors.background).scores.max(axis=1).astype(np.float64)
         usual = prior.threshold(background_odds(background))
-    if len(gathered.seen) == 1 and is_enough(gathered):  # nothing to tell apart, but something to refuse
+    if len(gathered.seen) == 1 and gathered.enough:  # nothing to tell apart, but something to refuse
         rows = rows_with_siblings(gathered)
         logits = np.zeros((len(rows), 1))
     if not len(rows):
@@ -169,7 +162,8 @@ def fit_threshold(
         without[np.arange(len(rows)), position] = -np.inf
     untaught = softmax(without).max(axis=1) * known_share(other)
     unknown = [(untaught, _trust_in_other_labels(len(gathered.seen))), (background, 1.0)]
-    return calibration.best_threshold(accepted, unknown, usual, right=right, weights=gathered.judged[rows])
+    judged = gathered.enough * gathered.judged[rows]
+    return calibration.best_threshold(accepted, unknown, usual, right=right, weights=judged)
 
 
 def _within_reach(head: Head, gathered: Gathered) -> float:

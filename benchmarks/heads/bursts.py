@@ -1,4 +1,4 @@
-"""Scores of collections that were taught bursts: frames of one picture, which tell hardly more than one of them does."""
+"""Scores of collections that were taught bursts: frames of one picture, which tell hardly more than one of them."""
 
 from __future__ import annotations
 
