@@ -23,7 +23,7 @@ _MAX_HEAD_NAME = 58
 
 
 @dataclass(frozen=True)
-class Taught:
+class TrainingSource:
     """What a command knows of the examples that a model learned from."""
 
     pictures: Path | None = None
@@ -49,7 +49,7 @@ def say(
 
 
 def after_training(
-    session: Session, job: dict[str, Any], model: str, folder: Path | None, taught: Taught
+    session: Session, job: dict[str, Any], model: str, folder: Path | None, taught: TrainingSource
 ) -> None:
     """Print how to use, judge and export the model of an ended job; `folder` is where it was saved."""
     named = str(model) if folder is None else format_path(folder)
@@ -114,7 +114,7 @@ def pictures_of(prepared: Path) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _question(service: Service, job: dict[str, Any], taught: Taught) -> str:
+def _question(service: Service, job: dict[str, Any], taught: TrainingSource) -> str:
     """One of the questions that were taught, else a plain one."""
     if job["task"] != "vqa":
         return QUESTION
@@ -129,7 +129,7 @@ def _question(service: Service, job: dict[str, Any], taught: Taught) -> str:
         return QUESTION
 
 
-def _test_data(service: Service, job: dict[str, Any], taught: Taught) -> str | None:
+def _test_data(service: Service, job: dict[str, Any], taught: TrainingSource) -> str | None:
     """The dataset that was trained on, where it keeps examples to judge by."""
     if not job.get("dataset"):
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.cli import following, output, saving
-from app.cli.next_steps import Taught, after_training, say
+from app.cli.next_steps import TrainingSource, after_training, say
 from app.cli.session import Session
 
 
@@ -19,7 +19,7 @@ class Ending:
     detach: bool = False
     output_dir: Path | None = None
     force: bool = False
-    taught: Taught | None = None
+    taught: TrainingSource | None = None
     """What the next commands are made of."""
     said: frozenset[str] = frozenset()
     """Lines that the user has read already and that the job's log repeats."""
@@ -55,7 +55,7 @@ def train_and_save(session: Session, body: dict[str, Any], ending: Ending) -> No
 def say_next(session: Session, job: dict[str, Any], ending: Ending) -> None:
     """Print the commands for a job's model, unless only JSON is wanted."""
     if job.get("model") and not session.json:
-        after_training(session, job, str(job["model"]), ending.output_dir, ending.taught or Taught())
+        after_training(session, job, str(job["model"]), ending.output_dir, ending.taught or TrainingSource())
 
 
 def submit(session: Session, body: dict[str, Any], ending: Ending) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from app.cli.dataset_folders import dataset_id, find_taught, split_to_judge
 from app.cli.encoders import encoder_for, warning_of
 from app.cli.example_folder import Example
 from app.cli.labelled_folders import FolderRules, list_labelled_files
-from app.cli.next_steps import Taught
+from app.cli.next_steps import TrainingSource
 from app.cli.options import (
     Detach,
     Force,
@@ -174,7 +174,9 @@ def _train_by_config(session: Session, file: Path, body: dict[str, Any], data: _
         ended = following.follow(session, judging)
         if not session.json:
             figures.show(ended["result"]["evaluation"])
-    say_next(session, job, ending if sent.folder is None else replace(ending, taught=Taught(sent.folder)))
+    say_next(
+        session, job, ending if sent.folder is None else replace(ending, taught=TrainingSource(sent.folder))
+    )
 
 
 def _source(dataset: str | None, collection: str) -> dict[str, str]:
@@ -215,12 +217,12 @@ def _check_taught(strategy: dict[str, Any], given: list[Example]) -> None:
         output.fail(f"{strategy['name']} learns {wanted}; these examples teach {got}", output.USAGE)
 
 
-def _find_taught(given: list[Example], examples: Path | None, dataset: str | None) -> Taught:
+def _find_taught(given: list[Example], examples: Path | None, dataset: str | None) -> TrainingSource:
     """What the next commands are made of."""
     if dataset is not None:
         return find_taught(dataset)
     question = next((example.question for example in given if example.question), None)
-    return Taught(examples or (given[0].image if given else None), question=question)
+    return TrainingSource(examples or (given[0].image if given else None), question=question)
 
 
 def _read_examples(

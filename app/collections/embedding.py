@@ -26,7 +26,7 @@ from app.observability.metrics import Metrics
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddingResult:
     """Vectors float32[n, d] in the order of the images, and where the time went in milliseconds."""
 
     vectors: NDArray[np.float32]
@@ -46,7 +46,7 @@ class ImageEmbedder:
     """Who may decode and embed an image now; workspaces take turns."""
     deadline_s: float = field(kw_only=True)
 
-    async def embed(self, workspace: str, live: ServedEncoder, entries: Sequence[Entry]) -> Embedded:
+    async def embed(self, workspace: str, live: ServedEncoder, entries: Sequence[Entry]) -> EmbeddingResult:
         """The vectors of the images, in order.
 
         Raises InvalidImageError and ImageTooLargeError, naming which of several, OverloadedError where too many images
@@ -70,7 +70,7 @@ class ImageEmbedder:
             await self.cache.put(live.key, {hashes[i]: vectors[i] for i in missing})
         total = time.perf_counter() - began
         decode = min(sum(decode_s), total)
-        return Embedded(vectors, decode_ms=1e3 * decode, embed_ms=1e3 * (total - decode))
+        return EmbeddingResult(vectors, decode_ms=1e3 * decode, embed_ms=1e3 * (total - decode))
 
     async def _look_up(
         self, live: ServedEncoder, hashes: Sequence[str], vectors: NDArray[np.float32]

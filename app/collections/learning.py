@@ -25,8 +25,8 @@ from app.collections.embedding import ImageEmbedder
 from app.collections.errors import CollectionExistsError, DefaultCollectionError, ExampleNotFoundError
 from app.collections.listing import CollectionRow
 from app.collections.neighbours import Neighbours
-from app.collections.relabelling import Changed, Renamed
-from app.collections.repository import Added, NewExample
+from app.collections.relabelling import RelabelResult, RenameResult
+from app.collections.repository import AddResult, NewExample
 from app.collections.service import Recognition
 from app.collections.tables import Collection
 from app.errors import ConflictError, VisionError
@@ -129,7 +129,7 @@ class Learning:
         entries: Sequence[Entry],
         *,
         replace: bool = False,
-    ) -> list[Added]:
+    ) -> list[AddResult]:
         """Teach images of one label, all of them or none; visible to the next request of this process.
 
         Args:
@@ -180,7 +180,7 @@ class Learning:
 
     async def remove_all(
         self, workspace: str, collection: str, ids: Sequence[uuid.UUID]
-    ) -> tuple[Changed, int]:
+    ) -> tuple[RelabelResult, int]:
         """Unlearn the examples, all of them or none; what became of them, and the collection's version.
 
         Raises CollectionNotFoundError and ExampleNotFoundError.
@@ -198,7 +198,7 @@ class Learning:
         label: str,
         *,
         merge: bool = False,
-    ) -> tuple[Changed, int]:
+    ) -> tuple[RelabelResult, int]:
         """Give the examples another label, all of them or none; what became of them, and the collection's version.
 
         Raises CollectionNotFoundError and what `relabelling.move_examples` raises.
@@ -210,7 +210,7 @@ class Learning:
 
     async def rename_label(
         self, workspace: str, collection: str, old: str, new: str, *, merge: bool = False
-    ) -> tuple[Renamed, int]:
+    ) -> tuple[RenameResult, int]:
         """Give a label another name, or with `merge` its examples to the label of that name; and the collection's
         version. Raises CollectionNotFoundError and what `relabelling.rename_label` raises.
         """

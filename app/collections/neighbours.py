@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 
 @dataclass(frozen=True)
-class Reviewed:
+class ReviewRetention:
     """A collection, and what it may keep for review."""
 
     id: uuid.UUID
@@ -33,5 +33,5 @@ class Neighbours:
     """Each tells the hashes of the images that its room shows for a collection."""
     shown: Sequence[Callable[[AsyncSession, Sequence[str]], Awaitable[set[str]]]]
     """Each tells which of these image hashes its room still shows, so that they must stay."""
-    trim_review: Callable[[AsyncSession, Reviewed], Awaitable[list[str]]]
+    trim_review: Callable[[AsyncSession, ReviewRetention], Awaitable[list[str]]]
     """Forgets what a collection keeps for review beyond what it may now; hashes of the images of what went."""

@@ -25,7 +25,7 @@ _MAX_NAMES = 2_000
 
 
 @dataclass(frozen=True)
-class Changed:
+class RelabelResult:
     """What became of several examples."""
 
     changed: tuple[uuid.UUID, ...] = ()
@@ -39,7 +39,7 @@ class Changed:
 
 
 @dataclass(frozen=True)
-class Renamed:
+class RenameResult:
     """A label after it got another name."""
 
     label: str
@@ -57,7 +57,7 @@ async def move_examples(
     label: str,
     *,
     merge: bool = False,
-) -> Changed:
+) -> RelabelResult:
     """Give the examples the label, which is made where it is new; all of them or none. `collection` is locked.
 
     Args:
@@ -98,19 +98,21 @@ async def move_examples(
         )
         await repository.drop_empty_labels(session, {row.label_id for row in moving})
     same = tuple(row.id for row in rows if row.label_id == label_id)
-    return Changed(tuple(staying), same, tuple(going), tuple(images))
+    return RelabelResult(tuple(staying), same, tuple(going), tuple(images))
 
 
-async def remove_all(session: AsyncSession, collection: Collection, ids: Sequence[uuid.UUID]) -> Changed:
+async def remove_all(
+    session: AsyncSession, collection: Collection, ids: Sequence[uuid.UUID]
+) -> RelabelResult:
     """Remove the examples, all of them or none; `collection` is locked. Raises ExampleNotFoundError."""
     await _expect_all(session, collection, ids)
     images = await repository.remove_examples(session, collection, ids)
-    return Changed(removed=tuple(ids), images=tuple(images))
+    return RelabelResult(removed=tuple(ids), images=tuple(images))
 
 
 async def rename_label(
     session: AsyncSession, collection: Collection, old: str, new: str, *, merge: bool = False
-) -> Renamed:
+) -> RenameResult:
     """Call a label `new`; where there is one of that name, `merge` gives it the examples of `old`, and its description
     where it has none. `collection` is locked.
 
@@ -132,11 +134,11 @@ async def rename_label(
         target.description = target.description or row.description
         moved = await _examples_of(session, row.id)
         changed = await move_examples(session, collection, list(moved.values()), new, merge=True)
-        return Renamed(
+        return RenameResult(
             new, target.description, await _count(session, target.id), changed.removed, changed.images
         )
     await session.flush()
-    return Renamed(new, row.description, await _count(session, row.id))
+    return RenameResult(new, row.description, await _count(session, row.id))
 
 
 async def _expect_all(session: AsyncSession, collection: Collection, ids: Sequence[uuid.UUID]) -> None:

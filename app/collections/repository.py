@@ -109,7 +109,7 @@ class NewExample:
 
 
 @dataclass(frozen=True)
-class Added:
+class AddResult:
     """An example after adding; `created` is False where it was there before."""
 
     id: uuid.UUID
@@ -128,7 +128,7 @@ async def add_examples(
     description: str,
     examples: Sequence[NewExample],
     encoder_key: str,
-) -> list[Added]:
+) -> list[AddResult]:
     """Insert what is not there yet and raise the version if anything changed; `collection` is locked."""
     version = collection.version + 1
     label_id, changed = await put_label(session, collection.id, label, description)
@@ -158,15 +158,15 @@ async def add_examples(
             raise RuntimeError("an example vanished while its collection was locked")
         await put_vector(session, collection.id, example_id, encoder_key, example.vector)
         changed |= created is not None
-        added.append(Added(example_id, example.image_sha256, created is not None))
+        added.append(AddResult(example_id, example.image_sha256, created is not None))
     if changed:
         collection.version = version
     return added
 
 
 async def settle_labels(
-    session: AsyncSession, collection: Collection, label: str, added: Sequence[Added], *, replace: bool
-) -> list[Added]:
+    session: AsyncSession, collection: Collection, label: str, added: Sequence[AddResult], *, replace: bool
+) -> list[AddResult]:
     """The same with the other labels that each image has, which `replace` takes away; `collection` is locked."""
     shown = [example.image_sha256 for example in added]
     rows = await session.execute(

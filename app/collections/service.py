@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.collections import repository
-from app.collections.coverage import Covered, cover
+from app.collections.coverage import PredictionSets, cover
 from app.collections.directory import Directory, KnownCollection
-from app.collections.embedding import Embedded, ImageEmbedder
+from app.collections.embedding import EmbeddingResult, ImageEmbedder
 from app.collections.errors import EmptyCollectionError, EncoderMismatchError
 from app.collections.given_answers import AnswerListener, GivenAnswer
 from app.collections.head_store import HeadStore
-from app.collections.health import Health, examine
+from app.collections.health import HealthReport, examine
 from app.collections.nearest import Near, nearest
 from app.collections.renewal import ExampleRenewal
 from app.collections.repository import (
-    Added,
+    AddResult,
     NewExample,
     add_examples,
     count_stored_bytes,
@@ -48,7 +48,7 @@ from app.observability.metrics import Metrics
 from app.storage.database import DEFAULT_COLLECTION, Database
 
 __all__ = [
-    "Added",
+    "AddResult",
     "Answer",
     "Collection",
     "NewExample",
@@ -91,7 +91,7 @@ class Answer:
     embed_ms: float
     score_ms: float
     total_ms: float
-    covered: Covered | None
+    covered: PredictionSets | None
     """Where a coverage was asked for."""
     neighbours: Sequence[Sequence[Near]] | None
     """An image: the nearest examples, best first, none where no collection answered; None: not asked for."""
@@ -148,7 +148,11 @@ class Recognition:
         return answer
 
     async def _neighbours(
-        self, known: KnownCollection | None, live: ServedEncoder, embedded: Embedded, question: Question
+        self,
+        known: KnownCollection | None,
+        live: ServedEncoder,
+        embedded: EmbeddingResult,
+        question: Question,
     ) -> list[list[Near]]:
         """For each image the examples that are nearest to it; none of labels that have no examples."""
         if known is None or not question.neighbours:
@@ -182,7 +186,7 @@ class Recognition:
     def _answer(
         self,
         head: Head | TrainedClassifier,
-        embedded: Embedded,
+        embedded: EmbeddingResult,
         question: Question,
         model: str,
         collection: str | None,
@@ -248,7 +252,7 @@ class Recognition:
             )
             return vectors, found.card.id if isinstance(found, ModelRecord) else live.name
 
-    async def examine(self, workspace: str, collection: str, limit: int, most: int) -> Health:
+    async def examine(self, workspace: str, collection: str, limit: int, most: int) -> HealthReport:
         """What may be wrong with a collection's examples: at most `limit` findings of each kind, of at most `most`
         examples that are compared with one another.
 

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.service import KeyRing
 from app.collections import vectors
 from app.collections.directory import KnownCollection
-from app.collections.neighbours import Reviewed
+from app.collections.neighbours import ReviewRetention
 from app.collections.service import (
-    Added,
+    AddResult,
     Collection,
     NewExample,
     Recognition,
@@ -28,7 +28,7 @@ from app.collections.service import (
 )
 from app.errors import ConflictError, shorten_name
 from app.feedback import feedback_examples, outcomes, repository
-from app.feedback.decisions import Decided, Decision, Verdict
+from app.feedback.decisions import Decision, ReviewDecision, Verdict
 from app.feedback.errors import (
     AlreadyDecidedError,
     GuessChangedError,
@@ -64,7 +64,7 @@ class _Vectors:
 
 
 @dataclass(frozen=True)
-class _Settled:
+class _ChangeResult:
     """A collection and its pictures after a change of them."""
 
     collected: Collection
@@ -72,7 +72,7 @@ class _Settled:
     waiting: int
     has_changed: bool
     """Whether the collection learned or forgot something."""
-    examples: dict[uuid.UUID, Added] = field(default_factory=dict)
+    examples: dict[uuid.UUID, AddResult] = field(default_factory=dict)
     """Of the pictures that show a label now."""
 
 
@@ -90,7 +90,7 @@ class _TakenError(Exception):
 
 
 @dataclass(eq=False)
-class Deciding:
+class DecisionService:
     """Everything that changes what is decided."""
 
     database: Database
@@ -109,7 +109,7 @@ class Deciding:
         pictures: Sequence[uuid.UUID],
         verdict: Verdict,
         source: Source = "review",
-    ) -> list[Decided]:
+    ) -> list[ReviewDecision]:
         """Decide pictures in the order given, all of them or none, and teach what they show.
 
         What was answered is committed: label, example, vector and decision in one transaction. Raises
@@ -135,7 +135,7 @@ class Deciding:
             self.metrics.observe_decision(decision, count)
         return [decided[picture] for picture in wanted]
 
-    async def undo(self, decider: Decider, collection: str, picture: uuid.UUID) -> Decided:
+    async def undo(self, decider: Decider, collection: str, picture: uuid.UUID) -> ReviewDecision:
         """Let a picture wait again, and forget the example that deciding it made.
 
         Raises CollectionNotFoundError, ReviewPictureNotFoundError and NotDecidedError.
@@ -154,7 +154,7 @@ class Deciding:
             await outcomes.remove(session, known.id, row.image_sha256)
             let_wait(row)
             await session.flush()
-            settled = _Settled(
+            settled = _ChangeResult(
                 collected, rows, await _count_waiting(session, collected), collected.version != version
             )
         await self.announce(collected, has_changed=settled.has_changed)
@@ -196,7 +196,7 @@ class Deciding:
         verdict: Verdict,
         prepared: _Vectors | None,
         source: Source,
-    ) -> _Settled:
+    ) -> _ChangeResult:
         if prepared is not None:
             await lock_images(session, [row.image_sha256 for row in wanted])
         collected = await find_collection(session, decider.workspace, known.name, lock=True)
@@ -219,7 +219,7 @@ class Deciding:
             examples = await _teach(session, collected, rows, prepared, replace=verdict.replace)
         await session.flush()
         waiting = await _count_waiting(session, collected)
-        return _Settled(collected, rows, waiting, collected.version != version, examples)
+        return _ChangeResult(collected, rows, waiting, collected.version != version, examples)
 
     async def _tell_taken(self, taken: _TakenError) -> AlreadyDecidedError:
         """The failure that says who was first."""
@@ -234,9 +234,9 @@ class Deciding:
         )
 
 
-def _tell(row: ReviewPicture, settled: _Settled) -> Decided:
+def _tell(row: ReviewPicture, settled: _ChangeResult) -> ReviewDecision:
     example = settled.examples.get(row.id)
-    return Decided(
+    return ReviewDecision(
         id=row.id,
         decision=cast("Decision | None", row.decision),
         label=row.label,
@@ -254,9 +254,9 @@ async def _teach(
     prepared: _Vectors,
     *,
     replace: bool,
-) -> dict[uuid.UUID, Added]:
+) -> dict[uuid.UUID, AddResult]:
     """Make examples of pictures that were decided to show a label; `collected` is locked."""
-    examples: dict[uuid.UUID, Added] = {}
+    examples: dict[uuid.UUID, AddResult] = {}
     kept = await repository.read_vectors_as_text(session, [row.id for row in rows])
     by_label: defaultdict[str, list[ReviewPicture]] = defaultdict(list)
     for row in rows:
@@ -277,9 +277,9 @@ def let_wait(row: ReviewPicture) -> None:
     row.decision = row.label = row.example_id = row.decided_at = row.decided_by = None
 
 
-def to_reviewed(collected: Collection) -> Reviewed:
+def to_reviewed(collected: Collection) -> ReviewRetention:
     """What of a collection says which of its pictures are kept."""
-    return Reviewed(collected.id, collected.review_keep, collected.review_days)
+    return ReviewRetention(collected.id, collected.review_keep, collected.review_days)
 
 
 async def _count_waiting(session: AsyncSession, collected: Collection) -> int:

@@ -32,7 +32,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Decided:
+class ReviewDecision:
     """A picture of the queue after a decision on it, or after that was undone."""
 
     id: uuid.UUID
@@ -47,7 +47,7 @@ class Decided:
 
 
 @dataclass(frozen=True)
-class Taught:
+class FeedbackResult:
     """What feedback came to."""
 
     example: uuid.UUID | None

@@ -21,7 +21,7 @@ _DEFAULT_BASE = 0.4
 
 
 @dataclass(frozen=True)
-class Placed:
+class QueuePlacement:
     """Where a new picture stands, and which of those before it move back."""
 
     place: float
@@ -31,7 +31,7 @@ class Placed:
 
 def place_picture(
     margin: float, cosines: NDArray[np.float64], margins: NDArray[np.float64], penalty: float
-) -> Placed:
+) -> QueuePlacement:
     """The place of a picture among those that wait.
 
     Args:
@@ -42,7 +42,7 @@ def place_picture(
     """
     alike = cosines > _alike_from(cosines)
     before = alike & (margins <= margin)
-    return Placed(margin + penalty * int(before.sum()), np.flatnonzero(alike & ~before))
+    return QueuePlacement(margin + penalty * int(before.sum()), np.flatnonzero(alike & ~before))
 
 
 def _alike_from(cosines: NDArray[np.float64]) -> float:

@@ -17,7 +17,7 @@ from app.collections.service import Collection, remove_examples
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class RemovedExamples:
     """What went with the words on a picture."""
 
     labels: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ async def note(session: AsyncSession, examples: Sequence[uuid.UUID]) -> None:
         )
 
 
-async def forget(session: AsyncSession, collected: Collection, image_sha256: str) -> Forgotten:
+async def forget(session: AsyncSession, collected: Collection, image_sha256: str) -> RemovedExamples:
     """Forget the examples that words on a picture made; `collected` is locked."""
     rows = await session.execute(
         text(
@@ -50,6 +50,6 @@ async def forget(session: AsyncSession, collected: Collection, image_sha256: str
     )
     found = rows.all()
     if not found:
-        return Forgotten()
+        return RemovedExamples()
     images = await remove_examples(session, collected, [example for example, _ in found])
-    return Forgotten(tuple(name for _, name in found), tuple(images))
+    return RemovedExamples(tuple(name for _, name in found), tuple(images))

@@ -15,7 +15,7 @@ from app.collections.directory import KnownCollection
 from app.collections.judging import JudgedImages, judge_images
 from app.collections.learning import Learning
 from app.collections.service import (
-    Added,
+    AddResult,
     NewExample,
     Recognition,
     add_examples,
@@ -26,11 +26,11 @@ from app.collections.service import (
 )
 from app.errors import ConflictError
 from app.feedback import feedback_examples, outcomes, repository
-from app.feedback.deciding import Decider, Deciding, let_wait, to_reviewed
-from app.feedback.decisions import Decision, Taught, Verdict
+from app.feedback.deciding import Decider, DecisionService, let_wait, to_reviewed
+from app.feedback.decisions import Decision, FeedbackResult, Verdict
 from app.feedback.errors import NotDecidedError, NothingToConfirmError, PictureNotKeptError
-from app.feedback.feedback_examples import Forgotten
-from app.feedback.scoring import Scored, score_row
+from app.feedback.feedback_examples import RemovedExamples
+from app.feedback.scoring import PredictionScores, score_row
 from app.feedback.tables import ReviewPicture
 from app.http.spool import Entry
 from app.observability.metrics import Metrics
@@ -45,12 +45,12 @@ class Feedback:
     database: Database
     recognition: Recognition
     learning: Learning
-    deciding: Deciding
+    deciding: DecisionService
     blobs: BlobStore
     quota: StorageQuota
     metrics: Metrics
 
-    async def give(self, decider: Decider, collection: str, image: Entry, verdict: Verdict) -> Taught:
+    async def give(self, decider: Decider, collection: str, image: Entry, verdict: Verdict) -> FeedbackResult:
         """Teach a picture's label, or note that it shows none of them, which forgets what feedback had taught of it.
         Saying the same twice is saying it once.
 
@@ -78,7 +78,7 @@ class Feedback:
 
     async def give_by_request(
         self, decider: Decider, collection: str, request_id: str, verdict: Verdict
-    ) -> Taught:
+    ) -> FeedbackResult:
         """The same of the picture that a request asked about, while the review queue keeps it; the picture is decided
         there too.
 
@@ -88,7 +88,7 @@ class Feedback:
         known = await self.recognition.known(decider.workspace, collection)
         return await self._decide(decider, known, await self._find_asked(known, request_id), verdict)
 
-    async def take_back(self, decider: Decider, collection: str, image: Entry) -> Taught:
+    async def take_back(self, decider: Decider, collection: str, image: Entry) -> FeedbackResult:
         """Take back what was said of a picture: what that taught is forgotten, it counts no more, and a picture of the
         review queue waits again.
 
@@ -112,9 +112,11 @@ class Feedback:
         await self.deciding.announce(row, has_changed=row.version != version)
         self.learning.drop_later(forgotten.images)
         self.metrics.observe_decision("undone")
-        return Taught(None, None, row.version, None, tuple(others), forgotten.labels)
+        return FeedbackResult(None, None, row.version, None, tuple(others), forgotten.labels)
 
-    async def take_back_by_request(self, decider: Decider, collection: str, request_id: str) -> Taught:
+    async def take_back_by_request(
+        self, decider: Decider, collection: str, request_id: str
+    ) -> FeedbackResult:
         """The same of the picture that a request asked about, while the review queue keeps it.
 
         Raises CollectionNotFoundError, PictureNotKeptError and NotDecidedError.
@@ -123,7 +125,7 @@ class Feedback:
         kept = await self._find_asked(known, request_id)
         undone = await self.deciding.undo(decider, known.name, kept.id)
         others = await self._find_others(known, kept, None)
-        return Taught(None, None, undone.collection_version, None, others, undone.replaced_labels)
+        return FeedbackResult(None, None, undone.collection_version, None, others, undone.replaced_labels)
 
     async def _find_asked(self, known: KnownCollection, request_id: str) -> ReviewPicture:
         """The one picture of a request that the queue keeps; raises PictureNotKeptError."""
@@ -151,7 +153,7 @@ class Feedback:
 
     async def _decide(
         self, decider: Decider, known: KnownCollection, kept: ReviewPicture, verdict: Verdict
-    ) -> Taught:
+    ) -> FeedbackResult:
         """Decide a picture that the queue keeps; the same word as before teaches nothing."""
         if verdict.kind == "right" and kept.rejected:
             raise NothingToConfirmError
@@ -159,7 +161,7 @@ class Feedback:
         if kept.decision is not None and (kept.decision, kept.label) == said:
             return await self._repeat(known, kept, said[0], replace=verdict.replace)
         (decided,) = await self.deciding.decide(decider, known.name, [kept.id], verdict, "feedback")
-        return Taught(
+        return FeedbackResult(
             decided.example,
             decided.label,
             decided.collection_version,
@@ -170,7 +172,7 @@ class Feedback:
 
     async def _repeat(
         self, known: KnownCollection, kept: ReviewPicture, decision: Decision, *, replace: bool
-    ) -> Taught:
+    ) -> FeedbackResult:
         """The same word again: of a picture that still shows its label the others go, where that is asked for."""
         replaced: tuple[str, ...] = ()
         async with self.database.session() as session:
@@ -178,26 +180,26 @@ class Feedback:
             version, label = row.version, kept.label
             labels = await find_labels_of(session, row.id, kept.image_sha256)
             if replace and label in labels and kept.example_id is not None:
-                shown = Added(kept.example_id, kept.image_sha256, created=False)
+                shown = AddResult(kept.example_id, kept.image_sha256, created=False)
                 (settled,) = await settle_labels(session, row, label, [shown], replace=True)
                 replaced = settled.replaced_labels
         await self.deciding.announce(row, has_changed=row.version != version)
         others = tuple(name for name in labels if name not in (label, *replaced))
-        return Taught(kept.example_id, label, row.version, decision, others, replaced)
+        return FeedbackResult(kept.example_id, label, row.version, decision, others, replaced)
 
     async def _teach(
         self,
         decider: Decider,
         known: KnownCollection,
         judged: JudgedImages,
-        said: Scored | None,
+        said: PredictionScores | None,
         stored: bytes,
         sha256: str,
         verdict: Verdict,
-    ) -> Taught:
+    ) -> FeedbackResult:
         """One transaction: the example, where there is one, and what was said of the answer."""
         decision, label = verdict.decide("" if said is None else said.guess)
-        forgotten = Forgotten()
+        forgotten = RemovedExamples()
         async with self.database.session() as session:
             await lock_images(session, [sha256])
             if label is not None:
@@ -213,11 +215,13 @@ class Feedback:
                 added = await add_examples(session, row, label, "", [new], judged.encoder)
                 (made,) = await settle_labels(session, row, label, added, replace=verdict.replace)
                 await feedback_examples.note(session, [made.id] if made.created else [])
-                told = Taught(made.id, label, row.version, None, made.other_labels, made.replaced_labels)
+                told = FeedbackResult(
+                    made.id, label, row.version, None, made.other_labels, made.replaced_labels
+                )
             else:
                 forgotten = await feedback_examples.forget(session, row, sha256)
                 others = await find_labels_of(session, row.id, sha256)
-                told = Taught(None, None, row.version, None, tuple(others), forgotten.labels)
+                told = FeedbackResult(None, None, row.version, None, tuple(others), forgotten.labels)
             kept = await repository.find_by_image(session, to_reviewed(row), sha256, lock=True)
             if kept is not None:
                 # the queue says the same as what counts, which is of the answer now and not of the one it kept
@@ -236,7 +240,7 @@ class Feedback:
         return told
 
 
-def _read_answer(judged: JudgedImages, known: KnownCollection) -> Scored | None:
+def _read_answer(judged: JudgedImages, known: KnownCollection) -> PredictionScores | None:
     """What the collection says of the one image; None where it was taught nothing."""
     if (judgement := judged.judgement) is None:
         return None

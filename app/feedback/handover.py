@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from app.collections.directory import KnownCollection
 from app.collections.given_answers import GivenAnswer
 from app.errors import VisionError
-from app.feedback.scoring import Scored, score_row
+from app.feedback.scoring import PredictionScores, score_row
 from app.http.spool import Entry
 from app.observability.logs import current_request_id
 from app.observability.metrics import Metrics
@@ -39,7 +39,7 @@ class UnsurePicture:
     entry: Entry
     encoder: str
     vector: NDArray[np.float32]
-    scored: Scored
+    scored: PredictionScores
 
 
 @dataclass(eq=False)

@@ -16,13 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.quota import StorageQuota
 from app.collections import vectors
 from app.collections.learning import Learning
-from app.collections.neighbours import Reviewed
+from app.collections.neighbours import ReviewRetention
 from app.collections.service import lock_images
 from app.errors import VisionError
 from app.feedback import outcomes, repository
 from app.feedback.diversity import place_picture
 from app.feedback.handover import HandOver, UnsurePicture
-from app.feedback.repository import NewPicture, Seen
+from app.feedback.repository import ComparedPicture, NewPicture
 from app.settings.review import ReviewSettings
 from app.storage.blobs import BlobStore
 from app.storage.database import Database
@@ -139,9 +139,9 @@ class Keeper:
     async def _add(
         self,
         session: AsyncSession,
-        reviewed: Reviewed,
+        reviewed: ReviewRetention,
         picture: UnsurePicture,
-        others: Sequence[Seen],
+        others: Sequence[ComparedPicture],
         sha256: str,
         size: int,
         vector: str,

@@ -9,7 +9,7 @@ from typing import Protocol
 from app.access.quota import StorageQuota
 from app.access.service import KeyRing
 from app.collections.learning import Learning
-from app.feedback.deciding import Deciding
+from app.feedback.deciding import DecisionService
 from app.feedback.giving import Feedback
 from app.feedback.handover import HandOver
 from app.feedback.keeping import Keeper
@@ -36,7 +36,7 @@ class ReviewServices:
     """The services of the room."""
 
     review: Review
-    deciding: Deciding
+    deciding: DecisionService
     feedback: Feedback
     keeper: Keeper
 
@@ -49,7 +49,7 @@ def open_review(stack: AsyncExitStack, ground: Ground, learning: Learning) -> Re
     keeper = Keeper(ground.settings.review, database, learning, blobs, quota, handover)
     keeper.start()
     stack.push_async_callback(keeper.close)
-    deciding = Deciding(
+    deciding = DecisionService(
         database,
         recognition,
         ground.keys,

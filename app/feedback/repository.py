@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
 from app.collections import vectors
-from app.collections.neighbours import Reviewed
-from app.feedback.scoring import Scored
+from app.collections.neighbours import ReviewRetention
+from app.feedback.scoring import PredictionScores
 from app.feedback.tables import ReviewPicture
 
 _QUEUE_LOCK = 0x7265_7669
@@ -38,12 +38,12 @@ class NewPicture:
     bytes: int
     encoder: str
     vector: str
-    scored: Scored
+    scored: PredictionScores
     place: float
 
 
 @dataclass(frozen=True)
-class Seen:
+class ComparedPicture:
     """A kept picture as seen from a new one."""
 
     id: uuid.UUID
@@ -60,7 +60,9 @@ async def lock_queue(session: AsyncSession, collection_id: uuid.UUID) -> None:
     )
 
 
-async def compare(session: AsyncSession, collection_id: uuid.UUID, encoder: str, vector: str) -> list[Seen]:
+async def compare(
+    session: AsyncSession, collection_id: uuid.UUID, encoder: str, vector: str
+) -> list[ComparedPicture]:
     """Every kept picture that the same encoder embedded, with its cosine to a vector."""
     rows = await session.execute(
         text(
@@ -69,10 +71,13 @@ async def compare(session: AsyncSession, collection_id: uuid.UUID, encoder: str,
         ),
         {"collection": collection_id, "encoder": encoder, "vector": vector},
     )
-    return [Seen(picture, float(margin), waits, float(cosine)) for picture, margin, waits, cosine in rows]
+    return [
+        ComparedPicture(picture, float(margin), waits, float(cosine))
+        for picture, margin, waits, cosine in rows
+    ]
 
 
-async def read_reviewed(session: AsyncSession, collection_id: uuid.UUID) -> Reviewed:
+async def read_reviewed(session: AsyncSession, collection_id: uuid.UUID) -> ReviewRetention:
     """What a collection may keep; nothing where it is gone."""
     row = (
         await session.execute(
@@ -80,10 +85,10 @@ async def read_reviewed(session: AsyncSession, collection_id: uuid.UUID) -> Revi
             {"collection": collection_id},
         )
     ).one_or_none()
-    return Reviewed(collection_id, None, None) if row is None else Reviewed(*row)
+    return ReviewRetention(collection_id, None, None) if row is None else ReviewRetention(*row)
 
 
-async def find_reviewed(session: AsyncSession, collection_id: uuid.UUID) -> Reviewed | None:
+async def find_reviewed(session: AsyncSession, collection_id: uuid.UUID) -> ReviewRetention | None:
     """What a collection may keep, which nobody changes, nor teaches it, before the transaction ends; None where it
     keeps nothing or is gone.
     """
@@ -96,7 +101,7 @@ async def find_reviewed(session: AsyncSession, collection_id: uuid.UUID) -> Revi
             {"collection": collection_id},
         )
     ).one_or_none()
-    return None if row is None else Reviewed(*row)
+    return None if row is None else ReviewRetention(*row)
 
 
 async def is_known(session: AsyncSession, collection_id: uuid.UUID, image_sha256: str) -> bool:
@@ -138,14 +143,14 @@ async def move_back(session: AsyncSession, pictures: Sequence[uuid.UUID], penalt
         )
 
 
-async def measure(session: AsyncSession, reviewed: Reviewed) -> tuple[int, float]:
+async def measure(session: AsyncSession, reviewed: ReviewRetention) -> tuple[int, float]:
     """How many pictures wait, and the margin of the surest of them."""
     wanted = select(func.count(), func.coalesce(func.max(ReviewPicture.margin), 0.0)).where(_waits(reviewed))
     waiting, margin = (await session.execute(wanted)).one()
     return int(waiting), float(margin)
 
 
-async def trim(session: AsyncSession, reviewed: Reviewed) -> list[str]:
+async def trim(session: AsyncSession, reviewed: ReviewRetention) -> list[str]:
     """Forget what is too old, the surest that wait beyond `keep`, and the longest decided beyond it; the hashes of the
     images of what went. See `Neighbours.trim_review`.
     """
@@ -170,16 +175,16 @@ async def trim(session: AsyncSession, reviewed: Reviewed) -> list[str]:
     return list(rows)
 
 
-async def list_reviewed(session: AsyncSession) -> list[Reviewed]:
+async def list_reviewed(session: AsyncSession) -> list[ReviewRetention]:
     """Every collection that keeps pictures for review."""
     rows = await session.execute(
         text("SELECT id, review_keep, review_days FROM collections WHERE review_keep IS NOT NULL")
     )
-    return [Reviewed(*row) for row in rows]
+    return [ReviewRetention(*row) for row in rows]
 
 
 async def page_by_place(
-    session: AsyncSession, reviewed: Reviewed, *, limit: int, after: tuple[float, uuid.UUID] | None
+    session: AsyncSession, reviewed: ReviewRetention, *, limit: int, after: tuple[float, uuid.UUID] | None
 ) -> list[ReviewPicture]:
     """Pictures that wait, the least sure first, beginning after the pair `after`."""
     wanted = _WITHOUT_VECTORS.where(_waits(reviewed))
@@ -193,7 +198,7 @@ async def page_by_place(
 
 
 async def page_by_time(
-    session: AsyncSession, reviewed: Reviewed, *, limit: int, after: tuple[datetime, uuid.UUID] | None
+    session: AsyncSession, reviewed: ReviewRetention, *, limit: int, after: tuple[datetime, uuid.UUID] | None
 ) -> list[ReviewPicture]:
     """Pictures that wait, the newest first, beginning after the pair `after`."""
     wanted = _WITHOUT_VECTORS.where(_waits(reviewed))
@@ -215,7 +220,7 @@ async def find_all(session: AsyncSession, pictures: Sequence[uuid.UUID]) -> list
 
 
 async def find(
-    session: AsyncSession, reviewed: Reviewed, pictures: Sequence[uuid.UUID], *, lock: bool = False
+    session: AsyncSession, reviewed: ReviewRetention, pictures: Sequence[uuid.UUID], *, lock: bool = False
 ) -> list[ReviewPicture]:
     """Those of the pictures that are kept, decided ones too, by id; none that is too old."""
     wanted = _WITHOUT_VECTORS.where(_is_fresh(reviewed), ReviewPicture.id.in_(pictures))
@@ -224,7 +229,7 @@ async def find(
 
 
 async def find_by_request(
-    session: AsyncSession, reviewed: Reviewed, request_id: str, limit: int
+    session: AsyncSession, reviewed: ReviewRetention, request_id: str, limit: int
 ) -> list[ReviewPicture]:
     """The kept pictures of a request, decided ones too; at most `limit`."""
     wanted = _WITHOUT_VECTORS.where(_is_fresh(reviewed), ReviewPicture.request_id == request_id)
@@ -232,7 +237,7 @@ async def find_by_request(
 
 
 async def find_by_image(
-    session: AsyncSession, reviewed: Reviewed, image_sha256: str, *, lock: bool = False
+    session: AsyncSession, reviewed: ReviewRetention, image_sha256: str, *, lock: bool = False
 ) -> ReviewPicture | None:
     """The kept picture of this content, decided or not; None where it is too old."""
     wanted = _WITHOUT_VECTORS.where(_is_fresh(reviewed), ReviewPicture.image_sha256 == image_sha256)
@@ -257,7 +262,7 @@ async def read_vectors_as_text(session: AsyncSession, pictures: Sequence[uuid.UU
     return dict(rows.all())
 
 
-async def put_scores(session: AsyncSession, scored: Sequence[tuple[uuid.UUID, Scored]]) -> None:
+async def put_scores(session: AsyncSession, scored: Sequence[tuple[uuid.UUID, PredictionScores]]) -> None:
     """Remember what was said anew of pictures that wait; those that somebody is deciding are passed over."""
     free = await session.scalars(
         select(ReviewPicture.id)
@@ -283,7 +288,7 @@ async def find_shown_images(session: AsyncSession, hashes: Sequence[str]) -> set
     return set(await session.scalars(wanted))
 
 
-def _score_values(scored: Scored) -> dict[str, Any]:
+def _score_values(scored: PredictionScores) -> dict[str, Any]:
     return {
         "scores": [list(score) for score in scored.scores],
         "guess": scored.guess,
@@ -293,11 +298,11 @@ def _score_values(scored: Scored) -> dict[str, Any]:
     }
 
 
-def _is_fresh(reviewed: Reviewed) -> Any:
+def _is_fresh(reviewed: ReviewRetention) -> Any:
     """Of a collection, and not too old: the sweep that forgets what is comes now and then."""
     span = func.make_interval(0, 0, 0, reviewed.days)
     return and_(ReviewPicture.collection_id == reviewed.id, ReviewPicture.created_at >= func.now() - span)
 
 
-def _waits(reviewed: Reviewed) -> Any:
+def _waits(reviewed: ReviewRetention) -> Any:
     return and_(_is_fresh(reviewed), ReviewPicture.decision.is_(None))

@@ -17,7 +17,7 @@ from app.collections import vectors
 from app.collections.directory import KnownCollection
 from app.collections.errors import CollectionNotFoundError
 from app.collections.judging import judge_vectors
-from app.collections.neighbours import Reviewed
+from app.collections.neighbours import ReviewRetention
 from app.collections.service import Recognition
 from app.errors import VisionError
 from app.feedback import outcomes, repository, workspaces
@@ -25,7 +25,7 @@ from app.feedback.decisions import Stats
 from app.feedback.errors import ReviewPictureNotFoundError
 from app.feedback.repository import find_shown_images, images_of
 from app.feedback.repository import trim as trim_review
-from app.feedback.scoring import Scored, score_row
+from app.feedback.scoring import PredictionScores, score_row
 from app.feedback.tables import ReviewPicture
 from app.feedback.workspaces import count_stored_bytes
 from app.storage.database import Database
@@ -125,7 +125,9 @@ class Review:
             waiting, _ = await repository.measure(session, reviewed)
             return await outcomes.summarise(session, known.id, waiting)
 
-    async def _find_reviewed(self, workspace: str, collection: str) -> tuple[KnownCollection, Reviewed]:
+    async def _find_reviewed(
+        self, workspace: str, collection: str
+    ) -> tuple[KnownCollection, ReviewRetention]:
         known = await self.recognition.known(workspace, collection)
         async with self.database.session() as session:
             return known, await repository.read_reviewed(session, known.id)
@@ -168,7 +170,7 @@ def _dim(wire: bytes) -> int:
     return int.from_bytes(wire[:2], "big")
 
 
-def _show(row: ReviewPicture, new: Scored) -> None:
+def _show(row: ReviewPicture, new: PredictionScores) -> None:
     row.scores = [list(score) for score in new.scores]
     row.guess, row.margin, row.rejected = new.guess, new.margin, new.rejected
     row.scored_version = new.version

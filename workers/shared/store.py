@@ -35,7 +35,7 @@ class LostError(Exception):
 
 
 @dataclass(frozen=True)
-class Claimed:
+class LeasedJob:
     """A job that this worker owns while it renews the lease."""
 
     id: uuid.UUID
@@ -96,7 +96,7 @@ class JobStore:
 class OwnedJob:
     """What the owner of a job may write; every method raises LostError where it is the owner no more."""
 
-    def __init__(self, store: JobStore, claimed: Claimed) -> None:
+    def __init__(self, store: JobStore, claimed: LeasedJob) -> None:
         self.claimed = claimed
         self._store, self._engine = store, store.engine
         self._told: int | None = None
@@ -274,8 +274,8 @@ class OwnedJob:
             )
 
 
-def _read(job_id: uuid.UUID, row: Any) -> Claimed:
-    return Claimed(
+def _read(job_id: uuid.UUID, row: Any) -> LeasedJob:
+    return LeasedJob(
         job_id,
         row.fence,
         row.attempt,

@@ -28,7 +28,7 @@ from app.jobs.spec import Checkpoint, Outcome
 from app.settings import Settings
 from app.storage import disk
 from app.storage.files import FileStore
-from workers.shared.store import Claimed, JobStore, LostError, OwnedJob, worker_engine
+from workers.shared.store import JobStore, LeasedJob, LostError, OwnedJob, worker_engine
 from workers.worker import launching, liveness
 from workers.worker.lines import Lines
 
@@ -103,7 +103,7 @@ class _Attempt:
         leased_until: float,
     ) -> None:
         self._owned = owned
-        self._job: Claimed = owned.claimed
+        self._job: LeasedJob = owned.claimed
         self._settings = settings
         self._addresses = addresses
         self._draining = draining

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Field, ValidationInfo, field_validator
 
 from app.access import Recogniser
-from app.collections.coverage import Covered
+from app.collections.coverage import PredictionSets
 from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
 from app.collections.errors import CollectionNotFoundError, EmptyCollectionError, EncoderMismatchError
 from app.collections.schemas import (
@@ -161,7 +161,7 @@ def _classification(answer: Answer, row: int, top_k: int) -> Classification:
     )
 
 
-def _answer_set(covered: Covered, labels: list[str], row: int) -> AnswerSet:
+def _answer_set(covered: PredictionSets, labels: list[str], row: int) -> AnswerSet:
     return AnswerSet(
         coverage=covered.coverage,
         guarantee=covered.guarantee,

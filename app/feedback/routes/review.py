@@ -14,7 +14,7 @@ from app.collections.errors import CollectionNotFoundError
 from app.collections.thumbnails import Size
 from app.errors import InvalidInputError
 from app.feedback.deciding import Decider
-from app.feedback.decisions import Decided, Verdict
+from app.feedback.decisions import ReviewDecision, Verdict
 from app.feedback.dependencies import DecidingService, ReviewService
 from app.feedback.errors import (
     AlreadyDecidedError,
@@ -191,7 +191,7 @@ def _info(row: ReviewPicture, collection: str) -> ReviewPictureInfo:
     )
 
 
-def _to_info(decided: Decided) -> DecidedInfo:
+def _to_info(decided: ReviewDecision) -> DecidedInfo:
     return DecidedInfo(
         id=decided.id,
         decision=decided.decision,

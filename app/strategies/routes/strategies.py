@@ -26,9 +26,9 @@ from app.strategies.presets import PRESETS, Machine, facts, preset_called
 from app.strategies.recommending import Requirements, Verdict, recommend
 from app.strategies.schemas import (
     AUTO,
-    LeftOut,
+    ExcludedStrategy,
     Recommendation,
-    Recommended,
+    RecommendedStrategy,
     RecommendRequest,
     RefusedFile,
     StrategyInfo,
@@ -114,7 +114,7 @@ async def recommend_strategies(
         data=data,
         groups=[TaskGroup(task=task, data=[found for found in data if found.task == task]) for task in tasks],
         left_out=[
-            LeftOut(name=verdict.strategy.name, task=verdict.strategy.task, reason=verdict.reason)
+            ExcludedStrategy(name=verdict.strategy.name, task=verdict.strategy.task, reason=verdict.reason)
             for verdict in left_out
         ],
     )
@@ -144,9 +144,9 @@ def _info(strategy: Strategy, own: bool, known: Sequence[ModelInfo]) -> Strategy
     return StrategyInfo(**values, own=own, here=use_here(strategy, known), defaults=defaults)
 
 
-def _to_recommended(verdict: Verdict) -> Recommended:
+def _to_recommended(verdict: Verdict) -> RecommendedStrategy:
     strategy, time = verdict.strategy, verdict.time
-    return Recommended(
+    return RecommendedStrategy(
         name=strategy.name,
         task=strategy.task,
         family=strategy.model.family,

@@ -68,7 +68,7 @@ export interface LabelHealth { label: string; examples: number; recall: number |
 export interface LabelInfo { label: string; description: string; examples: number }
 export interface LabelList { data: LabelInfo[]; next: string | null }
 export interface LargerCheckpoint { checkpoint: string; gpu_memory_gb: number | null; cpu_memory_gb: number }
-export interface LeftOut { name: string; task: "classification" | "vqa" | "caption"; reason: string }
+export interface ExcludedStrategy { name: string; task: "classification" | "vqa" | "caption"; reason: string }
 export interface Machine { gpu_memory_gb?: number; gpus?: number; cpu_memory_gb?: number | null; cores?: number | null }
 export interface MachineFacts { memory_limit: string | null; max_model_size: string | null; max_trained_size: string | null; recommended_learning: ("one_shot" | "few_shot" | "many_shot")[] }
 export interface Memory { total_mb: number; available_mb: number | null }
@@ -87,8 +87,8 @@ export interface Problem { type: string; title: string; status: number; detail: 
 export interface Progress { step: number; of: number; eta_s: number | null }
 export interface Readiness { status: string; checks: Record<string, string> }
 export interface RecommendRequest { learning_type?: "one_shot" | "few_shot" | "many_shot" | null; dataset_size?: number | null; task?: "classification" | "vqa" | "caption" | null; hardware?: string | Machine }
-export interface Recommendation { hardware: Machine; machine: MachineFacts; data: Recommended[]; groups: TaskGroup[]; left_out: LeftOut[] }
-export interface Recommended { name: string; task: "classification" | "vqa" | "caption"; family: string; checkpoint: string; method: string | null; expected_time_s: number | null; expected_examples: number | null; expected_time_note: string; params: Record<string, unknown>; larger: string[]; larger_params: Record<string, Record<string, unknown>>; reason: string }
+export interface Recommendation { hardware: Machine; machine: MachineFacts; data: RecommendedStrategy[]; groups: TaskGroup[]; left_out: ExcludedStrategy[] }
+export interface RecommendedStrategy { name: string; task: "classification" | "vqa" | "caption"; family: string; checkpoint: string; method: string | null; expected_time_s: number | null; expected_examples: number | null; expected_time_note: string; params: Record<string, unknown>; larger: string[]; larger_params: Record<string, Record<string, unknown>>; reason: string }
 export interface RefusedFile { file: string; reason: string }
 export interface RenamedLabel { label: string; description: string; examples: number; removed: string[]; collection_version: number }
 export interface ReviewPage { data: ReviewPictureInfo[]; next: string | null }
@@ -106,7 +106,7 @@ export interface StrategyInfo { name: string; aliases: string[]; description: st
 export interface StrategyList { data: StrategyInfo[]; refused: RefusedFile[]; next: string | null }
 export interface StrategyModel { family: string; checkpoint: string; kind: "encoder" | "vlm"; larger: LargerCheckpoint[]; base_models: string[] }
 export interface Suspect { id: string; label: string; told: string; probability: number; image: string }
-export interface TaskGroup { task: "classification" | "vqa" | "caption"; data: Recommended[] }
+export interface TaskGroup { task: "classification" | "vqa" | "caption"; data: RecommendedStrategy[] }
 export interface TextProcessor { tokenizer?: string | null; max_length?: number | null; padding?: boolean | "max_length" | "longest" | "do_not_pad" | null; truncation?: boolean | null }
 export interface TrainedFacts { base_model: string; method: string; task: string; labels: string[] | null; strategy: string | null; job_id: string | null; data: Record<string, unknown>; settings: Record<string, unknown>; seed: number | null; metrics: Record<string, unknown>; comparison: app__jobs__spec__Comparison | null; parameters: number | null; size_mb: number | null; base_changed: boolean; note: string | null; created_at: string }
 export interface TrainingArguments { learning_type: "one_shot" | "few_shot" | "many_shot"; num_examples?: number | null; num_epochs?: number | null; batch_size?: number | "auto" | null; learning_rate?: number | null; warmup_steps?: number | null; method?: "head" | "lora" | "prototypical" | "maml" | "siamese" | "finetune" | null; extra?: Record<string, unknown> }

@@ -1,7 +1,7 @@
 // Data sets: upload an archive, see its balance and what was refused, teach it, train on it.
 import { useEffect, useState } from "preact/hooks";
 import { addressOf, call, readAll } from "../api/client";
-import type { DatasetImageInfo, DatasetInfo, Recommended } from "../api/schema";
+import type { DatasetImageInfo, DatasetInfo, RecommendedStrategy } from "../api/schema";
 import { CollectionPicker } from "../parts/collection-picker";
 import { CopyBlock } from "../parts/copy";
 import { PictureGrid } from "../parts/grid";
@@ -166,7 +166,7 @@ function Refused({ dataset, summary }: { dataset: DatasetInfo; summary: Summary 
 }
 
 function Actions({ dataset }: { dataset: DatasetInfo }) {
-  const [strategies, setStrategies] = useState<Recommended[]>([]);
+  const [strategies, setStrategies] = useState<RecommendedStrategy[]>([]);
   const [chosen, setChosen] = useState("");
   const [error, setError] = useState<unknown>(null);
   const examples = (dataset.summary as Summary | null)?.examples ?? 0;

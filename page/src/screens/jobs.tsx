@@ -1,7 +1,7 @@
 // Train: what fits these pictures, in words, and the jobs that were started.
 import { useEffect, useState } from "preact/hooks";
 import { call } from "../api/client";
-import type { JobInfo, Recommendation, Recommended, StrategyInfo } from "../api/schema";
+import type { JobInfo, Recommendation, RecommendedStrategy, StrategyInfo } from "../api/schema";
 import { CollectionPicker } from "../parts/collection-picker";
 import { Icon } from "../parts/icon";
 import { JobView } from "../parts/job-view";
@@ -70,7 +70,7 @@ function Advice() {
   );
 }
 
-function Choice({ strategy }: { strategy: Recommended }) {
+function Choice({ strategy }: { strategy: RecommendedStrategy }) {
   const [settings, setSettings] = useState<Record<string, string>>({});
   const [name, setName] = useState("");
   const [busy, setBusy] = useState(false);

@@ -32,7 +32,7 @@ class Pass:
     """What its checkpoints tell the next attempt, as JSON: `read_note` reads it."""
 
 
-class Stepped:
+class StepLoop:
     """A subclass sets `run`, `params`, `device` and `rng`, and says how the rest goes."""
 
     run: Run

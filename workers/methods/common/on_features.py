@@ -38,7 +38,7 @@ from workers.methods.common.calibrating import (
 )
 from workers.methods.common.classifiers import check_labels, describe_classifier, note_classifier
 from workers.methods.common.features import Activations, Features, remember
-from workers.methods.common.looping import Parts, Pass, Stepped
+from workers.methods.common.looping import Parts, Pass, StepLoop
 from workers.methods.common.projecting import Projection, array, squared
 from workers.methods.common.reproducible import deterministic
 from workers.methods.common.splits import check_taught, split_leaving, targets
@@ -55,7 +55,7 @@ _TAIL_RATE = 0.2
 """Pretrained stages move more slowly than what is new."""
 
 
-class FeatureMethod(Stepped):
+class FeatureMethod(StepLoop):
     """See `workers.shared.method.TrainingMethod`; a method implements `build` and `loss`."""
 
     usual_scale: ClassVar[float] = 10.0
@@ -158,7 +158,7 @@ class FeatureMethod(Stepped):
         return {"loss": float(loss.detach()), **self.throughput.end(self.seen)}
 
     def look(self) -> tuple[float | None, dict[str, float]]:
-        """See `Stepped`: by what `chosen_by` names."""
+        """See `StepLoop`: by what `chosen_by` names."""
         score, accuracy, loss = score_logits(*self.held_logits(), self.usual_scale)
         return score, {f"{self.chosen_by}_accuracy": accuracy, f"{self.chosen_by}_loss": loss}
 

@@ -36,7 +36,7 @@ from workers.methods.common.choosing import (
 )
 from workers.methods.common.classifiers import describe_classifier, note_classifier
 from workers.methods.common.expecting import count_labels, shift_logits
-from workers.methods.common.looping import Parts, Stepped
+from workers.methods.common.looping import Parts, StepLoop
 from workers.methods.common.reproducible import deterministic
 from workers.methods.common.splits import targets
 from workers.shared.examples import Examples, Item
@@ -44,7 +44,7 @@ from workers.shared.method import Judgement
 from workers.shared.metrics import NOT_JUDGED
 
 
-class Publishing(Stepped):
+class Publishing(StepLoop):
     """A closed-form head on the encoder as it was, one on what was trained, or the classifier that was trained: a
     subclass trains the weights, and says what images and labels are with them.
     """
