@@ -91,7 +91,7 @@ class Learning:
 
     async def expect_labels(self, workspace: str, name: str, label_shares: LabelShares) -> CollectionRow:
         """Set how often a collection's labels are expected, from the next answer on; raises CollectionNotFoundError."""
-        await self.recognition.known(workspace, name)
+        await self.recognition.resolve_collection(workspace, name)
         async with self.database.session() as session:
             row = await repository.find_collection(session, workspace, name, lock=True)
             if row.label_shares != label_shares:
@@ -137,7 +137,7 @@ class Learning:
 
         Raises CollectionNotFoundError, WorkspaceFullError and what reading, embedding and keeping an image raises.
         """
-        known = await self.recognition.known(workspace, collection)
+        known = await self.recognition.resolve_collection(workspace, collection)
         stored = await asyncio.gather(
             *[self.normalise(entry, i, len(entries)) for i, entry in enumerate(entries)]
         )
@@ -224,7 +224,7 @@ class Learning:
         self, workspace: str, collection: str
     ) -> AsyncIterator[tuple[AsyncSession, Collection]]:
         """A transaction that changes a collection, which is locked; what it made is known to everybody after it."""
-        await self.recognition.known(workspace, collection)
+        await self.recognition.resolve_collection(workspace, collection)
         async with self.database.session() as session:
             row = await repository.find_collection(session, workspace, collection, lock=True)
             before = row.version

@@ -36,5 +36,5 @@ class CollectionNames:
 
     async def find(self, workspace: str, name: str) -> NamedCollection:
         """Raises CollectionNotFoundError."""
-        known = await self.recognition.known(workspace, name)
+        known = await self.recognition.resolve_collection(workspace, name)
         return NamedCollection(known.name, self.recognition.name_encoder(known.encoder))

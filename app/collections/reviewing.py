@@ -25,7 +25,7 @@ async def set_review(
 
     What goes beyond a lower choice is forgotten at once. Raises CollectionNotFoundError.
     """
-    await learning.recognition.known(workspace, name)
+    await learning.recognition.resolve_collection(workspace, name)
     async with learning.database.session() as session:
         row = await repository.find_collection(session, workspace, name, lock=True)
         row.review_keep = None if choice is None else choice.keep

@@ -131,7 +131,7 @@ class Recognition:
         known = (
             None
             if question.labels
-            else await self.known(workspace, question.collection or DEFAULT_COLLECTION)
+            else await self.resolve_collection(workspace, question.collection or DEFAULT_COLLECTION)
         )
         async with self._encoder(known, found) as live:
             if known is None:
@@ -217,7 +217,7 @@ class Recognition:
         self, workspace: str, collection: str, images: Sequence[Entry], text: str | None, limit: int
     ) -> tuple[list[Near], str]:
         """The examples nearest to the one image or the text, and the encoder that compared them."""
-        known = await self.known(workspace, collection)
+        known = await self.resolve_collection(workspace, collection)
         async with self._encoder(known, None) as live:
             if text is None:
                 vector = (await self.embedder.embed(workspace, live, images)).vectors[0]
@@ -237,7 +237,7 @@ class Recognition:
         """
         word = model
         if (collection := collection_of(model)) is not None:
-            word = self.name_encoder((await self.known(workspace, collection)).encoder)
+            word = self.name_encoder((await self.resolve_collection(workspace, collection)).encoder)
         found = await self._find(workspace, word)
         if isinstance(found, ModelRecord):
             encoder = self._of_trained(*await self.trained.classifier(workspace, found))
@@ -258,7 +258,7 @@ class Recognition:
 
         Raises CollectionNotFoundError, and what loading an encoder and embedding the labels' names raises.
         """
-        known = await self.known(workspace, collection)
+        known = await self.resolve_collection(workspace, collection)
         async with self._examining, self._encoder(known, None) as live:
             try:
                 head = await self.heads.head(known, live)
@@ -266,7 +266,7 @@ class Recognition:
                 head = None
             return await examine(self.database, known, head, live, limit, most)
 
-    async def known(self, workspace: str, collection: str) -> KnownCollection:
+    async def resolve_collection(self, workspace: str, collection: str) -> KnownCollection:
         """The collection; `default` is made where it is missing. Raises CollectionNotFoundError."""
         if not is_collection_name(collection):
             async with self.database.session() as session:

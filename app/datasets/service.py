@@ -123,7 +123,7 @@ class Datasets:
 
     async def from_collection(self, workspace: str, collection: str, how: Preparation) -> DatasetView:
         """Have a worker copy a collection's examples; raises CollectionNotFoundError, OverloadedError."""
-        known = await self._recognition.known(workspace, collection)
+        known = await self._recognition.resolve_collection(workspace, collection)
         return await self._begin(workspace, uuid.uuid4(), how, "collection", DataRef(collection=known.id))
 
     async def resolve(self, workspace: str, text: str) -> uuid.UUID:
@@ -174,7 +174,7 @@ class Datasets:
             raise ConflictError("The dataset is not ready.")
         if view.row.task != "classification":
             raise NotTrainableError("The dataset's examples have no labels that a collection could learn.")
-        known = await self._recognition.known(workspace, collection)
+        known = await self._recognition.resolve_collection(workspace, collection)
         spec = JobSpec(
             kind="teach",
             task="classification",

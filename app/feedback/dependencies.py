@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from app.feedback.deciding import DecisionService
-from app.feedback.giving import Feedback
-from app.feedback.service import Review
+from app.feedback.decisions import DecisionService
+from app.feedback.giving import FeedbackService
+from app.feedback.service import ReviewQueue
 from app.http.dependencies import find_service
 
-ReviewService = Annotated[Review, Depends(find_service("review", Review))]
-DecidingService = Annotated[DecisionService, Depends(find_service("deciding", DecisionService))]
-FeedbackService = Annotated[Feedback, Depends(find_service("feedback", Feedback))]
+ReviewService = Annotated[ReviewQueue, Depends(find_service("review", ReviewQueue))]
+ReviewDecisions = Annotated[DecisionService, Depends(find_service("decisions", DecisionService))]
+FeedbackService = Annotated[FeedbackService, Depends(find_service("feedback", FeedbackService))]

@@ -25,7 +25,7 @@ class QueuePlacement:
     """Where a new picture stands, and which of those before it move back."""
 
     place: float
-    moved: NDArray[np.intp]
+    pushed_back: NDArray[np.intp]
     """Indices of the pictures that are like it and surer: each moves back by the penalty."""
 
 

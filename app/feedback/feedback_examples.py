@@ -38,7 +38,7 @@ async def note(session: AsyncSession, examples: Sequence[uuid.UUID]) -> None:
         )
 
 
-async def forget(session: AsyncSession, collected: Collection, image_sha256: str) -> RemovedExamples:
+async def forget(session: AsyncSession, collection_row: Collection, image_sha256: str) -> RemovedExamples:
     """Forget the examples that words on a picture made; `collected` is locked."""
     rows = await session.execute(
         text(
@@ -46,10 +46,10 @@ async def forget(session: AsyncSession, collected: Collection, image_sha256: str
             "JOIN labels l ON l.id = e.label_id "
             "WHERE e.collection_id = :collection AND e.image_sha256 = :image ORDER BY l.name"
         ),
-        {"collection": collected.id, "image": image_sha256},
+        {"collection": collection_row.id, "image": image_sha256},
     )
     found = rows.all()
     if not found:
         return RemovedExamples()
-    images = await remove_examples(session, collected, [example for example, _ in found])
+    images = await remove_examples(session, collection_row, [example for example, _ in found])
     return RemovedExamples(tuple(name for _, name in found), tuple(images))

@@ -26,8 +26,15 @@ from app.collections.service import (
 )
 from app.errors import ConflictError
 from app.feedback import feedback_examples, outcomes, repository
-from app.feedback.deciding import Decider, DecisionService, let_wait, to_reviewed
-from app.feedback.decisions import Decision, FeedbackResult, Verdict
+from app.feedback.decisions import (
+    Decider,
+    Decision,
+    DecisionService,
+    FeedbackResult,
+    Verdict,
+    let_wait,
+    to_retention,
+)
 from app.feedback.errors import NotDecidedError, NothingToConfirmError, PictureNotKeptError
 from app.feedback.feedback_examples import RemovedExamples
 from app.feedback.scoring import PredictionScores, score_row
@@ -39,13 +46,13 @@ from app.storage.database import Database
 
 
 @dataclass(eq=False)
-class Feedback:
+class FeedbackService:
     """Feedback on answers, by the picture or by the request that asked."""
 
     database: Database
     recognition: Recognition
     learning: Learning
-    deciding: DecisionService
+    decisions: DecisionService
     blobs: BlobStore
     quota: StorageQuota
     metrics: Metrics
@@ -57,24 +64,24 @@ class Feedback:
         Raises CollectionNotFoundError, NothingToConfirmError, WorkspaceFullError and what reading, embedding and
         keeping an image raises.
         """
-        known = await self.recognition.known(decider.workspace, collection)
+        known = await self.recognition.resolve_collection(decider.workspace, collection)
         stored = await self.learning.normalise(image, 0, 1)
         sha256 = hashlib.sha256(stored.bytes).hexdigest()
         async with self.database.session() as session:
-            reviewed = await repository.read_reviewed(session, known.id)
-            kept = await repository.find_by_image(session, reviewed, sha256)
-        if kept is not None and kept.decision is None:
-            return await self._decide(decider, known, kept, verdict)
+            retention = await repository.read_retention(session, known.id)
+            picture = await repository.find_by_image(session, retention, sha256)
+        if picture is not None and picture.decision is None:
+            return await self._decide(decider, known, picture, verdict)
         judged = await judge_images(self.recognition, known, [image])
-        said = _read_answer(judged, known)
-        if verdict.kind == "right" and (said is None or said.rejected):
+        scores = _read_answer(judged, known)
+        if verdict.kind == "right" and (scores is None or scores.rejected):
             raise NothingToConfirmError
         if verdict.kind != "none":
             await self.quota.take(known.workspace, len(stored.bytes))
-        told = await self._teach(decider, known, judged, said, stored.bytes, sha256, verdict)
-        if told.decision is not None:
-            self.metrics.observe_decision(told.decision)
-        return told
+        result = await self._teach(decider, known, judged, scores, stored.bytes, sha256, verdict)
+        if result.decision is not None:
+            self.metrics.observe_decision(result.decision)
+        return result
 
     async def give_by_request(
         self, decider: Decider, collection: str, request_id: str, verdict: Verdict
@@ -85,8 +92,10 @@ class Feedback:
         Raises CollectionNotFoundError, PictureNotKeptError, NothingToConfirmError, and AlreadyDecidedError where
         something else was said before.
         """
-        known = await self.recognition.known(decider.workspace, collection)
-        return await self._decide(decider, known, await self._find_asked(known, request_id), verdict)
+        known = await self.recognition.resolve_collection(decider.workspace, collection)
+        return await self._decide(
+            decider, known, await self._find_picture_of_request(known, request_id), verdict
+        )
 
     async def take_back(self, decider: Decider, collection: str, image: Entry) -> FeedbackResult:
         """Take back what was said of a picture: what that taught is forgotten, it counts no more, and a picture of the
@@ -94,25 +103,25 @@ class Feedback:
 
         Raises CollectionNotFoundError, NotDecidedError and what reading an image raises.
         """
-        known = await self.recognition.known(decider.workspace, collection)
+        known = await self.recognition.resolve_collection(decider.workspace, collection)
         stored = await self.learning.normalise(image, 0, 1)
         sha256 = hashlib.sha256(stored.bytes).hexdigest()
         async with self.database.session() as session:
             row = await find_collection(session, known.workspace, known.name, lock=True)
             version = row.version
-            kept = await repository.find_by_image(session, to_reviewed(row), sha256, lock=True)
-            was_decided = kept is not None and kept.decision is not None
-            forgotten = await feedback_examples.forget(session, row, sha256)
+            picture = await repository.find_by_image(session, to_retention(row), sha256, lock=True)
+            was_decided = picture is not None and picture.decision is not None
+            removed = await feedback_examples.forget(session, row, sha256)
             was_counted = await outcomes.remove(session, row.id, sha256)
-            if not (was_decided or was_counted or forgotten.labels):
+            if not (was_decided or was_counted or removed.labels):
                 raise NotDecidedError("Nothing was said of this picture here: there is nothing to undo.")
-            if kept is not None:
-                let_wait(kept)
+            if picture is not None:
+                let_wait(picture)
             others = await find_labels_of(session, row.id, sha256)
-        await self.deciding.announce(row, has_changed=row.version != version)
-        self.learning.drop_later(forgotten.images)
+        await self.decisions.announce(row, has_changed=row.version != version)
+        self.learning.drop_later(removed.images)
         self.metrics.observe_decision("undone")
-        return FeedbackResult(None, None, row.version, None, tuple(others), forgotten.labels)
+        return FeedbackResult(None, None, row.version, None, tuple(others), removed.labels)
 
     async def take_back_by_request(
         self, decider: Decider, collection: str, request_id: str
@@ -121,17 +130,17 @@ class Feedback:
 
         Raises CollectionNotFoundError, PictureNotKeptError and NotDecidedError.
         """
-        known = await self.recognition.known(decider.workspace, collection)
-        kept = await self._find_asked(known, request_id)
-        undone = await self.deciding.undo(decider, known.name, kept.id)
-        others = await self._find_others(known, kept, None)
+        known = await self.recognition.resolve_collection(decider.workspace, collection)
+        picture = await self._find_picture_of_request(known, request_id)
+        undone = await self.decisions.undo(decider, known.name, picture.id)
+        others = await self._find_others(known, picture, None)
         return FeedbackResult(None, None, undone.collection_version, None, others, undone.replaced_labels)
 
-    async def _find_asked(self, known: KnownCollection, request_id: str) -> ReviewPicture:
+    async def _find_picture_of_request(self, known: KnownCollection, request_id: str) -> ReviewPicture:
         """The one picture of a request that the queue keeps; raises PictureNotKeptError."""
         async with self.database.session() as session:
-            reviewed = await repository.read_reviewed(session, known.id)
-            rows = await repository.find_by_request(session, reviewed, request_id, limit=2)
+            retention = await repository.read_retention(session, known.id)
+            rows = await repository.find_by_request(session, retention, request_id, limit=2)
         if len(rows) > 1:
             raise PictureNotKeptError(
                 "That request asked about several pictures: send the image itself, or decide each in the review queue."
@@ -144,62 +153,62 @@ class Feedback:
         return rows[0]
 
     async def _find_others(
-        self, known: KnownCollection, kept: ReviewPicture, label: str | None
+        self, known: KnownCollection, picture: ReviewPicture, label: str | None
     ) -> tuple[str, ...]:
         """The labels beside this one that a picture has."""
         async with self.database.session() as session:
-            labels = await find_labels_of(session, known.id, kept.image_sha256)
+            labels = await find_labels_of(session, known.id, picture.image_sha256)
         return tuple(name for name in labels if name != label)
 
     async def _decide(
-        self, decider: Decider, known: KnownCollection, kept: ReviewPicture, verdict: Verdict
+        self, decider: Decider, known: KnownCollection, picture: ReviewPicture, verdict: Verdict
     ) -> FeedbackResult:
         """Decide a picture that the queue keeps; the same word as before teaches nothing."""
-        if verdict.kind == "right" and kept.rejected:
+        if verdict.kind == "right" and picture.rejected:
             raise NothingToConfirmError
-        said = verdict.decide(kept.guess)
-        if kept.decision is not None and (kept.decision, kept.label) == said:
-            return await self._repeat(known, kept, said[0], replace=verdict.replace)
-        (decided,) = await self.deciding.decide(decider, known.name, [kept.id], verdict, "feedback")
+        outcome = verdict.decide(picture.guess)
+        if picture.decision is not None and (picture.decision, picture.label) == outcome:
+            return await self._repeat(known, picture, outcome[0], replace=verdict.replace)
+        (decided,) = await self.decisions.decide(decider, known.name, [picture.id], verdict, "feedback")
         return FeedbackResult(
             decided.example,
             decided.label,
             decided.collection_version,
             decided.decision,
-            await self._find_others(known, kept, decided.label),
+            await self._find_others(known, picture, decided.label),
             decided.replaced_labels,
         )
 
     async def _repeat(
-        self, known: KnownCollection, kept: ReviewPicture, decision: Decision, *, replace: bool
+        self, known: KnownCollection, picture: ReviewPicture, decision: Decision, *, replace: bool
     ) -> FeedbackResult:
         """The same word again: of a picture that still shows its label the others go, where that is asked for."""
         replaced: tuple[str, ...] = ()
         async with self.database.session() as session:
             row = await find_collection(session, known.workspace, known.name, lock=True)
-            version, label = row.version, kept.label
-            labels = await find_labels_of(session, row.id, kept.image_sha256)
-            if replace and label in labels and kept.example_id is not None:
-                shown = AddResult(kept.example_id, kept.image_sha256, created=False)
-                (settled,) = await settle_labels(session, row, label, [shown], replace=True)
+            version, label = row.version, picture.label
+            labels = await find_labels_of(session, row.id, picture.image_sha256)
+            if replace and label in labels and picture.example_id is not None:
+                example = AddResult(picture.example_id, picture.image_sha256, created=False)
+                (settled,) = await settle_labels(session, row, label, [example], replace=True)
                 replaced = settled.replaced_labels
-        await self.deciding.announce(row, has_changed=row.version != version)
+        await self.decisions.announce(row, has_changed=row.version != version)
         others = tuple(name for name in labels if name not in (label, *replaced))
-        return FeedbackResult(kept.example_id, label, row.version, decision, others, replaced)
+        return FeedbackResult(picture.example_id, label, row.version, decision, others, replaced)
 
     async def _teach(
         self,
         decider: Decider,
         known: KnownCollection,
         judged: JudgedImages,
-        said: PredictionScores | None,
+        scores: PredictionScores | None,
         stored: bytes,
         sha256: str,
         verdict: Verdict,
     ) -> FeedbackResult:
         """One transaction: the example, where there is one, and what was said of the answer."""
-        decision, label = verdict.decide("" if said is None else said.guess)
-        forgotten = RemovedExamples()
+        decision, label = verdict.decide("" if scores is None else scores.guess)
+        removed = RemovedExamples()
         async with self.database.session() as session:
             await lock_images(session, [sha256])
             if label is not None:
@@ -213,31 +222,31 @@ class Feedback:
                 await vectors.ensure_index(session, judged.encoder, judged.vectors.shape[1])
                 new = NewExample(sha256, vectors.to_sql(judged.vectors[0]), len(stored))
                 added = await add_examples(session, row, label, "", [new], judged.encoder)
-                (made,) = await settle_labels(session, row, label, added, replace=verdict.replace)
-                await feedback_examples.note(session, [made.id] if made.created else [])
-                told = FeedbackResult(
-                    made.id, label, row.version, None, made.other_labels, made.replaced_labels
+                (example,) = await settle_labels(session, row, label, added, replace=verdict.replace)
+                await feedback_examples.note(session, [example.id] if example.created else [])
+                result = FeedbackResult(
+                    example.id, label, row.version, None, example.other_labels, example.replaced_labels
                 )
             else:
-                forgotten = await feedback_examples.forget(session, row, sha256)
+                removed = await feedback_examples.forget(session, row, sha256)
                 others = await find_labels_of(session, row.id, sha256)
-                told = FeedbackResult(None, None, row.version, None, tuple(others), forgotten.labels)
-            kept = await repository.find_by_image(session, to_reviewed(row), sha256, lock=True)
-            if kept is not None:
+                result = FeedbackResult(None, None, row.version, None, tuple(others), removed.labels)
+            picture = await repository.find_by_image(session, to_retention(row), sha256, lock=True)
+            if picture is not None:
                 # the queue says the same as what counts, which is of the answer now and not of the one it kept
                 word = verdict if label is None else Verdict("label", label=label)
-                if (kept.decision, kept.label) != (of_kept := word.decide(kept.guess)):
-                    kept.decision, kept.label = of_kept
-                    kept.decided_at, kept.decided_by = datetime.now(UTC), decider.key_id
-                kept.example_id = told.example
-            if said is not None:
-                answer = None if said.rejected else said.guess
+                if (picture.decision, picture.label) != (of_kept := word.decide(picture.guess)):
+                    picture.decision, picture.label = of_kept
+                    picture.decided_at, picture.decided_by = datetime.now(UTC), decider.key_id
+                picture.example_id = result.example
+            if scores is not None:
+                answer = None if scores.rejected else scores.guess
                 decision = _compare(answer, decision, label)
                 decision = await outcomes.put(session, row.id, sha256, "feedback", answer, decision, label)
-                told = dataclasses.replace(told, decision=decision)
-        await self.deciding.announce(row, has_changed=row.version != version)
-        self.learning.drop_later(forgotten.images)
-        return told
+                result = dataclasses.replace(result, decision=decision)
+        await self.decisions.announce(row, has_changed=row.version != version)
+        self.learning.drop_later(removed.images)
+        return result
 
 
 def _read_answer(judged: JudgedImages, known: KnownCollection) -> PredictionScores | None:
@@ -247,8 +256,8 @@ def _read_answer(judged: JudgedImages, known: KnownCollection) -> PredictionScor
     return score_row(judgement.labels, judgement.prediction, 0, judgement.threshold, known.version)
 
 
-def _compare(told: str | None, decision: Decision, label: str | None) -> Decision:
+def _compare(answer: str | None, decision: Decision, label: str | None) -> Decision:
     """What counts: whether the answer was right, none of the labels included."""
     if label is None:
-        return "right" if told is None else decision
-    return "right" if told == label else "relabelled"
+        return "right" if answer is None else decision
+    return "right" if answer == label else "relabelled"

@@ -92,10 +92,10 @@ async def summarise(session: AsyncSession, collection_id: uuid.UUID, waiting: in
     points = await session.execute(
         text(
             "SELECT decided, agreement FROM ("  # noqa: S608 - a number of this file
-            "SELECT row_number() OVER told AS decided, avg(CASE WHEN decision = 'right' THEN 1.0 ELSE 0.0 END) "
-            f"OVER (told ROWS {WINDOW - 1} PRECEDING) AS agreement "
+            "SELECT row_number() OVER decisions AS decided, avg(CASE WHEN decision = 'right' THEN 1.0 ELSE 0.0 END) "
+            f"OVER (decisions ROWS {WINDOW - 1} PRECEDING) AS agreement "
             "FROM feedback_outcomes WHERE collection_id = :collection AND decision <> 'skip' "
-            "WINDOW told AS (ORDER BY decided_at, id)) points "
+            "WINDOW decisions AS (ORDER BY decided_at, id)) points "
             "WHERE decided % :step = 0 OR decided = :decided ORDER BY decided"
         ),
         {"collection": collection_id, "step": -(-decided // _MAX_POINTS) or 1, "decided": decided},

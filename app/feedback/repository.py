@@ -38,7 +38,7 @@ class NewPicture:
     bytes: int
     encoder: str
     vector: str
-    scored: PredictionScores
+    prediction: PredictionScores
     place: float
 
 
@@ -77,7 +77,7 @@ async def compare(
     ]
 
 
-async def read_reviewed(session: AsyncSession, collection_id: uuid.UUID) -> ReviewRetention:
+async def read_retention(session: AsyncSession, collection_id: uuid.UUID) -> ReviewRetention:
     """What a collection may keep; nothing where it is gone."""
     row = (
         await session.execute(
@@ -88,7 +88,7 @@ async def read_reviewed(session: AsyncSession, collection_id: uuid.UUID) -> Revi
     return ReviewRetention(collection_id, None, None) if row is None else ReviewRetention(*row)
 
 
-async def find_reviewed(session: AsyncSession, collection_id: uuid.UUID) -> ReviewRetention | None:
+async def find_retention(session: AsyncSession, collection_id: uuid.UUID) -> ReviewRetention | None:
     """What a collection may keep, which nobody changes, nor teaches it, before the transaction ends; None where it
     keeps nothing or is gone.
     """
@@ -128,7 +128,7 @@ async def add(session: AsyncSession, collection_id: uuid.UUID, new: NewPicture) 
             encoder=new.encoder,
             vector=text("CAST(:vector AS vector)").bindparams(vector=new.vector),
             place=new.place,
-            **_score_values(new.scored),
+            **_score_values(new.prediction),
         )
     )
 
@@ -143,21 +143,21 @@ async def move_back(session: AsyncSession, pictures: Sequence[uuid.UUID], penalt
         )
 
 
-async def measure(session: AsyncSession, reviewed: ReviewRetention) -> tuple[int, float]:
+async def measure(session: AsyncSession, retention: ReviewRetention) -> tuple[int, float]:
     """How many pictures wait, and the margin of the surest of them."""
-    wanted = select(func.count(), func.coalesce(func.max(ReviewPicture.margin), 0.0)).where(_waits(reviewed))
+    wanted = select(func.count(), func.coalesce(func.max(ReviewPicture.margin), 0.0)).where(_waits(retention))
     waiting, margin = (await session.execute(wanted)).one()
     return int(waiting), float(margin)
 
 
-async def trim(session: AsyncSession, reviewed: ReviewRetention) -> list[str]:
+async def trim(session: AsyncSession, retention: ReviewRetention) -> list[str]:
     """Forget what is too old, the surest that wait beyond `keep`, and the longest decided beyond it; the hashes of the
     images of what went. See `Neighbours.trim_review`.
     """
-    if reviewed.keep is None or reviewed.days is None:
+    if retention.keep is None or retention.days is None:
         gone = await session.scalars(
             delete(ReviewPicture)
-            .where(ReviewPicture.collection_id == reviewed.id)
+            .where(ReviewPicture.collection_id == retention.id)
             .returning(ReviewPicture.image_sha256)
         )
         return list(gone)
@@ -170,12 +170,12 @@ async def trim(session: AsyncSession, reviewed: ReviewRetention) -> list[str]:
             f"({mine} AND decision IS NOT NULL ORDER BY decided_at DESC, id OFFSET :keep LIMIT {_TRIM})"
             ") FOR UPDATE SKIP LOCKED) RETURNING image_sha256"
         ),
-        {"collection": reviewed.id, "days": reviewed.days, "keep": reviewed.keep},
+        {"collection": retention.id, "days": retention.days, "keep": retention.keep},
     )
     return list(rows)
 
 
-async def list_reviewed(session: AsyncSession) -> list[ReviewRetention]:
+async def list_retentions(session: AsyncSession) -> list[ReviewRetention]:
     """Every collection that keeps pictures for review."""
     rows = await session.execute(
         text("SELECT id, review_keep, review_days FROM collections WHERE review_keep IS NOT NULL")
@@ -184,10 +184,10 @@ async def list_reviewed(session: AsyncSession) -> list[ReviewRetention]:
 
 
 async def page_by_place(
-    session: AsyncSession, reviewed: ReviewRetention, *, limit: int, after: tuple[float, uuid.UUID] | None
+    session: AsyncSession, retention: ReviewRetention, *, limit: int, after: tuple[float, uuid.UUID] | None
 ) -> list[ReviewPicture]:
     """Pictures that wait, the least sure first, beginning after the pair `after`."""
-    wanted = _WITHOUT_VECTORS.where(_waits(reviewed))
+    wanted = _WITHOUT_VECTORS.where(_waits(retention))
     if after is not None:
         place, picture = after
         wanted = wanted.where(
@@ -198,10 +198,10 @@ async def page_by_place(
 
 
 async def page_by_time(
-    session: AsyncSession, reviewed: ReviewRetention, *, limit: int, after: tuple[datetime, uuid.UUID] | None
+    session: AsyncSession, retention: ReviewRetention, *, limit: int, after: tuple[datetime, uuid.UUID] | None
 ) -> list[ReviewPicture]:
     """Pictures that wait, the newest first, beginning after the pair `after`."""
-    wanted = _WITHOUT_VECTORS.where(_waits(reviewed))
+    wanted = _WITHOUT_VECTORS.where(_waits(retention))
     if after is not None:
         moment, picture = after
         wanted = wanted.where(
@@ -220,27 +220,27 @@ async def find_all(session: AsyncSession, pictures: Sequence[uuid.UUID]) -> list
 
 
 async def find(
-    session: AsyncSession, reviewed: ReviewRetention, pictures: Sequence[uuid.UUID], *, lock: bool = False
+    session: AsyncSession, retention: ReviewRetention, pictures: Sequence[uuid.UUID], *, lock: bool = False
 ) -> list[ReviewPicture]:
     """Those of the pictures that are kept, decided ones too, by id; none that is too old."""
-    wanted = _WITHOUT_VECTORS.where(_is_fresh(reviewed), ReviewPicture.id.in_(pictures))
+    wanted = _WITHOUT_VECTORS.where(_is_fresh(retention), ReviewPicture.id.in_(pictures))
     wanted = wanted.order_by(ReviewPicture.id)
     return list(await session.scalars(wanted.with_for_update() if lock else wanted))
 
 
 async def find_by_request(
-    session: AsyncSession, reviewed: ReviewRetention, request_id: str, limit: int
+    session: AsyncSession, retention: ReviewRetention, request_id: str, limit: int
 ) -> list[ReviewPicture]:
     """The kept pictures of a request, decided ones too; at most `limit`."""
-    wanted = _WITHOUT_VECTORS.where(_is_fresh(reviewed), ReviewPicture.request_id == request_id)
+    wanted = _WITHOUT_VECTORS.where(_is_fresh(retention), ReviewPicture.request_id == request_id)
     return list(await session.scalars(wanted.order_by(ReviewPicture.id).limit(limit)))
 
 
 async def find_by_image(
-    session: AsyncSession, reviewed: ReviewRetention, image_sha256: str, *, lock: bool = False
+    session: AsyncSession, retention: ReviewRetention, image_sha256: str, *, lock: bool = False
 ) -> ReviewPicture | None:
     """The kept picture of this content, decided or not; None where it is too old."""
-    wanted = _WITHOUT_VECTORS.where(_is_fresh(reviewed), ReviewPicture.image_sha256 == image_sha256)
+    wanted = _WITHOUT_VECTORS.where(_is_fresh(retention), ReviewPicture.image_sha256 == image_sha256)
     return await session.scalar(wanted.with_for_update() if lock else wanted)
 
 
@@ -262,16 +262,20 @@ async def read_vectors_as_text(session: AsyncSession, pictures: Sequence[uuid.UU
     return dict(rows.all())
 
 
-async def put_scores(session: AsyncSession, scored: Sequence[tuple[uuid.UUID, PredictionScores]]) -> None:
+async def put_scores(
+    session: AsyncSession, predictions: Sequence[tuple[uuid.UUID, PredictionScores]]
+) -> None:
     """Remember what was said anew of pictures that wait; those that somebody is deciding are passed over."""
     free = await session.scalars(
         select(ReviewPicture.id)
-        .where(ReviewPicture.id.in_([picture for picture, _ in scored]), ReviewPicture.decision.is_(None))
+        .where(
+            ReviewPicture.id.in_([picture for picture, _ in predictions]), ReviewPicture.decision.is_(None)
+        )
         .order_by(ReviewPicture.id)
         .with_for_update(skip_locked=True)
     )
     wanted = set(free)
-    changed = [{"id": picture, **_score_values(new)} for picture, new in scored if picture in wanted]
+    changed = [{"id": picture, **_score_values(new)} for picture, new in predictions if picture in wanted]
     if changed:
         await session.execute(update(ReviewPicture), changed)
 
@@ -288,21 +292,21 @@ async def find_shown_images(session: AsyncSession, hashes: Sequence[str]) -> set
     return set(await session.scalars(wanted))
 
 
-def _score_values(scored: PredictionScores) -> dict[str, Any]:
+def _score_values(prediction: PredictionScores) -> dict[str, Any]:
     return {
-        "scores": [list(score) for score in scored.scores],
-        "guess": scored.guess,
-        "margin": scored.margin,
-        "rejected": scored.rejected,
-        "scored_version": scored.version,
+        "scores": [list(score) for score in prediction.scores],
+        "guess": prediction.guess,
+        "margin": prediction.margin,
+        "rejected": prediction.rejected,
+        "scored_version": prediction.version,
     }
 
 
-def _is_fresh(reviewed: ReviewRetention) -> Any:
+def _is_fresh(retention: ReviewRetention) -> Any:
     """Of a collection, and not too old: the sweep that forgets what is comes now and then."""
-    span = func.make_interval(0, 0, 0, reviewed.days)
-    return and_(ReviewPicture.collection_id == reviewed.id, ReviewPicture.created_at >= func.now() - span)
+    span = func.make_interval(0, 0, 0, retention.days)
+    return and_(ReviewPicture.collection_id == retention.id, ReviewPicture.created_at >= func.now() - span)
 
 
-def _waits(reviewed: ReviewRetention) -> Any:
-    return and_(_is_fresh(reviewed), ReviewPicture.decision.is_(None))
+def _waits(retention: ReviewRetention) -> Any:
+    return and_(_is_fresh(retention), ReviewPicture.decision.is_(None))

@@ -70,7 +70,7 @@ async def get_collection(
     caller: Recogniser, collection: CollectionPath, learning: LearningService, recognition: RecognitionService
 ) -> CollectionInfo:
     """Show one collection."""
-    await recognition.known(caller.workspace, collection)
+    await recognition.resolve_collection(caller.workspace, collection)
     rows = await learning.page(caller.workspace, limit=1, name=collection)
     if not rows:
         raise CollectionNotFoundError
@@ -108,7 +108,7 @@ async def change_collection(
     if wanted.label_shares is not None:
         row = await learning.expect_labels(caller.workspace, collection, wanted.label_shares)
         return JSONResponse(_info(recognition, row).model_dump(mode="json"))
-    known = await recognition.known(caller.workspace, collection)
+    known = await recognition.resolve_collection(caller.workspace, collection)
     job = await rebinding.reembed(caller.workspace, known, wanted.encoder or "")
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return await describer.describe(job)
@@ -137,7 +137,7 @@ async def list_labels(
 ) -> LabelList:
     """List a collection's labels by name."""
     after = asked.after(str)
-    known = await recognition.known(caller.workspace, collection)
+    known = await recognition.resolve_collection(caller.workspace, collection)
     async with database.session() as session:
         rows = await listing.list_labels(
             session, known.id, limit=asked.limit, after=after[0] if after else ""

@@ -142,7 +142,7 @@ async def _find(recognition: Recognition, workspace: str, model: str) -> tuple[Q
     """What it asks of images, whether it names labels, and the length of its vectors, -1 where only loading tells."""
     question = await choose_labels(recognition, workspace, model)
     if question.collection is not None:
-        await recognition.known(workspace, question.collection)
+        await recognition.resolve_collection(workspace, question.collection)
         return question, True, -1
     found = await recognition.models.find(workspace, model)
     if isinstance(found, ModelRecord):

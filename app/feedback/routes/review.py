@@ -13,9 +13,8 @@ from app.collections.dependencies import MODEL_ERRORS, CollectionPath, Thumbnail
 from app.collections.errors import CollectionNotFoundError
 from app.collections.thumbnails import Size
 from app.errors import InvalidInputError
-from app.feedback.deciding import Decider
-from app.feedback.decisions import ReviewDecision, Verdict
-from app.feedback.dependencies import DecidingService, ReviewService
+from app.feedback.decisions import Decider, ReviewDecision, Verdict
+from app.feedback.dependencies import ReviewDecisions, ReviewService
 from app.feedback.errors import (
     AlreadyDecidedError,
     GuessChangedError,
@@ -106,14 +105,14 @@ async def decide_review_pictures(
     collection: CollectionPath,
     wanted: BulkDecisionRequest,
     settings: AppSettings,
-    deciding: DecidingService,
+    decisions: ReviewDecisions,
 ) -> DecidedList:
     """Say of several pictures what they show: all of them or, where one cannot be decided so, none."""
     most = settings.review.review_max_bulk
     if len(wanted.ids) > most:
         raise InvalidInputError(f"ids: at most {most} pictures at a time.", param="ids")
     decider = Decider(caller.workspace, caller.key_id)
-    decided = await deciding.decide(decider, collection, wanted.ids, _verdict(wanted, settings))
+    decided = await decisions.decide(decider, collection, wanted.ids, _verdict(wanted, settings))
     return DecidedList(data=[_to_info(decision) for decision in decided])
 
 
@@ -124,12 +123,12 @@ async def decide_review_picture(
     picture: _PicturePath,
     wanted: DecisionRequest,
     settings: AppSettings,
-    deciding: DecidingService,
+    decisions: ReviewDecisions,
 ) -> DecidedInfo:
     """Say what a picture shows. A label, or that the guess is right, teaches it before this answers."""
     decider = Decider(caller.workspace, caller.key_id)
     wanted_id = parse_id(picture, ReviewPictureNotFoundError)
-    (decided,) = await deciding.decide(decider, collection, [wanted_id], _verdict(wanted, settings))
+    (decided,) = await decisions.decide(decider, collection, [wanted_id], _verdict(wanted, settings))
     return _to_info(decided)
 
 
@@ -138,11 +137,11 @@ async def decide_review_picture(
     responses=responses(CollectionNotFoundError, ReviewPictureNotFoundError, NotDecidedError),
 )
 async def undo_review_decision(
-    caller: Learner, collection: CollectionPath, picture: _PicturePath, deciding: DecidingService
+    caller: Learner, collection: CollectionPath, picture: _PicturePath, decisions: ReviewDecisions
 ) -> DecidedInfo:
     """Take a decision back: the example that it taught is forgotten, and the picture waits again."""
     decider = Decider(caller.workspace, caller.key_id)
-    undone = await deciding.undo(decider, collection, parse_id(picture, ReviewPictureNotFoundError))
+    undone = await decisions.undo(decider, collection, parse_id(picture, ReviewPictureNotFoundError))
     return _to_info(undone)
 
 
