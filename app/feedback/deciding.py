@@ -90,7 +90,7 @@ class _TakenError(Exception):
 
 
 @dataclass(eq=False)
-class DecisionService:
+class Decisions:
     """Makes and undoes decisions on pictures of the review queue."""
 
     database: Database

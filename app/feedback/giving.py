@@ -29,7 +29,7 @@ from app.feedback import feedback_examples, outcomes, repository
 from app.feedback.decisions import (
     Decider,
     Decision,
-    DecisionService,
+    Decisions,
     FeedbackResult,
     Verdict,
     let_wait,
@@ -46,13 +46,13 @@ from app.storage.database import Database
 
 
 @dataclass(eq=False)
-class FeedbackService:
+class Feedback:
     """Feedback on answers, by the picture or by the request that asked."""
 
     database: Database
     recognition: Recognition
     learning: Learning
-    decisions: DecisionService
+    decisions: Decisions
     blobs: BlobStore
     quota: StorageQuota
     metrics: Metrics

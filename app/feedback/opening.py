@@ -9,8 +9,8 @@ from typing import Protocol
 from app.access.quota import StorageQuota
 from app.access.service import KeyRing
 from app.collections.learning import Learning
-from app.feedback.decisions import DecisionService
-from app.feedback.giving import FeedbackService
+from app.feedback.deciding import Decisions
+from app.feedback.giving import Feedback
 from app.feedback.handover import HandOver
 from app.feedback.keeping import Keeper
 from app.feedback.service import ReviewQueue
@@ -36,8 +36,8 @@ class ReviewServices:
     """The services of the room."""
 
     review: ReviewQueue
-    decisions: DecisionService
-    feedback: FeedbackService
+    decisions: Decisions
+    feedback: Feedback
     keeper: Keeper
 
 
@@ -49,7 +49,7 @@ def open_review(stack: AsyncExitStack, ground: ReviewDependencies, learning: Lea
     keeper = Keeper(ground.settings.review, database, learning, blobs, quota, handover)
     keeper.start()
     stack.push_async_callback(keeper.close)
-    decisions = DecisionService(
+    decisions = Decisions(
         database,
         recognition,
         ground.keys,
@@ -59,7 +59,7 @@ def open_review(stack: AsyncExitStack, ground: ReviewDependencies, learning: Lea
         metrics,
         ground.settings.batching.deadline_s,
     )
-    feedback = FeedbackService(database, recognition, learning, decisions, blobs, quota, metrics)
+    feedback = Feedback(database, recognition, learning, decisions, blobs, quota, metrics)
     return ReviewServices(
         ReviewQueue(database, recognition, ground.settings.review.review_score_wait_s),
         decisions,

@@ -14,8 +14,8 @@ from app.collections.dependencies import MODEL_ERRORS, ThumbnailService
 from app.collections.errors import CollectionNotFoundError
 from app.collections.thumbnails import Thumbnail
 from app.compat.reading import Body, check_labels, describe_body, read_body
-from app.feedback.decisions import Decider, Verdict
-from app.feedback.dependencies import ReviewDecisions, ReviewService
+from app.feedback.deciding import Decider, Verdict
+from app.feedback.dependencies import DecisionService, ReviewService
 from app.feedback.errors import AlreadyDecidedError, ReviewPictureNotFoundError
 from app.feedback.service import PendingPicture
 from app.http.dependencies import AppSettings
@@ -69,7 +69,7 @@ async def decide_pending(
     caller: Learner,
     settings: AppSettings,
     review: ReviewService,
-    decisions: ReviewDecisions,
+    decisions: DecisionService,
 ) -> dict[str, Any]:
     """Say whether a picture shows what was told; a class, right or corrected, is taught at once."""
     body = await read_body(request, DecideBody)

@@ -13,8 +13,8 @@ from app.collections.dependencies import MODEL_ERRORS, CollectionPath, Thumbnail
 from app.collections.errors import CollectionNotFoundError
 from app.collections.thumbnails import Size
 from app.errors import InvalidInputError
-from app.feedback.decisions import Decider, ReviewDecision, Verdict
-from app.feedback.dependencies import ReviewDecisions, ReviewService
+from app.feedback.deciding import Decider, ReviewDecision, Verdict
+from app.feedback.dependencies import DecisionService, ReviewService
 from app.feedback.errors import (
     AlreadyDecidedError,
     GuessChangedError,
@@ -105,7 +105,7 @@ async def decide_review_pictures(
     collection: CollectionPath,
     wanted: BulkDecisionRequest,
     settings: AppSettings,
-    decisions: ReviewDecisions,
+    decisions: DecisionService,
 ) -> DecidedList:
     """Say of several pictures what they show: all of them or, where one cannot be decided so, none."""
     most = settings.review.review_max_bulk
@@ -123,7 +123,7 @@ async def decide_review_picture(
     picture: _PicturePath,
     wanted: DecisionRequest,
     settings: AppSettings,
-    decisions: ReviewDecisions,
+    decisions: DecisionService,
 ) -> DecidedInfo:
     """Say what a picture shows. A label, or that the guess is right, teaches it before this answers."""
     decider = Decider(caller.workspace, caller.key_id)
@@ -137,7 +137,7 @@ async def decide_review_picture(
     responses=responses(CollectionNotFoundError, ReviewPictureNotFoundError, NotDecidedError),
 )
 async def undo_review_decision(
-    caller: Learner, collection: CollectionPath, picture: _PicturePath, decisions: ReviewDecisions
+    caller: Learner, collection: CollectionPath, picture: _PicturePath, decisions: DecisionService
 ) -> DecidedInfo:
     """Take a decision back: the example that it taught is forgotten, and the picture waits again."""
     decider = Decider(caller.workspace, caller.key_id)
