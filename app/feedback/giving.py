@@ -26,15 +26,8 @@ from app.collections.service import (
 )
 from app.errors import ConflictError
 from app.feedback import feedback_examples, outcomes, repository
-from app.feedback.decisions import (
-    Decider,
-    Decision,
-    Decisions,
-    FeedbackResult,
-    Verdict,
-    let_wait,
-    to_retention,
-)
+from app.feedback.deciding import Decider, Decisions, let_wait, to_retention
+from app.feedback.decisions import Decision, FeedbackResult, Verdict
 from app.feedback.errors import NotDecidedError, NothingToConfirmError, PictureNotKeptError
 from app.feedback.feedback_examples import RemovedExamples
 from app.feedback.scoring import PredictionScores, score_row

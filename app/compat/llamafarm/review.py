@@ -14,7 +14,8 @@ from app.collections.dependencies import MODEL_ERRORS, ThumbnailService
 from app.collections.errors import CollectionNotFoundError
 from app.collections.thumbnails import Thumbnail
 from app.compat.reading import Body, check_labels, describe_body, read_body
-from app.feedback.deciding import Decider, Verdict
+from app.feedback.deciding import Decider
+from app.feedback.decisions import Verdict
 from app.feedback.dependencies import DecisionService, ReviewService
 from app.feedback.errors import AlreadyDecidedError, ReviewPictureNotFoundError
 from app.feedback.service import PendingPicture

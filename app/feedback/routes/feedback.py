@@ -12,7 +12,8 @@ from app.access.errors import WorkspaceFullError
 from app.collections.dependencies import UPLOAD_ERRORS
 from app.collections.errors import CollectionNotFoundError
 from app.errors import InvalidInputError
-from app.feedback.deciding import Decider, Verdict
+from app.feedback.deciding import Decider
+from app.feedback.decisions import Verdict
 from app.feedback.dependencies import FeedbackService
 from app.feedback.errors import (
     AlreadyDecidedError,

@@ -13,7 +13,8 @@ from app.collections.dependencies import MODEL_ERRORS, CollectionPath, Thumbnail
 from app.collections.errors import CollectionNotFoundError
 from app.collections.thumbnails import Size
 from app.errors import InvalidInputError
-from app.feedback.deciding import Decider, ReviewDecision, Verdict
+from app.feedback.deciding import Decider
+from app.feedback.decisions import ReviewDecision, Verdict
 from app.feedback.dependencies import DecisionService, ReviewService
 from app.feedback.errors import (
     AlreadyDecidedError,
