@@ -28,7 +28,7 @@ from app.collections.embedding import ImageEmbedder
 from app.collections.head_store import HeadStore
 from app.collections.learning import Learning
 from app.collections.naming import CollectionNames
-from app.collections.neighbours import Neighbours
+from app.collections.neighbours import RoomHooks
 from app.collections.rebinding import Rebinding
 from app.collections.renewal import ExampleRenewal
 from app.collections.service import Recognition
@@ -282,10 +282,10 @@ def _open_collections(stack: AsyncExitStack, ground: _BaseServices) -> _Collecti
         ground.blobs,
         ground.limits,
         ground.pool,
-        Neighbours(
+        RoomHooks(
             answers.count_answers,
-            images_of=(answers.images_of, review.images_of),
-            shown=(answers.find_shown_images, datasets.find_shown_images, review.find_shown_images),
+            image_finders=(answers.images_of, review.images_of),
+            shown_finders=(answers.find_shown_images, datasets.find_shown_images, review.find_shown_images),
             trim_review=review.trim_review,
         ),
         ground.quota,

@@ -27,7 +27,7 @@ async def admit(settings: Settings, ring: KeyRing) -> Path | None:
     await ring.ensure_workspace(DEFAULT_WORKSPACE)
     if not needs_key(settings):
         return None
-    has_keys = await ring.any_usable()
+    has_keys = await ring.has_usable_key()
     check_bind(settings, has_keys)
     if has_keys or settings.access.bootstrap_key_file is None:
         return None

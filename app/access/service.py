@@ -140,7 +140,7 @@ class KeyRing:
         self._remembered.clear()
         return found is not None
 
-    async def any_usable(self) -> bool:
+    async def has_usable_key(self) -> bool:
         """Whether one key exists that is neither revoked nor expired."""
         usable = select(ApiKey.id).where(
             ApiKey.revoked_at.is_(None), (ApiKey.expires_at.is_(None)) | (ApiKey.expires_at > func.now())

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.client import ServerEvent, Service
-from app.cli.figures import not_judged, show_comparison
+from app.cli.figures import is_unjudged, show_comparison
 from app.cli.progress import ProgressLines, format_span
 from app.cli.session import Session
 from app.cli.waiting import describe_queue
@@ -73,7 +73,7 @@ def _follow(session: Session, job: dict[str, Any], shown: _Silence) -> dict[str,
 def _describe_judgement(job: dict[str, Any]) -> str:
     """What a training says of its model, and which examples that was found on."""
     found = (job.get("result") or {}).get("evaluation") or {}
-    if not_judged(found):
+    if is_unjudged(found):
         return f"; {found['evaluated_on']}"
     # of texts accuracy is another name of exact match; of labels that are answers, the accuracy is what counts
     for name in ("accuracy",) if "chance" in found else ("exact_match", "accuracy"):

@@ -13,7 +13,7 @@ from app.cli.client import drop_none, quoted
 from app.cli.dataset_folders import (
     check_folder,
     dataset_id,
-    find_taught,
+    find_training_source,
     split_to_judge,
     upload,
     write_note,
@@ -161,7 +161,7 @@ def train(
     if output_dir is not None:
         force = saving.may_replace(output_dir, force=force)
     values = parse_params(param, question)
-    ending = Ending(detach, output_dir, force, find_taught(dataset))
+    ending = Ending(detach, output_dir, force, find_training_source(dataset))
     check_detach(session, ending)
     arguments = drop_none(num_epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     config = {

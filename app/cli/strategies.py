@@ -114,7 +114,7 @@ def _facts(strategy: dict[str, Any]) -> list[tuple[str, str]]:
         ("GPU memory", "no GPU needed" if not needs["gpu_memory_gb"] else f"{needs['gpu_memory_gb']:g} GB"),
         ("CPU memory", f"{needs['cpu_memory_gb']:g} GB"),
         ("CPU cores", "" if needs["cpu_cores"] == 1 else str(needs["cpu_cores"])),
-        ("time", recommended.time_said(needs["expected_time_s"], needs["expected_examples"])),
+        ("time", recommended.format_learning_time(needs["expected_time_s"], needs["expected_examples"])),
         ("training time", _hours(needs["training_time_hours"])),
         ("inference time", f"{needs['inference_time_ms']:g} ms" if needs["inference_time_ms"] else ""),
         ("note", needs["note"] or ""),

@@ -19,9 +19,9 @@ class Ending:
     detach: bool = False
     output_dir: Path | None = None
     force: bool = False
-    taught: TrainingSource | None = None
+    source: TrainingSource | None = None
     """What the next commands are made of."""
-    said: frozenset[str] = frozenset()
+    printed: frozenset[str] = frozenset()
     """Lines that the user has read already and that the job's log repeats."""
 
 
@@ -55,7 +55,7 @@ def train_and_save(session: Session, body: dict[str, Any], ending: Ending) -> No
 def say_next(session: Session, job: dict[str, Any], ending: Ending) -> None:
     """Print the commands for a job's model, unless only JSON is wanted."""
     if job.get("model") and not session.json:
-        after_training(session, job, str(job["model"]), ending.output_dir, ending.taught or TrainingSource())
+        after_training(session, job, str(job["model"]), ending.output_dir, ending.source or TrainingSource())
 
 
 def submit(session: Session, body: dict[str, Any], ending: Ending) -> dict[str, Any] | None:
@@ -78,7 +78,7 @@ def submit(session: Session, body: dict[str, Any], ending: Ending) -> dict[str, 
     session.say(
         f"Job {job['id']} trains {job['base_model']} by {how} on {data}: it learns {_describe_data(job)}"
     )
-    ended = following.follow(session, job, said=ending.said)
+    ended = following.follow(session, job, said=ending.printed)
     if ending.output_dir is not None:
         saving.save_artifacts(session.service, ended, ending.output_dir, force=ending.force)
     return ended

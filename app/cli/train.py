@@ -10,7 +10,7 @@ import typer
 
 from app.cli import configured, example_folder, figures, following, next_steps, output, saving
 from app.cli.client import drop_none, quoted
-from app.cli.dataset_folders import dataset_id, find_taught, split_to_judge
+from app.cli.dataset_folders import dataset_id, find_training_source, split_to_judge
 from app.cli.encoders import encoder_for, warning_of
 from app.cli.example_folder import Example
 from app.cli.labelled_folders import FolderRules, list_labelled_files
@@ -126,10 +126,10 @@ def train(
     rules = FolderRules(labels_from, own_split)
     given = _read_examples(image or [], label, examples, rules)
     if examples is not None:
-        collection = collection or example_folder.collection_named(examples)
+        collection = collection or example_folder.name_collection(examples)
     if output_dir is not None:
         force = saving.may_replace(output_dir, force=force)
-    ending = Ending(detach, output_dir, force, _find_taught(given, examples, dataset))
+    ending = Ending(detach, output_dir, force, _find_training_source(given, examples, dataset))
     check_detach(session, ending)
     data = _Data(dataset, collection, given, rules)
     if config is not None:
@@ -145,7 +145,7 @@ def _train_by_strategy(session: Session, body: dict[str, Any], data: _Data, endi
         example = "--examples FOLDER" if strategy["task"] != "classification" else "--image FILE --label NAME"
         output.fail(f"{body['strategy']} needs no training, only examples: pass {example}", output.USAGE)
     _check_fits(strategy, body, ending)
-    _check_taught(strategy, data.examples)
+    _check_examples(strategy, data.examples)
     if strategy["method"] is not None:
         check_request(session, body)
     if data.examples:
@@ -163,7 +163,7 @@ def _train_by_config(session: Session, file: Path, body: dict[str, Any], data: _
     sent = configured.send(session, configured.read(file), file, data.rules, data=not replaced, beside=body)
     dataset = sent.dataset if data.dataset is None else dataset_id(session, data.dataset, data.rules)
     body = {**body, "config": sent.document, **_source(dataset, data.collection or DEFAULT_COLLECTION)}
-    job = submit(session, body, replace(ending, said=frozenset(sent.warnings)))
+    job = submit(session, body, replace(ending, printed=frozenset(sent.warnings)))
     if job is None:
         return
     if sent.held_out is not None:
@@ -175,7 +175,7 @@ def _train_by_config(session: Session, file: Path, body: dict[str, Any], data: _
         if not session.json:
             figures.show(ended["result"]["evaluation"])
     say_next(
-        session, job, ending if sent.folder is None else replace(ending, taught=TrainingSource(sent.folder))
+        session, job, ending if sent.folder is None else replace(ending, source=TrainingSource(sent.folder))
     )
 
 
@@ -204,7 +204,7 @@ def _check_fits(strategy: dict[str, Any], body: dict[str, Any], ending: Ending) 
             )
 
 
-def _check_taught(strategy: dict[str, Any], given: list[Example]) -> None:
+def _check_examples(strategy: dict[str, Any], given: list[Example]) -> None:
     """End the command, before anything is sent, for examples of which none is of a kind that the strategy learns."""
     task, model = strategy["task"], strategy["model"]
     trains = strategy["method"] is not None
@@ -217,10 +217,10 @@ def _check_taught(strategy: dict[str, Any], given: list[Example]) -> None:
         output.fail(f"{strategy['name']} learns {wanted}; these examples teach {got}", output.USAGE)
 
 
-def _find_taught(given: list[Example], examples: Path | None, dataset: str | None) -> TrainingSource:
+def _find_training_source(given: list[Example], examples: Path | None, dataset: str | None) -> TrainingSource:
     """What the next commands are made of."""
     if dataset is not None:
-        return find_taught(dataset)
+        return find_training_source(dataset)
     question = next((example.question for example in given if example.question), None)
     return TrainingSource(examples or (given[0].image if given else None), question=question)
 

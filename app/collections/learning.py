@@ -24,7 +24,7 @@ from app.collections.directory import Directory
 from app.collections.embedding import ImageEmbedder
 from app.collections.errors import CollectionExistsError, DefaultCollectionError, ExampleNotFoundError
 from app.collections.listing import CollectionRow
-from app.collections.neighbours import Neighbours
+from app.collections.neighbours import RoomHooks
 from app.collections.relabelling import RelabelResult, RenameResult
 from app.collections.repository import AddResult, NewExample
 from app.collections.service import Recognition
@@ -60,7 +60,7 @@ class Learning:
     blobs: BlobStore
     limits: ImageLimits
     pool: ThreadPoolExecutor
-    neighbours: Neighbours
+    neighbours: RoomHooks
     quota: StorageQuota
     _indexed: set[str] = field(default_factory=set, init=False)
     _cleaning: set[asyncio.Task[None]] = field(default_factory=set, init=False)

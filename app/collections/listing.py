@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.collections.neighbours import Neighbours
+from app.collections.neighbours import RoomHooks
 from app.collections.repository import in_workspace
 from app.collections.tables import Collection, Example, Label
 
@@ -27,7 +27,7 @@ class CollectionRow:
 async def list_collections(
     session: AsyncSession,
     workspace: str,
-    neighbours: Neighbours,
+    neighbours: RoomHooks,
     *,
     limit: int,
     after: str = "",

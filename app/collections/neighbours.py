@@ -24,14 +24,14 @@ class ReviewRetention:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class RoomHooks:
     """Functions of the rooms that keep answer examples, datasets and pictures for review."""
 
     count_answers: Callable[[AsyncSession, Sequence[uuid.UUID]], Awaitable[Mapping[uuid.UUID, int]]]
     """Collection id -> answer examples; collections without any are left out."""
-    images_of: Sequence[Callable[[AsyncSession, uuid.UUID], Awaitable[set[str]]]]
+    image_finders: Sequence[Callable[[AsyncSession, uuid.UUID], Awaitable[set[str]]]]
     """Each tells the hashes of the images that its room shows for a collection."""
-    shown: Sequence[Callable[[AsyncSession, Sequence[str]], Awaitable[set[str]]]]
+    shown_finders: Sequence[Callable[[AsyncSession, Sequence[str]], Awaitable[set[str]]]]
     """Each tells which of these image hashes its room still shows, so that they must stay."""
     trim_review: Callable[[AsyncSession, ReviewRetention], Awaitable[list[str]]]
     """Forgets what a collection keeps for review beyond what it may now; hashes of the images of what went."""

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.workspaces import ensure_workspace
 from app.collections.errors import CollectionNotFoundError
-from app.collections.neighbours import Neighbours
+from app.collections.neighbours import RoomHooks
 from app.collections.tables import Collection, Example, ExampleVector, Label, Removal
 from app.errors import shorten_name, suggest_names
 from app.heads import LabelShares
@@ -290,22 +290,20 @@ def are(collection: Collection, ids: Sequence[uuid.UUID]) -> ColumnElement[bool]
     return and_(Example.collection_id == collection.id, Example.id == any_(literal(list(ids), ARRAY(Uuid))))
 
 
-async def find_unreferenced(
-    session: AsyncSession, hashes: Sequence[str], neighbours: Neighbours
-) -> list[str]:
+async def find_unreferenced(session: AsyncSession, hashes: Sequence[str], hooks: RoomHooks) -> list[str]:
     """Those of the images that no example, and nothing of another room, of any workspace shows."""
     shown = set(await session.scalars(select(Example.image_sha256).where(Example.image_sha256.in_(hashes))))
-    for shown_by in neighbours.shown:
-        shown |= await shown_by(session, hashes)
+    for find_shown in hooks.shown_finders:
+        shown |= await find_shown(session, hashes)
     return [sha256 for sha256 in hashes if sha256 not in shown]
 
 
-async def image_hashes(session: AsyncSession, collection_id: uuid.UUID, neighbours: Neighbours) -> list[str]:
+async def image_hashes(session: AsyncSession, collection_id: uuid.UUID, hooks: RoomHooks) -> list[str]:
     """Every image that the collection shows."""
     wanted = select(Example.image_sha256).where(Example.collection_id == collection_id)
     hashes = set(await session.scalars(wanted))
-    for images_of in neighbours.images_of:
-        hashes |= await images_of(session, collection_id)
+    for find_images in hooks.image_finders:
+        hashes |= await find_images(session, collection_id)
     return list(hashes)
 
 

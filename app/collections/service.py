@@ -49,10 +49,10 @@ from app.storage.database import DEFAULT_COLLECTION, Database
 
 __all__ = [
     "AddResult",
-    "Answer",
+    "ClassifyRequest",
+    "ClassifyResult",
     "Collection",
     "NewExample",
-    "Question",
     "Recognition",
     "add_examples",
     "count_stored_bytes",
@@ -65,7 +65,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Question:
+class ClassifyRequest:
     """What a client wants to know of its images; `labels` asks without a collection."""
 
     collection: str | None = None
@@ -79,7 +79,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ClassifyResult:
     """What a head said of all images of a request, and where the time went in milliseconds."""
 
     labels: list[str]
@@ -91,7 +91,7 @@ class Answer:
     embed_ms: float
     score_ms: float
     total_ms: float
-    covered: PredictionSets | None
+    prediction_sets: PredictionSets | None
     """Where a coverage was asked for."""
     neighbours: Sequence[Sequence[Near]] | None
     """An image: the nearest examples, best first, none where no collection answered; None: not asked for."""
@@ -116,7 +116,9 @@ class Recognition:
     _examining: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     """One examination at a time: each may read every vector of a collection."""
 
-    async def classify(self, workspace: str, images: Sequence[Entry], question: Question) -> Answer:
+    async def classify(
+        self, workspace: str, images: Sequence[Entry], question: ClassifyRequest
+    ) -> ClassifyResult:
         """What the images show, in order.
 
         Raises CollectionNotFoundError, EmptyCollectionError, EncoderMismatchError, ModelNotFoundError,
@@ -127,7 +129,7 @@ class Recognition:
         found = await self._find(workspace, question.model)
         if isinstance(found, ModelRecord):
             classifier, word = await self.trained.classifier(workspace, found)
-            return await self._by_trained(workspace, images, question, classifier, word, began)
+            return await self._classify_by_trained_model(workspace, images, question, classifier, word, began)
         known = (
             None
             if question.labels
@@ -152,7 +154,7 @@ class Recognition:
         known: KnownCollection | None,
         live: ServedEncoder,
         embedded: EmbeddingResult,
-        question: Question,
+        question: ClassifyRequest,
     ) -> list[list[Near]]:
         """For each image the examples that are nearest to it; none of labels that have no examples."""
         if known is None or not question.neighbours:
@@ -163,21 +165,21 @@ class Recognition:
                 for vector in embedded.vectors
             ]
 
-    async def _by_trained(
+    async def _classify_by_trained_model(
         self,
         workspace: str,
         images: Sequence[Entry],
-        question: Question,
+        question: ClassifyRequest,
         classifier: TrainedClassifier,
         encoder: str,
         began: float,
-    ) -> Answer:
+    ) -> ClassifyResult:
         """By a trained classifier, which has labels of its own."""
         if question.labels or question.collection is not None:
             raise InvalidInputError(
                 f"The model '{question.model}' has labels of its own: leave out `labels` and `collection`."
             )
-        async with self._of_trained(classifier, encoder) as live:
+        async with self._open_trained_encoder(classifier, encoder) as live:
             embedded = await self.embedder.embed(workspace, live, images)
         return self._answer(
             classifier, embedded, question, question.model or "", None, began, [[] for _ in images]
@@ -187,19 +189,21 @@ class Recognition:
         self,
         head: Head | TrainedClassifier,
         embedded: EmbeddingResult,
-        question: Question,
+        question: ClassifyRequest,
         model: str,
         collection: str | None,
         began: float,
         neighbours: Sequence[Sequence[Near]],
-    ) -> Answer:
+    ) -> ClassifyResult:
         self.metrics.cpu.begin()
         scoring = time.perf_counter()
         prediction = head.predict(embedded.vectors)
-        covered = None if question.coverage is None else cover(head, prediction.scores, question.coverage)
+        prediction_sets = (
+            None if question.coverage is None else cover(head, prediction.scores, question.coverage)
+        )
         ended = time.perf_counter()
         self.metrics.observe_stage("head", ended - scoring)
-        return Answer(
+        return ClassifyResult(
             labels=head.labels,
             prediction=prediction,
             threshold=head.threshold if question.threshold is None else question.threshold,
@@ -209,7 +213,7 @@ class Recognition:
             embed_ms=embedded.embed_ms,
             score_ms=1e3 * (ended - scoring),
             total_ms=1e3 * (ended - began),
-            covered=covered,
+            prediction_sets=prediction_sets,
             neighbours=neighbours if question.neighbours else None,
         )
 
@@ -240,7 +244,7 @@ class Recognition:
             word = self.name_encoder((await self.resolve_collection(workspace, collection)).encoder)
         found = await self._find(workspace, word)
         if isinstance(found, ModelRecord):
-            encoder = self._of_trained(*await self.trained.classifier(workspace, found))
+            encoder = self._open_trained_encoder(*await self.trained.classifier(workspace, found))
         else:
             encoder = self._encoder(None, found)
         async with encoder as live:
@@ -306,7 +310,9 @@ class Recognition:
         return None if name is None else await self.models.find(workspace, name, "encoder")
 
     @asynccontextmanager
-    async def _of_trained(self, classifier: TrainedClassifier, encoder: str) -> AsyncIterator[ServedEncoder]:
+    async def _open_trained_encoder(
+        self, classifier: TrainedClassifier, encoder: str
+    ) -> AsyncIterator[ServedEncoder]:
         """The encoder that feeds a trained classifier; raises BaseModelChangedError."""
         async with self.registry.encoder(encoder) as live:
             if not classifier.adapted and live.fingerprint != classifier.note.base_fingerprint:

@@ -64,7 +64,7 @@ class Series:
 
 async def submit(session: AsyncSession, new: NewJob, job_id: uuid.UUID, *, max_open: int) -> bool | None:
     """Insert the job: True; False where its idempotency key is taken; None where `max_open` are open already."""
-    if await open_jobs(session, new.workspace, lock=True) >= max_open:
+    if await count_open_jobs(session, new.workspace, lock=True) >= max_open:
         return None
     made = await session.scalar(
         machine.SUBMIT,
@@ -83,7 +83,7 @@ async def submit(session: AsyncSession, new: NewJob, job_id: uuid.UUID, *, max_o
     return made is not None
 
 
-async def open_jobs(session: AsyncSession, workspace: str, *, lock: bool = False) -> int:
+async def count_open_jobs(session: AsyncSession, workspace: str, *, lock: bool = False) -> int:
     """How many jobs of a workspace wait or run; with `lock` no other is queued before the transaction's end."""
     if lock:
         await lock_workspace(session, workspace)

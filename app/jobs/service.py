@@ -93,7 +93,7 @@ class Jobs:
             if key is not None and (before := await self.find_repeated(workspace, key, digest)) is not None:
                 return before  # another request with this key came in between
             if made is None:
-                raise _full(most)
+                raise _queue_full(most)
             raise RuntimeError("a job was neither inserted nor there before")
         await self._publish(job_id, wanted.queue)
         return await self.get(workspace, job_id)
@@ -141,14 +141,14 @@ class Jobs:
         """
         most = self._settings.jobs.max_open_jobs
         async with self._database.session() as session:
-            full = await repository.open_jobs(session, workspace, lock=True) >= most
+            full = await repository.count_open_jobs(session, workspace, lock=True) >= most
             queue = None if full else await repository.retry(session, workspace, job_id)
             if queue is not None:
                 await repository.tell(session, job_id, "state", {"state": "queued", "attempt": 0})
         if queue is None:
             job = await self.get(workspace, job_id)
             if full and job.state in repository.AGAIN:
-                raise _full(most)
+                raise _queue_full(most)
             raise JobStateError(
                 f"Only failed and cancelled jobs can be tried again; this one is {job.state}."
             )
@@ -179,7 +179,7 @@ class Jobs:
                 return file
         raise ArtifactNotFoundError
 
-    async def open_of_kind(self, workspace: str, kind: Kind, collection: uuid.UUID) -> uuid.UUID | None:
+    async def find_open_job(self, workspace: str, kind: Kind, collection: uuid.UUID) -> uuid.UUID | None:
         """An open job of that kind on a collection."""
         async with self._database.session() as session:
             return await repository.find_open(
@@ -206,7 +206,7 @@ class Jobs:
             log.warning("a message could not be noted", job=str(job_id), reason=type(error).__name__)
 
 
-def _full(most: int) -> OverloadedError:
+def _queue_full(most: int) -> OverloadedError:
     return OverloadedError(
         f"{most} jobs wait or run already: try again when some are done.", retry_after_s=_FULL_RETRY_SECONDS
     )

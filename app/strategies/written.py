@@ -151,7 +151,7 @@ class WrittenStrategy(Part):
     use_cases: list[Sentence] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _once(self) -> Self:
+    def _check_alternatives(self) -> Self:
         if (self.learning_type is None) == (self.learning_types is None):
             raise ValueError("give either learning_type or learning_types")
         if self.hardware is not None and self.hardware_requirements is not None:

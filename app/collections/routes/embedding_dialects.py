@@ -91,7 +91,7 @@ class EmbeddingItem:
     """A text, or an image as it was written."""
 
     kind: Literal["text", "image"]
-    written: str
+    value: str
 
 
 @dataclass(frozen=True)

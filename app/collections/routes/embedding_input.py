@@ -124,7 +124,7 @@ def _is_json(request: Request) -> bool:
 def _parse_body(body: bytes, settings: Settings, *, are_images: bool) -> tuple[ParsedRequest, list[bytes]]:
     """The request and its images' bytes."""
     wanted = parse_request(body, are_images=are_images)
-    written = [item.written for item in wanted.items if item.kind == "image"]
+    written = [item.value for item in wanted.items if item.kind == "image"]
     if len(written) > settings.limits.max_images:
         raise TooManyPartsError(f"One request takes at most {settings.limits.max_images} images.")
     images = [decode_text("input", text) for text in written]
@@ -141,7 +141,7 @@ def _arrange(wanted: ParsedRequest, images: int) -> tuple[list[str], list[int]]:
     for item in wanted.items:
         if item.kind == "text":
             order.append(images + len(texts))
-            texts.append(check_text("input", item.written))
+            texts.append(check_text("input", item.value))
         else:
             order.append(seen)
             seen += 1

@@ -56,7 +56,7 @@ class EvaluationRequest(RequestBody):
     )
 
     @model_validator(mode="after")
-    def _one(self) -> EvaluationRequest:
+    def _check_one_source(self) -> EvaluationRequest:
         if (self.dataset is None) == (self.collection is None):
             raise ValueError("name a dataset or a collection")
         return self

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from app.cli import app, next_steps, saving
-from app.cli.dataset_folders import find_taught
+from app.cli.dataset_folders import find_training_source
 from app.cli.next_steps import TrainingSource, after_training
 from app.cli.session import Session
 from app.cli.wording import in_flags
@@ -135,8 +135,8 @@ def test_a_picture_is_looked_for(
     prepared = tmp_path / "prepared"
     prepared.mkdir()
     (prepared / "dataset.json").write_text(json.dumps({"id": "1", "sent_from": str(tmp_path)}))
-    assert find_taught("prepared") == TrainingSource(tmp_path, "prepared")
-    assert find_taught("0a-id") == TrainingSource()
+    assert find_training_source("prepared") == TrainingSource(tmp_path, "prepared")
+    assert find_training_source("0a-id") == TrainingSource()
 
 
 def test_flags_are_repeated_where_the_environment_does_not_lead_there(

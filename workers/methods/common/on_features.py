@@ -26,8 +26,8 @@ from app.models.classifiers import (
     ClassifierNote,
     TrainedClassifier,
     Weights,
-    few_exemplars,
     save_classifier,
+    select_exemplars,
 )
 from workers.methods.common.calibrating import (
     fit_scale,
@@ -213,7 +213,7 @@ class FeatureMethod(StepLoop):
         scale = self.scale()
         rows = (2 * scale * means).astype(np.float32)
         bias = (-scale * (means**2).sum(axis=1)).astype(np.float32)
-        return Weights(*few_exemplars(self.served(x[:, 0]), y), None, self.layers(), rows, bias)
+        return Weights(*select_exemplars(self.served(x[:, 0]), y), None, self.layers(), rows, bias)
 
     def layers(self) -> tuple[tuple[Vectors, Vectors], ...]:
         """The projection as the classifier takes it."""

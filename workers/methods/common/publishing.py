@@ -18,8 +18,8 @@ from app.models.classifiers import (
     ClassifierNote,
     TrainedClassifier,
     Weights,
-    few_exemplars,
     save_classifier,
+    select_exemplars,
 )
 from workers.methods.common.calibrating import fit_scale, judge_classifier, judgement_of
 from workers.methods.common.choosing import (
@@ -178,7 +178,7 @@ class Publishing(StepLoop):
         if self.published != "trained":
             return Weights(*self.kept(), self.texts())
         rows, bias, texts = self.head()
-        exemplars, owners = few_exemplars(self.features_of(self.train), self.y)
+        exemplars, owners = select_exemplars(self.features_of(self.train), self.y)
         scale = np.float32(self.scale)
         shift = shift_logits(self.params, self.examples, self.y, is_balanced=self.is_balanced)
         return Weights(exemplars, owners.astype(np.int64), texts, (), rows * scale, bias * scale + shift)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from app.inference.protocols import Vectors
-from app.models.classifiers import Weights, few_exemplars
+from app.models.classifiers import Weights, select_exemplars
 from workers.methods.common.episodes import Episodes
 from workers.methods.common.on_features import FeatureMethod
 from workers.methods.common.projecting import Projection, array
@@ -60,7 +60,7 @@ class Maml(FeatureMethod):
         scale = self.scale() * float(self._log_scale().detach().exp())
         layers = ((array(fast[0]), array(fast[1])),)
         rows, bias = (np.asarray(scale * array(weight), np.float32) for weight in fast[2:])
-        return Weights(*few_exemplars(self.served(x[:, 0]), y), None, layers, rows, bias)
+        return Weights(*select_exemplars(self.served(x[:, 0]), y), None, layers, rows, bias)
 
     def held_logits(self) -> tuple[Vectors, np.ndarray[Any, Any]]:
         """See `FeatureMethod`: the inner loop is run without the examples that are asked about, some at a time."""
