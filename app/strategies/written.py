@@ -167,7 +167,7 @@ class WrittenStrategy(Part):
         vlm = (family is not None and family.kind == "vlm") or self.task in ("vqa", "caption")
         kind: BaseKind = "vlm" if vlm else "encoder"
         task: Task = self.task or ("vqa" if vlm else "classification")
-        method = self.method or self._usual_method(learning_types)
+        method = self.method or self._default_method(learning_types)
         hardware = self.hardware_requirements or self.hardware or WrittenHardware.model_validate({})
         learns = " and ".join(LEARNING_WORDS[learning_type] for learning_type in learning_types)
         return {
@@ -197,7 +197,7 @@ class WrittenStrategy(Part):
             "use_cases": self.use_cases or [_USE_CASES[task]],
         }
 
-    def _usual_method(self, learning_types: list[LearningType]) -> MethodName | None:
+    def _default_method(self, learning_types: list[LearningType]) -> MethodName | None:
         family = FAMILIES.find(self.model_type)
         if family is not None and family.learns_in_context and "few_shot" in learning_types:
             return None

@@ -24,11 +24,11 @@ class StoppingError(Exception):
 class Judgement:
     """What a trained classifier said of held-out images, before it may have been trained on these too."""
 
-    taught: Sequence[Item]
+    train_items: Sequence[Item]
     """What it was trained on then."""
     items: Sequence[Item]
     """What it was asked about."""
-    said: Sequence[str]
+    predicted: Sequence[str]
     """The label that it told of each."""
     evaluated_on: Literal["test", "validation"]
 
@@ -39,7 +39,9 @@ class Judgement:
 
     def of(self, rows: Sequence[int]) -> Judgement:
         """The same of some of the items."""
-        return replace(self, items=[self.items[row] for row in rows], said=[self.said[row] for row in rows])
+        return replace(
+            self, items=[self.items[row] for row in rows], predicted=[self.predicted[row] for row in rows]
+        )
 
 
 class Run(Protocol):

@@ -59,8 +59,8 @@ def make_app(settings: Settings) -> Celery:
         beat_scheduler="celery.beat:Scheduler",
         beat_max_loop_interval=settings.jobs.job_sweep_s,
         beat_schedule={
-            SWEEP: _every(settings.jobs.job_sweep_s, SWEEP),
-            TIDY: _every(settings.jobs.job_tidy_s, TIDY),
+            SWEEP: _schedule_every(settings.jobs.job_sweep_s, SWEEP),
+            TIDY: _schedule_every(settings.jobs.job_tidy_s, TIDY),
         },
     )
     add_tasks(app, settings, _addresses(settings), draining)
@@ -68,7 +68,7 @@ def make_app(settings: Settings) -> Celery:
     return app
 
 
-def _every(period_s: float, task: str) -> dict[str, Any]:
+def _schedule_every(period_s: float, task: str) -> dict[str, Any]:
     return {"task": task, "schedule": period_s, "options": {"queue": SWEEP_QUEUE, "expires": period_s}}
 
 

@@ -41,7 +41,7 @@ def join(job_id: uuid.UUID, settings: Settings, addresses: Addresses) -> int:
             try:
                 row = _row(engine, job_id)
             except SQLAlchemyError as error:
-                _away(error)
+                _warn_unreachable(error)
             else:
                 if row is None or row.state not in _OPEN:
                     return 0 if row is not None and row.state == "succeeded" else 1
@@ -87,7 +87,7 @@ def _take_part(engine: Engine, row: Any, settings: Settings, addresses: Addresse
             try:
                 now = _row(engine, job.id)
             except SQLAlchemyError as error:
-                _away(error)
+                _warn_unreachable(error)
             else:
                 if now is None or now.fence != job.fence or now.state != "running":
                     return
@@ -100,7 +100,7 @@ def _take_part(engine: Engine, row: Any, settings: Settings, addresses: Addresse
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _away(error: SQLAlchemyError) -> None:
+def _warn_unreachable(error: SQLAlchemyError) -> None:
     log.warning("the database is away", reason=type(error).__name__)
 
 

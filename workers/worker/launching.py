@@ -127,11 +127,11 @@ def _environment(settings: Settings, *, alone: bool) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         **({"DS_ACCELERATOR": "cpu"} if place.kind == "cpu" else {}),
         **({} if alone else _RANKS),
-        **(_only_device(place.index, os.environ) if alone and place.kind == "cuda" else {}),
+        **(_device_environment(place.index, os.environ) if alone and place.kind == "cuda" else {}),
     }
 
 
-def _only_device(index: int, environ: Mapping[str, str]) -> dict[str, str]:
+def _device_environment(index: int, environ: Mapping[str, str]) -> dict[str, str]:
     """Let a single process see its own GPU alone: libraries take the first that they see for theirs, or all of them."""
     visible = environ.get("CUDA_VISIBLE_DEVICES", "")
     chosen = [word.strip() for word in visible.split(",")][index] if visible else str(index)

@@ -50,7 +50,7 @@ class Sweeper:
 
         Raises SQLAlchemyError where the database is away.
         """
-        with self._alone(SWEEP_LOCK) as connection:
+        with self._hold_lock(SWEEP_LOCK) as connection:
             if connection is None:
                 return
             self._end(connection)
@@ -70,7 +70,7 @@ class Sweeper:
 
         Raises SQLAlchemyError, StoreUnavailableError where a store is away.
         """
-        with self._alone(TIDY_LOCK) as connection:
+        with self._hold_lock(TIDY_LOCK) as connection:
             if connection is None:
                 return
             connection.execute(machine.FORGET_CHECKPOINTS, {"keep_s": self._keep_s})
@@ -176,7 +176,7 @@ class Sweeper:
                 yield f"{folder}/{entry}"
 
     @contextmanager
-    def _alone(self, lock: int) -> Iterator[Connection | None]:
+    def _hold_lock(self, lock: int) -> Iterator[Connection | None]:
         """A connection that holds the lock for a block, committed after it; None where another holds it."""
         with self._engine.connect() as connection:
             taken = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": lock}).scalar_one()
