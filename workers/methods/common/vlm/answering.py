@@ -85,7 +85,7 @@ class Judge:
             **figures,
             "evaluated_on": on,
             "held_out": True,
-            "judged": f"{len(items)} of {len(sides.evaluation)}",
+            "judged": f"{len(items)} of {len(splits.evaluation)}",
         }
 
     def figures(self, items: Sequence[Item]) -> dict[str, Any]:

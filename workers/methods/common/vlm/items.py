@@ -99,7 +99,7 @@ class VlmItems:
             splits = ItemSplits(taught, held_out, held_out)
         if len(splits.train) < MIN_TRAINING_ITEMS:
             raise NotTrainableError(
-                f"There are {len(sides.train)} examples to learn from; {MIN_TRAINING_ITEMS} are the least."
+                f"There are {len(splits.train)} examples to learn from; {MIN_TRAINING_ITEMS} are the least."
             )
         return splits, gone
 
