@@ -45,6 +45,7 @@ export interface ExampleChange { label: string }
 export interface ExampleInfo { id: string; label: string; collection: string; image_sha256: string; image: string; created_at: string }
 export interface ExampleList { data: ExampleInfo[]; next: string | null }
 export interface ExamplesChange { ids: string[]; label?: string | null; delete?: boolean; merge?: boolean }
+export interface ExcludedStrategy { name: string; task: "classification" | "vqa" | "caption"; reason: string }
 export interface ExportRequest { format: "onnx" | "safetensors"; text_encoder?: boolean }
 export interface FeedbackInfo { example: string | null; label: string | null; collection: string; collection_version: number; decision: "right" | "relabelled" | "none" | "skip" | null; other_labels: string[]; replaced_labels: string[] }
 export interface FieldNote { field: string; sentence: string }
@@ -68,7 +69,6 @@ export interface LabelHealth { label: string; examples: number; recall: number |
 export interface LabelInfo { label: string; description: string; examples: number }
 export interface LabelList { data: LabelInfo[]; next: string | null }
 export interface LargerCheckpoint { checkpoint: string; gpu_memory_gb: number | null; cpu_memory_gb: number }
-export interface ExcludedStrategy { name: string; task: "classification" | "vqa" | "caption"; reason: string }
 export interface Machine { gpu_memory_gb?: number; gpus?: number; cpu_memory_gb?: number | null; cores?: number | null }
 export interface MachineFacts { memory_limit: string | null; max_model_size: string | null; max_trained_size: string | null; recommended_learning: ("one_shot" | "few_shot" | "many_shot")[] }
 export interface Memory { total_mb: number; available_mb: number | null }

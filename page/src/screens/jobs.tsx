@@ -81,7 +81,7 @@ function Choice({ strategy }: { strategy: RecommendedStrategy }) {
     setError(null);
     try {
       const params = { ...strategy.params, ...Object.fromEntries(Object.entries(settings).filter(([, text]) => text !== "").map(([field, text]) => [field, valueOf(text)])) };
-      const job = await call("POST /v1/jobs", { json: { strategy: strategy.name, collection: collectionName.value, params, name: name.trim() || undefined }, shown: true });
+      const job = await call("POST /v1/jobs", { json: { strategy: strategy.name, collection: collectionName.value, params, name: name.trim() || undefined }, showCall: true });
       goTo("jobs", [job.id]);
     } catch (problem) {
       setError(problem);

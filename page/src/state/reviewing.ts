@@ -63,11 +63,11 @@ export function decide(ids: string[], decision: Decision): Promise<DecidedInfo[]
 
 async function post(collection: string, ids: string[], decision: Decision): Promise<DecidedInfo[]> {
   const [id = ""] = ids;
-  if (ids.length === 1) return [await call("POST /v1/collections/{collection}/review/{id}", { path: { collection, id }, json: decision, shown: true })];
+  if (ids.length === 1) return [await call("POST /v1/collections/{collection}/review/{id}", { path: { collection, id }, json: decision, showCall: true })];
   const decided: DecidedInfo[] = [];
   for (let from = 0; from < ids.length; from += MAX_AT_ONCE) {
     const some = ids.slice(from, from + MAX_AT_ONCE);
-    decided.push(...(await call("POST /v1/collections/{collection}/review", { path: { collection }, json: { ids: some, ...decision }, shown: true })).data);
+    decided.push(...(await call("POST /v1/collections/{collection}/review", { path: { collection }, json: { ids: some, ...decision }, showCall: true })).data);
   }
   return decided;
 }
@@ -106,7 +106,7 @@ async function takeBack(): Promise<boolean> {
   let gone: Problem | null = null;
   for (let id = left[0]; id; left.shift(), id = left[0]) {
     try {
-      await call("DELETE /v1/collections/{collection}/review/{id}/decision", { path: { collection: last.collection, id }, shown: true });
+      await call("DELETE /v1/collections/{collection}/review/{id}/decision", { path: { collection: last.collection, id }, showCall: true });
     } catch (error) {
       // one that another tab took back (409) or that is gone stops none of the others
       if (error instanceof Problem && error.status === 404) gone = error;
@@ -125,7 +125,7 @@ async function takeBack(): Promise<boolean> {
 
 /** Keeps unsure pictures of the collection from now on; null keeps none and forgets those there are. */
 export async function keepPictures(span: { keep: number; days: number } | null): Promise<void> {
-  await call("PATCH /v1/collections/{collection}", { path: { collection: collectionName.value }, json: { review: span }, shown: true });
+  await call("PATCH /v1/collections/{collection}", { path: { collection: collectionName.value }, json: { review: span }, showCall: true });
   await refresh(true);
   await loadQueue();
 }
