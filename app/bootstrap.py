@@ -80,7 +80,7 @@ class _BaseServices:
     spool: Spool
     database: Database
     redis: Redis
-    """A cache and a way to announce changes; whoever uses it goes on without it when it is away."""
+    """A cache and a channel for changes; its users work without it while it is unreachable."""
     blobs: BlobStore
     files: FileStore
     limits: ImageLimits

@@ -26,7 +26,7 @@ _MAX_REMEMBERED = 1024
 
 @dataclass(frozen=True)
 class Holder:
-    """What a valid key says about whoever holds it."""
+    """The identity and scopes that a valid key carries."""
 
     key_id: uuid.UUID
     workspace: str
@@ -108,17 +108,17 @@ class KeyRing:
         """Up to `limit` keys that are not revoked, oldest first, after the key `after`; None means all
         workspaces.
         """
-        wanted = select(ApiKey).where(ApiKey.revoked_at.is_(None))
+        query = select(ApiKey).where(ApiKey.revoked_at.is_(None))
         if workspace is not None:
-            wanted = wanted.where(ApiKey.workspace == workspace)
+            query = query.where(ApiKey.workspace == workspace)
         if after is not None:
             place = select(ApiKey.created_at, ApiKey.id).where(ApiKey.id == after).subquery()
-            wanted = wanted.where(
+            query = query.where(
                 tuple_(ApiKey.created_at, ApiKey.id)
                 > select(place.c.created_at, place.c.id).scalar_subquery()
             )
         async with self._database.session() as session:
-            rows = await session.scalars(wanted.order_by(ApiKey.created_at, ApiKey.id).limit(limit))
+            rows = await session.scalars(query.order_by(ApiKey.created_at, ApiKey.id).limit(limit))
             return list(rows)
 
     async def name_of(self, key_id: uuid.UUID) -> str | None:

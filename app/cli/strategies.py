@@ -105,7 +105,7 @@ def _facts(strategy: dict[str, Any]) -> list[tuple[str, str]]:
         ("model type", strategy["model_type"]),
         ("base models", ", ".join(strategy["base_models"])),
         ("here", strategy["here"]),
-        *(("larger model", _larger(larger)) for larger in strategy["model"]["larger"]),
+        *(("larger model", _format_larger(larger)) for larger in strategy["model"]["larger"]),
         ("method", strategy["method"] or "nothing is trained"),
         ("settings", _settings(strategy["params"])),
         ("defaults", _settings(drop_none(**strategy["defaults"]))),
@@ -138,9 +138,9 @@ def _model(model: dict[str, Any]) -> str:
     return family if model["checkpoint"] == "default" else str(model["checkpoint"])
 
 
-def _larger(one: dict[str, Any]) -> str:
-    gpu = f"{one['gpu_memory_gb']:g} GB of GPU memory, " if one["gpu_memory_gb"] else ""
-    return f"{one['checkpoint']} ({gpu}{one['cpu_memory_gb']:g} GB of memory)"
+def _format_larger(strategy: dict[str, Any]) -> str:
+    gpu = f"{strategy['gpu_memory_gb']:g} GB of GPU memory, " if strategy["gpu_memory_gb"] else ""
+    return f"{strategy['checkpoint']} ({gpu}{strategy['cpu_memory_gb']:g} GB of memory)"
 
 
 def _samples(samples: dict[str, Any]) -> str:

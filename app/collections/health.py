@@ -196,19 +196,19 @@ def _name_pairs(alike: Pairs, compared: _ComparedExamples, head: Head, limit: in
 
 
 def _name_overlap(overlap: Overlap, head: Head) -> OverlappingLabels:
-    one, other = (head.labels[place] for place in overlap.labels)
+    first, second = (head.labels[place] for place in overlap.labels)
     similarity = None if np.isnan(overlap.across) else overlap.across
     if overlap.left_out:
         sentence = (
-            f"Of {overlap.left_out} examples of '{one}' and '{other}' {overlap.confused} are told as the other one "
+            f"Of {overlap.left_out} examples of '{first}' and '{second}' {overlap.confused} are told as the other one "
             "when they are left out."
         )
-        return OverlappingLabels((one, other), overlap.confused / overlap.left_out, similarity, sentence)
+        return OverlappingLabels((first, second), overlap.confused / overlap.left_out, similarity, sentence)
     sentence = (
-        f"Examples of '{one}' are as like those of '{other}' (a similarity of {overlap.across:.2f} on average) as "
+        f"Examples of '{first}' are as like those of '{second}' (a similarity of {overlap.across:.2f} on average) as "
         f"two of the same label are like one another ({overlap.within:.2f})."
     )
-    return OverlappingLabels((one, other), None, similarity, sentence)
+    return OverlappingLabels((first, second), None, similarity, sentence)
 
 
 async def _find_examples(

@@ -142,8 +142,8 @@ async def rename_label(
 
 
 async def _expect_all(session: AsyncSession, collection: Collection, ids: Sequence[uuid.UUID]) -> None:
-    wanted = select(Example.id).where(repository.are(collection, ids))
-    found = set(await session.scalars(wanted))
+    query = select(Example.id).where(repository.are(collection, ids))
+    found = set(await session.scalars(query))
     absent = [str(example_id) for example_id in ids if example_id not in found]
     if not absent:
         return
@@ -158,10 +158,10 @@ async def _examples_of(
     session: AsyncSession, label_id: int, hashes: Sequence[str] | None = None
 ) -> dict[str, uuid.UUID]:
     """A label's examples by their images; only of these images where they are given."""
-    wanted = select(Example.image_sha256, Example.id).where(Example.label_id == label_id)
+    query = select(Example.image_sha256, Example.id).where(Example.label_id == label_id)
     if hashes is not None:
-        wanted = wanted.where(Example.image_sha256 == any_(literal(list(hashes), ARRAY(Text))))
-    return dict((await session.execute(wanted)).all())
+        query = query.where(Example.image_sha256 == any_(literal(list(hashes), ARRAY(Text))))
+    return dict((await session.execute(query)).all())
 
 
 async def _find_label(session: AsyncSession, collection: Collection, name: str) -> Label | None:

@@ -35,8 +35,8 @@ async def find_collection(
     session: AsyncSession, workspace: str, name: str, *, lock: bool = False
 ) -> Collection:
     """The collection of that name, locked against other writers if asked; raises CollectionNotFoundError."""
-    wanted = select(Collection).where(in_workspace(workspace), Collection.name == name)
-    found = await session.scalar(wanted.with_for_update() if lock else wanted)
+    query = select(Collection).where(in_workspace(workspace), Collection.name == name)
+    found = await session.scalar(query.with_for_update() if lock else query)
     if found is None:
         raise await absent_collection(session, workspace, name)
     return found
@@ -193,12 +193,12 @@ async def settle_labels(
 
 async def find_labels_of(session: AsyncSession, collection_id: uuid.UUID, image_sha256: str) -> list[str]:
     """The labels that an image has in a collection, by name."""
-    wanted = (
+    query = (
         select(Label.name)
         .join(Example, Example.label_id == Label.id)
         .where(Example.collection_id == collection_id, Example.image_sha256 == image_sha256)
     )
-    return list(await session.scalars(wanted.order_by(Label.name)))
+    return list(await session.scalars(query.order_by(Label.name)))
 
 
 async def put_vector(
@@ -300,8 +300,8 @@ async def find_unreferenced(session: AsyncSession, hashes: Sequence[str], hooks:
 
 async def image_hashes(session: AsyncSession, collection_id: uuid.UUID, hooks: RoomHooks) -> list[str]:
     """Every image that the collection shows."""
-    wanted = select(Example.image_sha256).where(Example.collection_id == collection_id)
-    hashes = set(await session.scalars(wanted))
+    query = select(Example.image_sha256).where(Example.collection_id == collection_id)
+    hashes = set(await session.scalars(query))
     for find_images in hooks.image_finders:
         hashes |= await find_images(session, collection_id)
     return list(hashes)
@@ -309,8 +309,8 @@ async def image_hashes(session: AsyncSession, collection_id: uuid.UUID, hooks: R
 
 async def count_stored_bytes(session: AsyncSession, workspace: str) -> int:
     """Bytes of the images that the workspace's examples show, each as often as it is shown."""
-    wanted = select(func.coalesce(func.sum(Example.bytes), 0)).join(Collection).where(in_workspace(workspace))
-    return int(await session.scalar(wanted) or 0)
+    query = select(func.coalesce(func.sum(Example.bytes), 0)).join(Collection).where(in_workspace(workspace))
+    return int(await session.scalar(query) or 0)
 
 
 async def missing_vectors(

@@ -84,7 +84,7 @@ class Stats:
 
     @property
     def decided(self) -> int:
-        """Pictures of which somebody could tell."""
+        """Pictures that were decided, skipped ones excluded."""
         return self.right + self.relabelled + self.none
 
     @property

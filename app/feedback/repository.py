@@ -1,6 +1,6 @@
 """Pictures kept for review as rows; a look-up is held to a workspace by `app.collections`, which finds the collection.
 
-Whoever decides pictures has locked their collection first, and whoever keeps one holds a share of that lock before it
+A transaction that decides pictures locks their collection first; one that keeps a picture shares that lock before it
 changes other rows, so that the two never wait for one another; others pass over rows that are locked.
 """
 
@@ -145,8 +145,8 @@ async def move_back(session: AsyncSession, pictures: Sequence[uuid.UUID], penalt
 
 async def measure(session: AsyncSession, retention: ReviewRetention) -> tuple[int, float]:
     """How many pictures wait, and the margin of the surest of them."""
-    wanted = select(func.count(), func.coalesce(func.max(ReviewPicture.margin), 0.0)).where(_waits(retention))
-    waiting, margin = (await session.execute(wanted)).one()
+    query = select(func.count(), func.coalesce(func.max(ReviewPicture.margin), 0.0)).where(_waits(retention))
+    waiting, margin = (await session.execute(query)).one()
     return int(waiting), float(margin)
 
 
@@ -187,13 +187,13 @@ async def page_by_place(
     session: AsyncSession, retention: ReviewRetention, *, limit: int, after: tuple[float, uuid.UUID] | None
 ) -> list[ReviewPicture]:
     """Pictures that wait, the least sure first, beginning after the pair `after`."""
-    wanted = _WITHOUT_VECTORS.where(_waits(retention))
+    query = _WITHOUT_VECTORS.where(_waits(retention))
     if after is not None:
         place, picture = after
-        wanted = wanted.where(
+        query = query.where(
             or_(ReviewPicture.place > place, and_(ReviewPicture.place == place, ReviewPicture.id > picture))
         )
-    rows = await session.scalars(wanted.order_by(ReviewPicture.place, ReviewPicture.id).limit(limit))
+    rows = await session.scalars(query.order_by(ReviewPicture.place, ReviewPicture.id).limit(limit))
     return list(rows)
 
 
@@ -201,17 +201,17 @@ async def page_by_time(
     session: AsyncSession, retention: ReviewRetention, *, limit: int, after: tuple[datetime, uuid.UUID] | None
 ) -> list[ReviewPicture]:
     """Pictures that wait, the newest first, beginning after the pair `after`."""
-    wanted = _WITHOUT_VECTORS.where(_waits(retention))
+    query = _WITHOUT_VECTORS.where(_waits(retention))
     if after is not None:
         moment, picture = after
-        wanted = wanted.where(
+        query = query.where(
             or_(
                 ReviewPicture.created_at < moment,
                 and_(ReviewPicture.created_at == moment, ReviewPicture.id < picture),
             )
         )
     order = (ReviewPicture.created_at.desc(), ReviewPicture.id.desc())
-    return list(await session.scalars(wanted.order_by(*order).limit(limit)))
+    return list(await session.scalars(query.order_by(*order).limit(limit)))
 
 
 async def find_all(session: AsyncSession, pictures: Sequence[uuid.UUID]) -> list[ReviewPicture]:
@@ -223,32 +223,32 @@ async def find(
     session: AsyncSession, retention: ReviewRetention, pictures: Sequence[uuid.UUID], *, lock: bool = False
 ) -> list[ReviewPicture]:
     """Those of the pictures that are kept, decided ones too, by id; none that is too old."""
-    wanted = _WITHOUT_VECTORS.where(_is_fresh(retention), ReviewPicture.id.in_(pictures))
-    wanted = wanted.order_by(ReviewPicture.id)
-    return list(await session.scalars(wanted.with_for_update() if lock else wanted))
+    query = _WITHOUT_VECTORS.where(_is_fresh(retention), ReviewPicture.id.in_(pictures))
+    query = query.order_by(ReviewPicture.id)
+    return list(await session.scalars(query.with_for_update() if lock else query))
 
 
 async def find_by_request(
     session: AsyncSession, retention: ReviewRetention, request_id: str, limit: int
 ) -> list[ReviewPicture]:
     """The kept pictures of a request, decided ones too; at most `limit`."""
-    wanted = _WITHOUT_VECTORS.where(_is_fresh(retention), ReviewPicture.request_id == request_id)
-    return list(await session.scalars(wanted.order_by(ReviewPicture.id).limit(limit)))
+    query = _WITHOUT_VECTORS.where(_is_fresh(retention), ReviewPicture.request_id == request_id)
+    return list(await session.scalars(query.order_by(ReviewPicture.id).limit(limit)))
 
 
 async def find_by_image(
     session: AsyncSession, retention: ReviewRetention, image_sha256: str, *, lock: bool = False
 ) -> ReviewPicture | None:
     """The kept picture of this content, decided or not; None where it is too old."""
-    wanted = _WITHOUT_VECTORS.where(_is_fresh(retention), ReviewPicture.image_sha256 == image_sha256)
-    return await session.scalar(wanted.with_for_update() if lock else wanted)
+    query = _WITHOUT_VECTORS.where(_is_fresh(retention), ReviewPicture.image_sha256 == image_sha256)
+    return await session.scalar(query.with_for_update() if lock else query)
 
 
 async def read_vectors(session: AsyncSession, pictures: Sequence[uuid.UUID]) -> dict[uuid.UUID, bytes]:
     """The vectors of pictures as pgvector sends them."""
     found: dict[uuid.UUID, bytes] = {}
-    wanted = "SELECT id, vector FROM review_pictures WHERE id = ANY(%(pictures)s)"
-    async for rows in vectors.stream(session, wanted, {"pictures": list(pictures)}):
+    query = "SELECT id, vector FROM review_pictures WHERE id = ANY(%(pictures)s)"
+    async for rows in vectors.stream(session, query, {"pictures": list(pictures)}):
         found.update(rows)
     return found
 
@@ -265,7 +265,7 @@ async def read_vectors_as_text(session: AsyncSession, pictures: Sequence[uuid.UU
 async def put_scores(
     session: AsyncSession, predictions: Sequence[tuple[uuid.UUID, PredictionScores]]
 ) -> None:
-    """Remember what was said anew of pictures that wait; those that somebody is deciding are passed over."""
+    """Store new scores of pictures that wait; rows locked by a decision are skipped."""
     free = await session.scalars(
         select(ReviewPicture.id)
         .where(
@@ -282,14 +282,14 @@ async def put_scores(
 
 async def images_of(session: AsyncSession, collection_id: uuid.UUID) -> set[str]:
     """Hashes of the images that a collection keeps for review."""
-    wanted = select(ReviewPicture.image_sha256).where(ReviewPicture.collection_id == collection_id)
-    return set(await session.scalars(wanted))
+    query = select(ReviewPicture.image_sha256).where(ReviewPicture.collection_id == collection_id)
+    return set(await session.scalars(query))
 
 
 async def find_shown_images(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
     """Those of the images that any collection keeps for review."""
-    wanted = select(ReviewPicture.image_sha256).where(ReviewPicture.image_sha256.in_(hashes))
-    return set(await session.scalars(wanted))
+    query = select(ReviewPicture.image_sha256).where(ReviewPicture.image_sha256.in_(hashes))
+    return set(await session.scalars(query))
 
 
 def _score_values(prediction: PredictionScores) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class ReviewQueue:
         """Pictures that wait, the least sure first, beginning after the pair `after`; raises CollectionNotFoundError.
 
         Their scores are what the collection says now; their order is by what it said when they came, so that none
-        moves while somebody reads.
+        moves while a client pages through them.
         """
         known, retention = await self._find_retention(workspace, collection)
         async with self.database.session() as session:

@@ -1,4 +1,4 @@
-"""The HTTP/1.1 connection: whoever connects must send a whole request head, in time and within so many bytes.
+"""The HTTP/1.1 connection: a client must send a whole request head, in time and within so many bytes.
 
 uvicorn itself waits forever for a head that trickles in, keeps one of any size, queues as many requests as a client
 sends ahead, and answers a malformed one in plain text. Its parser (llhttp, through httptools) is strict; what it lets

@@ -21,8 +21,8 @@ The service runs these statements asynchronously, the workers synchronously; nob
     failed     retry                          queued      service; attempts start again, the checkpoint stays
     cancelled  retry                          queued      service; likewise
 
-The owner is whoever holds the newest fence and a lease that has not lapsed: every statement of an owner says
-so, and when it touches no row, somebody else owns the job. "Lapsed" is the database's clock, never a
+The owner is the worker that holds the newest fence and a lease that has not lapsed: every statement of an owner says
+so, and when it touches no row, another worker owns the job. "Lapsed" is the database's clock, never a
 worker's.
 """
 
@@ -54,7 +54,7 @@ CLAIM: Final = text(
     f"AND (state = 'queued' OR ({_LAPSED})) "
     "RETURNING fence, attempt, max_attempts, workspace, kind, strategy, spec, checkpoint"
 )
-"""No row: it is done, cancelled, put off, out of attempts or somebody else's."""
+"""No row: it is done, cancelled, put off, out of attempts or owned by another worker."""
 
 RENEW: Final = text(
     f"UPDATE jobs SET lease = now() + make_interval(secs => :lease_s) WHERE {_MINE} RETURNING cancel"

@@ -56,7 +56,7 @@ async def trains(session: AsyncSession, workspace: str, model: str) -> bool:
 
 
 class Jobs:
-    """The jobs of one service, whoever carries them out."""
+    """The jobs of one service, whichever worker runs them."""
 
     def __init__(self, settings: Settings, database: Database, queue: Publisher, quota: StorageQuota) -> None:
         self._settings = settings

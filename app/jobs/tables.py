@@ -40,7 +40,7 @@ class Job(Base):
     state: Mapped[str] = mapped_column(server_default="queued")
     """queued, running, succeeded, failed or cancelled."""
     fence: Mapped[int] = mapped_column(server_default="0")
-    """Grows with every claim and never shrinks; whoever holds an older one may write nothing."""
+    """Grows with every claim and never shrinks; a worker with an older fence may write nothing."""
     attempt: Mapped[int] = mapped_column(server_default="0")
     """Attempts charged; one that a drain or a full disk ended is given back."""
     max_attempts: Mapped[int]

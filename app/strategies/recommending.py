@@ -18,7 +18,7 @@ _NOT_ESTIMATED = ExpectedTime(None, None, "")
 
 @dataclass(frozen=True)
 class Requirements:
-    """What somebody wants to learn, and on what; None leaves it open."""
+    """The task and the machine of a request; None: not specified."""
 
     machine: Machine
     learning_type: LearningType | None = None
@@ -66,7 +66,7 @@ def recommend(
 
     Best is, in turn: its model is here (where `ready` tells); it trains nothing and was measured to be as good as
     training with that many examples (`as_good_as_training`); the least |log(examples / samples.best)|; the shortest
-    time. Tasks are not told apart: who did not ask for one compares within each.
+    time. Tasks are not weighed against each other: a client that names none compares within each.
     """
     verdicts = [judge(strategy, wanted, ready) for strategy in strategies]
 

@@ -54,7 +54,7 @@ class Index:
         self._base.execute("BEGIN")
 
     def close(self) -> None:
-        """Let the file go; whoever made its folder removes it."""
+        """Close the file; the owner of its folder removes it."""
         self._base.close()
 
     def add(self, row: dict[str, Any]) -> Added:

@@ -31,7 +31,7 @@ _UNREADABLE = (
 
 
 class LostError(Exception):
-    """The job is somebody else's now, or nobody's: whatever was done for it since counts for nothing."""
+    """The lease is lost: another worker may own the job, and results of this attempt are discarded."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class JobStore:
         self.wait = {"wait_s": wait_s, "waits": waits}
 
     def claim(self, job_id: uuid.UUID, worker: str) -> OwnedJob | None:
-        """The job, owned by this worker from now on; None where it is done, cancelled or somebody else's, or where
-        it cannot be read: then it was given back, the attempt charged, for a worker that can.
+        """Lease the job to this worker. None where it is done, cancelled or owned by another worker, or where it cannot
+        be read: it is then queued again for a worker that can read it, and the attempt counts.
         """
         with self.engine.begin() as connection:
             row = connection.execute(

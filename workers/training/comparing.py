@@ -1,4 +1,4 @@
-"""Whether training was worth its while: the closed-form head beside the trained model, on the same held-out images.
+"""Compares the trained model with the closed-form head on the same held-out images.
 
 The head is the one that collections answer by (`app.heads`), fitted on what the base encoder sees in the images that
 the model was trained on.

@@ -29,7 +29,7 @@ _LEAVE_SECONDS = 5.0
 
 
 def make_app(settings: Settings) -> Celery:
-    """The application, for workers and whoever starts them; opens nothing.
+    """The application, for workers and for processes that start them; opens no connection.
 
     A process that listens to the queue `sweep` also runs the beat, in a thread: any number of them may, since a
     sweep is exclusive and one that comes late expires.

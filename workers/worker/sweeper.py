@@ -112,8 +112,8 @@ class Sweeper:
 
     def _find_used_queues(self, connection: Connection) -> list[str]:
         """Queues with jobs that are not done."""
-        wanted = text("SELECT DISTINCT queue FROM jobs WHERE state IN ('queued', 'running')")
-        return list(connection.execute(wanted).scalars())
+        query = text("SELECT DISTINCT queue FROM jobs WHERE state IN ('queued', 'running')")
+        return list(connection.execute(query).scalars())
 
     def _say_unserved(self, connection: Connection, used: list[str]) -> None:
         """In the log of a job that waits for a worker that is not there; those that have just started are not yet."""

@@ -168,15 +168,15 @@ def _choose_review(wanted: ReviewSpan | None, settings: AppSettings) -> ReviewCh
 
 
 def _info(recognition: Recognition, row: CollectionRow) -> CollectionInfo:
-    one = row.collection
+    collection = row.collection
     return CollectionInfo(
-        name=one.name,
-        encoder=recognition.name_encoder(one.encoder),
-        version=one.version,
-        label_shares=cast("LabelShares", one.label_shares),
-        review=_span(one.review_keep, one.review_days),
+        name=collection.name,
+        encoder=recognition.name_encoder(collection.encoder),
+        version=collection.version,
+        label_shares=cast("LabelShares", collection.label_shares),
+        review=_span(collection.review_keep, collection.review_days),
         labels=row.labels,
         examples=row.examples,
         answers=row.answers,
-        created_at=one.created_at,
+        created_at=collection.created_at,
     )
