@@ -28,7 +28,7 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class StorageUse:
-    """What a workspace stores, of how much, in bytes."""
+    """Bytes that a workspace stores, and its quota."""
 
     used: int
     limit: int

@@ -25,7 +25,7 @@ _MAX_REMEMBERED = 1024
 
 
 @dataclass(frozen=True)
-class Holder:
+class KeyIdentity:
     """The identity and scopes that a valid key carries."""
 
     key_id: uuid.UUID
@@ -40,10 +40,10 @@ class KeyRing:
     def __init__(self, database: Database, secret: bytes) -> None:
         self._database = database
         self._secret = secret
-        self._looking: dict[bytes, asyncio.Task[Holder | None]] = {}
-        self._remembered: OrderedDict[bytes, tuple[float, Holder | None]] = OrderedDict()
+        self._looking: dict[bytes, asyncio.Task[KeyIdentity | None]] = {}
+        self._remembered: OrderedDict[bytes, tuple[float, KeyIdentity | None]] = OrderedDict()
 
-    async def find(self, key: str) -> Holder | None:
+    async def find(self, key: str) -> KeyIdentity | None:
         """Whoever holds `key`; None when it is malformed, unknown, revoked or expired."""
         if not keys.is_well_formed(key):
             return None
@@ -61,7 +61,7 @@ class KeyRing:
             return None
         return holder
 
-    async def _look_up_once(self, digest: bytes) -> Holder | None:
+    async def _look_up_once(self, digest: bytes) -> KeyIdentity | None:
         """Requests that come together share one look; cancelling one does not end it for the others."""
         look = self._looking.get(digest)
         if look is None:
@@ -69,14 +69,14 @@ class KeyRing:
             look.add_done_callback(lambda _: self._looking.pop(digest, None))
         return await asyncio.shield(look)
 
-    async def _look_up(self, digest: bytes) -> Holder | None:
+    async def _look_up(self, digest: bytes) -> KeyIdentity | None:
         async with self._database.session() as session:
             row = await session.scalar(
                 select(ApiKey).where(ApiKey.digest == digest, ApiKey.revoked_at.is_(None))
             )
         if row is None or not hmac.compare_digest(row.digest, digest):
             return None
-        return Holder(row.id, row.workspace, frozenset(row.scopes), row.expires_at)
+        return KeyIdentity(row.id, row.workspace, frozenset(row.scopes), row.expires_at)
 
     async def create(
         self,

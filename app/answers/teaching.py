@@ -24,7 +24,7 @@ from app.storage.database import Database
 
 @dataclass(eq=False)
 class Teaching:
-    """Everything that changes answer examples."""
+    """Teaches and forgets answer examples."""
 
     database: Database
     registry: Engine

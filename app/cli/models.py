@@ -1,4 +1,4 @@
-"""`vision models ...`: what the service can recognise with; trained ones are shown, saved, brought and removed."""
+"""`vision models ...`: what the service can recognise with; trained ones are shown, saved, uploaded and removed."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _MAX_HEAD_NAME = 58
 
 @dataclass(frozen=True)
 class TrainingSource:
-    """What a command knows of the examples that a model learned from."""
+    """The examples that a model learned from, as far as the command knows them."""
 
     pictures: Path | None = None
     """A folder with images, or one of them."""

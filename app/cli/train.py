@@ -28,7 +28,7 @@ from app.cli.options import (
     parse_params,
 )
 from app.cli.session import Session, pass_session
-from app.cli.submitting import Ending, check_detach, check_request, say_next, submit, train_and_save
+from app.cli.submitting import SubmitOptions, check_detach, check_request, say_next, submit, train_and_save
 from app.cli.wording import count_examples
 
 DEFAULT_COLLECTION = "default"
@@ -129,22 +129,22 @@ def train(
         collection = collection or example_folder.name_collection(examples)
     if output_dir is not None:
         force = saving.may_replace(output_dir, force=force)
-    ending = Ending(detach, output_dir, force, _find_training_source(given, examples, dataset))
-    check_detach(session, ending)
+    options = SubmitOptions(detach, output_dir, force, _find_training_source(given, examples, dataset))
+    check_detach(session, options)
     data = _Data(dataset, collection, given, rules)
     if config is not None:
-        _train_by_config(session, config, body, data, ending)
+        _train_by_config(session, config, body, data, options)
     else:
-        _train_by_strategy(session, body, data, ending)
+        _train_by_strategy(session, body, data, options)
 
 
-def _train_by_strategy(session: Session, body: dict[str, Any], data: _Data, ending: Ending) -> None:
+def _train_by_strategy(session: Session, body: dict[str, Any], data: _Data, options: SubmitOptions) -> None:
     service, collection = session.service, data.collection or DEFAULT_COLLECTION
     strategy = service.get(f"/v1/strategies/{quoted(body['strategy'])}")
     if strategy["method"] is None and not data.examples:
         example = "--examples FOLDER" if strategy["task"] != "classification" else "--image FILE --label NAME"
         output.fail(f"{body['strategy']} needs no training, only examples: pass {example}", output.USAGE)
-    _check_fits(strategy, body, ending)
+    _check_fits(strategy, body, options)
     _check_examples(strategy, data.examples)
     if strategy["method"] is not None:
         check_request(session, body)
@@ -155,15 +155,17 @@ def _train_by_strategy(session: Session, body: dict[str, Any], data: _Data, endi
         _end_without_training(session, strategy, collection, encoder, data.examples)
         return
     dataset = None if data.dataset is None else dataset_id(session, data.dataset, data.rules)
-    train_and_save(session, body | _source(dataset, collection), ending)
+    train_and_save(session, body | _source(dataset, collection), options)
 
 
-def _train_by_config(session: Session, file: Path, body: dict[str, Any], data: _Data, ending: Ending) -> None:
+def _train_by_config(
+    session: Session, file: Path, body: dict[str, Any], data: _Data, options: SubmitOptions
+) -> None:
     replaced = data.dataset is not None or data.collection is not None
     sent = configured.send(session, configured.read(file), file, data.rules, data=not replaced, beside=body)
     dataset = sent.dataset if data.dataset is None else dataset_id(session, data.dataset, data.rules)
     body = {**body, "config": sent.document, **_source(dataset, data.collection or DEFAULT_COLLECTION)}
-    job = submit(session, body, replace(ending, printed=frozenset(sent.warnings)))
+    job = submit(session, body, replace(options, printed=frozenset(sent.warnings)))
     if job is None:
         return
     if sent.held_out is not None:
@@ -175,7 +177,7 @@ def _train_by_config(session: Session, file: Path, body: dict[str, Any], data: _
         if not session.json:
             figures.show(ended["result"]["evaluation"])
     say_next(
-        session, job, ending if sent.folder is None else replace(ending, source=TrainingSource(sent.folder))
+        session, job, options if sent.folder is None else replace(options, source=TrainingSource(sent.folder))
     )
 
 
@@ -183,15 +185,15 @@ def _source(dataset: str | None, collection: str) -> dict[str, str]:
     return {"dataset": dataset} if dataset else {"collection": collection}
 
 
-def _check_fits(strategy: dict[str, Any], body: dict[str, Any], ending: Ending) -> None:
+def _check_fits(strategy: dict[str, Any], body: dict[str, Any], options: SubmitOptions) -> None:
     """End the command, before anything is sent, for options of training without a training, or unknown settings."""
     if strategy["method"] is None:
         asked = {
             "--param": body["params"],
             "--name": body.get("name"),
             "--base-model": body.get("base_model"),
-            "--output-dir": ending.output_dir,
-            "--detach": ending.detach,
+            "--output-dir": options.output_dir,
+            "--detach": options.detach,
         }
         for option in (name for name, value in asked.items() if value):
             output.fail(f"{strategy['name']} trains no model: {option} does not go with it", output.USAGE)

@@ -1,4 +1,4 @@
-"""Sets of labels that hold the right one with a wanted probability, and in words why where nothing is promised."""
+"""Prediction sets: labels that include the right one with a chosen probability, and why where none is guaranteed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ShortfallCode = Literal["no_examples", "trained_model", "one_label", "too_few_ex
 
 @dataclass(frozen=True)
 class Shortfall:
-    """Why sets promise nothing, or less than they could."""
+    """Why sets guarantee no coverage, or less than they could."""
 
     code: ShortfallCode
     sentence: str

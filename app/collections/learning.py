@@ -49,7 +49,7 @@ log = structlog.get_logger("app.collections")
 
 @dataclass(eq=False)
 class Learning:
-    """Everything that changes collections."""
+    """Teaches, relabels and forgets examples, and changes collections."""
 
     database: Database
     registry: Engine

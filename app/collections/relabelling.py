@@ -26,7 +26,7 @@ _MAX_NAMES = 2_000
 
 @dataclass(frozen=True)
 class RelabelResult:
-    """What became of several examples."""
+    """The result of changing several examples."""
 
     changed: tuple[uuid.UUID, ...] = ()
     """Those that have another label than before."""

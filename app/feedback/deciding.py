@@ -48,8 +48,8 @@ _WORDS = {"none": "none of the labels", "skip": "skipped"}
 
 
 @dataclass(frozen=True)
-class Decider:
-    """Who decides: the key of a workspace, None for a caller without one."""
+class Reviewer:
+    """Who decides: a workspace and its key, None for a caller without one."""
 
     workspace: str
     key_id: uuid.UUID | None
@@ -57,7 +57,7 @@ class Decider:
 
 @dataclass(frozen=True)
 class _PictureVectors:
-    """The vectors of pictures by the encoder `key`, as SQL text: those that another encoder made are made anew."""
+    """The vectors of pictures by the encoder `key`, as SQL text: those of another encoder are computed again."""
 
     key: str
     replacements: dict[uuid.UUID, str]
@@ -76,9 +76,9 @@ class _ChangeResult:
     """Of the pictures that show a label now."""
 
 
-class _TakenError(Exception):
-    """Others have decided these pictures. What is told of the first is read here: a row that was read in a transaction
-    cannot be asked any more once that was rolled back.
+class _DecidedByOthersError(Exception):
+    """Other callers have decided these pictures. The message about the first is read here, since a row cannot be read
+    once its transaction was rolled back.
     """
 
     def __init__(self, rows: Sequence[ReviewPicture]) -> None:
@@ -104,7 +104,7 @@ class Decisions:
 
     async def decide(
         self,
-        decider: Decider,
+        reviewer: Reviewer,
         collection: str,
         pictures: Sequence[uuid.UUID],
         verdict: Verdict,
@@ -116,7 +116,7 @@ class Decisions:
         CollectionNotFoundError, ReviewPictureNotFoundError, AlreadyDecidedError, GuessChangedError, and what embedding
         raises where the collection's encoder is another one by now.
         """
-        known = await self.recognition.resolve_collection(decider.workspace, collection)
+        known = await self.recognition.resolve_collection(reviewer.workspace, collection)
         picture_ids = list(dict.fromkeys(pictures))
         try:
             async with self.database.session() as session:
@@ -125,8 +125,8 @@ class Decisions:
             _check(before, picture_ids, verdict)
             prepared = await self._prepare(known, before) if verdict.kind in ("label", "right") else None
             async with self.database.session() as session:
-                result = await self._decide(session, decider, known, before, verdict, prepared, source)
-        except _TakenError as taken:
+                result = await self._decide(session, reviewer, known, before, verdict, prepared, source)
+        except _DecidedByOthersError as taken:
             raise await self._tell_taken(taken) from None
         await self.announce(result.collection, has_changed=result.has_changed)
         self.handover.set_margin_limit(known.id, None)
@@ -135,14 +135,14 @@ class Decisions:
             self.metrics.observe_decision(decision, count)
         return [decided[picture] for picture in picture_ids]
 
-    async def undo(self, decider: Decider, collection: str, picture: uuid.UUID) -> ReviewDecision:
+    async def undo(self, reviewer: Reviewer, collection: str, picture: uuid.UUID) -> ReviewDecision:
         """Let a picture wait again, and forget the example that deciding it made.
 
         Raises CollectionNotFoundError, ReviewPictureNotFoundError and NotDecidedError.
         """
-        known = await self.recognition.resolve_collection(decider.workspace, collection)
+        known = await self.recognition.resolve_collection(reviewer.workspace, collection)
         async with self.database.session() as session:
-            collection_row = await find_collection(session, decider.workspace, collection, lock=True)
+            collection_row = await find_collection(session, reviewer.workspace, collection, lock=True)
             version = collection_row.version
             rows = await repository.find(session, to_retention(collection_row), [picture], lock=True)
             if not rows:
@@ -193,7 +193,7 @@ class Decisions:
     async def _decide(
         self,
         session: AsyncSession,
-        decider: Decider,
+        reviewer: Reviewer,
         known: KnownCollection,
         pictures: Sequence[ReviewPicture],
         verdict: Verdict,
@@ -202,9 +202,9 @@ class Decisions:
     ) -> _ChangeResult:
         if prepared is not None:
             await lock_images(session, [row.image_sha256 for row in pictures])
-        collection_row = await find_collection(session, decider.workspace, known.name, lock=True)
+        collection_row = await find_collection(session, reviewer.workspace, known.name, lock=True)
         if collection_row.id != known.id or collection_row.encoder != known.encoder:
-            self.recognition.directory.forget(decider.workspace, known.name)
+            self.recognition.directory.forget(reviewer.workspace, known.name)
             raise ConflictError("The collection was replaced meanwhile: try again.")
         version, ids = collection_row.version, [row.id for row in pictures]
         rows = await repository.find(session, to_retention(collection_row), ids, lock=True)
@@ -212,7 +212,7 @@ class Decisions:
         for row in rows:
             decision, label = verdict.decide(row.guess)
             row.decision, row.label = decision, label
-            row.decided_at, row.decided_by = datetime.now(UTC), decider.key_id
+            row.decided_at, row.decided_by = datetime.now(UTC), reviewer.key_id
             if decision == "none" and row.rejected:  # as the service had said
                 await outcomes.put(session, known.id, row.image_sha256, source, None, "right", None)
             else:
@@ -224,7 +224,7 @@ class Decisions:
         waiting = await _count_waiting(session, collection_row)
         return _ChangeResult(collection_row, rows, waiting, collection_row.version != version, examples)
 
-    async def _tell_taken(self, taken: _TakenError) -> AlreadyDecidedError:
+    async def _tell_taken(self, taken: _DecidedByOthersError) -> AlreadyDecidedError:
         """The failure that says who was first."""
         who = "a caller without a key"
         if taken.decided_by is not None:
@@ -301,7 +301,7 @@ def _check(rows: Sequence[ReviewPicture], picture_ids: Sequence[uuid.UUID], verd
         )
     taken = [row for row in rows if row.decision is not None]
     if taken:
-        raise _TakenError(taken)
+        raise _DecidedByOthersError(taken)
     if verdict.guess is not None:
         for row in rows:
             if row.guess != verdict.guess:

@@ -1,4 +1,4 @@
-"""What a person may say of an answer, and what it comes to."""
+"""Decisions that a person can make about an answer, and their results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Decision = Literal["right", "relabelled", "none", "skip"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a person says: a label, that the guess is right, that no label is, or nothing."""
+    """The decision of a person: a label, that the guess is right, that no label fits, or skip."""
 
     kind: Literal["label", "right", "none", "skip"]
     label: str | None = None
@@ -48,7 +48,7 @@ class ReviewDecision:
 
 @dataclass(frozen=True)
 class FeedbackResult:
-    """What feedback came to."""
+    """The result of feedback."""
 
     example: uuid.UUID | None
     label: str | None
@@ -65,7 +65,7 @@ class FeedbackResult:
 
 @dataclass(frozen=True)
 class AgreementPoint:
-    """The agreement over the last decisions after so many of them."""
+    """The agreement over the last decisions, after `decided` decisions."""
 
     decided: int
     agreement: float

@@ -1,4 +1,4 @@
-"""What the routes of review and feedback are given."""
+"""The services that the routes of review and feedback depend on."""
 
 from __future__ import annotations
 

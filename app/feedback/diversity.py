@@ -22,7 +22,7 @@ _DEFAULT_BASE = 0.4
 
 @dataclass(frozen=True)
 class QueuePlacement:
-    """Where a new picture stands, and which of those before it move back."""
+    """The place of a new picture, and the pictures that it moves back."""
 
     place: float
     pushed_back: NDArray[np.intp]

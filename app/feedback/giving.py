@@ -26,7 +26,7 @@ from app.collections.service import (
 )
 from app.errors import ConflictError
 from app.feedback import feedback_examples, outcomes, repository
-from app.feedback.deciding import Decider, Decisions, let_wait, to_retention
+from app.feedback.deciding import Decisions, Reviewer, let_wait, to_retention
 from app.feedback.decisions import Decision, FeedbackResult, Verdict
 from app.feedback.errors import NotDecidedError, NothingToConfirmError, PictureNotKeptError
 from app.feedback.feedback_examples import RemovedExamples
@@ -50,34 +50,36 @@ class Feedback:
     quota: StorageQuota
     metrics: Metrics
 
-    async def give(self, decider: Decider, collection: str, image: Entry, verdict: Verdict) -> FeedbackResult:
+    async def give(
+        self, reviewer: Reviewer, collection: str, image: Entry, verdict: Verdict
+    ) -> FeedbackResult:
         """Teach a picture's label, or note that it shows none of them, which forgets what feedback had taught of it.
         Saying the same twice is saying it once.
 
         Raises CollectionNotFoundError, NothingToConfirmError, WorkspaceFullError and what reading, embedding and
         keeping an image raises.
         """
-        known = await self.recognition.resolve_collection(decider.workspace, collection)
+        known = await self.recognition.resolve_collection(reviewer.workspace, collection)
         stored = await self.learning.normalise(image, 0, 1)
         sha256 = hashlib.sha256(stored.bytes).hexdigest()
         async with self.database.session() as session:
             retention = await repository.read_retention(session, known.id)
             picture = await repository.find_by_image(session, retention, sha256)
         if picture is not None and picture.decision is None:
-            return await self._decide(decider, known, picture, verdict)
+            return await self._decide(reviewer, known, picture, verdict)
         judged = await judge_images(self.recognition, known, [image])
         scores = _read_answer(judged, known)
         if verdict.kind == "right" and (scores is None or scores.rejected):
             raise NothingToConfirmError
         if verdict.kind != "none":
             await self.quota.take(known.workspace, len(stored.bytes))
-        result = await self._teach(decider, known, judged, scores, stored.bytes, sha256, verdict)
+        result = await self._teach(reviewer, known, judged, scores, stored.bytes, sha256, verdict)
         if result.decision is not None:
             self.metrics.observe_decision(result.decision)
         return result
 
     async def give_by_request(
-        self, decider: Decider, collection: str, request_id: str, verdict: Verdict
+        self, reviewer: Reviewer, collection: str, request_id: str, verdict: Verdict
     ) -> FeedbackResult:
         """The same of the picture that a request asked about, while the review queue keeps it; the picture is decided
         there too.
@@ -85,18 +87,18 @@ class Feedback:
         Raises CollectionNotFoundError, PictureNotKeptError, NothingToConfirmError, and AlreadyDecidedError where
         something else was said before.
         """
-        known = await self.recognition.resolve_collection(decider.workspace, collection)
+        known = await self.recognition.resolve_collection(reviewer.workspace, collection)
         return await self._decide(
-            decider, known, await self._find_picture_of_request(known, request_id), verdict
+            reviewer, known, await self._find_picture_of_request(known, request_id), verdict
         )
 
-    async def take_back(self, decider: Decider, collection: str, image: Entry) -> FeedbackResult:
+    async def take_back(self, reviewer: Reviewer, collection: str, image: Entry) -> FeedbackResult:
         """Take back what was said of a picture: what that taught is forgotten, it counts no more, and a picture of the
         review queue waits again.
 
         Raises CollectionNotFoundError, NotDecidedError and what reading an image raises.
         """
-        known = await self.recognition.resolve_collection(decider.workspace, collection)
+        known = await self.recognition.resolve_collection(reviewer.workspace, collection)
         stored = await self.learning.normalise(image, 0, 1)
         sha256 = hashlib.sha256(stored.bytes).hexdigest()
         async with self.database.session() as session:
@@ -117,15 +119,15 @@ class Feedback:
         return FeedbackResult(None, None, row.version, None, tuple(others), removed.labels)
 
     async def take_back_by_request(
-        self, decider: Decider, collection: str, request_id: str
+        self, reviewer: Reviewer, collection: str, request_id: str
     ) -> FeedbackResult:
         """The same of the picture that a request asked about, while the review queue keeps it.
 
         Raises CollectionNotFoundError, PictureNotKeptError and NotDecidedError.
         """
-        known = await self.recognition.resolve_collection(decider.workspace, collection)
+        known = await self.recognition.resolve_collection(reviewer.workspace, collection)
         picture = await self._find_picture_of_request(known, request_id)
-        undone = await self.decisions.undo(decider, known.name, picture.id)
+        undone = await self.decisions.undo(reviewer, known.name, picture.id)
         others = await self._find_others(known, picture, None)
         return FeedbackResult(None, None, undone.collection_version, None, others, undone.replaced_labels)
 
@@ -154,7 +156,7 @@ class Feedback:
         return tuple(name for name in labels if name != label)
 
     async def _decide(
-        self, decider: Decider, known: KnownCollection, picture: ReviewPicture, verdict: Verdict
+        self, reviewer: Reviewer, known: KnownCollection, picture: ReviewPicture, verdict: Verdict
     ) -> FeedbackResult:
         """Decide a picture that the queue keeps; the same word as before teaches nothing."""
         if verdict.kind == "right" and picture.rejected:
@@ -162,7 +164,7 @@ class Feedback:
         outcome = verdict.decide(picture.guess)
         if picture.decision is not None and (picture.decision, picture.label) == outcome:
             return await self._repeat(known, picture, outcome[0], replace=verdict.replace)
-        (decided,) = await self.decisions.decide(decider, known.name, [picture.id], verdict, "feedback")
+        (decided,) = await self.decisions.decide(reviewer, known.name, [picture.id], verdict, "feedback")
         return FeedbackResult(
             decided.example,
             decided.label,
@@ -191,7 +193,7 @@ class Feedback:
 
     async def _teach(
         self,
-        decider: Decider,
+        reviewer: Reviewer,
         known: KnownCollection,
         judged: JudgedImages,
         scores: PredictionScores | None,
@@ -230,7 +232,7 @@ class Feedback:
                 word = verdict if label is None else Verdict("label", label=label)
                 if (picture.decision, picture.label) != (of_kept := word.decide(picture.guess)):
                     picture.decision, picture.label = of_kept
-                    picture.decided_at, picture.decided_by = datetime.now(UTC), decider.key_id
+                    picture.decided_at, picture.decided_by = datetime.now(UTC), reviewer.key_id
                 picture.example_id = result.example
             if scores is not None:
                 answer = None if scores.rejected else scores.guess

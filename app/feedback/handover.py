@@ -32,7 +32,7 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class UnsurePicture:
-    """A picture that may be kept, and what its collection said of it. Whoever takes it closes `entry`."""
+    """A picture that may be kept, and what its collection said of it. The taker closes `entry`."""
 
     collection: KnownCollection
     request_id: str

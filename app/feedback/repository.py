@@ -44,7 +44,7 @@ class NewPicture:
 
 @dataclass(frozen=True)
 class ComparedPicture:
-    """A kept picture as seen from a new one."""
+    """A kept picture and its similarity to a new one."""
 
     id: uuid.UUID
     margin: float

@@ -1,4 +1,4 @@
-"""What a collection said of one picture, as the review queue keeps and shows it."""
+"""The scores of one picture, as the review queue stores and shows them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_SCORES = 10
 
 @dataclass(frozen=True)
 class PredictionScores:
-    """The likeliest labels, best first, and how sure that was."""
+    """The most likely labels, best first, and the margin."""
 
     scores: list[tuple[str, float]]
     margin: float

@@ -185,7 +185,7 @@ def _fields(found: Sequence[Any]) -> str:
 
 
 def unforeseen(request_id: str) -> VisionError:
-    """What a client is told of a failure nobody named: where to look it up, and nothing of the inside."""
+    """The reply to an unexpected failure: an id to look up in the log, and no internals."""
     return VisionError(f"The service failed in a way it did not foresee; its log has request {request_id}.")
 
 

@@ -153,7 +153,7 @@ UNSERVED: Final = text(
     "FROM job_events WHERE job_id = jobs.id ORDER BY job_events.id DESC LIMIT 1) "
     "ORDER BY created_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED"
 )
-"""Jobs that have told nothing for so long, and not this line last."""
+"""Jobs without an event for so long whose last event is not this line."""
 
 FORGET_CHECKPOINTS: Final = text(
     "UPDATE jobs SET checkpoint = NULL WHERE checkpoint IS NOT NULL AND state IN ('failed', 'cancelled') "

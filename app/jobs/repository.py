@@ -1,4 +1,4 @@
-"""Jobs, what they told and what they left behind, as rows; every look-up is held to a workspace here.
+"""Jobs, their events and their files as rows; every look-up is held to a workspace here.
 
 What may happen to a job is `app.jobs.machine`'s, whose statements this runs for the service.
 """

@@ -36,7 +36,7 @@ log = structlog.get_logger("app.jobs")
 
 
 class Publisher(Protocol):
-    """Where workers hear of jobs."""
+    """The message queue to workers."""
 
     def publish(self, job_id: uuid.UUID, queue: str) -> bool:
         """Send a message; False where the broker is away. Blocks for a moment."""
@@ -195,7 +195,7 @@ class Jobs:
         return job
 
     async def _publish(self, job_id: uuid.UUID, queue: str) -> None:
-        """Tell the workers; who cannot be told now is told by the sweeper."""
+        """Publish the job to workers; where that fails, the sweeper publishes it later."""
         if not await asyncio.to_thread(self._queue.publish, job_id, queue):
             log.warning("workers could not be told of a job yet", job=str(job_id), queue=queue)
             return

@@ -1,4 +1,4 @@
-"""What a job tells as server-sent events, and its files as downloads."""
+"""The events of a job as server-sent events, and its files as downloads."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ log = structlog.get_logger("app.jobs")
 
 
 class Followers:
-    """Who follows jobs on this service."""
+    """Counts the clients that follow jobs."""
 
     def __init__(
         self,

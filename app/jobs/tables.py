@@ -1,4 +1,4 @@
-"""The tables of jobs, of what they tell while they run, and of the models and files they publish.
+"""The tables of jobs, their events, and the models and files that they publish.
 
 What may change them, and when, is `app.jobs.machine`'s.
 """
@@ -73,7 +73,7 @@ class Job(Base):
 
 
 class JobEvent(Base):
-    """What a job told: a state, its progress, a metric or a log line. Ids grow in the order of a job's events."""
+    """An event of a job: a state, its progress, a metric or a log line. Ids grow in the order of a job's events."""
 
     __tablename__ = "job_events"
     __table_args__ = (Index("ix_job_events_job", "job_id", "id"),)

@@ -1,4 +1,4 @@
-"""Carries what the batcher and the registry tell into the metrics and the log."""
+"""Turns events of the batcher and the registry into metrics and log lines."""
 
 from __future__ import annotations
 

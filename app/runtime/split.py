@@ -15,13 +15,13 @@ from typing import Any
 
 from app.embedded import Addresses
 from app.observability.shared_metrics import SharedMetrics
-from app.runtime.around import Around, StartOnce
 from app.runtime.child_pipes import write_settings
 from app.runtime.children import Child, Pauses
 from app.runtime.job_processes import MAX_WAIT_SECONDS, job_processes
 from app.runtime.listening import url_of
 from app.runtime.names import METRICS, TALLIES
 from app.runtime.plan import Plan, engine_settings, front_end_settings
+from app.runtime.resources import ServiceResources, StartOnce
 from app.runtime.saying import err, say, say_listening, say_not_loaded, say_ready
 from app.runtime.stopping import FORCED, Stop
 from app.settings import Settings
@@ -41,7 +41,7 @@ class Split:
         settings: Settings,
         sock: socket.socket,
         stop: Stop,
-        around: Around,
+        around: ServiceResources,
         connections: int,
         plan: Plan,
         folder: Path,

@@ -17,8 +17,8 @@ from app.strategies.definition import (
     Gigabytes,
     LearningType,
     Name,
-    Part,
     Sentence,
+    StrictModel,
     Word,
 )
 
@@ -70,7 +70,7 @@ def _check_model_type(word: str) -> str:
     return word
 
 
-class WrittenHardware(Part):
+class WrittenHardware(StrictModel):
     """What it needs, as its author says."""
 
     gpu_memory_gb: Gigabytes | None = Field(
@@ -100,7 +100,7 @@ class WrittenHardware(Part):
         return given, given
 
 
-class WrittenStrategy(Part):
+class WrittenStrategy(StrictModel):
     """A strategy in its short form."""
 
     model_config = ConfigDict(

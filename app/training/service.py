@@ -39,7 +39,7 @@ class Submission:
     """A request for a job."""
 
     how: str | MultimodalConfig
-    """A strategy's name, or a configuration in its place."""
+    """The name of a strategy, or a configuration in its place."""
     collection: str | None
     dataset: uuid.UUID | None
     options: TrainingOptions

@@ -75,7 +75,7 @@ COMPONENTS = {
     "RecommendedStrategy": strategies.RecommendedStrategy,
     "Samples": strategies.Samples,
     "CurvePoint": review.CurvePoint,
-    "DecidedInfo": review.ReviewDecision,
+    "ReviewDecisionInfo": review.ReviewDecision,
     "FeedbackInfo": review.Feedback,
     "GuessScore": review.GuessScore,
     "ReviewPictureInfo": review.ReviewPicture,

@@ -1,4 +1,4 @@
-"""`POST /classify`: an image and get its label."""
+"""`POST /classify`: the labels of an image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MAX_NEIGHBOURS = 20
 
 
 class ClassifyForm(Form):
-    """What to choose from, and how much of it to tell."""
+    """Which labels to choose from, and how many scores to return."""
 
     collection: str | None = Field(
         None,

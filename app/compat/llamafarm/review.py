@@ -14,7 +14,7 @@ from app.collections.dependencies import MODEL_ERRORS, ThumbnailService
 from app.collections.errors import CollectionNotFoundError
 from app.collections.thumbnails import Thumbnail
 from app.compat.reading import Body, check_labels, describe_body, read_body
-from app.feedback.deciding import Decider
+from app.feedback.deciding import Reviewer
 from app.feedback.decisions import Verdict
 from app.feedback.dependencies import DecisionService, ReviewService
 from app.feedback.errors import AlreadyDecidedError, ReviewPictureNotFoundError
@@ -82,7 +82,7 @@ async def decide_pending(
             [label] = check_labels([body.corrected_class], "corrected_class", settings)
             verdict = Verdict("label", label=label_name(label, settings.limits.max_text_chars))
     collection = await review.find_collection_of(caller.workspace, picture)
-    await decisions.decide(Decider(caller.workspace, caller.key_id), collection, [picture], verdict)
+    await decisions.decide(Reviewer(caller.workspace, caller.key_id), collection, [picture], verdict)
     return {"success": True}
 
 

@@ -13,7 +13,7 @@ from app.collections.dependencies import MODEL_ERRORS, CollectionPath, Thumbnail
 from app.collections.errors import CollectionNotFoundError
 from app.collections.thumbnails import Size
 from app.errors import InvalidInputError
-from app.feedback.deciding import Decider
+from app.feedback.deciding import Reviewer
 from app.feedback.decisions import ReviewDecision, Verdict
 from app.feedback.dependencies import DecisionService, ReviewService
 from app.feedback.errors import (
@@ -25,10 +25,10 @@ from app.feedback.errors import (
 from app.feedback.schemas import (
     BulkDecisionRequest,
     CurvePoint,
-    DecidedInfo,
-    DecidedList,
     DecisionRequest,
     GuessScore,
+    ReviewDecisionInfo,
+    ReviewDecisionList,
     ReviewPage,
     ReviewPictureInfo,
     ReviewStats,
@@ -107,14 +107,14 @@ async def decide_review_pictures(
     wanted: BulkDecisionRequest,
     settings: AppSettings,
     decisions: DecisionService,
-) -> DecidedList:
+) -> ReviewDecisionList:
     """Say of several pictures what they show: all of them or, where one cannot be decided so, none."""
     most = settings.review.review_max_bulk
     if len(wanted.ids) > most:
         raise InvalidInputError(f"ids: at most {most} pictures at a time.", param="ids")
-    decider = Decider(caller.workspace, caller.key_id)
-    decided = await decisions.decide(decider, collection, wanted.ids, _verdict(wanted, settings))
-    return DecidedList(data=[_to_info(decision) for decision in decided])
+    reviewer = Reviewer(caller.workspace, caller.key_id)
+    decided = await decisions.decide(reviewer, collection, wanted.ids, _verdict(wanted, settings))
+    return ReviewDecisionList(data=[_to_info(decision) for decision in decided])
 
 
 @router.post("/{id}", responses=_DECIDING_ERRORS)
@@ -125,11 +125,11 @@ async def decide_review_picture(
     wanted: DecisionRequest,
     settings: AppSettings,
     decisions: DecisionService,
-) -> DecidedInfo:
+) -> ReviewDecisionInfo:
     """Say what a picture shows. A label, or that the guess is right, teaches it before this answers."""
-    decider = Decider(caller.workspace, caller.key_id)
+    reviewer = Reviewer(caller.workspace, caller.key_id)
     wanted_id = parse_id(picture, ReviewPictureNotFoundError)
-    (decided,) = await decisions.decide(decider, collection, [wanted_id], _verdict(wanted, settings))
+    (decided,) = await decisions.decide(reviewer, collection, [wanted_id], _verdict(wanted, settings))
     return _to_info(decided)
 
 
@@ -139,10 +139,10 @@ async def decide_review_picture(
 )
 async def undo_review_decision(
     caller: Learner, collection: CollectionPath, picture: _PicturePath, decisions: DecisionService
-) -> DecidedInfo:
+) -> ReviewDecisionInfo:
     """Take a decision back: the example that it taught is forgotten, and the picture waits again."""
-    decider = Decider(caller.workspace, caller.key_id)
-    undone = await decisions.undo(decider, collection, parse_id(picture, ReviewPictureNotFoundError))
+    reviewer = Reviewer(caller.workspace, caller.key_id)
+    undone = await decisions.undo(reviewer, collection, parse_id(picture, ReviewPictureNotFoundError))
     return _to_info(undone)
 
 
@@ -191,8 +191,8 @@ def _info(row: ReviewPicture, collection: str) -> ReviewPictureInfo:
     )
 
 
-def _to_info(decided: ReviewDecision) -> DecidedInfo:
-    return DecidedInfo(
+def _to_info(decided: ReviewDecision) -> ReviewDecisionInfo:
+    return ReviewDecisionInfo(
         id=decided.id,
         decision=decided.decision,
         label=decided.label,

@@ -34,8 +34,6 @@ export interface DatasetImageInfo { image_sha256: string; split: string; label: 
 export interface DatasetImageList { data: DatasetImageInfo[]; next: string | null }
 export interface DatasetInfo { id: string; name: string; state: "preparing" | "ready" | "failed"; task: "classification" | "vqa" | "caption" | null; format: string; summary: Record<string, unknown> | null; error: Record<string, unknown> | null; job: string | null; created_at: string }
 export interface DatasetList { data: DatasetInfo[]; next: string | null }
-export interface DecidedInfo { id: string; decision: "right" | "relabelled" | "none" | "skip" | null; label: string | null; example: string | null; collection_version: number; waiting: number }
-export interface DecidedList { data: DecidedInfo[] }
 export interface DecisionRequest { label?: string | null; decision?: "right" | "none" | "skip" | null; guess?: string | null }
 export interface Embedding { object: "embedding"; index: number; embedding: number[] | string }
 export interface EmbeddingList { object: "list"; data: Embedding[]; model: string; usage: app__collections__schemas__Usage }
@@ -91,6 +89,8 @@ export interface Recommendation { hardware: Machine; machine: MachineFacts; data
 export interface RecommendedStrategy { name: string; task: "classification" | "vqa" | "caption"; family: string; checkpoint: string; method: string | null; expected_time_s: number | null; expected_examples: number | null; expected_time_note: string; params: Record<string, unknown>; larger: string[]; larger_params: Record<string, Record<string, unknown>>; reason: string }
 export interface RefusedFile { file: string; reason: string }
 export interface RenamedLabel { label: string; description: string; examples: number; removed: string[]; collection_version: number }
+export interface ReviewDecisionInfo { id: string; decision: "right" | "relabelled" | "none" | "skip" | null; label: string | null; example: string | null; collection_version: number; waiting: number }
+export interface ReviewDecisionList { data: ReviewDecisionInfo[] }
 export interface ReviewPage { data: ReviewPictureInfo[]; next: string | null }
 export interface ReviewPictureInfo { id: string; created_at: string; request_id: string; image: string; scores: GuessScore[]; margin: number; rejected: boolean; guess: string; scored_version: number }
 export interface ReviewSpan { keep?: number; days?: number }
@@ -144,10 +144,10 @@ export interface Calls {
   "DELETE /v1/collections/{collection}/examples/{id}": { path: { collection: string; id: string }; reply: void };
   "GET /v1/collections/{collection}/examples/{id}/image": { path: { collection: string; id: string }; query: { size?: number }; reply: void };
   "GET /v1/collections/{collection}/review": { path: { collection: string }; query: { order?: "margin" | "newest"; limit?: number | null; cursor?: string | null }; reply: ReviewPage };
-  "POST /v1/collections/{collection}/review": { path: { collection: string }; json: BulkDecisionRequest; reply: DecidedList };
+  "POST /v1/collections/{collection}/review": { path: { collection: string }; json: BulkDecisionRequest; reply: ReviewDecisionList };
   "GET /v1/collections/{collection}/review/stats": { path: { collection: string }; reply: ReviewStats };
-  "POST /v1/collections/{collection}/review/{id}": { path: { collection: string; id: string }; json: DecisionRequest; reply: DecidedInfo };
-  "DELETE /v1/collections/{collection}/review/{id}/decision": { path: { collection: string; id: string }; reply: DecidedInfo };
+  "POST /v1/collections/{collection}/review/{id}": { path: { collection: string; id: string }; json: DecisionRequest; reply: ReviewDecisionInfo };
+  "DELETE /v1/collections/{collection}/review/{id}/decision": { path: { collection: string; id: string }; reply: ReviewDecisionInfo };
   "GET /v1/collections/{collection}/review/{id}/image": { path: { collection: string; id: string }; query: { size?: number }; reply: void };
   "POST /v1/feedback": { path: {  }; json: { collection?: string; request_id?: string; label?: string; right?: boolean; none?: boolean; undo?: boolean; replace?: boolean; image?: string }; form: { collection?: string; request_id?: string; label?: string; right?: boolean; none?: boolean; undo?: boolean; replace?: boolean; image?: Blob }; reply: FeedbackInfo };
   "POST /v1/vqa": { path: {  }; json: { model?: string; max_new_tokens?: number; temperature?: number; top_p?: number; strict?: boolean; stream?: boolean; question: string; collection?: string; k?: number; image: string }; form: { model?: string; max_new_tokens?: number; temperature?: number; top_p?: number; strict?: boolean; stream?: boolean; question: string; collection?: string; k?: number; image: Blob }; reply: AnswerReply };

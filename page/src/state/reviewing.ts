@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { call, readAll } from "../api/client";
 import { Problem } from "../api/problems";
-import type { DecidedInfo, ReviewPictureInfo, ReviewStats } from "../api/schema";
+import type { ReviewDecisionInfo, ReviewPictureInfo, ReviewStats } from "../api/schema";
 import { collection, collectionName, refresh } from "./collections";
 
 export type Decision = { label: string } | { decision: "right"; guess: string } | { decision: "none" | "skip" };
@@ -52,7 +52,7 @@ export async function loadQueue(): Promise<void> {
 addEventListener("beforeunload", (event) => sending.value && event.preventDefault());
 
 /** Decides pictures, all or none; raises `Problem`, after which the queue shows what is true now. */
-export function decide(ids: string[], decision: Decision): Promise<DecidedInfo[]> {
+export function decide(ids: string[], decision: Decision): Promise<ReviewDecisionInfo[]> {
   const name = collectionName.value;
   round++; // a reading under way would bring them back
   const before = waitingPictures.value ?? [];
@@ -61,10 +61,10 @@ export function decide(ids: string[], decision: Decision): Promise<DecidedInfo[]
   return inTurn(() => send(name, ids, decision, before));
 }
 
-async function post(collection: string, ids: string[], decision: Decision): Promise<DecidedInfo[]> {
+async function post(collection: string, ids: string[], decision: Decision): Promise<ReviewDecisionInfo[]> {
   const [id = ""] = ids;
   if (ids.length === 1) return [await call("POST /v1/collections/{collection}/review/{id}", { path: { collection, id }, json: decision, showCall: true })];
-  const decided: DecidedInfo[] = [];
+  const decided: ReviewDecisionInfo[] = [];
   for (let from = 0; from < ids.length; from += MAX_AT_ONCE) {
     const some = ids.slice(from, from + MAX_AT_ONCE);
     decided.push(...(await call("POST /v1/collections/{collection}/review", { path: { collection }, json: { ids: some, ...decision }, showCall: true })).data);
@@ -72,7 +72,7 @@ async function post(collection: string, ids: string[], decision: Decision): Prom
   return decided;
 }
 
-async function send(name: string, ids: string[], decision: Decision, before: ReviewPictureInfo[]): Promise<DecidedInfo[]> {
+async function send(name: string, ids: string[], decision: Decision, before: ReviewPictureInfo[]): Promise<ReviewDecisionInfo[]> {
   try {
     const done = await post(name, ids, decision).catch((error: unknown) => {
       // the guess moved on while the picture was looked at: what was seen and confirmed is still what it shows

@@ -112,7 +112,7 @@ class AddedExample(ReplyModel):
 
 
 class ChangedExamples(ReplyModel):
-    """What became of several examples."""
+    """The result of changing several examples."""
 
     label: str | None
     """The label that they have; None where they were forgotten."""

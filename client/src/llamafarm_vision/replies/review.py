@@ -85,7 +85,7 @@ class ReviewStats(ReplyModel):
 
 
 class Feedback(ReplyModel):
-    """What feedback came to."""
+    """The result of feedback."""
 
     example: str | None
     """The example that was taught; None where nothing was."""
