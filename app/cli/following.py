@@ -254,5 +254,5 @@ def _state(data: dict[str, Any]) -> str:
     if state == "running" and int(data.get("attempt") or 1) > 1:
         return f"running, attempt {data['attempt']}"
     error = data.get("error")
-    told = isinstance(error, dict) and error.get("detail")
-    return f"{state}: {in_flags(str(told))}" if told else state
+    detail = isinstance(error, dict) and error.get("detail")
+    return f"{state}: {in_flags(str(detail))}" if detail else state

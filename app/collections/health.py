@@ -68,11 +68,11 @@ class NearDuplicate:
 
 @dataclass(frozen=True)
 class OverlappingLabels:
-    """Two labels that cannot be told apart well."""
+    """Two labels that are hard to distinguish."""
 
     labels: tuple[str, str]
     share: float | None
-    """Of their examples that are told as the other one when left out; None where none was left out."""
+    """Share of their examples that are predicted as the other one when left out; None where none was left out."""
     similarity: float | None
     """Mean cosine of an example of the one and one of the other."""
     sentence: str
@@ -85,7 +85,7 @@ class LabelState:
     label: str
     examples: int
     recall: float | None
-    """Share of its examples that are told right when left out."""
+    """Share of its examples that are predicted right when left out."""
 
 
 @dataclass(frozen=True)
@@ -200,8 +200,8 @@ def _name_overlap(overlap: Overlap, head: Head) -> OverlappingLabels:
     similarity = None if np.isnan(overlap.across) else overlap.across
     if overlap.left_out:
         sentence = (
-            f"Of {overlap.left_out} examples of '{first}' and '{second}' {overlap.confused} are told as the other one "
-            "when they are left out."
+            f"Of {overlap.left_out} examples of '{first}' and '{second}' {overlap.confused} are predicted as the "
+            "other one when they are left out."
         )
         return OverlappingLabels((first, second), overlap.confused / overlap.left_out, similarity, sentence)
     sentence = (
@@ -250,7 +250,7 @@ def _notes(health: HealthReport, head: Head) -> Iterable[str]:
     """What the figures leave out."""
     median = float(np.median(head.counts))
     if len(head.labels) < 2:
-        yield "With a single label no example can be told wrong: teach a second one."
+        yield "With a single label no example can be found wrong: teach a second one."
     elif median < ENOUGH:
         yield (
             f"The labels have a median of {median:g} different examples; from {ENOUGH} on each is left out in turn, to "

@@ -165,7 +165,7 @@ class ReviewStats(BaseModel):
         description="The guess was right, or the picture was rejected and shows none of the labels."
     )
     relabelled: int
-    none: int = Field(description="A label was told, and the picture shows none of them.")
+    none: int = Field(description="A label was predicted, and the picture shows none of them.")
     skipped: int
     agreement: float | None = Field(description="`right` of `decided`; null where nothing is decided.")
     curve: list[CurvePoint] = Field(description="At most 200 points, the oldest first.")

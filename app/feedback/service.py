@@ -133,9 +133,9 @@ class ReviewQueue:
             return known, await repository.read_retention(session, known.id)
 
     async def _rescore(self, known: KnownCollection, rows: Sequence[ReviewPicture]) -> None:
-        """Let the rows say what the collection says now, and remember that it was shown.
+        """Update the scores of the rows to those of the collection now, and store them.
 
-        Where that cannot be told at the moment they keep what was said last; `scored_version` says when that was.
+        Where that cannot be computed at the moment they keep the last scores; `scored_version` says of which version.
         """
         stale = [row for row in rows if row.scored_version != known.version]
         try:

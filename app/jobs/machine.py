@@ -169,14 +169,14 @@ PROGRESS: Final = text(
     "WITH superseded AS (DELETE FROM job_events WHERE id = :before) "
     "INSERT INTO job_events (job_id, kind, data) VALUES (:id, 'progress', CAST(:data AS jsonb)) RETURNING id"
 )
-"""Likewise; takes the place of the progress that an attempt told before, so that a long job's do not pile up."""
+"""Likewise; replaces the last progress of an attempt, so that a long job's do not pile up."""
 
 FORGET_EVENTS: Final = text(
     "DELETE FROM job_events WHERE id IN (SELECT e.id FROM job_events e JOIN jobs j ON j.id = e.job_id "
     "WHERE j.finished_at <= now() - make_interval(secs => :keep_s) AND e.kind <> 'state' LIMIT :limit) "
     "RETURNING id"
 )
-"""What an ended job told, but for its states."""
+"""The events of an ended job, except its states."""
 
 TABLE: Final[dict[tuple[str, str], tuple[str, TextClause]]] = {
     ("queued", "claim"): ("running", CLAIM),

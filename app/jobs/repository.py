@@ -164,7 +164,7 @@ async def load_events(
 
 
 async def has_told_all(session: AsyncSession, job_id: uuid.UUID, after: int) -> bool:
-    """Whether a job has ended and told nothing after the event of that id."""
+    """Whether a job has ended without an event after that id."""
     later = select(JobEvent.id).where(JobEvent.job_id == job_id, JobEvent.id > after).exists()
     ended = select(Job.id).where(Job.id == job_id, Job.state.in_(FINISHED), ~later)
     return await session.scalar(ended) is not None

@@ -162,7 +162,7 @@ class Jobs:
             return await repository.metrics(session, job_id, points=points)
 
     async def has_told_all(self, job_id: uuid.UUID, after: int) -> bool:
-        """Whether a job has ended and told nothing after the event of that id."""
+        """Whether a job has ended without an event after that id."""
         async with self._database.session() as session:
             return await repository.has_told_all(session, job_id, after)
 
@@ -197,12 +197,12 @@ class Jobs:
     async def _publish(self, job_id: uuid.UUID, queue: str) -> None:
         """Publish the job to workers; where that fails, the sweeper publishes it later."""
         if not await asyncio.to_thread(self._queue.publish, job_id, queue):
-            log.warning("workers could not be told of a job yet", job=str(job_id), queue=queue)
+            log.warning("a job could not be published to workers yet", job=str(job_id), queue=queue)
             return
         try:
             async with self._database.session() as session:
                 await session.execute(machine.PUBLISHED, {"id": job_id})
-        except SQLAlchemyError as error:  # it is told again
+        except SQLAlchemyError as error:  # the sweeper publishes it again
             log.warning("a message could not be noted", job=str(job_id), reason=type(error).__name__)
 
 

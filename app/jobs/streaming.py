@@ -133,7 +133,7 @@ class Followers:
 
 
 def _newest(events: Sequence[StoredEvent]) -> list[StoredEvent]:
-    """Without progress that later progress among them supersedes: a long job has told of very much."""
+    """Without progress that later progress among them supersedes: a long job has very many of them."""
     last = max((event.id for event in events if event.kind == "progress"), default=0)
     return [event for event in events if event.kind != "progress" or event.id == last]
 

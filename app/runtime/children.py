@@ -84,7 +84,7 @@ class Children:
     def stop(self, *children: Child, within_s: float) -> None:
         """Return when none of them (of all without any) is left: drained, and killed after `within_s`.
 
-        Safe to call twice. Once all were told to stop, no further one is started.
+        Safe to call twice. Once all were asked to stop, no further one is started.
         """
         keepers = self._of(children)
         for keeper in keepers:

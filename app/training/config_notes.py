@@ -176,7 +176,7 @@ def _of_figures(config: MultimodalConfig, task: Task | None, base: BaseTraits | 
     if others:
         what = "labels" if task == "classification" else "questions and captions"
         judged = _join_words(sorted(fitting))
-        yield "evaluation.metrics", f"{_join_words(others)} cannot be told of {what}; {judged} can."
+        yield "evaluation.metrics", f"{_join_words(others)} cannot be computed for {what}; {judged} can."
 
 
 def _parts(name: str) -> list[str]:

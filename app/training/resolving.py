@@ -128,7 +128,7 @@ def resolve_job(
 
 
 def check_options(strategy: Recipe, options: TrainingOptions, bases: BaseModels) -> None:
-    """Raise what `resolve_job` raises whatever the data are, so that it can be told before there are any."""
+    """Raise what `resolve_job` raises whatever the data are, so that it is known before there are any."""
     if strategy.method is None:  # what to do instead depends on the data
         return
     _check_allowed_base(strategy, options.base_model, bases)

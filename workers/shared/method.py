@@ -22,14 +22,14 @@ class StoppingError(Exception):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a trained classifier said of held-out images, before it may have been trained on these too."""
+    """Predictions of a trained classifier for held-out images, made before it may have been trained on these too."""
 
     train_items: Sequence[Item]
-    """What it was trained on then."""
+    """The items it had been trained on."""
     items: Sequence[Item]
-    """What it was asked about."""
+    """The held-out items."""
     predicted: Sequence[str]
-    """The label that it told of each."""
+    """The predicted label of each."""
     evaluated_on: Literal["test", "validation"]
 
     @property

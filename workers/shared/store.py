@@ -99,8 +99,8 @@ class OwnedJob:
     def __init__(self, store: JobStore, claimed: LeasedJob) -> None:
         self.job = claimed
         self._store, self._engine = store, store.engine
-        self._told: int | None = None
-        """The event that progress was last told in."""
+        self._progress_event: int | None = None
+        """The id of the last progress event."""
 
     def renew(self) -> bool:
         """Own it for another lease; whether cancelling was asked for."""
@@ -134,12 +134,12 @@ class OwnedJob:
                 metrics=_json(values),
             )
             progress = {"phase": row.phase, "step": row.step, "of": row.of, "eta_s": eta_s}
-            told: int = connection.execute(
-                machine.PROGRESS, {"id": self.job.id, "before": self._told, "data": _json(progress)}
+            event_id: int = connection.execute(
+                machine.PROGRESS, {"id": self.job.id, "before": self._progress_event, "data": _json(progress)}
             ).scalar_one()
             if values:
                 _tell(connection, self.job.id, "metric", {"step": row.step, "values": values})
-        self._told = told
+        self._progress_event = event_id
 
     def log(self, lines: list[str]) -> None:
         """Lines for the job's log; beyond the cap they are dropped, and that is said once."""

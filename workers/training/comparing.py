@@ -216,7 +216,7 @@ def _predict_by_head(
 
 
 def _embed_items(encoder: Encoder, examples: Examples, items: Sequence[Item]) -> Vectors:
-    """float32[n, d]; no progress is told, since the steps of a job are those of its training."""
+    """float32[n, d]; no progress is reported, since the steps of a job are those of its training."""
     parts = []
     for start in range(0, len(items), _BATCH):
         pixels = [encoder.preprocess(examples.image(item)) for item in items[start : start + _BATCH]]

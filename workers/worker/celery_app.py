@@ -91,13 +91,13 @@ def _listen(app: Celery, settings: Settings, draining: threading.Event) -> None:
     def ready(**_: Any) -> None:
         queues = set(app.amqp.queues.consume_from)
         if works := queues - {SWEEP_QUEUE}:
-            told = {
+            options = {
                 "every_s": settings.jobs.job_heartbeat_s,
                 "for_s": settings.jobs.job_lease_s,
                 "until": draining,
             }
             threading.Thread(
-                target=announce, args=(settings.server.redis_url, works), kwargs=told, daemon=True
+                target=announce, args=(settings.server.redis_url, works), kwargs=options, daemon=True
             ).start()
         if SWEEP_QUEUE in queues:
             EmbeddedService(app, thread=True, scheduler_cls=app.conf.beat_scheduler).start()

@@ -87,7 +87,7 @@ def kill(child: subprocess.Popen[bytes]) -> None:
 
 
 def reason(code: int) -> str:
-    """Why a process ended that told nothing, from its exit code."""
+    """Why a process ended without reporting an error, from its exit code."""
     if code < 0:
         name = signal.Signals(-code).name
         hint = " (often: out of memory)" if -code == signal.SIGKILL else ""

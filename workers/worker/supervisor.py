@@ -254,7 +254,7 @@ class _Attempt:
             self._waiting.append(event)
 
     def _flush(self, most: int = _MAX_WAITING) -> None:
-        """Write down what was told, the oldest first; the lease is kept meanwhile."""
+        """Store the received events, the oldest first; the lease is renewed meanwhile."""
         for _ in range(most):
             if not self._waiting:
                 return

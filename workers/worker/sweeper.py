@@ -56,14 +56,14 @@ class Sweeper:
             self._end(connection)
             connection.commit()
             used = self._find_used_queues(connection)
-            told = self._stale(connection, used)
+            published = self._stale(connection, used)
             connection.commit()
             self._say_unserved(connection, used)
             connection.commit()
-            for job in told:
+            for job in published:
                 self._queue.publish(job.id, job.queue)
-        if told:
-            log.info("told workers of waiting jobs", jobs=len(told))
+        if published:
+            log.info("published waiting jobs to workers", jobs=len(published))
 
     def tidy(self) -> None:
         """Remove files that no job or model needs: of attempts that lost their job, and of jobs that ended.
@@ -132,7 +132,7 @@ class Sweeper:
                 )
 
     def _stale(self, connection: Connection, used: list[str]) -> list[Any]:
-        """Jobs to tell workers of, marked as told."""
+        """Jobs to publish to workers, marked as published."""
         waiting = {queue: self._queue.waiting(queue) for queue in used}
         short = [queue for queue, count in waiting.items() if count is not None and count < _MAX_WAITING]
         return list(

@@ -72,7 +72,7 @@ async def decide_pending(
     review: ReviewService,
     decisions: DecisionService,
 ) -> dict[str, Any]:
-    """Say whether a picture shows what was told; a class, right or corrected, is taught at once."""
+    """Say whether a picture shows what was predicted; a class, right or corrected, is taught at once."""
     body = await read_body(request, DecideBody)
     picture = parse_id(body.id, ReviewPictureNotFoundError)
     verdict = Verdict("skip" if body.decision == "skip" else "right")

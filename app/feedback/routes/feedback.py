@@ -41,7 +41,7 @@ class FeedbackForm(Form):
         " picture.",
     )
     label: LabelText | None = Field(None, description="What the picture shows; a new label is made.")
-    right: Flag = Field(False, description="Whether the label that was told is right.")
+    right: Flag = Field(False, description="Whether the predicted label is right.")
     none: Flag = Field(
         False,
         description="Whether it shows none of the labels: that is counted and not taught, and what feedback had taught"

@@ -103,7 +103,7 @@ class EncoderTraining(Publishing):
         """A closed-form head as a linear layer, which may move faster than the pretrained layers below it: its weights
         are kept small and scaled, so that one rate suits both.
 
-        `shown` float32[m, d] are features that it is told by, of the examples and perhaps of changed copies.
+        `shown` float32[m, d] are features to set it by, of the examples and perhaps of changed copies.
         """
         rows, bias = distil_head(head, shown)
         linear = nn.Linear(rows.shape[1], len(rows)).to(self.device)

@@ -51,7 +51,7 @@ class FinetuneTail(TailTraining):
         super().__init__(run, few, examples, base)
 
     def build(self) -> None:
-        """See `TailTraining`; labels weigh the same unless told otherwise."""
+        """See `TailTraining`; labels weigh the same unless parameters say otherwise."""
         counts = Counter(item.label for item in self.train)
         if self.many.class_weights:
             balance = [len(self.train) / (len(self.labels) * max(counts[label], 1)) for label in self.labels]

@@ -111,7 +111,7 @@ def give_feedback(
 
     Args:
         request_id: In place of the image, the `X-Request-ID` of the answer, as long as the picture is kept for review.
-        right: Whether the label that was told is right.
+        right: Whether the predicted label is right.
         none: Whether it shows none of the labels; what feedback had taught of it before is forgotten.
         undo: Whether what was said of it is taken back; refused where nothing was.
         replace: With a label or `right`, whether the picture loses the other ones that it has.

@@ -115,7 +115,7 @@ class AdaptedVlm:
         config = self.model.peft_config["default"]
         config.base_model_name_or_path, config.inference_mode = base, True
         config.save_pretrained(str(folder))
-        # told that no embeddings are among them, peft need not ask the hub what the base's are like
+        # with this set peft does not ask the hub about the embeddings of the base
         weights = get_peft_model_state_dict(self.model, save_embedding_layers=False)
         save_file({name: weight.contiguous().cpu() for name, weight in weights.items()}, folder / WEIGHTS)
         if not (folder / CONFIG).is_file():

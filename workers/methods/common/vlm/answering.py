@@ -98,7 +98,7 @@ class Judge:
     def _judge(self, items: Sequence[Item]) -> tuple[dict[str, Any], list[str] | None]:
         """`figures`, and None; or where labels were taught as answers, `metrics.classification` with each answer
         constrained to the labels by their likelihood (`common.vlm.labels`) and how often the free answer is the label,
-        and the label told of each item.
+        and the predicted label of each item.
         """
         scorer, labels = self._scorer, self._items.labels
         if scorer is None:
