@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from app.heads import calibration, gda, noise, proker
-from app.heads.gathering import CORE, ENOUGH, Gathered
+from app.heads.gathering import CORE, ENOUGH, SupportRows
 from app.heads.moments import Moments
 from app.heads.priors import ShotPrior
 from app.heads.repeats import Repeats
@@ -36,7 +36,7 @@ adjustment (Menon et al. 2021), but fitted: a classifier believes too little in 
 class Problem:
     """Supports, their cosines with the texts, and what is assumed before looking at them."""
 
-    gathered: Gathered
+    gathered: SupportRows
     supports: SupportSet
     label_ids: list[int]
     texts: TextRows | None
@@ -89,7 +89,7 @@ class Kernel(NamedTuple):
         return found
 
 
-class Combined(NamedTuple):
+class CombinedFit(NamedTuple):
     """A fit on supports, and held-out logits to calibrate it with."""
 
     text_scale: float
@@ -117,7 +117,7 @@ class _Parts(NamedTuple):
     """float64[K, r, p]: texts, kernel and Gaussian as far as they are used, rarity."""
 
 
-def combine(problem: Problem, names: Sequence[str]) -> Combined:
+def combine(problem: Problem, names: Sequence[str]) -> CombinedFit:
     """Fit `proker` and `gda`, or one of them, and what each is worth.
 
     From `ENOUGH` supports a label the scales are fitted on logits of supports that are left out, and so is the chance
@@ -144,7 +144,7 @@ def combine(problem: Problem, names: Sequence[str]) -> Combined:
     kernel = None
     if parts.operator is not None:
         kernel = Kernel(width, parts.operator, middle[0])
-    return Combined(
+    return CombinedFit(
         text_scale,
         kernel,
         None if parts.gda is None else parts.gda.gda.times(middle[-1]),
@@ -156,7 +156,7 @@ def combine(problem: Problem, names: Sequence[str]) -> Combined:
     )
 
 
-def _balance(gathered: Gathered, rows: Ints) -> Doubles:
+def _balance(gathered: SupportRows, rows: Ints) -> Doubles:
     """float64[r]: how much each of some rows counts when it is left out, every label the same."""
     found: Doubles = (
         gathered.balance[rows] * (gathered.judged[rows] / gathered.weights[rows]) * gathered.enough
@@ -164,7 +164,7 @@ def _balance(gathered: Gathered, rows: Ints) -> Doubles:
     return found
 
 
-def _useful(gathered: Gathered, names: Sequence[str]) -> Sequence[str]:
+def _useful(gathered: SupportRows, names: Sequence[str]) -> Sequence[str]:
     """Without Gaussians where no label has a scatter; without the kernel where very many labels have few anchors."""
     if len(names) > 1 and _divide(gathered, names)["gda"] < 1e-6:
         return ("proker",)
@@ -174,7 +174,7 @@ def _useful(gathered: Gathered, names: Sequence[str]) -> Sequence[str]:
     return names
 
 
-def _rows_to_leave_out(gathered: Gathered) -> Ints:
+def _rows_to_leave_out(gathered: SupportRows) -> Ints:
     """Rows of the core whose label has another picture there; none where there are too few to learn from that."""
     labels = gathered.labels[gathered.core]
     if not gathered.enough or len(gathered.seen) < 2:
@@ -182,7 +182,7 @@ def _rows_to_leave_out(gathered: Gathered) -> Ints:
     return gathered.core[(np.bincount(labels)[labels] > 1) & (gathered.judged[gathered.core] > 0.0)]
 
 
-def _divide(gathered: Gathered, names: Sequence[str]) -> dict[str, float]:
+def _divide(gathered: SupportRows, names: Sequence[str]) -> dict[str, float]:
     """What each part is worth of its own scale before looking: the Gaussian less where there is hardly any scatter."""
     if len(names) == 1:
         return {names[0]: 1.0}
@@ -239,7 +239,7 @@ def _fit_parts(
             left = proker.leave_one_out(solver, onehot, texts, costs, folds)
             left = proker.LeaveOneOut(left.text[rows], left.image[rows])
         else:
-            operator, left = proker.reduced(
+            operator, left = proker.fit_on_anchors(
                 gathered.vectors,
                 gathered.anchors,
                 parameters,

@@ -28,7 +28,7 @@ _LEAST = 1e-6
 
 
 @dataclass(frozen=True)
-class Gathered:
+class SupportRows:
     """n vectors of C labels."""
 
     vectors: Floats
@@ -63,8 +63,8 @@ class Gathered:
     @cached_property
     def sizes(self) -> Doubles:
         """float64[C]: examples by label, nearly one picture counted as one."""
-        found: Doubles = np.bincount(self.labels, weights=self.weights, minlength=len(self.counts))
-        return found
+        counted = np.bincount(self.labels, weights=self.weights, minlength=len(self.counts))
+        return np.asarray(counted, np.float64)
 
     @property
     def enough(self) -> float:
@@ -159,7 +159,7 @@ class Gathered:
         return own, by_label.max(axis=1)
 
 
-def gather(supports: SupportSet, label_ids: list[int]) -> Gathered:
+def gather(supports: SupportSet, label_ids: list[int]) -> SupportRows:
     """All vectors that `supports` keeps of these labels; those of a label come in the order of their hashes.
 
     Each counts as one example, see `count_once`.
@@ -167,7 +167,7 @@ def gather(supports: SupportSet, label_ids: list[int]) -> Gathered:
     return _lay_out([supports.vectors(label) for label in label_ids], supports.dim)
 
 
-def count_once(gathered: Gathered, unrelated: float) -> Gathered:
+def count_once(gathered: SupportRows, unrelated: float) -> SupportRows:
     """The same with vectors of one label that are nearly one picture counting as about one example together.
 
     `unrelated` is the mean cosine of images that have nothing to do with each other.
@@ -191,7 +191,7 @@ def count_once(gathered: Gathered, unrelated: float) -> Gathered:
     )
 
 
-def _lay_out(groups: list[Floats], dim: int) -> Gathered:
+def _lay_out(groups: list[Floats], dim: int) -> SupportRows:
     counts = np.array([len(group) for group in groups], np.int64)
     starts = np.cumsum(counts) - counts
     limit = even_share(np.minimum(counts, LIMIT), EXEMPLARS)
@@ -200,7 +200,7 @@ def _lay_out(groups: list[Floats], dim: int) -> Gathered:
     ]
     labels = np.repeat(np.arange(len(groups)), counts)
     vectors = np.concatenate(groups) if groups else np.zeros((0, dim), np.float32)
-    return Gathered(
+    return SupportRows(
         vectors=vectors,
         originals=vectors,
         labels=labels,

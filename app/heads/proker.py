@@ -102,15 +102,15 @@ def _mix(shares: Doubles, residuals: Doubles, members: Ints) -> Doubles:
     return mixed
 
 
-class Reduced(NamedTuple):
+class AnchorRegression(NamedTuple):
     """Kernel regression of n supports on k of them, the anchors."""
 
     operator: Doubles
     """float64[k, n]: coefficients of the anchors are this times the targets."""
-    left: LeaveOneOut
+    leave_one_out: LeaveOneOut
 
 
-def reduced(
+def fit_on_anchors(
     vectors: Floats,
     anchors: Ints,
     parameters: tuple[float, float],
@@ -118,7 +118,7 @@ def reduced(
     targets: tuple[Doubles, Doubles],
     rows: Ints,
     folds: Folds | None = None,
-) -> Reduced:
+) -> AnchorRegression:
     """The subset of regressors approximation (Rasmussen and Williams 2006, section 8.3.1) and its leave-one-out.
 
     `vectors` float32[n, d], `parameters` width and ridge l, `targets` one-hot labels and texts float64[n, C] each,
@@ -149,11 +149,11 @@ def reduced(
         members = members.reshape(folds.members.shape)
         for left, values, found in zip(missed, targets, coefficients, strict=True):
             left[folds.places] = _mix(shares, values[involved] - near[:, involved].T @ found, members)
-    return Reduced(operator, LeaveOneOut(missed[1], onehot[rows] - missed[0]))
+    return AnchorRegression(operator, LeaveOneOut(missed[1], onehot[rows] - missed[0]))
 
 
 def _reduced_shares(near: Doubles, operator: Doubles, folds: Folds) -> Doubles:
-    """`_fold_shares` of `reduced`, some folds at a time."""
+    """`_fold_shares` of `fit_on_anchors`, some folds at a time."""
     found = []
     for start in range(0, len(folds.places), _FOLDS):
         members, shares = folds.members[start : start + _FOLDS], folds.shares[start : start + _FOLDS]

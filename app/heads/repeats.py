@@ -80,8 +80,7 @@ class Repeats:
         )
 
     def _sum(self, values: Doubles) -> Doubles:
-        found: Doubles = np.bincount(self.rows, weights=values, minlength=self.size)
-        return found
+        return np.asarray(np.bincount(self.rows, weights=values, minlength=self.size), np.float64)
 
 
 class Folds(NamedTuple):

@@ -249,11 +249,11 @@ def test_kernel_regression_on_anchors_without_a_fold_equals_a_fit_without_it(
     weights, onehot = rng.uniform(0.3, 1.5, 24), np.repeat(np.eye(3), 8, axis=0)
     texts, anchors, rows = rng.normal(size=(24, 3)), np.arange(0, 24, 2), np.array([0, 1, 5, 9, 20])
 
-    def reduced(weights: Doubles, rows: Ints, found: Repeats) -> proker.Reduced:
+    def reduced(weights: Doubles, rows: Ints, found: Repeats) -> proker.AnchorRegression:
         folds = found.folds(rows)
-        return proker.reduced(vectors, anchors, (2.0, 0.1), weights, (onehot, texts), rows, folds)
+        return proker.fit_on_anchors(vectors, anchors, (2.0, 0.1), weights, (onehot, texts), rows, folds)
 
-    left = reduced(weights, rows, found).left
+    left = reduced(weights, rows, found).leave_one_out
     near = proker.kernel((vectors @ vectors[anchors].T).astype(np.float64), 2.0)
     for place, row in enumerate(rows.tolist()):
         operator = reduced(without(row, weights, same), rows, no_repeats(24)).operator
