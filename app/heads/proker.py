@@ -90,7 +90,7 @@ def _fold_shares(hats: Doubles, shares: Doubles) -> Doubles:
     system[:, index, index] += 1.0
     first = np.zeros((*shares.shape, 1))
     first[:, 0] = 1.0
-    solved: Doubles = np.linalg.solve(system, first)[:, :, 0]
+    solved: Doubles = np.asarray(np.linalg.solve(system, first)[:, :, 0], np.float64)
     return solved
 
 

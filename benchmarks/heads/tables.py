@@ -123,8 +123,8 @@ def bursts_table(figures: Figures) -> str:
             cells = [percent(row["accuracy"] for row in found)]
             if "ECE" in found[0]:
                 cells.append(f"{np.mean([row['log loss'] for row in found]):.3f}")
-                columns = ("ECE", "ECE by chance", "balance", "best balance")
-                cells += [percent(row[column] for row in found) for column in columns]
+                judged = ("ECE", "ECE by chance", "balance", "best balance")
+                cells += [percent(row[column] for row in found) for column in judged]
             rows.append([case, len(found), method, *cells, *[""] * (6 - len(cells))])
     columns = ("accuracy %", "log loss", "ECE %", "by chance", "balance %", "by the best threshold")
     return table(["taught", "sets", "method", *columns], rows)

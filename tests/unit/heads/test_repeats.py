@@ -32,7 +32,8 @@ def fit(vectors: Floats, **options: object) -> Head:
 
 
 def best_scores(head: Head, queries: Floats) -> Doubles:
-    return head.predict(queries.reshape(-1, queries.shape[-1])).scores.max(axis=1).astype(np.float64)
+    best: Doubles = head.predict(queries.reshape(-1, queries.shape[-1])).scores.max(axis=1).astype(np.float64)
+    return best
 
 
 @pytest.mark.parametrize("pictures", [1, 3])
@@ -221,7 +222,8 @@ def partly_alike(size: int, seed: int) -> tuple[Repeats, Doubles]:
 
 
 def without(row: int, weights: Doubles, same: Doubles) -> Doubles:
-    return np.maximum(weights * (1.0 - same[row]), 1e-9)
+    rest: Doubles = np.maximum(weights * (1.0 - same[row]), 1e-9)
+    return rest
 
 
 def test_kernel_regression_without_a_fold_equals_a_fit_without_it() -> None:
