@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.commands import run_forked
 from tests.made_engines import share_engines
 
 # Services started from a run under nohup, or from one that a shell put in the background, would ignore these too.
@@ -53,14 +54,11 @@ def run(
     *words: str | Path, timeout: float = 120, cwd: Path | None = None, **extra: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `vision WORDS` to its end, in the folder `cwd`."""
+    command, env = [VISION, *map(str, words)], environment(**extra)
+    if words[0] not in ("serve", "migrate") and not {"TEST_VISION", "PYTHONPATH"} & env.keys():
+        return run_forked(command[1:], env, cwd, timeout)
     return subprocess.run(
-        [VISION, *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        cwd=cwd,
-        env=environment(**extra),
-        check=False,
+        command, capture_output=True, text=True, timeout=timeout, cwd=cwd, env=env, check=False
     )
 
 
