@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -36,6 +36,7 @@ from app.embedded import Addresses, EmbeddedError, EmbeddedServers, purge
 from app.settings import Settings
 from app.storage.database import migrate
 from tests.browser.chromium import MISSING
+from tests.live import Live, launch
 from tests.made_engines import engines_folder, share_engines
 
 if TYPE_CHECKING:
@@ -126,6 +127,35 @@ def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         list(pool.map(clear, used))
 
 
+ServiceStarter = Callable[[dict[str, str]], Live]
+
+
+@pytest.fixture(scope="session")
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceStarter]:
+    """Starts a ready service on a data folder of its own, or hands out the running one that has the same settings.
+
+    Whoever takes it uses collections of its own, or empties the default one first (`Live.forget_everything`).
+    """
+    running: dict[frozenset[tuple[str, str]], Live] = {}
+
+    def start(settings: dict[str, str]) -> Live:
+        key = frozenset(settings.items())
+        found = running.get(key)
+        if found is None or found.process.poll() is not None:
+            running[key] = found = launch(tmp_path_factory.mktemp("shared") / "data", **settings)
+            found.wait_until_ready()
+        return found
+
+    try:
+        yield start
+    finally:
+        for live in running.values():  # all before the first is waited for
+            if live.process.poll() is None:
+                live.process.terminate()
+        for live in running.values():
+            live.end()
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
     """The run's PostgreSQL and Valkey; take `addresses` unless you make databases yourself."""
@@ -194,7 +224,7 @@ async def app(
             yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def services(app: FastAPI) -> Services:
     """What the app leans on."""
     found: Services = app.state.services
@@ -207,6 +237,20 @@ ClientMaker = Callable[..., Awaitable[httpx.AsyncClient]]
 @pytest_asyncio.fixture(loop_scope="session")
 async def make_client(app: FastAPI) -> AsyncIterator[ClientMaker]:
     """`await make_client(workspace=..., scopes=...)`: a client with a key of its own."""
+    async with make_clients(app) as make:
+        yield make
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def module_client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """The same as `client`, shared by the tests of one module."""
+    async with make_clients(app) as make:
+        yield await make()
+
+
+@asynccontextmanager
+async def make_clients(app: FastAPI) -> AsyncIterator[ClientMaker]:
+    """What makes clients that are closed after the block."""
     async with AsyncExitStack() as stack:
 
         async def make(

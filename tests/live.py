@@ -104,6 +104,23 @@ class Live:
         self.process.send_signal(how)
         return self.process.wait(STOP_S)
 
+    def end(self) -> None:
+        """Wait for a service that was told to stop; kill it past the deadline."""
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def forget_everything(self) -> None:
+        """Empty the default collection."""
+        with self.client() as client:
+            for taught in ("examples", "answers"):
+                path = f"/v1/collections/default/{taught}"
+                while examples := client.get(path).raise_for_status().json()["data"]:
+                    for example in examples:
+                        client.delete(f"{path}/{example['id']}").raise_for_status()
+
     def client(self) -> httpx.Client:
         """A client of this service with a deadline no healthy request misses."""
         return httpx.Client(base_url=self.url, timeout=60)
@@ -140,8 +157,5 @@ def serving(data_dir: Path, **extra: str) -> Iterator[Live]:
         yield live
     finally:
         if live.process.poll() is None:
-            try:
-                live.stop()
-            except subprocess.TimeoutExpired:
-                live.process.kill()
-                live.process.wait()
+            live.process.terminate()
+        live.end()

@@ -1,4 +1,4 @@
-"""The page in Debian's Chromium over a real service. One service and one browser a module, one tab a test.
+"""The page in Debian's Chromium over a real service. One browser a module, one tab a test.
 
 A tab fails its test when the page logs an error, breaks its content policy or asks any other host for anything.
 """
@@ -24,7 +24,8 @@ from playwright.sync_api import (
 )
 
 from tests.browser.chromium import find_chromium
-from tests.live import Live, serving
+from tests.conftest import ServiceStarter
+from tests.live import Live
 
 FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 _TELL_VIOLATIONS = """addEventListener("securitypolicyviolation",
@@ -99,26 +100,6 @@ def chromium() -> str:
     if found is None:
         pytest.skip("no Chromium")
     return found
-
-
-ServiceStarter = Callable[[dict[str, str]], Live]
-
-
-@pytest.fixture(scope="session")
-def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceStarter]:
-    """Starts a service, or hands out the running one that has the same settings."""
-    running: dict[frozenset[tuple[str, str]], Live] = {}
-    with ExitStack() as stack:
-
-        def start(settings: dict[str, str]) -> Live:
-            found = running.get(frozenset(settings.items()))
-            if found is None or found.process.poll() is not None:
-                folder = tmp_path_factory.mktemp("page") / "data"
-                found = stack.enter_context(serving(folder, **settings))
-                running[frozenset(settings.items())] = found
-            return found
-
-        yield start
 
 
 @pytest.fixture(scope="module")

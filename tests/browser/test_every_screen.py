@@ -44,10 +44,11 @@ def look(tab: Tab, screen: str) -> Page:
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_axe_finds_nothing_it_fits_and_nothing_moves_for_those_who_ask_for_that(
+def test_keys_reach_all_axe_finds_nothing_it_fits_and_nothing_moves_for_those_who_ask_for_that(
     tab: Tab, screen: str
 ) -> None:
     page = look(tab, screen)
+    check_tab_key(page)
     check_view(page)
     page.set_viewport_size(DOUBLE_ZOOM)
     settle(page)
@@ -56,24 +57,10 @@ def test_axe_finds_nothing_it_fits_and_nothing_moves_for_those_who_ask_for_that(
         "document.getAnimations().filter((moves) => moves.effect.getComputedTiming().duration > 1).length"
     )
     assert moving == 0
-    page.keyboard.press("?")
-    expect(page.get_by_role("dialog")).to_be_visible()
-    assert not find_violations(page)
 
 
-def test_axe_finds_nothing_in_dialogs(tab: Tab) -> None:
-    page = look(tab, "teach")
-    for key, name in (("?", "Keyboard"), ("/", "Look closer")):
-        page.keyboard.press(key)
-        expect(page.get_by_role("dialog", name=name)).to_be_visible()
-        assert not find_violations(page)
-        page.keyboard.press("Escape")
-        expect(page.get_by_role("dialog")).to_be_hidden()
-
-
-@pytest.mark.parametrize("screen", SCREENS)
-def test_the_tab_key_reaches_every_control_and_shows_where_it_is(tab: Tab, screen: str) -> None:
-    page = look(tab, screen)
+def check_tab_key(page: Page) -> None:
+    """The Tab key reaches every control and shows where it is."""
     wanted = page.evaluate(
         """[...document.querySelectorAll('a[href], button, input, select, textarea')]
            .filter((part) => part.checkVisibility() && !part.disabled && part.tabIndex >= 0 && part.type !== 'radio'
@@ -99,6 +86,16 @@ def test_the_tab_key_reaches_every_control_and_shows_where_it_is(tab: Tab, scree
         if place[3]:
             reached.add(place[0])
     assert len(reached) == wanted
+
+
+def test_axe_finds_nothing_in_dialogs(tab: Tab) -> None:
+    page = look(tab, "teach")
+    for key, name in (("?", "Keyboard"), ("/", "Look closer")):
+        page.keyboard.press(key)
+        expect(page.get_by_role("dialog", name=name)).to_be_visible()
+        assert not find_violations(page)
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_be_hidden()
 
 
 def test_hostile_labels_are_text(tab: Tab, served: Live) -> None:
