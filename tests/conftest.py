@@ -66,6 +66,7 @@ LONG_FILES = (
     "integration/workers/test_lora_vlm.py",
     "faults/test_storm.py",
     "acceptance/test_training_cli.py",
+    "browser/test_keys.py",
     "integration/workers/test_methods.py",
     "integration/datasets/test_datasets.py",
     "integration/families/test_encoder_hugging_face.py",

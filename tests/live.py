@@ -55,7 +55,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run `vision WORDS` to its end, in the folder `cwd`."""
     command, env = [VISION, *map(str, words)], environment(**extra)
-    if words[0] not in ("serve", "migrate") and not {"TEST_VISION", "PYTHONPATH"} & env.keys():
+    if not {"TEST_VISION", "PYTHONPATH"} & env.keys():  # which say where modules come from
         return run_forked(command[1:], env, cwd, timeout)
     return subprocess.run(
         command, capture_output=True, text=True, timeout=timeout, cwd=cwd, env=env, check=False
