@@ -50,8 +50,8 @@ export async function refresh(force = false): Promise<void> {
     if (name !== collectionName.value) return;
     const same = collection.value?.name === name && collection.value.version === found.version;
     if (same && !force) return;
-    const told = await readAll("GET /v1/collections/{collection}/labels", { path: { collection: name } });
-    show(name, found, [...told]);
+    const rows = await readAll("GET /v1/collections/{collection}/labels", { path: { collection: name } });
+    show(name, found, [...rows]);
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 404) throw error;
     collections.value = collections.value.filter((listed) => listed.name !== name); // removed meanwhile
@@ -59,10 +59,10 @@ export async function refresh(force = false): Promise<void> {
   }
 }
 
-function show(name: string, found: CollectionInfo | null, told: LabelInfo[]): void {
+function show(name: string, found: CollectionInfo | null, rows: LabelInfo[]): void {
   if (name !== collectionName.value) return;
   batch(() => {
-    labels.value = told;
+    labels.value = rows;
     collection.value = found;
     changes.value++;
   });
