@@ -37,7 +37,7 @@ def list_taught_ids(live: Live) -> list[str]:
         return [row["id"] for row in client.get("/v1/collections/default/examples").json()["data"]]
 
 
-def assert_gone(pids: list[int], deadline_s: float = 15) -> None:
+def assert_gone(pids: list[int], deadline_s: float = 60) -> None:
     """Fails when one of the processes outlives the deadline."""
     gone = time.monotonic() + deadline_s
     while alive := [
@@ -73,7 +73,7 @@ def test_recovers_after_kill_9_of_everything(tmp_path: Path) -> None:
     example = teach(live, "coffee", "coffee")
     for pid in live.family():
         psutil.Process(pid).kill() if psutil.pid_exists(pid) else None
-    live.process.wait(10)
+    live.process.wait(60)
     with serving(tmp_path / "data") as again:
         assert list_taught_ids(again) == [example]
 
@@ -129,7 +129,7 @@ def test_beyond_loopback_wants_the_key_that_the_first_start_wrote(tmp_path: Path
         assert "door camera" in listed.stdout
         assert key["key"] not in listed.stdout
         assert run("keys", "revoke", key["id"], *at, "--api-key", admin).returncode == 0
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while (
             run(
                 "oneshot", "classify", *image, "--labels", "cat,dog", *at, VISION_API_KEY=key["key"]
@@ -170,12 +170,12 @@ def test_an_interrupted_command_takes_its_service_along(tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not (children := psutil.Process(command.pid).children()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     command.kill()
-    command.wait(10)
+    command.wait(60)
     assert_gone([child.pid for child in children], deadline_s=60)
 
 
