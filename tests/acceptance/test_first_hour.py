@@ -238,7 +238,7 @@ def test_limits_and_misplaced_files_are_named(service: Live, demo: Path) -> None
 
 
 def interrupt(words: list[str | Path], *, after: str, cwd: Path, **extra: str) -> tuple[int, str, str]:
-    """Run a command and press Ctrl-C once standard error has a line that matches `after`: exit code and what was printed."""
+    """Run a command and press Ctrl-C once standard error matches `after`: exit code and what was printed."""
     process = subprocess.Popen(
         [VISION, *map(str, words)],
         stdout=subprocess.PIPE,
