@@ -151,7 +151,7 @@ def test_commands_without_a_service_start_one_and_stop_it(tmp_path: Path, photos
         done = run("oneshot", "classify", "--image", photos / "chelsea.jpg", "--data-dir", data)
         assert done.stdout.startswith("cat"), done.stderr
         assert "Starting" not in done.stderr
-        assert httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60).is_success
 
 
 def test_a_service_that_cannot_start_tells_the_command_why(tmp_path: Path) -> None:

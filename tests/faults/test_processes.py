@@ -35,7 +35,7 @@ def tmp_path() -> Iterator[Path]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """Two front ends and one engine; its worker waits until a job is asked for."""
     folder = tmp_path_factory.mktemp("split")
-    jobs = {"VISION_WORKER": "true", "VISION_WORKER_AT_ONCE": "false"}
+    jobs = {"VISION_WORKER": "true", "VISION_WORKER_AT_ONCE": "false", "VISION_KEEP_ALIVE_S": "60"}
     with serving(folder / "data", **SPLIT, **jobs) as live:
         teach(live)
         yield live
@@ -51,10 +51,11 @@ def port_of(client: httpx.Client) -> int:
 def connected(live: Live, stack: ExitStack, count: int = 30) -> dict[str, list[httpx.Client]]:
     """Clients whose connections stay open, by the front end that holds them; at least one at each."""
     found: dict[str, list[httpx.Client]] = {}
+    kept = httpx.Limits(keepalive_expiry=60)
     while len(found) < 2:
         assert count > 0, "one front end takes no connections"
         count -= 1
-        client = stack.enter_context(httpx.Client(base_url=live.url, timeout=MAX_WAIT_SECONDS))
+        client = stack.enter_context(httpx.Client(base_url=live.url, timeout=MAX_WAIT_SECONDS, limits=kept))
         port = port_of(client)
         for name, process in processes(live, "front-end").items():
             if any(link.raddr and link.raddr.port == port for link in process.net_connections("tcp")):
