@@ -154,8 +154,8 @@ def test_cancel_ends_the_training_within_seconds(cluster: Cluster, client: httpx
     began = time.monotonic()
     assert client.post(f"/v1/jobs/{job}/cancel").is_success
     row = cluster.ends(job)
-    until(lambda: not child.is_running() or child.status() == "zombie", 5)
-    assert time.monotonic() - began < 5
+    until(lambda: not child.is_running() or child.status() == "zombie", 20)
+    assert time.monotonic() - began < 20
     assert (row["state"], row["lease"]) == ("cancelled", None)
     assert step_of(row) >= step_of(before), "a retry goes on from there"
     assert worker.children() == [], "its memory is free"

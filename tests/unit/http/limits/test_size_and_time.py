@@ -147,8 +147,8 @@ def test_a_head_that_trickles_is_cut_off(hasty: Served) -> None:
         check_problem(read_reply(connection), 408, "slow_upload")
 
 
-def test_after_its_answer_a_body_nobody_reads_does_not_keep_the_connection(served: Served) -> None:
-    with served.wire.connect() as connection:
+def test_after_its_answer_a_body_nobody_reads_does_not_keep_the_connection(hasty: Served) -> None:
+    with hasty.wire.connect() as connection:
         connection.sendall(post("/ignore", length=1000))
         assert read_reply(connection).status == 200
         until(lambda: _hung_up(connection))
