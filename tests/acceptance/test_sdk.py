@@ -305,7 +305,7 @@ def test_the_client_works_alone_in_an_environment(working: Live, demo: Path, tmp
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -74,7 +74,7 @@ def test_they_are_small_say_no_password_and_go_with_a_killed_service(tmp_path: P
         assert 0 < used < IDLE_MB << 20
         assert not list(Path.cwd().glob("celerybeat*")), "a file where the service was started"
         live.process.kill()
-        live.process.wait(10)
+        live.process.wait(60)
         until(lambda: not left(found), 60, "they outlived their service")
 
 

@@ -170,7 +170,7 @@ def test_a_killed_front_end_costs_only_its_own_connections(service: Live) -> Non
             for client in held:
                 assert (port_of(client) == ports[client]) == (name == "front-end-1"), "the connection went on"
         for _ in range(20):  # new connections go to whoever is there
-            assert httpx.get(f"{service.url}/healthz", timeout=10).is_success
+            assert httpx.get(f"{service.url}/healthz", timeout=60).is_success
     again = until(lambda: processes(service, "front-end").get("front-end-0"), 90)
     assert again.pid != victim.pid
     until(lambda: both_take_connections(service), 60)
