@@ -80,7 +80,7 @@ function Search() {
     setBusy(true);
     try {
       const form = { ...("image" in wanted ? { image: await prepare(wanted.image) } : wanted), collection: collectionName.value, top_k: FOUND };
-      setHits((await call("POST /v1/search", { form, shown: true })).data);
+      setHits((await call("POST /v1/search", { form, showCall: true })).data);
       setError(null);
     } catch (problem) {
       setError(problem);

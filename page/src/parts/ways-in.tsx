@@ -1,15 +1,15 @@
 // Every way a picture comes in, all equal: drop, paste, choose, a folder, the camera. The zone is also a button.
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { isPicture, takeChosen, takeDropped, takePasted, type Given } from "../state/pictures";
+import { isPicture, takeChosen, takeDropped, takePasted, type InputFile } from "../state/pictures";
 import { say } from "../strings";
 import { Icon } from "./icon";
 import { tell } from "./toast";
 
-type Take = (given: Given[]) => void;
+type Take = (given: InputFile[]) => void;
 
 /** Pictures only; says how many files were left out. */
-export function keepPictures(given: Given[]): Given[] {
+export function keepPictures(given: InputFile[]): InputFile[] {
   const pictures = given.filter(({ file }) => isPicture(file));
   if (pictures.length < given.length) tell(say.ways.notPictures(given.length - pictures.length));
   return pictures;

@@ -1,7 +1,7 @@
 // Data sets: upload an archive, see its balance and what was refused, teach it, train on it.
 import { useEffect, useState } from "preact/hooks";
 import { addressOf, call, readAll } from "../api/client";
-import type { DatasetImageInfo, DatasetInfo, Recommended } from "../api/schema";
+import type { DatasetImageInfo, DatasetInfo, RecommendedStrategy } from "../api/schema";
 import { CollectionPicker } from "../parts/collection-picker";
 import { CopyBlock } from "../parts/copy";
 import { PictureGrid } from "../parts/grid";
@@ -85,7 +85,7 @@ function Nothing() {
 
 const upload = async (archive: File, onProgress: (share: number) => void) => {
   const name = archive.name.replace(/\.(zip|tar|tgz|tar\.gz)$/i, "");
-  const dataset = await call("POST /v1/datasets", { form: { archive, name }, onProgress, shown: true });
+  const dataset = await call("POST /v1/datasets", { form: { archive, name }, onProgress, showCall: true });
   goTo("datasets", [dataset.id]);
 };
 
@@ -166,7 +166,7 @@ function Refused({ dataset, summary }: { dataset: DatasetInfo; summary: Summary 
 }
 
 function Actions({ dataset }: { dataset: DatasetInfo }) {
-  const [strategies, setStrategies] = useState<Recommended[]>([]);
+  const [strategies, setStrategies] = useState<RecommendedStrategy[]>([]);
   const [chosen, setChosen] = useState("");
   const [error, setError] = useState<unknown>(null);
   const examples = (dataset.summary as Summary | null)?.examples ?? 0;
@@ -180,7 +180,7 @@ function Actions({ dataset }: { dataset: DatasetInfo }) {
   const teach = async () => {
     try {
       await ensureCollection();
-      const job = await call("POST /v1/datasets/{dataset}/teach", { path: { dataset: dataset.id }, json: { collection: collectionName.value }, shown: true });
+      const job = await call("POST /v1/datasets/{dataset}/teach", { path: { dataset: dataset.id }, json: { collection: collectionName.value }, showCall: true });
       goTo("jobs", [job.id]);
     } catch (problem) {
       setError(problem);
@@ -189,7 +189,7 @@ function Actions({ dataset }: { dataset: DatasetInfo }) {
   const train = async () => {
     const strategy = strategies.find((known) => known.name === chosen);
     try {
-      const job = await call("POST /v1/jobs", { json: { strategy: chosen, dataset: dataset.id, params: strategy?.params ?? {} }, shown: true });
+      const job = await call("POST /v1/jobs", { json: { strategy: chosen, dataset: dataset.id, params: strategy?.params ?? {} }, showCall: true });
       goTo("jobs", [job.id]);
     } catch (problem) {
       setError(problem);
@@ -247,7 +247,7 @@ function Remove({ dataset }: { dataset: DatasetInfo }) {
   const remove = async () => {
     if (!sure) return setSure(true);
     try {
-      await call("DELETE /v1/datasets/{dataset}", { path: { dataset: dataset.id }, shown: true });
+      await call("DELETE /v1/datasets/{dataset}", { path: { dataset: dataset.id }, showCall: true });
       tell(say.datasets.removed(dataset.name));
       goTo("datasets");
     } catch (problem) {

@@ -1,7 +1,7 @@
 // Train: what fits these pictures, in words, and the jobs that were started.
 import { useEffect, useState } from "preact/hooks";
 import { call } from "../api/client";
-import type { JobInfo, Recommendation, Recommended, StrategyInfo } from "../api/schema";
+import type { JobInfo, Recommendation, RecommendedStrategy, StrategyInfo } from "../api/schema";
 import { CollectionPicker } from "../parts/collection-picker";
 import { Icon } from "../parts/icon";
 import { JobView } from "../parts/job-view";
@@ -70,7 +70,7 @@ function Advice() {
   );
 }
 
-function Choice({ strategy }: { strategy: Recommended }) {
+function Choice({ strategy }: { strategy: RecommendedStrategy }) {
   const [settings, setSettings] = useState<Record<string, string>>({});
   const [name, setName] = useState("");
   const [busy, setBusy] = useState(false);
@@ -81,7 +81,7 @@ function Choice({ strategy }: { strategy: Recommended }) {
     setError(null);
     try {
       const params = { ...strategy.params, ...Object.fromEntries(Object.entries(settings).filter(([, text]) => text !== "").map(([field, text]) => [field, valueOf(text)])) };
-      const job = await call("POST /v1/jobs", { json: { strategy: strategy.name, collection: collectionName.value, params, name: name.trim() || undefined }, shown: true });
+      const job = await call("POST /v1/jobs", { json: { strategy: strategy.name, collection: collectionName.value, params, name: name.trim() || undefined }, showCall: true });
       goTo("jobs", [job.id]);
     } catch (problem) {
       setError(problem);

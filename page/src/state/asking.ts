@@ -97,7 +97,7 @@ export async function correct(turn: Turn, answer: string): Promise<() => Promise
   await ensureCollection();
   const name = collectionName.value;
   const image = await prepare(turn.picture.file);
-  const added = await call("POST /v1/collections/{collection}/answers", { path: { collection: name }, form: { question: turn.question, answer, image }, shown: true });
+  const added = await call("POST /v1/collections/{collection}/answers", { path: { collection: name }, form: { question: turn.question, answer, image }, showCall: true });
   change(turn.id, () => ({ correction: added.answer }));
   await refresh(true);
   return async () => {

@@ -54,8 +54,8 @@ export async function refresh(force = false): Promise<void> {
     if (name !== collectionName.value) return;
     const same = collection.value?.name === name && collection.value.version === found.version;
     if (same && !force) return;
-    const told = await readAll("GET /v1/collections/{collection}/labels", { path: { collection: name } });
-    show(name, found, [...told], mine);
+    const rows = await readAll("GET /v1/collections/{collection}/labels", { path: { collection: name } });
+    show(name, found, [...rows], mine);
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 404) throw error;
     collections.value = collections.value.filter((listed) => listed.name !== name); // removed meanwhile
@@ -63,11 +63,11 @@ export async function refresh(force = false): Promise<void> {
   }
 }
 
-function show(name: string, found: CollectionInfo | null, told: LabelInfo[], reading: number): void {
+function show(name: string, found: CollectionInfo | null, rows: LabelInfo[], reading: number): void {
   if (name !== collectionName.value || reading < shown) return; // a later look was answered first
   shown = reading;
   batch(() => {
-    labels.value = told;
+    labels.value = rows;
     collection.value = found;
     changes.value++;
   });

@@ -32,13 +32,13 @@ let running = 0;
 let refreshTimer = 0;
 const queue: (() => Promise<void>)[] = [];
 
-interface Taught {
+interface TaughtExample {
   collection: string;
   id: string;
 }
 
 /** Teaches `files` one label; offers to take back what went well when all are through. Resolves to the examples made. */
-export async function teach(label: string, files: File[], { quiet = false } = {}): Promise<Taught[]> {
+export async function teach(label: string, files: File[], { quiet = false } = {}): Promise<TaughtExample[]> {
   const collection = collectionName.value;
   const made = await Promise.all(
     files.map((file) => {
@@ -53,9 +53,9 @@ export async function teach(label: string, files: File[], { quiet = false } = {}
 }
 
 /** Forgets examples that were just taught. */
-export async function takeBack(taught: Taught[]): Promise<void> {
+export async function takeBack(taught: TaughtExample[]): Promise<void> {
   for (const { collection, id } of taught) {
-    await call("DELETE /v1/collections/{collection}/examples/{id}", { path: { collection, id }, shown: true }).catch(failed);
+    await call("DELETE /v1/collections/{collection}/examples/{id}", { path: { collection, id }, showCall: true }).catch(failed);
   }
   await refresh().catch(() => undefined);
 }
@@ -72,7 +72,7 @@ export function retry(upload: Upload): void {
   void teach(upload.label, [upload.file]);
 }
 
-function enqueue(upload: Upload): Promise<Taught | null> {
+function enqueue(upload: Upload): Promise<TaughtExample | null> {
   return new Promise((resolve) => {
     queue.push(async () => resolve(await send(upload)));
     start();
@@ -89,7 +89,7 @@ function start(): void {
   }
 }
 
-async function send(upload: Upload): Promise<Taught | null> {
+async function send(upload: Upload): Promise<TaughtExample | null> {
   try {
     await ensureCollection();
     const file = await prepare(upload.file);
@@ -97,7 +97,7 @@ async function send(upload: Upload): Promise<Taught | null> {
       path: { collection: upload.collection },
       form: { label: upload.label, images: [file] },
       onProgress: (share) => change(upload.id, { share }),
-      shown: true,
+      showCall: true,
     });
     lastTaught.value = file;
     dismiss(upload);

@@ -8,7 +8,7 @@ import { ShowCall } from "../../parts/show-call";
 import { useDrop, usePaste } from "../../parts/ways-in";
 import { cameraOn } from "../../state/camera";
 import { collectionName, labels, refresh } from "../../state/collections";
-import type { Given } from "../../state/pictures";
+import type { InputFile } from "../../state/pictures";
 import { teach, uploads } from "../../state/teaching";
 import { say } from "../../strings";
 import { Hero, SampleStrip } from "./samples";
@@ -22,7 +22,7 @@ const MAX_CARDS = 60;
 const FILTER_FROM = 12;
 
 /** Teaches each folder's pictures its name; what came without a folder is handed to `ask`. */
-export function teachFolders(given: Given[], ask: (files: File[]) => void): void {
+export function teachFolders(given: InputFile[], ask: (files: File[]) => void): void {
   const folders = new Map<string, File[]>();
   for (const { folder, file } of given) if (folder) folders.set(folder, [...(folders.get(folder) ?? []), file]);
   for (const [folder, files] of folders) void teach(folder, files);
@@ -39,7 +39,7 @@ export function Teach() {
   const load = () => refresh(true).then(() => (setReady(true), setError(null)), setError);
   useEffect(() => void load(), [collectionName.value]);
   useEffect(() => () => void (cameraOn.value = false), []);
-  const take = (given: Given[]) => teachFolders(given, setUnnamed);
+  const take = (given: InputFile[]) => teachFolders(given, setUnnamed);
   const { over, handlers } = useDrop(take);
   usePaste(take);
 
