@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -24,15 +21,12 @@ from app.families import FAMILIES
 from app.heads import calibration, gda, proker, zero_shot_head
 from app.heads.novelty import background_odds
 from app.heads.priors import GENERIC, SHIPPED, Coefficients, Priors, ShotRow
-from app.heads.types import Doubles, Floats
+from app.heads.types import Doubles
 from app.heads.zero_shot import TextRows, trust
 from app.inference.errors import ModelUnavailableError
-from app.inference.protocols import Encoder
 from app.inference.sources import CHECKPOINTS
 from benchmarks import image_sets
-from benchmarks.image_sets import ImageSet, catalogue
 from scripts.episodes import Episode, draw_all
-from scripts.natural_classes import imagenet_like
 from scripts.prior_curves import (
     LOG_ODDS,
     LOG_SCALES,
@@ -41,6 +35,7 @@ from scripts.prior_curves import (
     fit_coefficients,
     rejection_losses,
 )
+from scripts.prior_sources import DrawnEpisodes, Source, source_of
 
 SHOTS = (1, 2, 4, 8, 16)
 WIDTHS = (0.5, 1.0)
@@ -49,60 +44,9 @@ TEXT_SHARES = (0.4, 0.2, 0.8)
 """Of the temperature; never nothing, since other names may tell more than those of these sets do."""
 EPISODES = 9
 """Of each image set, for each number of shots."""
-BACKGROUND = 220
 EARLIER = ("lite-1280",)
 FEW = 3
 """Examples a label from which on scales are fitted to each collection, so that less rides on the shipped ones."""
-
-
-class Source(NamedTuple):
-    """An encoder, by what is fitted and where it is written, and its image sets."""
-
-    name: str
-    fingerprint: str
-    temperature: float
-    sets: list[ImageSet]
-
-    @property
-    def background(self) -> tuple[Floats, NDArray[np.str_]]:
-        """Images of all sets, and the set of each."""
-        rng = np.random.default_rng(0)
-        each = -(-BACKGROUND // len(self.sets))
-        chosen = [s.vectors[rng.permutation(len(s.vectors))[:each]] for s in self.sets]
-        owners = np.repeat([s.name for s in self.sets], [len(rows) for rows in chosen])
-        return np.concatenate(chosen).astype(np.float16).astype(np.float32), owners
-
-
-class DrawnEpisodes(NamedTuple):
-    """Episodes of one encoder with so many examples a label."""
-
-    episodes: list[Episode]
-    draft: Priors
-    source: Source
-
-    @property
-    def traits(self) -> Doubles:
-        """float64[n, 3]"""
-        return np.array([episode.traits(self.draft) for episode in self.episodes])
-
-    def blind(self, row: ShotRow) -> Iterator[tuple[Episode, Priors]]:
-        """Each episode with priors of that row, whose background images are of other sets than the episode's own."""
-        owners = self.source.background[1]
-        for episode in self.episodes:
-            vectors = self.draft.background
-            if vectors is not None:
-                vectors = vectors[owners != episode.kind]
-            yield episode, replace(self.draft, shots=(row,), background=vectors)
-
-
-def source_of(model: Encoder) -> Source:
-    """What priors are fitted on: all that may be tuned on, and simulated photos where the encoder names classes."""
-    sets = catalogue.tuning_sets(model)
-    named = FAMILIES.get(model.family).named_classes(model.name)
-    if named is not None:
-        photos = next(image_set for image_set in sets if image_set.name == "others")
-        sets.append(imagenet_like(photos.vectors, *named))
-    return Source(model.name, model.fingerprint, model.temperature, sets)
 
 
 def image_parts(episode: Episode, draft: Priors, width: float, ridge: float) -> tuple[Doubles, Doubles]:

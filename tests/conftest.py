@@ -10,10 +10,13 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import random
+import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -26,6 +29,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("VISION_DEVICE", "cpu")
 
 import httpx
+import hypothesis
+import numpy as np
 import psycopg
 import pytest
 import pytest_asyncio
@@ -36,6 +41,7 @@ from app.embedded import Addresses, EmbeddedError, EmbeddedServers, purge
 from app.settings import Settings
 from app.storage.database import migrate
 from tests.browser.chromium import MISSING
+from tests.live import Live, launch
 from tests.made_engines import engines_folder, share_engines
 
 if TYPE_CHECKING:
@@ -65,6 +71,7 @@ LONG_FILES = (
     "integration/workers/test_lora_vlm.py",
     "faults/test_storm.py",
     "acceptance/test_training_cli.py",
+    "browser/test_keys.py",
     "integration/workers/test_methods.py",
     "integration/datasets/test_datasets.py",
     "integration/families/test_encoder_hugging_face.py",
@@ -80,6 +87,15 @@ LONG_FILES = (
 """What takes longest, in that order: no other file comes near a half minute."""
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)
+_redis_databases = deque(range(1, 16))
+"""Those that nobody holds, the one let go of longest ago first: what a test left running may still write to its own."""
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("tests")  # a busy machine fails no example, and each run has the same ones
 
 
 def pytest_configure() -> None:
@@ -104,6 +120,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(os.path.relpath(item.path, TESTS), len(place)))
 
 
+def pytest_runtest_setup() -> None:
+    """Each test draws the same numbers, whatever ran before it in its process."""
+    random.seed(0)
+    np.random.seed(0)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """One loud line where the page's tests had no browser."""
     skipped = (str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
@@ -124,6 +148,35 @@ def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     # a disk removes many small files slowly, but several folders at a time
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(clear, used))
+
+
+ServiceStarter = Callable[[dict[str, str]], Live]
+
+
+@pytest.fixture(scope="session")
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceStarter]:
+    """Starts a ready service on a data folder of its own, or hands out the running one that has the same settings.
+
+    Whoever takes it uses collections of its own, or empties the default one first (`Live.forget_everything`).
+    """
+    running: dict[frozenset[tuple[str, str]], Live] = {}
+
+    def start(settings: dict[str, str]) -> Live:
+        key = frozenset(settings.items())
+        found = running.get(key)
+        if found is None or found.process.poll() is not None:
+            running[key] = found = launch(tmp_path_factory.mktemp("shared") / "data", **settings)
+            found.wait_until_ready()
+        return found
+
+    try:
+        yield start
+    finally:
+        for live in running.values():  # all before the first is waited for
+            if live.process.poll() is None:
+                live.process.terminate()
+        for live in running.values():
+            live.end()
 
 
 @pytest.fixture(scope="session")
@@ -194,7 +247,7 @@ async def app(
             yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def services(app: FastAPI) -> Services:
     """What the app leans on."""
     found: Services = app.state.services
@@ -207,6 +260,20 @@ ClientMaker = Callable[..., Awaitable[httpx.AsyncClient]]
 @pytest_asyncio.fixture(loop_scope="session")
 async def make_client(app: FastAPI) -> AsyncIterator[ClientMaker]:
     """`await make_client(workspace=..., scopes=...)`: a client with a key of its own."""
+    async with make_clients(app) as make:
+        yield make
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def module_client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """The same as `client`, shared by the tests of one module."""
+    async with make_clients(app) as make:
+        yield await make()
+
+
+@asynccontextmanager
+async def make_clients(app: FastAPI) -> AsyncIterator[ClientMaker]:
+    """What makes clients that are closed after the block."""
     async with AsyncExitStack() as stack:
 
         async def make(
@@ -240,20 +307,22 @@ async def anonymous(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 @contextmanager
 def fresh_stores(servers: Addresses) -> Iterator[Addresses]:
-    """A copy of the migrated database and an emptied Redis database, gone or forgotten after the block."""
+    """A copy of the migrated database and an emptied Redis database that nobody else holds, for a block."""
     number = next(_numbers)
     name = sql.Identifier(f"test_{number}")
-    redis_url = servers.redis_url.replace("?db=0", f"?db={number % 15 + 1}")
+    redis_database = _redis_databases.popleft()
+    redis_url = servers.redis_url.replace("?db=0", f"?db={redis_database}")
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
     _maintain(servers, sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(TEMPLATE)))
     try:
         yield Addresses(database_named(servers, f"test_{number}"), redis_url)
     finally:
+        _redis_databases.append(redis_database)
         drop_database(servers, f"test_{number}")
 
 
-def drop_database(servers: Addresses, name: str, deadline_s: float = 10) -> None:
+def drop_database(servers: Addresses, name: str, deadline_s: float = 60) -> None:
     """Drop a database with whoever is connected to it, if it is there.
 
     PostgreSQL refuses while its own autovacuum, which only a superuser may end, is at work there.

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 from sqlalchemy import TextClause, text
 
 from app.bootstrap import Services
 from app.jobs import machine
+
+TRAIN = {"strategy": "lite_fewshot", "params": {"steps": 10}}
 
 
 @dataclass
@@ -119,3 +122,20 @@ def read_events(stream: str) -> list[tuple[int, str, dict[str, Any]]]:
         if "id" in lines:
             found.append((int(lines["id"]), lines["event"], json.loads(lines["data"])))
     return found
+
+
+async def train(client: httpx.AsyncClient, body: dict[str, Any] = TRAIN, **headers: str) -> dict[str, Any]:
+    """Ask for a job; as the service shows it then."""
+    reply = await client.post("/v1/jobs", json=body, headers=headers)
+    assert reply.status_code == 202, reply.text
+    assert reply.headers["location"] == f"/v1/jobs/{reply.json()['id']}"
+    assert int(reply.headers["retry-after"]) > 0
+    job: dict[str, Any] = reply.json()
+    return job
+
+
+async def claim_job(services: Services, job: dict[str, Any]) -> Owner:
+    """Who has taken it, as a worker does."""
+    owner = Owner(services, uuid.UUID(job["id"]))
+    await owner.claim()
+    return owner

@@ -5,20 +5,23 @@ Knows flags, ports and signals; imports nothing of the service.
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import psutil
 
+from tests.commands import run_forked
 from tests.made_engines import share_engines
 
 # Services started from a run under nohup, or from one that a shell put in the background, would ignore these too.
@@ -28,8 +31,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 VISION = os.environ.get("TEST_VISION") or str(Path(sys.executable).parent / "vision")
 """The command; tests of a copy of the project name that of the copy."""
-START_S = 90.0
-STOP_S = 30.0
+START_S = 180.0
+STOP_S = 60.0
+_SLICE = 1_000
+"""So many ports each of the run's processes takes from, below those that systems give to outgoing connections."""
+_first = 20_000 + _SLICE * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 12)
+_turn = itertools.count(random.SystemRandom().randrange(_SLICE))
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -50,25 +57,28 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def run(
-    *words: str | Path, timeout: float = 120, cwd: Path | None = None, **extra: str
+    *words: str | Path, timeout: float = 240, cwd: Path | None = None, **extra: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `vision WORDS` to its end, in the folder `cwd`."""
+    command, env = [VISION, *map(str, words)], environment(**extra)
+    if not {"TEST_VISION", "PYTHONPATH"} & env.keys():  # which say where modules come from
+        return run_forked(command[1:], env, cwd, timeout)
     return subprocess.run(
-        [VISION, *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        cwd=cwd,
-        env=environment(**extra),
-        check=False,
+        command, capture_output=True, text=True, timeout=timeout, cwd=cwd, env=env, check=False
     )
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nothing listens on, and that no other process of the run is told of.
+
+    One that the system picks might be given to somebody's outgoing connection before the service listens there.
+    """
+    for number in itertools.islice(_turn, _SLICE):
+        port = _first + number % _SLICE
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
+    raise RuntimeError(f"no port is free between {_first} and {_first + _SLICE}")
 
 
 @dataclass
@@ -94,7 +104,7 @@ class Live:
                     f"vision serve ended with {self.process.returncode}:\n{self.log.read_text()}"
                 )
             try:
-                if httpx.get(f"{self.url}/readyz", timeout=5).is_success:
+                if httpx.get(f"{self.url}/readyz", timeout=20).is_success:
                     return
             except httpx.HTTPError:
                 pass
@@ -106,9 +116,30 @@ class Live:
         self.process.send_signal(how)
         return self.process.wait(STOP_S)
 
-    def client(self) -> httpx.Client:
-        """A client of this service with a deadline no healthy request misses."""
-        return httpx.Client(base_url=self.url, timeout=60)
+    def end(self) -> None:
+        """Wait for a service that was told to stop; kill it past the deadline."""
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def forget_everything(self) -> None:
+        """Empty the default collection."""
+        with self.client() as client:
+            for taught in ("examples", "answers"):
+                path = f"/v1/collections/default/{taught}"
+                while examples := client.get(path).raise_for_status().json()["data"]:
+                    for example in examples:
+                        client.delete(f"{path}/{example['id']}").raise_for_status()
+
+    def client(self, keep_s: float = 2) -> httpx.Client:
+        """A client of this service with a deadline no healthy request misses.
+
+        It keeps idle connections for less time than the service does: a request on one that is just being closed fails.
+        """
+        limits = httpx.Limits(keepalive_expiry=keep_s)
+        return httpx.Client(base_url=self.url, timeout=120, limits=limits)
 
     def family(self) -> list[int]:
         """Process ids of the service and of everything it started, its embedded servers included."""
@@ -142,8 +173,5 @@ def serving(data_dir: Path, **extra: str) -> Iterator[Live]:
         yield live
     finally:
         if live.process.poll() is None:
-            try:
-                live.stop()
-            except subprocess.TimeoutExpired:
-                live.process.kill()
-                live.process.wait()
+            live.process.terminate()
+        live.end()

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-import psycopg
-import redis.exceptions
-import sqlalchemy.exc
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -22,8 +18,7 @@ from app import errors
 from app.errors import VisionError
 from app.http.errors import MethodNotAllowedError, UnsupportedMediaTypeError
 from app.http.wrong_fields import complaint
-from app.storage import disk
-from app.storage.errors import InsufficientStorageError, StoreUnavailableError
+from app.storage.failures import FAILURES, name_failure
 
 MEDIA_TYPE = "application/problem+json"
 _MAX_NAME_CHARS = 80
@@ -43,16 +38,6 @@ _ERROR_TYPES = {
 MAX_RETRY_AFTER_SECONDS = 120
 """openai's clients give up on a longer Retry-After."""
 _RETRIED_STATUSES = frozenset({408, 409, 429})
-
-_NO_CONNECTION_LEFT = re.compile(r"too many (clients|connections)|remaining connection slots")
-_REDIS_REFUSALS = {
-    "OOM": "is out of memory",
-    "READONLY": "can only be read",
-    "MISCONF": "cannot write to its disk",
-    "NOREPLICAS": "has too few replicas",
-    "MASTERDOWN": "has lost its master",
-    "CLUSTERDOWN": "is down",
-}
 
 log = structlog.get_logger("app")
 
@@ -105,52 +90,9 @@ def name_error(exc: BaseException) -> VisionError | None:
             # FastAPI wraps whatever reading the body raised into a 400; our own limits are in the cause
             cause = name_error(exc.__cause__) if exc.__cause__ else None
             return cause if cause is not None else _from_http(exc)
-        case sqlalchemy.exc.DataError() | psycopg.DataError() | UnicodeEncodeError():
-            return errors.InvalidInputError("The request holds text or numbers that cannot be stored.")
-        case sqlalchemy.exc.IntegrityError() | psycopg.IntegrityError():
-            return errors.ConflictError(
-                "What this request refers to was changed meanwhile: look again and retry."
-            )
-        case sqlalchemy.exc.TimeoutError():
-            return StoreUnavailableError()
-        case sqlalchemy.exc.OperationalError() | sqlalchemy.exc.InterfaceError():
-            return _from_database(exc.orig or exc)
-        case sqlalchemy.exc.DBAPIError() if isinstance(exc.orig, psycopg.errors.ReadOnlySqlTransaction):
-            return _from_database(exc.orig)
-        case sqlalchemy.exc.DBAPIError() if exc.connection_invalidated:
-            return StoreUnavailableError()
-        case sqlalchemy.exc.StatementError() if isinstance(exc.orig, UnicodeEncodeError):
-            return errors.InvalidInputError("The request holds text that cannot be stored.")
-        case psycopg.OperationalError() | psycopg.InterfaceError() | psycopg.errors.ReadOnlySqlTransaction():
-            return _from_database(exc)
-        case redis.exceptions.ConnectionError() | redis.exceptions.TimeoutError():
-            return disk.fault_of(exc) or StoreUnavailableError("Redis is not reachable right now.")
-        case redis.exceptions.OutOfMemoryError():
-            return StoreUnavailableError("Redis is out of memory right now.")
-        case redis.exceptions.ReadOnlyError():
-            return StoreUnavailableError("Redis can only be read right now.")
-        case redis.exceptions.ResponseError() if (refusal := str(exc).partition(" ")[0]) in _REDIS_REFUSALS:
-            return StoreUnavailableError(f"Redis {_REDIS_REFUSALS[refusal]} right now.")
-        case MemoryError():
-            return errors.OverloadedError()
         case BaseExceptionGroup():
             return next((named for inner in exc.exceptions if (named := name_error(inner))), None)
-    return disk.fault_of(exc)
-
-
-def _from_database(error: BaseException) -> VisionError:
-    """What a database that refuses is short of; one that is away has said nothing."""
-    said = str(error)
-    if isinstance(error, psycopg.errors.DiskFull) or "No space left on device" in said:
-        return InsufficientStorageError(
-            "The database's disk is full: free some space there, then try again.", retry_after_s=60
-        )
-    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-        return StoreUnavailableError("The database can only be read right now.")
-    # a refusal to connect carries no code, only the server's words
-    if isinstance(error, psycopg.errors.TooManyConnections) or _NO_CONNECTION_LEFT.search(said):
-        return StoreUnavailableError("The database takes no more connections right now.")
-    return disk.fault_of(error) or StoreUnavailableError()
+    return name_failure(exc)
 
 
 def _from_http(exc: HTTPException) -> VisionError:
@@ -223,18 +165,7 @@ def install(app: FastAPI) -> None:
     """Register the handlers; what they do not know is answered by `app.observability.middleware`."""
     app.add_exception_handler(ClientDisconnect, _handle_disconnect)
     app.add_exception_handler(HTTPException, _handle_http)
-    for kind in (
-        VisionError,
-        RequestValidationError,
-        sqlalchemy.exc.DataError,
-        sqlalchemy.exc.IntegrityError,
-        sqlalchemy.exc.OperationalError,
-        sqlalchemy.exc.InterfaceError,
-        sqlalchemy.exc.TimeoutError,
-        psycopg.OperationalError,
-        redis.exceptions.RedisError,
-        OSError,
-    ):
+    for kind in (VisionError, RequestValidationError, *FAILURES):
         app.add_exception_handler(kind, _handle)
 
 

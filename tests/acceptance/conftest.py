@@ -1,22 +1,23 @@
-"""One running service and one folder of photos for each module of acceptance tests."""
+"""A running service and a folder of photos for the modules of acceptance tests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import shapes
-from tests.live import Live, serving
+from tests.conftest import ServiceStarter
+from tests.live import Live
 from tests.photos import save_photo
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A ready service on an empty data folder."""
-    with serving(tmp_path_factory.mktemp("service") / "data") as live:
-        yield live
+def service(start_service: ServiceStarter) -> Live:
+    """A ready service whose default collection is empty."""
+    live = start_service({})
+    live.forget_everything()
+    return live
 
 
 @pytest.fixture(scope="session")

@@ -57,23 +57,15 @@ def check_commands(page: str, service: Live, folder: Path) -> None:
         assert scores(said) == pytest.approx(scores(shown), abs=SCORE_TOLERANCE), command
 
 
-def forget_everything(service: Live) -> None:
-    """Empty the default collection."""
-    with service.client() as client:
-        examples = "/v1/collections/default/examples"
-        for example in client.get(examples).json()["data"]:
-            assert client.delete(f"{examples}/{example['id']}").is_success
-
-
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_commands_print_what_the_readme_and_the_first_steps_show(service: Live, tmp_path: Path) -> None:
-    forget_everything(service)
+    service.forget_everything()
     for page in PAGES:
         check_commands(page, service, tmp_path)
 
 
 def test_the_examples_print_what_their_page_shows(service: Live, tmp_path: Path) -> None:
-    forget_everything(service)
+    service.forget_everything()
     assert run("demo", "demo", cwd=tmp_path).returncode == 0
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     check_commands("examples/README.md", service, tmp_path)

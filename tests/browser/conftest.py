@@ -1,4 +1,4 @@
-"""The page in Debian's Chromium over a real service. One service and one browser a module, one tab a test.
+"""The page in Debian's Chromium over a real service. One browser a module, one tab a test.
 
 A tab fails its test when the page logs an error, breaks its content policy or asks any other host for anything.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,11 +25,13 @@ from playwright.sync_api import (
 )
 
 from tests.browser.chromium import find_chromium
-from tests.live import Live, serving
+from tests.conftest import ServiceStarter
+from tests.live import Live
 
 FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 _TELL_VIOLATIONS = """addEventListener("securitypolicyviolation",
   (event) => console.error("content policy broken:", event.violatedDirective, event.blockedURI));"""
+RESTS_S = 0.5
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 
 
@@ -49,22 +52,26 @@ class Tab:
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.context, self.url = context, url
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(30_000)
         self.expected: list[str] = []
         """Patterns of console errors that the test provokes, such as the browser's own line for a 404."""
         self.complaints: list[str] = []
+        self._asked: set[Request] = set()
         self._watch(self.page)
 
     def _watch(self, page: Page) -> None:
         page.on("console", self._read_console)
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
         page.on("request", self._read_request)
+        page.on("requestfinished", lambda request: self._asked.discard(request))
+        page.on("requestfailed", lambda request: self._asked.discard(request))
 
     def _read_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.complaints.append(f"{message.text} ({message.location.get('url')})")
 
     def _read_request(self, request: Request) -> None:
+        self._asked.add(request)
         if not request.url.startswith((self.url, "blob:", "data:")):
             self.complaints.append(f"asked another host: {request.url}")
 
@@ -75,6 +82,22 @@ class Tab:
         self.page.goto(f"{self.url}/#/{screen}")
         self.page.locator("main h1").first.wait_for()
         return self.page
+
+    def rest(self, deadline_s: float = 30) -> None:
+        """Wait until half a second long no answer was missing, nothing was loading and nothing changed on the page.
+
+        Playwright's `networkidle` is over once and for all as soon as the page was idle once.
+        """
+        deadline = rested = time.monotonic()
+        deadline += deadline_s
+        before = None
+        while time.monotonic() - rested < RESTS_S:
+            assert time.monotonic() < deadline, f"{self.page.url} does not rest: {self._asked}"
+            shown = self.page.evaluate("document.body.innerHTML")
+            if self._asked or shown != before or 'class="progress"' in shown or 'class="starting"' in shown:
+                rested = time.monotonic()
+            before = shown
+            self.page.wait_for_timeout(100)
 
     def check(self) -> None:
         """Raises AssertionError with whatever the page should not have done."""
@@ -99,26 +122,6 @@ def chromium() -> str:
     if found is None:
         pytest.skip("no Chromium")
     return found
-
-
-ServiceStarter = Callable[[dict[str, str]], Live]
-
-
-@pytest.fixture(scope="session")
-def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceStarter]:
-    """Starts a service, or hands out the running one that has the same settings."""
-    running: dict[frozenset[tuple[str, str]], Live] = {}
-    with ExitStack() as stack:
-
-        def start(settings: dict[str, str]) -> Live:
-            found = running.get(frozenset(settings.items()))
-            if found is None or found.process.poll() is not None:
-                folder = tmp_path_factory.mktemp("page") / "data"
-                found = stack.enter_context(serving(folder, **settings))
-                running[frozenset(settings.items())] = found
-            return found
-
-        yield start
 
 
 @pytest.fixture(scope="module")

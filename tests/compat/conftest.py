@@ -1,16 +1,16 @@
-"""One service that was taught two photos, for every client of other projects."""
+"""A service that was taught two photos, for every client of other projects."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests import shapes
-from tests.live import Live, serving
+from tests.conftest import ServiceStarter
+from tests.live import Live
 from tests.photos import encode_photo, photo
 
 SHAPE = sorted(shapes.list_shapes())[20]
@@ -51,16 +51,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
     return Pictures(folder)
 
 
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory, pictures: Pictures) -> Iterator[Live]:
+@pytest.fixture(scope="module")
+def served(start_service: ServiceStarter, pictures: Pictures) -> Live:
     """A ready service whose collection `default` knows `cat` and `coffee`."""
-    with serving(tmp_path_factory.mktemp("served") / "data") as live:
-        with live.client() as client:
-            for label in ("cat", "coffee"):
-                taught = client.post(
-                    "/v1/collections/default/examples",
-                    data={"label": label},
-                    files={"image": pictures.read(f"{label}.jpg")},
-                )
-                assert taught.is_success, taught.text
-        yield live
+    live = start_service({})
+    live.forget_everything()
+    with live.client() as client:
+        for label in ("cat", "coffee"):
+            taught = client.post(
+                "/v1/collections/default/examples",
+                data={"label": label},
+                files={"image": pictures.read(f"{label}.jpg")},
+            )
+            assert taught.is_success, taught.text
+    return live

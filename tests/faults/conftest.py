@@ -1,16 +1,16 @@
-"""One running service for each module of fault tests."""
+"""A running service for the modules of fault tests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.live import Live, serving
+from tests.conftest import ServiceStarter
+from tests.live import Live
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A ready service on an empty data folder, with a queue small enough to fill."""
-    with serving(tmp_path_factory.mktemp("service") / "data", VISION_MAX_QUEUE="64") as live:
-        yield live
+def service(start_service: ServiceStarter) -> Live:
+    """A ready service whose default collection is empty, with a queue small enough to fill."""
+    live = start_service({"VISION_MAX_QUEUE": "64"})
+    live.forget_everything()
+    return live

@@ -15,9 +15,9 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from app.errors import OverloadedError, VisionError
-from app.http import problems
 from app.jobs.spec import Kind, Outcome
 from app.storage import disk
+from app.storage.failures import name_failure
 from workers.shared.method import StoppingError
 from workers.shared.run import STOPPED, JobRun, Task
 from workers.worker import handover, launching, liveness
@@ -89,7 +89,7 @@ def _tell_no_start(task: Task, error: Exception) -> None:
 def _no_room(error: Exception, scratch: Path) -> dict[str, object] | None:
     """The same for a full disk or too many open files, which end by themselves: the job waits, uncharged."""
     if isinstance(error, DBAPIError):  # the database's disk is another one
-        error = problems.name_error(error) or error
+        error = name_failure(error) or error
     named = disk.want_of_room(error, scratch, what=launching.JOB_FILES)
     if named is None and not isinstance(error, VisionError) and disk.is_full(scratch):
         named = disk.full(scratch, what=launching.JOB_FILES)  # whatever the library made of it
@@ -104,9 +104,7 @@ def _describe_error(error: Exception, scratch: Path) -> dict[str, object]:
         return failure
     if isinstance(error, VisionError):
         return {"code": error.code, "detail": error.detail, "again": isinstance(error, OverloadedError)}
-    if isinstance(error, DBAPIError | OSError) and isinstance(
-        named := problems.name_error(error), OverloadedError
-    ):
+    if isinstance(error, DBAPIError | OSError) and isinstance(named := name_failure(error), OverloadedError):
         return {"code": named.code, "detail": named.detail, "again": True}
     if isinstance(error, DBAPIError | ConnectionError):
         return {"code": "store_unavailable", "detail": "The database went away.", "again": True}

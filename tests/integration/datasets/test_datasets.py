@@ -121,21 +121,6 @@ async def test_an_archive_becomes_a_dataset(
     assert (await client.get(f"/v1/datasets/{made['id']}")).status_code == 404
 
 
-async def test_a_raw_tar_is_taken_too(client: httpx.AsyncClient, services: Services) -> None:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, data in colours(3).items():
-            about = tarfile.TarInfo(name)
-            about.size = len(data)
-            archive.addfile(about, io.BytesIO(data))
-    reply = await client.post(
-        "/v1/datasets?name=raw", content=buffer.getvalue(), headers={"Content-Type": "application/gzip"}
-    )
-    assert reply.status_code == 202
-    job = await run_job(services, client, reply.json()["job"])
-    assert job["state"] == "succeeded", job["error"]
-
-
 async def test_names_of_old_archivers_become_labels_and_the_guess_is_stated(
     client: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
@@ -240,8 +225,19 @@ async def test_a_collection_becomes_a_dataset(client: httpx.AsyncClient, service
     assert (row["question"], row["answer"], row["split"]) == ("what colour?", "red", "train")
 
 
-async def test_a_dataset_teaches_a_collection(client: httpx.AsyncClient, services: Services) -> None:
-    made = (await client.post("/v1/datasets", files={"archive": zip_files(colours(5))})).json()
+async def test_a_dataset_of_a_raw_tar_teaches_a_collection(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as packed:
+        for name, data in colours(5).items():
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            packed.addfile(about, io.BytesIO(data))
+    kind = {"Content-Type": "application/gzip"}
+    reply = await client.post("/v1/datasets?name=raw", content=archive.getvalue(), headers=kind)
+    made = reply.json()
+    assert (reply.status_code, made["name"]) == (202, "raw")
     early = await client.post(f"/v1/datasets/{made['id']}/teach", json={"collection": "default"})
     assert early.status_code == 409
     await run_job(services, client, made["job"])

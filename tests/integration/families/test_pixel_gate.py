@@ -21,6 +21,7 @@ from app.inference.protocols import min_decoded_side
 from app.inference.resizing import normalise
 from app.inference.runtimes import parity
 from app.inference.sources import CHECKPOINTS, EncoderConfig
+from tests.made_engines import link_engines
 
 TINY = CHECKPOINTS / "clip-tiny"
 
@@ -31,7 +32,7 @@ def config_in(folder: Path) -> EncoderConfig:
 
 @pytest.mark.parametrize("name", ["clip-tiny", "lite"])
 def test_training_sees_the_pixels_that_are_served(name: str, tmp_path: Path) -> None:
-    config = config_in(tmp_path)
+    config = config_in(link_engines(tmp_path))
     encoder = load_encoder(resolve(name), config)
     tower = FAMILIES.get(encoder.family).image_tower(resolve(name), config)
     for image in parity.images(4, parity.MIXED):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from app.bootstrap import Services
 from app.inference.sources import CHECKPOINTS
@@ -54,12 +56,26 @@ def zip_files(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-async def test_a_model_is_served_from_the_moment_it_is_published(
-    make_client: ClientMaker, services: Services
+@dataclass(frozen=True)
+class Published:
+    """A client that trained the model `shapes`, its job, and the model's files."""
+
+    client: httpx.AsyncClient
+    job: dict[str, Any]
+    files: dict[str, bytes]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def published(module_client: httpx.AsyncClient, services: Services) -> Published:
+    await teach_shapes(module_client)
+    job = await train_and_load(module_client, services, name="shapes")
+    return Published(module_client, job, await folder_of(module_client, "shapes"))
+
+
+async def test_a_model_is_served_from_the_moment_it_is_published_until_it_is_removed(
+    published: Published, make_client: ClientMaker
 ) -> None:
-    client, other = await make_client(), await make_client()
-    await teach_shapes(client)
-    job = await train_and_load(client, services, name="shapes")
+    client, job, other = published.client, published.job, await make_client()
     assert job["model"] == "shapes"
     assert job["result"]["evaluation"]["chance"] == pytest.approx(1 / 3)
     assert {artifact["name"] for artifact in job["artifacts"]} >= {
@@ -152,21 +168,16 @@ async def test_a_model_travels_as_an_archive(make_client: ClientMaker, services:
 
 
 async def test_a_model_over_another_version_of_its_base_says_so(
-    make_client: ClientMaker, services: Services
+    published: Published, client: httpx.AsyncClient
 ) -> None:
-    client, other = await make_client(), await make_client()
-    await teach_shapes(client, 3)
-    await train_and_load(client, services, name="old-base")
-    files = await folder_of(client, "old-base")
-    note = json.loads(files["vision.json"]) | {"base_fingerprint": "0" * 16}
-    await other.post(
-        "/v1/models", files={"archive": zip_files({**files, "vision.json": json.dumps(note).encode()})}
-    )
-    shown = (await other.get("/v1/models/old-base")).json()["trained"]
+    note = json.loads(published.files["vision.json"]) | {"base_fingerprint": "0" * 16}
+    files = {**published.files, "vision.json": json.dumps(note).encode()}
+    await client.post("/v1/models", files={"archive": zip_files(files)})
+    shown = (await client.get("/v1/models/shapes")).json()["trained"]
     assert shown["base_changed"]
     assert "train it again" in shown["note"]
-    reply = await other.post(
-        "/v1/classify", data={"model": "old-base"}, files={"image": of_shape("circle", 1)[0]}
+    reply = await client.post(
+        "/v1/classify", data={"model": "shapes"}, files={"image": of_shape("circle", 1)[0]}
     )
     assert (reply.status_code, reply.json()["error"]["code"]) == (409, "base_model_changed")
 

@@ -66,9 +66,9 @@ JOBS = "workers.worker.trainer", "workers.training.job", "workers.evaluation.job
 
 
 @pytest.mark.parametrize("more", ["workers.methods.head.method", "workers.exporting.encoder_export"])
-def test_a_job_about_an_encoder_imports_no_library_of_vision_language_models(more: str) -> None:
+def test_a_job_about_an_encoder_imports_no_library_of_vision_language_models_or_of_the_web(more: str) -> None:
     """They take seconds, and every job starts a process."""
-    heavy = ("transformers", "peft", "sklearn", "scipy.stats")
+    heavy = ("transformers", "peft", "sklearn", "scipy.stats", "fastapi")
     code = (
         f"import sys, {', '.join((*JOBS, more))}\nprint(*(name for name in {heavy} if name in sys.modules))"
     )

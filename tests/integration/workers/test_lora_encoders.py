@@ -128,7 +128,7 @@ def test_training_begins_as_the_closed_form_head_and_ends_where_nothing_gets_bet
     assert agree >= 0.9, "it begins with what the head says"
 
 
-@pytest.mark.parametrize("method", ["lora", "finetune"])
+@pytest.mark.parametrize("method", ["lora", pytest.param("finetune", marks=pytest.mark.slow)])
 def test_what_training_only_spoils_ends_early_and_the_head_is_published(
     rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path, method: str
 ) -> None:

@@ -11,45 +11,19 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.http import problems
 from app.http.fields import CommaSeparated, Form, parse_fields
 from app.http.forms import read_upload
-from app.http.limits import LimitsMiddleware
 from app.http.spool import IN_MEMORY_BYTES, Spool
-from app.observability.metrics import Metrics
-from app.observability.middleware import ObservabilityMiddleware
-from app.settings import Settings
+from tests.unit.http.room import Room
 
 IMAGE = b"\xff\xd8\xff\xe0 not really a jpeg \x00\r\n--b\r\n\xff\xd9"
 BASE64 = base64.b64encode(IMAGE).decode()
 FORM = {"content-type": "multipart/form-data; boundary=bound"}
 JSON = {"content-type": "application/json"}
-
-
-class Room:
-    """An app that answers with what it read."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.settings = Settings(data_dir=data_dir, max_body_mb=8, max_part_mb=4, max_images=5, max_parts=9)
-        self.spool = Spool(data_dir / "tmp", 64 << 20)
-        self.folder = data_dir / "tmp"
-        app = FastAPI()
-        problems.install(app)
-        app.add_middleware(LimitsMiddleware, settings=self.settings)
-        app.add_middleware(ObservabilityMiddleware, metrics=Metrics())
-
-        @app.post("/")
-        async def read(request: Request) -> dict[str, Any]:
-            with await read_upload(request, self.settings, self.spool) as upload:
-                return {"images": [image.read().hex() for image in upload.images], "fields": upload.fields}
-
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://127.0.0.1"
-        )
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +272,11 @@ async def test_images_in_json_are_counted_and_sized(room: Room) -> None:
     assert (reply.status_code, reply.json()["error"]["code"]) == (413, "too_large")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     body=st.binary(max_size=300),
     kind=st.sampled_from([FORM["content-type"], "application/json", "image/png"]),
@@ -308,7 +286,11 @@ async def test_any_bytes_are_an_upload_or_the_clients_fault(room: Room, body: by
     assert reply.status_code in {200, 400, 413, 422}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data())
 async def test_a_damaged_form_never_surprises(room: Room, data: st.DataObject) -> None:
     body = bytearray(PART + IMAGE + b"\r\n" + PART.replace(b"image", b"label") + b"cup\r\n--bound--\r\n")

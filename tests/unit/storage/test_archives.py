@@ -147,7 +147,7 @@ def test_too_many_entries_are_refused(tmp_path: Path, kind: str) -> None:
 
 
 def test_archives_of_other_tools_unpack(tmp_path: Path) -> None:
-    """With the folder itself first, in several gzip members, with a comment, and with more than 65,535 entries."""
+    """With the folder itself first, in several gzip members, with a comment."""
     inside = io.BytesIO()
     with tarfile.open(fileobj=inside, mode="w", format=tarfile.PAX_FORMAT) as archive:
         root = tarfile.TarInfo("./")
@@ -170,6 +170,9 @@ def test_archives_of_other_tools_unpack(tmp_path: Path) -> None:
     assert unpack(tmp_path / "stored", tmp_path / "b", LIMITS).files == 2
     assert (tmp_path / "b/b.txt").read_bytes() == b"two"
 
-    zipped(tmp_path / "many", {f"{number}/": b"" for number in range(70_000)} | {"last.txt": b"x"})
+
+@pytest.mark.slow
+def test_an_archive_of_more_than_65535_entries_unpacks(tmp_path: Path) -> None:
+    zipped(tmp_path / "many", {f"{number}/": b"" for number in range(66_000)} | {"last.txt": b"x"})
     limits = ArchiveLimits(entries=80_000, ratio=100, unpacked_bytes=1 << 20)
     assert unpack(tmp_path / "many", tmp_path / "c", limits).files == 1
