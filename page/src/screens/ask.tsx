@@ -4,6 +4,7 @@ import type { AnswerReply } from "../api/schema";
 import { useShortcuts } from "../keyboard";
 import { Camera, hasCamera, takeFrame } from "../parts/camera";
 import { CollectionPicker } from "../parts/collection-picker";
+import { FilePicture } from "../parts/file-picture";
 import { Icon } from "../parts/icon";
 import { ProblemNote } from "../parts/problem";
 import { ShowCall } from "../parts/show-call";
@@ -71,7 +72,7 @@ function InView() {
       {!filming && !picture.value && <DropZone onGiven={take} lead={say.ask.drop} single />}
       {!filming && picture.value && (
         <div class="ask-shown droppable" data-over={over} {...handlers}>
-          <img src={picture.value.url} alt={say.ask.pictureAlt(picture.value.file.name)} />
+          <FilePicture url={picture.value.url} alt={say.ask.pictureAlt(picture.value.file.name)} />
         </div>
       )}
       <div class="row">
@@ -189,8 +190,15 @@ function Correction({ turn }: { turn: Turn }) {
   const [open, setOpen] = useState(false);
   const [answer, setAnswer] = useState("");
   const [error, setError] = useState<unknown>(null);
-  if (turn.correction !== null) return <p class="soft" dir="auto"><Icon name="check" /> {say.ask.corrected(turn.correction)}</p>;
-  if (!open) return <div><button type="button" onClick={() => setOpen(true)}><Icon name="pencil" />{say.ask.correct}</button></div>;
+  const place = useRef<HTMLElement | null>(null);
+  const wasOpen = useRef(false);
+  useEffect(() => {
+    if (wasOpen.current && !open) place.current?.focus(); // the field that had the focus is gone
+    wasOpen.current = open;
+  }, [open]);
+  const hold = (part: HTMLElement | null) => void (place.current = part);
+  if (turn.correction !== null) return <p class="soft" dir="auto" tabIndex={-1} ref={hold}><Icon name="check" /> {say.ask.corrected(turn.correction)}</p>;
+  if (!open) return <div><button type="button" ref={hold} onClick={() => setOpen(true)}><Icon name="pencil" />{say.ask.correct}</button></div>;
   const teach = async (event: Event) => {
     event.preventDefault();
     try {

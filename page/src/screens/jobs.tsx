@@ -1,6 +1,7 @@
 // Train: what fits these pictures, in words, and the jobs that were started.
 import { useEffect, useState } from "preact/hooks";
 import { call } from "../api/client";
+import { isAbort } from "../api/problems";
 import type { JobInfo, Recommendation, Recommended, StrategyInfo } from "../api/schema";
 import { CollectionPicker } from "../parts/collection-picker";
 import { Icon } from "../parts/icon";
@@ -39,7 +40,12 @@ function Advice() {
   const examples = collection.value?.examples ?? 0;
   useEffect(() => {
     if (!examples) return setFound(null);
-    call("POST /v1/strategies/recommend", { json: { dataset_size: examples, task: "classification" } }).then(setFound, setError);
+    const stop = new AbortController();
+    call("POST /v1/strategies/recommend", { json: { dataset_size: examples, task: "classification" }, signal: stop.signal }).then(
+      (recommended) => (setFound(recommended), setError(null)),
+      (problem: unknown) => isAbort(problem) || setError(problem),
+    );
+    return () => stop.abort();
   }, [examples, changes.value]);
   if (error !== null) return <ProblemNote error={error} />;
   if (!isKnown.value) return <Progress label={say.app.loading} />;
@@ -141,7 +147,11 @@ function JobTable() {
       try {
         const found = await call("GET /v1/jobs", { query: { limit: 50 } });
         if (gone) return;
-        setJobs((before) => [...found.data, ...(before ?? []).slice(found.data.length)]);
+        setJobs((before) => {
+          const newest = new Set(found.data.map((job) => job.id));
+          const oldest = found.data.at(-1)?.created_at ?? "";
+          return [...found.data, ...(before ?? []).filter((job) => !newest.has(job.id) && job.created_at <= oldest)];
+        });
         setCursor((before) => before ?? found.next);
         setError(null);
       } catch (problem) {

@@ -106,7 +106,7 @@ function OneByOne({ onDecide, onError }: { onDecide: (ids: string[], decision: D
   return (
     <div class="review">
       <figure class="card review-picture"><Thumb key={picture.id} path={picture.image} size={1024} alt={say.review.pictureAlt(picture.guess)} /></figure>
-      <section class="stack" aria-label={say.review.what}>
+      <section class="stack" aria-label={say.review.what} onClick={leaveButton}>
         <Left />
         <p class="lead">{picture.rejected ? say.review.wasRejected(picture.guess) : say.review.wasGuessed(picture.guess, picture.margin)}</p>
         <ul class="review-guesses">
@@ -132,6 +132,11 @@ function OneByOne({ onDecide, onError }: { onDecide: (ids: string[], decision: D
       </Dialog>
     </div>
   );
+}
+
+/** After a click the keys decide again: else Enter would press the button that was clicked, of another picture. */
+function leaveButton(event: MouseEvent): void {
+  if (event.detail > 0 && document.activeElement instanceof HTMLElement) document.activeElement.blur();
 }
 
 /** A guess; without `onChoose` it is only shown. */

@@ -40,9 +40,13 @@ export async function loadCollections(): Promise<void> {
   collectionsLoaded.value = true;
 }
 
+let reading = 0;
+let shownReading = 0;
+
 /** Reads the current collection and its labels where its version is another than what the page shows. */
 export async function refresh(force = false): Promise<void> {
   const name = collectionName.value;
+  const mine = ++reading;
   if (collection.value?.name !== name) await loadCollections(); // asking for one that does not exist would be an error
   if (!collections.value.some((listed) => listed.name === name)) return show(name, null, []);
   try {
@@ -51,6 +55,8 @@ export async function refresh(force = false): Promise<void> {
     const same = collection.value?.name === name && collection.value.version === found.version;
     if (same && !force) return;
     const told = await readAll("GET /v1/collections/{collection}/labels", { path: { collection: name } });
+    if (mine < shownReading) return; // a later reading was quicker: this one says less
+    shownReading = mine;
     show(name, found, [...told]);
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 404) throw error;
@@ -76,21 +82,24 @@ export function choose(name: string): void {
   void refresh().catch(() => undefined);
 }
 
-let making: Promise<void> | null = null;
+const making = new Map<string, Promise<void>>();
 
 /** Makes sure that the collection exists before something is taught into it. */
-export async function ensureCollection(): Promise<void> {
-  const name = collectionName.value;
+export async function ensureCollection(name: string): Promise<void> {
   if (collections.value.some((listed) => listed.name === name)) return;
-  making ??= call("POST /v1/collections", { json: { name } })
-    .then(
-      (made) => void (collections.value = [...collections.value, made]),
-      (error: unknown) => {
-        if (!(error instanceof Problem) || error.status !== 409) throw error; // somebody else made it
-      },
-    )
-    .finally(() => (making = null));
-  await making;
+  const made = making.get(name) ?? make(name).finally(() => making.delete(name));
+  making.set(name, made);
+  await made;
+}
+
+async function make(name: string): Promise<void> {
+  try {
+    const made = await call("POST /v1/collections", { json: { name } });
+    collections.value = [...collections.value, made];
+  } catch (error) {
+    if (!(error instanceof Problem) || error.status !== 409) throw error;
+    await loadCollections(); // somebody else made it
+  }
 }
 
 /** The colour that a label keeps: its place among the labels, by name. */
