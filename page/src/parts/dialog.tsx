@@ -32,12 +32,19 @@ export function Dialog({ open, title, onClose, sheet, wide, stays, children }: P
       setTimeout(keepFocus); // what had the focus may leave together with the dialog
     };
   }, [open]);
+  useEffect(() => {
+    if (!open || !stays) return;
+    dialog.current?.querySelector<HTMLElement>("button.primary")?.focus(); // what had the focus left with what was asked
+    // a browser closes a dialog at the second Escape, whatever its cancel event is told
+    const keep = (event: KeyboardEvent) => event.key === "Escape" && event.preventDefault();
+    addEventListener("keydown", keep, { capture: true });
+    return () => removeEventListener("keydown", keep, { capture: true });
+  }, [open, stays]);
   return (
     <dialog
       ref={dialog}
       class={`dialog${sheet ? " sheet" : ""}${wide ? " wide" : ""}`}
       aria-labelledby={id}
-      onKeyDown={(event) => stays && event.key === "Escape" && event.preventDefault()}
       onCancel={(event) => (event.preventDefault(), stays || onClose())}
       onClose={() => open && onClose()}
       onPointerDown={(event) => void (pressed.current = event.target)}

@@ -6,6 +6,8 @@ import { Icon } from "./icon";
 
 const UNDO_MS = 10_000;
 const TOLD_MS = 5000;
+/** As many stand at once. */
+export const MAX_TOASTS = 3;
 
 interface Toast {
   id: number;
@@ -19,7 +21,7 @@ let next = 1;
 /** Tells what happened; with `undo`, a button takes it back while the message stands. */
 export function tell(text: string, undo?: Toast["undo"]): void {
   const toast = { id: next++, text, undo };
-  toasts.value = [...toasts.value.slice(-2), toast];
+  toasts.value = [...toasts.value.slice(1 - MAX_TOASTS), toast];
   setTimeout(() => dismiss(toast.id), undo ? UNDO_MS : TOLD_MS);
 }
 

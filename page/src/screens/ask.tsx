@@ -21,7 +21,8 @@ const SPOKEN_EVERY_MS = 1000;
 
 export function Ask() {
   const [error, setError] = useState<unknown>(null);
-  useEffect(() => void Promise.all([loadModels(), refresh()]).catch(setError), []);
+  const look = () => void Promise.all([loadModels(), refresh()]).then(() => setError(null), setError);
+  useEffect(look, []);
   return (
     <>
       <header class="screen-head">
@@ -29,7 +30,7 @@ export function Ask() {
         <CollectionPicker />
         <ShowCall />
       </header>
-      {error !== null && <ProblemNote error={error} />}
+      {error !== null && <ProblemNote error={error} onRetry={look} />}
       <div class="ask">
         <InView />
         <section class="stack ask-talk" aria-label={say.ask.answers}>
@@ -191,9 +192,11 @@ function Correction({ turn }: { turn: Turn }) {
   const [answer, setAnswer] = useState("");
   const [error, setError] = useState<unknown>(null);
   const place = useRef<HTMLElement | null>(null);
+  const field = useRef<HTMLInputElement>(null);
   const wasOpen = useRef(false);
   useEffect(() => {
-    if (wasOpen.current && !open) place.current?.focus(); // the field that had the focus is gone
+    if (open) field.current?.focus(); // a browser heeds autofocus once
+    else if (wasOpen.current) place.current?.focus(); // the field that had the focus is gone
     wasOpen.current = open;
   }, [open]);
   const hold = (part: HTMLElement | null) => void (place.current = part);
@@ -213,7 +216,7 @@ function Correction({ turn }: { turn: Turn }) {
     <form class="stack" onSubmit={(event) => void teach(event)}>
       <label>
         {say.ask.rightAnswer}
-        <input value={answer} required autofocus onInput={(event) => setAnswer(event.currentTarget.value)} />
+        <input ref={field} value={answer} required onInput={(event) => setAnswer(event.currentTarget.value)} />
       </label>
       {error !== null && <ProblemNote error={error} />}
       <div class="row">

@@ -19,7 +19,9 @@ const LOOK_AGAIN_MS = 3000;
 
 export function Jobs() {
   const id = route.value.rest[0];
-  useEffect(() => void refresh().catch(() => undefined), []);
+  const [error, setError] = useState<unknown>(null);
+  const look = () => void refresh().then(() => setError(null), setError);
+  useEffect(look, [collectionName.value]);
   if (id) return <JobView key={id} id={id} />;
   return (
     <>
@@ -28,7 +30,7 @@ export function Jobs() {
         <CollectionPicker />
         <ShowCall />
       </header>
-      <Advice />
+      {error === null ? <Advice /> : <ProblemNote error={error} onRetry={look} />}
       <JobTable />
     </>
   );

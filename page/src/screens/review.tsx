@@ -25,6 +25,7 @@ export function Review() {
   const [error, setError] = useState<unknown>(null);
   const [grid, setGrid] = useState(false);
   const load = () => void loadQueue().then(() => setError(null), setError);
+  const lookAgain = () => void refresh().then(load, setError);
   useEffect(() => void refresh().catch(setError), []);
   useEffect(load, [changes.value, order.value, collectionName.value]);
   useEffect(() => {
@@ -51,7 +52,7 @@ export function Review() {
         {isOn && <Controls grid={grid} onGrid={setGrid} />}
         <ShowCall />
       </header>
-      {error !== null && <ProblemNote error={error} />}
+      {error !== null && <ProblemNote error={error} onRetry={lookAgain} />}
       {!isKnown.value ? error === null && <Progress label={say.app.loading} /> : !isOn ? <Off onError={setError} /> : waitingPictures.value === null ? error === null && <Progress label={say.app.loading} /> : waitingPictures.value.length === 0 ? <Nothing onError={setError} /> : grid ? <Many onDecide={act} onError={setError} /> : <OneByOne onDecide={act} onError={setError} />}
       {isOn && <Agreement />}
       {isOn && may("learn") && <Kept onError={setError} />}

@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 import { call } from "../api/client";
 import { isAbort } from "../api/problems";
-import { tell } from "../parts/toast";
+import { MAX_TOASTS, tell } from "../parts/toast";
 import { say } from "../strings";
 import { collectionName, ensureCollection, refresh } from "./collections";
 import { release } from "./object-url";
@@ -57,11 +57,11 @@ export async function teach(label: string, files: File[], { quiet = false } = {}
   return taught;
 }
 
-/** Teaches each folder's pictures its name; offers to take all of it back at once. */
+/** Teaches each folder's pictures its name; many folders are taken back at once. */
 export async function teachFolders(folders: Map<string, File[]>): Promise<void> {
-  const only = folders.size === 1;
-  const taught = (await Promise.all([...folders].map(([folder, files]) => teach(folder, files, { quiet: !only })))).flat();
-  if (taught.length && !only) tell(say.teach.taughtFolders(folders.size, taught.length), () => takeBack(taught));
+  const isTold = folders.size <= MAX_TOASTS; // each by itself, to be taken back by itself
+  const taught = (await Promise.all([...folders].map(([folder, files]) => teach(folder, files, { quiet: !isTold })))).flat();
+  if (taught.length && !isTold) tell(say.teach.taughtFolders(folders.size, taught.length), () => takeBack(taught));
 }
 
 /** Forgets examples that were just taught; raises `Problem`. */
