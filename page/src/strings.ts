@@ -343,7 +343,7 @@ export const say = {
       if (job.kind === "train" && job.name) return job.name;
       if (job.kind === "evaluate" && job.name) return `Judging ${job.name}${data ? ` on ${job.collection ? "" : partOf(job.params["split"])}${data}` : ""}`;
       if (job.kind === "prepare") return `Preparing ${job.dataset_name ?? "a data set"}`;
-      if (job.kind === "teach") return `Teaching ${job.dataset_name ?? "a data set"} to ${job.collection ?? "a collection"}`;
+      if (job.kind === "teach") return `Teaching ${job.dataset_name ?? "a data set"}`;
       return [kinds[job.kind] ?? job.kind, job.name ?? job.strategy, job.name ? null : data].filter(Boolean).join(" · ");
     },
     state: (job: { state: string; cancelling: boolean }) => (job.cancelling && job.state === "running" ? "stopping" : (states[job.state] ?? job.state)),
