@@ -30,8 +30,11 @@ class Placement:
         """The job over `base`, or else its own: from the queue `cpu` to `gpu` where the base is large
         and a worker with a GPU can take it, this machine's or another that listens.
 
-        A machine without any trains what it is asked to, however long that takes.
+        A machine without any trains what it is asked to, however long that takes, in several processes too, unless a
+        worker for such jobs listens.
         """
+        if job.queue == "multi-gpu":
+            return await self._place_processes(job)
         if job.queue != "cpu":
             return job
         parameters = await asyncio.to_thread(self._base_parameters, job.spec, base)
@@ -41,6 +44,16 @@ class Placement:
         if gpus or await presence.is_served(self._redis, "gpu"):
             return replace(job, queue="gpu")
         return job
+
+    async def _place_processes(self, job: ResolvedJob) -> ResolvedJob:
+        """To `cpu` where no worker listens for it and this machine, which has no GPU, works on jobs itself."""
+        if not self._settings.jobs.worker or job.spec.params.get("nodes", 1) > 1:
+            return job
+        gpus = await asyncio.to_thread(device.count_gpus, self._settings.models.device)
+        if gpus or await presence.is_served(self._redis, "multi-gpu"):
+            return job
+        said = f"There is no GPU here: {job.spec.params['processes']} processes share this machine's cores."
+        return replace(job, queue="cpu", warnings=(*job.warnings, said))
 
     def _base_parameters(self, spec: JobSpec, base: str | None) -> int | None:
         """Of the base model, as far as its files are on this machine."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import sys
 import threading
 import time
@@ -49,6 +50,26 @@ async def prepare_dataset(client: httpx.AsyncClient, services: Services) -> str:
                 f"{split}/{'dark' if colour in ('black', 'brown') else shape}/{number}.png",
                 shapes.data(number),
             )
+    made = (await client.post("/v1/datasets", files={"archive": buffer.getvalue()})).json()
+    job = await run_job(services, client, made["job"])
+    assert job["state"] == "succeeded", job["error"]
+    return str(made["id"])
+
+
+async def prepare_questions(client: httpx.AsyncClient, services: Services) -> str:
+    """64 questions of three lengths."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        lines = []
+        for place, (number, (colour, shape)) in enumerate(sorted(shapes.list_shapes().items())[:64]):
+            archive.writestr(f"{number}.png", shapes.data(number))
+            question, answer = (
+                ("hue?", colour),
+                ("what shape is in the image?", shape),
+                (f"is it a {colour} {shape}, or is it something else that lies there?", "it is"),
+            )[place % 3]
+            lines.append(json.dumps({"image": f"{number}.png", "question": question, "answer": answer}))
+        archive.writestr("data.jsonl", "\n".join(lines))
     made = (await client.post("/v1/datasets", files={"archive": buffer.getvalue()})).json()
     job = await run_job(services, client, made["job"])
     assert job["state"] == "succeeded", job["error"]
@@ -164,6 +185,20 @@ async def test_adapters_of_a_vision_language_model_are_divided_too(
     assert done["metrics"]["best_step"] == 3
     assert list(await losses(client, done["id"])) == [3]
     asked = {"data": {"model": "adapters", "question": "What is this?"}, "files": {"image": shapes.data(0)}}
+    assert (await client.post("/v1/vqa", **asked)).json()["answer"]  # type: ignore[arg-type]
+
+
+async def test_ranks_that_gather_each_layer_learn_questions_of_various_lengths(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    dataset = await prepare_questions(client, services)
+    params = {**TWO, "deepspeed": "zero3", "epochs": 1, "evaluate_every": 2, "checkpoint_every": 100}
+    done = await run_job(
+        services, client, await submit_job(client, dataset, params, "questions", "blip-shapes-vqa")
+    )
+    assert (done["state"], done["attempt"]) == ("succeeded", 1), done["error"]
+    assert len(await losses(client, done["id"])) > 2
+    asked = {"data": {"model": "questions", "question": "hue?"}, "files": {"image": shapes.data(0)}}
     assert (await client.post("/v1/vqa", **asked)).json()["answer"]  # type: ignore[arg-type]
 
 

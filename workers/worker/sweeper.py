@@ -119,7 +119,9 @@ class Sweeper:
         """In the log of a job that waits for a worker that is not there; those that have just started are not yet."""
         before, self._unserved = self._unserved, find_unserved(self._redis_url, used)
         for queue in before & self._unserved:
-            line = f"No worker listens to the queue '{queue}': the job waits until one does."
+            line = (
+                f"No worker listens to the queue '{queue}': the job waits until one does (docs/scaling.md)."
+            )
             wanted = {
                 "queue": queue,
                 "line": line,

@@ -5,9 +5,12 @@ BLIP attends to one image and one question, so it takes no examples in context.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from app.families.blip.decoder import CaptionDecoder, VqaDecoder
+from app.families.blip.masks import heed_cross_masks
 from app.families.transformers_vlm import TransformersVlm
 from app.inference.generation.decoder import Decoder
 from app.inference.prompts import Generation, Prompt
@@ -17,6 +20,10 @@ class _Blip(TransformersVlm):
     family = "blip"
     graphs = "app.families.blip.graphs"
     tower = "vision_model"
+
+    def __init__(self, name: str, model: Any, *given: Any, **options: Any) -> None:
+        super().__init__(name, model, *given, **options)
+        heed_cross_masks(model)
 
     def end_tokens(self) -> frozenset[int]:
         """BLIP's heads end with [SEP], whatever the generation config says."""

@@ -267,3 +267,20 @@ def test_answers_are_those_of_transformers(
         tokens = vlm.model.generate(**generation.packed, max_new_tokens=12, do_sample=False)
         new = tokens[0, generation.prompt_tokens :]
         assert text == vlm.processor.tokenizer.decode(new, skip_special_tokens=True).strip()
+
+
+def test_what_pads_a_shorter_question_changes_nothing(config: EncoderConfig) -> None:
+    vlm = load_vlm(resolve_vlm("blip-shapes-vqa"), config)
+    seen: list[torch.Tensor] = []
+    vlm.model.text_decoder.cls.register_forward_hook(lambda _, __, logits: seen.append(logits.flatten(0, -2)))
+    long = " ".join(["is there a red circle in the image"] * 4)
+    short, longer = (vlm.pack(Prompt(shapes.image(7), text, "vqa", 8)) for text in ("what shape?", long))
+
+    def read(*together: Generation) -> torch.Tensor:
+        seen.clear()
+        vlm.generate(list(together))
+        return torch.stack([logits[0] for logits in seen[:2]])  # the first row's first two tokens
+
+    lone = read(short)
+    vlm.drop_workspace()
+    torch.testing.assert_close(read(short, longer), lone, atol=1e-3, rtol=0)

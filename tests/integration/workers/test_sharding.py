@@ -67,13 +67,19 @@ def test_layers_that_a_model_names_are_gathered_one_at_a_time() -> None:
     config = fsdp_config(params, model, CPU)
     assert config is not None
     assert config["transformer_layer_cls_to_wrap"] == ["Layer"]
-    for whole in (
-        fsdp_config(params, model, CPU, at_once=True),
-        fsdp_config(params, torch.nn.Linear(2, 2), CPU),
-    ):
-        assert whole is not None
-        assert whole["auto_wrap_policy"] == "NO_WRAP"
+    whole = fsdp_config(params, torch.nn.Linear(2, 2), CPU)
+    assert whole is not None
+    assert whole["auto_wrap_policy"] == "NO_WRAP"
     assert fsdp_config(FinetuneParams(), model, CPU) is None
+
+
+def test_a_layer_whose_weights_are_tied_is_gathered_with_the_others() -> None:
+    model = Model(Layer(2, 2), Layer(2, 2))
+    tied = torch.nn.Linear(2, 2)
+    tied.weight = next(model.parameters())
+    config = fsdp_config(FinetuneParams.model_validate(FSDP), torch.nn.Sequential(model, tied), CPU)
+    assert config is not None
+    assert config["auto_wrap_policy"] == "NO_WRAP"
 
 
 def test_every_rank_sees_the_folder_of_a_best_step_before_its_weights_are_written(tmp_path: Path) -> None:

@@ -68,6 +68,35 @@ def test_nothing_short_enough_is_an_error(lessons: Lessons) -> None:
         limit_texts(sides(), lessons, LoraParams(max_text_tokens=1), lambda line: None)
 
 
+def test_questions_of_any_length_take_one_call_a_layer_and_lose_as_they_do_alone(lessons: Lessons) -> None:
+    """Ranks that gather weights layer by layer would wait without end for one that calls a layer once more."""
+    lessons.limit = None
+    taught = [
+        (Prompt(shapes.image(place), question, "vqa", 0), answer)
+        for place, (question, answer) in enumerate(
+            [("hue?", "red"), (f"is it {LONG}?", "no, blue"), ("what is it?", LONG)]
+        )
+    ]
+    calls = dict.fromkeys(lessons.vlm.model.modules(), 0)
+
+    def count(module: torch.nn.Module, *_: object) -> None:
+        calls[module] += 1
+
+    hooks = [module.register_forward_hook(count) for module in calls]
+    with torch.no_grad():
+        together = lessons.answer_losses(lessons.collate(taught))
+        for hook in hooks:
+            hook.remove()
+        alone = [lessons.answer_losses(lessons.collate([lesson])) for lesson in taught]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-3, rtol=1e-4)
+    layers = [
+        module for name, module in lessons.vlm.model.named_modules() if name.endswith("layernorm_before")
+    ]
+    layers += [part for part in lessons.vlm.model.modules() if type(part).__name__.endswith("Layer")]
+    assert layers
+    assert {calls[layer] for layer in layers} == {1}
+
+
 @pytest.mark.parametrize("method", ["lora", "finetune"])
 def test_a_job_passes_over_its_examples_as_often_as_it_is_told(tmp_path: Path, method: str) -> None:
     rows = sorted(shapes.list_shapes().items())[:10]

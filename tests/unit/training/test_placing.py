@@ -136,12 +136,42 @@ async def test_a_large_base_goes_where_a_gpu_is(
     base = checkpoint(tmp_path / "base", millions)
     spec = JobSpec(kind="train", method="lora", base_model=base, base_kind="vlm")
     assert (await placement.place(ResolvedJob(spec, "cpu"))).queue == queue
-    # what a strategy says of a GPU, and several processes, are not doubted
-    for said in ("gpu", "multi-gpu"):
-        assert (await placement.place(ResolvedJob(spec, said))).queue == said  # type: ignore[arg-type]
+    # what a strategy says of a GPU is not doubted
+    assert (await placement.place(ResolvedJob(spec, "gpu"))).queue == "gpu"
     # of a trained model the base is named beside the job
     judged = JobSpec(kind="evaluate", model="mine", base_kind="vlm")
     assert (await placement.place(ResolvedJob(judged, "cpu"), base)).queue == queue
+
+
+@pytest.mark.parametrize(
+    ("gpus", "nodes", "works", "listening", "queue"),
+    [
+        (0, 1, True, (), "cpu"),  # or it would wait for ever
+        (0, 1, True, ("multi-gpu",), "multi-gpu"),
+        (0, 2, True, (), "multi-gpu"),
+        (0, 1, False, (), "multi-gpu"),  # workers of other machines may be on their way
+        (4, 1, True, (), "multi-gpu"),
+    ],
+)
+async def test_several_processes_share_the_cores_of_a_machine_without_gpus(
+    gpus: int,
+    nodes: int,
+    works: bool,
+    listening: tuple[str, ...],
+    queue: Queue,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device, "count_gpus", lambda name: gpus)
+    settings = Settings(data_dir=tmp_path, worker=works)
+    placement = Placement(settings, Listening(*listening))  # type: ignore[arg-type]
+    spec = JobSpec(kind="train", method="finetune", params={"processes": 2, "nodes": nodes})
+    placed = await placement.place(ResolvedJob(spec, "multi-gpu", warnings=("a first one",)))
+    assert placed.queue == queue
+    assert placed.warnings == (
+        "a first one",
+        *(["There is no GPU here: 2 processes share this machine's cores."] if queue == "cpu" else []),
+    )
 
 
 @pytest.mark.parametrize(("gpus", "queues"), [(0, "cpu"), (1, "cpu,gpu"), (4, "cpu,gpu,multi-gpu")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -15,18 +16,17 @@ from workers.methods.finetune.arguments import world_size
 
 
 def fsdp_config(
-    params: FinetuneParams, module: torch.nn.Module, device: torch.device, *, at_once: bool = False
+    params: FinetuneParams, module: torch.nn.Module, device: torch.device
 ) -> dict[str, Any] | None:
     """The Trainer's `fsdp_config`; None where `sharding` is another.
 
     The layers that the module's models may not split are gathered one at a time, all other weights together before
-    them; a module that names none is gathered `at_once`.
+    them; a module that names none is gathered at once. A layer that shares a weight with another part (tied
+    embeddings) is among the others, since a weight has one place.
     """
     if params.sharding != "fsdp":
         return None
-    present = {type(part).__name__ for part in module.modules()}
-    names = {name for part in module.modules() for name in getattr(part, "_no_split_modules", None) or ()}
-    layers = [] if at_once else sorted(names & present)
+    layers = _layers(module)
     wrapping = {
         "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
         "transformer_layer_cls_to_wrap": layers,
@@ -37,6 +37,23 @@ def fsdp_config(
         "cpu_offload": params.offload_parameters and device.type != "cpu",  # where they are anyway
         **(wrapping if layers else {"auto_wrap_policy": "NO_WRAP"}),
     }
+
+
+def _layers(module: torch.nn.Module) -> list[str]:
+    """The classes that its models name and that share no weight with what is outside of them."""
+    names = {name for part in module.modules() for name in getattr(part, "_no_split_modules", None) or ()}
+    uses = _count_uses(module)
+    named = [part for part in module.modules() if type(part).__name__ in names]
+    sharing = {
+        type(part).__name__
+        for part in named
+        if any(uses[weight] > count for weight, count in _count_uses(part).items())
+    }
+    return sorted({type(part).__name__ for part in named} - sharing)
+
+
+def _count_uses(module: torch.nn.Module) -> Counter[torch.nn.Parameter]:
+    return Counter(weight for _, weight in module.named_parameters(remove_duplicate=False))
 
 
 def shard_on_cpu(trainer: Any) -> None:

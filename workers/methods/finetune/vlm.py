@@ -118,7 +118,7 @@ class FinetuneVlm:
             device=self.device,
             metric="eval_loss",
             log=run.log,
-            fsdp=fsdp_config(params, self.module, self.device, at_once=self.lessons.calls_vary),
+            fsdp=fsdp_config(params, self.module, self.device),
         )
         changes = params.changes(MILD) if params.augment else None
         return _Teacher(

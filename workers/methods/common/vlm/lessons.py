@@ -7,7 +7,6 @@ apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch.nn import functional
@@ -22,11 +21,6 @@ IGNORED = -100
 
 class Lessons:
     """A decoder that reads image, question and answer as one sequence."""
-
-    calls_vary: ClassVar[bool] = False
-    """Whether a batch may call a layer more often than another one does: ranks that gather weights layer by layer would
-    wait for each other without end.
-    """
 
     def __init__(self, vlm: TransformersVlm) -> None:
         self.vlm = vlm
@@ -152,8 +146,6 @@ class ContinuationLessons(Lessons):
 class DecoderLessons(Lessons):
     """An encoder reads the question beside the image, a decoder writes the answer."""
 
-    calls_vary = True
-
     def tokenize_answer(self, answer: str) -> list[int]:
         """See `Lessons`: the decoder begins with the answer itself."""
         return [*self._tokens(self.vlm.clean(answer), ""), self.end]
@@ -166,9 +158,7 @@ class DecoderLessons(Lessons):
         return packed
 
     def answer_losses(self, batch: Tensors) -> torch.Tensor:
-        """Likewise, questions of one length at a time: transformers ignores the mask over a question's padding, which
-        the answer would look at. Answers are padded behind, where no token before can see it.
-        """
+        """Likewise; what pads a question is hidden from its answer. Answers are padded behind, where no token looks."""
         model = self.vlm.model
         seen = model.vision_model(pixel_values=batch["pixel_values"]).last_hidden_state
         asked = model.text_encoder(
@@ -176,17 +166,13 @@ class DecoderLessons(Lessons):
             attention_mask=batch["attention_mask"],
             encoder_hidden_states=seen,
         ).last_hidden_state
-        lengths = batch["attention_mask"].sum(1)
-        losses = torch.zeros(len(lengths), device=asked.device)
-        for length in sorted(set(lengths.tolist())):
-            rows = lengths == length
-            logits = model.text_decoder(
-                input_ids=batch["decoder_input_ids"][rows],
-                encoder_hidden_states=asked[rows, :length],
-                use_cache=False,
-            ).logits
-            losses = losses.masked_scatter(rows, summed_losses(logits, batch["labels"][rows]))
-        return losses
+        logits = model.text_decoder(
+            input_ids=batch["decoder_input_ids"],
+            encoder_hidden_states=asked,
+            encoder_attention_mask=batch["attention_mask"],
+            use_cache=False,
+        ).logits
+        return summed_losses(logits, batch["labels"])
 
 
 _LESSONS: dict[str, type[Lessons]] = {
