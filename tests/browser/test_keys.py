@@ -243,6 +243,9 @@ def test_a_key_that_does_not_work_replaces_none_that_does(tab: Tab, admin: httpx
     page.get_by_role("button", name="Use another key").click()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("You use a key of the workspace")).to_be_visible()
+    page.evaluate("sessionStorage.setItem('vision.key', '\u043a\u043b\u044e\u0447')")
+    page.reload()
+    expect(page.get_by_label("API key")).to_be_visible()
 
 
 def test_a_new_key_stays_until_somebody_has_it(make_tab: TabMaker, key_file: Path) -> None:

@@ -121,7 +121,7 @@ const orders: Record<Sort, (a: Seen, b: Seen) => number> = {
 function Line({ row, onOpen }: { row: Seen; onOpen: (file: File) => void }) {
   return (
     <tr>
-      <td><button type="button" class="row-picture" aria-label={say.try.table.open(row.file.name)} onClick={() => onOpen(row.file)}><Small file={row.file} /></button></td>
+      <td><button type="button" class="row-picture" aria-label={say.try.table.open(row.file.name)} onClick={() => onOpen(row.file)}><RowPicture file={row.file} /></button></td>
       <th scope="row" class="file-name" dir="auto">{row.file.name}</th>
       {row.error !== null ? (
         <td colSpan={3}><ProblemNote error={row.error} compact /></td>
@@ -138,7 +138,7 @@ function Line({ row, onOpen }: { row: Seen; onOpen: (file: File) => void }) {
   );
 }
 
-function Small({ file }: { file: File }) {
+function RowPicture({ file }: { file: File }) {
   const url = useObjectUrl(file);
   return url && <FilePicture url={url} alt="" />;
 }
