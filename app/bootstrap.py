@@ -28,7 +28,7 @@ from app.collections.embedding import ImageEmbedder
 from app.collections.head_store import HeadStore
 from app.collections.learning import Learning
 from app.collections.naming import CollectionNames
-from app.collections.neighbours import Neighbours
+from app.collections.neighbours import RoomHooks
 from app.collections.rebinding import Rebinding
 from app.collections.renewal import ExampleRenewal
 from app.collections.service import Recognition
@@ -68,7 +68,7 @@ log = structlog.get_logger("app")
 
 
 @dataclass
-class _Ground:
+class _BaseServices:
     """What the services of the rooms stand on."""
 
     settings: Settings
@@ -80,7 +80,7 @@ class _Ground:
     spool: Spool
     database: Database
     redis: Redis
-    """A cache and a way to announce changes; whoever uses it goes on without it when it is away."""
+    """A cache and a channel for changes; its users work without it while it is unreachable."""
     blobs: BlobStore
     files: FileStore
     limits: ImageLimits
@@ -92,7 +92,7 @@ class _Ground:
 
 
 @dataclass
-class Services(ReviewServices, _Ground):
+class Services(ReviewServices, _BaseServices):
     """What `app.state.services` holds while the app runs; routes get single ones of it (`app.http.dependencies`)."""
 
     recognition: Recognition
@@ -179,7 +179,7 @@ async def open_services(
 
 async def _open_ground(
     stack: AsyncExitStack, settings: Settings, addresses: Addresses, part: ServicePart
-) -> _Ground:
+) -> _BaseServices:
     pool = ThreadPoolExecutor(decode_threads(settings), thread_name_prefix="decode")
     stack.callback(pool.shutdown, wait=True, cancel_futures=True)
     uploads = settings.server.data_dir.expanduser() / "tmp" / "uploads"
@@ -197,7 +197,7 @@ async def _open_ground(
     counters = [room.count_stored_bytes for room in (collections, answers, datasets, artifacts, review)]
     quota = StorageQuota(database, counters, settings.limits.max_workspace_mb)
     trained = TrainedModels(settings, database, files, registry, quota)
-    return _Ground(
+    return _BaseServices(
         settings=settings,
         addresses=addresses,
         metrics=part.metrics,
@@ -223,7 +223,7 @@ def _is_one_of_several(settings: Settings) -> bool:
     return front_ends != "auto" and front_ends > 1
 
 
-def _open_embedder(ground: _Ground) -> ImageEmbedder:
+def _open_embedder(ground: _BaseServices) -> ImageEmbedder:
     batching = ground.settings.batching
     return ImageEmbedder(
         EmbeddingCache(ground.redis, ttl_s=batching.embedding_cache_ttl_s, enabled=batching.embedding_cache),
@@ -240,7 +240,7 @@ def _open_embedder(ground: _Ground) -> ImageEmbedder:
     )
 
 
-def _open_collections(stack: AsyncExitStack, ground: _Ground) -> _Collections:
+def _open_collections(stack: AsyncExitStack, ground: _BaseServices) -> _Collections:
     settings, database, registry = ground.settings, ground.database, ground.registry
     deadline_s = settings.batching.deadline_s
     directory = Directory(
@@ -282,10 +282,10 @@ def _open_collections(stack: AsyncExitStack, ground: _Ground) -> _Collections:
         ground.blobs,
         ground.limits,
         ground.pool,
-        Neighbours(
+        RoomHooks(
             answers.count_answers,
-            images_of=(answers.images_of, review.images_of),
-            shown=(answers.find_shown_images, datasets.find_shown_images, review.find_shown_images),
+            image_finders=(answers.images_of, review.images_of),
+            shown_finders=(answers.find_shown_images, datasets.find_shown_images, review.find_shown_images),
             trim_review=review.trim_review,
         ),
         ground.quota,
@@ -295,7 +295,7 @@ def _open_collections(stack: AsyncExitStack, ground: _Ground) -> _Collections:
 
 
 def _open_answers(
-    stack: AsyncExitStack, ground: _Ground, collections: _Collections
+    stack: AsyncExitStack, ground: _BaseServices, collections: _Collections
 ) -> tuple[Answering, Teaching]:
     database, registry, blobs = ground.database, ground.registry, ground.blobs
     recognition, embedder = collections.recognition, collections.embedder

@@ -135,7 +135,9 @@ def create_app(settings: Settings, addresses: Addresses, part: ServicePart | Non
     app.add_middleware(LimitsMiddleware, settings=settings, uploads=part.tallies.get("uploads"))
     app.add_middleware(ObservabilityMiddleware, metrics=part.metrics)  # added last, so outermost
     app.add_middleware(ErrorShapeMiddleware, shapes=_ERROR_SHAPES)  # outside of whatever may fail
-    app.include_router(page_router)  # before the platform's, whose `/` is for whoever does not ask for HTML
+    app.include_router(
+        page_router
+    )  # before the platform's `/`, which answers clients that do not ask for HTML
     app.include_router(platform_router)
     for router in (
         recognition_router,

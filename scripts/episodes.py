@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from app.heads import Head, Priors, SupportSet, fit_head
-from app.heads.gathering import Gathered, gather
+from app.heads.gathering import SupportRows, gather
 from app.heads.novelty import for_collection, likeness
 from app.heads.types import Doubles, Floats, Ints
 from benchmarks.image_sets import ImageSet
@@ -50,7 +50,7 @@ class Episode:
         return [images for images in (self.near, self.far) if len(images)]
 
     @cached_property
-    def gathered(self) -> Gathered:
+    def gathered(self) -> SupportRows:
         """The supports as arrays."""
         return gather(self.support_set(), list(range(self.count)))
 

@@ -18,8 +18,8 @@ log = structlog.get_logger("app.access")
 
 
 async def admit(settings: Settings, ring: KeyRing) -> Path | None:
-    """Make the default workspace and, where keys are needed and there is none, the first key, if told a file
-    for it.
+    """Make the default workspace and, where keys are needed and there is none, the first key, if the settings
+    name a file for it.
 
     Returns the file that holds that key. Raises `BindRefusedError` when nobody could get in, `SecretError`
     when the file holds something else. A key that stands in the file already is taken over.
@@ -27,7 +27,7 @@ async def admit(settings: Settings, ring: KeyRing) -> Path | None:
     await ring.ensure_workspace(DEFAULT_WORKSPACE)
     if not needs_key(settings):
         return None
-    has_keys = await ring.any_usable()
+    has_keys = await ring.has_usable_key()
     check_bind(settings, has_keys)
     if has_keys or settings.access.bootstrap_key_file is None:
         return None

@@ -35,7 +35,7 @@ def new_key() -> str:
 
 
 def is_well_formed(key: str) -> bool:
-    """Whether `key` has the shape and checksum of a key; a typo is told apart without asking the database."""
+    """Whether `key` has the shape and checksum of a key; a typo is recognised without a query."""
     if len(key) != KEY_CHARS or not key.startswith(PREFIX) or not key.isascii() or not key[4:].isalnum():
         return False
     body = key[len(PREFIX) : -_CHECK_CHARS]

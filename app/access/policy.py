@@ -53,7 +53,7 @@ def check_local(settings: Settings, host: str | None, origin: str | None) -> Non
 
     A page of another site names its own Origin, and one that rebinds its DNS name to this machine names that
     in Host. Without keys, nothing else tells such requests from those of the machine's user. With `no_auth`
-    the service goes by names nobody told it, so there only the Origin is held against the Host.
+    the service does not know its public names, so there only the Origin is held against the Host.
     """
     named = None if origin is None else read_authority(origin)
     known_origin = origin is None or _is_known(settings, named)

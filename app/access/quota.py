@@ -27,8 +27,8 @@ _MIB = 1 << 20
 
 
 @dataclass(frozen=True)
-class Stored:
-    """What a workspace stores, of how much, in bytes."""
+class StorageUse:
+    """Bytes that a workspace stores, and its quota."""
 
     used: int
     limit: int
@@ -57,11 +57,11 @@ class StorageQuota:
         async with self._counting.setdefault(workspace, asyncio.Lock()):
             await self._count(workspace, more_bytes)
 
-    async def measure(self, workspace: str) -> Stored:
+    async def measure(self, workspace: str) -> StorageUse:
         """How many bytes a workspace stores, of how many; a count of up to `REMEMBER_SECONDS` ago."""
         async with self._counting.setdefault(workspace, asyncio.Lock()):
             _, used = await self._look(workspace, None)
-        return Stored(used, self._max_mb * _MIB)
+        return StorageUse(used, self._max_mb * _MIB)
 
     async def _count(self, workspace: str, more_bytes: int) -> tuple[float, int]:
         counted_at, used = await self._look(workspace, more_bytes)

@@ -32,7 +32,7 @@ Admin = Annotated[Caller, Depends(require("admin"))]
 
 @router.post("/keys", status_code=201)
 async def create_key(caller: Admin, wanted: KeyRequest, keys: KeyService) -> NewKey:
-    """Make a key. The answer is the only place where its text is ever shown."""
+    """Create a key. The answer is the only place where its text is ever shown."""
     workspace = wanted.workspace or caller.workspace
     if _reach(caller) not in (None, workspace):
         raise errors.ForbiddenError(

@@ -38,7 +38,7 @@ class KeyRequest(RequestBody):
     expires_at: AwareDatetime | None = Field(None, description="When it ends, instead of `expires_in_days`.")
 
     @model_validator(mode="after")
-    def _one_end(self) -> KeyRequest:
+    def _check_end(self) -> KeyRequest:
         if any(ord(letter) < 32 for letter in self.name):
             raise ValueError("name holds control characters")
         if self.expires_in_days is not None and self.expires_at is not None:

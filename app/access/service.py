@@ -25,8 +25,8 @@ _MAX_REMEMBERED = 1024
 
 
 @dataclass(frozen=True)
-class Holder:
-    """What a valid key says about whoever holds it."""
+class KeyIdentity:
+    """The identity and scopes that a valid key carries."""
 
     key_id: uuid.UUID
     workspace: str
@@ -40,10 +40,10 @@ class KeyRing:
     def __init__(self, database: Database, secret: bytes) -> None:
         self._database = database
         self._secret = secret
-        self._looking: dict[bytes, asyncio.Task[Holder | None]] = {}
-        self._remembered: OrderedDict[bytes, tuple[float, Holder | None]] = OrderedDict()
+        self._looking: dict[bytes, asyncio.Task[KeyIdentity | None]] = {}
+        self._remembered: OrderedDict[bytes, tuple[float, KeyIdentity | None]] = OrderedDict()
 
-    async def find(self, key: str) -> Holder | None:
+    async def find(self, key: str) -> KeyIdentity | None:
         """Whoever holds `key`; None when it is malformed, unknown, revoked or expired."""
         if not keys.is_well_formed(key):
             return None
@@ -61,7 +61,7 @@ class KeyRing:
             return None
         return holder
 
-    async def _look_up_once(self, digest: bytes) -> Holder | None:
+    async def _look_up_once(self, digest: bytes) -> KeyIdentity | None:
         """Requests that come together share one look; cancelling one does not end it for the others."""
         look = self._looking.get(digest)
         if look is None:
@@ -69,14 +69,14 @@ class KeyRing:
             look.add_done_callback(lambda _: self._looking.pop(digest, None))
         return await asyncio.shield(look)
 
-    async def _look_up(self, digest: bytes) -> Holder | None:
+    async def _look_up(self, digest: bytes) -> KeyIdentity | None:
         async with self._database.session() as session:
             row = await session.scalar(
                 select(ApiKey).where(ApiKey.digest == digest, ApiKey.revoked_at.is_(None))
             )
         if row is None or not hmac.compare_digest(row.digest, digest):
             return None
-        return Holder(row.id, row.workspace, frozenset(row.scopes), row.expires_at)
+        return KeyIdentity(row.id, row.workspace, frozenset(row.scopes), row.expires_at)
 
     async def create(
         self,
@@ -108,17 +108,17 @@ class KeyRing:
         """Up to `limit` keys that are not revoked, oldest first, after the key `after`; None means all
         workspaces.
         """
-        wanted = select(ApiKey).where(ApiKey.revoked_at.is_(None))
+        query = select(ApiKey).where(ApiKey.revoked_at.is_(None))
         if workspace is not None:
-            wanted = wanted.where(ApiKey.workspace == workspace)
+            query = query.where(ApiKey.workspace == workspace)
         if after is not None:
             place = select(ApiKey.created_at, ApiKey.id).where(ApiKey.id == after).subquery()
-            wanted = wanted.where(
+            query = query.where(
                 tuple_(ApiKey.created_at, ApiKey.id)
                 > select(place.c.created_at, place.c.id).scalar_subquery()
             )
         async with self._database.session() as session:
-            rows = await session.scalars(wanted.order_by(ApiKey.created_at, ApiKey.id).limit(limit))
+            rows = await session.scalars(query.order_by(ApiKey.created_at, ApiKey.id).limit(limit))
             return list(rows)
 
     async def name_of(self, key_id: uuid.UUID) -> str | None:
@@ -140,7 +140,7 @@ class KeyRing:
         self._remembered.clear()
         return found is not None
 
-    async def any_usable(self) -> bool:
+    async def has_usable_key(self) -> bool:
         """Whether one key exists that is neither revoked nor expired."""
         usable = select(ApiKey.id).where(
             ApiKey.revoked_at.is_(None), (ApiKey.expires_at.is_(None)) | (ApiKey.expires_at > func.now())

@@ -71,7 +71,7 @@ class Domains:
     async def judge(
         self, workspace: str, word: str, task: Task, entry: Entry, *, is_asked: bool = True
     ) -> tuple[DomainWarning, ...]:
-        """What to say of the picture to whoever asks the model that the registry calls `word`; without `is_asked`
+        """The warning about the picture for a client of the model that the registry calls `word`; without `is_asked`
         there will be no answer to warn of.
 
         Nothing of a model that carries no domain, which costs nothing. Raises what resolving the model and embedding

@@ -50,7 +50,7 @@ class NearAnswer:
 
 async def put(session: AsyncSession, collection_id: uuid.UUID, new: NewAnswer) -> tuple[AnswerExample, bool]:
     """Keep an example; the same question about the same image gets the new answer. False where it was there."""
-    wanted = _WITHOUT_VECTORS.where(
+    query = _WITHOUT_VECTORS.where(
         AnswerExample.collection_id == collection_id,
         AnswerExample.image_sha256 == new.image_sha256,
         AnswerExample.question == new.question,
@@ -85,7 +85,7 @@ async def put(session: AsyncSession, collection_id: uuid.UUID, new: NewAnswer) -
             },
         ).returning(AnswerExample.id)
     )
-    row = await session.scalar(wanted)
+    row = await session.scalar(query)
     if row is None:
         raise RuntimeError("an answer example vanished inside its transaction")
     return row, made == values["id"]
@@ -107,10 +107,10 @@ async def page(
     session: AsyncSession, collection_id: uuid.UUID, *, limit: int, after: uuid.UUID | None = None
 ) -> list[AnswerExample]:
     """By id, beginning after `after`."""
-    wanted = _WITHOUT_VECTORS.where(AnswerExample.collection_id == collection_id)
+    query = _WITHOUT_VECTORS.where(AnswerExample.collection_id == collection_id)
     if after is not None:
-        wanted = wanted.where(AnswerExample.id > after)
-    return list(await session.scalars(wanted.order_by(AnswerExample.id).limit(limit)))
+        query = query.where(AnswerExample.id > after)
+    return list(await session.scalars(query.order_by(AnswerExample.id).limit(limit)))
 
 
 async def find(
@@ -143,20 +143,20 @@ async def count_by_collection(session: AsyncSession, ids: Sequence[uuid.UUID]) -
 
 async def images_of(session: AsyncSession, collection_id: uuid.UUID) -> set[str]:
     """Hashes of the images that a collection's examples show."""
-    wanted = select(AnswerExample.image_sha256).where(AnswerExample.collection_id == collection_id)
-    return set(await session.scalars(wanted))
+    query = select(AnswerExample.image_sha256).where(AnswerExample.collection_id == collection_id)
+    return set(await session.scalars(query))
 
 
 async def find_shown_images(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
     """Those of the images that an example of any collection shows."""
-    wanted = select(AnswerExample.image_sha256).where(AnswerExample.image_sha256.in_(hashes))
-    return set(await session.scalars(wanted))
+    query = select(AnswerExample.image_sha256).where(AnswerExample.image_sha256.in_(hashes))
+    return set(await session.scalars(query))
 
 
 async def count(session: AsyncSession, collection_id: uuid.UUID) -> int:
     """How many examples a collection has."""
-    wanted = select(func.count()).where(AnswerExample.collection_id == collection_id)
-    return await session.scalar(wanted) or 0
+    query = select(func.count()).where(AnswerExample.collection_id == collection_id)
+    return await session.scalar(query) or 0
 
 
 async def of_other_encoders(
@@ -168,12 +168,12 @@ async def of_other_encoders(
     after: uuid.UUID,
 ) -> list[AnswerExample]:
     """Examples that another encoder embedded, by id, beginning after `after`."""
-    wanted = _WITHOUT_VECTORS.where(
+    query = _WITHOUT_VECTORS.where(
         AnswerExample.collection_id == collection_id,
         AnswerExample.encoder != key,
         AnswerExample.id > after,
     )
-    return list(await session.scalars(wanted.order_by(AnswerExample.id).limit(limit)))
+    return list(await session.scalars(query.order_by(AnswerExample.id).limit(limit)))
 
 
 async def put_vectors(

@@ -220,7 +220,7 @@ class Answering:
         """The answer examples nearest to image and question (RICES, Yang et al. 2022, section 3.2)."""
         if asked.collection is None or not shots or asked.task != "vqa":
             return []
-        known = await self.recognition.known(workspace, asked.collection)
+        known = await self.recognition.resolve_collection(workspace, asked.collection)
         async with self.database.session() as session:
             if not await repository.count(session, known.id):
                 return []

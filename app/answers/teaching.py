@@ -24,7 +24,7 @@ from app.storage.database import Database
 
 @dataclass(eq=False)
 class Teaching:
-    """Everything that changes answer examples."""
+    """Teaches and forgets answer examples."""
 
     database: Database
     registry: Engine
@@ -42,7 +42,7 @@ class Teaching:
 
         Raises CollectionNotFoundError, WorkspaceFullError and what reading, embedding and keeping an image raises.
         """
-        known = await self.recognition.known(workspace, collection)
+        known = await self.recognition.resolve_collection(workspace, collection)
         stored = await self.learning.normalise(entry, 0, 1)
         await self.quota.take(workspace, len(stored.bytes))
         async with self.registry.encoder(known.encoder) as live:
@@ -71,13 +71,13 @@ class Teaching:
         self, workspace: str, collection: str, *, limit: int, after: uuid.UUID | None
     ) -> list[AnswerExample]:
         """Answer examples by id; raises CollectionNotFoundError."""
-        known = await self.recognition.known(workspace, collection)
+        known = await self.recognition.resolve_collection(workspace, collection)
         async with self.database.session() as session:
             return await repository.page(session, known.id, limit=limit, after=after)
 
     async def find(self, workspace: str, collection: str, example_id: uuid.UUID) -> AnswerExample:
         """One answer example; raises CollectionNotFoundError and AnswerExampleNotFoundError."""
-        known = await self.recognition.known(workspace, collection)
+        known = await self.recognition.resolve_collection(workspace, collection)
         async with self.database.session() as session:
             row = await repository.find(session, known.id, example_id)
         if row is None:
@@ -86,7 +86,7 @@ class Teaching:
 
     async def remove(self, workspace: str, collection: str, example_id: uuid.UUID) -> None:
         """Forget one answer example; raises CollectionNotFoundError and AnswerExampleNotFoundError."""
-        known = await self.recognition.known(workspace, collection)
+        known = await self.recognition.resolve_collection(workspace, collection)
         async with self.database.session() as session:
             sha256 = await repository.remove(session, known.id, example_id)
         if sha256 is None:

@@ -1,4 +1,4 @@
-"""What a bounded child may take, and what both of its sides know of each other."""
+"""Limits of a bounded child process, and the protocol between it and its parent."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def _result(reply: bytes, code: int, limits: ChildLimits, doing: str) -> Any:
     if kind is not None:
         raise kind(error["detail"], retry_after_s=error["retry_after_s"], **error["context"])
     cause = error.get("trace") or str(error)
-    if "errno" in error:  # whoever asked knows what lay there, and names it (`app.storage.disk.fault_of`)
+    if "errno" in error:  # the caller knows what the path holds, and names it (`app.storage.disk.fault_of`)
         raise OSError(error["errno"], os.strerror(error["errno"])) from errors.VisionError(cause=cause)
     raise errors.VisionError(cause=cause)
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from app.cli import output
-from app.cli.dataset_folders import say_found, upload
+from app.cli.dataset_folders import print_dataset, upload
 from app.cli.labelled_folders import FolderRules
 from app.cli.session import Session
 from app.cli.submitting import check_request
@@ -127,5 +127,5 @@ def _dataset(session: Session, folder: Path, about: dict[str, Any], rules: Folde
     if isinstance(split, list):
         fields["split"] = ",".join(str(share) for share in split)
     found = upload(session, folder, fields | rules.fields())
-    say_found(session, found)
+    print_dataset(session, found)
     return found

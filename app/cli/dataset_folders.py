@@ -12,7 +12,7 @@ from app.cli import following, next_steps, output
 from app.cli.client import Service, quoted
 from app.cli.files import means_folder, say_left_out, suggest_folder
 from app.cli.labelled_folders import AUTO, FolderRules
-from app.cli.next_steps import Taught
+from app.cli.next_steps import TrainingSource
 from app.cli.packing import files_of, send_packed
 from app.cli.session import Session
 from app.cli.wording import in_flags
@@ -57,14 +57,14 @@ def write_note(service: Service, dataset: dict[str, Any], folder: Path, sent_fro
     draft.rename(folder / NOTE)
 
 
-def find_taught(given: str | None) -> Taught:
+def find_training_source(given: str | None) -> TrainingSource:
     """What is known here of a dataset: of a prepared folder where its images are, of a folder of examples these."""
     folder = None if given is None else Path(given)
     if folder is None or not folder.is_dir():
-        return Taught()
+        return TrainingSource()
     if (folder / NOTE).is_file():
-        return Taught(next_steps.pictures_of(folder), given)
-    return Taught(folder)
+        return TrainingSource(next_steps.pictures_of(folder), given)
+    return TrainingSource(folder)
 
 
 def split_to_judge(session: Session, dataset: str) -> str:
@@ -77,7 +77,7 @@ def split_to_judge(session: Session, dataset: str) -> str:
     return "test"
 
 
-def say_found(session: Session, dataset: dict[str, Any]) -> None:
+def print_dataset(session: Session, dataset: dict[str, Any]) -> None:
     """Say what was guessed of a folder that was sent, and what was refused."""
     summary = dataset["summary"] or {}
     for remark in summary.get("remarks", ()):
@@ -113,7 +113,7 @@ def dataset_id(session: Session, given: str, rules: FolderRules = AUTO) -> str:
     if folder.is_dir():
         fields = {"name": folder.resolve().name or "dataset", **rules.fields()}
         found = upload(session, folder, fields, quiet=session.json)
-        say_found(session, found)
+        print_dataset(session, found)
         return str(found["id"])
     check_folder(given)
     # the service names datasets that are called so

@@ -105,7 +105,7 @@ def print_dataset(dataset: dict[str, Any]) -> None:
         ("MiB", f"{summary['bytes'] / 2**20:.1f}" if "bytes" in summary else ""),
         ("imbalance", f"{summary['imbalance']:.2f}" if summary.get("imbalance") else ""),
         ("duplicates", str(summary.get("duplicates") or "")),
-        ("on several sides", str(summary.get("images_on_several_sides") or "")),
+        ("in several splits", str(summary.get("images_on_several_sides") or "")),
         *(("note", in_flags(remark)) for remark in summary.get("remarks", ())),
         *(("refused", f"{count}: {reason}") for reason, count in refused.items()),
         ("error", in_flags((dataset["error"] or {}).get("detail", ""))),

@@ -27,7 +27,7 @@ def encoder_for(service: Service, strategy: dict[str, Any]) -> str | None:
 
 
 def warning_of(service: Service, strategy: dict[str, Any], collection: str, encoder: str) -> str | None:
-    """What somebody should know whose collection learns by another encoder than the strategy names, or by one of a
+    """The note for a collection that learns by another encoder than the strategy names, or by one of a
     small world; None where it is what the strategy names.
     """
     wanted = strategy["model"]["family"]

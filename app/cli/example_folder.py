@@ -76,7 +76,7 @@ def ensure_collection(service: Service, name: str, encoder: str | None) -> None:
     service.call("POST", "/v1/collections", json=body, again=True)
 
 
-def collection_named(folder: Path) -> str:
+def name_collection(folder: Path) -> str:
     """A folder's name as a collection's: lower case, '-' for what may not stand in one."""
     kept = "".join(
         c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in folder.resolve().name.lower()

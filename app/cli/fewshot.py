@@ -23,7 +23,7 @@ from app.cli.options import (
     parse_params,
 )
 from app.cli.session import Session, pass_session
-from app.cli.submitting import Ending, say_next, submit
+from app.cli.submitting import SubmitOptions, say_next, submit
 from app.cli.wording import count_examples
 
 app = typer.Typer(
@@ -105,11 +105,11 @@ def train(
         seed=seed,
         name=name or None,
     )
-    ending = Ending(output_dir=output_dir, force=force)
-    job = submit(session, body, ending)
+    options = SubmitOptions(output_dir=output_dir, force=force)
+    job = submit(session, body, options)
     if job is None:
         return
-    say_next(session, job, ending)
+    say_next(session, job, options)
     if job["task"] != "classification":
         session.say(
             "(vision fewshot query goes on asking the base model with examples shown; vision ask --model"

@@ -23,14 +23,14 @@ _PLAIN = (
 )
 
 
-def not_judged(figures: dict[str, Any]) -> bool:
+def is_unjudged(figures: dict[str, Any]) -> bool:
     """Whether there was nothing to judge a model by."""
     return str(figures.get("evaluated_on", "")).startswith("not judged")
 
 
 def show(figures: dict[str, Any]) -> None:
     """Print an evaluation; one that was kept before `f1` had its name shows it all the same."""
-    if not_judged(figures):
+    if is_unjudged(figures):
         output.say(str(figures["evaluated_on"]))
     if "macro_f1" in figures:
         figures = {"f1": figures["macro_f1"], **figures}

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.client import ServerEvent, Service
-from app.cli.figures import not_judged, show_comparison
+from app.cli.figures import is_unjudged, show_comparison
 from app.cli.progress import ProgressLines, format_span
 from app.cli.session import Session
 from app.cli.waiting import describe_queue
@@ -39,18 +39,18 @@ def follow(session: Session, job: dict[str, Any], *, said: frozenset[str] = froz
     Ends the command with 1 unless the job succeeded. Raises UnreachableError when the service stays away for minutes.
     Ctrl-C ends the command, not the job.
     """
-    return _follow(session, job, _Lines() if session.json else _Bar(session, job, said))
+    return _follow(session, job, _JsonLines() if session.json else _ProgressBar(session, job, said))
 
 
 def wait(session: Session, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """The same with nothing on standard output, where what the job leads to will stand; `quiet` says nothing at all."""
-    return _follow(session, job, _Silence() if quiet else _Bar(session, job, frozenset()))
+    return _follow(session, job, _NoProgress() if quiet else _ProgressBar(session, job, frozenset()))
 
 
-def _follow(session: Session, job: dict[str, Any], shown: _Silence) -> dict[str, Any]:
+def _follow(session: Session, job: dict[str, Any], shown: _NoProgress) -> dict[str, Any]:
     reached = JobProgress(job)
     try:
-        with shown, ProgressLines(reached.describe, off=not isinstance(shown, _Bar)):
+        with shown, ProgressLines(reached.describe, off=not isinstance(shown, _ProgressBar)):
             ended = _follow_to_end(session.service, job["id"], shown, reached)
     except KeyboardInterrupt:
         later = "goes on when the service runs again" if session.temporary else "goes on"
@@ -73,7 +73,7 @@ def _follow(session: Session, job: dict[str, Any], shown: _Silence) -> dict[str,
 def _describe_judgement(job: dict[str, Any]) -> str:
     """What a training says of its model, and which examples that was found on."""
     found = (job.get("result") or {}).get("evaluation") or {}
-    if not_judged(found):
+    if is_unjudged(found):
         return f"; {found['evaluated_on']}"
     # of texts accuracy is another name of exact match; of labels that are answers, the accuracy is what counts
     for name in ("accuracy",) if "chance" in found else ("exact_match", "accuracy"):
@@ -127,30 +127,30 @@ class JobProgress:
             self.step = self.of = 0
 
     @property
-    def left(self) -> str:
+    def format_time_left(self) -> str:
         """`1:05 left`; empty where that is not known."""
         return "" if self.eta_s is None else f"{format_span(self.eta_s)} left"
 
     def describe(self) -> str:
         """`fitting, 120 of 400 steps, 1:05 left, loss 0.53`."""
         counted = f"{self.step} of {self.of} {self.unit}" if self.of else ""
-        return ", ".join(part for part in (self.word, counted, self.left, self.metrics) if part)
+        return ", ".join(part for part in (self.word, counted, self.format_time_left, self.metrics) if part)
 
 
-def _follow_to_end(service: Service, job_id: str, shown: _Silence, reached: JobProgress) -> dict[str, Any]:
+def _follow_to_end(service: Service, job_id: str, shown: _NoProgress, reached: JobProgress) -> dict[str, Any]:
     def take_in(event: ServerEvent) -> None:
         reached.event(event.name, event.data)
         shown.event(event.id, event.name, event.data, reached)
 
-    job = service.follow(f"/v1/jobs/{job_id}", take_in, shown.broken)
+    job = service.follow(f"/v1/jobs/{job_id}", take_in, shown.report_broken_connection)
     shown.end(job)
     return job
 
 
-class _Silence:
+class _NoProgress:
     """Shows nothing."""
 
-    def __enter__(self) -> _Silence:
+    def __enter__(self) -> _NoProgress:
         return self
 
     def __exit__(self, *about: object) -> None:
@@ -159,14 +159,14 @@ class _Silence:
     def event(self, number: str, name: str, data: dict[str, Any], reached: JobProgress) -> None:
         """One event of the job, which `reached` has taken in."""
 
-    def broken(self) -> None:
+    def report_broken_connection(self) -> None:
         """The connection broke; the events go on where they stopped."""
 
     def end(self, job: dict[str, Any]) -> None:
         """The job has ended."""
 
 
-class _Lines(_Silence):
+class _JsonLines(_NoProgress):
     """Every event as one line of JSON on standard output."""
 
     def event(self, number: str, name: str, data: dict[str, Any], reached: JobProgress) -> None:
@@ -176,7 +176,7 @@ class _Lines(_Silence):
         sys.stdout.flush()
 
 
-class _Bar(_Silence):
+class _ProgressBar(_NoProgress):
     """A bar on a terminal; elsewhere a line for each change of state and each log line, beside `ProgressLines`."""
 
     def __init__(self, session: Session, job: dict[str, Any], said: frozenset[str]) -> None:
@@ -199,7 +199,7 @@ class _Bar(_Silence):
             str(job.get("phase") or job["state"]), total=None, unit="", eta="", metrics=""
         )
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> _ProgressBar:
         self._stack.enter_context(self._progress)
         return self
 
@@ -216,7 +216,7 @@ class _Bar(_Silence):
                 completed=reached.step,
                 total=reached.of or None,
                 unit=reached.unit,
-                eta=reached.left,
+                eta=reached.format_time_left,
             )
         elif name == "metric":
             self._progress.update(self._task, metrics=reached.metrics)
@@ -227,7 +227,7 @@ class _Bar(_Silence):
             self._say(_state(data) + (f": {before}" if before else ""))
             self._progress.update(self._task, description=str(data.get("state", "")))
 
-    def broken(self) -> None:
+    def report_broken_connection(self) -> None:
         """Say once that the connection broke."""
         if not self._said_broken:
             self._say("The connection broke; trying again")
@@ -254,5 +254,5 @@ def _state(data: dict[str, Any]) -> str:
     if state == "running" and int(data.get("attempt") or 1) > 1:
         return f"running, attempt {data['attempt']}"
     error = data.get("error")
-    told = isinstance(error, dict) and error.get("detail")
-    return f"{state}: {in_flags(str(told))}" if told else state
+    detail = isinstance(error, dict) and error.get("detail")
+    return f"{state}: {in_flags(str(detail))}" if detail else state

@@ -19,7 +19,7 @@ def health(
     limit: Annotated[int | None, typer.Option(min=1, help="Most findings of each kind to show.")] = None,
 ) -> None:
     """Show examples whose labels look wrong, pictures that were taught twice, labels that overlap or have few examples,
-    and how well each label is told.
+    and how well each label is recognised.
     """
     path = f"/v1/collections/{quoted(name)}/health"
     session.print_result(session.service.call("GET", path, params=drop_none(limit=limit)), _print_health)
@@ -30,7 +30,7 @@ def _print_health(reply: dict[str, Any]) -> None:
         [suspect["id"], suspect["label"], suspect["told"], f"{suspect['probability']:.3f}"]
         for suspect in reply["suspects"]
     ]
-    head = ["suspect example", "label", "told by the others", "label is right"]
+    head = ["suspect example", "label", "predicted by the others", "label is right"]
     output.print_table(head, suspects, empty="No example's label looks wrong." if reply["examined"] else "")
     pairs = [
         [*pair["examples"], " / ".join(dict.fromkeys(pair["labels"])), f"{pair['similarity']:.3f}"]

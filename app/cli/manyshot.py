@@ -13,7 +13,7 @@ from app.cli.client import drop_none, quoted
 from app.cli.dataset_folders import (
     check_folder,
     dataset_id,
-    find_taught,
+    find_training_source,
     split_to_judge,
     upload,
     write_note,
@@ -37,7 +37,7 @@ from app.cli.options import (
     parse_params,
 )
 from app.cli.session import Session, pass_session
-from app.cli.submitting import Ending, check_detach, check_request, train_and_save
+from app.cli.submitting import SubmitOptions, check_detach, check_request, train_and_save
 
 
 class Figure(StrEnum):
@@ -161,8 +161,8 @@ def train(
     if output_dir is not None:
         force = saving.may_replace(output_dir, force=force)
     values = parse_params(param, question)
-    ending = Ending(detach, output_dir, force, find_taught(dataset))
-    check_detach(session, ending)
+    options = SubmitOptions(detach, output_dir, force, find_training_source(dataset))
+    check_detach(session, options)
     arguments = drop_none(num_epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     config = {
         "training_args": {"learning_type": "many_shot", **arguments},
@@ -172,7 +172,7 @@ def train(
     if Path(dataset).is_dir():
         check_request(session, body)
     rules = FolderRules(labels_from, own_split)
-    train_and_save(session, body | {"dataset": dataset_id(session, dataset, rules)}, ending)
+    train_and_save(session, body | {"dataset": dataset_id(session, dataset, rules)}, options)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`vision models ...`: what the service can recognise with; trained ones are shown, saved, brought and removed."""
+"""`vision models ...`: what the service can recognise with; trained ones are shown, saved, uploaded and removed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def upload_model(
     session: Session,
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of a trained model.")],
 ) -> None:
-    """Bring a model that was trained elsewhere.
+    """Upload a model that was trained elsewhere.
 
     What was made of it since (exports, evaluations) is left out.
     """

@@ -23,8 +23,8 @@ _MAX_HEAD_NAME = 58
 
 
 @dataclass(frozen=True)
-class Taught:
-    """What a command knows of the examples that a model learned from."""
+class TrainingSource:
+    """The examples that a model learned from, as far as the command knows them."""
 
     pictures: Path | None = None
     """A folder with images, or one of them."""
@@ -49,20 +49,20 @@ def say(
 
 
 def after_training(
-    session: Session, job: dict[str, Any], model: str, folder: Path | None, taught: Taught
+    session: Session, job: dict[str, Any], model: str, folder: Path | None, source: TrainingSource
 ) -> None:
     """Print how to use, judge and export the model of an ended job; `folder` is where it was saved."""
     named = str(model) if folder is None else format_path(folder)
-    picture = picture_near(taught.pictures)
+    picture = picture_near(source.pictures)
     asked = (job.get("params") or {}).get("question")
     task = "vqa" if asked else job["task"]
     by_head = _by_head(job, model, picture)
     if by_head:
         say(session, by_head, heading="By the closed-form head:")
     commands = [
-        using(task, picture, named, asked or taught.question or _question(session.service, job, taught)),
+        using(task, picture, named, asked or source.question or _question(session.service, job, source)),
     ]
-    test = _test_data(session.service, job, taught)
+    test = _test_data(session.service, job, source)
     if test is not None:
         commands.append(["manyshot", "evaluate", "--model", named, "--test-data", test])
     commands.append(
@@ -114,7 +114,7 @@ def pictures_of(prepared: Path) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _question(service: Service, job: dict[str, Any], taught: Taught) -> str:
+def _question(service: Service, job: dict[str, Any], source: TrainingSource) -> str:
     """One of the questions that were taught, else a plain one."""
     if job["task"] != "vqa":
         return QUESTION
@@ -123,20 +123,20 @@ def _question(service: Service, job: dict[str, Any], taught: Taught) -> str:
         rows = service.get(path, limit=1)["data"]
         return str(rows[0]["question"]) if rows else QUESTION
     try:
-        with (Path(taught.prepared or "") / "manifest.jsonl").open(encoding="utf-8") as lines:
+        with (Path(source.prepared or "") / "manifest.jsonl").open(encoding="utf-8") as lines:
             return str(json.loads(next(lines))["question"] or QUESTION)
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return QUESTION
 
 
-def _test_data(service: Service, job: dict[str, Any], taught: Taught) -> str | None:
+def _test_data(service: Service, job: dict[str, Any], source: TrainingSource) -> str | None:
     """The dataset that was trained on, where it keeps examples to judge by."""
     if not job.get("dataset"):
         return None
     found = service.get(f"/v1/datasets/{quoted(job['dataset'])}")
     if not ((found["summary"] or {}).get("splits") or {}).get("test"):
         return None
-    return taught.prepared or str(job["dataset"])
+    return source.prepared or str(job["dataset"])
 
 
 def format_path(path: Path) -> str:

@@ -124,7 +124,7 @@ def classify(
     )
     columns: dict[str, Column] = {"image": "file", "label": _verdict, "score": _score}
     if coverage is not None:
-        columns |= {"answer set": _answer_set, "guarantee": _guarantee}
+        columns |= {"answer set": _format_answer_set, "guarantee": _guarantee}
     if neighbours:
         columns["looks like"] = _looks_like
     session.print_rows({"data": rows}, columns | {"error": "error"})
@@ -252,7 +252,7 @@ def _print_scores(reply: dict[str, Any]) -> None:
         _print_neighbours(reply["neighbours"])
     if reply["answer_set"] is not None:
         promise = f"coverage {reply['answer_set']['coverage']:g}, {_PROMISES[_guarantee(reply)]}"
-        output.out.print(Text(f"Answer set: {_answer_set(reply)} ({promise})"), soft_wrap=True)
+        output.out.print(Text(f"Answer set: {_format_answer_set(reply)} ({promise})"), soft_wrap=True)
         warn(reply["answer_set"]["warnings"])
 
 
@@ -270,7 +270,7 @@ def _looks_like(row: dict[str, Any]) -> str:
     return ", ".join(f"{neighbour['label']} {neighbour['similarity']:.3f}" for neighbour in near)
 
 
-def _answer_set(row: dict[str, Any]) -> str:
+def _format_answer_set(row: dict[str, Any]) -> str:
     return "" if "error" in row else ", ".join(row["answer_set"]["labels"])
 
 

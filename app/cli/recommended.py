@@ -41,7 +41,7 @@ def _show_fitting(fitting: list[dict[str, Any]], examples: int | None) -> None:
         [
             str(rank),
             strategy["name"],
-            time_said(strategy["expected_time_s"], strategy["expected_examples"]),
+            format_learning_time(strategy["expected_time_s"], strategy["expected_examples"]),
             _why(strategy),
         ]
         for rank, strategy in enumerate(fitting, 1)
@@ -56,7 +56,7 @@ def _print(line: str) -> None:
     output.out.print(line, soft_wrap=True, markup=False)
 
 
-def time_said(seconds: float | None, examples: int | None) -> str:
+def format_learning_time(seconds: float | None, examples: int | None) -> str:
     """`at once`, `about 40 s for 50`; empty where it is not known."""
     if seconds is None:
         return ""

@@ -71,7 +71,7 @@ def feedback(
         typer.Option(help="In its place the X-Request-ID of the answer, while the review queue keeps it."),
     ] = None,
     label: Annotated[str | None, typer.Option(help="What it shows; taught at once.")] = None,
-    right: Annotated[bool, typer.Option("--right", help="It shows the label that was told.")] = False,
+    right: Annotated[bool, typer.Option("--right", help="It shows the predicted label.")] = False,
     none: Annotated[bool, typer.Option("--none", help="It shows none of the labels.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Take back what was said of it.")] = False,
     replace: Annotated[
@@ -97,10 +97,10 @@ def feedback(
         replace=replace or None,
     )
     if image is None:
-        told = session.service.call("POST", "/v1/feedback", json=said, again=not undo)
+        reply = session.service.call("POST", "/v1/feedback", json=said, again=not undo)
     else:
-        told = session.service.send("/v1/feedback", form_fields(**said), image=image)
-    session.print_result(told, lambda reply: _print_feedback(reply, undone=undo))
+        reply = session.service.send("/v1/feedback", form_fields(**said), image=image)
+    session.print_result(reply, lambda reply: _print_feedback(reply, undone=undo))
 
 
 def _choose_one(flags: Mapping[str, bool], what: str) -> str:
@@ -154,11 +154,11 @@ def _list(session: Session, path: str, collection: str, save: Path | None, *, ne
 def _decide(session: Session, path: str, pictures: list[str], body: dict[str, Any]) -> None:
     """All of them or none; one alone is answered by itself."""
     if len(pictures) == 1:
-        told = session.service.call("POST", f"{path}/{quoted(pictures[0])}", json=body)
-        session.print_result(told, lambda reply: _print_decided([reply]))
+        reply = session.service.call("POST", f"{path}/{quoted(pictures[0])}", json=body)
+        session.print_result(reply, lambda reply: _print_decided([reply]))
         return
-    told = session.service.call("POST", path, json={"ids": pictures, **body})
-    session.print_result(told, lambda reply: _print_decided(reply["data"]))
+    reply = session.service.call("POST", path, json={"ids": pictures, **body})
+    session.print_result(reply, lambda reply: _print_decided(reply["data"]))
 
 
 def _undo(session: Session, path: str, pictures: list[str]) -> None:

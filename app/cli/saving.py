@@ -36,7 +36,7 @@ def check_free(folder: Path, *, force: bool, effect: str = "replaces what is in 
 
 
 def may_replace(folder: Path, *, force: bool) -> bool:
-    """Whether what `folder` holds may be replaced: by `force`, or since somebody at a terminal agrees when asked.
+    """Whether what `folder` holds may be replaced: by `force`, or because the user at a terminal confirms.
 
     False where it holds nothing. Ends the command as `check_free` does, and where the answer is no.
     """

@@ -68,15 +68,15 @@ class Session:
     @property
     def service(self) -> Service:
         """The named service, a running one, or one that lives as long as the command."""
-        return self._reached[0]
+        return self._connection[0]
 
     @property
     def temporary(self) -> bool:
         """Whether the service goes when the command ends."""
-        return self._reached[1]
+        return self._connection[1]
 
     @functools.cached_property
-    def _reached(self) -> tuple[Service, bool]:
+    def _connection(self) -> tuple[Service, bool]:
         # at first use: what is wrong with a command's own words is said before a service is started for it
         check_key(self._api_key)
         url = parse_address(self._server) if self._server else find_service(self._data_dir)

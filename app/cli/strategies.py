@@ -105,7 +105,7 @@ def _facts(strategy: dict[str, Any]) -> list[tuple[str, str]]:
         ("model type", strategy["model_type"]),
         ("base models", ", ".join(strategy["base_models"])),
         ("here", strategy["here"]),
-        *(("larger model", _larger(larger)) for larger in strategy["model"]["larger"]),
+        *(("larger model", _format_larger(larger)) for larger in strategy["model"]["larger"]),
         ("method", strategy["method"] or "nothing is trained"),
         ("settings", _settings(strategy["params"])),
         ("defaults", _settings(drop_none(**strategy["defaults"]))),
@@ -114,7 +114,7 @@ def _facts(strategy: dict[str, Any]) -> list[tuple[str, str]]:
         ("GPU memory", "no GPU needed" if not needs["gpu_memory_gb"] else f"{needs['gpu_memory_gb']:g} GB"),
         ("CPU memory", f"{needs['cpu_memory_gb']:g} GB"),
         ("CPU cores", "" if needs["cpu_cores"] == 1 else str(needs["cpu_cores"])),
-        ("time", recommended.time_said(needs["expected_time_s"], needs["expected_examples"])),
+        ("time", recommended.format_learning_time(needs["expected_time_s"], needs["expected_examples"])),
         ("training time", _hours(needs["training_time_hours"])),
         ("inference time", f"{needs['inference_time_ms']:g} ms" if needs["inference_time_ms"] else ""),
         ("note", needs["note"] or ""),
@@ -138,9 +138,9 @@ def _model(model: dict[str, Any]) -> str:
     return family if model["checkpoint"] == "default" else str(model["checkpoint"])
 
 
-def _larger(one: dict[str, Any]) -> str:
-    gpu = f"{one['gpu_memory_gb']:g} GB of GPU memory, " if one["gpu_memory_gb"] else ""
-    return f"{one['checkpoint']} ({gpu}{one['cpu_memory_gb']:g} GB of memory)"
+def _format_larger(strategy: dict[str, Any]) -> str:
+    gpu = f"{strategy['gpu_memory_gb']:g} GB of GPU memory, " if strategy["gpu_memory_gb"] else ""
+    return f"{strategy['checkpoint']} ({gpu}{strategy['cpu_memory_gb']:g} GB of memory)"
 
 
 def _samples(samples: dict[str, Any]) -> str:

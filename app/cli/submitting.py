@@ -1,4 +1,4 @@
-"""A training on its way: asked for, followed to its end, its files saved; or left to itself."""
+"""Submits a training, follows it to its end and saves its files, or detaches."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from app.cli import following, output, saving
-from app.cli.next_steps import Taught, after_training, say
+from app.cli.next_steps import TrainingSource, after_training, say
 from app.cli.session import Session
 
 
 @dataclass(frozen=True)
-class Ending:
-    """What happens once a job is asked for."""
+class SubmitOptions:
+    """What to do after a job was submitted."""
 
     detach: bool = False
     output_dir: Path | None = None
     force: bool = False
-    taught: Taught | None = None
-    """What the next commands are made of."""
-    said: frozenset[str] = frozenset()
-    """Lines that the user has read already and that the job's log repeats."""
+    source: TrainingSource | None = None
+    """Used to print the next commands."""
+    printed: frozenset[str] = frozenset()
+    """Lines that were printed already; the job's log repeats them."""
 
 
-def check_detach(session: Session, ending: Ending) -> None:
+def check_detach(session: Session, options: SubmitOptions) -> None:
     """End the command, before anything is sent, where nobody would be there to do what was asked for."""
-    if ending.detach and ending.output_dir is not None:
+    if options.detach and options.output_dir is not None:
         output.fail(
             "--detach does not wait for a model to save: leave out --output-dir, and save it later with"
             " vision models download",
             output.USAGE,
         )
-    if ending.detach and session.temporary:
+    if options.detach and session.temporary:
         output.fail(
             "--detach needs a service that goes on when this command ends: start one with `vision serve`",
             output.USAGE,
@@ -45,20 +45,22 @@ def check_request(session: Session, body: dict[str, Any]) -> None:
     session.service.call("POST", "/v1/jobs/check", json=body, again=True)
 
 
-def train_and_save(session: Session, body: dict[str, Any], ending: Ending) -> None:
+def train_and_save(session: Session, body: dict[str, Any], options: SubmitOptions) -> None:
     """As `submit`, and say what comes next."""
-    job = submit(session, body, ending)
+    job = submit(session, body, options)
     if job is not None:
-        say_next(session, job, ending)
+        say_next(session, job, options)
 
 
-def say_next(session: Session, job: dict[str, Any], ending: Ending) -> None:
+def say_next(session: Session, job: dict[str, Any], options: SubmitOptions) -> None:
     """Print the commands for a job's model, unless only JSON is wanted."""
     if job.get("model") and not session.json:
-        after_training(session, job, str(job["model"]), ending.output_dir, ending.taught or Taught())
+        after_training(
+            session, job, str(job["model"]), options.output_dir, options.source or TrainingSource()
+        )
 
 
-def submit(session: Session, body: dict[str, Any], ending: Ending) -> dict[str, Any] | None:
+def submit(session: Session, body: dict[str, Any], options: SubmitOptions) -> dict[str, Any] | None:
     """Ask for a job, follow it to its end and save its files; the ended job, or None where nobody waits for it.
 
     Ends the command with 1 where the job did not succeed.
@@ -66,7 +68,7 @@ def submit(session: Session, body: dict[str, Any], ending: Ending) -> dict[str, 
     job = session.service.call(
         "POST", "/v1/jobs", json=body, headers={"Idempotency-Key": str(uuid.uuid4())}, again=True
     )
-    if ending.detach:
+    if options.detach:
         if session.json:
             output.print_json(job)
         else:
@@ -78,9 +80,9 @@ def submit(session: Session, body: dict[str, Any], ending: Ending) -> dict[str, 
     session.say(
         f"Job {job['id']} trains {job['base_model']} by {how} on {data}: it learns {_describe_data(job)}"
     )
-    ended = following.follow(session, job, said=ending.said)
-    if ending.output_dir is not None:
-        saving.save_artifacts(session.service, ended, ending.output_dir, force=ending.force)
+    ended = following.follow(session, job, said=options.printed)
+    if options.output_dir is not None:
+        saving.save_artifacts(session.service, ended, options.output_dir, force=options.force)
     return ended
 
 

@@ -86,7 +86,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: IO[str]) 
             raise StartError(f"the service did not start (exit code {process.returncode})\n{_tail(log)}")
         try:
             reply = httpx.get(f"{url}/readyz", timeout=2.0, trust_env=False)
-            # a full disk stops no command that writes nothing, and the others are told so
+            # a full disk stops no command that writes nothing, and the others get an error
             checks = reply.json().get("checks", {})
             if reply.is_success or [part for part, state in checks.items() if state != "ok"] == ["disk"]:
                 return

@@ -10,11 +10,11 @@ import typer
 
 from app.cli import configured, example_folder, figures, following, next_steps, output, saving
 from app.cli.client import drop_none, quoted
-from app.cli.dataset_folders import dataset_id, find_taught, split_to_judge
+from app.cli.dataset_folders import dataset_id, find_training_source, split_to_judge
 from app.cli.encoders import encoder_for, warning_of
 from app.cli.example_folder import Example
 from app.cli.labelled_folders import FolderRules, list_labelled_files
-from app.cli.next_steps import Taught
+from app.cli.next_steps import TrainingSource
 from app.cli.options import (
     Detach,
     Force,
@@ -28,7 +28,7 @@ from app.cli.options import (
     parse_params,
 )
 from app.cli.session import Session, pass_session
-from app.cli.submitting import Ending, check_detach, check_request, say_next, submit, train_and_save
+from app.cli.submitting import SubmitOptions, check_detach, check_request, say_next, submit, train_and_save
 from app.cli.wording import count_examples
 
 DEFAULT_COLLECTION = "default"
@@ -126,26 +126,26 @@ def train(
     rules = FolderRules(labels_from, own_split)
     given = _read_examples(image or [], label, examples, rules)
     if examples is not None:
-        collection = collection or example_folder.collection_named(examples)
+        collection = collection or example_folder.name_collection(examples)
     if output_dir is not None:
         force = saving.may_replace(output_dir, force=force)
-    ending = Ending(detach, output_dir, force, _find_taught(given, examples, dataset))
-    check_detach(session, ending)
+    options = SubmitOptions(detach, output_dir, force, _find_training_source(given, examples, dataset))
+    check_detach(session, options)
     data = _Data(dataset, collection, given, rules)
     if config is not None:
-        _train_by_config(session, config, body, data, ending)
+        _train_by_config(session, config, body, data, options)
     else:
-        _train_by_strategy(session, body, data, ending)
+        _train_by_strategy(session, body, data, options)
 
 
-def _train_by_strategy(session: Session, body: dict[str, Any], data: _Data, ending: Ending) -> None:
+def _train_by_strategy(session: Session, body: dict[str, Any], data: _Data, options: SubmitOptions) -> None:
     service, collection = session.service, data.collection or DEFAULT_COLLECTION
     strategy = service.get(f"/v1/strategies/{quoted(body['strategy'])}")
     if strategy["method"] is None and not data.examples:
         example = "--examples FOLDER" if strategy["task"] != "classification" else "--image FILE --label NAME"
         output.fail(f"{body['strategy']} needs no training, only examples: pass {example}", output.USAGE)
-    _check_fits(strategy, body, ending)
-    _check_taught(strategy, data.examples)
+    _check_fits(strategy, body, options)
+    _check_examples(strategy, data.examples)
     if strategy["method"] is not None:
         check_request(session, body)
     if data.examples:
@@ -155,15 +155,17 @@ def _train_by_strategy(session: Session, body: dict[str, Any], data: _Data, endi
         _end_without_training(session, strategy, collection, encoder, data.examples)
         return
     dataset = None if data.dataset is None else dataset_id(session, data.dataset, data.rules)
-    train_and_save(session, body | _source(dataset, collection), ending)
+    train_and_save(session, body | _source(dataset, collection), options)
 
 
-def _train_by_config(session: Session, file: Path, body: dict[str, Any], data: _Data, ending: Ending) -> None:
+def _train_by_config(
+    session: Session, file: Path, body: dict[str, Any], data: _Data, options: SubmitOptions
+) -> None:
     replaced = data.dataset is not None or data.collection is not None
     sent = configured.send(session, configured.read(file), file, data.rules, data=not replaced, beside=body)
     dataset = sent.dataset if data.dataset is None else dataset_id(session, data.dataset, data.rules)
     body = {**body, "config": sent.document, **_source(dataset, data.collection or DEFAULT_COLLECTION)}
-    job = submit(session, body, replace(ending, said=frozenset(sent.warnings)))
+    job = submit(session, body, replace(options, printed=frozenset(sent.warnings)))
     if job is None:
         return
     if sent.held_out is not None:
@@ -174,22 +176,24 @@ def _train_by_config(session: Session, file: Path, body: dict[str, Any], data: _
         ended = following.follow(session, judging)
         if not session.json:
             figures.show(ended["result"]["evaluation"])
-    say_next(session, job, ending if sent.folder is None else replace(ending, taught=Taught(sent.folder)))
+    say_next(
+        session, job, options if sent.folder is None else replace(options, source=TrainingSource(sent.folder))
+    )
 
 
 def _source(dataset: str | None, collection: str) -> dict[str, str]:
     return {"dataset": dataset} if dataset else {"collection": collection}
 
 
-def _check_fits(strategy: dict[str, Any], body: dict[str, Any], ending: Ending) -> None:
+def _check_fits(strategy: dict[str, Any], body: dict[str, Any], options: SubmitOptions) -> None:
     """End the command, before anything is sent, for options of training without a training, or unknown settings."""
     if strategy["method"] is None:
         asked = {
             "--param": body["params"],
             "--name": body.get("name"),
             "--base-model": body.get("base_model"),
-            "--output-dir": ending.output_dir,
-            "--detach": ending.detach,
+            "--output-dir": options.output_dir,
+            "--detach": options.detach,
         }
         for option in (name for name, value in asked.items() if value):
             output.fail(f"{strategy['name']} trains no model: {option} does not go with it", output.USAGE)
@@ -202,7 +206,7 @@ def _check_fits(strategy: dict[str, Any], body: dict[str, Any], ending: Ending) 
             )
 
 
-def _check_taught(strategy: dict[str, Any], given: list[Example]) -> None:
+def _check_examples(strategy: dict[str, Any], given: list[Example]) -> None:
     """End the command, before anything is sent, for examples of which none is of a kind that the strategy learns."""
     task, model = strategy["task"], strategy["model"]
     trains = strategy["method"] is not None
@@ -215,12 +219,12 @@ def _check_taught(strategy: dict[str, Any], given: list[Example]) -> None:
         output.fail(f"{strategy['name']} learns {wanted}; these examples teach {got}", output.USAGE)
 
 
-def _find_taught(given: list[Example], examples: Path | None, dataset: str | None) -> Taught:
+def _find_training_source(given: list[Example], examples: Path | None, dataset: str | None) -> TrainingSource:
     """What the next commands are made of."""
     if dataset is not None:
-        return find_taught(dataset)
+        return find_training_source(dataset)
     question = next((example.question for example in given if example.question), None)
-    return Taught(examples or (given[0].image if given else None), question=question)
+    return TrainingSource(examples or (given[0].image if given else None), question=question)
 
 
 def _read_examples(

@@ -1,4 +1,4 @@
-"""What a queued job waits for, from the list of jobs that the service shows to whoever asks."""
+"""What a queued job waits for, read from the list of jobs."""
 
 from __future__ import annotations
 

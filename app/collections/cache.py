@@ -1,4 +1,4 @@
-"""Embeddings by image hash and encoder, remembered in Redis for whoever sends the same bytes again.
+"""Embeddings by image hash and encoder, kept in Redis for requests with the same bytes.
 
 Goes on without Redis, as if nothing had been remembered.
 """

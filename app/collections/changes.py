@@ -1,4 +1,4 @@
-"""What may be changed of a collection, as it travels."""
+"""The body of requests that change a collection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ReviewSpan(RequestBody):
 
 
 class CollectionChange(RequestBody):
-    """What is to change of a collection: one of the three."""
+    """A change of a collection: one of the three."""
 
     model_config = with_example({"encoder": "clip-tiny"})
 

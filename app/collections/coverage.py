@@ -1,4 +1,4 @@
-"""Sets of labels that hold the right one with a wanted probability, and in words why where nothing is promised."""
+"""Prediction sets: labels that include the right one with a chosen probability, and why where none is guaranteed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ShortfallCode = Literal["no_examples", "trained_model", "one_label", "too_few_ex
 
 @dataclass(frozen=True)
 class Shortfall:
-    """Why sets promise nothing, or less than they could."""
+    """Why sets guarantee no coverage, or less than they could."""
 
     code: ShortfallCode
     sentence: str
 
 
 @dataclass(frozen=True)
-class Covered:
+class PredictionSets:
     """The sets of all images of a request."""
 
     coverage: float
@@ -37,13 +37,13 @@ class Covered:
     warnings: tuple[Shortfall, ...]
 
 
-def cover(head: Head | TrainedClassifier, scores: Floats, coverage: float) -> Covered:
+def cover(head: Head | TrainedClassifier, scores: Floats, coverage: float) -> PredictionSets:
     """Sets for the rows of `scores` float32[m, C], as `head` gave them."""
     conformal = head.conformal if isinstance(head, Head) else None
     found = answer_sets(conformal, scores, coverage)
     guarantee: Guarantee = "none" if conformal is None else conformal.guarantee
     shortfall = _why_nothing(head, coverage) if guarantee == "none" else _always_in(head, coverage)
-    return Covered(
+    return PredictionSets(
         coverage, guarantee, [answer.labels for answer in found], () if shortfall is None else (shortfall,)
     )
 

@@ -166,9 +166,9 @@ class Directory:
     async def _compare(self) -> None:
         asked = dict(self._known)
         places = list(asked)
-        wanted = select(Collection).where(tuple_(Collection.workspace, Collection.name).in_(places))
+        query = select(Collection).where(tuple_(Collection.workspace, Collection.name).in_(places))
         async with self._database.session() as session:
-            rows = list(await session.scalars(wanted))
+            rows = list(await session.scalars(query))
         found = {(row.workspace, row.name): row for row in rows}
         for place, before in asked.items():
             if self._known.get(place) is not before:

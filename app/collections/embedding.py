@@ -26,7 +26,7 @@ from app.observability.metrics import Metrics
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddingResult:
     """Vectors float32[n, d] in the order of the images, and where the time went in milliseconds."""
 
     vectors: NDArray[np.float32]
@@ -46,7 +46,7 @@ class ImageEmbedder:
     """Who may decode and embed an image now; workspaces take turns."""
     deadline_s: float = field(kw_only=True)
 
-    async def embed(self, workspace: str, live: ServedEncoder, entries: Sequence[Entry]) -> Embedded:
+    async def embed(self, workspace: str, live: ServedEncoder, entries: Sequence[Entry]) -> EmbeddingResult:
         """The vectors of the images, in order.
 
         Raises InvalidImageError and ImageTooLargeError, naming which of several, OverloadedError where too many images
@@ -62,7 +62,7 @@ class ImageEmbedder:
             makers = [self._maker(data, i, live, decode_s) for i in missing]
             if len(makers) == 1:
                 with naming(missing[0], len(data)):
-                    vectors[missing] = await live.embed_images(makers, deadline_s=_left_s(deadline))
+                    vectors[missing] = await live.embed_images(makers, deadline_s=_seconds_left(deadline))
         if len(makers) > 1:
             named = dict(zip(missing, makers, strict=True))
             vectors[missing] = await self._embed_in_turn(workspace, live, named, len(data), deadline)
@@ -70,7 +70,7 @@ class ImageEmbedder:
             await self.cache.put(live.key, {hashes[i]: vectors[i] for i in missing})
         total = time.perf_counter() - began
         decode = min(sum(decode_s), total)
-        return Embedded(vectors, decode_ms=1e3 * decode, embed_ms=1e3 * (total - decode))
+        return EmbeddingResult(vectors, decode_ms=1e3 * decode, embed_ms=1e3 * (total - decode))
 
     async def _look_up(
         self, live: ServedEncoder, hashes: Sequence[str], vectors: NDArray[np.float32]
@@ -102,7 +102,7 @@ class ImageEmbedder:
         async def embed_one(index: int, maker: PlacedMaker) -> NDArray[np.float32]:
             async with self.places.hold(workspace, deadline=deadline):
                 with naming(index, count):  # a device's decoder may refuse what seemed whole here
-                    return await live.embed_images([maker], deadline_s=_left_s(deadline))
+                    return await live.embed_images([maker], deadline_s=_seconds_left(deadline))
 
         tasks = [asyncio.create_task(embed_one(index, maker)) for index, maker in makers.items()]
         try:
@@ -119,7 +119,7 @@ class ImageEmbedder:
 
     async def _read(self, entry: Entry) -> tuple[bytes, str]:
         """The bytes and what the cache knows them by."""
-        read = _hashed if self.cache.enabled else _unhashed
+        read = _read_and_hash if self.cache.enabled else _read_bytes
         if entry.size <= IN_MEMORY_BYTES:
             return read(entry)
         return await asyncio.get_running_loop().run_in_executor(self.pool, read, entry)
@@ -157,15 +157,15 @@ class _Upload:
         return self.decode(place)
 
 
-def _left_s(deadline: float) -> float:
+def _seconds_left(deadline: float) -> float:
     """Seconds until a moment of `time.monotonic()`."""
     return max(0.0, deadline - time.monotonic())
 
 
-def _unhashed(entry: Entry) -> tuple[bytes, str]:
+def _read_bytes(entry: Entry) -> tuple[bytes, str]:
     return entry.read(), ""
 
 
-def _hashed(entry: Entry) -> tuple[bytes, str]:
+def _read_and_hash(entry: Entry) -> tuple[bytes, str]:
     data = entry.read()
     return data, hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""What collections tell whoever keeps pictures for review; `app.bootstrap` says who that is."""
+"""The answers of collections for the listener that keeps pictures for review; `app.bootstrap` sets it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class GivenAnswer:
     encoder: str
     """The key of the encoder that made the vectors."""
     images: Sequence[Entry]
-    """Gone when the request ends: whoever wants one keeps it (`Entry.keep`)."""
+    """Closed when the request ends: a listener that needs one keeps it (`Entry.keep`)."""
     vectors: NDArray[np.float32]
     """float32[n, d] in the order of the images."""
     labels: list[str]

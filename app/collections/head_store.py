@@ -43,7 +43,7 @@ _LabelText = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _FittedHead:
     """A collection's supports at `version`, its labels' vectors, and the head fitted on both."""
 
     version: int
@@ -63,8 +63,8 @@ class HeadStore:
     """How many heads stay; the least recently used go first."""
     deadline_s: float = field(kw_only=True)
     """For embedding texts."""
-    _fitted: OrderedDict[_Place, _Fitted] = field(default_factory=OrderedDict, init=False)
-    _fits: dict[_Place, asyncio.Task[_Fitted]] = field(default_factory=dict, init=False)
+    _fitted: OrderedDict[_Place, _FittedHead] = field(default_factory=OrderedDict, init=False)
+    _fits: dict[_Place, asyncio.Task[_FittedHead]] = field(default_factory=dict, init=False)
     _zero_shot: OrderedDict[tuple[str, tuple[str, ...]], Head] = field(
         default_factory=OrderedDict, init=False
     )
@@ -120,17 +120,17 @@ class HeadStore:
             fit.cancel()
         await asyncio.gather(*self._fits.values(), return_exceptions=True)
 
-    def _begin(self, place: _Place, known: KnownCollection) -> asyncio.Task[_Fitted]:
+    def _begin(self, place: _Place, known: KnownCollection) -> asyncio.Task[_FittedHead]:
         fit = self._fits[place] = asyncio.create_task(self._fit(place, known))
         fit.add_done_callback(lambda done: self._end(place, done))
         return fit
 
-    def _end(self, place: _Place, fit: asyncio.Task[_Fitted]) -> None:
+    def _end(self, place: _Place, fit: asyncio.Task[_FittedHead]) -> None:
         del self._fits[place]
         if not fit.cancelled():
             fit.exception()  # seen, even when every request has left
 
-    async def _fit(self, place: _Place, known: KnownCollection) -> _Fitted:
+    async def _fit(self, place: _Place, known: KnownCollection) -> _FittedHead:
         # a loan of its own: the requests that wait may leave, and their encoder with them
         async with self.registry.encoder(known.encoder) as live:
             fitted = await self._refit(self._fitted.get(place), known, live)
@@ -140,11 +140,13 @@ class HeadStore:
             self._fitted.popitem(last=False)
         return fitted
 
-    async def _refit(self, old: _Fitted | None, known: KnownCollection, live: ServedEncoder) -> _Fitted:
+    async def _refit(
+        self, old: _FittedHead | None, known: KnownCollection, live: ServedEncoder
+    ) -> _FittedHead:
         row, supports, labels = await self._read(old, known, live)
         labels = sorted((label for label in labels if supports.count(label.id)), key=lambda label: label.name)
         if not labels:
-            return _Fitted(row.version, supports, {}, None)
+            return _FittedHead(row.version, supports, {}, None)
         texts: dict[_LabelText, NDArray[np.float32]] = {}
         if live.reads_texts:
             texts = await self._texts(
@@ -159,10 +161,10 @@ class HeadStore:
             priors_of(live),
             label_shares=cast("LabelShares", row.label_shares),
         )
-        return _Fitted(row.version, supports, texts, head)
+        return _FittedHead(row.version, supports, texts, head)
 
     async def _read(
-        self, old: _Fitted | None, known: KnownCollection, live: ServedEncoder
+        self, old: _FittedHead | None, known: KnownCollection, live: ServedEncoder
     ) -> tuple[Collection, SupportSet, Sequence[Label]]:
         """The collection's row, supports and labels, all of one moment; what `old` has is not read again."""
         dim = live.dim

@@ -68,11 +68,11 @@ class NearDuplicate:
 
 @dataclass(frozen=True)
 class OverlappingLabels:
-    """Two labels that cannot be told apart well."""
+    """Two labels that are hard to distinguish."""
 
     labels: tuple[str, str]
     share: float | None
-    """Of their examples that are told as the other one when left out; None where none was left out."""
+    """Share of their examples that are predicted as the other one when left out; None where none was left out."""
     similarity: float | None
     """Mean cosine of an example of the one and one of the other."""
     sentence: str
@@ -85,11 +85,11 @@ class LabelState:
     label: str
     examples: int
     recall: float | None
-    """Share of its examples that are told right when left out."""
+    """Share of its examples that are predicted right when left out."""
 
 
 @dataclass(frozen=True)
-class Health:
+class HealthReport:
     """What an examination found."""
 
     examples: int
@@ -110,7 +110,7 @@ class Health:
 
 async def examine(
     database: Database, known: KnownCollection, head: Head | None, live: ServedEncoder, limit: int, most: int
-) -> Health:
+) -> HealthReport:
     """At most `limit` of each kind of finding, of a collection whose head is `head`, None without any example; at most
     `most` examples are compared with one another.
 
@@ -119,7 +119,7 @@ async def examine(
     async with database.session() as session:
         counts = await listing.count_labels(session, known.id)
     if head is None:
-        return Health(sum(counts.values()), 0, notes=["Nothing was taught yet."])
+        return HealthReport(sum(counts.values()), 0, notes=["Nothing was taught yet."])
     suspects = await _find_examples(database, known, head, live, head.suspects[:limit])
     compared = await _read_compared(database, known, head, live, most)
     alike = await asyncio.to_thread(near_duplicates, compared.vectors, compared.labels)
@@ -134,7 +134,7 @@ async def examine(
         (state for state in labels if state.examples < ENOUGH),
         key=lambda state: (state.examples, state.label),
     )
-    health = Health(
+    health = HealthReport(
         examples=sum(counts.values()),
         examined=int(head.left_out.sum()),
         suspects=suspects[:limit],
@@ -154,7 +154,7 @@ async def examine(
 
 
 @dataclass(frozen=True)
-class _Compared:
+class _ComparedExamples:
     """Examples of labels that the head knows."""
 
     ids: list[uuid.UUID]
@@ -166,7 +166,7 @@ class _Compared:
 
 async def _read_compared(
     database: Database, known: KnownCollection, head: Head, live: ServedEncoder, most: int
-) -> _Compared:
+) -> _ComparedExamples:
     places = {label: place for place, label in enumerate(head.labels)}
     ids: list[uuid.UUID] = []
     labels: list[int] = []
@@ -183,10 +183,10 @@ async def _read_compared(
                 part[:] = unit(await asyncio.to_thread(vectors.from_wire, wire, live.dim))
                 ids += [row[0] for row in rows]
                 labels += [places[row[1]] for row in rows]
-    return _Compared(ids, np.array(labels, np.int64), matrix[: len(ids)])
+    return _ComparedExamples(ids, np.array(labels, np.int64), matrix[: len(ids)])
 
 
-def _name_pairs(alike: Pairs, compared: _Compared, head: Head, limit: int) -> list[NearDuplicate]:
+def _name_pairs(alike: Pairs, compared: _ComparedExamples, head: Head, limit: int) -> list[NearDuplicate]:
     found = []
     for (row, other), cosine in zip(alike.rows[:limit].tolist(), alike.cosines.tolist(), strict=False):
         labels = head.labels[compared.labels[row]], head.labels[compared.labels[other]]
@@ -196,19 +196,19 @@ def _name_pairs(alike: Pairs, compared: _Compared, head: Head, limit: int) -> li
 
 
 def _name_overlap(overlap: Overlap, head: Head) -> OverlappingLabels:
-    one, other = (head.labels[place] for place in overlap.labels)
+    first, second = (head.labels[place] for place in overlap.labels)
     similarity = None if np.isnan(overlap.across) else overlap.across
     if overlap.left_out:
         sentence = (
-            f"Of {overlap.left_out} examples of '{one}' and '{other}' {overlap.confused} are told as the other one "
-            "when they are left out."
+            f"Of {overlap.left_out} examples of '{first}' and '{second}' {overlap.confused} are predicted as the "
+            "other one when they are left out."
         )
-        return OverlappingLabels((one, other), overlap.confused / overlap.left_out, similarity, sentence)
+        return OverlappingLabels((first, second), overlap.confused / overlap.left_out, similarity, sentence)
     sentence = (
-        f"Examples of '{one}' are as like those of '{other}' (a similarity of {overlap.across:.2f} on average) as "
+        f"Examples of '{first}' are as like those of '{second}' (a similarity of {overlap.across:.2f} on average) as "
         f"two of the same label are like one another ({overlap.within:.2f})."
     )
-    return OverlappingLabels((one, other), None, similarity, sentence)
+    return OverlappingLabels((first, second), None, similarity, sentence)
 
 
 async def _find_examples(
@@ -246,11 +246,11 @@ def _keys(names: list[str], wire: list[bytes], dim: int) -> list[_Key]:
     return [(name, vector_key(row)) for name, row in zip(names, rows, strict=True)]
 
 
-def _notes(health: Health, head: Head) -> Iterable[str]:
+def _notes(health: HealthReport, head: Head) -> Iterable[str]:
     """What the figures leave out."""
     median = float(np.median(head.counts))
     if len(head.labels) < 2:
-        yield "With a single label no example can be told wrong: teach a second one."
+        yield "With a single label no example can be found wrong: teach a second one."
     elif median < ENOUGH:
         yield (
             f"The labels have a median of {median:g} different examples; from {ENOUGH} on each is left out in turn, to "
@@ -273,7 +273,7 @@ def _notes(health: Health, head: Head) -> Iterable[str]:
         yield f"Shown are {len(health.labels)} of {health.labels_total} labels; a higher limit shows more."
 
 
-def _notes_of_comparing(health: Health, compared: _Compared, alike: Pairs) -> Iterable[str]:
+def _notes_of_comparing(health: HealthReport, compared: _ComparedExamples, alike: Pairs) -> Iterable[str]:
     """What near-duplicates and overlapping labels leave out."""
     if len(compared.ids) < health.examples:
         yield (

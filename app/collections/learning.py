@@ -24,9 +24,9 @@ from app.collections.directory import Directory
 from app.collections.embedding import ImageEmbedder
 from app.collections.errors import CollectionExistsError, DefaultCollectionError, ExampleNotFoundError
 from app.collections.listing import CollectionRow
-from app.collections.neighbours import Neighbours
-from app.collections.relabelling import Changed, Renamed
-from app.collections.repository import Added, NewExample
+from app.collections.neighbours import RoomHooks
+from app.collections.relabelling import RelabelResult, RenameResult
+from app.collections.repository import AddResult, NewExample
 from app.collections.service import Recognition
 from app.collections.tables import Collection
 from app.errors import ConflictError, VisionError
@@ -49,7 +49,7 @@ log = structlog.get_logger("app.collections")
 
 @dataclass(eq=False)
 class Learning:
-    """Everything that changes collections."""
+    """Teaches, relabels and forgets examples, and changes collections."""
 
     database: Database
     registry: Engine
@@ -60,7 +60,7 @@ class Learning:
     blobs: BlobStore
     limits: ImageLimits
     pool: ThreadPoolExecutor
-    neighbours: Neighbours
+    neighbours: RoomHooks
     quota: StorageQuota
     _indexed: set[str] = field(default_factory=set, init=False)
     _cleaning: set[asyncio.Task[None]] = field(default_factory=set, init=False)
@@ -91,7 +91,7 @@ class Learning:
 
     async def expect_labels(self, workspace: str, name: str, label_shares: LabelShares) -> CollectionRow:
         """Set how often a collection's labels are expected, from the next answer on; raises CollectionNotFoundError."""
-        await self.recognition.known(workspace, name)
+        await self.recognition.resolve_collection(workspace, name)
         async with self.database.session() as session:
             row = await repository.find_collection(session, workspace, name, lock=True)
             if row.label_shares != label_shares:
@@ -129,7 +129,7 @@ class Learning:
         entries: Sequence[Entry],
         *,
         replace: bool = False,
-    ) -> list[Added]:
+    ) -> list[AddResult]:
         """Teach images of one label, all of them or none; visible to the next request of this process.
 
         Args:
@@ -137,7 +137,7 @@ class Learning:
 
         Raises CollectionNotFoundError, WorkspaceFullError and what reading, embedding and keeping an image raises.
         """
-        known = await self.recognition.known(workspace, collection)
+        known = await self.recognition.resolve_collection(workspace, collection)
         stored = await asyncio.gather(
             *[self.normalise(entry, i, len(entries)) for i, entry in enumerate(entries)]
         )
@@ -180,7 +180,7 @@ class Learning:
 
     async def remove_all(
         self, workspace: str, collection: str, ids: Sequence[uuid.UUID]
-    ) -> tuple[Changed, int]:
+    ) -> tuple[RelabelResult, int]:
         """Unlearn the examples, all of them or none; what became of them, and the collection's version.
 
         Raises CollectionNotFoundError and ExampleNotFoundError.
@@ -198,7 +198,7 @@ class Learning:
         label: str,
         *,
         merge: bool = False,
-    ) -> tuple[Changed, int]:
+    ) -> tuple[RelabelResult, int]:
         """Give the examples another label, all of them or none; what became of them, and the collection's version.
 
         Raises CollectionNotFoundError and what `relabelling.move_examples` raises.
@@ -210,7 +210,7 @@ class Learning:
 
     async def rename_label(
         self, workspace: str, collection: str, old: str, new: str, *, merge: bool = False
-    ) -> tuple[Renamed, int]:
+    ) -> tuple[RenameResult, int]:
         """Give a label another name, or with `merge` its examples to the label of that name; and the collection's
         version. Raises CollectionNotFoundError and what `relabelling.rename_label` raises.
         """
@@ -224,7 +224,7 @@ class Learning:
         self, workspace: str, collection: str
     ) -> AsyncIterator[tuple[AsyncSession, Collection]]:
         """A transaction that changes a collection, which is locked; what it made is known to everybody after it."""
-        await self.recognition.known(workspace, collection)
+        await self.recognition.resolve_collection(workspace, collection)
         async with self.database.session() as session:
             row = await repository.find_collection(session, workspace, collection, lock=True)
             before = row.version

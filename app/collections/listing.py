@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.collections.neighbours import Neighbours
+from app.collections.neighbours import RoomHooks
 from app.collections.repository import in_workspace
 from app.collections.tables import Collection, Example, Label
 
@@ -27,7 +27,7 @@ class CollectionRow:
 async def list_collections(
     session: AsyncSession,
     workspace: str,
-    neighbours: Neighbours,
+    neighbours: RoomHooks,
     *,
     limit: int,
     after: str = "",
@@ -46,11 +46,11 @@ async def list_collections(
         .correlate(Collection)
         .scalar_subquery()
     )
-    wanted = select(Collection, labels, examples)
-    wanted = wanted.where(in_workspace(workspace), Collection.name > after)
+    query = select(Collection, labels, examples)
+    query = query.where(in_workspace(workspace), Collection.name > after)
     if name is not None:
-        wanted = wanted.where(Collection.name == name)
-    rows = (await session.execute(wanted.order_by(Collection.name).limit(limit))).all()
+        query = query.where(Collection.name == name)
+    rows = (await session.execute(query.order_by(Collection.name).limit(limit))).all()
     answers = await neighbours.count_answers(session, [row[0].id for row in rows])
     return [
         CollectionRow(collection, labelled, taught, answers.get(collection.id, 0))
@@ -88,14 +88,14 @@ async def list_examples(
     after: tuple[str, uuid.UUID] | None = None,
 ) -> list[ExampleRow]:
     """By label and then by id, beginning after the pair `after`."""
-    wanted = _examples(workspace, name)
+    query = _examples(workspace, name)
     if label is not None:
-        wanted = wanted.where(Label.name == label)
+        query = query.where(Label.name == label)
     if image_sha256 is not None:
-        wanted = wanted.where(Example.image_sha256 == image_sha256)
+        query = query.where(Example.image_sha256 == image_sha256)
     if after is not None:
-        wanted = wanted.where(or_(Label.name > after[0], and_(Label.name == after[0], Example.id > after[1])))
-    rows = await session.execute(wanted.order_by(Label.name, Example.id).limit(limit))
+        query = query.where(or_(Label.name > after[0], and_(Label.name == after[0], Example.id > after[1])))
+    rows = await session.execute(query.order_by(Label.name, Example.id).limit(limit))
     return [ExampleRow(*row) for row in rows]
 
 

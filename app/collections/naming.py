@@ -24,17 +24,17 @@ class CollectionNames:
 
     async def all(self, workspace: str) -> list[NamedCollection]:
         """By name, as many as `MAX_LISTED_COLLECTIONS`."""
-        wanted = (
+        query = (
             select(Collection.name, Collection.encoder)
             .where(repository.in_workspace(workspace))
             .order_by(Collection.name)
             .limit(MAX_LISTED_COLLECTIONS)
         )
         async with self.database.session() as session:
-            rows = (await session.execute(wanted)).all()
+            rows = (await session.execute(query)).all()
         return [NamedCollection(name, self.recognition.name_encoder(encoder)) for name, encoder in rows]
 
     async def find(self, workspace: str, name: str) -> NamedCollection:
         """Raises CollectionNotFoundError."""
-        known = await self.recognition.known(workspace, name)
+        known = await self.recognition.resolve_collection(workspace, name)
         return NamedCollection(known.name, self.recognition.name_encoder(known.encoder))

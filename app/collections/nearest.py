@@ -37,22 +37,22 @@ async def nearest(
         count_up_to,
     )
     if count is None or count <= EXACT_UP_TO:
-        return _rows((await session.execute(text(exact_sql(key)), wanted)).all())
+        return _rows((await session.execute(text(build_exact_query(key)), wanted)).all())
     await session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
     wide = max(_MIN_EF_SEARCH, min(_MAX_EF_SEARCH, limit))
     await session.execute(text(f"SET LOCAL hnsw.ef_search = {wide}"))
-    rows = (await session.execute(text(indexed_sql(key, len(vector))), wanted)).all()
+    rows = (await session.execute(text(build_indexed_query(key, len(vector))), wanted)).all()
     if len(rows) < min(limit, count):  # the scan gave up among other collections' examples
-        rows = (await session.execute(text(exact_sql(key)), wanted)).all()
+        rows = (await session.execute(text(build_exact_query(key)), wanted)).all()
     return _rows(rows)
 
 
-def indexed_sql(key: str, dim: int) -> str:
+def build_indexed_query(key: str, dim: int) -> str:
     """The index's expression and predicate must stand in the statement as they stand in the index."""
     return _sql(key, f"{vectors.expression(dim)} <=> CAST(:near AS halfvec({dim}))")
 
 
-def exact_sql(key: str) -> str:
+def build_exact_query(key: str) -> str:
     """No index holds this expression, so every vector of the collection is compared."""
     return _sql(key, "v.vector <=> CAST(:near AS vector)")
 

@@ -1,4 +1,4 @@
-"""What other rooms keep beside a collection's examples, asked in the caller's transaction.
+"""Functions of other rooms that store images for collections, called in the caller's transaction.
 
 `app.bootstrap` fills it in.
 """
@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 
 @dataclass(frozen=True)
-class Reviewed:
-    """A collection, and what it may keep for review."""
+class ReviewRetention:
+    """How many pictures a collection keeps for review, and how long."""
 
     id: uuid.UUID
     keep: int | None
@@ -24,14 +24,14 @@ class Reviewed:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class RoomHooks:
     """Functions of the rooms that keep answer examples, datasets and pictures for review."""
 
     count_answers: Callable[[AsyncSession, Sequence[uuid.UUID]], Awaitable[Mapping[uuid.UUID, int]]]
     """Collection id -> answer examples; collections without any are left out."""
-    images_of: Sequence[Callable[[AsyncSession, uuid.UUID], Awaitable[set[str]]]]
-    """Each tells the hashes of the images that its room shows for a collection."""
-    shown: Sequence[Callable[[AsyncSession, Sequence[str]], Awaitable[set[str]]]]
-    """Each tells which of these image hashes its room still shows, so that they must stay."""
-    trim_review: Callable[[AsyncSession, Reviewed], Awaitable[list[str]]]
+    image_finders: Sequence[Callable[[AsyncSession, uuid.UUID], Awaitable[set[str]]]]
+    """Each returns the hashes of the images that its room uses for a collection."""
+    shown_finders: Sequence[Callable[[AsyncSession, Sequence[str]], Awaitable[set[str]]]]
+    """Each returns those of the image hashes that its room still uses, which must stay."""
+    trim_review: Callable[[AsyncSession, ReviewRetention], Awaitable[list[str]]]
     """Forgets what a collection keeps for review beyond what it may now; hashes of the images of what went."""

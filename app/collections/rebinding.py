@@ -29,7 +29,7 @@ class Rebinding:
         shown = self.models.name_for_clients(encoder)
         if shown == self.models.name_for_clients(known.encoder):
             raise ConflictError(f"The collection '{known.name}' is bound to the encoder '{shown}' already.")
-        open_one = await self.jobs.open_of_kind(workspace, "reembed", known.id)
+        open_one = await self.jobs.find_open_job(workspace, "reembed", known.id)
         if open_one is not None:
             raise ConflictError(
                 f"The job {open_one} is binding '{known.name}' to another encoder: wait for it, or cancel it."

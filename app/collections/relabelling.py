@@ -25,8 +25,8 @@ _MAX_NAMES = 2_000
 
 
 @dataclass(frozen=True)
-class Changed:
-    """What became of several examples."""
+class RelabelResult:
+    """The result of changing several examples."""
 
     changed: tuple[uuid.UUID, ...] = ()
     """Those that have another label than before."""
@@ -39,7 +39,7 @@ class Changed:
 
 
 @dataclass(frozen=True)
-class Renamed:
+class RenameResult:
     """A label after it got another name."""
 
     label: str
@@ -57,7 +57,7 @@ async def move_examples(
     label: str,
     *,
     merge: bool = False,
-) -> Changed:
+) -> RelabelResult:
     """Give the examples the label, which is made where it is new; all of them or none. `collection` is locked.
 
     Args:
@@ -98,19 +98,21 @@ async def move_examples(
         )
         await repository.drop_empty_labels(session, {row.label_id for row in moving})
     same = tuple(row.id for row in rows if row.label_id == label_id)
-    return Changed(tuple(staying), same, tuple(going), tuple(images))
+    return RelabelResult(tuple(staying), same, tuple(going), tuple(images))
 
 
-async def remove_all(session: AsyncSession, collection: Collection, ids: Sequence[uuid.UUID]) -> Changed:
+async def remove_all(
+    session: AsyncSession, collection: Collection, ids: Sequence[uuid.UUID]
+) -> RelabelResult:
     """Remove the examples, all of them or none; `collection` is locked. Raises ExampleNotFoundError."""
     await _expect_all(session, collection, ids)
     images = await repository.remove_examples(session, collection, ids)
-    return Changed(removed=tuple(ids), images=tuple(images))
+    return RelabelResult(removed=tuple(ids), images=tuple(images))
 
 
 async def rename_label(
     session: AsyncSession, collection: Collection, old: str, new: str, *, merge: bool = False
-) -> Renamed:
+) -> RenameResult:
     """Call a label `new`; where there is one of that name, `merge` gives it the examples of `old`, and its description
     where it has none. `collection` is locked.
 
@@ -132,16 +134,16 @@ async def rename_label(
         target.description = target.description or row.description
         moved = await _examples_of(session, row.id)
         changed = await move_examples(session, collection, list(moved.values()), new, merge=True)
-        return Renamed(
+        return RenameResult(
             new, target.description, await _count(session, target.id), changed.removed, changed.images
         )
     await session.flush()
-    return Renamed(new, row.description, await _count(session, row.id))
+    return RenameResult(new, row.description, await _count(session, row.id))
 
 
 async def _expect_all(session: AsyncSession, collection: Collection, ids: Sequence[uuid.UUID]) -> None:
-    wanted = select(Example.id).where(repository.are(collection, ids))
-    found = set(await session.scalars(wanted))
+    query = select(Example.id).where(repository.are(collection, ids))
+    found = set(await session.scalars(query))
     absent = [str(example_id) for example_id in ids if example_id not in found]
     if not absent:
         return
@@ -156,10 +158,10 @@ async def _examples_of(
     session: AsyncSession, label_id: int, hashes: Sequence[str] | None = None
 ) -> dict[str, uuid.UUID]:
     """A label's examples by their images; only of these images where they are given."""
-    wanted = select(Example.image_sha256, Example.id).where(Example.label_id == label_id)
+    query = select(Example.image_sha256, Example.id).where(Example.label_id == label_id)
     if hashes is not None:
-        wanted = wanted.where(Example.image_sha256 == any_(literal(list(hashes), ARRAY(Text))))
-    return dict((await session.execute(wanted)).all())
+        query = query.where(Example.image_sha256 == any_(literal(list(hashes), ARRAY(Text))))
+    return dict((await session.execute(query)).all())
 
 
 async def _find_label(session: AsyncSession, collection: Collection, name: str) -> Label | None:

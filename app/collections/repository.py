@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.workspaces import ensure_workspace
 from app.collections.errors import CollectionNotFoundError
-from app.collections.neighbours import Neighbours
+from app.collections.neighbours import RoomHooks
 from app.collections.tables import Collection, Example, ExampleVector, Label, Removal
 from app.errors import shorten_name, suggest_names
 from app.heads import LabelShares
@@ -35,8 +35,8 @@ async def find_collection(
     session: AsyncSession, workspace: str, name: str, *, lock: bool = False
 ) -> Collection:
     """The collection of that name, locked against other writers if asked; raises CollectionNotFoundError."""
-    wanted = select(Collection).where(in_workspace(workspace), Collection.name == name)
-    found = await session.scalar(wanted.with_for_update() if lock else wanted)
+    query = select(Collection).where(in_workspace(workspace), Collection.name == name)
+    found = await session.scalar(query.with_for_update() if lock else query)
     if found is None:
         raise await absent_collection(session, workspace, name)
     return found
@@ -109,7 +109,7 @@ class NewExample:
 
 
 @dataclass(frozen=True)
-class Added:
+class AddResult:
     """An example after adding; `created` is False where it was there before."""
 
     id: uuid.UUID
@@ -128,7 +128,7 @@ async def add_examples(
     description: str,
     examples: Sequence[NewExample],
     encoder_key: str,
-) -> list[Added]:
+) -> list[AddResult]:
     """Insert what is not there yet and raise the version if anything changed; `collection` is locked."""
     version = collection.version + 1
     label_id, changed = await put_label(session, collection.id, label, description)
@@ -158,15 +158,15 @@ async def add_examples(
             raise RuntimeError("an example vanished while its collection was locked")
         await put_vector(session, collection.id, example_id, encoder_key, example.vector)
         changed |= created is not None
-        added.append(Added(example_id, example.image_sha256, created is not None))
+        added.append(AddResult(example_id, example.image_sha256, created is not None))
     if changed:
         collection.version = version
     return added
 
 
 async def settle_labels(
-    session: AsyncSession, collection: Collection, label: str, added: Sequence[Added], *, replace: bool
-) -> list[Added]:
+    session: AsyncSession, collection: Collection, label: str, added: Sequence[AddResult], *, replace: bool
+) -> list[AddResult]:
     """The same with the other labels that each image has, which `replace` takes away; `collection` is locked."""
     shown = [example.image_sha256 for example in added]
     rows = await session.execute(
@@ -193,12 +193,12 @@ async def settle_labels(
 
 async def find_labels_of(session: AsyncSession, collection_id: uuid.UUID, image_sha256: str) -> list[str]:
     """The labels that an image has in a collection, by name."""
-    wanted = (
+    query = (
         select(Label.name)
         .join(Example, Example.label_id == Label.id)
         .where(Example.collection_id == collection_id, Example.image_sha256 == image_sha256)
     )
-    return list(await session.scalars(wanted.order_by(Label.name)))
+    return list(await session.scalars(query.order_by(Label.name)))
 
 
 async def put_vector(
@@ -290,29 +290,27 @@ def are(collection: Collection, ids: Sequence[uuid.UUID]) -> ColumnElement[bool]
     return and_(Example.collection_id == collection.id, Example.id == any_(literal(list(ids), ARRAY(Uuid))))
 
 
-async def find_unreferenced(
-    session: AsyncSession, hashes: Sequence[str], neighbours: Neighbours
-) -> list[str]:
+async def find_unreferenced(session: AsyncSession, hashes: Sequence[str], hooks: RoomHooks) -> list[str]:
     """Those of the images that no example, and nothing of another room, of any workspace shows."""
     shown = set(await session.scalars(select(Example.image_sha256).where(Example.image_sha256.in_(hashes))))
-    for shown_by in neighbours.shown:
-        shown |= await shown_by(session, hashes)
+    for find_shown in hooks.shown_finders:
+        shown |= await find_shown(session, hashes)
     return [sha256 for sha256 in hashes if sha256 not in shown]
 
 
-async def image_hashes(session: AsyncSession, collection_id: uuid.UUID, neighbours: Neighbours) -> list[str]:
+async def image_hashes(session: AsyncSession, collection_id: uuid.UUID, hooks: RoomHooks) -> list[str]:
     """Every image that the collection shows."""
-    wanted = select(Example.image_sha256).where(Example.collection_id == collection_id)
-    hashes = set(await session.scalars(wanted))
-    for images_of in neighbours.images_of:
-        hashes |= await images_of(session, collection_id)
+    query = select(Example.image_sha256).where(Example.collection_id == collection_id)
+    hashes = set(await session.scalars(query))
+    for find_images in hooks.image_finders:
+        hashes |= await find_images(session, collection_id)
     return list(hashes)
 
 
 async def count_stored_bytes(session: AsyncSession, workspace: str) -> int:
     """Bytes of the images that the workspace's examples show, each as often as it is shown."""
-    wanted = select(func.coalesce(func.sum(Example.bytes), 0)).join(Collection).where(in_workspace(workspace))
-    return int(await session.scalar(wanted) or 0)
+    query = select(func.coalesce(func.sum(Example.bytes), 0)).join(Collection).where(in_workspace(workspace))
+    return int(await session.scalar(query) or 0)
 
 
 async def missing_vectors(

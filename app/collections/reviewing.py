@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.collections import listing, repository
 from app.collections.learning import Learning
 from app.collections.listing import CollectionRow
-from app.collections.neighbours import Reviewed
+from app.collections.neighbours import ReviewRetention
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ async def set_review(
 
     What goes beyond a lower choice is forgotten at once. Raises CollectionNotFoundError.
     """
-    await learning.recognition.known(workspace, name)
+    await learning.recognition.resolve_collection(workspace, name)
     async with learning.database.session() as session:
         row = await repository.find_collection(session, workspace, name, lock=True)
         row.review_keep = None if choice is None else choice.keep
         row.review_days = None if choice is None else choice.days
         await session.flush()
-        kept = Reviewed(row.id, row.review_keep, row.review_days)
+        kept = ReviewRetention(row.id, row.review_keep, row.review_days)
         forgotten = await learning.neighbours.trim_review(session, kept)
         found = await listing.list_collections(session, workspace, learning.neighbours, limit=1, name=name)
     learning.directory.learn(row)

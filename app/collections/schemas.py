@@ -1,4 +1,4 @@
-"""What travels when something is recognised, learned, searched or embedded."""
+"""Requests and replies of classification, learning, search and embeddings."""
 
 from __future__ import annotations
 

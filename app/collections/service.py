@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.collections import repository
-from app.collections.coverage import Covered, cover
+from app.collections.coverage import PredictionSets, cover
 from app.collections.directory import Directory, KnownCollection
-from app.collections.embedding import Embedded, ImageEmbedder
+from app.collections.embedding import EmbeddingResult, ImageEmbedder
 from app.collections.errors import EmptyCollectionError, EncoderMismatchError
 from app.collections.given_answers import AnswerListener, GivenAnswer
 from app.collections.head_store import HeadStore
-from app.collections.health import Health, examine
+from app.collections.health import HealthReport, examine
 from app.collections.nearest import Near, nearest
 from app.collections.renewal import ExampleRenewal
 from app.collections.repository import (
-    Added,
+    AddResult,
     NewExample,
     add_examples,
     count_stored_bytes,
@@ -48,11 +48,11 @@ from app.observability.metrics import Metrics
 from app.storage.database import DEFAULT_COLLECTION, Database
 
 __all__ = [
-    "Added",
-    "Answer",
+    "AddResult",
+    "ClassifyRequest",
+    "ClassifyResult",
     "Collection",
     "NewExample",
-    "Question",
     "Recognition",
     "add_examples",
     "count_stored_bytes",
@@ -65,7 +65,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Question:
+class ClassifyRequest:
     """What a client wants to know of its images; `labels` asks without a collection."""
 
     collection: str | None = None
@@ -79,7 +79,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ClassifyResult:
     """What a head said of all images of a request, and where the time went in milliseconds."""
 
     labels: list[str]
@@ -91,7 +91,7 @@ class Answer:
     embed_ms: float
     score_ms: float
     total_ms: float
-    covered: Covered | None
+    prediction_sets: PredictionSets | None
     """Where a coverage was asked for."""
     neighbours: Sequence[Sequence[Near]] | None
     """An image: the nearest examples, best first, none where no collection answered; None: not asked for."""
@@ -116,7 +116,9 @@ class Recognition:
     _examining: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     """One examination at a time: each may read every vector of a collection."""
 
-    async def classify(self, workspace: str, images: Sequence[Entry], question: Question) -> Answer:
+    async def classify(
+        self, workspace: str, images: Sequence[Entry], question: ClassifyRequest
+    ) -> ClassifyResult:
         """What the images show, in order.
 
         Raises CollectionNotFoundError, EmptyCollectionError, EncoderMismatchError, ModelNotFoundError,
@@ -127,11 +129,11 @@ class Recognition:
         found = await self._find(workspace, question.model)
         if isinstance(found, ModelRecord):
             classifier, word = await self.trained.classifier(workspace, found)
-            return await self._by_trained(workspace, images, question, classifier, word, began)
+            return await self._classify_by_trained_model(workspace, images, question, classifier, word, began)
         known = (
             None
             if question.labels
-            else await self.known(workspace, question.collection or DEFAULT_COLLECTION)
+            else await self.resolve_collection(workspace, question.collection or DEFAULT_COLLECTION)
         )
         async with self._encoder(known, found) as live:
             if known is None:
@@ -148,7 +150,11 @@ class Recognition:
         return answer
 
     async def _neighbours(
-        self, known: KnownCollection | None, live: ServedEncoder, embedded: Embedded, question: Question
+        self,
+        known: KnownCollection | None,
+        live: ServedEncoder,
+        embedded: EmbeddingResult,
+        question: ClassifyRequest,
     ) -> list[list[Near]]:
         """For each image the examples that are nearest to it; none of labels that have no examples."""
         if known is None or not question.neighbours:
@@ -159,21 +165,21 @@ class Recognition:
                 for vector in embedded.vectors
             ]
 
-    async def _by_trained(
+    async def _classify_by_trained_model(
         self,
         workspace: str,
         images: Sequence[Entry],
-        question: Question,
+        question: ClassifyRequest,
         classifier: TrainedClassifier,
         encoder: str,
         began: float,
-    ) -> Answer:
+    ) -> ClassifyResult:
         """By a trained classifier, which has labels of its own."""
         if question.labels or question.collection is not None:
             raise InvalidInputError(
                 f"The model '{question.model}' has labels of its own: leave out `labels` and `collection`."
             )
-        async with self._of_trained(classifier, encoder) as live:
+        async with self._open_trained_encoder(classifier, encoder) as live:
             embedded = await self.embedder.embed(workspace, live, images)
         return self._answer(
             classifier, embedded, question, question.model or "", None, began, [[] for _ in images]
@@ -182,20 +188,22 @@ class Recognition:
     def _answer(
         self,
         head: Head | TrainedClassifier,
-        embedded: Embedded,
-        question: Question,
+        embedded: EmbeddingResult,
+        question: ClassifyRequest,
         model: str,
         collection: str | None,
         began: float,
         neighbours: Sequence[Sequence[Near]],
-    ) -> Answer:
+    ) -> ClassifyResult:
         self.metrics.cpu.begin()
         scoring = time.perf_counter()
         prediction = head.predict(embedded.vectors)
-        covered = None if question.coverage is None else cover(head, prediction.scores, question.coverage)
+        prediction_sets = (
+            None if question.coverage is None else cover(head, prediction.scores, question.coverage)
+        )
         ended = time.perf_counter()
         self.metrics.observe_stage("head", ended - scoring)
-        return Answer(
+        return ClassifyResult(
             labels=head.labels,
             prediction=prediction,
             threshold=head.threshold if question.threshold is None else question.threshold,
@@ -205,7 +213,7 @@ class Recognition:
             embed_ms=embedded.embed_ms,
             score_ms=1e3 * (ended - scoring),
             total_ms=1e3 * (ended - began),
-            covered=covered,
+            prediction_sets=prediction_sets,
             neighbours=neighbours if question.neighbours else None,
         )
 
@@ -213,7 +221,7 @@ class Recognition:
         self, workspace: str, collection: str, images: Sequence[Entry], text: str | None, limit: int
     ) -> tuple[list[Near], str]:
         """The examples nearest to the one image or the text, and the encoder that compared them."""
-        known = await self.known(workspace, collection)
+        known = await self.resolve_collection(workspace, collection)
         async with self._encoder(known, None) as live:
             if text is None:
                 vector = (await self.embedder.embed(workspace, live, images)).vectors[0]
@@ -233,10 +241,10 @@ class Recognition:
         """
         word = model
         if (collection := collection_of(model)) is not None:
-            word = self.name_encoder((await self.known(workspace, collection)).encoder)
+            word = self.name_encoder((await self.resolve_collection(workspace, collection)).encoder)
         found = await self._find(workspace, word)
         if isinstance(found, ModelRecord):
-            encoder = self._of_trained(*await self.trained.classifier(workspace, found))
+            encoder = self._open_trained_encoder(*await self.trained.classifier(workspace, found))
         else:
             encoder = self._encoder(None, found)
         async with encoder as live:
@@ -248,13 +256,13 @@ class Recognition:
             )
             return vectors, found.card.id if isinstance(found, ModelRecord) else live.name
 
-    async def examine(self, workspace: str, collection: str, limit: int, most: int) -> Health:
+    async def examine(self, workspace: str, collection: str, limit: int, most: int) -> HealthReport:
         """What may be wrong with a collection's examples: at most `limit` findings of each kind, of at most `most`
         examples that are compared with one another.
 
         Raises CollectionNotFoundError, and what loading an encoder and embedding the labels' names raises.
         """
-        known = await self.known(workspace, collection)
+        known = await self.resolve_collection(workspace, collection)
         async with self._examining, self._encoder(known, None) as live:
             try:
                 head = await self.heads.head(known, live)
@@ -262,7 +270,7 @@ class Recognition:
                 head = None
             return await examine(self.database, known, head, live, limit, most)
 
-    async def known(self, workspace: str, collection: str) -> KnownCollection:
+    async def resolve_collection(self, workspace: str, collection: str) -> KnownCollection:
         """The collection; `default` is made where it is missing. Raises CollectionNotFoundError."""
         if not is_collection_name(collection):
             async with self.database.session() as session:
@@ -302,7 +310,9 @@ class Recognition:
         return None if name is None else await self.models.find(workspace, name, "encoder")
 
     @asynccontextmanager
-    async def _of_trained(self, classifier: TrainedClassifier, encoder: str) -> AsyncIterator[ServedEncoder]:
+    async def _open_trained_encoder(
+        self, classifier: TrainedClassifier, encoder: str
+    ) -> AsyncIterator[ServedEncoder]:
         """The encoder that feeds a trained classifier; raises BaseModelChangedError."""
         async with self.registry.encoder(encoder) as live:
             if not classifier.adapted and live.fingerprint != classifier.note.base_fingerprint:

@@ -14,7 +14,7 @@ from app.access import Recogniser
 from app.answers.dependencies import AnsweringService
 from app.answers.service import Answering, AskRequest, AskResult
 from app.collections.dependencies import RecognitionService
-from app.collections.service import Question, Recognition
+from app.collections.service import ClassifyRequest, Recognition
 from app.compat.choosing import best_labels, choose_labels, is_rejected
 from app.compat.errors import FieldNotSupportedError
 from app.compat.reading import Body, check_labels, check_texts, keep_images, parse_body, read_images
@@ -145,7 +145,7 @@ async def _question(
     settings: Settings,
     *,
     zero_shot: bool,
-) -> Question:
+) -> ClassifyRequest:
     labels: list[str] = []
     if zero_shot:
         field = "parameters.candidate_labels"
@@ -154,7 +154,7 @@ async def _question(
 
 
 async def _classify(
-    recognition: Recognition, workspace: str, images: list[Entry], question: Question, body: HfBody
+    recognition: Recognition, workspace: str, images: list[Entry], question: ClassifyRequest, body: HfBody
 ) -> list[dict[str, Any]]:
     """Labels, the best first; `rejected` is a member of our own on each where none of them is shown."""
     answer = await recognition.classify(workspace, images, question)

@@ -123,7 +123,7 @@ class Datasets:
 
     async def from_collection(self, workspace: str, collection: str, how: Preparation) -> DatasetView:
         """Have a worker copy a collection's examples; raises CollectionNotFoundError, OverloadedError."""
-        known = await self._recognition.known(workspace, collection)
+        known = await self._recognition.resolve_collection(workspace, collection)
         return await self._begin(workspace, uuid.uuid4(), how, "collection", DataRef(collection=known.id))
 
     async def resolve(self, workspace: str, text: str) -> uuid.UUID:
@@ -132,9 +132,9 @@ class Datasets:
             return uuid.UUID(text)
         except ValueError:
             pass
-        wanted = select(Dataset.name, Dataset.id).where(Dataset.workspace == workspace)
+        query = select(Dataset.name, Dataset.id).where(Dataset.workspace == workspace)
         async with self._database.session() as session:
-            rows = await session.execute(wanted.order_by(Dataset.created_at.desc()).limit(_MAX_NAMES))
+            rows = await session.execute(query.order_by(Dataset.created_at.desc()).limit(_MAX_NAMES))
             ids = dict(reversed(rows.all()))  # of datasets of one name the newest
         near = difflib.get_close_matches(text, ids, _MAX_NEAR)
         called = " or ".join(f"{ids[name]} (called '{name}')" for name in near)
@@ -154,12 +154,12 @@ class Datasets:
         self, workspace: str, *, limit: int, before: tuple[datetime, uuid.UUID] | None
     ) -> list[DatasetView]:
         """Datasets, the newest first."""
-        wanted = select(Dataset).where(Dataset.workspace == workspace)
+        query = select(Dataset).where(Dataset.workspace == workspace)
         if before is not None:
-            wanted = wanted.where(tuple_(Dataset.created_at, Dataset.id) < before)
-        wanted = wanted.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(limit)
+            query = query.where(tuple_(Dataset.created_at, Dataset.id) < before)
+        query = query.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(limit)
         async with self._database.session() as session:
-            return await _views(session, wanted)
+            return await _views(session, query)
 
     async def teach(
         self, workspace: str, dataset_id: uuid.UUID, collection: str, splits: Sequence[str]
@@ -174,7 +174,7 @@ class Datasets:
             raise ConflictError("The dataset is not ready.")
         if view.row.task != "classification":
             raise NotTrainableError("The dataset's examples have no labels that a collection could learn.")
-        known = await self._recognition.known(workspace, collection)
+        known = await self._recognition.resolve_collection(workspace, collection)
         spec = JobSpec(
             kind="teach",
             task="classification",
@@ -299,15 +299,15 @@ async def find_names(session: AsyncSession, ids: Set[uuid.UUID]) -> dict[uuid.UU
 
 async def find_shown_images(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
     """Those of the images that a dataset of any workspace shows, in the caller's transaction."""
-    wanted = select(DatasetImage.image_sha256).where(DatasetImage.image_sha256.in_(hashes))
-    return set(await session.scalars(wanted))
+    query = select(DatasetImage.image_sha256).where(DatasetImage.image_sha256.in_(hashes))
+    return set(await session.scalars(query))
 
 
 async def count_stored_bytes(session: AsyncSession, workspace: str) -> int:
     """Bytes of the workspace's datasets: of those that are ready their images, of others the archive."""
     size = func.coalesce(Dataset.summary["bytes"].astext.cast(BigInteger), Dataset.upload_bytes)
-    wanted = select(func.coalesce(func.sum(size), 0)).where(Dataset.workspace == workspace)
-    return int(await session.scalar(wanted) or 0)
+    query = select(func.coalesce(func.sum(size), 0)).where(Dataset.workspace == workspace)
+    return int(await session.scalar(query) or 0)
 
 
 def _of(workspace: str, dataset_id: uuid.UUID) -> tuple[Any, Any]:

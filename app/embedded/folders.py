@@ -34,7 +34,7 @@ class Account:
 def private_folder(path: Path, account: Account | None = None) -> Path:
     """`path` as a folder that only its owner can enter; made if missing, refused if it is anything else.
 
-    The owner is `account`, or whoever runs this. Raises FolderError.
+    The owner is `account`, or the current user. Raises FolderError.
     """
     owner = account.uid if account else os.geteuid()
     try:

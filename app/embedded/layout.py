@@ -46,7 +46,7 @@ class Layout:
     valkey: Path
     """Valkey's program."""
     account: Account | None
-    """Whom the servers run as; None: as whoever runs this."""
+    """The account that the servers run as; None: the current user."""
 
 
 def state_folder(data_dir: Path) -> Path:

@@ -1,6 +1,6 @@
 """Both embedded servers of one data folder, shared by every process that serves it.
 
-A shared lock counts the users; whoever leaves last stops the servers, and a killed user's lock goes with it. Each
+A shared lock counts the users; the last user stops the servers, and a killed process loses its lock. Each
 user has a watcher, a process that outlives it and stops the servers where it was killed and was the last.
 """
 
@@ -158,7 +158,7 @@ class EmbeddedServers:
                 self._watcher = subprocess.Popen(
                     command,
                     stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,  # or whoever reads what a killed service printed would wait for it
+                    stdout=subprocess.DEVNULL,  # else readers of it wait for this process too
                     stderr=said,
                     cwd="/",
                     env=environment(),

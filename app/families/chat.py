@@ -7,7 +7,7 @@ from typing import Any, Protocol
 _PROBE = "Probe"
 
 
-class Written(Protocol):
+class ChatRenderer(Protocol):
     """Turns as the text that a model reads; `answering` ends it where an answer begins."""
 
     def __call__(self, messages: list[dict[str, Any]], *, answering: bool) -> str: ...
@@ -18,10 +18,10 @@ def turn(role: str, text: str) -> dict[str, Any]:
     return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
-def lead_in(written: Written) -> str:
+def lead_in(render: ChatRenderer) -> str:
     """What a template puts between where an answer begins and its first letter; a blank where it is not to tell."""
-    asked = [turn("user", "?")]
-    begun = written(asked, answering=True)
-    told = written([*asked, turn("assistant", _PROBE)], answering=False)
-    between, found, _ = told[len(begun) :].partition(_PROBE)
-    return between if found and told.startswith(begun) and not between.strip() else " "
+    question = [turn("user", "?")]
+    opening = render(question, answering=True)
+    answered = render([*question, turn("assistant", _PROBE)], answering=False)
+    between, found, _ = answered[len(opening) :].partition(_PROBE)
+    return between if found and answered.startswith(opening) and not between.strip() else " "

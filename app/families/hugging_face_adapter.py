@@ -138,7 +138,7 @@ class PeftEncoder:
     def _tower(self) -> Tower:
         return Tower(
             fingerprint=self.fingerprint,
-            build=lambda: _Adapted(self._family, self._base, self._adapter),
+            build=lambda: _AdaptedTower(self._family, self._base, self._adapter),
             prepare=partial(prepare_by_processor, self._processor),
             steps=self._steps,
             finish=unit,
@@ -209,7 +209,7 @@ class TwoTowerPeft(PeftEncoder):
         return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
 
 
-class _Adapted(torch.nn.Module):
+class _AdaptedTower(torch.nn.Module):
     """The image tower of a shared base under one adapter, which takes its turn for each eager pass.
 
     A graph of it needs no turn: the weights that it reads, the base's and the adapter's, stay where they are while the

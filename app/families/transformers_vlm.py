@@ -264,7 +264,7 @@ class TransformersVlm(ABC):
         del self.model
 
     def turn(self) -> AbstractContextManager[Any]:
-        """The model for one batch; whoever shares it waits for its turn."""
+        """The model for one batch; other users of a shared base wait for their turn."""
         return nullcontext(self.model) if self.base is None else self.base.using(self.adapter)
 
     def drop_workspace(self) -> None:

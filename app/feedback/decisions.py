@@ -1,4 +1,4 @@
-"""What a person may say of an answer, and what it comes to."""
+"""Decisions that a person can make about an answer, and their results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Decision = Literal["right", "relabelled", "none", "skip"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a person says: a label, that the guess is right, that no label is, or nothing."""
+    """The decision of a person: a label, that the guess is right, that no label fits, or skip."""
 
     kind: Literal["label", "right", "none", "skip"]
     label: str | None = None
@@ -32,7 +32,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Decided:
+class ReviewDecision:
     """A picture of the queue after a decision on it, or after that was undone."""
 
     id: uuid.UUID
@@ -47,8 +47,8 @@ class Decided:
 
 
 @dataclass(frozen=True)
-class Taught:
-    """What feedback came to."""
+class FeedbackResult:
+    """The result of feedback."""
 
     example: uuid.UUID | None
     label: str | None
@@ -65,7 +65,7 @@ class Taught:
 
 @dataclass(frozen=True)
 class AgreementPoint:
-    """The agreement over the last decisions after so many of them."""
+    """The agreement over the last decisions, after `decided` decisions."""
 
     decided: int
     agreement: float
@@ -84,7 +84,7 @@ class Stats:
 
     @property
     def decided(self) -> int:
-        """Pictures of which somebody could tell."""
+        """Pictures that were decided, skipped ones excluded."""
         return self.right + self.relabelled + self.none
 
     @property

@@ -21,17 +21,17 @@ _DEFAULT_BASE = 0.4
 
 
 @dataclass(frozen=True)
-class Placed:
-    """Where a new picture stands, and which of those before it move back."""
+class QueuePlacement:
+    """The place of a new picture, and the pictures that it moves back."""
 
     place: float
-    moved: NDArray[np.intp]
+    pushed_back: NDArray[np.intp]
     """Indices of the pictures that are like it and surer: each moves back by the penalty."""
 
 
 def place_picture(
     margin: float, cosines: NDArray[np.float64], margins: NDArray[np.float64], penalty: float
-) -> Placed:
+) -> QueuePlacement:
     """The place of a picture among those that wait.
 
     Args:
@@ -42,7 +42,7 @@ def place_picture(
     """
     alike = cosines > _alike_from(cosines)
     before = alike & (margins <= margin)
-    return Placed(margin + penalty * int(before.sum()), np.flatnonzero(alike & ~before))
+    return QueuePlacement(margin + penalty * int(before.sum()), np.flatnonzero(alike & ~before))
 
 
 def _alike_from(cosines: NDArray[np.float64]) -> float:

@@ -1,7 +1,7 @@
-"""The examples that people's words on pictures made, which go when the word is taken back; in the caller's transaction.
+"""Examples created by feedback, removed when the feedback is undone; in the caller's transaction.
 
-What had been taught otherwise before stays: whoever taught it did not say it of an answer. Teaching the same picture
-the same label afterwards makes no other example, and changes nothing of that.
+Examples that were taught directly stay. Teaching the same picture the same label again creates no second example and
+does not change which of them feedback created.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from app.collections.service import Collection, remove_examples
 
 
 @dataclass(frozen=True)
-class Forgotten:
-    """What went with the words on a picture."""
+class RemovedExamples:
+    """The result of removing the examples that feedback created of a picture."""
 
     labels: tuple[str, ...] = ()
     """The labels that the picture lost."""
     images: tuple[str, ...] = ()
-    """The hashes of the images that may show nowhere else now."""
+    """Hashes of images that may have lost their last use."""
 
 
 async def note(session: AsyncSession, examples: Sequence[uuid.UUID]) -> None:
-    """Remember that a word on a picture made these examples."""
+    """Record that feedback created these examples."""
     if examples:
         await session.execute(
             text(
@@ -38,18 +38,18 @@ async def note(session: AsyncSession, examples: Sequence[uuid.UUID]) -> None:
         )
 
 
-async def forget(session: AsyncSession, collected: Collection, image_sha256: str) -> Forgotten:
-    """Forget the examples that words on a picture made; `collected` is locked."""
+async def forget(session: AsyncSession, collection_row: Collection, image_sha256: str) -> RemovedExamples:
+    """Remove the examples that feedback created of a picture; `collection_row` is locked."""
     rows = await session.execute(
         text(
             "SELECT e.id, l.name FROM feedback_examples f JOIN examples e ON e.id = f.example_id "
             "JOIN labels l ON l.id = e.label_id "
             "WHERE e.collection_id = :collection AND e.image_sha256 = :image ORDER BY l.name"
         ),
-        {"collection": collected.id, "image": image_sha256},
+        {"collection": collection_row.id, "image": image_sha256},
     )
     found = rows.all()
     if not found:
-        return Forgotten()
-    images = await remove_examples(session, collected, [example for example, _ in found])
-    return Forgotten(tuple(name for _, name in found), tuple(images))
+        return RemovedExamples()
+    images = await remove_examples(session, collection_row, [example for example, _ in found])
+    return RemovedExamples(tuple(name for _, name in found), tuple(images))

@@ -15,7 +15,7 @@ from app.collections.directory import KnownCollection
 from app.collections.judging import JudgedImages, judge_images
 from app.collections.learning import Learning
 from app.collections.service import (
-    Added,
+    AddResult,
     NewExample,
     Recognition,
     add_examples,
@@ -26,11 +26,11 @@ from app.collections.service import (
 )
 from app.errors import ConflictError
 from app.feedback import feedback_examples, outcomes, repository
-from app.feedback.deciding import Decider, Deciding, let_wait, to_reviewed
-from app.feedback.decisions import Decision, Taught, Verdict
+from app.feedback.deciding import Decisions, Reviewer, let_wait, to_retention
+from app.feedback.decisions import Decision, FeedbackResult, Verdict
 from app.feedback.errors import NotDecidedError, NothingToConfirmError, PictureNotKeptError
-from app.feedback.feedback_examples import Forgotten
-from app.feedback.scoring import Scored, score_row
+from app.feedback.feedback_examples import RemovedExamples
+from app.feedback.scoring import PredictionScores, score_row
 from app.feedback.tables import ReviewPicture
 from app.http.spool import Entry
 from app.observability.metrics import Metrics
@@ -45,91 +45,97 @@ class Feedback:
     database: Database
     recognition: Recognition
     learning: Learning
-    deciding: Deciding
+    decisions: Decisions
     blobs: BlobStore
     quota: StorageQuota
     metrics: Metrics
 
-    async def give(self, decider: Decider, collection: str, image: Entry, verdict: Verdict) -> Taught:
+    async def give(
+        self, reviewer: Reviewer, collection: str, image: Entry, verdict: Verdict
+    ) -> FeedbackResult:
         """Teach a picture's label, or note that it shows none of them, which forgets what feedback had taught of it.
         Saying the same twice is saying it once.
 
         Raises CollectionNotFoundError, NothingToConfirmError, WorkspaceFullError and what reading, embedding and
         keeping an image raises.
         """
-        known = await self.recognition.known(decider.workspace, collection)
+        known = await self.recognition.resolve_collection(reviewer.workspace, collection)
         stored = await self.learning.normalise(image, 0, 1)
         sha256 = hashlib.sha256(stored.bytes).hexdigest()
         async with self.database.session() as session:
-            reviewed = await repository.read_reviewed(session, known.id)
-            kept = await repository.find_by_image(session, reviewed, sha256)
-        if kept is not None and kept.decision is None:
-            return await self._decide(decider, known, kept, verdict)
+            retention = await repository.read_retention(session, known.id)
+            picture = await repository.find_by_image(session, retention, sha256)
+        if picture is not None and picture.decision is None:
+            return await self._decide(reviewer, known, picture, verdict)
         judged = await judge_images(self.recognition, known, [image])
-        said = _read_answer(judged, known)
-        if verdict.kind == "right" and (said is None or said.rejected):
+        scores = _read_answer(judged, known)
+        if verdict.kind == "right" and (scores is None or scores.rejected):
             raise NothingToConfirmError
         if verdict.kind != "none":
             await self.quota.take(known.workspace, len(stored.bytes))
-        told = await self._teach(decider, known, judged, said, stored.bytes, sha256, verdict)
-        if told.decision is not None:
-            self.metrics.observe_decision(told.decision)
-        return told
+        result = await self._teach(reviewer, known, judged, scores, stored.bytes, sha256, verdict)
+        if result.decision is not None:
+            self.metrics.observe_decision(result.decision)
+        return result
 
     async def give_by_request(
-        self, decider: Decider, collection: str, request_id: str, verdict: Verdict
-    ) -> Taught:
+        self, reviewer: Reviewer, collection: str, request_id: str, verdict: Verdict
+    ) -> FeedbackResult:
         """The same of the picture that a request asked about, while the review queue keeps it; the picture is decided
         there too.
 
         Raises CollectionNotFoundError, PictureNotKeptError, NothingToConfirmError, and AlreadyDecidedError where
         something else was said before.
         """
-        known = await self.recognition.known(decider.workspace, collection)
-        return await self._decide(decider, known, await self._find_asked(known, request_id), verdict)
+        known = await self.recognition.resolve_collection(reviewer.workspace, collection)
+        return await self._decide(
+            reviewer, known, await self._find_picture_of_request(known, request_id), verdict
+        )
 
-    async def take_back(self, decider: Decider, collection: str, image: Entry) -> Taught:
+    async def take_back(self, reviewer: Reviewer, collection: str, image: Entry) -> FeedbackResult:
         """Take back what was said of a picture: what that taught is forgotten, it counts no more, and a picture of the
         review queue waits again.
 
         Raises CollectionNotFoundError, NotDecidedError and what reading an image raises.
         """
-        known = await self.recognition.known(decider.workspace, collection)
+        known = await self.recognition.resolve_collection(reviewer.workspace, collection)
         stored = await self.learning.normalise(image, 0, 1)
         sha256 = hashlib.sha256(stored.bytes).hexdigest()
         async with self.database.session() as session:
             row = await find_collection(session, known.workspace, known.name, lock=True)
             version = row.version
-            kept = await repository.find_by_image(session, to_reviewed(row), sha256, lock=True)
-            was_decided = kept is not None and kept.decision is not None
-            forgotten = await feedback_examples.forget(session, row, sha256)
+            picture = await repository.find_by_image(session, to_retention(row), sha256, lock=True)
+            was_decided = picture is not None and picture.decision is not None
+            removed = await feedback_examples.forget(session, row, sha256)
             was_counted = await outcomes.remove(session, row.id, sha256)
-            if not (was_decided or was_counted or forgotten.labels):
+            if not (was_decided or was_counted or removed.labels):
                 raise NotDecidedError("Nothing was said of this picture here: there is nothing to undo.")
-            if kept is not None:
-                let_wait(kept)
+            if picture is not None:
+                let_wait(picture)
             others = await find_labels_of(session, row.id, sha256)
-        await self.deciding.announce(row, has_changed=row.version != version)
-        self.learning.drop_later(forgotten.images)
+        await self.decisions.announce(row, has_changed=row.version != version)
+        self.learning.drop_later(removed.images)
         self.metrics.observe_decision("undone")
-        return Taught(None, None, row.version, None, tuple(others), forgotten.labels)
+        return FeedbackResult(None, None, row.version, None, tuple(others), removed.labels)
 
-    async def take_back_by_request(self, decider: Decider, collection: str, request_id: str) -> Taught:
+    async def take_back_by_request(
+        self, reviewer: Reviewer, collection: str, request_id: str
+    ) -> FeedbackResult:
         """The same of the picture that a request asked about, while the review queue keeps it.
 
         Raises CollectionNotFoundError, PictureNotKeptError and NotDecidedError.
         """
-        known = await self.recognition.known(decider.workspace, collection)
-        kept = await self._find_asked(known, request_id)
-        undone = await self.deciding.undo(decider, known.name, kept.id)
-        others = await self._find_others(known, kept, None)
-        return Taught(None, None, undone.collection_version, None, others, undone.replaced_labels)
+        known = await self.recognition.resolve_collection(reviewer.workspace, collection)
+        picture = await self._find_picture_of_request(known, request_id)
+        undone = await self.decisions.undo(reviewer, known.name, picture.id)
+        others = await self._find_others(known, picture, None)
+        return FeedbackResult(None, None, undone.collection_version, None, others, undone.replaced_labels)
 
-    async def _find_asked(self, known: KnownCollection, request_id: str) -> ReviewPicture:
+    async def _find_picture_of_request(self, known: KnownCollection, request_id: str) -> ReviewPicture:
         """The one picture of a request that the queue keeps; raises PictureNotKeptError."""
         async with self.database.session() as session:
-            reviewed = await repository.read_reviewed(session, known.id)
-            rows = await repository.find_by_request(session, reviewed, request_id, limit=2)
+            retention = await repository.read_retention(session, known.id)
+            rows = await repository.find_by_request(session, retention, request_id, limit=2)
         if len(rows) > 1:
             raise PictureNotKeptError(
                 "That request asked about several pictures: send the image itself, or decide each in the review queue."
@@ -142,62 +148,62 @@ class Feedback:
         return rows[0]
 
     async def _find_others(
-        self, known: KnownCollection, kept: ReviewPicture, label: str | None
+        self, known: KnownCollection, picture: ReviewPicture, label: str | None
     ) -> tuple[str, ...]:
         """The labels beside this one that a picture has."""
         async with self.database.session() as session:
-            labels = await find_labels_of(session, known.id, kept.image_sha256)
+            labels = await find_labels_of(session, known.id, picture.image_sha256)
         return tuple(name for name in labels if name != label)
 
     async def _decide(
-        self, decider: Decider, known: KnownCollection, kept: ReviewPicture, verdict: Verdict
-    ) -> Taught:
+        self, reviewer: Reviewer, known: KnownCollection, picture: ReviewPicture, verdict: Verdict
+    ) -> FeedbackResult:
         """Decide a picture that the queue keeps; the same word as before teaches nothing."""
-        if verdict.kind == "right" and kept.rejected:
+        if verdict.kind == "right" and picture.rejected:
             raise NothingToConfirmError
-        said = verdict.decide(kept.guess)
-        if kept.decision is not None and (kept.decision, kept.label) == said:
-            return await self._repeat(known, kept, said[0], replace=verdict.replace)
-        (decided,) = await self.deciding.decide(decider, known.name, [kept.id], verdict, "feedback")
-        return Taught(
+        outcome = verdict.decide(picture.guess)
+        if picture.decision is not None and (picture.decision, picture.label) == outcome:
+            return await self._repeat(known, picture, outcome[0], replace=verdict.replace)
+        (decided,) = await self.decisions.decide(reviewer, known.name, [picture.id], verdict, "feedback")
+        return FeedbackResult(
             decided.example,
             decided.label,
             decided.collection_version,
             decided.decision,
-            await self._find_others(known, kept, decided.label),
+            await self._find_others(known, picture, decided.label),
             decided.replaced_labels,
         )
 
     async def _repeat(
-        self, known: KnownCollection, kept: ReviewPicture, decision: Decision, *, replace: bool
-    ) -> Taught:
+        self, known: KnownCollection, picture: ReviewPicture, decision: Decision, *, replace: bool
+    ) -> FeedbackResult:
         """The same word again: of a picture that still shows its label the others go, where that is asked for."""
         replaced: tuple[str, ...] = ()
         async with self.database.session() as session:
             row = await find_collection(session, known.workspace, known.name, lock=True)
-            version, label = row.version, kept.label
-            labels = await find_labels_of(session, row.id, kept.image_sha256)
-            if replace and label in labels and kept.example_id is not None:
-                shown = Added(kept.example_id, kept.image_sha256, created=False)
-                (settled,) = await settle_labels(session, row, label, [shown], replace=True)
+            version, label = row.version, picture.label
+            labels = await find_labels_of(session, row.id, picture.image_sha256)
+            if replace and label in labels and picture.example_id is not None:
+                example = AddResult(picture.example_id, picture.image_sha256, created=False)
+                (settled,) = await settle_labels(session, row, label, [example], replace=True)
                 replaced = settled.replaced_labels
-        await self.deciding.announce(row, has_changed=row.version != version)
+        await self.decisions.announce(row, has_changed=row.version != version)
         others = tuple(name for name in labels if name not in (label, *replaced))
-        return Taught(kept.example_id, label, row.version, decision, others, replaced)
+        return FeedbackResult(picture.example_id, label, row.version, decision, others, replaced)
 
     async def _teach(
         self,
-        decider: Decider,
+        reviewer: Reviewer,
         known: KnownCollection,
         judged: JudgedImages,
-        said: Scored | None,
+        scores: PredictionScores | None,
         stored: bytes,
         sha256: str,
         verdict: Verdict,
-    ) -> Taught:
+    ) -> FeedbackResult:
         """One transaction: the example, where there is one, and what was said of the answer."""
-        decision, label = verdict.decide("" if said is None else said.guess)
-        forgotten = Forgotten()
+        decision, label = verdict.decide("" if scores is None else scores.guess)
+        removed = RemovedExamples()
         async with self.database.session() as session:
             await lock_images(session, [sha256])
             if label is not None:
@@ -211,40 +217,42 @@ class Feedback:
                 await vectors.ensure_index(session, judged.encoder, judged.vectors.shape[1])
                 new = NewExample(sha256, vectors.to_sql(judged.vectors[0]), len(stored))
                 added = await add_examples(session, row, label, "", [new], judged.encoder)
-                (made,) = await settle_labels(session, row, label, added, replace=verdict.replace)
-                await feedback_examples.note(session, [made.id] if made.created else [])
-                told = Taught(made.id, label, row.version, None, made.other_labels, made.replaced_labels)
+                (example,) = await settle_labels(session, row, label, added, replace=verdict.replace)
+                await feedback_examples.note(session, [example.id] if example.created else [])
+                result = FeedbackResult(
+                    example.id, label, row.version, None, example.other_labels, example.replaced_labels
+                )
             else:
-                forgotten = await feedback_examples.forget(session, row, sha256)
+                removed = await feedback_examples.forget(session, row, sha256)
                 others = await find_labels_of(session, row.id, sha256)
-                told = Taught(None, None, row.version, None, tuple(others), forgotten.labels)
-            kept = await repository.find_by_image(session, to_reviewed(row), sha256, lock=True)
-            if kept is not None:
+                result = FeedbackResult(None, None, row.version, None, tuple(others), removed.labels)
+            picture = await repository.find_by_image(session, to_retention(row), sha256, lock=True)
+            if picture is not None:
                 # the queue says the same as what counts, which is of the answer now and not of the one it kept
                 word = verdict if label is None else Verdict("label", label=label)
-                if (kept.decision, kept.label) != (of_kept := word.decide(kept.guess)):
-                    kept.decision, kept.label = of_kept
-                    kept.decided_at, kept.decided_by = datetime.now(UTC), decider.key_id
-                kept.example_id = told.example
-            if said is not None:
-                answer = None if said.rejected else said.guess
+                if (picture.decision, picture.label) != (of_kept := word.decide(picture.guess)):
+                    picture.decision, picture.label = of_kept
+                    picture.decided_at, picture.decided_by = datetime.now(UTC), reviewer.key_id
+                picture.example_id = result.example
+            if scores is not None:
+                answer = None if scores.rejected else scores.guess
                 decision = _compare(answer, decision, label)
                 decision = await outcomes.put(session, row.id, sha256, "feedback", answer, decision, label)
-                told = dataclasses.replace(told, decision=decision)
-        await self.deciding.announce(row, has_changed=row.version != version)
-        self.learning.drop_later(forgotten.images)
-        return told
+                result = dataclasses.replace(result, decision=decision)
+        await self.decisions.announce(row, has_changed=row.version != version)
+        self.learning.drop_later(removed.images)
+        return result
 
 
-def _read_answer(judged: JudgedImages, known: KnownCollection) -> Scored | None:
+def _read_answer(judged: JudgedImages, known: KnownCollection) -> PredictionScores | None:
     """What the collection says of the one image; None where it was taught nothing."""
     if (judgement := judged.judgement) is None:
         return None
     return score_row(judgement.labels, judgement.prediction, 0, judgement.threshold, known.version)
 
 
-def _compare(told: str | None, decision: Decision, label: str | None) -> Decision:
+def _compare(answer: str | None, decision: Decision, label: str | None) -> Decision:
     """What counts: whether the answer was right, none of the labels included."""
     if label is None:
-        return "right" if told is None else decision
-    return "right" if told == label else "relabelled"
+        return "right" if answer is None else decision
+    return "right" if answer == label else "relabelled"

@@ -18,28 +18,28 @@ from numpy.typing import NDArray
 from app.collections.directory import KnownCollection
 from app.collections.given_answers import GivenAnswer
 from app.errors import VisionError
-from app.feedback.scoring import Scored, score_row
+from app.feedback.scoring import PredictionScores, score_row
 from app.http.spool import Entry
 from app.observability.logs import current_request_id
 from app.observability.metrics import Metrics
 from app.settings.review import ReviewSettings
 
-_LINE_SECONDS = 10.0
-"""How long a full queue's line holds: another process may have made room meanwhile."""
-_MAX_LINES = 4_096
+_LIMIT_SECONDS = 10.0
+"""How long the margin limit of a full queue holds: another process may have made room meanwhile."""
+_MAX_LIMITS = 4_096
 _MIB = 1 << 20
 
 
 @dataclass(frozen=True)
 class UnsurePicture:
-    """A picture that may be kept, and what its collection said of it. Whoever takes it closes `entry`."""
+    """A picture that may be kept, and what its collection said of it. The taker closes `entry`."""
 
     collection: KnownCollection
     request_id: str
     entry: Entry
     encoder: str
     vector: NDArray[np.float32]
-    scored: Scored
+    prediction: PredictionScores
 
 
 @dataclass(eq=False)
@@ -50,17 +50,19 @@ class HandOver:
     metrics: Metrics
     _waiting: deque[UnsurePicture] = field(default_factory=deque, init=False)
     _waiting_bytes: int = field(default=0, init=False)
-    _come: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    _lines: dict[uuid.UUID, tuple[float, float]] = field(default_factory=dict, init=False)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _margin_limits: dict[uuid.UUID, tuple[float, float]] = field(default_factory=dict, init=False)
     """Of collections whose queue is full: until when that is believed, and the margin of the surest kept."""
 
     def hear(self, given: GivenAnswer) -> None:
         """Take in those of the pictures that are unsure; see `AnswerListener`."""
         for row, entry in enumerate(given.images):
-            scored = score_row(given.labels, given.prediction, row, given.threshold, given.collection.version)
-            if scored.margin > self.settings.review_max_margin and not scored.rejected:
+            prediction = score_row(
+                given.labels, given.prediction, row, given.threshold, given.collection.version
+            )
+            if prediction.margin > self.settings.review_max_margin and not prediction.rejected:
                 continue
-            if self._is_surer(given.collection.id, scored.margin):
+            if self._is_surer(given.collection.id, prediction.margin):
                 self.metrics.observe_review("surer")
                 continue
             if (kept := self._keep(entry)) is None:
@@ -68,26 +70,26 @@ class HandOver:
                 continue
             vector = given.vectors[row]
             self._waiting.append(
-                UnsurePicture(given.collection, current_request_id(), kept, given.encoder, vector, scored)
+                UnsurePicture(given.collection, current_request_id(), kept, given.encoder, vector, prediction)
             )
-            self._come.set()
+            self._arrived.set()
 
     async def take(self) -> UnsurePicture:
         """The next one, as soon as there is one."""
         while not self._waiting:
-            self._come.clear()
-            await self._come.wait()
+            self._arrived.clear()
+            await self._arrived.wait()
         picture = self._waiting.popleft()
         self._waiting_bytes -= picture.entry.size
         return picture
 
-    def draw_line(self, collection_id: uuid.UUID, margin: float | None) -> None:
+    def set_margin_limit(self, collection_id: uuid.UUID, margin: float | None) -> None:
         """For a while pass over pictures of a collection that are as sure as `margin`; None passes over none."""
-        self._lines.pop(collection_id, None)
+        self._margin_limits.pop(collection_id, None)
         if margin is not None:
-            self._lines[collection_id] = (time.monotonic() + _LINE_SECONDS, margin)
-        while len(self._lines) > _MAX_LINES:
-            del self._lines[next(iter(self._lines))]
+            self._margin_limits[collection_id] = (time.monotonic() + _LIMIT_SECONDS, margin)
+        while len(self._margin_limits) > _MAX_LIMITS:
+            del self._margin_limits[next(iter(self._margin_limits))]
 
     @property
     def is_empty(self) -> bool:
@@ -102,8 +104,8 @@ class HandOver:
         self._waiting_bytes = 0
 
     def _is_surer(self, collection_id: uuid.UUID, margin: float) -> bool:
-        until, line = self._lines.get(collection_id, (0.0, 0.0))
-        return time.monotonic() < until and margin >= line
+        until, limit = self._margin_limits.get(collection_id, (0.0, 0.0))
+        return time.monotonic() < until and margin >= limit
 
     def _keep(self, entry: Entry) -> Entry | None:
         """The picture's bytes for longer than its request; None where there is no room for them."""

@@ -16,13 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.quota import StorageQuota
 from app.collections import vectors
 from app.collections.learning import Learning
-from app.collections.neighbours import Reviewed
+from app.collections.neighbours import ReviewRetention
 from app.collections.service import lock_images
 from app.errors import VisionError
 from app.feedback import outcomes, repository
 from app.feedback.diversity import place_picture
 from app.feedback.handover import HandOver, UnsurePicture
-from app.feedback.repository import NewPicture, Seen
+from app.feedback.repository import ComparedPicture, NewPicture
 from app.settings.review import ReviewSettings
 from app.storage.blobs import BlobStore
 from app.storage.database import Database
@@ -34,7 +34,7 @@ log = structlog.get_logger("app.feedback")
 
 @dataclass(eq=False)
 class Keeper:
-    """Keeps pictures, one at a time: a request never waits for one, and decoding is left to requests."""
+    """Writes pictures in the background, one at a time, so that no request waits for it."""
 
     settings: ReviewSettings
     database: Database
@@ -69,12 +69,12 @@ class Keeper:
     async def sweep(self) -> int:
         """Forget pictures that are kept for too long, and what people said long ago; how many pictures went."""
         async with self.database.session() as session:
-            everywhere = await repository.list_reviewed(session)
+            everywhere = await repository.list_retentions(session)
             await outcomes.forget_old(session, self.settings.feedback_days)
         gone: list[str] = []
-        for reviewed in everywhere:
+        for retention in everywhere:
             async with self.database.session() as session:
-                gone += await repository.trim(session, reviewed)
+                gone += await repository.trim(session, retention)
         if gone:
             self.learning.drop_later(gone)
         return len(gone)
@@ -117,31 +117,31 @@ class Keeper:
         async with self.database.session() as session:
             await lock_images(session, [sha256])
             await repository.lock_queue(session, known.id)
-            reviewed = await repository.find_reviewed(session, known.id)
-            if reviewed is None or reviewed.keep is None:
+            retention = await repository.find_retention(session, known.id)
+            if retention is None or retention.keep is None:
                 return "refused"
             others = await repository.compare(session, known.id, picture.encoder, vector)
             if any(other.cosine >= self.settings.review_same_similarity for other in others):
                 return "known"
             if await repository.is_known(session, known.id, sha256):
                 return "known"
-            waiting, surest = await repository.measure(session, reviewed)
-            if waiting >= reviewed.keep and picture.scored.margin >= surest:
-                self.handover.draw_line(known.id, surest)
+            waiting, surest = await repository.measure(session, retention)
+            if waiting >= retention.keep and picture.prediction.margin >= surest:
+                self.handover.set_margin_limit(known.id, surest)
                 return "surer"
             await self.blobs.put(sha256, stored.bytes)
-            await self._add(session, reviewed, picture, others, sha256, len(stored.bytes), vector)
-            gone = await repository.trim(session, reviewed)
-        self.handover.draw_line(known.id, None)
+            await self._add(session, retention, picture, others, sha256, len(stored.bytes), vector)
+            gone = await repository.trim(session, retention)
+        self.handover.set_margin_limit(known.id, None)
         self.learning.drop_later(gone)
         return "kept"
 
     async def _add(
         self,
         session: AsyncSession,
-        reviewed: Reviewed,
+        retention: ReviewRetention,
         picture: UnsurePicture,
-        others: Sequence[Seen],
+        others: Sequence[ComparedPicture],
         sha256: str,
         size: int,
         vector: str,
@@ -149,14 +149,14 @@ class Keeper:
         """Give the picture its place in the queue, and let surer ones like it stand further back."""
         penalty = self.settings.review_diversity
         waiting = [other for other in others if other.waits]
-        placed = place_picture(
-            picture.scored.margin,
+        placement = place_picture(
+            picture.prediction.margin,
             np.array([other.cosine for other in waiting]),
             np.array([other.margin for other in waiting]),
             penalty,
         )
         new = NewPicture(
-            picture.request_id, sha256, size, picture.encoder, vector, picture.scored, placed.place
+            picture.request_id, sha256, size, picture.encoder, vector, picture.prediction, placement.place
         )
-        await repository.add(session, reviewed.id, new)
-        await repository.move_back(session, [waiting[index].id for index in placed.moved], penalty)
+        await repository.add(session, retention.id, new)
+        await repository.move_back(session, [waiting[index].id for index in placement.pushed_back], penalty)

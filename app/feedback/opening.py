@@ -9,19 +9,19 @@ from typing import Protocol
 from app.access.quota import StorageQuota
 from app.access.service import KeyRing
 from app.collections.learning import Learning
-from app.feedback.deciding import Deciding
+from app.feedback.deciding import Decisions
 from app.feedback.giving import Feedback
 from app.feedback.handover import HandOver
 from app.feedback.keeping import Keeper
-from app.feedback.service import Review
+from app.feedback.service import ReviewQueue
 from app.observability.metrics import Metrics
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.database import Database
 
 
-class Ground(Protocol):
-    """What they stand on."""
+class ReviewDependencies(Protocol):
+    """The services that the room needs."""
 
     settings: Settings
     metrics: Metrics
@@ -35,13 +35,13 @@ class Ground(Protocol):
 class ReviewServices:
     """The services of the room."""
 
-    review: Review
-    deciding: Deciding
+    review: ReviewQueue
+    decisions: Decisions
     feedback: Feedback
     keeper: Keeper
 
 
-def open_review(stack: AsyncExitStack, ground: Ground, learning: Learning) -> ReviewServices:
+def open_review(stack: AsyncExitStack, ground: ReviewDependencies, learning: Learning) -> ReviewServices:
     """The services, with the keeper at work on what requests hand over; `stack` ends it."""
     database, blobs, quota, metrics = ground.database, ground.blobs, ground.quota, ground.metrics
     recognition = learning.recognition
@@ -49,7 +49,7 @@ def open_review(stack: AsyncExitStack, ground: Ground, learning: Learning) -> Re
     keeper = Keeper(ground.settings.review, database, learning, blobs, quota, handover)
     keeper.start()
     stack.push_async_callback(keeper.close)
-    deciding = Deciding(
+    decisions = Decisions(
         database,
         recognition,
         ground.keys,
@@ -59,7 +59,10 @@ def open_review(stack: AsyncExitStack, ground: Ground, learning: Learning) -> Re
         metrics,
         ground.settings.batching.deadline_s,
     )
-    feedback = Feedback(database, recognition, learning, deciding, blobs, quota, metrics)
+    feedback = Feedback(database, recognition, learning, decisions, blobs, quota, metrics)
     return ReviewServices(
-        Review(database, recognition, ground.settings.review.review_score_wait_s), deciding, feedback, keeper
+        ReviewQueue(database, recognition, ground.settings.review.review_score_wait_s),
+        decisions,
+        feedback,
+        keeper,
     )

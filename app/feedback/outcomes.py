@@ -1,4 +1,4 @@
-"""What people said of answers, one row a picture, and how often they agreed; in the caller's transaction."""
+"""Decisions on answers, one row per picture, and how often people agreed; in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ async def put(
     decision: Decision,
     label: str | None,
 ) -> Decision:
-    """Remember the last word on a picture; how it counts. It is held against what the service told the first time,
-    before it was taught: what it tells of a picture that it learned says nothing.
+    """Store the last decision on a picture; returns how it counts.
+
+    It is compared with the first prediction, made before the picture was taught: a prediction of a learned picture is
+    no evidence.
     """
     counted = await session.scalar(
         text(
@@ -58,7 +60,7 @@ async def put(
 
 
 async def remove(session: AsyncSession, collection_id: uuid.UUID, image_sha256: str) -> bool:
-    """Take the last word on a picture back; whether there was one."""
+    """Remove the last decision on a picture; whether there was one."""
     gone = await session.scalar(
         text(
             "DELETE FROM feedback_outcomes WHERE collection_id = :collection AND image_sha256 = :image RETURNING id"
@@ -69,7 +71,7 @@ async def remove(session: AsyncSession, collection_id: uuid.UUID, image_sha256: 
 
 
 async def forget_old(session: AsyncSession, days: int) -> None:
-    """Forget what was said so long ago that it counts no more."""
+    """Delete decisions that are too old to count."""
     await session.execute(
         text(
             "DELETE FROM feedback_outcomes WHERE id IN (SELECT id FROM feedback_outcomes "
@@ -92,10 +94,10 @@ async def summarise(session: AsyncSession, collection_id: uuid.UUID, waiting: in
     points = await session.execute(
         text(
             "SELECT decided, agreement FROM ("  # noqa: S608 - a number of this file
-            "SELECT row_number() OVER told AS decided, avg(CASE WHEN decision = 'right' THEN 1.0 ELSE 0.0 END) "
-            f"OVER (told ROWS {WINDOW - 1} PRECEDING) AS agreement "
+            "SELECT row_number() OVER decisions AS decided, avg(CASE WHEN decision = 'right' THEN 1.0 ELSE 0.0 END) "
+            f"OVER (decisions ROWS {WINDOW - 1} PRECEDING) AS agreement "
             "FROM feedback_outcomes WHERE collection_id = :collection AND decision <> 'skip' "
-            "WINDOW told AS (ORDER BY decided_at, id)) points "
+            "WINDOW decisions AS (ORDER BY decided_at, id)) points "
             "WHERE decided % :step = 0 OR decided = :decided ORDER BY decided"
         ),
         {"collection": collection_id, "step": -(-decided // _MAX_POINTS) or 1, "decided": decided},

@@ -1,6 +1,6 @@
 """Pictures kept for review as rows; a look-up is held to a workspace by `app.collections`, which finds the collection.
 
-Whoever decides pictures has locked their collection first, and whoever keeps one holds a share of that lock before it
+A transaction that decides pictures locks their collection first; one that keeps a picture shares that lock before it
 changes other rows, so that the two never wait for one another; others pass over rows that are locked.
 """
 
@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
 from app.collections import vectors
-from app.collections.neighbours import Reviewed
-from app.feedback.scoring import Scored
+from app.collections.neighbours import ReviewRetention
+from app.feedback.scoring import PredictionScores
 from app.feedback.tables import ReviewPicture
 
 _QUEUE_LOCK = 0x7265_7669
@@ -38,13 +38,13 @@ class NewPicture:
     bytes: int
     encoder: str
     vector: str
-    scored: Scored
+    prediction: PredictionScores
     place: float
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A kept picture as seen from a new one."""
+class ComparedPicture:
+    """A kept picture and its similarity to a new one."""
 
     id: uuid.UUID
     margin: float
@@ -60,7 +60,9 @@ async def lock_queue(session: AsyncSession, collection_id: uuid.UUID) -> None:
     )
 
 
-async def compare(session: AsyncSession, collection_id: uuid.UUID, encoder: str, vector: str) -> list[Seen]:
+async def compare(
+    session: AsyncSession, collection_id: uuid.UUID, encoder: str, vector: str
+) -> list[ComparedPicture]:
     """Every kept picture that the same encoder embedded, with its cosine to a vector."""
     rows = await session.execute(
         text(
@@ -69,10 +71,13 @@ async def compare(session: AsyncSession, collection_id: uuid.UUID, encoder: str,
         ),
         {"collection": collection_id, "encoder": encoder, "vector": vector},
     )
-    return [Seen(picture, float(margin), waits, float(cosine)) for picture, margin, waits, cosine in rows]
+    return [
+        ComparedPicture(picture, float(margin), waits, float(cosine))
+        for picture, margin, waits, cosine in rows
+    ]
 
 
-async def read_reviewed(session: AsyncSession, collection_id: uuid.UUID) -> Reviewed:
+async def read_retention(session: AsyncSession, collection_id: uuid.UUID) -> ReviewRetention:
     """What a collection may keep; nothing where it is gone."""
     row = (
         await session.execute(
@@ -80,10 +85,10 @@ async def read_reviewed(session: AsyncSession, collection_id: uuid.UUID) -> Revi
             {"collection": collection_id},
         )
     ).one_or_none()
-    return Reviewed(collection_id, None, None) if row is None else Reviewed(*row)
+    return ReviewRetention(collection_id, None, None) if row is None else ReviewRetention(*row)
 
 
-async def find_reviewed(session: AsyncSession, collection_id: uuid.UUID) -> Reviewed | None:
+async def find_retention(session: AsyncSession, collection_id: uuid.UUID) -> ReviewRetention | None:
     """What a collection may keep, which nobody changes, nor teaches it, before the transaction ends; None where it
     keeps nothing or is gone.
     """
@@ -96,7 +101,7 @@ async def find_reviewed(session: AsyncSession, collection_id: uuid.UUID) -> Revi
             {"collection": collection_id},
         )
     ).one_or_none()
-    return None if row is None else Reviewed(*row)
+    return None if row is None else ReviewRetention(*row)
 
 
 async def is_known(session: AsyncSession, collection_id: uuid.UUID, image_sha256: str) -> bool:
@@ -123,7 +128,7 @@ async def add(session: AsyncSession, collection_id: uuid.UUID, new: NewPicture) 
             encoder=new.encoder,
             vector=text("CAST(:vector AS vector)").bindparams(vector=new.vector),
             place=new.place,
-            **_score_values(new.scored),
+            **_score_values(new.prediction),
         )
     )
 
@@ -138,21 +143,21 @@ async def move_back(session: AsyncSession, pictures: Sequence[uuid.UUID], penalt
         )
 
 
-async def measure(session: AsyncSession, reviewed: Reviewed) -> tuple[int, float]:
+async def measure(session: AsyncSession, retention: ReviewRetention) -> tuple[int, float]:
     """How many pictures wait, and the margin of the surest of them."""
-    wanted = select(func.count(), func.coalesce(func.max(ReviewPicture.margin), 0.0)).where(_waits(reviewed))
-    waiting, margin = (await session.execute(wanted)).one()
+    query = select(func.count(), func.coalesce(func.max(ReviewPicture.margin), 0.0)).where(_waits(retention))
+    waiting, margin = (await session.execute(query)).one()
     return int(waiting), float(margin)
 
 
-async def trim(session: AsyncSession, reviewed: Reviewed) -> list[str]:
+async def trim(session: AsyncSession, retention: ReviewRetention) -> list[str]:
     """Forget what is too old, the surest that wait beyond `keep`, and the longest decided beyond it; the hashes of the
     images of what went. See `Neighbours.trim_review`.
     """
-    if reviewed.keep is None or reviewed.days is None:
+    if retention.keep is None or retention.days is None:
         gone = await session.scalars(
             delete(ReviewPicture)
-            .where(ReviewPicture.collection_id == reviewed.id)
+            .where(ReviewPicture.collection_id == retention.id)
             .returning(ReviewPicture.image_sha256)
         )
         return list(gone)
@@ -165,48 +170,48 @@ async def trim(session: AsyncSession, reviewed: Reviewed) -> list[str]:
             f"({mine} AND decision IS NOT NULL ORDER BY decided_at DESC, id OFFSET :keep LIMIT {_TRIM})"
             ") FOR UPDATE SKIP LOCKED) RETURNING image_sha256"
         ),
-        {"collection": reviewed.id, "days": reviewed.days, "keep": reviewed.keep},
+        {"collection": retention.id, "days": retention.days, "keep": retention.keep},
     )
     return list(rows)
 
 
-async def list_reviewed(session: AsyncSession) -> list[Reviewed]:
+async def list_retentions(session: AsyncSession) -> list[ReviewRetention]:
     """Every collection that keeps pictures for review."""
     rows = await session.execute(
         text("SELECT id, review_keep, review_days FROM collections WHERE review_keep IS NOT NULL")
     )
-    return [Reviewed(*row) for row in rows]
+    return [ReviewRetention(*row) for row in rows]
 
 
 async def page_by_place(
-    session: AsyncSession, reviewed: Reviewed, *, limit: int, after: tuple[float, uuid.UUID] | None
+    session: AsyncSession, retention: ReviewRetention, *, limit: int, after: tuple[float, uuid.UUID] | None
 ) -> list[ReviewPicture]:
     """Pictures that wait, the least sure first, beginning after the pair `after`."""
-    wanted = _WITHOUT_VECTORS.where(_waits(reviewed))
+    query = _WITHOUT_VECTORS.where(_waits(retention))
     if after is not None:
         place, picture = after
-        wanted = wanted.where(
+        query = query.where(
             or_(ReviewPicture.place > place, and_(ReviewPicture.place == place, ReviewPicture.id > picture))
         )
-    rows = await session.scalars(wanted.order_by(ReviewPicture.place, ReviewPicture.id).limit(limit))
+    rows = await session.scalars(query.order_by(ReviewPicture.place, ReviewPicture.id).limit(limit))
     return list(rows)
 
 
 async def page_by_time(
-    session: AsyncSession, reviewed: Reviewed, *, limit: int, after: tuple[datetime, uuid.UUID] | None
+    session: AsyncSession, retention: ReviewRetention, *, limit: int, after: tuple[datetime, uuid.UUID] | None
 ) -> list[ReviewPicture]:
     """Pictures that wait, the newest first, beginning after the pair `after`."""
-    wanted = _WITHOUT_VECTORS.where(_waits(reviewed))
+    query = _WITHOUT_VECTORS.where(_waits(retention))
     if after is not None:
         moment, picture = after
-        wanted = wanted.where(
+        query = query.where(
             or_(
                 ReviewPicture.created_at < moment,
                 and_(ReviewPicture.created_at == moment, ReviewPicture.id < picture),
             )
         )
     order = (ReviewPicture.created_at.desc(), ReviewPicture.id.desc())
-    return list(await session.scalars(wanted.order_by(*order).limit(limit)))
+    return list(await session.scalars(query.order_by(*order).limit(limit)))
 
 
 async def find_all(session: AsyncSession, pictures: Sequence[uuid.UUID]) -> list[ReviewPicture]:
@@ -215,35 +220,35 @@ async def find_all(session: AsyncSession, pictures: Sequence[uuid.UUID]) -> list
 
 
 async def find(
-    session: AsyncSession, reviewed: Reviewed, pictures: Sequence[uuid.UUID], *, lock: bool = False
+    session: AsyncSession, retention: ReviewRetention, pictures: Sequence[uuid.UUID], *, lock: bool = False
 ) -> list[ReviewPicture]:
     """Those of the pictures that are kept, decided ones too, by id; none that is too old."""
-    wanted = _WITHOUT_VECTORS.where(_is_fresh(reviewed), ReviewPicture.id.in_(pictures))
-    wanted = wanted.order_by(ReviewPicture.id)
-    return list(await session.scalars(wanted.with_for_update() if lock else wanted))
+    query = _WITHOUT_VECTORS.where(_is_fresh(retention), ReviewPicture.id.in_(pictures))
+    query = query.order_by(ReviewPicture.id)
+    return list(await session.scalars(query.with_for_update() if lock else query))
 
 
 async def find_by_request(
-    session: AsyncSession, reviewed: Reviewed, request_id: str, limit: int
+    session: AsyncSession, retention: ReviewRetention, request_id: str, limit: int
 ) -> list[ReviewPicture]:
     """The kept pictures of a request, decided ones too; at most `limit`."""
-    wanted = _WITHOUT_VECTORS.where(_is_fresh(reviewed), ReviewPicture.request_id == request_id)
-    return list(await session.scalars(wanted.order_by(ReviewPicture.id).limit(limit)))
+    query = _WITHOUT_VECTORS.where(_is_fresh(retention), ReviewPicture.request_id == request_id)
+    return list(await session.scalars(query.order_by(ReviewPicture.id).limit(limit)))
 
 
 async def find_by_image(
-    session: AsyncSession, reviewed: Reviewed, image_sha256: str, *, lock: bool = False
+    session: AsyncSession, retention: ReviewRetention, image_sha256: str, *, lock: bool = False
 ) -> ReviewPicture | None:
     """The kept picture of this content, decided or not; None where it is too old."""
-    wanted = _WITHOUT_VECTORS.where(_is_fresh(reviewed), ReviewPicture.image_sha256 == image_sha256)
-    return await session.scalar(wanted.with_for_update() if lock else wanted)
+    query = _WITHOUT_VECTORS.where(_is_fresh(retention), ReviewPicture.image_sha256 == image_sha256)
+    return await session.scalar(query.with_for_update() if lock else query)
 
 
 async def read_vectors(session: AsyncSession, pictures: Sequence[uuid.UUID]) -> dict[uuid.UUID, bytes]:
     """The vectors of pictures as pgvector sends them."""
     found: dict[uuid.UUID, bytes] = {}
-    wanted = "SELECT id, vector FROM review_pictures WHERE id = ANY(%(pictures)s)"
-    async for rows in vectors.stream(session, wanted, {"pictures": list(pictures)}):
+    query = "SELECT id, vector FROM review_pictures WHERE id = ANY(%(pictures)s)"
+    async for rows in vectors.stream(session, query, {"pictures": list(pictures)}):
         found.update(rows)
     return found
 
@@ -257,47 +262,51 @@ async def read_vectors_as_text(session: AsyncSession, pictures: Sequence[uuid.UU
     return dict(rows.all())
 
 
-async def put_scores(session: AsyncSession, scored: Sequence[tuple[uuid.UUID, Scored]]) -> None:
-    """Remember what was said anew of pictures that wait; those that somebody is deciding are passed over."""
+async def put_scores(
+    session: AsyncSession, predictions: Sequence[tuple[uuid.UUID, PredictionScores]]
+) -> None:
+    """Store new scores of pictures that wait; rows locked by a decision are skipped."""
     free = await session.scalars(
         select(ReviewPicture.id)
-        .where(ReviewPicture.id.in_([picture for picture, _ in scored]), ReviewPicture.decision.is_(None))
+        .where(
+            ReviewPicture.id.in_([picture for picture, _ in predictions]), ReviewPicture.decision.is_(None)
+        )
         .order_by(ReviewPicture.id)
         .with_for_update(skip_locked=True)
     )
     wanted = set(free)
-    changed = [{"id": picture, **_score_values(new)} for picture, new in scored if picture in wanted]
+    changed = [{"id": picture, **_score_values(new)} for picture, new in predictions if picture in wanted]
     if changed:
         await session.execute(update(ReviewPicture), changed)
 
 
 async def images_of(session: AsyncSession, collection_id: uuid.UUID) -> set[str]:
     """Hashes of the images that a collection keeps for review."""
-    wanted = select(ReviewPicture.image_sha256).where(ReviewPicture.collection_id == collection_id)
-    return set(await session.scalars(wanted))
+    query = select(ReviewPicture.image_sha256).where(ReviewPicture.collection_id == collection_id)
+    return set(await session.scalars(query))
 
 
 async def find_shown_images(session: AsyncSession, hashes: Sequence[str]) -> set[str]:
     """Those of the images that any collection keeps for review."""
-    wanted = select(ReviewPicture.image_sha256).where(ReviewPicture.image_sha256.in_(hashes))
-    return set(await session.scalars(wanted))
+    query = select(ReviewPicture.image_sha256).where(ReviewPicture.image_sha256.in_(hashes))
+    return set(await session.scalars(query))
 
 
-def _score_values(scored: Scored) -> dict[str, Any]:
+def _score_values(prediction: PredictionScores) -> dict[str, Any]:
     return {
-        "scores": [list(score) for score in scored.scores],
-        "guess": scored.guess,
-        "margin": scored.margin,
-        "rejected": scored.rejected,
-        "scored_version": scored.version,
+        "scores": [list(score) for score in prediction.scores],
+        "guess": prediction.guess,
+        "margin": prediction.margin,
+        "rejected": prediction.rejected,
+        "scored_version": prediction.version,
     }
 
 
-def _is_fresh(reviewed: Reviewed) -> Any:
+def _is_fresh(retention: ReviewRetention) -> Any:
     """Of a collection, and not too old: the sweep that forgets what is comes now and then."""
-    span = func.make_interval(0, 0, 0, reviewed.days)
-    return and_(ReviewPicture.collection_id == reviewed.id, ReviewPicture.created_at >= func.now() - span)
+    span = func.make_interval(0, 0, 0, retention.days)
+    return and_(ReviewPicture.collection_id == retention.id, ReviewPicture.created_at >= func.now() - span)
 
 
-def _waits(reviewed: Reviewed) -> Any:
-    return and_(_is_fresh(reviewed), ReviewPicture.decision.is_(None))
+def _waits(retention: ReviewRetention) -> Any:
+    return and_(_is_fresh(retention), ReviewPicture.decision.is_(None))

@@ -1,4 +1,4 @@
-"""What travels when pictures are reviewed and feedback is given."""
+"""Requests and replies of review and feedback."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class BulkDecisionRequest(DecisionRequest):
     ids: Annotated[list[uuid.UUID], FIRST_WRONG] = Field(min_length=1, description="The pictures.")
 
 
-class DecidedInfo(BaseModel):
+class ReviewDecisionInfo(BaseModel):
     """A picture after a decision on it, or after that was undone."""
 
     model_config = with_example(_DECIDED)
@@ -137,12 +137,12 @@ class DecidedInfo(BaseModel):
     waiting: int = Field(description="How many pictures of the collection still wait.")
 
 
-class DecidedList(BaseModel):
+class ReviewDecisionList(BaseModel):
     """One entry a picture, in the order of the ids."""
 
     model_config = with_example({"data": [_DECIDED]})
 
-    data: list[DecidedInfo]
+    data: list[ReviewDecisionInfo]
 
 
 class CurvePoint(BaseModel):
@@ -165,14 +165,14 @@ class ReviewStats(BaseModel):
         description="The guess was right, or the picture was rejected and shows none of the labels."
     )
     relabelled: int
-    none: int = Field(description="A label was told, and the picture shows none of them.")
+    none: int = Field(description="A label was predicted, and the picture shows none of them.")
     skipped: int
     agreement: float | None = Field(description="`right` of `decided`; null where nothing is decided.")
     curve: list[CurvePoint] = Field(description="At most 200 points, the oldest first.")
 
 
 class FeedbackInfo(BaseModel):
-    """What feedback came to."""
+    """The result of feedback."""
 
     model_config = with_example(_TAUGHT)
 

@@ -1,4 +1,4 @@
-"""What a collection said of one picture, as the review queue keeps and shows it."""
+"""The scores of one picture, as the review queue stores and shows them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ MAX_SCORES = 10
 
 
 @dataclass(frozen=True)
-class Scored:
-    """The likeliest labels, best first, and how sure that was."""
+class PredictionScores:
+    """The most likely labels, best first, and the margin."""
 
     scores: list[tuple[str, float]]
     margin: float
@@ -29,13 +29,15 @@ class Scored:
         return self.scores[0][0]
 
 
-def score_row(labels: list[str], prediction: Prediction, row: int, threshold: float, version: int) -> Scored:
+def score_row(
+    labels: list[str], prediction: Prediction, row: int, threshold: float, version: int
+) -> PredictionScores:
     """What a head with these labels says of the row-th image; `threshold` is the least score it accepts."""
     scores = prediction.scores[row]
     order = np.argsort(-scores, kind="stable")[:MAX_SCORES]
     best = float(scores[order[0]])
     second = float(scores[order[1]]) if len(order) > 1 else float(prediction.none[row])
-    return Scored(
+    return PredictionScores(
         scores=[(labels[i], float(scores[i])) for i in order],
         margin=abs(best - second),
         rejected=best < threshold,

@@ -17,7 +17,7 @@ from app.collections import vectors
 from app.collections.directory import KnownCollection
 from app.collections.errors import CollectionNotFoundError
 from app.collections.judging import judge_vectors
-from app.collections.neighbours import Reviewed
+from app.collections.neighbours import ReviewRetention
 from app.collections.service import Recognition
 from app.errors import VisionError
 from app.feedback import outcomes, repository, workspaces
@@ -25,7 +25,7 @@ from app.feedback.decisions import Stats
 from app.feedback.errors import ReviewPictureNotFoundError
 from app.feedback.repository import find_shown_images, images_of
 from app.feedback.repository import trim as trim_review
-from app.feedback.scoring import Scored, score_row
+from app.feedback.scoring import PredictionScores, score_row
 from app.feedback.tables import ReviewPicture
 from app.feedback.workspaces import count_stored_bytes
 from app.storage.database import Database
@@ -33,7 +33,7 @@ from app.storage.database import Database
 __all__ = [
     "Order",
     "PendingPicture",
-    "Review",
+    "ReviewQueue",
     "count_stored_bytes",
     "find_shown_images",
     "images_of",
@@ -54,7 +54,7 @@ class PendingPicture:
 
 
 @dataclass(eq=False)
-class Review:
+class ReviewQueue:
     """The review queues of collections, for reading."""
 
     database: Database
@@ -68,22 +68,22 @@ class Review:
         """Pictures that wait, the least sure first, beginning after the pair `after`; raises CollectionNotFoundError.
 
         Their scores are what the collection says now; their order is by what it said when they came, so that none
-        moves while somebody reads.
+        moves while a client pages through them.
         """
-        known, reviewed = await self._find_reviewed(workspace, collection)
+        known, retention = await self._find_retention(workspace, collection)
         async with self.database.session() as session:
-            rows = await repository.page_by_place(session, reviewed, limit=limit, after=after)
-        await self._score_again(known, rows)
+            rows = await repository.page_by_place(session, retention, limit=limit, after=after)
+        await self._rescore(known, rows)
         return rows
 
     async def page_by_time(
         self, workspace: str, collection: str, *, limit: int, after: tuple[datetime, uuid.UUID] | None
     ) -> list[ReviewPicture]:
         """The same, the newest first."""
-        known, reviewed = await self._find_reviewed(workspace, collection)
+        known, retention = await self._find_retention(workspace, collection)
         async with self.database.session() as session:
-            rows = await repository.page_by_time(session, reviewed, limit=limit, after=after)
-        await self._score_again(known, rows)
+            rows = await repository.page_by_time(session, retention, limit=limit, after=after)
+        await self._rescore(known, rows)
         return rows
 
     async def page_everywhere(
@@ -97,8 +97,8 @@ class Review:
         pending = [PendingPicture(rows[picture], name) for picture, name in names.items() if picture in rows]
         for name in set(names.values()):
             with suppress(CollectionNotFoundError):  # it was deleted meanwhile
-                known = await self.recognition.known(workspace, name)
-                await self._score_again(known, [item.picture for item in pending if item.collection == name])
+                known = await self.recognition.resolve_collection(workspace, name)
+                await self._rescore(known, [item.picture for item in pending if item.collection == name])
         return pending, total
 
     async def find_collection_of(self, workspace: str, picture: uuid.UUID) -> str:
@@ -111,29 +111,31 @@ class Review:
 
     async def find(self, workspace: str, collection: str, picture: uuid.UUID) -> ReviewPicture:
         """One kept picture, decided or not; raises CollectionNotFoundError and ReviewPictureNotFoundError."""
-        _, reviewed = await self._find_reviewed(workspace, collection)
+        _, retention = await self._find_retention(workspace, collection)
         async with self.database.session() as session:
-            found = await repository.find(session, reviewed, [picture])
+            found = await repository.find(session, retention, [picture])
         if not found:
             raise ReviewPictureNotFoundError
         return found[0]
 
     async def count(self, workspace: str, collection: str) -> Stats:
         """How many pictures wait, and how often people agreed; raises CollectionNotFoundError."""
-        known, reviewed = await self._find_reviewed(workspace, collection)
+        known, retention = await self._find_retention(workspace, collection)
         async with self.database.session() as session:
-            waiting, _ = await repository.measure(session, reviewed)
+            waiting, _ = await repository.measure(session, retention)
             return await outcomes.summarise(session, known.id, waiting)
 
-    async def _find_reviewed(self, workspace: str, collection: str) -> tuple[KnownCollection, Reviewed]:
-        known = await self.recognition.known(workspace, collection)
+    async def _find_retention(
+        self, workspace: str, collection: str
+    ) -> tuple[KnownCollection, ReviewRetention]:
+        known = await self.recognition.resolve_collection(workspace, collection)
         async with self.database.session() as session:
-            return known, await repository.read_reviewed(session, known.id)
+            return known, await repository.read_retention(session, known.id)
 
-    async def _score_again(self, known: KnownCollection, rows: Sequence[ReviewPicture]) -> None:
-        """Let the rows say what the collection says now, and remember that it was shown.
+    async def _rescore(self, known: KnownCollection, rows: Sequence[ReviewPicture]) -> None:
+        """Update the scores of the rows to those of the collection now, and store them.
 
-        Where that cannot be told at the moment they keep what was said last; `scored_version` says when that was.
+        Where that cannot be computed at the moment they keep the last scores; `scored_version` says of which version.
         """
         stale = [row for row in rows if row.scored_version != known.version]
         try:
@@ -153,14 +155,14 @@ class Review:
             judged = await judge_vectors(self.recognition, known, encoder, matrix)
         if judged is None:
             return
-        scored = [
+        predictions = [
             (row.id, score_row(judged.labels, judged.prediction, index, judged.threshold, known.version))
             for index, row in enumerate(rows)
         ]
         async with self.database.session() as session:
-            await repository.put_scores(session, scored)
-        for row, (_, new) in zip(rows, scored, strict=True):
-            _show(row, new)
+            await repository.put_scores(session, predictions)
+        for row, (_, new) in zip(rows, predictions, strict=True):
+            _update_scores(row, new)
 
 
 def _dim(wire: bytes) -> int:
@@ -168,7 +170,7 @@ def _dim(wire: bytes) -> int:
     return int.from_bytes(wire[:2], "big")
 
 
-def _show(row: ReviewPicture, new: Scored) -> None:
+def _update_scores(row: ReviewPicture, new: PredictionScores) -> None:
     row.scores = [list(score) for score in new.scores]
     row.guess, row.margin, row.rejected = new.guess, new.margin, new.rejected
     row.scored_version = new.version

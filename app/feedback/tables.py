@@ -66,7 +66,7 @@ class ReviewPicture(Base):
 
 
 class FeedbackExample(Base):
-    """An example that a decision or feedback made: taking the word back forgets it."""
+    """An example that a decision or feedback created; undoing it removes the example."""
 
     __tablename__ = "feedback_examples"
 
@@ -76,7 +76,7 @@ class FeedbackExample(Base):
 
 
 class FeedbackOutcome(Base):
-    """What a person last said of the answer to a picture, which is not kept here; counts for the agreement."""
+    """The last decision on the answer to a picture, without the picture; counts for the agreement."""
 
     __tablename__ = "feedback_outcomes"
     __table_args__ = (
@@ -90,7 +90,7 @@ class FeedbackOutcome(Base):
     source: Mapped[str]
     """`review` or `feedback`."""
     said: Mapped[str | None]
-    """The label that the service told; null where it told none of them."""
+    """The label that the service predicted; null where it rejected all."""
     decision: Mapped[str]
     label: Mapped[str | None]
     decided_at: Mapped[datetime] = mapped_column(server_default=func.now())

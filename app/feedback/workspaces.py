@@ -25,8 +25,8 @@ async def page(session: AsyncSession, workspace: str, *, limit: int, offset: int
 
 async def count(session: AsyncSession, workspace: str) -> int:
     """How many pictures wait in all collections of a workspace."""
-    wanted = text(f"SELECT count(*) {_WAITING}")
-    return int(await session.scalar(wanted, {"workspace": workspace}) or 0)
+    query = text(f"SELECT count(*) {_WAITING}")
+    return int(await session.scalar(query, {"workspace": workspace}) or 0)
 
 
 async def find_collection_of(session: AsyncSession, workspace: str, picture: uuid.UUID) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from app.folders.splits import Split
 
 MAX_DEPTH = 32
-"""Parts of a path that are told apart; folders deeper down count as the one at this depth."""
+"""Parts of a path that are distinguished; folders deeper down count as the one at this depth."""
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Branch:
-    """A folder as part of a split, without the inner ones that are told apart from it."""
+    """A folder as part of a split, without the inner ones that are distinguished from it."""
 
     folder: Folder
     split: Split | None = None
@@ -51,7 +51,7 @@ Level = Sequence[Branch]
 
 
 def fold(path: str) -> str:
-    """A folder's path up to the depth that is told apart."""
+    """A folder's path up to the depth that is distinguished."""
     return "/".join(path.split("/", MAX_DEPTH)[:MAX_DEPTH])
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from app.heads import calibration, gda, noise, proker
-from app.heads.gathering import CORE, Gathered
+from app.heads.gathering import CORE, SupportRows
 from app.heads.moments import Moments
 from app.heads.novelty import ENOUGH
 from app.heads.priors import ShotPrior
@@ -36,7 +36,7 @@ adjustment (Menon et al. 2021), but fitted: a classifier believes too little in 
 class Problem:
     """Supports, their cosines with the texts, and what is assumed before looking at them."""
 
-    gathered: Gathered
+    gathered: SupportRows
     supports: SupportSet
     label_ids: list[int]
     texts: TextRows | None
@@ -80,7 +80,7 @@ class Kernel(NamedTuple):
         return found
 
 
-class Combined(NamedTuple):
+class CombinedFit(NamedTuple):
     """A fit on supports, and held-out logits to calibrate it with."""
 
     text_scale: float
@@ -108,7 +108,7 @@ class _Parts(NamedTuple):
     """float64[K, r, p]: texts, kernel and Gaussian as far as they are used, rarity."""
 
 
-def combine(problem: Problem, names: Sequence[str]) -> Combined:
+def combine(problem: Problem, names: Sequence[str]) -> CombinedFit:
     """Fit `proker` and `gda`, or one of them, and what each is worth.
 
     From `ENOUGH` supports a label the scales are fitted on logits of supports that are left out, and so is the chance
@@ -135,7 +135,7 @@ def combine(problem: Problem, names: Sequence[str]) -> Combined:
     kernel = None
     if parts.operator is not None:
         kernel = Kernel(width, parts.operator, middle[0])
-    return Combined(
+    return CombinedFit(
         text_scale,
         kernel,
         None if parts.gda is None else parts.gda.gda.times(middle[-1]),
@@ -147,7 +147,7 @@ def combine(problem: Problem, names: Sequence[str]) -> Combined:
     )
 
 
-def _useful(gathered: Gathered, names: Sequence[str]) -> Sequence[str]:
+def _useful(gathered: SupportRows, names: Sequence[str]) -> Sequence[str]:
     """Without Gaussians where no label has a scatter; without the kernel where very many labels have few anchors."""
     if len(names) > 1 and gathered.counts.max() < 2:
         return ("proker",)
@@ -157,7 +157,7 @@ def _useful(gathered: Gathered, names: Sequence[str]) -> Sequence[str]:
     return names
 
 
-def _rows_to_leave_out(gathered: Gathered) -> Ints:
+def _rows_to_leave_out(gathered: SupportRows) -> Ints:
     """Rows of the core whose label has another there; none where there are too few to learn from that."""
     labels = gathered.labels[gathered.core]
     if gathered.shots < ENOUGH or len(gathered.seen) < 2:
@@ -213,7 +213,7 @@ def _fit_parts(
             left = proker.leave_one_out(solver, onehot, texts)
             left = proker.LeaveOneOut(left.text[rows], left.image[rows])
         else:
-            operator, left = proker.reduced(
+            operator, left = proker.fit_on_anchors(
                 gathered.vectors, gathered.anchors, parameters, costs, (onehot, texts), rows
             )
         found = [left.text[:, seen], left.image[:, seen]]

@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from app.heads.combining import Combined, Kernel, Problem, combine, rarity
+from app.heads.combining import CombinedFit, Kernel, Problem, combine, rarity
 from app.heads.conformal import fit_conformal
-from app.heads.gathering import CORE, Gathered, gather
+from app.heads.gathering import CORE, SupportRows, gather
 from app.heads.head import Head, Scorer
 from app.heads.noise import SUSPECT, Suspect
 from app.heads.novelty import fit_evidence, fit_threshold, for_collection, likeness, text_evidence
@@ -150,10 +150,10 @@ def _fit_ordered(
 
 def _calibrate(
     head: Head,
-    gathered: Gathered,
+    gathered: SupportRows,
     priors: Priors,
     prior: ShotPrior,
-    combined: Combined,
+    combined: CombinedFit,
     held_out: Doubles,
 ) -> Head:
     """The head with its threshold and conformal scores.
@@ -175,7 +175,7 @@ def _kernel_part(kernel: Kernel | None, text_scales: Doubles, problem: Problem) 
     return kernel.width, kernel.coefficients(text_scales, problem)
 
 
-def _linear(combined: Combined, gathered: Gathered, dim: int) -> tuple[Doubles, Doubles]:
+def _linear(combined: CombinedFit, gathered: SupportRows, dim: int) -> tuple[Doubles, Doubles]:
     """Discriminants as weights float64[d, C] and bias float64[C]; unseen labels get the mean of the others."""
     classes = len(gathered.counts)
     weights, bias = np.zeros((dim, classes)), np.zeros(classes)
@@ -187,7 +187,7 @@ def _linear(combined: Combined, gathered: Gathered, dim: int) -> tuple[Doubles, 
     return weights, bias
 
 
-def _suspects(combined: Combined, gathered: Gathered) -> tuple[Suspect, ...]:
+def _suspects(combined: CombinedFit, gathered: SupportRows) -> tuple[Suspect, ...]:
     found = []
     for at in np.argsort(combined.right, kind="stable"):
         if combined.right[at] > SUSPECT:
@@ -199,7 +199,7 @@ def _suspects(combined: Combined, gathered: Gathered) -> tuple[Suspect, ...]:
     return tuple(found)
 
 
-def _recalls(told: Ints, labels: Ints, gathered: Gathered) -> tuple[Ints, Doubles]:
+def _recalls(told: Ints, labels: Ints, gathered: SupportRows) -> tuple[Ints, Doubles]:
     """int64[C] and float64[C]: rows of each label that were left out, and the share told right, NaN where none was.
 
     `told` int64[r] is what the others tell of these rows, `labels` int64[r] their labels.

@@ -23,7 +23,7 @@ EXEMPLARS = 2_400
 
 
 @dataclass(frozen=True)
-class Gathered:
+class SupportRows:
     """n vectors of C labels."""
 
     vectors: Floats
@@ -108,7 +108,7 @@ class Gathered:
         return own, by_label.max(axis=1)
 
 
-def gather(supports: SupportSet, label_ids: list[int]) -> Gathered:
+def gather(supports: SupportSet, label_ids: list[int]) -> SupportRows:
     """All vectors that `supports` keeps of these labels; those of a label come in the order of their hashes."""
     groups = [supports.vectors(label) for label in label_ids]
     counts = np.array([len(group) for group in groups], np.int64)
@@ -118,7 +118,7 @@ def gather(supports: SupportSet, label_ids: list[int]) -> Gathered:
         start + spread(group, limit) for start, group in zip(starts, groups, strict=True) if len(group)
     ]
     labels = np.repeat(np.arange(len(groups)), counts)
-    return Gathered(
+    return SupportRows(
         vectors=np.concatenate(groups) if groups else np.zeros((0, supports.dim), np.float32),
         labels=labels,
         counts=counts,

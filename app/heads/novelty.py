@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from app.heads import calibration
-from app.heads.gathering import Gathered
+from app.heads.gathering import SupportRows
 from app.heads.head import Evidence, Head
 from app.heads.priors import Priors, ShotPrior
 from app.heads.types import Doubles, Ints, sigmoid, sigmoid_of, softmax
@@ -34,7 +34,7 @@ _SPREAD = (2.0, 6.0)
 """How far offset and slope of the evidence may go from the prior: one standard deviation."""
 
 
-def rows_with_siblings(gathered: Gathered) -> Ints:
+def rows_with_siblings(gathered: SupportRows) -> Ints:
     """Rows whose label has another vector, at equal steps if there are many."""
     rows = np.flatnonzero(gathered.counts[gathered.labels] > 1)
     if len(rows) > _ROWS:
@@ -42,7 +42,7 @@ def rows_with_siblings(gathered: Gathered) -> Ints:
     return rows
 
 
-def for_collection(priors: Priors, gathered: Gathered) -> Priors:
+def for_collection(priors: Priors, gathered: SupportRows) -> Priors:
     """The priors, with what the collection itself tells of an encoder that is not at hand.
 
     Encoders differ in how alike images are that have nothing to do with each other. Where no background images say it,
@@ -61,7 +61,7 @@ def for_collection(priors: Priors, gathered: Gathered) -> Priors:
     return replace(priors, unrelated=min(apart, _MAX_UNRELATED))
 
 
-def likeness(gathered: Gathered, priors: Priors) -> float:
+def likeness(gathered: SupportRows, priors: Priors) -> float:
     """Mean relative similarity of supports to the nearest exemplar of another label; 0 with a single label."""
     if len(gathered.seen) < 2:
         return 0.0
@@ -72,7 +72,7 @@ def likeness(gathered: Gathered, priors: Priors) -> float:
     return float(priors.relative(other).mean())
 
 
-def fit_evidence(gathered: Gathered, priors: Priors, prior: ShotPrior) -> Evidence:
+def fit_evidence(gathered: SupportRows, priors: Priors, prior: ShotPrior) -> Evidence:
     """Log-odds of an image showing some label, from shipped priors, and from 3 shots on from the supports.
 
     Known: each support against the exemplars without itself. Unknown: background images, and each support
@@ -108,7 +108,7 @@ def text_evidence(priors: Priors, labels: int) -> Evidence:
     )
 
 
-def _refit(gathered: Gathered, priors: Priors, offset: float, slope: float) -> tuple[float, float]:
+def _refit(gathered: SupportRows, priors: Priors, offset: float, slope: float) -> tuple[float, float]:
     rows = rows_with_siblings(gathered)
     own, other = gathered.left_out(rows)
     unknown = [(other, _trust_in_other_labels(len(gathered.seen)))]
@@ -132,7 +132,7 @@ def _refit(gathered: Gathered, priors: Priors, offset: float, slope: float) -> t
 
 
 def fit_threshold(
-    head: Head, gathered: Gathered, priors: Priors, prior: ShotPrior, rows: Ints, logits: Doubles
+    head: Head, gathered: SupportRows, priors: Priors, prior: ShotPrior, rows: Ints, logits: Doubles
 ) -> float:
     """The best score below which to reject, from held-out logits float64[r, p] of `rows` over the seen labels.
 
@@ -168,7 +168,7 @@ def fit_threshold(
     return calibration.best_threshold(accepted, unknown, usual, right=right)
 
 
-def _within_reach(head: Head, gathered: Gathered) -> float:
+def _within_reach(head: Head, gathered: SupportRows) -> float:
     """A threshold that images less typical than the examples themselves can reach, should the shipped one be wrong."""
     few = gathered.vectors[:: max(1, len(gathered.vectors) // _FEW)]
     scores = head.predict(few).scores.max(axis=1)

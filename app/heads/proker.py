@@ -59,22 +59,22 @@ def leave_one_out(solver: Doubles, onehot: Doubles, texts: Doubles) -> LeaveOneO
     return LeaveOneOut(text, image)
 
 
-class Reduced(NamedTuple):
+class AnchorRegression(NamedTuple):
     """Kernel regression of n supports on k of them, the anchors."""
 
     operator: Doubles
     """float64[k, n]: coefficients of the anchors are this times the targets."""
-    left: LeaveOneOut
+    leave_one_out: LeaveOneOut
 
 
-def reduced(
+def fit_on_anchors(
     vectors: Floats,
     anchors: Ints,
     parameters: tuple[float, float],
     weights: Doubles,
     targets: tuple[Doubles, Doubles],
     rows: Ints,
-) -> Reduced:
+) -> AnchorRegression:
     """The subset of regressors approximation (Rasmussen and Williams 2006, section 8.3.1) and its leave-one-out.
 
     `vectors` float32[n, d], `parameters` width and ridge l, `targets` one-hot labels and texts float64[n, C] each,
@@ -95,4 +95,6 @@ def reduced(
     kept = 1.0 - np.einsum("kr,kr->r", at_rows, operator[:, rows])[:, None]
     onehot, texts = targets
     image = onehot[rows] - (onehot[rows] - at_rows.T @ (operator @ onehot)) / kept
-    return Reduced(operator, LeaveOneOut((texts[rows] - at_rows.T @ (operator @ texts)) / kept, image))
+    return AnchorRegression(
+        operator, LeaveOneOut((texts[rows] - at_rows.T @ (operator @ texts)) / kept, image)
+    )

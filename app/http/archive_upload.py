@@ -68,7 +68,7 @@ async def receive_archive(request: Request, settings: Settings) -> AsyncIterator
             fields.setdefault(field, check_text(field, request.query_params[field]))
         yield ArchiveUpload(path, sink.size, fields)
     finally:
-        with suppress(FileNotFoundError):  # whoever is done with it early may have removed it
+        with suppress(FileNotFoundError):  # its reader may have removed it already
             os.unlink(name)
 
 

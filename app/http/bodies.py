@@ -16,7 +16,7 @@ def with_example(example: dict[str, Any]) -> ConfigDict:
 
 class RequestBody(BaseModel):
     """The base of what clients send as JSON to this service's own calls: no field beyond those that it has, and flags
-    and whole numbers by their own type. pydantic takes "yes" for true, which would forget what somebody meant to keep,
+    and whole numbers by their own type. pydantic takes "yes" for true, which could delete what a client meant to keep,
     and true for 1. What stands within, as the parameters of a method, is read as in strategy files; bodies of other
     APIs (`app.compat`) are taken as their clients send them.
     """

@@ -63,7 +63,7 @@ class Upload:
 
 
 async def read_upload(request: Request, settings: Settings, spool: Spool) -> Upload:
-    """The request's upload; whoever calls closes it.
+    """The request's upload; the caller closes it.
 
     Raises `TooLargeError`, `TooManyPartsError`, `UnsupportedMediaTypeError`, `BadRequestError`,
     `InvalidInputError`, `OverloadedError`, and `ClientDisconnect` when the client leaves; nothing stays open

@@ -1,4 +1,4 @@
-"""The HTTP/1.1 connection: whoever connects must send a whole request head, in time and within so many bytes.
+"""The HTTP/1.1 connection: a client must send a whole request head, in time and within so many bytes.
 
 uvicorn itself waits forever for a head that trickles in, keeps one of any size, queues as many requests as a client
 sends ahead, and answers a malformed one in plain text. Its parser (llhttp, through httptools) is strict; what it lets
@@ -20,8 +20,8 @@ from app.http import problems
 from app.http.errors import HeadersTooLargeError, SlowUploadError
 
 MAX_SURPLUS_CONNECTIONS = 64
-"""Connections beyond the limit that are told so. Each holds an open file until its client has spoken, so that those
-beyond these are closed without an answer."""
+"""Connections beyond the limit that get an answer that says so. Each holds an open file until its client has
+spoken, so that further ones are closed without an answer."""
 MAX_PIPELINED = 64
 """Requests that wait for the answer to the one before them; a client that sends more ahead gets answers to these, and
 the connection closes."""

@@ -41,7 +41,7 @@ _ERROR_TYPES = {
 }
 
 MAX_RETRY_AFTER_SECONDS = 120
-"""openai's clients give up where they are told to wait longer."""
+"""openai's clients give up on a longer Retry-After."""
 _RETRIED_STATUSES = frozenset({408, 409, 429})
 
 _NO_CONNECTION_LEFT = re.compile(r"too many (clients|connections)|remaining connection slots")
@@ -85,7 +85,7 @@ def response(
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(min(error.retry_after_s, MAX_RETRY_AFTER_SECONDS))
     elif error.status in _RETRIED_STATUSES or error.status >= 500:
-        headers["X-Should-Retry"] = "false"  # openai's clients repeat these unless they are told
+        headers["X-Should-Retry"] = "false"  # openai's clients repeat these by default
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     body = json.dumps(document(error, request_id), ensure_ascii=True, separators=(",", ":"))
@@ -185,7 +185,7 @@ def _fields(found: Sequence[Any]) -> str:
 
 
 def unforeseen(request_id: str) -> VisionError:
-    """What a client is told of a failure nobody named: where to look it up, and nothing of the inside."""
+    """The reply to an unexpected failure: an id to look up in the log, and no internals."""
     return VisionError(f"The service failed in a way it did not foresee; its log has request {request_id}.")
 
 

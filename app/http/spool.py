@@ -42,7 +42,7 @@ class Spool:
         return self._held.own
 
     def open(self) -> Entry:
-        """An empty entry; whoever opens it closes it."""
+        """An empty entry; the caller closes it."""
         return Entry(self, self._folder)
 
     def take(self, size: int) -> None:

@@ -12,7 +12,7 @@ from app.http.event_stream import EVENT_STREAM
 
 
 class HeldStream(StreamingResponse):
-    """A stream that holds something for as long as somebody listens, and lets go of it even where not a byte could be
+    """A stream that holds a resource while its client is connected, and lets go of it even where not a byte could be
     sent.
     """
 

@@ -15,18 +15,18 @@ __all__ = ["Artifact", "artifacts_of", "count_stored_bytes", "drop_artifacts", "
 
 async def artifacts_of(session: AsyncSession, workspace: str, model: str | None = None) -> list[Artifact]:
     """A model's files by name; those of all models of the workspace without one."""
-    wanted = select(Artifact).where(Artifact.workspace == workspace).order_by(Artifact.name)
+    query = select(Artifact).where(Artifact.workspace == workspace).order_by(Artifact.name)
     return list(
         await session.scalars(
-            wanted.where(Artifact.model.is_not(None) if model is None else Artifact.model == model)
+            query.where(Artifact.model.is_not(None) if model is None else Artifact.model == model)
         )
     )
 
 
 async def count_stored_bytes(session: AsyncSession, workspace: str) -> int:
     """Bytes of the files that the workspace's jobs and uploads left behind."""
-    wanted = select(func.coalesce(func.sum(Artifact.size), 0)).where(Artifact.workspace == workspace)
-    return int(await session.scalar(wanted) or 0)
+    query = select(func.coalesce(func.sum(Artifact.size), 0)).where(Artifact.workspace == workspace)
+    return int(await session.scalar(query) or 0)
 
 
 def keep_artifacts(

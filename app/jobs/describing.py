@@ -22,8 +22,8 @@ _COLUMNS = (
 """Shown as they are in the row."""
 
 
-class Names(Protocol):
-    """What other rooms call a job's data and its base model."""
+class NameLookup(Protocol):
+    """Looks up the names of a job's data and its base model."""
 
     async def of_data(self, jobs: Sequence[Job]) -> dict[uuid.UUID, str]:
         """Names of the collections and datasets that jobs are about; those still there."""
@@ -36,7 +36,7 @@ class Names(Protocol):
 class Describer:
     """Rows of jobs as clients see them."""
 
-    names: Names
+    names: NameLookup
     redis: Redis
 
     async def describe(self, job: Job) -> JobInfo:

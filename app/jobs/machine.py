@@ -21,8 +21,8 @@ The service runs these statements asynchronously, the workers synchronously; nob
     failed     retry                          queued      service; attempts start again, the checkpoint stays
     cancelled  retry                          queued      service; likewise
 
-The owner is whoever holds the newest fence and a lease that has not lapsed: every statement of an owner says
-so, and when it touches no row, somebody else owns the job. "Lapsed" is the database's clock, never a
+The owner is the worker that holds the newest fence and a lease that has not lapsed: every statement of an owner says
+so, and when it touches no row, another worker owns the job. "Lapsed" is the database's clock, never a
 worker's.
 """
 
@@ -54,7 +54,7 @@ CLAIM: Final = text(
     f"AND (state = 'queued' OR ({_LAPSED})) "
     "RETURNING fence, attempt, max_attempts, workspace, kind, strategy, spec, checkpoint"
 )
-"""No row: it is done, cancelled, put off, out of attempts or somebody else's."""
+"""No row: it is done, cancelled, put off, out of attempts or owned by another worker."""
 
 RENEW: Final = text(
     f"UPDATE jobs SET lease = now() + make_interval(secs => :lease_s) WHERE {_MINE} RETURNING cancel"
@@ -153,7 +153,7 @@ UNSERVED: Final = text(
     "FROM job_events WHERE job_id = jobs.id ORDER BY job_events.id DESC LIMIT 1) "
     "ORDER BY created_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED"
 )
-"""Jobs that have told nothing for so long, and not this line last."""
+"""Jobs without an event for so long whose last event is not this line."""
 
 FORGET_CHECKPOINTS: Final = text(
     "UPDATE jobs SET checkpoint = NULL WHERE checkpoint IS NOT NULL AND state IN ('failed', 'cancelled') "
@@ -169,14 +169,14 @@ PROGRESS: Final = text(
     "WITH superseded AS (DELETE FROM job_events WHERE id = :before) "
     "INSERT INTO job_events (job_id, kind, data) VALUES (:id, 'progress', CAST(:data AS jsonb)) RETURNING id"
 )
-"""Likewise; takes the place of the progress that an attempt told before, so that a long job's do not pile up."""
+"""Likewise; replaces the last progress of an attempt, so that a long job's do not pile up."""
 
 FORGET_EVENTS: Final = text(
     "DELETE FROM job_events WHERE id IN (SELECT e.id FROM job_events e JOIN jobs j ON j.id = e.job_id "
     "WHERE j.finished_at <= now() - make_interval(secs => :keep_s) AND e.kind <> 'state' LIMIT :limit) "
     "RETURNING id"
 )
-"""What an ended job told, but for its states."""
+"""The events of an ended job, except its states."""
 
 TABLE: Final[dict[tuple[str, str], tuple[str, TextClause]]] = {
     ("queued", "claim"): ("running", CLAIM),

@@ -23,7 +23,7 @@ log = structlog.get_logger("app.jobs")
 def announce(
     redis_url: str, queues: Collection[str], *, every_s: float, for_s: float, until: threading.Event
 ) -> None:
-    """In a worker's thread: say that it listens to `queues`, until told to stop; each time holds `for_s` seconds."""
+    """In a worker's thread: say that it listens to `queues`, until asked to stop; each time holds `for_s` seconds."""
     client = _client(redis_url)
     with client:
         while not until.is_set():

@@ -36,7 +36,7 @@ def broker_url(redis_url: str) -> str:
 
 
 def broker_options(timeout_s: float) -> dict[str, Any]:
-    """Celery's transport options, the same for whoever sends and whoever listens but for their patience."""
+    """Celery's transport options, the same for producers and consumers except for their timeouts."""
     return {
         "global_keyprefix": KEYS,
         "socket_timeout": timeout_s,

@@ -1,4 +1,4 @@
-"""Jobs, what they told and what they left behind, as rows; every look-up is held to a workspace here.
+"""Jobs, their events and their files as rows; every look-up is held to a workspace here.
 
 What may happen to a job is `app.jobs.machine`'s, whose statements this runs for the service.
 """
@@ -64,7 +64,7 @@ class Series:
 
 async def submit(session: AsyncSession, new: NewJob, job_id: uuid.UUID, *, max_open: int) -> bool | None:
     """Insert the job: True; False where its idempotency key is taken; None where `max_open` are open already."""
-    if await open_jobs(session, new.workspace, lock=True) >= max_open:
+    if await count_open_jobs(session, new.workspace, lock=True) >= max_open:
         return None
     made = await session.scalar(
         machine.SUBMIT,
@@ -83,22 +83,22 @@ async def submit(session: AsyncSession, new: NewJob, job_id: uuid.UUID, *, max_o
     return made is not None
 
 
-async def open_jobs(session: AsyncSession, workspace: str, *, lock: bool = False) -> int:
+async def count_open_jobs(session: AsyncSession, workspace: str, *, lock: bool = False) -> int:
     """How many jobs of a workspace wait or run; with `lock` no other is queued before the transaction's end."""
     if lock:
         await lock_workspace(session, workspace)
-    wanted = select(func.count()).where(Job.workspace == workspace, Job.state.in_(OPEN))
-    return await session.scalar(wanted) or 0
+    query = select(func.count()).where(Job.workspace == workspace, Job.state.in_(OPEN))
+    return await session.scalar(query) or 0
 
 
 async def find_open(
     session: AsyncSession, workspace: str, kind: Kind, of: tuple[str, ...], value: str
 ) -> uuid.UUID | None:
     """An open job of that kind whose specification has the value at the place `of`."""
-    wanted = select(Job.id).where(
+    query = select(Job.id).where(
         Job.workspace == workspace, Job.state.in_(OPEN), Job.kind == kind, Job.spec[of].astext == value
     )
-    return await session.scalar(wanted.limit(1))
+    return await session.scalar(query.limit(1))
 
 
 async def tell(session: AsyncSession, job_id: uuid.UUID, kind: str, data: dict[str, Any]) -> None:
@@ -137,12 +137,12 @@ async def listing(
     before: tuple[datetime, uuid.UUID] | None = None,
 ) -> list[Job]:
     """The newest first, of these states if any are named, beginning after the job at `before`."""
-    wanted = select(Job).where(Job.workspace == workspace).options(defer(Job.result))
+    query = select(Job).where(Job.workspace == workspace).options(defer(Job.result))
     if states:
-        wanted = wanted.where(Job.state.in_(states))
+        query = query.where(Job.state.in_(states))
     if before is not None:
-        wanted = wanted.where(tuple_(Job.created_at, Job.id) < before)
-    return list(await session.scalars(wanted.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)))
+        query = query.where(tuple_(Job.created_at, Job.id) < before)
+    return list(await session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)))
 
 
 async def load_events(
@@ -164,7 +164,7 @@ async def load_events(
 
 
 async def has_told_all(session: AsyncSession, job_id: uuid.UUID, after: int) -> bool:
-    """Whether a job has ended and told nothing after the event of that id."""
+    """Whether a job has ended without an event after that id."""
     later = select(JobEvent.id).where(JobEvent.job_id == job_id, JobEvent.id > after).exists()
     ended = select(Job.id).where(Job.id == job_id, Job.state.in_(FINISHED), ~later)
     return await session.scalar(ended) is not None
@@ -199,8 +199,8 @@ async def metrics(session: AsyncSession, job_id: uuid.UUID, *, points: int) -> l
 
 async def artifacts(session: AsyncSession, workspace: str, job_id: uuid.UUID) -> list[Artifact]:
     """What a job left behind, by name."""
-    wanted = select(Artifact).where(Artifact.workspace == workspace, Artifact.job_id == job_id)
-    return list(await session.scalars(wanted.order_by(Artifact.name)))
+    query = select(Artifact).where(Artifact.workspace == workspace, Artifact.job_id == job_id)
+    return list(await session.scalars(query.order_by(Artifact.name)))
 
 
 def digest(body: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ log = structlog.get_logger("app.jobs")
 
 
 class Publisher(Protocol):
-    """Where workers hear of jobs."""
+    """The message queue to workers."""
 
     def publish(self, job_id: uuid.UUID, queue: str) -> bool:
         """Send a message; False where the broker is away. Blocks for a moment."""
@@ -56,7 +56,7 @@ async def trains(session: AsyncSession, workspace: str, model: str) -> bool:
 
 
 class Jobs:
-    """The jobs of one service, whoever carries them out."""
+    """The jobs of one service, whichever worker runs them."""
 
     def __init__(self, settings: Settings, database: Database, queue: Publisher, quota: StorageQuota) -> None:
         self._settings = settings
@@ -93,7 +93,7 @@ class Jobs:
             if key is not None and (before := await self.find_repeated(workspace, key, digest)) is not None:
                 return before  # another request with this key came in between
             if made is None:
-                raise _full(most)
+                raise _queue_full(most)
             raise RuntimeError("a job was neither inserted nor there before")
         await self._publish(job_id, wanted.queue)
         return await self.get(workspace, job_id)
@@ -141,14 +141,14 @@ class Jobs:
         """
         most = self._settings.jobs.max_open_jobs
         async with self._database.session() as session:
-            full = await repository.open_jobs(session, workspace, lock=True) >= most
+            full = await repository.count_open_jobs(session, workspace, lock=True) >= most
             queue = None if full else await repository.retry(session, workspace, job_id)
             if queue is not None:
                 await repository.tell(session, job_id, "state", {"state": "queued", "attempt": 0})
         if queue is None:
             job = await self.get(workspace, job_id)
             if full and job.state in repository.AGAIN:
-                raise _full(most)
+                raise _queue_full(most)
             raise JobStateError(
                 f"Only failed and cancelled jobs can be tried again; this one is {job.state}."
             )
@@ -162,7 +162,7 @@ class Jobs:
             return await repository.metrics(session, job_id, points=points)
 
     async def has_told_all(self, job_id: uuid.UUID, after: int) -> bool:
-        """Whether a job has ended and told nothing after the event of that id."""
+        """Whether a job has ended without an event after that id."""
         async with self._database.session() as session:
             return await repository.has_told_all(session, job_id, after)
 
@@ -179,7 +179,7 @@ class Jobs:
                 return file
         raise ArtifactNotFoundError
 
-    async def open_of_kind(self, workspace: str, kind: Kind, collection: uuid.UUID) -> uuid.UUID | None:
+    async def find_open_job(self, workspace: str, kind: Kind, collection: uuid.UUID) -> uuid.UUID | None:
         """An open job of that kind on a collection."""
         async with self._database.session() as session:
             return await repository.find_open(
@@ -195,18 +195,18 @@ class Jobs:
         return job
 
     async def _publish(self, job_id: uuid.UUID, queue: str) -> None:
-        """Tell the workers; who cannot be told now is told by the sweeper."""
+        """Publish the job to workers; where that fails, the sweeper publishes it later."""
         if not await asyncio.to_thread(self._queue.publish, job_id, queue):
-            log.warning("workers could not be told of a job yet", job=str(job_id), queue=queue)
+            log.warning("a job could not be published to workers yet", job=str(job_id), queue=queue)
             return
         try:
             async with self._database.session() as session:
                 await session.execute(machine.PUBLISHED, {"id": job_id})
-        except SQLAlchemyError as error:  # it is told again
+        except SQLAlchemyError as error:  # the sweeper publishes it again
             log.warning("a message could not be noted", job=str(job_id), reason=type(error).__name__)
 
 
-def _full(most: int) -> OverloadedError:
+def _queue_full(most: int) -> OverloadedError:
     return OverloadedError(
         f"{most} jobs wait or run already: try again when some are done.", retry_after_s=_FULL_RETRY_SECONDS
     )

@@ -1,4 +1,4 @@
-"""What a job is told to do and what it leaves behind, as they are stored in its row and travel to workers."""
+"""The specification and the results of a job, as its row stores them and as they are sent to workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job tells as server-sent events, and its files as downloads."""
+"""The events of a job as server-sent events, and its files as downloads."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ log = structlog.get_logger("app.jobs")
 
 
 class Followers:
-    """Who follows jobs on this service."""
+    """Counts the clients that follow jobs."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class Followers:
 
 
 def _newest(events: Sequence[StoredEvent]) -> list[StoredEvent]:
-    """Without progress that later progress among them supersedes: a long job has told of very much."""
+    """Without progress that later progress among them supersedes: a long job has very many of them."""
     last = max((event.id for event in events if event.kind == "progress"), default=0)
     return [event for event in events if event.kind != "progress" or event.id == last]
 

@@ -1,4 +1,4 @@
-"""The tables of jobs, of what they tell while they run, and of the models and files they publish.
+"""The tables of jobs, their events, and the models and files that they publish.
 
 What may change them, and when, is `app.jobs.machine`'s.
 """
@@ -40,7 +40,7 @@ class Job(Base):
     state: Mapped[str] = mapped_column(server_default="queued")
     """queued, running, succeeded, failed or cancelled."""
     fence: Mapped[int] = mapped_column(server_default="0")
-    """Grows with every claim and never shrinks; whoever holds an older one may write nothing."""
+    """Grows with every claim and never shrinks; a worker with an older fence may write nothing."""
     attempt: Mapped[int] = mapped_column(server_default="0")
     """Attempts charged; one that a drain or a full disk ended is given back."""
     max_attempts: Mapped[int]
@@ -73,7 +73,7 @@ class Job(Base):
 
 
 class JobEvent(Base):
-    """What a job told: a state, its progress, a metric or a log line. Ids grow in the order of a job's events."""
+    """An event of a job: a state, its progress, a metric or a log line. Ids grow in the order of a job's events."""
 
     __tablename__ = "job_events"
     __table_args__ = (Index("ix_job_events_job", "job_id", "id"),)

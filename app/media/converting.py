@@ -73,7 +73,7 @@ def convert(data: bytes, kind: str, *, max_pixels: int, max_side: int, limits: D
 async def convert_async(
     data: bytes, kind: str, *, max_pixels: int, max_side: int, limits: DecoderLimits
 ) -> bytes:
-    """`convert` on threads of its own, so that whoever waits for it keeps nobody else from decoding."""
+    """`convert` on threads of its own, so that waiting for it does not block other decoding."""
     work = partial(convert, data, kind, max_pixels=max_pixels, max_side=max_side, limits=limits)
     return await asyncio.get_running_loop().run_in_executor(_threads(limits.at_once), work)
 

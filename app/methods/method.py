@@ -1,4 +1,4 @@
-"""What a training method says of itself to everyone but the worker that carries it out."""
+"""The description of a training method, without the code that trains."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def warmup_note(asked: int, total: int, warmup: int) -> str:
 
 
 class AdapterParams(BaseModel):
-    """What low-rank adapters are like, whoever trains them."""
+    """Parameters of low-rank adapters."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 

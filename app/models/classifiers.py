@@ -191,7 +191,7 @@ def read_note(folder: Path) -> ClassifierNote:
         raise ModelUnavailableError(f"The {NOTE} of this classifier cannot be read.") from None
 
 
-def few_exemplars(
+def select_exemplars(
     features: Vectors, owners: NDArray[np.int64], *, most: int = EXEMPLARS
 ) -> tuple[Vectors, NDArray[np.int64]]:
     """At most so many rows a label: the first and then each time the one farthest from those chosen (Gonzalez 1985)."""

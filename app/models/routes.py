@@ -85,7 +85,7 @@ async def upload_model(
     registry: Registry,
     models: Models,
 ) -> Model:
-    """Bring a model that was trained elsewhere: the files that a training job publishes, as an archive."""
+    """Upload a model that was trained elsewhere: the files that a training job publishes, as an archive."""
     model = await unless_disconnected(request, uploads.check_upload(upload.path, settings))
     card = model.card
     await asyncio.to_thread(

@@ -88,9 +88,9 @@ class TrainedModels:
 
     async def all(self, workspace: str) -> list[ModelRecord]:
         """Every one, the newest first."""
-        wanted = select(TrainedModel).where(TrainedModel.workspace == workspace)
+        query = select(TrainedModel).where(TrainedModel.workspace == workspace)
         async with self._database.session() as session:
-            rows = await session.scalars(wanted.order_by(TrainedModel.created_at.desc(), TrainedModel.id))
+            rows = await session.scalars(query.order_by(TrainedModel.created_at.desc(), TrainedModel.id))
             files: dict[str, list[Artifact]] = {}
             for file in await artifacts_of(session, workspace):
                 files.setdefault(file.model or "", []).append(file)

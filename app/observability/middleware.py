@@ -71,7 +71,7 @@ class ObservabilityMiddleware:
             elif status == CLIENT_LEFT:
                 return
             elif not message.get("more_body", False):
-                record()  # first, so that whoever has the whole answer finds it counted
+                record()  # first, so that a client that has the whole answer finds it counted
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):

@@ -1,4 +1,4 @@
-"""Carries what the batcher and the registry tell into the metrics and the log."""
+"""Turns events of the batcher and the registry into metrics and log lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ModelMetrics:
         self._metrics.observe_stage("forward", run_s)
 
     def image_prepared(self, model: str, decode_s: float, preprocess_s: float) -> None:
-        """Counts preprocessing; whoever decodes counts that, since not every image is decoded for a model."""
+        """Counts preprocessing; decoding is counted where it happens, since not every image is decoded for a model."""
         self._metrics.observe_stage("preprocess", preprocess_s)
 
     def items_dropped(self, model: str, reason: str, count: int) -> None:

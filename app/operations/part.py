@@ -20,7 +20,7 @@ from app.storage.tallies import ModelState, Tallies
 
 @dataclass(frozen=True)
 class ServicePart:
-    """What a process is given by whoever started it."""
+    """What a process is given by its parent."""
 
     metrics: Metrics
     tallies: Tallies

@@ -81,7 +81,7 @@ _METRICS: dict[int | str, dict[str, Any]] = {
 }
 
 _disk_look: asyncio.Future[str] | None = None
-"""The last look at the disks: one that hangs holds a single thread, however often somebody asks."""
+"""The last look at the disks: one that hangs holds a single thread, however many requests ask for it."""
 
 router = APIRouter(dependencies=[Depends(local_only)], responses=problems.responses(ForeignOriginError))
 

@@ -53,7 +53,7 @@ _browsers = APIRouter(route_class=_ForBrowsers)
 
 @_browsers.api_route("/", methods=["GET", "HEAD"])
 def get_page(request: Request) -> Response:
-    """The page itself, open to whoever reaches the service; what it shows needs a key where one is needed."""
+    """The page itself, served without a key; the calls that it makes need one where the service asks for keys."""
     content, tag = _read("index.html")
     headers = {**_PAGE_HEADERS, "ETag": tag}
     if tag in request.headers.get("if-none-match", ""):

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from app.runtime.confiding import hear, public_environment
+from app.runtime.child_pipes import public_environment, read_messages
 
 _LOOK_SECONDS = 0.2
 
@@ -40,21 +40,21 @@ class Child:
     name: str
     command: tuple[str, ...]
     """A module and its arguments."""
-    tell: Callable[[], dict[str, Any]]
-    """Called after each start: what it is told as the first line of its standard input, with `report` where somebody
-    hears it.
+    launch_config: Callable[[], dict[str, Any]]
+    """Called after each start: the configuration to write as the first line of its standard input; `report` is added
+    where there is `on_message`.
     """
-    hear: Callable[[dict[str, Any]], None] | None = None
-    """Called in a thread with each thing it tells."""
-    ended: Callable[[int], None] = lambda _: None
+    on_message: Callable[[dict[str, Any]], None] | None = None
+    """Called in a thread with each message of the process."""
+    on_end: Callable[[int], None] = lambda _: None
     """Called in a thread after each end, with the exit code."""
     environment: Mapping[str, str] = field(default_factory=dict)
     inherits: tuple[int, ...] = ()
     """File descriptors that it keeps open."""
     waits_for: threading.Event | None = None
     """It is not started before this is set."""
-    told_after: threading.Event | None = None
-    """It is told nothing before this is set, and imports meanwhile."""
+    configured_after: threading.Event | None = None
+    """Its configuration is sent once this is set; it imports meanwhile."""
     pauses: Pauses = Pauses()
 
 
@@ -84,7 +84,7 @@ class Children:
     def stop(self, *children: Child, within_s: float) -> None:
         """Return when none of them (of all without any) is left: drained, and killed after `within_s`.
 
-        Safe to call twice. Once all were told to stop, no further one is started.
+        Safe to call twice. Once all were asked to stop, no further one is started.
         """
         keepers = self._of(children)
         for keeper in keepers:
@@ -154,7 +154,7 @@ class _Keeper:
 
     def _run(self) -> int:
         """Start the child and wait for its end; its exit code."""
-        report = None if self.child.hear is None else self._open_report(self.child.hear)
+        report = None if self.child.on_message is None else self._open_report(self.child.on_message)
         try:
             with self._changing:
                 if self._leaving.is_set():
@@ -165,14 +165,16 @@ class _Keeper:
                 os.close(report)
         with process:
             try:
-                self._await(self.child.told_after)
-                _confide(process, self.child.tell() | ({} if report is None else {"report": report}))
+                self._await(self.child.configured_after)
+                _send_launch_config(
+                    process, self.child.launch_config() | ({} if report is None else {"report": report})
+                )
                 code = process.wait()
             finally:
                 with self._changing:
                     self._running = None
                     _kill_session(process)
-        self.child.ended(code)
+        self.child.on_end(code)
         return code
 
     def _await(self, event: threading.Event | None) -> None:
@@ -195,18 +197,18 @@ class _Keeper:
         reading, writing = os.pipe()
 
         def listen_on() -> None:
-            for news in hear(reading):
+            for news in read_messages(reading):
                 listen(news)
 
         threading.Thread(target=listen_on, name=f"{self.child.name}-report", daemon=True).start()
         return writing
 
 
-def _confide(process: subprocess.Popen[bytes], told: dict[str, Any]) -> None:
-    """Tell a process, as the first line of its standard input, what its environment does not hold."""
+def _send_launch_config(process: subprocess.Popen[bytes], launch_config: dict[str, Any]) -> None:
+    """Write the configuration as the first line of a process's standard input."""
     if process.stdin is not None:
         with suppress(BrokenPipeError):  # it has ended already, which its guard sees
-            process.stdin.write(json.dumps(told).encode() + b"\n")
+            process.stdin.write(json.dumps(launch_config).encode() + b"\n")
             process.stdin.flush()
 
 

@@ -22,7 +22,7 @@ from app.observability.logs import configure
 from app.observability.metrics import Metrics
 from app.observability.observer import ModelMetrics
 from app.observability.shared_metrics import SharedMetrics
-from app.runtime.confiding import Reporter, read_told
+from app.runtime.child_pipes import Reporter, read_launch_config
 from app.runtime.names import METRICS, TALLIES
 from app.runtime.saying import err, plain, say
 from app.runtime.warming import RUNNING_MODELS, Imports, StartSteps, pause_collection, resume_collection
@@ -34,38 +34,38 @@ def main() -> None:
     """Run models until SIGTERM, or until the parent is gone."""
     pause_collection()
     Imports(StartSteps(), *RUNNING_MODELS).wait()
-    told = read_told()
-    settings = Settings(**told["settings"])
+    config = read_launch_config()
+    settings = Settings(**config["settings"])
     configure(settings)
     try:
         parse(settings.models.device)
     except ModelUnavailableError as error:  # beside others it would draw requests, since it is never busy
-        say(err, f"[bold red]vision serve:[/] {told['name']}: {plain(error)}")
+        say(err, f"[bold red]vision serve:[/] {config['name']}: {plain(error)}")
         sys.exit(1)
     for number in (signal.SIGINT, signal.SIGHUP):  # the parent's, who tells by SIGTERM
         signal.signal(number, signal.SIG_IGN)
-    asyncio.run(_serve(told, settings))
+    asyncio.run(_serve(config, settings))
     # a thread that still loads or downloads a model would hold the process for as long as that takes
     os._exit(0)
 
 
-async def _serve(told: dict[str, Any], settings: Settings) -> None:
-    folder = Path(told["folder"])
-    state = Tallies.open(folder / TALLIES, told["row"]).get("default_model")
+async def _serve(config: dict[str, Any], settings: Settings) -> None:
+    folder = Path(config["folder"])
+    state = Tallies.open(folder / TALLIES, config["row"]).get("default_model")
     metrics = Metrics(
         settings.logs.max_metric_models,
-        SharedMetrics(folder / METRICS, told["name"]),
+        SharedMetrics(folder / METRICS, config["name"]),
         stage_cpu=settings.logs.stage_cpu,
     )
     leaving = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leaving.set)
     with ThreadPoolExecutor(threads(settings.batching.decode_threads), thread_name_prefix="prepare") as pool:
         registry = ModelRegistry(settings, FAMILIES, pool=pool, observer=ModelMetrics(metrics))
-        server = EngineServer(registry, told["engines"][told["index"]], told["token"], settings)
+        server = EngineServer(registry, config["engines"][config["index"]], config["token"], settings)
         await server.serve()
-        reporter = Reporter(told["report"])
-        reporter.tell(listening=told["name"])
-        loading = asyncio.create_task(_load_default(told, settings, registry, state, reporter))
+        reporter = Reporter(config["report"])
+        reporter.send(listening=config["name"])
+        loading = asyncio.create_task(_load_default(config, settings, registry, state, reporter))
         await leaving.wait()
         loading.cancel()
         await server.close()
@@ -73,10 +73,14 @@ async def _serve(told: dict[str, Any], settings: Settings) -> None:
 
 
 async def _load_default(
-    told: dict[str, Any], settings: Settings, registry: ModelRegistry, state: Tally, reporter: Reporter
+    config: dict[str, Any],
+    settings: Settings,
+    registry: ModelRegistry,
+    state: Tally,
+    reporter: Reporter,
 ) -> None:
     """Load the default model, where it is placed here, and tell parent and front ends how that went."""
-    if settings.processes.engine_placement == "spread" and not _is_home(told, settings):
+    if settings.processes.engine_placement == "spread" and not _is_home(config, settings):
         state.own = ModelState.ELSEWHERE
         resume_collection()
         return
@@ -86,10 +90,10 @@ async def _load_default(
         await load_default(registry)
     except Exception as error:
         state.own = ModelState.FAILED
-        reporter.tell(not_loaded=str(error))
+        reporter.send(not_loaded=str(error))
         await wait_for_default(registry, settings.models.encoder_retry_s)
     state.own = ModelState.LIVE
-    reporter.tell(models=[f"{info.name} ({info.runtime})" for info in registry.live()])
+    reporter.send(models=[f"{info.name} ({info.runtime})" for info in registry.live()])
 
 
 @dataclass
@@ -102,11 +106,11 @@ class _Candidate:
     outstanding: int = 0
 
 
-def _is_home(told: dict[str, Any], settings: Settings) -> bool:
+def _is_home(config: dict[str, Any], settings: Settings) -> bool:
     """Whether front ends will ask this engine for the default model."""
-    candidates = [_Candidate(endpoint) for endpoint in told["engines"]]
+    candidates = [_Candidate(endpoint) for endpoint in config["engines"]]
     owner = choose_engine(candidates, "spread", "encoder", settings.models.encoder)
-    return owner is candidates[told["index"]]
+    return owner is candidates[config["index"]]
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from app.observability.logs import configure
 from app.observability.metrics import Metrics
 from app.observability.shared_metrics import SharedMetrics
 from app.operations.part import ServicePart
-from app.runtime.confiding import Reporter, read_told
+from app.runtime.child_pipes import Reporter, read_launch_config
 from app.runtime.listening import join
 from app.runtime.names import METRICS, TALLIES
 from app.runtime.warming import ANSWERING, Imports, StartSteps, pause_collection, resume_collection
@@ -54,56 +54,58 @@ def main() -> None:
     """Serve until SIGTERM, or until the parent is gone."""
     pause_collection()
     Imports(StartSteps(), *ANSWERING).wait()
-    told = read_told()
-    addresses = Addresses(told["settings"]["database_url"], told["settings"]["redis_url"])
-    settings = Settings(**told["settings"])
+    config = read_launch_config()
+    addresses = Addresses(config["settings"]["database_url"], config["settings"]["redis_url"])
+    settings = Settings(**config["settings"])
     configure(settings)
-    folder = Path(told["folder"])
+    folder = Path(config["folder"])
     slots.share(folder)
-    tallies = Tallies.open(folder / TALLIES, told["row"])
-    reporter = Reporter(told["report"])
+    tallies = Tallies.open(folder / TALLIES, config["row"])
+    reporter = Reporter(config["report"])
     part = ServicePart(
         metrics=Metrics(
             settings.logs.max_metric_models,
-            SharedMetrics(folder / METRICS, told["name"]),
+            SharedMetrics(folder / METRICS, config["name"]),
             stage_cpu=settings.logs.stage_cpu,
         ),
         tallies=tallies,
-        open_engine=partial(_open_engine, told),
+        open_engine=partial(_open_engine, config),
         has_models=False,
-        cleans=told["cleans"],
+        cleans=config["cleans"],
     )
     app = create_app(settings, addresses, part)
 
     def tell_of_jobs() -> None:
         app.state.services.job_asked.wait()
-        reporter.tell(job_asked=True)
+        reporter.send(job_asked=True)
 
     def ready() -> None:
         resume_collection()
-        reporter.tell(listening=told["name"])
+        reporter.send(listening=config["name"])
         threading.Thread(target=tell_of_jobs, name="job-asked", daemon=True).start()
 
     server = FrontEndServer(
-        server_config(app, settings, told["connections"]),
+        server_config(app, settings, config["connections"]),
         tallies.get("connections"),
         ready=ready,
         closing=lambda: app.state.services.followers.close(),
     )
-    _heed_signals(server)
-    shared = socket.socket(fileno=told["listen"])  # where clients may wait from before there was a front end
+    _install_signal_handlers(server)
+    shared = socket.socket(
+        fileno=config["listen"]
+    )  # where clients may wait from before there was a front end
     server.run(sockets=[shared, join(shared)])
     raise SystemExit(0 if server.started else 1)
 
 
-async def _open_engine(told: dict[str, Any], settings: Settings, pool: ThreadPoolExecutor) -> Engine:
+async def _open_engine(config: dict[str, Any], settings: Settings, pool: ThreadPoolExecutor) -> Engine:
     placement = settings.processes.engine_placement
-    client = EngineClient(told["engines"], told["token"], settings, pool, placement=placement)
+    client = EngineClient(config["engines"], config["token"], settings, pool, placement=placement)
     await client.start()
     return client
 
 
-def _heed_signals(server: uvicorn.Server) -> None:
+def _install_signal_handlers(server: uvicorn.Server) -> None:
     def leave(*_: object) -> None:
         server.should_exit = True
 

@@ -24,14 +24,14 @@ def job_processes(settings: Settings, addresses: Addresses, asked: threading.Eve
     if not settings.jobs.worker:
         return ()
 
-    def tell() -> dict[str, Any]:
+    def build_launch_config() -> dict[str, Any]:
         return {"database_url": addresses.database_url, "redis_url": addresses.redis_url}
 
     def child(name: str, queues: str, slots: int) -> Child:
         return Child(
             name=name,
             command=(_MODULE, queues, str(slots)),
-            tell=tell,
+            launch_config=build_launch_config,
             environment={"VISION_DATA_DIR": str(settings.server.data_dir)},
             waits_for=None if settings.jobs.worker_at_once else asked,
         )

@@ -10,9 +10,9 @@ import time
 from typing import TYPE_CHECKING
 
 from app.embedded import Addresses
-from app.runtime.around import Around, StartOnce
 from app.runtime.job_processes import MAX_WAIT_SECONDS, job_processes
 from app.runtime.listening import url_of
+from app.runtime.resources import ServiceResources, StartOnce
 from app.runtime.saying import err, say, say_listening, say_not_loaded, say_ready
 from app.runtime.stopping import FORCED, Stop
 from app.runtime.warming import (
@@ -40,7 +40,7 @@ class OneProcess:
         settings: Settings,
         sock: socket.socket,
         stop: Stop,
-        around: Around,
+        around: ServiceResources,
         connections: int,
         steps: StartSteps,
     ) -> None:
@@ -109,7 +109,7 @@ class OneProcess:
         asyncio.get_running_loop().call_later(MAX_WAIT_SECONDS, start_jobs)
 
 
-def _leave_soon(around: Around, code: int) -> None:
+def _leave_soon(around: ServiceResources, code: int) -> None:
     """End the process with `code` soon, at once if that was forced, unless it ends by itself before.
 
     All is closed by now; a thread that still loads a model, or downloads one, would hold the process for as

@@ -15,7 +15,7 @@ RESERVED_CORES = 2
 MAX_GPU_BATCH = 256
 """Beyond this no GPU was seen to gain; what one really takes best, its engine measures."""
 _MIN_POOL = 2
-"""Database connections that one front end needs: one for a request, one for whoever looks at versions."""
+"""Database connections that one front end needs: one for a request, one for the task that polls versions."""
 
 
 @dataclass(frozen=True)

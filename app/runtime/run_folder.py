@@ -38,7 +38,7 @@ def run_folder(data_dir: Path) -> Iterator[Path]:
     try:
         with (made / _NEW_LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            # under its name only now: whoever finds a lock that nobody holds removes the folder
+            # under its name only now: another process removes a folder whose lock is free
             (made / _NEW_LOCK).rename(made / _LOCK)
             yield made
     finally:

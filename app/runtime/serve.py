@@ -10,12 +10,12 @@ from app.embedded import EmbeddedError, EmbeddedServers
 from app.embedded.running import Announcement, running_server
 from app.errors import VisionError
 from app.observability.logs import configure
-from app.runtime.around import Around
 from app.runtime.databases import open_databases
 from app.runtime.listening import ListenError, listening_socket, url_of
 from app.runtime.one_process import OneProcess
 from app.runtime.open_files import max_connections, raise_open_files
 from app.runtime.plan import plan_here
+from app.runtime.resources import ServiceResources
 from app.runtime.run_folder import run_folder
 from app.runtime.saying import err, out, plain, say
 from app.runtime.split import Split
@@ -52,7 +52,7 @@ def serve(settings: Settings) -> int:
                 redis_url=settings.server.redis_url,
                 linger_s=settings.server.embedded_linger_s,
             )
-            around = Around(settings, servers, Announcement(data_dir, url_of(sock)))
+            around = ServiceResources(settings, servers, Announcement(data_dir, url_of(sock)))
             stack.callback(around.stop)
             stop.hurry = around.children.kill
             connections = max_connections(settings, open_files)

@@ -15,13 +15,13 @@ from typing import Any
 
 from app.embedded import Addresses
 from app.observability.shared_metrics import SharedMetrics
-from app.runtime.around import Around, StartOnce
+from app.runtime.child_pipes import write_settings
 from app.runtime.children import Child, Pauses
-from app.runtime.confiding import write_settings
 from app.runtime.job_processes import MAX_WAIT_SECONDS, job_processes
 from app.runtime.listening import url_of
 from app.runtime.names import METRICS, TALLIES
 from app.runtime.plan import Plan, engine_settings, front_end_settings
+from app.runtime.resources import ServiceResources, StartOnce
 from app.runtime.saying import err, say, say_listening, say_not_loaded, say_ready
 from app.runtime.stopping import FORCED, Stop
 from app.settings import Settings
@@ -41,7 +41,7 @@ class Split:
         settings: Settings,
         sock: socket.socket,
         stop: Stop,
-        around: Around,
+        around: ServiceResources,
         connections: int,
         plan: Plan,
         folder: Path,
@@ -149,26 +149,28 @@ class Split:
             else:
                 settings = front_end_settings(self._settings, plan)
                 special = {"listen": self._sock.fileno(), "connections": self._connections}
-            told = {"name": name, "row": row, **common, **special}
+            launch_config = {"name": name, "row": row, **common, **special}
             child = Child(
                 name=name,
                 command=("app.runtime.engine_process" if is_engine else "app.runtime.front_end",),
-                tell=partial(self._tell, told, settings, cleaned),
-                told_after=self._databases_open,
-                hear=self._news.put,
-                ended=partial(self._note_end, name, row, tallies, SharedMetrics(folder / METRICS, name)),
+                launch_config=partial(self._build_launch_config, launch_config, settings, cleaned),
+                configured_after=self._databases_open,
+                on_message=self._news.put,
+                on_end=partial(self._note_end, name, row, tallies, SharedMetrics(folder / METRICS, name)),
                 inherits=() if is_engine else (self._sock.fileno(),),
                 pauses=pauses,
             )
             children.append(child)
         return children[: len(plan.devices)], children[len(plan.devices) :]
 
-    def _tell(self, told: dict[str, Any], settings: Settings, cleaned: threading.Event) -> dict[str, Any]:
-        """What a process is told at this start: the first front end cleans, once."""
-        cleans = told["row"] == len(self._plan.devices) and not cleaned.is_set()
+    def _build_launch_config(
+        self, config: dict[str, Any], settings: Settings, cleaned: threading.Event
+    ) -> dict[str, Any]:
+        """The configuration of a process for this start; the first front end cleans, once."""
+        cleans = config["row"] == len(self._plan.devices) and not cleaned.is_set()
         if cleans:
             cleaned.set()
-        return {**told, "settings": write_settings(settings, self._addresses), "cleans": cleans}
+        return {**config, "settings": write_settings(settings, self._addresses), "cleans": cleans}
 
     def _note_end(self, name: str, row: int, tallies: Tallies, metrics: SharedMetrics, code: int) -> None:
         tallies.clear(row)

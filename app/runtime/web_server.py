@@ -84,6 +84,6 @@ class WebServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to stop, then hand over the exit code."""
+        """Serve until asked to stop, then hand over the exit code."""
         await super().serve(sockets)
         self._closed(FORCED if self.force_exit else 0 if self.started else 1)

@@ -49,7 +49,9 @@ class JobSettings(SettingsGroup):
         description="Seconds between two renewals of a job's lease; at most half of it.",
     )
     job_sweep_s: float = Field(
-        30.0, gt=0, description="Seconds between two sweeps for jobs that no worker was told of or holds."
+        30.0,
+        gt=0,
+        description="Seconds between two sweeps for jobs that were not published or that no worker holds.",
     )
     job_tidy_s: float = Field(
         3_600.0, gt=0, description="Seconds between two sweeps for files that no job or model needs any more."

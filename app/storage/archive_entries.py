@@ -63,7 +63,7 @@ class UnpackedArchive:
 
     files: int
     remarks: list[str]
-    """Sentences for whoever sent it: what was guessed, and what was left out."""
+    """Sentences for the report on the archive: what was guessed, and what was left out."""
 
 
 def shorten_name(name: str) -> str:

@@ -1,7 +1,7 @@
 """Names of an archive's entries that say nothing of their encoding: which one was meant, judged over all of them.
 
 Windows' own zip writes the system's code page, and many tools write UTF-8 without the flag that says so. What is found
-is a guess, so there is a sentence about it for whoever sent the archive.
+is a guess, so the report on the archive says so.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class NameReader:
 
     @property
     def remark(self) -> str:
-        """The sentence about the guess, for whoever sent the archive."""
+        """The sentence about the guess, for the report on the archive."""
         called = _CODE_PAGES.get(self.encoding, "UTF-8")
         text = (
             f"The archive does not say how its names are written: {self.count} were read as {called}"

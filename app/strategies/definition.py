@@ -46,13 +46,13 @@ Gigabytes = Annotated[float, Field(ge=0, le=1_000_000)]
 Hours = Annotated[float, Field(ge=0, le=1_000_000)]
 
 
-class Part(BaseModel):
-    """Every field is known, no value is infinite."""
+class StrictModel(BaseModel):
+    """Refuses unknown fields and infinite values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class LargerCheckpoint(Part):
+class LargerCheckpoint(StrictModel):
     """Other weights of the same family, and what they need."""
 
     checkpoint: Word
@@ -62,7 +62,7 @@ class LargerCheckpoint(Part):
     cpu_memory_gb: Gigabytes
 
 
-class StrategyModel(Part):
+class StrategyModel(StrictModel):
     """The model that learns."""
 
     family: Word = Field(description="`lite`, `clip`, `llava`, ...; `default`: any.")
@@ -82,7 +82,7 @@ class StrategyModel(Part):
     )
 
 
-class Samples(Part):
+class Samples(StrictModel):
     """How many examples it is meant for, all labels together."""
 
     min: int = Field(1, ge=1, le=1_000_000_000, description="Fewer are refused.")
@@ -100,7 +100,7 @@ class Samples(Part):
         return self
 
 
-class StrategyHardware(Part):
+class StrategyHardware(StrictModel):
     """What it needs with its own checkpoint, and how long it takes."""
 
     gpu_memory_gb: Gigabytes | None = Field(
@@ -134,7 +134,7 @@ class StrategyHardware(Part):
         return self
 
 
-class Comparison(Part):
+class Comparison(StrictModel):
     """How a strategy that trains nothing compares with training: recommendations put it first by this."""
 
     up_to_examples: int = Field(
@@ -143,7 +143,7 @@ class Comparison(Part):
     says: Sentence = Field(description="What was measured, and where it is written down.")
 
 
-class Strategy(Part):
+class Strategy(StrictModel):
     """One way to learn; a file of `strategies/`."""
 
     name: Name = Field(description="The file's name without `.yaml`.")

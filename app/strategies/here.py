@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from app.inference.model_info import ModelInfo
 from app.strategies.definition import DEFAULT, Strategy
 from app.strategies.presets import Machine
-from app.strategies.recommending import LocalModel, Ready, how_to_get, lacking
+from app.strategies.recommending import FindLocalModel, LocalModel, explain_lack, how_to_get
 from app.strategies.schemas import Hardware, StrategyFit
 
 _MB_TO_GB = 1024 * 1024 / 1e9
@@ -26,21 +26,21 @@ def machine_of(hardware: Hardware) -> Machine:
 
 def fits(strategies: Iterable[Strategy], hardware: Hardware, known: Sequence[ModelInfo]) -> list[StrategyFit]:
     """Whether this machine is enough for each strategy, with the models that the service has."""
-    machine, ready = machine_of(hardware), ready_with(known)
-    lacks = {strategy.name: lacking(strategy, machine, ready(strategy)) for strategy in strategies}
+    machine, ready = machine_of(hardware), make_finder(known)
+    lacks = {strategy.name: explain_lack(strategy, machine, ready(strategy)) for strategy in strategies}
     return [StrategyFit(name=name, fits=reason is None, reason=reason) for name, reason in lacks.items()]
 
 
-def use_here(strategy: Strategy, known: Sequence[ModelInfo]) -> str:
+def describe_use(strategy: Strategy, known: Sequence[ModelInfo]) -> str:
     """Which of the known models the strategy would use, or what it takes to have one, in a sentence."""
-    here = ready_with(known)(strategy)
+    here = make_finder(known)(strategy)
     if here is None:
         return f"{(how := how_to_get(strategy))[0].upper()}{how[1:]}; none is here."
     small = f", which knows only {here.knows}" if here.knows else ""
     return f"The service's model '{here.name}'{small}."
 
 
-def ready_with(known: Sequence[ModelInfo]) -> Ready:
+def make_finder(known: Sequence[ModelInfo]) -> FindLocalModel:
     """Which of the known models a strategy would use; None where it needs one that is not here."""
 
     def ready(strategy: Strategy) -> LocalModel | None:

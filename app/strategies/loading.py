@@ -96,7 +96,7 @@ def _add(
         except StrategyFileError as error:
             refuse(file.name, error)
             continue
-        for wrong in parsed.wrong:
+        for wrong in parsed.errors:
             refuse(file.name, wrong)
         for strategy in parsed.strategies:
             try:

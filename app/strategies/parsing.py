@@ -27,7 +27,7 @@ class ParsedFile:
     """What one file holds."""
 
     strategies: list[Strategy] = field(default_factory=list)
-    wrong: list[StrategyFileError] = field(default_factory=list)
+    errors: list[StrategyFileError] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,18 @@ def parse(text: bytes, file: str) -> ParsedFile:
     try:
         document = Document(text)
     except YamlError as error:
-        parsed.wrong.append(_wrong(file, error.line, str(error)))
+        parsed.errors.append(_make_error(file, error.line, str(error)))
         return parsed
     try:
         entries = _entries(document, file)
     except StrategyFileError as error:
-        parsed.wrong.append(error)
+        parsed.errors.append(error)
         return parsed
     for entry in entries:
         try:
             parsed.strategies.append(_strategy(entry, document, file))
         except StrategyFileError as error:
-            parsed.wrong.append(error)
+            parsed.errors.append(error)
     return parsed
 
 
@@ -73,11 +73,11 @@ def _entries(document: Document, file: str) -> list[_Entry]:
     if _SEVERAL in values:
         unknown = next((key for key in values if key != _SEVERAL), None)
         if unknown is not None:
-            raise _wrong(
+            raise _make_error(
                 file, document.line((unknown,)), f"{unknown}: there is no such field beside {_SEVERAL}"
             )
         if not isinstance(values[_SEVERAL], dict) or not values[_SEVERAL]:
-            raise _wrong(
+            raise _make_error(
                 file, document.line((_SEVERAL,)), f"{_SEVERAL}: it must be an object of names and strategies"
             )
         return [_to_entry(name, value, (_SEVERAL, name)) for name, value in values[_SEVERAL].items()]
@@ -91,7 +91,7 @@ def _entries(document: Document, file: str) -> list[_Entry]:
     entries = [_to_entry(name, values[name], (name,)) for name in names]
     if _HARDWARE in values:
         if len(entries) > 1 or _HARDWARE in values[names[0]]:
-            raise _wrong(
+            raise _make_error(
                 file,
                 document.line((_HARDWARE,)),
                 f"{_HARDWARE}: it must stand in the strategy that it is for, once",
@@ -126,11 +126,11 @@ def _strategy(entry: _Entry, document: Document, file: str) -> Strategy:
             raise _invalid(error, document, file, (*entry.loc, "params")) from None
     if strategy.name != entry.name:
         line = document.line((*entry.loc, "name"))
-        raise _wrong(file, line, f"name: it must be '{entry.name}', {entry.named_by}")
+        raise _make_error(file, line, f"name: it must be '{entry.name}', {entry.named_by}")
     return strategy
 
 
-def _wrong(file: str, line: int, reason: str) -> StrategyFileError:
+def _make_error(file: str, line: int, reason: str) -> StrategyFileError:
     return StrategyFileError(f"{file}, line {line}: {reason}.")
 
 
@@ -140,4 +140,4 @@ def _invalid(error: ValidationError, document: Document, file: str, inside: Loc)
     loc = (*inside, *first["loc"])
     named = f"{join_location(loc)}: " if loc else ""
     rest = f" (and {len(more)} more)" if more else ""
-    return _wrong(file, document.line(loc), f"{named}{complaint(first)}{rest}")
+    return _make_error(file, document.line(loc), f"{named}{complaint(first)}{rest}")

@@ -78,7 +78,7 @@ PRESETS: dict[str, Machine] = {
 }
 
 
-def preset_called(word: str) -> str | None:
+def find_preset(word: str) -> str | None:
     """The name in PRESETS that is meant, however it is written: `4x A100-40GB` is `4x_a100_40gb`; None: none is."""
     name = re.sub(r"[\s_-]+", "_", word.strip().lower())
     return name if name in PRESETS else None

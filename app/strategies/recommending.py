@@ -18,7 +18,7 @@ _NOT_ESTIMATED = ExpectedTime(None, None, "")
 
 @dataclass(frozen=True)
 class Requirements:
-    """What somebody wants to learn, and on what; None leaves it open."""
+    """The task and the machine of a request; None: not specified."""
 
     machine: Machine
     learning_type: LearningType | None = None
@@ -55,18 +55,18 @@ class LocalModel:
     """Completes "it knows only ..." of a model of a small world."""
 
 
-Ready = Callable[[Strategy], LocalModel | None]
+FindLocalModel = Callable[[Strategy], LocalModel | None]
 """The model that a strategy would use here, None where the service has none for it."""
 
 
 def recommend(
-    strategies: Iterable[Strategy], wanted: Requirements, ready: Ready | None = None
+    strategies: Iterable[Strategy], wanted: Requirements, ready: FindLocalModel | None = None
 ) -> tuple[list[Verdict], list[Verdict]]:
     """Those that fit, best first, and those left out, by name.
 
     Best is, in turn: its model is here (where `ready` tells); it trains nothing and was measured to be as good as
     training with that many examples (`as_good_as_training`); the least |log(examples / samples.best)|; the shortest
-    time. Tasks are not told apart: who did not ask for one compares within each.
+    time. Tasks are not weighed against each other: a client that names none compares within each.
     """
     verdicts = [judge(strategy, wanted, ready) for strategy in strategies]
 
@@ -83,16 +83,16 @@ def recommend(
     return sorted(fitting, key=order), sorted(left_out, key=lambda verdict: verdict.strategy.name)
 
 
-def judge(strategy: Strategy, wanted: Requirements, ready: Ready | None = None) -> Verdict:
+def judge(strategy: Strategy, wanted: Requirements, ready: FindLocalModel | None = None) -> Verdict:
     """Whether one strategy fits."""
     here = None if ready is None else ready(strategy)
-    against = _find_unwanted(strategy, wanted) or lacking(strategy, wanted.machine, here)
+    against = _find_unwanted(strategy, wanted) or explain_lack(strategy, wanted.machine, here)
     if against is not None:
         return Verdict(strategy, False, against)
     larger = {
         known.checkpoint: spread(strategy, known.gpu_memory_gb, known.cpu_memory_gb, wanted.machine)
         for known in strategy.model.larger
-        if _short_of(strategy, known.gpu_memory_gb, known.cpu_memory_gb, wanted.machine) is None
+        if _explain_shortage(strategy, known.gpu_memory_gb, known.cpu_memory_gb, wanted.machine) is None
     }
     gpu_gb, cpu_gb = _needs(strategy, here)
     params = spread(strategy, gpu_gb, cpu_gb, wanted.machine) or {}
@@ -108,12 +108,12 @@ def judge(strategy: Strategy, wanted: Requirements, ready: Ready | None = None) 
     )
 
 
-def lacking(strategy: Strategy, machine: Machine, here: LocalModel | None = None) -> str | None:
+def explain_lack(strategy: Strategy, machine: Machine, here: LocalModel | None = None) -> str | None:
     """What the machine lacks for the strategy with its own checkpoint, or with the model that is `here`; None where
     it fits.
     """
     needs = strategy.hardware
-    short = _short_of(strategy, *_needs(strategy, here), machine)
+    short = _explain_shortage(strategy, *_needs(strategy, here), machine)
     if short is None and machine.usable_gpus < strategy.gpus:
         short = f"It needs {strategy.gpus} GPUs; the machine has {machine.usable_gpus}."
     if short is None and machine.cores is not None and machine.cores < needs.cpu_cores:
@@ -150,7 +150,9 @@ def _is_as_good(strategy: Strategy, examples: int | None) -> bool:
     return found is not None and (examples is None or examples <= found.up_to_examples)
 
 
-def _short_of(strategy: Strategy, gpu_gb: float | None, cpu_gb: float, machine: Machine) -> str | None:
+def _explain_shortage(
+    strategy: Strategy, gpu_gb: float | None, cpu_gb: float, machine: Machine
+) -> str | None:
     if gpu_gb and not machine.usable_gpus:
         return f"It needs a CUDA GPU with {gpu_gb:g} GB; the machine has none."
     # several GPUs hold what one does not only where the strategy can divide its model among them

@@ -136,7 +136,7 @@ class RecommendRequest(RequestBody):
     )
 
 
-class Recommended(BaseModel):
+class RecommendedStrategy(BaseModel):
     """A strategy that fits."""
 
     name: str
@@ -165,10 +165,10 @@ class TaskGroup(BaseModel):
     """What fits for one task, best first."""
 
     task: Task
-    data: list[Recommended]
+    data: list[RecommendedStrategy]
 
 
-class LeftOut(BaseModel):
+class ExcludedStrategy(BaseModel):
     """A strategy that does not fit."""
 
     name: str
@@ -206,11 +206,11 @@ class Recommendation(BaseModel):
 
     hardware: Machine = Field(description="What was compared with.")
     machine: MachineFacts
-    data: list[Recommended] = Field(description="Over all tasks; comparable within one.")
+    data: list[RecommendedStrategy] = Field(description="Over all tasks; comparable within one.")
     groups: list[TaskGroup] = Field(
         description="The same for each task, or for the one that was asked for; empty `data` where nothing fits."
     )
-    left_out: list[LeftOut]
+    left_out: list[ExcludedStrategy]
 
 
 class Cpu(BaseModel):

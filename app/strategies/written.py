@@ -17,8 +17,8 @@ from app.strategies.definition import (
     Gigabytes,
     LearningType,
     Name,
-    Part,
     Sentence,
+    StrictModel,
     Word,
 )
 
@@ -70,7 +70,7 @@ def _check_model_type(word: str) -> str:
     return word
 
 
-class WrittenHardware(Part):
+class WrittenHardware(StrictModel):
     """What it needs, as its author says."""
 
     gpu_memory_gb: Gigabytes | None = Field(
@@ -100,7 +100,7 @@ class WrittenHardware(Part):
         return given, given
 
 
-class WrittenStrategy(Part):
+class WrittenStrategy(StrictModel):
     """A strategy in its short form."""
 
     model_config = ConfigDict(
@@ -151,7 +151,7 @@ class WrittenStrategy(Part):
     use_cases: list[Sentence] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _once(self) -> Self:
+    def _check_alternatives(self) -> Self:
         if (self.learning_type is None) == (self.learning_types is None):
             raise ValueError("give either learning_type or learning_types")
         if self.hardware is not None and self.hardware_requirements is not None:
@@ -167,7 +167,7 @@ class WrittenStrategy(Part):
         vlm = (family is not None and family.kind == "vlm") or self.task in ("vqa", "caption")
         kind: BaseKind = "vlm" if vlm else "encoder"
         task: Task = self.task or ("vqa" if vlm else "classification")
-        method = self.method or self._usual_method(learning_types)
+        method = self.method or self._default_method(learning_types)
         hardware = self.hardware_requirements or self.hardware or WrittenHardware.model_validate({})
         learns = " and ".join(LEARNING_WORDS[learning_type] for learning_type in learning_types)
         return {
@@ -197,7 +197,7 @@ class WrittenStrategy(Part):
             "use_cases": self.use_cases or [_USE_CASES[task]],
         }
 
-    def _usual_method(self, learning_types: list[LearningType]) -> MethodName | None:
+    def _default_method(self, learning_types: list[LearningType]) -> MethodName | None:
         family = FAMILIES.find(self.model_type)
         if family is not None and family.learns_in_context and "few_shot" in learning_types:
             return None

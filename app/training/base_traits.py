@@ -73,7 +73,7 @@ def read_traits(name: str, kind: Kind, family: str, folder: Path | None) -> Base
     )
 
 
-def plain_word(word: str) -> str:
+def normalise_word(word: str) -> str:
     """`CLIPImageProcessor`, `clip_vision_model` and `CLIP` are all `clip`."""
     found = word.strip().lower().replace("-", "_").replace(" ", "_").rsplit("/", 1)[-1]
     for ending in ("fast", "imageprocessor", "featureextractor", "tokenizer", "_vision_model", "_text_model"):
@@ -82,7 +82,7 @@ def plain_word(word: str) -> str:
 
 
 def _words(*given: Any) -> frozenset[str]:
-    found = frozenset(plain_word(word) for word in given if isinstance(word, str))
+    found = frozenset(normalise_word(word) for word in given if isinstance(word, str))
     return found - {"", "tokenizersbackend", "pretrained"}
 
 

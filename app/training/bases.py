@@ -85,7 +85,7 @@ class BaseModels:
         self._check_vlm(word, family, task, strategy)
         return word
 
-    def check_asked(
+    def check_named_base(
         self, asked: str, kind: Kind, family: str | None, strategy: str, task: Task | None
     ) -> None:
         """Raise what `encoder` and `vlm` raise of a client's name, whatever the data; `task` is what a vision-language

@@ -157,7 +157,7 @@ class MultimodalConfig(Section):
             "truncate_texts": texts.truncation if texts.max_length else None,
             "metrics": self.evaluation.metrics,
         }
-        idle = self.idle_arguments(method)
+        idle = self.list_unused_arguments(method)
         has = METHODS[method].params.model_fields
         found: dict[str, Any] = dict(arguments.extra)
         found |= {
@@ -170,7 +170,7 @@ class MultimodalConfig(Section):
             found |= {"augment": bool(changes), "flip": "flip" in changes, "augmentations": changes}
         return found
 
-    def idle_arguments(self, method: MethodName) -> dict[str, str]:
+    def list_unused_arguments(self, method: MethodName) -> dict[str, str]:
         """Parameters of `training_args` that the method does not take -> why."""
         arguments, has = self.training_args, METHODS[method].params.model_fields
         given = {

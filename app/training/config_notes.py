@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from app.methods import MethodName
 from app.methods.tasks import Metric, Task
-from app.training.base_traits import BaseTraits, plain_word
+from app.training.base_traits import BaseTraits, normalise_word
 from app.training.config import MultimodalConfig
 from app.training.config_sections import PREPARING_STEPS, BaseModelSection
 
@@ -59,7 +59,7 @@ def _of_vision(config: MultimodalConfig, base: BaseTraits | None) -> _Notes:
     prepares = [step for step in chosen if step in PREPARING_STEPS]
     if base is not None:
         model = f"'{base.name}'"
-        if wanted.type is not None and plain_word(wanted.type) not in base.vision_types:
+        if wanted.type is not None and normalise_word(wanted.type) not in base.vision_types:
             yield (
                 "vision_processor.type",
                 (
@@ -124,7 +124,7 @@ def _of_texts(config: MultimodalConfig, base: BaseTraits | None) -> _Notes:
     if (
         base is not None
         and wanted.tokenizer is not None
-        and plain_word(wanted.tokenizer) not in base.tokenizers
+        and normalise_word(wanted.tokenizer) not in base.tokenizers
     ):
         yield (
             "text_processor.tokenizer",
@@ -162,7 +162,7 @@ def _of_texts(config: MultimodalConfig, base: BaseTraits | None) -> _Notes:
 def _of_training(config: MultimodalConfig, method: MethodName | None) -> _Notes:
     if method is None:
         return
-    for name, why in config.idle_arguments(method).items():
+    for name, why in config.list_unused_arguments(method).items():
         yield f"training_args.{_ARGUMENTS.get(name, name)}", f"{why}."
 
 
@@ -176,7 +176,7 @@ def _of_figures(config: MultimodalConfig, task: Task | None, base: BaseTraits | 
     if others:
         what = "labels" if task == "classification" else "questions and captions"
         judged = _join_words(sorted(fitting))
-        yield "evaluation.metrics", f"{_join_words(others)} cannot be told of {what}; {judged} can."
+        yield "evaluation.metrics", f"{_join_words(others)} cannot be computed for {what}; {judged} can."
 
 
 def _parts(name: str) -> list[str]:

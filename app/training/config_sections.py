@@ -65,7 +65,7 @@ class BaseModelSection(Section):
     )
 
     @model_validator(mode="after")
-    def _check_named(self) -> BaseModelSection:
+    def _check_given(self) -> BaseModelSection:
         if self.name is None and self.checkpoint is None and self.type == "auto":
             raise ValueError("give a checkpoint, a name, or a type")
         return self

@@ -52,7 +52,7 @@ class Configurations:
     async def check(
         self, config: MultimodalConfig, options: TrainingOptions | None = None
     ) -> list[FieldNote]:
-        """Fields without effect, as far as that can be told before there are data; `options` are what is asked for
+        """Fields without effect, as far as that is known before there are data; `options` are what is asked for
         beside the document.
 
         Raises ModelNotFoundError for a model that is not at hand, InvalidInputError for one of another kind than the

@@ -47,7 +47,7 @@ class LearningData:
         """Whether it is a collection, all of whose examples may be trained on."""
         return self.ref.collection is not None
 
-    def count_taught(self, label: str) -> int:
+    def count_trainable(self, label: str) -> int:
         """Examples of the label that may be trained on."""
         return self.label_splits[label].get("train", 0) if self.label_splits else self.labels[label]
 

@@ -51,12 +51,12 @@ class Lesson:
         return self.kind == "vlm" and self.task == "classification"
 
     @property
-    def served(self) -> Task:
+    def serving_task(self) -> Task:
         """What the model has to be able to do."""
         return "vqa" if self.asks_for_labels else self.task
 
 
-def kind_taught(strategy: _Strategy, base_kind: Kind | None) -> Kind:
+def resolve_kind(strategy: _Strategy, base_kind: Kind | None) -> Kind:
     """Which kind of model the strategy trains over a base of this kind, whatever the data: a strategy for any family
     follows the base. Raises NotTrainableError where its method trains no such model.
     """
@@ -75,7 +75,7 @@ def _follows_base(strategy: _Strategy) -> bool:
     return strategy.model.family == DEFAULT and strategy.model.kind == "encoder"
 
 
-def lesson_of(strategy: _Strategy, data: LearningData, base_kind: Kind | None) -> Lesson:
+def resolve_lesson(strategy: _Strategy, data: LearningData, base_kind: Kind | None) -> Lesson:
     """What the strategy teaches with this data; `base_kind` is that of a base model that the client named.
 
     A strategy for any family whose method trains both kinds of models follows the base and the data; one for questions
@@ -86,7 +86,7 @@ def lesson_of(strategy: _Strategy, data: LearningData, base_kind: Kind | None) -
     only_answers = only_answers and task == "classification"
     if base_kind is None and only_answers and strategy.method in methods_for("vlm"):
         base_kind = "vlm"
-    kind = kind_taught(strategy, base_kind)
+    kind = resolve_kind(strategy, base_kind)
     if only_answers and kind == "vlm" and _follows_base(strategy):
         task = "vqa" if "vqa" in data.tasks else "caption"
     if kind == "vlm" and task == "vqa" and data.labels and not data.answers:

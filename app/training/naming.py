@@ -1,4 +1,4 @@
-"""What the data and the base models of jobs are called, for whoever shows a job."""
+"""Names of the data and the base models of jobs, for descriptions of jobs."""
 
 from __future__ import annotations
 

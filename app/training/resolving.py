@@ -15,7 +15,7 @@ from app.methods import METHODS, MethodName, check_params
 from app.methods.tasks import Task
 from app.training.bases import BaseModels
 from app.training.learning_data import LearningData
-from app.training.lessons import Lesson, kind_taught, lesson_of, remarks_on_few, with_question
+from app.training.lessons import Lesson, remarks_on_few, resolve_kind, resolve_lesson, with_question
 from app.training.teachable import check_teachable
 
 _MAX_NAME_LENGTH = 63
@@ -94,8 +94,8 @@ def resolve_job(
     """
     if strategy.method is None:
         raise NotTrainableError(_trains_nothing(strategy, data))
-    _check_listed(strategy, options.base_model, bases)
-    lesson = lesson_of(strategy, data, bases.kind_of(options.base_model))
+    _check_allowed_base(strategy, options.base_model, bases)
+    lesson = resolve_lesson(strategy, data, bases.kind_of(options.base_model))
     params = with_question(
         lesson, check_params(strategy.method, merge_params(strategy.params, options.params))
     )
@@ -105,7 +105,9 @@ def resolve_job(
     if lesson.kind == "encoder":
         base = bases.encoder(options.base_model, model.checkpoint, model.family, data, strategy.name)
     else:
-        base = bases.vlm(options.base_model, model.checkpoint, model.family, lesson.served, strategy.name)
+        base = bases.vlm(
+            options.base_model, model.checkpoint, model.family, lesson.serving_task, strategy.name
+        )
     warnings += bases.warnings(base, lesson.kind)
     spec = JobSpec(
         kind="train",
@@ -126,20 +128,20 @@ def resolve_job(
 
 
 def check_options(strategy: Recipe, options: TrainingOptions, bases: BaseModels) -> None:
-    """Raise what `resolve_job` raises whatever the data are, so that it can be told before there are any."""
+    """Raise what `resolve_job` raises whatever the data are, so that it is known before there are any."""
     if strategy.method is None:  # what to do instead depends on the data
         return
-    _check_listed(strategy, options.base_model, bases)
-    kind = kind_taught(strategy, bases.kind_of(options.base_model))
+    _check_allowed_base(strategy, options.base_model, bases)
+    kind = resolve_kind(strategy, bases.kind_of(options.base_model))
     params = check_params(strategy.method, merge_params(strategy.params, options.params))
     if kind == "encoder":
         with_question(Lesson("encoder", "classification"), params)
     if options.base_model is not None:
         task = None if strategy.task == "classification" else strategy.task
-        bases.check_asked(options.base_model, kind, strategy.model.family, strategy.name, task)
+        bases.check_named_base(options.base_model, kind, strategy.model.family, strategy.name, task)
 
 
-def _check_listed(strategy: Recipe, asked: str | None, bases: BaseModels) -> None:
+def _check_allowed_base(strategy: Recipe, asked: str | None, bases: BaseModels) -> None:
     """Raise NotTrainableError for a base model that is not among those that the strategy lists, if it lists any."""
     listed = strategy.model.base_models
     if asked is None or not listed or asked in (*listed, strategy.model.checkpoint):

@@ -41,7 +41,7 @@ class JobRequest(RequestBody):
     )
 
     @model_validator(mode="after")
-    def _one_way(self) -> JobRequest:
+    def _check_one_source(self) -> JobRequest:
         if (self.strategy is None) == (self.config is None):
             raise ValueError("name a strategy, or send a config")
         return self

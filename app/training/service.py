@@ -39,7 +39,7 @@ class Submission:
     """A request for a job."""
 
     how: str | MultimodalConfig
-    """A strategy's name, or a configuration in its place."""
+    """The name of a strategy, or a configuration in its place."""
     collection: str | None
     dataset: uuid.UUID | None
     options: TrainingOptions
@@ -104,7 +104,7 @@ class Training:
                 raise InvalidInputError("collection, dataset: name one of them.")
             async with self._database.session() as session:
                 return await learning_data.of_dataset(session, workspace, wanted.dataset)
-        known = await self._recognition.known(workspace, wanted.collection or DEFAULT_COLLECTION)
+        known = await self._recognition.resolve_collection(workspace, wanted.collection or DEFAULT_COLLECTION)
         async with self._database.session() as session:
             return await learning_data.of_collection(session, known)
 

@@ -32,7 +32,7 @@ def check_teachable(lesson: Lesson, method: MethodName, params: Params, data: Le
             f"A classifier needs at least two labels; {data.name} has only one label, '{next(iter(data.labels))}': "
             f"{_teach_more(data)}."
         )
-    untaught = [label for label in data.labels if not data.count_taught(label)]
+    untaught = [label for label in data.labels if not data.count_trainable(label)]
     if untaught:
         counts = ", ".join(
             f"'{label}' ({_describe_held_out(data.label_splits[label])})" for label in untaught[:MAX_NAMED]
@@ -73,7 +73,7 @@ def _check_amounts(lesson: Lesson, method: MethodName, params: Params, data: Lea
     if lesson.kind != "encoder":
         return
     least = params.min_examples_per_label
-    few = [label for label in data.labels if data.count_taught(label) < least]
+    few = [label for label in data.labels if data.count_trainable(label) < least]
     if few:
         where = "" if data.is_collection else " in the training split"
         raise NotTrainableError(

@@ -14,7 +14,7 @@ const span = (seconds: number) =>
 /** Of a data set: the part that a job looked at, where it was not all of it. */
 const partOf = (split: unknown) => (typeof split === "string" && split !== "all" ? `the ${split} split of ` : "");
 const states: Record<string, string> = { queued: "waiting", running: "running", succeeded: "done", failed: "failed", cancelled: "cancelled" };
-const kinds: Record<string, string> = { train: "Training", evaluate: "Judging", export: "Export", reembed: "Embedding again" };
+const kinds: Record<string, string> = { train: "Training", evaluate: "Evaluation", export: "Export", reembed: "Embedding again" };
 
 const megabytes = (mb: number) => (mb < 1000 ? `${Math.max(0.1, mb).toLocaleString("en", { maximumFractionDigits: mb < 10 ? 1 : 0 })} MB` : `${(mb / 1000).toFixed(1)} GB`);
 const bytes = (size: number) => {
@@ -65,7 +65,7 @@ export const say = {
     title: "Keyboard",
     list: "List the keys",
     search: "Search",
-    close: "Close what is open",
+    close: "Close the open dialog",
     to: (screen: string) => `Go to ${screen}`,
     arrows: "Move in a grid of pictures",
   },
@@ -76,7 +76,7 @@ export const say = {
     label: "API key",
     remember: "Remember on this device",
     rememberHint: "Otherwise it is forgotten when this tab closes.",
-    enter: "Come in",
+    enter: "Sign in",
     refused: "This key does not work: it may be mistyped, expired or revoked.",
   },
   ways: {
@@ -114,7 +114,7 @@ export const say = {
     create: "New collection …",
     name: "Name",
     nameHint: "Lower-case letters, digits, - and _.",
-    make: "Make it",
+    make: "Create",
   },
 
   nameIt: {
@@ -186,7 +186,7 @@ export const say = {
     keepBoth: "Keep both",
     noDuplicates: "No two pictures are nearly the same.",
     noSuspects: "No picture contradicts its label.",
-    suspect: (label: string, told: string) => `Taught as ${label}; the other pictures say ${told}.`,
+    suspect: (label: string, predicted: string) => `Taught as ${label}; the other pictures say ${predicted}.`,
     itIs: (label: string) => `It is ${label}`,
     keep: (label: string) => `Keep ${label}`,
   },
@@ -293,7 +293,7 @@ export const say = {
     what: "What is it?",
     wasGuessed: (guess: string, margin: number) => `It said ${guess}, ${Math.round(margin * 100)} points ahead of the next.`,
     wasRejected: (guess: string) => `It said none of these; the nearest is ${guess}.`,
-    pictureAlt: (guess: string) => `A picture that was told as ${guess}`,
+    pictureAlt: (guess: string) => `A picture predicted as ${guess}`,
     itIs: (label: string) => `It is ${label}`,
     right: "It was right",
     rightNone: "Right: none of these",
@@ -307,7 +307,7 @@ export const say = {
     labelThem: "Label them",
     selectAll: "Select all",
     selectNone: "Select none",
-    cell: (guess: string, score: number, rejected: boolean) => `${rejected ? "none of these, nearest" : "told as"} ${guess}, ${Math.round(score * 100)} %`,
+    cell: (guess: string, score: number, rejected: boolean) => `${rejected ? "none of these, nearest" : "predicted as"} ${guess}, ${Math.round(score * 100)} %`,
     saving: (number: number) => `Saving ${number.toLocaleString("en")} …`,
     done: "Nothing waits.",
     doneLead: "Pictures that the collection is unsure of come here as they are classified.",
@@ -341,7 +341,7 @@ export const say = {
     called: (job: { name: string | null; kind: string; strategy: string | null; collection: string | null; dataset_name: string | null; params: Record<string, unknown> }) => {
       const data = job.collection ?? job.dataset_name;
       if (job.kind === "train" && job.name) return job.name;
-      if (job.kind === "evaluate" && job.name) return `Judging ${job.name}${data ? ` on ${job.collection ? "" : partOf(job.params["split"])}${data}` : ""}`;
+      if (job.kind === "evaluate" && job.name) return `Evaluation of ${job.name}${data ? ` on ${job.collection ? "" : partOf(job.params["split"])}${data}` : ""}`;
       if (job.kind === "prepare") return `Preparing ${job.dataset_name ?? "a data set"}`;
       if (job.kind === "teach") return `Teaching ${job.dataset_name ?? "a data set"}`;
       return [kinds[job.kind] ?? job.kind, job.name ?? job.strategy, job.name ? null : data].filter(Boolean).join(" · ");
@@ -354,24 +354,24 @@ export const say = {
     steps: (step: number, of: number, eta: number | null) => [of ? `${step} of ${of}` : "", eta === null ? "" : `${span(eta)} left`].filter(Boolean).join(", "),
     unserved: (queue: string) => `No worker takes jobs of the queue "${queue}": it waits until one does.`,
     cancelling: "Stopping",
-    outcome: "What came of it",
+    outcome: "Result",
     onHeldOut: (images: number, split: string | null) => `On ${count.pictures(images)} it was not trained on${split ? ` (${split})` : ""}`,
     right: "Right",
     head: "Taught pictures alone",
     trained: "Trained model",
-    commonest: (label: string | null) => `Always saying ${label ? `"${label}"` : "the commonest label"}`,
+    commonest: (label: string | null) => `Always predicting ${label ? `"${label}"` : "the most frequent label"}`,
     chance: "Guessing",
     figure: (name: string, value: number) => (/accuracy|f1|recall|precision|chance|commonest|match/.test(name) && value >= 0 && value <= 1 ? `${(value * 100).toFixed(1)} %` : value.toLocaleString("en", { maximumSignificantDigits: 4 })),
     useIt: "Use it",
     openDataset: (name: string) => `Open ${name}`,
-    judge: "Judge it with pictures",
+    judge: "Evaluate it with pictures",
     curves: "Curves",
     step: "step",
     log: "Log",
     files: "Files",
     size: (bytes: number) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} KB` : `${(bytes / 1e6).toFixed(1)} MB`),
-    matrix: "What was taken for what",
-    matrixLead: "A row is what the pictures truly show, a column what was said. Open a number to see its pictures.",
+    matrix: "Confusion matrix",
+    matrixLead: "A row is what the pictures truly show, a column what was predicted. Open a number to see its pictures.",
     flatters: "Pictures that the model was trained on may be among these: what it gets right of them says little about others.",
     matrixCut: (shown: number, of: number) => `The first ${shown} of ${of} labels are shown; confusion.json has all.`,
     truth: "Truly",
@@ -379,7 +379,7 @@ export const say = {
     firstOf: (shown: number, of: number) => `The first ${shown} of ${of}.`,
     mistakes: "Worst mistakes",
     isTruly: "is",
-    wasSaid: "said",
+    wasSaid: "predicted",
     labelWasWrong: "The label was wrong",
     relabelled: (label: string) => `Now taught as ${label}.`,
     gone: "not kept",
@@ -387,7 +387,7 @@ export const say = {
 
   models: {
     title: "Models",
-    trained: "Trained here or brought along",
+    trained: "Trained or uploaded here",
     noneTrained: "No model was trained yet. Taught pictures need none.",
     known: "Known to this service",
     memory: (taken: number, total: number) => `Loaded models take ${megabytes(taken)} of ${megabytes(total)}`,
@@ -406,7 +406,7 @@ export const say = {
     reallyRemove: "Really remove it",
     noUndo: "This cannot be undone.",
     removed: (model: string) => `${model} is removed.`,
-    upload: "Bring a model",
+    upload: "Upload a model",
     taken: (model: string) => `${model} is here.`,
     strategies: "Strategies",
     fits: "fits this machine",
@@ -461,7 +461,7 @@ export const say = {
     otherKey: "Use another key",
     keys: "Keys",
     noKeys: "There are no keys. Programs on this machine need none; those elsewhere do.",
-    makeKey: "Make a key",
+    makeKey: "Create a key",
     keyColumns: ["Name", "Begins with", "Workspace", "May", "Ends"],
     thisKey: "(this one)",
     never: "never",
@@ -472,7 +472,7 @@ export const say = {
     keyName: "What it is for",
     mayDo: "What it may do",
     days: "Days until it ends",
-    made: "The key is made",
+    made: "The key is created",
     once: "It is shown this once. Copy it now.",
     done: "I have it",
     health: "Health",
@@ -485,7 +485,7 @@ export const say = {
     gpu: "GPU",
     loaded: "Loaded",
     nothingLoaded: "no model right now",
-    storage: "Kept",
+    storage: "Storage",
     space: "Space",
     spaceOf: (used: number, most: number) => `${bytes(used)} of ${bytes(most)}`,
     kept: (examples: number, answers: number, collections: number) => `${count.pictures(examples)}, ${plural(answers, "answer")} in ${plural(collections, "collection")}`,
@@ -495,7 +495,7 @@ export const say = {
     openai: "OpenAI clients",
     sdk: "Python",
     llamafarm: "LlamaFarm (llamafarm.yaml)",
-    about: "Read on",
+    about: "Documentation",
     docs: "Every call, with fields and errors",
     openapi: "OpenAPI document",
     licences: "Licences of what this page is built with",

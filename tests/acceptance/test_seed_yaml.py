@@ -117,7 +117,7 @@ def test_coco_categories_teach_an_encoder_that_a_folder_of_classes_judges(
     done = run("train", "--config", config, "--name", "by-classes", timeout=300, VISION_SERVER=working.url)
     assert done.returncode == 0, done.stderr
     assert "training_args.num_epochs: the method 'head'" in done.stderr
-    assert "evaluation.metrics: bleu cannot be told of labels" in done.stderr
+    assert "evaluation.metrics: bleu cannot be computed for labels" in done.stderr
     shown = dict(line.split()[:2] for line in done.stdout.splitlines() if line.strip())
     assert shown["examples"] == "12"
     assert float(shown["f1"]) > 0.4

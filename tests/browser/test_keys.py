@@ -43,7 +43,7 @@ def come_in(tab: Tab, key: str, screen: str = "teach") -> Page:
     page = tab.page
     page.goto(f"{tab.url}/#/{screen}")
     page.get_by_label("API key").fill(key)
-    page.get_by_role("button", name="Come in").click()
+    page.get_by_role("button", name="Sign in").click()
     page.locator("nav").wait_for()
     return page
 
@@ -139,7 +139,7 @@ def test_what_a_key_may_not_do_is_not_offered(
     expect(page.get_by_text("Your key may not switch it on")).to_have_count(1 - teaches)
     page.goto(f"{tab.url}/#/models")
     expect(page.get_by_role("heading", name="Strategies")).to_be_visible()
-    expect(page.get_by_label("Bring a model")).to_have_count(trains)
+    expect(page.get_by_label("Upload a model")).to_have_count(trains)
     if trains:
         page.goto(f"{tab.url}/#/datasets")
         expect(page.locator("main")).to_contain_text("No data set was uploaded yet")
@@ -207,7 +207,7 @@ def test_a_revoked_key_asks_for_another_without_a_reload(tab: Tab, admin: httpx.
         deadline -= 1
     expect(page.get_by_role("alert")).to_contain_text("does not work")
     field.fill(make_key(admin, "recognise", "learn")[1])
-    page.get_by_role("button", name="Come in").click()
+    page.get_by_role("button", name="Sign in").click()
     expect(page.locator("main h1")).to_have_text("Teach")
 
 
@@ -216,12 +216,12 @@ def test_a_key_is_made_shown_once_and_revoked(
 ) -> None:
     tab = make_tab()
     page = come_in(tab, key_file.read_text().strip(), "settings")
-    page.get_by_role("button", name="Make a key").click()
-    dialog = page.get_by_role("dialog", name="Make a key")
+    page.get_by_role("button", name="Create a key").click()
+    dialog = page.get_by_role("dialog", name="Create a key")
     dialog.get_by_label("What it is for").fill("shop camera")
     dialog.get_by_label("learn").uncheck()
-    dialog.get_by_role("button", name="Make a key").click()
-    text = page.get_by_role("dialog", name="The key is made").locator("pre").inner_text()
+    dialog.get_by_role("button", name="Create a key").click()
+    text = page.get_by_role("dialog", name="The key is created").locator("pre").inner_text()
     found = httpx.get(f"{served.url}/v1/access", headers={"Authorization": f"Bearer {text}"}, timeout=30)
     assert found.json()["scopes"] == ["recognise"]
     page.get_by_role("button", name="I have it").click()

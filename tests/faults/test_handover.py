@@ -18,7 +18,7 @@ import pytest
 from app.embedded import Addresses
 from app.jobs.spec import JobSpec
 from app.settings import Settings
-from workers.shared.store import Claimed
+from workers.shared.store import LeasedJob
 from workers.worker import handover, launching
 
 PASSWORD = "swordfish"
@@ -40,14 +40,14 @@ SECRETS = {
 }
 
 
-def claim_job(kind: str = "train", **params: int) -> Claimed:
+def claim_job(kind: str = "train", **params: int) -> LeasedJob:
     """A job whose process would do nothing much."""
     spec = JobSpec.model_validate({"kind": kind, "task": "classification", "params": params})
-    return Claimed(uuid.uuid4(), 1, 1, 1, "default", spec, None)
+    return LeasedJob(uuid.uuid4(), 1, 1, 1, "default", spec, None)
 
 
 @contextlib.contextmanager
-def start_attempt(job: Claimed, settings: Settings, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def start_attempt(job: LeasedJob, settings: Settings, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The process of an attempt at the job, whose task it cannot read."""
     folder.mkdir()
     child, output = launching.start(job, settings, ADDRESSES, folder / "task.json")

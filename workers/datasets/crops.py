@@ -33,11 +33,11 @@ class Crop:
     """A region as PNG, and what had to be done to its box."""
 
     png: bytes
-    done: tuple[str, ...]
+    changes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class _Decoded:
+class _DecodedImage:
     data: bytes
     image: Image.Image
     """Upright RGB."""
@@ -56,9 +56,9 @@ class Cropper:
         """The region of an image file's bytes; raises InvalidImageError where the box is not of this image, and what
         decoding raises.
         """
-        decoded: _Decoded | None = getattr(self._last, "decoded", None)
+        decoded: _DecodedImage | None = getattr(self._last, "decoded", None)
         if decoded is None or decoded.data != data:
-            self._last.decoded = decoded = _Decoded(data, *decode_with_turn(data, self._limits))
+            self._last.decoded = decoded = _DecodedImage(data, *decode_with_turn(data, self._limits))
         placed, done = _place_box(box, decoded.image.size, decoded.turn)
         width, height = decoded.image.size
         left, top = round(placed.left), round(placed.top)

@@ -34,12 +34,12 @@ _TAKE = (
 
 @dataclass(frozen=True)
 class Splitting:
-    """How the images were put on sides."""
+    """How the images were put into splits."""
 
     is_own: bool
     """Whether by a split that the data brought."""
     across: int
-    """Images that the data put on several sides."""
+    """Images that the data put into several splits."""
     remarks: tuple[str, ...]
 
 
@@ -54,7 +54,7 @@ class Index:
         self._base.execute("BEGIN")
 
     def close(self) -> None:
-        """Let the file go; whoever made its folder removes it."""
+        """Close the file; the owner of its folder removes it."""
         self._base.close()
 
     def add(self, row: dict[str, Any]) -> Added:
@@ -80,34 +80,34 @@ class Index:
 
     def label_of(self, image: str) -> str:
         """The label that the image came with first."""
-        found: str = self._one("SELECT stratum FROM images WHERE image = ?", image)
+        found: str = self._fetch_value("SELECT stratum FROM images WHERE image = ?", image)
         return found
 
     def split(self, shares: Sequence[float]) -> Splitting:
         """Give every image its side.
 
-        The data's own split counts where it says more than `train`: an image on several sides stays where models are
+        The data's own split counts where it says more than `train`: an image of several splits stays where models are
         judged (a test image that a model trained on would flatter it), images that it leaves out train, and where
         it has nothing to choose by, a tenth of those that train is. Otherwise each label is split by `shares`.
         """
         run = self._base.execute
         run("CREATE INDEX placed ON images (stratum, place)")
-        if not self._one("SELECT count(*) FROM images WHERE named > 1"):
-            only_train = not self._one("SELECT count(*) FROM images WHERE named != 1")
+        if not self._fetch_value("SELECT count(*) FROM images WHERE named > 1"):
+            only_train = not self._fetch_value("SELECT count(*) FROM images WHERE named != 1")
             self._take(shares)
             return Splitting(False, 0, ("everything is in train: split anew",) if only_train else ())
         run(
             "UPDATE images SET split = CASE WHEN named & 4 THEN 'test' WHEN named & 2 THEN 'validation' "
             "ELSE 'train' END"
         )
-        own = self._sides()
+        own = self._splits()
         if not own["validation"]:
             self._take((0.9, 0.1, 0.0))
-        across = self._one("SELECT count(*) FROM images WHERE named NOT IN (0, 1, 2, 4)")
-        unnamed = self._one("SELECT count(*) FROM images WHERE named = 0")
-        return Splitting(True, int(across), tuple(_say_split(own, self._sides()["validation"], unnamed)))
+        across = self._fetch_value("SELECT count(*) FROM images WHERE named NOT IN (0, 1, 2, 4)")
+        unnamed = self._fetch_value("SELECT count(*) FROM images WHERE named = 0")
+        return Splitting(True, int(across), tuple(_say_split(own, self._splits()["validation"], unnamed)))
 
-    def _sides(self) -> dict[Split, int]:
+    def _splits(self) -> dict[Split, int]:
         """Count the images of each split."""
         found: list[tuple[Split, int]] = self._base.execute(
             "SELECT split, count(*) FROM images GROUP BY split"
@@ -163,14 +163,14 @@ class Index:
         ).fetchall()
         return float(sum(side for (side,) in middle) / len(middle))
 
-    def _one(self, query: str, *values: Any) -> Any:
+    def _fetch_value(self, query: str, *values: Any) -> Any:
         return self._base.execute(query, values).fetchone()[0]
 
 
 def _say_split(own: dict[Split, int], validation: int, unnamed: int) -> Iterator[str]:
-    sides = {split: count for split, count in own.items() if count}
-    counts = ", ".join(f"{split} {count}" for split, count in sides.items())
-    yield f"own split {'/'.join(sides)} kept: {counts} images"
+    splits = {split: count for split, count in own.items() if count}
+    counts = ", ".join(f"{split} {count}" for split, count in splits.items())
+    yield f"own split {'/'.join(splits)} kept: {counts} images"
     if validation and not own["validation"]:
         yield f"{validation} of the {own['train']} images to train on are for validation: the data has none"
     if unnamed:

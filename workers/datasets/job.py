@@ -56,7 +56,7 @@ _RULES = 3
 
 
 @dataclass(frozen=True)
-class _How:
+class _Options:
     dataset: uuid.UUID
     format: Format | Literal["auto"]
     boxes: formats.Boxes
@@ -66,7 +66,7 @@ class _How:
     seed: int
 
     @classmethod
-    def of(cls, params: dict[str, Any]) -> _How:
+    def of(cls, params: dict[str, Any]) -> _Options:
         """What a job's parameters say; jobs of older versions have fewer."""
         return cls(
             dataset=uuid.UUID(params["dataset"]),
@@ -92,7 +92,7 @@ def prepare(run: JobRun) -> Outcome:
     DatasetNotFoundError where the dataset was removed meanwhile.
     """
     params = run.spec.params
-    how = _How.of(params)
+    how = _Options.of(params)
     state = run.scratch / "state"
     state.mkdir(exist_ok=True)
     manifest, report = run.scratch / _MANIFEST, run.scratch / _REPORT
@@ -141,7 +141,7 @@ def _publish_refusals(run: JobRun, dataset: uuid.UUID, report: Path, error: NotT
         )
 
 
-def _check_upload(run: JobRun, how: _How, state: Path) -> str:
+def _check_upload(run: JobRun, how: _Options, state: Path) -> str:
     """Unpack and check every file, going on where an earlier attempt stopped; the format."""
     folder = run.scratch / "unpacked"
     archive = run.scratch / _UPLOAD
@@ -153,11 +153,11 @@ def _check_upload(run: JobRun, how: _How, state: Path) -> str:
     total = kinds.total()
     run.log(f"{total - kinds[Remark]} entries in the format '{format_}'")
     done = 0
-    if run.restored is not None and _count_reached(run.restored):
+    if run.restored is not None and _read_progress_count(run.restored):
         for name in STATE_FILES:
             if (run.restored / name).exists():  # checkpoints of older versions hold no remarks
                 shutil.copy(run.restored / name, state / name)
-        done = _count_reached(run.restored)
+        done = _read_progress_count(run.restored)
     add_remarks(state, unpacked.remarks)
     limits = ImageLimits.from_settings(run.settings)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -183,7 +183,7 @@ def _keep(state: Path, done: int, target: Path) -> None:
     (target / _PROGRESS).write_text(json.dumps({"done": done, "rules": _RULES}))
 
 
-def _count_reached(restored: Path) -> int:
+def _read_progress_count(restored: Path) -> int:
     """How many entries a checkpoint holds; 0 for one that was made by other rules."""
     progress = json.loads((restored / _PROGRESS).read_text())
     return int(progress["done"]) if progress.get("rules") == _RULES else 0

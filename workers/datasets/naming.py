@@ -25,7 +25,7 @@ _COUNTER = re.compile(r"#\d+$")
 _DRIVE = re.compile(r"[A-Za-z]:/")
 _MAX_SHOWN_CHARACTERS = 100
 _MAX_CANDIDATES = 1_000
-"""Files of one name that are compared; more are told apart by their folder's name first."""
+"""Files of one name that are compared; more are distinguished by their folder's name first."""
 _TABLES = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;

@@ -39,12 +39,12 @@ _MAX_REASONS_SAID = 3
 
 
 @dataclass(frozen=True)
-class _Stored:
+class _StoredImage:
     sha256: str
     width: int
     height: int
     size: int
-    done: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     """What had to be done to its box."""
 
 
@@ -67,7 +67,7 @@ class Checker:
         self._pool = pool
         self._max_bytes = max_image_bytes
         self._cropper = Cropper(limits)
-        self._known: OrderedDict[tuple[str, Box | None], _Stored | Refusal] = OrderedDict()
+        self._known: OrderedDict[tuple[str, Box | None], _StoredImage | Refusal] = OrderedDict()
 
     def check(self, found: Found, state: Path, *, done: int) -> Iterator[tuple[int, list[str]]]:
         """Go on after the first `done` of `found`, appending to the files in `state`.
@@ -90,7 +90,7 @@ class Checker:
                         refused.write(json.dumps(asdict(outcome)) + "\n")
                         continue
                     stored.append(outcome.sha256)
-                    for sentence in outcome.done:
+                    for sentence in outcome.changes:
                         remarks.write(json.dumps(asdict(Remark(sentence, 1))) + "\n")
                     accepted.write(json.dumps(_line(item, outcome)) + "\n")
                 for file in (accepted, refused, remarks):
@@ -98,18 +98,18 @@ class Checker:
                 done += len(wave)
                 yield done, stored
 
-    def _outcomes(self, wave: Sequence[Record | Refusal | Remark]) -> list[_Stored | Refusal | Remark]:
+    def _outcomes(self, wave: Sequence[Record | Refusal | Remark]) -> list[_StoredImage | Refusal | Remark]:
         """One for each: an image that several lines name is read once, as long as they are not too far apart."""
         records = {(item.path, item.box): item for item in wave if isinstance(item, Record)}
         new = [record for key, record in records.items() if key not in self._known]
-        for record, outcome in zip(new, self._pool.map(self._one, new), strict=True):
+        for record, outcome in zip(new, self._pool.map(self._check_image, new), strict=True):
             self._known[record.path, record.box] = outcome
         found = [self._known[item.path, item.box] if isinstance(item, Record) else item for item in wave]
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return found
 
-    def _one(self, found: Record) -> _Stored | Refusal:
+    def _check_image(self, found: Record) -> _StoredImage | Refusal:
         path = self._folder / found.path
         try:
             if path.stat().st_size > self._max_bytes:
@@ -118,11 +118,11 @@ class Checker:
             done: tuple[str, ...] = ()
             if found.box is not None:
                 crop = self._cropper.cut(data, found.box)
-                data, done = crop.png, crop.done
+                data, done = crop.png, crop.changes
             image = normalise_for_storage(data, self._limits)
         except VisionError as error:
             return Refusal(found.path, error.detail)
-        return _Stored(self._keep(image.bytes), image.width, image.height, len(image.bytes), done)
+        return _StoredImage(self._keep(image.bytes), image.width, image.height, len(image.bytes), done)
 
 
 def add_remarks(state: Path, sentences: Iterable[str]) -> None:
@@ -132,7 +132,7 @@ def add_remarks(state: Path, sentences: Iterable[str]) -> None:
             remarks.write(json.dumps(asdict(Remark(sentence))) + "\n")
 
 
-def _line(found: Record | Refusal | Remark, image: _Stored) -> dict[str, Any]:
+def _line(found: Record | Refusal | Remark, image: _StoredImage) -> dict[str, Any]:
     texts = {
         key: value
         for key, value in asdict(found).items()

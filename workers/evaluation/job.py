@@ -221,8 +221,8 @@ def _curves(run: JobRun, job: str | None, folder: Path) -> None:
     series: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
     if job is not None:
         with Session(run.engine) as session:
-            wanted = select(JobEvent.data).where(JobEvent.job_id == job, JobEvent.kind == "metric")
-            for data in session.scalars(wanted.order_by(JobEvent.id)):
+            query = select(JobEvent.data).where(JobEvent.job_id == job, JobEvent.kind == "metric")
+            for data in session.scalars(query.order_by(JobEvent.id)):
                 for name, value in data["values"].items():
                     if "loss" in name or "accuracy" in name:
                         series[name].append((data["step"], value))

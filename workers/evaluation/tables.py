@@ -22,18 +22,20 @@ MAX_MISTAKES = 1_000
 def write_confusion(
     folder: Path, confusion: Mapping[str, Any], items: Sequence[Item], said: Sequence[str]
 ) -> None:
-    """`{labels, counts, cells}`: `counts[i][j]` examples of the label i are told as j; a cell that is not empty has
-    `{truth, said, count, images}`, the SHA-256 of its first images.
+    """`{labels, counts, cells}`: `counts[i][j]` examples of the label i are predicted as j; a cell that is not empty
+    has `{truth, said, count, images}`, the SHA-256 of its first images.
     """
     images: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for item, told in zip(items, said, strict=True):
-        images[item.label or "", told].append(item.sha256)
+    for item, cell_label in zip(items, said, strict=True):
+        images[item.label or "", cell_label].append(item.sha256)
     left = MAX_IMAGES
     cells = []
-    for (truth, told), shown in sorted(images.items(), key=lambda cell: (cell[0][0] == cell[0][1], cell[0])):
+    for (truth, cell_label), shown in sorted(
+        images.items(), key=lambda cell: (cell[0][0] == cell[0][1], cell[0])
+    ):
         named = shown[: min(MAX_CELL_IMAGES, left)]
         left -= len(named)
-        cells.append({"truth": truth, "said": told, "count": len(shown), "images": named})
+        cells.append({"truth": truth, "said": cell_label, "count": len(shown), "images": named})
     table = {"labels": confusion["labels"], "counts": confusion["matrix"], "cells": cells}
     (folder / CONFUSION).write_text(json.dumps(table) + "\n")
 

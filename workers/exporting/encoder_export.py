@@ -71,7 +71,7 @@ def write(run: JobRun, found: ModelFiles, folder: Path) -> dict[str, Any]:
     side = ImageSide(tower).eval().requires_grad_(False)
     exact = _in_float32(side, pixels)
     gate = _Gate(folder, run.settings.models.parity_cosine)
-    # the service may run an optimised encoder: how near that comes is told, and bound by its own limit
+    # the service may run an optimised encoder: its distance is reported, and bound by a limit of its own
     service = onnx_files.agreement(exact, served)
     service.check("the service", cosine=gate.cosine, top1=0.0)
     with_texts = isinstance(encoder, TextEncoder) and bool(run.spec.params.get("text_encoder"))

@@ -116,9 +116,9 @@ def describe(graph: Any) -> dict[str, dict[str, str]]:
     return {"inputs": describe_values(graph.get_inputs()), "outputs": describe_values(graph.get_outputs())}
 
 
-def _dtype(told: str) -> str:
+def _dtype(kind: str) -> str:
     """ONNX Runtime's `tensor(float)` as numpy says it."""
-    name = told.removeprefix("tensor(").removesuffix(")")
+    name = kind.removeprefix("tensor(").removesuffix(")")
     return "float32" if name == "float" else name
 
 

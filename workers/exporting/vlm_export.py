@@ -23,7 +23,7 @@ from app.inference.runtimes import parity
 from app.inference.sources import read_json
 from app.jobs.errors import NotTrainableError
 from workers.exporting import answer, onnx_files, weights
-from workers.exporting.vlm_gate import HeldModel
+from workers.exporting.vlm_gate import RunnerGate
 from workers.shared.data import GONE, load_examples
 from workers.shared.model_files import ModelFiles
 from workers.shared.run import JobRun
@@ -62,18 +62,18 @@ def _write(run: JobRun, vlm: TransformersVlm, labels_question: str, folder: Path
     (folder / "generation.json").write_text(_json(_generation_note(run, vlm, parts, packed[0])))
     _write_graphs(run, vlm, parts, packed[0], folder)
     shutil.copy(answer.__file__, folder / "answer.py")
-    held = HeldModel(folder, parts)
+    gate = RunnerGate(folder, parts)
     report: dict[str, Any] = {
         "tasks": sorted(vlm.tasks),
         "images": len(prompts),
         "trained_on": trained_on,
         "preprocessing": {
             **preprocessing(vlm.processor.image_processor),
-            "max_difference": held.check_inputs(vlm.name, prompts, packed),
+            "max_difference": gate.check_inputs(vlm.name, prompts, packed),
         },
-        "answers": held.compare_answers(vlm, prompts),
-        "files": held.check_graphs(run.settings.models.parity_cosine),
-        "graphs": held.describe(),
+        "answers": gate.compare_answers(vlm, prompts),
+        "files": gate.check_graphs(run.settings.models.parity_cosine),
+        "graphs": gate.describe(),
     }
     if report["answers"]["same"] < 1:
         raise NotTrainableError(

@@ -27,8 +27,8 @@ HELD_STEPS = 4
 Shapes = tuple[tuple[int, ...], ...]
 
 
-class HeldModel(answer.Model):
-    """The runner as it is handed out; what each graph gives is compared with the module it was written from."""
+class RunnerGate(answer.Model):
+    """Runs the exported runner and compares the output of each graph with the torch module it was exported from."""
 
     def __init__(self, folder: Path, parts: Parts) -> None:
         super().__init__(folder)

@@ -30,7 +30,7 @@ class NoExamplesError(NotTrainableError):
 
 
 GONE = (CollectionNotFoundError, DatasetNotFoundError, NoExamplesError, FileNotFoundError)
-"""What reading the data that a model learned from ends with where somebody removed it, or all of its examples."""
+"""The error of a job whose data, or all examples of it, were deleted."""
 
 
 def load_examples(run: JobRun, task: Task | None = None) -> Examples:

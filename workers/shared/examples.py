@@ -56,7 +56,7 @@ class Examples:
         self.source = source
         """What the model card says they came from."""
         self.label_shares = label_shares
-        """How often each label is expected; what is not told otherwise, as in the collection that they came from."""
+        """How often each label is expected; by default as in the collection that they came from."""
         self._read = read
 
     @cached_property

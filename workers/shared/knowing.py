@@ -45,13 +45,13 @@ def add_domain(run: Run, examples: Examples, folder: Path) -> list[str]:
         return []
     if not len(vectors):
         return []
-    domain = base.extend(domain_taught(vectors, base.encoder))
+    domain = base.extend(build_domain(vectors, base.encoder))
     write_domain(domain, folder)
     run.log(f"the model knows {domain.knows}: asked about other pictures, it comes with a warning")
     return [DOMAIN_FILE]
 
 
-def domain_taught(vectors: NDArray[np.float32], encoder: str) -> Domain:
+def build_domain(vectors: NDArray[np.float32], encoder: str) -> Domain:
     """The domain of the pictures float32[n, d] of unit norm, which all lie inside.
 
     Exemplars by farthest-first traversal (Gonzalez 1985); the least cosine is what one in twenty of the pictures lacks

@@ -22,14 +22,14 @@ class StoppingError(Exception):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a trained classifier said of held-out images, before it may have been trained on these too."""
+    """Predictions of a trained classifier for held-out images, made before it may have been trained on these too."""
 
-    taught: Sequence[Item]
-    """What it was trained on then."""
+    train_items: Sequence[Item]
+    """The items it had been trained on."""
     items: Sequence[Item]
-    """What it was asked about."""
-    said: Sequence[str]
-    """The label that it told of each."""
+    """The held-out items."""
+    predicted: Sequence[str]
+    """The predicted label of each."""
     evaluated_on: Literal["test", "validation"]
 
     @property
@@ -39,7 +39,9 @@ class Judgement:
 
     def of(self, rows: Sequence[int]) -> Judgement:
         """The same of some of the items."""
-        return replace(self, items=[self.items[row] for row in rows], said=[self.said[row] for row in rows])
+        return replace(
+            self, items=[self.items[row] for row in rows], predicted=[self.predicted[row] for row in rows]
+        )
 
 
 class Run(Protocol):

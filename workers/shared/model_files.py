@@ -43,8 +43,8 @@ def model_files(run: JobRun) -> ModelFiles:
             return ModelFiles(run.spec.base_model, None, None, None)
         card = ModelCard.model_validate(row.card)
         job = None if row.job_id is None else str(row.job_id)
-        wanted = select(Artifact).where(Artifact.workspace == run.task.workspace, Artifact.model == name)
-        files = [row for row in session.scalars(wanted) if row.name in card.files]
+        query = select(Artifact).where(Artifact.workspace == run.task.workspace, Artifact.model == name)
+        files = [row for row in session.scalars(query) if row.name in card.files]
     folder = run.scratch / "models" / name
     fetch_files(run.files, files, folder)
     adapted = card.kind == "vlm" or read_note(folder).adapted is not None

@@ -94,7 +94,7 @@ class JobRun:
         signal.signal(signal.SIGTERM, stop)
 
     def close(self) -> None:
-        """Nothing is told after this."""
+        """No event is sent after this."""
         self._pipe.close()
         self.engine.dispose()
 

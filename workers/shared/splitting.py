@@ -1,4 +1,4 @@
-"""Which examples a model trains on, chooses by and is judged on: stratified, seeded, no image on two sides."""
+"""Which examples a model trains on, chooses by and is judged on: stratified, seeded, no image in two splits."""
 
 from __future__ import annotations
 

@@ -31,11 +31,11 @@ _UNREADABLE = (
 
 
 class LostError(Exception):
-    """The job is somebody else's now, or nobody's: whatever was done for it since counts for nothing."""
+    """The lease is lost: another worker may own the job, and results of this attempt are discarded."""
 
 
 @dataclass(frozen=True)
-class Claimed:
+class LeasedJob:
     """A job that this worker owns while it renews the lease."""
 
     id: uuid.UUID
@@ -72,8 +72,8 @@ class JobStore:
         self.wait = {"wait_s": wait_s, "waits": waits}
 
     def claim(self, job_id: uuid.UUID, worker: str) -> OwnedJob | None:
-        """The job, owned by this worker from now on; None where it is done, cancelled or somebody else's, or where
-        it cannot be read: then it was given back, the attempt charged, for a worker that can.
+        """Lease the job to this worker. None where it is done, cancelled or owned by another worker, or where it cannot
+        be read: it is then queued again for a worker that can read it, and the attempt counts.
         """
         with self.engine.begin() as connection:
             row = connection.execute(
@@ -96,11 +96,11 @@ class JobStore:
 class OwnedJob:
     """What the owner of a job may write; every method raises LostError where it is the owner no more."""
 
-    def __init__(self, store: JobStore, claimed: Claimed) -> None:
-        self.claimed = claimed
+    def __init__(self, store: JobStore, claimed: LeasedJob) -> None:
+        self.job = claimed
         self._store, self._engine = store, store.engine
-        self._told: int | None = None
-        """The event that progress was last told in."""
+        self._progress_event: int | None = None
+        """The id of the last progress event."""
 
     def renew(self) -> bool:
         """Own it for another lease; whether cancelling was asked for."""
@@ -134,12 +134,12 @@ class OwnedJob:
                 metrics=_json(values),
             )
             progress = {"phase": row.phase, "step": row.step, "of": row.of, "eta_s": eta_s}
-            told: int = connection.execute(
-                machine.PROGRESS, {"id": self.claimed.id, "before": self._told, "data": _json(progress)}
+            event_id: int = connection.execute(
+                machine.PROGRESS, {"id": self.job.id, "before": self._progress_event, "data": _json(progress)}
             ).scalar_one()
             if values:
-                _tell(connection, self.claimed.id, "metric", {"step": row.step, "values": values})
-        self._told = told
+                _tell(connection, self.job.id, "metric", {"step": row.step, "values": values})
+        self._progress_event = event_id
 
     def log(self, lines: list[str]) -> None:
         """Lines for the job's log; beyond the cap they are dropped, and that is said once."""
@@ -147,14 +147,14 @@ class OwnedJob:
             self._mine(connection, machine.HOLD)
             count = connection.execute(
                 text("SELECT count(*) FROM job_events WHERE job_id = :id AND kind = 'log'"),
-                {"id": self.claimed.id},
+                {"id": self.job.id},
             ).scalar_one()
             room = self._store.log_lines - count
             for line in lines[: max(room, 0)]:
-                _tell(connection, self.claimed.id, "log", {"line": line})
+                _tell(connection, self.job.id, "log", {"line": line})
             if 0 <= room < len(lines):
                 dropped = f"Further lines are dropped: a job keeps {self._store.log_lines}."
-                _tell(connection, self.claimed.id, "log", {"line": dropped})
+                _tell(connection, self.job.id, "log", {"line": dropped})
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Where the next attempt goes on from."""
@@ -163,7 +163,7 @@ class OwnedJob:
 
     def succeed(self, outcome: Outcome) -> None:
         """Publish what the attempt made, and end the job, in one transaction."""
-        claimed = self.claimed
+        claimed = self.job
         with self._engine.begin() as connection:
             name = None if outcome.card is None else self._free_name(connection, outcome.card.id)
             self._mine(
@@ -204,7 +204,7 @@ class OwnedJob:
         """Give the job back: this worker stops. The attempt is not charged."""
         with self._engine.begin() as connection:
             self._mine(connection, machine.RELEASE)
-            _tell(connection, self.claimed.id, "state", {"state": "queued", "why": "its worker stops"})
+            _tell(connection, self.job.id, "state", {"state": "queued", "why": "its worker stops"})
 
     def postpone(self, code: str, detail: str) -> None:
         """Give the job back for want of room: nobody claims it for a while. The attempt is not charged, unless that
@@ -215,26 +215,24 @@ class OwnedJob:
             row = self._mine(connection, machine.POSTPONE, error=_json(error), **self._store.wait)
             until = row.not_before.astimezone(UTC).isoformat(timespec="seconds")
             line = f"{detail} The job waits until {until}, then goes on from its last checkpoint."
-            _tell(connection, self.claimed.id, "log", {"line": line})
-            _tell(
-                connection, self.claimed.id, "state", {"state": "queued", "error": error, "not_before": until}
-            )
+            _tell(connection, self.job.id, "log", {"line": line})
+            _tell(connection, self.job.id, "state", {"state": "queued", "error": error, "not_before": until})
 
     def stop(self) -> None:
         """End the job as cancelled; LostError where that was not asked for."""
         with self._engine.begin() as connection:
             self._mine(connection, machine.STOP)
-            _tell(connection, self.claimed.id, "state", {"state": "cancelled"})
+            _tell(connection, self.job.id, "state", {"state": "cancelled"})
 
     def _end(self, statement: TextClause, state: str, code: str, detail: str) -> None:
         error = {"code": code, "detail": detail}
         with self._engine.begin() as connection:
             self._mine(connection, statement, error=_json(error))
-            _tell(connection, self.claimed.id, "state", {"state": state, "error": error})
+            _tell(connection, self.job.id, "state", {"state": state, "error": error})
 
     def _mine(self, connection: Connection, statement: TextClause, **values: Any) -> Any:
         row = connection.execute(
-            statement, {"id": self.claimed.id, "fence": self.claimed.fence, **values}
+            statement, {"id": self.job.id, "fence": self.job.fence, **values}
         ).one_or_none()
         if row is None:
             raise LostError
@@ -242,7 +240,7 @@ class OwnedJob:
 
     def _free_name(self, connection: Connection, wanted: str) -> str:
         """`wanted`, or with the next free number behind it; the workspace's row keeps two from taking one."""
-        workspace = self.claimed.workspace
+        workspace = self.job.workspace
         connection.execute(
             text("SELECT name FROM workspaces WHERE name = :workspace FOR NO KEY UPDATE"),
             {"workspace": workspace},
@@ -258,8 +256,8 @@ class OwnedJob:
     def _keep_files(self, connection: Connection, outcome: Outcome, model: str | None) -> None:
         for file in outcome.artifacts:
             row = {
-                "workspace": self.claimed.workspace,
-                "job_id": self.claimed.id,
+                "workspace": self.job.workspace,
+                "job_id": self.job.id,
                 "model": model,
                 "name": file.name,
                 "key": file.key,
@@ -274,8 +272,8 @@ class OwnedJob:
             )
 
 
-def _read(job_id: uuid.UUID, row: Any) -> Claimed:
-    return Claimed(
+def _read(job_id: uuid.UUID, row: Any) -> LeasedJob:
+    return LeasedJob(
         job_id,
         row.fence,
         row.attempt,

@@ -1,4 +1,4 @@
-"""Whether training was worth its while: the closed-form head beside the trained model, on the same held-out images.
+"""Compares the trained model with the closed-form head on the same held-out images.
 
 The head is the one that collections answer by (`app.heads`), fitted on what the base encoder sees in the images that
 the model was trained on.
@@ -43,7 +43,7 @@ def compare(run: JobRun, examples: Examples, judgement: Judgement | None) -> Com
     if judgement is None:
         return Comparison(
             sentence="Not compared with the closed-form head: no examples were held out, so nothing is known of images "
-            "that neither has seen. Begin with the head, which needs no training. " + _how(run, "")
+            "that neither has seen. Begin with the head, which needs no training. " + _describe_use(run, "")
         )
     try:
         return _compare(run, examples, judgement, most)
@@ -56,16 +56,18 @@ def compare(run: JobRun, examples: Examples, judgement: Judgement | None) -> Com
 
 
 def _compare(run: JobRun, examples: Examples, judgement: Judgement, most: int) -> Comparison:
-    taught = _some_of_each_label(judgement.taught, most, run.spec.seed, examples.label_shares)
-    shown = _some(judgement, most, run.spec.seed)
-    truth = np.array([item.label or "" for item in shown.items])
-    trained = np.array(shown.said)
+    train_items = _sample_each_label(judgement.train_items, most, run.spec.seed, examples.label_shares)
+    sample = _sample_judgement(judgement, most, run.spec.seed)
+    truth = np.array([item.label or "" for item in sample.items])
+    trained = np.array(sample.predicted)
     word = _encoder_of(run)
     if run.spec.method == "head":
         head, name = trained, word
     else:
-        run.log(f"Comparing with the closed-form head on {len(taught)} of the images that were trained on")
-        head, name = _predict_by_head(run, examples, taught, shown.items, word)
+        run.log(
+            f"Comparing with the closed-form head on {len(train_items)} of the images that were trained on"
+        )
+        head, name = _predict_by_head(run, examples, train_items, sample.items, word)
     return weigh(
         truth,
         head,
@@ -73,11 +75,11 @@ def _compare(run: JobRun, examples: Examples, judgement: Judgement, most: int) -
         labels=len(examples.labels),
         encoder=name,
         same=run.spec.method == "head",
-        evaluated_on=shown.evaluated_on,
-        chosen_by=shown.chosen_by,
-        fitted_on=(len(taught), len(judgement.taught)),
-        judged_on=(len(shown.items), len(judgement.items)),
-        how=_how(run, name),
+        evaluated_on=sample.evaluated_on,
+        chosen_by=sample.chosen_by,
+        fitted_on=(len(train_items), len(judgement.train_items)),
+        judged_on=(len(sample.items), len(judgement.items)),
+        how=_describe_use(run, name),
     )
 
 
@@ -214,7 +216,7 @@ def _predict_by_head(
 
 
 def _embed_items(encoder: Encoder, examples: Examples, items: Sequence[Item]) -> Vectors:
-    """float32[n, d]; no progress is told, since the steps of a job are those of its training."""
+    """float32[n, d]; no progress is reported, since the steps of a job are those of its training."""
     parts = []
     for start in range(0, len(items), _BATCH):
         pixels = [encoder.preprocess(examples.image(item)) for item in items[start : start + _BATCH]]
@@ -222,7 +224,7 @@ def _embed_items(encoder: Encoder, examples: Examples, items: Sequence[Item]) ->
     return np.concatenate(parts)
 
 
-def _some_of_each_label(
+def _sample_each_label(
     items: Sequence[Item], most: int, seed: int, label_shares: LabelShares = "equal"
 ) -> list[Item]:
     """At most so many, but one of each label, and of every label as many as the others where it has them; where the
@@ -243,7 +245,7 @@ def _some_of_each_label(
     return [item for _, _, item in rounds[: max(most, len(by_label))]]
 
 
-def _some(judgement: Judgement, most: int, seed: int) -> Judgement:
+def _sample_judgement(judgement: Judgement, most: int, seed: int) -> Judgement:
     """The same of at most so many items, drawn without regard to their labels."""
     if len(judgement.items) <= most:
         return judgement
@@ -267,7 +269,7 @@ def _encoder_of(run: JobRun) -> str:
     return run.settings.models.encoder
 
 
-def _how(run: JobRun, encoder: str) -> str:
+def _describe_use(run: JobRun, encoder: str) -> str:
     data, shares = run.spec.data, run.spec.params.get("label_shares")
     if data is None or data.dataset is None:
         where = f", where its label_shares is {shares}" if shares else ""

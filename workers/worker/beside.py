@@ -23,12 +23,12 @@ def main() -> None:
     """Work until SIGTERM, or until the service is gone, which counts as one."""
     queues, slots = sys.argv[1:]
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as lifeline:
-        told = json.loads(lifeline.readline())
+        values = json.loads(lifeline.readline())
     # the embedded servers have seen to what an administrator's account can do
     warnings.filterwarnings("ignore", category=SecurityWarning)
     threading.Thread(target=_outlive_nobody, args=(sys.stdin.fileno(),), daemon=True).start()
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    make_app(Settings(**told)).worker_main(
+    make_app(Settings(**values)).worker_main(
         ["--quiet", "worker", "--queues", queues, "--concurrency", slots, *quiet]
     )
 

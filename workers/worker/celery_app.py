@@ -29,7 +29,7 @@ _LEAVE_SECONDS = 5.0
 
 
 def make_app(settings: Settings) -> Celery:
-    """The application, for workers and whoever starts them; opens nothing.
+    """The application, for workers and for processes that start them; opens no connection.
 
     A process that listens to the queue `sweep` also runs the beat, in a thread: any number of them may, since a
     sweep is exclusive and one that comes late expires.
@@ -59,8 +59,8 @@ def make_app(settings: Settings) -> Celery:
         beat_scheduler="celery.beat:Scheduler",
         beat_max_loop_interval=settings.jobs.job_sweep_s,
         beat_schedule={
-            SWEEP: _every(settings.jobs.job_sweep_s, SWEEP),
-            TIDY: _every(settings.jobs.job_tidy_s, TIDY),
+            SWEEP: _schedule_every(settings.jobs.job_sweep_s, SWEEP),
+            TIDY: _schedule_every(settings.jobs.job_tidy_s, TIDY),
         },
     )
     add_tasks(app, settings, _addresses(settings), draining)
@@ -68,7 +68,7 @@ def make_app(settings: Settings) -> Celery:
     return app
 
 
-def _every(period_s: float, task: str) -> dict[str, Any]:
+def _schedule_every(period_s: float, task: str) -> dict[str, Any]:
     return {"task": task, "schedule": period_s, "options": {"queue": SWEEP_QUEUE, "expires": period_s}}
 
 
@@ -91,13 +91,13 @@ def _listen(app: Celery, settings: Settings, draining: threading.Event) -> None:
     def ready(**_: Any) -> None:
         queues = set(app.amqp.queues.consume_from)
         if works := queues - {SWEEP_QUEUE}:
-            told = {
+            options = {
                 "every_s": settings.jobs.job_heartbeat_s,
                 "for_s": settings.jobs.job_lease_s,
                 "until": draining,
             }
             threading.Thread(
-                target=announce, args=(settings.server.redis_url, works), kwargs=told, daemon=True
+                target=announce, args=(settings.server.redis_url, works), kwargs=options, daemon=True
             ).start()
         if SWEEP_QUEUE in queues:
             EmbeddedService(app, thread=True, scheduler_cls=app.conf.beat_scheduler).start()

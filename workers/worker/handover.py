@@ -1,4 +1,4 @@
-"""What a training process is told in confidence: a file that only its user can read, instead of its environment.
+"""Secrets of a training process: in a file that only its user can read, instead of its environment.
 
 An environment is read by libraries that report what they run in, printed in crash reports, and passed on to whatever
 else is started. It gets the variables that training needs and none that holds a secret.

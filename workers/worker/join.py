@@ -22,7 +22,7 @@ from app.jobs.spec import Checkpoint, JobSpec
 from app.observability.logs import configure
 from app.settings import Settings
 from workers.shared.run import Task
-from workers.shared.store import Claimed, worker_engine
+from workers.shared.store import LeasedJob, worker_engine
 from workers.worker import launching, liveness
 from workers.worker.lines import Lines
 
@@ -41,7 +41,7 @@ def join(job_id: uuid.UUID, settings: Settings, addresses: Addresses) -> int:
             try:
                 row = _row(engine, job_id)
             except SQLAlchemyError as error:
-                _away(error)
+                _warn_unreachable(error)
             else:
                 if row is None or row.state not in _OPEN:
                     return 0 if row is not None and row.state == "succeeded" else 1
@@ -56,7 +56,7 @@ def _take_part(engine: Engine, row: Any, settings: Settings, addresses: Addresse
     """Start this node's ranks and keep them alive for as long as the same owner's lease is renewed."""
     spec = JobSpec.model_validate(row.spec)
     checkpoint = None if row.checkpoint is None else Checkpoint.model_validate(row.checkpoint)
-    job = Claimed(
+    job = LeasedJob(
         row.id, row.fence, row.attempt, row.max_attempts, row.workspace, spec, checkpoint, row.strategy
     )
     # another's than the owner's, which may work on the same disk
@@ -87,7 +87,7 @@ def _take_part(engine: Engine, row: Any, settings: Settings, addresses: Addresse
             try:
                 now = _row(engine, job.id)
             except SQLAlchemyError as error:
-                _away(error)
+                _warn_unreachable(error)
             else:
                 if now is None or now.fence != job.fence or now.state != "running":
                     return
@@ -100,7 +100,7 @@ def _take_part(engine: Engine, row: Any, settings: Settings, addresses: Addresse
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _away(error: SQLAlchemyError) -> None:
+def _warn_unreachable(error: SQLAlchemyError) -> None:
     log.warning("the database is away", reason=type(error).__name__)
 
 

@@ -17,7 +17,7 @@ from app.embedded import Addresses
 from app.errors import VisionError
 from app.inference import device as devices
 from app.settings import Settings
-from workers.shared.store import Claimed
+from workers.shared.store import LeasedJob
 from workers.worker import handover
 
 HEARTBEAT = "heartbeat"
@@ -34,7 +34,7 @@ def wait_for_room(error: VisionError) -> dict[str, Any]:
     return {"code": error.code, "detail": error.detail, "again": True, "wait": True}
 
 
-def folder_of(job: Claimed, settings: Settings) -> Path:
+def folder_of(job: LeasedJob, settings: Settings) -> Path:
     """Where an attempt keeps its files on this machine; the folder is not made."""
     return _scratch(settings) / f"{job.id}-{job.fence}"
 
@@ -49,7 +49,7 @@ def clear(settings: Settings) -> None:
 
 
 def start(
-    job: Claimed, settings: Settings, addresses: Addresses, task: Path
+    job: LeasedJob, settings: Settings, addresses: Addresses, task: Path
 ) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     """The process, in a group of its own, and what it prints, which can be read without waiting; its standard input
     ends with this process. What is secret it finds in a file beside the task.
@@ -87,7 +87,7 @@ def kill(child: subprocess.Popen[bytes]) -> None:
 
 
 def reason(code: int) -> str:
-    """Why a process ended that told nothing, from its exit code."""
+    """Why a process ended without reporting an error, from its exit code."""
     if code < 0:
         name = signal.Signals(-code).name
         hint = " (often: out of memory)" if -code == signal.SIGKILL else ""
@@ -99,7 +99,7 @@ def _scratch(settings: Settings) -> Path:
     return (settings.jobs.scratch_dir or settings.server.data_dir / "scratch").expanduser().resolve()
 
 
-def _launcher(job: Claimed, settings: Settings) -> list[str]:
+def _launcher(job: LeasedJob, settings: Settings) -> list[str]:
     """Python itself for one process, torchrun for several."""
     ranks, nodes = int(job.spec.params.get("processes") or 1), int(job.spec.params.get("nodes") or 1)
     if ranks * nodes == 1:
@@ -127,11 +127,11 @@ def _environment(settings: Settings, *, alone: bool) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         **({"DS_ACCELERATOR": "cpu"} if place.kind == "cpu" else {}),
         **({} if alone else _RANKS),
-        **(_only_device(place.index, os.environ) if alone and place.kind == "cuda" else {}),
+        **(_device_environment(place.index, os.environ) if alone and place.kind == "cuda" else {}),
     }
 
 
-def _only_device(index: int, environ: Mapping[str, str]) -> dict[str, str]:
+def _device_environment(index: int, environ: Mapping[str, str]) -> dict[str, str]:
     """Let a single process see its own GPU alone: libraries take the first that they see for theirs, or all of them."""
     visible = environ.get("CUDA_VISIBLE_DEVICES", "")
     chosen = [word.strip() for word in visible.split(",")][index] if visible else str(index)

@@ -43,7 +43,7 @@ def watch(file: Path, lease_s: float) -> None:
     def look() -> None:
         beaten = time.monotonic()
         while True:
-            beaten = _beaten(file, beaten)
+            beaten = _read_heartbeat(file, beaten)
             age = time.monotonic() - beaten
             if age > lease_s:
                 os._exit(ORPHANED)
@@ -55,7 +55,7 @@ def watch(file: Path, lease_s: float) -> None:
     threading.Thread(target=look, name="liveness", daemon=True).start()
 
 
-def _beaten(file: Path, before: float) -> float:
+def _read_heartbeat(file: Path, before: float) -> float:
     """When the lease was last renewed; as `before` where this process may open no more files."""
     try:
         return float(file.read_text())

@@ -28,7 +28,7 @@ from app.jobs.spec import Checkpoint, Outcome
 from app.settings import Settings
 from app.storage import disk
 from app.storage.files import FileStore
-from workers.shared.store import Claimed, JobStore, LostError, OwnedJob, worker_engine
+from workers.shared.store import JobStore, LeasedJob, LostError, OwnedJob, worker_engine
 from workers.worker import launching, liveness
 from workers.worker.lines import Lines
 
@@ -103,7 +103,7 @@ class _Attempt:
         leased_until: float,
     ) -> None:
         self._owned = owned
-        self._job: Claimed = owned.claimed
+        self._job: LeasedJob = owned.job
         self._settings = settings
         self._addresses = addresses
         self._draining = draining
@@ -151,14 +151,14 @@ class _Attempt:
         try:
             child, output = self._start(events)
             with output:
-                told, printed = Lines(pipe), Lines(output.fileno(), printed=True)
+                event_lines, printed = Lines(pipe), Lines(output.fileno(), printed=True)
                 self._following = True
                 try:
-                    self._follow(child, told, printed)
+                    self._follow(child, event_lines, printed)
                 finally:
                     self._following = False
                     launching.kill(child)
-                self._read(told, printed)
+                self._read(event_lines, printed)
         finally:
             os.close(pipe)
         return child.returncode
@@ -185,14 +185,14 @@ class _Attempt:
         file.write_text(json.dumps(task))
         return launching.start(job, self._settings, self._addresses, file)
 
-    def _follow(self, child: subprocess.Popen[bytes], told: Lines, printed: Lines) -> None:
+    def _follow(self, child: subprocess.Popen[bytes], event_lines: Lines, printed: Lines) -> None:
         """Until the child has ended, or is no longer wanted."""
         look = 0.0
         drained_at: float | None = None
         while child.poll() is None:
             time.sleep(_TICK_SECONDS)
             now = time.monotonic()
-            self._read(told, printed)
+            self._read(event_lines, printed)
             try:
                 self._renew()
                 if now >= look:
@@ -202,7 +202,7 @@ class _Attempt:
             except LostError:
                 self._lost = True
             except SQLAlchemyError as error:
-                self._away(error)
+                self._warn_unreachable(error)
             if self._lost:
                 return
             if self._cancelled:
@@ -228,12 +228,12 @@ class _Attempt:
                 liveness.beat(self._heartbeat)
             self._renew_at = now + self._settings.jobs.job_heartbeat_s
 
-    def _away(self, error: SQLAlchemyError) -> None:
+    def _warn_unreachable(self, error: SQLAlchemyError) -> None:
         log.warning("the database is away", job=str(self._job.id), reason=type(error).__name__)
 
-    def _read(self, told: Lines, printed: Lines) -> None:
+    def _read(self, event_lines: Lines, printed: Lines) -> None:
         """Whole events, and what the child printed, which becomes its log."""
-        for line in told.read():
+        for line in event_lines.read():
             try:
                 event = json.loads(line)
             except ValueError:
@@ -254,7 +254,7 @@ class _Attempt:
             self._waiting.append(event)
 
     def _flush(self, most: int = _MAX_WAITING) -> None:
-        """Write down what was told, the oldest first; the lease is kept meanwhile."""
+        """Store the received events, the oldest first; the lease is renewed meanwhile."""
         for _ in range(most):
             if not self._waiting:
                 return
@@ -309,7 +309,7 @@ class _Attempt:
                 self._outcome = None
                 self._error = self._error or {"code": "not_publishable", "detail": _REFUSED}
             except SQLAlchemyError as error:
-                self._away(error)
+                self._warn_unreachable(error)
                 time.sleep(_RETRY_SECONDS)
         log.info("the job is no longer this worker's", job=str(self._job.id))
         return False

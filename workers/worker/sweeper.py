@@ -50,27 +50,27 @@ class Sweeper:
 
         Raises SQLAlchemyError where the database is away.
         """
-        with self._alone(SWEEP_LOCK) as connection:
+        with self._hold_lock(SWEEP_LOCK) as connection:
             if connection is None:
                 return
             self._end(connection)
             connection.commit()
             used = self._find_used_queues(connection)
-            told = self._stale(connection, used)
+            published = self._stale(connection, used)
             connection.commit()
             self._say_unserved(connection, used)
             connection.commit()
-            for job in told:
+            for job in published:
                 self._queue.publish(job.id, job.queue)
-        if told:
-            log.info("told workers of waiting jobs", jobs=len(told))
+        if published:
+            log.info("published waiting jobs to workers", jobs=len(published))
 
     def tidy(self) -> None:
         """Remove files that no job or model needs: of attempts that lost their job, and of jobs that ended.
 
         Raises SQLAlchemyError, StoreUnavailableError where a store is away.
         """
-        with self._alone(TIDY_LOCK) as connection:
+        with self._hold_lock(TIDY_LOCK) as connection:
             if connection is None:
                 return
             connection.execute(machine.FORGET_CHECKPOINTS, {"keep_s": self._keep_s})
@@ -112,8 +112,8 @@ class Sweeper:
 
     def _find_used_queues(self, connection: Connection) -> list[str]:
         """Queues with jobs that are not done."""
-        wanted = text("SELECT DISTINCT queue FROM jobs WHERE state IN ('queued', 'running')")
-        return list(connection.execute(wanted).scalars())
+        query = text("SELECT DISTINCT queue FROM jobs WHERE state IN ('queued', 'running')")
+        return list(connection.execute(query).scalars())
 
     def _say_unserved(self, connection: Connection, used: list[str]) -> None:
         """In the log of a job that waits for a worker that is not there; those that have just started are not yet."""
@@ -134,7 +134,7 @@ class Sweeper:
                 )
 
     def _stale(self, connection: Connection, used: list[str]) -> list[Any]:
-        """Jobs to tell workers of, marked as told."""
+        """Jobs to publish to workers, marked as published."""
         waiting = {queue: self._queue.waiting(queue) for queue in used}
         short = [queue for queue, count in waiting.items() if count is not None and count < _MAX_WAITING]
         return list(
@@ -178,7 +178,7 @@ class Sweeper:
                 yield f"{folder}/{entry}"
 
     @contextmanager
-    def _alone(self, lock: int) -> Iterator[Connection | None]:
+    def _hold_lock(self, lock: int) -> Iterator[Connection | None]:
         """A connection that holds the lock for a block, committed after it; None where another holds it."""
         with self._engine.connect() as connection:
             taken = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": lock}).scalar_one()

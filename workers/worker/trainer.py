@@ -75,15 +75,15 @@ def main(path: str) -> int:
 
 
 def _tell_no_start(task: Task, error: Exception) -> None:
-    told = _no_room(error, Path(task.scratch))
-    if told is None:
+    failure = _no_room(error, Path(task.scratch))
+    if failure is None:
         detail = f"Its worker cannot reach what jobs need: {type(error).__name__}: {error}"[
             :_MAX_DETAIL_LENGTH
         ]
-        told = {"code": "worker_failed", "detail": detail, "again": True}
-    told["event"] = "error"
+        failure = {"code": "worker_failed", "detail": detail, "again": True}
+    failure["event"] = "error"
     with open(task.events, "w") as pipe:
-        pipe.write(json.dumps(told) + "\n")
+        pipe.write(json.dumps(failure) + "\n")
 
 
 def _no_room(error: Exception, scratch: Path) -> dict[str, object] | None:
@@ -100,8 +100,8 @@ def _no_room(error: Exception, scratch: Path) -> dict[str, object] | None:
 
 def _describe_error(error: Exception, scratch: Path) -> dict[str, object]:
     """An error as the job's page shows it; `again` where another attempt may fare better."""
-    if (told := _no_room(error, scratch)) is not None:
-        return told
+    if (failure := _no_room(error, scratch)) is not None:
+        return failure
     if isinstance(error, VisionError):
         return {"code": error.code, "detail": error.detail, "again": isinstance(error, OverloadedError)}
     if isinstance(error, DBAPIError | OSError) and isinstance(

@@ -1,4 +1,4 @@
-"""`POST /classify`: an image and get its label."""
+"""`POST /classify`: the labels of an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Field, ValidationInfo, field_validator
 
 from app.access import Recogniser
-from app.collections.coverage import Covered
+from app.collections.coverage import PredictionSets
 from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
 from app.collections.errors import CollectionNotFoundError, EmptyCollectionError, EncoderMismatchError
 from app.collections.schemas import (
@@ -21,7 +21,7 @@ from app.collections.schemas import (
     Timing,
     to_hit,
 )
-from app.collections.service import Answer, Question
+from app.collections.service import ClassifyRequest, ClassifyResult
 from app.http.disconnect import unless_disconnected
 from app.http.fields import CommaSeparated, Form, at_most, settings_of
 from app.http.names import label_name
@@ -37,7 +37,7 @@ MAX_NEIGHBOURS = 20
 
 
 class ClassifyForm(Form):
-    """What to choose from, and how much of it to tell."""
+    """Which labels to choose from, and how many scores to return."""
 
     collection: str | None = Field(
         None,
@@ -113,7 +113,7 @@ async def classify(
 ) -> Classification | Classifications:
     """Name what one image or several show: one answer, or a list in the same order."""
     form = upload.fields
-    question = Question(
+    question = ClassifyRequest(
         form.collection,
         tuple(form.labels or ()),
         form.threshold,
@@ -128,7 +128,7 @@ async def classify(
     return rows[0] if len(rows) == 1 else Classifications(data=rows)
 
 
-def _classification(answer: Answer, row: int, top_k: int) -> Classification:
+def _classification(answer: ClassifyResult, row: int, top_k: int) -> Classification:
     scores, near = answer.prediction.scores[row], answer.prediction.similarity
     order = np.argsort(-scores, kind="stable")[:top_k]
     best = order[0]
@@ -154,17 +154,19 @@ def _classification(answer: Answer, row: int, top_k: int) -> Classification:
             score=round(answer.score_ms, 3),
             total=round(answer.total_ms, 3),
         ),
-        answer_set=None if answer.covered is None else _answer_set(answer.covered, labels, row),
+        answer_set=None
+        if answer.prediction_sets is None
+        else _answer_set(answer.prediction_sets, labels, row),
         neighbours=None
         if answer.neighbours is None
         else [to_hit(answer.collection or "", *near) for near in answer.neighbours[row]],
     )
 
 
-def _answer_set(covered: Covered, labels: list[str], row: int) -> AnswerSet:
+def _answer_set(prediction_sets: PredictionSets, labels: list[str], row: int) -> AnswerSet:
     return AnswerSet(
-        coverage=covered.coverage,
-        guarantee=covered.guarantee,
-        labels=[labels[i] for i in covered.sets[row]],
-        warnings=[AnswerSetWarning(**vars(warning)) for warning in covered.warnings],
+        coverage=prediction_sets.coverage,
+        guarantee=prediction_sets.guarantee,
+        labels=[labels[i] for i in prediction_sets.sets[row]],
+        warnings=[AnswerSetWarning(**vars(warning)) for warning in prediction_sets.warnings],
     )

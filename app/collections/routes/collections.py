@@ -70,7 +70,7 @@ async def get_collection(
     caller: Recogniser, collection: CollectionPath, learning: LearningService, recognition: RecognitionService
 ) -> CollectionInfo:
     """Show one collection."""
-    await recognition.known(caller.workspace, collection)
+    await recognition.resolve_collection(caller.workspace, collection)
     rows = await learning.page(caller.workspace, limit=1, name=collection)
     if not rows:
         raise CollectionNotFoundError
@@ -108,7 +108,7 @@ async def change_collection(
     if wanted.label_shares is not None:
         row = await learning.expect_labels(caller.workspace, collection, wanted.label_shares)
         return JSONResponse(_info(recognition, row).model_dump(mode="json"))
-    known = await recognition.known(caller.workspace, collection)
+    known = await recognition.resolve_collection(caller.workspace, collection)
     job = await rebinding.reembed(caller.workspace, known, wanted.encoder or "")
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return await describer.describe(job)
@@ -137,7 +137,7 @@ async def list_labels(
 ) -> LabelList:
     """List a collection's labels by name."""
     after = asked.after(str)
-    known = await recognition.known(caller.workspace, collection)
+    known = await recognition.resolve_collection(caller.workspace, collection)
     async with database.session() as session:
         rows = await listing.list_labels(
             session, known.id, limit=asked.limit, after=after[0] if after else ""
@@ -168,15 +168,15 @@ def _choose_review(wanted: ReviewSpan | None, settings: AppSettings) -> ReviewCh
 
 
 def _info(recognition: Recognition, row: CollectionRow) -> CollectionInfo:
-    one = row.collection
+    collection = row.collection
     return CollectionInfo(
-        name=one.name,
-        encoder=recognition.name_encoder(one.encoder),
-        version=one.version,
-        label_shares=cast("LabelShares", one.label_shares),
-        review=_span(one.review_keep, one.review_days),
+        name=collection.name,
+        encoder=recognition.name_encoder(collection.encoder),
+        version=collection.version,
+        label_shares=cast("LabelShares", collection.label_shares),
+        review=_span(collection.review_keep, collection.review_days),
         labels=row.labels,
         examples=row.examples,
         answers=row.answers,
-        created_at=one.created_at,
+        created_at=collection.created_at,
     )

@@ -87,25 +87,25 @@ class EmbeddingsRequest(_Lenient):
 
 
 @dataclass(frozen=True)
-class Item:
+class EmbeddingItem:
     """A text, or an image as it was written."""
 
     kind: Literal["text", "image"]
-    written: str
+    value: str
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ParsedRequest:
     """What to embed, in order."""
 
-    items: list[Item]
+    items: list[EmbeddingItem]
     model: str | None
     encoding: Encoding
     dimensions: int | None
     """None: as long as they are."""
 
 
-def parse_request(body: bytes, *, are_images: bool = False) -> Wanted:
+def parse_request(body: bytes, *, are_images: bool = False) -> ParsedRequest:
     """The request in any of the dialects; with `are_images` every text is an image.
 
     Raises BadRequestError for what is no JSON, token ids or an encoding that is not offered, ImageUrlNotFetchedError
@@ -126,7 +126,7 @@ def parse_request(body: bytes, *, are_images: bool = False) -> Wanted:
         if request.input is None
         else _of_input(request, are_images=are_images or request.modality == "image")
     )
-    return Wanted(items, request.model or None, _encoding_of(request), request.dimensions or None)
+    return ParsedRequest(items, request.model or None, _encoding_of(request), request.dimensions or None)
 
 
 def check_dimensions(wanted: int | None, dim: int) -> None:
@@ -155,23 +155,23 @@ def _encoding_of(request: EmbeddingsRequest) -> Encoding:
     raise BadRequestError(f"{name}: 'float' or 'base64'; vectors are not rounded to bits here.", param=name)
 
 
-def _of_input(request: EmbeddingsRequest, *, are_images: bool) -> list[Item]:
+def _of_input(request: EmbeddingsRequest, *, are_images: bool) -> list[EmbeddingItem]:
     given = request.input if isinstance(request.input, list) else [request.input]
     return [_item(entry, are_images=are_images) for entry in given if entry is not None]
 
 
-def _item(one: str | ImageInput | TextInput, *, are_images: bool = False) -> Item:
+def _item(one: str | ImageInput | TextInput, *, are_images: bool = False) -> EmbeddingItem:
     if isinstance(one, ImageInput):
-        return Item("image", one.image)
+        return EmbeddingItem("image", one.image)
     text = one.text if isinstance(one, TextInput) else one
     if is_web_address(text):
         raise ImageUrlNotFetchedError(param="input")
-    return Item("image" if are_images or is_data_uri(text) else "text", text)
+    return EmbeddingItem("image" if are_images or is_data_uri(text) else "text", text)
 
 
-def _of_messages(messages: list[_Message]) -> list[Item]:
+def _of_messages(messages: list[_Message]) -> list[EmbeddingItem]:
     """The one text or image of a conversation. Raises BadRequestError for more than one thing."""
-    items: list[Item] = []
+    items: list[EmbeddingItem] = []
     for message in messages:
         if isinstance(message.content, str):
             items.append(_item(message.content))

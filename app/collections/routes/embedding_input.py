@@ -10,7 +10,12 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from pydantic import Field
 
-from app.collections.routes.embedding_dialects import EmbeddingsRequest, Encoding, Wanted, parse_request
+from app.collections.routes.embedding_dialects import (
+    EmbeddingsRequest,
+    Encoding,
+    ParsedRequest,
+    parse_request,
+)
 from app.errors import InvalidInputError, TooLargeError
 from app.http.base64_images import decode_text
 from app.http.dependencies import AppSettings, UploadSpool
@@ -116,10 +121,10 @@ def _is_json(request: Request) -> bool:
     return kind == "application/json" or kind.endswith("+json")
 
 
-def _parse_body(body: bytes, settings: Settings, *, are_images: bool) -> tuple[Wanted, list[bytes]]:
+def _parse_body(body: bytes, settings: Settings, *, are_images: bool) -> tuple[ParsedRequest, list[bytes]]:
     """The request and its images' bytes."""
     wanted = parse_request(body, are_images=are_images)
-    written = [item.written for item in wanted.items if item.kind == "image"]
+    written = [item.value for item in wanted.items if item.kind == "image"]
     if len(written) > settings.limits.max_images:
         raise TooManyPartsError(f"One request takes at most {settings.limits.max_images} images.")
     images = [decode_text("input", text) for text in written]
@@ -128,7 +133,7 @@ def _parse_body(body: bytes, settings: Settings, *, are_images: bool) -> tuple[W
     return wanted, images
 
 
-def _arrange(wanted: Wanted, images: int) -> tuple[list[str], list[int]]:
+def _arrange(wanted: ParsedRequest, images: int) -> tuple[list[str], list[int]]:
     """The texts, and for each input its place among all images, followed by all texts."""
     texts: list[str] = []
     order: list[int] = []
@@ -136,7 +141,7 @@ def _arrange(wanted: Wanted, images: int) -> tuple[list[str], list[int]]:
     for item in wanted.items:
         if item.kind == "text":
             order.append(images + len(texts))
-            texts.append(check_text("input", item.written))
+            texts.append(check_text("input", item.value))
         else:
             order.append(seen)
             seen += 1

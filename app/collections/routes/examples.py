@@ -137,7 +137,7 @@ async def list_examples(
     """List examples by label."""
     after = asked.after(str, uuid.UUID)
     wanted = None if label is None else label_name(label, settings.limits.max_text_chars)
-    await recognition.known(caller.workspace, collection)
+    await recognition.resolve_collection(caller.workspace, collection)
     async with database.session() as session:
         rows = await listing.list_examples(
             session,
@@ -225,7 +225,7 @@ async def _find(
     database: Database, recognition: Recognition, workspace: str, collection: str, example: str
 ) -> ExampleRow:
     wanted = parse_id(example, ExampleNotFoundError)
-    await recognition.known(workspace, collection)
+    await recognition.resolve_collection(workspace, collection)
     async with database.session() as session:
         row = await listing.find_example(session, workspace, collection, wanted)
     if row is None:

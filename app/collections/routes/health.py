@@ -34,7 +34,8 @@ async def get_health(
     limit: Limit = None,
 ) -> CollectionHealth:
     """Show what may be wrong with a collection's examples: those whose label the others contradict when each is left
-    out, those that are nearly the same picture, labels that overlap or have few examples, and how well each is told.
+    out, those that are nearly the same picture, labels that overlap or have few examples, and how well each is
+    recognised.
     """
     found = await recognition.examine(
         caller.workspace, collection, page_size(limit, settings), settings.limits.max_compared_examples

@@ -37,8 +37,8 @@ _HEALTH: dict[str, Any] = {
             "labels": ["coffee_mug", "teacup"],
             "share": 0.2,
             "similarity": 0.78,
-            "sentence": "Of 20 examples of 'coffee_mug' and 'teacup' 4 are told as the other one when they are left"
-            " out.",
+            "sentence": "Of 20 examples of 'coffee_mug' and 'teacup' 4 are predicted as the other one when they are "
+            "left out.",
         }
     ],
     "overlapping_labels_total": 1,
@@ -53,7 +53,7 @@ class Suspect(BaseModel):
 
     id: uuid.UUID
     label: str = Field(description="The label it has.")
-    told: str = Field(description="The label that the others tell when it is left out.")
+    told: str = Field(description="The label that the other examples predict when it is left out.")
     probability: float = Field(description="That its own label is right.")
     image: str = Field(description="Where its thumbnail is.")
 
@@ -64,7 +64,7 @@ class LabelHealth(BaseModel):
     label: str
     examples: int
     recall: float | None = Field(
-        description="Share of its examples that are told right when left out; null where none can be."
+        description="Share of its examples that are predicted right when left out; null where none can be."
     )
 
 
@@ -78,12 +78,12 @@ class NearDuplicate(BaseModel):
 
 
 class OverlappingLabels(BaseModel):
-    """Two labels that cannot be told apart well."""
+    """Two labels that are hard to distinguish."""
 
     labels: tuple[str, str]
     share: float | None = Field(
-        description="Of their examples, those that are told as the other one when left out, from 0.15 on; null where"
-        " too few were taught to leave any out, and the labels' mean vectors are compared instead."
+        description="Share of their examples that are predicted as the other one when left out, from 0.15 on; null "
+        "where too few were taught to leave any out, and the labels' mean vectors are compared instead."
     )
     similarity: float | None = Field(
         description="Mean cosine of an example of the one and one of the other; null where none was compared."

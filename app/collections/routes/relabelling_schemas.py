@@ -1,4 +1,4 @@
-"""What travels when examples get another label and labels another name."""
+"""Requests and replies of relabelling examples and renaming labels."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class LabelChange(RequestBody):
 
 
 class ExamplesChange(RequestBody):
-    """What is to become of several examples: another label, or nothing."""
+    """A change of several examples: another label, or removal."""
 
     model_config = with_example({"ids": _IDS, "label": "coffee_mug"})
 
@@ -74,7 +74,7 @@ class ExamplesChange(RequestBody):
 
 
 class ChangedExamples(BaseModel):
-    """What became of several examples."""
+    """The result of changing several examples."""
 
     model_config = with_example(_BULK)
 

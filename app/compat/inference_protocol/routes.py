@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 
 from app.access import Recogniser
 from app.collections.dependencies import RecognitionService
-from app.collections.service import Answer, Question, Recognition
+from app.collections.service import ClassifyRequest, ClassifyResult, Recognition
 from app.compat.choosing import choose_labels
 from app.compat.errors import FieldNotSupportedError
 from app.compat.inference_protocol.tensors import (
@@ -138,11 +138,11 @@ async def refuse(caller: Recogniser, rest: str) -> JSONResponse:
     return JSONResponse({"error": f"/v2/{rest[:80]} is not offered here."}, 404)
 
 
-async def _find(recognition: Recognition, workspace: str, model: str) -> tuple[Question, bool, int]:
+async def _find(recognition: Recognition, workspace: str, model: str) -> tuple[ClassifyRequest, bool, int]:
     """What it asks of images, whether it names labels, and the length of its vectors, -1 where only loading tells."""
     question = await choose_labels(recognition, workspace, model)
     if question.collection is not None:
-        await recognition.known(workspace, question.collection)
+        await recognition.resolve_collection(workspace, question.collection)
         return question, True, -1
     found = await recognition.models.find(workspace, model)
     if isinstance(found, ModelRecord):
@@ -195,7 +195,7 @@ async def _run(
     return [made[name] for name in names]
 
 
-def _label_tensors(answer: Answer, top_k: int) -> dict[str, Tensor]:
+def _label_tensors(answer: ClassifyResult, top_k: int) -> dict[str, Tensor]:
     """The best labels of each image with their scores, and whether the image shows none of them."""
     scores = answer.prediction.scores
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]

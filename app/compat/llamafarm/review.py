@@ -14,9 +14,9 @@ from app.collections.dependencies import MODEL_ERRORS, ThumbnailService
 from app.collections.errors import CollectionNotFoundError
 from app.collections.thumbnails import Thumbnail
 from app.compat.reading import Body, check_labels, describe_body, read_body
-from app.feedback.deciding import Decider
+from app.feedback.deciding import Reviewer
 from app.feedback.decisions import Verdict
-from app.feedback.dependencies import DecidingService, ReviewService
+from app.feedback.dependencies import DecisionService, ReviewService
 from app.feedback.errors import AlreadyDecidedError, ReviewPictureNotFoundError
 from app.feedback.service import PendingPicture
 from app.http.dependencies import AppSettings
@@ -66,9 +66,13 @@ async def list_pending(
     openapi_extra=describe_body(DecideBody),
 )
 async def decide_pending(
-    request: Request, caller: Learner, settings: AppSettings, review: ReviewService, deciding: DecidingService
+    request: Request,
+    caller: Learner,
+    settings: AppSettings,
+    review: ReviewService,
+    decisions: DecisionService,
 ) -> dict[str, Any]:
-    """Say whether a picture shows what was told; a class, right or corrected, is taught at once."""
+    """Say whether a picture shows what was predicted; a class, right or corrected, is taught at once."""
     body = await read_body(request, DecideBody)
     picture = parse_id(body.id, ReviewPictureNotFoundError)
     verdict = Verdict("skip" if body.decision == "skip" else "right")
@@ -78,7 +82,7 @@ async def decide_pending(
             [label] = check_labels([body.corrected_class], "corrected_class", settings)
             verdict = Verdict("label", label=label_name(label, settings.limits.max_text_chars))
     collection = await review.find_collection_of(caller.workspace, picture)
-    await deciding.decide(Decider(caller.workspace, caller.key_id), collection, [picture], verdict)
+    await decisions.decide(Reviewer(caller.workspace, caller.key_id), collection, [picture], verdict)
     return {"success": True}
 
 

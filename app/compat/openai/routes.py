@@ -16,7 +16,7 @@ from app.answers.service import Answering, AskResult
 from app.answers.streaming import stream_answer
 from app.collections.dependencies import UPLOAD_ERRORS, RecognitionService
 from app.collections.errors import CollectionNotFoundError, EmptyCollectionError
-from app.collections.service import Question, Recognition
+from app.collections.service import ClassifyRequest, Recognition
 from app.compat.errors import FieldNotSupportedError, UseChatError
 from app.compat.openai.conversation import (
     Conversation,
@@ -131,7 +131,9 @@ def _labels_by(
     async def ask(on_text: Callable[[str], None] | None) -> AskResult:
         if conversation.image is None:
             raise ImageRequiredError(param="messages")
-        found = await recognition.classify(workspace, [conversation.image], Question(collection=collection))
+        found = await recognition.classify(
+            workspace, [conversation.image], ClassifyRequest(collection=collection)
+        )
         answered = label_answer(found, as_json=form not in (None, "text"))
         if on_text is not None:
             on_text(answered.answer.text)

@@ -99,7 +99,7 @@ class DatasetForm(Form):
     )
 
     def preparation(self) -> Preparation:
-        """What the job that prepares the archive is told."""
+        """The parameters of the job that prepares the archive."""
         return Preparation(
             self.name or "dataset",
             self.format,

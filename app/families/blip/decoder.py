@@ -40,7 +40,7 @@ class _SeenCache(Cache):
         return key_states, value_states
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """None kept, to whoever asks."""
+        """No cache is kept."""
         return 0
 
 

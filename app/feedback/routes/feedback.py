@@ -12,7 +12,7 @@ from app.access.errors import WorkspaceFullError
 from app.collections.dependencies import UPLOAD_ERRORS
 from app.collections.errors import CollectionNotFoundError
 from app.errors import InvalidInputError
-from app.feedback.deciding import Decider
+from app.feedback.deciding import Reviewer
 from app.feedback.decisions import Verdict
 from app.feedback.dependencies import FeedbackService
 from app.feedback.errors import (
@@ -31,7 +31,7 @@ router = APIRouter(tags=["review"])
 
 
 class FeedbackForm(Form):
-    """One word on one picture."""
+    """Feedback on one picture."""
 
     collection: str = Field(DEFAULT_COLLECTION, description="The collection that was asked, and learns.")
     request_id: str | None = Field(
@@ -41,7 +41,7 @@ class FeedbackForm(Form):
         " picture.",
     )
     label: LabelText | None = Field(None, description="What the picture shows; a new label is made.")
-    right: Flag = Field(False, description="Whether the label that was told is right.")
+    right: Flag = Field(False, description="Whether the predicted label is right.")
     none: Flag = Field(
         False,
         description="Whether it shows none of the labels: that is counted and not taught, and what feedback had taught"
@@ -101,15 +101,15 @@ async def give_feedback(
     form = upload.fields
     if (form.request_id is None) == (not upload.images):
         raise InvalidInputError("image, request_id: give one of the two.")
-    decider = Decider(caller.workspace, caller.key_id)
+    reviewer = Reviewer(caller.workspace, caller.key_id)
     if form.request_id is None and form.undo:
-        taught = await feedback.take_back(decider, form.collection, upload.images[0])
+        taught = await feedback.take_back(reviewer, form.collection, upload.images[0])
     elif form.request_id is None:
-        taught = await feedback.give(decider, form.collection, upload.images[0], form.verdict)
+        taught = await feedback.give(reviewer, form.collection, upload.images[0], form.verdict)
     elif form.undo:
-        taught = await feedback.take_back_by_request(decider, form.collection, form.request_id)
+        taught = await feedback.take_back_by_request(reviewer, form.collection, form.request_id)
     else:
-        taught = await feedback.give_by_request(decider, form.collection, form.request_id, form.verdict)
+        taught = await feedback.give_by_request(reviewer, form.collection, form.request_id, form.verdict)
     return FeedbackInfo(
         example=taught.example,
         label=taught.label,

@@ -13,9 +13,9 @@ from app.collections.dependencies import MODEL_ERRORS, CollectionPath, Thumbnail
 from app.collections.errors import CollectionNotFoundError
 from app.collections.thumbnails import Size
 from app.errors import InvalidInputError
-from app.feedback.deciding import Decider
-from app.feedback.decisions import Decided, Verdict
-from app.feedback.dependencies import DecidingService, ReviewService
+from app.feedback.deciding import Reviewer
+from app.feedback.decisions import ReviewDecision, Verdict
+from app.feedback.dependencies import DecisionService, ReviewService
 from app.feedback.errors import (
     AlreadyDecidedError,
     GuessChangedError,
@@ -25,10 +25,10 @@ from app.feedback.errors import (
 from app.feedback.schemas import (
     BulkDecisionRequest,
     CurvePoint,
-    DecidedInfo,
-    DecidedList,
     DecisionRequest,
     GuessScore,
+    ReviewDecisionInfo,
+    ReviewDecisionList,
     ReviewPage,
     ReviewPictureInfo,
     ReviewStats,
@@ -106,15 +106,15 @@ async def decide_review_pictures(
     collection: CollectionPath,
     wanted: BulkDecisionRequest,
     settings: AppSettings,
-    deciding: DecidingService,
-) -> DecidedList:
+    decisions: DecisionService,
+) -> ReviewDecisionList:
     """Say of several pictures what they show: all of them or, where one cannot be decided so, none."""
     most = settings.review.review_max_bulk
     if len(wanted.ids) > most:
         raise InvalidInputError(f"ids: at most {most} pictures at a time.", param="ids")
-    decider = Decider(caller.workspace, caller.key_id)
-    decided = await deciding.decide(decider, collection, wanted.ids, _verdict(wanted, settings))
-    return DecidedList(data=[_to_info(decision) for decision in decided])
+    reviewer = Reviewer(caller.workspace, caller.key_id)
+    decided = await decisions.decide(reviewer, collection, wanted.ids, _verdict(wanted, settings))
+    return ReviewDecisionList(data=[_to_info(decision) for decision in decided])
 
 
 @router.post("/{id}", responses=_DECIDING_ERRORS)
@@ -124,12 +124,12 @@ async def decide_review_picture(
     picture: _PicturePath,
     wanted: DecisionRequest,
     settings: AppSettings,
-    deciding: DecidingService,
-) -> DecidedInfo:
+    decisions: DecisionService,
+) -> ReviewDecisionInfo:
     """Say what a picture shows. A label, or that the guess is right, teaches it before this answers."""
-    decider = Decider(caller.workspace, caller.key_id)
+    reviewer = Reviewer(caller.workspace, caller.key_id)
     wanted_id = parse_id(picture, ReviewPictureNotFoundError)
-    (decided,) = await deciding.decide(decider, collection, [wanted_id], _verdict(wanted, settings))
+    (decided,) = await decisions.decide(reviewer, collection, [wanted_id], _verdict(wanted, settings))
     return _to_info(decided)
 
 
@@ -138,11 +138,11 @@ async def decide_review_picture(
     responses=responses(CollectionNotFoundError, ReviewPictureNotFoundError, NotDecidedError),
 )
 async def undo_review_decision(
-    caller: Learner, collection: CollectionPath, picture: _PicturePath, deciding: DecidingService
-) -> DecidedInfo:
+    caller: Learner, collection: CollectionPath, picture: _PicturePath, decisions: DecisionService
+) -> ReviewDecisionInfo:
     """Take a decision back: the example that it taught is forgotten, and the picture waits again."""
-    decider = Decider(caller.workspace, caller.key_id)
-    undone = await deciding.undo(decider, collection, parse_id(picture, ReviewPictureNotFoundError))
+    reviewer = Reviewer(caller.workspace, caller.key_id)
+    undone = await decisions.undo(reviewer, collection, parse_id(picture, ReviewPictureNotFoundError))
     return _to_info(undone)
 
 
@@ -191,8 +191,8 @@ def _info(row: ReviewPicture, collection: str) -> ReviewPictureInfo:
     )
 
 
-def _to_info(decided: Decided) -> DecidedInfo:
-    return DecidedInfo(
+def _to_info(decided: ReviewDecision) -> ReviewDecisionInfo:
+    return ReviewDecisionInfo(
         id=decided.id,
         decision=decided.decision,
         label=decided.label,

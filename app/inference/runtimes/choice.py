@@ -51,7 +51,7 @@ class Running(NamedTuple):
     optimisation: Optimisation
 
 
-class Chosen(NamedTuple):
+class RunningTower(NamedTuple):
     """A tower that runs, and what is known of how."""
 
     runtime: ImageRuntime
@@ -62,7 +62,7 @@ class Chosen(NamedTuple):
     """See `app.inference.protocols.Reducing`."""
 
 
-def choose(tower: Tower, config: EncoderConfig) -> Chosen:
+def choose(tower: Tower, config: EncoderConfig) -> RunningTower:
     """The tower, running. Blocks: seconds the first time on a machine, a fraction of one afterwards.
 
     `config.optimisation` other than `auto` climbs to that level (`app.inference.runtimes.levels`). With `auto`, on
@@ -77,7 +77,7 @@ def choose(tower: Tower, config: EncoderConfig) -> Chosen:
         tower = replace(tower, steps=None)
     runtime, optimisation = _running(tower, config, place)
     said = " ".join(part for part in (optimisation.note, pixels.remark) if part)
-    return Chosen(runtime, replace(optimisation, note=said or None), tower, pixels.min_decoded_side)
+    return RunningTower(runtime, replace(optimisation, note=said or None), tower, pixels.min_decoded_side)
 
 
 def _running(tower: Tower, config: EncoderConfig, place: devices.Device) -> Running:

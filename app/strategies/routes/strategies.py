@@ -21,14 +21,14 @@ from app.strategies.definition import Strategy, name_checkpoint
 from app.strategies.dependencies import StrategyService
 from app.strategies.describing import json_schema
 from app.strategies.errors import StrategyNotFoundError
-from app.strategies.here import machine_of, ready_with, use_here
-from app.strategies.presets import PRESETS, Machine, facts, preset_called
+from app.strategies.here import describe_use, machine_of, make_finder
+from app.strategies.presets import PRESETS, Machine, facts, find_preset
 from app.strategies.recommending import Requirements, Verdict, recommend
 from app.strategies.schemas import (
     AUTO,
-    LeftOut,
+    ExcludedStrategy,
     Recommendation,
-    Recommended,
+    RecommendedStrategy,
     RecommendRequest,
     RefusedFile,
     StrategyInfo,
@@ -100,7 +100,7 @@ async def recommend_strategies(
     machine, ready = _machine(wanted.hardware), None
     if machine is None:
         machine = machine_of(await asyncio.to_thread(probing.hardware, settings))
-        ready = ready_with(registry.list_models())
+        ready = make_finder(registry.list_models())
     fitting, left_out = recommend(
         strategies.all(),
         Requirements(machine, wanted.learning_type, wanted.dataset_size, wanted.task),
@@ -114,7 +114,7 @@ async def recommend_strategies(
         data=data,
         groups=[TaskGroup(task=task, data=[found for found in data if found.task == task]) for task in tasks],
         left_out=[
-            LeftOut(name=verdict.strategy.name, task=verdict.strategy.task, reason=verdict.reason)
+            ExcludedStrategy(name=verdict.strategy.name, task=verdict.strategy.task, reason=verdict.reason)
             for verdict in left_out
         ],
     )
@@ -126,7 +126,7 @@ def _machine(hardware: str | Machine) -> Machine | None:
         return hardware
     if hardware.strip().lower() == AUTO:
         return None
-    name = preset_called(hardware)
+    name = find_preset(hardware)
     if name is None:
         raise InvalidInputError(
             f"hardware: there is no machine of that name; known are {AUTO}, {', '.join(PRESETS)}."
@@ -141,12 +141,12 @@ def _info(strategy: Strategy, own: bool, known: Sequence[ModelInfo]) -> Strategy
     for larger in values["model"]["larger"]:
         larger["checkpoint"] = name_checkpoint(larger["checkpoint"])
     defaults = {name: value for name, value in settings.items() if name not in strategy.params}
-    return StrategyInfo(**values, own=own, here=use_here(strategy, known), defaults=defaults)
+    return StrategyInfo(**values, own=own, here=describe_use(strategy, known), defaults=defaults)
 
 
-def _to_recommended(verdict: Verdict) -> Recommended:
+def _to_recommended(verdict: Verdict) -> RecommendedStrategy:
     strategy, time = verdict.strategy, verdict.time
-    return Recommended(
+    return RecommendedStrategy(
         name=strategy.name,
         task=strategy.task,
         family=strategy.model.family,

@@ -56,7 +56,7 @@ class EvaluationRequest(RequestBody):
     )
 
     @model_validator(mode="after")
-    def _one(self) -> EvaluationRequest:
+    def _check_one_source(self) -> EvaluationRequest:
         if (self.dataset is None) == (self.collection is None):
             raise ValueError("name a dataset or a collection")
         return self
@@ -113,7 +113,7 @@ async def evaluate_model(
         if wanted.dataset is not None:
             data = await learning_data.of_dataset(session, caller.workspace, wanted.dataset)
         else:
-            known = await recognition.known(caller.workspace, wanted.collection or "")
+            known = await recognition.resolve_collection(caller.workspace, wanted.collection or "")
             data = await learning_data.of_collection(session, known)
     asked = task or (next(iter(data.tasks)) if len(data.tasks) == 1 else "vqa")
     if isinstance(found, ModelRecord) and found.card.labels and kind == "vlm" and data.labels:

@@ -105,7 +105,7 @@ class Block(Step, Generic[T]):
 
 @dataclass(frozen=True)
 class Emit(Generic[T]):
-    """Hand an item to whoever iterates."""
+    """Yield an item to the iterating caller."""
 
     item: T
 

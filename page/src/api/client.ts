@@ -19,7 +19,7 @@ export interface Options<Name extends CallName> {
   /** How much of the body has left, from 0 to 1; it is then sent by XMLHttpRequest, which alone tells. */
   onProgress?: (share: number) => void;
   /** Whether "show the call" shows it: what the user did, not what the page looks up. */
-  shown?: boolean;
+  showCall?: boolean;
 }
 
 /** Where the service is: the page's own folder, so that it works under any prefix. */
@@ -63,7 +63,7 @@ export function headers(extra: Record<string, string> = {}): Record<string, stri
 
 /** One call; raises `Problem`, or the AbortError of its signal. */
 export async function call<Name extends CallName>(name: Name, options: Options<Name> = {}): Promise<Reply<Name>> {
-  if (options.shown) lastCall.value = curlOf(name, options);
+  if (options.showCall) lastCall.value = curlOf(name, options);
   return retryBusy(() => send(name, options), options.signal);
 }
 

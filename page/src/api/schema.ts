@@ -34,8 +34,6 @@ export interface DatasetImageInfo { image_sha256: string; split: string; label: 
 export interface DatasetImageList { data: DatasetImageInfo[]; next: string | null }
 export interface DatasetInfo { id: string; name: string; state: "preparing" | "ready" | "failed"; task: "classification" | "vqa" | "caption" | null; format: string; summary: Record<string, unknown> | null; error: Record<string, unknown> | null; job: string | null; created_at: string }
 export interface DatasetList { data: DatasetInfo[]; next: string | null }
-export interface DecidedInfo { id: string; decision: "right" | "relabelled" | "none" | "skip" | null; label: string | null; example: string | null; collection_version: number; waiting: number }
-export interface DecidedList { data: DecidedInfo[] }
 export interface DecisionRequest { label?: string | null; decision?: "right" | "none" | "skip" | null; guess?: string | null }
 export interface Embedding { object: "embedding"; index: number; embedding: number[] | string }
 export interface EmbeddingList { object: "list"; data: Embedding[]; model: string; usage: app__collections__schemas__Usage }
@@ -45,6 +43,7 @@ export interface ExampleChange { label: string }
 export interface ExampleInfo { id: string; label: string; collection: string; image_sha256: string; image: string; created_at: string }
 export interface ExampleList { data: ExampleInfo[]; next: string | null }
 export interface ExamplesChange { ids: string[]; label?: string | null; delete?: boolean; merge?: boolean }
+export interface ExcludedStrategy { name: string; task: "classification" | "vqa" | "caption"; reason: string }
 export interface ExportRequest { format: "onnx" | "safetensors"; text_encoder?: boolean }
 export interface FeedbackInfo { example: string | null; label: string | null; collection: string; collection_version: number; decision: "right" | "relabelled" | "none" | "skip" | null; other_labels: string[]; replaced_labels: string[] }
 export interface FieldNote { field: string; sentence: string }
@@ -68,7 +67,6 @@ export interface LabelHealth { label: string; examples: number; recall: number |
 export interface LabelInfo { label: string; description: string; examples: number }
 export interface LabelList { data: LabelInfo[]; next: string | null }
 export interface LargerCheckpoint { checkpoint: string; gpu_memory_gb: number | null; cpu_memory_gb: number }
-export interface LeftOut { name: string; task: "classification" | "vqa" | "caption"; reason: string }
 export interface Machine { gpu_memory_gb?: number; gpus?: number; cpu_memory_gb?: number | null; cores?: number | null }
 export interface MachineFacts { memory_limit: string | null; max_model_size: string | null; max_trained_size: string | null; recommended_learning: ("one_shot" | "few_shot" | "many_shot")[] }
 export interface Memory { total_mb: number; available_mb: number | null }
@@ -87,10 +85,12 @@ export interface Problem { type: string; title: string; status: number; detail: 
 export interface Progress { step: number; of: number; eta_s: number | null }
 export interface Readiness { status: string; checks: Record<string, string> }
 export interface RecommendRequest { learning_type?: "one_shot" | "few_shot" | "many_shot" | null; dataset_size?: number | null; task?: "classification" | "vqa" | "caption" | null; hardware?: string | Machine }
-export interface Recommendation { hardware: Machine; machine: MachineFacts; data: Recommended[]; groups: TaskGroup[]; left_out: LeftOut[] }
-export interface Recommended { name: string; task: "classification" | "vqa" | "caption"; family: string; checkpoint: string; method: string | null; expected_time_s: number | null; expected_examples: number | null; expected_time_note: string; params: Record<string, unknown>; larger: string[]; larger_params: Record<string, Record<string, unknown>>; reason: string }
+export interface Recommendation { hardware: Machine; machine: MachineFacts; data: RecommendedStrategy[]; groups: TaskGroup[]; left_out: ExcludedStrategy[] }
+export interface RecommendedStrategy { name: string; task: "classification" | "vqa" | "caption"; family: string; checkpoint: string; method: string | null; expected_time_s: number | null; expected_examples: number | null; expected_time_note: string; params: Record<string, unknown>; larger: string[]; larger_params: Record<string, Record<string, unknown>>; reason: string }
 export interface RefusedFile { file: string; reason: string }
 export interface RenamedLabel { label: string; description: string; examples: number; removed: string[]; collection_version: number }
+export interface ReviewDecisionInfo { id: string; decision: "right" | "relabelled" | "none" | "skip" | null; label: string | null; example: string | null; collection_version: number; waiting: number }
+export interface ReviewDecisionList { data: ReviewDecisionInfo[] }
 export interface ReviewPage { data: ReviewPictureInfo[]; next: string | null }
 export interface ReviewPictureInfo { id: string; created_at: string; request_id: string; image: string; scores: GuessScore[]; margin: number; rejected: boolean; guess: string; scored_version: number }
 export interface ReviewSpan { keep?: number; days?: number }
@@ -106,7 +106,7 @@ export interface StrategyInfo { name: string; aliases: string[]; description: st
 export interface StrategyList { data: StrategyInfo[]; refused: RefusedFile[]; next: string | null }
 export interface StrategyModel { family: string; checkpoint: string; kind: "encoder" | "vlm"; larger: LargerCheckpoint[]; base_models: string[] }
 export interface Suspect { id: string; label: string; told: string; probability: number; image: string }
-export interface TaskGroup { task: "classification" | "vqa" | "caption"; data: Recommended[] }
+export interface TaskGroup { task: "classification" | "vqa" | "caption"; data: RecommendedStrategy[] }
 export interface TextProcessor { tokenizer?: string | null; max_length?: number | null; padding?: boolean | "max_length" | "longest" | "do_not_pad" | null; truncation?: boolean | null }
 export interface TrainedFacts { base_model: string; method: string; task: string; labels: string[] | null; strategy: string | null; job_id: string | null; data: Record<string, unknown>; settings: Record<string, unknown>; seed: number | null; metrics: Record<string, unknown>; comparison: app__jobs__spec__Comparison | null; parameters: number | null; size_mb: number | null; base_changed: boolean; note: string | null; created_at: string }
 export interface TrainingArguments { learning_type: "one_shot" | "few_shot" | "many_shot"; num_examples?: number | null; num_epochs?: number | null; batch_size?: number | "auto" | null; learning_rate?: number | null; warmup_steps?: number | null; method?: "head" | "lora" | "prototypical" | "maml" | "siamese" | "finetune" | null; extra?: Record<string, unknown> }
@@ -144,10 +144,10 @@ export interface Calls {
   "DELETE /v1/collections/{collection}/examples/{id}": { path: { collection: string; id: string }; reply: void };
   "GET /v1/collections/{collection}/examples/{id}/image": { path: { collection: string; id: string }; query: { size?: number }; reply: void };
   "GET /v1/collections/{collection}/review": { path: { collection: string }; query: { order?: "margin" | "newest"; limit?: number | null; cursor?: string | null }; reply: ReviewPage };
-  "POST /v1/collections/{collection}/review": { path: { collection: string }; json: BulkDecisionRequest; reply: DecidedList };
+  "POST /v1/collections/{collection}/review": { path: { collection: string }; json: BulkDecisionRequest; reply: ReviewDecisionList };
   "GET /v1/collections/{collection}/review/stats": { path: { collection: string }; reply: ReviewStats };
-  "POST /v1/collections/{collection}/review/{id}": { path: { collection: string; id: string }; json: DecisionRequest; reply: DecidedInfo };
-  "DELETE /v1/collections/{collection}/review/{id}/decision": { path: { collection: string; id: string }; reply: DecidedInfo };
+  "POST /v1/collections/{collection}/review/{id}": { path: { collection: string; id: string }; json: DecisionRequest; reply: ReviewDecisionInfo };
+  "DELETE /v1/collections/{collection}/review/{id}/decision": { path: { collection: string; id: string }; reply: ReviewDecisionInfo };
   "GET /v1/collections/{collection}/review/{id}/image": { path: { collection: string; id: string }; query: { size?: number }; reply: void };
   "POST /v1/feedback": { path: {  }; json: { collection?: string; request_id?: string; label?: string; right?: boolean; none?: boolean; undo?: boolean; replace?: boolean; image?: string }; form: { collection?: string; request_id?: string; label?: string; right?: boolean; none?: boolean; undo?: boolean; replace?: boolean; image?: Blob }; reply: FeedbackInfo };
   "POST /v1/vqa": { path: {  }; json: { model?: string; max_new_tokens?: number; temperature?: number; top_p?: number; strict?: boolean; stream?: boolean; question: string; collection?: string; k?: number; image: string }; form: { model?: string; max_new_tokens?: number; temperature?: number; top_p?: number; strict?: boolean; stream?: boolean; question: string; collection?: string; k?: number; image: Blob }; reply: AnswerReply };

@@ -2,19 +2,19 @@
 import { Bars, type Bar } from "./bars";
 import { Thumb } from "./thumb";
 import { hueOf } from "../state/collections";
-import type { Told } from "../state/classifying";
+import type { Prediction } from "../state/classifying";
 import { say } from "../strings";
 
-/** The label that is told, null where it is none of them. `threshold`: rejects below it, in place of what the service decided. */
-export function labelOf({ answer }: Told, threshold?: number | null): string | null {
+/** The predicted label, null where the answer is rejected. `threshold` replaces the threshold of the service. */
+export function labelOf({ answer }: Prediction, threshold?: number | null): string | null {
   const best = answer.scores[0];
   const rejected = threshold == null ? answer.rejected : !best || best.score < threshold;
   return rejected ? null : (best?.label ?? null);
 }
 
-export function Answer({ told, threshold, live }: { told: Told; threshold?: number | null; live?: boolean }) {
-  const { answer, nearest } = told;
-  const label = labelOf(told, threshold);
+export function Answer({ prediction, threshold, live }: { prediction: Prediction; threshold?: number | null; live?: boolean }) {
+  const { answer, nearest } = prediction;
+  const label = labelOf(prediction, threshold);
   const bars: Bar[] = answer.scores.map(({ label, score }) => ({ label, score }));
   bars.push({ label: say.scores.none, score: answer.none, kind: "none" });
   return (

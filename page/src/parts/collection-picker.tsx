@@ -40,7 +40,7 @@ function MakeCollection({ open, onClose }: { open: boolean; onClose: () => void 
   const make = async (event: Event) => {
     event.preventDefault();
     try {
-      const made = await call("POST /v1/collections", { json: { name: name.trim() }, shown: true });
+      const made = await call("POST /v1/collections", { json: { name: name.trim() }, showCall: true });
       await loadCollections();
       choose(made.name);
       await refresh();

@@ -79,7 +79,7 @@ function Search() {
   const find = async (wanted: { text: string } | { image: File }) => {
     setBusy(true);
     try {
-      const search = (by: { text: string } | { image: File }) => call("POST /v1/search", { form: { ...by, collection: collectionName.value, top_k: FOUND }, shown: true });
+      const search = (by: { text: string } | { image: File }) => call("POST /v1/search", { form: { ...by, collection: collectionName.value, top_k: FOUND }, showCall: true });
       setHits((await ("image" in wanted ? sendPicture(wanted.image, (image) => search({ image })) : search(wanted))).data);
       setError(null);
     } catch (problem) {

@@ -72,7 +72,7 @@ function Where({ job, onAgain }: { job: JobPage; onAgain: () => void }) {
   const act = async (name: "POST /v1/jobs/{job}/cancel" | "POST /v1/jobs/{job}/retry") => {
     setError(null);
     try {
-      await call(name, { path: { job: job.id }, shown: true });
+      await call(name, { path: { job: job.id }, showCall: true });
       onAgain();
     } catch (problem) {
       setError(problem);
@@ -113,7 +113,7 @@ function Outcome({ job }: { job: JobPage }) {
   const model = job.kind === "train" ? job.model : null;
   const judge = async () => {
     try {
-      const started = await call("POST /v1/models/{model}/evaluate", { path: { model: model ?? "" }, json: job.dataset ? { dataset: job.dataset, split: "all" } : { collection: job.collection, split: "all" }, shown: true });
+      const started = await call("POST /v1/models/{model}/evaluate", { path: { model: model ?? "" }, json: job.dataset ? { dataset: job.dataset, split: "all" } : { collection: job.collection, split: "all" }, showCall: true });
       location.hash = hrefOf("jobs", [started.id]);
     } catch (problem) {
       setError(problem);

@@ -94,7 +94,7 @@ function MistakeCard({ mistake, path, example, collection }: { mistake: Mistake;
   useEffect(() => setLabel(example?.label ?? mistake.truth), [example?.label]);
   const relabel = async (name: string) => {
     if (!example || !collection) return;
-    await call("PATCH /v1/collections/{collection}/examples/{id}", { path: { collection, id: example.id }, json: { label: name }, shown: true });
+    await call("PATCH /v1/collections/{collection}/examples/{id}", { path: { collection, id: example.id }, json: { label: name }, showCall: true });
     setLabel(name);
     await refresh(true);
   };

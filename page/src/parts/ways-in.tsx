@@ -1,16 +1,16 @@
 // Every way a picture comes in, all equal: drop, paste, choose, a folder, the camera. The zone is also a button.
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { isPicture, takeChosen, takeDropped, takePasted, type Given } from "../state/pictures";
+import { isPicture, takeChosen, takeDropped, takePasted, type InputFile } from "../state/pictures";
 import { say } from "../strings";
 import { isTyping } from "../keyboard";
 import { Icon } from "./icon";
 import { tell } from "./toast";
 
-type Take = (given: Given[]) => void;
+type Take = (given: InputFile[]) => void;
 
 /** Pictures only; says which files were left out. */
-export function keepPictures(given: Given[]): Given[] {
+export function keepPictures(given: InputFile[]): InputFile[] {
   const pictures = given.filter(({ file }) => isPicture(file));
   const others = given.filter(({ file }) => !isPicture(file)).map(({ file }) => file.name);
   if (others.length) tell(say.ways.notPictures(others));

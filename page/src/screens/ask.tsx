@@ -13,7 +13,7 @@ import { tell } from "../parts/toast";
 import { Choose, DropZone, useDrop, usePaste } from "../parts/ways-in";
 import { ask, canAnswer, chosenModel, correct, currentModel, loadModels, picture, running, show, stop, turns, usesTaught, vlms, type Turn } from "../state/asking";
 import { collection, collectionName, refresh } from "../state/collections";
-import type { Given } from "../state/pictures";
+import type { InputFile } from "../state/pictures";
 import { may } from "../state/session";
 import { say } from "../strings";
 
@@ -46,7 +46,7 @@ export function Ask() {
 function InView() {
   const [filming, setFilming] = useState(false);
   const video = useRef<HTMLVideoElement>(null);
-  const take = (given: Given[]) => {
+  const take = (given: InputFile[]) => {
     const first = given[0];
     if (!first) return;
     setFilming(false);

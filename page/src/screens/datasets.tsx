@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { addressOf, call, readAll } from "../api/client";
 import { Problem } from "../api/problems";
-import type { DatasetImageInfo, DatasetInfo, Recommended } from "../api/schema";
+import type { DatasetImageInfo, DatasetInfo, RecommendedStrategy } from "../api/schema";
 import { CollectionPicker } from "../parts/collection-picker";
 import { CopyBlock } from "../parts/copy";
 import { PictureGrid } from "../parts/grid";
@@ -111,7 +111,7 @@ function lookAgain<Found>(read: () => Promise<Found>, show: (found: Found) => bo
 
 const upload = async (archive: File, onProgress: (share: number) => void) => {
   const name = archive.name.replace(/\.(zip|tar|tgz|tar\.gz)$/i, "");
-  const dataset = await call("POST /v1/datasets", { form: { archive, name }, onProgress, shown: true });
+  const dataset = await call("POST /v1/datasets", { form: { archive, name }, onProgress, showCall: true });
   goTo("datasets", [dataset.id]);
 };
 
@@ -178,7 +178,7 @@ function Refused({ dataset, summary }: { dataset: DatasetInfo; summary: Summary 
 }
 
 function Actions({ dataset }: { dataset: DatasetInfo }) {
-  const [strategies, setStrategies] = useState<Recommended[]>([]);
+  const [strategies, setStrategies] = useState<RecommendedStrategy[]>([]);
   const [chosen, setChosen] = useState("");
   const [error, setError] = useState<unknown>(null);
   const examples = (dataset.summary as Summary | null)?.examples ?? 0;
@@ -203,11 +203,11 @@ function Actions({ dataset }: { dataset: DatasetInfo }) {
   const teach = () => begin(async () => {
     const collection = collectionName.value;
     await ensureCollection(collection);
-    return call("POST /v1/datasets/{dataset}/teach", { path: { dataset: dataset.id }, json: { collection }, shown: true });
+    return call("POST /v1/datasets/{dataset}/teach", { path: { dataset: dataset.id }, json: { collection }, showCall: true });
   });
   const train = () => begin(() => {
     const strategy = strategies.find((known) => known.name === chosen);
-    return call("POST /v1/jobs", { json: { strategy: chosen, dataset: dataset.id, params: strategy?.params ?? {} }, shown: true });
+    return call("POST /v1/jobs", { json: { strategy: chosen, dataset: dataset.id, params: strategy?.params ?? {} }, showCall: true });
   });
   const canTeach = may("learn") || collections.value.some((known) => known.name === collectionName.value);
   const advice = strategies.find((known) => known.name === chosen);
@@ -261,7 +261,7 @@ function Remove({ dataset }: { dataset: DatasetInfo }) {
   const remove = async () => {
     if (!sure) return setSure(true);
     try {
-      await call("DELETE /v1/datasets/{dataset}", { path: { dataset: dataset.id }, shown: true });
+      await call("DELETE /v1/datasets/{dataset}", { path: { dataset: dataset.id }, showCall: true });
       tell(say.datasets.removed(dataset.name));
       goTo("datasets");
     } catch (problem) {

@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { call } from "../api/client";
 import { isAbort } from "../api/problems";
-import type { JobInfo, Recommendation, Recommended, StrategyInfo } from "../api/schema";
+import type { JobInfo, Recommendation, RecommendedStrategy, StrategyInfo } from "../api/schema";
 import { CollectionPicker } from "../parts/collection-picker";
 import { Icon } from "../parts/icon";
 import { JobView } from "../parts/job-view";
@@ -78,7 +78,7 @@ function Advice() {
   );
 }
 
-function Choice({ strategy }: { strategy: Recommended }) {
+function Choice({ strategy }: { strategy: RecommendedStrategy }) {
   const [settings, setSettings] = useState<Record<string, string>>({});
   const [name, setName] = useState("");
   const [busy, setBusy] = useState(false);
@@ -89,7 +89,7 @@ function Choice({ strategy }: { strategy: Recommended }) {
     setError(null);
     try {
       const params = { ...strategy.params, ...Object.fromEntries(Object.entries(settings).filter(([, text]) => text !== "").map(([field, text]) => [field, valueOf(text)])) };
-      const job = await call("POST /v1/jobs", { json: { strategy: strategy.name, collection: collectionName.value, params, name: name.trim() || undefined }, shown: true });
+      const job = await call("POST /v1/jobs", { json: { strategy: strategy.name, collection: collectionName.value, params, name: name.trim() || undefined }, showCall: true });
       goTo("jobs", [job.id]);
     } catch (problem) {
       setError(problem);

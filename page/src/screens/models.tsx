@@ -30,7 +30,7 @@ export function Models() {
   };
   useEffect(() => void look(), []);
   const bring = async (archive: File, onProgress: (share: number) => void) => {
-    const model = await call("POST /v1/models", { form: { archive }, onProgress, shown: true });
+    const model = await call("POST /v1/models", { form: { archive }, onProgress, showCall: true });
     tell(say.models.taken(model.id));
     await look();
   };
@@ -112,7 +112,7 @@ function Details({ model, open, onClose, onGone }: { model: Model; open: boolean
   }, [open]);
   const exportIt = async (format: "onnx" | "safetensors") => {
     try {
-      const job = await call("POST /v1/models/{model}/export", { path, json: { format }, shown: true });
+      const job = await call("POST /v1/models/{model}/export", { path, json: { format }, showCall: true });
       onClose();
       goTo("jobs", [job.id]);
     } catch (problem) {
@@ -122,7 +122,7 @@ function Details({ model, open, onClose, onGone }: { model: Model; open: boolean
   const remove = async () => {
     if (!sure) return setSure(true);
     try {
-      await call("DELETE /v1/models/{model}", { path, shown: true });
+      await call("DELETE /v1/models/{model}", { path, showCall: true });
       onClose();
       tell(say.models.removed(model.id));
       onGone();

@@ -97,7 +97,7 @@ export async function ask(kind: Turn["kind"], question: string): Promise<void> {
 export async function correct(turn: Turn, answer: string): Promise<() => Promise<void>> {
   const name = collectionName.value;
   await ensureCollection(name);
-  const added = await sendPicture(turn.picture.file, (image) => call("POST /v1/collections/{collection}/answers", { path: { collection: name }, form: { question: turn.question, answer, image }, shown: true }));
+  const added = await sendPicture(turn.picture.file, (image) => call("POST /v1/collections/{collection}/answers", { path: { collection: name }, form: { question: turn.question, answer, image }, showCall: true }));
   change(turn.id, () => ({ correction: added.answer }));
   await refresh(true);
   return async () => {

@@ -3,7 +3,7 @@ import { call } from "../api/client";
 import type { Classification, Hit } from "../api/schema";
 import { sendPicture } from "./pictures";
 
-export interface Told {
+export interface Prediction {
   answer: Classification;
   /** The taught pictures it is nearest to; empty where labels were named. */
   nearest: Hit[];
@@ -16,15 +16,15 @@ interface Question {
   /** How many near pictures to bring. */
   nearest: number;
   signal?: AbortSignal;
-  shown?: boolean;
+  showCall?: boolean;
 }
 
 export const TOP_K = 5;
 
 /** Raises `Problem`, also where nothing was taught yet. */
-export async function classify(file: File, { collection, labels, threshold, nearest, signal, shown }: Question): Promise<Told> {
+export async function classify(file: File, { collection, labels, threshold, nearest, signal, showCall }: Question): Promise<Prediction> {
   const from = labels ? { labels } : { collection, ...(nearest ? { neighbours: nearest } : {}) };
   const fields = { top_k: TOP_K, ...from, ...(threshold == null ? {} : { threshold }) };
-  const answer = (await sendPicture(file, (image) => call("POST /v1/classify", { form: { image: [image], ...fields }, signal, shown }))) as Classification;
+  const answer = (await sendPicture(file, (image) => call("POST /v1/classify", { form: { image: [image], ...fields }, signal, showCall }))) as Classification;
   return { answer, nearest: answer.neighbours ?? [] };
 }

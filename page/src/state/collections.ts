@@ -65,10 +65,10 @@ export async function refresh(force = false): Promise<void> {
   }
 }
 
-function show(name: string, found: CollectionInfo | null, told: LabelInfo[]): void {
+function show(name: string, found: CollectionInfo | null, rows: LabelInfo[]): void {
   if (name !== collectionName.value) return;
   batch(() => {
-    labels.value = told;
+    labels.value = rows;
     collection.value = found;
     changes.value++;
   });

@@ -13,7 +13,7 @@ export type Word = { label: string; replace?: true } | { none: true };
 export async function giveFeedback(file: File, word: Word): Promise<void> {
   const collection = collectionName.value;
   const { label, lost, image } = await sendPicture(file, async (image) => {
-    const { label, replaced_labels: lost } = await call("POST /v1/feedback", { form: { collection, image, ...word }, shown: true });
+    const { label, replaced_labels: lost } = await call("POST /v1/feedback", { form: { collection, image, ...word }, showCall: true });
     return { label, lost, image };
   });
   if (label !== null) lastTaught.value = image;
@@ -24,7 +24,7 @@ export async function giveFeedback(file: File, word: Word): Promise<void> {
 /** Takes back what was said of a picture, and gives it back the labels that it lost by it. */
 async function takeBack(collection: string, image: File, lost: string[]): Promise<void> {
   try {
-    await call("POST /v1/feedback", { form: { collection, image, undo: true }, shown: true });
+    await call("POST /v1/feedback", { form: { collection, image, undo: true }, showCall: true });
     for (const label of lost) await call("POST /v1/collections/{collection}/examples", { path: { collection }, form: { label, images: [image] } });
   } catch (error) {
     tell(say.teach.notUndone(error instanceof Error ? error.message : String(error)));

@@ -1,7 +1,7 @@
 // Files that a person hands over, as pictures that the service takes: folders walked, large photos scaled down.
 import { Problem } from "../api/problems";
 
-export interface Given {
+export interface InputFile {
   file: File;
   /** The innermost folder's name, where the file came in one. */
   folder: string | null;
@@ -15,9 +15,9 @@ const MAX_SIDE = 2048;
 export const isPicture = (file: File) => file.type.startsWith("image/") || IS_PICTURE.test(file.name) || (!file.type && !NOT_PICTURES.test(file.name) && file.name.includes("."));
 
 /** What was dropped: files, folders with all inside, or the picture of another page. What cannot be read is left out. */
-export async function takeDropped(data: DataTransfer): Promise<Given[]> {
+export async function takeDropped(data: DataTransfer): Promise<InputFile[]> {
   const entries = [...data.items].filter((item) => item.kind === "file").map((item) => ({ entry: item.webkitGetAsEntry?.() ?? null, file: item.getAsFile() }));
-  const given: Given[] = [];
+  const given: InputFile[] = [];
   for (const { entry, file } of entries) {
     if (entry?.isDirectory) await walk(entry as FileSystemDirectoryEntry, given);
     else if (file) given.push({ file, folder: null });
@@ -25,7 +25,7 @@ export async function takeDropped(data: DataTransfer): Promise<Given[]> {
   return given;
 }
 
-async function walk(folder: FileSystemDirectoryEntry, given: Given[]): Promise<void> {
+async function walk(folder: FileSystemDirectoryEntry, given: InputFile[]): Promise<void> {
   const reader = folder.createReader();
   for (;;) {
     const entries = await new Promise<FileSystemEntry[]>((resolve) => reader.readEntries(resolve, () => resolve([])));
@@ -42,14 +42,14 @@ async function walk(folder: FileSystemDirectoryEntry, given: Given[]): Promise<v
 }
 
 /** What an <input type=file> holds; `webkitdirectory` gives each file its path. */
-export function takeChosen(files: FileList | null): Given[] {
+export function takeChosen(files: FileList | null): InputFile[] {
   return [...(files ?? [])]
     .filter((file) => !file.name.startsWith("."))
     .map((file) => ({ file, folder: file.webkitRelativePath.split("/").at(-2) ?? null }));
 }
 
 /** Pictures on the clipboard. */
-export function takePasted(data: DataTransfer | null): Given[] {
+export function takePasted(data: DataTransfer | null): InputFile[] {
   return [...(data?.files ?? [])].map((file) => ({ file, folder: null }));
 }
 

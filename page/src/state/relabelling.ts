@@ -19,7 +19,7 @@ export const chunks = (ids: string[]) => Array.from({ length: Math.ceil(ids.leng
 export async function changeExamples(collection: string, ids: string[], change: { label: string } | { delete: true }): Promise<ChangedExamples[]> {
   const replies: ChangedExamples[] = [];
   for (const some of chunks(ids)) {
-    replies.push(await call("POST /v1/collections/{collection}/examples/bulk", { path: { collection }, json: { ids: some, ...change }, shown: true }));
+    replies.push(await call("POST /v1/collections/{collection}/examples/bulk", { path: { collection }, json: { ids: some, ...change }, showCall: true }));
   }
   return replies;
 }
@@ -40,11 +40,11 @@ export async function relabel(collection: string, examples: Example[], label: st
 
 /** Renames a label; raises `Problem` where the name is taken and `merge` is not set. */
 export async function rename(collection: string, label: string, name: string, merge = false): Promise<void> {
-  await call("PATCH /v1/collections/{collection}/labels/{label}", { path: { collection, label }, json: { name, ...(merge ? { merge } : {}) }, shown: true });
+  await call("PATCH /v1/collections/{collection}/labels/{label}", { path: { collection, label }, json: { name, ...(merge ? { merge } : {}) }, showCall: true });
   await refresh();
   if (merge) return tell(say.teach.merged(label, name));
   tell(say.teach.renamed(label, name), async () => {
-    await call("PATCH /v1/collections/{collection}/labels/{label}", { path: { collection, label: name }, json: { name: label }, shown: true });
+    await call("PATCH /v1/collections/{collection}/labels/{label}", { path: { collection, label: name }, json: { name: label }, showCall: true });
     await refresh();
   });
 }

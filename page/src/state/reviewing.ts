@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { call, readAll } from "../api/client";
 import { Problem } from "../api/problems";
-import type { DecidedInfo, ReviewPictureInfo, ReviewStats } from "../api/schema";
+import type { ReviewDecisionInfo, ReviewPictureInfo, ReviewStats } from "../api/schema";
 import { collection, collectionName, refresh } from "./collections";
 
 export type Decision = { label: string } | { decision: "right"; guess: string } | { decision: "none" | "skip" };
@@ -58,7 +58,7 @@ export async function loadQueue(): Promise<void> {
 addEventListener("beforeunload", (event) => sending.value && event.preventDefault());
 
 /** Decides pictures, all or none; raises `Problem`, after which the queue shows what is true now. */
-export function decide(ids: string[], decision: Decision): Promise<DecidedInfo[]> {
+export function decide(ids: string[], decision: Decision): Promise<ReviewDecisionInfo[]> {
   const name = collectionName.value;
   round++; // a reading under way would bring them back
   const before = waitingPictures.value ?? [];
@@ -67,18 +67,18 @@ export function decide(ids: string[], decision: Decision): Promise<DecidedInfo[]
   return inTurn(() => send(name, ids, decision, before));
 }
 
-async function post(collection: string, ids: string[], decision: Decision): Promise<DecidedInfo[]> {
+async function post(collection: string, ids: string[], decision: Decision): Promise<ReviewDecisionInfo[]> {
   const [id = ""] = ids;
-  if (ids.length === 1) return [await call("POST /v1/collections/{collection}/review/{id}", { path: { collection, id }, json: decision, shown: true })];
-  const decided: DecidedInfo[] = [];
+  if (ids.length === 1) return [await call("POST /v1/collections/{collection}/review/{id}", { path: { collection, id }, json: decision, showCall: true })];
+  const decided: ReviewDecisionInfo[] = [];
   for (let from = 0; from < ids.length; from += MAX_AT_ONCE) {
     const some = ids.slice(from, from + MAX_AT_ONCE);
-    decided.push(...(await call("POST /v1/collections/{collection}/review", { path: { collection }, json: { ids: some, ...decision }, shown: true })).data);
+    decided.push(...(await call("POST /v1/collections/{collection}/review", { path: { collection }, json: { ids: some, ...decision }, showCall: true })).data);
   }
   return decided;
 }
 
-async function send(name: string, ids: string[], decision: Decision, before: ReviewPictureInfo[]): Promise<DecidedInfo[]> {
+async function send(name: string, ids: string[], decision: Decision, before: ReviewPictureInfo[]): Promise<ReviewDecisionInfo[]> {
   try {
     const done = await post(name, ids, decision).catch((error: unknown) => {
       // the guess moved on while the picture was looked at: what was seen and confirmed is still what it shows
@@ -124,7 +124,7 @@ async function takeBack(): Promise<boolean> {
   let gone: Problem | null = null;
   for (let id = left[0]; id; left.shift(), id = left[0]) {
     try {
-      await call("DELETE /v1/collections/{collection}/review/{id}/decision", { path: { collection: last.collection, id }, shown: true });
+      await call("DELETE /v1/collections/{collection}/review/{id}/decision", { path: { collection: last.collection, id }, showCall: true });
     } catch (error) {
       // one that another tab took back (409) or that is gone stops none of the others
       if (error instanceof Problem && error.status === 404) gone = error;
@@ -143,7 +143,7 @@ async function takeBack(): Promise<boolean> {
 
 /** Keeps unsure pictures of the collection from now on; null keeps none and forgets those there are. */
 export async function keepPictures(span: { keep: number; days: number } | null): Promise<void> {
-  await call("PATCH /v1/collections/{collection}", { path: { collection: collectionName.value }, json: { review: span }, shown: true });
+  await call("PATCH /v1/collections/{collection}", { path: { collection: collectionName.value }, json: { review: span }, showCall: true });
   await refresh(true);
   await loadQueue();
 }

@@ -37,13 +37,13 @@ let running = 0;
 let refreshTimer = 0;
 const queue: (() => Promise<void>)[] = [];
 
-interface Taught {
+interface TaughtExample {
   collection: string;
   id: string;
 }
 
 /** Teaches `files` one label; offers to take back what went well when all are through. Resolves to the examples made. */
-export async function teach(label: string, files: File[], { quiet = false } = {}): Promise<Taught[]> {
+export async function teach(label: string, files: File[], { quiet = false } = {}): Promise<TaughtExample[]> {
   const collection = collectionName.value;
   const made = await Promise.all(
     files.map((file) => {
@@ -65,7 +65,7 @@ export async function teachFolders(folders: Map<string, File[]>): Promise<void> 
 }
 
 /** Forgets examples that were just taught; raises `Problem`. */
-async function takeBack(taught: Taught[]): Promise<void> {
+async function takeBack(taught: TaughtExample[]): Promise<void> {
   for (const collection of new Set(taught.map((example) => example.collection))) {
     await changeExamples(collection, taught.filter((example) => example.collection === collection).map((example) => example.id), { delete: true });
   }
@@ -74,7 +74,7 @@ async function takeBack(taught: Taught[]): Promise<void> {
 
 /** Pictures of the camera taught one label: all of one recording are taken back at once. */
 export class Recording {
-  private frames: Promise<Taught[]>[] = [];
+  private frames: Promise<TaughtExample[]>[] = [];
 
   take(label: string, file: File): void {
     this.frames.push(teach(label, [file], { quiet: true }));
@@ -101,7 +101,7 @@ export function retry(upload: Upload): void {
   void teach(upload.label, [upload.file]);
 }
 
-function enqueue(upload: Upload): Promise<Taught | null> {
+function enqueue(upload: Upload): Promise<TaughtExample | null> {
   return new Promise((resolve) => {
     queue.push(async () => resolve(await send(upload)));
     start();
@@ -118,7 +118,7 @@ function start(): void {
   }
 }
 
-async function send(upload: Upload): Promise<Taught | null> {
+async function send(upload: Upload): Promise<TaughtExample | null> {
   try {
     await ensureCollection(upload.collection);
     const { reply, file } = await sendPicture(upload.file, async (file) => {
@@ -126,7 +126,7 @@ async function send(upload: Upload): Promise<Taught | null> {
         path: { collection: upload.collection },
         form: { label: upload.label, images: [file] },
         onProgress: (share) => change(upload.id, { share }),
-        shown: true,
+        showCall: true,
       });
       return { reply, file };
     });

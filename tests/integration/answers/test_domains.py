@@ -39,7 +39,7 @@ from tests import shapes
 from tests.made_engines import share_engines
 from tests.photos import encode_photo, photo
 from tests.working import run_job
-from workers.shared.knowing import MAX_EXEMPLARS, domain_taught
+from workers.shared.knowing import MAX_EXEMPLARS, build_domain
 
 NAMES = (
     *("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field"),
@@ -275,10 +275,10 @@ def test_whatever_was_taught_lies_inside(count: int) -> None:
     vectors = rng.normal(size=(count, 64)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     base = Domain("nothing", "lite@0", -vectors[:1], np.ones(1, np.float32) * 2)
-    domain = base.extend(domain_taught(vectors, "lite@0"))
+    domain = base.extend(build_domain(vectors, "lite@0"))
     assert len(domain.rows) <= MAX_EXEMPLARS + 1
     assert domain.covers(vectors).all()
     if count <= MAX_EXEMPLARS:
         assert not domain.covers(-vectors).any()
     with pytest.raises(ValueError, match="different encoders"):
-        base.extend(domain_taught(vectors, "lite@1"))
+        base.extend(build_domain(vectors, "lite@1"))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 
 from app.collections import repository, vectors
-from app.collections.nearest import EXACT_UP_TO, exact_sql, indexed_sql, nearest
+from app.collections.nearest import EXACT_UP_TO, build_exact_query, build_indexed_query, nearest
 from app.storage.database import Database
 from tests.learning import picture, teach
 from tests.photos import TAUGHT, encode_photo, photo
@@ -139,7 +139,7 @@ async def test_many_examples_are_found_through_the_index(database: Database) -> 
     async with database.session() as session:
         await session.execute(text("ANALYZE example_vectors"))
         plans = {}
-        for name, statement in [("index", indexed_sql(KEY, DIM)), ("exact", exact_sql(KEY))]:
+        for name, statement in [("index", build_indexed_query(KEY, DIM)), ("exact", build_exact_query(KEY))]:
             rows = await session.scalars(text(f"EXPLAIN {statement}"), wanted)
             plans[name] = "\n".join(rows)
         assert f"Index Scan using {vectors.index_name(KEY)}" in plans["index"], plans["index"]
@@ -171,4 +171,4 @@ async def test_a_scan_that_gives_up_is_followed_by_an_exact_one(database: Databa
 def test_only_an_encoders_key_becomes_part_of_a_statement() -> None:
     for key in ["", "lite", "x' OR ''='", "lite@0123", "Lite@0123456789abcdef", KEY + "'"]:
         with pytest.raises(ValueError, match="not an encoder's key"):
-            exact_sql(key)
+            build_exact_query(key)

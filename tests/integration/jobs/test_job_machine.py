@@ -154,8 +154,8 @@ class World:
 
 def owned(event: str, owner: OwnedJob, step: int) -> bool:
     """Have an owner write; whether it was allowed to."""
-    fence = owner.claimed.fence
-    prefix = f"jobs/{owner.claimed.id}/{fence}"
+    fence = owner.job.fence
+    prefix = f"jobs/{owner.job.id}/{fence}"
     acts: dict[str, Callable[[], object]] = {
         "renew": owner.renew,
         "report": lambda: owner.report(phase="fitting", step=step, of=100, metrics={"loss": 1 / (step + 1)}),
@@ -250,7 +250,7 @@ async def happen(world: World, model: Model, event: str, rng: random.Random, ste
             if not world.held:
                 return
             owner = world.held[-1] if rng.random() < 0.7 else rng.choice(world.held)
-            fence = owner.claimed.fence
+            fence = owner.job.fence
         allowed = model.allows(event, fence)
         if event == "claim":
             done = world.claim(rng.choice("ab"))
@@ -314,7 +314,7 @@ async def test_of_many_workers_told_at_once_one_gets_the_job(new_world: Callable
             assert world.row()["fence"] == fence
             world.lapse()
         assert not any(pool.map(world.claim, "abcde")), "no attempt is left"
-    assert [attempt.claimed.attempt for attempt in world.held] == [1, 2, 3]
+    assert [attempt.job.attempt for attempt in world.held] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("seed", range(6))

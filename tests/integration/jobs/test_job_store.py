@@ -42,7 +42,7 @@ class Jobs:
         )
         return job
 
-    def claimed(self) -> OwnedJob:
+    def job(self) -> OwnedJob:
         owned = self.store.claim(self.submit(), "here")
         assert owned is not None
         return owned
@@ -73,36 +73,36 @@ def outcome(job: OwnedJob, **changes: Any) -> Outcome:
     card = ModelCard(
         id="mugs", kind="classifier", family="lite", task="classification", method="head", base_model="lite"
     )
-    key = f"jobs/{job.claimed.id}/{job.claimed.fence}/artifacts/vision.json"
+    key = f"jobs/{job.job.id}/{job.job.fence}/artifacts/vision.json"
     file = FileRef(name="vision.json", key=key, sha256="0" * 64, size=1)
     return Outcome(card=card.model_copy(update=changes), artifacts=[file], metrics={"accuracy": 1.0})
 
 
 def test_a_loss_that_overflowed_is_left_out(jobs: Jobs) -> None:
-    job = jobs.claimed()
+    job = jobs.job()
     job.report(
         phase="fitting", step=7, of=9, metrics={"loss": float("inf"), "grad_norm": float("nan"), "a": 1.5}
     )
-    assert jobs.list_events(job.claimed.id, "metric") == [{"step": 7, "values": {"a": 1.5}}]
-    row = jobs.row(job.claimed.id)
+    assert jobs.list_events(job.job.id, "metric") == [{"step": 7, "values": {"a": 1.5}}]
+    row = jobs.row(job.job.id)
     assert (row["phase"], row["step"], row["of"], row["metrics"]) == ("fitting", 7, 9, {"a": 1.5})
 
 
 def test_of_progress_the_newest_is_kept_and_of_figures_all(jobs: Jobs) -> None:
-    job = jobs.claimed()
+    job = jobs.job()
     for step in range(3):
         job.report(step=step, of=3, eta_s=1.0, metrics={"loss": 1.0 / (step + 1)})
-    assert [event["step"] for event in jobs.list_events(job.claimed.id, "progress")] == [2]
-    assert [event["step"] for event in jobs.list_events(job.claimed.id, "metric")] == [0, 1, 2]
+    assert [event["step"] for event in jobs.list_events(job.job.id, "progress")] == [2]
+    assert [event["step"] for event in jobs.list_events(job.job.id, "metric")] == [0, 1, 2]
 
 
 def test_a_line_never_gets_ahead_of_what_others_tell(jobs: Jobs, database_of_module: str) -> None:
     """Who follows the job has seen every event before the one he saw last."""
-    job = jobs.claimed()
+    job = jobs.job()
     with psycopg.connect(database_of_module) as service, ThreadPoolExecutor(1) as worker:
-        service.execute("UPDATE jobs SET cancel = true WHERE id = %s", (job.claimed.id,))
+        service.execute("UPDATE jobs SET cancel = true WHERE id = %s", (job.job.id,))
         event = "INSERT INTO job_events (job_id, kind, data) VALUES (%s, 'log', %s)"
-        service.execute(event, (job.claimed.id, json.dumps({"line": "Cancelling was asked for."})))
+        service.execute(event, (job.job.id, json.dumps({"line": "Cancelling was asked for."})))
         told = worker.submit(job.log, ["a line"])
         waits = "SELECT 1 AS one FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
         deadline = time.monotonic() + 20
@@ -111,37 +111,37 @@ def test_a_line_never_gets_ahead_of_what_others_tell(jobs: Jobs, database_of_mod
             assert time.monotonic() < deadline
         service.commit()
         told.result(20)
-    lines = [event["line"] for event in jobs.list_events(job.claimed.id, "log")]
+    lines = [event["line"] for event in jobs.list_events(job.job.id, "log")]
     assert lines == ["Cancelling was asked for.", "a line"]
 
 
 def test_a_model_without_a_figure_is_published_all_the_same(jobs: Jobs) -> None:
-    job = jobs.claimed()
+    job = jobs.job()
     made = outcome(job, metrics={"macro_f1": float("nan"), "accuracy": 0.5})
     made.metrics["macro_f1"] = float("nan")
     made.result["evaluation"] = {"by_label": [{"recall": float("nan"), "name": "half a \ud83d sign"}]}
     job.succeed(made)
-    row = jobs.row(job.claimed.id)
+    row = jobs.row(job.job.id)
     assert row["state"] == "succeeded"
     assert row["metrics"] == {"accuracy": 1.0, "macro_f1": None}
     assert row["result"] == {"evaluation": {"by_label": [{"recall": None, "name": "half a ? sign"}]}}
-    (model,) = jobs.ask("SELECT card FROM trained_models WHERE job_id = %s", job.claimed.id)
+    (model,) = jobs.ask("SELECT card FROM trained_models WHERE job_id = %s", job.job.id)
     assert model["card"]["metrics"] == {"accuracy": 0.5, "macro_f1": None}
 
 
 def test_whatever_a_program_prints_is_a_log_line(jobs: Jobs) -> None:
-    job = jobs.claimed()
+    job = jobs.job()
     job.log(["nothing\0 in \ud800 between", "é ✓"])
     job.crash("process_died", "killed by \0")
-    assert jobs.list_events(job.claimed.id, "log") == [{"line": "nothing in ? between"}, {"line": "é ✓"}]
-    assert jobs.row(job.claimed.id)["error"] == {"code": "process_died", "detail": "killed by "}
+    assert jobs.list_events(job.job.id, "log") == [{"line": "nothing in ? between"}, {"line": "é ✓"}]
+    assert jobs.row(job.job.id)["error"] == {"code": "process_died", "detail": "killed by "}
 
 
 def test_a_job_keeps_so_many_lines_and_says_so_once(jobs: Jobs) -> None:
-    job = jobs.claimed()
+    job = jobs.job()
     for first in range(0, 3 * LINES, 3):
         job.log([f"line {number}" for number in range(first, first + 3)])
-    lines = [event["line"] for event in jobs.list_events(job.claimed.id, "log")]
+    lines = [event["line"] for event in jobs.list_events(job.job.id, "log")]
     assert lines[:LINES] == [f"line {number}" for number in range(LINES)]
     assert len(lines) == LINES + 1
     assert f"keeps {LINES}" in lines[-1]
@@ -150,12 +150,12 @@ def test_a_job_keeps_so_many_lines_and_says_so_once(jobs: Jobs) -> None:
 def test_models_of_one_name_get_numbers(jobs: Jobs) -> None:
     names = []
     for _ in range(3):
-        job = jobs.claimed()
+        job = jobs.job()
         job.succeed(outcome(job, id="twins"))
-        names.append(jobs.row(job.claimed.id)["model"])
-        files = jobs.ask("SELECT model, key FROM artifacts WHERE job_id = %s", job.claimed.id)
+        names.append(jobs.row(job.job.id)["model"])
+        files = jobs.ask("SELECT model, key FROM artifacts WHERE job_id = %s", job.job.id)
         assert [(file["model"], file["key"].split("/")[1]) for file in files] == [
-            (names[-1], str(job.claimed.id))
+            (names[-1], str(job.job.id))
         ]
     assert names == ["twins", "twins-2", "twins-3"]
 
@@ -172,6 +172,6 @@ def test_a_job_of_another_version_is_given_back_with_the_reason(jobs: Jobs) -> N
 
 
 def test_a_claim_tells_all_that_a_worker_needs(jobs: Jobs) -> None:
-    claimed = jobs.claimed().claimed
+    claimed = jobs.job().job
     assert (claimed.spec, claimed.strategy, claimed.workspace) == (SPEC, "lite_fewshot", "default")
     assert (claimed.fence, claimed.attempt, claimed.max_attempts, claimed.checkpoint) == (1, 1, 2, None)

@@ -15,7 +15,7 @@ from app.methods.lora import LoraParams
 from app.settings import Settings
 from tests import shapes
 from tests.training import train_model
-from workers.methods.common.vlm.items import Sides
+from workers.methods.common.vlm.items import ItemSplits
 from workers.methods.common.vlm.lengths import limit_texts
 from workers.methods.common.vlm.lessons import IGNORED, Lessons, lessons_for
 from workers.shared.examples import Examples, Item
@@ -29,19 +29,19 @@ def lessons(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return lessons_for(load_vlm(resolve_vlm(request.param), EncoderConfig.from_settings(settings)))
 
 
-def sides() -> Sides:
+def sides() -> ItemSplits:
     items = [
         Item(str(n), question="what is it?", answer=answer) for n, answer in enumerate(["red", "blue", LONG])
     ]
     items.append(Item("9", question=f"is it {LONG}?", answer="yes"))
-    return Sides(items, [], items)
+    return ItemSplits(items, [], items)
 
 
 def test_long_examples_are_left_out_and_said(lessons: Lessons) -> None:
     lessons.limit, said = None, []
     found = limit_texts(sides(), lessons, LoraParams(max_text_tokens=12), said.append)
-    assert [item.answer for item in found.taught] == ["red", "blue"]
-    assert found.judged is found.taught
+    assert [item.answer for item in found.train] == ["red", "blue"]
+    assert found.evaluation is found.train
     assert said == ["2 examples of more than 12 tokens of question and answer are left out"]
 
 
@@ -49,11 +49,11 @@ def test_long_answers_are_cut_where_that_is_asked_for(lessons: Lessons) -> None:
     lessons.limit, said = None, []
     params = LoraParams(max_text_tokens=12, truncate_texts=True)
     found = limit_texts(sides(), lessons, params, said.append)
-    assert [item.sha256 for item in found.taught] == ["0", "1", "2"]
+    assert [item.sha256 for item in found.train] == ["0", "1", "2"]
     assert [line.split(" ")[0] for line in said] == ["1", "1"]
     image = shapes.image(0)
     lengths = {}
-    for item in found.taught:
+    for item in found.train:
         lesson = lessons.lesson(Prompt(image, item.question or "", "vqa", 0), item.answer or "")
         taught = lesson["labels"][lesson["labels"] != IGNORED].tolist()
         lengths[item.sha256] = len(taught) + lessons.question_tokens(item.question or "")

@@ -12,8 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from app.cli import app, next_steps, saving
-from app.cli.dataset_folders import find_taught
-from app.cli.next_steps import Taught, after_training
+from app.cli.dataset_folders import find_training_source
+from app.cli.next_steps import TrainingSource, after_training
 from app.cli.session import Session
 from app.cli.wording import in_flags
 from tests.scripted import Scripted, serving
@@ -75,20 +75,20 @@ def test_the_next_commands_can_be_pasted(
     (pictures / "a mug.png").write_bytes(b"")
     session = Session(server.url)
     folder = Path("my model")
-    after_training(session, JOB, "mugs", folder, Taught(tmp_path / "my pictures"))
+    after_training(session, JOB, "mugs", folder, TrainingSource(tmp_path / "my pictures"))
     classify, export = read_commands(capsys)
     assert classify[:3] == ["vision", "oneshot", "classify"]
     assert classify[-5:-2] == [str(pictures / "a mug.png"), "--model", "./my model"]
     assert export[:3] == ["vision", "manyshot", "export"]
     assert all(words[-2:] == ["--server", server.url] for words in (classify, export))
     asking = {**JOB, "params": {"question": "Which mug?"}}
-    after_training(session, asking, "mugs", None, Taught(pictures))
+    after_training(session, asking, "mugs", None, TrainingSource(pictures))
     ask, _ = read_commands(capsys)
     assert ask == [
         *("vision", "ask", "--image", str(pictures / "a mug.png"), "--model", "mugs", "Which mug?"),
         *("--server", server.url),
     ]
-    after_training(session, {**JOB, "task": "caption"}, "mugs", None, Taught(pictures))
+    after_training(session, {**JOB, "task": "caption"}, "mugs", None, TrainingSource(pictures))
     assert read_commands(capsys)[0][1] == "caption"
 
 
@@ -99,7 +99,9 @@ def test_where_the_head_is_as_good_its_commands_come_first(
 
     def list_commands(**job: object) -> list[list[str]]:
         compared = {"use": "head", "encoder": "clip-tiny"} | dict(job.pop("comparison", {}))  # type: ignore[call-overload]
-        after_training(session, {**JOB, **job, "result": {"comparison": compared}}, "mugs.v2", None, Taught())
+        after_training(
+            session, {**JOB, **job, "result": {"comparison": compared}}, "mugs.v2", None, TrainingSource()
+        )
         lines = capsys.readouterr().err.splitlines()
         assert lines.count("Next:") == 1
         assert lines[0] in ("By the closed-form head:", "Next:")
@@ -123,7 +125,7 @@ def test_a_picture_is_looked_for(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     session = Session("http://127.0.0.1:1")
-    after_training(session, JOB, "mugs", None, Taught())
+    after_training(session, JOB, "mugs", None, TrainingSource())
     assert "picture.jpg stands for" in capsys.readouterr().err
     (tmp_path / "there.jpg").write_bytes(b"")
     # whatever lies in the current folder has nothing to do with what was taught
@@ -133,8 +135,8 @@ def test_a_picture_is_looked_for(
     prepared = tmp_path / "prepared"
     prepared.mkdir()
     (prepared / "dataset.json").write_text(json.dumps({"id": "1", "sent_from": str(tmp_path)}))
-    assert find_taught("prepared") == Taught(tmp_path, "prepared")
-    assert find_taught("0a-id") == Taught()
+    assert find_training_source("prepared") == TrainingSource(tmp_path, "prepared")
+    assert find_training_source("0a-id") == TrainingSource()
 
 
 def test_flags_are_repeated_where_the_environment_does_not_lead_there(

@@ -72,8 +72,8 @@ def test_lines_name_images_and_what_they_teach(tmp_path: Path) -> None:
 
 
 def test_a_folder_names_a_collection(tmp_path: Path) -> None:
-    assert example_folder.collection_named(tmp_path / "Few Shot_Examples!") == "few-shot_examples"
-    assert example_folder.collection_named(tmp_path / "__") == "examples"
+    assert example_folder.name_collection(tmp_path / "Few Shot_Examples!") == "few-shot_examples"
+    assert example_folder.name_collection(tmp_path / "__") == "examples"
 
 
 def listing(files: dict[str, bytes], **changed: str) -> bytes:

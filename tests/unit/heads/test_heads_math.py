@@ -158,9 +158,9 @@ def test_kernel_regression_on_anchors_equals_the_whole_where_all_are_anchors() -
     rows = np.array([1, 5, 20])
     solver = proker.inverse(flat.astype(np.float64) @ flat.T.astype(np.float64), 2.0, 0.1, weights)
     whole = proker.leave_one_out(solver, onehot, texts)
-    found = proker.reduced(flat, np.arange(24), (2.0, 0.1), weights, (onehot, texts), rows)
-    np.testing.assert_allclose(found.left.image, whole.image[rows], atol=1e-4)
-    np.testing.assert_allclose(found.left.text, whole.text[rows], atol=1e-4)
+    found = proker.fit_on_anchors(flat, np.arange(24), (2.0, 0.1), weights, (onehot, texts), rows)
+    np.testing.assert_allclose(found.leave_one_out.image, whole.image[rows], atol=1e-4)
+    np.testing.assert_allclose(found.leave_one_out.text, whole.text[rows], atol=1e-4)
     np.testing.assert_allclose(found.operator @ onehot, solver @ onehot / 0.1, rtol=1e-3, atol=1e-3)
 
 
@@ -170,12 +170,12 @@ def test_kernel_regression_on_some_anchors_is_left_out_as_if_fitted_without() ->
     onehot, texts = np.repeat(np.eye(3), 12, axis=0), np.asarray(flat @ means.T, np.float64)
     anchors, weights = np.arange(0, 36, 4), np.linspace(0.5, 2.0, 36)
     rows = np.array([0, 7, 30])
-    left = proker.reduced(flat, anchors, (2.0, 0.1), weights, (onehot, texts), rows).left
+    left = proker.fit_on_anchors(flat, anchors, (2.0, 0.1), weights, (onehot, texts), rows).leave_one_out
     near = proker.kernel(np.asarray(flat @ flat.T, np.float64), 2.0)
     for at, row in enumerate(rows):
         without = weights.copy()
         without[row] = 1e-9
-        found = proker.reduced(flat, anchors, (2.0, 0.1), without, (onehot, texts), rows)
+        found = proker.fit_on_anchors(flat, anchors, (2.0, 0.1), without, (onehot, texts), rows)
         np.testing.assert_allclose(left.image[at], near[row, anchors] @ found.operator @ onehot, atol=1e-4)
 
 

@@ -10,8 +10,8 @@ from app.inference.model_info import ModelInfo
 from app.methods import check_params
 from app.settings import Settings
 from app.strategies import Strategies, Strategy
-from app.strategies.here import ready_with
-from app.strategies.presets import PRESETS, Machine, facts, preset_called
+from app.strategies.here import make_finder
+from app.strategies.presets import PRESETS, Machine, facts, find_preset
 from app.strategies.recommending import Requirements, Verdict, judge, recommend
 from app.strategies.timing import ASSUMED_GPU_SPEED, GPU_EFFICIENCY, estimate_time
 
@@ -110,7 +110,7 @@ def test_what_was_not_measured_has_no_time(shipped: Strategies) -> None:
     assert other.seconds is None
     assert "llava-1.5-7b-hf" in other.note
     hub = "llava-hf/llava-1.5-7b-hf"
-    ready = ready_with([ModelInfo("llava-1.5-7b-hf", "llava", (hub,), default=True, kind="vlm")])
+    ready = make_finder([ModelInfo("llava-1.5-7b-hf", "llava", (hub,), default=True, kind="vlm")])
     served = judge(shipped.get("llava_fewshot"), Requirements(PRESETS["l4"], dataset_size=20), ready)
     assert (served.fits, served.time.seconds) == (True, None)
 
@@ -175,7 +175,7 @@ def test_larger_models_say_what_they_need_on_several_gpus(shipped: Strategies) -
     ],
 )
 def test_a_machine_is_known_however_it_is_written(word: str, name: str | None) -> None:
-    assert preset_called(word) == name
+    assert find_preset(word) == name
 
 
 @pytest.mark.parametrize(

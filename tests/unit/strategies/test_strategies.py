@@ -15,10 +15,10 @@ from app.methods import METHODS, check_params
 from app.settings import Settings
 from app.strategies import Strategies, Strategy, json_schema
 from app.strategies.errors import StrategyNotFoundError
-from app.strategies.here import machine_of, ready_with
+from app.strategies.here import machine_of, make_finder
 from app.strategies.parsing import StrategyFileError, parse
 from app.strategies.presets import PRESETS, Machine
-from app.strategies.recommending import Ready, Requirements, Verdict, recommend
+from app.strategies.recommending import FindLocalModel, Requirements, Verdict, recommend
 from app.strategies.schemas import Cpu, Gpu, Hardware, Memory
 
 MINE = """\
@@ -44,7 +44,7 @@ BIG = {"gpu_memory_gb": 22, "cpu_memory_gb": 32}
 def only(text: bytes, file: str = "mine.yaml") -> Strategy:
     """The strategy of a file that holds one; raises what is wrong with it."""
     parsed = parse(text, file)
-    for error in parsed.wrong:
+    for error in parsed.errors:
         raise error
     (found,) = parsed.strategies
     return found
@@ -225,7 +225,7 @@ def strategy(name: str, **changes: object) -> Strategy:
 
 
 def judged(
-    strategies: list[Strategy], ready: Ready | None = None, **wanted: object
+    strategies: list[Strategy], ready: FindLocalModel | None = None, **wanted: object
 ) -> tuple[list[str], dict[str, Verdict]]:
     """Names that fit, best first; every verdict by name."""
     machine = wanted.pop("machine", PRESETS["laptop_cpu"])
@@ -283,7 +283,7 @@ def test_larger_checkpoints_are_named_where_they_fit(shipped: Strategies) -> Non
 
 def test_what_is_here_comes_first(shipped: Strategies) -> None:
     lite = ModelInfo("lite", "lite", (), default=True)
-    ready = ready_with([lite, ModelInfo("clip-tiny", "clip", (), default=False)])
+    ready = make_finder([lite, ModelInfo("clip-tiny", "clip", (), default=False)])
     fits, verdicts = judged(shipped.all(), ready, learning_type="one_shot", dataset_size=4)
     assert fits[0] == "lite_oneshot"
     assert fits.index("clip_oneshot") > fits.index("siamese_oneshot")
@@ -293,7 +293,7 @@ def test_what_is_here_comes_first(shipped: Strategies) -> None:
 
 def test_the_model_in_use_decides_what_is_needed(shipped: Strategies) -> None:
     hub = "llava-hf/llava-1.5-7b-hf"
-    ready = ready_with([ModelInfo("llava-1.5-7b-hf", "llava", (hub,), default=True, kind="vlm")])
+    ready = make_finder([ModelInfo("llava-1.5-7b-hf", "llava", (hub,), default=True, kind="vlm")])
     fits, verdicts = judged(shipped.all(), ready, machine=PRESETS["rtx_3060"], task="vqa")
     assert "llava_fewshot" not in fits
     assert verdicts["llava_fewshot"].reason == "It needs a GPU with 22 GB; the machine's have 12 GB."

@@ -15,7 +15,7 @@ from app.strategies.parsing import StrategyFileError, parse
 def only(text: bytes, file: str = "mine.yaml") -> Strategy:
     """The strategy of a file that holds one; raises what is wrong with it."""
     parsed = parse(text, file)
-    for error in parsed.wrong:
+    for error in parsed.errors:
         raise error
     (found,) = parsed.strategies
     return found
@@ -57,7 +57,7 @@ hardware_requirements:
 
 def test_several_strategies_in_short_are_one_file() -> None:
     parsed = parse(SHORT.encode(), "vision_strategies.yaml")
-    assert parsed.wrong == []
+    assert parsed.errors == []
     parts, answers, everything = parsed.strategies
     assert (parts.name, parts.model.family, parts.model.kind, parts.task) == (
         "parts",
@@ -117,7 +117,7 @@ def test_several_strategies_in_short_are_one_file() -> None:
 def test_what_is_wrong_in_short_is_said_in_its_own_words(old: str, new: str, says: str) -> None:
     assert old in SHORT
     parsed = parse(SHORT.replace(old, new, 1).encode(), "mine.yaml")
-    (error,) = parsed.wrong
+    (error,) = parsed.errors
     assert re.match(rf"mine\.yaml, {says}", str(error)), error
     # the others of the file are there, unless the file itself is none
     assert len(parsed.strategies) == (0 if "version" in new else 2)

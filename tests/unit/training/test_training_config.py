@@ -249,7 +249,7 @@ def test_an_encoder_learns_no_texts_and_a_head_takes_no_steps() -> None:
     }
     for name in ("num_epochs", "batch_size", "learning_rate", "warmup_steps"):
         assert "closed form" in found[f"training_args.{name}"]
-    assert "bleu cannot be told of labels" in found["evaluation.metrics"]
+    assert "bleu cannot be computed for labels" in found["evaluation.metrics"]
 
 
 def test_a_length_in_an_older_document_is_said_to_count_tokens_now() -> None:

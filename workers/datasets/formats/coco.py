@@ -139,16 +139,16 @@ class _CocoFile:
 
     def _choose_keys(self) -> Iterator[Remark]:
         """Ids are compared as numbers unless two images have ids that only differ in how they are written."""
-        wanted = "SELECT count(DISTINCT key), count(DISTINCT exact) FROM images"
-        loose, exact = self._base.execute(wanted).fetchone()
+        query = "SELECT count(DISTINCT key), count(DISTINCT exact) FROM images"
+        loose, exact = self._base.execute(query).fetchone()
         if loose < exact:
             self._base.execute("UPDATE images SET key = exact")
             self._base.execute("UPDATE notes SET key = exact")
             yield Remark(
                 f"{self._name}: ids of images that only differ in how they are written are different images"
             )
-        wanted = "SELECT count(DISTINCT key), count(DISTINCT exact) FROM categories"
-        loose, exact = self._base.execute(wanted).fetchone()
+        query = "SELECT count(DISTINCT key), count(DISTINCT exact) FROM categories"
+        loose, exact = self._base.execute(query).fetchone()
         if loose < exact:
             self._base.execute("UPDATE categories SET key = exact")
             self._category_key = exact_id
@@ -161,13 +161,13 @@ class _CocoFile:
 
     def _shares_id(self, key: str | None, name: str) -> str | None:
         """Another image's file name with the same id."""
-        wanted = "SELECT name FROM images WHERE key = ? AND name != ? LIMIT 1"
-        found = self._base.execute(wanted, (key, name)).fetchone()
+        query = "SELECT name FROM images WHERE key = ? AND name != ? LIMIT 1"
+        found = self._base.execute(query, (key, name)).fetchone()
         return found[0] if found else None
 
     def _notes_of(self, key: str | None) -> list[dict[str, Any]]:
-        wanted = "SELECT content FROM notes WHERE key = ? ORDER BY rowid"
-        notes = self._base.execute(wanted, (key,)).fetchall()
+        query = "SELECT content FROM notes WHERE key = ? ORDER BY rowid"
+        notes = self._base.execute(query, (key,)).fetchall()
         return [json.loads(content) for (content,) in notes]
 
     def _image(self, path: str, split: Any, notes: list[dict[str, Any]], size: tuple[Any, Any]) -> Found:

@@ -81,5 +81,5 @@ def describe(figures: dict[str, float], images: int, published: Choice) -> str:
         "logistic_regression": "logistic regression",
         "chance": "guessing",
     }
-    told = ", ".join(f"{words[name]} {figures[name]:.3g}" for name in words if name in figures)
-    return f"Accuracy on {images} held-out images: {told}. What is published is {NAMES[published]}."
+    summary = ", ".join(f"{words[name]} {figures[name]:.3g}" for name in words if name in figures)
+    return f"Accuracy on {images} held-out images: {summary}. What is published is {NAMES[published]}."

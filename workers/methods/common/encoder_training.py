@@ -26,7 +26,7 @@ from workers.methods.common.classifiers import check_labels
 from workers.methods.common.looping import Parts, Pass, read_note
 from workers.methods.common.publishing import Publishing
 from workers.methods.common.reproducible import deterministic
-from workers.methods.common.splits import check_taught, split_items, targets
+from workers.methods.common.splits import check_training_labels, split_items, targets
 from workers.methods.common.starting import distil_head
 from workers.shared.examples import Examples
 from workers.shared.method import Judgement, Run
@@ -67,7 +67,7 @@ class EncoderTraining(Publishing):
     def validate(cls, params: Params, examples: Examples) -> None:
         """At least two labels, each with an example to train on."""
         check_labels(examples)
-        check_taught(examples)
+        check_training_labels(examples)
         if isinstance(params, LoraParams) and params.four_bit:
             raise NotTrainableError("Encoders are not trained in 4 bits: leave `four_bit` out.")
 
@@ -80,13 +80,13 @@ class EncoderTraining(Publishing):
             self.examples, params.validation_share, run.spec.seed
         )
         self.y = np.array(targets(self.train, self.labels))
-        self.held_y = np.array(targets(self.validation, self.labels), int)
+        self.validation_y = np.array(targets(self.validation, self.labels), int)
         self.learned_from = len(self.train)
         with deterministic(one_thread=self.one_thread):
             self.build()
         run.log(
             f"{len(self.train)} examples to train on, {len(self.validation)} to choose by, {len(self.test)} to judge "
-            f"by; {sum(parameter.numel() for parameter in self.trained().values())} numbers are trained"
+            f"by; {sum(parameter.numel() for parameter in self.trained_parameters().values())} numbers are trained"
         )
 
     def build(self) -> None:
@@ -103,7 +103,7 @@ class EncoderTraining(Publishing):
         """A closed-form head as a linear layer, which may move faster than the pretrained layers below it: its weights
         are kept small and scaled, so that one rate suits both.
 
-        `shown` float32[m, d] are features that it is told by, of the examples and perhaps of changed copies.
+        `shown` float32[m, d] are features to set it by, of the examples and perhaps of changed copies.
         """
         rows, bias = distil_head(head, shown)
         linear = nn.Linear(rows.shape[1], len(rows)).to(self.device)
@@ -135,7 +135,7 @@ class EncoderTraining(Publishing):
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW."""
         rate, decay = self.params.learning_rate or self.rate, self.params.weight_decay
-        return torch.optim.AdamW(self.trained().values(), lr=rate, weight_decay=decay)
+        return torch.optim.AdamW(self.trained_parameters().values(), lr=rate, weight_decay=decay)
 
     def fit(self) -> None:
         """Warm-up, then a cosine to nothing; ends early, and with the best weights. Then what was held out chooses what
@@ -160,7 +160,7 @@ class EncoderTraining(Publishing):
                 if not self.refits or (self.published == "trained" and not self.learns_again):
                     return
                 self.first = first = {"figures": self.judge(), "scale": self.scale, "made": self.last_step}
-                first["said"] = None if self.judgement is None else list(self.judgement.said)
+                first["said"] = None if self.judgement is None else list(self.judgement.predicted)
                 came_from = None
             self._take_all_in()
             if self.published != "trained":
@@ -178,7 +178,7 @@ class EncoderTraining(Publishing):
         self.first, self.scale, self.published = first, first["scale"], "trained"
         if first.get("said"):  # a checkpoint of an older version has none
             items = self.test or self.validation
-            self.judgement = Judgement(self.train, items, first["said"], self.judged_on)
+            self.judgement = Judgement(self.train, items, first["said"], self.evaluation_split)
 
     def advance(self, step: int, optimiser: torch.optim.Optimizer) -> dict[str, float]:
         """`accumulation` batches, then one move at the rate of this step."""
@@ -197,7 +197,7 @@ class EncoderTraining(Publishing):
             part.backward()  # type: ignore[no-untyped-call]
             loss += float(part.detach())
             samples += count
-        torch.nn.utils.clip_grad_norm_(list(self.trained().values()), _GRADIENT_NORM)
+        torch.nn.utils.clip_grad_norm_(list(self.trained_parameters().values()), _GRADIENT_NORM)
         optimiser.step()
         return {"loss": loss, "learning_rate": rate, **self.throughput.end(samples)}
 
@@ -212,19 +212,19 @@ class EncoderTraining(Publishing):
 
     def look(self) -> tuple[float | None, dict[str, float]]:
         """See `Stepped`: by the held-out examples' log loss, which tells more than a few right or wrong."""
-        if not len(self.held_y):
+        if not len(self.validation_y):
             return None, {}
-        losses, accuracy = self.held_losses()
+        losses, accuracy = self.validation_losses()
         loss = float(losses.mean())
         self.loss_error = float(losses.std()) / math.sqrt(len(losses))
         return -loss, {"validation_accuracy": accuracy, "validation_loss": loss}
 
-    def held_losses(self) -> tuple[Losses, float]:
+    def validation_losses(self) -> tuple[Losses, float]:
         """float64[n]: of each held-out image, by the classifier as it is now, calibrated; and how often it is right."""
         logits = self.logits_of(self.features_of(self.validation))
-        shares = log_softmax(fit_scale(logits, self.held_y) * logits)
-        right = float((logits.argmax(axis=1) == self.held_y).mean())
-        return np.asarray(-shares[np.arange(len(self.held_y)), self.held_y], np.float64), right
+        shares = log_softmax(fit_scale(logits, self.validation_y) * logits)
+        right = float((logits.argmax(axis=1) == self.validation_y).mean())
+        return np.asarray(-shares[np.arange(len(self.validation_y)), self.validation_y], np.float64), right
 
     def tolerance(self, best: float) -> float:
         """One standard error of the loss (Breiman et al. 1984, for trees): a few held-out examples cannot tell such
@@ -233,11 +233,13 @@ class EncoderTraining(Publishing):
         return self.loss_error
 
     def current(self) -> Parts:
-        return {name: parameter.detach().cpu().clone() for name, parameter in self.trained().items()}
+        return {
+            name: parameter.detach().cpu().clone() for name, parameter in self.trained_parameters().items()
+        }
 
     def put(self, parts: Parts) -> None:
         with torch.no_grad():
-            for name, parameter in self.trained().items():
+            for name, parameter in self.trained_parameters().items():
                 parameter.copy_(parts[name])
 
     @property
@@ -248,4 +250,4 @@ class EncoderTraining(Publishing):
     def _take_all_in(self) -> None:
         """Hold nothing out any longer."""
         self.train, self.validation = [*self.train, *self.validation], []
-        self.y, self.held_y = np.concatenate([self.y, self.held_y]), np.zeros(0, int)
+        self.y, self.validation_y = np.concatenate([self.y, self.validation_y]), np.zeros(0, int)

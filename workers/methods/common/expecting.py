@@ -15,7 +15,7 @@ from workers.shared.examples import Examples
 
 def count_labels(params: SharesParams, examples: Examples, y: NDArray[Any]) -> list[int] | None:
     """What `ClassifierNote.label_counts` says of a closed-form head on examples of labels `y` int64[n]."""
-    return _count(examples, y).tolist() if _wanted(params, examples) == "examples" else None
+    return _count(examples, y).tolist() if _resolve_shares(params, examples) == "examples" else None
 
 
 def shift_logits(
@@ -27,13 +27,13 @@ def shift_logits(
     of their frequency (`is_balanced`) teaches equal ones; the logarithms of the shares lie between the two (logit
     adjustment, Menon et al. 2021). Zeros where nothing else is asked for.
     """
-    wanted, learned = _wanted(params, examples), "equal" if is_balanced else "examples"
+    wanted, learned = _resolve_shares(params, examples), "equal" if is_balanced else "examples"
     shares = log_shares(_count(examples, y))
     factor = 0.0 if wanted in (None, learned) else 1.0 if wanted == "examples" else -1.0
     return (factor * shares).astype(np.float32)
 
 
-def _wanted(params: SharesParams, examples: Examples) -> LabelShares | None:
+def _resolve_shares(params: SharesParams, examples: Examples) -> LabelShares | None:
     """None: nobody said, neither for the training nor for a collection, whose default is to expect all alike."""
     return params.label_shares or ("examples" if examples.label_shares == "examples" else None)
 

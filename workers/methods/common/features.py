@@ -40,8 +40,8 @@ def compute_views(
 ) -> Vectors:
     """What `encode` gives for each of the items (at least one) and its changed copies: [n, copies + 1, ...].
 
-    `count` is told how many items are done; without it they are counted as the job's steps. With `file` the array lies
-    there and not in memory.
+    `count` is called with the number of items done; without it they are counted as the job's steps. With `file` the
+    array lies there and not in memory.
     """
     rng = np.random.default_rng([run.spec.seed, len(items), copies])
     found: Vectors | None = None

@@ -32,7 +32,7 @@ class Pass:
     """What its checkpoints tell the next attempt, as JSON: `read_note` reads it."""
 
 
-class Stepped:
+class StepLoop:
     """A subclass sets `run`, `params`, `device` and `rng`, and says how the rest goes."""
 
     run: Run
@@ -40,7 +40,7 @@ class Stepped:
     device: torch.device
     rng: np.random.Generator
     best_step: int
-    usual_patience: ClassVar[int] = DEFAULT_PATIENCE
+    default_patience: ClassVar[int] = DEFAULT_PATIENCE
     last_step: int
     """The last one made of the pass."""
 
@@ -80,7 +80,7 @@ class Stepped:
         Goes on from the checkpoint in `came_from` where there is one, which must be of this pass.
         """
         run, params, optimiser = self.run, self.params, self.optimiser()
-        patience = self.usual_patience if params.patience is None else params.patience
+        patience = self.default_patience if params.patience is None else params.patience
         best, step, waited = self.current(), 0, 0
         self.best_step = 0
         if came_from is None:

@@ -26,8 +26,8 @@ from app.models.classifiers import (
     ClassifierNote,
     TrainedClassifier,
     Weights,
-    few_exemplars,
     save_classifier,
+    select_exemplars,
 )
 from workers.methods.common.calibrating import (
     fit_scale,
@@ -38,10 +38,10 @@ from workers.methods.common.calibrating import (
 )
 from workers.methods.common.classifiers import check_labels, describe_classifier, note_classifier
 from workers.methods.common.features import Activations, Features, remember
-from workers.methods.common.looping import Parts, Pass, Stepped
+from workers.methods.common.looping import Parts, Pass, StepLoop
 from workers.methods.common.projecting import Projection, array, squared
 from workers.methods.common.reproducible import deterministic
-from workers.methods.common.splits import check_taught, split_leaving, targets
+from workers.methods.common.splits import check_training_labels, split_leaving, targets
 from workers.shared import metrics
 from workers.shared.examples import Examples
 from workers.shared.method import Judgement, Run
@@ -55,10 +55,10 @@ _TAIL_RATE = 0.2
 """Pretrained stages move more slowly than what is new."""
 
 
-class FeatureMethod(Stepped):
+class FeatureMethod(StepLoop):
     """See `workers.shared.method.TrainingMethod`; a method implements `build` and `loss`."""
 
-    usual_scale: ClassVar[float] = 10.0
+    default_scale: ClassVar[float] = 10.0
     """Of logits, where there is little to fit it on."""
     judgement: Judgement | None = None
 
@@ -74,7 +74,7 @@ class FeatureMethod(Stepped):
     def validate(cls, params: Params, examples: Examples) -> None:
         """At least two labels, with two examples each where examples of a label are compared."""
         check_labels(examples)
-        check_taught(examples)
+        check_training_labels(examples)
         learned = Counter(item.label for item in examples.items if item.split in (None, "train"))
         least = params.min_examples_per_label
         few = [label for label in examples.labels if learned[label] < least]
@@ -98,9 +98,9 @@ class FeatureMethod(Stepped):
         copies = self.copies() if params.augment else 0
         self.features.expect(len(self.train) + len(self.validation))
         self.x = self.features.of(self.train, copies, params.changes(), name="train")
-        self.held = self.features.of(self.validation, 0, OFF, name="validation")[:, 0]
+        self.validation_x = self.features.of(self.validation, 0, OFF, name="validation")[:, 0]
         self.y = np.array(targets(self.train, self.labels))
-        self.held_y = np.array(targets(self.validation, self.labels), np.int64)
+        self.validation_y = np.array(targets(self.validation, self.labels), np.int64)
         self.net = self.build().to(self.device)
         self.best_step = 0
         run.log(
@@ -158,8 +158,8 @@ class FeatureMethod(Stepped):
         return {"loss": float(loss.detach()), **self.throughput.end(self.seen)}
 
     def look(self) -> tuple[float | None, dict[str, float]]:
-        """See `Stepped`: by what `chosen_by` names."""
-        score, accuracy, loss = score_logits(*self.held_logits(), self.usual_scale)
+        """See `StepLoop`: by what `chosen_by` names."""
+        score, accuracy, loss = score_logits(*self.validation_logits(), self.default_scale)
         return score, {f"{self.chosen_by}_accuracy": accuracy, f"{self.chosen_by}_loss": loss}
 
     def current(self) -> Parts:
@@ -170,7 +170,7 @@ class FeatureMethod(Stepped):
 
     def remember(self, folder: Path) -> None:
         """The features, which took the longest."""
-        remember(folder, {"train": self.x, "validation": self.held[:, None]})
+        remember(folder, {"train": self.x, "validation": self.validation_x[:, None]})
 
     def evaluate(self) -> dict[str, Any]:
         """Figures of the classifier that only saw the training examples, on examples it has not seen."""
@@ -179,16 +179,16 @@ class FeatureMethod(Stepped):
         if not items:
             few = np.bincount(self.y, minlength=len(self.labels)).min() < MIN_A_LABEL_TO_HOLD_OUT
             return {**({"evaluated_on": NOT_JUDGED} if few else self._without_held_out()), **chosen}
-        x = self.features.of(self.test, 0, OFF, name="test")[:, 0] if self.test else self.held
-        found = self.classifier(self.x, self.y).predict(self.served(x))
+        x = self.features.of(self.test, 0, OFF, name="test")[:, 0] if self.test else self.validation_x
+        found = self.classifier(self.x, self.y).predict(self.encode(x))
         on: Literal["test", "validation"] = "test" if self.test else "validation"
         self.judgement = judgement_of(self.train, items, found, self.labels, on)
         return {**judge_classifier(items, found, self.labels), "evaluated_on": on, **chosen}
 
     def save(self, folder: Path) -> ModelCard:
         """The network with class means over all examples, held-out ones included."""
-        x = np.concatenate([self.x[:, 0], self.held])
-        y = np.concatenate([self.y, self.held_y])
+        x = np.concatenate([self.x[:, 0], self.validation_x])
+        y = np.concatenate([self.y, self.validation_y])
         weights = self.weights(x[:, None], y)
         note = self.note(y)
         files = save_classifier(folder, note, weights)
@@ -206,14 +206,14 @@ class FeatureMethod(Stepped):
 
     def weights(self, x: Vectors, y: np.ndarray[Any, Any]) -> Weights:
         """Class means in the network's space as a linear layer: -s|z - c|² is 2s z·c - s|c|² plus what all share."""
-        z = self.embedded(x)
+        z = self.embed(x)
         means = np.stack(
             [z[y == label].reshape(-1, z.shape[-1]).mean(axis=0) for label in range(len(self.labels))]
         )
         scale = self.scale()
         rows = (2 * scale * means).astype(np.float32)
         bias = (-scale * (means**2).sum(axis=1)).astype(np.float32)
-        return Weights(*few_exemplars(self.served(x[:, 0]), y), None, self.layers(), rows, bias)
+        return Weights(*select_exemplars(self.encode(x[:, 0]), y), None, self.layers(), rows, bias)
 
     def layers(self) -> tuple[tuple[Vectors, Vectors], ...]:
         """The projection as the classifier takes it."""
@@ -223,24 +223,24 @@ class FeatureMethod(Stepped):
         """As it would be served, had it seen only these."""
         return TrainedClassifier(self.note(y), self.weights(x, y))
 
-    def embedded(self, x: Vectors) -> Vectors:
+    def embed(self, x: Vectors) -> Vectors:
         """What was computed of images, float32[..., d] or activations, through the network: float32[..., k]."""
         return self._through(self.net, x)
 
-    def served(self, x: Vectors) -> Vectors:
+    def encode(self, x: Vectors) -> Vectors:
         """The features float32[..., d] that the trained encoder gives for the images."""
         tail = self.net.tail if isinstance(self.net, Projection) else None
         return x if tail is None else self._through(tail, x)
 
-    def held_logits(self) -> tuple[Vectors, np.ndarray[Any, Any]]:
+    def validation_logits(self) -> tuple[Vectors, np.ndarray[Any, Any]]:
         """float[m, C] for examples that were not learned from, and their labels int64[m]; see `chosen_by`."""
-        z = self.embedded(self.x)
+        z = self.embed(self.x)
         flat = z.mean(axis=1)
         sums: Vectors = np.stack([flat[self.y == label].sum(axis=0) for label in range(len(self.labels))])
         counts = np.bincount(self.y, minlength=len(self.labels)).astype(np.float32)
         means = np.asarray(sums / counts[:, None], np.float32)
-        if len(self.held_y):
-            return -squared(self.embedded(self.held), means), self.held_y
+        if len(self.validation_y):
+            return -squared(self.embed(self.validation_x), means), self.validation_y
         if self.chosen_by != "leave_one_out":
             views = z[:, 1:] if z.shape[1] > 1 else z
             return -squared(views.reshape(-1, z.shape[-1]), means), np.repeat(self.y, views.shape[1])
@@ -255,7 +255,7 @@ class FeatureMethod(Stepped):
     @property
     def chosen_by(self) -> str:
         """What the best step is chosen by, and what is stated where nothing was held out."""
-        if len(self.held_y):
+        if len(self.validation_y):
             return "validation"
         if (np.bincount(self.y) > 1).any():
             return "leave_one_out"
@@ -263,10 +263,10 @@ class FeatureMethod(Stepped):
 
     def scale(self) -> float:
         """The factor on logits that calibrates them."""
-        return fit_scale(*self.held_logits(), self.usual_scale)
+        return fit_scale(*self.validation_logits(), self.default_scale)
 
     def _without_held_out(self) -> dict[str, Any]:
-        logits, y = self.held_logits()
+        logits, y = self.validation_logits()
         shares = np.exp(log_softmax(self.scale() * logits)).astype(np.float32)
         figures = metrics.classification([self.labels[index] for index in y], shares, self.labels)
         return {**figures, "evaluated_on": self.chosen_by}

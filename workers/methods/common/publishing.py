@@ -18,8 +18,8 @@ from app.models.classifiers import (
     ClassifierNote,
     TrainedClassifier,
     Weights,
-    few_exemplars,
     save_classifier,
+    select_exemplars,
 )
 from workers.methods.common.calibrating import fit_scale, judge_classifier, judgement_of
 from workers.methods.common.choosing import (
@@ -36,7 +36,7 @@ from workers.methods.common.choosing import (
 )
 from workers.methods.common.classifiers import describe_classifier, note_classifier
 from workers.methods.common.expecting import count_labels, shift_logits
-from workers.methods.common.looping import Parts, Stepped
+from workers.methods.common.looping import Parts, StepLoop
 from workers.methods.common.reproducible import deterministic
 from workers.methods.common.splits import targets
 from workers.shared.examples import Examples, Item
@@ -44,7 +44,7 @@ from workers.shared.method import Judgement
 from workers.shared.metrics import NOT_JUDGED
 
 
-class Publishing(Stepped):
+class Publishing(StepLoop):
     """A closed-form head on the encoder as it was, one on what was trained, or the classifier that was trained: a
     subclass trains the weights, and says what images and labels are with them.
     """
@@ -58,7 +58,7 @@ class Publishing(Stepped):
     validation: list[Item]
     test: list[Item]
     y: NDArray[Any]
-    held_y: NDArray[Any]
+    validation_y: NDArray[Any]
     """The labels of `train` and of `validation`, by their indices."""
     learned_from: int
     """How many examples moved the weights."""
@@ -77,7 +77,7 @@ class Publishing(Stepped):
     first: dict[str, Any] | None = None
     """What a first pass came to, once more than it learned from is taken in."""
 
-    def trained(self) -> dict[str, torch.nn.Parameter]:
+    def trained_parameters(self) -> dict[str, torch.nn.Parameter]:
         """What is trained, by name, in a fixed order."""
         raise NotImplementedError
 
@@ -105,22 +105,24 @@ class Publishing(Stepped):
         truth = np.array(targets(items, self.labels), int)
         for name in NAMES if items else ():
             self._take(name, trained)
-            asked = self.features_of(self.validation)
+            validation_features = self.features_of(self.validation)
             if name == "trained":
-                self.scale = fit_scale(self.logits_of(asked), self.held_y)
+                self.scale = fit_scale(self.logits_of(validation_features), self.validation_y)
             classifier = self.classifier(self.head_weights())
-            if len(asked):
-                losses[name] = losses_of(classifier.predict(asked), self.held_y)
-            judged_on = self.features_of(self.test) if self.test else asked
-            said = classifier.predict(judged_on).scores.argmax(axis=1)
-            self.beside[name] = float((said == truth).mean())
+            if len(validation_features):
+                losses[name] = losses_of(classifier.predict(validation_features), self.validation_y)
+            evaluation_features = self.features_of(self.test) if self.test else validation_features
+            predicted = classifier.predict(evaluation_features).scores.argmax(axis=1)
+            self.beside[name] = float((predicted == truth).mean())
             if name == "head":
-                self.beside |= plain_accuracies(*self.kept(MAX_FITTED), judged_on, truth)
+                self.beside |= plain_accuracies(
+                    *self.select_for_heads(MAX_FITTED), evaluation_features, truth
+                )
         if not losses:
             self._take(self.unchosen, trained)
             return
-        told = ", ".join(f"{NAMES[name]} {found.mean():.3f}" for name, found in losses.items())
-        self.run.log(f"Log loss on the {len(self.held_y)} images to choose by: {told}.")
+        summary = ", ".join(f"{NAMES[name]} {found.mean():.3f}" for name, found in losses.items())
+        self.run.log(f"Log loss on the {len(self.validation_y)} images to choose by: {summary}.")
         if self.params.publish == "trained":
             del losses["head"]
         self._take("head" if "head" in losses and self.best_step == 0 else choose(losses), trained)
@@ -148,7 +150,7 @@ class Publishing(Stepped):
             return {"evaluated_on": NOT_JUDGED, **known}
         found = self.classifier(self.head_weights()).predict(self.features_of(items))
         figures = judge_classifier(items, found, self.labels)
-        on = self.judged_on
+        on = self.evaluation_split
         self.judgement = judgement_of(self.train, items, found, self.labels, on)
         beside = {**self.beside, "chance": figures["chance"], "commonest": figures["commonest"]}
         self.run.log(describe(beside, len(items), self.published))
@@ -162,23 +164,23 @@ class Publishing(Stepped):
         changed, files = self.published != "head", save_classifier(folder, note, weights)
         if changed:
             files += self.write(folder)
-        trained = sum(tensor.numel() for tensor in self.trained().values()) if changed else 0
+        trained = sum(tensor.numel() for tensor in self.trained_parameters().values()) if changed else 0
         data = {"trained_on": self.learned_from}
         if self.published != "trained":
             data["refitted_on"] = len(self.train)
         return describe_classifier(note, files, data, trained)
 
     @property
-    def judged_on(self) -> Literal["test", "validation"]:
+    def evaluation_split(self) -> Literal["test", "validation"]:
         """What the figures are of."""
         return "test" if self.test else "validation"
 
     def head_weights(self) -> Weights:
         """What the classifier that is published is made of, over the encoder as it is now."""
         if self.published != "trained":
-            return Weights(*self.kept(), self.texts())
+            return Weights(*self.select_for_heads(), self.texts())
         rows, bias, texts = self.head()
-        exemplars, owners = few_exemplars(self.features_of(self.train), self.y)
+        exemplars, owners = select_exemplars(self.features_of(self.train), self.y)
         scale = np.float32(self.scale)
         shift = shift_logits(self.params, self.examples, self.y, is_balanced=self.is_balanced)
         return Weights(exemplars, owners.astype(np.int64), texts, (), rows * scale, bias * scale + shift)
@@ -187,7 +189,7 @@ class Publishing(Stepped):
         """float32[C, d]: the labels' texts in the space of the features as they are now, where it has any."""
         return self.head()[2]
 
-    def kept(self, most: int | None = None) -> tuple[Vectors, NDArray[np.int64]]:
+    def select_for_heads(self, most: int | None = None) -> tuple[Vectors, NDArray[np.int64]]:
         """Features float32[n, d] and labels int64[n] of the training examples that closed-form heads are fitted on: at
         most `MAX_KEPT` a label, and as many in all as `most` says, but one a label.
         """

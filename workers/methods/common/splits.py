@@ -25,11 +25,11 @@ def split_items(examples: Examples, validation_share: float, seed: int) -> Split
         return train + [item for item in examples.items if item.split is None], validation, test
     strata = {item.sha256: item.label or item.question or "" for item in examples.items}
     images = Counter(strata.values())
-    sides = split_strata(strata, (1 - validation_share, 0.0, validation_share), seed)
+    splits = split_strata(strata, (1 - validation_share, 0.0, validation_share), seed)
     held = {
         image
         for image, stratum in strata.items()
-        if sides[image] != "train" and images[stratum] >= MIN_A_LABEL_TO_HOLD_OUT
+        if splits[image] != "train" and images[stratum] >= MIN_A_LABEL_TO_HOLD_OUT
     }
     train = [item for item in examples.items if item.sha256 not in held]
     return train, [item for item in examples.items if item.sha256 in held], []
@@ -51,7 +51,7 @@ def split_leaving(examples: Examples, validation_share: float, seed: int, *, lea
     return [item for item in examples.items if item.sha256 not in away], held, test
 
 
-def check_taught(examples: Examples) -> None:
+def check_training_labels(examples: Examples) -> None:
     """Raise NotTrainableError where a label stands on no side but those that models are judged on."""
     taught = {item.label for item in examples.items if item.split in (None, "train")}
     missing = [label for label in examples.labels if label not in taught]

@@ -57,9 +57,15 @@ class TailTraining(EncoderTraining):
         copies = self.copies() if self.params.augment else 0
         # only versions that made a second pass left checkpoints of one
         held = copies if read_note(self.run.restored) else 0
-        sides = (("train", self.train, copies), ("validation", self.validation, held), ("test", self.test, 0))
-        self.cached = {name: self._cached(name, items, several) for name, items, several in sides if items}
-        self.places = {item: (name, row) for name, items, _ in sides for row, item in enumerate(items)}
+        splits = (
+            ("train", self.train, copies),
+            ("validation", self.validation, held),
+            ("test", self.test, 0),
+        )
+        self.cached = {
+            name: self._read_or_cache(name, items, several) for name, items, several in splits if items
+        }
+        self.places = {item: (name, row) for name, items, _ in splits for row, item in enumerate(items)}
         self.x = self.cached["train"]
         self._lay_out()
         self.untouched = self.current()
@@ -77,11 +83,11 @@ class TailTraining(EncoderTraining):
         """The pretrained tail, and a linear layer that starts as the closed-form head."""
         self.tail = self.cut.build_tail().to(self.device)
         views = min(self.x.shape[1], max(_TOLD_BY // len(self.x), 1))
-        shown = [self._embedded(self.x[:, view]) for view in range(views)]
+        shown = [self._embed(self.x[:, view]) for view in range(views)]
         plain_head = fit_plain_head(shown[0], self.y, self.labels, self.priors)
         self.linear = self.start_linear(plain_head, np.concatenate(shown))
 
-    def trained(self) -> dict[str, torch.nn.Parameter]:
+    def trained_parameters(self) -> dict[str, torch.nn.Parameter]:
         """Tail and head."""
         tail = {
             f"tail.{name}": parameter
@@ -102,11 +108,13 @@ class TailTraining(EncoderTraining):
         logits: torch.Tensor = self.linear_scale * self.linear(dropped)
         return logits
 
-    def held_losses(self) -> tuple[Losses, float]:
+    def validation_losses(self) -> tuple[Losses, float]:
         """See `EncoderTraining`: by the closed-form head on the features as they are now."""
-        found = self.classifier(Weights(*self.kept(MAX_FITTED))).predict(self.features_of(self.validation))
-        right = float((found.scores.argmax(axis=1) == self.held_y).mean())
-        return losses_of(found, self.held_y), right
+        found = self.classifier(Weights(*self.select_for_heads(MAX_FITTED))).predict(
+            self.features_of(self.validation)
+        )
+        right = float((found.scores.argmax(axis=1) == self.validation_y).mean())
+        return losses_of(found, self.validation_y), right
 
     def tolerance(self, best: float) -> float:
         """See `EncoderTraining`: none, since what it begins from is good already and longer training not better."""
@@ -115,7 +123,7 @@ class TailTraining(EncoderTraining):
     def features_of(self, items: Sequence[Item]) -> Vectors:
         """See `Publishing`; activations of all items are at hand."""
         rows = [self.places[item] for item in items]
-        return self._embedded([self.cached[name][row, 0] for name, row in rows])
+        return self._embed([self.cached[name][row, 0] for name, row in rows])
 
     def head(self) -> tuple[Vectors, Vectors, Vectors | None]:
         """See `Publishing`; the base's texts do not belong to the changed space."""
@@ -136,7 +144,7 @@ class TailTraining(EncoderTraining):
         """The tail."""
         return [self.cut.write_tail(self.tail, folder)]
 
-    def _embedded(self, activations: Sequence[Vectors] | Vectors) -> Vectors:
+    def _embed(self, activations: Sequence[Vectors] | Vectors) -> Vectors:
         self.tail.train(False)
         parts = [np.zeros((0, self.cut.dim), np.float32)]
         with torch.no_grad():
@@ -145,7 +153,7 @@ class TailTraining(EncoderTraining):
                 parts.append(self.tail(torch.from_numpy(part).to(self.device)).cpu().numpy())
         return np.concatenate(parts)
 
-    def _cached(self, name: str, items: Sequence[Item], copies: int) -> Vectors:
+    def _read_or_cache(self, name: str, items: Sequence[Item], copies: int) -> Vectors:
         """float16[n, copies + 1, ...], from the checkpoint where there is one."""
         restored = self.run.restored
         if restored is not None and (restored / _CACHE).is_file():

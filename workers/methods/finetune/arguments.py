@@ -92,8 +92,8 @@ def training_arguments(
 ) -> Any:
     """`transformers.TrainingArguments` for `examples` training examples.
 
-    `metric` is what makes one checkpoint better than another, `fsdp` what FSDP2 is told where it divides the weights.
-    Raises NotTrainableError for what this worker cannot do.
+    `metric` is what makes one checkpoint better than another, `fsdp` the settings of FSDP2 where it divides the
+    weights. Raises NotTrainableError for what this worker cannot do.
     """
     per_step = batches.size * batches.accumulation * world_size()
     steps = max(math.ceil(examples / per_step * params.passes), 1)

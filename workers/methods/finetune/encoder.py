@@ -24,7 +24,7 @@ from workers.methods.common.calibrating import fit_scale, judge_classifier, judg
 from workers.methods.common.classifiers import check_labels, describe_classifier, note_classifier
 from workers.methods.common.expecting import shift_logits
 from workers.methods.common.precision import forward_pass
-from workers.methods.common.splits import check_taught, split_items, targets
+from workers.methods.common.splits import check_training_labels, split_items, targets
 from workers.methods.finetune.arguments import forward_dtype, rank_device, training_arguments
 from workers.methods.finetune.callbacks import CountingTrainer, callbacks_for, run_trainer
 from workers.methods.finetune.classifier import Classifier, write_tower
@@ -65,7 +65,7 @@ class FinetuneEncoder:
             raise NotTrainableError(
                 f"Training needs at least {_MIN_EXAMPLES} examples a label; '{few[0]}' has fewer."
             )
-        check_taught(examples)
+        check_training_labels(examples)
 
     def prepare(self) -> None:
         """Load the tower, split, choose the batch size by a dry run, and start the head as a linear probe."""

@@ -1,4 +1,4 @@
-"""PyTorch's FSDP2 under the Trainer: what it is told, and how the divided weights become a whole module again."""
+"""PyTorch's FSDP2 under the Trainer: its settings, and how the divided weights become a whole module again."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class FinetuneTail(TailTraining):
         super().__init__(run, few, examples, base)
 
     def build(self) -> None:
-        """See `TailTraining`; labels weigh the same unless told otherwise."""
+        """See `TailTraining`; labels weigh the same unless parameters say otherwise."""
         counts = Counter(item.label for item in self.train)
         if self.many.class_weights:
             balance = [len(self.train) / (len(self.labels) * max(counts[label], 1)) for label in self.labels]
@@ -88,7 +88,7 @@ class FinetuneTail(TailTraining):
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW over two groups: the tail, and the linear layer with its own rate, which counts in logits."""
         rate, head_rate = self.many.learning_rate or self.rate, self.many.head_learning_rate
-        parts = self.trained()
+        parts = self.trained_parameters()
         groups: list[dict[str, Any]] = [
             {"params": [part for name, part in parts.items() if name.startswith("tail.")]},
             {

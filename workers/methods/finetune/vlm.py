@@ -60,7 +60,7 @@ class FinetuneVlm:
         run, params = self.run, self.params
         transformers.set_seed(run.spec.seed)
         self.dtype = forward_dtype(params, self.device)
-        self.sides, gone = self.items.sides(params.validation_share, run.spec.seed)
+        self.splits, gone = self.items.split_items(params.validation_share, run.spec.seed)
         if gone:
             run.log(f"{gone} examples are left out: their images are gone")
         self.adapted: AdaptedVlm | None = None
@@ -76,11 +76,11 @@ class FinetuneVlm:
             self.files, self.lessons = self.adapted.files, self.adapted.lessons
         else:
             self._load_whole()
-        self.sides = limit_texts(self.sides, self.lessons, params, run.log)
-        self.module = _Taught(self.lessons)
+        self.splits = limit_texts(self.splits, self.lessons, params, run.log)
+        self.module = _LessonModule(self.lessons)
         judge = self._judge()
         fresh = run.restored is None and run.rank == 0
-        self.before = judge.evaluate(self.sides, JUDGED) if fresh and self.sides.judged else {}
+        self.before = judge.evaluate(self.splits, JUDGED) if fresh and self.splits.evaluation else {}
         if params.gradient_checkpointing and self.adapted is None:
             recompute(self.lessons.vlm.model, self.files.name)
         self.batches = fitting_batches(
@@ -91,7 +91,7 @@ class FinetuneVlm:
             state_bytes=state_bytes(self.module, params, self.device),
         )
         run.log(
-            f"{len(self.sides.taught)} examples to train on, {len(self.sides.held_out)} to choose by; "
+            f"{len(self.splits.train)} examples to train on, {len(self.splits.held_out)} to choose by; "
             f"{sum(weight.numel() for weight in self.module.parameters() if weight.requires_grad):,} numbers "
             "are trained"
         )
@@ -106,13 +106,13 @@ class FinetuneVlm:
     def trainer(self, folder: Path) -> transformers.Trainer:
         """The Trainer over what `prepare` made, which writes into `folder`."""
         run, params = self.run, self.params
-        held = self.sides.held_out[:_MAX_HELD_OUT]
+        held = self.splits.held_out[:_MAX_HELD_OUT]
         patience = DEFAULT_PATIENCE if params.patience is None else params.patience
         arguments = training_arguments(
             params,
             self.batches,
             folder=folder,
-            examples=len(self.sides.taught),
+            examples=len(self.splits.train),
             evaluates=bool(held),
             seed=run.spec.seed,
             device=self.device,
@@ -121,13 +121,13 @@ class FinetuneVlm:
             fsdp=fsdp_config(params, self.module, self.device),
         )
         changes = params.changes(MILD) if params.augment else None
-        return _Teacher(
+        return _VlmTrainer(
             forward_format=(self.device, self.dtype),
             model=self.module,
             args=arguments,
             data_collator=self._collate,
-            train_dataset=_Drawn(self.sides.taught, run.spec.seed, changes),
-            eval_dataset=_Drawn(held, run.spec.seed, None) if held else None,
+            train_dataset=_LessonDataset(self.splits.train, run.spec.seed, changes),
+            eval_dataset=_LessonDataset(held, run.spec.seed, None) if held else None,
             callbacks=callbacks_for(run, patience if held else 0, self.device),
         )
 
@@ -136,7 +136,7 @@ class FinetuneVlm:
         the base's own beside them.
         """
         judge = self._judge()
-        figures = judge.evaluate(self.sides, JUDGED)
+        figures = judge.evaluate(self.splits, JUDGED)
         self.judgement = judge.judgement
         return {
             **figures,
@@ -162,7 +162,7 @@ class FinetuneVlm:
             adapted=None if self.adapted is None else "peft",
             parameters=trained,
         )
-        card.data = {"trained_on": len(self.sides.taught), "batches": self.batches.reason}
+        card.data = {"trained_on": len(self.splits.train), "batches": self.batches.reason}
         return card
 
     def _load_whole(self) -> None:
@@ -199,7 +199,7 @@ class FinetuneVlm:
     def _dry_step(self, size: int) -> None:
         """The longest answers, which take the most."""
         longest = sorted(
-            self.sides.taught, key=lambda item: -len((item.question or "") + (item.answer or ""))
+            self.splits.train, key=lambda item: -len((item.question or "") + (item.answer or ""))
         )
         drawn = [(longest[index % len(longest)], 0, None) for index in range(size)]
         self.module.train()
@@ -209,7 +209,7 @@ class FinetuneVlm:
         self.module.zero_grad(set_to_none=True)
 
 
-class _Taught(nn.Module):
+class _LessonModule(nn.Module):
     """A model as the Trainer sees it: a batch of lessons to their loss."""
 
     _keys_to_ignore_on_save = None  # the Trainer asks for it where tied weights were written once
@@ -228,7 +228,7 @@ class _Taught(nn.Module):
         return {"loss": self._lessons[0].loss(batch)}
 
 
-class _Teacher(CountingTrainer):
+class _VlmTrainer(CountingTrainer):
     """Writes tensors that share memory (tied embeddings) once, as safetensors wants it; loading ties them again."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int] | None:
@@ -254,7 +254,7 @@ class _Teacher(CountingTrainer):
         torch.save(self.args, folder / "training_args.bin")
 
 
-class _Drawn(torch.utils.data.Dataset[tuple[Item, int, Any]]):
+class _LessonDataset(torch.utils.data.Dataset[tuple[Item, int, Any]]):
     """Items with a number for their changes, drawn from torch's generator, which checkpoints keep."""
 
     def __init__(self, items: Sequence[Item], seed: int, changes: AugmentationSettings | None) -> None:

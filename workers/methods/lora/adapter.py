@@ -77,7 +77,7 @@ class AdapterTraining(EncoderTraining):
     def restart(self) -> None:
         self.put(self.untouched)
 
-    def trained(self) -> dict[str, torch.nn.Parameter]:
+    def trained_parameters(self) -> dict[str, torch.nn.Parameter]:
         """The low-rank matrices."""
         return {
             name: parameter for name, parameter in self.peft.named_parameters() if parameter.requires_grad
@@ -181,10 +181,10 @@ class ImageLora(AdapterTraining):
         super().restart()
         self.lay_out()
 
-    def trained(self) -> dict[str, torch.nn.Parameter]:
+    def trained_parameters(self) -> dict[str, torch.nn.Parameter]:
         """Adapters and head."""
         head = {f"head.{name}": tensor for name, tensor in self.linear.named_parameters()}
-        return super().trained() | head
+        return super().trained_parameters() | head
 
     def batch_logits(self, rows: NDArray[Any]) -> torch.Tensor:
         logits: torch.Tensor = self.linear_scale * self.linear(self.draw_views(rows))

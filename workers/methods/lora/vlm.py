@@ -71,7 +71,7 @@ class VlmLora:
     def prepare(self) -> None:
         """Load the base, lay the adapter in, split the examples; take up a checkpoint."""
         run, params = self._run, self._params
-        self._sides, gone = self._items.sides(params.validation_share, run.spec.seed)
+        self._splits, gone = self._items.split_items(params.validation_share, run.spec.seed)
         if gone:
             run.log(f"{gone} examples are left out: their images are gone")
         torch.set_num_threads(devices.threads(run.settings.models.threads))
@@ -79,7 +79,7 @@ class VlmLora:
         self._adapted = AdaptedVlm(
             run.spec.base_model or "", params, run.settings, recomputing=params.gradient_checkpointing
         )
-        self._sides = limit_texts(self._sides, self._adapted.lessons, params, run.log)
+        self._splits = limit_texts(self._splits, self._adapted.lessons, params, run.log)
         self._judge = Judge(
             self._adapted.lessons,
             self._items,
@@ -87,7 +87,7 @@ class VlmLora:
             self._adapted.number_format,
             self._adapted.images,
         )
-        self._steps = params.steps_for(len(self._sides.taught)) or self._default_steps()
+        self._steps = params.steps_for(len(self._splits.train)) or self._default_steps()
         self._peak = params.learning_rate or RATE * (WIDTH / self._adapted.width) ** POWER
         low_rank, projector = self._adapted.parts()
         groups = [{"params": low_rank, "share": 1.0}, {"params": projector, "share": PROJECTOR_SHARE}]
@@ -98,13 +98,13 @@ class VlmLora:
         self._rehearsed: list[Item] = []
         if params.rehearsal and self._items.task == "vqa":
             with self._adapted.without():
-                self._rehearsed = make_rehearsal(self._sides.taught, self._judge.answers, run.spec.seed)
+                self._rehearsed = make_rehearsal(self._splits.train, self._judge.answers, run.spec.seed)
         if run.restored is not None:
             self._restore(run.restored)
-        trained = sum(parameter.numel() for parameter in self._adapted.trained.values())
+        trained = sum(parameter.numel() for parameter in self._adapted.trained_parameters.values())
         run.log(
-            f"{trained:,} parameters are trained on {len(self._sides.taught)} examples in {self._steps} steps; "
-            f"{len(self._sides.held_out)} examples are held out"
+            f"{trained:,} parameters are trained on {len(self._splits.train)} examples in {self._steps} steps; "
+            f"{len(self._splits.held_out)} examples are held out"
         )
         if (params.warmup_steps or 0) >= self._steps:
             run.log(params.warmup_note(self._steps))
@@ -122,7 +122,7 @@ class VlmLora:
             loss, samples, tokens = self._train(progress.step)
             figures = {"loss": loss, "learning_rate": self._rate(progress.step)}
             figures |= throughput.end(samples, tokens)
-            if self._sides.held_out and (
+            if self._splits.held_out and (
                 progress.step % params.evaluate_every == 0 or progress.step == self._steps
             ):
                 figures |= self._look()
@@ -132,7 +132,7 @@ class VlmLora:
             run.stop_if_asked()
         if self._is_settled():
             run.log(f"no better answers for {progress.looks_since} looks: stopped after step {progress.step}")
-        if self._sides.held_out:
+        if self._splits.held_out:
             self._adapted.restore(self._best)
         else:
             progress.best_step = progress.step
@@ -142,13 +142,13 @@ class VlmLora:
         the commonest answer would match.
         """
         before: dict[str, Any] = {}
-        if self._sides.judged:
+        if self._splits.evaluation:
             with self._adapted.without():
-                before = self._judge.evaluate(self._sides)
+                before = self._judge.evaluate(self._splits)
         return {
-            **self._judge.evaluate(self._sides),
+            **self._judge.evaluate(self._splits),
             "before": {name: before[name] for name in COMPARED if name in before},
-            "taught": len(self._sides.taught),
+            "taught": len(self._splits.train),
             "best_step": self._progress.best_step,
         }
 
@@ -168,12 +168,12 @@ class VlmLora:
             adapted.files,
             family=adapted.files.family_class.family,
             adapted="peft",
-            parameters=sum(weight.numel() for weight in adapted.trained.values()),
+            parameters=sum(weight.numel() for weight in adapted.trained_parameters.values()),
         )
 
     def _default_steps(self) -> int:
         seen = self._params.batch_size * self._params.accumulation
-        taught = len(self._sides.taught)
+        taught = len(self._splits.train)
         few = min(max(math.ceil(PASSES * taught / seen), MIN_STEPS), MAX_STEPS)
         return max(few, math.ceil(MIN_PASSES * taught / seen))
 
@@ -188,7 +188,7 @@ class VlmLora:
         rng = np.random.default_rng((self._run.spec.seed, step))
         torch.manual_seed(int(rng.integers(2**31)))  # dropout's
         for part in range(params.accumulation):
-            items = [*self._batch((step - 1) * params.accumulation + part), *self._known(rng)]
+            items = [*self._batch((step - 1) * params.accumulation + part), *self._draw_rehearsal(rng)]
             made = [self._lesson(item, rng) for item in items]
             samples, tokens = samples + len(made), tokens + sum(map(count_tokens, made))
             batch = lessons.stack(made)
@@ -199,14 +199,14 @@ class VlmLora:
             total += loss.item()
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate(step) * group["share"]
-        torch.nn.utils.clip_grad_norm_(list(self._adapted.trained.values()), 1.0)
+        torch.nn.utils.clip_grad_norm_(list(self._adapted.trained_parameters.values()), 1.0)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         return total, samples, tokens
 
     def _batch(self, number: int) -> list[Item]:
         """The items of batch `number`: passes over all, each in an order of its own."""
-        taught, size = self._sides.taught, self._params.batch_size
+        taught, size = self._splits.train, self._params.batch_size
         chosen = []
         for place in range(number * size, (number + 1) * size):
             round_, index = divmod(place, len(taught))
@@ -214,7 +214,7 @@ class VlmLora:
             chosen.append(taught[order[index]])
         return chosen
 
-    def _known(self, rng: np.random.Generator) -> list[Item]:
+    def _draw_rehearsal(self, rng: np.random.Generator) -> list[Item]:
         """What goes into a batch of the base's own answers."""
         if not self._rehearsed:
             return []
@@ -239,7 +239,7 @@ class VlmLora:
 
     def _look(self) -> dict[str, float]:
         """Ask the held-out items; keep the weights when they answer better than any before."""
-        progress, items = self._progress, self._sides.held_out[:WATCHED]
+        progress, items = self._progress, self._splits.held_out[:WATCHED]
         exact = self._judge.figures(items)["exact_match"]
         loss = self._judge.loss(items)
         if (exact, -loss) > progress.best:

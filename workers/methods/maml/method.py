@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from app.inference.protocols import Vectors
-from app.models.classifiers import Weights, few_exemplars
+from app.models.classifiers import Weights, select_exemplars
 from workers.methods.common.episodes import Episodes
 from workers.methods.common.on_features import FeatureMethod
 from workers.methods.common.projecting import Projection, array
@@ -60,12 +60,12 @@ class Maml(FeatureMethod):
         scale = self.scale() * float(self._log_scale().detach().exp())
         layers = ((array(fast[0]), array(fast[1])),)
         rows, bias = (np.asarray(scale * array(weight), np.float32) for weight in fast[2:])
-        return Weights(*few_exemplars(self.served(x[:, 0]), y), None, layers, rows, bias)
+        return Weights(*select_exemplars(self.encode(x[:, 0]), y), None, layers, rows, bias)
 
-    def held_logits(self) -> tuple[Vectors, np.ndarray[Any, Any]]:
+    def validation_logits(self) -> tuple[Vectors, np.ndarray[Any, Any]]:
         """See `FeatureMethod`: the inner loop is run without the examples that are asked about, some at a time."""
-        if len(self.held_y):
-            return self._answers(self.held, self._fast(self.x, self.y)), self.held_y
+        if len(self.validation_y):
+            return self._answers(self.validation_x, self._fast(self.x, self.y)), self.validation_y
         place = np.empty(len(self.y), np.int64)
         for label in range(len(self.labels)):
             own = np.flatnonzero(self.y == label)
@@ -79,7 +79,7 @@ class Maml(FeatureMethod):
 
     @property
     def chosen_by(self) -> str:
-        return "validation" if len(self.held_y) else "cross_validation"
+        return "validation" if len(self.validation_y) else "cross_validation"
 
     def _adapt(self, features: torch.Tensor, y: torch.Tensor, ways: int, *, learning: bool) -> Fast:
         """The inner loop: gradient steps from the learned projection and a head of zeros.
@@ -118,7 +118,7 @@ class Maml(FeatureMethod):
         return shown if tail is None else tail(shown)
 
     def _fast(self, x: Vectors, y: np.ndarray[Any, Any]) -> Fast:
-        features = self.served(x)
+        features = self.encode(x)
         flat = torch.from_numpy(features.reshape(-1, features.shape[-1])).to(self.device)
         truth = torch.from_numpy(np.repeat(y, x.shape[1])).to(self.device)
         found = self._adapt(flat, truth, len(self.labels), learning=False)
@@ -126,7 +126,7 @@ class Maml(FeatureMethod):
 
     def _answers(self, x: Vectors, fast: Fast) -> Vectors:
         with torch.no_grad():
-            return array(self._logits(torch.from_numpy(self.served(x)).to(self.device), fast))
+            return array(self._logits(torch.from_numpy(self.encode(x)).to(self.device), fast))
 
     def _projection(self) -> Projection:
         if not isinstance(self.net, Projection):

@@ -9,7 +9,7 @@ from typing import Literal
 from llamafarm_vision.flows import exchange, fetch, list_rows, send
 from llamafarm_vision.images import ImageInput
 from llamafarm_vision.replies.recognition import Collection
-from llamafarm_vision.replies.review import Decided, Feedback, ReviewPicture, ReviewStats
+from llamafarm_vision.replies.review import Feedback, ReviewDecision, ReviewPicture, ReviewStats
 from llamafarm_vision.steps import Call, Flow, ItemFlow, drop_none, form_fields, quote_segment
 from llamafarm_vision.verbs import Carrier, Group, Listing, Verb
 
@@ -62,7 +62,7 @@ def decide_picture(
     decision: Decision | None = None,
     guess: str | None = None,
     collection: str = "default",
-) -> Flow[Decided]:
+) -> Flow[ReviewDecision]:
     """Say what a picture shows, by a label or a decision; a label, or that the guess is right, is taught at once.
 
     Args:
@@ -70,7 +70,7 @@ def decide_picture(
         guess: With `right`, the guess that was seen; refused where it is another one by now.
     """
     body = drop_none(label=label, decision=decision, guess=guess)
-    return fetch(Call("POST", _path(collection, picture), json=body), Decided)
+    return fetch(Call("POST", _path(collection, picture), json=body), ReviewDecision)
 
 
 def decide_pictures(
@@ -79,16 +79,16 @@ def decide_pictures(
     label: str | None = None,
     decision: Decision | None = None,
     collection: str = "default",
-) -> Flow[list[Decided]]:
+) -> Flow[list[ReviewDecision]]:
     """The same of several pictures: all of them or none."""
     body = {"ids": list(pictures), **drop_none(label=label, decision=decision)}
     reply = yield from send(Call("POST", _path(collection), json=body))
-    return [Decided.model_validate(found) for found in reply["data"]]
+    return [ReviewDecision.model_validate(found) for found in reply["data"]]
 
 
-def undo_decision(picture: str, *, collection: str = "default") -> Flow[Decided]:
+def undo_decision(picture: str, *, collection: str = "default") -> Flow[ReviewDecision]:
     """Take a decision back: what it taught is forgotten, and the picture waits again."""
-    return fetch(Call("DELETE", _path(collection, picture, "decision")), Decided)
+    return fetch(Call("DELETE", _path(collection, picture, "decision")), ReviewDecision)
 
 
 def get_stats(collection: str = "default") -> Flow[ReviewStats]:
@@ -111,7 +111,7 @@ def give_feedback(
 
     Args:
         request_id: In place of the image, the `X-Request-ID` of the answer, as long as the picture is kept for review.
-        right: Whether the label that was told is right.
+        right: Whether the predicted label is right.
         none: Whether it shows none of the labels; what feedback had taught of it before is forgotten.
         undo: Whether what was said of it is taken back; refused where nothing was.
         replace: With a label or `right`, whether the picture loses the other ones that it has.

@@ -112,7 +112,7 @@ class AddedExample(ReplyModel):
 
 
 class ChangedExamples(ReplyModel):
-    """What became of several examples."""
+    """The result of changing several examples."""
 
     label: str | None
     """The label that they have; None where they were forgotten."""
@@ -223,7 +223,7 @@ class LabelHealth(ReplyModel):
     label: str
     examples: int
     recall: float | None
-    """Share of its examples that are told right when left out; None where none can be."""
+    """Share of its examples that are predicted right when left out; None where none can be."""
 
 
 class NearDuplicate(ReplyModel):
@@ -239,11 +239,11 @@ class NearDuplicate(ReplyModel):
 
 
 class OverlappingLabels(ReplyModel):
-    """Two labels that cannot be told apart well."""
+    """Two labels that are hard to distinguish."""
 
     labels: tuple[str, str]
     share: float | None
-    """Of their examples, those that are told as the other one when left out; None where none was left out."""
+    """Share of their examples that are predicted as the other one when left out; None where none was left out."""
     similarity: float | None
     """Mean cosine of an example of the one and one of the other; None where none was compared."""
     sentence: str

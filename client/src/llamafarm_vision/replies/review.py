@@ -45,7 +45,7 @@ class ReviewPicture(ReplyModel):
     """The collection's version that the scores are of."""
 
 
-class Decided(ReplyModel):
+class ReviewDecision(ReplyModel):
     """A picture after a decision on it, or after that was undone."""
 
     id: str
@@ -85,7 +85,7 @@ class ReviewStats(ReplyModel):
 
 
 class Feedback(ReplyModel):
-    """What feedback came to."""
+    """The result of feedback."""
 
     example: str | None
     """The example that was taught; None where nothing was."""

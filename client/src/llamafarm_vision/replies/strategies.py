@@ -114,7 +114,7 @@ class MachineFacts(ReplyModel):
     recommended_learning: list[str]
 
 
-class Recommended(ReplyModel):
+class RecommendedStrategy(ReplyModel):
     """A strategy that fits."""
 
     name: str
@@ -137,10 +137,10 @@ class TaskGroup(ReplyModel):
     """What fits for one task, best first."""
 
     task: str
-    data: list[Recommended]
+    data: list[RecommendedStrategy]
 
 
-class LeftOut(ReplyModel):
+class ExcludedStrategy(ReplyModel):
     """A strategy that does not fit."""
 
     name: str
@@ -153,9 +153,9 @@ class Recommendation(ReplyModel):
 
     hardware: Machine
     machine: MachineFacts
-    data: list[Recommended]
+    data: list[RecommendedStrategy]
     groups: list[TaskGroup]
-    left_out: list[LeftOut]
+    left_out: list[ExcludedStrategy]
 
 
 class Cpu(ReplyModel):

@@ -22,7 +22,7 @@ export function Keys() {
   const revoke = async (key: Key) => {
     setRevoking(null);
     try {
-      await call("DELETE /v1/keys/{key_id}", { path: { key_id: key.id }, shown: true });
+      await call("DELETE /v1/keys/{key_id}", { path: { key_id: key.id }, showCall: true });
       tell(say.settings.revoked(key.name));
       await load();
     } catch (problem) {
@@ -82,7 +82,7 @@ function MakeKey({ open, onClose }: { open: boolean; onClose: () => void }) {
     event.preventDefault();
     try {
       const wanted = { name: name.trim(), scopes, ...(days ? { expires_in_days: Number(days) } : {}) };
-      setMade(await call("POST /v1/keys", { json: wanted, shown: true }));
+      setMade(await call("POST /v1/keys", { json: wanted, showCall: true }));
       setError(null);
     } catch (problem) {
       setError(problem);

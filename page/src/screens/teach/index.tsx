@@ -8,7 +8,7 @@ import { ShowCall } from "../../parts/show-call";
 import { useDrop, usePaste } from "../../parts/ways-in";
 import { cameraOn } from "../../state/camera";
 import { collectionName, labels, refresh } from "../../state/collections";
-import type { Given } from "../../state/pictures";
+import type { InputFile } from "../../state/pictures";
 import { teach, teachFolders, uploads } from "../../state/teaching";
 import { say } from "../../strings";
 import { Hero, SampleStrip } from "./samples";
@@ -32,7 +32,7 @@ export function Teach() {
   useEffect(() => () => void (cameraOn.value = false), []);
   // what comes while the name is asked for gets the same one
   const askName = (files: File[]) => setUnnamed((before) => [...(before ?? []), ...files]);
-  const take = (given: Given[]) => {
+  const take = (given: InputFile[]) => {
     const folders = new Map<string, File[]>();
     for (const { folder, file } of given) if (folder) folders.set(folder, [...(folders.get(folder) ?? []), file]);
     void teachFolders(folders);

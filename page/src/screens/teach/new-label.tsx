@@ -5,14 +5,14 @@ import { Icon } from "../../parts/icon";
 import { Record } from "../../parts/record";
 import { Choose, useDrop } from "../../parts/ways-in";
 import { cameraOn } from "../../state/camera";
-import type { Given } from "../../state/pictures";
+import type { InputFile } from "../../state/pictures";
 import { Recording, teach } from "../../state/teaching";
 import { say } from "../../strings";
 
-export function NewLabel({ onGiven, onUnnamed }: { onGiven: (given: Given[]) => void; onUnnamed: (files: File[]) => void }) {
+export function NewLabel({ onGiven, onUnnamed }: { onGiven: (given: InputFile[]) => void; onUnnamed: (files: File[]) => void }) {
   const [name, setName] = useState("");
   const recording = useRef(new Recording());
-  const take = (given: Given[]) => {
+  const take = (given: InputFile[]) => {
     const label = name.trim();
     if (!label || given.some((picture) => picture.folder)) return onGiven(given);
     void teach(label, given.map((picture) => picture.file));

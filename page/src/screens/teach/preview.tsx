@@ -9,9 +9,9 @@ import { ProblemNote } from "../../parts/problem";
 import { Choose, useDrop } from "../../parts/ways-in";
 import { cameraOn, cameraVideo } from "../../state/camera";
 import { changes, collection, collectionName, labels } from "../../state/collections";
-import { classify, type Told } from "../../state/classifying";
+import { classify, type Prediction } from "../../state/classifying";
 import { useObjectUrl } from "../../state/object-url";
-import type { Given } from "../../state/pictures";
+import type { InputFile } from "../../state/pictures";
 import { lastTaught } from "../../state/teaching";
 import { watch } from "../../state/watching";
 import { say } from "../../strings";
@@ -21,7 +21,7 @@ const NEAREST = 3;
 
 export function Preview() {
   const [picture, setPicture] = useState<File | null>(null);
-  const [told, setTold] = useState<Told | null>(null);
+  const [prediction, setPrediction] = useState<Prediction | null>(null);
   const [error, setError] = useState<unknown>(null);
   const place = useRef<HTMLElement>(null);
   const shown = picture ?? lastTaught.value;
@@ -29,27 +29,27 @@ export function Preview() {
   const can = collection.value !== null && labels.value.length > 0;
 
   useEffect(() => {
-    setTold(null);
+    setPrediction(null);
     setPicture(null);
     lastTaught.value = null;
   }, [collectionName.value]);
   useEffect(() => {
     if (!can || cameraOn.value || !shown) return;
     const stop = new AbortController();
-    classify(shown, { collection: collectionName.value, nearest: NEAREST, signal: stop.signal, shown: picture !== null }).then(
-      (found) => (setTold(found), setError(null)),
-      (problem: unknown) => isAbort(problem) || (setTold(null), setError(problem)),
+    classify(shown, { collection: collectionName.value, nearest: NEAREST, signal: stop.signal, showCall: picture !== null }).then(
+      (found) => (setPrediction(found), setError(null)),
+      (problem: unknown) => isAbort(problem) || (setPrediction(null), setError(problem)),
     );
     return () => stop.abort();
   }, [shown, changes.value, can, cameraOn.value]);
   useEffect(() => {
     if (!can || !cameraOn.value) return;
     const stop = new AbortController();
-    void watch(NEAREST, stop.signal, (found) => (setTold(found), setError(null)), setError);
+    void watch(NEAREST, stop.signal, (found) => (setPrediction(found), setError(null)), setError);
     return () => stop.abort();
   }, [can, cameraOn.value, collectionName.value]);
 
-  const ask = (given: Given[]) => {
+  const ask = (given: InputFile[]) => {
     const [first] = given;
     if (!first) return;
     cameraOn.value = false;
@@ -63,8 +63,8 @@ export function Preview() {
       <h2>{say.preview.title}</h2>
       {cameraOn.value ? <Camera video={cameraVideo} /> : shown && url ? <FilePicture class="preview-picture" url={url} alt={say.preview.picture} /> : <p class="preview-empty soft"><Icon name="try" />{can ? say.preview.lead : say.preview.teachFirst}</p>}
       {error !== null && !(error instanceof Problem && error.code === "empty_collection") && <ProblemNote error={error} />}
-      {told && can && <Answer told={told} live />}
-      {told && labels.value.length === 1 && <p class="soft">{say.preview.oneLabel}</p>}
+      {prediction && can && <Answer prediction={prediction} live />}
+      {prediction && labels.value.length === 1 && <p class="soft">{say.preview.oneLabel}</p>}
       {offersSample && (
         <button type="button" class="ask-sample" onClick={() => void withSample("other-mug", setPicture)}>
           <img src={sampleUrl("other-mug")} alt="" width={56} height={56} />

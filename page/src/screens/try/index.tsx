@@ -7,7 +7,7 @@ import { ShowCall } from "../../parts/show-call";
 import { useDrop, usePaste } from "../../parts/ways-in";
 import { cameraOn } from "../../state/camera";
 import { refresh } from "../../state/collections";
-import type { Given } from "../../state/pictures";
+import type { InputFile } from "../../state/pictures";
 import { say } from "../../strings";
 import { Controls } from "./controls";
 import { Many } from "./many";
@@ -25,7 +25,7 @@ export function Try() {
     void refresh().catch(() => undefined);
     return () => void (cameraOn.value = false);
   }, []);
-  const take = (given: Given[]) => {
+  const take = (given: InputFile[]) => {
     if (!given.length) return;
     cameraOn.value = false;
     opened.value = null;

@@ -9,7 +9,7 @@ import { Choose } from "../../parts/ways-in";
 import { classify } from "../../state/classifying";
 import { changes, collectionName, hueOf } from "../../state/collections";
 import { useObjectUrl } from "../../state/object-url";
-import type { Given } from "../../state/pictures";
+import type { InputFile } from "../../state/pictures";
 import { say } from "../../strings";
 import { useAskedAgain } from "./asked-again";
 import { read, saveCsv, type Row, type Seen } from "./rows";
@@ -25,7 +25,7 @@ interface Props {
   ownLabels: string[] | null;
   threshold: number | null;
   onOpen: (file: File) => void;
-  onGiven: (given: Given[]) => void;
+  onGiven: (given: InputFile[]) => void;
 }
 
 export function Many({ files, hidden, ownLabels, threshold, onOpen, onGiven }: Props) {
@@ -37,7 +37,7 @@ export function Many({ files, hidden, ownLabels, threshold, onOpen, onGiven }: P
   const collection = collectionName.value;
   useEffect(() => {
     const stop = new AbortController();
-    const shown = !askedAgain();
+    const showCall = !askedAgain();
     const found: Row[] = files.map((file) => ({ file, answer: null, error: null }));
     setRows([...found]);
     let next = 0;
@@ -46,7 +46,7 @@ export function Many({ files, hidden, ownLabels, threshold, onOpen, onGiven }: P
         const file = files[index];
         if (!file) return;
         try {
-          const { answer } = await classify(file, { collection, labels: ownLabels ?? undefined, nearest: 0, signal: stop.signal, shown });
+          const { answer } = await classify(file, { collection, labels: ownLabels ?? undefined, nearest: 0, signal: stop.signal, showCall });
           found[index] = { file, answer, error: null };
         } catch (error) {
           if (isAbort(error)) return;

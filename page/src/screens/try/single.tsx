@@ -11,11 +11,11 @@ import { Progress } from "../../parts/progress";
 import { Choose, DropZone } from "../../parts/ways-in";
 import { hrefOf } from "../../router";
 import { cameraOn, cameraVideo } from "../../state/camera";
-import { classify, type Told } from "../../state/classifying";
+import { classify, type Prediction } from "../../state/classifying";
 import { changes, collectionName, hueOf, labels } from "../../state/collections";
 import { useObjectUrl } from "../../state/object-url";
 import { giveFeedback, type Word } from "../../state/feedback";
-import type { Given } from "../../state/pictures";
+import type { InputFile } from "../../state/pictures";
 import { may } from "../../state/session";
 import { watch } from "../../state/watching";
 import { say } from "../../strings";
@@ -28,12 +28,12 @@ interface Props {
   file: File | null;
   ownLabels: string[] | null;
   threshold: number | null;
-  onGiven: (given: Given[]) => void;
+  onGiven: (given: InputFile[]) => void;
   onBack?: () => void;
 }
 
 export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
-  const [told, setTold] = useState<Told | null>(null);
+  const [prediction, setPrediction] = useState<Prediction | null>(null);
   const [frame, setFrame] = useState<File | null>(null);
   const [error, setError] = useState<unknown>(null);
   const [busy, setBusy] = useState(false);
@@ -47,7 +47,7 @@ export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
   const own = ownLabels ?? undefined;
 
   useEffect(() => {
-    setTold(null);
+    setPrediction(null);
     setError(null);
     setRefused(null);
   }, [file, live]);
@@ -55,9 +55,9 @@ export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
     if (!file || live) return;
     const stop = new AbortController();
     setBusy(true);
-    classify(file, { collection: collectionName.value, labels: own, threshold, nearest: NEAREST, signal: stop.signal, shown: !askedAgain() }).then(
-      (found) => (setTold(found), setError(null), setBusy(false)),
-      (problem: unknown) => isAbort(problem) || (setTold(null), setError(problem), setBusy(false)),
+    classify(file, { collection: collectionName.value, labels: own, threshold, nearest: NEAREST, signal: stop.signal, showCall: !askedAgain() }).then(
+      (found) => (setPrediction(found), setError(null), setBusy(false)),
+      (problem: unknown) => isAbort(problem) || (setPrediction(null), setError(problem), setBusy(false)),
     );
     return () => stop.abort();
     // a threshold alone asks nothing again: what it would reject is known
@@ -65,7 +65,7 @@ export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
   useEffect(() => {
     if (!live) return;
     const stop = new AbortController();
-    void watch(NEAREST, stop.signal, (found, seen) => (setTold(found), setFrame(seen), setError(null)), setError, own);
+    void watch(NEAREST, stop.signal, (found, seen) => (setPrediction(found), setFrame(seen), setError(null)), setError, own);
     return () => stop.abort();
   }, [live, ownLabels, collectionName.value]);
 
@@ -101,13 +101,13 @@ export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
             </>
           ) : error !== null ? (
             <ProblemNote error={error} onRetry={() => setAttempt(attempt + 1)} />
-          ) : told ? (
-            <Answer told={told} threshold={threshold} live={live} />
+          ) : prediction ? (
+            <Answer prediction={prediction} threshold={threshold} live={live} />
           ) : (
             <Progress label={say.try.looking} />
           )}
-          {told && subject && !ownLabels && may("learn") && (
-            <Feedback told={told} threshold={threshold} busy={giving} onWord={(word) => void give(subject, word)} onOther={() => setNaming([subject])} />
+          {prediction && subject && !ownLabels && may("learn") && (
+            <Feedback prediction={prediction} threshold={threshold} busy={giving} onWord={(word) => void give(subject, word)} onOther={() => setNaming([subject])} />
           )}
           {refused !== null && <ProblemNote error={refused} />}
         </section>
@@ -124,7 +124,7 @@ export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
 }
 
 interface FeedbackProps {
-  told: Told;
+  prediction: Prediction;
   threshold: number | null;
   busy: boolean;
   onWord: (word: Word) => void;
@@ -132,8 +132,8 @@ interface FeedbackProps {
 }
 
 /** Right, or what it is instead: one click each. */
-function Feedback({ told, threshold, busy, onWord, onOther }: FeedbackProps) {
-  const label = labelOf(told, threshold);
+function Feedback({ prediction, threshold, busy, onWord, onOther }: FeedbackProps) {
+  const label = labelOf(prediction, threshold);
   return (
     <div class="correct">
       <div>
@@ -144,7 +144,7 @@ function Feedback({ told, threshold, busy, onWord, onOther }: FeedbackProps) {
       <div role="group" aria-label={say.try.no}>
         <p class="soft">{say.try.no}</p>
         <div class="chips">
-          {offered(told, label).map((other) => (
+          {listOffers(prediction, label).map((other) => (
             <button type="button" key={other} class="chip" dir="auto" data-hue={hueOf(other)} disabled={busy} title={say.try.corrected(other)} onClick={() => onWord({ label: other, replace: true })}>{other}</button>
           ))}
           {label !== null && <button type="button" class="chip none" disabled={busy} onClick={() => onWord({ none: true })}>{say.scores.none}</button>}
@@ -156,8 +156,8 @@ function Feedback({ told, threshold, busy, onWord, onOther }: FeedbackProps) {
 }
 
 /** The likeliest labels, then others, that the picture was not said to show. */
-function offered({ answer }: Told, told: string | null): string[] {
+function listOffers({ answer }: Prediction, predicted: string | null): string[] {
   const likely = answer.scores.map((score) => score.label);
   const others = labels.value.map((info) => info.label).filter((label) => !likely.includes(label));
-  return [...likely, ...others].filter((label) => label !== told).slice(0, MAX_OFFERED);
+  return [...likely, ...others].filter((label) => label !== predicted).slice(0, MAX_OFFERED);
 }

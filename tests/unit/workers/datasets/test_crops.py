@@ -31,7 +31,7 @@ def photo(size: tuple[int, int] = SIZE, box: Box = BOX, orientation: int = 1, fo
 
 def cut(data: bytes, box: Box, limits: ImageLimits | None = None) -> tuple[Image.Image, tuple[str, ...]]:
     crop = Cropper(limits or ImageLimits()).cut(data, box)
-    return Image.open(io.BytesIO(crop.png)).convert("RGB"), crop.done
+    return Image.open(io.BytesIO(crop.png)).convert("RGB"), crop.changes
 
 
 def drawn(on: tuple[float, float] | None, box: Box = BOX) -> Box:

@@ -9,7 +9,7 @@ import pytest
 
 from app.jobs.spec import Comparison
 from workers.shared.examples import Item
-from workers.training.comparing import _some_of_each_label, sign_test, weigh
+from workers.training.comparing import _sample_each_label, sign_test, weigh
 
 
 def weighed(right_head: int, right_trained: int, of: int, **changes: Any) -> Comparison:
@@ -66,10 +66,10 @@ def test_what_flatters_or_limits_a_comparison_is_said() -> None:
 
 def test_a_share_of_the_training_images_holds_every_label() -> None:
     items = [Item(f"{number}", label="common" if number else "rare") for number in range(50)]
-    chosen = _some_of_each_label(items, 6, seed=1)
+    chosen = _sample_each_label(items, 6, seed=1)
     assert sorted(item.label or "" for item in chosen) == ["common"] * 5 + ["rare"]
-    assert chosen == _some_of_each_label(items[::-1], 6, seed=1)
-    assert len({item.label for item in _some_of_each_label(items, 1, seed=1)}) == 2
+    assert chosen == _sample_each_label(items[::-1], 6, seed=1)
+    assert len({item.label for item in _sample_each_label(items, 1, seed=1)}) == 2
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_the_sign_test_is_exact(one: int, other: int, p_value: float) -> None:
 
 def test_where_labels_are_expected_by_their_examples_a_share_of_them_keeps_the_proportions() -> None:
     items = [Item(f"{number}", label="rare" if number % 10 == 0 else "common") for number in range(400)]
-    chosen = _some_of_each_label(items, 100, 1, "examples")
+    chosen = _sample_each_label(items, 100, 1, "examples")
     assert len(chosen) == 100
     assert 3 <= sum(item.label == "rare" for item in chosen) <= 20
-    even = _some_of_each_label(items, 60, 1)
+    even = _sample_each_label(items, 60, 1)
     assert sum(item.label == "rare" for item in even) == 30
-    assert {item.label for item in _some_of_each_label(items, 2, 1, "examples")} == {"rare", "common"}
+    assert {item.label for item in _sample_each_label(items, 2, 1, "examples")} == {"rare", "common"}

@@ -76,7 +76,7 @@ class AdaptedVlm:
         return int(self.lessons.vlm.model.config.get_text_config().hidden_size)
 
     @property
-    def trained(self) -> dict[str, torch.nn.Parameter]:
+    def trained_parameters(self) -> dict[str, torch.nn.Parameter]:
         """What is trained, by name."""
         return {
             name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad
@@ -84,17 +84,17 @@ class AdaptedVlm:
 
     def parts(self) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
         """What is trained: the low-rank matrices, and the projector."""
-        low_rank = [parameter for name, parameter in self.trained.items() if "lora_" in name]
-        rest = [parameter for name, parameter in self.trained.items() if "lora_" not in name]
+        low_rank = [parameter for name, parameter in self.trained_parameters.items() if "lora_" in name]
+        rest = [parameter for name, parameter in self.trained_parameters.items() if "lora_" not in name]
         return low_rank, rest
 
     def weights(self) -> dict[str, torch.Tensor]:
         """A copy of what is trained, on the CPU."""
-        return {name: parameter.detach().cpu().clone() for name, parameter in self.trained.items()}
+        return {name: parameter.detach().cpu().clone() for name, parameter in self.trained_parameters.items()}
 
     def restore(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Put such a copy back; raises ValueError where it is of another shape of training."""
-        trained = self.trained
+        trained = self.trained_parameters
         if trained.keys() != weights.keys():
             raise ValueError("the checkpoint holds other weights than those that are trained")
         with torch.no_grad():
@@ -115,7 +115,7 @@ class AdaptedVlm:
         config = self.model.peft_config["default"]
         config.base_model_name_or_path, config.inference_mode = base, True
         config.save_pretrained(str(folder))
-        # told that no embeddings are among them, peft need not ask the hub what the base's are like
+        # with this set peft does not ask the hub about the embeddings of the base
         weights = get_peft_model_state_dict(self.model, save_embedding_layers=False)
         save_file({name: weight.contiguous().cpu() for name, weight in weights.items()}, folder / WEIGHTS)
         if not (folder / CONFIG).is_file():

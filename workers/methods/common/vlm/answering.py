@@ -12,7 +12,7 @@ import torch
 
 from app.inference.prompts import Answer, Generation
 from app.jobs.errors import NotTrainableError
-from workers.methods.common.vlm.items import Sides, VlmItems
+from workers.methods.common.vlm.items import ItemSplits, VlmItems
 from workers.methods.common.vlm.kept_images import KeptImages
 from workers.methods.common.vlm.labels import LabelScorer
 from workers.methods.common.vlm.lessons import Lessons
@@ -68,24 +68,24 @@ class Judge:
         """Of the newest evaluation, where the answers are labels."""
         self._scorer = LabelScorer(lessons, items.labels, batch) if items.labels else None
 
-    def evaluate(self, sides: Sides, most: int | None = None) -> dict[str, Any]:
+    def evaluate(self, splits: ItemSplits, most: int | None = None) -> dict[str, Any]:
         """Figures of (at most so many of) the examples that were not taught, and where they come from; without any,
         that nothing was judged, and how many of the taught answers the model gives.
         """
-        items = sides.judged[:most]
+        items = splits.evaluation[:most]
         if not items:
-            fit = self.figures(sides.taught[:most])["exact_match"]
+            fit = self.figures(splits.train[:most])["exact_match"]
             return {"evaluated_on": NOT_JUDGED, "held_out": False, "exact_match_on_taught": fit}
         if most is not None and self._scorer is not None:
             items = items[: max(MAX_SCORED // len(self._items.labels), 1)]
-        on: Literal["test", "validation"] = "validation" if sides.judged is sides.held_out else "test"
+        on: Literal["test", "validation"] = "validation" if splits.evaluation is splits.held_out else "test"
         figures, said = self._judge(items)
-        self.judgement = None if said is None else Judgement(sides.taught, items, said, on)
+        self.judgement = None if said is None else Judgement(splits.train, items, said, on)
         return {
             **figures,
             "evaluated_on": on,
             "held_out": True,
-            "judged": f"{len(items)} of {len(sides.judged)}",
+            "judged": f"{len(items)} of {len(splits.evaluation)}",
         }
 
     def figures(self, items: Sequence[Item]) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Judge:
     def _judge(self, items: Sequence[Item]) -> tuple[dict[str, Any], list[str] | None]:
         """`figures`, and None; or where labels were taught as answers, `metrics.classification` with each answer
         constrained to the labels by their likelihood (`common.vlm.labels`) and how often the free answer is the label,
-        and the label told of each item.
+        and the predicted label of each item.
         """
         scorer, labels = self._scorer, self._items.labels
         if scorer is None:

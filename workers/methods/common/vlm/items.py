@@ -14,24 +14,24 @@ from app.inference.prompts import Prompt, Task
 from app.jobs.errors import NotTrainableError
 from app.media.augmentation import AugmentationSettings
 from app.methods.tasks import MIN_ANSWERS_TO_HOLD_OUT
-from workers.methods.common.splits import check_taught
+from workers.methods.common.splits import check_training_labels
 from workers.shared.examples import Examples, Item
 from workers.shared.splitting import split_strata
 
-MIN_TAUGHT = 2
+MIN_TRAINING_ITEMS = 2
 _CACHED_IMAGES = 256
 MILD = AugmentationSettings(rotation=5, brightness=0.1, noise=0.01, crop=0.1)
 """Answers may depend on what is at the edge, on sizes and on shades."""
 
 
 @dataclass(frozen=True)
-class Sides:
-    """Items by use. Where there are none to hold out, `held_out` and `judged` are empty."""
+class ItemSplits:
+    """Items by use. Where there are none to hold out, `held_out` and `evaluation` are empty."""
 
-    taught: list[Item]
+    train: list[Item]
     held_out: list[Item]
     """What the best checkpoint is chosen by."""
-    judged: list[Item]
+    evaluation: list[Item]
     """What the evaluation is made on: the data's own test split, or the held-out items."""
 
 
@@ -57,11 +57,11 @@ class VlmItems:
         if examples.task == "vqa" and any(not (item.question or "").strip() for item in examples.items):
             raise NotTrainableError("Every example needs a question.")
         if examples.labels:
-            check_taught(examples)
+            check_training_labels(examples)
         taught = examples.of_split("train") if examples.is_split else examples.items
-        if len(taught) < MIN_TAUGHT:
+        if len(taught) < MIN_TRAINING_ITEMS:
             raise NotTrainableError(
-                f"There are {len(taught)} examples to learn from; {MIN_TAUGHT} are the least."
+                f"There are {len(taught)} examples to learn from; {MIN_TRAINING_ITEMS} are the least."
             )
 
     def note(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class VlmItems:
         picture = self.image(item) if image is None else image
         return Prompt(picture, item.question or "", self.task, max_new_tokens)
 
-    def sides(self, share: float, seed: int) -> tuple[Sides, int]:
+    def split_items(self, share: float, seed: int) -> tuple[ItemSplits, int]:
         """What is taught and what is held out, and how many items were left out since their image is gone.
 
         Without a split of its own, the data gives `share` of its images away: of every label with three images or
@@ -89,19 +89,19 @@ class VlmItems:
             taught = [item for item in present if item.split == "train"]
             held_out = [item for item in present if item.split == "validation"]
             test = [item for item in present if item.split == "test"]
-            sides = Sides(taught, held_out or test, test or held_out)
+            splits = ItemSplits(taught, held_out or test, test or held_out)
         else:
             if not self.labels and len(present) < MIN_ANSWERS_TO_HOLD_OUT:
                 share = 0.0
             split = split_strata(_strata(present), (1 - share, share, 0), seed)
             taught = [item for item in present if split[item.sha256] == "train"]
             held_out = [item for item in present if split[item.sha256] == "validation"]
-            sides = Sides(taught, held_out, held_out)
-        if len(sides.taught) < MIN_TAUGHT:
+            splits = ItemSplits(taught, held_out, held_out)
+        if len(splits.train) < MIN_TRAINING_ITEMS:
             raise NotTrainableError(
-                f"There are {len(sides.taught)} examples to learn from; {MIN_TAUGHT} are the least."
+                f"There are {len(splits.train)} examples to learn from; {MIN_TRAINING_ITEMS} are the least."
             )
-        return sides, gone
+        return splits, gone
 
     def _readable(self, item: Item) -> bool:
         try:

@@ -17,7 +17,7 @@ _PIXELS = "pixel_values"
 
 
 class KeptImages:
-    """Stands before a model's image tower: of images that it is told the names of, those it knows are not computed.
+    """Stands before a model's image tower: images that it knows by name are not computed again.
 
     What does not fit into `room_bytes` any more is computed each time: examples come round in passes, of which a store
     that forgets the oldest would keep none.

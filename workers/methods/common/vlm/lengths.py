@@ -6,19 +6,21 @@ from collections.abc import Callable, Sequence
 
 from app.jobs.errors import NotTrainableError
 from app.methods.params import TextParams
-from workers.methods.common.vlm.items import MIN_TAUGHT, Sides
+from workers.methods.common.vlm.items import MIN_TRAINING_ITEMS, ItemSplits
 from workers.methods.common.vlm.lessons import Lessons
 from workers.shared.examples import Item
 
 
-def limit_texts(sides: Sides, lessons: Lessons, params: TextParams, log: Callable[[str], None]) -> Sides:
-    """The sides without the examples that are too long; with `truncate_texts` the lessons cut the others' answers.
+def limit_texts(
+    splits: ItemSplits, lessons: Lessons, params: TextParams, log: Callable[[str], None]
+) -> ItemSplits:
+    """The splits without the examples that are too long; with `truncate_texts` the lessons cut the others' answers.
 
     Raises NotTrainableError where too few are left to learn from.
     """
     limit = params.max_text_tokens
     if limit is None:
-        return sides
+        return splits
     if params.truncate_texts:
         lessons.limit = limit
     cut: set[int] = set()
@@ -39,14 +41,14 @@ def limit_texts(sides: Sides, lessons: Lessons, params: TextParams, log: Callabl
         (cut if possible else gone).add(id(item))
         return possible
 
-    found = Sides(keep(sides.taught), keep(sides.held_out), keep(sides.judged))
+    found = ItemSplits(keep(splits.train), keep(splits.held_out), keep(splits.evaluation))
     if cut:
         log(f"{len(cut)} answers are cut: with their questions they have more than {limit} tokens")
     if gone:
         log(f"{len(gone)} examples of more than {limit} tokens of question and answer are left out")
-    if len(found.taught) < MIN_TAUGHT:
+    if len(found.train) < MIN_TRAINING_ITEMS:
         raise NotTrainableError(
-            f"{len(found.taught)} examples to learn from have at most {limit} tokens of question and answer; "
-            f"{MIN_TAUGHT} are the least."
+            f"{len(found.train)} examples to learn from have at most {limit} tokens of question and answer; "
+            f"{MIN_TRAINING_ITEMS} are the least."
         )
     return found

@@ -12,8 +12,8 @@ from app.runtime.saying import out, say
 from app.settings import Settings
 
 
-class Around:
-    """Stops them in order, whichever thread comes first."""
+class ServiceResources:
+    """Stops them in order; safe to call from several threads."""
 
     def __init__(self, settings: Settings, servers: EmbeddedServers, announcement: Announcement) -> None:
         self.children = Children()

@@ -1,7 +1,7 @@
-"""What a parent tells its children in confidence, and how they notice that it is gone.
+"""The pipes between a parent and its child processes: configuration with secrets one way, reports the other.
 
-The first line of a child's standard input is JSON; the input's end is the parent's. What a child tells goes through a
-pipe of its own, a line of JSON at a time.
+The first line of a child's standard input is its configuration as JSON; when the input ends, the parent has ended. A
+child reports through a pipe of its own, a line of JSON at a time.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from app.settings import Settings
 _CONFIDENTIAL = frozenset(
     f"VISION_{name}" for name in ("DATABASE_URL", "REDIS_URL", "API_KEY", "SECRET", "REMOTE_API_KEY")
 )
-"""Variables that no child inherits: what they need of them they are told."""
+"""Variables that no child inherits, since `/proc` shows them: its configuration brings what it needs of them."""
 
 
 def public_environment() -> dict[str, str]:
-    """This process's without what nobody may read in `/proc`."""
+    """The environment of this process without secrets, which `/proc` would show."""
     return {name: value for name, value in os.environ.items() if name not in _CONFIDENTIAL}
 
 
 def write_settings(settings: Settings, addresses: Addresses | None) -> dict[str, Any]:
     """What of `settings` is no default, with the addresses of the databases and every secret, as JSON takes it."""
-    told: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     if addresses is not None:
-        told = {"database_url": addresses.database_url, "redis_url": addresses.redis_url}
+        values = {"database_url": addresses.database_url, "redis_url": addresses.redis_url}
     for name, value in settings.explicit_values.items():
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
-        told.setdefault(name, str(value) if isinstance(value, Path) else value)
-    return told
+        values.setdefault(name, str(value) if isinstance(value, Path) else value)
+    return values
 
 
-def read_told() -> dict[str, Any]:
-    """In a child: what its parent tells it first; from then on this process ends at once when the parent does."""
+def read_launch_config() -> dict[str, Any]:
+    """In a child: the configuration from its parent; from then on this process ends at once when the parent does."""
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as lifeline:
-        told: dict[str, Any] = json.loads(lifeline.readline())
+        launch_config: dict[str, Any] = json.loads(lifeline.readline())
     watch_parent(lambda: os._exit(1))
-    return told
+    return launch_config
 
 
 def watch_parent(gone: Callable[[], object]) -> None:
@@ -70,14 +70,14 @@ class Reporter:
         os.set_inheritable(handle, False)
         self._handle = handle
 
-    def tell(self, **news: Any) -> None:
+    def send(self, **news: Any) -> None:
         """One line; a parent that is gone hears nothing."""
         with suppress(OSError):
             os.write(self._handle, json.dumps(news).encode() + b"\n")
 
 
-def hear(handle: int) -> Iterator[dict[str, Any]]:
-    """In the parent: what a child tells, until it has ended; closes `handle`."""
+def read_messages(handle: int) -> Iterator[dict[str, Any]]:
+    """In the parent: the messages of a child, until it has ended; closes `handle`."""
     with open(handle, "rb") as file:
         for line in file:
             with suppress(ValueError):  # a child that was killed in the middle of a line
