@@ -162,7 +162,10 @@ def test_decisions_that_do_not_arrive_come_back_in_their_order(tab: Tab, unsure:
     page = tab.open("review", unsure)
     expect_left(page, UNSURE)
     page.get_by_role("button", name="Many at once").click()
-    names = page.locator(".picture-grid .cell").evaluate_all("(cells) => cells.map((cell) => cell.ariaLabel)")
+    pictures = page.locator(".review-cell img")
+    expect(pictures).to_have_count(UNSURE)
+    read_order = "(pictures) => pictures.map((picture) => picture.src)"  # an address is kept for each picture
+    order = pictures.evaluate_all(read_order)
     page.get_by_role("button", name="Many at once").click()
     page.evaluate("document.activeElement.blur()")
     tab.context.set_offline(True)
@@ -171,8 +174,8 @@ def test_decisions_that_do_not_arrive_come_back_in_their_order(tab: Tab, unsure:
     expect(page.get_by_role("alert")).to_contain_text("The service did not answer.")
     expect_left(page, UNSURE)
     page.get_by_role("button", name="Many at once").click()
-    cells = page.locator(".picture-grid .cell")
-    assert cells.evaluate_all("(cells) => cells.map((cell) => cell.ariaLabel)") == names
+    expect(pictures).to_have_count(UNSURE)
+    assert pictures.evaluate_all(read_order) == order
     tab.context.set_offline(False)
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("alert")).to_be_hidden()
